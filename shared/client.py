@@ -1,0 +1,149 @@
+"""Calls from one process to another. The only place in `shared` that knows httpx."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import jwt
+import structlog
+
+from shared.errors import InvalidToken, Problem, Unavailable
+from shared.settings import ProcessSettings
+
+if TYPE_CHECKING:
+    import httpx
+
+INTERNAL_TOKEN_SECONDS = 60
+CONNECTIONS_MAX = 50
+_TIMEOUTS = {"connect": 2.0, "read": 10.0, "write": 10.0, "pool": 2.0}
+
+log = structlog.get_logger(__name__)
+
+
+class PeerRefusal(Problem):
+    """Another service refused; status, code and words are its own."""
+
+    def __init__(self, status: int, document: dict[str, Any]) -> None:
+        super().__init__(document.get("detail"), errors=document.get("errors", ()))
+        # A refusal carries its own status, where the other classes carry one for all.
+        self.status = status  # type: ignore[misc]
+        self.code = str(document.get("code", "refused"))  # type: ignore[misc]
+
+
+class HttpClient:
+    """A pooled HTTP client that is made when it is first used."""
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    async def get_json(self, url: str) -> Any:
+        return await self.request("GET", url)
+
+    async def request(
+        self, method: str, url: str, *, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Any:
+        """Send JSON, read JSON; a refusal raises PeerRefusal, anything else but a success Unavailable."""
+        import httpx
+
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        sent = {"Accept": "application/json", **({"X-Request-ID": request_id} if request_id else {})}
+        try:
+            response = await self._pool().request(method, url, json=body, headers=sent | (headers or {}))
+        except httpx.HTTPError as error:
+            log.warning("peer_unreachable", url=url, error=repr(error))
+            raise Unavailable from error
+        return _outcome(url, response)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _pool(self) -> "httpx.AsyncClient":
+        if self._client is None:
+            # Imported late: most processes never call another one, and httpx is a fifth of their memory.
+            import httpx
+
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(**_TIMEOUTS),
+                limits=httpx.Limits(
+                    max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX
+                ),
+                follow_redirects=False,
+                trust_env=False,
+            )
+        return self._client
+
+
+class InternalTokens:
+    """Short-lived tokens between services, signed with the shared secret and bound to the receiver."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._service = settings.service
+        self._secret = settings.internal_secret.get_secret_value()
+
+    def issue(self, audience: str) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": self._service,
+            "aud": f"internal:{audience}",
+            "iat": now,
+            "exp": now + INTERNAL_TOKEN_SECONDS,
+        }
+        return jwt.encode(claims, self._secret, algorithm="HS256")
+
+    def verify(self, token: str) -> str:
+        """The name of the service that calls."""
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                audience=f"internal:{self._service}",
+                leeway=5,
+                options={"require": ["iss", "aud", "exp"]},
+            )
+        except (jwt.PyJWTError, TypeError, ValueError) as error:
+            raise InvalidToken from error
+        return str(claims["iss"])
+
+
+class Peer:
+    """One other service, called under its internal API."""
+
+    def __init__(self, client: HttpClient, tokens: InternalTokens, *, name: str, url: str) -> None:
+        self._client = client
+        self._tokens = tokens
+        self._name = name
+        self._url = url.rstrip("/")
+
+    @classmethod
+    def of(cls, settings: ProcessSettings, client: HttpClient, *, name: str, url: str) -> Self:
+        return cls(client, InternalTokens(settings), name=name, url=url)
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
+        return await self._client.request(method, f"{self._url}{path}", body=body, headers=headers)
+
+
+def _outcome(url: str, response: "httpx.Response") -> Any:
+    document = _json(response)
+    if response.is_success:
+        return document
+    if (
+        response.is_client_error
+        and isinstance(document, dict)
+        and response.status_code not in (401, 403, 429)
+    ):
+        raise PeerRefusal(response.status_code, document)
+    # 401 and 403 are a fault of this suite's own set-up, never something its caller could mend.
+    log.error("peer_failed", url=url, status=response.status_code)
+    raise Unavailable
+
+
+def _json(response: "httpx.Response") -> Any:
+    if not response.content:
+        return None
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None

@@ -1,0 +1,153 @@
+"""One engine per process, one transaction per request, and the threads that wait for it."""
+
+import asyncio
+import contextvars
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import DateTime, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, Connection, Dialect, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session
+
+from shared.errors import Overloaded, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WAITING_MAX = 1_000
+BUSY_TIMEOUT_MS = 10_000
+CACHED_STATEMENTS = 500
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time, in UTC on both sides; SQLite has no zones and would lose it."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Database:
+    """The database of one service, with as many threads as connections: neither waits for the other."""
+
+    def __init__(self, url: str, pool_size: int = 10) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = (
+            create_sqlite(self.url, pool_size) if self.is_sqlite else create_postgresql(self.url, pool_size)
+        )
+        self._writing = self.engine.execution_options(begin="BEGIN IMMEDIATE")
+        # SQLite lets one transaction write at a time and makes the others poll with sleeps. A lock in
+        # the process hands over at once and in turn; the busy time-out is left for other processes.
+        self._write_lock = threading.Lock() if self.is_sqlite else None
+        self._threads = ThreadPoolExecutor(max_workers=pool_size, thread_name_prefix="database")
+        self._waiting = 0
+
+    async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work(session, …)` in a thread, in one transaction that commits when it returns."""
+        return await self.in_thread(self._in_transaction, True, work, args, kwargs)
+
+    async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for work that only reads: on SQLite it does not wait for writers."""
+        return await self.in_thread(self._in_transaction, False, work, args, kwargs)
+
+    async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        """Call blocking work in one of the database's threads, with the caller's log context."""
+        if self._waiting >= WAITING_MAX:
+            raise Overloaded
+        self._waiting += 1
+        try:
+            context = contextvars.copy_context()
+            return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, work, *args)
+        finally:
+            self._waiting -= 1
+
+    @contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[Session]:
+        """A session whose changes are committed together when the block ends, or not at all."""
+        lock = self._write_lock if write else None
+        if lock is not None:
+            lock.acquire()
+        try:
+            with Session(self._writing if write else self.engine, expire_on_commit=False) as session:
+                yield session
+                session.commit()
+        except OperationalError as error:
+            raise Unavailable("The database is not reachable; try again in a moment.") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable("The database connection was lost; try again in a moment.") from error
+            raise
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _in_transaction(
+        self, write: bool, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> T:
+        with self.transaction(write=write) as session:
+            return work(session, *args, **kwargs)
+
+    def ping(self) -> None:
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+        self.engine.dispose()
+
+
+def create_sqlite(url: URL, pool_size: int) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        query_cache_size=CACHED_STATEMENTS,
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The driver would begin only at the first write, and then fail when another writer came first.
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+def create_postgresql(url: URL, pool_size: int) -> Engine:
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        query_cache_size=CACHED_STATEMENTS,
+        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c statement_timeout=30000"},
+    )

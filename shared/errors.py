@@ -1,0 +1,174 @@
+"""Refusals: one class per reason, each with a status and a stable code, written as RFC 9457 problems."""
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar, TypedDict
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class FieldFault(TypedDict):
+    """What is wrong with one field of the input."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Problem(Exception):
+    """A refusal the caller is told about. Subclasses name the reason; the docstring is its default detail."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldFault] = (),
+        headers: Mapping[str, str] | None = None,
+        **extensions: Any,
+    ) -> None:
+        self.detail = detail or first_line(type(self).__doc__)
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.extensions = extensions
+        super().__init__(self.detail)
+
+
+class BadRequest(Problem):
+    """The request cannot be understood."""
+
+    status = 400
+    code = "bad_request"
+
+
+class Unauthenticated(Problem):
+    """A valid bearer token is needed. Sign in at /auth/login and send `Authorization: Bearer <token>`."""
+
+    status = 401
+    code = "unauthenticated"
+
+    def __init__(self, detail: str | None = None, *, error: str | None = None) -> None:
+        challenge = f'Bearer error="{error}"' if error else "Bearer"
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
+class InvalidToken(Unauthenticated):
+    """The bearer token is malformed, expired, revoked or not for this audience. Sign in again."""
+
+    code = "invalid_token"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, error="invalid_token")
+
+
+class Forbidden(Problem):
+    """Your account may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(Problem):
+    """There is nothing here, or it belongs to somebody else."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(Problem):
+    """This address does not take that method; the Allow header lists those it takes."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class Conflict(Problem):
+    """The current state refuses this."""
+
+    status = 409
+    code = "conflict"
+
+
+class Stale(Problem):
+    """It was changed since you read it. Read it again and repeat the change with the new ETag."""
+
+    status = 412
+    code = "stale"
+
+
+class TooLarge(Problem):
+    """The body is larger than this address takes."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(Problem):
+    """The body must be JSON: send `Content-Type: application/json`."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class Invalid(Problem):
+    """Some fields are not as they must be; `errors` names them."""
+
+    status = 422
+    code = "validation_failed"
+
+
+class TooManyRequests(Problem):
+    """Too many requests; try again after the time in Retry-After."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class Overloaded(Problem):
+    """The service is busy; try again in a moment."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
+class Unavailable(Problem):
+    """Something this answer depends on is not reachable; try again in a moment."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
+def problem_body(
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str | None,
+    errors: Sequence[FieldFault] = (),
+    extensions: Mapping[str, Any] | None = None,
+) -> bytes:
+    """One refusal as problem+json."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        **(extensions or {}),
+    }
+    if errors:
+        body["errors"] = list(errors)
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]

@@ -1,0 +1,200 @@
+"""Who is calling: tokens are verified here and never signed."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from jwt.types import Options
+
+from shared.client import HttpClient
+from shared.errors import Forbidden, InvalidToken, Unauthenticated, Unavailable
+from shared.settings import ProcessSettings
+
+TOKEN_BYTES_MAX = 8 * 1024
+LEEWAY_SECONDS = 30
+VERIFIED_TOKENS_MAX = 10_000
+KEY_FETCH_SECONDS_MIN = 10.0
+KEY_LIFE_SECONDS = 300.0
+REQUIRED_CLAIMS = ["sub", "exp", "iat", "iss", "aud"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account behind a verified token."""
+
+    id: str
+    role: str
+    username: str | None
+    email: str | None
+    session_id: str | None
+    scopes: frozenset[str]
+    expires: float
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+    def owns(self, user_id: str) -> bool:
+        return self.is_admin or self.id == user_id
+
+
+Access = Callable[[Caller | None], None]
+
+
+def public(caller: Caller | None) -> None:
+    """Anybody, with or without a token."""
+
+
+def signed_in(caller: Caller | None) -> None:
+    """Any account."""
+    if caller is None:
+        raise Unauthenticated
+
+
+def admin(caller: Caller | None) -> None:
+    """Accounts with the role admin."""
+    signed_in(caller)
+    if caller is not None and not caller.is_admin:
+        raise Forbidden("This needs the role admin.")
+
+
+def internal(caller: Caller | None) -> None:
+    """Other services of the suite, which present a token signed with INTERNAL_SECRET for this service."""
+
+
+class TokenVerifier:
+    """Turns bearer tokens into callers.
+
+    A token that was verified once is remembered until it expires, so that most requests cost one
+    dictionary look-up. Keys come from the key set of the issuer (RS256), or from JWT_SECRET (HS256): one
+    algorithm, chosen by configuration and never by the token.
+    """
+
+    def __init__(self, settings: ProcessSettings, client: HttpClient) -> None:
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+        self._keys = KeySet(settings.jwks_url, client)
+        self._verified: OrderedDict[str, Caller] = OrderedDict()
+
+    def remembered(self, token: str) -> Caller | None:
+        """The caller of a token that was verified before and is still good. Never waits."""
+        caller = self._verified.get(token)
+        if caller is not None and caller.expires <= time.time():
+            del self._verified[token]
+            return None
+        return caller
+
+    async def verify(self, token: str) -> Caller:
+        """The caller of this token, or InvalidToken."""
+        caller = self.remembered(token)
+        if caller is not None:
+            return caller
+        if len(token) > TOKEN_BYTES_MAX:
+            raise InvalidToken
+        caller = _caller(await self._claims(token))
+        self._verified[token] = caller
+        if len(self._verified) > VERIFIED_TOKENS_MAX:
+            self._verified.popitem(last=False)
+        return caller
+
+    async def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            if self._secret is not None:
+                return self._decode(token, self._secret, "HS256")
+            key = await self._keys.key(jwt.get_unverified_header(token).get("kid"))
+            return self._decode(token, key, "RS256")
+        except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
+            raise InvalidToken from error
+
+    def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+        options: Options = {"require": REQUIRED_CLAIMS, "strict_aud": False}
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=LEEWAY_SECONDS,
+            options=options,
+        )
+        return claims
+
+
+class KeySet:
+    """The issuer's public keys: fetched once for all waiters, kept when the issuer is down."""
+
+    def __init__(self, url: str, client: HttpClient) -> None:
+        self._url = url
+        self._client = client
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = self._tried = float("-inf")
+        self._fetching = asyncio.Lock()
+
+    async def key(self, key_id: object) -> jwt.PyJWK:
+        if not isinstance(key_id, str):
+            raise InvalidToken
+        if key_id not in self._keys or time.monotonic() - self._fetched > KEY_LIFE_SECONDS:
+            await self._refresh(key_id)
+        if key_id not in self._keys:
+            raise InvalidToken
+        return self._keys[key_id]
+
+    async def _refresh(self, key_id: str) -> None:
+        async with self._fetching:
+            now = time.monotonic()
+            fresh = now - self._fetched < KEY_LIFE_SECONDS and key_id in self._keys
+            if fresh or (self._keys and now - self._tried < KEY_FETCH_SECONDS_MIN):
+                return
+            self._tried = now
+            try:
+                self._keys = _public_keys(await self._client.get_json(self._url))
+                self._fetched = now
+            except Unavailable:
+                if not self._keys:
+                    raise
+
+
+def bearer_token(authorization: str | None) -> str | None:
+    """The token in an Authorization header; None when there is no header."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token or " " in token:
+        raise InvalidToken("The Authorization header must read `Bearer <token>`.")
+    return token
+
+
+def _public_keys(document: Any) -> dict[str, jwt.PyJWK]:
+    keys = document.get("keys", []) if isinstance(document, dict) else []
+    return {
+        key["kid"]: jwt.PyJWK(key, algorithm="RS256")
+        for key in keys
+        if isinstance(key, dict)
+        and key.get("kty") == "RSA"
+        and key.get("use", "sig") == "sig"
+        and "kid" in key
+    }
+
+
+def _caller(claims: Mapping[str, Any]) -> Caller:
+    subject, role = claims["sub"], claims.get("role", "user")
+    if not isinstance(subject, str) or not subject or not isinstance(role, str):
+        raise InvalidToken
+    return Caller(
+        id=subject,
+        role=role,
+        username=_text(claims.get("username")),
+        email=_text(claims.get("email")),
+        session_id=_text(claims.get("sid")),
+        scopes=frozenset((_text(claims.get("scope")) or "").split()),
+        expires=float(claims["exp"]) + LEEWAY_SECONDS,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

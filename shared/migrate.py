@@ -1,0 +1,115 @@
+"""Migrations: run at start, under a lock, so that several replicas may start together."""
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import structlog
+from sqlalchemy import Connection, MetaData, inspect, text
+
+from shared.database import Database
+
+VERSION_TABLE = "schema_migrations"
+
+log = structlog.get_logger(__name__)
+
+
+def upgrade(database_url: str, migrations: Path) -> None:
+    """Bring the database to the newest migration."""
+    with _connection(database_url) as connection, _lock(connection, migrations.parent.name):
+        before = current(connection)
+        if before == newest(migrations):
+            return
+        from alembic import command
+
+        command.upgrade(_config(connection, migrations), "head")
+        log.info("migrated", from_version=before, to_version=current(connection))
+
+
+def differences(database_url: str, migrations: Path, metadata: MetaData) -> list[Any]:
+    """What the models have and the migrations lack, or the reverse."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    upgrade(database_url, migrations)
+    with _connection(database_url) as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+        )
+        return list(compare_metadata(context, metadata))
+
+
+def write(database_url: str, migrations: Path, metadata: MetaData, message: str) -> Path:
+    """Write the next migration from the difference between models and database; to be read before use."""
+    from alembic import command
+
+    upgrade(database_url, migrations)
+    number = f"{int(newest(migrations) or 0) + 1:04}"
+    with _connection(database_url) as connection:
+        config = _config(connection, migrations)
+        config.attributes["metadata"] = metadata
+        config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+        script = command.revision(config, message=message, rev_id=number, autogenerate=True)
+    assert script is not None
+    assert not isinstance(script, list)
+    return Path(script.path)
+
+
+def newest(migrations: Path) -> str | None:
+    """The number of the last file, read from its name: cheaper than loading Alembic at every start."""
+    numbers = [name.group() for file in migrations.glob("*.py") if (name := re.match(r"\d{4}", file.name))]
+    return max(numbers, default=None)
+
+
+def current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
+    connection.rollback()
+    return version
+
+
+@contextmanager
+def _connection(database_url: str) -> Iterator[Connection]:
+    database = Database(database_url, pool_size=1)
+    try:
+        with database.engine.connect() as connection:
+            if database.is_sqlite:
+                # Changing a table means making it anew, which must not delete rows that refer to it.
+                connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+            yield connection
+    finally:
+        database.close()
+
+
+@contextmanager
+def _lock(connection: Connection, name: str) -> Iterator[None]:
+    if connection.dialect.name == "sqlite":
+        with Path(f"{connection.engine.url.database}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    number = crc32(name.encode())
+    connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+        connection.commit()
+
+
+def _config(connection: Connection, migrations: Path) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("version_locations", str(migrations))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,128 @@
+"""What a process says about itself: one log line and one set of metrics per request, and its request id."""
+
+import logging
+import re
+import sys
+import time
+from typing import Any
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.ids import new_id
+from shared.settings import ProcessSettings
+
+ROUTE = "gatehouse.route"  # scope key under which the matched route template is left for the labels
+CALLER = "gatehouse.caller"  # scope key under which the verified account id is left for the log
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUESTS = Counter("http_requests_total", "Requests answered", ["route", "method", "status"])
+DURATION = Histogram("http_request_duration_seconds", "Time to answer", ["route"], buckets=_SECONDS)
+
+log = structlog.get_logger("access")
+
+
+def configure_logging(settings: ProcessSettings) -> None:
+    """Log to stdout: colours on a terminal, JSON everywhere else unless LOG_FORMAT says otherwise."""
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stdout.isatty())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    render: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=True, pad_event_to=24)]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    _route_standard_logging(level)
+
+
+class Observe:
+    """The outermost middleware: request id in and out, then one line and one observation per request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = request_id_of(scope["headers"])
+        scope["state"]["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 500
+        id_header = (b"x-request-id", request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], id_header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            record(scope, status, time.perf_counter() - started)
+
+
+def record(scope: Scope, status: int, seconds: float) -> None:
+    route = scope.get(ROUTE, "unmatched")
+    REQUESTS.labels(route, scope["method"] if route != "unmatched" else "other", str(status)).inc()
+    DURATION.labels(route).observe(seconds)
+    if route in QUIET and status < 500:
+        return
+    log.info(
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        ms=round(seconds * 1000, 2),
+        user_id=scope.get(CALLER),
+    )
+
+
+QUIET = frozenset(
+    {"/health", "/health/live", "/health/ready", "/metrics"}
+)  # polled by machines; counted, not logged
+
+
+def request_id_of(headers: list[tuple[bytes, bytes]]) -> str:
+    """The caller's request id when it is a plain token, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return new_id()
+
+
+async def metrics(request: Request) -> Response:
+    request.scope[ROUTE] = "/metrics"
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+class _ToStructlog(logging.Handler):
+    """Lines of libraries that use standard logging join the one stream, in its format."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(record.name)
+        logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+def _route_standard_logging(level: int) -> None:
+    root = logging.getLogger()
+    root.handlers = [_ToStructlog()]
+    root.setLevel(max(level, logging.WARNING))

@@ -1,0 +1,55 @@
+"""Keyset paging: a page costs the same however deep it lies, and rows added meanwhile shift nothing."""
+
+import base64
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, TypeAdapter
+from sqlalchemy import ColumnElement, Row, Select
+from sqlmodel import Session
+
+from shared.errors import FieldFault, Invalid
+from shared.schemas import Id, Page, Query
+
+Out = TypeVar("Out", bound=BaseModel)
+
+PAGE_ROWS = 50
+PAGE_ROWS_MAX = 200
+_ID = TypeAdapter[str](Id)
+
+
+class PageQuery(Query):
+    """The parameters of every list."""
+
+    limit: int = Field(default=PAGE_ROWS, ge=1, le=PAGE_ROWS_MAX, description="Rows per page.")
+    cursor: str | None = Field(
+        default=None, max_length=200, description="Where the page starts; taken from `Link`."
+    )
+
+
+def paginate(
+    session: Session, statement: Select[Any], key: ColumnElement[str], query: PageQuery, out: type[Out]
+) -> Page[Out]:
+    """One page, newest first: `key` is a column of time-ordered ids that the statement selects."""
+    if query.cursor is not None:
+        statement = statement.where(key < _decode(query.cursor))
+    rows = session.connection().execute(statement.order_by(key.desc()).limit(query.limit + 1)).all()
+    page = rows[: query.limit]
+    last: Row[Any] | None = page[-1] if len(rows) > query.limit else None
+    return Page[out].model_construct(  # type: ignore[valid-type]
+        items=[out.model_validate(row) for row in page],
+        next=_encode(last._mapping[key]) if last is not None else None,  # noqa: SLF001 - SQLAlchemy's public name
+    )
+
+
+def _encode(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    try:
+        return _ID.validate_python(
+            base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        )
+    except ValueError as error:
+        message = "Take the cursor from the Link header of the page before."
+        raise Invalid(errors=[FieldFault(field="cursor", code="invalid_cursor", message=message)]) from error

@@ -1,0 +1,54 @@
+"""The base classes and field types of what goes in and out."""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+T = TypeVar("T")
+
+
+class Input(BaseModel):
+    """A request body: unknown fields are refused, and "1" is not a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """A query string: unknown parameters are refused, and text is read as the type of its field."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Output(BaseModel):
+    """An answer, read from a row by its attributes."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Versioned(Output):
+    """An answer whose version is sent as its ETag."""
+
+    version: int
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list; `next` is the cursor of the page after it."""
+
+    items: list[T]
+    next: str | None = None
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain the character U+0000")
+    return text
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_storable)]
+Id = Annotated[
+    str,
+    StringConstraints(
+        to_lower=True,
+        pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+    ),
+]

@@ -1,0 +1,127 @@
+"""uvicorn, set up the same way for every process, and a stop that loses no request."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.settings import ProcessSettings
+
+KEEP_ALIVE_SECONDS = (
+    75  # longer than any client of ours keeps an idle connection, so that we never close first
+)
+LAST_REQUESTS_SECONDS = 1.0
+SUPERVISED = "GATEHOUSE_SUPERVISED"
+
+log = structlog.get_logger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Stops in two steps: first it asks every connection to close after its next answer, then it ends.
+
+    uvicorn alone closes idle keep-alive connections at once, and a request that is on its way on one of
+    them is lost.
+    """
+
+    draining = False
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("draining", connections=len(self.server_state.connections))
+        for server in self.servers:
+            server.close()
+        self.draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_REQUESTS_SECONDS):
+                await self._all_connections_closed()
+        await super().shutdown(sockets)
+        log.info("stopped")
+
+    async def _all_connections_closed(self) -> None:
+        # uvicorn keeps a set of connections and tells nobody when it is empty.
+        while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+class CloseWhenDraining:
+    """Adds `Connection: close` to every answer once the server has begun to stop."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.server: Server | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self.server is None:
+            await self._app(scope, receive, send)
+            return
+        server = self.server
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and server.draining:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_and_close)
+
+
+def serve(app: ASGIApp, settings: ProcessSettings) -> None:
+    """Serve until told to stop. A port that is taken ends the process with a sentence that names it."""
+    closing = CloseWhenDraining(app)
+    config = uvicorn.Config(
+        closing,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=2048,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+    server = closing.server = Server(config)
+    listening = listen(settings)
+    stop_with_parent()
+    server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(3)
+
+
+def listen(settings: ProcessSettings) -> socket.socket:
+    """The listening socket, or an end with a sentence that says what to do."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror})"
+        sys.stderr.write(
+            f"{settings.service}: {reason}. Stop what uses the port, or set PORT to a free one.\n"
+        )
+        sys.exit(4)
+    listening.set_inheritable(True)
+    return listening
+
+
+def stop_with_parent() -> None:
+    """Under the launcher, stop when it is gone, also when it was killed: its end of our stdin closes."""
+    if not os.environ.get(SUPERVISED):
+        return
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

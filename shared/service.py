@@ -1,0 +1,165 @@
+"""A folder of endpoints made into a service: routes, errors, health, metrics, documents, start and stop."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from shared.client import HttpClient, InternalTokens
+from shared.clock import timestamp
+from shared.concurrency import IdempotencyStore
+from shared.database import Database
+from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, Problem, problem_body
+from shared.identity import TokenVerifier
+from shared.observe import ROUTE, Observe, configure_logging, metrics
+from shared.openapi import document
+from shared.operations import Chassis, Endpoint, Operation, Resource
+from shared.server import serve
+from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
+
+S = TypeVar("S", bound=ServiceSettings)
+Check = Callable[[], None]
+
+log = structlog.get_logger(__name__)
+
+
+def create_service(
+    settings: ServiceSettings,
+    operations: Sequence[Operation],
+    *,
+    client: HttpClient,
+    database: Database,
+    migrations: Path,
+    idempotency: IdempotencyStore | None = None,
+    provide: Mapping[type, Any] | None = None,
+    on_start: Sequence[Callable[[], Any]] = (),
+) -> Starlette:
+    """Wire the operations of a service to everything they may ask for by type."""
+    chassis = Chassis(
+        verifier=TokenVerifier(settings, client),
+        internal_tokens=InternalTokens(settings),
+        database=database,
+        idempotency=idempotency,
+        provided={Database: database, type(settings): settings, **(provide or {})},
+    )
+    endpoints = [Endpoint(operation, chassis) for operation in operations]
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await database.in_thread(_migrate, settings, migrations)
+        for start in on_start:
+            await database.in_thread(start)
+        yield
+        await client.close()
+        database.close()
+
+    return Starlette(
+        routes=[*_operational_routes(settings, endpoints, database.ping), *resources(endpoints)],
+        middleware=[Middleware(Observe)],
+        exception_handlers={
+            Problem: problem_response,
+            HTTPException: _http_exception,
+            Exception: _unexpected,
+        },
+        lifespan=lifespan,
+    )
+
+
+def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
+    """The whole life of a service's process."""
+    try:
+        settings = settings_class.load()
+    except SettingsError as error:
+        exit_on_bad_settings(error)
+        return
+    configure_logging(settings)
+    log.info("starting", service=settings.service, version=suite_version(), settings=settings.masked())
+    serve(create_app(settings), settings)
+
+
+def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
+    """One route per path, fixed segments before parameters, so that /users/me is never read as an id."""
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.operation.path, []).append(endpoint)
+    ordered = sorted(by_path.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
+    return [Route(path, Resource(path, group)) for path, group in ordered]
+
+
+def problem_response(request: Request, error: Exception) -> Response:
+    """A refusal, as the caller sees it."""
+    assert isinstance(error, Problem)
+    request_id = request.scope["state"].get("request_id")
+    body = problem_body(error.status, error.code, error.detail, request_id, error.errors, error.extensions)
+    headers = {"cache-control": "no-store", **error.headers}
+    return Response(body, error.status, headers=headers, media_type=PROBLEM_JSON)
+
+
+def suite_version() -> str:
+    try:
+        return version("gatehouse")
+    except PackageNotFoundError:
+        return "development"
+
+
+def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed}
+    return problem_response(request, known.get(error.status_code, BadRequest)(headers=error.headers))
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    # Everything to the log, nothing to the caller but the id that finds the log line.
+    log.error("unhandled_error", path=request.url.path, exc_info=error)
+    return problem_response(
+        request, Problem("Something went wrong on our side; the request id finds it in the log.")
+    )
+
+
+def _operational_routes(
+    settings: ServiceSettings, endpoints: Sequence[Endpoint], check: Check
+) -> list[BaseRoute]:
+    openapi = document(settings.service, suite_version(), endpoints)
+
+    async def show_openapi(request: Request) -> Response:
+        request.scope[ROUTE] = "/openapi.json"
+        return JSONResponse(openapi)
+
+    return [*health_routes(check), Route("/metrics", metrics), Route("/openapi.json", show_openapi)]
+
+
+def health_routes(check: Check) -> list[BaseRoute]:
+    """`/health` and `/health/live` say that the process answers; `/health/ready` that it can work."""
+
+    async def alive(request: Request) -> Response:
+        request.scope[ROUTE] = request.url.path
+        return JSONResponse({"status": "healthy", "timestamp": timestamp()})
+
+    def ready(request: Request) -> Response:
+        request.scope[ROUTE] = "/health/ready"
+        try:
+            check()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the dependency is the answer
+            log.warning("not_ready", error=repr(error))
+            return JSONResponse(
+                {"status": "unhealthy", "timestamp": timestamp(), "checks": {"database": "down"}}, 503
+            )
+        return JSONResponse({"status": "healthy", "timestamp": timestamp(), "checks": {"database": "up"}})
+
+    return [Route("/health", alive), Route("/health/live", alive), Route("/health/ready", ready)]
+
+
+def _migrate(settings: ServiceSettings, migrations: Path) -> None:
+    from shared.migrate import upgrade
+
+    upgrade(settings.database_url, migrations)

@@ -1,0 +1,140 @@
+"""Settings: read once from the environment into one frozen object, all faults reported together."""
+
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRET_CHARACTERS_MIN = 32
+_PLACEHOLDER = re.compile(r"change.?me|your.?(very|secret|jwt)|placeholder|example|^(.)\1+$", re.IGNORECASE)
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """The environment does not hold what this process needs; the message lists every fault."""
+
+
+class ProcessSettings(BaseSettings):
+    """What every process of the suite reads, gateway and services alike."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, validate_default=True
+    )
+    service: ClassVar[str]
+
+    environment: Literal["development", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    data_dir: Path = Path("data")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    drain_seconds: Seconds = 20.0
+    jwt_issuer: str = "gatehouse"
+    jwt_audience: str = "gatehouse"
+    jwt_secret: SecretStr | None = None
+    jwks_url: str = "http://127.0.0.1:8083/.well-known/jwks.json"
+    internal_secret: SecretStr = SecretStr("")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _strong_if_set(cls, secret: SecretStr | None) -> SecretStr | None:
+        return secret and strong(secret)
+
+    @field_validator("internal_secret")
+    @classmethod
+    def _made_in_development(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        return strong(secret or development_secret("internal_secret", info.data))
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment; `NAME_FILE` names a file that holds the value of `NAME`."""
+        try:
+            return cls(**_values_from_files(cls))
+        except ValidationError as error:
+            faults = [f"  {_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+            raise SettingsError(
+                "\n".join([f"{cls.service}: the settings are not usable:", *faults])
+            ) from error
+
+    def masked(self) -> dict[str, str]:
+        """The settings as they may be printed: secrets and passwords in URLs hidden."""
+        return {name: mask(str(value)) for name, value in self if value is not None}
+
+
+class ServiceSettings(ProcessSettings):
+    """What a service with a database of its own reads on top."""
+
+    database_url: str = ""
+    database_pool: int = Field(default=10, ge=1, le=200)
+    redis_url: SecretStr | None = None
+
+    @field_validator("database_url")
+    @classmethod
+    def _a_file_by_default(cls, url: str, info: ValidationInfo) -> str:
+        return url or f"sqlite:///{info.data.get('data_dir', Path('data'))}/{cls.service}.db"
+
+
+def strong(secret: SecretStr) -> SecretStr:
+    """Refuse a secret that is short or taken from an example."""
+    value = secret.get_secret_value()
+    if len(value) < SECRET_CHARACTERS_MIN or _PLACEHOLDER.search(value):
+        raise ValueError(
+            f"needs at least {SECRET_CHARACTERS_MIN} random characters and no placeholder; "
+            "make one with: openssl rand -hex 32"
+        )
+    return secret
+
+
+def development_secret(name: str, settings: dict[str, Any]) -> SecretStr:
+    """In development, a random secret kept in a file that all processes share; in production, nothing."""
+    if settings.get("environment") != "development" or "data_dir" not in settings:
+        return SecretStr("")
+    file = Path(settings["data_dir"]) / "secrets" / name
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not file.exists():
+        _create_once(file, secrets.token_hex(32))
+    return SecretStr(file.read_text().strip())
+
+
+def _create_once(file: Path, text: str) -> None:
+    # Processes start side by side. Each writes its own draft and the first link wins, so that nobody
+    # ever reads a file that is only half written, and all read the same secret.
+    draft = file.with_suffix(f".{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def mask(text: str) -> str:
+    """Hide the password of a URL."""
+    return re.sub(r"(?<=://)([^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+
+
+def exit_on_bad_settings(error: SettingsError) -> None:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(2)
+
+
+def _values_from_files(cls: type[ProcessSettings]) -> dict[str, Any]:
+    files = {name: os.environ.get(f"{name.upper()}_FILE") for name in cls.model_fields}
+    return {name: Path(file).read_text().strip() for name, file in files.items() if file}
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return str(location[0]).upper() if location else "environment"
