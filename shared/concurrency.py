@@ -104,7 +104,8 @@ class IdempotencyStore:
         self._forget_expired(session)
         insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
         row = {"scope": key.scope, "key": key.value, "fingerprint": key.fingerprint, "created": now()}
-        if session.connection().execute(insert(self.table).values(row).on_conflict_do_nothing()).rowcount:
+        taking = insert(self.table).values(row).on_conflict_do_nothing().returning(self.table.c.key)
+        if session.connection().execute(taking).first() is not None:
             return None
         found = session.connection().execute(select(self.table).where(*self._is(key))).one()
         if found.fingerprint != key.fingerprint:

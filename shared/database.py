@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import structlog
 from sqlalchemy import DateTime, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Dialect, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -18,6 +19,8 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session
 
 from shared.errors import Overloaded, Unavailable
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,11 +92,10 @@ class Database:
             with Session(self._writing if write else self.engine, expire_on_commit=False) as session:
                 yield session
                 session.commit()
-        except OperationalError as error:
-            raise Unavailable("The database is not reachable; try again in a moment.") from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable("The database connection was lost; try again in a moment.") from error
+            if isinstance(error, OperationalError) or error.connection_invalidated:
+                log.exception("database_failed")
+                raise Unavailable("The database did not answer; try again in a moment.") from error
             raise
         finally:
             if lock is not None:

@@ -66,11 +66,13 @@ def newest(migrations: Path) -> str | None:
 
 
 def current(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return None
-    version: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
-    connection.rollback()
-    return version
+    try:
+        if not inspect(connection).has_table(VERSION_TABLE):
+            return None
+        statement = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant of ours
+        return str(connection.execute(statement).scalar_one())
+    finally:
+        connection.rollback()  # what follows begins, and so commits, a transaction of its own
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.ids import new_id
 from shared.settings import ProcessSettings
 
+REQUEST_ID = "gatehouse.request_id"  # scope key of the id that the answer and the log carry
 ROUTE = "gatehouse.route"  # scope key under which the matched route template is left for the labels
 CALLER = "gatehouse.caller"  # scope key under which the verified account id is left for the log
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -31,7 +32,8 @@ def configure_logging(settings: ProcessSettings) -> None:
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stdout.isatty())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     render: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=True, pad_event_to=24)]
+        # plain: the default prints local variables, and those hold tokens and passwords
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, pad_event_to=24)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
@@ -61,7 +63,7 @@ class Observe:
             return
         started = time.perf_counter()
         request_id = request_id_of(scope["headers"])
-        scope["state"]["request_id"] = request_id
+        scope[REQUEST_ID] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 500

@@ -1,6 +1,7 @@
 """Keyset paging: a page costs the same however deep it lies, and rows added meanwhile shift nothing."""
 
 import base64
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter
@@ -27,7 +28,11 @@ class PageQuery(Query):
 
 
 def paginate(
-    session: Session, statement: Select[Any], key: ColumnElement[str], query: PageQuery, out: type[Out]
+    session: Session,
+    statement: Select[Any],
+    key: ColumnElement[str],
+    query: PageQuery,
+    make: Callable[[Any], Out],
 ) -> Page[Out]:
     """One page, newest first: `key` is a column of time-ordered ids that the statement selects."""
     if query.cursor is not None:
@@ -35,8 +40,8 @@ def paginate(
     rows = session.connection().execute(statement.order_by(key.desc()).limit(query.limit + 1)).all()
     page = rows[: query.limit]
     last: Row[Any] | None = page[-1] if len(rows) > query.limit else None
-    return Page[out].model_construct(  # type: ignore[valid-type]
-        items=[out.model_validate(row) for row in page],
+    return Page[Out].model_construct(
+        items=[make(row) for row in page],
         next=_encode(last._mapping[key]) if last is not None else None,  # noqa: SLF001 - SQLAlchemy's public name
     )
 

@@ -21,7 +21,7 @@ from shared.concurrency import IdempotencyStore
 from shared.database import Database
 from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, Problem, problem_body
 from shared.identity import TokenVerifier
-from shared.observe import ROUTE, Observe, configure_logging, metrics
+from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, metrics
 from shared.openapi import document
 from shared.operations import Chassis, Endpoint, Operation, Resource
 from shared.server import serve
@@ -99,7 +99,7 @@ def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
 def problem_response(request: Request, error: Exception) -> Response:
     """A refusal, as the caller sees it."""
     assert isinstance(error, Problem)
-    request_id = request.scope["state"].get("request_id")
+    request_id = request.scope.get(REQUEST_ID)
     body = problem_body(error.status, error.code, error.detail, request_id, error.errors, error.extensions)
     headers = {"cache-control": "no-store", **error.headers}
     return Response(body, error.status, headers=headers, media_type=PROBLEM_JSON)

@@ -1,0 +1,127 @@
+"""What the endpoints of the orders service do."""
+
+from decimal import Decimal
+
+from sqlalchemy import delete, select
+from sqlmodel import Session
+
+from services.orders.errors import StepNeedsAdmin
+from services.orders.models import Order, OrderStatus, OrderStep
+from services.orders.money import from_minor, to_minor
+from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
+from shared.concurrency import IfMatch
+from shared.errors import FieldFault, Invalid, NotFound
+from shared.identity import Caller
+from shared.pagination import PageQuery, paginate
+from shared.schemas import Id, Page
+
+ORDERS = Order.__table__  # type: ignore[attr-defined]
+STEPS = OrderStep.__table__  # type: ignore[attr-defined]
+STEPS_MAX = 100
+
+
+def list_orders(query: ListOrders, caller: Caller, session: Session) -> Page[OrderOut]:
+    """List your orders, newest first; admins see everybody's."""
+    owner = query.user_id or (None if caller.is_admin else caller.id)
+    return _page(session, query, caller, owner, query.status)
+
+
+def list_orders_of_user(user_id: Id, query: PageQuery, caller: Caller, session: Session) -> Page[OrderOut]:
+    """List the orders of one account."""
+    return _page(session, query, caller, user_id, None)
+
+
+def _page(
+    session: Session, query: PageQuery, caller: Caller, owner: str | None, status: OrderStatus | None
+) -> Page[OrderOut]:
+    statement = select(ORDERS)
+    if owner is not None:
+        if not caller.owns(owner):
+            raise NotFound
+        statement = statement.where(ORDERS.c.user_id == owner)
+    if status is not None:
+        statement = statement.where(ORDERS.c.status == status)
+    return paginate(session, statement, ORDERS.c.id, query, OrderOut.of)
+
+
+def place_order(body: PlaceOrder, caller: Caller, session: Session) -> OrderOut:
+    """Place an order for yourself."""
+    order = Order(
+        user_id=caller.id,
+        product_name=body.product_name,
+        quantity=body.quantity,
+        total_minor=to_minor(body.total_price, body.currency),
+        currency=body.currency,
+    )
+    session.add(order)
+    session.flush()  # the history refers to the order, which must be there first
+    session.add(OrderStep(order_id=order.id, status=order.status, by=caller.id))
+    return OrderOut.of(order)
+
+
+def show_order(order_id: Id, caller: Caller, session: Session) -> OrderOut:
+    """Show one order."""
+    row = session.connection().execute(select(ORDERS).where(ORDERS.c.id == order_id)).one_or_none()
+    if row is None or not caller.owns(row.user_id):
+        raise NotFound
+    return OrderOut.of(row)
+
+
+def change_order(
+    order_id: Id, body: ChangeOrder, caller: Caller, if_match: IfMatch, session: Session
+) -> OrderOut:
+    """Change a pending order, or take it one step further.
+
+    The owner may change what was ordered while the order is pending, and cancel it; every other step is
+    an admin's: pending → confirmed → shipped → delivered → returned.
+    """
+    order = _locked(session, caller, order_id)
+    if_match.check(order.version)
+    changes = body.changes()
+    status = changes.pop("status", None)
+    if changes:
+        order.require_pending()
+        _change_content(order, changes)
+    if status is not None:
+        if not caller.is_admin and status != OrderStatus.CANCELLED:
+            raise StepNeedsAdmin
+        session.add(order.take_step(status, by=caller.id))
+    order.touch()
+    return OrderOut.of(order)
+
+
+def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
+    """Delete a pending or cancelled order."""
+    order = _locked(session, caller, order_id)
+    if_match.check(order.version)
+    order.require_deletable()
+    session.connection().execute(delete(ORDERS).where(ORDERS.c.id == order.id))
+
+
+def list_history(order_id: Id, caller: Caller, session: Session) -> list[StepOut]:
+    """List the steps an order has taken, oldest first."""
+    show_order(order_id, caller, session)
+    steps = select(STEPS).where(STEPS.c.order_id == order_id).order_by(STEPS.c.id).limit(STEPS_MAX)
+    return [StepOut.model_validate(row) for row in session.connection().execute(steps)]
+
+
+def _locked(session: Session, caller: Caller, order_id: str) -> Order:
+    """Read the order so that nobody else changes it before this transaction ends."""
+    order = session.get(Order, order_id, with_for_update=True)
+    if order is None or not caller.owns(order.user_id):
+        raise NotFound
+    return order
+
+
+def _change_content(order: Order, changes: dict[str, object]) -> None:
+    amount = changes.pop("total_price", from_minor(order.total_minor, order.currency))
+    currency = str(changes.pop("currency", order.currency))
+    assert isinstance(amount, Decimal)
+    try:
+        order.total_minor = to_minor(amount, currency)
+    except ValueError as error:
+        fault = FieldFault(field="total_price", code="value_error", message=str(error))
+        raise Invalid(errors=[fault]) from error
+    order.currency = currency
+    for name, value in changes.items():
+        setattr(order, name, value)

@@ -1,0 +1,18 @@
+"""Every endpoint of the orders service, one line each."""
+
+from services.orders import handlers
+from services.orders.errors import IllegalStep, OrderLocked, StepNeedsAdmin
+from shared.errors import NotFound
+from shared.operations import operation
+
+OPERATIONS = [
+    operation("GET", "/orders", handlers.list_orders, errors=(NotFound,)),
+    operation("POST", "/orders", handlers.place_order, status=201, location="/orders/{id}", idempotent=True),
+    operation("GET", "/orders/user/{user_id}", handlers.list_orders_of_user),
+    operation("GET", "/orders/{order_id}", handlers.show_order),
+    operation(
+        "PUT", "/orders/{order_id}", handlers.change_order, errors=(StepNeedsAdmin, IllegalStep, OrderLocked)
+    ),
+    operation("DELETE", "/orders/{order_id}", handlers.delete_order, status=204, errors=(OrderLocked,)),
+    operation("GET", "/orders/{order_id}/history", handlers.list_history),
+]

@@ -1,0 +1,95 @@
+"""What goes into the orders service and what comes out."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from services.orders.models import OrderStatus
+from services.orders.money import CURRENCIES, Amount, from_minor, to_minor
+from shared.pagination import PageQuery
+from shared.schemas import Id, Input, Output, Text, Versioned
+
+
+def _known(currency: str) -> str:
+    if currency not in CURRENCIES:
+        raise ValueError("must be a currency of ISO 4217, in capitals, for example USD")
+    return currency
+
+
+ProductName = Annotated[Text, Field(max_length=200)]
+Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+Currency = Annotated[str, Field(min_length=3, max_length=3), AfterValidator(_known)]
+
+
+class PlaceOrder(Input):
+    product_name: ProductName
+    quantity: Quantity
+    currency: Currency = "USD"  # before the price, which is checked against it
+    total_price: Amount
+
+    @field_validator("total_price")
+    @classmethod
+    def _payable(cls, amount: Decimal, info: ValidationInfo) -> Decimal:
+        to_minor(amount, info.data.get("currency", "USD"))
+        return amount
+
+
+class ChangeOrder(Input):
+    """Any part of what was ordered while it is pending, or the next step of its life."""
+
+    product_name: ProductName | None = None
+    quantity: Quantity | None = None
+    total_price: Amount | None = None
+    currency: Currency | None = None
+    status: OrderStatus | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set or None in self.changes().values():
+            raise ValueError("give at least one field to change, and no nulls")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class ListOrders(PageQuery):
+    status: OrderStatus | None = Field(default=None, description="Only orders in this state.")
+    user_id: Id | None = Field(default=None, description="Only orders of this account; for admins.")
+
+
+class OrderOut(Versioned):
+    id: str
+    user_id: str
+    product_name: str
+    quantity: int
+    total_price: Amount
+    currency: str
+    status: str
+    created: datetime
+    updated: datetime
+
+    @classmethod
+    def of(cls, row: Any) -> "OrderOut":
+        """From a row or an Order. Not validated again: the database holds only what was."""
+        return cls.model_construct(
+            id=row.id,
+            user_id=row.user_id,
+            product_name=row.product_name,
+            quantity=row.quantity,
+            total_price=from_minor(row.total_minor, row.currency),
+            currency=row.currency,
+            status=row.status,
+            version=row.version,
+            created=row.created,
+            updated=row.updated,
+        )
+
+
+class StepOut(Output):
+    status: str
+    from_status: str | None
+    by: str
+    timestamp: datetime

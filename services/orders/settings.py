@@ -1,0 +1,13 @@
+"""What the orders service reads from its environment."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    service: ClassVar[str] = "orders"
+
+    port: int = Field(default=8082, ge=1, le=65535)

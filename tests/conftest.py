@@ -1,0 +1,48 @@
+"""What tests of every service use."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from shared.ids import new_id
+from shared.settings import ServiceSettings
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
+from tests import support
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    with support.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database; a test that asks for it runs once on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/test.db"
+        return
+    server = request.getfixturevalue("postgresql_server")
+    with support.new_database(server, f"test_{new_id()}") as url:
+        yield url
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Any]:
+    """Settings of a service under test: HS256 tokens, its own folder, nothing from the environment."""
+
+    def make(settings_class: type[S], **values: Any) -> S:
+        return settings_class(
+            **{
+                "data_dir": tmp_path,
+                "jwt_secret": TEST_JWT_SECRET,
+                "internal_secret": TEST_INTERNAL_SECRET,
+                **values,
+            }
+        )
+
+    return make
