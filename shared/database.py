@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy import DateTime, Engine, create_engine, event, text
+from sqlalchemy import DateTime, Engine, String, create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Dialect, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Session
 
 from shared.errors import Overloaded, Unavailable
@@ -31,20 +31,22 @@ CACHED_STATEMENTS = 500
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time, in UTC on both sides; SQLite has no zones and would lose it."""
+    """A point in time, in UTC on both sides. SQLite has no zones, so there it is RFC 3339 text that sorts."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.astimezone(UTC).replace(tzinfo=None) if dialect.name == "sqlite" else value
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(String(32) if dialect.name == "sqlite" else self.impl_instance)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def result_processor(self, dialect: Dialect, _type: object) -> Callable[[Any], datetime | None] | None:
+        # Every row of every list passes here: one call for SQLite, none for PostgreSQL, which answers in UTC.
+        return _from_text if dialect.name == "sqlite" else None
 
 
 class Database:
@@ -114,6 +116,10 @@ class Database:
     def close(self) -> None:
         self._threads.shutdown(wait=True)
         self.engine.dispose()
+
+
+def _from_text(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 def create_sqlite(url: URL, pool_size: int) -> Engine:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter
-from sqlalchemy import ColumnElement, Row, Select
+from sqlalchemy import Column, Select
 from sqlmodel import Session
 
 from shared.errors import FieldFault, Invalid
@@ -30,20 +30,23 @@ class PageQuery(Query):
 def paginate(
     session: Session,
     statement: Select[Any],
-    key: ColumnElement[str],
+    key: Column[str],
     query: PageQuery,
-    make: Callable[[Any], Out],
+    make: Callable[[dict[str, Any]], Out],
 ) -> Page[Out]:
-    """One page, newest first: `key` is a column of time-ordered ids that the statement selects."""
+    """One page, newest first.
+
+    `key` is a column of time-ordered ids that the statement selects; `make` turns the values of a row, by
+    column name, into an answer.
+    """
     if query.cursor is not None:
         statement = statement.where(key < _decode(query.cursor))
-    rows = session.connection().execute(statement.order_by(key.desc()).limit(query.limit + 1)).all()
+    result = session.connection().execute(statement.order_by(key.desc()).limit(query.limit + 1))
+    names = tuple(result.keys())
+    rows = [dict(zip(names, row, strict=True)) for row in result]
     page = rows[: query.limit]
-    last: Row[Any] | None = page[-1] if len(rows) > query.limit else None
-    return Page[Out].model_construct(
-        items=[make(row) for row in page],
-        next=_encode(last._mapping[key]) if last is not None else None,  # noqa: SLF001 - SQLAlchemy's public name
-    )
+    following = _encode(page[-1][key.key]) if len(rows) > query.limit else None  # before `make` takes the row
+    return Page[Out].model_construct(items=[make(row) for row in page], next=following)
 
 
 def _encode(key: str) -> str:

@@ -1,10 +1,15 @@
 """The base classes and field types of what goes in and out."""
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 T = TypeVar("T")
+_NOTHING_ELSE: tuple[tuple[str, Any], ...] = (
+    ("__pydantic_fields_set__", frozenset()),
+    ("__pydantic_extra__", None),
+    ("__pydantic_private__", None),
+)
 
 
 class Input(BaseModel):
@@ -23,6 +28,19 @@ class Output(BaseModel):
     """An answer, read from a row by its attributes."""
 
     model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def unchecked(cls, values: dict[str, Any]) -> Self:
+        """Make an answer of values from our own database, which were validated on their way in.
+
+        Values that are no field are left out. Twice as fast as model_construct, which a page of fifty rows
+        feels.
+        """
+        made = cls.__new__(cls)
+        fields = {name: values[name] for name in cls.__pydantic_fields__}
+        for name, value in (("__dict__", fields), *_NOTHING_ELSE):
+            object.__setattr__(made, name, value)
+        return made
 
 
 class Versioned(Output):

@@ -56,15 +56,15 @@ def place_order(body: PlaceOrder, caller: Caller, session: Session) -> OrderOut:
     session.add(order)
     session.flush()  # the history refers to the order, which must be there first
     session.add(OrderStep(order_id=order.id, status=order.status, by=caller.id))
-    return OrderOut.of(order)
+    return OrderOut.of(order.model_dump())
 
 
 def show_order(order_id: Id, caller: Caller, session: Session) -> OrderOut:
     """Show one order."""
-    row = session.connection().execute(select(ORDERS).where(ORDERS.c.id == order_id)).one_or_none()
-    if row is None or not caller.owns(row.user_id):
+    row = session.connection().execute(select(ORDERS).where(ORDERS.c.id == order_id)).mappings().one_or_none()
+    if row is None or not caller.owns(row["user_id"]):
         raise NotFound
-    return OrderOut.of(row)
+    return OrderOut.of(dict(row))
 
 
 def change_order(
@@ -87,7 +87,7 @@ def change_order(
             raise StepNeedsAdmin
         session.add(order.take_step(status, by=caller.id))
     order.touch()
-    return OrderOut.of(order)
+    return OrderOut.of(order.model_dump())
 
 
 def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:

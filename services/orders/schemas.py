@@ -72,20 +72,9 @@ class OrderOut(Versioned):
     updated: datetime
 
     @classmethod
-    def of(cls, row: Any) -> "OrderOut":
-        """From a row or an Order. Not validated again: the database holds only what was."""
-        return cls.model_construct(
-            id=row.id,
-            user_id=row.user_id,
-            product_name=row.product_name,
-            quantity=row.quantity,
-            total_price=from_minor(row.total_minor, row.currency),
-            currency=row.currency,
-            status=row.status,
-            version=row.version,
-            created=row.created,
-            updated=row.updated,
-        )
+    def of(cls, row: dict[str, Any]) -> Self:
+        """From the columns of a row."""
+        return cls.unchecked({**row, "total_price": from_minor(row["total_minor"], row["currency"])})
 
 
 class StepOut(Output):
