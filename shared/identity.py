@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,7 @@ class Caller:
 
 
 Access = Callable[[Caller | None], None]
+FetchKeys = Callable[[], Awaitable[Any]]
 
 
 def public(caller: Caller | None) -> None:
@@ -71,14 +72,17 @@ class TokenVerifier:
 
     A token that was verified once is remembered until it expires, so that most requests cost one
     dictionary look-up. Keys come from the key set of the issuer (RS256), or from JWT_SECRET (HS256): one
-    algorithm, chosen by configuration and never by the token.
+    algorithm, chosen by configuration and never by the token. `fetch_keys` reads the key set from
+    elsewhere than JWKS_URL: the issuer itself has it in its own database.
     """
 
-    def __init__(self, settings: ProcessSettings, client: HttpClient) -> None:
+    def __init__(
+        self, settings: ProcessSettings, client: HttpClient, *, fetch_keys: FetchKeys | None = None
+    ) -> None:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
-        self._keys = KeySet(settings.jwks_url, client)
+        self._keys = KeySet(fetch_keys or (lambda: client.get_json(settings.jwks_url)))
         self._verified: OrderedDict[str, Caller] = OrderedDict()
 
     def remembered(self, token: str) -> Caller | None:
@@ -128,9 +132,8 @@ class TokenVerifier:
 class KeySet:
     """The issuer's public keys: fetched once for all waiters, kept when the issuer is down."""
 
-    def __init__(self, url: str, client: HttpClient) -> None:
-        self._url = url
-        self._client = client
+    def __init__(self, fetch: FetchKeys) -> None:
+        self._fetch = fetch
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
         self._fetching = asyncio.Lock()
@@ -152,7 +155,7 @@ class KeySet:
                 return
             self._tried = now
             try:
-                self._keys = _public_keys(await self._client.get_json(self._url))
+                self._keys = _public_keys(await self._fetch())
                 self._fetched = now
             except Unavailable:
                 if not self._keys:

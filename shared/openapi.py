@@ -128,7 +128,7 @@ def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any
     }
     if signature.body is not None:
         shown["requestBody"] = {
-            "required": True,
+            "required": signature.body_required,
             "content": {"application/json": {"schema": schemas.of(endpoint, "body")}},
         }
     return shown

@@ -2,7 +2,8 @@
 
 Parameters named in the path come from the path; `query` and `body` are pydantic models; every other
 parameter is found by its type (Session, Caller, IfMatch, or what the service provides). The return
-annotation is the shape of the answer. A handler that takes a Session is a plain `def`: it runs in a
+annotation is the shape of the answer; a Response is sent as it is. A body that may be left out is
+annotated `Model | None`. A handler that takes a Session is a plain `def`: it runs in a
 thread, in one transaction that commits after the answer is serialised and before it is sent.
 """
 
@@ -16,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from sqlmodel import Session
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from shared.client import InternalTokens
@@ -87,6 +89,7 @@ class Signature:
     path: type[BaseModel] | None
     query: type[BaseModel] | None
     body: type[BaseModel] | None
+    body_required: bool
     injected: dict[str, Any]
     answer: Any
     is_async: bool
@@ -103,8 +106,9 @@ class Signature:
         in_path = _IN_PATH.findall(operation.path)
         fields: dict[str, Any] = {name: (hints.pop(name), ...) for name in in_path}
         path = create_model("Path", **fields) if fields else None
-        query, body = hints.pop("query", None), hints.pop("body", None)
-        return cls(path, query, body, hints, answer, inspect.iscoroutinefunction(operation.handler))
+        query, (body, body_required) = hints.pop("query", None), _body_model(hints.pop("body", None))
+        is_async = inspect.iscoroutinefunction(operation.handler)
+        return cls(path, query, body, body_required, hints, answer, is_async)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +132,11 @@ class Endpoint:
         self._handler = operation.handler
         self._list_item = _item_of_page(self.signature.answer)
         answer = list[self._list_item] if self._list_item else self.signature.answer  # type: ignore[name-defined]
-        self.adapter: TypeAdapter[Any] = TypeAdapter(answer)
+        self.adapter: TypeAdapter[Any] = TypeAdapter(Any if answer is Response else answer)
         self._query_lists = _list_fields(self.signature.query)
         self._check()
 
-    async def __call__(self, request: Request) -> Reply:
+    async def __call__(self, request: Request) -> Reply | Response:
         """Answer one request, or raise a Problem."""
         caller = await self._identify(request)
         arguments = self._arguments(request, caller)
@@ -147,7 +151,7 @@ class Endpoint:
 
     def _run(
         self, database: Database, request: Request, arguments: dict[str, Any], key: IdempotencyKey | None
-    ) -> Reply:
+    ) -> Reply | Response:
         name = self.signature.session_name
         if name is None:
             return self._reply(self._handler(**arguments), request)
@@ -155,10 +159,12 @@ class Endpoint:
             store = self._chassis.idempotency
             if key is None or store is None:
                 return self._reply(self._handler(**arguments, **{name: session}), request, session)
-            reply = store.claim(session, key)
-            if reply is None:
-                reply = self._reply(self._handler(**arguments, **{name: session}), request, session)
-                store.keep(session, key, reply)
+            kept = store.claim(session, key)
+            if kept is not None:
+                return kept
+            reply = self._reply(self._handler(**arguments, **{name: session}), request, session)
+            assert isinstance(reply, Reply)  # see _check
+            store.keep(session, key, reply)
             return reply
 
     async def _identify(self, request: Request) -> Caller | None:
@@ -205,6 +211,9 @@ class Endpoint:
         if model is None:
             return b""
         body = await read_body(request, self.operation.body_bytes_max)
+        if not body and not self.signature.body_required:
+            arguments["body"] = None
+            return body
         if body and not _is_json(request.headers.get("content-type")):
             raise UnsupportedMediaType
         arguments["body"] = _valid(model.model_validate_json, body)
@@ -216,7 +225,9 @@ class Endpoint:
             return None
         return IdempotencyKey.parse(header, caller_id=caller.id, operation=self.operation.name, body=body)
 
-    def _reply(self, result: Any, request: Request, session: Session | None = None) -> Reply:
+    def _reply(self, result: Any, request: Request, session: Session | None = None) -> Reply | Response:
+        if isinstance(result, Response):
+            return result
         if session is not None:
             session.flush()  # so that the answer shows what the database will hold
         headers = []
@@ -243,6 +254,8 @@ class Endpoint:
             raise TypeError(
                 f"{name}: Idempotency-Key needs a handler with a Session and a store to keep answers in"
             )
+        if self.operation.idempotent and signature.answer is Response:
+            raise TypeError(f"{name}: a Response cannot be kept under an Idempotency-Key")
         known = {Session, Caller, Caller | None, IfMatch, Request, *self._chassis.provided}
         for parameter, kind in signature.injected.items():
             if kind not in known:
@@ -265,6 +278,9 @@ class Resource:
         if endpoint is None:
             raise MethodNotAllowed(headers={"Allow": self._allow})
         reply = await endpoint(Request(scope, receive))
+        if isinstance(reply, Response):
+            await reply(scope, receive, send)
+            return
         headers = [(b"content-length", str(len(reply.body)).encode()), (b"cache-control", b"no-store")]
         if reply.body:
             headers.append((b"content-type", JSON.encode()))
@@ -344,6 +360,12 @@ def _list_fields(model: type[BaseModel] | None) -> frozenset[str]:
     return frozenset(
         name for name, info in fields if get_origin(info.annotation) in (list, tuple, frozenset, set)
     )
+
+
+def _body_model(annotation: Any) -> tuple[Any, bool]:
+    """The model of a body, and whether it must be sent."""
+    models = [kind for kind in get_args(annotation) if kind is not type(None)]
+    return (models[0], False) if models else (annotation, True)
 
 
 def _item_of_page(answer: Any) -> Any:

@@ -43,10 +43,12 @@ def create_service(
     idempotency: IdempotencyStore | None = None,
     provide: Mapping[type, Any] | None = None,
     on_start: Sequence[Callable[[], Any]] = (),
+    on_stop: Sequence[Callable[[], Any]] = (),
+    verifier: TokenVerifier | None = None,
 ) -> Starlette:
     """Wire the operations of a service to everything they may ask for by type."""
     chassis = Chassis(
-        verifier=TokenVerifier(settings, client),
+        verifier=verifier or TokenVerifier(settings, client),
         internal_tokens=InternalTokens(settings),
         database=database,
         idempotency=idempotency,
@@ -60,6 +62,8 @@ def create_service(
         for start in on_start:
             await database.in_thread(start)
         yield
+        for stop in on_stop:
+            await database.in_thread(stop)
         await client.close()
         database.close()
 

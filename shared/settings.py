@@ -71,6 +71,10 @@ class ProcessSettings(BaseSettings):
         """The settings as they may be printed: secrets and passwords in URLs hidden."""
         return {name: mask(str(value)) for name, value in self if value is not None}
 
+    def notice(self) -> str | None:
+        """One line for whoever started this, printed when everything is ready."""
+        return None
+
 
 class ServiceSettings(ProcessSettings):
     """What a service with a database of its own reads on top."""
