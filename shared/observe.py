@@ -41,6 +41,7 @@ def configure_logging(settings: ProcessSettings) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            *([] if console else [_named(settings.service)]),
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
             *render,
         ],
@@ -49,6 +50,15 @@ def configure_logging(settings: ProcessSettings) -> None:
         cache_logger_on_first_use=True,
     )
     _route_standard_logging(level)
+
+
+def _named(service: str) -> structlog.types.Processor:
+    def add_service(
+        _logger: object, _method: str, entry: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        return {"service": service, **entry}
+
+    return add_service
 
 
 class Observe:

@@ -38,13 +38,19 @@ class ProcessSettings(BaseSettings):
     jwt_issuer: str = "gatehouse"
     jwt_audience: str = "gatehouse"
     jwt_secret: SecretStr | None = None
-    jwks_url: str = "http://127.0.0.1:8083/.well-known/jwks.json"
+    auth_url: str = "http://127.0.0.1:8083"
+    jwks_url: str = ""
     internal_secret: SecretStr = SecretStr("")
 
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _of_the_issuer(cls, url: str, info: ValidationInfo) -> str:
+        return url or f"{str(info.data.get('auth_url', '')).rstrip('/')}/.well-known/jwks.json"
 
     @field_validator("jwt_secret")
     @classmethod

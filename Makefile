@@ -1,0 +1,63 @@
+# Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help up test check fix bench env migrate migration service lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
+	@exec $(BIN)/python -m shared.cli up
+
+test: .venv/ready-dev ## Run all tests
+	$(BIN)/python -m pytest
+
+check: .venv/ready-dev ## Check format, lint and types, without changing anything
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+
+fix: .venv/ready-dev ## Format, and mend what the linter can mend
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --fix --quiet .
+
+bench: .venv/ready-dev ## Measure speed and memory beside a FastAPI peer
+	$(BIN)/python -m tests.bench
+
+env: .venv/ready ## Write .env with fresh secrets, for docker-compose
+	@$(BIN)/python -m shared.cli env
+
+migrate: .venv/ready ## Bring all databases to the newest migration
+	@$(BIN)/python -m shared.cli migrate
+
+migration: .venv/ready ## Write a migration: make migration SERVICE=orders MESSAGE=add_note
+	@$(BIN)/python -m shared.cli migration $(SERVICE) $(MESSAGE)
+
+service: .venv/ready ## Add a service: make service NAME=billing
+	@$(BIN)/python -m shared.cli service $(NAME)
+
+lock: .venv/ready-dev ## Resolve the newest versions into the two lock files (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --upgrade --all-extras pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --upgrade --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove the virtual environment and caches (data/ stays)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Gatehouse needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 up"; exit 1; }
+	@echo "making .venv (once) …"
+	@$(PYTHON) -m venv .venv
+
+.venv/ready: requirements.lock | .venv/bin/python
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+.venv/ready-dev: requirements-dev.lock | .venv/bin/python
+	@$(PIP) -r requirements-dev.lock
+	@touch $@ .venv/ready

@@ -1,0 +1,114 @@
+"""The `gatehouse` command."""
+
+import argparse
+import importlib
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from shared import programs
+from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="gatehouse", description="Run and look after a Gatehouse suite.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (command, describe) in COMMANDS.items():
+        described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        describe(described)
+    chosen = parser.parse_args(arguments)
+    try:
+        return COMMANDS[chosen.command][0](chosen)
+    except SettingsError as error:
+        exit_on_bad_settings(error)
+        return 2
+
+
+def up(_arguments: argparse.Namespace) -> int:
+    """Start every service and the gateway, each as a process of its own."""
+    from shared import launcher
+
+    return launcher.up(programs.load(ROOT, os.environ))
+
+
+def migrate(arguments: argparse.Namespace) -> int:
+    """Bring the databases to the newest migration (services do so themselves when they start)."""
+    from shared.migrate import upgrade
+
+    for program in programs.load(ROOT, os.environ):
+        if isinstance(program.settings, ServiceSettings) and arguments.service in (None, program.name):
+            upgrade(program.settings.database_url, _migrations(program.name))
+            sys.stdout.write(f"{program.name}: at {_newest(program.name)}\n")
+    return 0
+
+
+def migration(arguments: argparse.Namespace) -> int:
+    """Write a service's next migration from what its models have and its migrations lack."""
+    from tempfile import TemporaryDirectory
+
+    from shared.migrate import write
+
+    models = importlib.import_module(f"services.{arguments.service}.models")
+    with TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/empty.db"
+        file = write(url, _migrations(arguments.service), models.Table.metadata, arguments.message)
+    sys.stdout.write(f"wrote {file.relative_to(ROOT)}; read it before you use it\n")
+    return 0
+
+
+def env(arguments: argparse.Namespace) -> int:
+    """Write .env with fresh random secrets for docker-compose; an existing file is kept."""
+    file = Path(arguments.file)
+    if file.exists():
+        sys.stdout.write(f"{file} is there already and was left as it is\n")
+        return 0
+    template = (ROOT / "deploy" / "env.template").read_text()
+    lines = [line.replace("<secret>", secrets.token_hex(32)) for line in template.splitlines()]
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write("\n".join([*lines, ""]))
+    sys.stdout.write(f"wrote {file} with fresh secrets\n")
+    return 0
+
+
+def _migrations(service: str) -> Path:
+    return ROOT / "services" / service / "migrations"
+
+
+def _newest(service: str) -> str | None:
+    from shared.migrate import newest
+
+    return newest(_migrations(service))
+
+
+def _no_options(_parser: argparse.ArgumentParser) -> None:
+    """This command takes none."""
+
+
+def _one_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("service", nargs="?", help="only this one")
+
+
+def _service_and_message(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("service")
+    parser.add_argument("message", help="what it does, for example: add_orders_note")
+
+
+def _file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", default=".env", help="where to write (default: .env)")
+
+
+Command = Callable[[argparse.Namespace], int]
+COMMANDS: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] = {
+    "up": (up, _no_options),
+    "migrate": (migrate, _one_service),
+    "migration": (migration, _service_and_message),
+    "env": (env, _file),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

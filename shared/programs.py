@@ -1,0 +1,82 @@
+"""The programs of the suite, found by looking at the folders, and the environment each of them gets."""
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.settings import ProcessSettings, SettingsError
+
+GATEWAY = "gateway"
+# Set for all, these would give every process the same port or the same database. ORDERS_PORT reaches
+# orders as PORT.
+_ONE_PROCESS_ONLY = ("PORT", "HOST", "DATABASE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process of the suite: what to run, and with which settings."""
+
+    name: str
+    module: str
+    environment: Mapping[str, str]
+    settings: ProcessSettings
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.port}"
+
+
+def find(root: Path) -> dict[str, str]:
+    """The modules to run by name of program: every folder of services/, and the gateway last."""
+    services = sorted(main.parent.name for main in (root / "services").glob("*/__main__.py"))
+    return {name: f"services.{name}" for name in services} | {GATEWAY: GATEWAY}
+
+
+def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
+    """All programs with their settings; SettingsError lists what is wrong with any of them."""
+    modules = find(root)
+    programs, faults = [], []
+    for name, module in modules.items():
+        own = own_environment(name, modules, environment)
+        settings_class = importlib.import_module(f"{module}.settings").Settings
+        try:
+            with _environment(own):
+                programs.append(Program(name, module, own, settings_class.load()))
+        except SettingsError as error:
+            faults.append(str(error))
+    if faults:
+        raise SettingsError("\n".join(faults))
+    addresses = {f"{program.name.upper()}_URL": program.url for program in programs}
+    return [
+        Program(program.name, program.module, {**addresses, **program.environment}, program.settings)
+        for program in programs
+    ]
+
+
+def own_environment(name: str, programs: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of one program: ORDERS_X reaches orders as X, and nobody else."""
+    prefixes = tuple(f"{program.upper()}_" for program in programs)
+    addresses = {f"{program.upper()}_URL" for program in programs}  # where a service is, for all to know
+    kept = {
+        key: value
+        for key, value in environment.items()
+        if key in addresses or not (key in _ONE_PROCESS_ONLY or key.startswith(prefixes))
+    }
+    own = f"{name.upper()}_"
+    return kept | {key.removeprefix(own): value for key, value in environment.items() if key.startswith(own)}
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Settings are read from the environment, so this process takes on that of the program meanwhile."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
