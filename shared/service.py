@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from shared import __version__
 from shared.client import HttpClient, InternalTokens
 from shared.clock import timestamp
 from shared.concurrency import IdempotencyStore
@@ -87,7 +87,7 @@ def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
         exit_on_bad_settings(error)
         return
     configure_logging(settings)
-    log.info("starting", service=settings.service, version=suite_version(), settings=settings.masked())
+    log.info("starting", service=settings.service, version=__version__, settings=settings.masked())
     serve(create_app(settings), settings)
 
 
@@ -109,13 +109,6 @@ def problem_response(request: Request, error: Exception) -> Response:
     return Response(body, error.status, headers=headers, media_type=PROBLEM_JSON)
 
 
-def suite_version() -> str:
-    try:
-        return version("gatehouse")
-    except PackageNotFoundError:
-        return "development"
-
-
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     known: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed}
@@ -133,7 +126,7 @@ def _unexpected(request: Request, error: Exception) -> Response:
 def _operational_routes(
     settings: ServiceSettings, endpoints: Sequence[Endpoint], check: Check
 ) -> list[BaseRoute]:
-    openapi = document(settings.service, suite_version(), endpoints)
+    openapi = document(settings.service, __version__, endpoints)
 
     async def show_openapi(request: Request) -> Response:
         request.scope[ROUTE] = "/openapi.json"

@@ -1,0 +1,36 @@
+# One file for every image. A service:  docker build --target service --build-arg SERVICE=orders .
+# The gateway:                          docker build --target gateway .
+# All images share the layer with the packages; each holds the code of its own service only.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS environment
+WORKDIR /app
+COPY requirements.lock .
+RUN python3 -m venv .venv \
+ && .venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
+
+FROM ${PYTHON_IMAGE} AS base
+WORKDIR /app
+COPY --from=environment /app/.venv .venv
+COPY shared shared
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2 \
+    HOST=0.0.0.0 DATA_DIR=/data LOG_FORMAT=json
+RUN mkdir /data && chown 10001:10001 /data
+USER 10001:10001
+VOLUME /data
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
+  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health/ready', timeout=2)"]
+STOPSIGNAL SIGTERM
+
+FROM base AS gateway
+ENV PORT=8000
+COPY gateway gateway
+COPY routes.yaml .
+CMD ["python", "-m", "gateway"]
+
+FROM base AS service
+ARG SERVICE
+ENV SERVICE=${SERVICE}
+COPY services/__init__.py services/
+COPY services/${SERVICE} services/${SERVICE}
+CMD ["sh", "-c", "exec python -m services.$SERVICE"]
