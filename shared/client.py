@@ -3,11 +3,13 @@
 import json
 import time
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import structlog
 
 from shared.errors import InvalidToken, Problem, Unavailable
+from shared.schemas import Page
 from shared.settings import ProcessSettings
 
 if TYPE_CHECKING:
@@ -43,20 +45,34 @@ class HttpClient:
         self, method: str, url: str, *, body: Any = None, headers: dict[str, str] | None = None
     ) -> Any:
         """Send JSON, read JSON; a refusal raises PeerRefusal, anything else but a success Unavailable."""
+        return _outcome(url, await self._send(method, url, body, headers))
+
+    async def page(self, url: str, *, headers: dict[str, str] | None = None) -> Page[Any]:
+        """One page of a list, with the cursor of the page after it."""
+        response = await self._send("GET", url, None, headers)
+        items = _outcome(url, response)
+        if not isinstance(items, list):
+            log.error("peer_answered_no_list", url=url)
+            raise Unavailable
+        following = parse_qs(urlsplit(response.links.get("next", {}).get("url", "")).query)
+        return Page(items=items, next=following.get("cursor", [None])[0])
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _send(
+        self, method: str, url: str, body: Any, headers: dict[str, str] | None
+    ) -> "httpx.Response":
         import httpx
 
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         sent = {"Accept": "application/json", **({"X-Request-ID": request_id} if request_id else {})}
         try:
-            response = await self._pool().request(method, url, json=body, headers=sent | (headers or {}))
+            return await self._pool().request(method, url, json=body, headers=sent | (headers or {}))
         except httpx.HTTPError as error:
             log.warning("peer_unreachable", url=url, error=repr(error))
             raise Unavailable from error
-        return _outcome(url, response)
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
 
     def _pool(self) -> "httpx.AsyncClient":
         if self._client is None:
@@ -121,8 +137,14 @@ class Peer:
         return cls(client, InternalTokens(settings), name=name, url=url)
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        headers = {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
-        return await self._client.request(method, f"{self._url}{path}", body=body, headers=headers)
+        return await self._client.request(method, f"{self._url}{path}", body=body, headers=self._headers())
+
+    async def page(self, path: str, query: dict[str, str]) -> Page[Any]:
+        """One page of a list; for the one after it, ask again with its `next` as `cursor`."""
+        return await self._client.page(f"{self._url}{path}?{urlencode(query)}", headers=self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
 
 
 def _outcome(url: str, response: "httpx.Response") -> Any:
