@@ -1,0 +1,84 @@
+"""The accounts that auth owns, read and changed through its internal API."""
+
+from datetime import datetime
+from typing import Any, Self
+from urllib.parse import quote
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.client import Peer, PeerRefusal
+from shared.errors import NotFound, Unavailable
+from shared.schemas import Page
+
+_UNKNOWN = (404, 422)  # 422: what is no account id at all, such as the subject of a client's own token
+
+log = structlog.get_logger(__name__)
+
+
+class Account(BaseModel):
+    """What auth tells of an account. A field that it adds later does not break us."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    email: str | None
+    username: str | None
+    role: str
+    status: str
+    first_name: str | None
+    last_name: str | None
+    created: datetime
+    updated: datetime
+
+    @classmethod
+    def read(cls, document: Any) -> Self:
+        """The account in auth's answer. What is none is a fault of the set-up, not of who called us."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_input=False)
+            log.error("auth_answered_no_account", faults=faults)  # noqa: TRY400 - the faults say it all
+            raise Unavailable from error
+
+
+async def fetch_account(auth: Peer, account_id: str) -> Account | None:
+    try:
+        return Account.read(await auth.call("GET", _path(account_id)))
+    except PeerRefusal as refusal:
+        if refusal.status in _UNKNOWN:
+            return None
+        raise
+
+
+async def fetch_changed(auth: Peer, since: datetime, cursor: str | None, limit: int) -> Page[Account]:
+    """One page of the accounts that changed at or after `since`, newest account first."""
+    query = {"updated_since": since.isoformat(), "limit": str(limit)}
+    page = await auth.page("/internal/accounts", query | ({"cursor": cursor} if cursor else {}))
+    return Page(items=[Account.read(item) for item in page.items], next=page.next)
+
+
+async def create_account(auth: Peer, fields: dict[str, Any]) -> Account:
+    return Account.read(await auth.call("POST", "/internal/accounts", fields))
+
+
+async def change_account(auth: Peer, account_id: str, changes: dict[str, Any]) -> Account:
+    try:
+        return Account.read(await auth.call("PATCH", _path(account_id), changes))
+    except PeerRefusal as refusal:
+        if refusal.status == 404:
+            raise NotFound from refusal
+        raise
+
+
+async def delete_account(auth: Peer, account_id: str) -> None:
+    """Anonymise the account and end its sessions; once more does no harm."""
+    try:
+        await auth.call("DELETE", _path(account_id))
+    except PeerRefusal as refusal:
+        if refusal.status != 404:  # what auth never had, or has no more, is deleted
+            raise
+
+
+def _path(account_id: str) -> str:
+    return f"/internal/accounts/{quote(account_id, safe='')}"

@@ -1,0 +1,133 @@
+"""What the endpoints of the users service do.
+
+Those that call auth are coroutines and open a transaction before or after the call, never around it.
+"""
+
+from sqlmodel import Session
+
+from services.users import profiles
+from services.users.accounts import change_account, create_account, delete_account, fetch_account
+from services.users.schemas import (
+    ChangeUser,
+    CreateUser,
+    ListUsers,
+    PreferencesOut,
+    ProfileOut,
+    PutPreferences,
+)
+from services.users.sync import pull_accounts
+from shared.client import Peer
+from shared.concurrency import IfMatch
+from shared.database import Database
+from shared.errors import NotFound, Unavailable
+from shared.identity import Caller
+from shared.schemas import Id, Page
+
+
+async def list_users(query: ListUsers, database: Database, auth: Peer) -> Page[ProfileOut]:
+    """List all users, newest first, or those a search finds."""
+    if query.cursor is None:  # later pages show the same list, which is as new as its first page
+        await pull_accounts(database, auth)
+    return await database.read(profiles.search, query)
+
+
+async def create_user(body: CreateUser, database: Database, auth: Peer) -> ProfileOut:
+    """Make an account with its profile."""
+    account = await create_account(auth, body.account())
+    own = {} if body.phone is None else {"phone": body.phone}
+    return await database.run(profiles.change_with_account, account, own)
+
+
+async def show_me(caller: Caller, database: Database, auth: Peer) -> ProfileOut:
+    """Show your own profile."""
+    return await _profile(caller.id, caller, database, auth)
+
+
+async def show_user(user_id: Id, caller: Caller, database: Database, auth: Peer) -> ProfileOut:
+    """Show one profile: your own, or as an admin anybody's."""
+    return await _profile(user_id, caller, database, auth)
+
+
+async def change_me(
+    body: ChangeUser, caller: Caller, if_match: IfMatch, database: Database, auth: Peer
+) -> ProfileOut:
+    """Change your own profile."""
+    return await change_user(caller.id, body, caller, if_match, database, auth)
+
+
+async def change_user(
+    user_id: Id, body: ChangeUser, caller: Caller, if_match: IfMatch, database: Database, auth: Peer
+) -> ProfileOut:
+    """Change a profile: your own, or as an admin anybody's.
+
+    Only admins change e-mail, user name, role and status. A new role or status ends the sessions of the
+    account.
+    """
+    await _profile(user_id, caller, database, auth)
+    of_profile, of_account = body.of_profile(), body.of_account(caller)
+    if not of_account:
+        return await database.run(profiles.change, user_id, of_profile, if_match=if_match)
+    await database.run(profiles.claim, user_id, if_match)
+    account = await change_account(auth, user_id, of_account)
+    return await database.run(profiles.change_with_account, account, of_profile)
+
+
+async def delete_me(caller: Caller, if_match: IfMatch, database: Database, auth: Peer) -> None:
+    """Delete your account."""
+    await delete_user(caller.id, caller, if_match, database, auth)
+
+
+async def delete_user(user_id: Id, caller: Caller, if_match: IfMatch, database: Database, auth: Peer) -> None:
+    """Delete an account: your own, or as an admin anybody's.
+
+    The person is forgotten here and at auth, and can register again; the id stays for what refers to it.
+    """
+    profile = await _profile(user_id, caller, database, auth)
+    if profile.is_deleted:
+        return
+    await database.run(profiles.claim, user_id, if_match)
+    # Auth first: should this process end before the profile follows, the next pull finds the account deleted.
+    await delete_account(auth, user_id)
+    await database.run(profiles.anonymise, user_id)
+
+
+def show_preferences(caller: Caller, session: Session) -> PreferencesOut:
+    """Show your own preferences."""
+    return profiles.show_preferences(session, caller.id)
+
+
+async def put_preferences(
+    body: PutPreferences, caller: Caller, if_match: IfMatch, database: Database, auth: Peer
+) -> PreferencesOut:
+    """Replace your own preferences as a whole."""
+    await _profile(caller.id, caller, database, auth)
+    return await database.run(profiles.put_preferences, caller.id, body.root, if_match)
+
+
+async def _profile(user_id: str, caller: Caller, database: Database, auth: Peer) -> ProfileOut:
+    """The profile, made from its account when it is seen for the first time.
+
+    A token that says something else than the copy may be newer than it, so auth is asked; a profile that
+    is here already is shown even when auth does not answer.
+    """
+    if not caller.owns(user_id):
+        raise NotFound
+    profile = await database.read(profiles.find, user_id)
+    is_own = caller.id == user_id
+    if profile is None or (is_own and not profile.is_deleted and not profile.agrees_with(caller)):
+        profile = await _from_auth(user_id, profile, database, auth)
+    if profile is None or (profile.is_deleted and (is_own or not caller.is_admin)):
+        raise NotFound
+    return profile
+
+
+async def _from_auth(
+    user_id: str, known: ProfileOut | None, database: Database, auth: Peer
+) -> ProfileOut | None:
+    try:
+        account = await fetch_account(auth, user_id)
+    except Unavailable:
+        if known is None:
+            raise
+        return known
+    return known if account is None else await database.run(profiles.keep_account, account)

@@ -1,0 +1,157 @@
+"""Profiles and preferences, with the rules that belong to one profile."""
+
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Index
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from services.users.accounts import Account
+from services.users.errors import ProfileDeleted
+from shared.clock import now
+from shared.database import UtcDateTime
+
+ID_CHARACTERS = 36
+COPIED = ("email", "username", "role", "status")
+PERSONAL = ("email", "username", "first_name", "last_name", "phone", "bio", "avatar_url")
+
+
+class Role(StrEnum):
+    USER = "user"
+    ADMIN = "admin"
+
+
+class Status(StrEnum):
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    DELETED = "deleted"
+
+
+class Table(SQLModel, registry=registry()):
+    """The base of this service's tables: their metadata is its own."""
+
+
+class Profile(Table, table=True):
+    """One person. E-mail, user name, role and status are a copy of what auth owns.
+
+    Nothing of the copy is unique here: auth decides that, and two accounts that swap their names would
+    meet on the way.
+    """
+
+    __tablename__ = "profiles"
+    __table_args__ = (
+        Index("ix_profiles_status_id", "status", "id"),
+        Index("ix_profiles_role_id", "role", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    email: str | None = None
+    username: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    phone: str | None = None
+    bio: str | None = None
+    avatar_url: str | None = None
+    role: str
+    status: str
+    search: str = ""
+    account_updated: datetime = Field(sa_type=UtcDateTime)
+    version: int = 1
+    created: datetime = Field(sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+    @classmethod
+    def of(cls, account: Account) -> "Profile":
+        """The profile as registration leaves it."""
+        profile = cls(
+            **{name: getattr(account, name) for name in ("id", "created", *COPIED)},
+            first_name=account.first_name,
+            last_name=account.last_name,
+            account_updated=account.updated,
+        )
+        if profile.is_deleted:
+            profile._blank()
+        profile.search = profile._search_text()
+        return profile
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.status == Status.DELETED
+
+    def take_over(self, account: Account) -> None:
+        """Follow the account, unless it is older than what is here already.
+
+        Two readings of one account may arrive in either order. A deleted profile stays deleted, whatever
+        was still on its way.
+        """
+        if self.is_deleted or account.updated < self.account_updated:
+            return
+        self.account_updated = account.updated
+        if account.status == Status.DELETED:
+            self.anonymise()
+        else:
+            self._set({name: getattr(account, name) for name in COPIED})
+
+    def change(self, changes: dict[str, Any]) -> None:
+        if self.is_deleted:
+            raise ProfileDeleted
+        self._set(changes)
+
+    def anonymise(self) -> None:
+        """Forget the person; the id stays, because orders and the audit log refer to it."""
+        self._blank()
+        self.status = Status.DELETED
+        self.touch()
+
+    def touch(self) -> None:
+        self.version += 1
+        self.updated = now()
+        self.search = self._search_text()
+
+    def _set(self, values: dict[str, Any]) -> None:
+        if all(getattr(self, name) == value for name, value in values.items()):
+            return
+        for name, value in values.items():
+            setattr(self, name, value)
+        self.touch()
+
+    def _blank(self) -> None:
+        for name in PERSONAL:
+            setattr(self, name, None)
+
+    def _search_text(self) -> str:
+        """What a search looks through. A line for each, so that nothing is found across two fields."""
+        names = " ".join(name for name in (self.first_name, self.last_name) if name)
+        return "\n".join(searchable(part) for part in (self.email, self.username, names) if part)
+
+
+class Preferences(Table, table=True):
+    """What somebody has set for themselves."""
+
+    __tablename__ = "preferences"
+
+    user_id: str = Field(
+        primary_key=True, foreign_key="profiles.id", ondelete="CASCADE", max_length=ID_CHARACTERS
+    )
+    entries: dict[str, Any] = Field(sa_type=JSON)
+    version: int = 1
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class AccountSync(Table, table=True):
+    """How far the accounts of auth were pulled: one row, there from the first migration on."""
+
+    __tablename__ = "account_sync"
+
+    id: int = Field(primary_key=True)
+    mark: datetime = Field(sa_type=UtcDateTime)
+    reach: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    rest: str | None = None
+
+
+def searchable(text: str) -> str:
+    """Text as it is compared: SQLite knows upper and lower case of ASCII alone, Python knows them all."""
+    return unicodedata.normalize("NFKC", text).casefold()

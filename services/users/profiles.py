@@ -1,0 +1,134 @@
+"""The work on profiles inside one transaction: handlers call it, in a thread, between their calls to auth."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session
+
+from services.users.accounts import Account
+from services.users.errors import ProfileDeleted
+from services.users.models import Preferences, Profile, Status, searchable
+from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
+from shared.clock import now
+from shared.concurrency import IfMatch
+from shared.errors import NotFound
+from shared.pagination import paginate
+from shared.schemas import Page
+
+PROFILES = Profile.__table__  # type: ignore[attr-defined]
+PREFERENCES = Preferences.__table__  # type: ignore[attr-defined]
+ANY_VERSION = IfMatch(None)
+
+
+def find(session: Session, user_id: str) -> ProfileOut | None:
+    profile = session.get(Profile, user_id)
+    return None if profile is None else ProfileOut.of(profile)
+
+
+def search(session: Session, query: ListUsers) -> Page[ProfileOut]:
+    statement = select(PROFILES)
+    if query.status is None:
+        statement = statement.where(PROFILES.c.status != Status.DELETED)
+    else:
+        statement = statement.where(PROFILES.c.status == query.status)
+    if query.role is not None:
+        statement = statement.where(PROFILES.c.role == query.role)
+    if query.q is not None:
+        statement = statement.where(PROFILES.c.search.contains(searchable(query.q), autoescape=True))
+    return paginate(session, statement, PROFILES.c.id, query, ProfileOut.unchecked)
+
+
+def keep_accounts(session: Session, accounts: Sequence[Account]) -> None:
+    """Make the profiles that are missing and let the others follow their account.
+
+    Everybody takes the rows in the same order, so that two pulls at once wait for each other and never in
+    a circle.
+    """
+    if not accounts:
+        return
+    by_id = {account.id: account for account in sorted(accounts, key=lambda account: account.id)}
+    insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
+    rows = [Profile.of(account).model_dump() for account in by_id.values()]
+    session.connection().execute(insert(PROFILES).on_conflict_do_nothing(), rows)
+    kept = select(Profile).where(PROFILES.c.id.in_(by_id)).order_by(PROFILES.c.id).with_for_update()
+    for profile in session.scalars(kept):
+        was_deleted = profile.is_deleted
+        profile.take_over(by_id[profile.id])
+        if profile.is_deleted and not was_deleted:
+            _forget_preferences(session, profile.id)
+    session.flush()
+
+
+def keep_account(session: Session, account: Account) -> ProfileOut:
+    keep_accounts(session, [account])
+    return ProfileOut.of(_locked(session, account.id))
+
+
+def claim(session: Session, user_id: str, if_match: IfMatch) -> None:
+    """Use up the version the caller has read, before auth is asked to change the account.
+
+    No transaction may stay open while another service is called. Of several callers with one version the
+    first gets on to auth; the others are refused here, where nothing has happened yet.
+    """
+    profile = _locked(session, user_id)
+    if_match.check(profile.version)
+    profile.touch()
+
+
+def change(
+    session: Session, user_id: str, changes: dict[str, Any], *, if_match: IfMatch = ANY_VERSION
+) -> ProfileOut:
+    profile = _locked(session, user_id)
+    if_match.check(profile.version)
+    profile.change(changes)
+    return ProfileOut.of(profile)
+
+
+def change_with_account(session: Session, account: Account, changes: dict[str, Any]) -> ProfileOut:
+    """After auth has changed or made the account: its copy, and what of the profile came with it."""
+    keep_accounts(session, [account])
+    return change(session, account.id, changes)
+
+
+def anonymise(session: Session, user_id: str) -> None:
+    profile = _locked(session, user_id)
+    if not profile.is_deleted:
+        profile.anonymise()
+        _forget_preferences(session, user_id)
+
+
+def show_preferences(session: Session, user_id: str) -> PreferencesOut:
+    profile = session.get(Profile, user_id)
+    if profile is not None and profile.is_deleted:
+        raise NotFound
+    kept = session.get(Preferences, user_id)
+    if kept is None:
+        return PreferencesOut(entries={}, version=0)
+    return PreferencesOut.unchecked(kept.model_dump())
+
+
+def put_preferences(
+    session: Session, user_id: str, entries: dict[str, Any], if_match: IfMatch
+) -> PreferencesOut:
+    """Replace them as a whole. The lock on the profile orders two first writes, which have no row yet."""
+    if _locked(session, user_id).is_deleted:
+        raise ProfileDeleted
+    kept = session.get(Preferences, user_id) or Preferences(user_id=user_id, entries={}, version=0)
+    if_match.check(kept.version)
+    kept.entries, kept.version, kept.updated = entries, kept.version + 1, now()
+    session.add(kept)
+    return PreferencesOut.unchecked(kept.model_dump())
+
+
+def _locked(session: Session, user_id: str) -> Profile:
+    """Read the profile so that nobody else changes it before this transaction ends."""
+    profile = session.get(Profile, user_id, with_for_update=True)
+    if profile is None:
+        raise NotFound
+    return profile
+
+
+def _forget_preferences(session: Session, user_id: str) -> None:
+    session.connection().execute(delete(PREFERENCES).where(PREFERENCES.c.user_id == user_id))

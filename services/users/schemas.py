@@ -1,0 +1,191 @@
+"""What goes into the users service and what comes out."""
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    RootModel,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from services.users.models import Profile, Role, Status
+from shared.errors import FieldFault, Invalid
+from shared.identity import Caller
+from shared.pagination import PageQuery
+from shared.schemas import Input, Text, Versioned
+
+PREFERENCES_MAX = 100
+PREFERENCES_BYTES_MAX = 16 * 1024
+BY_ADMIN = frozenset({"email", "username", "role", "status"})
+_LEFT_TO_AUTH = "For admins. Auth decides whether it will do."
+
+
+def _web_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable()
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be an address that begins with https:// or http://")
+    return url
+
+
+Name = Annotated[Text, Field(max_length=100)]
+Phone = Annotated[
+    Text, Field(max_length=32, pattern=r"^\+?[0-9][0-9 ()./-]{2,30}$", examples=["+49 30 123456"])
+]
+Biography = Annotated[Text, Field(max_length=1000)]
+WebAddress = Annotated[Text, Field(max_length=2048), AfterValidator(_web_address)]
+Email = Annotated[Text, Field(max_length=254, description=_LEFT_TO_AUTH)]
+Username = Annotated[Text, Field(max_length=32, description=_LEFT_TO_AUTH)]
+PreferenceKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class CreateUser(Input):
+    email: Email
+    password: Annotated[SecretStr, Field(min_length=1, max_length=1024)]
+    username: Username | None = None
+    role: Role = Role.USER
+    first_name: Name | None = None
+    last_name: Name | None = None
+    phone: Phone | None = None
+
+    def account(self) -> dict[str, Any]:
+        """What auth is asked to make."""
+        fields = self.model_dump(exclude={"phone", "password"}, exclude_none=True)
+        return {**fields, "password": self.password.get_secret_value()}
+
+
+class ChangeUser(Input):
+    """Any part of a profile; null empties a field. What belongs to the account is changed by admins alone."""
+
+    first_name: Name | None = None
+    last_name: Name | None = None
+    phone: Phone | None = None
+    bio: Biography | None = None
+    avatar_url: WebAddress | None = None
+    email: Email | None = None
+    username: Username | None = None
+    role: Annotated[Role, Field(description="For admins.")] | None = None
+    status: Annotated[Status, Field(description="For admins: active or disabled.")] | None = None
+
+    @field_validator("email", "username", "role", "status")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("cannot be empty; leave it out to keep it")
+        return value
+
+    @field_validator("status")
+    @classmethod
+    def _not_deleted(cls, status: Status) -> Status:
+        if status is Status.DELETED:
+            raise ValueError("delete the user with DELETE /users/{user_id}")
+        return status
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give at least one field to change")
+        return self
+
+    def of_profile(self) -> dict[str, Any]:
+        return self.model_dump(include=set(self.model_fields_set - BY_ADMIN))
+
+    def of_account(self, caller: Caller) -> dict[str, Any]:
+        """What auth is asked to change; refused unless the caller is an admin."""
+        names = self.model_fields_set & BY_ADMIN
+        if names and not caller.is_admin:
+            message = "Only an admin changes this."
+            faults = [FieldFault(field=name, code="admin_only", message=message) for name in sorted(names)]
+            raise Invalid(errors=faults)
+        return self.model_dump(include=set(names), mode="json")
+
+
+class ListUsers(PageQuery):
+    q: Annotated[Text, Field(max_length=100)] | None = Field(
+        default=None, description="Only those with this in their e-mail, user name or names, in any case."
+    )
+    role: Role | None = Field(default=None, description="Only those with this role.")
+    status: Status | None = Field(
+        default=None, description="Only those in this state; deleted ones are shown only when asked for."
+    )
+
+
+class ProfileOut(Versioned):
+    id: str
+    email: str | None
+    username: str | None
+    first_name: str | None
+    last_name: str | None
+    phone: str | None
+    bio: str | None
+    avatar_url: str | None
+    role: str
+    status: str
+    created: datetime
+    updated: datetime
+
+    @classmethod
+    def of(cls, profile: Profile) -> Self:
+        return cls.unchecked(profile.model_dump())
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.status == Status.DELETED
+
+    def agrees_with(self, caller: Caller) -> bool:
+        """Whether the copy is what the caller's own token says; a token need not say everything."""
+        said = ((caller.email, self.email), (caller.username, self.username), (caller.role, self.role))
+        return all(claim is None or claim == copied for claim, copied in said)
+
+
+class PutPreferences(RootModel[Annotated[dict[PreferenceKey, JsonValue], Field(max_length=PREFERENCES_MAX)]]):
+    """All your preferences, by key: what is not in it is forgotten."""
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="after")
+    def _storable(self) -> Self:
+        for key, value in self.root.items():
+            for scalar in _scalars(value):
+                if isinstance(scalar, str) and "\x00" in scalar:
+                    raise ValueError(f"{key}: must not contain the character U+0000")
+                if isinstance(scalar, float) and not math.isfinite(scalar):
+                    raise ValueError(f"{key}: holds a number that is not finite")
+        return self
+
+
+class PreferencesOut(Versioned):
+    """The preferences alone; their version is sent as the ETag."""
+
+    entries: dict[str, JsonValue]
+
+    @model_serializer
+    def _bare(self) -> dict[str, JsonValue]:
+        return self.entries
+
+
+def _scalars(value: JsonValue) -> Iterator[str | int | float | bool | None]:
+    """Every key and value in it. The JSON parser has refused what is nested so deep that this would end."""
+    if isinstance(value, dict):
+        yield from value
+        for part in value.values():
+            yield from _scalars(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _scalars(part)
+    else:
+        yield value
