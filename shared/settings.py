@@ -98,12 +98,17 @@ class ServiceSettings(ProcessSettings):
 def strong(secret: SecretStr) -> SecretStr:
     """Refuse a secret that is short or taken from an example."""
     value = secret.get_secret_value()
-    if len(value) < SECRET_CHARACTERS_MIN or _PLACEHOLDER.search(value):
+    if len(value) < SECRET_CHARACTERS_MIN or is_placeholder(value):
         raise ValueError(
             f"needs at least {SECRET_CHARACTERS_MIN} random characters and no placeholder; "
             "make one with: openssl rand -hex 32"
         )
     return secret
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether it was taken from an example."""
+    return _PLACEHOLDER.search(text) is not None
 
 
 def development_secret(name: str, settings: dict[str, Any]) -> SecretStr:

@@ -1,0 +1,58 @@
+"""Accounts in the database: made once per name, and never without an admin."""
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
+from services.auth.models import ACCOUNTS, Account, Role, Status
+
+
+def add_account(session: Session, account: Account) -> Account:
+    session.add(account)
+    flush_names(session)
+    return account
+
+
+def flush_names(session: Session) -> None:
+    """Write what was changed. The unique index decides whose a name is; looking first would be a race."""
+    try:
+        session.flush()
+    except IntegrityError as error:
+        diagnostics = getattr(error.orig, "diag", None)
+        broken = diagnostics.constraint_name if diagnostics is not None else str(error.orig)
+        raise (UsernameTaken if "username" in broken else EmailTaken) from error
+
+
+def account_named(session: Session, name: str) -> Account | None:
+    """The account that signs in with this name in lower case; usernames have no @, e-mail addresses do."""
+    column = ACCOUNTS.c.email if "@" in name else ACCOUNTS.c.username_key
+    return session.execute(select(Account).where(column == name)).scalar_one_or_none()
+
+
+def locked_account(session: Session, account_id: str) -> Account | None:
+    """Read an account so that nobody else changes it, or signs in to it, before this transaction ends."""
+    return session.get(Account, account_id, with_for_update=True, populate_existing=True)
+
+
+def any_admin(session: Session) -> bool:
+    return session.execute(select(ACCOUNTS.c.id).where(*_active_admin()).limit(1)).first() is not None
+
+
+def lock_admins(session: Session) -> frozenset[str]:
+    """The ids of all active admins, who stay that until this transaction ends.
+
+    Two admins who demote each other would otherwise both see that the other is left. They are locked in
+    one order, and before any other account, so that nobody waits in a circle.
+    """
+    admins = select(ACCOUNTS.c.id).where(*_active_admin()).order_by(ACCOUNTS.c.id).with_for_update()
+    return frozenset(row.id for row in session.connection().execute(admins))
+
+
+def refuse_last_admin(account: Account, admins: frozenset[str]) -> None:
+    if admins == {account.id}:
+        raise LastAdmin
+
+
+def _active_admin() -> tuple[ColumnElement[bool], ...]:
+    return ACCOUNTS.c.role == Role.ADMIN, ACCOUNTS.c.status == Status.ACTIVE

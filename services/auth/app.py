@@ -1,0 +1,44 @@
+"""How the auth service is put together."""
+
+from functools import partial
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from services.auth.bootstrap import create_first_admin
+from services.auth.keys import SigningKeys
+from services.auth.passwords import Passwords
+from services.auth.routes import OPERATIONS
+from services.auth.sessions import Sessions
+from services.auth.settings import Settings
+from services.auth.tokens import AccessTokens
+from shared.client import HttpClient
+from shared.database import Database
+from shared.identity import TokenVerifier
+from shared.service import create_service
+
+
+def create_app(settings: Settings) -> Starlette:
+    client = HttpClient()
+    database = Database(settings.database_url, settings.database_pool)
+    keys = SigningKeys(settings, database)
+    passwords = Passwords(settings.bcrypt_cost)
+    # The keys are here, so the service does not ask itself for them over HTTP.
+    verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
+    return create_service(
+        settings,
+        OPERATIONS,
+        client=client,
+        database=database,
+        migrations=Path(__file__).parent / "migrations",
+        provide={
+            AccessTokens: AccessTokens(settings, keys),
+            Passwords: passwords,
+            Sessions: Sessions(settings),
+            SigningKeys: keys,
+            TokenVerifier: verifier,
+        },
+        on_start=[keys.prepare, partial(create_first_admin, database, settings)],
+        on_stop=[passwords.close],
+        verifier=verifier,
+    )

@@ -1,0 +1,51 @@
+"""The first admin, without whom nobody could make another."""
+
+import secrets
+
+import structlog
+
+from services.auth.accounts import add_account, any_admin
+from services.auth.errors import EmailTaken, UsernameTaken
+from services.auth.models import Account, Role
+from services.auth.passwords import hash_password
+from services.auth.settings import Settings
+from shared.database import Database
+from shared.settings import SettingsError
+
+RANDOM_PASSWORD_BYTES = 18
+
+log = structlog.get_logger(__name__)
+
+
+def create_first_admin(database: Database, settings: Settings) -> None:
+    """Make the admin of the settings, unless there is one. Replicas may start together: one makes it."""
+    if _has_admin(database):
+        return
+    chosen = settings.first_admin_password()
+    password = chosen or secrets.token_urlsafe(RANDOM_PASSWORD_BYTES)
+    account = Account(
+        email=settings.admin_email,
+        password_hash=hash_password(password, settings.bcrypt_cost),
+        role=Role.ADMIN,
+    )
+    account.name(settings.admin_username)
+    try:
+        with database.transaction() as session:
+            add_account(session, account)
+    except (EmailTaken, UsernameTaken) as error:
+        if _has_admin(database):  # another replica was first
+            return
+        raise SettingsError(
+            "auth: there is no admin, and ADMIN_USERNAME or ADMIN_EMAIL belongs to an account that is none. "
+            "Choose another name and address."
+        ) from error
+    if chosen is None:
+        # Shown once and kept nowhere: the database has only its hash.
+        log.warning("admin_created", username=settings.admin_username, password=password)
+    else:
+        log.info("admin_created", username=settings.admin_username)
+
+
+def _has_admin(database: Database) -> bool:
+    with database.transaction(write=False) as session:
+        return any_admin(session)

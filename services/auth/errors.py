@@ -1,0 +1,51 @@
+"""Why the auth service refuses."""
+
+from shared.errors import Conflict, Forbidden, TooManyRequests, Unauthenticated
+
+
+class InvalidCredentials(Unauthenticated):
+    """No account that may sign in has this name and this password."""
+
+    code = "invalid_credentials"
+
+
+class InvalidRefreshToken(Unauthenticated):
+    """The refresh token is unknown, expired or revoked. Sign in again."""
+
+    code = "invalid_refresh_token"
+
+
+class RefreshTokenReused(Unauthenticated):
+    """This refresh token was used before, so the session was ended. Sign in again."""
+
+    code = "refresh_token_reused"
+
+
+class WrongPassword(Forbidden):
+    """The current password is not right."""
+
+    code = "wrong_password"
+
+
+class LoginThrottled(TooManyRequests):
+    """Too many failed attempts for this name; try again after the time in Retry-After."""
+
+    code = "login_throttled"
+
+
+class EmailTaken(Conflict):
+    """There is an account with this e-mail address. Sign in, or use another address."""
+
+    code = "email_taken"
+
+
+class UsernameTaken(Conflict):
+    """There is an account with this username. Choose another one."""
+
+    code = "username_taken"
+
+
+class LastAdmin(Conflict):
+    """This is the last active admin. Make another account admin first."""
+
+    code = "last_admin"

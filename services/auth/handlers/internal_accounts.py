@@ -1,0 +1,80 @@
+"""What other services of the suite may do with accounts."""
+
+from sqlalchemy import select
+from sqlmodel import Session
+
+from services.auth.accounts import (
+    add_account,
+    flush_names,
+    lock_admins,
+    locked_account,
+    refuse_last_admin,
+)
+from services.auth.handlers.signing_in import new_account
+from services.auth.models import ACCOUNTS, Account, Status
+from services.auth.passwords import Passwords
+from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount, ListAccounts
+from services.auth.sessions import Sessions
+from shared.database import Database
+from shared.errors import NotFound
+from shared.pagination import paginate
+from shared.schemas import Id, Page
+
+
+def show_account(account_id: Id, session: Session) -> AccountOut:
+    """Show an account."""
+    account = session.get(Account, account_id)
+    if account is None:
+        raise NotFound
+    return AccountOut.model_validate(account)
+
+
+def list_accounts(query: ListAccounts, session: Session) -> Page[AccountOut]:
+    """List accounts, newest first, also deleted ones."""
+    statement = select(ACCOUNTS)
+    if query.updated_since is not None:
+        statement = statement.where(ACCOUNTS.c.updated >= query.updated_since)
+    return paginate(session, statement, ACCOUNTS.c.id, query, AccountOut.model_validate)
+
+
+async def create_account(body: CreateAccount, database: Database, passwords: Passwords) -> AccountOut:
+    """Make an account without signing in to it."""
+    account = new_account(body, await passwords.hash(body.password))
+    account.role = body.role
+    return AccountOut.model_validate(await database.run(add_account, account))
+
+
+def change_account(account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session) -> AccountOut:
+    """Change the names, the role or the status of an account."""
+    # Only these two can take an admin away, and only they need all admins to hold still.
+    admins = lock_admins(session) if body.role or body.status else frozenset()
+    account = locked_account(session, account_id)
+    if account is None or account.status == Status.DELETED:
+        raise NotFound
+    before = account.role, account.status
+    account.email = body.email or account.email
+    if body.username is not None:
+        account.name(body.username)
+    account.role = body.role or account.role
+    account.status = body.status or account.status
+    if not account.is_active_admin:
+        refuse_last_admin(account, admins)
+    if (account.role, account.status) != before:
+        sessions.end_all(session, account.id)
+    account.touch()
+    flush_names(session)
+    return AccountOut.model_validate(account)
+
+
+def delete_account(account_id: Id, sessions: Sessions, session: Session) -> None:
+    """Delete an account: what tells who it was is erased, its id stays taken."""
+    admins = lock_admins(session)
+    account = locked_account(session, account_id)
+    if account is None:
+        raise NotFound
+    if account.status == Status.DELETED:
+        return
+    refuse_last_admin(account, admins)
+    account.anonymise()
+    sessions.end_all(session, account.id)
+    account.touch()

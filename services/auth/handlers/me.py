@@ -1,0 +1,62 @@
+"""The caller's own account."""
+
+from sqlmodel import Session
+
+from services.auth.accounts import locked_account
+from services.auth.errors import WrongPassword
+from services.auth.models import Account
+from services.auth.passwords import Passwords
+from services.auth.schemas import AccountOut, ChangePassword, is_a_name_of
+from services.auth.sessions import Sessions
+from services.auth.throttle import count_attempt, forget_attempts
+from shared.database import Database
+from shared.errors import FieldFault, Invalid, InvalidToken
+from shared.identity import Caller
+
+
+def show_me(caller: Caller, sessions: Sessions, session: Session) -> AccountOut:
+    """Show your account as it is now."""
+    return AccountOut.model_validate(_account(session, sessions, caller))
+
+
+async def change_password(
+    body: ChangePassword, caller: Caller, database: Database, passwords: Passwords, sessions: Sessions
+) -> None:
+    """Change your password, and end all your other sessions."""
+    before = await database.run(_begin_change, caller, sessions, body.new_password)
+    if not await passwords.matches(body.current_password, before):
+        raise WrongPassword
+    after = await passwords.hash(body.new_password)
+    await database.run(_finish_change, caller, before, after, sessions)
+
+
+def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_password: str) -> str | None:
+    account = _account(session, sessions, caller)
+    if is_a_name_of(new_password, account.email, account.username):
+        message = "must not be the e-mail address or the username"
+        raise Invalid(errors=[FieldFault(field="new_password", code="value_error", message=message)])
+    count_attempt(session, _throttled_name(caller))
+    return account.password_hash
+
+
+def _finish_change(
+    session: Session, caller: Caller, before: str | None, after: str, sessions: Sessions
+) -> None:
+    account = locked_account(session, caller.id)
+    if account is None or account.password_hash != before or not account.may_sign_in:
+        raise WrongPassword  # it was changed while this request was being checked
+    account.password_hash = after
+    sessions.end_all(session, account.id, but=caller.session_id)
+    forget_attempts(session, _throttled_name(caller))
+
+
+def _throttled_name(caller: Caller) -> str:
+    # Whoever holds a stolen access token may not guess the password either.
+    return f"password of {caller.id}"
+
+
+def _account(session: Session, sessions: Sessions, caller: Caller) -> Account:
+    account = sessions.account_of(session, caller)
+    if account is None:
+        raise InvalidToken
+    return account

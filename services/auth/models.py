@@ -1,0 +1,129 @@
+"""Accounts, their sessions, counted login attempts and signing keys."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Column, ColumnElement, Index, delete, select
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.orm import registry
+from sqlmodel import Field, Session, SQLModel
+
+from shared.clock import now
+from shared.database import UtcDateTime
+from shared.ids import new_id
+
+ID_CHARACTERS = 36
+HASH_CHARACTERS = 64
+EXPIRED_PER_CHANGE_MAX = 100
+
+
+class Role(StrEnum):
+    USER = "user"
+    ADMIN = "admin"
+
+
+class Status(StrEnum):
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    DELETED = "deleted"
+
+
+class Table(SQLModel, registry=registry()):
+    """The base of this service's tables: their metadata is its own."""
+
+
+class Account(Table, table=True):
+    __tablename__ = "accounts"
+    __table_args__ = (
+        Index("ux_accounts_email", "email", unique=True),
+        Index("ux_accounts_username_key", "username_key", unique=True),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    email: str | None = Field(default=None, max_length=254)
+    username: str | None = Field(default=None, max_length=32)
+    username_key: str | None = Field(default=None, max_length=32)
+    first_name: str | None = Field(default=None, max_length=100)
+    last_name: str | None = Field(default=None, max_length=100)
+    password_hash: str | None = Field(default=None, max_length=100)
+    role: str = Field(default=Role.USER, max_length=20, index=True)
+    status: str = Field(default=Status.ACTIVE, max_length=20)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
+
+    @property
+    def may_sign_in(self) -> bool:
+        return self.status == Status.ACTIVE
+
+    @property
+    def is_active_admin(self) -> bool:
+        return self.role == Role.ADMIN and self.status == Status.ACTIVE
+
+    def name(self, username: str | None) -> None:
+        """Give a username; names that differ only in case are the same name."""
+        self.username = username
+        self.username_key = username and username.lower()
+
+    def anonymise(self) -> None:
+        """Keep the id, which others refer to, and nothing that tells who it was."""
+        self.email = self.first_name = self.last_name = self.password_hash = None
+        self.name(None)
+        self.role = Role.USER
+        self.status = Status.DELETED
+
+    def touch(self) -> None:
+        self.updated = now()
+
+
+class LoginSession(Table, table=True):
+    """One sign-in and the chain of refresh tokens that came from it."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_account_id_id", "account_id", "id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    token_hash: str = Field(max_length=HASH_CHARACTERS)
+    previous_hash: str | None = Field(default=None, max_length=HASH_CHARACTERS)
+    rotated: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime, index=True)
+    revoked: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class LoginAttempts(Table, table=True):
+    """How often in a row a name was tried in vain. The name is hashed: people type passwords there."""
+
+    __tablename__ = "login_attempts"
+
+    name_hash: str = Field(primary_key=True, max_length=HASH_CHARACTERS)
+    failures: int = 0
+    blocked_until: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
+
+
+class SigningKey(Table, table=True):
+    """A key pair; the one with the highest number signs. Two replicas cannot both insert a number."""
+
+    __tablename__ = "signing_keys"
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    id: str = Field(max_length=43, unique=True)
+    public_jwk: str
+    private_pem: str
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
+SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
+ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]
+SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
+
+
+def delete_expired(session: Session, key: Column[str], expired: ColumnElement[bool]) -> None:
+    """Delete a bounded number of rows that have had their time, whenever others are written.
+
+    Rows that somebody else is at are skipped, so that two cleanings never wait for each other.
+    """
+    old = select(key).where(expired).limit(EXPIRED_PER_CHANGE_MAX).with_for_update(skip_locked=True)
+    session.connection().execute(delete(key.table).where(key.in_(old)))

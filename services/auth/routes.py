@@ -1,0 +1,64 @@
+"""Every endpoint of the auth service, one line each."""
+
+from services.auth.errors import (
+    EmailTaken,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    LastAdmin,
+    LoginThrottled,
+    RefreshTokenReused,
+    UsernameTaken,
+    WrongPassword,
+)
+from services.auth.handlers import internal_accounts, keys, me, signing_in
+from shared.errors import InvalidToken, NotFound, Unauthenticated
+from shared.identity import internal, public
+from shared.operations import operation
+
+_TAKEN = (EmailTaken, UsernameTaken)
+_REFRESH = (InvalidRefreshToken, RefreshTokenReused)
+_LOGIN = (InvalidCredentials, LoginThrottled)
+_SIGNED_OUT = (Unauthenticated, InvalidToken)
+_ACCOUNTS, _ACCOUNT = "/internal/accounts", "/internal/accounts/{account_id}"
+
+OPERATIONS = [
+    operation("POST", "/auth/register", signing_in.register, access=public, status=201, errors=_TAKEN),
+    operation("POST", "/auth/login", signing_in.login, access=public, errors=_LOGIN),
+    operation("POST", "/auth/refresh", signing_in.refresh, access=public, errors=_REFRESH),
+    operation("POST", "/auth/logout", signing_in.logout, access=public, status=204, errors=_SIGNED_OUT),
+    operation("GET", "/auth/me", me.show_me, errors=(InvalidToken,)),
+    operation(
+        "PUT",
+        "/auth/me/password",
+        me.change_password,
+        status=204,
+        errors=(InvalidToken, WrongPassword, LoginThrottled),
+    ),
+    operation("GET", "/.well-known/jwks.json", keys.show_keys, access=public),
+    operation("GET", _ACCOUNTS, internal_accounts.list_accounts, access=internal),
+    operation(
+        "POST",
+        _ACCOUNTS,
+        internal_accounts.create_account,
+        access=internal,
+        status=201,
+        location="/internal/accounts/{id}",
+        errors=_TAKEN,
+    ),
+    operation("GET", _ACCOUNT, internal_accounts.show_account, access=internal),
+    operation(
+        "PATCH",
+        _ACCOUNT,
+        internal_accounts.change_account,
+        access=internal,
+        errors=(NotFound, *_TAKEN, LastAdmin),
+    ),
+    operation(
+        "DELETE",
+        _ACCOUNT,
+        internal_accounts.delete_account,
+        access=internal,
+        status=204,
+        errors=(NotFound, LastAdmin),
+    ),
+]

@@ -1,0 +1,141 @@
+"""What goes into the auth service and what comes out."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from services.auth.models import Role
+from shared.pagination import PAGE_ROWS_MAX, PageQuery
+from shared.schemas import Input, Output, Text
+
+PASSWORD_CHARACTERS_MIN = 8
+PASSWORD_CHARACTERS_MAX = 1024
+# The addresses that HTML forms take, with a dot in the domain. ASCII, so that two that look alike are alike.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_EMAIL = re.compile(rf"[a-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
+
+
+def _address(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("must be an e-mail address, for example name@example.com")
+    return text
+
+
+Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, max_length=254),
+    AfterValidator(_address),
+]
+Username = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9_.-]{3,32}$")]
+Name = Annotated[Text, Field(max_length=100)]
+NewPassword = Annotated[str, Field(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX)]
+AnyPassword = Annotated[str, Field(min_length=1, max_length=PASSWORD_CHARACTERS_MAX)]
+LoginName = Annotated[Text, Field(max_length=254)]
+RefreshTokenText = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+def is_a_name_of(password: str, *names: str | None) -> bool:
+    """Whether the password is nothing but a name of its account, the first thing anybody would try."""
+    return password.casefold() in {name.casefold() for name in names if name}
+
+
+class Register(Input):
+    email: Email
+    username: Username | None = None
+    first_name: Name | None = None
+    last_name: Name | None = None
+    password: NewPassword  # after the names, which it must not be
+
+    @field_validator("password")
+    @classmethod
+    def _not_a_name(cls, password: str, info: ValidationInfo) -> str:
+        if is_a_name_of(password, info.data.get("email"), info.data.get("username")):
+            raise ValueError("must not be the e-mail address or the username")
+        return password
+
+
+class CreateAccount(Register):
+    role: Role = Role.USER
+
+
+class Login(Input):
+    """One of the two names, and the password."""
+
+    email: LoginName | None = None
+    username: LoginName | None = None
+    password: AnyPassword
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if (self.email is None) == (self.username is None):
+            raise ValueError("give email or username, and only one of them")
+        return self
+
+    @property
+    def name(self) -> str:
+        return (self.email or self.username or "").lower()
+
+
+class Refresh(Input):
+    refresh_token: RefreshTokenText
+
+
+class Logout(Input):
+    refresh_token: RefreshTokenText | None = None
+
+
+class ChangePassword(Input):
+    current_password: AnyPassword
+    new_password: NewPassword
+
+
+class ChangeAccount(Input):
+    """Any of these, and no nulls."""
+
+    email: Email | None = None
+    username: Username | None = None
+    role: Role | None = None
+    status: Literal["active", "disabled"] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set or None in [getattr(self, name) for name in self.model_fields_set]:
+            raise ValueError("give at least one field to change, and no nulls")
+        return self
+
+
+class ListAccounts(PageQuery):
+    limit: int = Field(default=PAGE_ROWS_MAX, ge=1, le=PAGE_ROWS_MAX, description="Rows per page.")
+    updated_since: AwareDatetime | None = Field(default=None, description="Changed at or after this time.")
+
+
+class AccountOut(Output):
+    id: str
+    email: str | None
+    username: str | None
+    role: str
+    status: str
+    first_name: str | None
+    last_name: str | None
+    created: datetime
+    updated: datetime
+
+
+class SignedInOut(Output):
+    """An account with the tokens that speak for it."""
+
+    user: AccountOut
+    token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token, and no secret
+    expires_in: int
+    refresh_token: str

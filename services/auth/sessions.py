@@ -1,0 +1,147 @@
+"""Sessions in the database: opened, carried on by refresh tokens, and ended."""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, select, update
+from sqlmodel import Session
+
+from services.auth.errors import InvalidRefreshToken, RefreshTokenReused
+from services.auth.models import ACCOUNTS, SESSIONS, Account, LoginSession, Status, delete_expired
+from services.auth.settings import Settings
+from services.auth.tokens import RefreshToken, RefreshTokens
+from shared.clock import now
+from shared.identity import Caller
+
+SESSIONS_PER_ACCOUNT_MAX = 100
+Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    account: Account
+    session_id: str
+    refresh_token: str
+
+
+class Sessions:
+    """What can happen to a session. Every method works inside the caller's transaction."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._tokens = RefreshTokens(settings.key_secret.get_secret_value())
+        self._idle = timedelta(seconds=settings.refresh_idle_seconds)
+        self._absolute = timedelta(seconds=settings.refresh_absolute_seconds)
+        self._grace = timedelta(seconds=settings.refresh_grace_seconds)
+
+    def open(self, session: Session, account: Account) -> SignedIn:
+        opened = LoginSession(account_id=account.id, token_hash="", expires=self._expires(now(), now()))
+        token = self._tokens.first(opened.id)
+        opened.token_hash = token.hash
+        session.add(opened)
+        session.flush()
+        delete_expired(session, SESSIONS.c.id, SESSIONS.c.expires <= now())
+        self._delete_oldest(session, account.id)
+        return SignedIn(account, opened.id, self._tokens.write(token))
+
+    def refresh(self, session: Session, text: str) -> SignedIn | Refusal:
+        """Exchange a refresh token for its successor, or say why not.
+
+        A refusal is returned, not raised: what it did to the session must be committed. Within the grace
+        a token that was just exchanged gets the same successor again, because its owner may have asked
+        twice or lost the answer; after that, two parties hold the token, and the session ends.
+        """
+        token = self._tokens.read(text)
+        if token is None:
+            return InvalidRefreshToken
+        row = self._row(session, token)
+        if row is None:
+            return InvalidRefreshToken
+        account = session.get(Account, row.account_id)
+        if account is None or not account.may_sign_in:
+            self.end(session, row.id)
+            return InvalidRefreshToken
+        successor = self._tokens.successor(token)
+        if not self._exchange(session, row, token, successor):
+            current = self._row(session, token)
+            if current is None:
+                return InvalidRefreshToken
+            if not self._within_grace(current, token):
+                self.end(session, row.id)
+                return RefreshTokenReused
+        return SignedIn(account, row.id, self._tokens.write(successor))
+
+    def account_of(self, session: Session, caller: Caller) -> Account | None:
+        """The caller's account as it is now; None when it may not sign in or the session has ended."""
+        living = select(Account).join(SESSIONS, SESSIONS.c.account_id == ACCOUNTS.c.id)
+        return session.execute(
+            living.where(
+                SESSIONS.c.id == caller.session_id,
+                ACCOUNTS.c.id == caller.id,
+                ACCOUNTS.c.status == Status.ACTIVE,
+                *_alive(),
+            )
+        ).scalar_one_or_none()
+
+    def end(self, session: Session, session_id: str) -> None:
+        _end(session, SESSIONS.c.id == session_id)
+
+    def end_by_token(self, session: Session, text: str) -> bool:
+        """End the session of this refresh token; False when it is none."""
+        token = self._tokens.read(text)
+        if token is not None:
+            self.end(session, token.session_id)
+        return token is not None
+
+    def end_all(self, session: Session, account_id: str, *, but: str | None = None) -> None:
+        _end(session, SESSIONS.c.account_id == account_id, SESSIONS.c.id != (but or ""))
+
+    def _row(self, session: Session, token: RefreshToken) -> Row[Any] | None:
+        living = select(SESSIONS).where(SESSIONS.c.id == token.session_id, *_alive())
+        return session.connection().execute(living).first()
+
+    def _exchange(
+        self, session: Session, row: Row[Any], token: RefreshToken, successor: RefreshToken
+    ) -> bool:
+        """The one statement that decides who exchanges a token first."""
+        moment = now()
+        exchange = (
+            update(SESSIONS)
+            .where(SESSIONS.c.id == row.id, SESSIONS.c.token_hash == token.hash, *_alive())
+            .values(
+                token_hash=successor.hash,
+                previous_hash=token.hash,
+                rotated=moment,
+                expires=self._expires(row.created, moment),
+            )
+        )
+        return session.connection().execute(exchange).rowcount == 1
+
+    def _within_grace(self, row: Row[Any], token: RefreshToken) -> bool:
+        return (
+            row.previous_hash is not None
+            and hmac.compare_digest(row.previous_hash, token.hash)
+            and now() - row.rotated < self._grace
+        )
+
+    def _expires(self, created: datetime, used: datetime) -> datetime:
+        return min(used + self._idle, created + self._absolute)
+
+    def _delete_oldest(self, session: Session, account_id: str) -> None:
+        """Keep the newest sessions of an account: a script that signs in again and again fills nothing."""
+        mine = select(SESSIONS.c.id).where(SESSIONS.c.account_id == account_id)
+        kept = mine.order_by(SESSIONS.c.id.desc()).limit(SESSIONS_PER_ACCOUNT_MAX)
+        delete_expired(
+            session, SESSIONS.c.id, (SESSIONS.c.account_id == account_id) & SESSIONS.c.id.not_in(kept)
+        )
+
+
+def _alive() -> tuple[ColumnElement[bool], ...]:
+    return SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
+
+
+def _end(session: Session, *which: ColumnElement[bool]) -> None:
+    session.connection().execute(
+        update(SESSIONS).where(*which, SESSIONS.c.revoked.is_(None)).values(revoked=now())
+    )

@@ -1,0 +1,72 @@
+"""What the auth service reads from its environment."""
+
+import ipaddress
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from services.auth.schemas import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
+from shared.settings import ServiceSettings, development_secret, is_placeholder, strong
+
+MINUTE = 60
+DAY = 24 * 60 * MINUTE
+DEFAULT_ADMIN_PASSWORD = "admin123"  # noqa: S105 - known to everybody, and so only taken on loopback
+ADMIN_PASSWORD_CHARACTERS_MIN = 12
+
+
+class Settings(ServiceSettings):
+    service: ClassVar[str] = "auth"
+
+    port: int = Field(default=8083, ge=1, le=65535)
+    access_token_seconds: int = Field(default=15 * MINUTE, ge=MINUTE, le=DAY)
+    refresh_idle_seconds: int = Field(default=14 * DAY, ge=MINUTE, le=365 * DAY)
+    refresh_absolute_seconds: int = Field(default=90 * DAY, ge=MINUTE, le=3650 * DAY)
+    refresh_grace_seconds: int = Field(default=10, ge=0, le=5 * MINUTE)
+    bcrypt_cost: int = Field(default=12, ge=4, le=16)
+    key_secret: SecretStr = SecretStr("")
+    admin_username: Username = "admin"
+    admin_email: Email = "admin@example.com"
+    admin_password: SecretStr | None = None
+
+    @field_validator("key_secret")
+    @classmethod
+    def _key_secret_made_in_development(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        return strong(secret or development_secret("key_secret", info.data))
+
+    @field_validator("admin_password")
+    @classmethod
+    def _hard_to_guess_where_others_can_try(
+        cls, secret: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if secret is None:
+            return None
+        password = secret.get_secret_value()
+        shortest = PASSWORD_CHARACTERS_MIN if only_this_machine(info.data) else ADMIN_PASSWORD_CHARACTERS_MIN
+        if not shortest <= len(password) <= PASSWORD_CHARACTERS_MAX:
+            raise ValueError(f"needs {shortest} to {PASSWORD_CHARACTERS_MAX} characters")
+        if not only_this_machine(info.data) and is_placeholder(password):
+            raise ValueError("is a placeholder; leave it out to have a random one printed once")
+        return secret
+
+    def first_admin_password(self) -> str | None:
+        """The password the first admin gets; None when a random one is to be made."""
+        if self.admin_password is not None:
+            return self.admin_password.get_secret_value()
+        return DEFAULT_ADMIN_PASSWORD if only_this_machine(dict(self)) else None
+
+    def notice(self) -> str | None:
+        if self.admin_password is not None or not only_this_machine(dict(self)):
+            return None
+        return f"admin login: {self.admin_username} / {DEFAULT_ADMIN_PASSWORD} (development only)"
+
+
+def only_this_machine(settings: dict[str, Any]) -> bool:
+    """Whether this is development, and nobody but this machine can reach the port."""
+    return settings.get("environment") == "development" and _is_loopback(str(settings.get("host")))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,101 @@
+"""The two kinds of token: signed access tokens, and opaque refresh tokens."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.auth.keys import SigningKeys, derived_key
+from services.auth.models import Account
+from services.auth.settings import Settings
+from shared.ids import new_id
+
+SCOPE = "read write"
+SECRET_BYTES = 32
+_SESSION_BYTES = 16
+_SEAL_BYTES = 16
+
+
+class AccessTokens:
+    """Signs what every service can verify for itself."""
+
+    def __init__(self, settings: Settings, keys: SigningKeys) -> None:
+        self.lifetime_seconds = settings.access_token_seconds
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self._keys = keys
+
+    def issue(self, account: Account, session_id: str) -> str:
+        now = int(time.time())
+        claims = {
+            "sub": account.id,
+            "user_id": account.id,
+            "username": account.username,
+            "email": account.email,
+            "role": account.role,
+            "scope": SCOPE,
+            "iss": self._issuer,
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + self.lifetime_seconds,
+            "jti": new_id(),
+            "sid": session_id,
+        }
+        return self._keys.sign({name: value for name, value in claims.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """The id of a session and 256 bits that only its owner knows."""
+
+    session_id: str
+    secret: bytes
+
+    @property
+    def hash(self) -> str:
+        """What the database holds of it."""
+        return hashlib.sha256(self.secret).hexdigest()
+
+
+class RefreshTokens:
+    """Makes, reads and follows refresh tokens.
+
+    A token carries a seal, so that a made-up one for a known session is told from an old one and cannot
+    end that session. Its successor follows from it by a key only this service has: whoever asks twice gets
+    the same successor, and nothing but hashes is stored.
+    """
+
+    def __init__(self, key_secret: str) -> None:
+        self._seal_key = derived_key(key_secret, "refresh token seals")
+        self._successor_key = derived_key(key_secret, "refresh token successors")
+
+    def first(self, session_id: str) -> RefreshToken:
+        return RefreshToken(session_id, secrets.token_bytes(SECRET_BYTES))
+
+    def successor(self, token: RefreshToken) -> RefreshToken:
+        return RefreshToken(token.session_id, hmac.digest(self._successor_key, _content(token), "sha256"))
+
+    def write(self, token: RefreshToken) -> str:
+        return base64.urlsafe_b64encode(_content(token) + self._seal(token)).decode().rstrip("=")
+
+    def read(self, text: str) -> RefreshToken | None:
+        """The token, if it is one this service has made."""
+        try:
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            return None
+        if len(raw) != _SESSION_BYTES + SECRET_BYTES + _SEAL_BYTES:
+            return None
+        session_id = str(UUID(bytes=raw[:_SESSION_BYTES]))
+        token = RefreshToken(session_id, raw[_SESSION_BYTES:-_SEAL_BYTES])
+        return token if hmac.compare_digest(raw[-_SEAL_BYTES:], self._seal(token)) else None
+
+    def _seal(self, token: RefreshToken) -> bytes:
+        return hmac.digest(self._seal_key, _content(token), "sha256")[:_SEAL_BYTES]
+
+
+def _content(token: RefreshToken) -> bytes:
+    return UUID(token.session_id).bytes + token.secret

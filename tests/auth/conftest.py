@@ -1,0 +1,34 @@
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from services.auth.app import create_app
+from services.auth.settings import Settings
+from shared.testing import running
+
+KEY_SECRET = "e4c1a7d2095b4f6e8d30b9c2f7a16588"
+
+
+@pytest.fixture
+def make_auth_settings(make_settings: Callable[..., Any], database_url: str) -> Callable[..., Settings]:
+    """Settings of auth: RS256 as by default, and a cost of bcrypt that keeps the tests quick."""
+
+    def make(**values: Any) -> Settings:
+        defaults = {
+            "database_url": database_url,
+            "jwt_secret": None,
+            "key_secret": KEY_SECRET,
+            "bcrypt_cost": 4,
+        }
+        settings: Settings = make_settings(Settings, **{**defaults, **values})
+        return settings
+
+    return make
+
+
+@pytest.fixture
+async def auth(make_auth_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app, make_auth_settings()) as client:
+        yield client

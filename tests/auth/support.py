@@ -1,0 +1,56 @@
+"""What the tests of auth do again and again."""
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy import Table, select, update
+from sqlmodel import SQLModel
+
+from shared.database import Database
+from shared.ids import new_id
+
+PASSWORD = "password123"
+
+
+def a_name() -> str:
+    return f"user-{new_id()[-12:]}"
+
+
+async def register(auth: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    """A new account, as the answer to its registration."""
+    body = {"email": f"{a_name()}@example.com", "password": PASSWORD} | fields
+    response = await auth.post("/auth/register", json=body)
+    assert response.status_code == 201, response.text
+    registered: dict[str, Any] = response.json()
+    return registered
+
+
+async def login(auth: httpx.AsyncClient, name: str, password: str = PASSWORD) -> httpx.Response:
+    kind = "email" if "@" in name else "username"
+    return await auth.post("/auth/login", json={kind: name, "password": password})
+
+
+async def refresh(auth: httpx.AsyncClient, refresh_token: str) -> httpx.Response:
+    return await auth.post("/auth/refresh", json={"refresh_token": refresh_token})
+
+
+def let_time_pass(database_url: str, model: type[SQLModel], column: str, passed: timedelta) -> None:
+    """Move a point in time of every row into the past, as waiting would."""
+    table: Table = model.__table__  # type: ignore[attr-defined]
+    database = Database(database_url, pool_size=1)
+    with database.transaction() as session:
+        for row in session.connection().execute(select(table)).mappings().all():
+            if row[column] is not None:
+                change = update(table).where(table.c[0] == row[table.c[0]])
+                session.connection().execute(change.values({column: row[column] - passed}))
+    database.close()
+
+
+def rows(database_url: str, model: type[SQLModel]) -> list[dict[str, Any]]:
+    table: Table = model.__table__  # type: ignore[attr-defined]
+    database = Database(database_url, pool_size=1)
+    with database.transaction(write=False) as session:
+        found = [dict(row) for row in session.connection().execute(select(table)).mappings()]
+    database.close()
+    return found

@@ -1,0 +1,292 @@
+"""POST /auth/login."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import bcrypt
+import httpx
+import jwt
+import pytest
+
+from services.auth.app import create_app
+from services.auth.models import Account, LoginAttempts, LoginSession
+from services.auth.sessions import SESSIONS_PER_ACCOUNT_MAX
+from services.auth.settings import Settings
+from services.auth.throttle import BLOCK_SECONDS_MAX, FREE_FAILURES, block_seconds
+from shared.testing import bearer, internal_token, running
+from tests.auth.support import PASSWORD, let_time_pass, login, register, rows
+
+
+class TestLogin:
+    async def test_with_either_name(self, auth: httpx.AsyncClient) -> None:
+        user = (await register(auth, email="ann@example.com", username="Ann"))["user"]
+        for name in ("ann@example.com", "ANN@EXAMPLE.COM", "ann", "ANN"):
+            response = await login(auth, name)
+
+            assert response.status_code == 200
+            assert response.json()["user"] == user
+
+    async def test_an_address_given_as_username(self, auth: httpx.AsyncClient) -> None:
+        await register(auth, email="ann@example.com")
+        body = {"username": "ann@example.com", "password": PASSWORD}
+
+        assert (await auth.post("/auth/login", json=body)).status_code == 200
+
+    async def test_the_claims_of_the_token(self, auth: httpx.AsyncClient) -> None:
+        user = (await register(auth, username="ann"))["user"]
+        token = (await login(auth, "ann")).json()["token"]
+        claims = jwt.decode(token, options={"verify_signature": False})
+
+        assert claims["sub"] == claims["user_id"] == user["id"]
+        assert (claims["username"], claims["email"], claims["role"]) == ("ann", user["email"], "user")
+        assert claims["iss"] == claims["aud"] == "gatehouse"
+        assert claims["exp"] - claims["iat"] == 900
+        assert {"jti", "sid", "scope"} < claims.keys()
+        header = jwt.get_unverified_header(token)
+        assert (header["alg"], header["typ"]) == ("RS256", "at+jwt")
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"password": PASSWORD}, "body"),
+            ({"email": "ann@example.com", "username": "ann", "password": PASSWORD}, "body"),
+            ({"email": "ann@example.com"}, "password"),
+            ({"email": "ann@example.com", "password": ""}, "password"),
+            ({"email": "ann@example.com", "password": "x" * 1025}, "password"),
+            ({"email": "x" * 255, "password": PASSWORD}, "email"),
+            ({"username": ["ann"], "password": PASSWORD}, "username"),
+            ({"username": "ann", "password": PASSWORD, "grant": "all"}, "grant"),
+        ],
+    )
+    async def test_malformed(self, auth: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+        response = await auth.post("/auth/login", json=body)
+
+        assert response.status_code == 422
+        assert [error["field"] for error in response.json()["errors"]] == [field]
+
+    async def test_the_same_refusal_for_every_reason(self, auth: httpx.AsyncClient) -> None:
+        await register(auth, username="ann")
+        disabled = (await register(auth, username="bob"))["user"]
+        await _change(auth, disabled["id"], {"status": "disabled"})
+        deleted = (await register(auth, username="eve"))["user"]
+        await auth.delete(f"/internal/accounts/{deleted['id']}", headers=bearer(internal_token("auth")))
+        refused = [
+            await login(auth, "ann", "wrong password"),
+            await login(auth, "bob"),
+            await login(auth, "eve"),
+            await login(auth, "nobody"),
+            await login(auth, "nobody@example.com"),
+            await login(auth, "no such name ' OR 1=1"),
+        ]
+        bodies = [{**response.json(), "request_id": None} for response in refused]
+
+        assert {response.status_code for response in refused} == {401}
+        assert all(body == bodies[0] for body in bodies)
+        assert bodies[0]["code"] == "invalid_credentials"
+        assert all(response.headers["www-authenticate"] == "Bearer" for response in refused)
+
+    async def test_old_sessions_of_an_account_make_room(
+        self, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("services.auth.sessions.SESSIONS_PER_ACCOUNT_MAX", 3)
+        first = await register(auth, username="ann")
+        for _ in range(3):
+            last = (await login(auth, "ann")).json()
+
+        assert SESSIONS_PER_ACCOUNT_MAX == 100
+        assert len(rows(database_url, LoginSession)) == 3
+        assert (await auth.get("/auth/me", headers=bearer(first["token"]))).status_code == 401
+        assert (await auth.get("/auth/me", headers=bearer(last["token"]))).status_code == 200
+
+    async def test_expired_sessions_are_deleted(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        await register(auth, username="ann")
+        let_time_pass(database_url, LoginSession, "expires", timedelta(days=91))
+        await login(auth, "ann")
+
+        assert len(rows(database_url, LoginSession)) == 1
+
+
+class TestEqualWork:
+    """Nothing but the name and the password decides, and neither can be told from the time it takes."""
+
+    @pytest.fixture
+    def checks(self, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+        checked: list[bytes] = []
+        real = bcrypt.checkpw
+
+        def counting(password: bytes, password_hash: bytes) -> bool:
+            checked.append(password_hash)
+            return real(password, password_hash)
+
+        monkeypatch.setattr("bcrypt.checkpw", counting)
+        return checked
+
+    async def test_one_check_each(self, auth: httpx.AsyncClient, checks: list[bytes]) -> None:
+        await register(auth, username="ann")
+        disabled = (await register(auth, username="bob"))["user"]
+        await _change(auth, disabled["id"], {"status": "disabled"})
+        for name, password in [
+            ("ann", PASSWORD),
+            ("ann", "wrong password"),
+            ("bob", PASSWORD),
+            ("bob", "wrong password"),
+            ("nobody", PASSWORD),
+            ("nobody", "x" * 1000),
+        ]:
+            checks.clear()
+            await login(auth, name, password)
+
+            assert len(checks) == 1, (name, password)
+            assert checks[0].startswith(b"$2b$04$")
+
+    @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+    async def test_times_are_close(self, make_auth_settings: Callable[..., Settings]) -> None:
+        async with running(create_app, make_auth_settings(bcrypt_cost=8)) as auth:
+            taken: dict[str, list[float]] = {"known": [], "unknown": []}
+            for n in range(20):
+                await register(auth, username=f"ann{n}")
+                for kind, name in (("known", f"ann{n}"), ("unknown", f"nobody{n}")):
+                    started = time.perf_counter()
+                    assert (await login(auth, name, "wrong password")).status_code == 401
+                    taken[kind].append(time.perf_counter() - started)
+
+        ratio = statistics.median(taken["known"]) / statistics.median(taken["unknown"])
+        assert 0.5 < ratio < 2  # a missing check would make it 10
+
+
+class TestCost:
+    async def test_a_password_is_hashed_anew_when_the_cost_changes(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        async with running(create_app, make_auth_settings(bcrypt_cost=5)) as auth:
+            await register(auth, username="ann")
+        async with running(create_app, make_auth_settings(bcrypt_cost=6)) as auth:
+            assert (await login(auth, "ann", "wrong password")).status_code == 401
+            assert _hash_of(database_url, "ann").startswith("$2b$05$")
+            assert (await login(auth, "ann")).status_code == 200
+            assert _hash_of(database_url, "ann").startswith("$2b$06$")
+            assert (await login(auth, "ann")).status_code == 200
+
+    @pytest.mark.parametrize("prefix", ["$2a$", "$2y$"])
+    async def test_hashes_of_other_programs_are_usable(
+        self, auth: httpx.AsyncClient, database_url: str, prefix: str
+    ) -> None:
+        await register(auth, username="ann")
+        foreign = prefix + bcrypt.hashpw("pässword".encode(), bcrypt.gensalt(5)).decode()[4:]
+        _set_hash(database_url, "ann", foreign)
+
+        assert (await login(auth, "ann", "pässword")).status_code == 200
+        assert _hash_of(database_url, "ann").startswith("$2b$04$")
+
+    async def test_a_hash_that_is_none_is_no_password_and_no_crash(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        await register(auth, username="ann")
+        _set_hash(database_url, "ann", "!locked")
+
+        assert (await login(auth, "ann")).status_code == 401
+
+
+class TestThrottle:
+    async def test_blocks_after_five_failures_and_longer_each_time(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        await register(auth, username="ann")
+        for _ in range(FREE_FAILURES):
+            assert (await login(auth, "ann", "wrong password")).status_code == 401
+        for seconds in (2, 4, 8):
+            blocked = await login(auth, "ann")
+
+            assert blocked.status_code == 429
+            assert blocked.json()["code"] == "login_throttled"
+            assert 1 <= int(blocked.headers["retry-after"]) <= seconds
+            assert int(blocked.headers["retry-after"]) > seconds // 2
+            let_time_pass(database_url, LoginAttempts, "blocked_until", timedelta(seconds=seconds))
+            assert (await login(auth, "ann", "wrong password")).status_code == 401
+
+    async def test_the_right_password_resets_it(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        await register(auth, username="ann")
+        for _ in range(3):
+            for _ in range(FREE_FAILURES - 1):
+                assert (await login(auth, "ann", "wrong password")).status_code == 401
+            assert (await login(auth, "ann")).status_code == 200
+
+        assert rows(database_url, LoginAttempts) == []
+
+    async def test_an_unknown_name_is_blocked_alike(self, auth: httpx.AsyncClient) -> None:
+        await register(auth, username="ann")
+        answers = {}
+        for name in ("ann", "nobody"):
+            responses = [await login(auth, name, "wrong password") for _ in range(FREE_FAILURES + 1)]
+            blocked = responses[-1]
+            answers[name] = (
+                [response.status_code for response in responses],
+                {**blocked.json(), "request_id": None},
+                blocked.headers["retry-after"],
+            )
+
+        assert answers["ann"] == answers["nobody"]
+
+    async def test_others_are_not_blocked(self, auth: httpx.AsyncClient) -> None:
+        await register(auth, username="ann")
+        await register(auth, username="bob")
+        for _ in range(FREE_FAILURES + 1):
+            await login(auth, "ann", "wrong password")
+
+        assert (await login(auth, "bob")).status_code == 200
+
+    async def test_of_fifty_parallel_guesses_five_are_looked_at(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        await register(auth, username="ann")
+        responses = await asyncio.gather(*[login(auth, "ann", f"guess {n:04}") for n in range(50)])
+
+        statuses = [response.status_code for response in responses]
+        assert statuses.count(401) == FREE_FAILURES
+        assert statuses.count(429) == 50 - FREE_FAILURES
+
+    async def test_no_name_is_stored(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        await login(auth, "my secret typed into the wrong field", "x")
+
+        assert "secret" not in str(rows(database_url, LoginAttempts))
+
+    async def test_old_rows_are_deleted(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        for n in range(3):
+            await login(auth, f"nobody{n}", "x")
+        let_time_pass(database_url, LoginAttempts, "updated", timedelta(days=2))
+        await login(auth, "nobody", "x")
+
+        assert len(rows(database_url, LoginAttempts)) == 1
+
+    def test_the_block_has_an_end(self) -> None:
+        assert [block_seconds(n) for n in (1, 4, 5, 6)] == [0, 0, 2, 4]
+        assert block_seconds(10_000_000) == BLOCK_SECONDS_MAX
+
+
+async def _change(auth: httpx.AsyncClient, account_id: str, changes: dict[str, Any]) -> None:
+    headers = bearer(internal_token("auth"))
+    response = await auth.patch(f"/internal/accounts/{account_id}", json=changes, headers=headers)
+    assert response.status_code == 200, response.text
+
+
+def _hash_of(database_url: str, username: str) -> str:
+    account = next(row for row in rows(database_url, Account) if row["username"] == username)
+    password_hash: str = account["password_hash"]
+    return password_hash
+
+
+def _set_hash(database_url: str, username: str, password_hash: str) -> None:
+    from sqlalchemy import update
+
+    from services.auth.models import ACCOUNTS
+    from shared.database import Database
+
+    database = Database(database_url, pool_size=1)
+    with database.transaction() as session:
+        changed = update(ACCOUNTS).where(ACCOUNTS.c.username == username)
+        session.connection().execute(changed.values(password_hash=password_hash))
+    database.close()
