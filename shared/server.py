@@ -7,10 +7,12 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from typing import Literal
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from shared.settings import ProcessSettings
 
@@ -18,9 +20,16 @@ KEEP_ALIVE_SECONDS = (
     75  # longer than any client of ours keeps an idle connection, so that we never close first
 )
 LAST_REQUESTS_SECONDS = 1.0
+LAST_BYTES_SECONDS = 0.5
 SUPERVISED = "GATEHOUSE_SUPERVISED"
 
 log = structlog.get_logger(__name__)
+
+
+class State(ServerState):
+    """What all connections of a server share; each of them can see that the end has begun."""
+
+    draining = False
 
 
 class Server(uvicorn.Server):
@@ -30,18 +39,29 @@ class Server(uvicorn.Server):
     them is lost.
     """
 
-    draining = False
+    server_state: State
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state = State()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("draining", connections=len(self.server_state.connections))
         for server in self.servers:
             server.close()
-        self.draining = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_REQUESTS_SECONDS):
-                await self._all_connections_closed()
+        self.server_state.draining = True
+        await self._all_connections_closed_within(LAST_REQUESTS_SECONDS)
         await super().shutdown(sockets)
+        # What is open now has had all its time: long streams, and what runs over an upgraded connection.
+        for connection in tuple(self.server_state.connections):
+            connection.transport.close()
+        await self._all_connections_closed_within(LAST_BYTES_SECONDS)
         log.info("stopped")
+
+    async def _all_connections_closed_within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._all_connections_closed()
 
     async def _all_connections_closed(self) -> None:
         # uvicorn keeps a set of connections and tells nobody when it is empty.
@@ -63,21 +83,25 @@ class CloseWhenDraining:
         server = self.server
 
         async def send_and_close(message: Message) -> None:
-            if message["type"] == "http.response.start" and server.draining:
+            if message["type"] == "http.response.start" and server.server_state.draining:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         await self._app(scope, receive, send_and_close)
 
 
-def serve(app: ASGIApp, settings: ProcessSettings) -> None:
+def serve(
+    app: ASGIApp,
+    settings: ProcessSettings,
+    protocol: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
+) -> None:
     """Serve until told to stop. A port that is taken ends the process with a sentence that names it."""
     closing = CloseWhenDraining(app)
     config = uvicorn.Config(
         closing,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -1,0 +1,35 @@
+"""`python -m gateway`: the one public port."""
+
+import sys
+
+import structlog
+
+from gateway.app import create_app
+from gateway.protocol import GatewayProtocol
+from gateway.routesfile import RoutesFileError, load
+from gateway.settings import GatewaySettings
+from shared import __version__
+from shared.observe import configure_logging
+from shared.server import serve
+from shared.settings import SettingsError, exit_on_bad_settings
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    try:
+        settings = GatewaySettings.load()
+        table = load(settings.routes_file, development=settings.environment == "development")
+    except SettingsError as error:
+        exit_on_bad_settings(error)
+        return
+    except RoutesFileError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    configure_logging(settings)
+    log.info("starting", service=settings.service, version=__version__, settings=settings.masked())
+    serve(create_app(settings, table), settings, protocol=GatewayProtocol)
+
+
+if __name__ == "__main__":
+    main()

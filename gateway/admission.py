@@ -1,0 +1,110 @@
+"""What a request must pass before it is forwarded, in order, the cheapest first. Waits only for keys."""
+
+import time
+from typing import TYPE_CHECKING
+
+from gateway import errors
+from gateway.errors import Refusal
+from gateway.identity import require, token_of
+from gateway.limits import household
+from gateway.outgoing import cors_of, preflight_answer
+from shared.errors import InvalidToken, Problem
+from shared.identity import Caller
+
+if TYPE_CHECKING:
+    from gateway.forward import Exchange
+
+
+def admit(exchange: "Exchange") -> None:
+    """Forward the exchange, answer it, or raise Refusal."""
+    request, route = exchange.request, exchange.route
+    if request.fault is not None:
+        raise request.fault
+    assert route is not None
+    seen = exchange.fields.seen
+    if request.method == b"OPTIONS" and b"access-control-request-method" in seen and b"origin" in seen:
+        _answer_preflight(exchange)
+        return
+    if not route.allows(request.method):
+        raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": route.allow_header})
+    _check_framing(exchange)
+    if route.is_public(request.method, exchange.match.path):
+        _admit_caller(exchange, None)
+        return
+    token = token_of(seen.get(b"authorization"))
+    if token is None:
+        require(route.policy, None)
+        _admit_caller(exchange, None)
+        return
+    caller = exchange.gateway.verifier.remembered(token)
+    if caller is None:
+        exchange.wait_for(_verify(exchange, token))
+    else:
+        _admit_caller(exchange, caller)
+
+
+async def _verify(exchange: "Exchange", token: str) -> None:
+    try:
+        caller = await exchange.gateway.verifier.verify(token)
+    except InvalidToken as error:
+        raise Refusal.of(error, errors.UNAUTHENTICATED) from error
+    except Problem as error:
+        raise Refusal.of(error, errors.UNAVAILABLE) from error
+    if not exchange.response_complete:
+        _admit_caller(exchange, caller)
+
+
+def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
+    assert exchange.route is not None
+    policy = exchange.route.policy
+    exchange.caller = caller
+    if caller is not None:
+        require(policy, caller)
+    _count(exchange, caller)
+    length = exchange.fields.seen.get(b"content-length")
+    if length is not None and int(length) > policy.body_max:
+        raise Refusal(errors.BODY_TOO_LARGE, f"The body may have at most {policy.body_max} bytes.")
+    exchange.forward()
+
+
+def _count(exchange: "Exchange", caller: Caller | None) -> None:
+    assert exchange.route is not None
+    limiter = exchange.gateway.limiters[exchange.route.name]
+    if caller is not None and limiter.limit.key == "user":
+        key = f"user {caller.id}"
+    else:
+        client = exchange.client
+        key = household(
+            exchange.gateway.proxies.client_address(client.peer, exchange.fields.seen.get(b"x-forwarded-for"))
+        )
+    verdict = limiter.take(key, time.monotonic())
+    exchange.limit_headers = limiter.headers(verdict)
+    if not verdict.allowed:
+        raise Refusal(errors.RATE_LIMITED, headers={"Retry-After": str(verdict.retry_after)})
+
+
+def _check_framing(exchange: "Exchange") -> None:
+    """Refuse what two parties could cut in two places."""
+    seen, doubled, request = exchange.fields.seen, exchange.fields.doubled, exchange.request
+    coding = seen.get(b"transfer-encoding")
+    if coding is not None and (coding.lower() != b"chunked" or request.is_http10):
+        raise _final(exchange, "The only transfer coding that is understood is `chunked`, in HTTP/1.1.")
+    for name in (b"authorization", b"host"):
+        if name in doubled:
+            raise _final(exchange, f"There is more than one {name.decode().title()} header.")
+    if request.upgrade and (coding is not None or seen.get(b"content-length", b"0") != b"0"):
+        raise _final(exchange, "A request for another protocol cannot have a body.")
+
+
+def _final(exchange: "Exchange", words: str) -> Refusal:
+    exchange.keep_alive = False
+    return Refusal(errors.MALFORMED, words)
+
+
+def _answer_preflight(exchange: "Exchange") -> None:
+    assert exchange.route is not None
+    origin = exchange.fields.seen[b"origin"]
+    permission = cors_of(exchange).preflight_headers(origin, exchange.route.allow_header)
+    if permission is None:
+        raise Refusal(errors.ORIGIN_DENIED)
+    exchange.answer(204, preflight_answer(exchange, permission))

@@ -1,0 +1,77 @@
+"""Which pages of other origins may call the API, and what their browsers are told."""
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
+EXPOSED = b"X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, Link, ETag, Location"
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """The `cors:` block; without origins, no other origin is let in."""
+
+    origins: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()  # empty: those of the route
+    headers: tuple[str, ...] = (
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "If-Match",
+        "If-None-Match",
+        "X-Request-ID",
+    )
+    credentials: bool = False
+    max_age_seconds: float = 600.0
+    _vary: bytes = field(init=False, default=b"", repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.origins and "*" not in self.origins:
+            # Also on answers to requests without Origin: a cache must not hand them to another origin.
+            object.__setattr__(self, "_vary", b"vary: Origin\r\n")
+
+    def answer_headers(self, origin: bytes | None) -> bytes:
+        """The header lines every answer carries."""
+        if origin is None or not self.origins:
+            return self._vary
+        return _answer_headers(self, origin)
+
+    def preflight_headers(self, origin: bytes, methods: str) -> bytes | None:
+        """The header lines that answer a preflight; None when the origin is not let in."""
+        if not _allows(self, origin):
+            return None
+        return b"%baccess-control-allow-methods: %b\r\naccess-control-allow-headers: %b\r\n%b%d\r\n" % (
+            self.answer_headers(origin),
+            (", ".join(self.methods) or methods).encode(),
+            ", ".join(self.headers).encode(),
+            b"access-control-max-age: ",
+            int(self.max_age_seconds),
+        )
+
+
+@lru_cache(maxsize=1024)
+def _answer_headers(cors: Cors, origin: bytes) -> bytes:
+    if not _allows(cors, origin):
+        return cors._vary  # noqa: SLF001 - its own module
+    any_origin = "*" in cors.origins
+    lines = [b"access-control-allow-origin: ", b"*" if any_origin else origin, b"\r\n"]
+    if cors.credentials:
+        lines.append(b"access-control-allow-credentials: true\r\n")
+    lines += [b"access-control-expose-headers: ", EXPOSED, b"\r\n", cors._vary]  # noqa: SLF001
+    return b"".join(lines)
+
+
+@lru_cache(maxsize=1024)
+def _allows(cors: Cors, origin: bytes) -> bool:
+    return any(_pattern(allowed).fullmatch(origin) for allowed in cors.origins)
+
+
+@lru_cache(maxsize=256)
+def _pattern(allowed: str) -> re.Pattern[bytes]:
+    """An origin as it is, `*` for any, or a port of `*` for any port of that host."""
+    if allowed == "*":
+        return re.compile(rb".*")
+    if allowed.endswith(":*"):
+        return re.compile(re.escape(allowed[:-2].encode()) + rb"(:\d{1,5})?")
+    return re.compile(re.escape(allowed.encode()))

@@ -1,0 +1,64 @@
+"""The gateway's own answers get what forwarded ones get: CORS, and the envelope of the spelling used."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.cors import Cors
+from gateway.envelope import Envelope, wrap
+from gateway.protocol import ALIAS
+from shared.observe import REQUEST_ID
+
+
+class Edge:
+    """The outermost middleware of the gateway's own application."""
+
+    def __init__(self, app: ASGIApp, cors: Cors) -> None:
+        self._app = app
+        self._cors = cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        alias = scope.get(ALIAS)
+        origin = dict(scope["headers"]).get(b"origin")
+        start: Message = {}
+        body = bytearray()
+
+        async def send_as_asked(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_lines(self._cors.answer_headers(origin))]
+                start = message
+                if not self._is_wrapped(scope, alias, start):
+                    await send(message)
+            elif self._is_wrapped(scope, alias, start):
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    await _send_wrapped(scope, start, bytes(body), send)
+            else:
+                await send(message)
+
+        await self._app(scope, receive, send_as_asked)
+
+    @staticmethod
+    def _is_wrapped(scope: Scope, alias: object, start: Message) -> bool:
+        if alias is None or not alias.envelope:  # type: ignore[attr-defined]
+            return False
+        return Envelope.fits(scope["method"].encode(), start["status"], start["headers"])
+
+
+async def _send_wrapped(scope: Scope, start: Message, body: bytes, send: Send) -> None:
+    wrapped = wrap(start["status"], body, scope[REQUEST_ID], None)
+    kept = [
+        (name, value)
+        for name, value in start["headers"]
+        if name.lower() not in (b"content-length", b"content-type")
+    ]
+    framing = [(b"content-type", b"application/json"), (b"content-length", str(len(wrapped)).encode())]
+    await send({**start, "headers": [*kept, *framing]})
+    await send({"type": "http.response.body", "body": wrapped, "more_body": False})
+
+
+def _lines(block: bytes) -> list[tuple[bytes, bytes]]:
+    pairs = (line.partition(b": ") for line in block.split(b"\r\n") if line)
+    return [(name, value) for name, _, value in pairs]

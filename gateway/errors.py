@@ -1,0 +1,137 @@
+"""Every answer the gateway gives on its own account, in one table: what went wrong, where, and by whom."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.errors import Problem, problem_body
+
+CLIENT, GATEWAY, UPSTREAM = "client", "gateway", "upstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to fail; `source` is the party at fault and `phase` what was being done."""
+
+    status: int
+    code: str
+    source: str
+    phase: str
+    words: str
+
+
+MALFORMED = Kind(400, "bad_request", CLIENT, "request", "The request is not well-formed HTTP.")
+BAD_PATH = Kind(
+    400, "bad_path", CLIENT, "route", "The path must begin with / and hold no dot segments or fragments."
+)
+UNAUTHENTICATED = Kind(
+    401,
+    "unauthenticated",
+    CLIENT,
+    "auth",
+    "A valid bearer token is needed. Sign in at /auth/login and send `Authorization: Bearer <token>`.",
+)
+FORBIDDEN = Kind(403, "forbidden", CLIENT, "auth", "Your account may not do this.")
+ORIGIN_DENIED = Kind(
+    403,
+    "origin_denied",
+    CLIENT,
+    "cors",
+    "Pages of this origin may not call this address; see `cors.origins`.",
+)
+NOT_FOUND = Kind(404, "not_found", CLIENT, "route", "There is nothing at this address.")
+METHOD_NOT_ALLOWED = Kind(
+    405,
+    "method_not_allowed",
+    CLIENT,
+    "route",
+    "This address does not take that method; the Allow header lists those it takes.",
+)
+REQUEST_TIMEOUT = Kind(
+    408, "request_timeout", CLIENT, "request_body", "The rest of the body did not come in time."
+)
+BODY_TOO_LARGE = Kind(
+    413, "body_too_large", CLIENT, "request_body", "The body is larger than this address takes."
+)
+RATE_LIMITED = Kind(
+    429, "rate_limited", CLIENT, "limit", "Too many requests; try again after the time in Retry-After."
+)
+INTERNAL = Kind(
+    500,
+    "internal_error",
+    GATEWAY,
+    "gateway",
+    "Something went wrong here; the request id finds it in the log.",
+)
+UNREACHABLE = Kind(
+    502, "upstream_unreachable", UPSTREAM, "connect", "The service does not accept connections."
+)
+RESET = Kind(
+    502, "upstream_reset", UPSTREAM, "first_byte", "The service closed the connection without an answer."
+)
+RESET_IN_BODY = Kind(
+    502,
+    "upstream_reset",
+    UPSTREAM,
+    "request_body",
+    "The service closed the connection while it was sent the body.",
+)
+INVALID_ANSWER = Kind(
+    502, "upstream_invalid", UPSTREAM, "first_byte", "The service's answer is not valid HTTP."
+)
+ANSWER_TOO_LARGE = Kind(
+    502,
+    "answer_too_large",
+    UPSTREAM,
+    "response_body",
+    "The answer is too large for an envelope; use the plain address.",
+)
+CUT = Kind(
+    502, "upstream_cut", UPSTREAM, "response_body", "The service broke off in the middle of its answer."
+)
+UNAVAILABLE = Kind(
+    503, "unavailable", GATEWAY, "auth", "Tokens cannot be verified at the moment; try again in a moment."
+)
+OVERLOADED = Kind(
+    503, "overloaded", GATEWAY, "connect", "All connections to the service are in use; try again in a moment."
+)
+CONNECT_TIMEOUT = Kind(
+    504, "upstream_timeout", UPSTREAM, "connect", "The service did not accept a connection in time."
+)
+SEND_TIMEOUT = Kind(
+    504, "upstream_timeout", UPSTREAM, "request_body", "The service did not take the body in time."
+)
+ANSWER_TIMEOUT = Kind(
+    504, "upstream_timeout", UPSTREAM, "first_byte", "The service did not begin to answer in time."
+)
+STALLED = Kind(
+    504, "upstream_timeout", UPSTREAM, "response_body", "The service stopped in the middle of its answer."
+)
+CLIENT_STALLED = Kind(
+    408, "client_stalled", CLIENT, "response_body", "The client stopped reading in the middle of the answer."
+)
+CLIENT_GONE = Kind(
+    499, "client_gone", CLIENT, "response", "The client closed the connection before the answer."
+)
+
+TABLE = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
+
+
+class Refusal(Exception):
+    """One request refused by the gateway."""
+
+    def __init__(self, kind: Kind, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(kind.code)
+        self.kind = kind
+        self.detail = detail or kind.words
+        self.headers = headers or {}
+
+    @classmethod
+    def of(cls, problem: Problem, kind: Kind) -> "Refusal":
+        """What `shared` refused, with the place where it happened."""
+        named = Kind(problem.status, problem.code, kind.source, kind.phase, problem.detail)
+        return cls(named, headers=problem.headers)
+
+    def body(self, request_id: str) -> bytes:
+        kind = self.kind
+        party = {"source": kind.source, "phase": kind.phase}
+        return problem_body(kind.status, kind.code, self.detail, request_id, (), party)

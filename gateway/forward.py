@@ -1,0 +1,365 @@
+"""One request and its answer, passed between a client's connection and a backend's as they arrive."""
+
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from gateway import errors
+from gateway.admission import admit
+from gateway.envelope import Envelope
+from gateway.errors import Kind, Refusal
+from gateway.headers import Fields, Header, named_in_connection, passes_to_client
+from gateway.observe import record
+from gateway.outgoing import client_head_end, link_for_client, own_answer, upstream_head
+from gateway.table import Match
+from gateway.upgrade import Relay
+from gateway.upstream import BODILESS, UpstreamConnection
+from shared.identity import Caller
+from shared.observe import request_id_of
+
+if TYPE_CHECKING:
+    from gateway.protocol import GatewayProtocol
+
+HELD_BYTES_MAX = 64 * 1024
+DISCARDED_BYTES_MAX = 64 * 1024
+REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+ATTEMPTS_MAX = 2
+NEVER = float("inf")
+
+log = structlog.get_logger(__name__)
+
+
+class Request:
+    """The head of a request as the parser left it."""
+
+    __slots__ = ("fault", "headers", "is_http10", "method", "target", "upgrade")
+
+    def __init__(self, method: bytes, target: bytes, headers: list[Header]) -> None:
+        self.method = method
+        self.target = target  # as the client wrote it
+        self.headers = headers
+        self.is_http10 = False
+        self.upgrade = False
+        self.fault: Refusal | None = None
+
+
+class Exchange:
+    """A request on its way to a backend and the answer on its way back.
+
+    It stands where uvicorn's own protocol keeps the cycle of an ASGI request, and so has the attributes
+    uvicorn looks at: `response_complete` and `keep_alive`.
+    """
+
+    def __init__(
+        self, client: "GatewayProtocol", request: Request, match: Match, *, keep_alive: bool
+    ) -> None:
+        self.client = client
+        self.gateway = client.gateway
+        self.request = request
+        self.match = match
+        self.route = match.route
+        self.keep_alive = keep_alive
+        self.started = time.perf_counter()
+        self.deadline = NEVER
+        self.caller: Caller | None = None
+        self.failure: Kind | None = None
+        self.upstream: UpstreamConnection | None = None
+        self.upstream_started = self.upstream_seconds = 0.0
+        self.attempts = self.status = self.sent_bytes = self.received_bytes = 0
+        self.request_complete = self.response_started = self.response_complete = False
+        self.limit_headers = b""
+        self._held: list[bytes] = []
+        self._envelope: Envelope | None = None
+        self._continue_sent = self._answer_chunked = False
+
+    # The request, called by the client's connection.
+
+    def start(self) -> None:
+        """Everything before it is answered: let it in or refuse it."""
+        self.fields = Fields(self.request.headers)
+        self.request_id = request_id_of(self.request.headers)
+        try:
+            admit(self)
+        except Refusal as refusal:
+            self.refuse(refusal)
+
+    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on in a task: the few steps that cannot be taken at once."""
+        self.gateway.spawn(self._until_done(work))
+
+    async def _until_done(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Refusal as refusal:
+            self.refuse(refusal)
+        except Exception as error:
+            # The client is told that it failed, the log why.
+            log.exception("exchange_failed", request_id=self.request_id, exc_info=error)
+            self.refuse(Refusal(errors.INTERNAL))
+
+    def request_body(self, piece: bytes) -> None:
+        self.received_bytes += len(piece)
+        if self.response_complete or self.route is None:
+            return
+        if self.received_bytes > self.route.policy.body_max:
+            self.refuse(Refusal(errors.BODY_TOO_LARGE))
+        elif self.upstream is None:
+            self._held.append(piece)
+            self.client.adjust_reading()
+        else:
+            self.upstream.transport.write(self._framed(piece))
+            self.progress()
+
+    def request_end(self) -> None:
+        self.request_complete = True
+        if self.response_complete:
+            self.client.exchange_over(self)
+        elif self.upstream is not None:
+            if self._is_chunked:
+                self.upstream.transport.write(b"0\r\n\r\n")
+            self.progress()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client should wait with more of its body."""
+        if self.upstream is not None:
+            return self.upstream.write_paused
+        return bool(self._held) and sum(map(len, self._held)) > HELD_BYTES_MAX
+
+    def client_gone(self) -> None:
+        if not self.response_complete:
+            self.failure = errors.CLIENT_GONE
+            self.status = self.status or errors.CLIENT_GONE.status
+            self._drop_upstream()
+            self._over()
+
+    # Towards the backend.
+
+    def forward(self) -> None:
+        """It is let in: send it on a connection that is open already, or on a new one."""
+        assert self.route is not None
+        connection = self.gateway.backends[self.route.backend].take()
+        if connection is None:
+            self.wait_for(self._connect(fresh=False))
+        else:
+            self._send(connection)
+
+    async def _connect(self, *, fresh: bool) -> None:
+        assert self.route is not None
+        backend = self.gateway.backends[self.route.backend]
+        connection = await backend.connect(self.route.policy.timeouts.connect, fresh=fresh)
+        if self.response_complete:  # the client went away meanwhile
+            backend.release(connection)
+        else:
+            self._send(connection)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self.upstream = connection
+        self.attempts += 1
+        self.upstream_started = time.perf_counter()
+        connection.begin(self)
+        parts = [*upstream_head(self), *map(self._framed, self._held)]
+        if self.request_complete and self._is_chunked:
+            parts.append(b"0\r\n\r\n")
+        self._held.clear()
+        connection.transport.write(b"".join(parts))
+        self.gateway.open.add(self)
+        self.progress()
+        self.client.adjust_reading()
+
+    @property
+    def _is_chunked(self) -> bool:
+        return b"transfer-encoding" in self.fields.seen
+
+    def _framed(self, piece: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(piece), piece) if self._is_chunked else piece
+
+    def progress(self) -> None:
+        """Something moved: the clock of the current phase begins again."""
+        assert self.route is not None
+        timeouts = self.route.policy.timeouts
+        waits_for_answer = self.request_complete and not self.response_started
+        self.deadline = time.monotonic() + (timeouts.first_byte if waits_for_answer else timeouts.idle)
+
+    # The answer, called by the backend's connection.
+
+    def interim(self, status: int, headers: list[Header]) -> None:
+        """A 1xx answer: passed on at once, and the real one is still to come."""
+        if self.response_complete or self.request.is_http10:
+            return
+        self._continue_sent = self._continue_sent or status == 100
+        lines = [STATUS_LINE[status]]
+        for name, value in headers:
+            if passes_to_client(name):
+                lines += (name, b": ", value, b"\r\n")
+        self.client.transport.write(b"".join((*lines, b"\r\n")))
+
+    def answer_head(self, status: int, headers: list[Header]) -> None:
+        self.upstream_seconds = time.perf_counter() - self.upstream_started
+        if status not in STATUS_LINE:
+            self.upstream_invalid()
+            return
+        self.status = status
+        alias = self.match.alias
+        if alias is not None and alias.envelope and Envelope.fits(self.request.method, status, headers):
+            self._envelope = Envelope(self, headers)
+            self.response_started = False
+            self.progress()
+            return
+        lines, length = [STATUS_LINE[status]], None
+        named = named_in_connection(headers)
+        for name, value in headers:
+            if name == b"content-length":
+                length = value
+            elif passes_to_client(name) and name not in named:
+                is_link = name in (b"location", b"link")
+                lines += (name, b": ", link_for_client(self, value) if is_link else value, b"\r\n")
+        self._frame_answer(lines, length)
+        self.response_started = True
+        self.progress()
+        self.client.transport.write(b"".join((*lines, client_head_end(self))))
+
+    def _frame_answer(self, lines: list[bytes], length: bytes | None) -> None:
+        """Say how the body ends: by its length, in chunks, or with the connection (HTTP/1.0)."""
+        bodiless = self.request.method == b"HEAD" or self.status in BODILESS
+        if length is not None:
+            if self.status != 204:
+                lines += (b"content-length: ", length, b"\r\n")
+        elif self.request.is_http10:
+            self.keep_alive = False
+        elif not bodiless:
+            self._answer_chunked = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+
+    def answer_body(self, piece: bytes) -> None:
+        if self.response_complete:
+            return
+        if self._envelope is not None:
+            if not self._envelope.add(piece):
+                self.refuse(Refusal(errors.ANSWER_TOO_LARGE))
+            return
+        self.sent_bytes += len(piece)
+        transport = self.client.transport
+        transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._answer_chunked else piece)
+        self.progress()
+        if self.client.flow.write_paused and self.upstream is not None:
+            self.upstream.hold_reading()
+
+    def answer_end(self) -> None:
+        if self.response_complete:
+            return
+        if self._envelope is not None:
+            self.client.transport.write(self._envelope.answer())
+        elif self._answer_chunked:
+            self.client.transport.write(b"0\r\n\r\n")
+        self._over()
+
+    def client_ready(self) -> None:
+        """The client has read what was written: go on."""
+        if self.upstream is not None:
+            self.progress()
+            self.upstream.allow_reading()
+
+    def switched(self, headers: list[Header], rest: bytes) -> None:
+        """101: from here on both sides speak another protocol, and the gateway only passes bytes."""
+        if not self.request.upgrade or self.upstream is None or self.response_complete:
+            self.upstream_invalid()
+            return
+        self.status = 101
+        self.upstream_seconds = time.perf_counter() - self.upstream_started
+        self.response_started = self.response_complete = True
+        self.gateway.open.discard(self)
+        Relay(self, headers, rest)
+
+    # What goes wrong.
+
+    def upstream_lost(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if self.response_complete or upstream is None:
+            return
+        if upstream.used and not upstream.heard and self._may_repeat:
+            # It was closed while it lay idle, and the request crossed with that.
+            self.wait_for(self._connect(fresh=True))
+        elif self.response_started or self._envelope is not None:
+            self.refuse(Refusal(errors.CUT))
+        else:
+            self.refuse(Refusal(errors.RESET if self.request_complete else errors.RESET_IN_BODY))
+
+    @property
+    def _may_repeat(self) -> bool:
+        safe = self.request.method in REPEATABLE and self.received_bytes == 0 and not self.request.upgrade
+        return safe and self.attempts < ATTEMPTS_MAX and not self.response_started
+
+    def upstream_invalid(self) -> None:
+        self.refuse(Refusal(errors.CUT if self.response_started else errors.INVALID_ANSWER))
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.response_complete:
+            self.client.cut()  # answered, but the rest of the request never came
+            self.gateway.open.discard(self)
+        elif self.response_started:
+            by_client = self.client.flow.write_paused
+            self.refuse(Refusal(errors.CLIENT_STALLED if by_client else errors.STALLED))
+        elif self._envelope is not None:
+            self.refuse(Refusal(errors.STALLED))
+        elif self.request_complete or (b"expect" in self.fields.seen and not self.received_bytes):
+            self.refuse(Refusal(errors.ANSWER_TIMEOUT))
+        else:
+            blocked = self.upstream is not None and self.upstream.write_paused
+            self.refuse(Refusal(errors.SEND_TIMEOUT if blocked else errors.REQUEST_TIMEOUT))
+
+    def close(self) -> None:
+        """The gateway stops, and the time to finish is over."""
+        self.client_gone()
+        self.client.cut()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Tell the client in place of an answer; once an answer has begun, only cutting it tells the truth."""
+        if self.response_complete:
+            return
+        self.failure = refusal.kind
+        self._drop_upstream()
+        if self.response_started:
+            self.keep_alive = False
+            self._over()
+            self.client.cut()
+        else:
+            self._envelope = None
+            self.answer(refusal.kind.status, own_answer(self, refusal))
+
+    def answer(self, status: int, rest: list[bytes]) -> None:
+        """Answer without a backend: the lines behind the status line, and the body."""
+        self.status = status
+        if not self.request_complete and self._unread_bytes > DISCARDED_BYTES_MAX:
+            self.keep_alive = False
+        self.response_started = True
+        self.client.transport.write(b"".join((STATUS_LINE[status], *rest)))
+        self._over()
+        if self.keep_alive and not self.request_complete:
+            # The rest of a small body is read and thrown away, so that the connection can be kept.
+            self.gateway.open.add(self)
+            self.progress_discarding()
+
+    def progress_discarding(self) -> None:
+        self.deadline = time.monotonic() + 5.0
+
+    @property
+    def _unread_bytes(self) -> float:
+        length = self.fields.seen.get(b"content-length")
+        return int(length) - self.received_bytes if length else NEVER
+
+    def _drop_upstream(self) -> None:
+        if self.upstream is not None:
+            self.upstream.drop()
+            self.upstream = None
+
+    def _over(self) -> None:
+        self.response_complete = True
+        self._held.clear()
+        self.gateway.open.discard(self)
+        record(self)
+        self.client.exchange_over(self)

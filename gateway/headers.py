@@ -1,0 +1,118 @@
+"""Which header fields pass, in both directions, and the request head a backend is sent."""
+
+import os
+import re
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+Header = tuple[bytes, bytes]
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    )
+)
+# Names a service might believe; only the gateway and trusted proxies say such things.
+FORGED = frozenset((b"x-role", b"x-roles", b"x-email", b"x-real-ip", b"forwarded"))
+FORGED_PREFIXES = (b"x-user-", b"x-internal-", b"x-forwarded-")
+# Read by the gateway, which then writes them itself.
+REWRITTEN = frozenset(
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"upgrade",
+        b"expect",
+        b"x-request-id",
+        b"traceparent",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+    )
+)
+READ_AND_PASSED = frozenset((b"authorization", b"origin", b"access-control-request-method"))
+NAMES_REMEMBERED = 2048
+
+_USUAL_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade", b"te"))
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+
+DROP, PASS, READ, READ_AND_PASS = range(4)
+
+
+class Fields:
+    """The header fields of one request, sorted once: what the gateway reads, and what goes on as it is."""
+
+    __slots__ = ("doubled", "passed", "seen")
+
+    def __init__(self, headers: Sequence[Header]) -> None:
+        self.seen: dict[bytes, bytes] = {}
+        self.doubled: set[bytes] = set()
+        self.passed: list[bytes] = []
+        self._sort(headers, ())
+        connection = self.seen.get(b"connection")
+        if connection is not None and connection.lower() not in _USUAL_CONNECTION:
+            self.passed.clear()
+            self._sort(headers, {token.strip() for token in connection.lower().split(b",")})
+
+    def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> None:
+        seen, passed = self.seen, self.passed
+        for name, value in headers:
+            rule = request_rule(name)
+            if rule >= READ:
+                if not named and name in seen:
+                    self._again(name, value)
+                else:
+                    seen.setdefault(name, value.strip())
+            if rule in (PASS, READ_AND_PASS) and name not in named:
+                passed += (name, b": ", value, b"\r\n")
+
+    def _again(self, name: bytes, value: bytes) -> None:
+        self.doubled.add(name)
+        if name in (b"connection", b"x-forwarded-for", b"transfer-encoding"):
+            self.seen[name] += b", " + value
+
+
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def request_rule(name: bytes) -> int:
+    """What becomes of a request field; the name is in small letters."""
+    if name in REWRITTEN:
+        return READ
+    if name in READ_AND_PASSED:
+        return READ_AND_PASS
+    # Some frameworks take X_User_Id for X-User-Id, so that a `_` would walk around the next line.
+    forged = b"_" in name or name in FORGED or name.startswith(FORGED_PREFIXES)
+    return DROP if forged or name in HOP_BY_HOP else PASS
+
+
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def passes_to_client(name: bytes) -> bool:
+    """Whether an answer's field goes on as it is."""
+    own = name in (b"x-request-id", b"ratelimit", b"ratelimit-policy", b"content-length")
+    return not own and name not in HOP_BY_HOP and not name.startswith(b"access-control-")
+
+
+def named_in_connection(headers: Sequence[Header]) -> Collection[bytes]:
+    """The fields an answer's Connection declares to be for this hop only."""
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in _USUAL_CONNECTION:
+            named.update(token.strip() for token in value.lower().split(b","))
+    return named
+
+
+def trace_parent(value: bytes | None) -> bytes:
+    """The caller's trace when it is well-formed, else the beginning of a new one."""
+    if value is not None and _TRACEPARENT.fullmatch(value):
+        return value
+    random = os.urandom(24).hex()
+    return f"00-{random[:32]}-{random[32:]}-01".encode()

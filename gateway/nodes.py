@@ -1,0 +1,163 @@
+"""Reading YAML so that every fault is found at once and told with its line and column."""
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?", re.DOTALL)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d+)\s*(B|KB|MB|GB|KiB|MiB|GiB)?")
+_SIZE_BYTES = {
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+}
+_RATE = re.compile(r"(\d+)\s*/\s*(\d*)(s|m|h)")
+
+
+class Fault(Exception):
+    """One thing that is wrong at one place."""
+
+
+class Faults:
+    """All that is wrong with one file."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: list[str] = []
+
+    def add(self, mark: yaml.Mark | None, where: str, message: str) -> None:
+        place = f"{self.file}:{mark.line + 1}:{mark.column + 1}" if mark else self.file
+        self.lines.append(f"{place} {where}: {message}" if where else f"{place} {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A node of the file with the way that leads to it."""
+
+    node: yaml.Node
+    where: str
+    faults: Faults
+
+    def fault(self, message: str) -> None:
+        self.faults.add(self.node.start_mark, self.where, message)
+
+    def read(self, reader: Callable[["Value"], T], default: T) -> T:
+        """What the reader makes of this node; a fault is noted and the default returned."""
+        try:
+            return reader(self)
+        except Fault as fault:
+            self.fault(str(fault))
+            return default
+
+    def mapping(self, keys: Collection[str]) -> dict[str, "Value"]:
+        if not isinstance(self.node, yaml.MappingNode):
+            raise Fault(f"must be a mapping with some of: {', '.join(keys)}")
+        found: dict[str, Value] = {}
+        for key, node in self.node.value:
+            name = str(key.value)
+            value = Value(node, f"{self.where}.{name}" if self.where else name, self.faults)
+            if name not in keys:
+                self.faults.add(key.start_mark, value.where, f"unknown key{suggestion(name, keys)}")
+            elif name in found:
+                self.faults.add(key.start_mark, value.where, "given twice")
+            else:
+                found[name] = value
+        return found
+
+    def items(self) -> Iterator["Value"]:
+        if not isinstance(self.node, yaml.SequenceNode):
+            raise Fault("must be a list")
+        for index, node in enumerate(self.node.value):
+            yield Value(node, f"{self.where}[{index}]", self.faults)
+
+    def text(self) -> str:
+        """The scalar as it is written, with `${NAME}` and `${NAME:-default}` filled in."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            raise Fault("must be a single value")
+        return _VARIABLE.sub(_from_environment, self.node.value)
+
+    def texts(self) -> tuple[str, ...]:
+        return tuple(item.read(Value.text, "") for item in self.items())
+
+    def choice(self, options: Collection[str]) -> str:
+        text = self.text()
+        if text not in options:
+            raise Fault(f"must be one of {', '.join(options)}, not {text!r}{suggestion(text, options)}")
+        return text
+
+    def boolean(self) -> bool:
+        return self.choice(("true", "false")) == "true"
+
+    def whole(self) -> int:
+        text = self.text()
+        if not text.isascii() or not text.isdigit() or int(text) == 0:
+            raise Fault(f"must be a whole number above 0, not {text!r}")
+        return int(text)
+
+    def duration(self) -> float:
+        """Seconds."""
+        match = _DURATION.fullmatch(self.text())
+        if match is None or float(match[1]) == 0:
+            raise Fault(f"must be a time such as 250ms, 2s or 1m, not {self.text()!r}")
+        return float(match[1]) * _DURATION_SECONDS[match[2]]
+
+    def size(self) -> int:
+        """Bytes."""
+        match = _SIZE.fullmatch(self.text())
+        if match is None:
+            raise Fault(f"must be a size such as 64KiB or 10MiB, not {self.text()!r}")
+        return int(match[1]) * _SIZE_BYTES[match[2] or "B"]
+
+    def rate(self) -> tuple[int, float]:
+        """How many, in how many seconds."""
+        match = _RATE.fullmatch(self.text())
+        if match is None or int(match[1]) == 0 or match[2] == "0":
+            raise Fault(f"must be a rate such as 100/s or 20/m, not {self.text()!r}")
+        return int(match[1]), int(match[2] or 1) * _DURATION_SECONDS[match[3]]
+
+
+def compose(text: str, faults: Faults) -> Value | None:
+    """The document's root, or None when it is not YAML at all."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        faults.add(error.problem_mark, "", f"is not valid YAML: {error.problem}")
+        return None
+    except yaml.YAMLError as error:
+        faults.add(None, "", f"is not valid YAML: {error}")
+        return None
+    if node is None:
+        faults.add(None, "", "is empty")
+        return None
+    return Value(node, "", faults)
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _from_environment(match: re.Match[str]) -> str:
+    body = _VARIABLE_BODY.fullmatch(match[1])
+    if body is None:
+        raise Fault(f"{match[0]!r} is not of the form ${{NAME}} or ${{NAME:-default}}")
+    value = os.environ.get(body[1]) or body[3]
+    if value is None:
+        raise Fault(
+            f"the environment variable {body[1]} is not set, and there is no default (${{{body[1]}:-…}})"
+        )
+    return value

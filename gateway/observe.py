@@ -1,0 +1,68 @@
+"""One access line and the metrics of every exchange; labels come from the routing table alone."""
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from shared.observe import DURATION, REQUESTS
+
+if TYPE_CHECKING:
+    from gateway.forward import Exchange
+
+UNMATCHED = "unmatched"
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+
+UPSTREAM_DURATION = Histogram(
+    "gateway_upstream_duration_seconds",
+    "Time a backend took to begin its answer",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+REFUSALS = Counter(
+    "gateway_refusals_total", "Requests the gateway refused or cut", ["route", "code", "phase"]
+)
+
+log = structlog.get_logger("access")
+
+
+def record(exchange: "Exchange") -> None:
+    route, request = exchange.route, exchange.request
+    name = route.name if route is not None else UNMATCHED
+    seconds = time.perf_counter() - exchange.started
+    requests, duration, upstream = _children(name, request.method, exchange.status)
+    requests.inc()
+    duration.observe(seconds)
+    if exchange.upstream_seconds:
+        upstream.observe(exchange.upstream_seconds)
+    failure = exchange.failure
+    if failure is not None:
+        REFUSALS.labels(name, failure.code, failure.phase).inc()
+    log.info(
+        "request",
+        method=request.method.decode(),
+        path=request.target.partition(b"?")[0].decode("latin-1"),
+        status=exchange.status,
+        ms=round(seconds * 1000, 2),
+        user_id=exchange.caller and exchange.caller.id,
+        request_id=exchange.request_id,
+        route=name,
+        upstream_ms=round(exchange.upstream_seconds * 1000, 2),
+        attempts=exchange.attempts,
+        bytes_in=exchange.received_bytes,
+        bytes_out=exchange.sent_bytes,
+        **({"code": failure.code, "source": failure.source, "phase": failure.phase} if failure else {}),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _children(route: str, method: bytes, status: int) -> tuple[Counter, Histogram, Histogram]:
+    known = route != UNMATCHED and method in _METHODS
+    label = method.decode() if known else "other"
+    return (
+        REQUESTS.labels(route, label, str(status)),
+        DURATION.labels(route),
+        UPSTREAM_DURATION.labels(route),
+    )

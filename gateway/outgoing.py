@@ -1,0 +1,100 @@
+"""The bytes the gateway writes around what it passes on: request heads, ends of answer heads, own answers."""
+
+from typing import TYPE_CHECKING
+
+from gateway.cors import Cors
+from gateway.envelope import wrap_problem
+from gateway.errors import Refusal
+from gateway.headers import trace_parent
+from shared.errors import PROBLEM_JSON
+
+if TYPE_CHECKING:
+    from gateway.forward import Exchange
+
+
+def upstream_head(exchange: "Exchange") -> list[bytes]:
+    """The head of the request as the backend is sent it, with the framing built anew."""
+    request, fields, client = exchange.request, exchange.fields, exchange.client
+    assert exchange.route is not None
+    seen = fields.seen
+    peer = client.peer
+    forwarded_for = peer
+    proto: str = client.scheme or "http"
+    forwarded_host = seen.get(b"host", b"")
+    if exchange.gateway.proxies.trusts(peer):
+        before = seen.get(b"x-forwarded-for")
+        forwarded_for = f"{before.decode('latin-1')}, {peer}" if before else peer
+        proto = seen.get(b"x-forwarded-proto", proto.encode()).decode("latin-1")
+        forwarded_host = seen.get(b"x-forwarded-host", forwarded_host)
+    made = (
+        f"\r\nx-request-id: {exchange.request_id}\r\nx-forwarded-for: {forwarded_for}\r\n"
+        f"x-forwarded-proto: {proto}\r\nx-forwarded-host: "
+    )
+    lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *fields.passed]
+    lines += (b"host: ", exchange.gateway.backends[exchange.route.backend].authority)
+    lines += (made.encode("latin-1"), forwarded_host)
+    lines += (b"\r\ntraceparent: ", trace_parent(seen.get(b"traceparent")), b"\r\n")
+    if b"transfer-encoding" in seen:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    elif b"content-length" in seen:
+        lines += (b"content-length: ", seen[b"content-length"], b"\r\n")
+    if b"expect" in seen and not request.is_http10:
+        lines += (b"expect: ", seen[b"expect"], b"\r\n")
+    if request.upgrade:
+        lines += (b"connection: upgrade\r\nupgrade: ", seen[b"upgrade"], b"\r\n")
+    lines.append(b"\r\n")
+    return lines
+
+
+def cors_of(exchange: "Exchange") -> Cors:
+    return exchange.route.policy.cors if exchange.route is not None else exchange.gateway.table.cors
+
+
+def client_head_end(exchange: "Exchange") -> bytes:
+    """What every answer ends its head with, a forwarded one as much as the gateway's own."""
+    if exchange.client.is_draining:
+        exchange.keep_alive = False
+    return b"x-request-id: %b\r\n%b%b%b" % (
+        exchange.request_id.encode(),
+        exchange.limit_headers,
+        cors_of(exchange).answer_headers(exchange.fields.seen.get(b"origin")),
+        b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n",
+    )
+
+
+def own_answer(exchange: "Exchange", refusal: Refusal) -> list[bytes]:
+    """A refusal, in the spelling the client used: problem+json or the envelope."""
+    body, media_type = refusal.body(exchange.request_id), PROBLEM_JSON
+    alias = exchange.match.alias
+    if alias is not None and alias.envelope:
+        body, media_type = wrap_problem(body, exchange.request_id, exchange.caller), "application/json"
+    lines = [name + b": " + value + b"\r\n" for name, value in exchange.client.server_state.default_headers]
+    for name, text in refusal.headers.items():
+        lines.append(f"{name.lower()}: {text}\r\n".encode())
+    lines.append(
+        f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\n".encode()
+    )
+    lines.append(client_head_end(exchange))
+    if exchange.request.method != b"HEAD":
+        lines.append(body)
+    return lines
+
+
+def preflight_answer(exchange: "Exchange", permission: bytes) -> list[bytes]:
+    lines = [name + b": " + value + b"\r\n" for name, value in exchange.client.server_state.default_headers]
+    close = b"" if exchange.keep_alive else b"connection: close\r\n"
+    return [*lines, permission, b"x-request-id: ", exchange.request_id.encode(), b"\r\n", close, b"\r\n"]
+
+
+def link_for_client(exchange: "Exchange", value: bytes) -> bytes:
+    """A Location or Link as the client can follow it: without the backend's address, in its own spelling."""
+    assert exchange.route is not None
+    value = value.replace(exchange.route.backend.url.encode(), b"")
+    alias = exchange.match.alias
+    if alias is None:
+        return value
+    if value.startswith(b"/"):
+        return alias.outward(value)
+    if value.startswith(b"<"):
+        return b"<" + alias.outward(value[1:]) if value[1:2] == b"/" else value
+    return value

@@ -1,0 +1,304 @@
+"""The client's connection: uvicorn's own, except that requests for a route never reach the application."""
+
+import asyncio
+from typing import Any, cast
+
+import httptools
+import structlog
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from gateway import errors
+from gateway.core import Gateway
+from gateway.errors import Refusal
+from gateway.forward import Exchange, Request
+from gateway.table import Alias, BadPath, Match
+
+ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
+TARGET = "gatehouse.target"  # and the target as the client wrote it
+PIPELINED_MAX = 100
+EARLY_BYTES_MAX = 64 * 1024
+LINGER_SECONDS = 2.0
+_NOWHERE = Match(None, b"", b"", None)
+
+log = structlog.get_logger(__name__)
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """Reads requests and starts an exchange for each one that matches a route.
+
+    Requests of one connection are answered in the order they came. uvicorn's queue (`pipeline`) holds
+    exchanges and requests for the application alike.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.gateway: Gateway = app_state["gateway"]
+        self.peer = ""
+        self._current: Exchange | RequestResponseCycle | None = None
+        self._early = b""
+        self._deaf = False  # nothing that is still read counts
+
+    @property
+    def is_draining(self) -> bool:
+        return bool(getattr(self.server_state, "draining", False))
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
+        self.peer = self.client[0] if self.client else ""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        current, self._current = self._current, None
+        if isinstance(current, Exchange):
+            current.client_gone()
+        self.pipeline.clear()
+        # uvicorn tells the last request; it has to be the one that is being answered.
+        self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._is_switching:
+            self._keep_early(data)
+            return
+        while data and not self._deaf:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._fresh_parser()
+                if self._is_switching:
+                    self._keep_early(data)
+                    return
+            except httptools.HttpParserCallbackError as error:
+                log.exception("connection_failed", exc_info=error.__context__ or error)
+                self.cut()
+                return
+            except httptools.HttpParserError:
+                self._malformed()
+                return
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if isinstance(self._current, Exchange) and self._current.upstream is not None:
+            self._current.upstream.hold_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if isinstance(self._current, Exchange):
+            self._current.client_ready()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        if self._deaf:
+            return
+        parser = self.parser
+        # Trailers come later and must not join the headers.
+        headers, self.headers = self.headers, []
+        request = Request(parser.get_method(), self.url, headers)
+        version = parser.get_http_version()
+        request.is_http10 = version == "1.0"
+        keep_alive = not request.is_http10 and parser.should_keep_alive()
+        if parser.should_upgrade():
+            request.upgrade = request.method == b"GET" and _may_switch(headers)
+        try:
+            match = self.gateway.table.match(_origin_form(self.url))
+        except BadPath:
+            request.fault = Refusal(errors.BAD_PATH)
+            match = _NOWHERE
+        if version not in ("1.1", "1.0"):
+            request.fault = Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
+        if request.method == b"CONNECT":
+            request.fault, keep_alive = Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"}), False
+        if match.route is None and request.fault is None:
+            self._hand_to_app(request, match)
+        else:
+            self._enqueue(Exchange(self, request, match, keep_alive=keep_alive))
+
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        if self._deaf:
+            return
+        if isinstance(cycle, Exchange):
+            cycle.request_body(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        cycle: Any = self.cycle
+        if self._deaf:
+            return
+        if isinstance(cycle, Exchange):
+            cycle.request_end()
+        else:
+            super().on_message_complete()
+
+    # Order and flow.
+
+    def _enqueue(self, exchange: Exchange) -> None:
+        existing: Any = self.cycle
+        self.cycle = exchange  # type: ignore[assignment]
+        if existing is None or existing.response_complete:
+            self._start_asgi_task(exchange, self.app)  # type: ignore[arg-type]
+            return
+        self.flow.pause_reading()
+        self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+        if len(self.pipeline) >= PIPELINED_MAX:
+            # Enough: this one is answered with `Connection: close`, and the rest has to be asked again.
+            exchange.keep_alive = False
+            exchange.request_complete = True
+            self._deaf = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._current = cycle
+        started: Any = cycle
+        if isinstance(started, Exchange):
+            started.start()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _hand_to_app(self, request: Request, match: Match) -> None:
+        expects = self.expect_100_continue
+        super().on_message_begin()
+        self.url = match.target
+        self.headers.extend(request.headers)
+        self.expect_100_continue = expects
+        scope = cast("dict[str, Any]", self.scope)
+        scope[ALIAS], scope[TARGET] = match.alias, request.target
+        super().on_headers_complete()
+        self.headers = []
+
+    def exchange_over(self, exchange: Exchange) -> None:
+        """It is answered: close, or read on once the whole request has been read."""
+        if self.transport.is_closing():
+            return
+        if not exchange.keep_alive:
+            self._close(linger=not exchange.request_complete)
+        elif exchange.request_complete:
+            self.gateway.open.discard(exchange)
+            self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._current = None
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        if self.pipeline:
+            # In its own turn of the loop: a long queue of quick answers would pile up calls.
+            self.loop.call_soon(self._next)
+            return
+        self.adjust_reading()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
+
+    def _next(self) -> None:
+        if self.pipeline and not self.transport.is_closing():
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def adjust_reading(self) -> None:
+        """Read on unless somebody behind is full or others wait already."""
+        current = self._current
+        if self.transport.is_closing():
+            return
+        if self.pipeline or (isinstance(current, Exchange) and current.is_full):
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    # Ends.
+
+    def cut(self) -> None:
+        """Break off, so that the client cannot take what it has for the whole."""
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+    def _close(self, *, linger: bool) -> None:
+        self._deaf = True
+        if not linger:
+            self.transport.close()
+            return
+        # Closing with unread data makes the system send a reset, which can overtake the answer.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _malformed(self) -> None:
+        """What was read is not HTTP. Everything before it is still answered."""
+        refusal = Refusal(errors.MALFORMED)
+        cycle: Any = self.cycle
+        if isinstance(cycle, RequestResponseCycle) and cycle.more_body:
+            self.cut()
+        elif isinstance(cycle, Exchange) and not cycle.request_complete:
+            cycle.keep_alive = False
+            cycle.request.fault = refusal
+            if cycle is self._current:
+                cycle.refuse(refusal)
+        else:
+            request = Request(b"GET", self.url or b"/", [])
+            request.fault = refusal
+            self._enqueue(Exchange(self, request, _NOWHERE, keep_alive=False))
+        self._deaf = True
+
+    # Other protocols.
+
+    @property
+    def _is_switching(self) -> bool:
+        cycle: Any = self.cycle
+        return isinstance(cycle, Exchange) and cycle.request.upgrade and not cycle.response_complete
+
+    def _keep_early(self, data: bytes) -> None:
+        self._early += data
+        if len(self._early) > EARLY_BYTES_MAX:
+            self.flow.pause_reading()
+
+    def become_relay(self, end: asyncio.Protocol) -> bytes:
+        """Give the transport to a relay; what the client has sent since the handshake comes back."""
+        self._unset_keepalive_if_required()
+        self._current = None
+        self.connections.discard(self)
+        self.connections.add(end)  # type: ignore[arg-type]
+        self.flow.resume_reading()
+        early, self._early = self._early, b""
+        return early
+
+    def _fresh_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+
+def _origin_form(target: bytes) -> bytes:
+    """`GET http://host/path` as a client sends it to a proxy is the same as `GET /path`."""
+    if target.startswith((b"http://", b"https://")):
+        slash = target.find(b"/", 8)
+        return target[slash:] if slash > 0 else b"/"
+    return target
+
+
+def _may_switch(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether the protocol asked for may be passed on. HTTP/2 would carry requests past every check."""
+    offered = b",".join(value for name, value in headers if name == b"upgrade").lower()
+    return not any(token.strip().startswith((b"h2c", b"http", b"tls")) for token in offered.split(b","))
+
+
+__all__ = ["ALIAS", "TARGET", "Alias", "GatewayProtocol"]

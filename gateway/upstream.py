@@ -1,0 +1,269 @@
+"""Connections to one backend: kept alive, taken again, and read as HTTP by httptools."""
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+import httptools
+import structlog
+
+from gateway.errors import CONNECT_TIMEOUT, OVERLOADED, UNREACHABLE, Refusal
+from gateway.table import Origin
+
+if TYPE_CHECKING:
+    from gateway.forward import Exchange
+
+CONNECTIONS_MAX = 1_000
+WAITING_MAX = 1_000
+IDLE_SECONDS = 55.0  # below the 75 s of the services, so that they never close first
+BODILESS = frozenset((204, 304))
+SWITCHING = 101
+
+log = structlog.get_logger(__name__)
+
+Header = tuple[bytes, bytes]
+
+
+class Backend:
+    """All connections to one origin. What is idle is taken again, the last one used first."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.authority = origin.authority.encode()
+        self.open: set[UpstreamConnection] = set()
+        self._idle: deque[UpstreamConnection] = deque()
+        self._connecting = 0
+        self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+
+    def take(self) -> "UpstreamConnection | None":
+        """An idle connection, if there is one. Never waits."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def connect(self, seconds: float, *, fresh: bool) -> "UpstreamConnection":
+        """A connection within this time: a new one, or, with all in use and unless `fresh`, one set free."""
+        try:
+            async with asyncio.timeout(seconds):
+                while len(self.open) + self._connecting >= CONNECTIONS_MAX:
+                    connection = await self._set_free()
+                    if connection is None or connection.transport.is_closing():
+                        continue
+                    if not fresh:
+                        return connection
+                    connection.close()
+                return await self._connect()
+        except TimeoutError:
+            full = len(self.open) >= CONNECTIONS_MAX
+            raise Refusal(OVERLOADED if full else CONNECT_TIMEOUT, headers={"Retry-After": "1"}) from None
+        except OSError as error:
+            log.warning("upstream_unreachable", backend=self.origin.url, error=str(error))
+            raise Refusal(UNREACHABLE) from error
+
+    def release(self, connection: "UpstreamConnection") -> None:
+        """Take back a connection whose last exchange ended cleanly."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+
+    def forget(self, connection: "UpstreamConnection") -> None:
+        """A connection was closed, or carries another protocol from now on."""
+        self.open.discard(connection)
+        if self._idle and connection in self._idle:
+            self._idle.remove(connection)
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def drop_stale(self, now: float) -> None:
+        """Close what has been idle for longer than the backend may keep it."""
+        while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
+            self._idle.popleft().close()
+
+    def close(self) -> None:
+        for connection in tuple(self.open):
+            connection.close()
+
+    async def _set_free(self) -> "UpstreamConnection | None":
+        if len(self._waiting) >= WAITING_MAX:
+            raise Refusal(OVERLOADED, headers={"Retry-After": "1"})
+        waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        return await waiter
+
+    async def _connect(self) -> "UpstreamConnection":
+        # The loop asks for all addresses of the name and tries one after the other: `localhost` is often
+        # ::1 first, while the service listens on 127.0.0.1.
+        self._connecting += 1
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: UpstreamConnection(self), self.origin.host, self.origin.port
+            )
+        finally:
+            self._connecting -= 1
+        return connection
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a backend; it serves one exchange at a time."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: list[Header] = []
+        self._keep = self._interim = self._until_close = False
+        self._answering = self._complete = self._read_paused = False
+        self.exchange: Exchange | None = None
+        self.heard = False  # whether anything of the answer to the current request has come
+        self.used = False  # whether it has served a request before the current one
+        self.write_paused = False
+        self.idle_since = 0.0
+
+    def begin(self, exchange: "Exchange") -> None:
+        self.exchange = exchange
+        self.heard = self._answering = self._keep = self._interim = self._until_close = self._complete = False
+
+    def close(self) -> None:
+        """Cut the connection; the exchange that waits for its answer is told by connection_lost."""
+        self.transport.abort()
+
+    def drop(self) -> None:
+        """Cut the connection; its exchange is over already."""
+        self.exchange = None
+        self.transport.abort()
+
+    def hand_over(self) -> asyncio.Transport:
+        """Leave the pool: from here on the connection belongs to a relay."""
+        self.exchange = None
+        self._backend.forget(self)
+        return self.transport
+
+    def hold_reading(self) -> None:
+        if not self._read_paused and not self.transport.is_closing():
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def allow_reading(self) -> None:
+        if self._read_paused and not self.transport.is_closing():
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._backend.open.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._backend.forget(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            return
+        if self._until_close and exc is None:
+            exchange.answer_end()
+        else:
+            exchange.upstream_lost()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        if self.exchange is not None:
+            self.exchange.client.adjust_reading()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.exchange is not None:
+            self.exchange.progress()
+            self.exchange.client.adjust_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self.exchange is None:
+            # Nobody asked: what follows could be taken for the answer to the next request.
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switched(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            log.exception("exchange_failed", exc_info=error.__context__ or error)
+            self.close()
+        except httptools.HttpParserError:
+            self._keep = False
+            if not self._complete and self.exchange is not None:
+                self.exchange.upstream_invalid()
+        if self._complete:
+            # Only now, with nothing left of what was read, may the connection be given to the next one.
+            self._finish()
+
+    def _switched(self, rest: bytes) -> None:
+        if self.exchange is not None:
+            self.exchange.switched(self._headers, rest)
+
+    def _finish(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        self._complete = False
+        if exchange is None:
+            return
+        self.used = True
+        exchange.upstream = None
+        if self._keep and exchange.request_complete and not self.transport.is_closing():
+            self.allow_reading()
+            self._backend.release(self)
+        else:
+            self.close()
+        exchange.answer_end()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._keep = False
+        self.heard = True
+        self._headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._answering:  # later ones are trailers
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        exchange, status = self.exchange, self._parser.get_status_code()
+        if exchange is None or self._complete or status == SWITCHING:
+            return
+        if status < 200:
+            self._interim = True
+            exchange.interim(status, self._headers)
+            return
+        self._answering = True
+        self._keep = self._parser.should_keep_alive()
+        is_head = exchange.request.method == b"HEAD"
+        self._until_close = not (is_head or status in BODILESS) and not any(
+            name in (b"content-length", b"transfer-encoding") for name, _ in self._headers
+        )
+        exchange.answer_head(status, self._headers)
+        if is_head:
+            # The parser cannot know that no body follows, whatever the headers say: it is replaced.
+            self._parser = httptools.HttpResponseParser(self)
+            self._complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if self._complete:
+            self._keep = False
+        elif self.exchange is not None:
+            self.exchange.answer_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+        elif not self._parser.should_upgrade():
+            self._complete = True
