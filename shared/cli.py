@@ -60,6 +60,20 @@ def migration(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def service(arguments: argparse.Namespace) -> int:
+    """Write a new service that works, with its tests and its route."""
+    from shared import new_service
+
+    try:
+        files = new_service.create(ROOT, arguments.name)
+    except new_service.NotPossible as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"wrote {file.relative_to(ROOT)}\n" for file in files))
+    sys.stdout.write('try it: make up, and make test; then make it yours (README, "Add a service")\n')
+    return 0
+
+
 def env(arguments: argparse.Namespace) -> int:
     """Write .env with fresh random secrets for docker-compose; an existing file is kept."""
     file = Path(arguments.file)
@@ -98,6 +112,10 @@ def _service_and_message(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("message", help="what it does, for example: add_orders_note")
 
 
+def _name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="for example: billing")
+
+
 def _file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", default=".env", help="where to write (default: .env)")
 
@@ -107,6 +125,7 @@ COMMANDS: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] =
     "up": (up, _no_options),
     "migrate": (migrate, _one_service),
     "migration": (migration, _service_and_message),
+    "service": (service, _name),
     "env": (env, _file),
 }
 

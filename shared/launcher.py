@@ -63,7 +63,7 @@ class Watched:
         assert process.stdout is not None
         with suppress(ValueError):  # a line over the limit: stop reading rather than stop the process
             async for line in process.stdout:
-                self.say(line.decode(errors="replace").rstrip())
+                self._pass_on(line.decode(errors="replace").rstrip())
         return await process.wait()
 
     async def ready(self) -> bool:
@@ -94,6 +94,11 @@ class Watched:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
+
+    def _pass_on(self, line: str) -> None:
+        # A JSON line names its service, and stays one that programs can read.
+        sys.stdout.write(line + "\n" if line.startswith("{") else f"{self._prefix}{line}\n")
+        sys.stdout.flush()
 
     def say(self, line: str) -> None:
         sys.stdout.write(f"{self._prefix}{line}\n")

@@ -1,0 +1,37 @@
+"""People for tests: registered through the gateway, as anybody would be."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from shared.ids import new_id
+from shared.testing import bearer
+
+PASSWORD = "correct horse battery"
+LAPTOP = {"product_name": "Laptop", "quantity": 1, "total_price": 999.99}
+
+
+@dataclass(frozen=True)
+class Person:
+    id: str
+    email: str
+    headers: dict[str, str]
+    refresh_token: str
+
+
+async def register(client: httpx.AsyncClient) -> Person:
+    email = f"{new_id()}@example.com"
+    response = await client.post("/auth/register", json={"email": email, "password": PASSWORD})
+    assert response.status_code == 201, response.text
+    return _person(email, response.json())
+
+
+async def sign_in_admin(client: httpx.AsyncClient) -> Person:
+    response = await client.post("/auth/login", json={"username": "admin", "password": "admin123"})
+    assert response.status_code == 200, response.text
+    return _person(response.json()["user"]["email"], response.json())
+
+
+def _person(email: str, answer: dict[str, Any]) -> Person:
+    return Person(answer["user"]["id"], email, bearer(answer["token"]), answer["refresh_token"])

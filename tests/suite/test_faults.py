@@ -1,0 +1,180 @@
+"""Processes that are stopped or killed under load: nothing that was acknowledged is lost or done twice."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.ids import new_id
+from tests import support
+from tests.suite.accounts import LAPTOP, PASSWORD, Person, register
+from tests.suite.conftest import Suite, running_suite
+
+CLIENTS = 8
+EXIT_SECONDS = 30
+
+
+async def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path) -> None:
+    """Every request either gets its answer or was never taken: a refused connection, no reset in between."""
+    with running_suite(tmp_path) as suite:
+        async with suite.client() as client:
+            person = await register(client)
+        stopping = asyncio.Event()
+        lost: list[str] = []
+        answered = 0
+
+        async def order_until_refused() -> None:
+            nonlocal answered
+            async with suite.client() as client:
+                while True:
+                    try:
+                        response = await client.post("/orders", json=LAPTOP, headers=person.headers)
+                    except httpx.ConnectError:
+                        assert stopping.is_set()
+                        return
+                    except httpx.HTTPError as error:
+                        lost.append(repr(error))
+                        return
+                    if response.status_code != 201:
+                        lost.append(response.text)
+                    answered += 1
+
+        load = [asyncio.create_task(order_until_refused()) for _ in range(CLIENTS)]
+        await _until(lambda: answered > 100)
+        stopping.set()
+        started = time.monotonic()
+        code = await asyncio.to_thread(suite.stop, signal.SIGTERM)
+        await asyncio.gather(*load)
+
+        assert lost == []
+        assert code == 0
+        assert time.monotonic() - started < EXIT_SECONDS
+        assert suite.processes() == {}
+
+
+@pytest.mark.parametrize("module", ["services.orders", "gateway", "services.auth"])
+async def test_orders_survive_the_kill_of_any_process(tmp_path: Path, module: str) -> None:
+    """Clients repeat with the same key until they are answered, as a careful client does."""
+    with running_suite(tmp_path) as suite:
+        async with suite.client() as client:
+            person = await register(client)
+            acknowledged: dict[str, str] = {}
+            await _under_kills(suite, module, lambda: _order_once(client, person, acknowledged))
+
+            listed = await _all_orders(client, person)
+            assert sorted(order["id"] for order in listed) == sorted(acknowledged.values())
+            for order in listed:
+                history = await client.get(f"/orders/{order['id']}/history", headers=person.headers)
+                assert [step["status"] for step in history.json()] == ["pending"]
+
+
+@pytest.mark.parametrize("module", ["services.auth", "services.users"])
+async def test_accounts_survive_the_kill_of_their_service(tmp_path: Path, module: str) -> None:
+    with running_suite(tmp_path) as suite:
+        async with suite.client() as client:
+            acknowledged: list[str] = []
+            await _under_kills(suite, module, lambda: _register_once(client, acknowledged))
+            assert acknowledged
+            for email in acknowledged:
+                credentials = {"email": email, "password": PASSWORD}
+                login = await _repeat(partial(client.post, "/auth/login", json=credentials))
+                me = await client.get(
+                    "/users/me", headers={"Authorization": f"Bearer {login.json()['token']}"}
+                )
+                assert me.json()["email"] == email
+
+
+async def test_a_service_that_dies_is_started_again_and_said_so(own_suite: Suite) -> None:
+    os.kill(own_suite.pid_of("services.orders"), signal.SIGKILL)
+    async with own_suite.client() as client:
+        person = await register(client)
+        response = await _repeat(lambda: client.get("/orders", headers=person.headers))
+
+    assert response.status_code == 200
+    assert support.eventually(
+        lambda: any("orders" in line and "killed by SIGKILL" in line for line in own_suite.lines), seconds=5
+    )
+
+
+async def _under_kills(suite: Suite, module: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run the work in parallel while the process is killed three times, each time after it has come back."""
+    done = asyncio.Event()
+
+    async def keep_working() -> None:
+        while not done.is_set():
+            await work()
+
+    workers = [asyncio.create_task(keep_working()) for _ in range(CLIENTS)]
+    for _ in range(3):
+        killed = await _until_running(suite, module)
+        await asyncio.sleep(0.3)  # let it do some work: the moment of the kill is meant to be arbitrary
+        os.kill(killed, signal.SIGKILL)
+        await _until(partial(_is_gone, suite, killed))
+    await _until_running(suite, module)
+    done.set()
+    await asyncio.gather(*workers)
+
+
+async def _until_running(suite: Suite, module: str) -> int:
+    url = f"http://127.0.0.1:{suite.ports[module.removeprefix('services.')]}/health/ready"
+    async with httpx.AsyncClient() as client:
+        await _repeat(lambda: client.get(url))
+    return suite.pid_of(module)
+
+
+async def _order_once(client: httpx.AsyncClient, person: Person, acknowledged: dict[str, str]) -> None:
+    key = new_id()
+    headers = person.headers | {"Idempotency-Key": key}
+    response = await _repeat(lambda: client.post("/orders", json=LAPTOP, headers=headers))
+    assert response.status_code == 201, response.text
+    acknowledged[key] = response.json()["id"]
+
+
+async def _register_once(client: httpx.AsyncClient, acknowledged: list[str]) -> None:
+    email = f"{new_id()}@example.com"
+    body = {"email": email, "password": PASSWORD}
+    response = await _repeat(lambda: client.post("/auth/register", json=body))
+    assert response.status_code in (201, 409), (
+        response.text
+    )  # 409: done, but the answer was lost with the process
+    acknowledged.append(email)
+
+
+async def _all_orders(client: httpx.AsyncClient, person: Person) -> list[dict[str, str]]:
+    orders, address = [], "/orders?limit=200"
+    while address:
+        response = await client.get(address, headers=person.headers)
+        orders += response.json()
+        following = response.links.get("next")
+        address = "/orders" + following["url"] if following else ""
+    return orders
+
+
+async def _repeat(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """Send until there is an answer that is neither a broken connection nor a gateway's 5xx."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            response = await send()
+            if response.status_code < 500 and response.status_code != 429:
+                return response
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, "no answer within 30 s"
+        await asyncio.sleep(0.05)
+
+
+def _is_gone(suite: Suite, pid: int) -> bool:
+    return pid not in suite.processes()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - it watches other processes, which set no event
+            await asyncio.sleep(0.01)

@@ -1,0 +1,106 @@
+"""What a newcomer does first: start, the printed curl lines, stop."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import support
+from tests.suite.conftest import ROOT, Suite, running_suite
+
+SEED = Path(__file__).with_name("seed_004.sh")
+PRINTED_PORT = "localhost:8000"
+
+
+def run(script: str, suite: Suite) -> str:
+    """The answers of curl lines, with the port of the suite in the place of the printed one."""
+    support.need("curl", "bash")
+    script = script.replace(PRINTED_PORT, suite.url.removeprefix("http://"))
+    script = re.sub(r"\bcurl ", "curl -sS --fail-with-body ", script)
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def answers(output: str) -> list[Any]:
+    """All JSON documents that were printed one behind the other."""
+    decoder, found, rest = json.JSONDecoder(), [], output.strip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        found.append(document)
+        rest = rest[end:].strip()
+    return found
+
+
+def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
+    (block,) = re.findall(
+        r"test_quickstart\.py -->\n```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    with running_suite(tmp_path) as suite:
+        registered, profile, order, listed = answers(run(block, suite))
+
+    assert registered["user"]["username"] == "testuser"
+    assert profile["email"] == "user@example.com"
+    assert order["total_price"] == 999.99
+    assert listed == [order]
+
+
+def test_the_curl_lines_of_seed_004_as_printed(tmp_path: Path) -> None:
+    register, login, me, order = SEED.read_text().split("\n\n")
+    with running_suite(tmp_path) as suite:
+        (registered,) = answers(run(register, suite))
+        (logged_in,) = answers(run(login, suite))
+        with_token = [line.replace("<your-jwt-token>", logged_in["token"]) for line in (me, order)]
+        (profile,), (placed,) = (answers(run(line, suite)) for line in with_token)
+
+    assert logged_in["user"]["id"] == registered["user"]["id"] == profile["id"] == placed["user_id"]
+    assert placed["product_name"] == "Laptop"
+
+
+def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+    with running_suite(tmp_path) as suite:
+        assert len(suite.processes()) == len(suite.ports) + 1
+        assert suite.stop(signal.SIGINT) == 0
+        assert suite.processes() == {}
+
+
+def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
+    with running_suite(tmp_path) as suite:
+        suite.kill()
+
+        assert support.eventually(lambda: not suite.processes(), seconds=30), suite.processes()
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, suite: Suite) -> None:
+    environment = {**os.environ, "DATA_DIR": str(tmp_path), "GATEWAY_PORT": str(suite.ports["gateway"])}
+    free = {f"{name.upper()}_PORT": str(support.free_port()) for name in suite.ports if name != "gateway"}
+    done = subprocess.run(
+        [ROOT / ".venv/bin/python", "-m", "shared.cli", "up"],
+        cwd=ROOT,
+        env=environment | free,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert f"gateway: port {suite.ports['gateway']} is taken" in done.stderr
+    assert "GATEWAY_PORT=" in done.stderr
+
+
+@pytest.mark.skipif(os.environ.get("CI") != "true", reason="downloads every package again; CI does it")
+def test_make_up_in_a_clean_clone(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    with running_suite(tmp_path / "data", {}, command=["make", "up"], cwd=clone, start_seconds=300) as suite:
+        (health,) = answers(run("curl http://localhost:8000/health", suite))
+
+    assert health["status"] == "healthy"
