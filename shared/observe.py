@@ -76,18 +76,25 @@ class Observe:
         scope[REQUEST_ID] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 500
+        status, begun = 500, False
         id_header = (b"x-request-id", request_id.encode())
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 message["headers"] = [*message["headers"], id_header]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            # Starlette would answer outside of all middleware, without the request id, and then hand the
+            # error on to the server, which would log it once more.
+            answer = scope["app"].exception_handlers.get(Exception)
+            if begun or answer is None:
+                raise
+            await answer(Request(scope), error)(scope, receive, send_with_id)
         finally:
             record(scope, status, time.perf_counter() - started)
 

@@ -13,15 +13,15 @@ _NOTHING_ELSE: tuple[tuple[str, Any], ...] = (
 
 
 class Input(BaseModel):
-    """A request body: unknown fields are refused, and "1" is not a number."""
+    """A request body: unknown fields are refused, and neither "1" nor NaN is a number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Query(BaseModel):
     """A query string: unknown parameters are refused, and text is read as the type of its field."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Output(BaseModel):

@@ -1,5 +1,6 @@
 """A folder of endpoints made into a service: routes, errors, health, metrics, documents, start and stop."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,6 +55,7 @@ def create_service(
         idempotency=idempotency,
         provided={Database: database, type(settings): settings, **(provide or {})},
     )
+    _refuse_twins(operations)
     endpoints = [Endpoint(operation, chassis) for operation in operations]
 
     @asynccontextmanager
@@ -67,7 +69,7 @@ def create_service(
         await client.close()
         database.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[*_operational_routes(settings, endpoints, database.ping), *resources(endpoints)],
         middleware=[Middleware(Observe)],
         exception_handlers={
@@ -77,6 +79,8 @@ def create_service(
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would send callers of the gateway to the address of the service
+    return app
 
 
 def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
@@ -98,6 +102,14 @@ def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
         by_path.setdefault(endpoint.operation.path, []).append(endpoint)
     ordered = sorted(by_path.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
     return [Route(path, Resource(path, group)) for path, group in ordered]
+
+
+def _refuse_twins(operations: Sequence[Operation]) -> None:
+    """Of two operations at one address one is hidden; of one name they would share their documentation."""
+    found = Counter(name for one in operations for name in (f"{one.method} {one.path}", one.name))
+    for name, number in found.items():
+        if number > 1:
+            raise TypeError(f"{name}: {number} lines of the routing table declare it")
 
 
 def problem_response(request: Request, error: Exception) -> Response:

@@ -1,0 +1,4 @@
+from shared.service import run
+from tests.shared.notes.app import Settings, create_app
+
+run(Settings, create_app)

@@ -1,0 +1,78 @@
+"""A small made-up service that uses every part of the chassis; tests run it in and out of process."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+from starlette.applications import Starlette
+
+from shared.client import HttpClient
+from shared.concurrency import IdempotencyStore
+from shared.database import Database
+from shared.errors import Conflict
+from shared.identity import admin, internal, public
+from shared.operations import Operation, operation
+from shared.service import create_service
+from shared.settings import ServiceSettings
+from tests.shared.notes import handlers
+from tests.shared.notes.models import IDEMPOTENCY
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Settings(ServiceSettings):
+    service: ClassVar[str] = "notes"
+
+    port: int = Field(default=18080, ge=1, le=65535)
+    gate: Path = Path("gate")
+
+
+OPERATIONS = [
+    operation("GET", "/notes", handlers.list_notes),
+    operation(
+        "POST",
+        "/notes",
+        handlers.add_note,
+        status=201,
+        location="/notes/{id}",
+        idempotent=True,
+        body_bytes_max=10_000,
+    ),
+    operation("GET", "/notes/{note_id}", handlers.show_note),
+    operation("PUT", "/notes/{note_id}", handlers.change_note, errors=(Conflict,)),
+    operation("DELETE", "/notes/{note_id}", handlers.delete_note, status=204),
+    operation("POST", "/notes/{note_id}/copies", handlers.copy_note, status=201, idempotent=True),
+    operation("PUT", "/notes/{note_id}/mark", handlers.mark_note),
+    operation("GET", "/notes/newest", handlers.show_newest),
+    operation("POST", "/numbers", handlers.add_numbers, access=public),
+    operation("GET", "/greeting", handlers.greet, access=public),
+    operation("GET", "/picture", handlers.show_picture, access=public),
+    operation("GET", "/gate", handlers.wait_at_the_gate, access=public),
+    operation("POST", "/accidents/{kind}", handlers.have_an_accident, access=public),
+    operation("GET", "/internal/count", handlers.count_notes, access=internal),
+    operation("GET", "/admin/count", handlers.count_notes_for_admins, access=admin),
+]
+
+
+def create_app(settings: Settings) -> Starlette:
+    return create_app_with(OPERATIONS)(settings)
+
+
+def create_app_with(
+    operations: Sequence[Operation], *, idempotency: IdempotencyStore | None = IDEMPOTENCY
+) -> Callable[[Settings], Starlette]:
+    """The same service with other operations."""
+
+    def create(settings: Settings) -> Starlette:
+        return create_service(
+            settings,
+            operations,
+            client=HttpClient(),
+            database=Database(settings.database_url, settings.database_pool),
+            migrations=MIGRATIONS,
+            idempotency=idempotency,
+            provide={handlers.Gate: handlers.Gate(settings.gate)},
+        )
+
+    return create

@@ -1,0 +1,251 @@
+"""Typed endpoints: what goes out, to whom, and when a change is kept."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import Session
+from starlette.responses import Response
+from structlog.testing import capture_logs
+
+from shared.database import WAITING_MAX
+from shared.identity import Caller, public
+from shared.ids import new_id
+from shared.operations import operation
+from shared.testing import TEST_INTERNAL_SECRET, bearer, internal_token, running, token
+from tests.shared.notes import handlers
+from tests.shared.notes.app import Settings, create_app_with
+from tests.shared.notes.calls import add, count
+
+JSON = {"Content-Type": "application/json"}
+
+
+class TestAnswer:
+    async def test_a_response_is_sent_as_it_is(self, notes: httpx.AsyncClient) -> None:
+        response = await notes.get("/picture")
+
+        assert response.content == b"\x89PNG"
+        assert response.headers["content-type"] == "image/png"
+        assert response.headers["x-size"] == "4"
+
+    async def test_location_and_etag(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+        response = await notes.post("/notes", json={"text": "a"}, headers=signed_in)
+        shown = await notes.get(response.headers["location"], headers=signed_in)
+
+        assert response.headers["location"] == f"/notes/{response.json()['id']}"
+        assert response.headers["etag"] == shown.headers["etag"] == '"1"'
+        assert response.headers["cache-control"] == "no-store"
+
+    async def test_nothing_to_say(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+        added = await add(notes, signed_in)
+        response = await notes.delete(f"/notes/{added['id']}", headers=signed_in)
+
+        assert response.status_code == 204
+        assert response.content == b""
+        assert not {"content-type", "content-length", "etag"} & set(response.headers)
+
+    async def test_the_link_to_the_next_page_works(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
+        added = [(await add(notes, signed_in, f"note {number}"))["id"] for number in range(5)]
+        owner = (await notes.get("/notes/newest", headers=signed_in)).json()["owner"]
+        seen, address = [], f"http://service/notes?limit=2&owner={owner}&owner={new_id()}"
+        while address:
+            response = await notes.get(address, headers=signed_in)
+            seen.append([note["id"] for note in response.json()])
+            following = response.links.get("next")
+            address = str(response.url.join(following["url"])) if following else ""
+
+        assert seen == [added[4:2:-1], added[2:0:-1], added[0:1]]
+
+    @pytest.mark.parametrize(
+        ("if_match", "status"),
+        [('"1"', 200), ('"7", "1"', 200), ("*", 200), ('"2"', 412), ('W/"1"', 412), ("", 412)],
+    )
+    async def test_if_match(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str], if_match: str, status: int
+    ) -> None:
+        address = f"/notes/{(await add(notes, signed_in))['id']}"
+        headers = signed_in | {"If-Match": if_match}
+        response = await notes.put(address, json={"text": "b"}, headers=headers)
+
+        assert response.status_code == status
+        shown = await notes.get(address, headers=signed_in)
+        assert shown.json()["text"] == ("b" if status == 200 else "a")
+        assert shown.headers["etag"] == ('"2"' if status == 200 else '"1"')
+
+
+class TestTransaction:
+    async def test_a_refusal_rolls_back(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+        response = await notes.post("/notes", json={"text": "refuse after writing"}, headers=signed_in)
+
+        assert response.status_code == 409
+        assert response.json()["allowed"] == ["yes"]
+        assert await count(notes) == 0
+
+    @pytest.mark.parametrize("kind", ["serialisation", "database", "anything"])
+    async def test_an_accident_rolls_back_and_tells_nothing(
+        self, notes: httpx.AsyncClient, kind: str
+    ) -> None:
+        with capture_logs() as lines:
+            response = await notes.post(f"/accidents/{kind}", headers={"X-Request-ID": "find-me"})
+
+        assert response.status_code == 500
+        assert response.headers["x-request-id"] == "find-me"
+        assert response.json() == {
+            "type": "about:blank",
+            "title": "Internal Server Error",
+            "status": 500,
+            "detail": "Something went wrong on our side; the request id finds it in the log.",
+            "code": "internal_error",
+            "request_id": "find-me",
+        }
+        assert await count(notes) == 0
+        errors = [line for line in lines if line["log_level"] == "error"]
+        assert [line["event"] for line in errors] == ["unhandled_error"]
+        assert [line["status"] for line in lines if line["event"] == "request"] == [500]
+
+    async def test_an_accident_does_not_reach_the_server(self, settings: Settings) -> None:
+        create_app = create_app_with([operation("POST", "/accidents/{kind}", handlers.have_an_accident)])
+        async with running(create_app, settings, raise_app_exceptions=True) as notes:
+            response = await notes.post("/accidents/x", headers=bearer(token()))
+
+        assert response.status_code == 500
+
+
+class TestRequestId:
+    @pytest.mark.parametrize("request_id", ["a", "A-Z_0.9", "x" * 128])
+    async def test_a_sane_one_is_kept(self, notes: httpx.AsyncClient, request_id: str) -> None:
+        response = await notes.get("/nowhere", headers={"X-Request-ID": request_id})
+
+        assert response.headers["x-request-id"] == request_id
+        assert response.json()["request_id"] == request_id
+
+    @pytest.mark.parametrize("request_id", ["", "a b", "x" * 129, "a\tb", '"', "{}", "é"])
+    async def test_any_other_is_replaced(self, notes: httpx.AsyncClient, request_id: str) -> None:
+        headers = [(b"X-Request-ID", request_id.encode())]
+        response = await notes.get("/nowhere", headers=headers)
+
+        assert response.headers["x-request-id"] != request_id
+        assert len(response.headers["x-request-id"]) == 36
+
+
+class TestAccess:
+    async def test_another_service(self, notes: httpx.AsyncClient) -> None:
+        response = await notes.get("/internal/count", headers=bearer(internal_token("notes")))
+
+        assert response.json() == {"count": 0}
+
+    @pytest.mark.parametrize(
+        "presented",
+        [
+            None,
+            internal_token("orders"),
+            internal_token("notes", seconds=-10),
+            token(),
+            token(role="admin"),
+            token(aud="internal:notes"),
+            TEST_INTERNAL_SECRET,
+            "",
+        ],
+        ids=["none", "for another", "expired", "user", "admin", "user for internal", "secret", "empty"],
+    )
+    async def test_anybody_else(self, notes: httpx.AsyncClient, presented: str | None) -> None:
+        headers = {} if presented is None else bearer(presented)
+        response = await notes.get("/internal/count", headers=headers)
+
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"].startswith("Bearer")
+
+    async def test_an_internal_token_opens_nothing_else(self, notes: httpx.AsyncClient) -> None:
+        assert (await notes.get("/notes", headers=bearer(internal_token("notes")))).status_code == 401
+
+    async def test_admins(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+        admin = bearer(token(role="admin"))
+
+        assert (await notes.get("/admin/count", headers=admin)).status_code == 200
+        assert (await notes.get("/admin/count")).status_code == 401
+        refused = await notes.get("/admin/count", headers=signed_in)
+        assert refused.status_code == 403
+        assert refused.json()["code"] == "forbidden"
+
+
+class TestLoad:
+    async def test_more_than_can_wait_are_sent_away(self, settings: Settings) -> None:
+        """All threads busy and the queue full: the next one is told at once, and nobody else suffers."""
+        entered, release = threading.Event(), threading.Event()
+
+        def hold(session: Session) -> handlers.Greeting:
+            entered.set()
+            release.wait(30)
+            return handlers.Greeting(hello="you waited")
+
+        create_app = create_app_with([operation("GET", "/hold", hold, access=public)])
+        one_thread = settings.model_copy(update={"database_pool": 1})
+        async with running(create_app, one_thread) as notes:
+            waiting = [asyncio.create_task(notes.get("/hold")) for _ in range(WAITING_MAX)]
+            await asyncio.to_thread(entered.wait, 30)
+            while len(asyncio.all_tasks()) < WAITING_MAX:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            refused = await notes.get("/hold")
+            alive = await notes.get("/health")
+            release.set()
+            answers = await asyncio.gather(*waiting)
+
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["code"] == "overloaded"
+        assert alive.status_code == 200
+        assert {answer.status_code for answer in answers} == {200}
+
+
+async def asks_for_a_session(session: Session) -> None: ...
+
+
+def asks_for_nothing() -> None: ...
+
+
+def asks_for_a_thread(thread: threading.Thread) -> None: ...
+
+
+def answers_a_response(caller: Caller, session: Session) -> Response:
+    return Response(json.dumps({}))
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        ("handler", "idempotent", "options", "message"),
+        [
+            (asks_for_a_session, False, {}, "would block the loop"),
+            (asks_for_a_thread, False, {}, "nothing provides thread"),
+            (asks_for_nothing, True, {}, "needs a handler with a Session"),
+            (handlers.add_note, True, {"idempotency": None}, "a store to keep answers in"),
+            (answers_a_response, True, {}, "a Response cannot be kept"),
+        ],
+    )
+    def test_a_handler_that_cannot_work_stops_it(
+        self,
+        settings: Settings,
+        handler: Callable[..., Any],
+        idempotent: bool,
+        options: dict[str, Any],
+        message: str,
+    ) -> None:
+        with pytest.raises(TypeError, match=message) as raised:
+            create_app_with([operation("POST", "/x", handler, idempotent=idempotent)], **options)(settings)
+        assert handler.__name__ in str(raised.value)
+
+    def test_two_operations_cannot_have_one_address(self, settings: Settings) -> None:
+        twice = [operation("GET", "/x", handlers.list_notes), operation("GET", "/x", handlers.count_notes)]
+        with pytest.raises(TypeError, match="GET /x"):
+            create_app_with(twice)(settings)
+
+    def test_two_operations_cannot_have_one_name(self, settings: Settings) -> None:
+        """The name is the operationId, and part of what an Idempotency-Key stands for."""
+        twice = [operation("GET", "/x", handlers.count_notes), operation("GET", "/y", handlers.count_notes)]
+        with pytest.raises(TypeError, match="count_notes"):
+            create_app_with(twice)(settings)
