@@ -1,14 +1,20 @@
-"""People for the tests of the users service."""
+"""People for the tests of the users service, and the real auth service that knows them."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 
+from services.auth.app import create_app as create_auth
+from services.auth.settings import Settings as AuthSettings
 from shared.ids import new_id
-from shared.testing import bearer, token
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, token
 
 PASSWORD = "correct horse battery 9 Staple"
 NOWHERE = "http://127.0.0.1:9"  # the discard port, on which nothing listens
@@ -59,3 +65,29 @@ def tag() -> str:
 def fields_of(response: httpx.Response) -> list[str]:
     """The fields a refusal names."""
     return [error["field"] for error in response.json()["errors"]]
+
+
+@contextmanager
+def serving_auth(folder: Path) -> Iterator[str]:
+    """The auth service behind a real socket, with a database of its own."""
+    app = create_auth(
+        AuthSettings(
+            data_dir=folder,
+            jwt_secret=TEST_JWT_SECRET,
+            internal_secret=TEST_INTERNAL_SECRET,
+            bcrypt_cost=4,
+        )
+    )
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            # Waits in the queue of the socket until it is served. Alembic keeps its state in module
+            # globals, so two services of one process have to migrate one after the other.
+            assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()

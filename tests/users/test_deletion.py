@@ -1,0 +1,148 @@
+"""Deleting an account: the person is forgotten, at auth and here, even when one of the two is late."""
+
+import asyncio
+
+import httpx
+
+from tests.users.support import NOWHERE, PASSWORD, Person, StartUsers, register, register_admin, tag
+
+PERSONAL = ("email", "username", "first_name", "last_name", "phone", "bio", "avatar_url")
+PREFERENCES = "/users/me/preferences"
+
+
+async def register_ada(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> Person:
+    """Somebody of whom everything is known."""
+    ada = await register(auth, username=tag(), first_name="Ada", last_name="Lovelace")
+    about = {"phone": "+44 20 7946 0018", "bio": "Countess", "avatar_url": "https://example.com/ada.png"}
+    changed = await users.put("/users/me", json=about, headers=ada.headers)
+    assert all(changed.json()[name] for name in PERSONAL)
+    await users.put(PREFERENCES, json={"theme": "dark"}, headers=ada.headers)
+    return ada
+
+
+async def assert_forgotten(users: httpx.AsyncClient, ada: Person, admin: Person) -> None:
+    shown = await users.get(ada.address, headers=admin.headers)
+    assert shown.status_code == 200
+    assert shown.json()["status"] == "deleted"
+    assert [shown.json()[name] for name in PERSONAL] == [None] * len(PERSONAL)
+    for address in ("/users/me", ada.address, PREFERENCES):
+        assert (await users.get(address, headers=ada.headers)).status_code == 404
+    found = await users.get("/users", params={"q": "Ada Lovelace"}, headers=admin.headers)
+    assert ada.id not in [profile["id"] for profile in found.json()]
+
+
+async def test_oneself(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    admin, ada = await register_admin(auth), await register_ada(users, auth)
+    response = await users.delete(ada.address, headers=ada.headers)
+
+    assert response.status_code == 204
+    assert response.content == b""
+    await assert_forgotten(users, ada, admin)
+    account = (await auth.get(f"/internal/accounts/{ada.id}")).json()
+    assert account["status"] == "deleted"
+    assert account["email"] != ada.account["email"]
+
+
+async def test_by_the_short_address(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    admin, ada = await register_admin(auth), await register_ada(users, auth)
+
+    assert (await users.delete("/users/me", headers=ada.headers)).status_code == 204
+    assert (await users.delete("/users/me", headers=ada.headers)).status_code == 404
+    await assert_forgotten(users, ada, admin)
+
+
+async def test_by_an_admin_and_once_more(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    admin, ada = await register_admin(auth), await register_ada(users, auth)
+
+    assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
+    assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
+    await assert_forgotten(users, ada, admin)
+
+
+async def test_somebody_who_was_never_read(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    admin, ada = await register_admin(auth), await register(auth)
+
+    assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
+    await assert_forgotten(users, ada, admin)
+
+
+async def test_the_email_is_free_again(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    admin, ada = await register_admin(auth), await register_ada(users, auth)
+    await users.delete(ada.address, headers=ada.headers)
+    body = {"email": ada.account["email"], "password": PASSWORD, "username": ada.account["username"]}
+    response = await users.post("/users", json=body, headers=admin.headers)
+
+    assert response.status_code == 201
+    assert response.json()["id"] != ada.id
+
+
+async def test_what_is_left_does_not_change(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    admin, ada = await register_admin(auth), await register_ada(users, auth)
+    await users.delete(ada.address, headers=ada.headers)
+    by_admin = await users.put(ada.address, json={"bio": "x"}, headers=admin.headers)
+    revived = await users.put(ada.address, json={"status": "active"}, headers=admin.headers)
+    by_herself = await users.put("/users/me", json={"bio": "x"}, headers=ada.headers)
+    preferences = await users.put(PREFERENCES, json={"a": 1}, headers=ada.headers)
+
+    assert by_admin.status_code == 409
+    assert by_admin.json()["code"] == "profile_deleted"
+    assert revived.status_code == 404
+    assert by_herself.status_code == 404
+    assert preferences.status_code == 404
+    await assert_forgotten(users, ada, admin)
+
+
+async def test_a_stale_version(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    ada = await register_ada(users, auth)
+    refused = await users.delete(ada.address, headers=ada.headers | {"If-Match": '"1"'})
+
+    assert refused.status_code == 412
+    assert (await auth.get(f"/internal/accounts/{ada.id}")).json()["status"] == "active"
+    etag = (await users.get("/users/me", headers=ada.headers)).headers["etag"]
+    done = await users.delete(ada.address, headers=ada.headers | {"If-Match": etag})
+    assert done.status_code == 204
+
+
+async def test_while_auth_is_down(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers
+) -> None:
+    ada = await register_ada(users, auth)
+    async with start_users(NOWHERE) as alone:
+        response = await alone.delete(ada.address, headers=ada.headers)
+        shown = await alone.get("/users/me", headers=ada.headers)
+
+    assert response.status_code == 503
+    assert shown.json()["email"] == ada.account["email"]
+
+
+async def test_a_process_that_died_after_auths_half(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers, auth_url: str
+) -> None:
+    admin, ada = await register_admin(auth), await register_ada(users, auth)
+    deleted = await auth.delete(f"/internal/accounts/{ada.id}")  # all that process has done
+    assert deleted.status_code == 204
+
+    async with start_users(auth_url) as restarted:
+        await restarted.get("/users", headers=admin.headers)
+        await assert_forgotten(restarted, ada, admin)
+
+
+async def test_the_same_asked_again_by_the_person(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    admin, ada = await register_admin(auth), await register_ada(users, auth)
+    await auth.delete(f"/internal/accounts/{ada.id}")
+
+    assert (await users.delete("/users/me", headers=ada.headers)).status_code == 204
+    await assert_forgotten(users, ada, admin)
+
+
+async def test_reading_for_the_first_time_meanwhile(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient
+) -> None:
+    admin, ada = await register_admin(auth), await register(auth, first_name="Ada")
+    reads = [users.get("/users/me", headers=ada.headers) for _ in range(10)]
+    writes = [users.put(PREFERENCES, json={"n": n}, headers=ada.headers) for n in range(10)]
+    deletes = [users.delete(ada.address, headers=admin.headers) for _ in range(2)]
+    responses = await asyncio.gather(*reads[:5], *writes[:5], *deletes, *reads[5:], *writes[5:])
+
+    assert {response.status_code for response in responses} <= {200, 204, 404, 409}
+    await assert_forgotten(users, ada, admin)

@@ -1,0 +1,94 @@
+"""A profile and the account it follows."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import services.users
+from services.users.accounts import Account
+from services.users.errors import ProfileDeleted
+from services.users.models import PERSONAL, Profile, Status, Table
+from shared.ids import new_id
+from shared.migrate import differences
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LIVING = st.sampled_from([Status.ACTIVE, Status.DISABLED])
+
+
+def account(second: int, email: str, role: str, status: str) -> Account:
+    gone = status == Status.DELETED
+    return Account(
+        id="01900000-0000-7000-8000-000000000000",
+        email=None if gone else email,
+        username=None,
+        role=role,
+        status=status,
+        first_name=None if gone else "Ada",
+        last_name=None,
+        created=START,
+        updated=START + timedelta(seconds=second),
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Account]:
+    """What auth would say of one account over time: anything while it lives, and then perhaps deleted."""
+    emails, roles = st.sampled_from(["a@x.org", "b@x.org", "c@x.org"]), st.sampled_from(["user", "admin"])
+    said = draw(st.lists(st.tuples(emails, roles, LIVING), min_size=1, max_size=6))
+    lived = [account(second, *state) for second, state in enumerate(said)]
+    return [*lived, account(len(lived), "", "user", Status.DELETED)] if draw(st.booleans()) else lived
+
+
+@given(histories(), st.randoms(use_true_random=False))
+def test_in_whatever_order_the_news_arrive_the_newest_stays(history: list[Account], random: Random) -> None:
+    arriving = [*history, *history]
+    random.shuffle(arriving)
+    profile = Profile.of(arriving[0])
+    for news in arriving:
+        profile.take_over(news)
+
+    newest = history[-1]
+    assert profile.email == newest.email
+    assert profile.status == newest.status
+    if newest.status == Status.DELETED:
+        assert [getattr(profile, name) for name in PERSONAL] == [None] * len(PERSONAL)
+        assert profile.search == ""
+    else:
+        assert profile.role == newest.role
+
+
+def test_two_changes_stamped_alike_are_both_followed() -> None:
+    profile = Profile.of(account(0, "a@x.org", "user", Status.ACTIVE))
+    profile.take_over(account(0, "b@x.org", "user", Status.ACTIVE))
+
+    assert profile.email == "b@x.org"
+    assert profile.version == 2
+
+
+def test_a_deleted_profile_stays_deleted() -> None:
+    profile = Profile.of(account(0, "a@x.org", "user", Status.ACTIVE))
+    profile.anonymise()
+    profile.take_over(account(9, "a@x.org", "user", Status.ACTIVE))
+
+    assert profile.is_deleted
+    assert profile.email is None
+    with pytest.raises(ProfileDeleted):
+        profile.change({"bio": "x"})
+
+
+def test_an_account_that_auth_blanked_with_other_words_leaves_nothing_here() -> None:
+    told = account(0, "", "user", Status.DELETED)
+    profile = Profile.of(told.model_copy(update={"id": new_id(), "email": "deleted-7@invalid"}))
+
+    assert profile.email is None
+    assert profile.search == ""
+
+
+def test_the_migrations_make_what_the_models_say(database_url: str) -> None:
+    migrations = Path(services.users.__path__[0]) / "migrations"
+
+    assert differences(database_url, migrations, Table.metadata) == []
