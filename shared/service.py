@@ -60,14 +60,16 @@ def create_service(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await database.in_thread(_migrate, settings, migrations)
-        for start in on_start:
-            await database.in_thread(start)
-        yield
-        for stop in on_stop:
-            await database.in_thread(stop)
-        await client.close()
-        database.close()
+        try:
+            await database.in_thread(_migrate, settings, migrations)
+            for start in on_start:
+                await database.in_thread(start)
+            yield
+        finally:
+            for stop in on_stop:
+                await database.in_thread(stop)
+            await client.close()
+            database.close()
 
     app = Starlette(
         routes=[*_operational_routes(settings, endpoints, database.ping), *resources(endpoints)],
