@@ -1,0 +1,204 @@
+"""Access tokens and the key set: what is believed, and what is not."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from services.auth.app import create_app
+from services.auth.keys import SigningKeys, thumbprint
+from services.auth.models import SigningKey
+from services.auth.settings import Settings
+from shared.database import Database
+from shared.settings import SettingsError
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, internal_token, running
+from tests.auth.forging import Forger
+from tests.auth.support import register, rows
+
+
+@asynccontextmanager
+async def listener() -> AsyncIterator[tuple[str, list[str]]]:
+    """A web server that only notes who came."""
+    came: list[str] = []
+
+    async def note(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append("somebody")
+        writer.close()
+
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys.json", came
+
+
+class TestAttacks:
+    async def test_no_forged_token_is_believed(self, make_auth_settings: Callable[..., Settings]) -> None:
+        settings = make_auth_settings()
+        async with running(create_app, settings) as auth, listener() as (address, came):
+            good = (await register(auth, username="ann"))["token"]
+            jwks = (await auth.get("/.well-known/jwks.json")).json()
+            forger = Forger(good, jwks, _private_key(settings), address)
+            attacks = dict(forger.attacks())
+            believed = {name: await _faults(auth, token) for name, token in attacks.items()}
+
+            assert {name: faults for name, faults in believed.items() if faults} == {}
+            assert len(attacks) > 120
+            assert came == []
+            # and the forger is able: what it makes with nothing wrong is believed
+            for token in (forger.signed(), forger.signed(aud=["other", "gatehouse"]), good):
+                assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 200
+
+    async def test_with_a_shared_secret_only_that_secret_signs(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        async with running(create_app, make_auth_settings(jwt_secret=TEST_JWT_SECRET)) as auth:
+            good = (await register(auth))["token"]
+            claims = jwt.decode(good, options={"verify_signature": False})
+            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            forged = [
+                jwt.encode(claims, key, algorithm="RS256"),
+                jwt.encode(claims, "", algorithm="none"),
+                jwt.encode(claims, TEST_INTERNAL_SECRET, algorithm="HS256"),
+                jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS512"),
+                jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS256", headers={"kid": "x"}),
+                jwt.encode(claims | {"exp": 1}, TEST_JWT_SECRET, algorithm="HS256"),
+            ]
+
+            assert [await _faults(auth, token) for token in forged] == [[]] * len(forged)
+            assert jwt.get_unverified_header(good)["alg"] == "HS256"
+            assert (await auth.get("/auth/me", headers=bearer(good))).status_code == 200
+
+    async def test_other_tokens_are_no_access_tokens(self, auth: httpx.AsyncClient) -> None:
+        registered = await register(auth)
+
+        assert await _faults(auth, registered["refresh_token"]) == []
+        assert await _faults(auth, internal_token("auth")) == []
+
+    @pytest.mark.parametrize(
+        "authorization", ["Bearer", "Bearer ", "Basic YTpi", "Bearer  x", "x", "", "Bearer\tx", "Bearer é"]
+    )
+    async def test_a_broken_header(self, auth: httpx.AsyncClient, authorization: str) -> None:
+        headers = {b"Authorization": authorization.encode("latin-1")}
+        response = await auth.get("/auth/me", headers=headers)
+
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"].startswith("Bearer")
+
+    async def test_a_token_in_the_address_is_none(self, auth: httpx.AsyncClient) -> None:
+        token = (await register(auth))["token"]
+        response = await auth.get(f"/auth/me?access_token={token}")
+
+        assert response.status_code == 401
+
+    async def test_the_scheme_is_read_in_any_case(self, auth: httpx.AsyncClient) -> None:
+        token = (await register(auth))["token"]
+        for scheme in ("bearer", "BEARER"):
+            response = await auth.get("/auth/me", headers={"Authorization": f"{scheme} {token}"})
+
+            assert response.status_code == 200
+
+
+class TestKeySet:
+    async def test_shows_the_public_key_alone(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        response = await auth.get("/.well-known/jwks.json")
+
+        assert response.status_code == 200
+        assert response.headers["cache-control"] == "public, max-age=300"
+        [key] = response.json()["keys"]
+        assert key.keys() == {"kty", "n", "e", "use", "alg", "kid"}
+        assert key["kid"] == thumbprint(key)
+        token = (await register(auth))["token"]
+        assert jwt.get_unverified_header(token)["kid"] == key["kid"]
+        claims = jwt.decode(token, jwt.PyJWK(key), algorithms=["RS256"], audience="gatehouse")
+        assert claims["iss"] == "gatehouse"
+
+    def test_the_key_id_is_the_thumbprint_of_rfc_7638(self) -> None:
+        # The example in section 3.1 of the RFC.
+        modulus = (
+            "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZ"
+            "CiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJ"
+            "ZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBn"
+            "iIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
+        )
+        jwk = {"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"}
+
+        assert thumbprint(jwk) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+
+    async def test_the_key_outlives_the_process(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        async with running(create_app, make_auth_settings()) as auth:
+            token = (await register(auth))["token"]
+        async with running(create_app, make_auth_settings()) as auth:
+            assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 200
+        assert len(rows(database_url, SigningKey)) == 1
+
+    async def test_the_private_key_is_encrypted(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        [row] = rows(database_url, SigningKey)
+
+        assert row["private_pem"].startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        with pytest.raises(TypeError, match=r"[Pp]assword was not given"):
+            serialization.load_pem_private_key(row["private_pem"].encode(), None)
+        assert '"d"' not in row["public_jwk"]
+
+    async def test_another_key_secret_stops_the_start(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        async with running(create_app, make_auth_settings()):
+            pass
+        with pytest.raises(SettingsError, match="KEY_SECRET is not the one"):
+            async with running(create_app, make_auth_settings(key_secret="9f1c" * 8)):
+                pass
+
+    async def test_with_a_shared_secret_there_is_no_key(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        async with running(create_app, make_auth_settings(jwt_secret=TEST_JWT_SECRET)) as auth:
+            response = await auth.get("/.well-known/jwks.json")
+
+        assert response.json() == {"keys": []}
+        assert rows(database_url, SigningKey) == []
+
+    async def test_a_key_that_was_added_is_published(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        settings = make_auth_settings()
+        async with running(create_app, settings) as auth:
+            database = Database(database_url, pool_size=1)
+            with database.transaction() as session:
+                second = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+                session.add(SigningKeys(settings, database)._encrypt(second, number=2))
+            database.close()
+            published = (await auth.get("/.well-known/jwks.json")).json()["keys"]
+
+        newest_first = sorted(rows(database_url, SigningKey), key=lambda row: -row["number"])
+        assert [key["kid"] for key in published] == [row["id"] for row in newest_first]
+        async with running(create_app, settings) as auth:
+            token = (await register(auth))["token"]
+            assert jwt.get_unverified_header(token)["kid"] == newest_first[0]["id"]
+            assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 200
+
+
+def _private_key(settings: Settings) -> rsa.RSAPrivateKey:
+    database = Database(settings.database_url, pool_size=1)
+    keys = SigningKeys(settings, database)
+    keys.prepare()
+    database.close()
+    assert keys._key is not None
+    return keys._key
+
+
+async def _faults(auth: httpx.AsyncClient, token: str) -> list[str]:
+    """What is wrong with the answer to a token that must be refused."""
+    response = await auth.get("/auth/me", headers={b"Authorization": b"Bearer " + token.encode("latin-1")})
+    faults = [] if response.status_code == 401 else [f"{response.status_code} {response.text}"]
+    if not response.headers.get("www-authenticate", "").startswith('Bearer error="invalid_token"'):
+        faults.append(str(response.headers))
+    if json.loads(response.content).get("code") != "invalid_token":
+        faults.append(response.text)
+    return faults
