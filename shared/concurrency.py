@@ -66,17 +66,17 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """One key of one caller on one operation."""
+    """One key of one caller on one operation; the fingerprint tells whether it is the same request again."""
 
     value: str
     scope: str
     fingerprint: str
 
     @classmethod
-    def parse(cls, header: str, *, caller_id: str, operation: str, body: bytes) -> "IdempotencyKey":
+    def parse(cls, header: str, *, caller_id: str, operation: str, request: bytes) -> "IdempotencyKey":
         if not header.isascii() or not header.isprintable() or not 1 <= len(header) <= KEY_CHARACTERS_MAX:
             raise BadRequest(f"Idempotency-Key must be 1 to {KEY_CHARACTERS_MAX} printable ASCII characters.")
-        return cls(header, f"{caller_id} {operation}", hashlib.sha256(body).hexdigest())
+        return cls(header, f"{caller_id} {operation}", hashlib.sha256(request).hexdigest())
 
 
 class IdempotencyStore:
@@ -123,6 +123,7 @@ class IdempotencyStore:
             select(table.c.scope, table.c.key)
             .where(table.c.created < now() - KEYS_KEPT)
             .limit(EXPIRED_PER_CLAIM_MAX)
+            .with_for_update(skip_locked=True)  # those another request is forgetting are no reason to wait
         )
         for row in session.connection().execute(old).all():
             session.connection().execute(

@@ -40,6 +40,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(String(32) if dialect.name == "sqlite" else self.impl_instance)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")  # the two databases would read it differently
         if value is None or dialect.name != "sqlite":
             return value
         return value.astimezone(UTC).isoformat(timespec="microseconds")
@@ -130,6 +132,7 @@ def create_sqlite(url: URL, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         query_cache_size=CACHED_STATEMENTS,
+        hide_parameters=True,  # errors are logged, and a parameter may be a password hash
         connect_args={"check_same_thread": False, "isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000},
     )
 
@@ -157,5 +160,6 @@ def create_postgresql(url: URL, pool_size: int) -> Engine:
         pool_pre_ping=True,
         pool_recycle=1800,
         query_cache_size=CACHED_STATEMENTS,
+        hide_parameters=True,  # errors are logged, and a parameter may be a password hash
         connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c statement_timeout=30000"},
     )

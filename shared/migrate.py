@@ -95,6 +95,8 @@ def _lock(connection: Connection, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
+    # A migration, and the wait for one, may take longer than a request may.
+    connection.execute(text("SET statement_timeout = 0"))
     number = crc32(name.encode())
     connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
     connection.commit()

@@ -226,7 +226,10 @@ class Endpoint:
         header = request.headers.get("idempotency-key") if self.operation.idempotent else None
         if header is None or caller is None:
             return None
-        return IdempotencyKey.parse(header, caller_id=caller.id, operation=self.operation.name, body=body)
+        target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}\n".encode()
+        return IdempotencyKey.parse(
+            header, caller_id=caller.id, operation=self.operation.name, request=target + body
+        )
 
     def _reply(self, result: Any, request: Request, session: Session | None = None) -> Reply | Response:
         if isinstance(result, Response):

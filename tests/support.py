@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -45,33 +46,56 @@ def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
     return True
 
 
+class PostgreSQL:
+    """A PostgreSQL server of our own, in a folder that is thrown away."""
+
+    def __init__(self, folder: Path) -> None:
+        initdb, self._program = need("initdb", "postgres")
+        self._folder, self._port = folder, free_port()
+        self._as_user = _unprivileged(folder)
+        self._server: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(
+            [*self._as_user, initdb, "-D", str(folder / "data"), *options], check=True, capture_output=True
+        )
+
+    def start(self) -> None:
+        where = ["-D", str(self._folder / "data"), "-p", str(self._port), "-h", "127.0.0.1"]
+        settings = ["fsync=off", "max_connections=200", f"unix_socket_directories={self._folder}"]
+        options = [word for setting in settings for word in ("-c", setting)]
+        with (self._folder / "log").open("a") as log:
+            self._server = subprocess.Popen(
+                [*self._as_user, self._program, *where, *options], stdout=log, stderr=log
+            )
+        _wait_for_postgresql(self.url, self._server, self._folder / "log")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it; with SIGQUIT without a farewell to anybody."""
+        if self._server is not None:
+            self._server.send_signal(how)
+            self._server.wait(timeout=30)
+            self._server = None
+
+
+@contextmanager
+def postgresql_that_stops() -> Iterator[PostgreSQL]:
+    """A server that the test may stop and start."""
+    folder = Path(tempfile.mkdtemp(prefix="gatehouse-postgresql-"))
+    server = PostgreSQL(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGINT)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def postgresql() -> Iterator[str]:
     """A PostgreSQL server of our own; yields the URL of its first database."""
-    initdb, postgres = need("initdb", "postgres")
-    folder = Path(tempfile.mkdtemp(prefix="gatehouse-postgresql-"))
-    as_user = _unprivileged(folder)
-    data, port = folder / "data", free_port()
-    settings = ["-c", "fsync=off", "-c", "max_connections=200", "-c", f"unix_socket_directories={folder}"]
-    subprocess.run(
-        [*as_user, initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True,
-        capture_output=True,
-    )
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [*as_user, postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", *settings],
-            stdout=log,
-            stderr=log,
-        )
-    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    try:
-        _wait_for_postgresql(url, server, folder / "log")
-        yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgresql_that_stops() as server:
+        yield server.url
 
 
 @contextmanager
