@@ -1,6 +1,21 @@
 """The one Alembic environment of all services; shared/migrate.py hands over the connection."""
 
+from typing import Any, Literal
+
 from alembic import context
+from sqlmodel import AutoString
+
+from shared.database import UtcDateTime
+
+
+def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
+    """Write our own types as script.py.mako imports them, and those of SQLModel as what they are."""
+    if kind == "type" and isinstance(value, UtcDateTime):
+        return "UtcDateTime"
+    if kind == "type" and isinstance(value, AutoString):
+        return f"sa.String({value.length or ''})"
+    return False
+
 
 connection = context.config.attributes["connection"]
 context.configure(
@@ -9,6 +24,7 @@ context.configure(
     version_table="schema_migrations",
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
+    render_item=render_item,
 )
 with context.begin_transaction():
     context.run_migrations()

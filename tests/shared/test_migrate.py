@@ -1,0 +1,215 @@
+"""Migrations: several processes at once, all or nothing, and no cost when there is nothing to do."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, MetaData, String, Table, inspect, text
+from sqlmodel import AutoString
+
+from shared.database import Database, UtcDateTime
+from shared.ids import new_id
+from shared.migrate import VERSION_TABLE, current, differences, newest, upgrade, write
+from tests.shared.notes import models
+from tests.shared.notes.app import MIGRATIONS
+from tests.shared.processes import ROOT
+from tests.support import new_database
+
+UPGRADE = """
+import sys
+from pathlib import Path
+from shared.ids import new_id
+from shared.migrate import upgrade
+sys.stdin.readline()  # all of them have loaded everything, and begin together
+upgrade(sys.argv[1], Path(sys.argv[2]))
+print("alembic" in sys.modules)
+"""
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
+    """A service's folder of migrations, with those of the made-up service."""
+    folder = tmp_path / "made_up" / "migrations"
+    folder.mkdir(parents=True)
+    for file in MIGRATIONS.glob("*.py"):
+        (folder / file.name).write_text(file.read_text())
+    return folder
+
+
+def add_migration(folder: Path, number: int, body: str) -> None:
+    (folder / f"{number:04}_more.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        f"revision, down_revision = '{number:04}', '{number - 1:04}'\n"
+        f"def upgrade():\n    {body}\n"
+    )
+
+
+def tables(database: Database) -> set[str]:
+    return set(inspect(database.engine).get_table_names())
+
+
+def version(database: Database) -> str | None:
+    with database.engine.connect() as connection:
+        return current(connection)
+
+
+def upgrade_in_processes(number: int, url: str, migrations: Path) -> list[str]:
+    command = [sys.executable, "-c", UPGRADE, url, str(migrations)]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        for _ in range(number)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    outputs = []
+    for process in processes:
+        output, faults = process.communicate(timeout=60)
+        assert process.returncode == 0, faults
+        outputs.append(output.splitlines()[-1])
+    return outputs
+
+
+def test_several_processes_at_once(database_url: str, database: Database) -> None:
+    loaded = upgrade_in_processes(4, database_url, MIGRATIONS)
+
+    assert loaded.count("True") == 1, "only the first has work to do"
+    assert tables(database) == {"notes", "idempotency_keys", VERSION_TABLE}
+    assert version(database) == "0001"
+
+
+def test_nothing_is_loaded_when_up_to_date(database_url: str) -> None:
+    upgrade(database_url, MIGRATIONS)
+
+    assert upgrade_in_processes(1, database_url, MIGRATIONS) == ["False"]
+
+
+def test_a_migration_that_fails_leaves_nothing(
+    database_url: str, database: Database, migrations: Path
+) -> None:
+    upgrade(database_url, migrations)
+    add_migration(
+        migrations,
+        2,
+        "op.create_table('half', sa.Column('id', sa.Integer)); op.execute('INSERT INTO nowhere VALUES (1)')",
+    )
+    with pytest.raises(Exception, match="nowhere"):
+        upgrade(database_url, migrations)
+
+    assert "half" not in tables(database)
+    assert version(database) == "0001"
+    add_migration(migrations, 2, "op.create_table('whole', sa.Column('id', sa.Integer))")
+    upgrade(database_url, migrations)
+    assert "whole" in tables(database)
+    assert version(database) == "0002"
+
+
+def test_those_before_the_one_that_fails_are_kept(
+    database_url: str, database: Database, migrations: Path
+) -> None:
+    add_migration(migrations, 2, "op.execute('INSERT INTO nowhere VALUES (1)')")
+    with pytest.raises(Exception, match="nowhere"):
+        upgrade(database_url, migrations)
+
+    assert version(database) in (None, "0001")
+    assert ("notes" in tables(database)) == (version(database) == "0001")
+
+
+def test_a_changed_table_keeps_the_rows_that_refer_to_it(
+    database_url: str, database: Database, migrations: Path
+) -> None:
+    """SQLite changes a column by making the table anew, and that must not cascade."""
+    add_migration(
+        migrations,
+        2,
+        "op.create_table('pages', sa.Column('id', sa.Integer, primary_key=True), sa.Column('note', "
+        "sa.String(36), sa.ForeignKey('notes.id', ondelete='CASCADE'), nullable=False))",
+    )
+    upgrade(database_url, migrations)
+    with database.transaction() as session:
+        session.add(models.Note(id="n", owner="o", text="t"))
+        session.flush()
+        session.connection().execute(text("INSERT INTO pages VALUES (1, 'n')"))
+    add_migration(
+        migrations,
+        3,
+        "batch = op.batch_alter_table('notes'); "
+        "changing = batch.__enter__(); changing.alter_column('text', type_=sa.String(300)); "
+        "batch.__exit__(None, None, None)",
+    )
+    upgrade(database_url, migrations)
+    with database.transaction(write=False) as session:
+        assert session.connection().execute(text("SELECT note FROM pages")).scalar_one() == "n"
+        assert session.connection().execute(text("SELECT id FROM notes")).scalar_one() == "n"
+
+
+def test_a_long_migration_is_not_cut_off(postgresql_server: str, migrations: Path) -> None:
+
+    add_migration(
+        migrations,
+        2,
+        "op.execute(\"CREATE TABLE found AS SELECT current_setting('statement_timeout') AS t\")",
+    )
+    with new_database(postgresql_server, f"test_{new_id()}") as url:
+        upgrade(url, migrations)
+        database = Database(url)
+        with database.transaction(write=False) as session:
+            assert session.connection().execute(text("SELECT t FROM found")).scalar_one() == "0"
+            assert session.connection().execute(text("SHOW statement_timeout")).scalar_one() == "30s"
+        database.close()
+
+
+def test_models_and_migrations_of_the_made_up_service_agree(database_url: str) -> None:
+    assert differences(database_url, MIGRATIONS, models.Table.metadata) == []
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        Table("more", MetaData(), Column("id", String(36), primary_key=True)),
+        Table("notes", MetaData(), Column("id", String(36), primary_key=True), Column("at", UtcDateTime)),
+    ],
+    ids=["a table", "a column"],
+)
+def test_a_model_without_its_migration_is_found(database_url: str, extra: Table) -> None:
+    assert differences(database_url, MIGRATIONS, extra.metadata)
+
+
+def test_the_next_migration_is_written_from_the_models(
+    database_url: str, database: Database, migrations: Path
+) -> None:
+    metadata = MetaData()
+    for table in models.Table.metadata.tables.values():
+        table.to_metadata(metadata)
+    metadata.tables["notes"].append_column(Column("read", UtcDateTime))
+    metadata.tables["notes"].append_column(Column("colour", AutoString(20)))
+    metadata.tables["notes"].append_column(Column("smell", AutoString))
+    written = write(database_url, migrations, metadata, "add notes read")
+
+    assert written.name == "0002_add_notes_read.py"
+    assert newest(migrations) == "0002"
+    assert "sa.Column('read', UtcDateTime, " in written.read_text()
+    assert "sa.Column('colour', sa.String(20), " in written.read_text()
+    upgrade(database_url, migrations)
+    assert {"read", "colour", "smell"} <= {
+        column["name"] for column in inspect(database.engine).get_columns("notes")
+    }
+    assert differences(database_url, migrations, metadata) == []
+
+
+def test_no_migrations_at_all(database_url: str, database: Database, tmp_path: Path) -> None:
+    upgrade(database_url, tmp_path)
+
+    assert newest(tmp_path) is None
+    assert tables(database) == set()

@@ -1,0 +1,102 @@
+"""Pages cover every row exactly once, whatever is added meanwhile."""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, select
+from sqlmodel import Session
+
+from shared.database import Database
+from shared.errors import Invalid
+from shared.ids import new_id
+from shared.migrate import upgrade
+from shared.pagination import PAGE_ROWS_MAX, PageQuery, paginate
+from shared.schemas import Page
+from tests.shared.notes.app import MIGRATIONS
+from tests.shared.notes.handlers import NOTES, NoteOut
+from tests.shared.notes.models import Note
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('pages')}/notes.db"
+    upgrade(url, MIGRATIONS)
+    opened = Database(url)
+    yield opened
+    opened.close()
+
+
+def add(session: Session, number: int) -> list[str]:
+    ids = [new_id() for _ in range(number)]
+    session.add_all([Note(id=one, owner="o", text=one) for one in ids])
+    session.flush()
+    return ids
+
+
+def page(session: Session, **query: object) -> Page[NoteOut]:
+    return paginate(session, select(NOTES), NOTES.c.id, PageQuery.model_validate(query), NoteOut.unchecked)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(0, 30), limits=st.lists(st.integers(1, 12)), added=st.lists(st.integers(0, 3)))
+def test_every_row_exactly_once_while_rows_are_added(
+    database: Database, rows: int, limits: list[int], added: list[int]
+) -> None:
+    sizes, additions = iter(limits), iter(added)
+    with database.transaction() as session:
+        session.connection().execute(delete(NOTES))
+        there = add(session, rows)
+        seen: list[str] = []
+        cursor = None
+        while True:
+            limit = next(sizes, 5)
+            shown = page(session, limit=limit, **({"cursor": cursor} if cursor else {}))
+            seen += [row.id for row in shown.items]
+            assert len(shown.items) == limit or shown.next is None
+            if shown.next is None:
+                break
+            cursor = shown.next
+            add(session, next(additions, 0))
+
+    assert seen == there[::-1]
+
+
+def test_the_last_page_knows_that_it_is_the_last(database: Database) -> None:
+    with database.transaction() as session:
+        session.connection().execute(delete(NOTES))
+        add(session, 4)
+        first = page(session, limit=2)
+        second = page(session, limit=2, cursor=first.next)
+
+        assert first.next is not None
+        assert second.next is None
+        assert page(session, limit=4).next is None
+
+
+def test_a_row_that_is_gone_is_no_obstacle(database: Database) -> None:
+    with database.transaction() as session:
+        session.connection().execute(delete(NOTES))
+        ids = add(session, 4)
+        first = page(session, limit=2)
+        session.connection().execute(delete(NOTES).where(NOTES.c.id == ids[2]))
+
+        assert [row.id for row in page(session, cursor=first.next).items] == [ids[1], ids[0]]
+
+
+@given(
+    st.text(max_size=200) | st.binary(max_size=150).map(lambda raw: base64.urlsafe_b64encode(raw).decode())
+)
+def test_any_other_cursor_is_refused(database: Database, cursor: str) -> None:
+    with database.transaction(write=False) as session, pytest.raises(Invalid) as raised:
+        page(session, cursor=cursor)
+
+    assert [fault["field"] for fault in raised.value.errors] == ["cursor"]
+
+
+@pytest.mark.parametrize("limit", [0, -1, PAGE_ROWS_MAX + 1, "many"])
+def test_a_page_has_its_limits(limit: object) -> None:
+    with pytest.raises(ValueError, match="limit"):
+        PageQuery.model_validate({"limit": limit})
