@@ -12,7 +12,9 @@ from shared.settings import ProcessSettings, SettingsError
 GATEWAY = "gateway"
 # Set for all, these would give every process the same port or the same database. ORDERS_PORT reaches
 # orders as PORT.
-_ONE_PROCESS_ONLY = ("PORT", "HOST", "DATABASE_URL")
+_ONE_PROCESS_ONLY = frozenset(
+    name + form for name in ("PORT", "HOST", "DATABASE_URL") for form in ("", "_FILE")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def own_environment(name: str, programs: Mapping[str, str], environment: Mapping
     kept = {
         key: value
         for key, value in environment.items()
-        if key in addresses or not (key in _ONE_PROCESS_ONLY or key.startswith(prefixes))
+        if key in addresses or not (key.upper() in _ONE_PROCESS_ONLY or key.startswith(prefixes))
     }
     own = f"{name.upper()}_"
     return kept | {key.removeprefix(own): value for key, value in environment.items() if key.startswith(own)}

@@ -5,13 +5,14 @@ import re
 import secrets
 import sys
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRET_CHARACTERS_MIN = 32
-_PLACEHOLDER = re.compile(r"change.?me|your.?(very|secret|jwt)|placeholder|example|^(.)\1+$", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"change.?me|your.?(?:very|secret|jwt)|placeholder|example|^(.)\1+$", re.IGNORECASE)
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -65,13 +66,14 @@ class ProcessSettings(BaseSettings):
     @classmethod
     def load(cls) -> Self:
         """Read the environment; `NAME_FILE` names a file that holds the value of `NAME`."""
+        values, faults = _values_from_files(cls)
         try:
-            return cls(**_values_from_files(cls))
+            settings = cls(**values)
         except ValidationError as error:
-            faults = [f"  {_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-            raise SettingsError(
-                "\n".join([f"{cls.service}: the settings are not usable:", *faults])
-            ) from error
+            faults += [f"  {_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        if faults:
+            raise SettingsError("\n".join([f"{cls.service}: the settings are not usable:", *faults]))
+        return settings
 
     def masked(self) -> dict[str, str]:
         """The settings as they may be printed: secrets and passwords in URLs hidden."""
@@ -116,18 +118,22 @@ def development_secret(name: str, settings: dict[str, Any]) -> SecretStr:
     if settings.get("environment") != "development" or "data_dir" not in settings:
         return SecretStr("")
     file = Path(settings["data_dir"]) / "secrets" / name
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not file.exists():
-        _create_once(file, secrets.token_hex(32))
-    return SecretStr(file.read_text().strip())
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not file.exists():
+            _create_once(file, secrets.token_hex(32))
+        return SecretStr(file.read_text().strip())
+    except OSError as error:
+        raise ValueError(f"could not be kept under DATA_DIR: {error}") from error
 
 
 def _create_once(file: Path, text: str) -> None:
     # Processes start side by side. Each writes its own draft and the first link wins, so that nobody
     # ever reads a file that is only half written, and all read the same secret.
-    draft = file.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(text)
+    descriptor, name = mkstemp(dir=file.parent, prefix=file.name)  # readable by its owner alone
+    draft = Path(name)
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(text)
     try:
         os.link(draft, file)
     except FileExistsError:
@@ -137,8 +143,9 @@ def _create_once(file: Path, text: str) -> None:
 
 
 def mask(text: str) -> str:
-    """Hide the password of a URL."""
-    return re.sub(r"(?<=://)([^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+    """Hide the password of a URL, wherever it stands; rather too much than a part of it."""
+    text = re.sub(r"(?<=://)([^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(?<=[?&]password=)[^&\s]*", "***", text)
 
 
 def exit_on_bad_settings(error: SettingsError) -> None:
@@ -146,9 +153,17 @@ def exit_on_bad_settings(error: SettingsError) -> None:
     sys.exit(2)
 
 
-def _values_from_files(cls: type[ProcessSettings]) -> dict[str, Any]:
-    files = {name: os.environ.get(f"{name.upper()}_FILE") for name in cls.model_fields}
-    return {name: Path(file).read_text().strip() for name, file in files.items() if file}
+def _values_from_files(cls: type[ProcessSettings]) -> tuple[dict[str, Any], list[str]]:
+    values, faults = {}, []
+    for name in cls.model_fields:
+        variable = f"{name.upper()}_FILE"
+        file = os.environ.get(variable)
+        try:
+            if file:
+                values[name] = Path(file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"  {variable}: cannot be read: {error}")
+    return values, faults
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -1,0 +1,99 @@
+"""Which programs there are, and what each of them gets to know."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared import programs
+from shared.programs import own_environment
+from shared.settings import SettingsError
+
+MODULES = {"orders": "services.orders", "users": "services.users", "gateway": "gateway"}
+SETTINGS = """
+from typing import ClassVar
+from shared.settings import ServiceSettings
+
+class Settings(ServiceSettings):
+    service: ClassVar[str] = "{name}"
+    port: int = {port}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "orders", "users"),
+    [
+        ({"LOG_LEVEL": "debug"}, {"LOG_LEVEL": "debug"}, {"LOG_LEVEL": "debug"}),
+        ({"ORDERS_PORT": "1"}, {"PORT": "1"}, {}),
+        ({"ORDERS_DATABASE_URL": "x"}, {"DATABASE_URL": "x"}, {}),
+        ({"ORDERS_DATABASE_URL_FILE": "x"}, {"DATABASE_URL_FILE": "x"}, {}),
+        ({"ORDERS_LOG_LEVEL": "error", "LOG_LEVEL": "info"}, {"LOG_LEVEL": "error"}, {"LOG_LEVEL": "info"}),
+        ({"PORT": "1", "HOST": "h", "DATABASE_URL": "d"}, {}, {}),
+        ({"DATABASE_URL_FILE": "f", "PORT_FILE": "f", "port": "1"}, {}, {}),
+        ({"GATEWAY_WORKERS": "4"}, {}, {}),
+        ({"ORDERS_URL": "u"}, {"ORDERS_URL": "u", "URL": "u"}, {"ORDERS_URL": "u"}),
+        ({"ORDERS": "x", "ORDERSX": "y"}, {"ORDERS": "x", "ORDERSX": "y"}, {"ORDERS": "x", "ORDERSX": "y"}),
+    ],
+)
+def test_who_gets_what(given: dict[str, str], orders: dict[str, str], users: dict[str, str]) -> None:
+    assert own_environment("orders", MODULES, given) == orders
+    assert own_environment("users", MODULES, given) == users
+
+
+def test_they_are_found_by_their_folders(tmp_path: Path) -> None:
+    for folder in ("services/users", "services/orders", "services/half_done"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("services/users", "services/orders"):
+        (tmp_path / folder / "__main__.py").touch()
+
+    assert list(programs.find(tmp_path).items()) == list(MODULES.items())
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two programs in a folder, under names that nothing else has."""
+    for module, name, port in (("one", "one", 18101), ("gateway", "gateway", 18102)):
+        folder = tmp_path / (f"services/{name}" if name == "one" else module)
+        folder.mkdir(parents=True)
+        (folder / "__main__.py").touch()
+        (tmp_path / f"toy_{name}.py").write_text(SETTINGS.format(name=name, port=port))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for module, file in (("services.one.settings", "toy_one"), ("gateway.settings", "toy_gateway")):
+        monkeypatch.setitem(sys.modules, module, __import__(file))
+    for file in ("toy_one", "toy_gateway"):
+        monkeypatch.delitem(sys.modules, file)
+    return tmp_path
+
+
+def test_each_is_told_where_the_others_are(suite: Path) -> None:
+    given = {"DATA_DIR": str(suite / "data"), "ONE_PORT": "18103", "GATEWAY_HOST": "127.0.0.2"}
+    before = dict(os.environ)
+    one, gateway = programs.load(suite, given)
+
+    assert [one.name, gateway.name] == ["one", "gateway"]
+    assert one.url == "http://127.0.0.1:18103"
+    assert gateway.url == "http://127.0.0.2:18102"
+    assert gateway.environment["ONE_URL"] == one.url
+    assert one.environment["PORT"] == "18103"
+    assert "PORT" not in gateway.environment
+    assert dict(os.environ) == before
+
+
+def test_what_was_said_about_an_address_wins(suite: Path) -> None:
+    given = {"DATA_DIR": str(suite / "data"), "ONE_URL": "http://elsewhere"}
+
+    assert all(p.environment["ONE_URL"] == "http://elsewhere" for p in programs.load(suite, given))
+
+
+def test_the_faults_of_all_are_told_together(suite: Path) -> None:
+    given = {"DATA_DIR": str(suite / "data"), "ONE_LOG_LEVEL": "loud", "GATEWAY_DATABASE_POOL": "x"}
+    before = dict(os.environ)
+    with pytest.raises(SettingsError) as raised:
+        programs.load(suite, given)
+
+    assert "one: the settings" in str(raised.value)
+    assert "  LOG_LEVEL: " in str(raised.value)
+    assert "gateway: the settings" in str(raised.value)
+    assert "  DATABASE_POOL: " in str(raised.value)
+    assert dict(os.environ) == before

@@ -1,0 +1,216 @@
+"""Settings: all faults at once, secrets from files, nothing weak, nothing printed."""
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from shared.settings import ProcessSettings, SettingsError, exit_on_bad_settings, mask
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
+from tests.shared.notes.app import Settings
+from tests.shared.processes import ROOT
+
+GOOD = "5f1d7a84e0c9423b8f60a7d219ec3b55"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+
+
+def faults() -> str:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load()
+    return str(raised.value)
+
+
+class TestLoad:
+    def test_development_needs_nothing(self, tmp_path: Path) -> None:
+        settings = Settings.load()
+
+        assert settings.port == 18080
+        assert settings.host == "127.0.0.1"
+        assert settings.database_url == f"sqlite:///{tmp_path}/notes.db"
+        assert settings.jwks_url == "http://127.0.0.1:8083/.well-known/jwks.json"
+        assert settings.jwt_secret is None
+        assert settings.notice() is None
+
+    def test_every_fault_at_once(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        bad = {
+            "PORT": "70000",
+            "LOG_LEVEL": "loud",
+            "LOG_FORMAT": "xml",
+            "ENVIRONMENT": "staging",
+            "DRAIN_SECONDS": "0",
+            "DATABASE_POOL": "many",
+            "JWT_SECRET": "secret",
+            "REDIS_URL_FILE": str(tmp_path / "missing"),
+        }
+        for name, value in bad.items():
+            monkeypatch.setenv(name, value)
+        told = faults()
+
+        assert told.startswith("notes: the settings are not usable:")
+        assert all(f"\n  {name}: " in told for name in bad)
+        assert "make one with: openssl rand -hex 32" in told
+        for value in ("70000", "loud", "xml", "staging", "many"):
+            assert value not in told
+
+    def test_it_cannot_be_changed(self) -> None:
+        settings = Settings.load()
+        with pytest.raises(ValidationError):
+            settings.port = 1  # type: ignore[misc]
+
+    def test_an_empty_value_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PORT", "")
+        monkeypatch.setenv("JWT_SECRET", "")
+
+        assert Settings.load().port == 18080
+
+    def test_what_belongs_to_others_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+        monkeypatch.setenv("SOMETHING_ELSE", "1")
+
+        assert Settings.load().log_level == "debug"
+
+    def test_the_end_of_a_process_with_bad_settings(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
+            exit_on_bad_settings(SettingsError("notes: wrong"))
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == "notes: wrong\n"
+
+
+class TestFiles:
+    def test_a_value_from_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(f"{GOOD}\n")
+        monkeypatch.setenv("JWT_SECRET_FILE", str(tmp_path / "secret"))
+        secret = Settings.load().jwt_secret
+
+        assert secret is not None
+        assert secret.get_secret_value() == GOOD
+
+    @pytest.mark.parametrize("kind", ["missing", "a folder", "not text"])
+    def test_one_that_cannot_be_read(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+    ) -> None:
+        file = tmp_path / "secret"
+        if kind == "a folder":
+            file.mkdir()
+        if kind == "not text":
+            file.write_bytes(b"\xff\xfe\xff")
+        monkeypatch.setenv("INTERNAL_SECRET_FILE", str(file))
+
+        assert "\n  INTERNAL_SECRET_FILE: cannot be read: " in faults()
+
+
+class TestSecrets:
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            "short",
+            "x" * 31,
+            "x" * 40,
+            "your-very-secure-random-secret-min-32-chars",
+            "your-secret-key-your-secret-key-your",
+            "change-me-please-0123456789abcdef0123456789",
+            "CHANGEME0123456789abcdef0123456789abcdef",
+            "this-is-only-an-example-of-a-secret-123",
+            "placeholder-0123456789abcdef0123456789",
+        ],
+    )
+    @pytest.mark.parametrize("name", ["JWT_SECRET", "INTERNAL_SECRET"])
+    def test_weak_ones_and_those_of_examples(
+        self, monkeypatch: pytest.MonkeyPatch, secret: str, name: str
+    ) -> None:
+        monkeypatch.setenv(name, secret)
+        told = faults()
+
+        assert f"  {name}: " in told
+        assert secret not in told
+
+    def test_production_makes_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("ENVIRONMENT", "production")
+
+        assert "  INTERNAL_SECRET: " in faults()
+        assert not (tmp_path / "secrets").exists()
+        monkeypatch.setenv("INTERNAL_SECRET", GOOD)
+        assert Settings.load().environment == "production"
+
+    def test_development_keeps_one(self, tmp_path: Path) -> None:
+        first, second = Settings.load(), Settings.load()
+        file = tmp_path / "secrets" / "internal_secret"
+
+        assert first.internal_secret == second.internal_secret
+        assert file.read_text() == first.internal_secret.get_secret_value()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        assert [left.name for left in file.parent.iterdir()] == ["internal_secret"]
+
+    def test_a_folder_that_cannot_be_written(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("DATA_DIR", str(tmp_path / "file"))
+
+        assert "  INTERNAL_SECRET: Value error, could not be kept under DATA_DIR" in faults()
+
+    def test_processes_that_start_together_share_one(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from tests.shared.notes.app import Settings; sys.stdin.readline(); "
+            "print(Settings.load().internal_secret.get_secret_value())"
+        )
+        pipe = subprocess.PIPE
+        processes = [
+            subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+            for _ in range(6)
+        ]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        printed = {process.communicate(timeout=60)[0] for process in processes}
+
+        assert printed == {(tmp_path / "secrets" / "internal_secret").read_text() + "\n"}
+
+
+class TestPrinting:
+    def test_no_secret_is_printed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("JWT_SECRET", TEST_JWT_SECRET)
+        monkeypatch.setenv("INTERNAL_SECRET", TEST_INTERNAL_SECRET)
+        monkeypatch.setenv("DATABASE_URL", "postgresql://notes:pa@ss:w@rd@db/notes")
+        monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache")
+        settings = Settings.load()
+        printed = str(settings.masked()) + repr(settings.jwt_secret)
+
+        for secret in (TEST_JWT_SECRET, TEST_INTERNAL_SECRET, "hunter2", "pa@ss", "w@rd", "rd@db"):
+            assert secret not in printed
+        assert settings.masked()["database_url"] == "postgresql://notes:***@db/notes"
+        assert settings.masked()["port"] == "18080"
+
+    @pytest.mark.parametrize(
+        ("url", "printed"),
+        [
+            ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
+            ("redis://:p@h:6379/0", "redis://:***@h:6379/0"),
+            (
+                "postgresql:///d?host=h&user=u&password=p&x=1",
+                "postgresql:///d?host=h&user=u&password=***&x=1",
+            ),
+            ("postgresql://h/d?password=p%40", "postgresql://h/d?password=***"),
+            ("sqlite:////data/a.db", "sqlite:////data/a.db"),
+            ("http://127.0.0.1:8083", "http://127.0.0.1:8083"),
+        ],
+    )
+    def test_passwords_of_addresses(self, url: str, printed: str) -> None:
+        assert mask(url) == printed
+
+    def test_the_settings_of_a_process_without_a_database(self) -> None:
+        class Alone(ProcessSettings):
+            service = "alone"
+
+        assert isinstance(Alone.load().internal_secret, SecretStr)
+        assert "jwt_secret" not in Alone.load().masked()
