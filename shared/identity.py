@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+import structlog
 from jwt.types import Options
 
 from shared.client import HttpClient
 from shared.errors import Forbidden, InvalidToken, Unauthenticated, Unavailable
 from shared.settings import ProcessSettings
+
+log = structlog.get_logger(__name__)
 
 TOKEN_BYTES_MAX = 8 * 1024
 LEEWAY_SECONDS = 30
@@ -175,15 +178,22 @@ def bearer_token(authorization: str | None) -> str | None:
 
 
 def _public_keys(document: Any) -> dict[str, jwt.PyJWK]:
-    keys = document.get("keys", []) if isinstance(document, dict) else []
-    return {
-        key["kid"]: jwt.PyJWK(key, algorithm="RS256")
-        for key in keys
-        if isinstance(key, dict)
-        and key.get("kty") == "RSA"
-        and key.get("use", "sig") == "sig"
-        and "kid" in key
-    }
+    """The keys of a key set that this suite can use; the others are somebody else's business."""
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list):
+        log.error("key_set_unreadable")
+        raise Unavailable
+    return {key["kid"]: usable for key in keys if (usable := _usable(key)) is not None}
+
+
+def _usable(key: Any) -> jwt.PyJWK | None:
+    if not isinstance(key, dict) or key.get("kty") != "RSA" or key.get("use", "sig") != "sig":
+        return None
+    try:
+        return jwt.PyJWK(key, algorithm="RS256") if isinstance(key.get("kid"), str) else None
+    except (jwt.PyJWTError, TypeError, ValueError):
+        log.warning("key_unusable", key_id=key["kid"])
+        return None
 
 
 def _caller(claims: Mapping[str, Any]) -> Caller:

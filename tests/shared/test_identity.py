@@ -1,0 +1,388 @@
+"""Who is calling: tokens read with keys that come, change and may be out of reach."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+import shared.identity
+from shared.client import HttpClient
+from shared.errors import InvalidToken, Unavailable
+from shared.identity import (
+    KEY_FETCH_SECONDS_MIN,
+    KEY_LIFE_SECONDS,
+    LEEWAY_SECONDS,
+    VERIFIED_TOKENS_MAX,
+    KeySet,
+    TokenVerifier,
+    bearer_token,
+)
+from shared.settings import ProcessSettings
+from shared.testing import TEST_JWT_SECRET, token
+
+ISSUER_KEYS = {
+    name: rsa.generate_private_key(public_exponent=65537, key_size=2048) for name in ("one", "two")
+}
+
+
+class Issuer:
+    """Publishes keys, counts who asks, and can be out of reach or slow."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = list(names)
+        self.fetched = 0
+        self.reachable = True
+        self.extra: list[Any] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def document(self) -> dict[str, Any]:
+        self.fetched += 1
+        await self.answers.wait()
+        if not self.reachable:
+            raise Unavailable
+        return {"keys": [*self.extra, *[published(name) for name in self.names]]}
+
+
+def published(name: str, **fields: Any) -> dict[str, Any]:
+    jwk = jwt.algorithms.RSAAlgorithm.to_jwk(ISSUER_KEYS[name].public_key(), as_dict=True)
+    return {**jwk, "kid": name, "use": "sig", "alg": "RS256", **fields}
+
+
+def signed_by(name: str, *, kid: str | None = None, **claims: Any) -> str:
+    told = {**jwt.decode(token(), options={"verify_signature": False}), **claims}
+    kept = {claim: value for claim, value in told.items() if value is not None}
+    return jwt.encode(kept, ISSUER_KEYS[name], algorithm="RS256", headers={"kid": kid or name})
+
+
+class Clock:
+    """The monotonic clock of the key set, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return time.time()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(shared.identity, "time", made)
+    return made
+
+
+class Settings(ProcessSettings):
+    service = "test"
+
+
+@pytest.fixture
+def make_verifier(make_settings: Callable[..., Any]) -> Callable[..., TokenVerifier]:
+    def make(issuer: Issuer, **values: Any) -> TokenVerifier:
+        settings = make_settings(Settings, **{"jwt_secret": None, **values})
+        return TokenVerifier(settings, HttpClient(), fetch_keys=issuer.document)
+
+    return make
+
+
+class TestKeySet:
+    async def test_a_known_key_is_fetched_once(self, clock: Clock) -> None:
+        issuer = Issuer("one", "two")
+        keys = KeySet(issuer.document)
+        for name in ("one", "two", "one"):
+            assert (await keys.key(name)).key_id == name
+
+        assert issuer.fetched == 1
+
+    async def test_all_waiters_share_one_fetch(self, clock: Clock) -> None:
+        issuer = Issuer("one")
+        keys = KeySet(issuer.document)
+        issuer.answers.clear()
+        waiting = [asyncio.ensure_future(keys.key("one")) for _ in range(50)]
+        await asyncio.sleep(0)  # all of them have asked
+        issuer.answers.set()
+
+        assert {key.key_id for key in await asyncio.gather(*waiting)} == {"one"}
+        assert issuer.fetched == 1
+
+    async def test_a_new_key_is_found_as_soon_as_it_is_used(self, clock: Clock) -> None:
+        issuer = Issuer("one")
+        keys = KeySet(issuer.document)
+        await keys.key("one")
+        issuer.names.append("two")
+        clock.now += KEY_FETCH_SECONDS_MIN
+
+        assert (await keys.key("two")).key_id == "two"
+        assert (await keys.key("one")).key_id == "one"
+        assert issuer.fetched == 2
+
+    async def test_a_withdrawn_key_is_forgotten(self, clock: Clock) -> None:
+        issuer = Issuer("one", "two")
+        keys = KeySet(issuer.document)
+        await keys.key("one")
+        issuer.names.remove("one")
+        clock.now += KEY_LIFE_SECONDS + 1
+
+        with pytest.raises(InvalidToken):
+            await keys.key("one")
+        assert (await keys.key("two")).key_id == "two"
+
+    async def test_unknown_keys_do_not_make_it_ask_again_and_again(self, clock: Clock) -> None:
+        issuer = Issuer("one")
+        keys = KeySet(issuer.document)
+        for number in range(100):
+            with pytest.raises(InvalidToken):
+                await keys.key(f"made up {number}")
+        assert issuer.fetched == 1
+        clock.now += KEY_FETCH_SECONDS_MIN
+        for number in range(100):
+            with pytest.raises(InvalidToken):
+                await keys.key(f"made up {number}")
+        assert issuer.fetched == 2
+
+    async def test_the_old_keys_serve_while_the_issuer_is_away(self, clock: Clock) -> None:
+        issuer = Issuer("one")
+        keys = KeySet(issuer.document)
+        await keys.key("one")
+        issuer.reachable = False
+        clock.now += KEY_LIFE_SECONDS + 1
+        for _ in range(10):
+            assert (await keys.key("one")).key_id == "one"
+        assert issuer.fetched == 2  # it is asked, but not by every request
+        issuer.reachable = True
+        issuer.names = ["two"]
+        clock.now += KEY_FETCH_SECONDS_MIN
+        with pytest.raises(InvalidToken):
+            await keys.key("one")
+
+    async def test_without_any_key_it_says_so_and_asks_again(self, clock: Clock) -> None:
+        issuer = Issuer("one")
+        issuer.reachable = False
+        keys = KeySet(issuer.document)
+        with pytest.raises(Unavailable):
+            await keys.key("one")
+        issuer.reachable = True
+
+        assert (await keys.key("one")).key_id == "one"
+
+    @pytest.mark.parametrize("key_id", [None, 7, [], {}, True])
+    async def test_a_key_id_that_is_no_text(self, key_id: object) -> None:
+        issuer = Issuer("one")
+        with pytest.raises(InvalidToken):
+            await KeySet(issuer.document).key(key_id)
+
+        assert issuer.fetched == 0
+
+    async def test_what_it_cannot_use_is_passed_over(self, clock: Clock) -> None:
+        curve = ec.generate_private_key(ec.SECP256R1()).public_key()
+        issuer = Issuer("one")
+        issuer.extra = [
+            "no key",
+            None,
+            {},
+            {"kty": "oct", "k": "c2VjcmV0", "kid": "shared"},
+            {"kty": "RSA", "kid": "empty"},
+            {"kty": "RSA", "kid": "broken", "n": "!", "e": "AQAB"},
+            {"kty": "RSA", "kid": ["a"], "n": published("two")["n"], "e": "AQAB"},
+            published("two", kid="for encryption", use="enc"),
+            {**jwt.algorithms.ECAlgorithm.to_jwk(curve, as_dict=True), "kid": "curve"},
+        ]
+        keys = KeySet(issuer.document)
+
+        assert (await keys.key("one")).key_id == "one"
+        for key_id in ("shared", "empty", "broken", "for encryption", "curve"):
+            with pytest.raises(InvalidToken):
+                await keys.key(key_id)
+
+    @pytest.mark.parametrize("document", [None, [], "keys", {}, {"keys": None}, {"keys": {}}])
+    async def test_a_document_without_keys_does_not_take_those_it_has(
+        self, clock: Clock, document: Any
+    ) -> None:
+        answers = [{"keys": [published("one")]}, document]
+
+        async def fetch() -> Any:
+            return answers.pop(0)
+
+        keys = KeySet(fetch)
+        await keys.key("one")
+        clock.now += KEY_LIFE_SECONDS + 1
+
+        assert (await keys.key("one")).key_id == "one"
+        assert answers == []
+
+
+class TestTokenVerifier:
+    async def test_reads_who_it_is(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+        verifier = make_verifier(Issuer("one"))
+        good = signed_by("one", sub="7", role="admin", username="ann", sid="s", scope="read write")
+        caller = await verifier.verify(good)
+
+        assert (caller.id, caller.role, caller.username, caller.session_id) == ("7", "admin", "ann", "s")
+        assert caller.scopes == {"read", "write"}
+        assert caller.is_admin
+
+    async def test_remembers_it_until_it_expires(
+        self, make_verifier: Callable[..., TokenVerifier], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        issuer = Issuer("one")
+        verifier = make_verifier(issuer)
+        good = signed_by("one")
+        assert verifier.remembered(good) is None
+        caller = await verifier.verify(good)
+
+        assert verifier.remembered(good) is caller
+        assert await verifier.verify(good) is caller
+        later = time.time() + 600 + LEEWAY_SECONDS + 1
+        monkeypatch.setattr("time.time", lambda: later)
+        assert verifier.remembered(good) is None
+        assert not verifier._verified
+
+    async def test_remembers_a_bounded_number(
+        self, make_verifier: Callable[..., TokenVerifier], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert VERIFIED_TOKENS_MAX == 10_000
+        monkeypatch.setattr(shared.identity, "VERIFIED_TOKENS_MAX", 3)
+        verifier = make_verifier(Issuer("one"))
+        tokens = [signed_by("one", sub=str(number)) for number in range(5)]
+        for one in tokens:
+            await verifier.verify(one)
+
+        assert [verifier.remembered(one) is not None for one in tokens] == [False, False, True, True, True]
+
+    async def test_a_refused_token_is_not_remembered(
+        self, make_verifier: Callable[..., TokenVerifier]
+    ) -> None:
+        verifier = make_verifier(Issuer("one"))
+        for bad in (signed_by("two", kid="one"), "x", "x" * 9000, ""):
+            with pytest.raises(InvalidToken):
+                await verifier.verify(bad)
+
+        assert not verifier._verified
+
+    async def test_after_a_rotation_tokens_of_both_keys_are_read(
+        self, make_verifier: Callable[..., TokenVerifier], clock: Clock
+    ) -> None:
+        issuer = Issuer("one")
+        verifier = make_verifier(issuer)
+        await verifier.verify(signed_by("one"))
+        issuer.names = ["two", "one"]
+        clock.now += KEY_FETCH_SECONDS_MIN
+
+        await verifier.verify(signed_by("two"))
+        await verifier.verify(signed_by("one"))
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"exp": int(time.time()) - LEEWAY_SECONDS - 5},
+            {"nbf": int(time.time()) + 3600},
+            {"iat": int(time.time()) + 3600},
+            {"iss": "somebody"},
+            {"aud": "somebody"},
+            {"sub": None},
+            {"exp": None},
+            {"iat": None},
+            {"iss": None},
+            {"aud": None},
+            {"sub": ""},
+            {"sub": "\x00"},
+            {"role": None, "exp": 10**400},
+            {"role": 7},
+        ],
+    )
+    async def test_a_true_signature_on_what_must_not_be(
+        self, make_verifier: Callable[..., TokenVerifier], claims: dict[str, Any]
+    ) -> None:
+        with pytest.raises(InvalidToken):
+            await make_verifier(Issuer("one")).verify(signed_by("one", **claims))
+
+    @pytest.mark.parametrize("claims", [{"exp": int(time.time()) - 5}, {"iat": int(time.time()) + 20}])
+    async def test_clocks_may_differ_a_little(
+        self, make_verifier: Callable[..., TokenVerifier], claims: dict[str, Any]
+    ) -> None:
+        await make_verifier(Issuer("one")).verify(signed_by("one", **claims))
+
+    async def test_the_public_key_is_no_secret(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+        issuer = Issuer("one")
+        verifier = make_verifier(issuer)
+        pem = (
+            ISSUER_KEYS["one"]
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+        claims = jwt.decode(token(), options={"verify_signature": False})
+        for secret in (pem, pem.strip(), published("one")["n"].encode()):
+            header = _encode({"alg": "HS256", "kid": "one"}) + "." + _encode(claims)
+            forged = f"{header}.{_hs256(header, secret)}"
+            with pytest.raises(InvalidToken):
+                await verifier.verify(forged)
+
+    async def test_the_configuration_chooses_the_algorithm(
+        self, make_verifier: Callable[..., TokenVerifier]
+    ) -> None:
+        issuer = Issuer("one")
+        with_keys, with_secret = make_verifier(issuer), make_verifier(issuer, jwt_secret=TEST_JWT_SECRET)
+        await with_secret.verify(token())
+        await with_keys.verify(signed_by("one"))
+
+        fetched = issuer.fetched
+        with pytest.raises(InvalidToken):
+            await with_secret.verify(signed_by("one"))
+        assert issuer.fetched == fetched
+        for foreign in (token(), _with_key_id(token(), "one")):
+            with pytest.raises(InvalidToken):
+                await with_keys.verify(foreign)
+
+    async def test_one_token_has_one_spelling(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+        verifier = make_verifier(Issuer("one"))
+        good = signed_by("one")
+        await verifier.verify(good)
+        for spelling in (
+            good + "=",
+            good + "==",
+            good + "\n",
+            good + ".",
+            " " + good,
+            good.replace(".", "=."),
+        ):
+            with pytest.raises(InvalidToken):
+                await verifier.verify(spelling)
+
+
+class TestBearerToken:
+    def test_reads_it(self) -> None:
+        assert bearer_token(None) is None
+        assert bearer_token("Bearer a.b.c") == "a.b.c"
+        assert bearer_token("bearer a.b.c") == "a.b.c"
+
+    @pytest.mark.parametrize(
+        "header", ["", "Bearer", "Bearer ", "Basic eDp5", "a.b.c", "Bearer  a", "Bearer a b"]
+    )
+    def test_anything_else(self, header: str) -> None:
+        with pytest.raises(InvalidToken):
+            bearer_token(header)
+
+
+def _with_key_id(text: str, key_id: str) -> str:
+    claims = jwt.decode(text, options={"verify_signature": False})
+    return jwt.encode(claims, TEST_JWT_SECRET, algorithm="HS256", headers={"kid": key_id})
+
+
+def _encode(value: dict[str, Any]) -> str:
+    import json
+
+    return jwt.utils.base64url_encode(json.dumps(value).encode()).decode()
+
+
+def _hs256(signed: str, secret: bytes) -> str:
+    import hmac
+
+    return jwt.utils.base64url_encode(hmac.digest(secret, signed.encode(), "sha256")).decode()
