@@ -83,10 +83,11 @@ def nobodys_hash(cost: int) -> str:
 def _for_bcrypt(password: str) -> bytes:
     """The bytes to hash: the same however the accents were typed, and never cut off.
 
-    bcrypt takes 72 bytes. A longer password is replaced by its digest; one that fits goes in as it is,
+    bcrypt takes 72 bytes, and a zero byte is where it starts over, so that `ab` is also `ab`, zero, `ab`.
+    A password that is longer, or has a zero byte, is replaced by its digest; any other goes in as it is,
     so that hashes made by other programs can be brought along.
     """
     encoded = unicodedata.normalize("NFC", password).encode()
-    if len(encoded) <= BCRYPT_BYTES_MAX:
+    if len(encoded) <= BCRYPT_BYTES_MAX and b"\0" not in encoded:
         return encoded
     return base64.b64encode(hashlib.sha256(encoded).digest())

@@ -1,14 +1,27 @@
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.auth.app import create_app
 from services.auth.settings import Settings
 from shared.testing import running
 
 KEY_SECRET = "e4c1a7d2095b4f6e8d30b9c2f7a16588"
+
+
+@cache
+def _one_key(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent, key_size)
+
+
+@pytest.fixture(autouse=True)
+def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A true key for every service under test, but the same one: making it takes most of a start."""
+    monkeypatch.setattr("services.auth.keys.generate_private_key", _one_key)
 
 
 @pytest.fixture

@@ -1,0 +1,210 @@
+"""The settings, the first start, and replicas that start together."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from structlog.testing import capture_logs
+
+import services.auth.bootstrap
+import services.auth.keys
+from services.auth.app import create_app
+from services.auth.models import Account, SigningKey, Table
+from services.auth.passwords import hash_password
+from services.auth.settings import Settings
+from shared.migrate import differences
+from shared.settings import SettingsError
+from shared.testing import TEST_INTERNAL_SECRET, bearer, running
+from tests.auth.support import login, register, rows
+
+MIGRATIONS = Path(services.auth.bootstrap.__file__).parent / "migrations"
+PRODUCTION = {"environment": "production", "host": "0.0.0.0"}
+
+
+def test_the_migrations_make_the_models(database_url: str) -> None:
+    assert differences(database_url, MIGRATIONS, Table.metadata) == []
+
+
+class TestFirstAdmin:
+    async def test_on_the_own_machine_it_is_the_one_everybody_knows(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        settings = make_auth_settings()
+        async with running(create_app, settings) as auth:
+            response = await login(auth, "admin", "admin123")
+
+        assert response.status_code == 200
+        user = response.json()["user"]
+        assert (user["role"], user["email"]) == ("admin", "admin@example.com")
+        assert settings.notice() == "admin login: admin / admin123 (development only)"
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "auth"])
+    async def test_where_others_can_reach_it_the_password_is_random(
+        self, make_auth_settings: Callable[..., Settings], host: str
+    ) -> None:
+        settings = make_auth_settings(host=host)
+        with capture_logs() as logs:
+            async with running(create_app, settings) as auth:
+                assert (await login(auth, "admin", "admin123")).status_code == 401
+                [made] = [entry for entry in logs if entry["event"] == "admin_created"]
+                assert len(made["password"]) >= 20
+                assert (await login(auth, "admin", made["password"])).status_code == 200
+            async with running(create_app, settings):
+                pass
+        assert [entry["event"] for entry in logs].count("admin_created") == 1
+        assert settings.notice() is None
+
+    async def test_the_chosen_password_is_taken_and_never_logged(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        password = "correct horse battery"
+        settings = make_auth_settings(
+            **PRODUCTION, admin_username="chief", admin_email="Chief@corp.test", admin_password=password
+        )
+        with capture_logs() as logs:
+            async with running(create_app, settings) as auth:
+                for name in ("chief", "chief@corp.test"):
+                    assert (await login(auth, name, password)).json()["user"]["role"] == "admin"
+        assert "admin_created" in [entry["event"] for entry in logs]
+        assert password not in str(logs)
+        assert password not in str(settings.masked())
+        assert settings.notice() is None
+
+    async def test_a_changed_password_stays_changed(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        settings = make_auth_settings()
+        async with running(create_app, settings) as auth:
+            token = (await login(auth, "admin", "admin123")).json()["token"]
+            change = {"current_password": "admin123", "new_password": "another password"}
+            await auth.put("/auth/me/password", json=change, headers=bearer(token))
+        async with running(create_app, settings) as auth:
+            assert (await login(auth, "admin", "admin123")).status_code == 401
+            assert (await login(auth, "admin", "another password")).status_code == 200
+
+    async def test_a_name_that_a_user_has_stops_the_start(
+        self, make_auth_settings: Callable[..., Settings], database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as without_admin:
+            without_admin.setattr("services.auth.app.create_first_admin", lambda *_: None)
+            async with running(create_app, make_auth_settings()) as auth:
+                await register(auth, username="Admin")
+        with pytest.raises(SettingsError, match="ADMIN_USERNAME or ADMIN_EMAIL"):
+            async with running(create_app, make_auth_settings()):
+                pass
+        async with running(create_app, make_auth_settings(admin_username="chief")) as auth:
+            assert (await login(auth, "chief", "admin123")).status_code == 200
+
+
+class TestTogether:
+    async def test_replicas_that_start_together_have_one_admin_and_one_key(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            replicas = await asyncio.gather(
+                *[
+                    stack.enter_async_context(running(create_app, make_auth_settings(database_pool=2)))
+                    for _ in range(4)
+                ]
+            )
+            assert len(rows(database_url, Account)) == 1
+            assert len(rows(database_url, SigningKey)) == 1
+            token = (await login(replicas[0], "admin", "admin123")).json()["token"]
+            for replica in replicas:
+                assert (await replica.get("/auth/me", headers=bearer(token))).status_code == 200
+
+    async def test_both_find_nothing_before_either_writes(
+        self, make_auth_settings: Callable[..., Settings], database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = threading.Barrier(2, timeout=30)
+
+        def make_key(**options: Any) -> rsa.RSAPrivateKey:
+            both.wait()
+            return rsa.generate_private_key(**options)
+
+        def hash_slowly(password: str, cost: int) -> str:
+            both.wait()
+            return hash_password(password, cost)
+
+        monkeypatch.setattr(services.auth.keys, "generate_private_key", make_key)
+        monkeypatch.setattr(services.auth.bootstrap, "hash_password", hash_slowly)
+        with capture_logs() as logs:
+            async with AsyncExitStack() as stack:
+                one, other = await asyncio.gather(
+                    *[stack.enter_async_context(running(create_app, make_auth_settings())) for _ in range(2)]
+                )
+                token = (await login(one, "admin", "admin123")).json()["token"]
+                assert (await other.get("/auth/me", headers=bearer(token))).status_code == 200
+        assert len(rows(database_url, Account)) == 1
+        assert len(rows(database_url, SigningKey)) == 1
+        events = [entry["event"] for entry in logs]
+        assert (events.count("admin_created"), events.count("signing_key_created")) == (1, 1)
+
+
+class TestSettings:
+    @pytest.fixture
+    def load(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+        """The settings as read from an environment that holds just these."""
+
+        def load(**variables: str) -> Settings:
+            for name in Settings.model_fields:
+                monkeypatch.delenv(name.upper(), raising=False)
+            everything = {"DATA_DIR": str(tmp_path), "INTERNAL_SECRET": TEST_INTERNAL_SECRET, **variables}
+            for name, value in everything.items():
+                monkeypatch.setenv(name, value)
+            return Settings.load()
+
+        return load
+
+    def test_in_development_nothing_is_needed(self, load: Callable[..., Settings], tmp_path: Path) -> None:
+        first, second = load(), load()
+
+        assert first.key_secret == second.key_secret
+        assert len(first.key_secret.get_secret_value()) == 64
+        assert (tmp_path / "secrets" / "key_secret").stat().st_mode & 0o777 == 0o600
+        assert (first.port, first.bcrypt_cost, first.access_token_seconds) == (8083, 12, 900)
+        assert (first.refresh_idle_seconds, first.refresh_absolute_seconds) == (14 * 86400, 90 * 86400)
+
+    def test_in_production_the_secret_must_be_given(self, load: Callable[..., Settings]) -> None:
+        with pytest.raises(SettingsError, match=r"KEY_SECRET: .*openssl rand"):
+            load(ENVIRONMENT="production")
+        assert load(ENVIRONMENT="production", KEY_SECRET="ab12" * 16).key_secret
+
+    @pytest.mark.parametrize(
+        "password", ["admin123", "short", "elevenchars", "changeme1234", "x" * 20, "y" * 1025]
+    )
+    @pytest.mark.parametrize(
+        "where", [{"ENVIRONMENT": "production", "KEY_SECRET": "ab12" * 16}, {"HOST": "0.0.0.0"}]
+    )
+    def test_a_password_that_is_easily_guessed(
+        self, load: Callable[..., Settings], where: dict[str, str], password: str
+    ) -> None:
+        with pytest.raises(SettingsError, match="ADMIN_PASSWORD: ") as refused:
+            load(**where, ADMIN_PASSWORD=password)
+        assert password not in str(refused.value)
+
+    def test_in_production_loopback_is_no_excuse(self, load: Callable[..., Settings]) -> None:
+        settings = load(ENVIRONMENT="production", KEY_SECRET="ab12" * 16, HOST="127.0.0.1")
+
+        assert settings.first_admin_password() is None
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("BCRYPT_COST", "3"),
+            ("BCRYPT_COST", "17"),
+            ("ACCESS_TOKEN_SECONDS", "0"),
+            ("REFRESH_GRACE_SECONDS", "-1"),
+            ("ADMIN_USERNAME", "a b"),
+            ("ADMIN_EMAIL", "admin"),
+            ("KEY_SECRET", "short"),
+        ],
+    )
+    def test_a_bad_value_is_named(self, load: Callable[..., Settings], name: str, value: str) -> None:
+        with pytest.raises(SettingsError, match=f"{name}: "):
+            load(**{name: value})

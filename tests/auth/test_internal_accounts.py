@@ -1,0 +1,352 @@
+"""The internal API on accounts, which other services call."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from services.auth.models import Account, LoginSession
+from shared.ids import new_id
+from shared.testing import bearer, internal_token, token
+from tests.auth.support import PASSWORD, let_time_pass, login, refresh, register, rows
+
+ACCOUNTS = "/internal/accounts"
+BOB = {"email": "bob@example.com", "password": PASSWORD, "username": "bob"}
+
+
+def internal() -> dict[str, str]:
+    return bearer(internal_token("auth"))
+
+
+async def create(auth: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    body = {"email": f"{new_id()}@example.com", "password": PASSWORD} | fields
+    response = await auth.post(ACCOUNTS, json=body, headers=internal())
+    assert response.status_code == 201, response.text
+    created: dict[str, Any] = response.json()
+    return created
+
+
+async def change(auth: httpx.AsyncClient, account_id: str, **changes: Any) -> httpx.Response:
+    return await auth.patch(f"{ACCOUNTS}/{account_id}", json=changes, headers=internal())
+
+
+async def only_admin(auth: httpx.AsyncClient) -> str:
+    admin_id: str = (await login(auth, "admin", "admin123")).json()["user"]["id"]
+    return admin_id
+
+
+EVERY = [("GET", ""), ("POST", ""), ("GET", "/{id}"), ("PATCH", "/{id}"), ("DELETE", "/{id}")]
+
+
+class TestAccess:
+    @pytest.mark.parametrize(("method", "suffix"), EVERY)
+    async def test_only_other_services(self, auth: httpx.AsyncClient, method: str, suffix: str) -> None:
+        account = await create(auth)
+        address = ACCOUNTS + suffix.format(id=account["id"])
+        admin = (await login(auth, "admin", "admin123")).json()["token"]
+        body = {"POST": BOB, "PATCH": {"role": "admin"}}.get(method)
+        for headers in (
+            {},
+            bearer(admin),
+            bearer(token(role="admin")),
+            bearer(internal_token("orders")),
+            bearer(internal_token("auth", seconds=-60)),
+        ):
+            response = await auth.request(method, address, json=body, headers=headers)
+
+            assert response.status_code == 401, headers
+        assert (await auth.get(f"{ACCOUNTS}/{account['id']}", headers=internal())).json() == account
+
+    async def test_it_is_not_in_the_public_document(self, auth: httpx.AsyncClient) -> None:
+        paths = (await auth.get("/openapi.json")).json()["paths"]
+
+        assert "/auth/register" in paths
+        assert not [path for path in paths if path.startswith("/internal")]
+
+
+class TestShow:
+    async def test_shows_it(self, auth: httpx.AsyncClient) -> None:
+        registered = await register(auth, username="ann", first_name="Ann")
+        response = await auth.get(f"{ACCOUNTS}/{registered['user']['id']}", headers=internal())
+
+        assert response.status_code == 200
+        assert response.json() == registered["user"]
+        assert "hash" not in response.text
+
+    @pytest.mark.parametrize(
+        ("method", "body"), [("GET", None), ("PATCH", {"role": "user"}), ("DELETE", None)]
+    )
+    async def test_unknown(self, auth: httpx.AsyncClient, method: str, body: Any) -> None:
+        response = await auth.request(method, f"{ACCOUNTS}/{new_id()}", json=body, headers=internal())
+
+        assert response.status_code == 404
+
+    @pytest.mark.parametrize(
+        ("method", "body"), [("GET", None), ("PATCH", {"role": "user"}), ("DELETE", None)]
+    )
+    async def test_malformed_id(self, auth: httpx.AsyncClient, method: str, body: Any) -> None:
+        response = await auth.request(method, f"{ACCOUNTS}/7", json=body, headers=internal())
+
+        assert response.status_code == 422
+
+
+class TestList:
+    async def test_pages_through_all(self, auth: httpx.AsyncClient) -> None:
+        created = [(await create(auth))["id"] for _ in range(5)]
+        seen, address = [], f"{ACCOUNTS}?limit=2"
+        while address:
+            response = await auth.get(address, headers=internal())
+            seen += [account["id"] for account in response.json()]
+            following = response.links.get("next")
+            address = ACCOUNTS + following["url"] if following else ""
+
+        assert seen == [*created[::-1], await only_admin(auth)]
+
+    async def test_changed_since(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        quiet, changed, deleted = await create(auth), await create(auth), await create(auth)
+        let_time_pass(database_url, Account, "updated", timedelta(days=1))
+        await change(auth, changed["id"], username="renamed")
+        await auth.delete(f"{ACCOUNTS}/{deleted['id']}", headers=internal())
+        since = {"updated_since": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
+        response = await auth.get(ACCOUNTS, params=since, headers=internal())
+
+        found = {account["id"]: account for account in response.json()}
+        assert found.keys() == {changed["id"], deleted["id"]}
+        assert found[deleted["id"]]["status"] == "deleted"
+        assert found[deleted["id"]]["email"] is None
+        assert quiet["id"] not in found
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [
+            ("limit=0", "limit"),
+            ("limit=201", "limit"),
+            ("cursor=x", "cursor"),
+            ("updated_since=yesterday", "updated_since"),
+            ("updated_since=2026-01-01T00:00:00", "updated_since"),
+            ("email=x", "email"),
+        ],
+    )
+    async def test_malformed(self, auth: httpx.AsyncClient, query: str, field: str) -> None:
+        response = await auth.get(f"{ACCOUNTS}?{query}", headers=internal())
+
+        assert response.status_code == 422
+        assert [error["field"] for error in response.json()["errors"]] == [field]
+
+
+class TestCreate:
+    async def test_creates_it(self, auth: httpx.AsyncClient) -> None:
+        body = BOB | {"role": "admin", "first_name": "Bob"}
+        response = await auth.post(ACCOUNTS, json=body, headers=internal())
+
+        assert response.status_code == 201
+        account = response.json()
+        assert (account["email"], account["role"], account["first_name"]) == (
+            "bob@example.com",
+            "admin",
+            "Bob",
+        )
+        assert response.headers["location"] == f"{ACCOUNTS}/{account['id']}"
+        assert (await login(auth, "bob")).json()["user"] == account
+
+    async def test_a_plain_user_unless_told_otherwise(self, auth: httpx.AsyncClient) -> None:
+        assert (await create(auth))["role"] == "user"
+
+    @pytest.mark.parametrize(
+        ("fields", "code"),
+        [({"email": "BOB@example.com"}, "email_taken"), ({"username": "BOB"}, "username_taken")],
+    )
+    async def test_taken(self, auth: httpx.AsyncClient, fields: dict[str, str], code: str) -> None:
+        await create(auth, **BOB)
+        body = {"email": "other@example.com", "password": PASSWORD} | fields
+        response = await auth.post(ACCOUNTS, json=body, headers=internal())
+
+        assert response.status_code == 409
+        assert response.json()["code"] == code
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"role": "root"}, "role"),
+            ({"role": None}, "role"),
+            ({"password": "short"}, "password"),
+            ({"password": "bob@example.com"}, "password"),
+            ({"email": "bob"}, "email"),
+            ({"status": "active"}, "status"),
+            ({"id": new_id()}, "id"),
+        ],
+    )
+    async def test_malformed(self, auth: httpx.AsyncClient, changes: dict[str, Any], field: str) -> None:
+        response = await auth.post(ACCOUNTS, json=BOB | changes, headers=internal())
+
+        assert response.status_code == 422
+        assert [error["field"] for error in response.json()["errors"]] == [field]
+
+
+class TestChange:
+    async def test_the_names(self, auth: httpx.AsyncClient) -> None:
+        registered = await register(auth, username="bob")
+        response = await change(auth, registered["user"]["id"], email="New@example.com", username="Robert")
+
+        assert response.status_code == 200
+        changed = response.json()
+        assert (changed["email"], changed["username"]) == ("new@example.com", "Robert")
+        assert changed["updated"] > registered["user"]["updated"]
+        assert (await login(auth, "new@example.com")).status_code == 200
+        assert (await login(auth, "ROBERT")).status_code == 200
+        assert (await login(auth, "bob")).status_code == 401
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 200  # still signed in
+
+    async def test_the_spelling_of_ones_own_name(self, auth: httpx.AsyncClient) -> None:
+        account = await create(auth, username="bob")
+
+        assert (await change(auth, account["id"], username="BOB")).json()["username"] == "BOB"
+
+    @pytest.mark.parametrize(
+        ("changes", "code"),
+        [({"email": "BOB@example.com"}, "email_taken"), ({"username": "BOB"}, "username_taken")],
+    )
+    async def test_taken(self, auth: httpx.AsyncClient, changes: dict[str, str], code: str) -> None:
+        await create(auth, **BOB)
+        account = await create(auth, username="ann")
+        response = await change(auth, account["id"], **changes)
+
+        assert response.status_code == 409
+        assert response.json()["code"] == code
+        assert (await auth.get(f"{ACCOUNTS}/{account['id']}", headers=internal())).json() == account
+
+    async def test_of_parallel_changes_to_one_name_one_wins(self, auth: httpx.AsyncClient) -> None:
+        accounts = [await create(auth) for _ in range(10)]
+        responses = await asyncio.gather(*[change(auth, one["id"], username="wanted") for one in accounts])
+
+        assert sorted(response.status_code for response in responses) == [200] + [409] * 9
+
+    @pytest.mark.parametrize("changes", [{"role": "admin"}, {"status": "disabled"}])
+    async def test_a_new_role_or_status_ends_the_sessions(
+        self, auth: httpx.AsyncClient, changes: dict[str, str]
+    ) -> None:
+        registered = await register(auth)
+        assert (await change(auth, registered["user"]["id"], **changes)).status_code == 200
+
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 401
+        assert (await auth.get("/auth/me", headers=bearer(registered["token"]))).status_code == 401
+
+    async def test_the_same_role_and_status_end_nothing(self, auth: httpx.AsyncClient) -> None:
+        registered = await register(auth)
+        await change(auth, registered["user"]["id"], role="user", status="active")
+
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 200
+
+    async def test_disabled_and_back(self, auth: httpx.AsyncClient) -> None:
+        account = await create(auth, **BOB)
+        await change(auth, account["id"], status="disabled")
+        assert (await login(auth, "bob")).status_code == 401
+        await change(auth, account["id"], status="active")
+        assert (await login(auth, "bob")).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({}, "body"),
+            ({"email": None}, "body"),
+            ({"email": "x"}, "email"),
+            ({"username": "a@b"}, "username"),
+            ({"role": "root"}, "role"),
+            ({"status": "deleted"}, "status"),
+            ({"password": "password123"}, "password"),
+            ({"id": new_id()}, "id"),
+        ],
+    )
+    async def test_malformed(self, auth: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+        account = await create(auth)
+        response = await auth.patch(f"{ACCOUNTS}/{account['id']}", json=body, headers=internal())
+
+        assert response.status_code == 422
+        assert [error["field"] for error in response.json()["errors"]] == [field]
+
+
+class TestLastAdmin:
+    @pytest.mark.parametrize("changes", [{"role": "user"}, {"status": "disabled"}])
+    async def test_stays(self, auth: httpx.AsyncClient, changes: dict[str, str]) -> None:
+        admin_id = await only_admin(auth)
+        refused = [
+            await change(auth, admin_id, **changes),
+            await auth.delete(f"{ACCOUNTS}/{admin_id}", headers=internal()),
+        ]
+
+        assert [response.status_code for response in refused] == [409, 409]
+        assert {response.json()["code"] for response in refused} == {"last_admin"}
+        assert (await login(auth, "admin", "admin123")).json()["user"]["role"] == "admin"
+
+    async def test_a_disabled_one_does_not_count(self, auth: httpx.AsyncClient) -> None:
+        other = await create(auth, role="admin")
+        await change(auth, other["id"], status="disabled")
+
+        assert (await change(auth, await only_admin(auth), role="user")).status_code == 409
+
+    async def test_may_change_its_names(self, auth: httpx.AsyncClient) -> None:
+        response = await change(auth, await only_admin(auth), email="chief@example.com", role="admin")
+
+        assert response.status_code == 200
+
+    async def test_may_go_when_another_has_come(self, auth: httpx.AsyncClient) -> None:
+        admin_id = await only_admin(auth)
+        await create(auth, role="admin")
+
+        assert (await change(auth, admin_id, role="user")).status_code == 200
+
+    async def test_admins_who_go_at_the_same_time_leave_one(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        admins = [await only_admin(auth), *[(await create(auth, role="admin"))["id"] for _ in range(9)]]
+        going = [
+            change(auth, admin_id, role="user")
+            if number % 3 == 0
+            else change(auth, admin_id, status="disabled")
+            if number % 3 == 1
+            else auth.delete(f"{ACCOUNTS}/{admin_id}", headers=internal())
+            for number, admin_id in enumerate(admins)
+        ]
+        responses = await asyncio.gather(*going)
+
+        assert sorted(r.status_code for r in responses if r.status_code > 204) == [409]
+        left = [
+            row for row in rows(database_url, Account) if (row["role"], row["status"]) == ("admin", "active")
+        ]
+        assert len(left) == 1
+
+
+class TestDelete:
+    async def test_erases_who_it_was(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        registered = await register(auth, username="eve", first_name="Evelyn", last_name="Moreau")
+        account_id = registered["user"]["id"]
+        for _ in range(2):
+            response = await auth.delete(f"{ACCOUNTS}/{account_id}", headers=internal())
+
+            assert (response.status_code, response.content) == (204, b"")
+        shown = (await auth.get(f"{ACCOUNTS}/{account_id}", headers=internal())).json()
+        assert (shown["id"], shown["status"]) == (account_id, "deleted")
+        assert [shown[name] for name in ("email", "username", "first_name", "last_name")] == [None] * 4
+        stored = str([row for row in rows(database_url, Account) if row["id"] == account_id])
+        for trace in ("eve", "Evelyn", "Moreau", registered["user"]["email"], "$2b$"):
+            assert trace not in stored
+        assert (await login(auth, "eve")).status_code == 401
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 401
+        assert all(
+            row["revoked"] for row in rows(database_url, LoginSession) if row["account_id"] == account_id
+        )
+
+    async def test_the_names_are_free_again(self, auth: httpx.AsyncClient) -> None:
+        for _ in range(2):
+            account = await create(auth, **BOB)
+            await auth.delete(f"{ACCOUNTS}/{account['id']}", headers=internal())
+
+        assert (await create(auth, **BOB))["status"] == "active"
+
+    async def test_it_cannot_be_brought_back(self, auth: httpx.AsyncClient) -> None:
+        account = await create(auth)
+        await auth.delete(f"{ACCOUNTS}/{account['id']}", headers=internal())
+
+        assert (await change(auth, account["id"], status="active")).status_code == 404

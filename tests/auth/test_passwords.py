@@ -1,0 +1,120 @@
+"""Hashing: nothing cut off, nothing refused, and never more at once than there are threads."""
+
+import asyncio
+import threading
+import unicodedata
+from collections.abc import AsyncIterator
+
+import bcrypt
+import pytest
+
+from services.auth.passwords import (
+    WAITING_PER_THREAD_MAX,
+    Passwords,
+    check_password,
+    hash_password,
+    nobodys_hash,
+)
+from shared.errors import Overloaded
+
+COST = 4
+
+
+@pytest.fixture
+async def passwords() -> AsyncIterator[Passwords]:
+    made = Passwords(COST, threads=1)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "password123",
+        "x" * 71,
+        "x" * 72,
+        "x" * 73,
+        "x" * 1024,
+        "🔑" * 18,
+        "🔑" * 19,
+        "🔑" * 1024,
+        "é" * 36,
+        "é" * 37,
+        "a\x00b-and-more",
+        "  spaces matter  ",
+    ],
+)
+def test_every_character_counts(password: str) -> None:
+    password_hash = hash_password(password, COST)
+
+    assert check_password(password, password_hash)
+    for other in (
+        password[:-1],
+        password + "x",
+        password + "\x00",
+        f"{password}\x00{password}",
+        "X" + password[1:],
+        password[:-1] + "Z",
+    ):
+        assert not check_password(other, password_hash)
+
+
+def test_what_fits_is_hashed_as_every_other_program_does() -> None:
+    for password in ("x" * 72, "é" * 36):
+        assert bcrypt.checkpw(password.encode(), hash_password(password, COST).encode())
+
+
+def test_it_does_not_matter_how_accents_were_typed() -> None:
+    for composed in ("Zoë-passwörd", "é" * 200):
+        decomposed = unicodedata.normalize("NFD", composed)
+        assert composed != decomposed
+        assert check_password(decomposed, hash_password(composed, COST))
+
+
+@pytest.mark.parametrize(
+    "broken", ["", "x", "!", "$2b$", "$2b$04$short", "$argon2id$v=19$m=65536", "ö", "$2b$99$" + "x" * 53]
+)
+def test_what_is_no_hash_matches_nothing(broken: str) -> None:
+    assert not check_password("password123", broken)
+
+
+def test_nobodys_hash_is_checked_like_a_real_one() -> None:
+    made = nobodys_hash(COST)
+
+    assert made.startswith("$2b$04$")
+    assert len(made) == len(hash_password("x", COST))
+    assert not check_password("password123", made)
+    assert made != nobodys_hash(COST)
+
+
+async def test_another_cost_is_outdated(passwords: Passwords) -> None:
+    assert not passwords.is_outdated(await passwords.hash("password123"))
+    assert passwords.is_outdated(hash_password("password123", COST + 1))
+
+
+async def test_without_a_hash_the_answer_is_no(passwords: Passwords) -> None:
+    assert not await passwords.matches("password123", None)
+
+
+async def test_more_than_the_queue_holds_is_refused_at_once(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = threading.Event()
+    real = bcrypt.hashpw
+
+    def hash_when_opened(password: bytes, salt: bytes) -> bytes:
+        opened.wait(30)
+        return real(password, salt)
+
+    monkeypatch.setattr("bcrypt.hashpw", hash_when_opened)
+    taken = [
+        asyncio.ensure_future(passwords.hash(f"password {n}")) for n in range(1 + WAITING_PER_THREAD_MAX)
+    ]
+    await asyncio.sleep(0)  # each of them has taken its place
+    with pytest.raises(Overloaded) as refused:
+        await passwords.hash("one too many")
+    opened.set()
+
+    assert refused.value.headers["Retry-After"] == "1"
+    assert len({*await asyncio.gather(*taken)}) == len(taken)
+    assert await passwords.hash("there is room again")
