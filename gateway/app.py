@@ -1,6 +1,6 @@
 """What the gateway answers itself: health, metrics, documents, and the page for what is not there."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,10 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from gateway import errors
 from gateway.core import Gateway
+from gateway.docs import Docs
 from gateway.edge import Edge
 from gateway.errors import Refusal
 from gateway.health import Health
@@ -27,12 +28,11 @@ from shared.observe import REQUEST_ID, ROUTE, Observe, metrics
 log = structlog.get_logger(__name__)
 
 
-def create_app(
-    settings: GatewaySettings, table: RouteTable, documents: Sequence[BaseRoute] = ()
-) -> Starlette:
-    """The application behind GatewayProtocol; `documents` are the routes of /docs and /openapi.json."""
+def create_app(settings: GatewaySettings, table: RouteTable) -> Starlette:
+    """The application behind GatewayProtocol."""
     client = HttpClient()
     health = Health(table, client)
+    docs = Docs(table, client)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -49,7 +49,7 @@ def create_app(
             Route("/health/live", health.live),
             Route("/health/ready", health.ready),
             Route("/metrics", metrics),
-            *documents,
+            *docs.routes,
         ],
         middleware=[Middleware(Edge, cors=table.cors), Middleware(Observe)],
         exception_handlers={HTTPException: _http_exception, Exception: _unexpected},

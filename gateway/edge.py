@@ -19,7 +19,6 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        alias = scope.get(ALIAS)
         origin = dict(scope["headers"]).get(b"origin")
         start: Message = {}
         body = bytearray()
@@ -29,9 +28,9 @@ class Edge:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *_lines(self._cors.answer_headers(origin))]
                 start = message
-                if not self._is_wrapped(scope, alias, start):
+                if not self._is_wrapped(scope, start):
                     await send(message)
-            elif self._is_wrapped(scope, alias, start):
+            elif self._is_wrapped(scope, start):
                 body.extend(message.get("body", b""))
                 if not message.get("more_body", False):
                     await _send_wrapped(scope, start, bytes(body), send)
@@ -41,8 +40,9 @@ class Edge:
         await self._app(scope, receive, send_as_asked)
 
     @staticmethod
-    def _is_wrapped(scope: Scope, alias: object, start: Message) -> bool:
-        if alias is None or not alias.envelope:  # type: ignore[attr-defined]
+    def _is_wrapped(scope: Scope, start: Message) -> bool:
+        alias = scope.get(ALIAS)  # read late: a handler may take its answer out of the envelope
+        if alias is None or not alias.envelope:
             return False
         return Envelope.fits(scope["method"].encode(), start["status"], start["headers"])
 

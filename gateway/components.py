@@ -1,0 +1,195 @@
+"""Parts of several OpenAPI documents under one roof: what a part needs, and what its names become."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeGuard
+
+Document = dict[str, Any]
+Rename = Callable[[str], str]
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_ROOT = "#/components/"
+_SCHEMES = "#/components/securitySchemes/"
+# No section of OpenAPI: ids of operations have to be unique just as the names of components have to be.
+_IDS = "#/components/operationIds/"
+# Below these stands what somebody sends, or names chosen by somebody, and no keywords of OpenAPI.
+_DATA = frozenset(("default", "const", "enum", "example", "value"))
+_NAMED = frozenset(
+    ("properties", "patternProperties", "$defs", "dependentSchemas", "responses", "headers", "content")
+)
+
+
+def is_usable(document: Any) -> TypeGuard[Document]:
+    """Whether this is an OpenAPI 3.1 document whose outline can be relied on."""
+    if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3.1."):
+        return False
+    paths, sections = document.get("paths"), document.get("components", {})
+    return (
+        isinstance(paths, dict)
+        and all(isinstance(item, dict) for item in paths.values())
+        and all(isinstance(item.get(method, {}), dict) for item in paths.values() for method in METHODS)
+        and isinstance(sections, dict)
+        and all(isinstance(section, dict) for section in sections.values())
+    )
+
+
+def operations(item: Document) -> Iterator[tuple[str, Document]]:
+    """The operations of one path, by method."""
+    return ((method, item[method]) for method in METHODS if method in item)
+
+
+def part_of(document: Document, is_wanted: Callable[[str, str], bool]) -> Document:
+    """The wanted operations (path, method) of a document, with the components they lead to."""
+    paths = {}
+    for path, item in document["paths"].items():
+        wanted = {
+            method: {"security": document.get("security", []), **operation}
+            for method, operation in operations(item)
+            if is_wanted(path, method)
+        }
+        if wanted:
+            shared = {key: item[key] for key in ("summary", "description", "parameters") if key in item}
+            paths[path] = shared | wanted
+    return {"paths": paths, "components": _reached(paths, document.get("components", {}))}
+
+
+class Names:
+    """What the components of each part are called in the union.
+
+    A name stays as it is when it means one thing everywhere; else it is prefixed with the part it is from.
+    """
+
+    def __init__(self, parts: Mapping[str, Document]) -> None:
+        found: dict[str, list[Any]] = {}
+        for part_name, part in parts.items():
+            for reference, shape in _components(part):
+                found.setdefault(reference, []).append(shape)
+            for path, item in part["paths"].items():
+                for method, operation in operations(item):
+                    identity = (part_name, path, method)
+                    found.setdefault(f"{_IDS}{operation.get('operationId')}", []).append(identity)
+        self._taken = found.keys()
+        self._clashing = _clashing(found)
+
+    def rename(self, part_name: str) -> Rename:
+        """The new reference for each reference of this part."""
+
+        def renamed(reference: str) -> str:
+            head, rest = _split(reference)
+            if head not in self._clashing:
+                return reference
+            section, _, name = head.rpartition("/")
+            candidate = f"{section}/{part_name}.{name}"
+            while candidate in self._taken:
+                candidate += "_"
+            return candidate + rest
+
+        return renamed
+
+
+def unite(parts: Mapping[str, Document], names: Names) -> tuple[Document, Document]:
+    """All paths and all components, under their new names."""
+    paths: Document = {}
+    components: Document = {}
+    for part_name, part in parts.items():
+        rename = names.rename(part_name)
+        for path, item in part["paths"].items():
+            paths.setdefault(path, {}).update(_rewritten(item, rename))
+        for reference, shape in _components(part):
+            section, name = rename(reference).removeprefix(_ROOT).split("/", 1)
+            components.setdefault(section, {})[name] = _rewritten(shape, rename)
+    # In order, so that every gateway of a cluster writes the same document.
+    return paths, {section: dict(sorted(entries.items())) for section, entries in sorted(components.items())}
+
+
+def _clashing(found: Mapping[str, list[Any]]) -> set[str]:
+    """The references that mean two things."""
+    clashing = {
+        reference for reference, shapes in found.items() if len({_text(shape) for shape in shapes}) > 1
+    }
+    while True:
+        # Equal words that lead to unequal shapes are unequal too.
+        more = {
+            reference
+            for reference, shapes in found.items()
+            if reference not in clashing
+            and len(shapes) > 1
+            and not clashing.isdisjoint(_references(shapes[0]))
+        }
+        if not more:
+            return clashing
+        clashing |= more
+
+
+def _text(shape: Any) -> str:
+    # Python finds 1, 1.0 and True equal; JSON does not.
+    return json.dumps(shape, sort_keys=True)
+
+
+def _reached(paths: Document, sections: Document) -> Document:
+    """The components that something in `paths` leads to."""
+    reached: Document = {}
+    waiting = _references(paths)
+    while waiting:
+        section, _, name = waiting.pop().removeprefix(_ROOT).partition("/")
+        if name in sections.get(section, {}) and name not in reached.get(section, {}):
+            shape = sections[section][name]
+            reached.setdefault(section, {})[name] = shape
+            waiting |= _references(shape)
+    return reached
+
+
+def _components(part: Document) -> Iterator[tuple[str, Any]]:
+    for section, entries in part["components"].items():
+        for name, shape in entries.items():
+            yield f"{_ROOT}{section}/{name}", shape
+
+
+def _references(value: Any) -> set[str]:
+    found: set[str] = set()
+
+    def note(reference: str) -> str:
+        found.add(_split(reference)[0])
+        return reference
+
+    _rewritten(value, note)
+    return found
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """`#/components/schemas/Order` and what is pointed at inside of it."""
+    if not reference.startswith(_ROOT):
+        return reference, ""
+    parts = reference.split("/", 4)
+    return "/".join(parts[:4]), "".join(f"/{part}" for part in parts[4:])
+
+
+def _rewritten(value: Any, rename: Rename, *, are_names: bool = False) -> Any:
+    """A copy with every reference renamed; `are_names` says that the keys are no keywords."""
+    if isinstance(value, list):
+        return [_rewritten(item, rename) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if are_names:
+        return {key: _rewritten(item, rename) for key, item in value.items()}
+    return {key: _keyword(key, item, rename) for key, item in value.items()}
+
+
+def _keyword(key: str, value: Any, rename: Rename) -> Any:
+    if key in _DATA or (key == "examples" and isinstance(value, list)):
+        return value
+    if key == "$ref" and isinstance(value, str):
+        return rename(value)
+    if key == "operationId" and isinstance(value, str):
+        return rename(_IDS + value).removeprefix(_IDS)
+    if key == "security" and isinstance(value, list):
+        return [
+            {rename(_SCHEMES + name).removeprefix(_SCHEMES): scopes for name, scopes in one.items()}
+            for one in value
+        ]
+    if key == "mapping" and isinstance(value, dict):
+        return {
+            name: rename(target if "/" in target else f"{_ROOT}schemas/{target}")
+            for name, target in value.items()
+        }
+    return _rewritten(value, rename, are_names=key in _NAMED)

@@ -1,0 +1,81 @@
+"""`/openapi.json`: the documents of all services as one."""
+
+import asyncio
+import hashlib
+import json
+import time
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.components import Document, is_usable
+from gateway.openapi import merge
+from gateway.protocol import ALIAS
+from gateway.table import Origin, RouteTable
+from shared.client import HttpClient
+from shared.errors import Problem
+from shared.observe import ROUTE
+
+ASK_SECONDS = 3.0
+KEPT_SECONDS = 60.0
+KEPT_INCOMPLETE_SECONDS = 5.0  # a service that has just come up should not be missing for a minute
+
+log = structlog.get_logger(__name__)
+
+
+class Docs:
+    """Asks every service for its document, and remembers the union for a minute."""
+
+    def __init__(self, table: RouteTable, client: HttpClient) -> None:
+        self._table = table
+        self._client = client
+        self._asking = asyncio.Lock()
+        self._documents: dict[str, Document] = {}  # the last good one of each service, up or not
+        self._merged = b""
+        self._good_until = float("-inf")
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/openapi.json", self.show_openapi)]
+
+    async def show_openapi(self, request: Request) -> Response:
+        request.scope[ROUTE] = "/openapi.json"
+        request.scope[ALIAS] = None  # tools read this document under every spelling, and know no envelope
+        async with self._asking:
+            if time.monotonic() > self._good_until:
+                await self._ask()
+        return _revalidated(request, self._merged, "application/json", {})
+
+    async def _ask(self) -> None:
+        origins = self._table.origins
+        found = await asyncio.gather(*(self._document(name, origin) for name, origin in origins.items()))
+        self._documents |= {name: each for name, each in zip(origins, found, strict=True) if each is not None}
+        unavailable = [name for name in origins if name not in self._documents]
+        merged = merge(self._documents, self._table, unavailable)
+        self._merged = json.dumps(merged, ensure_ascii=False, separators=(",", ":")).encode()
+        kept = KEPT_INCOMPLETE_SECONDS if None in found else KEPT_SECONDS
+        self._good_until = time.monotonic() + kept
+
+    async def _document(self, name: str, origin: Origin) -> Document | None:
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                document: Any = await self._client.get_json(f"{origin.url}/openapi.json")
+        except (Problem, TimeoutError):
+            return None
+        if is_usable(document):
+            return document
+        log.warning("openapi_document_refused", service=name, url=origin.url)
+        return None
+
+
+def _revalidated(request: Request, body: bytes, media_type: str, headers: dict[str, str]) -> Response:
+    """An answer that a client may keep, and asks about each time it uses it."""
+    etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    headers = {**headers, "Cache-Control": "no-cache", "ETag": etag}
+    tags = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    if etag in tags:
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media_type)

@@ -1,0 +1,137 @@
+"""One OpenAPI document of everything the gateway forwards, with what it adds to each operation."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway import errors
+from gateway.components import Document, Names, Rename, operations, part_of, unite
+from gateway.errors import Kind
+from gateway.ownapi import own_document
+from gateway.table import Alias, BadPath, Route, RouteTable
+from shared import __version__
+from shared.errors import PROBLEM_JSON, InvalidToken, first_line
+
+# Routes are named in small letters, so that no service can have this name.
+GATEWAY = "Gateway"
+ABOUT = (
+    "One address for all services. Every answer carries `X-Request-ID`. Refusals are problem+json (RFC 9457) "
+    "with a stable `code`; those of the gateway also name the party at fault in `source` and what was being "
+    "done in `phase`."
+)
+BEARER = "#/components/securitySchemes/bearer"
+PROBLEM = "#/components/schemas/Problem"
+INVALID_TOKEN = Kind(
+    InvalidToken.status, InvalidToken.code, errors.CLIENT, "auth", first_line(InvalidToken.__doc__)
+)
+_PARAMETER = re.compile(r"{[^}]*}")
+
+
+def merge(documents: Mapping[str, Document], table: RouteTable, unavailable: Sequence[str] = ()) -> Document:
+    """The documents of services, by name, as one; services without a document are named in it."""
+    parts = {name: _forwarded(name, documents[name], table) for name in table.origins if name in documents}
+    parts[GATEWAY] = _own(table)
+    names = Names(parts)
+    paths, components = unite(parts, names)
+    for name, part in parts.items():
+        for path in part["paths"]:
+            for method, operation in operations(paths[path]):
+                operation["tags"] = [name]
+                _add_policy(operation, table, method, path, names.rename(GATEWAY))
+    missing = f" Not in this document, because they do not answer: {', '.join(unavailable)}."
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Gatehouse",
+            "version": __version__,
+            "description": ABOUT + (missing if unavailable else ""),
+        },
+        "servers": [
+            {"url": "/", "description": "Plain JSON"},
+            *(_server(alias) for alias in table.aliases if alias.to == b"/"),
+        ],
+        "tags": [{"name": name} for name in parts],
+        "paths": paths,
+        "components": components,
+        "x-unavailable": list(unavailable),
+    }
+
+
+def _own(table: RouteTable) -> Document:
+    """What the gateway answers itself, unless a route takes it away; and what its refusals are made of."""
+    own = own_document()
+    paths = {path: item for path, item in own["paths"].items() if _match(table, path) is None}
+    return {"paths": paths, "components": own["components"]}
+
+
+def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
+    """What of a service's document can be reached through the gateway."""
+    origin = table.origins[name]
+
+    def is_reached(path: str, method: str) -> bool:
+        route = _match(table, path)
+        return route is not None and route.backend == origin and route.allows(method.upper().encode())
+
+    return part_of(document, is_reached)
+
+
+def _match(table: RouteTable, path: str) -> Route | None:
+    """The route that requests for this templated path take."""
+    try:
+        match = table.match(_sample(path))
+    except BadPath:
+        return None
+    return match.route if match.alias is None else None
+
+
+def _sample(path: str) -> bytes:
+    return _PARAMETER.sub("0", path).encode()
+
+
+def _server(alias: Alias) -> dict[str, str]:
+    envelope = "The same in the envelope {success, message, data, meta, errors}"
+    return {"url": alias.path.decode(), "description": envelope if alias.envelope else "The same"}
+
+
+def _add_policy(operation: Document, table: RouteTable, method: str, path: str, rename: Rename) -> None:
+    """What the gateway demands before it forwards, and how it refuses."""
+    route = _match(table, path)
+    kinds = [errors.MALFORMED, errors.BAD_PATH]
+    if route is not None:
+        kinds += _refusals(route, method, path, has_body="requestBody" in operation)
+        is_open = route.is_public(method.upper().encode(), _sample(path))
+        if not is_open and route.policy.auth == "required" and not operation["security"]:
+            operation["security"] = [{rename(BEARER).rpartition("/")[2]: []}]
+    responses = operation.setdefault("responses", {})
+    for kind in kinds:
+        _add_refusal(responses.setdefault(str(kind.status), {}), kind, rename(PROBLEM))
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[Kind]:
+    """Every way in which a well-formed request for this operation may fail at the gateway."""
+    kinds = [errors.RATE_LIMITED, errors.UNREACHABLE, errors.RESET, errors.INVALID_ANSWER]
+    kinds += [errors.OVERLOADED, errors.CONNECT_TIMEOUT]
+    if not route.is_public(method.upper().encode(), _sample(path)):
+        kinds += [errors.UNAUTHENTICATED, INVALID_TOKEN, errors.UNAVAILABLE]
+    if route.policy.roles or route.policy.scopes:
+        kinds.append(errors.FORBIDDEN)
+    if path.startswith("/{"):
+        kinds.append(errors.NOT_FOUND)  # the first segment may be /internal
+    if has_body:
+        kinds += [errors.REQUEST_TIMEOUT, errors.BODY_TOO_LARGE]
+    return kinds
+
+
+def _add_refusal(response: Document, kind: Kind, problem: str) -> None:
+    """One more reason for this status; a reason that the service names too is told once."""
+    before = response.setdefault("description", "")
+    if f"`{kind.code}`" not in before:
+        response["description"] = f"{before} `{kind.code}`: {kind.words}".strip()
+    content: dict[str, Any] = response.setdefault("content", {})
+    content.setdefault(PROBLEM_JSON, {"schema": {"$ref": problem}})
+    if kind is errors.RATE_LIMITED:
+        headers = response.setdefault("headers", {})
+        headers.setdefault(
+            "Retry-After", {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+        )
