@@ -1,9 +1,14 @@
 """Deleting an account: the person is forgotten, at auth and here, even when one of the two is late."""
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
+import pytest
+from sqlalchemy import func, select
 
+from services.users.profiles import PREFERENCES as PREFERENCES_TABLE
+from shared.database import Database
 from tests.users.support import NOWHERE, PASSWORD, Person, StartUsers, register, register_admin, tag
 
 PERSONAL = ("email", "username", "first_name", "last_name", "phone", "bio", "avatar_url")
@@ -31,12 +36,32 @@ async def assert_forgotten(users: httpx.AsyncClient, ada: Person, admin: Person)
     assert ada.id not in [profile["id"] for profile in found.json()]
 
 
-async def test_oneself(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+@pytest.fixture
+def preferences_kept(database_url: str) -> Callable[[Person], int]:
+    """How many rows of preferences the database still holds of somebody."""
+
+    def count(person: Person) -> int:
+        database = Database(database_url, pool_size=1)
+        try:
+            with database.transaction(write=False) as session:
+                rows = select(func.count()).where(PREFERENCES_TABLE.c.user_id == person.id)
+                return session.connection().execute(rows).scalar_one()
+        finally:
+            database.close()
+
+    return count
+
+
+async def test_oneself(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient, preferences_kept: Callable[[Person], int]
+) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
+    assert preferences_kept(ada) == 1
     response = await users.delete(ada.address, headers=ada.headers)
 
     assert response.status_code == 204
     assert response.content == b""
+    assert preferences_kept(ada) == 0
     await assert_forgotten(users, ada, admin)
     account = (await auth.get(f"/internal/accounts/{ada.id}")).json()
     assert account["status"] == "deleted"
@@ -116,7 +141,11 @@ async def test_while_auth_is_down(
 
 
 async def test_a_process_that_died_after_auths_half(
-    users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers, auth_url: str
+    users: httpx.AsyncClient,
+    auth: httpx.AsyncClient,
+    start_users: StartUsers,
+    auth_url: str,
+    preferences_kept: Callable[[Person], int],
 ) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
     deleted = await auth.delete(f"/internal/accounts/{ada.id}")  # all that process has done
@@ -125,6 +154,7 @@ async def test_a_process_that_died_after_auths_half(
     async with start_users(auth_url) as restarted:
         await restarted.get("/users", headers=admin.headers)
         await assert_forgotten(restarted, ada, admin)
+    assert preferences_kept(ada) == 0
 
 
 async def test_the_same_asked_again_by_the_person(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:

@@ -239,11 +239,14 @@ class TestPull:
 
         assert seen == []
 
-    async def test_when_something_else_answers_in_auths_place(self, start_users: StartUsers) -> None:
+    @pytest.mark.parametrize("body", [b"[]", b"{}", b'[{"id": "what"}]', b"<html>"])
+    async def test_when_something_else_answers_in_auths_place(
+        self, start_users: StartUsers, body: bytes
+    ) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(
-                b'HTTP/1.1 200 OK\r\ncontent-length: 16\r\nconnection: close\r\n\r\n[{"id": "what"}]'
+                b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
             )
             writer.close()
 
