@@ -1,0 +1,54 @@
+"""The page about auth says what is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import services.auth.routes
+from services.auth.routes import OPERATIONS
+from services.auth.settings import Settings
+from services.auth.throttle import FORGOTTEN_AFTER, FREE_FAILURES
+from shared.operations import Operation
+
+README = (Path(services.auth.routes.__file__).parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_described(name: str) -> None:
+    assert f"`{name.upper()}`" in README
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "port",
+        "access_token_seconds",
+        "refresh_idle_seconds",
+        "refresh_absolute_seconds",
+        "refresh_grace_seconds",
+        "bcrypt_cost",
+        "admin_username",
+        "admin_email",
+    ],
+)
+def test_the_defaults_are_right(name: str) -> None:
+    [told] = re.findall(rf"^\| `{name.upper()}` \| `?([^|`]+)`? \|", README, re.MULTILINE)
+
+    assert told.strip() == str(Settings.model_fields[name].default)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_endpoint_is_described(operation: Operation) -> None:
+    assert f"| `{operation.method} {operation.path}` |" in README
+
+
+def test_no_endpoint_is_made_up() -> None:
+    told = set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", README, re.MULTILINE))
+
+    assert told == {f"{operation.method} {operation.path}" for operation in OPERATIONS}
+
+
+def test_the_brake_is_described_as_it_is() -> None:
+    assert (FREE_FAILURES, FORGOTTEN_AFTER.days) == (5, 1)
+    assert "After five in vain" in README
