@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, NoReturn
 
 import structlog
 import uvicorn
@@ -44,6 +44,17 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.server_state = State()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        try:
+            # Two may bind one port as long as neither listens. When the other was first, uvloop does not
+            # say so, and the process would go on without ever being asked anything.
+            for listening in sockets or ():
+                listening.listen(self.config.backlog)
+        except OSError:
+            await self.lifespan.shutdown()
+            raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("draining", connections=len(self.server_state.connections))
@@ -115,7 +126,12 @@ def serve(
     server = closing.server = Server(config)
     listening = listen(settings)
     stop_with_parent()
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass  # Ctrl-C was obeyed, and uvicorn raises it once more at the end
+    except OSError as error:
+        _exit_without_port(settings, error)
     if not server.started:
         sys.exit(3)
 
@@ -130,13 +146,15 @@ def listen(settings: ProcessSettings) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except OSError as error:
-        reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror})"
-        sys.stderr.write(
-            f"{settings.service}: {reason}. Stop what uses the port, or set PORT to a free one.\n"
-        )
-        sys.exit(4)
+        _exit_without_port(settings, error)
     listening.set_inheritable(True)
     return listening
+
+
+def _exit_without_port(settings: ProcessSettings, error: OSError) -> NoReturn:
+    reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror})"
+    sys.stderr.write(f"{settings.service}: {reason}. Stop what uses the port, or set PORT to a free one.\n")
+    sys.exit(4)
 
 
 def stop_with_parent() -> None:
@@ -146,6 +164,11 @@ def stop_with_parent() -> None:
 
     def watch() -> None:
         sys.stdin.buffer.read()
+        # Our output went to the launcher, and a log line that cannot be written would break what is
+        # still to be answered.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, sys.stderr.fileno())
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

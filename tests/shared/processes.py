@@ -23,7 +23,8 @@ class Running:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -51,15 +52,19 @@ class Running:
             assert self._changed.wait_for(lambda: self._ended, SECONDS_MAX), "a child holds its output open"
         return code
 
+    def read_to_the_end(self) -> None:
+        self._reader.join(SECONDS_MAX)
+
     def _find(self, text: str, after: int) -> str | None:
         return next((line for line in self.lines[after:] if text in line), None)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._changed:
-                self.lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._changed:
+                    self.lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -81,15 +86,16 @@ def started(
         text=True,
         errors="replace",
     )
+    running = Running(process)
     try:
-        yield Running(process)
+        yield running
     finally:
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None and process.poll() is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
         process.kill()
         process.wait(SECONDS_MAX)
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        running.read_to_the_end()
 
 
 def service_environment(folder: Path, port: int, **more: str) -> dict[str, str]:

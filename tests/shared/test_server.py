@@ -1,0 +1,231 @@
+"""A service as a real process: how it starts, stops, and answers to the last."""
+
+import asyncio
+import fcntl
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.server import SUPERVISED
+from shared.testing import bearer, token
+from tests.shared.processes import SECONDS_MAX, Running, service_environment, started
+from tests.support import eventually, free_port
+
+MODULE = ("-m", "tests.shared.notes")
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def environment(tmp_path: Path, port: int) -> dict[str, str]:
+    return service_environment(tmp_path, port, GATE=str(tmp_path / "gate"), LOG_FORMAT="json")
+
+
+@pytest.fixture
+def address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def service(environment: dict[str, str], address: str) -> Iterator[Running]:
+    with started(*MODULE, environment=environment) as running:
+        wait_until_ready(running, address)
+        yield running
+
+
+def wait_until_ready(running: Running, address: str) -> None:
+    def answers() -> bool:
+        assert running.process.poll() is None, running.output
+        try:
+            return httpx.get(f"{address}/health/ready", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    assert eventually(answers, seconds=SECONDS_MAX), running.output
+
+
+class TestStop:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    async def test_no_request_is_lost(self, service: Running, address: str, number: signal.Signals) -> None:
+        """Clients that keep their connections busy see nothing but answers, to the last."""
+        answered, stopping = [0] * 10, asyncio.Event()
+
+        async def keep_asking(client: int) -> None:
+            async with httpx.AsyncClient(base_url=address, trust_env=False) as connection:
+                while True:
+                    response = await connection.post("/numbers", json={"whole": client})
+                    assert response.status_code == 200
+                    assert response.json()["whole"] == client
+                    answered[client] += 1
+                    if min(answered) > 20:
+                        stopping.set()
+                    if response.headers.get("connection") == "close":
+                        return
+
+        clients = [asyncio.create_task(keep_asking(number)) for number in range(10)]
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({stopped, *clients}, return_when=asyncio.FIRST_COMPLETED, timeout=SECONDS_MAX)
+        service.send(number)
+        await asyncio.wait_for(asyncio.gather(*clients), SECONDS_MAX)
+
+        assert stopping.is_set()
+        assert service.code() in (0, -signal.SIGTERM)
+        assert "Traceback" not in service.output
+        events = [json.loads(line)["event"] for line in service.lines]
+        assert events[-2:] == ["draining", "stopped"] or events[-1] == "stopped"
+
+    async def test_a_slow_request_is_answered(self, service: Running, address: str, tmp_path: Path) -> None:
+        async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=SECONDS_MAX) as client:
+            asking = asyncio.create_task(client.get("/gate"))
+            reached = tmp_path / "gate.reached"
+            assert await asyncio.to_thread(eventually, reached.exists, seconds=SECONDS_MAX)
+            service.send(signal.SIGTERM)
+            await asyncio.to_thread(service.line_with, '"draining"')
+            with pytest.raises(httpx.ConnectError):
+                await asyncio.to_thread(httpx.get, f"{address}/health", trust_env=False)
+            (tmp_path / "gate").touch()
+            response = await asking
+
+        assert response.json() == {"hello": "you waited"}
+        assert response.headers["connection"] == "close"
+        assert service.code() == -signal.SIGTERM
+
+    async def test_a_request_that_never_ends_is_given_up(
+        self, environment: dict[str, str], address: str, tmp_path: Path
+    ) -> None:
+        with started(*MODULE, environment=environment | {"DRAIN_SECONDS": "1"}) as service:
+            wait_until_ready(service, address)
+            async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=SECONDS_MAX) as client:
+                asking = asyncio.create_task(client.get("/gate"))
+                reached = tmp_path / "gate.reached"
+                assert await asyncio.to_thread(eventually, reached.exists, seconds=SECONDS_MAX)
+                service.send(signal.SIGTERM)
+                with pytest.raises(httpx.HTTPError):
+                    (await asking).raise_for_status()
+
+            assert service.code() == -signal.SIGTERM
+
+    def test_an_idle_connection_does_not_hold_it_up(self, service: Running, port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as idle:
+            service.send(signal.SIGTERM)
+            assert service.code() == -signal.SIGTERM
+            assert idle.recv(1) == b""
+
+
+class TestParentGone:
+    async def test_what_is_due_is_still_answered(
+        self, environment: dict[str, str], address: str, tmp_path: Path
+    ) -> None:
+        """The parent is killed: our input ends and our output breaks, and neither loses an answer."""
+        stand_in = (
+            "import os, subprocess, sys\n"
+            "child = subprocess.Popen([sys.executable, '-m', 'tests.shared.notes'],"
+            " stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)\n"
+            "print(child.pid, flush=True)\n"
+            "for line in child.stdout: print(line.decode(), end='', flush=True)\n"
+        )
+        with started("-c", stand_in, environment=environment | {SUPERVISED: "1"}) as parent:
+            wait_until_ready(parent, address)
+            child = int(parent.lines[0])
+            async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=SECONDS_MAX) as client:
+                asking = asyncio.create_task(client.get("/gate"))
+                reached = tmp_path / "gate.reached"
+                assert await asyncio.to_thread(eventually, reached.exists, seconds=SECONDS_MAX)
+                parent.send(signal.SIGKILL)
+
+                def refuses() -> bool:
+                    with socket.socket() as probe:
+                        return probe.connect_ex(("127.0.0.1", int(environment["PORT"]))) != 0
+
+                assert await asyncio.to_thread(eventually, refuses, seconds=SECONDS_MAX)
+                (tmp_path / "gate").touch()
+                response = await asking
+
+            assert response.json() == {"hello": "you waited"}
+            gone = Path(f"/proc/{child}")
+            assert eventually(lambda: ended(gone), seconds=SECONDS_MAX)
+
+
+def ended(process: Path) -> bool:
+    """Gone, or only waiting for its parent to notice."""
+    try:
+        return "State:\tZ" in (process / "status").read_text()
+    except OSError:
+        return True
+
+
+class TestStart:
+    def test_a_port_that_is_taken(self, environment: dict[str, str], port: int) -> None:
+        with socket.create_server(("127.0.0.1", port)), started(*MODULE, environment=environment) as service:
+            assert service.code() == 4
+            assert f"notes: cannot listen on 127.0.0.1:{port} (Address already in use)" in service.lines[-1]
+            assert "set PORT to a free one" in service.lines[-1]
+
+    def test_a_port_that_is_taken_while_it_starts(
+        self, environment: dict[str, str], port: int, tmp_path: Path
+    ) -> None:
+        def is_bound() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) != 0 and not can_bind(port)
+
+        with (tmp_path / "notes.db.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # so that it waits in the middle of its start
+            with started(*MODULE, environment=environment) as service:
+                assert eventually(is_bound, seconds=SECONDS_MAX)
+                with socket.create_server(("127.0.0.1", port)):
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                    assert service.code() == 4
+                assert "set PORT to a free one" in service.output
+                assert "Traceback" not in service.output
+
+    def test_an_address_that_is_not_ours(self, environment: dict[str, str]) -> None:
+        with started(*MODULE, environment=environment | {"HOST": "192.0.2.1"}) as service:
+            assert service.code() == 4
+            assert "cannot listen on 192.0.2.1" in service.lines[-1]
+
+    def test_bad_settings(self, environment: dict[str, str]) -> None:
+        bad = {"LOG_LEVEL": "loud", "DATABASE_POOL": "0", "JWT_SECRET": "weak"}
+        with started(*MODULE, environment=environment | bad) as service:
+            assert service.code() == 2
+            assert service.lines[0] == "notes: the settings are not usable:"
+            assert [line.split(":")[0].strip() for line in service.lines[1:]] == sorted(
+                bad, key=["LOG_LEVEL", "JWT_SECRET", "DATABASE_POOL"].index
+            )
+
+    def test_a_database_that_is_not_there(self, environment: dict[str, str]) -> None:
+        unreachable = f"postgresql://notes:hunter2@127.0.0.1:{free_port()}/notes"
+        with started(*MODULE, environment=environment | {"DATABASE_URL": unreachable}) as service:
+            assert service.code() == 3
+            assert "hunter2" not in service.output
+            assert "connection" in service.output.lower()
+
+    def test_it_says_what_it_runs_with(self, service: Running) -> None:
+        starting = json.loads(service.lines[0])
+
+        assert starting["event"] == "starting"
+        assert starting["service"] == "notes"
+        assert starting["settings"]["jwt_secret"] == "**********"
+        assert "httpx" not in service.output
+
+
+def can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def test_it_needs_a_token_also_as_a_process(service: Running, address: str) -> None:
+    with httpx.Client(base_url=address, trust_env=False) as client:
+        assert client.get("/notes").status_code == 401
+        assert client.get("/notes", headers=bearer(token())).json() == []
