@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import cycle
@@ -61,10 +62,15 @@ class Watched:
             start_new_session=True,  # Ctrl-C reaches only us, and we stop the programs in order
         )
         assert process.stdout is not None
-        with suppress(ValueError):  # a line over the limit: stop reading rather than stop the process
-            async for line in process.stdout:
-                self._pass_on(line.decode(errors="replace").rstrip())
-        return await process.wait()
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # over the limit; it must be read on, or the process waits for us to do so
+                self.say("(a line that is too long)")
+                continue
+            if not line:
+                return await process.wait()
+            self._pass_on(line.decode(errors="replace").rstrip())
 
     async def ready(self) -> bool:
         """Wait until the program answers; False when it ended instead."""
@@ -162,10 +168,12 @@ class Launcher:
 
 def up(programs: Sequence[Program]) -> int:
     """Run the suite in this terminal until Ctrl-C."""
-    taken = [program for program in programs if _is_taken(program)]
+    ports = Counter(program.settings.port for program in programs)
+    taken = [program for program in programs if ports[program.settings.port] > 1 or _is_taken(program)]
     for program in taken:
         port = program.settings.port
-        other = f"{program.name.upper()}_PORT={port + 10000} make up"
+        free = port + 10_000 if port < 50_000 else port - 10_000
+        other = f"{program.name.upper()}_PORT={free} make up"
         sys.stderr.write(
             f"{program.name}: port {port} is taken. Stop what uses it, or choose another: {other}\n"
         )
@@ -184,7 +192,9 @@ def _print_table(all_watched: Iterable[Watched], seconds: float) -> None:
     good = all(watched.was_ready for watched in all_watched)
     verdict = f"ready in {seconds:.1f} s" if good else "not everything started; the lines above say why"
     notices = [notice for watched in all_watched if (notice := watched.program.settings.notice()) is not None]
-    sys.stdout.write("\n" + "\n".join(["", *lines, "", verdict, *notices, "stop with Ctrl-C", "", ""]))
+    sys.stdout.write(
+        "\n" + "\n".join(["", *lines, "", verdict, *notices, *(["stop with Ctrl-C"] if good else []), "", ""])
+    )
     sys.stdout.flush()
 
 
