@@ -1,0 +1,163 @@
+"""Calls from one service to another, over a real connection."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from shared.client import HttpClient, InternalTokens, Peer, PeerRefusal
+from shared.errors import InvalidToken, Unavailable
+from tests.shared.notes.app import Settings
+from tests.shared.processes import Running, service_environment, started
+from tests.shared.test_server import wait_until_ready
+from tests.support import free_port
+
+
+@pytest.fixture
+def url() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def service(tmp_path: Path, url: str) -> Iterator[Running]:
+    port = int(url.rpartition(":")[2])
+    environment = service_environment(tmp_path, port, LOG_FORMAT="json")
+    with started("-m", "tests.shared.notes", environment=environment) as running:
+        wait_until_ready(running, url)
+        yield running
+
+
+@pytest.fixture
+async def peer(make_settings: Callable[..., Any], url: str) -> AsyncIterator[Peer]:
+    client = HttpClient()
+    yield Peer.of(make_settings(Settings), client, name="notes", url=f"{url}/")
+    await client.close()
+
+
+async def test_a_call_with_its_request_id(service: Running, peer: Peer) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="follow-me"):
+        assert await peer.call("GET", "/internal/count") == {"count": 0}
+
+    line = json.loads(service.line_with('"/internal/count"'))
+    assert line["request_id"] == "follow-me"
+    assert line["status"] == 200
+
+
+async def test_a_body_goes_along(service: Running, peer: Peer) -> None:
+    assert (await peer.call("POST", "/numbers", {"whole": 7}))["whole"] == 7
+
+
+async def test_a_refusal_is_passed_on_in_its_own_words(service: Running, peer: Peer) -> None:
+    with pytest.raises(PeerRefusal) as raised:
+        await peer.call("POST", "/numbers", {"whole": "7"})
+
+    assert raised.value.status == 422
+    assert raised.value.code == "validation_failed"
+    assert [fault["field"] for fault in raised.value.errors] == ["whole"]
+    assert raised.value.detail.startswith("Some fields")
+
+
+async def test_a_refusal_does_not_change_the_next_one(service: Running, peer: Peer) -> None:
+    for path, status in (("/nowhere", 404), ("/numbers", 400)):
+        with pytest.raises(PeerRefusal) as raised:
+            await peer.call("POST", path)
+        assert raised.value.status == status
+    assert PeerRefusal.status == 500
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/notes"), ("POST", "/accidents/x")])
+async def test_what_the_caller_cannot_mend_is_ours(
+    service: Running, peer: Peer, method: str, path: str
+) -> None:
+    """A 401 between services is a fault of the set-up, and their failure is no news for the caller."""
+    with capture_logs() as lines, pytest.raises(Unavailable):
+        await peer.call(method, path)
+
+    assert [line["event"] for line in lines] == ["peer_failed"]
+
+
+async def test_nobody_there(peer: Peer) -> None:
+    with capture_logs() as lines, pytest.raises(Unavailable) as raised:
+        await peer.call("GET", "/internal/count")
+
+    assert raised.value.headers["Retry-After"] == "1"
+    assert [line["event"] for line in lines] == ["peer_unreachable"]
+
+
+async def test_it_works_again_when_the_service_is_back(service: Running, peer: Peer) -> None:
+    """A pooled connection that was closed meanwhile costs no call."""
+    await peer.call("GET", "/internal/count")
+    service.process.kill()
+    service.code()
+    with capture_logs(), pytest.raises(Unavailable):
+        await peer.call("GET", "/internal/count")
+    environment = {"PATH": "", **_environment_of(service)}
+    with started("-m", "tests.shared.notes", environment=environment) as again:
+        wait_until_ready(again, peer._url)
+        assert await peer.call("GET", "/internal/count") == {"count": 0}
+
+
+def _environment_of(service: Running) -> dict[str, str]:
+    starting = json.loads(service.lines[0])["settings"]
+    return service_environment(Path(starting["data_dir"]), int(starting["port"]))
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[str]:
+    """A server that is not of this suite, and answers everything with these bytes."""
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\noops",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"not http at all\r\n\r\n",
+        b"",
+    ],
+)
+async def test_an_answer_that_makes_no_sense(answer: bytes) -> None:
+    client = HttpClient()
+    async with answering(answer) as url:
+        with capture_logs(), pytest.raises(Unavailable):
+            await client.get_json(url)
+    await client.close()
+
+
+async def test_no_content_is_nothing() -> None:
+    client = HttpClient()
+    async with answering(b"HTTP/1.1 204 No Content\r\n\r\n") as url:
+        assert await client.get_json(url) is None
+    await client.close()
+
+
+async def test_a_client_that_was_never_used_closes() -> None:
+    await HttpClient().close()
+
+
+def test_a_token_names_its_sender_and_fits_one_receiver(make_settings: Callable[..., Any]) -> None:
+    tokens = InternalTokens(make_settings(Settings))
+
+    assert tokens.verify(tokens.issue("notes")) == "notes"
+    with pytest.raises(InvalidToken):
+        tokens.verify(tokens.issue("orders"))
+    with pytest.raises(InvalidToken):
+        tokens.verify(tokens.issue("notes") + "x")

@@ -1,0 +1,174 @@
+"""The document says what the endpoints do; `sound` is what tests of every service hold it to."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema_rs import meta
+
+from shared.testing import bearer, token
+
+
+def sound(document: Any) -> None:
+    """Fail unless this is an OpenAPI 3.1 document that a tool can read."""
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names)), "an operationId is there twice"
+    for reference in references(document):
+        target = document
+        assert reference.startswith("#/"), reference
+        for part in reference[2:].split("/"):
+            assert part in target, f"{reference} leads nowhere"
+            target = target[part]
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        assert operation["summary"], where
+        assert operation["responses"], where
+        assert all(answer["description"] for answer in operation["responses"].values()), where
+        declared = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+        assert declared == {part[1:-1] for part in path.split("/") if part.startswith("{")}, where
+        assert all(p["required"] for p in operation["parameters"] if p["in"] == "path"), where
+        for schema in schemas(operation):
+            meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+    for schema in document["components"]["schemas"].values():
+        meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def schemas(operation: Any) -> Iterator[Any]:
+    yield from (parameter["schema"] for parameter in operation["parameters"])
+    for answer in [operation.get("requestBody", {}), *operation["responses"].values()]:
+        yield from (content["schema"] for content in answer.get("content", {}).values())
+
+
+@pytest.fixture
+async def document(notes: httpx.AsyncClient) -> Any:
+    return (await notes.get("/openapi.json")).json()
+
+
+def test_it_is_sound(document: Any) -> None:
+    sound(document)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: document.update(openapi="3.0.0"),
+        lambda document: document["components"]["schemas"].pop("Problem"),
+        lambda document: document["paths"]["/notes"]["get"].update(operationId="add_note"),
+        lambda document: document["paths"]["/notes/{note_id}"]["get"]["parameters"].clear(),
+        lambda document: document["components"]["schemas"]["NoteIn"].update(type="thing"),
+        lambda document: document["paths"]["/notes"]["get"].update(summary=""),
+    ],
+)
+def test_an_unsound_one_is_found(document: Any, damage: Any) -> None:
+    damage(document)
+    with pytest.raises((AssertionError, ValueError)):
+        sound(document)
+
+
+def test_one_line_of_the_routing_table_is_one_operation(document: Any) -> None:
+    assert {f"{method.upper()} {path}" for path, method, _ in operations(document)} == {
+        "GET /notes",
+        "POST /notes",
+        "GET /notes/newest",
+        "GET /notes/{note_id}",
+        "PUT /notes/{note_id}",
+        "DELETE /notes/{note_id}",
+        "POST /notes/{note_id}/copies",
+        "PUT /notes/{note_id}/mark",
+        "POST /numbers",
+        "GET /greeting",
+        "GET /picture",
+        "GET /gate",
+        "POST /accidents/{kind}",
+        "GET /admin/count",
+    }
+
+
+def test_a_writing_operation(document: Any) -> None:
+    add = document["paths"]["/notes"]["post"]
+
+    assert add["operationId"] == "add_note"
+    assert add["summary"] == "Add a note."
+    assert add["security"] == [{"bearer": []}]
+    assert add["requestBody"]["required"] is True
+    reference = {"$ref": "#/components/schemas/NoteIn"}
+    assert add["requestBody"]["content"]["application/json"]["schema"] == reference
+    assert set(add["responses"]) == {"201", "400", "401", "405", "413", "415", "422", "429", "503"}
+    assert set(add["responses"]["201"]["headers"]) == {"ETag", "Location"}
+    assert "`idempotency_key_reused`" in add["responses"]["422"]["description"]
+    assert [parameter["name"] for parameter in add["parameters"]] == ["Idempotency-Key"]
+    schema = document["components"]["schemas"]["NoteIn"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["text"]["maxLength"] == 200
+
+
+def test_a_list(document: Any) -> None:
+    listing = document["paths"]["/notes"]["get"]
+    parameters = {parameter["name"]: parameter for parameter in listing["parameters"]}
+
+    assert set(parameters) == {"limit", "cursor", "owner"}
+    assert parameters["limit"]["schema"]["maximum"] == 200
+    assert parameters["limit"]["required"] is False
+    assert set(listing["responses"]["200"]["headers"]) == {"Link"}
+    shown = listing["responses"]["200"]["content"]["application/json"]["schema"]
+    assert shown == {"type": "array", "items": {"$ref": "#/components/schemas/NoteOut"}}
+
+
+def test_what_may_be_left_out_is_said(document: Any) -> None:
+    change, mark = (
+        document["paths"]["/notes/{note_id}"]["put"],
+        document["paths"]["/notes/{note_id}/mark"]["put"],
+    )
+
+    assert mark["requestBody"]["required"] is False
+    assert {p["name"]: p["required"] for p in change["parameters"]} == {"note_id": True, "If-Match": False}
+    assert {"404", "409", "412"} <= set(change["responses"])
+
+
+def test_who_may_call(document: Any) -> None:
+    assert document["paths"]["/greeting"]["get"]["security"] == []
+    assert "401" not in document["paths"]["/greeting"]["get"]["responses"]
+    assert "403" in document["paths"]["/admin/count"]["get"]["responses"]
+    assert "403" not in document["paths"]["/notes"]["get"]["responses"]
+
+
+def test_no_content_has_no_content(document: Any) -> None:
+    assert "content" not in document["paths"]["/notes/{note_id}"]["delete"]["responses"]["204"]
+
+
+async def test_the_problem_is_what_is_sent(notes: httpx.AsyncClient, document: Any) -> None:
+    schema = {**document["components"]["schemas"]["Problem"], "components": document["components"]}
+    for response in [
+        await notes.get("/notes"),
+        await notes.post("/numbers", json={"whole": "x"}),
+        await notes.get("/notes?limit=0", headers=bearer(token())),
+        await notes.post("/accidents/x"),
+        await notes.get("/nowhere"),
+    ]:
+        assert response.headers["content-type"] == "application/problem+json"
+        problem = response.json()
+        assert set(schema["required"]) <= set(problem)
+        assert problem["status"] == response.status_code
+        assert json.loads(json.dumps(problem)) == problem
