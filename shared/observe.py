@@ -19,6 +19,9 @@ REQUEST_ID = "gatehouse.request_id"  # scope key of the id that the answer and t
 ROUTE = "gatehouse.route"  # scope key under which the matched route template is left for the labels
 CALLER = "gatehouse.caller"  # scope key under which the verified account id is left for the log
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset(
+    "GET HEAD POST PUT PATCH DELETE OPTIONS".split()
+)  # a label must not be the caller's choice
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 REQUESTS = Counter("http_requests_total", "Requests answered", ["route", "method", "status"])
@@ -101,7 +104,8 @@ class Observe:
 
 def record(scope: Scope, status: int, seconds: float) -> None:
     route = scope.get(ROUTE, "unmatched")
-    REQUESTS.labels(route, scope["method"] if route != "unmatched" else "other", str(status)).inc()
+    method = scope["method"] if route != "unmatched" and scope["method"] in _METHODS else "other"
+    REQUESTS.labels(route, method, str(status)).inc()
     DURATION.labels(route).observe(seconds)
     if route in QUIET and status < 500:
         return

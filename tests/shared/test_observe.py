@@ -1,0 +1,198 @@
+"""What a process says about itself: its log lines, its metrics, its health."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from shared.client import HttpClient
+from shared.database import Database
+from shared.identity import public
+from shared.operations import operation
+from shared.service import create_service
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, running, token
+from tests.shared.notes import handlers
+from tests.shared.notes.app import MIGRATIONS, Settings
+from tests.shared.processes import Running, service_environment, started
+from tests.shared.test_server import wait_until_ready
+from tests.support import free_port
+
+FIELDS = {
+    "service": "notes",
+    "event": "request",
+    "level": "info",
+    "method": "GET",
+    "path": "/notes",
+    "status": 200,
+}
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(params=["json", "console"])
+def service(request: pytest.FixtureRequest, tmp_path: Path, port: int) -> Iterator[Running]:
+    environment = service_environment(tmp_path, port, LOG_FORMAT=request.param)
+    with started("-m", "tests.shared.notes", environment=environment) as running:
+        wait_until_ready(running, f"http://127.0.0.1:{port}")
+        yield running
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("service", ["json"], indirect=True)
+class TestLines:
+    def test_one_line_per_request(self, service: Running, client: httpx.Client) -> None:
+        account, request_id = "0190b6f5-2b52-7f7f-8f6b-8d2f3f0c1a11", "find-me"
+        client.get("/notes?limit=5", headers=bearer(token(account)) | {"X-Request-ID": request_id})
+        line = json.loads(service.line_with(request_id))
+
+        assert FIELDS.items() <= line.items()
+        assert line["request_id"] == request_id
+        assert line["user_id"] == account
+        assert 0 < line["ms"] < 60_000
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line["timestamp"])
+        assert sum(request_id in line for line in service.lines) == 1
+
+    def test_the_polling_of_machines_is_quiet(self, service: Running, client: httpx.Client) -> None:
+        for path in ("/health", "/health/live", "/health/ready", "/metrics"):
+            assert client.get(path).status_code == 200
+        client.get("/notes", headers={"X-Request-ID": "the-last"})
+        service.line_with("the-last")
+
+        requests = [line for line in map(json.loads, service.lines) if line["event"] == "request"]
+        assert [line["path"] for line in requests] == ["/notes"]
+
+    def test_a_line_is_a_line_whatever_was_asked_for(self, service: Running, client: httpx.Client) -> None:
+        client.get("/%0a%7b%22event%22:%22forged%22%7d%1b[31m%ff", headers={"X-Request-ID": "forger"})
+        service.line_with("forger")
+
+        for line in service.lines:
+            assert json.loads(line)["event"] != "forged"
+            assert "\x1b" not in line
+
+
+class TestSecrets:
+    def test_none_in_any_line(self, service: Running, client: httpx.Client) -> None:
+        """Not of the settings, not of the request, not of a row, also when something goes wrong."""
+        presented = token()
+        for kind in ("serialisation", "database", "anything"):
+            response = client.post(
+                f"/accidents/{kind}?password=hunter2",
+                headers=bearer(presented) | {"X-Request-ID": kind, "Cookie": "session=hunter2"},
+            )
+            assert response.status_code == 500
+            service.line_with(kind)
+        client.post("/numbers", json={"whole": "hunter2", "password": "hunter2"})
+        client.get("/notes", headers=bearer("hunter2") | {"X-Request-ID": "the-last"})
+        service.line_with("the-last")
+
+        assert service.output.count("Traceback") >= 3
+        assert "unhandled_error" in service.output
+        for secret in (TEST_JWT_SECRET, TEST_INTERNAL_SECRET, presented, "hunter2", handlers.SECRET):
+            assert secret not in service.output
+
+
+@pytest.mark.parametrize("service", ["console"], indirect=True)
+def test_a_forged_line_on_a_terminal(service: Running, client: httpx.Client) -> None:
+    client.get("/%0a12:00:00%20forged%1b[2J", headers={"X-Request-ID": "forger"})
+    line = service.line_with("forger")
+
+    assert "forged" in line
+    assert "\x1b[2J" not in service.output
+
+
+class TestMetrics:
+    async def test_an_unknown_address_adds_no_label(self, notes: httpx.AsyncClient) -> None:
+        await self.series(notes)  # which is a request itself
+        before = await self.series(notes)
+        for number in range(20):
+            await notes.get(f"/unknown/{number}")
+            await notes.request(f"METHOD{number}", f"/unknown/{number}")
+        await notes.get("/unknown/again")
+
+        added = await self.series(notes) - before
+        assert all('route="unmatched"' in one for one in added)
+        assert len({one for one in added if one.startswith("http_requests_total")}) <= 2
+
+    async def test_an_unknown_method_adds_no_label(self, notes: httpx.AsyncClient) -> None:
+        await self.series(notes)  # which is a request itself
+        before = await self.series(notes)
+        for number in range(20):
+            assert (await notes.request(f"METHOD{number}", "/greeting")).status_code == 405
+
+        added = await self.series(notes) - before
+        assert not any("METHOD" in one for one in added)
+
+    async def test_the_route_is_the_template(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
+        await notes.get("/notes/0190b6f5-2b52-7f7f-8f6b-8d2f3f0c1a11", headers=signed_in)
+        found = await self.series(notes)
+
+        assert 'http_requests_total{method="GET",route="/notes/{note_id}",status="404"}' in found
+        assert 'http_request_duration_seconds_count{route="/notes/{note_id}"}' in found
+        assert not any("0190b6f5" in one for one in found)
+
+    async def series(self, notes: httpx.AsyncClient) -> set[str]:
+        response = await notes.get("/metrics")
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/plain")
+        return {
+            line.rpartition(" ")[0]
+            for line in response.text.splitlines()
+            if line.startswith("http_") and "_created" not in line
+        }
+
+
+class TestHealth:
+    @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+    async def test_healthy(self, notes: httpx.AsyncClient, path: str) -> None:
+        response = await notes.get(path)
+
+        assert response.status_code == 200
+        assert response.json()["status"] == "healthy"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", response.json()["timestamp"])
+
+    async def test_not_ready_without_its_database(self, settings: Settings) -> None:
+        url = f"sqlite:///{settings.data_dir}/folder/notes.db"
+        database = Database(url)
+        app = create_service(
+            settings.model_copy(update={"database_url": url}),
+            [operation("GET", "/notes", handlers.list_notes, access=public)],
+            client=HttpClient(),
+            database=database,
+            migrations=MIGRATIONS,
+        )
+        async with running(lambda _settings: app, settings) as notes:
+            assert (await notes.get("/health/ready")).json()["checks"] == {"database": "up"}
+            database.engine.dispose()
+            (settings.data_dir / "folder").rename(settings.data_dir / "gone")
+            with capture_logs() as lines:
+                ready, alive = await notes.get("/health/ready"), await notes.get("/health")
+                refused = await notes.get("/notes")
+            (settings.data_dir / "gone").rename(settings.data_dir / "folder")
+
+            assert ready.status_code == 503
+            assert ready.json()["status"] == "unhealthy"
+            assert ready.json()["checks"] == {"database": "down"}
+            assert alive.status_code == 200
+            assert refused.status_code == 503
+            assert refused.json()["code"] == "unavailable"
+            assert [line["event"] for line in lines] == [
+                "not_ready",
+                "request",
+                "database_failed",
+                "request",
+            ]
+            assert (await notes.get("/health/ready")).status_code == 200
