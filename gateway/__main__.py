@@ -7,7 +7,7 @@ import structlog
 from gateway.app import create_app
 from gateway.protocol import GatewayProtocol
 from gateway.routesfile import RoutesFileError, load
-from gateway.settings import GatewaySettings
+from gateway.settings import Settings
 from shared import __version__
 from shared.observe import configure_logging
 from shared.server import serve
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 def main() -> None:
     try:
-        settings = GatewaySettings.load()
+        settings = Settings.load()
         table = load(settings.routes_file, development=settings.environment == "development")
     except SettingsError as error:
         exit_on_bad_settings(error)

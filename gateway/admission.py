@@ -92,8 +92,6 @@ def _check_framing(exchange: "Exchange") -> None:
     for name in (b"authorization", b"host"):
         if name in doubled:
             raise _final(exchange, f"There is more than one {name.decode().title()} header.")
-    if request.upgrade and (coding is not None or seen.get(b"content-length", b"0") != b"0"):
-        raise _final(exchange, "A request for another protocol cannot have a body.")
 
 
 def _final(exchange: "Exchange", words: str) -> Refusal:

@@ -18,7 +18,7 @@ from gateway.docs import Docs
 from gateway.edge import Edge
 from gateway.errors import Refusal
 from gateway.health import Health
-from gateway.settings import GatewaySettings
+from gateway.settings import Settings
 from gateway.table import RouteTable
 from shared import __version__
 from shared.client import HttpClient
@@ -28,7 +28,7 @@ from shared.observe import REQUEST_ID, ROUTE, Observe, metrics
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: GatewaySettings, table: RouteTable) -> Starlette:
+def create_app(settings: Settings, table: RouteTable) -> Starlette:
     """The application behind GatewayProtocol."""
     client = HttpClient()
     health = Health(table, client)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from gateway.identity import Proxies
 from gateway.limits import Limiter
-from gateway.settings import GatewaySettings
+from gateway.settings import Settings
 from gateway.table import RouteTable
 from gateway.upstream import Backend
 from shared.client import HttpClient
@@ -27,7 +27,7 @@ class Watched(Protocol):
 class Gateway:
     """The table and the state that goes with it: connections, limiters, verified tokens, open exchanges."""
 
-    def __init__(self, settings: GatewaySettings, table: RouteTable, client: HttpClient) -> None:
+    def __init__(self, settings: Settings, table: RouteTable, client: HttpClient) -> None:
         self.settings = settings
         self.table = table
         self.client = client

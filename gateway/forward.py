@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HELD_BYTES_MAX = 64 * 1024
 DISCARDED_BYTES_MAX = 64 * 1024
+DISCARD_SECONDS = 5.0
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 ATTEMPTS_MAX = 2
 NEVER = float("inf")
@@ -218,6 +219,8 @@ class Exchange:
                 is_link = name in (b"location", b"link")
                 lines += (name, b": ", link_for_client(self, value) if is_link else value, b"\r\n")
         self._frame_answer(lines, length)
+        if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
+            self.keep_alive = False  # the body was not asked for, and whether it still comes nobody knows
         self.response_started = True
         self.progress()
         self.client.transport.write(b"".join((*lines, client_head_end(self))))
@@ -318,7 +321,7 @@ class Exchange:
         self.client.cut()
 
     def refuse(self, refusal: Refusal) -> None:
-        """Tell the client in place of an answer; once an answer has begun, only cutting it tells the truth."""
+        """Tell the client in place of an answer; once one has begun, only cutting it tells the truth."""
         if self.response_complete:
             return
         self.failure = refusal.kind
@@ -334,23 +337,20 @@ class Exchange:
     def answer(self, status: int, rest: list[bytes]) -> None:
         """Answer without a backend: the lines behind the status line, and the body."""
         self.status = status
-        if not self.request_complete and self._unread_bytes > DISCARDED_BYTES_MAX:
-            self.keep_alive = False
         self.response_started = True
         self.client.transport.write(b"".join((STATUS_LINE[status], *rest)))
         self._over()
         if self.keep_alive and not self.request_complete:
             # The rest of a small body is read and thrown away, so that the connection can be kept.
             self.gateway.open.add(self)
-            self.progress_discarding()
-
-    def progress_discarding(self) -> None:
-        self.deadline = time.monotonic() + 5.0
+            self.deadline = time.monotonic() + DISCARD_SECONDS
 
     @property
-    def _unread_bytes(self) -> float:
-        length = self.fields.seen.get(b"content-length")
-        return int(length) - self.received_bytes if length else NEVER
+    def rest_is_small(self) -> bool:
+        """Whether what is still to come of the request is worth reading only to keep the connection."""
+        if self.request_complete or self._is_chunked:
+            return self.request_complete
+        return int(self.fields.seen.get(b"content-length", 0)) - self.received_bytes <= DISCARDED_BYTES_MAX
 
     def _drop_upstream(self) -> None:
         if self.upstream is not None:

@@ -37,11 +37,16 @@ class Faults:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.lines: list[str] = []
+        self._found: list[tuple[int, int, str]] = []
 
     def add(self, mark: yaml.Mark | None, where: str, message: str) -> None:
-        place = f"{self.file}:{mark.line + 1}:{mark.column + 1}" if mark else self.file
-        self.lines.append(f"{place} {where}: {message}" if where else f"{place} {message}")
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        place = f"{self.file}:{line}:{column}" if mark else self.file
+        self._found.append((line, column, f"{place} {where}: {message}" if where else f"{place} {message}"))
+
+    def in_order(self) -> list[str]:
+        """One line per fault, from the top of the file to its end."""
+        return [text for _, _, text in sorted(self._found)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ def client_head_end(exchange: "Exchange") -> bytes:
 
 def own_answer(exchange: "Exchange", refusal: Refusal) -> list[bytes]:
     """A refusal, in the spelling the client used: problem+json or the envelope."""
+    exchange.keep_alive = exchange.keep_alive and exchange.rest_is_small
     body, media_type = refusal.body(exchange.request_id), PROBLEM_JSON
     alias = exchange.match.alias
     if alias is not None and alias.envelope:
@@ -77,10 +78,12 @@ def own_answer(exchange: "Exchange", refusal: Refusal) -> list[bytes]:
     lines.append(client_head_end(exchange))
     if exchange.request.method != b"HEAD":
         lines.append(body)
+        exchange.sent_bytes = len(body)
     return lines
 
 
 def preflight_answer(exchange: "Exchange", permission: bytes) -> list[bytes]:
+    exchange.keep_alive = exchange.keep_alive and exchange.rest_is_small
     lines = [name + b": " + value + b"\r\n" for name, value in exchange.client.server_state.default_headers]
     close = b"" if exchange.keep_alive else b"connection: close\r\n"
     return [*lines, permission, b"x-request-id: ", exchange.request_id.encode(), b"\r\n", close, b"\r\n"]

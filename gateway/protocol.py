@@ -117,6 +117,12 @@ class GatewayProtocol(HttpToolsProtocol):
         keep_alive = not request.is_http10 and parser.should_keep_alive()
         if parser.should_upgrade():
             request.upgrade = request.method == b"GET" and _may_switch(headers)
+            if _has_body(headers):
+                # The parser ends the request at its head, so that the body would be read as the next one.
+                request.fault = Refusal(
+                    errors.MALFORMED, "A request for another protocol cannot have a body."
+                )
+                keep_alive = False
         try:
             match = self.gateway.table.match(_origin_form(self.url))
         except BadPath:
@@ -299,6 +305,13 @@ def _may_switch(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether the protocol asked for may be passed on. HTTP/2 would carry requests past every check."""
     offered = b",".join(value for name, value in headers if name == b"upgrade").lower()
     return not any(token.strip().startswith((b"h2c", b"http", b"tls")) for token in offered.split(b","))
+
+
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+        for name, value in headers
+    )
 
 
 __all__ = ["ALIAS", "TARGET", "Alias", "GatewayProtocol"]

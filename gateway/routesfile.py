@@ -59,8 +59,8 @@ def parse(text: str, file: str, *, development: bool) -> RouteTable:
     faults = Faults(file)
     root = compose(text, faults)
     table = root.read(lambda value: _table(value, development=development), None) if root else None
-    if faults.lines or table is None:
-        raise RoutesFileError("\n".join(faults.lines))
+    if faults.in_order() or table is None:
+        raise RoutesFileError("\n".join(faults.in_order()))
     return table
 
 
@@ -77,9 +77,11 @@ def _table(root: Value, *, development: bool) -> RouteTable:
         keys, "routes", lambda value: _each(value, lambda item: _route(item, defaults)), no_routes
     )
     aliases = _field(keys, "aliases", lambda value: _each(value, _alias), no_aliases)
-    _check_places([*routes, *aliases])
-    _check_names(routes)
-    _check_aliases(aliases, [route.path for _, route in routes])
+    # What has no usable path was told so already; it would only take part in misleading comparisons.
+    placed = [item for item in routes if item[1].path]
+    _check_places([*placed, *(item for item in aliases if item[1].path)])
+    _check_names(placed)
+    _check_aliases(aliases, [route.path for _, route in placed])
     table = [route for _, route in routes]
     return RouteTable([*table, *_well_known(table)], [alias for _, alias in aliases], cors)
 
@@ -93,7 +95,7 @@ def _route(value: Value, defaults: Policy) -> Route:
     for key in ("path", "backend"):
         if key not in keys:
             value.fault(f"has no `{key}:`")
-    path = _field(keys, "path", _path, "/")
+    path = _field(keys, "path", _path, "")
     name = _field(keys, "name", _name, path.strip("/").replace("/", "-").lstrip(".").lower() or "root")
     policy = _policy(keys, replace(defaults, auth_stated=False))
     if path.encode() == WELL_KNOWN and not policy.auth_stated:
@@ -161,7 +163,7 @@ def _alias(value: Value) -> Alias:
         if key not in keys:
             value.fault(f"has no `{key}:`")
     envelope = _field(keys, "envelope", lambda item: item.choice(("v1",)), "")
-    path, to = _field(keys, "path", _path, "/"), _field(keys, "to", _path, "/")
+    path, to = _field(keys, "path", _path, ""), _field(keys, "to", _path, "/")
     return Alias(path.encode(), to.encode(), envelope=envelope == "v1")
 
 
@@ -222,7 +224,7 @@ def _check_places(entries: Sequence[tuple[Value, Route | Alias]]) -> None:
         holder = next((taken[path] for path in _above(entry.path) if path in taken and _final(path)), None)
         holder = holder or taken.get(entry.path)
         if holder:
-            value.fault(f"can never be reached: {place} already belongs to {holder}")
+            value.fault(f"cannot be reached: {place} already belongs to {holder}")
         taken.setdefault(entry.path, value.where)
 
 

@@ -12,7 +12,7 @@ from shared.settings import ProcessSettings
 Network = IPv4Network | IPv6Network
 
 
-class GatewaySettings(ProcessSettings):
+class Settings(ProcessSettings):
     """The gateway's own settings, beside those of every process."""
 
     service: ClassVar[str] = "gateway"

@@ -1,0 +1,175 @@
+"""A gateway in this process on a free port, and a client that sees every byte."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import uvicorn
+
+from gateway.app import create_app
+from gateway.core import Gateway
+from gateway.protocol import GatewayProtocol
+from gateway.routesfile import parse
+from gateway.settings import Settings
+from shared.server import CloseWhenDraining, Server
+
+WAIT_SECONDS_MAX = 15
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what another party does and sets no event for."""
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class Answer:
+    """One answer as it came over the wire."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name]
+
+    def value(self, name: str) -> str | None:
+        return next(iter(self.values(name)), None)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        assert self.value("content-type") == "application/problem+json", self
+        problem = self.json()
+        assert problem["status"] == self.status
+        assert problem["request_id"] == self.value("x-request-id")
+        return str(problem["code"])
+
+
+class Wire:
+    """A connection to the gateway."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *parts: bytes | str) -> None:
+        for part in parts:
+            self.writer.write(part.encode("latin-1") if isinstance(part, str) else part)
+        await self.writer.drain()
+
+    async def head(self) -> Answer:
+        block = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = block[:-4].decode("latin-1").split("\r\n")
+        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+        return Answer(int(first.split(" ")[1]), headers)
+
+    async def answer(self, method: str = "GET") -> Answer:
+        """The next answer, whole; cut bodies raise IncompleteReadError."""
+        answer = await self.head()
+        if method == "HEAD" or answer.status in (204, 304) or answer.status < 200:
+            return answer
+        if answer.value("transfer-encoding") == "chunked":
+            while size := int(await self.reader.readuntil(b"\r\n"), 16):
+                answer.body += (await self.reader.readexactly(size + 2))[:-2]
+            assert await self.reader.readuntil(b"\r\n") == b"\r\n"
+        elif (length := answer.value("content-length")) is not None:
+            answer.body = await self.reader.readexactly(int(length))
+        else:
+            answer.body = await self.reader.read()
+        return answer
+
+    async def request(
+        self, method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        lines = [f"{method} {target} HTTP/1.1", "Host: gateway.test"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        await self.send("\r\n".join([*lines, "", ""]), body)
+        return await self.answer(method)
+
+    async def is_closed(self) -> bool:
+        """Whether the gateway has closed; waits until it has, or until something is read."""
+        return await self.reader.read(1) == b""
+
+    async def close(self) -> None:
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+class RunningGateway:
+    """The gateway of one test, as `python -m gateway` would run it."""
+
+    def __init__(self, routes: str, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        file = folder / "routes.yaml"
+        self.table = parse(routes, str(file), development=settings.environment == "development")
+        self._app = CloseWhenDraining(create_app(settings, self.table))
+        self._wires: list[Wire] = []
+
+    async def __aenter__(self) -> Self:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            http=GatewayProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(self.settings.drain_seconds),
+        )
+        config.load()
+        # uvicorn's own life without its loop, which only looks for signals ten times a second.
+        self.server = self._app.server = Server(config)
+        self.server.lifespan = config.lifespan_class(config)
+        await self.server.startup([listening])
+        await self.server.on_tick(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for wire in self._wires:
+            await wire.close()
+        if not self.server.server_state.draining:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """What SIGTERM does."""
+        await self.server.shutdown()
+
+    @property
+    def state(self) -> Gateway:
+        gateway: Gateway = self.server.lifespan.state["gateway"]
+        return gateway
+
+    async def connect(self) -> Wire:
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20))
+        self._wires.append(wire)
+        return wire
+
+    async def request(
+        self, method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        wire = await self.connect()
+        answer = await wire.request(method, target, headers, body)
+        await wire.close()
+        return answer
+
+    async def raw(self, data: bytes | str) -> bytes:
+        """Everything that comes back for these bytes until the gateway closes."""
+        wire = await self.connect()
+        await wire.send(data)
+        return await wire.reader.read()

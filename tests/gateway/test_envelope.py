@@ -1,0 +1,142 @@
+"""The /api/v1 spelling: one envelope around the same answers."""
+
+import json
+
+import pytest
+
+from gateway import envelope
+from shared.testing import bearer, token
+from tests.gateway.backends import Conversation
+from tests.gateway.conftest import Start, StartBackend
+from tests.gateway.support import RunningGateway
+
+PAGE = b'[{"id":1,"total":19.90000000000000000001},{"id":2}]'
+
+
+async def answers(conversation: Conversation) -> None:
+    while received := await conversation.request():
+        match received.target.partition("?")[0].rpartition("/")[2]:
+            case "page":
+                link = 'Link: <?cursor=abc&limit=2>; rel="next"'
+                await conversation.answer(PAGE, "200 OK", "Content-Type: application/json", link, 'ETag: "3"')
+            case "created":
+                await conversation.answer_json({"id": 7}, "201 Created", "Location: /things/7")
+            case "invalid":
+                problem = {
+                    "status": 422,
+                    "code": "validation_failed",
+                    "detail": "Some fields are wrong.",
+                    "errors": [{"field": "quantity", "code": "too_small", "message": "must be above 0"}],
+                }
+                body = json.dumps(problem).encode()
+                await conversation.answer(body, "422 Invalid", "Content-Type: application/problem+json")
+            case "plain":
+                await conversation.answer(b"a,b\n1,2\n", "200 OK", "Content-Type: text/csv")
+            case "nothing":
+                await conversation.send("HTTP/1.1 204 No Content\r\n\r\n")
+            case "health":
+                await conversation.answer_json({"status": "healthy"})
+            case "large":
+                body = b'"' + b"x" * envelope.BYTES_MAX + b'"'
+                await conversation.answer(body, "200 OK", "Content-Type: application/json")
+            case "cut":
+                await conversation.send(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+                )
+                return
+
+
+@pytest.fixture
+async def gateway(start_gateway: Start, start_backend: StartBackend) -> RunningGateway:
+    backend = await start_backend(answers)
+    return await start_gateway(f"""
+routes: [{{path: /things, backend: "{backend.url}", methods: [GET, POST]}}]
+aliases:
+  - {{path: /api/v1, to: /, envelope: v1}}
+  - {{path: /api, to: /}}
+""")
+
+
+async def test_success(gateway: RunningGateway) -> None:
+    answer = await gateway.request("POST", "/api/v1/things/created", bearer(token("u-1")))
+    body = answer.json()
+    assert answer.status == 201
+    assert answer.value("content-type") == "application/json"
+    assert answer.value("location") == "/api/v1/things/7"
+    assert (body["success"], body["message"], body["data"], body["errors"]) == (
+        True,
+        "Created",
+        {"id": 7},
+        [],
+    )
+    meta = body["meta"]
+    assert meta["timestamp"].endswith("Z")
+    assert meta["request_id"] == answer.value("x-request-id")
+    assert meta["version"] == "v1"
+    assert meta["actor"] == {"user_id": "u-1", "client_id": None, "role": "user"}
+
+
+async def test_pages(gateway: RunningGateway) -> None:
+    answer = await gateway.request("GET", "/api/v1/things/page?limit=2", bearer(token()))
+    assert answer.json()["meta"]["pagination"] == {
+        "next": "/api/v1/things/page?cursor=abc&limit=2",
+        "limit": 2,
+    }
+    assert PAGE in answer.body, "the data changed on its way"
+    assert answer.value("etag") == '"3"'
+    assert answer.value("link") is not None
+
+
+async def test_problems(gateway: RunningGateway) -> None:
+    answer = await gateway.request("POST", "/api/v1/things/invalid", bearer(token()))
+    body = answer.json()
+    assert (answer.status, body["success"], body["data"]) == (422, False, None)
+    assert body["message"] == "Some fields are wrong."
+    assert body["errors"] == [{"field": "quantity", "code": "too_small", "message": "must be above 0"}]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/api/v1/things/page", 401, "unauthenticated"),
+        ("DELETE", "/api/v1/things/page", 405, "method_not_allowed"),
+        ("GET", "/api/v1/nothing/here", 404, "not_found"),
+        ("GET", "/api/v1/internal/x", 404, "not_found"),
+    ],
+)
+async def test_the_gateways_own_refusals(
+    gateway: RunningGateway, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await gateway.request(method, path)
+    body = answer.json()
+    assert (answer.status, body["success"], body["data"]) == (status, False, None)
+    assert body["errors"] == [{"code": code, "message": body["message"]}]
+    assert body["meta"]["request_id"] == answer.value("x-request-id")
+
+
+async def test_what_is_not_json_passes_untouched(gateway: RunningGateway) -> None:
+    wire = await gateway.connect()
+    sent = bearer(token())
+    answer = await wire.request("GET", "/api/v1/things/plain", sent)
+    assert (answer.body, answer.value("content-type")) == (b"a,b\n1,2\n", "text/csv")
+    assert (await wire.request("GET", "/api/v1/things/nothing", sent)).status == 204
+    assert (await wire.request("GET", "/api/things/page", sent)).body == PAGE
+    assert (await wire.request("GET", "/things/page", sent)).body == PAGE
+
+
+async def test_too_much_to_wrap(gateway: RunningGateway) -> None:
+    answer = await gateway.request("GET", "/api/v1/things/large", bearer(token()))
+    assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "answer_too_large")
+
+
+async def test_a_cut_answer_is_told(gateway: RunningGateway) -> None:
+    answer = await gateway.request("GET", "/api/v1/things/cut", bearer(token()))
+    assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "upstream_cut")
+
+
+async def test_the_gateways_own_pages(gateway: RunningGateway) -> None:
+    answer = await gateway.request("GET", "/api/v1/health")
+    body = answer.json()
+    assert (answer.status, body["success"]) == (200, True)
+    assert set(body["data"]) == {"status", "timestamp", "services"}
+    assert answer.value("content-length") == str(len(answer.body))

@@ -1,0 +1,80 @@
+"""What the gateway answers and tells about itself."""
+
+import asyncio
+
+from structlog.testing import capture_logs
+
+from shared.testing import bearer, token
+from tests.gateway.backends import Backend, Conversation
+from tests.gateway.conftest import Start, StartBackend
+from tests.gateway.support import RunningGateway
+
+
+async def test_index(gateway: RunningGateway) -> None:
+    answer = await gateway.request("GET", "/")
+    assert set(answer.json()) == {"name", "version", "docs"}
+    assert answer.value("x-request-id")
+
+
+async def test_live_and_ready(gateway: RunningGateway) -> None:
+    assert (await gateway.request("GET", "/health/live")).json()["status"] == "healthy"
+    assert (await gateway.request("GET", "/health/ready")).json()["checks"] == {"routes": 2}
+
+
+async def test_health_of_all_services(start_gateway: Start, start_backend: StartBackend) -> None:
+    async def hangs(conversation: Conversation) -> None:
+        await conversation.reader.read()
+
+    good, hanging, gone = await start_backend(), await start_backend(hangs), await start_backend()
+    await gone.__aexit__()
+    gateway = await start_gateway(f"""
+routes:
+  - {{path: /good, backend: "{good.url}"}}
+  - {{path: /good/again, backend: "{good.url}"}}
+  - {{path: /hanging, backend: "{hanging.url}"}}
+  - {{path: /gone, backend: "{gone.url}"}}
+""")
+    answers = await asyncio.gather(*(gateway.request("GET", "/health") for _ in range(5)))
+    for answer in answers:
+        body = answer.json()
+        assert (answer.status, body["status"]) == (200, "degraded")
+        told = {name: service["status"] for name, service in body["services"].items()}
+        assert told == {"good": "healthy", "hanging": "unreachable", "gone": "unreachable"}
+        assert 1900 <= body["services"]["hanging"]["ms"] < 4000
+    assert [request.target for request in good.received] == ["/health"], "asked more than once"
+
+
+async def test_every_request_is_one_line(gateway: RunningGateway, backend: Backend) -> None:
+    with capture_logs() as logs:
+        answer = await gateway.request("POST", "/orders/7?secret=1", bearer(token("u-1")), b"12345")
+        await gateway.request("GET", "/orders")
+    first, second = [entry for entry in logs if entry["event"] == "request"]
+    assert {key: first[key] for key in ("method", "path", "status", "user_id", "route", "attempts")} == {
+        "method": "POST",
+        "path": "/orders/7",
+        "status": 200,
+        "user_id": "u-1",
+        "route": "orders",
+        "attempts": 1,
+    }
+    assert (first["bytes_in"], first["bytes_out"]) == (5, len(answer.body))
+    assert first["request_id"] == answer.value("x-request-id") == backend.received[0].value("x-request-id")
+    assert 0 < first["upstream_ms"] <= first["ms"]
+    assert (second["status"], second["code"], second["source"], second["phase"]) == (
+        401,
+        "unauthenticated",
+        "client",
+        "auth",
+    )
+
+
+async def test_metrics_have_labels_from_the_table_alone(gateway: RunningGateway) -> None:
+    for target in ("/open/made-up-1", "/made-up-2", "/orders/made-up-3"):
+        await gateway.request("GET", target)
+    await gateway.request("PROPFIND", "/open/made-up-4")
+    text = (await gateway.request("GET", "/metrics")).body.decode()
+    assert "made-up" not in text
+    assert 'http_requests_total{method="GET",route="open",status="200"}' in text
+    assert 'http_requests_total{method="other",route="open",status="405"}' in text
+    assert 'gateway_refusals_total{code="unauthenticated",phase="auth",route="orders"}' in text
+    assert 'gateway_upstream_duration_seconds_count{route="open"}' in text

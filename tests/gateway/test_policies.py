@@ -1,0 +1,245 @@
+"""Who may pass, how often, and from which page."""
+
+import time
+
+import pytest
+
+from gateway.errors import TABLE
+from shared.testing import bearer, token
+from tests.gateway.backends import Backend
+from tests.gateway.conftest import Start
+from tests.gateway.support import RunningGateway
+
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+
+class TestToken:
+    async def test_without(self, gateway: RunningGateway, backend: Backend) -> None:
+        answer = await gateway.request("GET", "/orders/7")
+        assert (answer.status, answer.code) == (401, "unauthenticated")
+        assert answer.value("www-authenticate") == "Bearer"
+        assert (answer.json()["source"], answer.json()["phase"]) == ("client", "auth")
+        assert not backend.received
+
+    @pytest.mark.parametrize(
+        "authorization",
+        [
+            "Basic YTpi",
+            "Bearer",
+            "Bearer a b",
+            "Bearer nonsense",
+            f"Bearer {'x' * 9000}",
+            "Bearer " + token(exp=int(time.time()) - 60),
+            "Bearer " + token(aud="elsewhere"),
+            "Bearer " + token(iss="elsewhere"),
+            "Bearer " + token(exp=None),
+            "Bearer " + token()[:-4] + "AAAA",
+        ],
+    )
+    async def test_bad(self, gateway: RunningGateway, backend: Backend, authorization: str) -> None:
+        answer = await gateway.request("GET", "/orders", {"Authorization": authorization})
+        assert (answer.status, answer.code) == (401, "invalid_token")
+        assert answer.value("www-authenticate") == 'Bearer error="invalid_token"'
+        assert not backend.received
+
+    async def test_good_is_passed_on(self, gateway: RunningGateway, backend: Backend) -> None:
+        sent = bearer(token())
+        wire = await gateway.connect()
+        for _ in range(2):  # verified, then remembered
+            assert (await wire.request("GET", "/orders/7", sent)).status == 200
+        assert [request.value("authorization") for request in backend.received] == [sent["Authorization"]] * 2
+
+    async def test_a_body_waits_for_the_verification(self, gateway: RunningGateway) -> None:
+        answer = await gateway.request("POST", "/orders", bearer(token()), b"x" * 50_000)
+        assert answer.json()["body"] == "x" * 50_000
+
+    async def test_optional(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, "auth: optional"))
+        assert (await gateway.request("GET", "/x")).status == 200
+        assert (await gateway.request("GET", "/x", bearer(token()))).status == 200
+        assert (await gateway.request("GET", "/x", bearer("nonsense"))).status == 401
+
+    async def test_none_does_not_look(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, "auth: none"))
+        assert (await gateway.request("GET", "/x", bearer("nonsense"))).status == 200
+
+    async def test_keys_out_of_reach(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(
+            _routes(backend), jwt_secret=None, jwks_url="http://127.0.0.1:1/jwks.json"
+        )
+        answer = await gateway.request("GET", "/x", bearer(_rsa_headed_token()))
+        assert (answer.status, answer.code, answer.json()["source"]) == (503, "unavailable", "gateway")
+        assert answer.value("retry-after") == "1"
+
+
+class TestRolesAndScopes:
+    async def test_role(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, "roles: [admin, auditor]"))
+        assert (await gateway.request("GET", "/x")).status == 401
+        refused = await gateway.request("GET", "/x", bearer(token(role="user")))
+        assert (refused.status, refused.code) == (403, "forbidden")
+        for role in ("admin", "auditor"):
+            assert (await gateway.request("GET", "/x", bearer(token(role=role)))).status == 200
+
+    async def test_scopes(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, "scopes: [read, write]"))
+        refused = await gateway.request("GET", "/x", bearer(token(scope="read")))
+        assert (refused.status, refused.code) == (403, "forbidden")
+        assert refused.value("www-authenticate") == 'Bearer error="insufficient_scope", scope="write"'
+        assert (await gateway.request("GET", "/x", bearer(token(scope="write read")))).status == 200
+
+
+class TestMethodAndPath:
+    async def test_wrong_method(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, 'methods: ["GET", "POST"]'))
+        answer = await gateway.request("DELETE", "/x")
+        assert (answer.status, answer.code) == (405, "method_not_allowed")
+        assert answer.value("allow") == "GET, HEAD, POST"
+        assert (await gateway.request("OPTIONS", "/x")).status == 405
+
+    async def test_nothing_there(self, gateway: RunningGateway) -> None:
+        for path in ("/", "/opened", "/open-x", "/ope", "/other/open"):
+            answer = await gateway.request("GET", path)
+            assert answer.status == (200 if path == "/" else 404), path
+        assert (await gateway.request("GET", "/opened")).code == "not_found"
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/open/../x",
+            "/open/./x",
+            "/open/..",
+            "/open/%2e%2e/x",
+            "/open/.%2E/x",
+            "/open\\..\\x",
+            "/open/%252e%252e/x",
+        ],
+    )
+    async def test_dot_segments(self, gateway: RunningGateway, backend: Backend, path: str) -> None:
+        answer = await gateway.request("GET", path)
+        assert (answer.status, answer.code) == (400, "bad_path")
+        assert not backend.received
+
+    async def test_public_endpoints_of_the_seed(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(f"""
+routes:
+  - {{path: /auth, backend: "{backend.url}", methods: ["GET", "POST"]}}
+""")
+        for name in ("register", "login", "refresh", "logout"):
+            assert (await gateway.request("POST", f"/auth/{name}")).status == 200
+            assert (await gateway.request("GET", f"/auth/{name}")).status == 401
+            assert (await gateway.request("POST", f"/auth/{name}/x")).status == 401
+        assert (await gateway.request("GET", "/.well-known/jwks.json")).status == 200
+        assert (await gateway.request("POST", "/.well-known/jwks.json")).status == 405
+        assert (await gateway.request("GET", "/auth/me")).status == 401
+
+
+class TestRateLimit:
+    async def test_fields_on_every_answer(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, "auth: none\n    rate_limit: {rate: 3/m, burst: 3}"))
+        wire = await gateway.connect()
+        answers = [await wire.request("GET", "/x") for _ in range(4)]
+        assert [answer.status for answer in answers] == [200, 200, 200, 429]
+        assert [answer.value("ratelimit-policy") for answer in answers] == ['"x";q=3;w=60'] * 4
+        assert [(answer.value("ratelimit") or "").split(";t=")[0] for answer in answers] == [
+            '"x";r=2',
+            '"x";r=1',
+            '"x";r=0',
+            '"x";r=0',
+        ]
+        assert answers[3].code == "rate_limited"
+        assert 15 <= int(answers[3].value("retry-after") or 0) <= 20
+        assert len(backend.received) == 3
+
+    async def test_users_have_buckets_of_their_own(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, "rate_limit: {rate: 1/m, burst: 1}"))
+        first, second = bearer(token("one")), bearer(token("two"))
+        statuses = [
+            (await gateway.request("GET", "/x", who)).status for who in (first, first, second, second)
+        ]
+        assert statuses == [200, 429, 200, 429]
+
+    async def test_addresses_behind_a_proxy(self, start_gateway: Start, backend: Backend) -> None:
+        routes = _routes(backend, "auth: none\n    rate_limit: {rate: 1/m, burst: 1, key: ip}")
+        gateway = await start_gateway(routes, trusted_proxies="127.0.0.1")
+
+        async def status(forwarded_for: str) -> int:
+            return (await gateway.request("GET", "/x", {"X-Forwarded-For": forwarded_for})).status
+
+        assert await status("9.9.9.9") == 200
+        assert await status("1.2.3.4, 9.9.9.9") == 429
+        assert await status("2001:db8::1") == 200
+        assert await status("2001:db8::2") == 429
+        assert await status("nonsense") == 200
+
+
+class TestCors:
+    async def test_development_lets_local_pages_in(self, gateway: RunningGateway) -> None:
+        for origin in ("http://localhost:5173", "http://127.0.0.1:3000", "http://localhost"):
+            answer = await gateway.request("GET", "/open", {"Origin": origin})
+            assert answer.value("access-control-allow-origin") == origin
+            assert answer.value("access-control-allow-credentials") is None
+            assert "RateLimit" in (answer.value("access-control-expose-headers") or "")
+            assert "Origin" in answer.values("vary")
+        for path in ("/orders", "/health/live", "/nowhere"):
+            answer = await gateway.request("GET", path, {"Origin": "http://localhost:5173"})
+            assert answer.value("access-control-allow-origin") == "http://localhost:5173", path
+
+    @pytest.mark.parametrize(
+        "origin",
+        ["https://evil.example", "http://localhost.evil.example", "http://localhost:5173.evil", "null"],
+    )
+    async def test_others_stay_out(self, gateway: RunningGateway, origin: str) -> None:
+        answer = await gateway.request("GET", "/open", {"Origin": origin})
+        assert answer.status == 200
+        assert answer.value("access-control-allow-origin") is None
+        refused = await gateway.request("OPTIONS", "/open", {"Origin": origin, **PREFLIGHT})
+        assert (refused.status, refused.code) == (403, "origin_denied")
+
+    async def test_preflight_needs_no_token(self, gateway: RunningGateway, backend: Backend) -> None:
+        wire = await gateway.connect()
+        answer = await wire.request("OPTIONS", "/orders/7", {"Origin": "http://localhost:5173", **PREFLIGHT})
+        assert (answer.status, answer.value("access-control-max-age")) == (204, "600")
+        assert "POST" in (answer.value("access-control-allow-methods") or "")
+        assert "Authorization" in (answer.value("access-control-allow-headers") or "")
+        assert not backend.received
+        assert (await wire.request("GET", "/open")).status == 200
+
+    async def test_production_lets_nobody_in(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, "auth: none"), environment="production")
+        answer = await gateway.request("GET", "/x", {"Origin": "http://localhost:5173"})
+        assert answer.value("access-control-allow-origin") is None
+        assert answer.value("vary") is None
+
+    async def test_a_route_of_its_own(self, start_gateway: Start, backend: Backend) -> None:
+        cors = 'cors: {origins: ["https://app.example"], credentials: true, max_age: 10s}'
+        gateway = await start_gateway(_routes(backend, cors))
+        answer = await gateway.request("OPTIONS", "/x", {"Origin": "https://app.example", **PREFLIGHT})
+        assert answer.value("access-control-allow-credentials") == "true"
+        assert answer.value("access-control-allow-origin") == "https://app.example"
+        assert answer.value("access-control-max-age") == "10"
+
+
+def test_every_refusal_is_documented() -> None:
+    from pathlib import Path
+
+    import gateway.errors
+
+    readme = (Path(gateway.errors.__file__).parent / "README.md").read_text()
+    for kind in TABLE:
+        row = f"| {kind.status} | `{kind.code}` | {kind.source} | {kind.phase} | {kind.words} |"
+        assert row in readme, f"gateway/README.md lacks: {row}"
+
+
+def _routes(backend: Backend, more: str = "") -> str:
+    return f"routes:\n  - path: /x\n    backend: {backend.url}\n    {more}\n"
+
+
+def _rsa_headed_token() -> str:
+    import base64
+    import json
+
+    parts: list[dict[str, str]] = [{"alg": "RS256", "kid": "k1"}, {"sub": "1"}, {}]
+    return ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
+    )
