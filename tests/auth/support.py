@@ -7,6 +7,7 @@ import httpx
 from sqlalchemy import Table, select, update
 from sqlmodel import SQLModel
 
+from services.auth.models import ACCOUNTS
 from shared.database import Database
 from shared.ids import new_id
 
@@ -44,6 +45,15 @@ def let_time_pass(database_url: str, model: type[SQLModel], column: str, passed:
             if row[column] is not None:
                 change = update(table).where(table.c[0] == row[table.c[0]])
                 session.connection().execute(change.values({column: row[column] - passed}))
+    database.close()
+
+
+def set_account(database_url: str, username: str, **values: Any) -> None:
+    """Change an account behind the back of the service."""
+    database = Database(database_url, pool_size=1)
+    with database.transaction() as session:
+        changed = update(ACCOUNTS).where(ACCOUNTS.c.username == username)
+        session.connection().execute(changed.values(**values))
     database.close()
 
 

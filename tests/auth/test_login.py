@@ -18,7 +18,7 @@ from services.auth.sessions import SESSIONS_PER_ACCOUNT_MAX
 from services.auth.settings import Settings
 from services.auth.throttle import BLOCK_SECONDS_MAX, FREE_FAILURES, block_seconds
 from shared.testing import bearer, internal_token, running
-from tests.auth.support import PASSWORD, let_time_pass, login, register, rows
+from tests.auth.support import PASSWORD, let_time_pass, login, register, rows, set_account
 
 
 class TestLogin:
@@ -88,6 +88,29 @@ class TestLogin:
         assert all(body == bodies[0] for body in bodies)
         assert bodies[0]["code"] == "invalid_credentials"
         assert all(response.headers["www-authenticate"] == "Bearer" for response in refused)
+
+    @pytest.mark.parametrize("meanwhile", [{"status": "disabled"}, {"password_hash": "another"}])
+    async def test_an_account_that_changes_while_its_password_is_checked(
+        self,
+        auth: httpx.AsyncClient,
+        database_url: str,
+        monkeypatch: pytest.MonkeyPatch,
+        meanwhile: dict[str, str],
+    ) -> None:
+        await register(auth, username="ann")
+        before = len(rows(database_url, LoginSession))
+        real = bcrypt.checkpw
+
+        def check_and_change(password: bytes, password_hash: bytes) -> bool:
+            set_account(database_url, "ann", **meanwhile)
+            return real(password, password_hash)
+
+        monkeypatch.setattr("bcrypt.checkpw", check_and_change)
+        response = await login(auth, "ann")
+
+        assert response.status_code == 401
+        assert response.json()["code"] == "invalid_credentials"
+        assert len(rows(database_url, LoginSession)) == before
 
     async def test_old_sessions_of_an_account_make_room(
         self, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
@@ -177,7 +200,7 @@ class TestCost:
     ) -> None:
         await register(auth, username="ann")
         foreign = prefix + bcrypt.hashpw("pässword".encode(), bcrypt.gensalt(5)).decode()[4:]
-        _set_hash(database_url, "ann", foreign)
+        set_account(database_url, "ann", password_hash=foreign)
 
         assert (await login(auth, "ann", "pässword")).status_code == 200
         assert _hash_of(database_url, "ann").startswith("$2b$04$")
@@ -186,7 +209,7 @@ class TestCost:
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         await register(auth, username="ann")
-        _set_hash(database_url, "ann", "!locked")
+        set_account(database_url, "ann", password_hash="!locked")
 
         assert (await login(auth, "ann")).status_code == 401
 
@@ -277,16 +300,3 @@ def _hash_of(database_url: str, username: str) -> str:
     account = next(row for row in rows(database_url, Account) if row["username"] == username)
     password_hash: str = account["password_hash"]
     return password_hash
-
-
-def _set_hash(database_url: str, username: str, password_hash: str) -> None:
-    from sqlalchemy import update
-
-    from services.auth.models import ACCOUNTS
-    from shared.database import Database
-
-    database = Database(database_url, pool_size=1)
-    with database.transaction() as session:
-        changed = update(ACCOUNTS).where(ACCOUNTS.c.username == username)
-        session.connection().execute(changed.values(password_hash=password_hash))
-    database.close()

@@ -16,7 +16,7 @@ from services.auth.settings import Settings
 from services.auth.tokens import RefreshTokens
 from shared.ids import new_id
 from shared.testing import bearer, internal_token, running
-from tests.auth.support import let_time_pass, refresh, register, rows
+from tests.auth.support import let_time_pass, refresh, register, rows, set_account
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -211,6 +211,14 @@ class TestLifetime:
             await auth.delete(address, headers=internal)
 
         assert (await refresh(auth, registered["refresh_token"])).status_code == 401
+
+    async def test_an_account_disabled_by_hand(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        registered = await register(auth, username="ann")
+        set_account(database_url, "ann", status="disabled")
+
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 401
+        set_account(database_url, "ann", status="active")
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 401  # it has ended
 
 
 class TestLogout:
