@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy import DateTime, Engine, String, create_engine, event, text
+from sqlalchemy import DateTime, Engine, Select, String, create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Dialect, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -118,6 +118,12 @@ class Database:
     def close(self) -> None:
         self._threads.shutdown(wait=True)
         self.engine.dispose()
+
+
+def one_row(session: Session, statement: Select[Any]) -> dict[str, Any] | None:
+    """The only row of a statement, by column name: half the price of an object that follows its changes."""
+    row = session.connection().execute(statement).one_or_none()
+    return None if row is None else row._asdict()
 
 
 def _from_text(value: str | None) -> datetime | None:

@@ -1,5 +1,6 @@
 """The base classes and field types of what goes in and out."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -30,7 +31,7 @@ class Output(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     @classmethod
-    def unchecked(cls, values: dict[str, Any]) -> Self:
+    def unchecked(cls, values: Mapping[str, Any]) -> Self:
         """Make an answer of values from our own database, which were validated on their way in.
 
         Values that are no field are left out. Twice as fast as model_construct, which a page of fifty rows

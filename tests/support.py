@@ -22,11 +22,20 @@ def need(*programs: str) -> list[str]:
     found = [shutil.which(program) or _debian(program) for program in programs]
     missing = [program for program, path in zip(programs, found, strict=True) if path is None]
     if missing:
-        reason = f"not installed: {', '.join(missing)}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _do_without(f"not installed: {', '.join(missing)}")
     return [path for path in found if path is not None]
+
+
+def need_answer(command: list[str], otherwise: str) -> None:
+    """The same for something that must not only be installed but answer."""
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        _do_without(otherwise)
+
+
+def _do_without(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def free_port() -> int:

@@ -10,6 +10,7 @@ from services.orders.models import Order, OrderStatus, OrderStep
 from services.orders.money import from_minor, to_minor
 from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
 from shared.concurrency import IfMatch
+from shared.database import one_row
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.identity import Caller
 from shared.pagination import PageQuery, paginate
@@ -61,10 +62,10 @@ def place_order(body: PlaceOrder, caller: Caller, session: Session) -> OrderOut:
 
 def show_order(order_id: Id, caller: Caller, session: Session) -> OrderOut:
     """Show one order."""
-    row = session.connection().execute(select(ORDERS).where(ORDERS.c.id == order_id)).mappings().one_or_none()
+    row = one_row(session, select(ORDERS).where(ORDERS.c.id == order_id))
     if row is None or not caller.owns(row["user_id"]):
         raise NotFound
-    return OrderOut.of(dict(row))
+    return OrderOut.of(row)
 
 
 def change_order(

@@ -1,5 +1,6 @@
 """What goes into the orders service and what comes out."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
@@ -72,7 +73,7 @@ class OrderOut(Versioned):
     updated: datetime
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> Self:
+    def of(cls, row: Mapping[str, Any]) -> Self:
         """From the columns of a row."""
         return cls.unchecked({**row, "total_price": from_minor(row["total_minor"], row["currency"])})
 

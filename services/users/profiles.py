@@ -13,6 +13,7 @@ from services.users.models import Preferences, Profile, Status, searchable
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from shared.clock import now
 from shared.concurrency import IfMatch
+from shared.database import one_row
 from shared.errors import NotFound
 from shared.pagination import paginate
 from shared.schemas import Page
@@ -23,8 +24,8 @@ ANY_VERSION = IfMatch(None)
 
 
 def find(session: Session, user_id: str) -> ProfileOut | None:
-    profile = session.get(Profile, user_id)
-    return None if profile is None else ProfileOut.of(profile)
+    row = one_row(session, select(PROFILES).where(PROFILES.c.id == user_id))
+    return None if row is None else ProfileOut.unchecked(row)
 
 
 def search(session: Session, query: ListUsers) -> Page[ProfileOut]:

@@ -1,0 +1,190 @@
+"""`make bench`: what our endpoints cost, beside the same endpoints in FastAPI, in one run.
+
+Servers share one core and the load generator has the other. Each figure is the median of interleaved
+rounds, so that a noisy machine is as noisy for both sides. Read the ratios, not the absolute numbers.
+"""
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.processes import (
+    LOAD_CORE,
+    PROBE,
+    Server,
+    Suite,
+    cpu_seconds,
+    on_core,
+    resident_mib,
+    stopping,
+)
+
+ROUNDS = 3
+SECONDS = 3
+CONNECTIONS = 32
+ORDERS_IN_LIST = 50
+ACCOUNTS = 64  # more than connections: auth lets nobody try one account many times at once
+ORDER = {"product_name": "Laptop", "quantity": 1, "total_price": 999.99}
+
+
+@dataclass
+class Target:
+    """One address under load, and the processes that do the work for it."""
+
+    url: str
+    pids: list[int]
+    token: str | None = None
+    bodies: Sequence[Any] = ()
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+    @property
+    def cost(self) -> float:
+        return statistics.median(self.costs)
+
+
+@dataclass
+class Row:
+    """One line of the table: direct to the service, through the gateway, and the peer."""
+
+    name: str
+    direct: Target
+    through: Target
+    peer: Target
+
+    def show(self) -> str:
+        sides = (self.direct, self.through, self.peer)
+        rates = "".join(f"{side.rate:>10,.0f}{side.cost:>8,.0f}" for side in sides)
+        ratio, through = self.direct.rate / self.peer.rate, self.through.rate / self.peer.rate
+        return f"{self.name:<24}{rates}{ratio:>9.2f}{through:>9.2f}"
+
+
+def main() -> None:
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        sys.exit("make bench needs the load generator wrk: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as folder:
+        peer = Server("tests.bench.peer", Path(folder))
+        backend = Server("tests.bench.backend", Path(folder))
+        suite = Suite(Path(folder), backend.url(""))
+        with stopping(peer), stopping(backend), stopping(suite):
+            idle = {
+                **{name: resident_mib(pid) for name, pid in suite.pids.items()},
+                "peer": resident_mib(peer.pid),
+            }
+            rows = [_health_row(suite, backend, peer), *_rows(suite, peer)]
+            for _ in range(ROUNDS):
+                for row in rows:
+                    for target in (row.direct, row.through, row.peer):
+                        _measure(wrk, target, Path(folder))
+            _print(rows, suite, peer, idle)
+
+
+def _health_row(suite: Suite, backend: Server, peer: Server) -> Row:
+    return Row(
+        "health of a backend",
+        direct=Target(backend.url(PROBE), [backend.pid]),
+        through=Target(suite.url("gateway", PROBE), [backend.pid, suite.pids["gateway"]]),
+        peer=Target(peer.url("/health"), [peer.pid]),
+    )
+
+
+def _rows(suite: Suite, peer: Server) -> list[Row]:
+    accounts = [{"email": f"bench{n}@example.com", "password": "correct horse"} for n in range(ACCOUNTS)]
+    tokens = {}
+    for name, base in (("ours", suite.url("auth", "")), ("peer", peer.url(""))):
+        for credentials in accounts:
+            tokens[name] = _send(f"{base}/auth/register", credentials)["token"]
+    for base, token in ((suite.url("orders", ""), tokens["ours"]), (peer.url(""), tokens["peer"])):
+        for _ in range(ORDERS_IN_LIST):
+            _send(f"{base}/orders", ORDER, token)
+    # The write comes last: what it adds would make the lists of one side longer than those of the other.
+    return [
+        _row(suite, peer, "GET /users/me", "users", "/users/me", tokens=tokens),
+        _row(suite, peer, "GET /orders (50 rows)", "orders", "/orders?limit=50", tokens=tokens),
+        _row(suite, peer, "POST /auth/login", "auth", "/auth/login", bodies=accounts),
+        _row(suite, peer, "POST /orders", "orders", "/orders", tokens=tokens, bodies=[ORDER]),
+    ]
+
+
+def _row(
+    suite: Suite,
+    peer: Server,
+    name: str,
+    service: str,
+    path: str,
+    *,
+    tokens: dict[str, str] | None = None,
+    bodies: Sequence[Any] = (),
+) -> Row:
+    ours, theirs = (tokens["ours"], tokens["peer"]) if tokens else (None, None)
+    pids = suite.pids
+    return Row(
+        name,
+        direct=Target(suite.url(service, path), [pids[service]], ours, bodies),
+        through=Target(suite.url("gateway", path), [pids[service], pids["gateway"]], ours, bodies),
+        peer=Target(peer.url(path), [peer.pid], theirs, bodies),
+    )
+
+
+def _measure(wrk: str, target: Target, folder: Path) -> None:
+    script = folder / "request.lua"
+    lines = [f'wrk.headers["Authorization"] = "Bearer {target.token}"'] if target.token else []
+    if target.bodies:
+        lines += ['wrk.method = "POST"', 'wrk.headers["Content-Type"] = "application/json"']
+        lines.append(
+            f"bodies = {{{', '.join(f'[[{json.dumps(body)}]]' for body in target.bodies)}}} turn = 0"
+        )
+        lines.append("function request() turn = turn % #bodies + 1")
+        lines.append("return wrk.format(nil, nil, nil, bodies[turn]) end")
+    script.write_text("\n".join(lines))
+    before = cpu_seconds(target.pids)
+    load = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}", "--timeout", "10", "-s", str(script), target.url]
+    output = subprocess.run(on_core(LOAD_CORE, load), capture_output=True, text=True, check=True).stdout
+    spent = cpu_seconds(target.pids) - before
+    if "Non-2xx" in output or "Socket errors" in output:
+        sys.exit(f"{target.url} failed under load:\n{output}")
+    (requests,) = re.findall(r"(\d+) requests in", output)
+    (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", output)
+    target.rates.append(float(rate))
+    target.costs.append(spent / int(requests) * 1_000_000)
+
+
+def _print(rows: list[Row], suite: Suite, peer: Server, idle: dict[str, float]) -> None:
+    print(f"\n{CONNECTIONS} connections, median of {ROUNDS} rounds of {SECONDS} s; CPU in µs per request\n")
+    print(
+        f"{'':<24}{'direct/s':>10}{'CPU':>8}{'gateway/s':>10}{'CPU':>8}{'peer/s':>10}{'CPU':>8}{'direct':>9}{'gateway':>9}"
+    )
+    print(f"{'':<24}{'':>54}{'÷ peer':>9}{'÷ peer':>9}")
+    for row in rows:
+        print(row.show())
+    print(f"\n{'resident MiB':<24}{'idle':>10}{'after':>8}")
+    for name, pid in {**suite.pids, "peer": peer.pid}.items():
+        print(f"{name:<24}{idle[name]:>10.0f}{resident_mib(pid):>8.0f}")
+    print(
+        f"\n`make up` to ready, on one core: {suite.ready_seconds:.1f} s (peer: {peer.ready_seconds:.1f} s)"
+    )
+
+
+def _send(url: str, body: dict[str, Any], token: str | None = None) -> Any:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+if __name__ == "__main__":
+    main()

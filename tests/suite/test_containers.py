@@ -1,0 +1,137 @@
+"""The suite in containers: built and run from docker-compose.yml, behind nginx with two gateways."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared import cli
+from shared.ids import new_id
+from tests import support
+from tests.suite.accounts import LAPTOP, register
+from tests.suite.conftest import ROOT
+
+BUILD_SECONDS = 900
+STOP_SECONDS = 35
+
+
+class Composed:
+    """The containers of one test run, under a project name of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        (docker,) = support.need("docker")
+        support.need_answer([docker, "info"], "no Docker engine answers")
+        compose = shutil.which("docker-compose")
+        self._compose = [compose] if compose else [docker, "compose"]
+        self._env_file = folder / ".env"
+        assert cli.main(["env", "--file", str(self._env_file)]) == 0
+        self.secrets = dict(
+            line.split("=", 1)
+            for line in self._env_file.read_text().splitlines()
+            if "=" in line and line[0] != "#"
+        )
+        self._project = f"gatehouse-test-{new_id()[-6:]}"
+        self._environment = {
+            **os.environ,
+            "HTTP_PORT": str(support.free_port()),
+            "SUBNET": "172.30.84.0/24",
+            "COMPOSE_INTERACTIVE_NO_CLI": "1",
+        }
+        self.url = f"http://127.0.0.1:{self._environment['HTTP_PORT']}"
+
+    def run(self, *arguments: str, seconds: float = 120) -> str:
+        command = [*self._compose, "-p", self._project, "--env-file", str(self._env_file), *arguments]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    containers = Composed(tmp_path_factory.mktemp("containers"))
+    try:
+        containers.run("up", "--build", "--detach", seconds=BUILD_SECONDS)
+        assert support.eventually(lambda: _is_healthy(containers.url), seconds=90), containers.run(
+            "logs", "--tail=50"
+        )
+        yield containers
+    finally:
+        containers.run("down", "--volumes", "--timeout", "30")
+
+
+async def test_an_order_through_nginx_and_both_gateways(composed: Composed) -> None:
+    async with composed.client() as client:
+        person = await register(client)
+        placed = [await client.post("/orders", json=LAPTOP, headers=person.headers) for _ in range(8)]
+        listed = await client.get("/api/v1/orders", headers=person.headers)
+
+    assert {response.status_code for response in placed} == {201}
+    assert len(listed.json()["data"]) == 8
+    for gateway in ("gateway-1", "gateway-2"):
+        assert '"event": "request"' in composed.run("logs", gateway), f"{gateway} served nothing"
+
+
+async def test_the_admin_signs_in_with_the_generated_password_only(composed: Composed) -> None:
+    async with composed.client() as client:
+        for password, status in ((composed.secrets["ADMIN_PASSWORD"], 200), ("admin123", 401)):
+            login = await client.post("/auth/login", json={"username": "admin", "password": password})
+            assert login.status_code == status
+
+
+async def test_a_spoofed_address_does_not_reach_the_log(composed: Composed) -> None:
+    async with composed.client() as client:
+        await client.get("/orders", headers={"X-Forwarded-For": "203.0.113.99"})
+
+    assert "203.0.113.99" not in composed.run("logs", "gateway-1", "gateway-2")
+
+
+async def test_metrics_stay_inside(composed: Composed) -> None:
+    async with composed.client() as client:
+        assert (await client.get("/metrics")).status_code == 404
+
+
+async def test_one_gateway_may_stop_under_load(composed: Composed) -> None:
+    async with composed.client() as client:
+        person = await register(client)
+        stopping = asyncio.create_task(asyncio.to_thread(composed.run, "stop", "gateway-1"))
+        statuses = []
+        while not stopping.done():
+            statuses.append((await client.get("/orders", headers=person.headers)).status_code)
+            await asyncio.sleep(0.02)  # stay below the rate limit of one account
+        await stopping
+        after = await client.get("/orders", headers=person.headers)
+
+    assert set(statuses) == {200}
+    assert after.status_code == 200
+    composed.run("start", "gateway-1")
+
+
+def test_everything_stops_in_time(composed: Composed) -> None:
+    started = time.monotonic()
+    composed.run("stop")
+
+    assert time.monotonic() - started < STOP_SECONDS
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        return bool(httpx.get(f"{url}/health", timeout=5).json()["status"] == "healthy")
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
