@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -8,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.auth.app import create_app
 from services.auth.settings import Settings
+from shared.clock import now
 from shared.testing import running
 
 KEY_SECRET = "e4c1a7d2095b4f6e8d30b9c2f7a16588"
@@ -22,6 +24,26 @@ def _one_key(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
 def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A true key for every service under test, but the same one: making it takes most of a start."""
     monkeypatch.setattr("services.auth.keys.generate_private_key", _one_key)
+
+
+class StoppedClock:
+    """The clock of the brake on guessing; it stands still, so that slow tests see the same as quick ones."""
+
+    def __init__(self) -> None:
+        self._now = now()
+
+    def __call__(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    made = StoppedClock()
+    monkeypatch.setattr("services.auth.throttle.now", made)
+    return made
 
 
 @pytest.fixture

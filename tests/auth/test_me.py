@@ -8,6 +8,7 @@ import pytest
 
 from services.auth.throttle import FREE_FAILURES
 from shared.testing import bearer, internal_token
+from tests.auth.conftest import StoppedClock
 from tests.auth.support import PASSWORD, login, refresh, register
 
 NEW = "a new password"
@@ -93,7 +94,9 @@ class TestChangePassword:
         assert response.json()["code"] == "wrong_password"
         assert (await login(auth, "ann")).status_code == 200
 
-    async def test_whoever_stole_a_token_cannot_guess_the_password(self, auth: httpx.AsyncClient) -> None:
+    async def test_whoever_stole_a_token_cannot_guess_the_password(
+        self, auth: httpx.AsyncClient, clock: StoppedClock
+    ) -> None:
         registered = await register(auth, username="ann")
         headers = bearer(registered["token"])
         statuses = [
