@@ -191,7 +191,7 @@ class Endpoint:
         signature = self.signature
         arguments: dict[str, Any] = {}
         if signature.path is not None:
-            arguments.update(_validated(signature.path.model_validate, request.path_params))
+            arguments.update(dict(_valid(signature.path.model_validate, request.path_params)))
         if signature.query is not None:
             pairs = _query(request.scope["query_string"], self._query_lists)
             arguments["query"] = _valid(signature.query.model_validate, pairs)
@@ -319,10 +319,6 @@ def _valid(validate: Callable[[Any], Any], value: Any) -> Any:
         return validate(value)
     except ValidationError as error:
         raise _refusal(error) from error
-
-
-def _validated(validate: Callable[[Any], BaseModel], value: Any) -> dict[str, Any]:
-    return dict(_valid(validate, value))
 
 
 def _refusal(error: ValidationError) -> Problem:

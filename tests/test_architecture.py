@@ -1,0 +1,218 @@
+"""Which way imports point, how large things may grow, and what the locks hold."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("gateway", "services", "shared")
+FUNCTION_LINES_MAX = 60
+FILE_LINES_MAX = 400
+SHARED_LINES_MAX = 2_500  # those that are not empty
+HTTPX_DOORS = ("shared/client.py", "shared/testing.py")
+
+FILES = [file for part in PARTS for file in sorted((ROOT / part).rglob("*.py"))]
+LOCKS = sorted(ROOT.glob("requirements*.lock"))
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """The full names of all modules a file imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            # `from services import orders` names a module, too
+            yield from (f"{base}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def _called(call: ast.Call) -> str:
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def allowed(path: str) -> tuple[str, ...]:
+    """What a file of this project may import of this project."""
+    parts = path.split("/")
+    if parts[0] == "services" and len(parts) > 2:
+        return (f"services.{parts[1]}", "shared")
+    return (parts[0], "shared")
+
+
+def layer_faults(path: str, source: str) -> list[str]:
+    package = ".".join(path.split("/")[:-1])
+    faults = []
+    for name in imported(ast.parse(source), package):
+        ours = name.split(".")[0] in (*PARTS, "tests")
+        if ours and not any(name == one or name.startswith(f"{one}.") for one in allowed(path)):
+            faults.append(f"{path} imports {name}")
+        if name.split(".")[0] == "httpx" and path.startswith("shared/") and path not in HTTPX_DOORS:
+            faults.append(f"{path} imports httpx")
+    return faults
+
+
+def size_faults(path: str, source: str) -> list[str]:
+    faults = []
+    lines = len(source.splitlines())
+    if lines > FILE_LINES_MAX:
+        faults.append(f"{path} has {lines} lines")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            if length > FUNCTION_LINES_MAX:
+                faults.append(f"{path}: {node.name} has {length} lines")
+    return faults
+
+
+def service_name_faults(path: str, source: str, services: list[str]) -> list[str]:
+    """Names of services in code: in identifiers and texts, but not in what is said about the code."""
+    tree = ast.parse(source)
+    said = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        f"{path}:{getattr(node, 'lineno', 0)} names {service}"
+        for node in ast.walk(tree)
+        for text in _texts(node)
+        for service in services
+        if id(node) not in said and re.search(rf"\b{service}\b", text)
+    ]
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.Attribute):
+        yield node.attr
+
+
+def lock_faults(name: str, text: str) -> list[str]:
+    """Every requirement is one version with hashes, and nothing says where to fetch it."""
+    requirements = re.sub(r"\s*\\\n\s*", " ", text).splitlines()
+    pinned = re.compile(r"[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==\S+( ; [^-]+)?( --hash=sha256:[0-9a-f]{64})+")
+    faults = [f"{name}: {line[:60]}" for line in requirements if line and not pinned.fullmatch(line)]
+    if not requirements:
+        faults.append(f"{name}: is empty")
+    return faults
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_one_way_and_things_stay_small(file: Path) -> None:
+    path, source = str(file.relative_to(ROOT)), file.read_text()
+
+    assert layer_faults(path, source) + size_faults(path, source) == []
+
+
+def test_the_files_are_there_to_be_checked() -> None:
+    assert {file.relative_to(ROOT).parts[0] for file in FILES} == set(PARTS)
+    assert len(LOCKS) == 2
+
+
+def test_shared_stays_small() -> None:
+    lines = [line for file in (ROOT / "shared").rglob("*.py") for line in file.read_text().splitlines()]
+
+    assert len([line for line in lines if line.strip()]) <= SHARED_LINES_MAX
+
+
+def test_shared_knows_no_service_by_name() -> None:
+    services = [folder.parent.name for folder in (ROOT / "services").glob("*/__main__.py")]
+    known = {"auth"}  # whose address and key set every verifier needs
+    faults = [
+        fault
+        for file in (ROOT / "shared").rglob("*.py")
+        for fault in service_name_faults(
+            str(file.relative_to(ROOT)), file.read_text(), sorted(set(services) - known)
+        )
+    ]
+
+    assert faults == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_the_locks_hold_versions_and_hashes_only(lock: Path) -> None:
+    assert lock_faults(lock.name, lock.read_text()) == []
+
+
+class TestTheChecksThemselves:
+    @pytest.mark.parametrize(
+        ("path", "source"),
+        [
+            ("services/orders/handlers.py", "import services.users.models"),
+            ("services/orders/handlers.py", "from services.users import models"),
+            ("services/orders/handlers.py", "from services import users"),
+            ("services/orders/handlers.py", "from ..users import models"),
+            ("services/orders/handlers.py", "from gateway.table import Route"),
+            ("services/orders/handlers.py", "def late():\n    import services.users"),
+            ("services/orders/handlers.py", "importlib.import_module('services.users.models')"),
+            ("services/orders/handlers.py", "from tests.support import free_port"),
+            ("services/orders/sub/deep.py", "from ...users import models"),
+            ("shared/service.py", "from services.orders import models"),
+            ("shared/service.py", "import gateway"),
+            ("shared/service.py", "import httpx"),
+            ("shared/service.py", "from httpx import Client"),
+            ("gateway/app.py", "from services.auth.app import create_app"),
+        ],
+    )
+    def test_a_wrong_import_is_found(self, path: str, source: str) -> None:
+        assert layer_faults(path, source) != []
+
+    @pytest.mark.parametrize(
+        ("path", "source"),
+        [
+            (
+                "services/orders/handlers.py",
+                "from services.orders import models\nfrom shared.errors import X",
+            ),
+            ("services/orders/handlers.py", "from . import models\nfrom .money import Amount"),
+            ("services/orders/handlers.py", "import httpx, sharedlike"),
+            ("shared/client.py", "import httpx\nfrom shared import errors"),
+            ("gateway/app.py", "from gateway.table import Route\nimport httpx\nimport shared.errors"),
+        ],
+    )
+    def test_a_right_import_is_not(self, path: str, source: str) -> None:
+        assert layer_faults(path, source) == []
+
+    def test_what_is_too_long_is_found(self) -> None:
+        body = "    pass\n"
+        assert size_faults("a.py", "def f():\n" + body * FUNCTION_LINES_MAX) == ["a.py: f has 61 lines"]
+        assert size_faults("a.py", "def f():\n" + body * (FUNCTION_LINES_MAX - 1)) == []
+        assert size_faults("a.py", "class C:\n    async def f(self):\n" + "        pass\n" * 60) != []
+        assert size_faults("a.py", "x = 1\n" * FILE_LINES_MAX) == []
+        assert size_faults("a.py", "x = 1\n" * (FILE_LINES_MAX + 1)) == ["a.py has 401 lines"]
+
+    def test_the_name_of_a_service_is_found(self) -> None:
+        source = '"""As orders does."""\nif name == "orders":\n    orders()\n'
+        assert service_name_faults("a.py", source, ["orders"]) == [
+            "a.py:2 names orders",
+            "a.py:3 names orders",
+        ]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "starlette",
+            "starlette==1.0",
+            "starlette>=1.0 --hash=sha256:" + "0" * 64,
+            "starlette==1.0 --hash=sha256:short",
+            "--index-url https://example.com/simple",
+            "starlette @ https://example.com/starlette.whl --hash=sha256:" + "0" * 64,
+            "-e .",
+            "# from https://example.com",
+            "",
+        ],
+    )
+    def test_a_lock_that_holds_something_else_is_found(self, line: str) -> None:
+        assert lock_faults("x.lock", line) != []

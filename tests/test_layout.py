@@ -1,0 +1,149 @@
+"""Every service looks the same, and what is written about it is true."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from shared import migrate
+from shared.operations import Operation
+from shared.settings import ProcessSettings, ServiceSettings
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
+from tests.shared.test_openapi import sound
+
+ROOT = Path(__file__).parent.parent
+ROUTES = ROOT / "routes.yaml"
+SERVICES = sorted(file.parent.name for file in (ROOT / "services").glob("*/__main__.py"))
+PROGRAMS = [*SERVICES, "gateway"]
+FILES = "__main__.py app.py settings.py routes.py schemas.py models.py errors.py migrations README.md".split()
+
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+
+def module(service: str, name: str) -> Any:
+    return importlib.import_module(f"services.{service}.{name}")
+
+
+def settings_class(program: str) -> type[ProcessSettings]:
+    where = "gateway" if program == "gateway" else f"services.{program}"
+    found: type[ProcessSettings] = importlib.import_module(f"{where}.settings").Settings
+    return found
+
+
+def operations(service: str) -> list[Operation]:
+    found: list[Operation] = module(service, "routes").OPERATIONS
+    return found
+
+
+def test_there_are_services() -> None:
+    assert {"auth", "orders", "users"} <= set(SERVICES)
+
+
+@every_service
+def test_the_same_question_is_answered_in_the_same_place(service: str) -> None:
+    folder = ROOT / "services" / service
+    missing = [name for name in FILES if not (folder / name).exists()]
+    handlers = [folder / "handlers.py", folder / "handlers"]
+
+    assert missing == []
+    assert sum(place.exists() for place in handlers) == 1
+    assert list((folder / "migrations").glob("0001_*.py"))
+    assert settings_class(service).service == service
+
+
+def test_no_two_programs_share_a_port() -> None:
+    ports = {program: settings_class(program).model_fields["port"].default for program in PROGRAMS}
+
+    assert len(set(ports.values())) == len(PROGRAMS), ports
+
+
+@pytest.mark.skipif(not ROUTES.exists(), reason="there is no routes.yaml yet")
+@every_service
+def test_every_endpoint_is_behind_the_gateway(service: str) -> None:
+    from gateway.routesfile import load
+
+    table = load(ROUTES, development=True)
+    routed = {route.path.decode() if isinstance(route.path, bytes) else route.path for route in table.routes}
+    outside = {one.path for one in operations(service) if not one.path.startswith("/internal")}
+
+    assert [path for path in outside if not _covered(path, routed)] == []
+
+
+def _covered(path: str, routed: set[str]) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix.rstrip('/')}/") for prefix in routed)
+
+
+def documented(program: str) -> set[str]:
+    """The variables that the README of a program and that of the whole name."""
+    own = ROOT / ("gateway" if program == "gateway" else f"services/{program}") / "README.md"
+    texts = [file.read_text() for file in (ROOT / "README.md", own) if file.exists()]
+    return set(re.findall(r"`([A-Z][A-Z0-9_]+)`", "\n".join(texts)))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_setting_is_documented(program: str) -> None:
+    read = {name.upper() for name in settings_class(program).model_fields}
+
+    assert sorted(read - documented(program)) == []
+
+
+@pytest.mark.parametrize("program", SERVICES)
+def test_nothing_is_documented_that_is_not_read(program: str) -> None:
+    text = (ROOT / "services" / program / "README.md").read_text()
+    listed = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)`", text, re.MULTILINE))
+    read = {name.upper() for name in settings_class(program).model_fields}
+
+    assert sorted(listed - read) == []
+
+
+@every_service
+def test_models_and_migrations_agree(service: str, database_url: str) -> None:
+    migrations = ROOT / "services" / service / "migrations"
+
+    assert migrate.differences(database_url, migrations, module(service, "models").Table.metadata) == []
+
+
+@every_service
+def test_migrations_are_numbered_without_gaps(service: str) -> None:
+    names = sorted(file.name for file in (ROOT / "services" / service / "migrations").glob("*.py"))
+    numbers = [int(name[:4]) for name in names if re.match(r"\d{4}_[a-z0-9_]+\.py$", name)]
+
+    assert numbers == list(range(1, len(names) + 1))
+
+
+@every_service
+async def test_the_openapi_document_is_sound(service: str, tmp_path: Path) -> None:
+    kind = settings_class(service)
+    assert issubclass(kind, ServiceSettings)
+    # pydantic's mypy plugin checks the names against those of the base class
+    settings = kind.model_validate(
+        {"data_dir": tmp_path, "jwt_secret": TEST_JWT_SECRET, "internal_secret": TEST_INTERNAL_SECRET}
+    )
+    app: Starlette = module(service, "app").create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+    ):
+        document = (await client.get("/openapi.json")).json()
+
+    sound(document)
+    assert document["info"]["title"] == service
+    assert set(document["paths"]) == {
+        one.path for one in operations(service) if not one.path.startswith("/internal")
+    }
+
+
+@every_service
+def test_handlers_begin_with_a_sentence(service: str) -> None:
+    """It is the summary of the endpoint in the documentation."""
+    without = [
+        one.name
+        for one in operations(service)
+        if not re.match(r"[A-Z].+[.!]$", (one.handler.__doc__ or "").strip().partition("\n")[0])
+    ]
+
+    assert without == []
