@@ -89,6 +89,10 @@ def env(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _services() -> list[str]:
+    return [name for name in programs.find(ROOT) if name != programs.GATEWAY]
+
+
 def _migrations(service: str) -> Path:
     return ROOT / "services" / service / "migrations"
 
@@ -104,11 +108,11 @@ def _no_options(_parser: argparse.ArgumentParser) -> None:
 
 
 def _one_service(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("service", nargs="?", help="only this one")
+    parser.add_argument("service", nargs="?", choices=_services(), metavar="service", help="only this one")
 
 
 def _service_and_message(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("service")
+    parser.add_argument("service", choices=_services(), metavar="service")
     parser.add_argument("message", help="what it does, for example: add_orders_note")
 
 

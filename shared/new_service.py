@@ -23,8 +23,11 @@ def create(root: Path, name: str) -> list[Path]:
         if folder.exists():
             raise NotPossible(f"{folder.relative_to(root)} is there already")
     values = {"name": name, "port": str(_free_port(root))}
+    routes = root / "routes.yaml"
+    routes_with_it = _with_route(routes, values)  # before anything is written
     written = [file for source, target in folders.items() for file in _fill(source, target, values)]
-    return [*written, _add_route(root / "routes.yaml", values)]
+    routes.write_text(routes_with_it)
+    return [*written, routes]
 
 
 def _fill(source: Path, target: Path, values: dict[str, str]) -> Iterable[Path]:
@@ -35,17 +38,16 @@ def _fill(source: Path, target: Path, values: dict[str, str]) -> Iterable[Path]:
         yield file
 
 
-def _add_route(file: Path, values: dict[str, str]) -> Path:
+def _with_route(file: Path, values: dict[str, str]) -> str:
     entry = Template(
         "  - path: /$name\n    backend: $${${upper}_URL:-http://127.0.0.1:$port}\n    methods: [GET, POST]\n"
     ).substitute(values, upper=values["name"].upper())
     text, found = re.subn(
-        r"^routes:.*\n", lambda line: line.group() + entry, file.read_text(), flags=re.MULTILINE
+        r"^routes:[ \t]*(#.*)?\n", lambda line: line.group() + entry, file.read_text(), flags=re.MULTILINE
     )
     if found != 1:
-        raise NotPossible(f"{file.name} has no single line `routes:`; add this there by hand:\n{entry}")
-    file.write_text(text)
-    return file
+        raise NotPossible(f"{file.name} has no line `routes:` with a list below; add this to it:\n{entry}")
+    return text
 
 
 def _free_port(root: Path) -> int:

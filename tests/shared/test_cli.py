@@ -1,0 +1,191 @@
+"""The `gatehouse` command, on a copy of the project so that it may write."""
+
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared import cli
+from shared.testing import TEST_INTERNAL_SECRET
+from tests.shared.processes import ROOT, started
+from tests.support import free_port
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project as it is, without what is made from it."""
+    target = tmp_path / "copy"
+    left_out = shutil.ignore_patterns("__pycache__", "*.db*")
+    for folder in ("gateway", "services", "shared", "deploy"):
+        shutil.copytree(ROOT / folder, target / folder, ignore=left_out)
+    (target / "tests").mkdir()
+    for file in ("__init__.py", "conftest.py", "support.py"):
+        shutil.copy(ROOT / "tests" / file, target / "tests" / file)
+    for file in ("routes.yaml", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, target / file)
+    return target
+
+
+def run(copy: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    own = {"PYTHONPATH": str(copy), "DATA_DIR": str(copy / "data"), "INTERNAL_SECRET": TEST_INTERNAL_SECRET}
+    with started("-m", "shared.cli", *arguments, environment=own | environment, cwd=copy) as running:
+        return running.code(), running.output
+
+
+class TestMigrate:
+    def test_all(self, copy: Path) -> None:
+        code, output = run(copy, "migrate")
+
+        assert code == 0, output
+        for service in ("auth", "orders", "users"):
+            assert re.search(rf"^{service}: at \d{{4}}$", output, re.MULTILINE)
+            assert (copy / "data" / f"{service}.db").exists()
+
+    def test_one(self, copy: Path) -> None:
+        code, output = run(copy, "migrate", "orders")
+
+        assert code == 0, output
+        assert [file.name for file in (copy / "data").glob("*.db")] == ["orders.db"]
+
+    def test_one_that_is_not_there(self, copy: Path) -> None:
+        code, output = run(copy, "migrate", "oders")
+
+        assert code == 2
+        assert "oders" in output
+        assert "orders" in output
+
+    def test_bad_settings(self, copy: Path) -> None:
+        code, output = run(copy, "migrate", ORDERS_LOG_LEVEL="loud")
+
+        assert code == 2
+        assert output.splitlines()[0] == "orders: the settings are not usable:"
+
+
+class TestMigration:
+    def test_it_writes_what_the_models_have_more(self, copy: Path) -> None:
+        models = copy / "services" / "orders" / "models.py"
+        text = models.read_text()
+        models.write_text(
+            text.replace("    version: int = 1\n", "    version: int = 1\n    note: str | None = None\n")
+        )
+        code, output = run(copy, "migration", "orders", "add_orders_note")
+
+        assert code == 0, output
+        written = re.search(r"^wrote (\S+); read it before you use it$", output, re.MULTILINE)
+        assert written is not None
+        assert written[1].endswith("_add_orders_note.py")
+        assert "note" in (copy / written[1]).read_text()
+        assert run(copy, "migrate", "orders")[0] == 0
+
+    def test_of_a_service_that_is_not_there(self, copy: Path) -> None:
+        code, output = run(copy, "migration", "oders", "x")
+
+        assert code == 2
+        assert "oders" in output
+        assert "Traceback" not in output
+
+
+class TestService:
+    def test_it_works_as_it_is(self, copy: Path) -> None:
+        """Its own tests pass, its migrations make its models, and the gateway finds its route."""
+        code, output = run(copy, "service", "billing")
+
+        assert code == 0, output
+        assert "wrote services/billing/models.py" in output
+        assert "  - path: /billing\n" in (copy / "routes.yaml").read_text()
+        tests = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "tests/billing",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "sqlite",
+        ]
+        done = subprocess.run(
+            tests,
+            cwd=copy,
+            env={"PATH": "", "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        assert " passed" in done.stdout
+        assert run(copy, "migrate", "billing")[0] == 0
+        second, said = run(copy, "service", "billing")
+        assert second == 1
+        assert "is there already" in said
+
+    def test_two_get_two_ports(self, copy: Path) -> None:
+        for name in ("one", "two"):
+            assert run(copy, "service", name)[0] == 0
+        ports = [
+            re.findall(r"default=(\d+)", (copy / "services" / name / "settings.py").read_text())
+            for name in ("one", "two")
+        ]
+
+        assert ports[0] != ports[1]
+
+    @pytest.mark.parametrize("name", ["Billing", "a", "../x", "class", "9lives", "orders", "x" * 40])
+    def test_a_name_that_will_not_do(self, copy: Path, name: str) -> None:
+        before = (copy / "routes.yaml").read_text()
+        code, output = run(copy, "service", name)
+
+        assert code == 1
+        assert name in output
+        assert (copy / "routes.yaml").read_text() == before
+
+    def test_a_routes_file_it_does_not_understand(self, copy: Path) -> None:
+        (copy / "routes.yaml").write_text("routes: []\n")
+        code, output = run(copy, "service", "billing")
+
+        assert code == 1
+        assert "- path: /billing" in output
+        assert not (copy / "services" / "billing").exists(), "all or nothing"
+
+
+class TestEnv:
+    def test_it_writes_secrets_once(self, copy: Path) -> None:
+        code, output = run(copy, "env")
+        file = copy / ".env"
+        written = file.read_text()
+
+        assert code == 0
+        assert output == "wrote .env with fresh secrets"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        secrets = re.findall(r"=([0-9a-f]{64})$", written, re.MULTILINE)
+        assert len(secrets) == len(set(secrets)) >= 3
+        assert "<secret>" not in written
+        assert run(copy, "env") == (0, ".env is there already and was left as it is")
+        assert file.read_text() == written
+
+
+class TestCommand:
+    def test_it_lists_what_it_can_do(self, copy: Path) -> None:
+        code, output = run(copy, "--help")
+
+        assert code == 0
+        assert all(name in output for name in cli.COMMANDS)
+
+    @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["up", "extra"], ["service"]])
+    def test_it_says_how_it_is_used(self, copy: Path, arguments: list[str]) -> None:
+        code, output = run(copy, *arguments)
+
+        assert code == 2
+        assert "usage: gatehouse" in output
+
+    def test_up_with_bad_settings_says_all_of_them(self, copy: Path) -> None:
+        bad = {"ORDERS_LOG_LEVEL": "loud", "GATEWAY_PORT": "0", "USERS_PORT": str(free_port())}
+        code, output = run(copy, "up", **bad)
+
+        assert code == 2
+        assert "orders: the settings" in output
+        assert "gateway: the settings" in output
+        assert "users" not in output
