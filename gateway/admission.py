@@ -61,8 +61,8 @@ def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
     if caller is not None:
         require(policy, caller)
     _count(exchange, caller)
-    length = exchange.fields.seen.get(b"content-length")
-    if length is not None and int(length) > policy.body_max:
+    announced = int(exchange.fields.seen.get(b"content-length", 0))
+    if max(announced, exchange.received_bytes) > policy.body_max:
         raise Refusal(errors.BODY_TOO_LARGE, f"The body may have at most {policy.body_max} bytes.")
     exchange.forward()
 

@@ -51,7 +51,7 @@ def create_app(settings: Settings, table: RouteTable) -> Starlette:
             Route("/metrics", metrics),
             *docs.routes,
         ],
-        middleware=[Middleware(Edge, cors=table.cors), Middleware(Observe)],
+        middleware=[Middleware(Observe), Middleware(Edge, cors=table.cors)],
         exception_handlers={HTTPException: _http_exception, Exception: _unexpected},
         lifespan=lifespan,
     )

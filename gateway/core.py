@@ -23,6 +23,8 @@ class Watched(Protocol):
 
     def expire(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class Gateway:
     """The table and the state that goes with it: connections, limiters, verified tokens, open exchanges."""
@@ -54,6 +56,8 @@ class Gateway:
             self._watch.cancel()
         for task in tuple(self._tasks):
             task.cancel()
+        for exchange in tuple(self.open):
+            exchange.close()
         for backend in self.backends.values():
             backend.close()
         await self.client.close()

@@ -4,12 +4,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.cors import Cors
 from gateway.envelope import Envelope, wrap
+from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.protocol import ALIAS
+from shared.errors import PROBLEM_JSON
 from shared.observe import REQUEST_ID
 
 
 class Edge:
-    """The outermost middleware of the gateway's own application."""
+    """The middleware around the gateway's own application."""
 
     def __init__(self, app: ASGIApp, cors: Cors) -> None:
         self._app = app
@@ -19,7 +21,11 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        origin = dict(scope["headers"]).get(b"origin")
+        fields = dict(scope["headers"])
+        origin = fields.get(b"origin")
+        if scope["method"] == "OPTIONS" and origin and b"access-control-request-method" in fields:
+            await _answer_preflight(self._cors.preflight_headers(origin, "GET, HEAD"), scope, send)
+            return
         start: Message = {}
         body = bytearray()
 
@@ -45,6 +51,17 @@ class Edge:
         if alias is None or not alias.envelope:
             return False
         return Envelope.fits(scope["method"].encode(), start["status"], start["headers"])
+
+
+async def _answer_preflight(permission: bytes | None, scope: Scope, send: Send) -> None:
+    if permission is None:
+        refusal = Refusal(ORIGIN_DENIED)
+        body, status = refusal.body(scope[REQUEST_ID]), refusal.kind.status
+        headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", b"%d" % len(body))]
+    else:
+        body, status, headers = b"", 204, _lines(permission)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _send_wrapped(scope: Scope, start: Message, body: bytes, send: Send) -> None:

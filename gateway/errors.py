@@ -62,6 +62,16 @@ INTERNAL = Kind(
     "gateway",
     "Something went wrong here; the request id finds it in the log.",
 )
+HEAD_TOO_LARGE = Kind(
+    431, "head_too_large", CLIENT, "request", "The request line and the headers are too large together."
+)
+STOPPED = Kind(
+    503,
+    "stopping",
+    GATEWAY,
+    "drain",
+    "The gateway stops, and time is over; try again in a moment.",
+)
 UNREACHABLE = Kind(
     502, "upstream_unreachable", UPSTREAM, "connect", "The service does not accept connections."
 )

@@ -74,12 +74,13 @@ class Exchange:
         self.limit_headers = b""
         self._held: list[bytes] = []
         self._envelope: Envelope | None = None
-        self._continue_sent = self._answer_chunked = False
+        self._begun = self._continue_sent = self._answer_chunked = False
 
     # The request, called by the client's connection.
 
     def start(self) -> None:
         """Everything before it is answered: let it in or refuse it."""
+        self._begun = True
         self.fields = Fields(self.request.headers)
         self.request_id = request_id_of(self.request.headers)
         try:
@@ -105,7 +106,9 @@ class Exchange:
         self.received_bytes += len(piece)
         if self.response_complete or self.route is None:
             return
-        if self.received_bytes > self.route.policy.body_max:
+        if not self._begun:
+            self._held.append(piece)  # it waits behind others; the connection reads no more meanwhile
+        elif self.received_bytes > self.route.policy.body_max:
             self.refuse(Refusal(errors.BODY_TOO_LARGE))
         elif self.upstream is None:
             self._held.append(piece)
@@ -210,15 +213,18 @@ class Exchange:
             self.response_started = False
             self.progress()
             return
-        lines, length = [STATUS_LINE[status]], None
+        lines, length, is_coded = [STATUS_LINE[status]], None, False
         named = named_in_connection(headers)
         for name, value in headers:
             if name == b"content-length":
                 length = value
+            elif name == b"transfer-encoding":
+                is_coded = True
             elif passes_to_client(name) and name not in named:
                 is_link = name in (b"location", b"link")
                 lines += (name, b": ", link_for_client(self, value) if is_link else value, b"\r\n")
-        self._frame_answer(lines, length)
+        is_wrapped_later = alias is not None and alias.envelope and self.request.method == b"HEAD"
+        self._frame_answer(lines, None if is_coded or is_wrapped_later else length)
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
             self.keep_alive = False  # the body was not asked for, and whether it still comes nobody knows
         self.response_started = True
@@ -312,13 +318,14 @@ class Exchange:
         elif self.request_complete or (b"expect" in self.fields.seen and not self.received_bytes):
             self.refuse(Refusal(errors.ANSWER_TIMEOUT))
         else:
+            self.keep_alive = False
             blocked = self.upstream is not None and self.upstream.write_paused
             self.refuse(Refusal(errors.SEND_TIMEOUT if blocked else errors.REQUEST_TIMEOUT))
 
     def close(self) -> None:
         """The gateway stops, and the time to finish is over."""
-        self.client_gone()
-        self.client.cut()
+        self.keep_alive = False
+        self.refuse(Refusal(errors.STOPPED))
 
     def refuse(self, refusal: Refusal) -> None:
         """Tell the client in place of an answer; once one has begun, only cutting it tells the truth."""

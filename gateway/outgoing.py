@@ -30,7 +30,11 @@ def upstream_head(exchange: "Exchange") -> list[bytes]:
         f"\r\nx-request-id: {exchange.request_id}\r\nx-forwarded-for: {forwarded_for}\r\n"
         f"x-forwarded-proto: {proto}\r\nx-forwarded-host: "
     )
-    lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *fields.passed]
+    alias = exchange.match.alias
+    # What goes into an envelope has to be read, so that it must not come compressed.
+    enveloped = alias is not None and alias.envelope
+    passed = fields.passed_without(b"accept-encoding") if enveloped else fields.passed
+    lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *passed]
     lines += (b"host: ", exchange.gateway.backends[exchange.route.backend].authority)
     lines += (made.encode("latin-1"), forwarded_host)
     lines += (b"\r\ntraceparent: ", trace_parent(seen.get(b"traceparent")), b"\r\n")

@@ -19,6 +19,7 @@ ALIAS = "gatehouse.alias"  # scope key under which the application finds the spe
 TARGET = "gatehouse.target"  # and the target as the client wrote it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
+HEAD_BYTES_MAX = 64 * 1024  # beside what one read brings
 LINGER_SECONDS = 2.0
 _NOWHERE = Match(None, b"", b"", None)
 
@@ -44,6 +45,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self.peer = ""
         self._current: Exchange | RequestResponseCycle | None = None
         self._early = b""
+        self._head_bytes = 0  # of a head that is not complete yet
+        self._in_head = False
         self._deaf = False  # nothing that is still read counts
 
     @property
@@ -73,6 +76,8 @@ class GatewayProtocol(HttpToolsProtocol):
         while data and not self._deaf:
             try:
                 self.parser.feed_data(data)
+                if self._in_head:
+                    self._count_head(len(data))
                 data = b""
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
@@ -85,7 +90,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 self.cut()
                 return
             except httptools.HttpParserError:
-                self._malformed()
+                self._refuse_what_was_read(Refusal(errors.MALFORMED))
                 return
 
     def pause_writing(self) -> None:
@@ -104,8 +109,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         if self._deaf:
             return
         parser = self.parser
@@ -195,7 +202,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not exchange.keep_alive:
-            self._close(linger=not exchange.request_complete)
+            self._close(linger=self._deaf or not exchange.request_complete)
         elif exchange.request_complete:
             self.gateway.open.discard(exchange)
             self.on_response_complete()
@@ -249,9 +256,13 @@ class GatewayProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
-    def _malformed(self) -> None:
-        """What was read is not HTTP. Everything before it is still answered."""
-        refusal = Refusal(errors.MALFORMED)
+    def _count_head(self, read_bytes: int) -> None:
+        self._head_bytes += read_bytes
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
+
+    def _refuse_what_was_read(self, refusal: Refusal) -> None:
+        """It cannot be a request. Everything before it is still answered."""
         cycle: Any = self.cycle
         if isinstance(cycle, RequestResponseCycle) and cycle.more_body:
             self.cut()

@@ -78,6 +78,10 @@ class Backend:
         self.open.discard(connection)
         if self._idle and connection in self._idle:
             self._idle.remove(connection)
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        """There is room for one more connection."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -98,7 +102,14 @@ class Backend:
             raise Refusal(OVERLOADED, headers={"Retry-After": "1"})
         waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
-        return await waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # It may have been given a connection in the very moment in which its time was over.
+            connection = waiter.result() if waiter.done() and not waiter.cancelled() else None
+            if connection is not None:
+                self.release(connection)
+            raise
 
     async def _connect(self) -> "UpstreamConnection":
         # The loop asks for all addresses of the name and tries one after the other: `localhost` is often
@@ -108,6 +119,9 @@ class Backend:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: UpstreamConnection(self), self.origin.host, self.origin.port
             )
+        except BaseException:
+            self._wake_one()
+            raise
         finally:
             self._connecting -= 1
         return connection

@@ -6,7 +6,7 @@ import pytest
 
 from gateway import envelope
 from shared.testing import bearer, token
-from tests.gateway.backends import Conversation
+from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway
 
@@ -47,8 +47,12 @@ async def answers(conversation: Conversation) -> None:
 
 
 @pytest.fixture
-async def gateway(start_gateway: Start, start_backend: StartBackend) -> RunningGateway:
-    backend = await start_backend(answers)
+async def backend(start_backend: StartBackend) -> Backend:
+    return await start_backend(answers)
+
+
+@pytest.fixture
+async def gateway(start_gateway: Start, backend: Backend) -> RunningGateway:
     return await start_gateway(f"""
 routes: [{{path: /things, backend: "{backend.url}", methods: [GET, POST]}}]
 aliases:
@@ -85,6 +89,16 @@ async def test_pages(gateway: RunningGateway) -> None:
     assert PAGE in answer.body, "the data changed on its way"
     assert answer.value("etag") == '"3"'
     assert answer.value("link") is not None
+    head = await gateway.request("HEAD", "/api/v1/things/page?limit=2", bearer(token()))
+    assert (head.status, head.value("content-length")) == (200, None)
+
+
+async def test_what_is_wrapped_is_not_asked_for_compressed(gateway: RunningGateway, backend: Backend) -> None:
+    sent = {**bearer(token()), "Accept-Encoding": "gzip", "Accept": "application/json"}
+    await gateway.request("GET", "/api/v1/things/page", sent)
+    await gateway.request("GET", "/things/page", sent)
+    assert [request.value("accept-encoding") for request in backend.received] == [None, "gzip"]
+    assert backend.received[0].value("accept") == "application/json"
 
 
 async def test_problems(gateway: RunningGateway) -> None:

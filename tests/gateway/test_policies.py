@@ -205,6 +205,13 @@ class TestCors:
         assert not backend.received
         assert (await wire.request("GET", "/open")).status == 200
 
+    async def test_preflight_of_the_gateways_own_pages(self, gateway: RunningGateway) -> None:
+        answer = await gateway.request("OPTIONS", "/health", {"Origin": "http://localhost:5173", **PREFLIGHT})
+        assert (answer.status, answer.value("access-control-allow-methods")) == (204, "GET, HEAD")
+        assert answer.value("x-request-id")
+        refused = await gateway.request("OPTIONS", "/health", {"Origin": "https://evil.example", **PREFLIGHT})
+        assert (refused.status, refused.code) == (403, "origin_denied")
+
     async def test_production_lets_nobody_in(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend, "auth: none"), environment="production")
         answer = await gateway.request("GET", "/x", {"Origin": "http://localhost:5173"})

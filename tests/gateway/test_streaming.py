@@ -312,6 +312,16 @@ async def test_a_body_over_the_limit_is_refused(start_gateway: Start, backend: B
     assert exact.status == 200
 
 
+async def test_a_body_that_waits_behind_others_is_counted_too(start_gateway: Start, backend: Backend) -> None:
+    gateway = await start_gateway(_route(backend, "body_max: 1KiB"))
+    wire = await gateway.connect()
+    post = "POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await wire.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n", post, f"{1025:x}\r\n{'x' * 1025}\r\n0\r\n\r\n")
+    assert (await wire.answer()).status == 200
+    assert (await wire.answer()).code == "body_too_large"
+    assert len(backend.received) == 1
+
+
 async def test_a_refusal_reaches_a_client_that_is_still_sending(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     await wire.send(f"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: {5 * MIB}\r\n\r\n")

@@ -73,6 +73,15 @@ async def test_what_is_not_http_is_told_so(
     assert not backend.received
 
 
+async def test_an_endless_head_is_refused(gateway: RunningGateway) -> None:
+    wire = await gateway.connect()
+    await wire.send("GET /open HTTP/1.1\r\nHost: a\r\nX: ")
+    for _ in range(10):
+        await wire.send(b"x" * 65536)
+    answer = await wire.answer()
+    assert (answer.status, answer.code) == (431, "head_too_large")
+
+
 async def test_a_tunnel_is_refused(gateway: RunningGateway) -> None:
     raw = await gateway.raw("CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: a\r\n\r\nhello")
     assert raw.startswith(b"HTTP/1.1 405 ")
