@@ -50,9 +50,13 @@ def block_seconds(failures: int) -> int:
 
 def _locked(session: Session, name: str) -> LoginAttempts:
     insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
-    row = LoginAttempts(name_hash=_hash(name)).model_dump()
-    session.connection().execute(insert(ATTEMPTS).values(row).on_conflict_do_nothing())
-    attempts = session.get(LoginAttempts, _hash(name), with_for_update=True)
+    row = LoginAttempts(name_hash=_hash(name), updated=now()).model_dump()
+    # Writing to a row that is there already locks it. Doing nothing would not, and whoever signs in at this
+    # moment could delete it before it is read.
+    touch = {"updated": row["updated"]}
+    upsert = insert(ATTEMPTS).values(row).on_conflict_do_update(index_elements=["name_hash"], set_=touch)
+    session.connection().execute(upsert)
+    attempts = session.get(LoginAttempts, _hash(name))
     assert attempts is not None
     return attempts
 

@@ -278,6 +278,17 @@ class TestThrottle:
         assert statuses.count(401) == FREE_FAILURES
         assert statuses.count(429) == 50 - FREE_FAILURES
 
+    async def test_attempts_that_begin_while_others_succeed(
+        self, make_auth_settings: Callable[..., Settings], clock: StoppedClock
+    ) -> None:
+        # The success of one deletes the row that another has just found.
+        async with running(create_app, make_auth_settings(), raise_app_exceptions=False) as auth:
+            await register(auth, username="ann")
+            for _ in range(15):
+                responses = await asyncio.gather(*[login(auth, "ann") for _ in range(10)])
+                assert {response.status_code for response in responses} <= {200, 429}
+                clock.advance(BLOCK_SECONDS_MAX)
+
     async def test_no_name_is_stored(self, auth: httpx.AsyncClient, database_url: str) -> None:
         await login(auth, "my secret typed into the wrong field", "x")
 
