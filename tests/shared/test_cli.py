@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,11 @@ import pytest
 from shared import cli
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, started
-from tests.support import free_port
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The project as it is, without what is made from it."""
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project as it is, without what is made from it; this process takes it for the project."""
     target = tmp_path / "copy"
     left_out = shutil.ignore_patterns("__pycache__", "*.db*")
     for folder in ("gateway", "services", "shared", "deploy"):
@@ -27,39 +27,63 @@ def copy(tmp_path: Path) -> Path:
         shutil.copy(ROOT / "tests" / file, target / "tests" / file)
     for file in ("routes.yaml", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / file, target / file)
+    monkeypatch.setattr(cli, "ROOT", target)
+    monkeypatch.chdir(target)
+    monkeypatch.setenv("DATA_DIR", str(target / "data"))
+    monkeypatch.setenv("INTERNAL_SECRET", TEST_INTERNAL_SECRET)
     return target
 
 
-def run(copy: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(copy: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The command, in this process: its exit code and what it said."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        try:
+            code = cli.main(list(arguments))
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capfd.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def run_changed(copy: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """The command in a process of its own, which sees the code of the copy."""
     own = {"PYTHONPATH": str(copy), "DATA_DIR": str(copy / "data"), "INTERNAL_SECRET": TEST_INTERNAL_SECRET}
     with started("-m", "shared.cli", *arguments, environment=own | environment, cwd=copy) as running:
         return running.code(), running.output
 
 
 class TestMigrate:
-    def test_all(self, copy: Path) -> None:
-        code, output = run(copy, "migrate")
+    def test_all(self, run: Run, copy: Path) -> None:
+        code, output = run("migrate")
 
         assert code == 0, output
         for service in ("auth", "orders", "users"):
             assert re.search(rf"^{service}: at \d{{4}}$", output, re.MULTILINE)
             assert (copy / "data" / f"{service}.db").exists()
 
-    def test_one(self, copy: Path) -> None:
-        code, output = run(copy, "migrate", "orders")
+    def test_one(self, run: Run, copy: Path) -> None:
+        code, output = run("migrate", "orders")
 
         assert code == 0, output
         assert [file.name for file in (copy / "data").glob("*.db")] == ["orders.db"]
 
-    def test_one_that_is_not_there(self, copy: Path) -> None:
-        code, output = run(copy, "migrate", "oders")
+    def test_one_that_is_not_there(self, run: Run, copy: Path) -> None:
+        code, output = run("migrate", "oders")
 
         assert code == 2
         assert "oders" in output
         assert "orders" in output
 
-    def test_bad_settings(self, copy: Path) -> None:
-        code, output = run(copy, "migrate", ORDERS_LOG_LEVEL="loud")
+    def test_bad_settings(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ORDERS_LOG_LEVEL", "loud")
+        code, output = run("migrate")
 
         assert code == 2
         assert output.splitlines()[0] == "orders: the settings are not usable:"
@@ -72,17 +96,17 @@ class TestMigration:
         models.write_text(
             text.replace("    version: int = 1\n", "    version: int = 1\n    note: str | None = None\n")
         )
-        code, output = run(copy, "migration", "orders", "add_orders_note")
+        code, output = run_changed(copy, "migration", "orders", "add_orders_note")
 
         assert code == 0, output
         written = re.search(r"^wrote (\S+); read it before you use it$", output, re.MULTILINE)
         assert written is not None
         assert written[1].endswith("_add_orders_note.py")
         assert "note" in (copy / written[1]).read_text()
-        assert run(copy, "migrate", "orders")[0] == 0
+        assert run_changed(copy, "migrate", "orders")[0] == 0
 
-    def test_of_a_service_that_is_not_there(self, copy: Path) -> None:
-        code, output = run(copy, "migration", "oders", "x")
+    def test_of_a_service_that_is_not_there(self, run: Run, copy: Path) -> None:
+        code, output = run("migration", "oders", "x")
 
         assert code == 2
         assert "oders" in output
@@ -92,7 +116,7 @@ class TestMigration:
 class TestService:
     def test_it_works_as_it_is(self, copy: Path) -> None:
         """Its own tests pass, its migrations make its models, and the gateway finds its route."""
-        code, output = run(copy, "service", "billing")
+        code, output = run_changed(copy, "service", "billing")
 
         assert code == 0, output
         assert "wrote services/billing/models.py" in output
@@ -118,14 +142,14 @@ class TestService:
         )
         assert done.returncode == 0, done.stdout
         assert " passed" in done.stdout
-        assert run(copy, "migrate", "billing")[0] == 0
-        second, said = run(copy, "service", "billing")
+        assert run_changed(copy, "migrate", "billing")[0] == 0
+        second, said = run_changed(copy, "service", "billing")
         assert second == 1
         assert "is there already" in said
 
-    def test_two_get_two_ports(self, copy: Path) -> None:
+    def test_two_get_two_ports(self, run: Run, copy: Path) -> None:
         for name in ("one", "two"):
-            assert run(copy, "service", name)[0] == 0
+            assert run("service", name)[0] == 0
         ports = [
             re.findall(r"default=(\d+)", (copy / "services" / name / "settings.py").read_text())
             for name in ("one", "two")
@@ -134,17 +158,17 @@ class TestService:
         assert ports[0] != ports[1]
 
     @pytest.mark.parametrize("name", ["Billing", "a", "../x", "class", "9lives", "orders", "x" * 40])
-    def test_a_name_that_will_not_do(self, copy: Path, name: str) -> None:
+    def test_a_name_that_will_not_do(self, run: Run, copy: Path, name: str) -> None:
         before = (copy / "routes.yaml").read_text()
-        code, output = run(copy, "service", name)
+        code, output = run("service", name)
 
         assert code == 1
         assert name in output
         assert (copy / "routes.yaml").read_text() == before
 
-    def test_a_routes_file_it_does_not_understand(self, copy: Path) -> None:
+    def test_a_routes_file_it_does_not_understand(self, run: Run, copy: Path) -> None:
         (copy / "routes.yaml").write_text("routes: []\n")
-        code, output = run(copy, "service", "billing")
+        code, output = run("service", "billing")
 
         assert code == 1
         assert "- path: /billing" in output
@@ -152,38 +176,39 @@ class TestService:
 
 
 class TestEnv:
-    def test_it_writes_secrets_once(self, copy: Path) -> None:
-        code, output = run(copy, "env")
+    def test_it_writes_secrets_once(self, run: Run, copy: Path) -> None:
+        code, output = run("env")
         file = copy / ".env"
         written = file.read_text()
 
         assert code == 0
-        assert output == "wrote .env with fresh secrets"
+        assert output == "wrote .env with fresh secrets\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         secrets = re.findall(r"=([0-9a-f]{64})$", written, re.MULTILINE)
         assert len(secrets) == len(set(secrets)) >= 3
         assert "<secret>" not in written
-        assert run(copy, "env") == (0, ".env is there already and was left as it is")
+        assert run("env") == (0, ".env is there already and was left as it is\n")
         assert file.read_text() == written
 
 
 class TestCommand:
-    def test_it_lists_what_it_can_do(self, copy: Path) -> None:
-        code, output = run(copy, "--help")
+    def test_it_lists_what_it_can_do(self, run: Run, copy: Path) -> None:
+        code, output = run("--help")
 
         assert code == 0
         assert all(name in output for name in cli.COMMANDS)
 
     @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["up", "extra"], ["service"]])
-    def test_it_says_how_it_is_used(self, copy: Path, arguments: list[str]) -> None:
-        code, output = run(copy, *arguments)
+    def test_it_says_how_it_is_used(self, run: Run, copy: Path, arguments: list[str]) -> None:
+        code, output = run(*arguments)
 
         assert code == 2
         assert "usage: gatehouse" in output
 
-    def test_up_with_bad_settings_says_all_of_them(self, copy: Path) -> None:
-        bad = {"ORDERS_LOG_LEVEL": "loud", "GATEWAY_PORT": "0", "USERS_PORT": str(free_port())}
-        code, output = run(copy, "up", **bad)
+    def test_up_with_bad_settings_says_all_of_them(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ORDERS_LOG_LEVEL", "loud")
+        monkeypatch.setenv("GATEWAY_PORT", "0")
+        code, output = run("up")
 
         assert code == 2
         assert "orders: the settings" in output
