@@ -1,12 +1,15 @@
-"""`/openapi.json`: the documents of all services as one."""
+"""`/openapi.json` and the page at `/docs` that shows it and tries it out."""
 
 import asyncio
 import hashlib
 import json
+import mimetypes
 import time
+from pathlib import Path
 from typing import Any
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -22,6 +25,17 @@ from shared.observe import ROUTE
 ASK_SECONDS = 3.0
 KEPT_SECONDS = 60.0
 KEPT_INCOMPLETE_SECONDS = 5.0  # a service that has just come up should not be missing for a minute
+PAGES = Path(__file__).with_name("pages")
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +50,18 @@ class Docs:
         self._documents: dict[str, Document] = {}  # the last good one of each service, up or not
         self._merged = b""
         self._good_until = float("-inf")
+        self._files = {file.name: file.read_bytes() for file in sorted(PAGES.iterdir())}
+        self._version = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
+        page = self._files["docs.html"].decode()
+        self._page = page.replace("docs/files/", f"docs/{self._version}/").encode()
 
     @property
     def routes(self) -> list[BaseRoute]:
-        return [Route("/openapi.json", self.show_openapi)]
+        return [
+            Route("/openapi.json", self.show_openapi),
+            Route("/docs", self.show_page),
+            Route("/docs/{version}/{name}", self.show_file),
+        ]
 
     async def show_openapi(self, request: Request) -> Response:
         request.scope[ROUTE] = "/openapi.json"
@@ -48,6 +70,22 @@ class Docs:
             if time.monotonic() > self._good_until:
                 await self._ask()
         return _revalidated(request, self._merged, "application/json", {})
+
+    async def show_page(self, request: Request) -> Response:
+        request.scope[ROUTE] = "/docs"
+        return _revalidated(request, self._page, "text/html", SECURITY_HEADERS)
+
+    async def show_file(self, request: Request) -> Response:
+        """A script or style of the page; its address changes with it, so that it may be kept for ever."""
+        request.scope[ROUTE] = "/docs/files"
+        name, version = request.path_params["name"], request.path_params["version"]
+        if name not in self._files or name == "docs.html":
+            raise HTTPException(404)
+        media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        # During an update, the page of one version may ask a gateway of another one for its files.
+        kept = "public, max-age=31536000, immutable" if version == self._version else "no-store"
+        headers = {**SECURITY_HEADERS, "Cache-Control": kept}
+        return Response(self._files[name], headers=headers, media_type=media_type)
 
     async def _ask(self) -> None:
         origins = self._table.origins

@@ -44,6 +44,7 @@ def own_document() -> Document:
             "/openapi.json": _get(
                 "show_openapi", "Show this document.", _json({"type": "object", "required": ["openapi"]})
             ),
+            "/docs": _get("show_docs", "Show this document as a page to try it.", _as("text/html")),
         },
     }
 

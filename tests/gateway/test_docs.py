@@ -1,6 +1,7 @@
-"""The merged document."""
+"""The merged document and the page that shows it."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -293,7 +294,7 @@ async def test_methods_spellings_and_caching(start_gateway: Start, start_backend
     assert etag is not None
 
     assert (await gateway.request("GET", "/api/v1/openapi.json")).body == plain.body
-    for path in ("/openapi.json",):
+    for path in ("/openapi.json", "/docs"):
         head = await gateway.request("HEAD", path)
         assert (head.status, head.value("cache-control")) == (200, "no-cache")
         refused = await gateway.request("POST", path)
@@ -301,3 +302,29 @@ async def test_methods_spellings_and_caching(start_gateway: Start, start_backend
         assert set((refused.value("allow") or "").split(", ")) == {"GET", "HEAD"}
     known = await gateway.request("GET", "/openapi.json", {"If-None-Match": f'"x", W/{etag}'})
     assert (known.status, known.body, known.value("etag")) == (304, b"", etag)
+
+
+async def test_the_page_loads_nothing_from_elsewhere(gateway: RunningGateway) -> None:
+    page = await gateway.request("GET", "/docs")
+    assert page.value("content-type") == "text/html; charset=utf-8"
+    policy = page.value("content-security-policy") or ""
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    text = page.body.decode()
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\bon\w+=|<style", text), "the policy forbids it"
+    files = re.findall(r'(?:src|href)="(docs/[^"]+)"', text)
+    assert {name.rpartition(".")[2] for name in files} == {"js", "css", "svg"}
+
+    for name in files:
+        file = await gateway.request("GET", f"/{name}")
+        assert file.status == 200, name
+        assert file.value("cache-control") == "public, max-age=31536000, immutable"
+        assert file.value("x-content-type-options") == "nosniff"
+        # A module imports its neighbours; the files of another version are served, and not kept.
+        for neighbour in re.findall(r'from "\./([^"]+)"', file.body.decode()):
+            assert (await gateway.request("GET", f"/docs/other/{neighbour}")).value(
+                "cache-control"
+            ) == "no-store"
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", file.body.decode())
+    for name in ("docs.html", "nothing.js", "..%2Fdocs.py"):
+        assert (await gateway.request("GET", f"/docs/any/{name}")).status in (400, 404)

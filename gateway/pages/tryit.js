@@ -1,0 +1,127 @@
+// The form that sends an operation and shows what comes back.
+
+import { askForToken, token } from "./account.js";
+import { el, indented } from "./dom.js";
+
+const SHOWN_CHARACTERS_MAX = 200_000;
+const WAIT_SECONDS = 60;
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const signInLink = () => el("button", { class: "link", type: "button", onclick: askForToken }, "Sign in");
+let spelling = "/"; // stays for the next operation
+
+export function tryForm(operation, schemas) {
+  const result = el("div", { class: "result", role: "status" });
+  const inputs = operation.parameters.map((parameter) => parameterInput(operation, parameter, schemas));
+  const body = operation.requestBody && bodyInput(operation, schemas);
+  const servers = serverInput(operation, schemas.api.servers);
+  const request = () => requestOf(operation, servers, inputs, body);
+  const send = el("button", { class: "primary", type: "submit" }, "Send");
+  const copy = el("button", { type: "button", onclick: () => copyCurl(request(), result) }, "Copy as curl");
+  const onsubmit = async (event) => {
+    event.preventDefault();
+    const empty = inputs.find(({ parameter, control }) => parameter.in === "path" && !control.value);
+    if (empty) {
+      result.replaceChildren(el("p", { class: "fault" }, `Fill in ${empty.parameter.name}: it is part of the address.`));
+      empty.control.focus();
+      return;
+    }
+    send.disabled = true;
+    result.replaceChildren("Waiting for the answer …");
+    result.replaceChildren(...(await answerOf(request())));
+    send.disabled = false;
+  };
+  return el("form", { class: "try", novalidate: true, onsubmit }, el("h3", {}, "Try it"),
+    operation.needsToken && el("p", { class: "needs-token" }, "Needs a token. ", signInLink()),
+    servers?.row, inputs.map((input) => input.row), body?.row,
+    el("div", { class: "buttons" }, send, copy), result);
+}
+
+function row(id, label, control, isRequired) {
+  control.id = id;
+  return el("div", {},
+    el("label", { for: id }, label, isRequired && el("span", { class: "required" }, "required")), control);
+}
+
+function serverInput(operation, servers) {
+  if (servers.length < 2 || operation.tags.includes("Gateway")) return null;
+  const control = el("select", { onchange: () => { spelling = control.value; } }, servers.map(({ url, description }) =>
+    el("option", { value: url, selected: url === spelling }, `${url} — ${description}`)));
+  return { control, row: row(`${operation.id}-server`, "Spelling", control) };
+}
+
+function parameterInput(operation, parameter, schemas) {
+  const schema = schemas.plain(parameter.schema);
+  const values = schema.enum ?? (schema.type === "boolean" ? [true, false] : null);
+  const control = values
+    ? el("select", {}, ["", ...values].map((value) => el("option", { value }, String(value))))
+    : el("input", { autocomplete: "off", spellcheck: "false", placeholder: schema.default });
+  const id = `${operation.id}-${parameter.in}-${parameter.name}`;
+  return { parameter, schema, control, row: row(id, parameter.name, control, parameter.required) };
+}
+
+function bodyInput(operation, schemas) {
+  const { content, required } = operation.requestBody;
+  const [type, media] = Object.entries(content)[0];
+  const text = /[/+]json$/.test(type) ? JSON.stringify(schemas.example(media.schema, false), null, 2) : "";
+  const control = el("textarea", { rows: Math.min(14, text.split("\n").length + 1), spellcheck: "false", placeholder: text });
+  control.value = required ? text : "";
+  return { type, control, row: row(`${operation.id}-body`, `Body (${type})`, control, required) };
+}
+
+function requestOf(operation, servers, inputs, body) {
+  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+  const query = new URLSearchParams();
+  let path = operation.path;
+  for (const { parameter, schema, control: { value } } of inputs) {
+    const values = schema.type === "array" ? value.split(",").map((one) => one.trim()) : [value];
+    if (parameter.in === "path") path = path.replace(`{${parameter.name}}`, () => encodeURIComponent(value));
+    else if (value && parameter.in === "header") headers[parameter.name] = value;
+    else if (value) values.forEach((one) => query.append(parameter.name, one));
+  }
+  const base = servers ? servers.control.value.replace(/\/$/, "") : "";
+  const url = new URL(base + path + (query.size ? `?${query}` : ""), location.origin).href;
+  if (!body?.control.value) return { method: operation.method, url, headers };
+  return { method: operation.method, url, headers: { ...headers, "Content-Type": body.type }, body: body.control.value };
+}
+
+async function copyCurl({ method, url, headers, body }, result) {
+  const lines = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
+  if (body) lines.push(`--data-raw ${quoted(body)}`);
+  const command = [`curl -i -X ${method} ${quoted(url)}`, ...lines].join(" \\\n  ");
+  // Browsers give no clipboard to pages without https; the command is shown in any case.
+  const isCopied = await navigator.clipboard?.writeText(command).then(() => true, () => false);
+  result.replaceChildren(isCopied ? "Copied:" : "Copy this:", el("pre", { tabindex: "0" }, command));
+}
+
+async function answerOf({ url, ...options }) {
+  const started = performance.now();
+  try {
+    const signal = AbortSignal.timeout(WAIT_SECONDS * 1000);
+    const response = await fetch(url, { ...options, signal, cache: "no-store", credentials: "omit" });
+    const bytes = await response.arrayBuffer();
+    return shownAnswer(response, bytes, Math.round(performance.now() - started));
+  } catch (error) {
+    return [el("p", { class: "fault" }, error.name === "TimeoutError" ? `There was no answer in ${WAIT_SECONDS} seconds.`
+      : `The request could not be sent, or the connection broke. Check that the gateway runs. (${error.message})`)];
+  }
+}
+
+function shownAnswer(response, bytes, milliseconds) {
+  const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
+  return [
+    el("p", { class: "outcome" },
+      el("span", { class: `status s${String(response.status)[0]}` }, `${response.status} ${response.statusText}`),
+      el("span", { class: "muted" }, `${milliseconds} ms, ${bytes.byteLength} bytes`),
+      response.status === 401 && signInLink()),
+    el("details", {}, el("summary", {}, "Headers"), el("pre", { tabindex: "0" }, headers)),
+    bytes.byteLength ? el("pre", { tabindex: "0", "aria-label": "Body" }, bodyText(response, bytes)) : "",
+  ];
+}
+
+function bodyText(response, bytes) {
+  const type = response.headers.get("content-type") ?? "";
+  if (!/^text\/|json|xml/.test(type)) return `${bytes.byteLength} bytes of ${type || "unknown type"}`;
+  const plain = new TextDecoder().decode(bytes);
+  const text = type.includes("json") ? indented(plain) : plain;
+  return text.length > SHOWN_CHARACTERS_MAX ? `${text.slice(0, SHOWN_CHARACTERS_MAX)}\n… cut here` : text;
+}
