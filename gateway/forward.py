@@ -73,6 +73,9 @@ class Exchange:
         self.request_complete = self.response_started = self.response_complete = False
         self.limit_headers = b""
         self._held: list[bytes] = []
+        # What one read brought is written with one system call, at the end of that read.
+        self._to_backend: list[bytes] = []
+        self._to_client: list[bytes] = []
         self._envelope: Envelope | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
 
@@ -95,6 +98,7 @@ class Exchange:
     async def _until_done(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+            self.flush_request()
         except Refusal as refusal:
             self.refuse(refusal)
         except Exception as error:
@@ -114,7 +118,7 @@ class Exchange:
             self._held.append(piece)
             self.client.adjust_reading()
         else:
-            self.upstream.transport.write(self._framed(piece))
+            self._to_backend.append(self._framed(piece))
             self.progress()
 
     def request_end(self) -> None:
@@ -123,8 +127,14 @@ class Exchange:
             self.client.exchange_over(self)
         elif self.upstream is not None:
             if self._is_chunked:
-                self.upstream.transport.write(b"0\r\n\r\n")
+                self._to_backend.append(b"0\r\n\r\n")
             self.progress()
+
+    def flush_request(self) -> None:
+        """The client's connection has read what there was."""
+        if self._to_backend and self.upstream is not None:
+            self.upstream.transport.writelines(self._to_backend)
+        self._to_backend.clear()
 
     @property
     def is_full(self) -> bool:
@@ -165,11 +175,10 @@ class Exchange:
         self.attempts += 1
         self.upstream_started = time.perf_counter()
         connection.begin(self)
-        parts = [*upstream_head(self), *map(self._framed, self._held)]
+        self._to_backend = [upstream_head(self), *map(self._framed, self._held)]
         if self.request_complete and self._is_chunked:
-            parts.append(b"0\r\n\r\n")
+            self._to_backend.append(b"0\r\n\r\n")
         self._held.clear()
-        connection.transport.write(b"".join(parts))
         self.gateway.open.add(self)
         self.progress()
         self.client.adjust_reading()
@@ -210,7 +219,6 @@ class Exchange:
         alias = self.match.alias
         if alias is not None and alias.envelope and Envelope.fits(self.request.method, status, headers):
             self._envelope = Envelope(self, headers)
-            self.response_started = False
             self.progress()
             return
         lines, length, is_coded = [STATUS_LINE[status]], None, False
@@ -227,9 +235,7 @@ class Exchange:
         self._frame_answer(lines, None if is_coded or is_wrapped_later else length)
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
             self.keep_alive = False  # the body was not asked for, and whether it still comes nobody knows
-        self.response_started = True
-        self.progress()
-        self.client.transport.write(b"".join((*lines, client_head_end(self))))
+        self._to_client.append(b"".join((*lines, client_head_end(self))))
 
     def _frame_answer(self, lines: list[bytes], length: bytes | None) -> None:
         """Say how the body ends: by its length, in chunks, or with the connection (HTTP/1.0)."""
@@ -251,9 +257,16 @@ class Exchange:
                 self.refuse(Refusal(errors.ANSWER_TOO_LARGE))
             return
         self.sent_bytes += len(piece)
-        transport = self.client.transport
-        transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._answer_chunked else piece)
+        self._to_client.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._answer_chunked else piece)
+
+    def flush_answer(self) -> None:
+        """The backend's connection has read what there was."""
+        if not self._to_client or self.response_complete:
+            return
+        self.response_started = True
         self.progress()
+        self.client.transport.writelines(self._to_client)
+        self._to_client.clear()
         if self.client.flow.write_paused and self.upstream is not None:
             self.upstream.hold_reading()
 
@@ -261,9 +274,10 @@ class Exchange:
         if self.response_complete:
             return
         if self._envelope is not None:
-            self.client.transport.write(self._envelope.answer())
+            self._to_client.append(self._envelope.answer())
         elif self._answer_chunked:
-            self.client.transport.write(b"0\r\n\r\n")
+            self._to_client.append(b"0\r\n\r\n")
+        self.flush_answer()
         self._over()
 
     def client_ready(self) -> None:
@@ -339,6 +353,7 @@ class Exchange:
             self.client.cut()
         else:
             self._envelope = None
+            self._to_client.clear()  # what was about to be sent, and now never will
             self.answer(refusal.kind.status, own_answer(self, refusal))
 
     def answer(self, status: int, rest: list[bytes]) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gateway.forward import Exchange
 
 
-def upstream_head(exchange: "Exchange") -> list[bytes]:
+def upstream_head(exchange: "Exchange") -> bytes:
     """The head of the request as the backend is sent it, with the framing built anew."""
     request, fields, client = exchange.request, exchange.fields, exchange.client
     assert exchange.route is not None
@@ -47,7 +47,7 @@ def upstream_head(exchange: "Exchange") -> list[bytes]:
     if request.upgrade:
         lines += (b"connection: upgrade\r\nupgrade: ", seen[b"upgrade"], b"\r\n")
     lines.append(b"\r\n")
-    return lines
+    return b"".join(lines)
 
 
 def cors_of(exchange: "Exchange") -> Cors:

@@ -76,10 +76,10 @@ class GatewayProtocol(HttpToolsProtocol):
         while data and not self._deaf:
             try:
                 self.parser.feed_data(data)
-                if self._in_head:
-                    self._count_head(len(data))
+                self._after_read(len(data))
                 data = b""
             except httptools.HttpParserUpgrade as upgrade:
+                self._after_read(0)
                 data = data[upgrade.args[0] :]
                 self._fresh_parser()
                 if self._is_switching:
@@ -228,6 +228,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def _next(self) -> None:
         if self.pipeline and not self.transport.is_closing():
             self._start_asgi_task(*self.pipeline.pop())
+            self._after_read(0)
+            self.adjust_reading()  # the rest of its body may still have to come
 
     def adjust_reading(self) -> None:
         """Read on unless somebody behind is full or others wait already."""
@@ -256,10 +258,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
-    def _count_head(self, read_bytes: int) -> None:
-        self._head_bytes += read_bytes
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
+    def _after_read(self, read_bytes: int) -> None:
+        current = self._current
+        if isinstance(current, Exchange):
+            current.flush_request()
+        if self._in_head:
+            self._head_bytes += read_bytes
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
 
     def _refuse_what_was_read(self, refusal: Refusal) -> None:
         """It cannot be a request. Everything before it is still answered."""

@@ -219,6 +219,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._complete:
             # Only now, with nothing left of what was read, may the connection be given to the next one.
             self._finish()
+        elif self.exchange is not None:
+            self.exchange.flush_answer()
 
     def _switched(self, rest: bytes) -> None:
         if self.exchange is not None:

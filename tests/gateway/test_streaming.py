@@ -154,6 +154,18 @@ async def test_a_backend_that_dies_in_the_body_cuts_the_answer(
             await wire.request("GET", "/open")
 
 
+async def test_an_answer_that_breaks_at_once_is_replaced(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
+    async def breaks(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
+        await conversation.reader.read()
+
+    answer = await (await start_gateway(_route(await start_backend(breaks)))).request("GET", "/open")
+    assert (answer.status, answer.code) == (502, "upstream_invalid")
+
+
 async def test_a_backend_that_dies_without_an_answer(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
