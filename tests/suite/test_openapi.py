@@ -1,0 +1,251 @@
+"""What /openapi.json promises is what happens: generated requests, and bad bodies for every operation."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+from gateway.components import operations
+from shared.ids import new_id
+from tests.suite.accounts import Person, register, sign_in_admin
+from tests.suite.conftest import Suite, running_suite
+
+EXAMPLES_PER_OPERATION = 25
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "ignored_auth",
+    "unsupported_method",
+)
+# Each of these may be the last thing its caller does, and all that follows would be 401: a caller for each.
+LAST_ONES = ("delete_me", "delete_user", "logout")
+MIB = 1024 * 1024
+
+Document = dict[str, Any]
+SignIn = Callable[[httpx.AsyncClient], Any]
+Bad = tuple[bytes, str, int, str]  # body, media type, expected status, what the answer has to name
+
+
+@pytest.fixture(scope="module")
+def suite_to_hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """One of its own: generated requests reach every account there is, the first admin included."""
+    with running_suite(tmp_path_factory.mktemp("openapi")) as running:
+        yield running
+
+
+async def document_of(suite: Suite) -> Document:
+    async with suite.client() as client:
+        document: Document = (await client.get("/openapi.json")).json()
+    return document
+
+
+async def test_the_document_is_whole_and_valid(suite: Suite) -> None:
+    document = await document_of(suite)
+
+    assert [str(error) for error in OPENAPI_31_VALIDATOR.iter_errors(document)] == []
+    assert document["x-unavailable"] == []
+    assert {tag["name"] for tag in document["tags"]} == {*suite.ports, "Gateway"} - {"gateway"}
+    ids = [each["operationId"] for item in document["paths"].values() for _, each in operations(item)]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("sign_in", [register, sign_in_admin])
+async def test_every_operation_keeps_its_promise(suite_to_hurt: Suite, sign_in: SignIn) -> None:
+    person = await signed_in(suite_to_hurt, sign_in)
+    before = await profile_of(suite_to_hurt, person)
+    asked, broken = try_out(suite_to_hurt, person, exclude=LAST_ONES)
+
+    assert broken == []
+    document = await document_of(suite_to_hurt)
+    everything = {
+        f"{method.upper()} {path}"
+        for path, item in document["paths"].items()
+        for method, operation in operations(item)
+        if operation["operationId"] not in LAST_ONES
+    }
+    assert asked == everything - {"GET /openapi.json"}  # which is where they all were read from
+    after = await profile_of(suite_to_hurt, person)
+    assert (after["id"], after["role"]) == (before["id"], before["role"]), "later requests came from nobody"
+
+
+@pytest.mark.parametrize("sign_in", [register, sign_in_admin])
+@pytest.mark.parametrize("operation_id", LAST_ONES)
+async def test_the_last_operation_of_a_caller_keeps_its_promise(
+    suite_to_hurt: Suite, sign_in: SignIn, operation_id: str
+) -> None:
+    person = await signed_in(suite_to_hurt, sign_in)
+    asked, broken = try_out(suite_to_hurt, person, include=[operation_id])
+
+    assert broken == []
+    assert len(asked) == 1
+
+
+async def signed_in(suite: Suite, sign_in: SignIn) -> Person:
+    async with suite.client() as client:
+        person: Person = await sign_in(client)
+        order = {"product_name": "Laptop", "quantity": 1, "total_price": 1}
+        assert (await client.post("/orders", json=order, headers=person.headers)).status_code == 201
+    return person
+
+
+async def profile_of(suite: Suite, person: Person) -> Document:
+    async with suite.client(headers=person.headers) as client:
+        response = await client.get("/users/me")
+    assert response.status_code == 200, response.text
+    profile: Document = response.json()
+    return profile
+
+
+def try_out(
+    suite: Suite, person: Person, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> tuple[set[str], list[str]]:
+    """The operations that were asked, and every promise that was broken, with the request that broke it."""
+    token = person.headers["Authorization"].removeprefix("Bearer ")
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": 1,
+            "generation": {
+                "max-examples": EXAMPLES_PER_OPERATION,
+                "deterministic": True,
+                "database": "none",
+            },
+            "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
+            "phases": {"stateful": {"enabled": False}},
+            "cache": {"enabled": False},
+            "auth": {"openapi": {"bearer": {"bearer": token}}},
+        }
+    )
+    schema: BaseSchema = schemathesis.openapi.from_url(f"{suite.url}/openapi.json", config=config)
+    schema = schema.include(operation_id=list(include)) if include else schema
+    schema = schema.exclude(operation_id=list(exclude)) if exclude else schema
+    asked: set[str] = set()
+    checked: Counter[str] = Counter()
+    broken: list[str] = []
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.FatalError):
+            raise event.exception
+        if isinstance(event, events.NonFatalError):
+            broken.append(f"{event.label}: {event.value!r}")
+        if isinstance(event, events.ScenarioFinished):
+            asked |= {str(event.label)} if event.recorder.interactions else set()
+            for check in (each for group in event.recorder.checks.values() for each in group):
+                checked[check.name] += 1
+                if check.failure_info is not None:
+                    failure = check.failure_info
+                    broken.append(f"{check.name}: {failure.failure}\n{failure.code_sample}")
+    assert checked.keys() == set(CHECKS)
+    return asked, broken
+
+
+def wrong_types(schema: Document, valid: Document) -> Iterator[Bad]:
+    """An object in the place of every field; no field of the suite takes one."""
+    for body in (b"[1]", b"NaN", b"null", b'"text"'):
+        yield body, "application/json", 422, "body"
+    for name in schema.get("properties", ()):
+        yield encoded({**valid, name: {"wrong": True}}), "application/json", 422, name
+
+
+def missing_fields(schema: Document, valid: Document) -> Iterator[Bad]:
+    yield b"", "application/json", 400, "body"
+    for name in schema.get("required", ()):
+        rest = {key: value for key, value in valid.items() if key != name}
+        yield encoded(rest), "application/json", 422, name
+
+
+def unknown_fields(schema: Document, valid: Document) -> Iterator[Bad]:
+    # The one open object of the suite takes any key of certain characters.
+    name = "surprise" if "properties" in schema else "sur prise"
+    yield encoded({**valid, name: 1}), "application/json", 422, name
+
+
+def too_large(_schema: Document, valid: Document) -> Iterator[Bad]:
+    yield encoded({**valid, "padding": "x" * MIB}), "application/json", 413, "body"
+
+
+def no_json(_schema: Document, valid: Document) -> Iterator[Bad]:
+    for body in (b'{"a":', b"{'a': 1}", b"\xff\xfe", b'{"a": "\xff"}', b"[" * 10_000):
+        yield body, "application/json", 400, "body"
+    yield encoded(valid)[:-1], "application/json", 400, "body"
+
+
+def other_media_types(_schema: Document, valid: Document) -> Iterator[Bad]:
+    for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
+        yield encoded(valid), media_type, 415, "Content-Type: application/json"
+
+
+@pytest.mark.parametrize(
+    "kind", [wrong_types, missing_fields, unknown_fields, too_large, no_json, other_media_types]
+)
+async def test_a_bad_body_is_refused_by_name(
+    suite: Suite, kind: Callable[[Document, Document], Iterator[Bad]]
+) -> None:
+    document = await document_of(suite)
+    faults, tried = [], 0
+    async with suite.client() as client:
+        person = await sign_in_admin(client)
+        for method, path, body in bodies(document):
+            schema = resolved(document, body["content"]["application/json"]["schema"])
+            for sent, media_type, status, name in kind(schema, valid_body(document, schema)):
+                if not sent and not body["required"]:
+                    continue
+                headers = {**person.headers, "Content-Type": media_type}
+                response = await client.request(method, path, content=sent, headers=headers)
+                tried += 1
+                if not is_refused(response, status, name):
+                    faults.append(f"{method} {path} {sent[:80]!r}: {response.status_code} {response.text}")
+
+    assert faults == []
+    assert tried >= 5
+
+
+def is_refused(response: httpx.Response, status: int, name: str) -> bool:
+    if response.status_code != status or response.headers["content-type"] != "application/problem+json":
+        return False
+    problem = response.json()
+    named = [fault["field"] for fault in problem.get("errors", ())]
+    return name in problem["detail"] or any(field.split(".")[0] == name for field in named)
+
+
+def bodies(document: Document) -> Iterator[tuple[str, str, Document]]:
+    """Every operation with a JSON body, on something that is not there: what is sent is looked at first."""
+    for template, item in document["paths"].items():
+        path = "/".join(new_id() if part.startswith("{") else part for part in template.split("/"))
+        for method, operation in operations(item):
+            if "application/json" in operation.get("requestBody", {}).get("content", ()):
+                yield method.upper(), path, operation["requestBody"]
+
+
+def valid_body(document: Document, schema: Document) -> Document:
+    """The required fields, each with a value of its type."""
+    return {name: value_of(document, schema["properties"][name], name) for name in schema.get("required", ())}
+
+
+def value_of(document: Document, given: Document, name: str) -> Any:
+    schema = resolved(document, given)
+    if "email" in name:
+        return "somebody@example.com"
+    if schema.get("enum"):
+        return schema["enum"][0]
+    return {"string": "correct horse", "integer": 1, "number": 1}[schema["type"]]
+
+
+def resolved(document: Document, schema: Document) -> Document:
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value).encode()
