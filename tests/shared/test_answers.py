@@ -3,13 +3,13 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from sqlmodel import Session
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
 from shared.database import WAITING_MAX
@@ -115,6 +115,23 @@ class TestTransaction:
             response = await notes.post("/accidents/x", headers=bearer(token()))
 
         assert response.status_code == 500
+
+    async def test_an_answer_that_breaks_off_is_not_begun_anew(self, settings: Settings) -> None:
+        def break_off() -> Response:
+            def parts() -> Iterator[bytes]:
+                yield b"the first part"
+                raise RuntimeError("no second part")
+
+            return StreamingResponse(parts())
+
+        create_app = create_app_with([operation("GET", "/parts", break_off, access=public)])
+        with capture_logs() as lines:
+            async with running(create_app, settings) as notes:
+                with pytest.raises(RuntimeError, match="no second part"):
+                    await notes.get("/parts")
+
+        assert [line["status"] for line in lines if line["event"] == "request"] == [200]
+        assert [line["event"] for line in lines if line["log_level"] == "error"] == ["unhandled_error"]
 
 
 class TestRequestId:

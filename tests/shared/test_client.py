@@ -3,33 +3,39 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from shared.client import HttpClient, InternalTokens, Peer, PeerRefusal
 from shared.errors import InvalidToken, Unavailable
+from shared.observe import current_request_id
 from tests.shared.notes.app import Settings
 from tests.shared.processes import Running, service_environment, started
 from tests.shared.test_server import wait_until_ready
 from tests.support import free_port
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def url() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
-@pytest.fixture
-def service(tmp_path: Path, url: str) -> Iterator[Running]:
+@contextmanager
+def service_at(url: str, folder: Path) -> Iterator[Running]:
     port = int(url.rpartition(":")[2])
-    environment = service_environment(tmp_path, port, LOG_FORMAT="json")
+    environment = service_environment(folder, port, LOG_FORMAT="json")
     with started("-m", "tests.shared.notes", environment=environment) as running:
         wait_until_ready(running, url)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, url: str) -> Iterator[Running]:
+    with service_at(url, tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
@@ -41,8 +47,8 @@ async def peer(make_settings: Callable[..., Any], url: str) -> AsyncIterator[Pee
 
 
 async def test_a_call_with_its_request_id(service: Running, peer: Peer) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="follow-me"):
-        assert await peer.call("GET", "/internal/count") == {"count": 0}
+    current_request_id.set("follow-me")
+    assert await peer.call("GET", "/internal/count") == {"count": 0}
 
     line = json.loads(service.line_with('"/internal/count"'))
     assert line["request_id"] == "follow-me"
@@ -82,30 +88,30 @@ async def test_what_the_caller_cannot_mend_is_ours(
     assert [line["event"] for line in lines] == ["peer_failed"]
 
 
-async def test_nobody_there(peer: Peer) -> None:
+async def test_nobody_there(make_settings: Callable[..., Any]) -> None:
+    client = HttpClient()
+    peer = Peer.of(make_settings(Settings), client, name="notes", url=f"http://127.0.0.1:{free_port()}")
     with capture_logs() as lines, pytest.raises(Unavailable) as raised:
         await peer.call("GET", "/internal/count")
+    await client.close()
 
     assert raised.value.headers["Retry-After"] == "1"
     assert [line["event"] for line in lines] == ["peer_unreachable"]
 
 
-async def test_it_works_again_when_the_service_is_back(service: Running, peer: Peer) -> None:
+async def test_it_works_again_when_the_service_is_back(
+    make_settings: Callable[..., Any], tmp_path: Path
+) -> None:
     """A pooled connection that was closed meanwhile costs no call."""
-    await peer.call("GET", "/internal/count")
-    service.process.kill()
-    service.code()
+    client, url = HttpClient(), f"http://127.0.0.1:{free_port()}"
+    peer = Peer.of(make_settings(Settings), client, name="notes", url=url)
+    with service_at(url, tmp_path):
+        assert await peer.call("GET", "/internal/count") == {"count": 0}
     with capture_logs(), pytest.raises(Unavailable):
         await peer.call("GET", "/internal/count")
-    environment = {"PATH": "", **_environment_of(service)}
-    with started("-m", "tests.shared.notes", environment=environment) as again:
-        wait_until_ready(again, peer._url)
+    with service_at(url, tmp_path):
         assert await peer.call("GET", "/internal/count") == {"count": 0}
-
-
-def _environment_of(service: Running) -> dict[str, str]:
-    starting = json.loads(service.lines[0])["settings"]
-    return service_environment(Path(starting["data_dir"]), int(starting["port"]))
+    await client.close()
 
 
 @asynccontextmanager

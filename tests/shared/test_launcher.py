@@ -1,5 +1,6 @@
 """`gatehouse up` on a small suite of its own: started, watched, stopped, and nothing left behind."""
 
+import asyncio
 import os
 import re
 import signal
@@ -10,7 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from shared import launcher
+from shared.programs import Program
+from shared.settings import ProcessSettings
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import SECONDS_MAX, Running, started
 from tests.support import eventually, free_port
@@ -246,3 +251,50 @@ def test_a_terminal_gets_colours(suite: Path, environment: dict[str, str]) -> No
 
     assert process.wait(SECONDS_MAX) == 0
     assert re.search(rb"\x1b\[\d\dmcat    \x1b\[0m", seen)
+
+
+STUBBORN = """
+import signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("I stay", flush=True)
+sys.stdin.read()
+"""
+
+
+class TestOneProgram:
+    """In this process, where its patience can be shortened."""
+
+    @pytest.fixture
+    def stubborn(self, tmp_path: Path) -> Program:
+        class Settings(ProcessSettings):
+            service = "stubborn"
+
+        (tmp_path / "stubborn.py").write_text(STUBBORN)
+        settings = Settings(port=free_port(), internal_secret=SecretStr(TEST_INTERNAL_SECRET))
+        return Program("stubborn", "stubborn", {"PYTHONPATH": str(tmp_path)}, settings)
+
+    async def test_one_that_does_not_stop_is_killed(
+        self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(launcher, "STOP_SECONDS", 0.2)
+        said = ""
+        watched = launcher.Watched(stubborn, 8)
+        running = asyncio.create_task(watched.run())
+        while "I stay" not in said:
+            await asyncio.sleep(0)
+            said += capsys.readouterr().out
+        await watched.stop()
+        await running
+
+        assert "stubborn | did not stop within 0.2 s and was killed" in capsys.readouterr().out
+
+    async def test_one_that_never_answers(
+        self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(launcher, "STOP_SECONDS", 0.2)
+        monkeypatch.setattr(launcher, "READY_SECONDS", 0.5)
+
+        assert await launcher.Launcher([stubborn]).run() == 1
+        said = capsys.readouterr().out
+        assert "NOT READY" in said
+        assert said.endswith("stopped\n")

@@ -81,6 +81,16 @@ class TestLines:
             assert json.loads(line)["event"] != "forged"
             assert "\x1b" not in line
 
+    def test_an_accident_is_found_by_its_request_id(self, service: Running, client: httpx.Client) -> None:
+        response = client.post("/accidents/anything", headers={"X-Request-ID": "find-me"})
+        line = json.loads(service.line_with("unhandled_error"))
+        service.line_with('"request"')
+
+        assert response.headers["x-request-id"] == response.json()["request_id"] == "find-me"
+        assert line["request_id"] == "find-me"
+        assert "RuntimeError: unexpected; anything" in line["exception"]
+        assert service.output.count("Traceback") == 1
+
 
 class TestSecrets:
     def test_none_in_any_line(self, service: Running, client: httpx.Client) -> None:

@@ -5,11 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from shared.identity import public
 from shared.ids import new_id
 from shared.operations import operation
-from shared.testing import bearer, token
+from shared.testing import bearer, running, token
 from tests.shared.notes import handlers
 from tests.shared.notes.app import Settings, create_app_with
 from tests.shared.notes.calls import add
@@ -77,6 +78,14 @@ class TestArguments:
         assert (await notes.get("/greeting")).json() == {"hello": "stranger"}
         assert (await notes.get("/greeting", headers=bearer(token(user_id)))).json() == {"hello": user_id}
         assert (await notes.get("/greeting", headers=bearer("wrong"))).status_code == 401
+
+    async def test_the_request_itself(self, settings: Settings) -> None:
+        def show_address(request: Request) -> handlers.Greeting:
+            return handlers.Greeting(hello=request.url.path)
+
+        create_app = create_app_with([operation("GET", "/address", show_address, access=public)])
+        async with running(create_app, settings) as notes:
+            assert (await notes.get("/address")).json() == {"hello": "/address"}
 
     async def test_what_a_service_provides(self, notes: httpx.AsyncClient, settings: Settings) -> None:
         settings.gate.touch()
@@ -148,6 +157,15 @@ class TestBody:
 
         assert response.status_code == 422, response.text
         assert [error["field"] for error in response.json()["errors"]] == [field]
+
+    @pytest.mark.parametrize("text", ["", "  ", "a\x00b", "x" * 201, None, 7, ["a"]])
+    async def test_a_text_that_cannot_be_kept(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str], text: object
+    ) -> None:
+        response = await notes.post("/notes", json={"text": text}, headers=signed_in)
+
+        assert response.status_code == 422
+        assert [error["field"] for error in response.json()["errors"]] == ["text"]
 
     async def test_all_faults_are_told_at_once(self, notes: httpx.AsyncClient) -> None:
         response = await notes.post("/numbers", json={"whole": "x", "real": "y", "z": 1})
