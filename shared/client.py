@@ -9,6 +9,7 @@ import jwt
 import structlog
 
 from shared.errors import InvalidToken, Problem, Unavailable
+from shared.observe import current_request_id
 from shared.schemas import Page
 from shared.settings import ProcessSettings
 
@@ -66,7 +67,7 @@ class HttpClient:
     ) -> "httpx.Response":
         import httpx
 
-        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        request_id = current_request_id.get()
         sent = {"Accept": "application/json", **({"X-Request-ID": request_id} if request_id else {})}
         try:
             return await self._pool().request(method, url, json=body, headers=sent | (headers or {}))

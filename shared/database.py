@@ -151,7 +151,13 @@ def create_sqlite(url: URL, pool_size: int) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # The driver would begin only at the first write, and then fail when another writer came first.
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        # Said to the driver itself: through SQLAlchemy it costs as much as a small query.
+        driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        statement = connection.get_execution_options().get("begin", "BEGIN")
+        try:
+            driver.execute(statement)
+        except sqlite3.OperationalError as error:  # locked by another process, or the file is gone
+            raise OperationalError(statement, None, error) from error
 
     return engine
 

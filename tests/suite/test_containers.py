@@ -85,7 +85,7 @@ async def test_an_order_through_nginx_and_both_gateways(composed: Composed) -> N
     assert {response.status_code for response in placed} == {201}
     assert len(listed.json()["data"]) == 8
     for gateway in ("gateway-1", "gateway-2"):
-        assert '"event": "request"' in composed.run("logs", gateway), f"{gateway} served nothing"
+        assert '"event":"request"' in composed.run("logs", gateway), f"{gateway} served nothing"
 
 
 async def test_the_admin_signs_in_with_the_generated_password_only(composed: Composed) -> None:
