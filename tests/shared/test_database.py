@@ -142,18 +142,20 @@ class TestTimes:
 
 WRITER = """
 import sys
+from sqlalchemy import func, select
 from shared.database import Database
 from tests.shared.notes.models import Note
 database = Database(sys.argv[1])
 for number in range(100):
     with database.transaction() as session:
-        session.add(Note(owner="x", text=f"{sys.argv[2]} {number}"))
+        seen = session.connection().execute(select(func.count()).select_from(Note.__table__)).scalar_one()
+        session.add(Note(owner="x", text=f"{sys.argv[2]} {number} saw {seen}"))
 """
 
 
 class TestSideBySide:
     def test_threads_that_write(self, database: Database) -> None:
-        """Read first, then write: on SQLite this is where a second writer would fail with `locked`."""
+        """Read first, then write: in one process they take turns."""
 
         def add_one(number: int) -> None:
             with database.transaction() as session:
@@ -166,6 +168,7 @@ class TestSideBySide:
             assert len(texts(session)) == 200
 
     def test_processes_that_write(self, sqlite: Database) -> None:
+        """They read first, too: only who says at once that it will write can wait for its turn."""
         url = sqlite.url.render_as_string(hide_password=False)
         writers = [
             subprocess.Popen([sys.executable, "-c", WRITER, url, name], cwd=ROOT, stderr=subprocess.PIPE)
@@ -173,7 +176,7 @@ class TestSideBySide:
         ]
         for number in range(100):
             with sqlite.transaction() as session:
-                session.add(note(f"three {number}"))
+                session.add(note(f"three {number} saw {len(texts(session))}"))
         for writer in writers:
             _, faults = writer.communicate(timeout=60)
             assert writer.returncode == 0, faults.decode()

@@ -3,12 +3,20 @@
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from shared.settings import ProcessSettings, SettingsError, exit_on_bad_settings, mask
+from shared.settings import (
+    ProcessSettings,
+    SettingsError,
+    development_secret,
+    exit_on_bad_settings,
+    mask,
+)
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests.shared.notes.app import Settings
 from tests.shared.processes import ROOT
@@ -157,6 +165,18 @@ class TestSecrets:
         monkeypatch.setenv("DATA_DIR", str(tmp_path / "file"))
 
         assert "  INTERNAL_SECRET: Value error, could not be kept under DATA_DIR" in faults()
+
+    def test_whoever_is_first_decides(self, tmp_path: Path) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            for number in range(30):
+                folder, together = tmp_path / str(number), threading.Barrier(8)
+
+                def make(_: int, folder: Path = folder, together: threading.Barrier = together) -> str:
+                    together.wait(10)
+                    given = {"environment": "development", "data_dir": folder}
+                    return development_secret("internal_secret", given).get_secret_value()
+
+                assert len(set(threads.map(make, range(8)))) == 1
 
     def test_processes_that_start_together_share_one(self, tmp_path: Path) -> None:
         code = (
