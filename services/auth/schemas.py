@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    ConfigDict,
     Field,
     StringConstraints,
     ValidationInfo,
@@ -35,6 +36,7 @@ Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, to_lower=True, max_length=254),
     AfterValidator(_address),
+    Field(json_schema_extra={"format": "email"}),
 ]
 Username = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9_.-]{3,32}$")]
 Name = Annotated[Text, Field(max_length=100)]
@@ -70,6 +72,11 @@ class CreateAccount(Register):
 
 class Login(Input):
     """One of the two names, and the password."""
+
+    # The schema alone cannot say which of them.
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"email": "user@example.com", "password": "correct horse battery"}]}
+    )
 
     email: LoginName | None = None
     username: LoginName | None = None

@@ -48,7 +48,9 @@ Phone = Annotated[
 ]
 Biography = Annotated[Text, Field(max_length=1000)]
 WebAddress = Annotated[Text, Field(max_length=2048), AfterValidator(_web_address)]
-Email = Annotated[Text, Field(max_length=254, description=_LEFT_TO_AUTH)]
+Email = Annotated[
+    Text, Field(max_length=254, description=_LEFT_TO_AUTH, json_schema_extra={"format": "email"})
+]
 Username = Annotated[Text, Field(max_length=32, description=_LEFT_TO_AUTH)]
 PreferenceKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
