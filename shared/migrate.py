@@ -1,7 +1,10 @@
 """Migrations: run at start, under a lock, so that several replicas may start together."""
 
 import fcntl
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +24,20 @@ log = structlog.get_logger(__name__)
 def upgrade(database_url: str, migrations: Path) -> None:
     """Bring the database to the newest migration."""
     with _connection(database_url) as connection, _lock(connection, migrations.parent.name):
-        before = current(connection)
-        if before == newest(migrations):
-            return
-        from alembic import command
+        if current(connection) != newest(migrations):
+            from alembic import command
 
-        command.upgrade(_config(connection, migrations), "head")
-        log.info("migrated", from_version=before, to_version=current(connection))
+            command.upgrade(_config(connection, migrations), "head")
+
+
+def upgrade_apart(database_url: str, migrations: Path) -> None:
+    """Do the same in a process of its own, which takes the memory of Alembic with it when it ends."""
+    with _connection(database_url) as connection:
+        before, after = current(connection), newest(migrations)
+    if before != after:
+        command = [sys.executable, "-m", "shared.migrate", str(migrations)]
+        subprocess.run(command, env={**os.environ, "DATABASE_URL": database_url}, check=True)  # noqa: S603 - our own
+        log.info("migrated", from_version=before, to_version=after)
 
 
 def differences(database_url: str, migrations: Path, metadata: MetaData) -> list[Any]:
@@ -117,3 +127,7 @@ def _config(connection: Connection, migrations: Path) -> Any:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+if __name__ == "__main__":
+    upgrade(os.environ["DATABASE_URL"], Path(sys.argv[1]))

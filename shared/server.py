@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, NoReturn
 
@@ -105,8 +106,12 @@ def serve(
     app: ASGIApp,
     settings: ProcessSettings,
     protocol: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
+    prepare: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until told to stop. A port that is taken ends the process with a sentence that names it."""
+    """Serve until told to stop. A port that is taken ends the process with a sentence that names it.
+
+    `prepare` is what may take long and need not be done when there is no port to serve on.
+    """
     closing = CloseWhenDraining(app)
     config = uvicorn.Config(
         closing,
@@ -126,6 +131,7 @@ def serve(
     server = closing.server = Server(config)
     listening = listen(settings)
     stop_with_parent()
+    prepare()
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:

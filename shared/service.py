@@ -1,12 +1,17 @@
 """A folder of endpoints made into a service: routes, errors, health, metrics, documents, start and stop."""
 
+import inspect
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,7 +30,7 @@ from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, metric
 from shared.openapi import document
 from shared.operations import Chassis, Endpoint, Operation, Resource
 from shared.server import serve
-from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
+from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings, mask
 
 S = TypeVar("S", bound=ServiceSettings)
 Check = Callable[[], None]
@@ -98,8 +103,20 @@ def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
         exit_on_bad_settings(error)
         return
     configure_logging(settings)
-    log.info("starting", service=settings.service, version=__version__, settings=settings.masked())
-    serve(create_app(settings), settings)
+    log.info("starting", version=__version__, settings=settings.masked())
+    migrations = Path(inspect.getfile(create_app)).parent / "migrations"
+    serve(create_app(settings), settings, prepare=partial(_migrate_or_exit, settings, migrations))
+
+
+def _migrate_or_exit(settings: ServiceSettings, migrations: Path) -> None:
+    from shared.migrate import upgrade_apart
+
+    try:
+        upgrade_apart(settings.database_url, migrations)
+    except (SQLAlchemyError, CalledProcessError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        sys.stderr.write(f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}\n")
+        sys.exit(5)
 
 
 def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
