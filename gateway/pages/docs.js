@@ -85,7 +85,7 @@ function card(operation, schemas) {
 
 function inside(operation, schemas) {
   return el("div", { class: "inside" },
-    el("div", {}, operation.description && el("p", {}, prose(operation.description)),
+    el("div", { class: "says" }, operation.description && el("p", {}, prose(operation.description)),
       parameters(operation, schemas), body(operation, schemas), responses(operation, schemas)),
     tryForm(operation, schemas));
 }
