@@ -73,10 +73,7 @@ def _count(exchange: "Exchange", caller: Caller | None) -> None:
     if caller is not None and limiter.limit.key == "user":
         key = f"user {caller.id}"
     else:
-        client = exchange.client
-        key = household(
-            exchange.gateway.proxies.client_address(client.peer, exchange.fields.seen.get(b"x-forwarded-for"))
-        )
+        key = household(exchange.address)
     verdict = limiter.take(key, time.monotonic())
     exchange.limit_headers = limiter.headers(verdict)
     if not verdict.allowed:

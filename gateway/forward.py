@@ -91,6 +91,12 @@ class Exchange:
         except Refusal as refusal:
             self.refuse(refusal)
 
+    @property
+    def address(self) -> str:
+        """Who asks: the peer of the connection, or whom a trusted proxy says it asks for."""
+        forwarded_for = self.fields.seen.get(b"x-forwarded-for")
+        return self.gateway.proxies.client_address(self.client.peer, forwarded_for)
+
     def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
         """Go on in a task: the few steps that cannot be taken at once."""
         self.gateway.spawn(self._until_done(work))

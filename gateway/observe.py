@@ -47,6 +47,7 @@ def record(exchange: "Exchange") -> None:
         status=exchange.status,
         ms=round(seconds * 1000, 2),
         user_id=exchange.caller and exchange.caller.id,
+        ip=exchange.address,
         request_id=exchange.request_id,
         route=name,
         upstream_ms=round(exchange.upstream_seconds * 1000, 2),

@@ -49,8 +49,11 @@ async def test_every_request_is_one_line(gateway: RunningGateway, backend: Backe
         answer = await gateway.request("POST", "/orders/7?secret=1", bearer(token("u-1")), b"12345")
         await gateway.request("GET", "/orders")
     first, second = [entry for entry in logs if entry["event"] == "request"]
-    assert {key: first[key] for key in ("method", "path", "status", "user_id", "route", "attempts")} == {
+    assert {
+        key: first[key] for key in ("method", "path", "status", "user_id", "ip", "route", "attempts")
+    } == {
         "method": "POST",
+        "ip": "127.0.0.1",
         "path": "/orders/7",
         "status": 200,
         "user_id": "u-1",
