@@ -4,7 +4,7 @@ from typing import Any
 
 from gateway.components import Document
 from shared import __version__
-from shared.openapi import document
+from shared.document import frame
 
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -13,40 +13,36 @@ _HEALTHY = {"type": "string", "const": "healthy"}
 
 def own_document() -> Document:
     """A document like those of the services, with the same Problem and the same bearer scheme."""
-    return {
-        **document("gateway", __version__, ()),
-        "paths": {
-            "/": _get(
-                "show_index", "Say what this is.", _json(_object(name=_TEXT, version=_TEXT, docs=_TEXT))
+    paths = {
+        "/": _get("show_index", "Say what this is.", _json(_object(name=_TEXT, version=_TEXT, docs=_TEXT))),
+        "/health": _get(
+            "show_health",
+            "Tell how every service feels; 200 for as long as the gateway itself answers.",
+            _json(_health()),
+        ),
+        "/health/live": _get(
+            "show_liveness",
+            "Say that the process answers.",
+            _json(_object(status=_HEALTHY, timestamp=_TIME)),
+        ),
+        "/health/ready": _get(
+            "show_readiness",
+            "Say that requests can be forwarded.",
+            _json(
+                _object(
+                    status=_HEALTHY,
+                    timestamp=_TIME,
+                    checks=_object(routes={"type": "integer", "description": "Routes in the table."}),
+                )
             ),
-            "/health": _get(
-                "show_health",
-                "Tell how every service feels; 200 for as long as the gateway itself answers.",
-                _json(_health()),
-            ),
-            "/health/live": _get(
-                "show_liveness",
-                "Say that the process answers.",
-                _json(_object(status=_HEALTHY, timestamp=_TIME)),
-            ),
-            "/health/ready": _get(
-                "show_readiness",
-                "Say that requests can be forwarded.",
-                _json(
-                    _object(
-                        status=_HEALTHY,
-                        timestamp=_TIME,
-                        checks=_object(routes={"type": "integer", "description": "Routes in the table."}),
-                    )
-                ),
-            ),
-            "/metrics": _get("show_metrics", "Show counters and timings for Prometheus.", _as("text/plain")),
-            "/openapi.json": _get(
-                "show_openapi", "Show this document.", _json({"type": "object", "required": ["openapi"]})
-            ),
-            "/docs": _get("show_docs", "Show this document as a page to try it.", _as("text/html")),
-        },
+        ),
+        "/metrics": _get("show_metrics", "Show counters and timings for Prometheus.", _as("text/plain")),
+        "/openapi.json": _get(
+            "show_openapi", "Show this document.", _json({"type": "object", "required": ["openapi"]})
+        ),
+        "/docs": _get("show_docs", "Show this document as a page to try it.", _as("text/html")),
     }
+    return frame("gateway", __version__, paths, {})
 
 
 def _health() -> Document:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from shared.concurrency import IfMatch, KeyReused
+from shared.document import REF, frame
 from shared.errors import (
     BadRequest,
     Forbidden,
@@ -26,29 +27,8 @@ from shared.identity import admin, internal, public
 from shared.operations import Endpoint
 from shared.schemas import Page, Versioned
 
-_REF = "#/components/schemas/{model}"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
-_PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
-
-
-class FieldProblem(BaseModel):
-    """What is wrong with one field of the input."""
-
-    field: str
-    code: str
-    message: str
-
-
-class ProblemDocument(BaseModel):
-    """A refusal, RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str | None
-    errors: list[FieldProblem] = []
+_PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
 
 
 def document(name: str, version: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -59,24 +39,14 @@ def document(name: str, version: str, endpoints: Sequence[Endpoint]) -> dict[str
     for endpoint in shown:
         item = paths.setdefault(endpoint.operation.path, {})
         item[endpoint.operation.method.lower()] = _operation(name, endpoint, schemas)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": name, "version": version},
-        "paths": paths,
-        "components": {
-            "schemas": schemas.definitions,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-        },
-    }
+    return frame(name, version, paths, schemas.definitions)
 
 
 class _Schemas:
     """All schemas of a service, made in one go so that equal names mean equal shapes."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        inputs: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = [
-            (("Problem", "out"), "serialization", TypeAdapter(ProblemDocument))
-        ]
+        inputs: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = []
         for endpoint in endpoints:
             signature, key = endpoint.signature, endpoint.operation.name
             for part in ("path", "query", "body"):
@@ -84,9 +54,8 @@ class _Schemas:
                 if model is not None:
                     inputs.append(((key, part), "validation", TypeAdapter(model)))
             inputs.append(((key, "out"), "serialization", endpoint.adapter))
-        self._by_key, rest = TypeAdapter.json_schemas(inputs, ref_template=_REF)
+        self._by_key, rest = TypeAdapter.json_schemas(inputs, ref_template=REF)
         self.definitions: dict[str, Any] = rest.get("$defs", {})
-        self.definitions["Problem"] = self.definitions.pop("ProblemDocument")
 
     def of(self, endpoint: Endpoint, part: str) -> dict[str, Any]:
         mode: JsonSchemaMode = "serialization" if part == "out" else "validation"

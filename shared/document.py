@@ -1,0 +1,44 @@
+"""What every OpenAPI document of the suite has: its frame, and the shape of a refusal."""
+
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+REF = "#/components/schemas/{model}"
+_BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field of the input."""
+
+    field: str
+    code: str
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """A refusal, RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None
+    errors: list[FieldProblem] = []
+
+
+def frame(title: str, version: str, paths: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """A document of these paths and schemas."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version},
+        "paths": paths,
+        "components": {"schemas": _problem_schemas() | schemas, "securitySchemes": {"bearer": _BEARER}},
+    }
+
+
+def _problem_schemas() -> dict[str, Any]:
+    inputs = [("problem", "serialization", TypeAdapter(ProblemDocument))]
+    definitions: dict[str, Any] = TypeAdapter.json_schemas(inputs, ref_template=REF)[1]["$defs"]  # type: ignore[arg-type]
+    return {"Problem": definitions.pop("ProblemDocument"), **definitions}
