@@ -104,20 +104,23 @@ def _health_row(suite: Suite, backend: Server, peer: Server) -> Row:
 
 def _rows(suite: Suite, peer: Server) -> list[Row]:
     accounts = [{"email": f"bench{n}@example.com", "password": "correct horse"} for n in range(ACCOUNTS)]
-    tokens = {}
-    for name, base in (("ours", suite.url("auth", "")), ("peer", peer.url(""))):
-        for credentials in accounts:
-            tokens[name] = _send(f"{base}/auth/register", credentials)["token"]
-    for base, token in ((suite.url("orders", ""), tokens["ours"]), (peer.url(""), tokens["peer"])):
+    ours, theirs = _registered(suite.url("auth", ""), accounts), _registered(peer.url(""), accounts)
+    # Who reads has fifty orders for as long as it takes; somebody else places the others.
+    readers, writers = {"ours": ours[0], "peer": theirs[0]}, {"ours": ours[1], "peer": theirs[1]}
+    for base, token in ((suite.url("orders", ""), ours[0]), (peer.url(""), theirs[0])):
         for _ in range(ORDERS_IN_LIST):
             _send(f"{base}/orders", ORDER, token)
-    # The write comes last: what it adds would make the lists of one side longer than those of the other.
     return [
-        _row(suite, peer, "GET /users/me", "users", "/users/me", tokens=tokens),
-        _row(suite, peer, "GET /orders (50 rows)", "orders", "/orders?limit=50", tokens=tokens),
+        _row(suite, peer, "GET /users/me", "users", "/users/me", tokens=readers),
+        _row(suite, peer, "GET /orders (50 rows)", "orders", "/orders?limit=50", tokens=readers),
         _row(suite, peer, "POST /auth/login", "auth", "/auth/login", bodies=accounts),
-        _row(suite, peer, "POST /orders", "orders", "/orders", tokens=tokens, bodies=[ORDER]),
+        _row(suite, peer, "POST /orders", "orders", "/orders", tokens=writers, bodies=[ORDER]),
     ]
+
+
+def _registered(base: str, accounts: Sequence[Any]) -> list[str]:
+    """A token for each account."""
+    return [_send(f"{base}/auth/register", account)["token"] for account in accounts]
 
 
 def _row(
