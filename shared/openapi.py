@@ -8,6 +8,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from shared.concurrency import IfMatch, KeyReused
 from shared.document import REF, frame
+from shared.endpoints import Endpoint
 from shared.errors import (
     BadRequest,
     Forbidden,
@@ -24,7 +25,6 @@ from shared.errors import (
     first_line,
 )
 from shared.identity import admin, internal, public
-from shared.operations import Endpoint
 from shared.schemas import Page, Versioned
 
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]

@@ -24,11 +24,12 @@ from shared.client import HttpClient, InternalTokens
 from shared.clock import timestamp
 from shared.concurrency import IdempotencyStore
 from shared.database import Database
+from shared.endpoints import Chassis, Endpoint, resources
 from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, Problem, problem_body
 from shared.identity import TokenVerifier
 from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, metrics
 from shared.openapi import document
-from shared.operations import Chassis, Endpoint, Operation, Resource
+from shared.operations import Operation
 from shared.server import serve
 from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings, mask
 
@@ -117,15 +118,6 @@ def _migrate_or_exit(settings: ServiceSettings, migrations: Path) -> None:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         sys.stderr.write(f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}\n")
         sys.exit(5)
-
-
-def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
-    """One route per path, fixed segments before parameters, so that /users/me is never read as an id."""
-    by_path: dict[str, list[Endpoint]] = {}
-    for endpoint in endpoints:
-        by_path.setdefault(endpoint.operation.path, []).append(endpoint)
-    ordered = sorted(by_path.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
-    return [Route(path, Resource(path, group)) for path, group in ordered]
 
 
 def _refuse_twins(operations: Sequence[Operation]) -> None:

@@ -13,7 +13,7 @@ from services.auth.errors import (
 from services.auth.handlers import internal_accounts, keys, me, signing_in
 from shared.errors import InvalidToken, NotFound, Unauthenticated
 from shared.identity import internal, public
-from shared.operations import operation
+from shared.operations import Operation
 
 _TAKEN = (EmailTaken, UsernameTaken)
 _REFRESH = (InvalidRefreshToken, RefreshTokenReused)
@@ -22,21 +22,21 @@ _SIGNED_OUT = (Unauthenticated, InvalidToken)
 _ACCOUNTS, _ACCOUNT = "/internal/accounts", "/internal/accounts/{account_id}"
 
 OPERATIONS = [
-    operation("POST", "/auth/register", signing_in.register, access=public, status=201, errors=_TAKEN),
-    operation("POST", "/auth/login", signing_in.login, access=public, errors=_LOGIN),
-    operation("POST", "/auth/refresh", signing_in.refresh, access=public, errors=_REFRESH),
-    operation("POST", "/auth/logout", signing_in.logout, access=public, status=204, errors=_SIGNED_OUT),
-    operation("GET", "/auth/me", me.show_me, errors=(InvalidToken,)),
-    operation(
+    Operation("POST", "/auth/register", signing_in.register, access=public, status=201, errors=_TAKEN),
+    Operation("POST", "/auth/login", signing_in.login, access=public, errors=_LOGIN),
+    Operation("POST", "/auth/refresh", signing_in.refresh, access=public, errors=_REFRESH),
+    Operation("POST", "/auth/logout", signing_in.logout, access=public, status=204, errors=_SIGNED_OUT),
+    Operation("GET", "/auth/me", me.show_me, errors=(InvalidToken,)),
+    Operation(
         "PUT",
         "/auth/me/password",
         me.change_password,
         status=204,
         errors=(InvalidToken, WrongPassword, LoginThrottled),
     ),
-    operation("GET", "/.well-known/jwks.json", keys.show_keys, access=public),
-    operation("GET", _ACCOUNTS, internal_accounts.list_accounts, access=internal),
-    operation(
+    Operation("GET", "/.well-known/jwks.json", keys.show_keys, access=public),
+    Operation("GET", _ACCOUNTS, internal_accounts.list_accounts, access=internal),
+    Operation(
         "POST",
         _ACCOUNTS,
         internal_accounts.create_account,
@@ -45,15 +45,15 @@ OPERATIONS = [
         location="/internal/accounts/{id}",
         errors=_TAKEN,
     ),
-    operation("GET", _ACCOUNT, internal_accounts.show_account, access=internal),
-    operation(
+    Operation("GET", _ACCOUNT, internal_accounts.show_account, access=internal),
+    Operation(
         "PATCH",
         _ACCOUNT,
         internal_accounts.change_account,
         access=internal,
         errors=(NotFound, *_TAKEN, LastAdmin),
     ),
-    operation(
+    Operation(
         "DELETE",
         _ACCOUNT,
         internal_accounts.delete_account,

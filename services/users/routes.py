@@ -5,13 +5,13 @@ from services.users.errors import EmailTaken, LastAdmin, ProfileDeleted, Usernam
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, Unavailable
 from shared.identity import admin
-from shared.operations import operation
+from shared.operations import Operation
 
 TAKEN = (EmailTaken, UsernameTaken)
 
 OPERATIONS = [
-    operation("GET", "/users", handlers.list_users, access=admin),
-    operation(
+    Operation("GET", "/users", handlers.list_users, access=admin),
+    Operation(
         "POST",
         "/users",
         handlers.create_user,
@@ -20,32 +20,32 @@ OPERATIONS = [
         location="/users/{id}",
         errors=(*TAKEN, Unavailable),
     ),
-    operation("GET", "/users/me", handlers.show_me, errors=(NotFound, Unavailable)),
-    operation(
+    Operation("GET", "/users/me", handlers.show_me, errors=(NotFound, Unavailable)),
+    Operation(
         "PUT",
         "/users/me",
         handlers.change_me,
         errors=(NotFound, *TAKEN, LastAdmin, ProfileDeleted, Unavailable),
     ),
-    operation(
+    Operation(
         "DELETE", "/users/me", handlers.delete_me, status=204, errors=(NotFound, LastAdmin, Unavailable)
     ),
-    operation("GET", "/users/me/preferences", handlers.show_preferences, errors=(NotFound,)),
-    operation(
+    Operation("GET", "/users/me/preferences", handlers.show_preferences, errors=(NotFound,)),
+    Operation(
         "PUT",
         "/users/me/preferences",
         handlers.put_preferences,
         errors=(NotFound, ProfileDeleted, Unavailable),
         body_bytes_max=PREFERENCES_BYTES_MAX,
     ),
-    operation("GET", "/users/{user_id}", handlers.show_user, errors=(Unavailable,)),
-    operation(
+    Operation("GET", "/users/{user_id}", handlers.show_user, errors=(Unavailable,)),
+    Operation(
         "PUT",
         "/users/{user_id}",
         handlers.change_user,
         errors=(*TAKEN, LastAdmin, ProfileDeleted, Unavailable),
     ),
-    operation(
+    Operation(
         "DELETE", "/users/{user_id}", handlers.delete_user, status=204, errors=(LastAdmin, Unavailable)
     ),
 ]

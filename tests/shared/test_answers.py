@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from shared.database import WAITING_MAX
 from shared.identity import Caller, public
 from shared.ids import new_id
-from shared.operations import operation
+from shared.operations import Operation
 from shared.testing import TEST_INTERNAL_SECRET, bearer, internal_token, running, token
 from tests.shared.notes import handlers
 from tests.shared.notes.app import Settings, create_app_with
@@ -110,7 +110,7 @@ class TestTransaction:
         assert [line["status"] for line in lines if line["event"] == "request"] == [500]
 
     async def test_an_accident_does_not_reach_the_server(self, settings: Settings) -> None:
-        create_app = create_app_with([operation("POST", "/accidents/{kind}", handlers.have_an_accident)])
+        create_app = create_app_with([Operation("POST", "/accidents/{kind}", handlers.have_an_accident)])
         async with running(create_app, settings, raise_app_exceptions=True) as notes:
             response = await notes.post("/accidents/x", headers=bearer(token()))
 
@@ -124,7 +124,7 @@ class TestTransaction:
 
             return StreamingResponse(parts())
 
-        create_app = create_app_with([operation("GET", "/parts", break_off, access=public)])
+        create_app = create_app_with([Operation("GET", "/parts", break_off, access=public)])
         with capture_logs() as lines:
             async with running(create_app, settings) as notes:
                 with pytest.raises(RuntimeError, match="no second part"):
@@ -201,7 +201,7 @@ class TestLoad:
             release.wait(30)
             return handlers.Greeting(hello="you waited")
 
-        create_app = create_app_with([operation("GET", "/hold", hold, access=public)])
+        create_app = create_app_with([Operation("GET", "/hold", hold, access=public)])
         one_thread = settings.model_copy(update={"database_pool": 1})
         async with running(create_app, one_thread) as notes:
             waiting = [asyncio.create_task(notes.get("/hold")) for _ in range(WAITING_MAX)]
@@ -253,16 +253,16 @@ class TestStart:
         message: str,
     ) -> None:
         with pytest.raises(TypeError, match=message) as raised:
-            create_app_with([operation("POST", "/x", handler, idempotent=idempotent)], **options)(settings)
+            create_app_with([Operation("POST", "/x", handler, idempotent=idempotent)], **options)(settings)
         assert handler.__name__ in str(raised.value)
 
     def test_two_operations_cannot_have_one_address(self, settings: Settings) -> None:
-        twice = [operation("GET", "/x", handlers.list_notes), operation("GET", "/x", handlers.count_notes)]
+        twice = [Operation("GET", "/x", handlers.list_notes), Operation("GET", "/x", handlers.count_notes)]
         with pytest.raises(TypeError, match="GET /x"):
             create_app_with(twice)(settings)
 
     def test_two_operations_cannot_have_one_name(self, settings: Settings) -> None:
         """The name is the operationId, and part of what an Idempotency-Key stands for."""
-        twice = [operation("GET", "/x", handlers.count_notes), operation("GET", "/y", handlers.count_notes)]
+        twice = [Operation("GET", "/x", handlers.count_notes), Operation("GET", "/y", handlers.count_notes)]
         with pytest.raises(TypeError, match="count_notes"):
             create_app_with(twice)(settings)

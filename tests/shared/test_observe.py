@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from shared.client import HttpClient
 from shared.database import Database
 from shared.identity import public
-from shared.operations import operation
+from shared.operations import Operation
 from shared.service import create_service
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, running, token
 from tests.shared.notes import handlers
@@ -179,7 +179,7 @@ class TestHealth:
         database = Database(url)
         app = create_service(
             settings.model_copy(update={"database_url": url}),
-            [operation("GET", "/notes", handlers.list_notes, access=public)],
+            [Operation("GET", "/notes", handlers.list_notes, access=public)],
             client=HttpClient(),
             database=database,
             migrations=MIGRATIONS,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from shared.identity import public
 from shared.ids import new_id
-from shared.operations import operation
+from shared.operations import Operation
 from shared.testing import bearer, running, token
 from tests.shared.notes import handlers
 from tests.shared.notes.app import Settings, create_app_with
@@ -83,7 +83,7 @@ class TestArguments:
         def show_address(request: Request) -> handlers.Greeting:
             return handlers.Greeting(hello=request.url.path)
 
-        create_app = create_app_with([operation("GET", "/address", show_address, access=public)])
+        create_app = create_app_with([Operation("GET", "/address", show_address, access=public)])
         async with running(create_app, settings) as notes:
             assert (await notes.get("/address")).json() == {"hello": "/address"}
 
@@ -218,7 +218,7 @@ class TestBody:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        app = create_app_with([operation("POST", "/numbers", handlers.add_numbers, access=public)])(settings)
+        app = create_app_with([Operation("POST", "/numbers", handlers.add_numbers, access=public)])(settings)
         scope = {
             "type": "http",
             "method": "POST",

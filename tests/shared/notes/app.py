@@ -12,7 +12,7 @@ from shared.concurrency import IdempotencyStore
 from shared.database import Database
 from shared.errors import Conflict
 from shared.identity import admin, internal, public
-from shared.operations import Operation, operation
+from shared.operations import Operation
 from shared.service import create_service
 from shared.settings import ServiceSettings
 from tests.shared.notes import handlers
@@ -29,8 +29,8 @@ class Settings(ServiceSettings):
 
 
 OPERATIONS = [
-    operation("GET", "/notes", handlers.list_notes),
-    operation(
+    Operation("GET", "/notes", handlers.list_notes),
+    Operation(
         "POST",
         "/notes",
         handlers.add_note,
@@ -39,19 +39,19 @@ OPERATIONS = [
         idempotent=True,
         body_bytes_max=10_000,
     ),
-    operation("GET", "/notes/{note_id}", handlers.show_note),
-    operation("PUT", "/notes/{note_id}", handlers.change_note, errors=(Conflict,)),
-    operation("DELETE", "/notes/{note_id}", handlers.delete_note, status=204),
-    operation("POST", "/notes/{note_id}/copies", handlers.copy_note, status=201, idempotent=True),
-    operation("PUT", "/notes/{note_id}/mark", handlers.mark_note),
-    operation("GET", "/notes/newest", handlers.show_newest),
-    operation("POST", "/numbers", handlers.add_numbers, access=public),
-    operation("GET", "/greeting", handlers.greet, access=public),
-    operation("GET", "/picture", handlers.show_picture, access=public),
-    operation("GET", "/gate", handlers.wait_at_the_gate, access=public),
-    operation("POST", "/accidents/{kind}", handlers.have_an_accident, access=public),
-    operation("GET", "/internal/count", handlers.count_notes, access=internal),
-    operation("GET", "/admin/count", handlers.count_notes_for_admins, access=admin),
+    Operation("GET", "/notes/{note_id}", handlers.show_note),
+    Operation("PUT", "/notes/{note_id}", handlers.change_note, errors=(Conflict,)),
+    Operation("DELETE", "/notes/{note_id}", handlers.delete_note, status=204),
+    Operation("POST", "/notes/{note_id}/copies", handlers.copy_note, status=201, idempotent=True),
+    Operation("PUT", "/notes/{note_id}/mark", handlers.mark_note),
+    Operation("GET", "/notes/newest", handlers.show_newest),
+    Operation("POST", "/numbers", handlers.add_numbers, access=public),
+    Operation("GET", "/greeting", handlers.greet, access=public),
+    Operation("GET", "/picture", handlers.show_picture, access=public),
+    Operation("GET", "/gate", handlers.wait_at_the_gate, access=public),
+    Operation("POST", "/accidents/{kind}", handlers.have_an_accident, access=public),
+    Operation("GET", "/internal/count", handlers.count_notes, access=internal),
+    Operation("GET", "/admin/count", handlers.count_notes_for_admins, access=admin),
 ]
 
 

@@ -1,0 +1,226 @@
+"""Operations made ready to answer requests: found by path and method, run, and written as bytes."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from pydantic import TypeAdapter
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from shared.client import InternalTokens
+from shared.concurrency import IdempotencyKey, IdempotencyStore, IfMatch, Reply, etag
+from shared.database import Database
+from shared.errors import MethodNotAllowed, Unauthenticated, UnsupportedMediaType
+from shared.identity import Caller, TokenVerifier, bearer_token, internal, public
+from shared.inputs import JSON, is_json, list_fields, read_body, read_query, valid
+from shared.observe import CALLER, ROUTE
+from shared.operations import Operation, Signature
+from shared.schemas import Page, Versioned
+
+_SAFE = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Chassis:
+    """What the endpoints of one service share."""
+
+    verifier: TokenVerifier
+    internal_tokens: InternalTokens
+    database: Database
+    idempotency: IdempotencyStore | None
+    provided: Mapping[type, Any]
+
+
+class Endpoint:
+    """One operation, made ready: everything that can be decided once is decided here."""
+
+    def __init__(self, operation: Operation, chassis: Chassis) -> None:
+        self.operation = operation
+        self.signature = Signature.of(operation)
+        self.adapter: TypeAdapter[Any] = TypeAdapter(_shape(self.signature.answer))
+        self._chassis = chassis
+        self._handler = operation.handler
+        self._query_lists = list_fields(self.signature.query)
+        self._check()
+
+    async def __call__(self, request: Request) -> Reply | Response:
+        """Answer one request, or raise a Problem."""
+        caller = await self._identify(request)
+        arguments = self._arguments(request, caller)
+        body = await self._read_body(request, arguments)
+        if self.signature.is_async:
+            return self._reply(await self._handler(**arguments), request)
+        key = self._idempotency_key(request, caller, body)
+        return await self._chassis.database.in_thread(self._run, request, arguments, key)
+
+    def _run(
+        self, request: Request, arguments: dict[str, Any], key: IdempotencyKey | None
+    ) -> Reply | Response:
+        name, store = self.signature.session_name, self._chassis.idempotency
+        if name is None:
+            return self._reply(self._handler(**arguments), request)
+        with self._chassis.database.transaction(write=self.operation.method not in _SAFE) as session:
+            kept = store.claim(session, key) if key and store else None
+            if kept is not None:
+                return kept
+            reply = self._reply(self._handler(**arguments, **{name: session}), request, session)
+            if key and store:
+                assert isinstance(reply, Reply)  # see _check
+                store.keep(session, key, reply)
+            return reply
+
+    async def _identify(self, request: Request) -> Caller | None:
+        access, wanted = self.operation.access, self.signature.injected.values()
+        if access is public and Caller | None not in wanted:
+            return None
+        token = bearer_token(request.headers.get("authorization"))
+        if access is internal:
+            if token is None:
+                raise Unauthenticated
+            self._chassis.internal_tokens.verify(token)
+            return None
+        verifier = self._chassis.verifier
+        caller = None if token is None else verifier.remembered(token) or await verifier.verify(token)
+        if caller is not None:
+            request.scope[CALLER] = caller.id
+        access(caller)
+        return caller
+
+    def _arguments(self, request: Request, caller: Caller | None) -> dict[str, Any]:
+        signature = self.signature
+        arguments: dict[str, Any] = {}
+        if signature.path is not None:
+            arguments.update(dict(valid(signature.path.model_validate, request.path_params)))
+        if signature.query is not None:
+            pairs = read_query(request.scope["query_string"], self._query_lists)
+            arguments["query"] = valid(signature.query.model_validate, pairs)
+        for name, kind in signature.injected.items():
+            arguments[name] = self._inject(kind, request, caller)
+        return arguments
+
+    def _inject(self, kind: Any, request: Request, caller: Caller | None) -> Any:
+        if kind is Caller or kind == Caller | None:
+            return caller
+        if kind is IfMatch:
+            return IfMatch.parse(request.headers.get("if-match"))
+        if kind is Request:
+            return request
+        return self._chassis.provided[kind]
+
+    async def _read_body(self, request: Request, arguments: dict[str, Any]) -> bytes:
+        model = self.signature.body
+        if model is None:
+            return b""
+        body = await read_body(request, self.operation.body_bytes_max)
+        if not body and not self.signature.body_required:
+            arguments["body"] = None
+            return body
+        if body and not is_json(request.headers.get("content-type")):
+            raise UnsupportedMediaType
+        arguments["body"] = valid(model.model_validate_json, body)
+        return body
+
+    def _idempotency_key(self, request: Request, caller: Caller | None, body: bytes) -> IdempotencyKey | None:
+        header = request.headers.get("idempotency-key") if self.operation.idempotent else None
+        if header is None or caller is None:
+            return None
+        target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}\n".encode()
+        return IdempotencyKey.parse(
+            header, caller_id=caller.id, operation=self.operation.name, request=target + body
+        )
+
+    def _reply(self, result: Any, request: Request, session: Session | None = None) -> Reply | Response:
+        if isinstance(result, Response):
+            return result
+        if session is not None:
+            session.flush()  # so that the answer shows what the database will hold
+        headers = []
+        if isinstance(result, Versioned):
+            headers.append(("etag", etag(result.version)))
+        if self.operation.location is not None:
+            headers.append(("location", self.operation.location.format_map(vars(result))))
+        if isinstance(result, Page):
+            if result.next is not None:
+                headers.append(("link", _next_link(request.scope["query_string"], result.next)))
+            result = result.items
+        if self.signature.answer is type(None):
+            return Reply(self.operation.status, (), b"")
+        return Reply(self.operation.status, tuple(headers), self.adapter.dump_json(result))
+
+    def _check(self) -> None:
+        """Stop the start, not a request, when a handler cannot work."""
+        signature, name = self.signature, self.operation.name
+        if signature.is_async and signature.session_name:
+            raise TypeError(
+                f"{name}: an async handler would block the loop with its Session; make it a plain def"
+            )
+        if self.operation.idempotent and not (signature.session_name and self._chassis.idempotency):
+            raise TypeError(
+                f"{name}: Idempotency-Key needs a handler with a Session and a store to keep answers in"
+            )
+        if self.operation.idempotent and signature.answer is Response:
+            raise TypeError(f"{name}: a Response cannot be kept under an Idempotency-Key")
+        known = {Caller, Caller | None, IfMatch, Request, *self._chassis.provided}
+        for parameter, kind in signature.injected.items():
+            if kind not in known:
+                raise TypeError(f"{name}: nothing provides {parameter}: {kind}")
+
+
+def _shape(answer: Any) -> Any:
+    """What is serialised: of a page its items; a Response has been serialised already."""
+    if answer is Response:
+        return Any
+    if inspect.isclass(answer) and issubclass(answer, Page):
+        (item,) = answer.__pydantic_generic_metadata__["args"]
+        return list[item]
+    return answer
+
+
+def _next_link(query_string: bytes, cursor: str) -> str:
+    # A reference of the query alone is right under every spelling of the path.
+    pairs = [pair for pair in parse_qsl(query_string.decode("latin-1")) if pair[0] != "cursor"]
+    return f'<?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'
+
+
+class Resource:
+    """All operations on one path, as an ASGI application: picks by method and writes the answer."""
+
+    def __init__(self, path: str, endpoints: list[Endpoint]) -> None:
+        self.path = path
+        self._by_method = {endpoint.operation.method: endpoint for endpoint in endpoints}
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
+        self._allow = ", ".join(sorted(self._by_method))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ROUTE] = self.path
+        endpoint = self._by_method.get(scope["method"])
+        if endpoint is None:
+            raise MethodNotAllowed(headers={"Allow": self._allow})
+        reply = await endpoint(Request(scope, receive))
+        if isinstance(reply, Response):
+            await reply(scope, receive, send)
+            return
+        headers = [(b"content-length", str(len(reply.body)).encode()), (b"cache-control", b"no-store")]
+        if reply.body:
+            headers.append((b"content-type", JSON.encode()))
+        headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
+        if reply.status == 204:  # has no body, and so no length
+            del headers[0]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
+    """One route per path, fixed segments before parameters, so that /users/me is never read as an id."""
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.operation.path, []).append(endpoint)
+    ordered = sorted(by_path.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
+    return [Route(path, Resource(path, group)) for path, group in ordered]

@@ -1,0 +1,95 @@
+"""What a request brings, its query and its body, read within limits and checked against a model."""
+
+from collections.abc import Callable
+from typing import Any, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from shared.errors import BadRequest, FieldFault, Invalid, Problem, TooLarge
+
+JSON = "application/json"
+PARAMETERS_MAX = 100
+FAULTS_MAX = 100  # told at once; a body of a million wrong fields is not answered with a million faults
+FIELD_CHARACTERS_MAX = 200
+
+
+def valid(validate: Callable[[Any], Any], value: Any) -> Any:
+    """What the model makes of the value, or a refusal that names the fields at fault."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, refused as soon as it is known to be larger than the limit."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise BadRequest("The connection was closed before the whole body had arrived.") from error
+    return b"".join(chunks)
+
+
+def is_json(content_type: str | None) -> bool:
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    return media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def read_query(raw: bytes, lists: frozenset[str]) -> dict[str, Any]:
+    """The query string as a mapping; a parameter given twice is refused unless its field is a list."""
+    if raw.count(b"&") >= PARAMETERS_MAX:
+        raise BadRequest(f"The query has more than {PARAMETERS_MAX} parameters.")
+    pairs: dict[str, Any] = {}
+    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
+        if name in lists:
+            pairs.setdefault(name, []).append(value)
+        elif name in pairs:
+            raise Invalid(
+                errors=[FieldFault(field=name, code="repeated", message="Give this parameter once.")]
+            )
+        else:
+            pairs[name] = value
+    return pairs
+
+
+def list_fields(model: type[BaseModel] | None) -> frozenset[str]:
+    """The parameters of a query that may be given more than once."""
+    fields = model.model_fields.items() if model else ()
+    return frozenset(
+        name for name, info in fields if get_origin(info.annotation) in (list, tuple, frozenset, set)
+    )
+
+
+def _refusal(error: ValidationError) -> Problem:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    if faults[0]["type"] == "json_invalid":
+        message = faults[0]["msg"].removeprefix("Invalid JSON: ")
+        return BadRequest("The body is not JSON.", errors=[_body_fault("json_invalid", message)])
+    return Invalid(
+        errors=[
+            FieldFault(
+                field=".".join(map(str, fault["loc"]))[:FIELD_CHARACTERS_MAX] or "body",
+                code=fault["type"],
+                message=fault["msg"].removeprefix("Value error, "),
+            )
+            for fault in faults[:FAULTS_MAX]
+        ]
+    )
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(limit_bytes=limit, errors=[_body_fault("too_large", f"at most {limit} bytes")])
+
+
+def _body_fault(code: str, message: str) -> FieldFault:
+    return FieldFault(field="body", code=code, message=message)
