@@ -37,12 +37,13 @@ def up(_arguments: argparse.Namespace) -> int:
 
 def migrate(arguments: argparse.Namespace) -> int:
     """Bring the databases to the newest migration (services do so themselves when they start)."""
-    from shared.migrate import upgrade
+    from shared.migrate import newest, upgrade
 
     for program in programs.load(ROOT, os.environ):
         if isinstance(program.settings, ServiceSettings) and arguments.service in (None, program.name):
-            upgrade(program.settings.database_url, _migrations(program.name))
-            sys.stdout.write(f"{program.name}: at {_newest(program.name)}\n")
+            migrations = program.settings.migrations()
+            upgrade(program.settings.database_url, migrations)
+            sys.stdout.write(f"{program.name}: at {newest(migrations)}\n")
     return 0
 
 
@@ -55,7 +56,8 @@ def migration(arguments: argparse.Namespace) -> int:
     models = importlib.import_module(f"services.{arguments.service}.models")
     with TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/empty.db"
-        file = write(url, _migrations(arguments.service), models.Table.metadata, arguments.message)
+        migrations = ROOT / "services" / arguments.service / "migrations"
+        file = write(url, migrations, models.Table.metadata, arguments.message)
     sys.stdout.write(f"wrote {file.relative_to(ROOT)}; read it before you use it\n")
     return 0
 
@@ -91,16 +93,6 @@ def env(arguments: argparse.Namespace) -> int:
 
 def _services() -> list[str]:
     return [name for name in programs.find(ROOT) if name != programs.GATEWAY]
-
-
-def _migrations(service: str) -> Path:
-    return ROOT / "services" / service / "migrations"
-
-
-def _newest(service: str) -> str | None:
-    from shared.migrate import newest
-
-    return newest(_migrations(service))
 
 
 def _no_options(_parser: argparse.ArgumentParser) -> None:

@@ -178,7 +178,7 @@ def _shape(answer: Any) -> Any:
         return Any
     if inspect.isclass(answer) and issubclass(answer, Page):
         (item,) = answer.__pydantic_generic_metadata__["args"]
-        return list[item]
+        return list[item]  # type: ignore[valid-type]
     return answer
 
 

@@ -1,12 +1,10 @@
 """A folder of endpoints made into a service: routes, errors, health, metrics, documents, start and stop."""
 
-import inspect
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, TypeVar
 
@@ -27,6 +25,7 @@ from shared.database import Database
 from shared.endpoints import Chassis, Endpoint, resources
 from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, Problem, problem_body
 from shared.identity import TokenVerifier
+from shared.migrate import upgrade_apart
 from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, metrics
 from shared.openapi import document
 from shared.operations import Operation
@@ -52,7 +51,6 @@ def create_service(
     *,
     client: HttpClient,
     database: Database,
-    migrations: Path,
     idempotency: IdempotencyStore | None = None,
     provide: Mapping[type, Any] | None = None,
     on_start: Sequence[Callable[[], Any]] = (),
@@ -73,7 +71,6 @@ def create_service(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         try:
-            await database.in_thread(_migrate, settings, migrations)
             for start in on_start:
                 await database.in_thread(start)
             yield
@@ -105,15 +102,12 @@ def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
         return
     configure_logging(settings)
     log.info("starting", version=__version__, settings=settings.masked())
-    migrations = Path(inspect.getfile(create_app)).parent / "migrations"
-    serve(create_app(settings), settings, prepare=partial(_migrate_or_exit, settings, migrations))
+    serve(create_app(settings), settings, prepare=partial(_migrate_or_exit, settings))
 
 
-def _migrate_or_exit(settings: ServiceSettings, migrations: Path) -> None:
-    from shared.migrate import upgrade_apart
-
+def _migrate_or_exit(settings: ServiceSettings) -> None:
     try:
-        upgrade_apart(settings.database_url, migrations)
+        upgrade_apart(settings.database_url, settings.migrations())
     except (SQLAlchemyError, CalledProcessError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         sys.stderr.write(f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}\n")
@@ -182,9 +176,3 @@ def health_routes(check: Check) -> list[BaseRoute]:
         return JSONResponse({"status": "healthy", "timestamp": timestamp(), "checks": {"database": "up"}})
 
     return [Route("/health", alive), Route("/health/live", alive), Route("/health/ready", ready)]
-
-
-def _migrate(settings: ServiceSettings, migrations: Path) -> None:
-    from shared.migrate import upgrade
-
-    upgrade(settings.database_url, migrations)

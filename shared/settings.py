@@ -1,5 +1,6 @@
 """Settings: read once from the environment into one frozen object, all faults reported together."""
 
+import inspect
 import os
 import re
 import secrets
@@ -95,6 +96,11 @@ class ServiceSettings(ProcessSettings):
     @classmethod
     def _a_file_by_default(cls, url: str, info: ValidationInfo) -> str:
         return url or f"sqlite:///{info.data.get('data_dir', Path('data'))}/{cls.service}.db"
+
+    @classmethod
+    def migrations(cls) -> Path:
+        """A service keeps its migrations beside its settings."""
+        return Path(inspect.getfile(cls)).parent / "migrations"
 
 
 def strong(secret: SecretStr) -> SecretStr:

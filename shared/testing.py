@@ -10,6 +10,7 @@ import jwt
 from starlette.applications import Starlette
 
 from shared.ids import new_id
+from shared.migrate import upgrade
 from shared.settings import ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -22,7 +23,8 @@ TEST_INTERNAL_SECRET = "b7e2a9d450c84f1186f3c0d2917e5ba8"  # noqa: S105 - only e
 async def running(
     create_app: Callable[[S], Starlette], settings: S, *, raise_app_exceptions: bool = True
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application, started and stopped around the block."""
+    """A client of the application on a migrated database, started and stopped around the block."""
+    upgrade(settings.database_url, settings.migrations())
     app = create_app(settings)
     transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
     async with (

@@ -5,14 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
 from shared import migrate
 from shared.operations import Operation
 from shared.settings import ProcessSettings, ServiceSettings
-from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, running
 from tests.shared.test_openapi import sound
 
 ROOT = Path(__file__).parent.parent
@@ -61,13 +59,12 @@ def test_no_two_programs_share_a_port() -> None:
     assert len(set(ports.values())) == len(PROGRAMS), ports
 
 
-@pytest.mark.skipif(not ROUTES.exists(), reason="there is no routes.yaml yet")
 @every_service
 def test_every_endpoint_is_behind_the_gateway(service: str) -> None:
     from gateway.routesfile import load
 
     table = load(ROUTES, development=True)
-    routed = {route.path.decode() if isinstance(route.path, bytes) else route.path for route in table.routes}
+    routed = {route.path.decode() for route in table.routes}
     outside = {one.path for one in operations(service) if not one.path.startswith("/internal")}
 
     assert [path for path in outside if not _covered(path, routed)] == []
@@ -102,9 +99,11 @@ def test_nothing_is_documented_that_is_not_read(program: str) -> None:
 
 @every_service
 def test_models_and_migrations_agree(service: str, database_url: str) -> None:
-    migrations = ROOT / "services" / service / "migrations"
+    kind = settings_class(service)
+    assert issubclass(kind, ServiceSettings)
+    metadata = module(service, "models").Table.metadata
 
-    assert migrate.differences(database_url, migrations, module(service, "models").Table.metadata) == []
+    assert migrate.differences(database_url, kind.migrations(), metadata) == []
 
 
 @every_service
@@ -123,11 +122,7 @@ async def test_the_openapi_document_is_sound(service: str, tmp_path: Path) -> No
     settings = kind.model_validate(
         {"data_dir": tmp_path, "jwt_secret": TEST_JWT_SECRET, "internal_secret": TEST_INTERNAL_SECRET}
     )
-    app: Starlette = module(service, "app").create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
-    ):
+    async with running(module(service, "app").create_app, settings) as client:
         document = (await client.get("/openapi.json")).json()
 
     sound(document)

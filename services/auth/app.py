@@ -1,7 +1,6 @@
 """How the auth service is put together."""
 
 from functools import partial
-from pathlib import Path
 
 from starlette.applications import Starlette
 
@@ -30,7 +29,6 @@ def create_app(settings: Settings) -> Starlette:
         OPERATIONS,
         client=client,
         database=database,
-        migrations=Path(__file__).parent / "migrations",
         provide={
             AccessTokens: AccessTokens(settings, keys),
             Passwords: passwords,

@@ -1,7 +1,5 @@
 """How the orders service is put together."""
 
-from pathlib import Path
-
 from starlette.applications import Starlette
 
 from services.orders.models import IDEMPOTENCY
@@ -18,6 +16,5 @@ def create_app(settings: Settings) -> Starlette:
         OPERATIONS,
         client=HttpClient(),
         database=Database(settings.database_url, settings.database_pool),
-        migrations=Path(__file__).parent / "migrations",
         idempotency=IDEMPOTENCY,
     )

@@ -1,7 +1,5 @@
 """How the users service is put together."""
 
-from pathlib import Path
-
 from starlette.applications import Starlette
 
 from services.users.routes import OPERATIONS
@@ -18,6 +16,5 @@ def create_app(settings: Settings) -> Starlette:
         OPERATIONS,
         client=client,
         database=Database(settings.database_url, settings.database_pool),
-        migrations=Path(__file__).parent / "migrations",
         provide={Peer: Peer.of(settings, client, name="auth", url=settings.auth_url)},
     )

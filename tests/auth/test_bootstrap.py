@@ -14,20 +14,14 @@ from structlog.testing import capture_logs
 import services.auth.bootstrap
 import services.auth.keys
 from services.auth.app import create_app
-from services.auth.models import Account, SigningKey, Table
+from services.auth.models import Account, SigningKey
 from services.auth.passwords import hash_password
 from services.auth.settings import Settings
-from shared.migrate import differences
 from shared.settings import SettingsError
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running
 from tests.auth.support import login, register, rows
 
-MIGRATIONS = Path(services.auth.bootstrap.__file__).parent / "migrations"
 PRODUCTION = {"environment": "production", "host": "0.0.0.0"}
-
-
-def test_the_migrations_make_the_models(database_url: str) -> None:
-    assert differences(database_url, MIGRATIONS, Table.metadata) == []
 
 
 class TestFirstAdmin:

@@ -16,7 +16,7 @@ from shared.operations import Operation
 from shared.service import create_service
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, running, token
 from tests.shared.notes import handlers
-from tests.shared.notes.app import MIGRATIONS, Settings
+from tests.shared.notes.app import Settings
 from tests.shared.processes import Running, service_environment, started
 from tests.shared.test_server import wait_until_ready
 from tests.support import free_port
@@ -182,7 +182,6 @@ class TestHealth:
             [Operation("GET", "/notes", handlers.list_notes, access=public)],
             client=HttpClient(),
             database=database,
-            migrations=MIGRATIONS,
         )
         async with running(lambda _settings: app, settings) as notes:
             assert (await notes.get("/health/ready")).json()["checks"] == {"database": "up"}

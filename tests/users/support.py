@@ -14,6 +14,7 @@ import uvicorn
 from services.auth.app import create_app as create_auth
 from services.auth.settings import Settings as AuthSettings
 from shared.ids import new_id
+from shared.migrate import upgrade
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, token
 
 PASSWORD = "correct horse battery 9 Staple"
@@ -70,22 +71,21 @@ def fields_of(response: httpx.Response) -> list[str]:
 @contextmanager
 def serving_auth(folder: Path) -> Iterator[str]:
     """The auth service behind a real socket, with a database of its own."""
-    app = create_auth(
-        AuthSettings(
-            data_dir=folder,
-            jwt_secret=TEST_JWT_SECRET,
-            internal_secret=TEST_INTERNAL_SECRET,
-            bcrypt_cost=4,
-        )
+    settings = AuthSettings(
+        data_dir=folder,
+        jwt_secret=TEST_JWT_SECRET,
+        internal_secret=TEST_INTERNAL_SECRET,
+        bcrypt_cost=4,
     )
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
+    upgrade(settings.database_url, settings.migrations())
+    config = uvicorn.Config(create_auth(settings), lifespan="on", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            # Waits in the queue of the socket until it is served. Alembic keeps its state in module
-            # globals, so two services of one process have to migrate one after the other.
+            # Waits in the queue of the socket until it is served.
             assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
             yield url
         finally:

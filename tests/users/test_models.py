@@ -1,19 +1,16 @@
 """A profile and the account it follows."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import services.users
 from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
-from services.users.models import PERSONAL, Profile, Status, Table
+from services.users.models import PERSONAL, Profile, Status
 from shared.ids import new_id
-from shared.migrate import differences
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LIVING = st.sampled_from([Status.ACTIVE, Status.DISABLED])
@@ -86,9 +83,3 @@ def test_an_account_that_auth_blanked_with_other_words_leaves_nothing_here() -> 
 
     assert profile.email is None
     assert profile.search == ""
-
-
-def test_the_migrations_make_what_the_models_say(database_url: str) -> None:
-    migrations = Path(services.users.__path__[0]) / "migrations"
-
-    assert differences(database_url, migrations, Table.metadata) == []

@@ -70,7 +70,6 @@ def create_app_with(
             operations,
             client=HttpClient(),
             database=Database(settings.database_url, settings.database_pool),
-            migrations=MIGRATIONS,
             idempotency=idempotency,
             provide={handlers.Gate: handlers.Gate(settings.gate)},
         )
