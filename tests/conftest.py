@@ -20,15 +20,21 @@ def postgresql_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgresql_database(postgresql_server: str) -> Iterator[str]:
+    with support.new_database(postgresql_server, f"test_{new_id()}") as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database; a test that asks for it runs once on each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/test.db"
         return
-    server = request.getfixturevalue("postgresql_server")
-    with support.new_database(server, f"test_{new_id()}") as url:
-        yield url
+    url: str = request.getfixturevalue("postgresql_database")
+    support.empty_database(url)
+    yield url
 
 
 @pytest.fixture
