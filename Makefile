@@ -1,13 +1,13 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix bench env migrate migration service lock clean
+.PHONY: help up test check fix bench bench-gateway env migrate migration service lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m shared.cli up
@@ -24,8 +24,11 @@ fix: .venv/ready-dev ## Format, and mend what the linter can mend
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
 
-bench: .venv/ready-dev ## Measure speed and memory beside a FastAPI peer
+bench: .venv/ready-dev ## Measure speed and memory beside a FastAPI peer and other gateways
 	$(BIN)/python -m tests.bench
+
+bench-gateway: .venv/ready-dev ## Only the gateway, beside nginx, HAProxy, Caddy and others
+	$(BIN)/python -m tests.bench.gateway
 
 env: .venv/ready ## Write .env with fresh secrets, for docker-compose
 	@$(BIN)/python -m shared.cli env

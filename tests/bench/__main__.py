@@ -1,4 +1,4 @@
-"""`make bench`: what our endpoints cost, beside the same endpoints in FastAPI, in one run.
+"""`make bench`: what our endpoints cost, beside the same endpoints in FastAPI, and the gateway beside others.
 
 Servers share one core and the load generator has the other. Each figure is the median of interleaved
 rounds, so that a noisy machine is as noisy for both sides. Read the ratios, not the absolute numbers.
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.bench.gateway.__main__ import main as measure_gateway
 from tests.bench.processes import (
     LOAD_CORE,
     PROBE,
@@ -191,3 +192,4 @@ def _send(url: str, body: dict[str, Any], token: str | None = None) -> Any:
 
 if __name__ == "__main__":
     main()
+    measure_gateway()
