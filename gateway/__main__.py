@@ -1,5 +1,6 @@
 """`python -m gateway`: the one public port."""
 
+import signal
 import sys
 
 import structlog
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 def main() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     try:
         settings = Settings.load()
         table = load(settings.routes_file, development=settings.environment == "development")

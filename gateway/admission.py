@@ -69,7 +69,7 @@ def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
 
 def _count(exchange: "Exchange", caller: Caller | None) -> None:
     assert exchange.route is not None
-    limiter = exchange.gateway.limiters[exchange.route.name]
+    limiter = exchange.routing.limiters[exchange.route.name]
     if caller is not None and limiter.limit.key == "user":
         key = f"user {caller.id}"
     else:

@@ -18,6 +18,7 @@ from gateway.docs import Docs
 from gateway.edge import Edge
 from gateway.errors import Refusal
 from gateway.health import Health
+from gateway.reload import Reload
 from gateway.settings import Settings
 from gateway.table import RouteTable
 from shared import __version__
@@ -31,15 +32,18 @@ log = structlog.get_logger(__name__)
 def create_app(settings: Settings, table: RouteTable) -> Starlette:
     """The application behind GatewayProtocol."""
     client = HttpClient()
-    health = Health(table, client)
-    docs = Docs(table, client)
+    gateway = Gateway(settings, table, client)
+    reload = Reload(gateway)
+    health = Health(gateway)
+    docs = Docs(gateway)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        gateway = Gateway(settings, table, client)
         gateway.start()
+        reload.start()
         # uvicorn hands this state to every connection, which is how the protocol comes by it.
-        yield {"gateway": gateway}
+        yield {"gateway": gateway, "reload": reload}
+        reload.stop()
         await gateway.stop()
 
     return Starlette(
@@ -51,7 +55,7 @@ def create_app(settings: Settings, table: RouteTable) -> Starlette:
             Route("/metrics", metrics),
             *docs.routes,
         ],
-        middleware=[Middleware(Observe), Middleware(Edge, cors=table.cors)],
+        middleware=[Middleware(Observe), Middleware(Edge, gateway=gateway)],
         exception_handlers={HTTPException: _http_exception, Exception: _unexpected},
         lifespan=lifespan,
     )

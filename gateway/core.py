@@ -5,10 +5,11 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from gateway import observe
 from gateway.identity import Proxies
 from gateway.limits import Limiter
 from gateway.settings import Settings
-from gateway.table import RouteTable
+from gateway.table import Origin, RouteTable
 from gateway.upstream import Backend
 from shared.client import HttpClient
 from shared.identity import TokenVerifier
@@ -26,20 +27,57 @@ class Watched(Protocol):
     def close(self) -> None: ...
 
 
+class Routing:
+    """One routes file at work: its table, and the connections and limiters that go with it.
+
+    An exchange keeps the one it began with, so that a newer file cannot pull anything away under it. What
+    both files say in the same words is one and the same object in both: no connection is closed and no
+    count begins anew.
+    """
+
+    def __init__(self, table: RouteTable, before: "Routing | None" = None) -> None:
+        self.table = table
+        backends = before.backends if before else {}
+        limiters = before.limiters if before else {}
+        self.backends: dict[Origin, Backend] = {
+            origin: backends.get(origin) or Backend(origin)
+            for origin in {route.backend for route in table.routes}
+        }
+        self.limiters: dict[str, Limiter] = {}
+        for route in table.routes:
+            limiter = limiters.get(route.name)
+            if limiter is None or limiter.limit != route.policy.rate_limit:
+                limiter = Limiter(route.name, route.policy.rate_limit)
+            self.limiters[route.name] = limiter
+
+
 class Gateway:
-    """The table and the state that goes with it: connections, limiters, verified tokens, open exchanges."""
+    """The routing and what outlives it: verified tokens and open exchanges."""
 
     def __init__(self, settings: Settings, table: RouteTable, client: HttpClient) -> None:
         self.settings = settings
-        self.table = table
         self.client = client
         self.verifier = TokenVerifier(settings, client)
         self.proxies = Proxies(settings.trusted_proxies)
-        self.backends = {route.backend: Backend(route.backend) for route in table.routes}
-        self.limiters = {route.name: Limiter(route.name, route.policy.rate_limit) for route in table.routes}
+        self.routing = Routing(table)
         self.open: set[Watched] = set()
+        self._retired: list[Backend] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def table(self) -> RouteTable:
+        return self.routing.table
+
+    def take(self, table: RouteTable) -> None:
+        """Route by this table from the next request on."""
+        before = self.routing
+        self.routing = Routing(table, before)
+        for origin, backend in before.backends.items():
+            if origin not in self.routing.backends:
+                backend.retire()
+                self._retired.append(backend)
+        observe.forget({route.name for route in before.table.routes} - {route.name for route in table.routes})
 
     def start(self) -> None:
         self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._expire)
@@ -58,15 +96,20 @@ class Gateway:
             task.cancel()
         for exchange in tuple(self.open):
             exchange.close()
-        for backend in self.backends.values():
+        for backend in self._backends:
             backend.close()
         await self.client.close()
+
+    @property
+    def _backends(self) -> list[Backend]:
+        return [*self.routing.backends.values(), *self._retired]
 
     def _expire(self) -> None:
         # One timer for all exchanges: two clock reads per request are cheaper than arming and disarming.
         now = time.monotonic()
         for exchange in [each for each in self.open if each.deadline < now]:
             exchange.expire()
-        for backend in self.backends.values():
+        for backend in self._backends:
             backend.drop_stale(now)
+        self._retired = [backend for backend in self._retired if backend.open]
         self.start()

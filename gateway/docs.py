@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.components import Document, is_usable
+from gateway.core import Gateway
 from gateway.openapi import merge
 from gateway.protocol import ALIAS
-from gateway.table import Origin, RouteTable
-from shared.client import HttpClient
+from gateway.table import Origin
 from shared.errors import Problem
 from shared.observe import ROUTE
 
@@ -43,9 +43,9 @@ log = structlog.get_logger(__name__)
 class Docs:
     """Asks every service for its document, and remembers the union for a minute."""
 
-    def __init__(self, table: RouteTable, client: HttpClient) -> None:
-        self._table = table
-        self._client = client
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._table = gateway.table  # the one that the document was made for
         self._asking = asyncio.Lock()
         self._documents: dict[str, Document] = {}  # the last good one of each service, up or not
         self._merged = b""
@@ -67,7 +67,7 @@ class Docs:
         request.scope[ROUTE] = "/openapi.json"
         request.scope[ALIAS] = None  # tools read this document under every spelling, and know no envelope
         async with self._asking:
-            if time.monotonic() > self._good_until:
+            if time.monotonic() > self._good_until or self._table is not self._gateway.table:
                 await self._ask()
         return _revalidated(request, self._merged, "application/json", {})
 
@@ -88,11 +88,12 @@ class Docs:
         return Response(self._files[name], headers=headers, media_type=media_type)
 
     async def _ask(self) -> None:
-        origins = self._table.origins
+        self._table = table = self._gateway.table
+        origins = table.origins
         found = await asyncio.gather(*(self._document(name, origin) for name, origin in origins.items()))
         self._documents |= {name: each for name, each in zip(origins, found, strict=True) if each is not None}
         unavailable = [name for name in origins if name not in self._documents]
-        merged = merge(self._documents, self._table, unavailable)
+        merged = merge(self._documents, table, unavailable)
         self._merged = json.dumps(merged, ensure_ascii=False, separators=(",", ":")).encode()
         kept = KEPT_INCOMPLETE_SECONDS if None in found else KEPT_SECONDS
         self._good_until = time.monotonic() + kept
@@ -100,7 +101,7 @@ class Docs:
     async def _document(self, name: str, origin: Origin) -> Document | None:
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                document: Any = await self._client.get_json(f"{origin.url}/openapi.json")
+                document: Any = await self._gateway.client.get_json(f"{origin.url}/openapi.json")
         except (Problem, TimeoutError):
             return None
         if is_usable(document):

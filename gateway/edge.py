@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.cors import Cors
+from gateway.core import Gateway
 from gateway.envelope import Envelope, wrap
 from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.protocol import ALIAS
@@ -13,18 +13,19 @@ from shared.observe import REQUEST_ID
 class Edge:
     """The middleware around the gateway's own application."""
 
-    def __init__(self, app: ASGIApp, cors: Cors) -> None:
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
         self._app = app
-        self._cors = cors
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        cors = self._gateway.table.cors
         fields = dict(scope["headers"])
         origin = fields.get(b"origin")
         if scope["method"] == "OPTIONS" and origin and b"access-control-request-method" in fields:
-            await _answer_preflight(self._cors.preflight_headers(origin, "GET, HEAD"), scope, send)
+            await _answer_preflight(cors.preflight_headers(origin, "GET, HEAD"), scope, send)
             return
         start: Message = {}
         body = bytearray()
@@ -32,7 +33,7 @@ class Edge:
         async def send_as_asked(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_lines(self._cors.answer_headers(origin))]
+                message["headers"] = [*message["headers"], *_lines(cors.answer_headers(origin))]
                 start = message
                 if not self._is_wrapped(scope, start):
                     await send(message)

@@ -59,6 +59,7 @@ class Exchange:
     ) -> None:
         self.client = client
         self.gateway = client.gateway
+        self.routing = client.gateway.routing  # to its end, whatever file is read meanwhile
         self.request = request
         self.match = match
         self.route = match.route
@@ -161,7 +162,7 @@ class Exchange:
     def forward(self) -> None:
         """It is let in: send it on a connection that is open already, or on a new one."""
         assert self.route is not None
-        connection = self.gateway.backends[self.route.backend].take()
+        connection = self.routing.backends[self.route.backend].take()
         if connection is None:
             self.wait_for(self._connect(fresh=False))
         else:
@@ -169,7 +170,7 @@ class Exchange:
 
     async def _connect(self, *, fresh: bool) -> None:
         assert self.route is not None
-        backend = self.gateway.backends[self.route.backend]
+        backend = self.routing.backends[self.route.backend]
         connection = await backend.connect(self.route.policy.timeouts.connect, fresh=fresh)
         if self.response_complete:  # the client went away meanwhile
             backend.release(connection)

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.table import Origin, RouteTable
-from shared.client import HttpClient
+from gateway.core import Gateway
+from gateway.table import Origin
 from shared.clock import timestamp
 from shared.errors import Problem
 from shared.observe import ROUTE
@@ -20,9 +20,8 @@ CACHE_SECONDS = 1.0
 class Health:
     """Asks all services at once, and remembers the answer for a second."""
 
-    def __init__(self, table: RouteTable, client: HttpClient) -> None:
-        self._table = table
-        self._client = client
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
         self._asking = asyncio.Lock()
         self._asked = float("-inf")
         self._answer: dict[str, Any] = {}
@@ -43,11 +42,11 @@ class Health:
     async def ready(self, request: Request) -> Response:
         """Ready means that the table is loaded, and without a table there is no process."""
         request.scope[ROUTE] = "/health/ready"
-        checks = {"routes": len(self._table.routes)}
+        checks = {"routes": len(self._gateway.table.routes)}
         return JSONResponse({"status": "healthy", "timestamp": timestamp(), "checks": checks})
 
     async def _ask(self) -> dict[str, Any]:
-        origins = self._table.origins
+        origins = self._gateway.table.origins
         found = await asyncio.gather(*(self._service(origin) for origin in origins.values()))
         all_up = all(service["status"] == "healthy" for service in found)
         return {
@@ -60,7 +59,7 @@ class Health:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                await self._client.get_json(f"{origin.url}/health")
+                await self._gateway.client.get_json(f"{origin.url}/health")
             status = "healthy"
         except (Problem, TimeoutError):
             status = "unreachable"

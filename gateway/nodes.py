@@ -145,6 +145,9 @@ def compose(text: str, faults: Faults) -> Value | None:
     except yaml.YAMLError as error:
         faults.add(None, "", f"is not valid YAML: {error}")
         return None
+    except RecursionError:
+        faults.add(None, "", "is nested too deeply")
+        return None
     if node is None:
         faults.add(None, "", "is empty")
         return None

@@ -1,6 +1,8 @@
 """One access line and the metrics of every exchange; labels come from the routing table alone."""
 
+import os
 import time
+from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -56,6 +58,16 @@ def record(exchange: "Exchange") -> None:
         bytes_out=exchange.sent_bytes,
         **({"code": failure.code, "source": failure.source, "phase": failure.phase} if failure else {}),
     )
+
+
+def forget(routes: Collection[str]) -> None:
+    """Drop the series of routes that are gone, so that reloads cannot make more and more of them."""
+    if not routes or "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # files of several processes only grow
+        return
+    _children.cache_clear()
+    for metric in (REQUESTS, DURATION, UPSTREAM_DURATION, REFUSALS):
+        for route in routes:
+            metric.remove_by_labels({"route": route})
 
 
 @lru_cache(maxsize=4096)

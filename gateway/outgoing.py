@@ -35,7 +35,7 @@ def upstream_head(exchange: "Exchange") -> bytes:
     enveloped = alias is not None and alias.envelope
     passed = fields.passed_without(b"accept-encoding") if enveloped else fields.passed
     lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *passed]
-    lines += (b"host: ", exchange.gateway.backends[exchange.route.backend].authority)
+    lines += (b"host: ", exchange.routing.backends[exchange.route.backend].authority)
     lines += (made.encode("latin-1"), forwarded_host)
     lines += (b"\r\ntraceparent: ", trace_parent(seen.get(b"traceparent")), b"\r\n")
     if b"transfer-encoding" in seen:
@@ -51,7 +51,7 @@ def upstream_head(exchange: "Exchange") -> bytes:
 
 
 def cors_of(exchange: "Exchange") -> Cors:
-    return exchange.route.policy.cors if exchange.route is not None else exchange.gateway.table.cors
+    return exchange.route.policy.cors if exchange.route is not None else exchange.routing.table.cors
 
 
 def client_head_end(exchange: "Exchange") -> bytes:

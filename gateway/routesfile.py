@@ -1,5 +1,6 @@
 """routes.yaml made into a routing table, or into the list of everything that is wrong with it."""
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -39,6 +40,10 @@ _ORIGIN = re.compile(r"\*|https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(?:\d
 class RoutesFileError(Exception):
     """The file cannot be used; the message holds one line per fault."""
 
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
 
 def load(file: Path, *, development: bool) -> RouteTable:
     """Read the file whole, or raise RoutesFileError with every fault in it."""
@@ -58,13 +63,14 @@ def load(file: Path, *, development: bool) -> RouteTable:
 def parse(text: str, file: str, *, development: bool) -> RouteTable:
     faults = Faults(file)
     root = compose(text, faults)
-    table = root.read(lambda value: _table(value, development=development), None) if root else None
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    table = root.read(lambda value: _table(value, digest, development=development), None) if root else None
     if faults.in_order() or table is None:
-        raise RoutesFileError("\n".join(faults.in_order()))
+        raise RoutesFileError(*faults.in_order())
     return table
 
 
-def _table(root: Value, *, development: bool) -> RouteTable:
+def _table(root: Value, digest: str, *, development: bool) -> RouteTable:
     keys = root.mapping(("routes", "defaults", "cors", "aliases"))
     base = Cors(origins=DEVELOPMENT_ORIGINS) if development else Cors()
     cors = _field(keys, "cors", lambda value: _cors(value, base), base)
@@ -83,7 +89,7 @@ def _table(root: Value, *, development: bool) -> RouteTable:
     _check_names(placed)
     _check_aliases(aliases, [route.path for _, route in placed])
     table = [route for _, route in routes]
-    return RouteTable([*table, *_well_known(table)], [alias for _, alias in aliases], cors)
+    return RouteTable([*table, *_well_known(table)], [alias for _, alias in aliases], cors, digest)
 
 
 def _defaults(value: Value, cors: Cors) -> Policy:

@@ -141,10 +141,13 @@ class BadPath(Exception):
 class RouteTable:
     """Finds the most specific route; one dictionary look-up per leading segment of the path."""
 
-    def __init__(self, routes: Iterable[Route], aliases: Iterable[Alias] = (), cors: Cors = NO_CORS) -> None:
+    def __init__(
+        self, routes: Iterable[Route], aliases: Iterable[Alias] = (), cors: Cors = NO_CORS, digest: str = ""
+    ) -> None:
         self.routes = tuple(routes)
         self.aliases = tuple(aliases)
         self.cors = cors
+        self.digest = digest  # of the file, to know it again
         own: dict[bytes, Route | Alias | None] = dict.fromkeys(OWN)
         self._direct = own | {route.path: route for route in self.routes}
         self._all = self._direct | {alias.path: alias for alias in self.aliases}

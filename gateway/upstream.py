@@ -32,6 +32,7 @@ class Backend:
         self.origin = origin
         self.authority = origin.authority.encode()
         self.open: set[UpstreamConnection] = set()
+        self.is_retired = False
         self._idle: deque[UpstreamConnection] = deque()
         self._connecting = 0
         self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
@@ -70,6 +71,9 @@ class Backend:
             if not waiter.done():
                 waiter.set_result(connection)
                 return
+        if self.is_retired:
+            connection.close()
+            return
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
 
@@ -92,6 +96,12 @@ class Backend:
         """Close what has been idle for longer than the backend may keep it."""
         while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
             self._idle.popleft().close()
+
+    def retire(self) -> None:
+        """No new request will come this way: close what is idle, and everything else once it is."""
+        self.is_retired = True
+        while self._idle:
+            self._idle.pop().close()
 
     def close(self) -> None:
         for connection in tuple(self.open):

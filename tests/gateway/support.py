@@ -14,7 +14,8 @@ import uvicorn
 from gateway.app import create_app
 from gateway.core import Gateway
 from gateway.protocol import GatewayProtocol
-from gateway.routesfile import parse
+from gateway.reload import Reload
+from gateway.routesfile import load
 from gateway.settings import Settings
 from shared.server import CloseWhenDraining, Server
 
@@ -111,10 +112,11 @@ class RunningGateway:
     """The gateway of one test, as `python -m gateway` would run it."""
 
     def __init__(self, routes: str, settings: Settings, folder: Path) -> None:
-        self.settings = settings
-        file = folder / "routes.yaml"
-        self.table = parse(routes, str(file), development=settings.environment == "development")
-        self._app = CloseWhenDraining(create_app(settings, self.table))
+        self.file = folder / "routes.yaml"
+        self.write(routes)
+        self.settings = settings.model_copy(update={"routes_file": self.file})
+        self.table = load(self.file, development=settings.environment == "development")
+        self._app = CloseWhenDraining(create_app(self.settings, self.table))
         self._wires: list[Wire] = []
 
     async def __aenter__(self) -> Self:
@@ -154,6 +156,17 @@ class RunningGateway:
     def state(self) -> Gateway:
         gateway: Gateway = self.server.lifespan.state["gateway"]
         return gateway
+
+    @property
+    def reload(self) -> Reload:
+        reload: Reload = self.server.lifespan.state["reload"]
+        return reload
+
+    def write(self, routes: str) -> None:
+        """A new routes.yaml, in the way editors write: whole or not at all."""
+        draft = self.file.with_suffix(".draft")
+        draft.write_text(routes)
+        draft.replace(self.file)
 
     async def connect(self) -> Wire:
         wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20))

@@ -1,0 +1,157 @@
+"""A changed routes.yaml takes effect while requests go on; a bad one changes nothing and says why."""
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prometheus_client import Gauge
+
+from gateway.core import Gateway
+from gateway.routesfile import RoutesFileError, load
+from gateway.table import RouteTable
+from shared.clock import timestamp
+
+POLL_SECONDS = 1.0
+FAULTS_LOGGED_MAX = 200
+
+# With several workers the figure is that of the one that is worst off.
+SUCCESS = Gauge(
+    "gateway_config_reload_success",
+    "1 when the routes file was taken as it is now, 0 while an older one is at work",
+    multiprocess_mode="livemin",
+)
+TIMESTAMP = Gauge(
+    "gateway_config_last_reload_timestamp",
+    "When the routes file was last read, in seconds since 1970",
+    multiprocess_mode="livemax",
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the routes file when it was last read."""
+
+    time: str
+    success: bool
+    changed: bool
+    faults: tuple[str, ...] = ()
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "time": self.time,
+            "success": self.success,
+            "changed": self.changed,
+            "faults": list(self.faults),
+        }
+
+
+Signature = tuple[int, int, int]
+
+
+class Reload:
+    """Reads the file again on SIGHUP, and when it has changed and then lain still for one poll."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._file = gateway.settings.routes_file
+        self._asked = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._seen: Signature | None = None
+        self._read: Signature | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.count = 0
+        self.outcome = self._note(Outcome(timestamp(), success=True, changed=True))
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(ValueError, NotImplementedError):  # no signals outside of the main thread
+            loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        self._task = loop.create_task(self._watch())
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+
+    async def now(self) -> Outcome:
+        """Read the file and route by it, or refuse it whole."""
+        async with self._busy:
+            try:
+                # Beside the loop, which goes on with its requests meanwhile.
+                table = await asyncio.to_thread(self._load)
+            except RoutesFileError as error:
+                self.outcome = self._refused(error.faults)
+            except Exception as error:
+                # Whatever a file can bring about, what works goes on.
+                log.exception("routes_not_read", file=str(self._file), exc_info=error)
+                self.outcome = self._refused((f"{self._file}: {error!r}",))
+            else:
+                self.outcome = self._taken(table)
+            self.count += 1
+            return self._note(self.outcome)
+
+    def _load(self) -> RouteTable:
+        return load(self._file, development=self._gateway.settings.environment == "development")
+
+    def _taken(self, table: RouteTable) -> Outcome:
+        before = self._gateway.table
+        changed = table.digest != before.digest
+        if changed:
+            self._gateway.take(table)
+            log.info("routes_reloaded", file=str(self._file), **_changes(before, table))
+        elif not self.outcome.success:
+            log.info("routes_reloaded", file=str(self._file), note="the file is again what is at work")
+        return Outcome(timestamp(), success=True, changed=changed)
+
+    def _refused(self, faults: tuple[str, ...]) -> Outcome:
+        more = len(faults) - FAULTS_LOGGED_MAX
+        told = [*faults[:FAULTS_LOGGED_MAX], *([f"and {more} more"] if more > 0 else [])]
+        log.error("routes_refused", file=str(self._file), note="the routes from before stay", faults=told)
+        return Outcome(timestamp(), success=False, changed=False, faults=faults)
+
+    def _note(self, outcome: Outcome) -> Outcome:
+        SUCCESS.set(outcome.success)
+        TIMESTAMP.set(time.time())
+        return outcome
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._asked.wait()
+            if self._asked.is_set() or self._is_changed():
+                self._asked.clear()
+                await self.now()
+
+    def _is_changed(self) -> bool:
+        """Whether the file is another one than was read, and nobody is writing it any more."""
+        before, self._seen = self._seen, self._signature()
+        if self._seen == self._read or self._seen != before:
+            return False
+        self._read = self._seen
+        return True
+
+    def _signature(self) -> Signature | None:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None  # an editor may be between two names; a file that stays away is told as unreadable
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _changes(before: RouteTable, after: RouteTable) -> dict[str, Any]:
+    old, new = ({route.name: route for route in table.routes} for table in (before, after))
+    return {
+        "routes": len(new),
+        "added": sorted(new.keys() - old.keys())[:FAULTS_LOGGED_MAX],
+        "removed": sorted(old.keys() - new.keys())[:FAULTS_LOGGED_MAX],
+        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name])[
+            :FAULTS_LOGGED_MAX
+        ],
+    }
