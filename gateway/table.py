@@ -26,6 +26,8 @@ INTERNAL = b"internal"
 _PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+/?")
 _TARGET = re.compile(rb"/[!\"$-\[\]-~]*(?:\?[!\"$-~]*)?")
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\])\.{1,2}(?:[/\\;]|$)")
+_PARAMETERS = re.compile(rb";[^/\\]*")
+_SEPARATORS = re.compile(rb"[/\\]+")
 _DECODING_ROUNDS_MAX = 4
 
 
@@ -164,14 +166,27 @@ class RouteTable:
     def match(self, target: bytes) -> Match:
         """Where this target leads. The bytes that are matched are the bytes that are forwarded."""
         path = _checked_path(target)
-        found = self._find(self._all, path)
+        found = self._only(self._all, path)
         alias = found if isinstance(found, Alias) else None
         if alias is not None:
             target = alias.inward(target)
             path = _checked_path(target)
-            found = self._find(self._direct, path)
+            found = self._only(self._direct, path)
         route = found if isinstance(found, Route) and not is_internal(path) else None
         return Match(route, target, path, alias)
+
+    def _only(self, entries: dict[bytes, Route | Alias | None], path: bytes) -> Route | Alias | None:
+        """The entry of a path, which every reader must find.
+
+        Services decode what they are sent, some drop empty segments and parameters. `/auth/%6cogin` would
+        be login there, and here only something under /auth, with another limit and other roles.
+        """
+        found = self._find(entries, path)
+        if found is not None and not _PLAIN.fullmatch(path):
+            as_others_read = _SEPARATORS.sub(b"/", _PARAMETERS.sub(b"", _decoded(path)))
+            if self._find(entries, as_others_read) is not found:
+                raise BadPath
+        return found
 
     def _find(self, entries: dict[bytes, Route | Alias | None], path: bytes) -> Route | Alias | None:
         prefix = path

@@ -173,3 +173,46 @@ def test_internal_is_nowhere_even_with_a_route_for_everything(target: str) -> No
 def test_paths_of_two_meanings_are_refused(target: str) -> None:
     with pytest.raises(BadPath):
         table("/a", aliases=ALIASES).match(target.encode())
+
+
+SPECIAL = ("/orders", "/orders/admin", "/auth", "/auth/login")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/orders/%61dmin",
+        "/orders/%61dmin/7",
+        "/orders/%2561dmin",
+        "/orders//admin",
+        "/orders/%2fadmin",
+        "/orders\\admin",
+        "/orders/;x/admin",
+        "/orders/admin;x=1",
+        "/orders/admin%3bx=1/7",
+        "/auth/%6cogin",
+        "/api/users/%6cogin",
+        "/api/%75sers/login",
+    ],
+)
+def test_no_spelling_leads_around_the_rules_of_a_longer_path(target: str) -> None:
+    """Services decode what they get, and some drop empty segments and parameters."""
+    with pytest.raises(BadPath):
+        table(*SPECIAL, "/users", aliases=ALIASES).match(target.encode())
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/orders/%61dmins", "/orders"),
+        ("/orders/a%2Fdmin", "/orders"),
+        ("/orders//7", "/orders"),
+        ("/orders/7;x=1", "/orders"),
+        ("/orders/admin/%61", "/orders/admin"),
+        ("/orders/na%C3%AFve%20name", "/orders"),
+    ],
+)
+def test_a_spelling_that_changes_nothing_passes_as_it_is(target: str, path: str) -> None:
+    match = table(*SPECIAL).match(target.encode())
+    assert match.route is not None
+    assert (match.route.path, match.target) == (path.encode(), target.encode())
