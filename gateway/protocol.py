@@ -1,6 +1,7 @@
 """The client's connection: uvicorn's own, except that requests for a route never reach the application."""
 
 import asyncio
+import time
 from typing import Any, cast
 
 import httptools
@@ -19,7 +20,9 @@ ALIAS = "gatehouse.alias"  # scope key under which the application finds the spe
 TARGET = "gatehouse.target"  # and the target as the client wrote it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
-HEAD_BYTES_MAX = 64 * 1024  # beside what one read brings
+HEAD_BYTES_MAX = 64 * 1024  # beside what one read brings; as much again for trailers
+HEAD_SECONDS = 15.0
+TARGET_BYTES_MAX = 32 * 1024  # services read no more than 64 KiB as an address
 LINGER_SECONDS = 2.0
 _NOWHERE = Match(None, b"", b"", None)
 
@@ -45,9 +48,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self.peer = ""
         self._current: Exchange | RequestResponseCycle | None = None
         self._early = b""
-        self._head_bytes = 0  # of a head that is not complete yet
-        self._in_head = False
+        self._head_bytes = 0  # of a head that is not complete yet, or behind a body
+        self._moved = False  # since the last read: a head is complete, or a piece of a body has come
         self._deaf = False  # nothing that is still read counts
+        self.deadline = 0.0  # of a head, while one is expected
 
     @property
     def is_draining(self) -> bool:
@@ -58,12 +62,14 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
         self.peer = self.client[0] if self.client else ""
+        self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         current, self._current = self._current, None
         if isinstance(current, Exchange):
             current.client_gone()
         self.pipeline.clear()
+        self.gateway.open.discard(self)
         # uvicorn tells the last request; it has to be the one that is being answered.
         self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
         super().connection_lost(exc)
@@ -109,10 +115,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._in_head, self._head_bytes = True, 0
+        self._moved, self._head_bytes = False, 0
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._moved = True
+        self.gateway.open.discard(self)
         if self._deaf:
             return
         parser = self.parser
@@ -135,6 +142,8 @@ class GatewayProtocol(HttpToolsProtocol):
         except BadPath:
             request.fault = Refusal(errors.BAD_PATH)
             match = _NOWHERE
+        if len(self.url) > TARGET_BYTES_MAX:
+            request.fault = Refusal(errors.HEAD_TOO_LARGE)
         if version not in ("1.1", "1.0"):
             request.fault = Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
         if request.method == b"CONNECT":
@@ -146,6 +155,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
+        self._moved = True
         if self._deaf:
             return
         if isinstance(cycle, Exchange):
@@ -155,6 +165,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         cycle: Any = self.cycle
+        self._moved = True
         if self._deaf:
             return
         if isinstance(cycle, Exchange):
@@ -262,10 +273,31 @@ class GatewayProtocol(HttpToolsProtocol):
         current = self._current
         if isinstance(current, Exchange):
             current.flush_request()
-        if self._in_head:
-            self._head_bytes += read_bytes
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
+        elif current is None and not self.pipeline and self.timeout_keep_alive_task is None:
+            self._expect_head()  # something has begun that is not yet a request
+        if self._moved:
+            self._moved, self._head_bytes = False, 0
+            return
+        # The beginning of a head, or trailers: the parser keeps them until they are complete.
+        self._head_bytes += read_bytes
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
+
+    # What the gateway's clock calls: it watches over connections whose next head is on its way.
+
+    def _expect_head(self) -> None:
+        if self not in self.gateway.open:
+            self.deadline = time.monotonic() + HEAD_SECONDS
+            self.gateway.open.add(self)
+
+    def expire(self) -> None:
+        """Whoever sends nothing, or next to nothing, holds a connection that others need."""
+        self.gateway.open.discard(self)
+        if self._current is None:
+            self.transport.close()
+
+    def close(self) -> None:
+        self.expire()
 
     def _refuse_what_was_read(self, refusal: Refusal) -> None:
         """It cannot be a request. Everything before it is still answered."""

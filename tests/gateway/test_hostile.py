@@ -1,0 +1,79 @@
+"""Clients that want to cost more than they pay."""
+
+import asyncio
+
+import pytest
+
+from tests.gateway.backends import Backend
+from tests.gateway.support import RunningGateway, eventually
+
+FIELD = "x: " + "v" * 2000 + "\r\n"
+BODY_THEN_TRAILERS = "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "",
+        "GET /open HTTP/1.1\r\nHo",
+        "GET /health HTTP/1.1\r\nHost: a\r\n\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+    ],
+    ids=["nothing", "half a head", "an empty line after a request", "half a body nobody reads"],
+)
+async def test_a_connection_without_a_whole_request_is_closed(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    monkeypatch.setattr("gateway.protocol.HEAD_SECONDS", 0.0)
+    wire = await gateway.connect()
+    await wire.send(sent)
+    if "\r\n\r\n" in sent:
+        await wire.answer()
+        await wire.send("\r\n" if sent.startswith("GET") else "d")
+    async with asyncio.timeout(10):
+        assert await wire.is_closed()
+    await eventually(lambda: not gateway.state.open)
+
+
+async def test_the_time_for_a_head_ends_with_the_head(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = await gateway.connect()
+    await wire.send("GET /open HTTP/1.1\r\n")
+    await eventually(lambda: len(gateway.state.open) == 1)
+    await wire.send("Host: a\r\n\r\n")
+    assert (await wire.answer()).status == 200
+    assert not gateway.state.open
+    assert (await wire.request("GET", "/open")).status == 200
+
+
+async def test_trailers_are_bounded(gateway: RunningGateway, backend: Backend) -> None:
+    wire = await gateway.connect()
+    await wire.send(BODY_THEN_TRAILERS % "/open", FIELD * 200)
+    answer = await wire.answer()
+    assert (answer.status, answer.code) == (431, "head_too_large")
+    assert await wire.is_closed()
+
+
+async def test_trailers_that_nobody_waits_for_are_bounded(gateway: RunningGateway) -> None:
+    wire = await gateway.connect()
+    await wire.send(BODY_THEN_TRAILERS % "/nowhere")
+    assert (await wire.answer()).status == 404
+    await wire.send(FIELD * 200)
+    with pytest.raises(ConnectionError):
+        await wire.is_closed()  # cut, and so not even closed in order
+
+
+async def test_trailers_of_a_usual_size_are_dropped(gateway: RunningGateway, backend: Backend) -> None:
+    wire = await gateway.connect()
+    await wire.send(BODY_THEN_TRAILERS % "/open", "X-Checksum: 1\r\n\r\n")
+    assert (await wire.answer()).status == 200
+    assert backend.received[0].body == b"a"
+    assert (await wire.request("GET", "/open")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/open", "/nowhere"])
+async def test_an_endless_address_is_refused(gateway: RunningGateway, backend: Backend, path: str) -> None:
+    answer = await gateway.request("GET", f"{path}?{'a' * 40_000}")
+    assert (answer.status, answer.code) == (431, "head_too_large")
+    assert not backend.received
