@@ -18,6 +18,7 @@ from gateway.docs import Docs
 from gateway.edge import Edge
 from gateway.errors import Refusal
 from gateway.health import Health
+from gateway.protocol import ALIAS
 from gateway.reload import Reload
 from gateway.settings import Settings
 from gateway.table import RouteTable
@@ -46,24 +47,33 @@ def create_app(settings: Settings, table: RouteTable) -> Starlette:
         reload.stop()
         await gateway.stop()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", index),
             Route("/health", health.aggregate),
             Route("/health/live", health.live),
             Route("/health/ready", health.ready),
-            Route("/metrics", metrics),
+            Route("/metrics", show_metrics),
             *docs.routes,
         ],
         middleware=[Middleware(Observe), Middleware(Edge, gateway=gateway)],
         exception_handlers={HTTPException: _http_exception, Exception: _unexpected},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would believe the Host of the request
+    return app
 
 
 async def index(request: Request) -> Response:
     request.scope[ROUTE] = "/"
     return JSONResponse({"name": "Gatehouse", "version": __version__, "docs": "/docs"})
+
+
+async def show_metrics(request: Request) -> Response:
+    """Under no other spelling: whoever keeps /metrics from outsiders need not know the aliases."""
+    if request.scope.get(ALIAS) is not None:
+        raise HTTPException(404)
+    return await metrics(request)
 
 
 def _http_exception(request: Request, error: Exception) -> Response:

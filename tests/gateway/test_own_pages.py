@@ -81,3 +81,15 @@ async def test_metrics_have_labels_from_the_table_alone(gateway: RunningGateway)
     assert 'http_requests_total{method="other",route="open",status="405"}' in text
     assert 'gateway_refusals_total{code="unauthenticated",phase="auth",route="orders"}' in text
     assert 'gateway_upstream_duration_seconds_count{route="open"}' in text
+
+
+async def test_metrics_have_one_address(start_gateway: Start, backend: Backend) -> None:
+    """A proxy in front that hides /metrics hides all of it."""
+    routes = f"""
+routes: [{{path: /open, backend: "{backend.url}"}}]
+aliases: [{{path: /api, to: /}}, {{path: /api/v1, to: /, envelope: v1}}, {{path: /m, to: /metrics}}]
+"""
+    gateway = await start_gateway(routes)
+    for target in ("/api/metrics", "/api/v1/metrics", "/m", "/metrics/", "/api/metrics/"):
+        assert (await gateway.request("GET", target)).status == 404
+    assert (await gateway.request("GET", "/api/health/live")).status == 200
