@@ -3,12 +3,13 @@
 import secrets
 
 import structlog
+from starlette.requests import Request
 
 from services.auth.accounts import add_account, any_admin
 from services.auth.errors import EmailTaken, UsernameTaken
 from services.auth.models import Account, Role
 from services.auth.passwords import hash_password
-from services.auth.settings import Settings
+from services.auth.settings import DEFAULT_ADMIN_PASSWORD, Settings, is_loopback, only_this_machine
 from shared.database import Database
 from shared.settings import SettingsError
 
@@ -44,6 +45,23 @@ def create_first_admin(database: Database, settings: Settings) -> None:
         log.warning("admin_created", username=settings.admin_username, password=password)
     else:
         log.info("admin_created", username=settings.admin_username)
+
+
+def is_known_to_everybody(password: str, request: Request, settings: Settings) -> bool:
+    """Whether it is the password of the first admin in development, tried from another machine.
+
+    Auth may listen on loopback behind a gateway that does not, and a database may be taken along from
+    development to a place that others reach. Whom a proxy asks for is in X-Forwarded-For; that anybody
+    may write it does no harm, for no address in it opens anything.
+    """
+    if password != DEFAULT_ADMIN_PASSWORD:
+        return False
+    told = ",".join(request.headers.getlist("x-forwarded-for"))
+    askers = [request.client.host if request.client else "", *filter(None, told.replace(" ", "").split(","))]
+    if only_this_machine(dict(settings)) and all(map(is_loopback, askers)):
+        return False
+    log.warning("default_admin_password_refused", askers=askers)
+    return True
 
 
 def _has_admin(database: Database) -> bool:

@@ -62,11 +62,12 @@ class Settings(ServiceSettings):
 
 def only_this_machine(settings: dict[str, Any]) -> bool:
     """Whether this is development, and nobody but this machine can reach the port."""
-    return settings.get("environment") == "development" and _is_loopback(str(settings.get("host")))
+    return settings.get("environment") == "development" and is_loopback(str(settings.get("host")))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     except ValueError:
         return False

@@ -94,6 +94,36 @@ class TestFirstAdmin:
         async with running(create_app, make_auth_settings(admin_username="chief")) as auth:
             assert (await login(auth, "chief", "admin123")).status_code == 200
 
+    @pytest.mark.parametrize(
+        ("forwarded_for", "status"),
+        [
+            ("127.0.0.1", 200),
+            ("::1, 127.0.0.1", 200),
+            ("::ffff:127.0.0.1", 200),
+            ("203.0.113.9", 401),
+            ("203.0.113.9, 127.0.0.1", 401),
+            ("127.0.0.1,203.0.113.9", 401),
+            ("somebody", 401),
+        ],
+    )
+    async def test_behind_a_gateway_for_others_the_known_password_is_refused(
+        self, make_auth_settings: Callable[..., Settings], forwarded_for: str, status: int
+    ) -> None:
+        async with running(create_app, make_auth_settings()) as auth:
+            auth.headers["X-Forwarded-For"] = forwarded_for
+            assert (await login(auth, "admin", "admin123")).status_code == status
+            await register(auth, username="just-a-user", password="admin123")
+            assert (await login(auth, "just-a-user", "admin123")).status_code == 200
+
+    async def test_it_does_not_move_along_to_where_others_are(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        async with running(create_app, make_auth_settings()) as auth:
+            assert (await login(auth, "admin", "admin123")).status_code == 200
+        async with running(create_app, make_auth_settings(host="0.0.0.0")) as auth:
+            refused = await login(auth, "admin", "admin123")
+            assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+
 
 class TestTogether:
     async def test_replicas_that_start_together_have_one_admin_and_one_key(

@@ -6,11 +6,13 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from services.auth.accounts import account_named, add_account, locked_account
+from services.auth.bootstrap import is_known_to_everybody
 from services.auth.errors import InvalidCredentials
 from services.auth.models import Account
 from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, Login, Logout, Refresh, Register, SignedInOut
 from services.auth.sessions import Sessions, SignedIn
+from services.auth.settings import Settings
 from services.auth.throttle import count_attempt, forget_attempts
 from services.auth.tokens import AccessTokens
 from shared.database import Database
@@ -48,10 +50,17 @@ class Candidate:
     account_id: str
     password_hash: str | None
     may_sign_in: bool
+    is_admin: bool
 
 
 async def login(
-    body: Login, database: Database, passwords: Passwords, sessions: Sessions, tokens: AccessTokens
+    body: Login,
+    request: Request,
+    settings: Settings,
+    database: Database,
+    passwords: Passwords,
+    sessions: Sessions,
+    tokens: AccessTokens,
 ) -> SignedInOut:
     """Sign in with the e-mail address or the username.
 
@@ -62,6 +71,8 @@ async def login(
     is_right = await passwords.matches(body.password, password_hash)
     if candidate is None or password_hash is None or not is_right or not candidate.may_sign_in:
         raise InvalidCredentials
+    if candidate.is_admin and is_known_to_everybody(body.password, request, settings):
+        raise InvalidCredentials
     new_hash = await passwords.hash(body.password) if passwords.is_outdated(password_hash) else None
     signed_in = await database.run(_finish_login, body.name, candidate, new_hash, sessions)
     return _answer(signed_in, tokens)
@@ -70,7 +81,9 @@ async def login(
 def _begin_login(session: Session, name: str) -> Candidate | None:
     count_attempt(session, f"login {name}")
     account = account_named(session, name)
-    return Candidate(account.id, account.password_hash, account.may_sign_in) if account else None
+    if account is None:
+        return None
+    return Candidate(account.id, account.password_hash, account.may_sign_in, account.is_active_admin)
 
 
 def _finish_login(
