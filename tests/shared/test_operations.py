@@ -172,8 +172,8 @@ class TestBody:
 
         assert [error["field"] for error in response.json()["errors"]] == ["whole", "real", "z"]
 
-    async def test_a_thousand_faults_do_not_make_a_huge_answer(self, notes: httpx.AsyncClient) -> None:
-        body = {"x" * 500 + str(number): number for number in range(1_000)}
+    async def test_many_faults_do_not_make_a_huge_answer(self, notes: httpx.AsyncClient) -> None:
+        body = {"x" * 500 + str(number): number for number in range(120)}
         response = await notes.post("/numbers", json=body)
 
         assert response.status_code == 422

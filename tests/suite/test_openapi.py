@@ -31,7 +31,7 @@ CHECKS = (
 )
 # Each of these may be the last thing its caller does, and all that follows would be 401: a caller for each.
 LAST_ONES = ("delete_me", "delete_user", "logout")
-MIB = 1024 * 1024
+BODY_BYTES_MAX = 64 * 1024
 
 Document = dict[str, Any]
 SignIn = Callable[[httpx.AsyncClient], Any]
@@ -171,7 +171,7 @@ def unknown_fields(schema: Document, valid: Document) -> Iterator[Bad]:
 
 
 def too_large(_schema: Document, valid: Document) -> Iterator[Bad]:
-    yield encoded({**valid, "padding": "x" * MIB}), "application/json", 413, "body"
+    yield encoded({**valid, "padding": "x" * BODY_BYTES_MAX}), "application/json", 413, "body"
 
 
 def no_json(_schema: Document, valid: Document) -> Iterator[Bad]:
