@@ -27,3 +27,6 @@ class Settings(ProcessSettings):
         if not isinstance(value, str):
             return value
         return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+    def notice(self) -> str | None:
+        return f"all endpoints, to read and to try: http://{self.host}:{self.port}/docs"

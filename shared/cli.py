@@ -32,7 +32,8 @@ def up(_arguments: argparse.Namespace) -> int:
     """Start every service and the gateway, each as a process of its own."""
     from shared import launcher
 
-    return launcher.up(programs.load(ROOT, os.environ))
+    found = programs.load(ROOT, os.environ)
+    return launcher.up(found, programs.without_effect(found, os.environ))
 
 
 def migrate(arguments: argparse.Namespace) -> int:

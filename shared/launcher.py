@@ -1,14 +1,14 @@
 """`gatehouse up`: every program of the suite as a process of its own, watched, and stopped in order."""
 
 import asyncio
+import errno
 import signal
 import socket
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle
 
@@ -114,7 +114,8 @@ class Watched:
 class Launcher:
     """The suite as a whole: services first and the gateway last, the other way round when it stops."""
 
-    def __init__(self, programs: Sequence[Program]) -> None:
+    def __init__(self, programs: Sequence[Program], notices: Sequence[str] = ()) -> None:
+        self._notices = notices
         width = max(len(program.name) for program in programs)
         self._watched = [Watched(program, width) for program in programs]
         self._asked_to_stop = asyncio.Event()
@@ -146,7 +147,7 @@ class Launcher:
                 answers = await asyncio.gather(*[watched.ready() for watched in self._watched])
         except TimeoutError:
             answers = [watched.was_ready for watched in self._watched]
-        _print_table(self._watched, time.monotonic() - started)
+        _print_table(self._watched, time.monotonic() - started, self._notices)
         return all(answers)
 
     async def _stop(self) -> None:
@@ -166,23 +167,54 @@ class Launcher:
         self._asked_to_stop.set()
 
 
-def up(programs: Sequence[Program]) -> int:
+def up(programs: Sequence[Program], notices: Sequence[str] = ()) -> int:
     """Run the suite in this terminal until Ctrl-C."""
-    ports = Counter(program.settings.port for program in programs)
-    taken = [program for program in programs if ports[program.settings.port] > 1 or _is_taken(program)]
-    for program in taken:
-        port = program.settings.port
-        free = port + 10_000 if port < 50_000 else port - 10_000
-        other = f"{program.name.upper()}_PORT={free} make up"
-        sys.stderr.write(
-            f"{program.name}: port {port} is taken. Stop what uses it, or choose another: {other}\n"
-        )
-    if taken:
+    faults = _port_faults(programs)
+    if faults:
+        sys.stderr.write("".join(f"{program.name}: {fault}\n" for program, fault in faults))
+        # Where the address itself is wrong, another port would not help.
+        ports = [_another_port(program) for program, fault in faults if not fault.startswith("cannot")]
+        if ports:
+            sys.stderr.write(f"Stop what uses them, or choose other ports: {' '.join(ports)} make up\n")
         return 4
-    return asyncio.run(Launcher(programs).run())
+    return asyncio.run(Launcher(programs, notices).run())
 
 
-def _print_table(all_watched: Iterable[Watched], seconds: float) -> None:
+def _port_faults(programs: Sequence[Program]) -> list[tuple[Program, str]]:
+    wanted_by: dict[str, list[str]] = {}
+    for program in programs:
+        wanted_by.setdefault(program.url, []).append(program.name)
+    faults = []
+    for program in programs:
+        names = wanted_by[program.url]
+        if len(names) > 1:
+            faults.append((program, f"port {program.settings.port} is set for {' and '.join(names)}"))
+        elif fault := _port_fault(program):
+            faults.append((program, fault))
+    return faults
+
+
+def _port_fault(program: Program) -> str | None:
+    host, port = program.settings.host, program.settings.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"port {port} is taken"
+        own = program.name.upper()
+        return f"cannot listen on {host}:{port} ({error.strerror}); check {own}_HOST and {own}_PORT"
+    return None
+
+
+def _another_port(program: Program) -> str:
+    port = program.settings.port
+    return f"{program.name.upper()}_PORT={port + 10_000 if port < 50_000 else port - 10_000}"
+
+
+def _print_table(all_watched: Sequence[Watched], seconds: float, notices: Iterable[str]) -> None:
     rows = [
         (watched.program.name, watched.program.url, "healthy" if watched.was_ready else "NOT READY")
         for watched in all_watched
@@ -191,11 +223,18 @@ def _print_table(all_watched: Iterable[Watched], seconds: float) -> None:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     good = all(watched.was_ready for watched in all_watched)
     verdict = f"ready in {seconds:.1f} s" if good else "not everything started; the lines above say why"
-    notices = [notice for watched in all_watched if (notice := watched.program.settings.notice()) is not None]
     sys.stdout.write(
-        "\n" + "\n".join(["", *lines, "", verdict, *notices, *(["stop with Ctrl-C"] if good else []), "", ""])
+        "\n".join(["", *lines, "", *notices, verdict, *(_what_next(all_watched) if good else []), "", ""])
     )
     sys.stdout.flush()
+
+
+def _what_next(all_watched: Iterable[Watched]) -> Iterator[str]:
+    for watched in all_watched:
+        notice = watched.program.settings.notice()
+        if notice is not None:
+            yield notice
+    yield "stop with Ctrl-C"
 
 
 def _answers(url: str) -> bool:
@@ -204,16 +243,6 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _is_taken(program: Program) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((program.settings.host, program.settings.port))
-        except OSError:
-            return True
-    return False
 
 
 def _log_format(program: Program) -> str:

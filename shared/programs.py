@@ -2,12 +2,12 @@
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.settings import ProcessSettings, SettingsError
+from shared.settings import ProcessSettings, SettingsFaults
 
 GATEWAY = "gateway"
 # Set for all, these would give every process the same port or the same database. ORDERS_PORT reaches
@@ -38,19 +38,26 @@ def find(root: Path) -> dict[str, str]:
 
 
 def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
-    """All programs with their settings; SettingsError lists what is wrong with any of them."""
+    """All programs with their settings; SettingsFaults lists what is wrong with any of them."""
     modules = find(root)
-    programs, faults = [], []
+    programs: list[Program] = []
+    faults: dict[str, list[str]] = {}
     for name, module in modules.items():
         own = own_environment(name, modules, environment)
         settings_class = importlib.import_module(f"{module}.settings").Settings
         try:
             with _environment(own):
                 programs.append(Program(name, module, own, settings_class.load()))
-        except SettingsError as error:
-            faults.append(str(error))
+        except SettingsFaults as error:
+            for fault in error.faults:
+                faults.setdefault(_as_given(fault, name, environment), []).append(name)
     if faults:
-        raise SettingsError("\n".join(faults))
+        raise SettingsFaults(
+            [
+                fault if len(names) == len(modules) else f"{fault} ({', '.join(names)})"
+                for fault, names in faults.items()
+            ]
+        )
     addresses = {f"{program.name.upper()}_URL": program.url for program in programs}
     return [
         Program(program.name, program.module, {**addresses, **program.environment}, program.settings)
@@ -69,6 +76,36 @@ def own_environment(name: str, programs: Mapping[str, str], environment: Mapping
     }
     own = f"{name.upper()}_"
     return kept | {key.removeprefix(own): value for key, value in environment.items() if key.startswith(own)}
+
+
+def without_effect(programs: Iterable[Program], environment: Mapping[str, str]) -> list[str]:
+    """What was set and reaches nobody, one sentence for each: whoever set it believes that it does."""
+    known = {program.name.upper(): program.settings for program in programs}
+    sentences = []
+    for variable in sorted(environment):
+        name = variable.upper()
+        if name in _ONE_PROCESS_ONLY:
+            instead = ", ".join(
+                f"{program}_{name}"
+                for program, settings in known.items()
+                if name.removesuffix("_FILE").lower() in type(settings).model_fields
+            )
+            sentences.append(f"{variable} had no effect, for it is for one process: use {instead}")
+    for program, settings in known.items():
+        own = f"{program}_"
+        settable = {field.upper() + form for field in type(settings).model_fields for form in ("", "_FILE")}
+        sentences += [
+            f"{variable} had no effect: {program.lower()} has no setting {variable.removeprefix(own)}"
+            for variable in sorted(environment)
+            if variable.startswith(own) and variable.removeprefix(own) not in {"URL", *settable}
+        ]
+    return sentences
+
+
+def _as_given(fault: str, program: str, environment: Mapping[str, str]) -> str:
+    """The fault under the name that was set: PORT of orders may have been set as ORDERS_PORT."""
+    prefixed = f"{program.upper()}_{fault.partition(':')[0]}"
+    return f"{program.upper()}_{fault}" if prefixed in environment else fault
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkstemp
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -15,11 +16,22 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 SECRET_CHARACTERS_MIN = 32
 _PLACEHOLDER = re.compile(r"change.?me|your.?(?:very|secret|jwt)|placeholder|example|^(.)\1+$", re.IGNORECASE)
 
+_DATABASE_URL = re.compile(r"(sqlite|postgres(ql)?(\+psycopg)?)://")
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(Exception):
     """The environment does not hold what this process needs; the message lists every fault."""
+
+
+class SettingsFaults(SettingsError):
+    """What is wrong with the settings, one by one, the variable first."""
+
+    def __init__(self, faults: Sequence[str], service: str = "") -> None:
+        self.faults = faults
+        begin = f"{service}: the settings are not usable:" if service else "The settings are not usable:"
+        super().__init__("\n".join([begin, *(f"  {fault}" for fault in faults)]))
 
 
 class ProcessSettings(BaseSettings):
@@ -62,7 +74,7 @@ class ProcessSettings(BaseSettings):
     @field_validator("internal_secret")
     @classmethod
     def _made_in_development(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
-        return strong(secret or development_secret("internal_secret", info.data))
+        return strong_or_made(secret, "internal_secret", info.data)
 
     @classmethod
     def load(cls) -> Self:
@@ -71,9 +83,12 @@ class ProcessSettings(BaseSettings):
         try:
             settings = cls(**values)
         except ValidationError as error:
-            faults += [f"  {_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+            faults += [
+                f"{_variable(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
+                for fault in error.errors()
+            ]
         if faults:
-            raise SettingsError("\n".join([f"{cls.service}: the settings are not usable:", *faults]))
+            raise SettingsFaults(faults, cls.service)
         return settings
 
     def masked(self) -> dict[str, str]:
@@ -95,6 +110,8 @@ class ServiceSettings(ProcessSettings):
     @field_validator("database_url")
     @classmethod
     def _a_file_by_default(cls, url: str, info: ValidationInfo) -> str:
+        if url and _DATABASE_URL.match(url) is None:
+            raise ValueError("must be postgresql://user:password@host/database or sqlite:///folder/file.db")
         return url or f"sqlite:///{info.data.get('data_dir', Path('data'))}/{cls.service}.db"
 
     @classmethod
@@ -114,6 +131,13 @@ def strong(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def strong_or_made(secret: SecretStr, name: str, settings: dict[str, Any]) -> SecretStr:
+    """The secret that was set, if it is strong; in development, when none was set, one that is made."""
+    if not secret and "environment" not in settings:
+        return secret  # ENVIRONMENT is at fault; whether a secret is missing shows when that is mended
+    return strong(secret or development_secret(name, settings))
+
+
 def is_placeholder(text: str) -> bool:
     """Whether it was taken from an example."""
     return _PLACEHOLDER.search(text) is not None
@@ -130,7 +154,10 @@ def development_secret(name: str, settings: dict[str, Any]) -> SecretStr:
             _create_once(file, secrets.token_hex(32))
         return SecretStr(file.read_text().strip())
     except OSError as error:
-        raise ValueError(f"could not be kept under DATA_DIR: {error}") from error
+        raise ValueError(
+            f"could not be kept under DATA_DIR ({error.filename}: {error.strerror}); "
+            "set DATA_DIR to a folder that can be written"
+        ) from error
 
 
 def _create_once(file: Path, text: str) -> None:
@@ -168,7 +195,7 @@ def _values_from_files(cls: type[ProcessSettings]) -> tuple[dict[str, Any], list
             if file:
                 values[name] = Path(file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            faults.append(f"  {variable}: cannot be read: {error}")
+            faults.append(f"{variable}: cannot be read: {error}")
     return values, faults
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from services.auth.schemas import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
-from shared.settings import ServiceSettings, development_secret, is_placeholder, strong
+from shared.settings import ServiceSettings, is_placeholder, strong_or_made
 
 MINUTE = 60
 DAY = 24 * 60 * MINUTE
@@ -31,7 +31,7 @@ class Settings(ServiceSettings):
     @field_validator("key_secret")
     @classmethod
     def _key_secret_made_in_development(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
-        return strong(secret or development_secret("key_secret", info.data))
+        return strong_or_made(secret, "key_secret", info.data)
 
     @field_validator("admin_password")
     @classmethod

@@ -128,6 +128,14 @@ class TestUp:
             assert running.lines[-1] == "stopped"
             assert "Traceback" not in running.output
 
+    def test_what_was_set_in_vain(self, suite: Path, environment: dict[str, str]) -> None:
+        with up(suite, environment | {"PORT": "9000", "DOG_WORD": "x"}) as running:
+            running.line_with("stop with Ctrl-C")
+
+            use = "CAT_PORT, DOG_PORT, GATEWAY_PORT"
+            assert f"PORT had no effect, for it is for one process: use {use}" in running.lines
+            assert "DOG_WORD had no effect: dog has no setting WORD" in running.lines
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_nothing_is_left(self, suite: Path, environment: dict[str, str], number: signal.Signals) -> None:
         with up(suite, environment) as running:
@@ -187,33 +195,40 @@ class TestCannotStart:
         port = int(environment["DOG_PORT"])
         with socket.create_server(("127.0.0.1", port)), up(suite, environment) as running:
             assert running.code() == 4
-            assert len(running.lines) == 1
+            assert running.lines[0] == f"dog: port {port} is taken"
             told = re.fullmatch(
-                rf"dog: port {port} is taken\. Stop what uses it, or choose another: DOG_PORT=(\d+) make up",
-                running.lines[0],
+                r"Stop what uses them, or choose other ports: DOG_PORT=(\d+) make up", running.lines[1]
             )
             assert told is not None
+            assert len(running.lines) == 2
             assert 1024 <= int(told[1]) <= 65535
 
     def test_two_have_the_same_port(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment | {"CAT_PORT": environment["DOG_PORT"]}) as running:
             assert running.code() == 4
-            assert [line.split(":")[0] for line in running.lines] == ["cat", "dog"]
+            both = f"port {environment['DOG_PORT']} is set for cat and dog"
+            assert running.lines[:2] == [f"cat: {both}", f"dog: {both}"]
+
+    def test_an_address_that_is_not_of_this_machine(self, suite: Path, environment: dict[str, str]) -> None:
+        with up(suite, environment | {"CAT_HOST": "192.0.2.1"}) as running:
+            assert running.code() == 4
+            assert running.output.startswith("cat: cannot listen on 192.0.2.1:")
+            assert "check CAT_HOST and CAT_PORT" in running.output
+            assert len(running.lines) == 1
 
     def test_bad_settings_of_several(self, suite: Path, environment: dict[str, str]) -> None:
         bad = {"CAT_LOG_LEVEL": "loud", "GATEWAY_DRAIN_SECONDS": "-1", "GATEWAY_JWT_SECRET": "x"}
         with up(suite, environment | bad) as running:
             assert running.code() == 2
             assert [line.split(":")[0].strip() for line in running.lines] == [
-                "cat",
-                "LOG_LEVEL",
-                "gateway",
-                "DRAIN_SECONDS",
-                "JWT_SECRET",
+                "The settings are not usable",
+                "CAT_LOG_LEVEL",
+                "GATEWAY_DRAIN_SECONDS",
+                "GATEWAY_JWT_SECRET",
             ]
 
     def test_one_ends_before_it_is_ready(self, suite: Path, environment: dict[str, str]) -> None:
-        with up(suite, environment | {"DOG_WORDS": "die"}) as running:
+        with up(suite, environment | {"DOG_WORDS": "die", "CAT_WORDS": "welcome"}) as running:
             assert running.code() == 1
             assert alive(running) == []
             assert "I cannot start" in running.output
@@ -221,6 +236,7 @@ class TestCannotStart:
             assert states["dog"].endswith("NOT READY")
             assert states["cat"].endswith("healthy")
             assert "not everything started; the lines above say why" in running.lines
+            assert "welcome" not in running.lines
 
 
 def test_a_terminal_gets_colours(suite: Path, environment: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from shared import programs
 from shared.programs import own_environment
-from shared.settings import SettingsError
+from shared.settings import SettingsFaults
 
 MODULES = {"orders": "services.orders", "users": "services.users", "gateway": "gateway"}
 SETTINGS = """
@@ -89,11 +89,37 @@ def test_what_was_said_about_an_address_wins(suite: Path) -> None:
 def test_the_faults_of_all_are_told_together(suite: Path) -> None:
     given = {"DATA_DIR": str(suite / "data"), "ONE_LOG_LEVEL": "loud", "GATEWAY_DATABASE_POOL": "x"}
     before = dict(os.environ)
-    with pytest.raises(SettingsError) as raised:
+    with pytest.raises(SettingsFaults) as raised:
         programs.load(suite, given)
 
-    assert "one: the settings" in str(raised.value)
-    assert "  LOG_LEVEL: " in str(raised.value)
-    assert "gateway: the settings" in str(raised.value)
-    assert "  DATABASE_POOL: " in str(raised.value)
+    told = str(raised.value).splitlines()
+    assert told[0] == "The settings are not usable:"
+    assert [line.split(":")[0] for line in told[1:]] == ["  ONE_LOG_LEVEL", "  GATEWAY_DATABASE_POOL"]
+    assert [line.rpartition(" ")[2] for line in told[1:]] == ["(one)", "(gateway)"]
     assert dict(os.environ) == before
+
+
+def test_a_fault_of_all_is_told_once(suite: Path) -> None:
+    with pytest.raises(SettingsFaults) as raised:
+        programs.load(suite, {"DATA_DIR": str(suite / "data"), "LOG_LEVEL": "loud"})
+
+    assert raised.value.faults == ["LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'"]
+
+
+def test_what_reaches_nobody_is_told(suite: Path) -> None:
+    good = {"DATA_DIR": str(suite / "data"), "ONE_PORT": "18103", "ONE_URL": "http://elsewhere"}
+    given = good | {
+        "DATABASE_URL": "x",
+        "port": "1",
+        "ONE_LOG_LEVEL_FILE": "f",
+        "GATEWAY_PROT": "1",
+        "ON": "x",
+    }
+    found = programs.load(suite, good)
+
+    assert programs.without_effect(found, good) == []
+    assert programs.without_effect(found, given) == [
+        "DATABASE_URL had no effect, for it is for one process: use ONE_DATABASE_URL, GATEWAY_DATABASE_URL",
+        "port had no effect, for it is for one process: use ONE_PORT, GATEWAY_PORT",
+        "GATEWAY_PROT had no effect: gateway has no setting PROT",
+    ]
