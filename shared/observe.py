@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared import __version__
 from shared.ids import new_id
 from shared.settings import ProcessSettings
 
@@ -38,11 +39,15 @@ log = structlog.get_logger("access")
 
 def configure_logging(settings: ProcessSettings) -> None:
     """Log to stdout: colours on a terminal, JSON everywhere else unless LOG_FORMAT says otherwise."""
-    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stdout.isatty())
+    console = _on_console(settings)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     render: list[Any] = (
         # plain: the default prints local variables, and those hold tokens and passwords
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, pad_event_to=24)]
+        [
+            structlog.dev.ConsoleRenderer(
+                exception_formatter=structlog.dev.plain_traceback, pad_event_to=24, sort_keys=False
+            )
+        ]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     )
@@ -50,7 +55,7 @@ def configure_logging(settings: ProcessSettings) -> None:
         processors=[
             _with_request_id,
             structlog.processors.add_log_level,
-            *([] if console else [_named(settings.service)]),
+            _for_people if console else _named(settings.service),
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
             *render,
         ],
@@ -59,6 +64,24 @@ def configure_logging(settings: ProcessSettings) -> None:
         cache_logger_on_first_use=True,
     )
     _route_standard_logging(level)
+
+
+def log_start(settings: ProcessSettings) -> None:
+    """Say what this process runs with: everything to machines, to people what differs from the defaults."""
+    masked = settings.masked()
+    if _on_console(settings):
+        fields = type(settings).model_fields
+        given = {
+            name for name in settings.model_fields_set if getattr(settings, name) != fields[name].default
+        }
+        changed = {name.upper(): masked[name] for name in sorted(given & masked.keys() - {"log_format"})}
+        log.info("starting", version=__version__, **changed)
+    else:
+        log.info("starting", version=__version__, settings=masked)
+
+
+def _on_console(settings: ProcessSettings) -> bool:
+    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stdout.isatty())
 
 
 def _json(entry: structlog.types.EventDict, **_options: object) -> str:
@@ -72,6 +95,22 @@ def _with_request_id(
     if request_id is not None:
         entry.setdefault("request_id", request_id)
     return entry
+
+
+def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict) -> structlog.types.EventDict:
+    """A request on one line of a terminal: what was asked, what was answered, and the id to search for."""
+    if entry["event"] != "request" or not {"method", "path", "status", "ms"} <= entry.keys():
+        return entry
+    told = ("level", "code", "user_id", "request_id")
+    return {
+        "event": f"{entry['method']} {_printable(entry['path'])} {entry['status']} in {entry['ms']:g} ms",
+        **{name: entry[name] for name in told if entry.get(name) is not None},
+    }
+
+
+def _printable(text: str) -> str:
+    # Quoted like any other value of the log, so that nobody can forge a line or move the cursor.
+    return text if text.isprintable() and " " not in text else repr(text)
 
 
 def _named(service: str) -> structlog.types.Processor:

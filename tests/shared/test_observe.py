@@ -122,6 +122,19 @@ def test_a_forged_line_on_a_terminal(service: Running, client: httpx.Client) -> 
     assert "\x1b[2J" not in service.output
 
 
+@pytest.mark.parametrize("service", ["console"], indirect=True)
+def test_a_person_reads_one_short_line(service: Running, client: httpx.Client) -> None:
+    client.get("/notes", headers={"X-Request-ID": "read-me"})
+    line = re.sub(r"\x1b\[\d*m", "", service.line_with("read-me"))
+
+    assert re.search(r"\] GET /notes 401 in [\d.]+ ms +request_id=read-me$", line)
+    starting = service.lines[0]
+    assert "starting" in starting
+    assert "DATA_DIR" in starting
+    assert "DRAIN_SECONDS" not in starting  # it has its default
+    assert TEST_INTERNAL_SECRET not in starting
+
+
 class TestMetrics:
     async def test_an_unknown_address_adds_no_label(self, notes: httpx.AsyncClient) -> None:
         await self.series(notes)  # which is a request itself
