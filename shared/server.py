@@ -163,13 +163,20 @@ def _exit_without_port(settings: ProcessSettings, error: OSError) -> NoReturn:
     sys.exit(4)
 
 
+def supervised() -> bool:
+    """Whether the launcher started this process, and not a person or a container."""
+    return bool(os.environ.get(SUPERVISED))
+
+
 def stop_with_parent() -> None:
     """Under the launcher, stop when it is gone, also when it was killed: its end of our stdin closes."""
-    if not os.environ.get(SUPERVISED):
+    if not supervised():
         return
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: a process that ends by itself could not close it while this thread is reading.
+        while os.read(0, 1024):
+            pass
         # Our output went to the launcher, and a log line that cannot be written would break what is
         # still to be answered.
         nowhere = os.open(os.devnull, os.O_WRONLY)

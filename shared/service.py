@@ -26,10 +26,10 @@ from shared.endpoints import Chassis, Endpoint, resources
 from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, Problem, problem_body
 from shared.identity import TokenVerifier
 from shared.migrate import upgrade_apart
-from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, metrics
+from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
 from shared.openapi import document
 from shared.operations import Operation
-from shared.server import serve
+from shared.server import serve, supervised
 from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings, mask
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -101,7 +101,7 @@ def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
         exit_on_bad_settings(error)
         return
     configure_logging(settings)
-    log.info("starting", version=__version__, settings=settings.masked())
+    log_start(settings)
     serve(create_app(settings), settings, prepare=partial(_migrate_or_exit, settings))
 
 
@@ -110,7 +110,11 @@ def _migrate_or_exit(settings: ServiceSettings) -> None:
         upgrade_apart(settings.database_url, settings.migrations())
     except (SQLAlchemyError, CalledProcessError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        sys.stderr.write(f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}\n")
+        variable = f"{settings.service.upper()}_DATABASE_URL" if supervised() else "DATABASE_URL"
+        sys.stderr.write(
+            f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}. "
+            f"Start that database, or set {variable} to another.\n"
+        )
         sys.exit(5)
 
 
