@@ -38,7 +38,9 @@ ORIGIN_DENIED = Kind(
     "cors",
     "Pages of this origin may not call this address; see `cors.origins`.",
 )
-NOT_FOUND = Kind(404, "not_found", CLIENT, "route", "There is nothing at this address.")
+NOT_FOUND = Kind(
+    404, "not_found", CLIENT, "route", "There is nothing at this address; /docs lists what there is."
+)
 METHOD_NOT_ALLOWED = Kind(
     405,
     "method_not_allowed",
@@ -73,7 +75,11 @@ STOPPED = Kind(
     "The gateway stops, and time is over; try again in a moment.",
 )
 UNREACHABLE = Kind(
-    502, "upstream_unreachable", UPSTREAM, "connect", "The service does not accept connections."
+    502,
+    "upstream_unreachable",
+    UPSTREAM,
+    "connect",
+    "The service does not accept connections; try again in a moment.",
 )
 RESET = Kind(
     502, "upstream_reset", UPSTREAM, "first_byte", "The service closed the connection without an answer."

@@ -13,6 +13,12 @@ JSON = "application/json"
 PARAMETERS_MAX = 100
 FAULTS_MAX = 100  # told at once; a body of a million wrong fields is not answered with a million faults
 FIELD_CHARACTERS_MAX = 200
+# Where pydantic's own words do not tell the caller what to do.
+_WORDS = {
+    "extra_forbidden": "there is no such field here; leave it out",
+    "missing": "must be given",
+    "Invalid JSON: EOF while parsing a value at line 1 column 0": "it is empty",
+}
 
 
 def valid(validate: Callable[[Any], Any], value: Any) -> Any:
@@ -73,14 +79,14 @@ def list_fields(model: type[BaseModel] | None) -> frozenset[str]:
 def _refusal(error: ValidationError) -> Problem:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     if faults[0]["type"] == "json_invalid":
-        message = faults[0]["msg"].removeprefix("Invalid JSON: ")
+        message = _WORDS.get(faults[0]["msg"], faults[0]["msg"]).removeprefix("Invalid JSON: ")
         return BadRequest("The body is not JSON.", errors=[_body_fault("json_invalid", message)])
     return Invalid(
         errors=[
             FieldFault(
                 field=".".join(map(str, fault["loc"]))[:FIELD_CHARACTERS_MAX] or "body",
                 code=fault["type"],
-                message=fault["msg"].removeprefix("Value error, "),
+                message=_WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, ")),
             )
             for fault in faults[:FAULTS_MAX]
         ]

@@ -133,7 +133,9 @@ class TestBody:
         response = await notes.post("/numbers")
 
         assert response.status_code == 400
-        assert response.json()["errors"][0]["field"] == "body"
+        assert response.json()["errors"] == [
+            {"field": "body", "code": "json_invalid", "message": "it is empty"}
+        ]
 
     @pytest.mark.parametrize(
         ("content", "field"),
