@@ -134,6 +134,8 @@ def create_sqlite(url: URL, pool_size: int) -> Engine:
     if url.database and url.database != ":memory:":
         with suppress(OSError):  # connecting will say that there is no such file, and which
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            # SQLite would let everybody read it; -wal and -shm take on its mode.
+            Path(url.database).touch(mode=0o600)
     engine = create_engine(
         url,
         pool_size=pool_size,

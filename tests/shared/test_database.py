@@ -54,6 +54,16 @@ def texts(session: Session) -> list[str]:
     return list(session.connection().execute(select(NOTES.c.text).order_by(NOTES.c.text)).scalars())
 
 
+def test_a_database_file_is_its_owners_alone(sqlite: Database) -> None:
+    with sqlite.transaction() as session:
+        session.add(note("a password hash"))
+        session.flush()
+        folder = Path(str(sqlite.url.database)).parent
+        modes = {file.name: oct(file.stat().st_mode & 0o777) for file in folder.glob("*.db*")}
+    modes.pop("notes.db.lock")  # always empty
+    assert modes == dict.fromkeys(["notes.db", "notes.db-wal", "notes.db-shm"], "0o600")
+
+
 class TestTransaction:
     async def test_work_commits_when_it_returns(self, database: Database) -> None:
         def write(session: Session, text: str) -> str:
