@@ -98,23 +98,25 @@ async def test_a_service_that_dies_is_started_again_and_said_so(own_suite: Suite
 
 
 async def _under_kills(suite: Suite, *works: Callable[[], Awaitable[None]]) -> None:
-    """Do all the work in parallel while every process is killed three times, each time after it came back."""
+    """Do all the work in parallel while every process is killed twice, each time in full swing."""
     done = asyncio.Event()
+    finished = [0] * len(works)
 
-    async def keep_doing(work: Callable[[], Awaitable[None]]) -> None:
+    async def keep_doing(number: int) -> None:
         while not done.is_set():
-            await work()
+            await works[number]()
+            finished[number] += 1
 
-    workers = [asyncio.create_task(keep_doing(work)) for work in works for _ in range(CLIENTS // len(works))]
-    for turn in range(3):
-        # Another one is the first each time, while all others are well.
-        for module in (*PROCESSES[turn:], *PROCESSES[:turn]):
-            killed = await _until_running(suite, module)
-            await asyncio.sleep(0.3)  # let it do some work: the moment of the kill is meant to be arbitrary
-            os.kill(killed, signal.SIGKILL)
-            await _until(partial(_is_gone, suite, killed))
-    for module in PROCESSES:
-        await _until_running(suite, module)
+    workers = [
+        asyncio.create_task(keep_doing(number)) for number in range(len(works)) for _ in range(CLIENTS)
+    ]
+    for module in (*PROCESSES, *PROCESSES):
+        killed = await _until_running(suite, module)
+        finished[:] = [0] * len(works)
+        await _until(lambda: min(finished) >= 2 * CLIENTS)
+        os.kill(killed, signal.SIGKILL)
+        await _until(partial(_is_gone, suite, killed))
+    await _until_running(suite, PROCESSES[-1])
     done.set()
     await asyncio.gather(*workers)
 
