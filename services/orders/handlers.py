@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 from sqlmodel import Session
 
 from services.orders.errors import StepNeedsAdmin
-from services.orders.models import Order, OrderStatus, OrderStep
+from services.orders.models import ORDERS, STEPS, Order, OrderStatus, OrderStep
 from services.orders.money import from_minor, to_minor
 from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
 from shared.concurrency import IfMatch
@@ -16,8 +16,6 @@ from shared.identity import Caller
 from shared.pagination import PageQuery, paginate
 from shared.schemas import Id, Page
 
-ORDERS = Order.__table__  # type: ignore[attr-defined]
-STEPS = OrderStep.__table__  # type: ignore[attr-defined]
 STEPS_MAX = 100
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Index
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel
 
@@ -102,4 +103,6 @@ class OrderStep(Table, table=True):
     timestamp: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+ORDERS: SqlTable = Order.__table__  # type: ignore[attr-defined]
+STEPS: SqlTable = OrderStep.__table__  # type: ignore[attr-defined]
 IDEMPOTENCY = IdempotencyStore(Table.metadata)

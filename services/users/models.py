@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import JSON, Index
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -150,6 +151,11 @@ class AccountSync(Table, table=True):
     mark: datetime = Field(sa_type=UtcDateTime)
     reach: datetime | None = Field(default=None, sa_type=UtcDateTime)
     rest: str | None = None
+
+
+PROFILES: SqlTable = Profile.__table__  # type: ignore[attr-defined]
+PREFERENCES: SqlTable = Preferences.__table__  # type: ignore[attr-defined]
+SYNC: SqlTable = AccountSync.__table__  # type: ignore[attr-defined]
 
 
 def searchable(text: str) -> str:

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
-from services.users.models import Preferences, Profile, Status, searchable
+from services.users.models import PREFERENCES, PROFILES, Preferences, Profile, Status, searchable
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from shared.clock import now
 from shared.concurrency import IfMatch
@@ -18,8 +18,6 @@ from shared.errors import NotFound
 from shared.pagination import paginate
 from shared.schemas import Page
 
-PROFILES = Profile.__table__  # type: ignore[attr-defined]
-PREFERENCES = Preferences.__table__  # type: ignore[attr-defined]
 ANY_VERSION = IfMatch(None)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from sqlmodel import Session
 
 from services.users.accounts import Account, fetch_changed
-from services.users.models import AccountSync
+from services.users.models import SYNC
 from services.users.profiles import keep_accounts
 from shared.client import Peer, PeerRefusal
 from shared.database import Database
@@ -25,8 +25,6 @@ OVERLAP = timedelta(seconds=60)
 ACCOUNTS_PER_PAGE = 200
 PAGES_PER_PULL_MAX = 50
 PULL_SECONDS_MAX = 5.0
-
-SYNC = AccountSync.__table__  # type: ignore[attr-defined]
 
 log = structlog.get_logger(__name__)
 
