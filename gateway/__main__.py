@@ -3,18 +3,13 @@
 import signal
 import sys
 
-import structlog
-
 from gateway.app import create_app
 from gateway.protocol import GatewayProtocol
 from gateway.routesfile import RoutesFileError, load
 from gateway.settings import Settings
-from shared import __version__
-from shared.observe import configure_logging
+from shared.observe import configure_logging, log_start
 from shared.server import serve
 from shared.settings import SettingsError, exit_on_bad_settings
-
-log = structlog.get_logger(__name__)
 
 
 def main() -> None:
@@ -29,7 +24,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
     configure_logging(settings)
-    log.info("starting", service=settings.service, version=__version__, settings=settings.masked())
+    log_start(settings)
     serve(create_app(settings, table), settings, protocol=GatewayProtocol)
 
 

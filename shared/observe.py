@@ -71,9 +71,7 @@ def log_start(settings: ProcessSettings) -> None:
     masked = settings.masked()
     if _on_console(settings):
         fields = type(settings).model_fields
-        given = {
-            name for name in settings.model_fields_set if getattr(settings, name) != fields[name].default
-        }
+        given = {one for one in settings.model_fields_set if getattr(settings, one) != fields[one].default}
         changed = {name.upper(): masked[name] for name in sorted(given & masked.keys() - {"log_format"})}
         log.info("starting", version=__version__, **changed)
     else:
