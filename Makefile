@@ -12,8 +12,8 @@ help: ## Show this list
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m shared.cli up
 
-test: .venv/ready-dev ## Run all tests
-	$(BIN)/python -m pytest
+test: .venv/ready-dev ## Run all tests, or some: make test TESTS=tests/orders
+	$(BIN)/python -m pytest $(TESTS)
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
 	$(BIN)/ruff format --check --quiet .
@@ -36,11 +36,16 @@ env: .venv/ready ## Write .env with fresh secrets, for docker-compose
 migrate: .venv/ready ## Bring all databases to the newest migration
 	@$(BIN)/python -m shared.cli migrate
 
-migration: .venv/ready ## Write a migration: make migration SERVICE=orders MESSAGE=add_note
-	@$(BIN)/python -m shared.cli migration $(SERVICE) $(MESSAGE)
+migration: .venv/ready-dev ## Write a migration: make migration SERVICE=orders MESSAGE=add_note
+	@test -n "$(SERVICE)" -a -n "$(MESSAGE)" || { echo "say which: make migration SERVICE=orders MESSAGE=add_note"; exit 2; }
+	@$(BIN)/python -m shared.cli migration "$(SERVICE)" "$(MESSAGE)"
+	@$(BIN)/ruff format --quiet "services/$(SERVICE)/migrations"
 
-service: .venv/ready ## Add a service: make service NAME=billing
-	@$(BIN)/python -m shared.cli service $(NAME)
+service: .venv/ready-dev ## Add a service: make service NAME=billing
+	@test -n "$(NAME)" || { echo "say its name: make service NAME=billing"; exit 2; }
+	@$(BIN)/python -m shared.cli service "$(NAME)"
+	@$(BIN)/ruff check --quiet --fix "services/$(NAME)" "tests/$(NAME)"
+	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)"
 
 lock: .venv/ready-dev ## Resolve the newest versions into the two lock files (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -110,7 +110,7 @@ def _service_and_message(parser: argparse.ArgumentParser) -> None:
 
 
 def _name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="for example: billing")
+    parser.add_argument("name", help="of the service: its folder, its path and its database")
 
 
 def _file(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,10 @@ def write(database_url: str, migrations: Path, metadata: MetaData, message: str)
         script = command.revision(config, message=message, rev_id=number, autogenerate=True)
     assert script is not None
     assert not isinstance(script, list)
-    return Path(script.path)
+    file = Path(script.path)
+    # Alembic marks what it wrote as something to adjust, which is true only until it has been read.
+    file.write_text(re.sub(r"^ *# ###.*\n", "", file.read_text(), flags=re.MULTILINE))
+    return file
 
 
 def newest(migrations: Path) -> str | None:
@@ -121,7 +125,7 @@ def _lock(connection: Connection, name: str) -> Iterator[None]:
 def _config(connection: Connection, migrations: Path) -> Any:
     from alembic.config import Config
 
-    config = Config()
+    config = Config(cmd_opts=Namespace(quiet=True))
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
     config.set_main_option("version_locations", str(migrations))
     config.set_main_option("path_separator", "os")

@@ -8,6 +8,15 @@ from string import Template
 
 TEMPLATES = Path(__file__).parent / "scaffold"
 FIRST_FREE_PORT = 8090  # those below are spoken for
+# Names of programs, and first segments of paths that the gateway keeps for itself.
+TAKEN = frozenset({"gateway", "shared", "tests", "api", "internal", "health", "metrics", "docs", "console"})
+
+ENTRY = Template("""\
+  - path: /$name
+    backend: $${${upper}_URL:-http://127.0.0.1:$port}
+    methods: ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+""")
 
 
 class NotPossible(Exception):
@@ -16,8 +25,10 @@ class NotPossible(Exception):
 
 def create(root: Path, name: str) -> list[Path]:
     """Write the service's folder, its tests, and its entry in routes.yaml; return what was written."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name):
         raise NotPossible(f"{name!r} is no good name: 2 to 31 lower-case letters, digits and underscores")
+    if keyword.iskeyword(name) or name in TAKEN:
+        raise NotPossible(f"{name!r} has a meaning already; choose another name")
     folders = {TEMPLATES / "service": root / "services" / name, TEMPLATES / "tests": root / "tests" / name}
     for folder in folders.values():
         if folder.exists():
@@ -39,9 +50,7 @@ def _fill(source: Path, target: Path, values: dict[str, str]) -> Iterable[Path]:
 
 
 def _with_route(file: Path, values: dict[str, str]) -> str:
-    entry = Template(
-        "  - path: /$name\n    backend: $${${upper}_URL:-http://127.0.0.1:$port}\n    methods: [GET, POST]\n"
-    ).substitute(values, upper=values["name"].upper())
+    entry = ENTRY.substitute(values, upper=values["name"].upper())
     text, found = re.subn(
         r"^routes:[ \t]*(#.*)?\n", lambda line: line.group() + entry, file.read_text(), flags=re.MULTILINE
     )

@@ -103,6 +103,8 @@ class TestMigration:
         assert written is not None
         assert written[1].endswith("_add_orders_note.py")
         assert "note" in (copy / written[1]).read_text()
+        assert "###" not in (copy / written[1]).read_text()
+        assert len(output.splitlines()) == 1
         assert run_changed(copy, "migrate", "orders")[0] == 0
 
     def test_of_a_service_that_is_not_there(self, run: Run, copy: Path) -> None:
@@ -121,6 +123,8 @@ class TestService:
         assert code == 0, output
         assert "wrote services/billing/models.py" in output
         assert "  - path: /billing\n" in (copy / "routes.yaml").read_text()
+        ruff = [sys.executable, "-m", "ruff", "format", "--check", "services/billing", "tests/billing"]
+        assert subprocess.run(ruff, cwd=copy, check=False).returncode == 0
         tests = [
             sys.executable,
             "-m",
@@ -157,7 +161,9 @@ class TestService:
 
         assert ports[0] != ports[1]
 
-    @pytest.mark.parametrize("name", ["Billing", "a", "../x", "class", "9lives", "orders", "x" * 40])
+    @pytest.mark.parametrize(
+        "name", ["Billing", "a", "../x", "class", "9lives", "orders", "x" * 40, "gateway", "api"]
+    )
     def test_a_name_that_will_not_do(self, run: Run, copy: Path, name: str) -> None:
         before = (copy / "routes.yaml").read_text()
         code, output = run("service", name)
