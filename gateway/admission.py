@@ -26,7 +26,7 @@ def admit(exchange: "Exchange") -> None:
         _answer_preflight(exchange)
         return
     if not route.allows(request.method):
-        raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": route.allow_header})
+        raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": exchange.match.allow_header})
     _check_framing(exchange)
     if route.is_public(request.method, exchange.match.path):
         _admit_caller(exchange, None)
@@ -99,7 +99,7 @@ def _final(exchange: "Exchange", words: str) -> Refusal:
 def _answer_preflight(exchange: "Exchange") -> None:
     assert exchange.route is not None
     origin = exchange.fields.seen[b"origin"]
-    permission = cors_of(exchange).preflight_headers(origin, exchange.route.allow_header)
+    permission = cors_of(exchange).preflight_headers(origin, exchange.match.allow_header)
     if permission is None:
         raise Refusal(errors.ORIGIN_DENIED)
     exchange.answer(204, preflight_answer(exchange, permission))

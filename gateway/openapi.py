@@ -69,19 +69,19 @@ def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
     origin = table.origins[name]
 
     def is_reached(path: str, method: str) -> bool:
-        route = _match(table, path)
+        route = _match(table, path, method)
         return route is not None and route.backend == origin and route.allows(method.upper().encode())
 
     return part_of(document, is_reached)
 
 
-def _match(table: RouteTable, path: str) -> Route | None:
+def _match(table: RouteTable, path: str, method: str = "get") -> Route | None:
     """The route that requests for this templated path take."""
     try:
-        match = table.match(_sample(path))
+        match = table.match(_sample(path), method.upper().encode())
     except BadPath:
         return None
-    return match.route if match.alias is None else None
+    return match.route if match.alias is None and match.moved is None else None
 
 
 def _sample(path: str) -> bytes:
@@ -95,7 +95,7 @@ def _server(alias: Alias) -> dict[str, str]:
 
 def _add_policy(operation: Document, table: RouteTable, method: str, path: str, rename: Rename) -> None:
     """What the gateway demands before it forwards, and how it refuses."""
-    route = _match(table, path)
+    route = _match(table, path, method)
     kinds = [errors.MALFORMED, errors.BAD_PATH]
     if route is not None:
         kinds += _refusals(route, method, path, has_body="requestBody" in operation)

@@ -97,11 +97,9 @@ def link_for_client(exchange: "Exchange", value: bytes) -> bytes:
     """A Location or Link as the client can follow it: without the backend's address, in its own spelling."""
     assert exchange.route is not None
     value = value.replace(exchange.route.backend.url.encode(), b"")
-    alias = exchange.match.alias
-    if alias is None:
+    match = exchange.match
+    if match.alias is None and match.moved is None:
         return value
     if value.startswith(b"/"):
-        return alias.outward(value)
-    if value.startswith(b"<"):
-        return b"<" + alias.outward(value[1:]) if value[1:2] == b"/" else value
-    return value
+        return match.outward(value)
+    return b"<" + match.outward(value[1:]) if value.startswith(b"</") else value

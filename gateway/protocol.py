@@ -15,6 +15,7 @@ from gateway.core import Gateway
 from gateway.errors import Refusal
 from gateway.forward import Exchange, Request
 from gateway.table import Alias, BadPath, Match
+from gateway.target import match_of
 
 ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
 TARGET = "gatehouse.target"  # and the target as the client wrote it
@@ -138,7 +139,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 )
                 keep_alive = False
         try:
-            match = self.gateway.table.match(_origin_form(self.url))
+            match = match_of(self.gateway.table, request)
         except BadPath:
             request.fault = Refusal(errors.BAD_PATH)
             match = _NOWHERE
@@ -340,14 +341,6 @@ class GatewayProtocol(HttpToolsProtocol):
     def _fresh_parser(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-
-
-def _origin_form(target: bytes) -> bytes:
-    """`GET http://host/path` as a client sends it to a proxy is the same as `GET /path`."""
-    if target.startswith((b"http://", b"https://")):
-        slash = target.find(b"/", 8)
-        return target[slash:] if slash > 0 else b"/"
-    return target
 
 
 def _may_switch(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
+from gateway.checks import check_aliases, check_names, check_places
 from gateway.cors import DEVELOPMENT_ORIGINS, Cors
 from gateway.nodes import Fault, Faults, Value, compose
 from gateway.table import (
-    OWN,
     WELL_KNOWN,
     Alias,
     Auth,
@@ -31,8 +31,11 @@ FILE_BYTES_MAX = 1 << 20
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 AUTH = ("required", "optional", "none")
 POLICY_KEYS = ("methods", "auth", "roles", "scopes", "rate_limit", "timeout", "body_max", "cors")
-ROUTE_KEYS = ("path", "backend", "name", *POLICY_KEYS)
-_PATH = re.compile(r"/|(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
+ROUTE_KEYS = ("path", "backend", "name", "hosts", "exact", "strip", "rewrite", *POLICY_KEYS)
+_SEGMENT = r"[A-Za-z0-9._~!$&'()*+,;=:@-]+"
+_PATH = re.compile(rf"/|(?:/{_SEGMENT})+")
+_PATTERN = re.compile(rf"/|(?:/(?:{_SEGMENT}|{{[A-Za-z][A-Za-z0-9_]*}}))+")
+_HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ORIGIN = re.compile(r"\*|https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(?:\d{1,5}|\*))?")
 
@@ -85,9 +88,9 @@ def _table(root: Value, digest: str, *, development: bool) -> RouteTable:
     aliases = _field(keys, "aliases", lambda value: _each(value, _alias), no_aliases)
     # What has no usable path was told so already; it would only take part in misleading comparisons.
     placed = [item for item in routes if item[1].path]
-    _check_places([*placed, *(item for item in aliases if item[1].path)])
-    _check_names(placed)
-    _check_aliases(aliases, [route.path for _, route in placed])
+    check_places([*placed, *(item for item in aliases if item[1].path)])
+    check_names(placed)
+    check_aliases(aliases, [route.path for _, route in placed])
     table = [route for _, route in routes]
     return RouteTable([*table, *_well_known(table)], [alias for _, alias in aliases], cors, digest)
 
@@ -101,12 +104,21 @@ def _route(value: Value, defaults: Policy) -> Route:
     for key in ("path", "backend"):
         if key not in keys:
             value.fault(f"has no `{key}:`")
-    path = _field(keys, "path", _path, "")
-    name = _field(keys, "name", _name, path.strip("/").replace("/", "-").lstrip(".").lower() or "root")
+    path = _field(keys, "path", _pattern, "")
+    plain = re.sub(r"[{}]", "", path)
+    name = _field(keys, "name", _name, plain.strip("/").replace("/", "-").lstrip(".").lower() or "root")
     policy = _policy(keys, replace(defaults, auth_stated=False))
     if path.encode() == WELL_KNOWN and not policy.auth_stated:
         policy = replace(policy, auth="none")
-    return Route(path.encode(), name, _field(keys, "backend", _backend, Origin("", 0)), policy)
+    return Route(
+        path.encode(),
+        name,
+        _field(keys, "backend", _backend, Origin("", 0)),
+        policy,
+        hosts=_field(keys, "hosts", _hosts, ()),
+        exact=_field(keys, "exact", Value.boolean, False),
+        rewrite=_rewrite(keys, path),
+    )
 
 
 def _policy(keys: dict[str, Value], base: Policy) -> Policy:
@@ -177,10 +189,57 @@ def _path(value: Value) -> str:
     text = value.text()
     if not _PATH.fullmatch(text):
         raise Fault(f"must be a path such as /orders, without a slash at the end, not {text!r}")
+    return _checked(text)
+
+
+def _checked(text: str) -> str:
     if any(part in (".", "..") for part in text.split("/")):
         raise Fault("must not hold dot segments")
     if is_internal(text.encode()):
         raise Fault("/internal is never reachable from outside")
+    return text
+
+
+def _pattern(value: Value) -> str:
+    """A path whose segments may be `{parameter}`s."""
+    text = value.text()
+    if not _PATTERN.fullmatch(text):
+        raise Fault(
+            f"must be a path such as /orders or /users/{{id}}, without a slash at the end, not {text!r}"
+        )
+    names = [part for part in text.split("/") if part.startswith("{")]
+    if len(set(names)) < len(names):
+        raise Fault("holds one parameter twice")
+    return _checked(text)
+
+
+def _hosts(value: Value) -> tuple[str, ...]:
+    hosts = value.texts()
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise Fault(
+                f"must be host names in small letters, such as shop.example or *.example, not {host!r}"
+            )
+    if not hosts or len(set(hosts)) < len(hosts):
+        raise Fault("must name at least one host, and each of them once")
+    return hosts
+
+
+def _rewrite(keys: dict[str, Value], path: str) -> bytes | None:
+    """What stands in place of the route's path towards the backend."""
+    strip = _field(keys, "strip", Value.boolean, False)
+    if "rewrite" not in keys:
+        return b"/" if strip else None
+    if strip:
+        keys["strip"].fault("is one form of `rewrite: /`; give one of the two")
+    return _field(keys, "rewrite", lambda value: _template(value, path), "/").encode()
+
+
+def _template(value: Value, path: str) -> str:
+    text = _pattern(value)
+    for part in text.split("/"):
+        if part.startswith("{") and part not in path.split("/"):
+            raise Fault(f"the path has no {part}")
     return text
 
 
@@ -223,59 +282,10 @@ def _origins(value: Value) -> tuple[str, ...]:
     return origins
 
 
-def _check_places(entries: Sequence[tuple[Value, Route | Alias]]) -> None:
-    taken: dict[bytes, str] = dict.fromkeys(OWN, "the gateway itself")
-    for value, entry in entries:
-        place = entry.path.decode()
-        holder = next((taken[path] for path in _above(entry.path) if path in taken and _final(path)), None)
-        holder = holder or taken.get(entry.path)
-        if holder:
-            value.fault(f"cannot be reached: {place} already belongs to {holder}")
-        taken.setdefault(entry.path, value.where)
-
-
-def _above(path: bytes) -> list[bytes]:
-    parts = path.split(b"/")
-    return [b"/".join(parts[:length]) for length in range(2, len(parts))]
-
-
-def _final(path: bytes) -> bool:
-    return path in OWN
-
-
-def _check_names(routes: Sequence[tuple[Value, Route]]) -> None:
-    taken: dict[str, str] = {}
-    for value, route in routes:
-        holder = taken.setdefault(route.name, value.where)
-        if holder != value.where and not _same_place(routes, value, holder):
-            value.fault(f"the name {route.name!r} already belongs to {holder}; give it a `name:` of its own")
-
-
-def _same_place(routes: Sequence[tuple[Value, Route]], value: Value, holder: str) -> bool:
-    """Whether two routes have one path, which has been reported already."""
-    paths = {each.where: route.path for each, route in routes}
-    return paths[value.where] == paths[holder]
-
-
-def _check_aliases(aliases: Sequence[tuple[Value, Alias]], paths: Sequence[bytes]) -> None:
-    for value, alias in aliases:
-        prefix = alias.to.rstrip(b"/")
-        leads = any(
-            known == alias.to
-            or known.startswith(prefix + b"/")
-            or alias.to.startswith(known.rstrip(b"/") + b"/")
-            for known in (*paths, *OWN)
-        )
-        if not leads:
-            value.fault(f"leads nowhere: no route begins with {alias.to.decode()}")
-        if alias.path in (alias.to, b"/"):
-            value.fault("must lead from one path to another")
-
-
 def _well_known(routes: Sequence[Route]) -> list[Route]:
     """Discovery documents and keys come from the service that signs, unless a route says otherwise."""
-    auth = next((route for route in routes if route.path == b"/auth"), None)
-    if auth is None or any(route.path in (WELL_KNOWN, b"/") for route in routes):
+    auth = next((route for route in routes if route.path == b"/auth" and not route.hosts), None)
+    if auth is None or any(route.path in (WELL_KNOWN, b"/") and not route.hosts for route in routes):
         return []
     policy = replace(
         auth.policy, auth="none", methods=frozenset((b"GET",)), roles=frozenset(), scopes=frozenset()

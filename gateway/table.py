@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from gateway.cors import Cors
+from gateway.places import Places, is_parameter, segments, shape
 
 MIB = 1 << 20
 NO_CORS = Cors()
@@ -84,12 +85,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything below one path, forwarded to one backend."""
+    """Everything below one path, or exactly that path, forwarded to one backend."""
 
     path: bytes
     name: str
     backend: Origin
     policy: Policy
+    hosts: tuple[str, ...] = ()  # empty: any
+    exact: bool = False
+    rewrite: bytes | None = None  # what stands in place of the path towards the backend; may hold `{name}`s
 
     def allows(self, method: bytes) -> bool:
         methods = self.policy.methods
@@ -102,12 +106,15 @@ class Route:
             return True
         return (method, path) in PUBLIC and not (policy.auth_stated and path == self.path)
 
-    @property
-    def allow_header(self) -> str:
-        methods = set(self.policy.methods)
-        if b"GET" in methods:
-            methods.add(b"HEAD")
-        return ", ".join(sorted(method.decode() for method in methods))
+    def moved(self, path: bytes) -> tuple[bytes, bytes] | None:
+        """The part of this path that is replaced, and by what; None when it is forwarded as it is."""
+        if self.rewrite is None:
+            return None
+        pattern = segments(self.path)
+        parts = path.split(b"/", len(pattern) + 1)[1 : len(pattern) + 1]
+        found = dict(zip(pattern, parts, strict=True))
+        inner = [found.get(part, part) if is_parameter(part) else part for part in segments(self.rewrite)]
+        return b"/" + b"/".join(parts if pattern else ()), b"/" + b"/".join(inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +138,41 @@ class Match:
     """What the table says to one target; without a route the gateway answers itself."""
 
     route: Route | None
-    target: bytes
-    path: bytes
+    target: bytes  # as it is forwarded
+    path: bytes  # as it was matched
     alias: Alias | None
+    place: tuple[Route, ...] = ()  # all routes of this place, one for each set of methods
+    moved: tuple[bytes, bytes] | None = None  # what was replaced in the path, and by what
+
+    @property
+    def allow_header(self) -> str:
+        methods = {method for route in self.place for method in route.policy.methods}
+        if b"GET" in methods:
+            methods.add(b"HEAD")
+        return ", ".join(sorted(method.decode() for method in methods))
+
+    def outward(self, target: bytes) -> bytes:
+        """An address in the backend's words as the caller may use it."""
+        if self.moved is not None:
+            outer, inner = self.moved
+            target = _replace_prefix(target, inner, outer) if _is_under(target, inner) else target
+        return target if self.alias is None else self.alias.outward(target)
 
 
 class BadPath(Exception):
     """The path could be read in two ways."""
 
 
+class _Own:
+    """The gateway's own answers stand at this place."""
+
+
+Entry = tuple[Route, ...] | Alias | _Own
+_OWN = _Own()
+
+
 class RouteTable:
-    """Finds the most specific route; one dictionary look-up per leading segment of the path."""
+    """Finds the most specific route: first by host, then by path, then by method."""
 
     def __init__(
         self, routes: Iterable[Route], aliases: Iterable[Alias] = (), cors: Cors = NO_CORS, digest: str = ""
@@ -150,10 +181,16 @@ class RouteTable:
         self.aliases = tuple(aliases)
         self.cors = cors
         self.digest = digest  # of the file, to know it again
-        own: dict[bytes, Route | Alias | None] = dict.fromkeys(OWN)
-        self._direct = own | {route.path: route for route in self.routes}
-        self._all = self._direct | {alias.path: alias for alias in self.aliases}
-        self._depth = max(path.count(b"/") for path in self._all)
+        self._any_host = _places(self.routes, "")
+        self._spelled = _places(self.routes, "", self.aliases)
+        self._hosts = {
+            host: _places(self.routes, host)
+            for host in {host for route in self.routes for host in route.hosts}
+        }
+
+    @property
+    def has_hosts(self) -> bool:
+        return bool(self._hosts)
 
     @property
     def origins(self) -> dict[str, Origin]:
@@ -163,40 +200,70 @@ class RouteTable:
             names.setdefault(route.backend, route.name)
         return {name: origin for origin, name in names.items()}
 
-    def match(self, target: bytes) -> Match:
-        """Where this target leads. The bytes that are matched are the bytes that are forwarded."""
+    def match(self, target: bytes, method: bytes = b"GET", host: str = "") -> Match:
+        """Where this request leads. The bytes that are matched are forwarded, unless the route rewrites."""
         path = _checked_path(target)
-        found = self._only(self._all, path)
+        own_places = self._of_host(host) if self._hosts else []
+        found = _only([*own_places, self._spelled], path)
         alias = found if isinstance(found, Alias) else None
         if alias is not None:
             target = alias.inward(target)
             path = _checked_path(target)
-            found = self._only(self._direct, path)
-        route = found if isinstance(found, Route) and not is_internal(path) else None
-        return Match(route, target, path, alias)
+            found = _only([*own_places, self._any_host], path)
+        if not isinstance(found, tuple) or is_internal(path):
+            return Match(None, target, path, alias)
+        route = next((each for each in found if each.allows(method)), found[0])
+        moved = route.moved(path)
+        if moved is not None:
+            target = _replace_prefix(target, *moved)
+            if is_internal(target.partition(b"?")[0]):
+                return Match(None, target, path, alias)
+        return Match(route, target, path, alias, found, moved)
 
-    def _only(self, entries: dict[bytes, Route | Alias | None], path: bytes) -> Route | Alias | None:
-        """The entry of a path, which every reader must find.
+    def _of_host(self, host: str) -> list[Places[Entry]]:
+        """The places of this very host first, then those of `*.` and what it ends with, the longest first."""
+        names, rest = [host], host
+        while rest:
+            rest = rest.partition(".")[2]
+            names.append(f"*.{rest}")
+        return [self._hosts[name] for name in names if name in self._hosts]
 
-        Services decode what they are sent, some drop empty segments and parameters. `/auth/%6cogin` would
-        be login there, and here only something under /auth, with another limit and other roles.
-        """
-        found = self._find(entries, path)
-        if found is not None and not _PLAIN.fullmatch(path):
-            as_others_read = _SEPARATORS.sub(b"/", _PARAMETERS.sub(b"", _decoded(path)))
-            if self._find(entries, as_others_read) is not found:
-                raise BadPath
-        return found
 
-    def _find(self, entries: dict[bytes, Route | Alias | None], path: bytes) -> Route | Alias | None:
-        prefix = path
-        if path.count(b"/") > self._depth:
-            prefix = b"/".join(path.split(b"/", self._depth + 1)[: self._depth + 1])
-        while prefix:
-            if prefix in entries:
-                return entries[prefix]
-            prefix = prefix[: prefix.rfind(b"/")]
-        return entries.get(b"/")
+def _places(routes: Iterable[Route], host: str, aliases: Iterable[Alias] = ()) -> Places[Entry]:
+    places: Places[Entry] = Places()
+    for path in OWN:
+        places.add(path, _OWN)
+    for alias in aliases:
+        places.add(alias.path, alias)
+    together: dict[tuple[bytes, bool], list[Route]] = {}
+    for route in routes:
+        if host in (route.hosts or ("",)):
+            together.setdefault((shape(route.path), route.exact), []).append(route)
+    for (path, exact), found in together.items():
+        places.add(path, tuple(found), exact=exact)
+    return places
+
+
+def _only(places: list[Places[Entry]], path: bytes) -> Entry | None:
+    """The entry of a path, which every reader must find.
+
+    Services decode what they are sent, some drop empty segments and parameters. `/auth/%6cogin` would
+    be login there, and here only something under /auth, with another limit and other roles.
+    """
+    found = _find(places, path)
+    if found is not None and not _PLAIN.fullmatch(path):
+        as_others_read = _SEPARATORS.sub(b"/", _PARAMETERS.sub(b"", _decoded(path)))
+        if _find(places, as_others_read) is not found:
+            raise BadPath
+    return found
+
+
+def _find(places: list[Places[Entry]], path: bytes) -> Entry | None:
+    for each in places:
+        found = each.find(path)
+        if found is not None:
+            return found
+    return None
 
 
 def is_internal(path: bytes) -> bool:

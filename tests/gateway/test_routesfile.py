@@ -137,7 +137,7 @@ cors: {origins: ["*"], credentials: true}
 extra: 1
 """)
     expected = [
-        "routes.yaml:2:11 routes[0].path: must be a path such as /orders, without",
+        "routes.yaml:2:11 routes[0].path: must be a path such as /orders or /users/{id}, without",
         "routes.yaml:3:14 routes[0].backend: must be",
         "routes.yaml:4:5 routes[0].metods: unknown key; did you mean 'methods'?",
         "routes.yaml:7:22 routes[1].methods[1]: must be one of",
@@ -147,7 +147,7 @@ extra: 1
         "routes.yaml:10:15 routes[1].timeout.conect: unknown key; did you mean 'connect'?",
         "routes.yaml:10:33 routes[1].timeout.idle: must be a time such as",
         "routes.yaml:11:15 routes[1].body_max: must be a size such as",
-        "routes.yaml:12:5 routes[2]: cannot be reached: /b already belongs to routes[1]",
+        "routes.yaml:12:5 routes[2]: cannot be reached for GET: /b already belongs to routes[1] (b)",
         "routes.yaml:13:14 routes[2].backend: must be http://host",
         "routes.yaml:14:5 routes[3]: has no `path:`",
         "routes.yaml:14:14 routes[3].backend: the environment variable NOT_SET_ANYWHERE is not set",

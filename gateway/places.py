@@ -1,0 +1,77 @@
+"""Which entry of a routes file a path belongs to: cost by the length of the path, not of the file."""
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _Node(Generic[T]):
+    """What may follow one segment."""
+
+    __slots__ = ("below", "here", "literal", "parameter")
+
+    def __init__(self) -> None:
+        self.literal: dict[bytes, _Node[T]] = {}
+        self.parameter: _Node[T] | None = None
+        self.here: T | None = None  # for exactly this path
+        self.below: T | None = None  # for this path and everything below it
+
+
+class Places(Generic[T]):
+    """Path patterns and what is kept under each of them.
+
+    The most specific pattern wins. Compared from the left, segment by segment, a literal is more specific
+    than a `{parameter}`, and that more than the end of a prefix; exactly this path is more than all below it.
+    """
+
+    def __init__(self) -> None:
+        self._root: _Node[T] = _Node()
+        self._depth = 0
+
+    def add(self, pattern: bytes, entry: T, *, exact: bool = False) -> None:
+        node, parts = self._root, segments(pattern)
+        for part in parts:
+            if is_parameter(part):
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.literal.setdefault(part, _Node())
+        if exact:
+            node.here = entry
+        else:
+            node.below = entry
+        self._depth = max(self._depth, len(parts))
+
+    def find(self, path: bytes) -> T | None:
+        # No pattern looks further than the deepest one, and a path may have a million segments.
+        parts = [] if path == b"/" else path.split(b"/", self._depth + 1)[1:]
+        return _find(self._root, parts, 0)
+
+
+def _find(node: _Node[T], parts: list[bytes], position: int) -> T | None:
+    if position == len(parts):
+        return node.below if node.here is None else node.here
+    part = parts[position]
+    literal = node.literal.get(part)
+    if literal is not None:
+        found = _find(literal, parts, position + 1)
+        if found is not None:
+            return found
+    if node.parameter is not None and part:
+        found = _find(node.parameter, parts, position + 1)
+        if found is not None:
+            return found
+    return node.below
+
+
+def segments(pattern: bytes) -> list[bytes]:
+    return [] if pattern == b"/" else pattern.split(b"/")[1:]
+
+
+def is_parameter(segment: bytes) -> bool:
+    return segment.startswith(b"{")
+
+
+def shape(pattern: bytes) -> bytes:
+    """The pattern without the names of its parameters: what two patterns have in common that match alike."""
+    return b"/" + b"/".join(b"{}" if is_parameter(part) else part for part in segments(pattern))

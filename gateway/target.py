@@ -1,0 +1,37 @@
+"""What a request asks for: its path, its host and its method, as the routing table is asked."""
+
+from typing import TYPE_CHECKING
+
+from gateway.table import Match, RouteTable
+
+if TYPE_CHECKING:
+    from gateway.forward import Request
+
+
+def match_of(table: RouteTable, request: "Request") -> Match:
+    """What the table says to a request; a preflight is about the request that it announces."""
+    method = request.method
+    if method == b"OPTIONS":
+        method = dict(request.headers).get(b"access-control-request-method", method)
+    host = host_of(request) if table.has_hosts else ""
+    return table.match(origin_form(request.target), method, host)
+
+
+def host_of(request: "Request") -> str:
+    """Who is asked, without a port; a target with a host of its own has the last word (RFC 9112, 3.2.2)."""
+    scheme, _, rest = request.target.partition(b"://")
+    if scheme in (b"http", b"https"):
+        authority = rest.partition(b"/")[0].partition(b"?")[0]
+    else:
+        authority = next((value for name, value in request.headers if name == b"host"), b"")
+    name = authority.strip().decode("latin-1").lower()
+    name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
+    return name.removesuffix(".")
+
+
+def origin_form(target: bytes) -> bytes:
+    """`GET http://host/path` as a client sends it to a proxy is the same as `GET /path`."""
+    if target.startswith((b"http://", b"https://")):
+        slash = target.find(b"/", 8)
+        return target[slash:] if slash > 0 else b"/"
+    return target
