@@ -369,10 +369,6 @@ class Exchange:
         self.response_started = True
         self.client.transport.write(b"".join((STATUS_LINE[status], *rest)))
         self._over()
-        if self.keep_alive and not self.request_complete:
-            # The rest of a small body is read and thrown away, so that the connection can be kept.
-            self.gateway.open.add(self)
-            self.deadline = time.monotonic() + DISCARD_SECONDS
 
     @property
     def rest_is_small(self) -> bool:
@@ -392,3 +388,7 @@ class Exchange:
         self.gateway.open.discard(self)
         record(self)
         self.client.exchange_over(self)
+        if self.keep_alive and not self.request_complete and not self.client.transport.is_closing():
+            # The rest of the body is read and thrown away, so that the connection can be kept.
+            self.gateway.open.add(self)
+            self.deadline = time.monotonic() + DISCARD_SECONDS

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.gateway.backends import Backend
+from tests.gateway.backends import Backend, Conversation
+from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, eventually
 
 FIELD = "x: " + "v" * 2000 + "\r\n"
@@ -77,3 +78,21 @@ async def test_an_endless_address_is_refused(gateway: RunningGateway, backend: B
     answer = await gateway.request("GET", f"{path}?{'a' * 40_000}")
     assert (answer.status, answer.code) == (431, "head_too_large")
     assert not backend.received
+
+
+async def test_a_body_is_not_waited_for_once_the_service_has_answered(
+    start_gateway: Start, start_backend: StartBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.answer(b"", "413 Content Too Large")
+
+    monkeypatch.setattr("gateway.forward.DISCARD_SECONDS", 0.0)
+    backend = await start_backend(refuse)
+    gateway = await start_gateway(f'routes: [{{path: /open, backend: "{backend.url}", auth: none}}]')
+    wire = await gateway.connect()
+    await wire.send("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+    assert (await wire.answer()).status == 413
+    async with asyncio.timeout(10):
+        assert await wire.is_closed()
+    await eventually(lambda: not gateway.state.open)
