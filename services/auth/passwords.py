@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-import hashlib
+import hmac
 import os
 import secrets
 import string
@@ -22,6 +22,7 @@ R = TypeVar("R")
 log = structlog.get_logger(__name__)
 
 BCRYPT_BYTES_MAX = 72
+DIGEST_KEY = b"gatehouse long password"  # no secret
 # At cost 12 a hash takes about a quarter of a second: the last in the queue still gets its answer before
 # a client gives up, and everybody after that is told at once.
 WAITING_PER_THREAD_MAX = 50
@@ -85,9 +86,10 @@ def _for_bcrypt(password: str) -> bytes:
 
     bcrypt takes 72 bytes, and a zero byte is where it starts over, so that `ab` is also `ab`, zero, `ab`.
     A password that is longer, or has a zero byte, is replaced by its digest; any other goes in as it is,
-    so that hashes made by other programs can be brought along.
+    so that hashes made by other programs can be brought along. The digest is one that nobody else makes:
+    a plain SHA-256 could be in a list that another program has lost, and would be as good as the password.
     """
     encoded = unicodedata.normalize("NFC", password).encode()
     if len(encoded) <= BCRYPT_BYTES_MAX and b"\0" not in encoded:
         return encoded
-    return base64.b64encode(hashlib.sha256(encoded).digest())
+    return base64.b64encode(hmac.digest(DIGEST_KEY, encoded, "sha256"))

@@ -1,6 +1,8 @@
 """Hashing: nothing cut off, nothing refused, and never more at once than there are threads."""
 
 import asyncio
+import base64
+import hashlib
 import threading
 import unicodedata
 from collections.abc import AsyncIterator
@@ -62,6 +64,14 @@ def test_every_character_counts(password: str) -> None:
 def test_what_fits_is_hashed_as_every_other_program_does() -> None:
     for password in ("x" * 72, "é" * 36):
         assert bcrypt.checkpw(password.encode(), hash_password(password, COST).encode())
+
+
+def test_the_digest_that_others_make_of_a_long_password_is_not_that_password() -> None:
+    password = "x" * 100
+    leaked = hashlib.sha256(password.encode())
+    password_hash = hash_password(password, COST)
+    for digest in (leaked.hexdigest(), base64.b64encode(leaked.digest()).decode()):
+        assert not check_password(digest, password_hash)
 
 
 def test_it_does_not_matter_how_accents_were_typed() -> None:
