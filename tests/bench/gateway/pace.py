@@ -95,7 +95,7 @@ class _Pacer:
 
     def _receive(self, number: int) -> None:
         data = self._sockets[number].recv(READ_BYTES)
-        while not _is_whole(data):
+        while not is_whole(data):
             more = self._sockets[number].recv(READ_BYTES)
             if not more:
                 raise PaceError(f"the connection was closed after {data[:200]!r}")
@@ -106,10 +106,11 @@ class _Pacer:
         self._free.append(number)
 
 
-def _is_whole(data: bytes) -> bool:
+def is_whole(data: bytes) -> bool:
+    """Whether this is a complete answer to a request other than HEAD."""
     head, end, body = data.partition(b"\r\n\r\n")
-    if not end:
-        return False
+    if not end or head[9:12] == b"204":
+        return bool(end)
     length = _LENGTH.search(head)
     return len(body) >= int(length.group(1)) if length else body.endswith(b"0\r\n\r\n")
 

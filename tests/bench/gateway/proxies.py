@@ -45,14 +45,13 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, peers: "dict[str, Start] | None" = None) -> Iterator[Stage]:
+def stage(folder: Path, peers: "dict[str, Start] | None" = None, log: Path | None = None) -> Iterator[Stage]:
     """Our gateway and the peers, behind which there is one backend."""
-    folder.chmod(0o755)  # nginx as root gives its worker to another account
     with ExitStack() as stack:
         backend = stack.enter_context(nginx_backend(folder))
         sink = stack.enter_context(python("tests.bench.gateway.sink", LOAD_CORE, folder, {}))
         made = Stage(folder, backend, sink)
-        made.proxies.append(stack.enter_context(gatehouse(made)))
+        made.proxies.append(stack.enter_context(gatehouse(made, log)))
         for name, start in (PEERS if peers is None else peers).items():
             try:
                 made.proxies.append(stack.enter_context(start(made)))
@@ -71,7 +70,7 @@ Start = Callable[[Stage], Program]
 def nginx_backend(folder: Path) -> Program:
     """One small JSON for every path but those with a meaning, and a gibibyte that takes no room."""
     where = folder / "backend"
-    where.mkdir(mode=0o755)
+    where.mkdir()
     with (where / "gibibyte").open("wb") as file:
         file.truncate(GIB)
     port = free_port()
@@ -111,7 +110,7 @@ def gatehouse(stage: Stage, log: Path | None = None) -> Program:
 def nginx(stage: Stage) -> Program:
     """`proxy_pass` with connections to the backend kept open; for large bodies without its spool files."""
     folder = stage.folder / "nginx"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
     proxy = """
       proxy_pass http://{upstream};
       proxy_http_version 1.1;
@@ -228,7 +227,10 @@ def _nginx(name: str, core: str, folder: Path, port: int, server: str, more: str
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};\n" for kind in "client_body proxy fastcgi uwsgi scgi".split()
     )
+    # Otherwise its worker belongs to an account that cannot read the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
     config.write_text(f"""
+{user}
 daemon off;
 worker_processes 1;
 worker_rlimit_nofile 20000;

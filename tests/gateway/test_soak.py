@@ -1,0 +1,19 @@
+"""A short soak: what grows with the number of requests would show."""
+
+from pathlib import Path
+
+from tests.bench.gateway import mix, soak
+from tests.support import need
+
+SECONDS = 20
+
+
+def test_nothing_grows_under_full_load(tmp_path: Path) -> None:
+    need("nginx")
+
+    report = soak.run(tmp_path, SECONDS)
+
+    assert report.faults == []
+    assert len(report.samples) >= soak.SAMPLES_MIN - 1
+    assert all(report.answered[kind.name] for kind in mix.KINDS)
+    assert all(report.answered[way.__name__] for way in mix.WAYS)
