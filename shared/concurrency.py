@@ -18,11 +18,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.database import UtcDateTime
+from shared.database import UtcDateTime, insert_into
 from shared.errors import BadRequest, Problem, Stale
 
 KEY_CHARACTERS_MAX = 255
@@ -102,9 +101,10 @@ class IdempotencyStore:
         its row, on SQLite for the one writer.
         """
         self._forget_expired(session)
-        insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
         row = {"scope": key.scope, "key": key.value, "fingerprint": key.fingerprint, "created": now()}
-        taking = insert(self.table).values(row).on_conflict_do_nothing().returning(self.table.c.key)
+        taking = (
+            insert_into(session, self.table).values(row).on_conflict_do_nothing().returning(self.table.c.key)
+        )
         if session.connection().execute(taking).first() is not None:
             return None
         found = session.connection().execute(select(self.table).where(*self._is(key))).one()

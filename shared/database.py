@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy import DateTime, Engine, Select, String, create_engine, event, text
+from sqlalchemy import DateTime, Engine, Select, String, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Dialect, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -124,6 +125,12 @@ def one_row(session: Session, statement: Select[Any]) -> dict[str, Any] | None:
     """The only row of a statement, by column name: half the price of an object that follows its changes."""
     row = session.connection().execute(statement).one_or_none()
     return None if row is None else row._asdict()
+
+
+def insert_into(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT: both databases have it, and SQLAlchemy one for each."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def _from_text(value: str | None) -> datetime | None:

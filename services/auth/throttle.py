@@ -8,12 +8,12 @@ import math
 from datetime import timedelta
 
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from services.auth.errors import LoginThrottled
 from services.auth.models import ATTEMPTS, LoginAttempts, delete_expired
 from shared.clock import now
+from shared.database import insert_into
 
 FREE_FAILURES = 5
 BLOCK_SECONDS_MAX = 15 * 60
@@ -49,13 +49,12 @@ def block_seconds(failures: int) -> int:
 
 
 def _locked(session: Session, name: str) -> LoginAttempts:
-    insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
     row = LoginAttempts(name_hash=_hash(name), updated=now()).model_dump()
     # Writing to a row that is there already locks it. Doing nothing would not, and whoever signs in at this
     # moment could delete it before it is read.
     touch = {"updated": row["updated"]}
-    upsert = insert(ATTEMPTS).values(row).on_conflict_do_update(index_elements=["name_hash"], set_=touch)
-    session.connection().execute(upsert)
+    adding = insert_into(session, ATTEMPTS).values(row)
+    session.connection().execute(adding.on_conflict_do_update(index_elements=["name_hash"], set_=touch))
     attempts = session.get(LoginAttempts, _hash(name))
     assert attempts is not None
     return attempts

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from services.users.accounts import Account
@@ -13,7 +12,7 @@ from services.users.models import PREFERENCES, PROFILES, Preferences, Profile, S
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from shared.clock import now
 from shared.concurrency import IfMatch
-from shared.database import one_row
+from shared.database import insert_into, one_row
 from shared.errors import NotFound
 from shared.pagination import paginate
 from shared.schemas import Page
@@ -48,9 +47,8 @@ def keep_accounts(session: Session, accounts: Sequence[Account]) -> None:
     if not accounts:
         return
     by_id = {account.id: account for account in sorted(accounts, key=lambda account: account.id)}
-    insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
     rows = [Profile.of(account).model_dump() for account in by_id.values()]
-    session.connection().execute(insert(PROFILES).on_conflict_do_nothing(), rows)
+    session.connection().execute(insert_into(session, PROFILES).on_conflict_do_nothing(), rows)
     kept = select(Profile).where(PROFILES.c.id.in_(by_id)).order_by(PROFILES.c.id).with_for_update()
     for profile in session.scalars(kept):
         was_deleted = profile.is_deleted
