@@ -129,6 +129,14 @@ class TestBody:
         assert response.json()["detail"] == "The body is not JSON."
         assert [error["field"] for error in response.json()["errors"]] == ["body"]
 
+    async def test_a_number_is_no_id(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+        response = await notes.get("/notes/7", headers=signed_in)
+
+        assert response.status_code == 422
+        assert [(one["field"], one["message"]) for one in response.json()["errors"]] == [
+            ("note_id", "must be a UUID, as every `id` in an answer is")
+        ]
+
     async def test_nothing(self, notes: httpx.AsyncClient) -> None:
         response = await notes.post("/numbers")
 
