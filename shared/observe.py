@@ -99,7 +99,7 @@ def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict)
     """A request on one line of a terminal: what was asked, what was answered, and the id to search for."""
     if entry["event"] != "request" or not {"method", "path", "status", "ms"} <= entry.keys():
         return entry
-    told = ("level", "code", "user_id", "request_id")
+    told = ("level", "code", "request_id")
     return {
         "event": f"{entry['method']} {_printable(entry['path'])} {entry['status']} in {entry['ms']:g} ms",
         **{name: entry[name] for name in told if entry.get(name) is not None},

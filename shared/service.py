@@ -113,7 +113,7 @@ def _migrate_or_exit(settings: ServiceSettings) -> None:
         variable = f"{settings.service.upper()}_DATABASE_URL" if supervised() else "DATABASE_URL"
         sys.stderr.write(
             f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}. "
-            f"Start that database, or set {variable} to another.\n"
+            f"Mend that, or set {variable} to another.\n"
         )
         sys.exit(5)
 

@@ -206,14 +206,14 @@ class TestStart:
         with started(*MODULE, environment=environment | {"DATABASE_URL": unreachable}) as service:
             assert service.code() == 5
             assert "notes: cannot use postgresql://notes:***@" in service.lines[-1]
-            assert service.lines[-1].endswith("Start that database, or set DATABASE_URL to another.")
+            assert service.lines[-1].endswith("Mend that, or set DATABASE_URL to another.")
             assert "hunter2" not in service.output
 
     def test_under_the_launcher_it_ends_just_as_quietly(self, environment: dict[str, str]) -> None:
         more = {"DATABASE_URL": f"postgresql://notes@127.0.0.1:{free_port()}/notes", SUPERVISED: "1"}
         with started(*MODULE, environment=environment | more, stdin=subprocess.PIPE) as service:
             assert service.code() == 5
-            assert service.lines[-1].endswith("Start that database, or set NOTES_DATABASE_URL to another.")
+            assert service.lines[-1].endswith("Mend that, or set NOTES_DATABASE_URL to another.")
             assert "Fatal" not in service.output
 
     def test_it_says_what_it_runs_with(self, service: Running) -> None:
