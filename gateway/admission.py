@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway import errors
+from gateway.attempts import forward
 from gateway.errors import Refusal
 from gateway.identity import require, token_of
 from gateway.limits import household
@@ -64,7 +65,7 @@ def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
     announced = int(exchange.fields.seen.get(b"content-length", 0))
     if max(announced, exchange.received_bytes) > policy.body_max:
         raise Refusal(errors.BODY_TOO_LARGE, f"The body may have at most {policy.body_max} bytes.")
-    exchange.forward()
+    forward(exchange)
 
 
 def _count(exchange: "Exchange", caller: Caller | None) -> None:

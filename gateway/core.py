@@ -2,15 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from gateway import observe
+from gateway.backend import Backend
+from gateway.balance import Group
+from gateway.hangups import Hangups
 from gateway.identity import Proxies
 from gateway.limits import Limiter
 from gateway.settings import Settings
-from gateway.table import Origin, RouteTable
-from gateway.upstream import Backend
+from gateway.table import RouteTable
+from gateway.targets import Target, Upstream
 from shared.client import HttpClient
 from shared.identity import TokenVerifier
 
@@ -39,9 +42,20 @@ class Routing:
         self.table = table
         backends = before.backends if before else {}
         limiters = before.limiters if before else {}
-        self.backends: dict[Origin, Backend] = {
-            origin: backends.get(origin) or Backend(origin)
-            for origin in {route.backend for route in table.routes}
+        routes: dict[Target, set[str]] = {}
+        for route in table.routes:
+            for target in route.targets:
+                routes.setdefault(target, set()).add(route.name)
+        self.backends: dict[Target, Backend] = {
+            target: backends.get(target) or Backend(target) for target in routes
+        }
+        for target, backend in self.backends.items():
+            backend.serve(routes[target])
+        self.all_groups: dict[Upstream, Group] = self._made_groups(before.all_groups if before else {})
+        # By name, which is quicker to look up than everything that makes up an upstream.
+        self.groups = {route.name: self.all_groups[route.upstream] for route in table.routes}
+        self.split_groups = {
+            route.name: self.all_groups[route.split.upstream] for route in table.routes if route.split
         }
         self.limiters: dict[str, Limiter] = {}
         for route in table.routes:
@@ -49,6 +63,17 @@ class Routing:
             if limiter is None or limiter.limit != route.policy.rate_limit:
                 limiter = Limiter(route.name, route.policy.rate_limit)
             self.limiters[route.name] = limiter
+
+    @property
+    def places(self) -> set[tuple[str, str]]:
+        """Every route's name with every address it leads to."""
+        return {
+            (route.name, target.origin.authority) for route in self.table.routes for target in route.targets
+        }
+
+    def _made_groups(self, before: Mapping[Upstream, Group]) -> dict[Upstream, Group]:
+        upstreams = {upstream for route in self.table.routes for upstream in route.upstreams}
+        return {upstream: before.get(upstream) or Group(upstream, self.backends) for upstream in upstreams}
 
 
 class Gateway:
@@ -61,6 +86,7 @@ class Gateway:
         self.proxies = Proxies(settings.trusted_proxies)
         self.routing = Routing(table)
         self.open: set[Watched] = set()
+        self.hangups = Hangups()
         self._retired: list[Backend] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
@@ -73,14 +99,16 @@ class Gateway:
         """Route by this table from the next request on."""
         before = self.routing
         self.routing = Routing(table, before)
-        for origin, backend in before.backends.items():
-            if origin not in self.routing.backends:
+        for target, backend in before.backends.items():
+            if target not in self.routing.backends:
                 backend.retire()
                 self._retired.append(backend)
+        observe.forget_targets(before.places, self.routing.places)
         observe.forget({route.name for route in before.table.routes} - {route.name for route in table.routes})
 
     def start(self) -> None:
-        self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._expire)
+        self.hangups.start()
+        self._arm()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what has to wait; the reference keeps the task alive."""
@@ -92,6 +120,7 @@ class Gateway:
         """Cut what is still open; the drain before this has given everything its time."""
         if self._watch is not None:
             self._watch.cancel()
+        self.hangups.stop()
         for task in tuple(self._tasks):
             task.cancel()
         for exchange in tuple(self.open):
@@ -112,4 +141,12 @@ class Gateway:
         for backend in self._backends:
             backend.drop_stale(now)
         self._retired = [backend for backend in self._retired if backend.open]
-        self.start()
+        for backend in self.routing.backends.values():
+            if backend.is_check_due(now):
+                self.spawn(backend.check())
+        for group in self.routing.all_groups.values():
+            group.remember(now)
+        self._arm()
+
+    def _arm(self) -> None:
+        self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._expire)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import mimetypes
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from gateway.components import Document, is_usable
 from gateway.core import Gateway
 from gateway.openapi import merge
 from gateway.protocol import ALIAS
-from gateway.table import Origin
+from gateway.targets import Origin
 from shared.errors import Problem
 from shared.observe import ROUTE
 
@@ -89,24 +90,28 @@ class Docs:
 
     async def _ask(self) -> None:
         self._table = table = self._gateway.table
-        origins = table.origins
-        found = await asyncio.gather(*(self._document(name, origin) for name, origin in origins.items()))
-        self._documents |= {name: each for name, each in zip(origins, found, strict=True) if each is not None}
-        unavailable = [name for name in origins if name not in self._documents]
+        services = table.services
+        found = await asyncio.gather(*(self._document(name, origins) for name, origins in services.items()))
+        self._documents |= {
+            name: each for name, each in zip(services, found, strict=True) if each is not None
+        }
+        unavailable = [name for name in services if name not in self._documents]
         merged = merge(self._documents, table, unavailable)
         self._merged = json.dumps(merged, ensure_ascii=False, separators=(",", ":")).encode()
         kept = KEPT_INCOMPLETE_SECONDS if None in found else KEPT_SECONDS
         self._good_until = time.monotonic() + kept
 
-    async def _document(self, name: str, origin: Origin) -> Document | None:
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                document: Any = await self._gateway.client.get_json(f"{origin.url}/openapi.json")
-        except (Problem, TimeoutError):
-            return None
-        if is_usable(document):
-            return document
-        log.warning("openapi_document_refused", service=name, url=origin.url)
+    async def _document(self, name: str, origins: Sequence[Origin]) -> Document | None:
+        """The document of whichever target answers first when asked one after the other."""
+        for origin in origins:
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    document: Any = await self._gateway.client.get_json(f"{origin.url}/openapi.json")
+            except (Problem, TimeoutError):
+                continue
+            if is_usable(document):
+                return document
+            log.warning("openapi_document_refused", service=name, url=origin.url)
         return None
 
 

@@ -110,6 +110,13 @@ UNAVAILABLE = Kind(
 OVERLOADED = Kind(
     503, "overloaded", GATEWAY, "connect", "All connections to the service are in use; try again in a moment."
 )
+OPEN = Kind(
+    503,
+    "upstream_open",
+    UPSTREAM,
+    "connect",
+    "The service has failed several times in a row and is left alone for the time in Retry-After.",
+)
 CONNECT_TIMEOUT = Kind(
     504, "upstream_timeout", UPSTREAM, "connect", "The service did not accept a connection in time."
 )

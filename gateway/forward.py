@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gateway import errors
+from gateway import attempts, errors
 from gateway.admission import admit
+from gateway.backend import Backend
+from gateway.balance import Group
 from gateway.envelope import Envelope
 from gateway.errors import Kind, Refusal
 from gateway.headers import Fields, Header, named_in_connection, passes_to_client
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 HELD_BYTES_MAX = 64 * 1024
 DISCARDED_BYTES_MAX = 64 * 1024
 DISCARD_SECONDS = 5.0
-REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
-ATTEMPTS_MAX = 2
 NEVER = float("inf")
 
 log = structlog.get_logger(__name__)
@@ -68,12 +68,16 @@ class Exchange:
         self.deadline = NEVER
         self.caller: Caller | None = None
         self.failure: Kind | None = None
+        self.group: Group | None = None
+        self.backend: Backend | None = None  # that of the last attempt
+        self.tried: tuple[Backend, ...] = ()  # those of the attempts before it
         self.upstream: UpstreamConnection | None = None
         self.upstream_started = self.upstream_seconds = 0.0
         self.attempts = self.status = self.sent_bytes = self.received_bytes = 0
         self.request_complete = self.response_started = self.response_complete = False
         self.limit_headers = b""
         self._held: list[bytes] = []
+        self._sent: list[bytes] = []  # kept for another attempt, while it is little
         # What one read brought is written with one system call, at the end of that read.
         self._to_backend: list[bytes] = []
         self._to_client: list[bytes] = []
@@ -117,6 +121,8 @@ class Exchange:
         self.received_bytes += len(piece)
         if self.response_complete or self.route is None:
             return
+        if self.request.method in attempts.REPEATABLE:
+            self._keep(piece)
         if not self._begun:
             self._held.append(piece)  # it waits behind others; the connection reads no more meanwhile
         elif self.received_bytes > self.route.policy.body_max:
@@ -159,27 +165,8 @@ class Exchange:
 
     # Towards the backend.
 
-    def forward(self) -> None:
-        """It is let in: send it on a connection that is open already, or on a new one."""
-        assert self.route is not None
-        connection = self.routing.backends[self.route.backend].take()
-        if connection is None:
-            self.wait_for(self._connect(fresh=False))
-        else:
-            self._send(connection)
-
-    async def _connect(self, *, fresh: bool) -> None:
-        assert self.route is not None
-        backend = self.routing.backends[self.route.backend]
-        connection = await backend.connect(self.route.policy.timeouts.connect, fresh=fresh)
-        if self.response_complete:  # the client went away meanwhile
-            backend.release(connection)
-        else:
-            self._send(connection)
-
-    def _send(self, connection: UpstreamConnection) -> None:
+    def send(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
-        self.attempts += 1
         self.upstream_started = time.perf_counter()
         connection.begin(self)
         self._to_backend = [upstream_head(self), *map(self._framed, self._held)]
@@ -189,6 +176,18 @@ class Exchange:
         self.gateway.open.add(self)
         self.progress()
         self.client.adjust_reading()
+
+    def hold_all(self) -> None:
+        """Nothing of the body counts as sent, since the whole request is going to be sent again."""
+        self._held = list(self._sent)
+        self.deadline = NEVER
+
+    def _keep(self, piece: bytes) -> None:
+        assert self.route is not None
+        if self.received_bytes <= self.route.policy.retry.buffer:
+            self._sent.append(piece)
+        else:
+            self._sent.clear()
 
     @property
     def _is_chunked(self) -> bool:
@@ -218,11 +217,10 @@ class Exchange:
         self.client.transport.write(b"".join((*lines, b"\r\n")))
 
     def answer_head(self, status: int, headers: list[Header]) -> None:
-        self.upstream_seconds = time.perf_counter() - self.upstream_started
         if status not in STATUS_LINE:
             self.upstream_invalid()
             return
-        self.status = status
+        self._answer_begins(status)
         alias = self.match.alias
         if alias is not None and alias.envelope and Envelope.fits(self.request.method, status, headers):
             self._envelope = Envelope(self, headers)
@@ -243,6 +241,13 @@ class Exchange:
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
             self.keep_alive = False  # the body was not asked for, and whether it still comes nobody knows
         self._to_client.append(b"".join((*lines, client_head_end(self))))
+
+    def _answer_begins(self, status: int) -> None:
+        assert self.backend is not None
+        self.status = status
+        self.upstream_seconds = time.perf_counter() - self.upstream_started
+        if self.backend.standing.is_troubled:
+            self.backend.standing.answered()
 
     def _frame_answer(self, lines: list[bytes], length: bytes | None) -> None:
         """Say how the body ends: by its length, in chunks, or with the connection (HTTP/1.0)."""
@@ -298,8 +303,7 @@ class Exchange:
         if not self.request.upgrade or self.upstream is None or self.response_complete:
             self.upstream_invalid()
             return
-        self.status = 101
-        self.upstream_seconds = time.perf_counter() - self.upstream_started
+        self._answer_begins(101)
         self.response_started = self.response_complete = True
         self.gateway.open.discard(self)
         Relay(self, headers, rest)
@@ -310,21 +314,21 @@ class Exchange:
         upstream, self.upstream = self.upstream, None
         if self.response_complete or upstream is None:
             return
-        if upstream.used and not upstream.heard and self._may_repeat:
-            # It was closed while it lay idle, and the request crossed with that.
-            self.wait_for(self._connect(fresh=True))
-        elif self.response_started or self._envelope is not None:
+        if self.response_started or self._envelope is not None:
             self.refuse(Refusal(errors.CUT))
         else:
-            self.refuse(Refusal(errors.RESET if self.request_complete else errors.RESET_IN_BODY))
-
-    @property
-    def _may_repeat(self) -> bool:
-        safe = self.request.method in REPEATABLE and self.received_bytes == 0 and not self.request.upgrade
-        return safe and self.attempts < ATTEMPTS_MAX and not self.response_started
+            kind = errors.RESET if self.request_complete else errors.RESET_IN_BODY
+            attempts.lost(self, upstream, kind)
 
     def upstream_invalid(self) -> None:
-        self.refuse(Refusal(errors.CUT if self.response_started else errors.INVALID_ANSWER))
+        if self.response_started or self.response_complete:
+            self.refuse(Refusal(errors.CUT))
+        else:
+            self._blame(errors.INVALID_ANSWER)
+
+    def _blame(self, kind: Kind) -> None:
+        attempts.failed(self, kind)
+        self.refuse(Refusal(kind))
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -337,11 +341,13 @@ class Exchange:
         elif self._envelope is not None:
             self.refuse(Refusal(errors.STALLED))
         elif self.request_complete or (b"expect" in self.fields.seen and not self.received_bytes):
-            self.refuse(Refusal(errors.ANSWER_TIMEOUT))
+            self._blame(errors.ANSWER_TIMEOUT)
         else:
             self.keep_alive = False
-            blocked = self.upstream is not None and self.upstream.write_paused
-            self.refuse(Refusal(errors.SEND_TIMEOUT if blocked else errors.REQUEST_TIMEOUT))
+            if self.upstream is not None and self.upstream.write_paused:
+                self._blame(errors.SEND_TIMEOUT)
+            else:
+                self.refuse(Refusal(errors.REQUEST_TIMEOUT))
 
     def close(self) -> None:
         """The gateway stops, and the time to finish is over."""
@@ -385,6 +391,8 @@ class Exchange:
     def _over(self) -> None:
         self.response_complete = True
         self._held.clear()
+        if self.backend is not None and self.backend.standing.trial is self:
+            self.backend.standing.let_go(self)
         self.gateway.open.discard(self)
         record(self)
         self.client.exchange_over(self)

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.core import Gateway
-from gateway.table import Origin
+from gateway.targets import Origin
 from shared.clock import timestamp
 from shared.errors import Problem
 from shared.observe import ROUTE
@@ -46,21 +47,26 @@ class Health:
         return JSONResponse({"status": "healthy", "timestamp": timestamp(), "checks": checks})
 
     async def _ask(self) -> dict[str, Any]:
-        origins = self._gateway.table.origins
-        found = await asyncio.gather(*(self._service(origin) for origin in origins.values()))
+        services = self._gateway.table.services
+        found = await asyncio.gather(*(self._service(origins) for origins in services.values()))
         all_up = all(service["status"] == "healthy" for service in found)
         return {
             "status": "healthy" if all_up else "degraded",
             "timestamp": timestamp(),
-            "services": dict(zip(origins, found, strict=True)),
+            "services": dict(zip(services, found, strict=True)),
         }
 
-    async def _service(self, origin: Origin) -> dict[str, Any]:
+    async def _service(self, origins: Sequence[Origin]) -> dict[str, Any]:
+        """A service is healthy for as long as one of its targets is."""
         started = time.perf_counter()
+        answers = await asyncio.gather(*(self._answers(origin) for origin in origins))
+        status = "healthy" if any(answers) else "unreachable"
+        return {"status": status, "ms": round((time.perf_counter() - started) * 1000, 1)}
+
+    async def _answers(self, origin: Origin) -> bool:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 await self._gateway.client.get_json(f"{origin.url}/health")
-            status = "healthy"
         except (Problem, TimeoutError):
-            status = "unreachable"
-        return {"status": status, "ms": round((time.perf_counter() - started) * 1000, 1)}
+            return False
+        return True

@@ -15,6 +15,8 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?", re.DOTALL)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _DURATION_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_DIGITS_MAX = 18
 _SIZE = re.compile(r"(\d+)\s*(B|KB|MB|GB|KiB|MiB|GiB)?")
 _SIZE_BYTES = {
     "B": 1,
@@ -107,18 +109,47 @@ class Value:
     def boolean(self) -> bool:
         return self.choice(("true", "false")) == "true"
 
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.node, yaml.ScalarNode)
+
+    @property
+    def is_off(self) -> bool:
+        return self.is_text and self.text() == "off"
+
     def whole(self) -> int:
-        text = self.text()
-        if not text.isascii() or not text.isdigit() or int(text) == 0:
-            raise Fault(f"must be a whole number above 0, not {text!r}")
-        return int(text)
+        number = _number(self.text())
+        if not number:
+            raise Fault(f"must be a whole number above 0, not {self.text()!r}")
+        return number
+
+    def count(self) -> int:
+        number = _number(self.text())
+        if number is None:
+            raise Fault(f"must be a whole number, not {self.text()!r}")
+        return number
+
+    def percent(self) -> float:
+        """A part of one."""
+        match = _PERCENT.fullmatch(self.text())
+        if match is None or float(match[1]) > 100:
+            raise Fault(f"must be a part such as 5% or 0.5%, at most 100%, not {self.text()!r}")
+        return float(match[1]) / 100
 
     def duration(self) -> float:
         """Seconds."""
-        match = _DURATION.fullmatch(self.text())
-        if match is None or float(match[1]) == 0:
+        seconds = _seconds(self.text())
+        if not seconds:
             raise Fault(f"must be a time such as 250ms, 2s or 1m, not {self.text()!r}")
-        return float(match[1]) * _DURATION_SECONDS[match[2]]
+        return seconds
+
+    def durations(self) -> tuple[float, float]:
+        """Seconds, from the shortest to the longest."""
+        shortest, dots, longest = (part.strip() for part in self.text().partition(".."))
+        first, last = _seconds(shortest), _seconds(longest if dots else shortest)
+        if not first or not last or first > last:
+            raise Fault(f"must be a range of times such as 25ms..250ms, not {self.text()!r}")
+        return first, last
 
     def size(self) -> int:
         """Bytes."""
@@ -154,9 +185,23 @@ def compose(text: str, faults: Faults) -> Value | None:
     return Value(node, "", faults)
 
 
+def field(keys: dict[str, Value], key: str, reader: Callable[[Value], T], default: T) -> T:
+    """What the reader makes of one key; the default when it is not there or wrong."""
+    return keys[key].read(reader, default) if key in keys else default
+
+
 def suggestion(name: str, known: Collection[str]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else None
+
+
+def _seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    return float(match[1]) * _DURATION_SECONDS[match[2]] if match else 0.0
 
 
 def _from_environment(match: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from shared.observe import DURATION, REQUESTS
 
@@ -26,6 +26,19 @@ UPSTREAM_DURATION = Histogram(
 REFUSALS = Counter(
     "gateway_refusals_total", "Requests the gateway refused or cut", ["route", "code", "phase"]
 )
+RETRIES = Counter(
+    "gateway_retries_total",
+    "Attempts after the first, by what became of them; denied are those beyond the budget",
+    ["route", "outcome"],
+)
+EJECTIONS = Counter("gateway_ejections_total", "Targets left alone after failures in a row", ["target"])
+# With several workers the figure is that of the one that sees it worst.
+HEALTHY = Gauge(
+    "gateway_target_healthy",
+    "1 while the target is asked, 0 while it is ejected or down",
+    ["route", "target"],
+    multiprocess_mode="livemin",
+)
 
 log = structlog.get_logger("access")
 
@@ -39,6 +52,8 @@ def record(exchange: "Exchange") -> None:
     duration.observe(seconds)
     if exchange.upstream_seconds:
         upstream.observe(exchange.upstream_seconds)
+    if exchange.attempts > 1:
+        RETRIES.labels(name, "answered" if exchange.upstream_seconds else "failed").inc()
     failure = exchange.failure
     if failure is not None:
         REFUSALS.labels(name, failure.code, failure.phase).inc()
@@ -53,6 +68,7 @@ def record(exchange: "Exchange") -> None:
         request_id=exchange.request_id,
         route=name,
         upstream_ms=round(exchange.upstream_seconds * 1000, 2),
+        target=exchange.backend and exchange.backend.origin.authority,
         attempts=exchange.attempts,
         bytes_in=exchange.received_bytes,
         bytes_out=exchange.sent_bytes,
@@ -65,9 +81,19 @@ def forget(routes: Collection[str]) -> None:
     if not routes or "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # files of several processes only grow
         return
     _children.cache_clear()
-    for metric in (REQUESTS, DURATION, UPSTREAM_DURATION, REFUSALS):
+    for metric in (REQUESTS, DURATION, UPSTREAM_DURATION, REFUSALS, RETRIES):
         for route in routes:
             metric.remove_by_labels({"route": route})
+
+
+def forget_targets(before: Collection[tuple[str, str]], now: Collection[tuple[str, str]]) -> None:
+    """Drop the series of targets, given with their routes, that are gone."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        return
+    for route, target in set(before) - set(now):
+        HEALTHY.remove_by_labels({"route": route, "target": target})
+    for target in {target for _, target in before} - {target for _, target in now}:
+        EJECTIONS.remove_by_labels({"target": target})
 
 
 @lru_cache(maxsize=4096)

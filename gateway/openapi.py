@@ -29,7 +29,7 @@ _PARAMETER = re.compile(r"{[^}]*}")
 
 def merge(documents: Mapping[str, Document], table: RouteTable, unavailable: Sequence[str] = ()) -> Document:
     """The documents of services, by name, as one; services without a document are named in it."""
-    parts = {name: _forwarded(name, documents[name], table) for name in table.origins if name in documents}
+    parts = {name: _forwarded(name, documents[name], table) for name in table.services if name in documents}
     parts[GATEWAY] = _own(table)
     names = Names(parts)
     paths, components = unite(parts, names)
@@ -66,11 +66,13 @@ def _own(table: RouteTable) -> Document:
 
 def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
     """What of a service's document can be reached through the gateway."""
-    origin = table.origins[name]
+    origins = table.services[name]
 
     def is_reached(path: str, method: str) -> bool:
         route = _match(table, path, method)
-        return route is not None and route.backend == origin and route.allows(method.upper().encode())
+        return (
+            route is not None and route.upstream.origins == origins and route.allows(method.upper().encode())
+        )
 
     return part_of(document, is_reached)
 

@@ -6,7 +6,6 @@ from gateway.cors import Cors
 from gateway.envelope import wrap_problem
 from gateway.errors import Refusal
 from gateway.headers import trace_parent
-from gateway.target import authority_of
 from shared.errors import PROBLEM_JSON
 
 if TYPE_CHECKING:
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
 def upstream_head(exchange: "Exchange") -> bytes:
     """The head of the request as the backend is sent it, with the framing built anew."""
     request, fields, client = exchange.request, exchange.fields, exchange.client
-    assert exchange.route is not None
+    assert exchange.backend is not None
     seen = fields.seen
     peer = client.peer
     forwarded_for = peer
     proto: str = client.scheme or "http"
-    forwarded_host = authority_of(request.target) or seen.get(b"host", b"")  # as for the routing table
+    forwarded_host = seen.get(b"host", b"")
     if exchange.gateway.proxies.trusts(peer):
         before = seen.get(b"x-forwarded-for")
         forwarded_for = f"{before.decode('latin-1')}, {peer}" if before else peer
@@ -36,7 +35,7 @@ def upstream_head(exchange: "Exchange") -> bytes:
     enveloped = alias is not None and alias.envelope
     passed = fields.passed_without(b"accept-encoding") if enveloped else fields.passed
     lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *passed]
-    lines += (b"host: ", exchange.routing.backends[exchange.route.backend].authority)
+    lines += (b"host: ", exchange.backend.authority)
     lines += (made.encode("latin-1"), forwarded_host)
     lines += (b"\r\ntraceparent: ", trace_parent(seen.get(b"traceparent")), b"\r\n")
     if b"transfer-encoding" in seen:
@@ -96,8 +95,8 @@ def preflight_answer(exchange: "Exchange", permission: bytes) -> list[bytes]:
 
 def link_for_client(exchange: "Exchange", value: bytes) -> bytes:
     """A Location or Link as the client can follow it: without the backend's address, in its own spelling."""
-    assert exchange.route is not None
-    value = value.replace(exchange.route.backend.url.encode(), b"")
+    assert exchange.backend is not None
+    value = value.replace(exchange.backend.origin.url.encode(), b"")
     match = exchange.match
     if match.alias is None and match.moved is None:
         return value

@@ -53,6 +53,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._moved = False  # since the last read: a head is complete, or a piece of a body has come
         self._deaf = False  # nothing that is still read counts
         self.deadline = 0.0  # of a head, while one is expected
+        self._watched: int | None = None  # the descriptor, while only the end of the connection is looked for
 
     @property
     def is_draining(self) -> bool:
@@ -67,6 +68,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         current, self._current = self._current, None
+        self._watch_for_end(False)
         if isinstance(current, Exchange):
             current.client_gone()
         self.pipeline.clear()
@@ -248,10 +250,20 @@ class GatewayProtocol(HttpToolsProtocol):
         current = self._current
         if self.transport.is_closing():
             return
-        if self.pipeline or (isinstance(current, Exchange) and current.is_full):
+        is_full = isinstance(current, Exchange) and current.is_full
+        self._watch_for_end(is_full)
+        if self.pipeline or is_full:
             self.flow.pause_reading()
         else:
             self.flow.resume_reading()
+
+    def _watch_for_end(self, wanted: bool) -> None:
+        """While a body is held back nothing is read, and so a client that goes away would not be noticed."""
+        if wanted and self._watched is None:
+            self._watched = self.gateway.hangups.watch(self.transport, self.cut)
+        elif not wanted and self._watched is not None:
+            self.gateway.hangups.forget(self._watched)
+            self._watched = None
 
     # Ends.
 
@@ -262,6 +274,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _close(self, *, linger: bool) -> None:
         self._deaf = True
+        self._watch_for_end(False)
         if not linger:
             self.transport.close()
             return

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar, cast
-from urllib.parse import urlsplit
 
+from gateway import upstreamkeys
 from gateway.checks import check_aliases, check_names, check_places
 from gateway.cors import DEVELOPMENT_ORIGINS, Cors
 from gateway.nodes import Fault, Faults, Value, compose
+from gateway.nodes import field as _field
 from gateway.table import (
     WELL_KNOWN,
     Alias,
     Auth,
     LimitKey,
-    Origin,
     Policy,
     RateLimit,
     Route,
@@ -30,8 +30,12 @@ T = TypeVar("T")
 FILE_BYTES_MAX = 1 << 20
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 AUTH = ("required", "optional", "none")
-POLICY_KEYS = ("methods", "auth", "roles", "scopes", "rate_limit", "timeout", "body_max", "cors")
-ROUTE_KEYS = ("path", "backend", "name", "hosts", "exact", "strip", "rewrite", *POLICY_KEYS)
+POLICY_KEYS = (
+    *("methods", "auth", "roles", "scopes", "rate_limit", "timeout", "body_max", "cors"),
+    *upstreamkeys.UPSTREAM_KEYS,
+)
+PLACE_KEYS = ("path", "name", "hosts", "exact", "strip", "rewrite")
+ROUTE_KEYS = (*PLACE_KEYS, "backend", "backends", "split", *POLICY_KEYS)
 _SEGMENT = r"[A-Za-z0-9._~!$&'()*+,;=:@-]+"
 _PATH = re.compile(rf"/|(?:/{_SEGMENT})+")
 _PATTERN = re.compile(rf"/|(?:/(?:{_SEGMENT}|{{[A-Za-z][A-Za-z0-9_]*}}))+")
@@ -101,20 +105,23 @@ def _defaults(value: Value, cors: Cors) -> Policy:
 
 def _route(value: Value, defaults: Policy) -> Route:
     keys = value.mapping(ROUTE_KEYS)
-    for key in ("path", "backend"):
-        if key not in keys:
-            value.fault(f"has no `{key}:`")
+    if "path" not in keys:
+        value.fault("has no `path:`")
+    if "backend" not in keys and "backends" not in keys:
+        value.fault("has no `backend:`")
     path = _field(keys, "path", _pattern, "")
     plain = re.sub(r"[{}]", "", path)
     name = _field(keys, "name", _name, plain.strip("/").replace("/", "-").lstrip(".").lower() or "root")
     policy = _policy(keys, replace(defaults, auth_stated=False))
     if path.encode() == WELL_KNOWN and not policy.auth_stated:
         policy = replace(policy, auth="none")
+    upstream = upstreamkeys.upstream(keys, policy.balance, policy.retry, policy.care)
     return Route(
         path.encode(),
         name,
-        _field(keys, "backend", _backend, Origin("", 0)),
+        upstream,
         policy,
+        split=_field(keys, "split", lambda each: upstreamkeys.split(each, upstream, policy.care), None),
         hosts=_field(keys, "hosts", _hosts, ()),
         exact=_field(keys, "exact", Value.boolean, False),
         rewrite=_rewrite(keys, path),
@@ -132,6 +139,9 @@ def _policy(keys: dict[str, Value], base: Policy) -> Policy:
             keys, "rate_limit", lambda value: _rate_limit(value, base.rate_limit), base.rate_limit
         ),
         timeouts=_field(keys, "timeout", lambda value: _timeouts(value, base.timeouts), base.timeouts),
+        balance=_field(keys, "balance", upstreamkeys.balance, base.balance),
+        retry=_field(keys, "retry", lambda value: upstreamkeys.retry(value, base.retry), base.retry),
+        care=upstreamkeys.care(keys, base.care),
         body_max=_field(keys, "body_max", Value.size, base.body_max),
         cors=_field(keys, "cors", lambda value: _cors(value, base.cors), base.cors),
     )
@@ -250,19 +260,6 @@ def _name(value: Value) -> str:
     return text
 
 
-def _backend(value: Value) -> Origin:
-    text = value.text()
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        raise Fault(f"must be an address such as http://localhost:8082, not {text!r}") from None
-    extra = url.path not in ("", "/") or url.query or url.fragment or url.username or url.password
-    if url.scheme != "http" or not url.hostname or port == 0 or extra:
-        raise Fault(f"must be http://host or http://host:port and nothing more, not {text!r}")
-    return Origin(url.hostname, port or 80)
-
-
 def _methods(value: Value) -> frozenset[bytes]:
     methods = frozenset(item.read(lambda each: each.choice(METHODS), "").encode() for item in value.items())
     if not methods:
@@ -290,11 +287,7 @@ def _well_known(routes: Sequence[Route]) -> list[Route]:
     policy = replace(
         auth.policy, auth="none", methods=frozenset((b"GET",)), roles=frozenset(), scopes=frozenset()
     )
-    return [Route(WELL_KNOWN, "well-known", auth.backend, policy)]
-
-
-def _field(keys: dict[str, Value], key: str, reader: Callable[[Value], T], default: T) -> T:
-    return keys[key].read(reader, default) if key in keys else default
+    return [Route(WELL_KNOWN, "well-known", auth.upstream, policy)]
 
 
 def _each(value: Value, reader: Callable[[Value], T]) -> list[tuple[Value, T]]:

@@ -8,9 +8,12 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.cors import Cors
 from gateway.places import Places, is_parameter, segments, shape
+from gateway.targets import Balance, Care, Origin, Retry, Split, Target, Upstream
 
 MIB = 1 << 20
 NO_CORS = Cors()
+USUAL_RETRY = Retry()
+USUAL_CARE = Care()
 
 Auth = Literal["required", "optional", "none"]
 LimitKey = Literal["user", "ip"]
@@ -30,23 +33,6 @@ _DOT_SEGMENT = re.compile(rb"(?:^|[/\\])\.{1,2}(?:[/\\;]|$)")
 _PARAMETERS = re.compile(rb";[^/\\]*")
 _SEPARATORS = re.compile(rb"[/\\]+")
 _DECODING_ROUNDS_MAX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a service listens."""
-
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 80 else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.authority}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +65,33 @@ class Policy:
     scopes: frozenset[str] = frozenset()
     rate_limit: RateLimit = RateLimit()
     timeouts: Timeouts = Timeouts()
+    balance: Balance = "p2c"
+    retry: Retry = USUAL_RETRY
+    care: Care = USUAL_CARE
     body_max: int = 10 * MIB
     cors: Cors = NO_CORS
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything below one path, or exactly that path, forwarded to one backend."""
+    """Everything below one path, or exactly that path, and the targets it is forwarded to."""
 
     path: bytes
     name: str
-    backend: Origin
+    upstream: Upstream
     policy: Policy
     hosts: tuple[str, ...] = ()  # empty: any
     exact: bool = False
     rewrite: bytes | None = None  # what stands in place of the path towards the backend; may hold `{name}`s
+    split: Split | None = None  # other targets for some callers
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        return (self.upstream,) if self.split is None else (self.upstream, self.split.upstream)
+
+    @property
+    def targets(self) -> frozenset[Target]:
+        return frozenset(share.target for upstream in self.upstreams for share in upstream.shares)
 
     def allows(self, method: bytes) -> bool:
         methods = self.policy.methods
@@ -193,12 +191,12 @@ class RouteTable:
         return bool(self._hosts)
 
     @property
-    def origins(self) -> dict[str, Origin]:
-        """Every backend once, under the name of the first route that leads there."""
-        names: dict[Origin, str] = {}
+    def services(self) -> dict[str, tuple[Origin, ...]]:
+        """The addresses of every service, under the name of the first route that leads there."""
+        names: dict[tuple[Origin, ...], str] = {}
         for route in self.routes:
-            names.setdefault(route.backend, route.name)
-        return {name: origin for origin, name in names.items()}
+            names.setdefault(route.upstream.origins, route.name)
+        return {name: origins for origins, name in names.items()}
 
     def match(self, target: bytes, method: bytes = b"GET", host: str = "") -> Match:
         """Where this request leads. The bytes that are matched are forwarded, unless the route rewrites."""

@@ -21,6 +21,8 @@ class Relay:
 
     def __init__(self, exchange: "Exchange", headers: list[Header], rest: bytes) -> None:
         assert exchange.upstream is not None
+        assert exchange.backend is not None
+        exchange.backend.relays += 1
         self._exchange = exchange
         self._open = True
         upstream = exchange.upstream.hand_over()
@@ -59,6 +61,8 @@ class Relay:
         self.close()
         exchange = self._exchange
         exchange.gateway.open.discard(self)
+        if exchange.backend is not None:
+            exchange.backend.relays -= 1
         exchange.client.connections.discard(self._client_end)
         exchange.received_bytes, exchange.sent_bytes = (
             self._client_end.read_bytes,

@@ -1,22 +1,16 @@
-"""Connections to one backend: kept alive, taken again, and read as HTTP by httptools."""
+"""One connection to a backend, read as HTTP by httptools."""
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING, cast
 
 import httptools
 import structlog
 
-from gateway.errors import CONNECT_TIMEOUT, OVERLOADED, UNREACHABLE, Refusal
-from gateway.table import Origin
-
 if TYPE_CHECKING:
+    from gateway.backend import Backend
     from gateway.forward import Exchange
 
-CONNECTIONS_MAX = 1_000
-WAITING_MAX = 1_000
-IDLE_SECONDS = 55.0  # below the 75 s of the services, so that they never close first
 BODILESS = frozenset((204, 304))
 SWITCHING = 101
 
@@ -25,124 +19,12 @@ log = structlog.get_logger(__name__)
 Header = tuple[bytes, bytes]
 
 
-class Backend:
-    """All connections to one origin. What is idle is taken again, the last one used first."""
-
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-        self.authority = origin.authority.encode()
-        self.open: set[UpstreamConnection] = set()
-        self.is_retired = False
-        self._idle: deque[UpstreamConnection] = deque()
-        self._connecting = 0
-        self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
-
-    def take(self) -> "UpstreamConnection | None":
-        """An idle connection, if there is one. Never waits."""
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.transport.is_closing():
-                return connection
-        return None
-
-    async def connect(self, seconds: float, *, fresh: bool) -> "UpstreamConnection":
-        """A connection within this time: a new one, or, with all in use and unless `fresh`, one set free."""
-        try:
-            async with asyncio.timeout(seconds):
-                while len(self.open) + self._connecting >= CONNECTIONS_MAX:
-                    connection = await self._set_free()
-                    if connection is None or connection.transport.is_closing():
-                        continue
-                    if not fresh:
-                        return connection
-                    connection.close()
-                return await self._connect()
-        except TimeoutError:
-            full = len(self.open) >= CONNECTIONS_MAX
-            raise Refusal(OVERLOADED if full else CONNECT_TIMEOUT, headers={"Retry-After": "1"}) from None
-        except OSError as error:
-            log.warning("upstream_unreachable", backend=self.origin.url, error=str(error))
-            raise Refusal(UNREACHABLE) from error
-
-    def release(self, connection: "UpstreamConnection") -> None:
-        """Take back a connection whose last exchange ended cleanly."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        if self.is_retired:
-            connection.close()
-            return
-        connection.idle_since = time.monotonic()
-        self._idle.append(connection)
-
-    def forget(self, connection: "UpstreamConnection") -> None:
-        """A connection was closed, or carries another protocol from now on."""
-        self.open.discard(connection)
-        if self._idle and connection in self._idle:
-            self._idle.remove(connection)
-        self._wake_one()
-
-    def _wake_one(self) -> None:
-        """There is room for one more connection."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    def drop_stale(self, now: float) -> None:
-        """Close what has been idle for longer than the backend may keep it."""
-        while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
-            self._idle.popleft().close()
-
-    def retire(self) -> None:
-        """No new request will come this way: close what is idle, and everything else once it is."""
-        self.is_retired = True
-        while self._idle:
-            self._idle.pop().close()
-
-    def close(self) -> None:
-        for connection in tuple(self.open):
-            connection.close()
-
-    async def _set_free(self) -> "UpstreamConnection | None":
-        if len(self._waiting) >= WAITING_MAX:
-            raise Refusal(OVERLOADED, headers={"Retry-After": "1"})
-        waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            # It may have been given a connection in the very moment in which its time was over.
-            connection = waiter.result() if waiter.done() and not waiter.cancelled() else None
-            if connection is not None:
-                self.release(connection)
-            raise
-
-    async def _connect(self) -> "UpstreamConnection":
-        # The loop asks for all addresses of the name and tries one after the other: `localhost` is often
-        # ::1 first, while the service listens on 127.0.0.1.
-        self._connecting += 1
-        try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: UpstreamConnection(self), self.origin.host, self.origin.port
-            )
-        except BaseException:
-            self._wake_one()
-            raise
-        finally:
-            self._connecting -= 1
-        return connection
-
-
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend; it serves one exchange at a time."""
 
     transport: asyncio.Transport
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: "Backend") -> None:
         self._backend = backend
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[Header] = []
@@ -152,7 +34,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.heard = False  # whether anything of the answer to the current request has come
         self.used = False  # whether it has served a request before the current one
         self.write_paused = False
-        self.idle_since = 0.0
+        self.opened = self.idle_since = 0.0
 
     def begin(self, exchange: "Exchange") -> None:
         self.exchange = exchange
@@ -187,6 +69,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.opened = time.monotonic()
         self._backend.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -82,17 +82,18 @@ class Conversation:
 
 
 class Backend:
-    """A server on a free port that talks as its handler says, one call per connection."""
+    """A server that talks as its handler says, one call per connection; on a free port if none is given."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, port: int = 0) -> None:
         self._handler = handler
+        self.port = port
         self._tasks: set[asyncio.Task[None]] = set()
         self.received: list[Received] = []
         self.connections = 0
         self.lost = asyncio.Event()  # set when the gateway has closed a connection
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

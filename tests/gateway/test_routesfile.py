@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.routesfile import RoutesFileError, load, parse
-from gateway.table import Origin, RateLimit, RouteTable, Timeouts
+from gateway.table import RateLimit, RouteTable, Timeouts
+from gateway.targets import Origin
 from tests.support import free_port
 
 PROJECT = Path(__file__).parents[2]
@@ -41,16 +42,16 @@ def test_the_seeds_own_file_works_unchanged() -> None:
     table = read(SEED)
     orders = table.match(b"/orders/7").route
     assert orders is not None
-    assert (orders.name, orders.backend, orders.policy.auth) == (
+    assert (orders.name, orders.upstream.origins, orders.policy.auth) == (
         "orders",
-        Origin("localhost", 8082),
+        (Origin("localhost", 8082),),
         "required",
     )
     assert orders.policy.methods == {b"GET", b"POST", b"PUT", b"DELETE"}
-    assert list(table.origins) == ["auth", "users", "orders"]
+    assert list(table.services) == ["auth", "users", "orders"]
     well_known = table.match(b"/.well-known/jwks.json").route
     assert well_known is not None
-    assert (well_known.backend.port, well_known.policy.auth) == (8083, "none")
+    assert (well_known.upstream.origins[0].port, well_known.policy.auth) == (8083, "none")
 
 
 def test_the_projects_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +59,7 @@ def test_the_projects_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
     table = load(PROJECT / "routes.yaml", development=True)
     orders = table.match(b"/api/v1/orders").route
     assert orders is not None
-    assert orders.backend == Origin("orders", 9000)
+    assert orders.upstream.origins == (Origin("orders", 9000),)
     for target, place in {
         "/api/users/register": "/auth/register",
         "/api/users/login": "/auth/login",
@@ -98,7 +99,7 @@ routes:
     backend: http://y
 """)
     x, y = table.routes
-    assert (x.name, x.backend, x.backend.authority) == ("the-x", Origin("::1", 9001), "[::1]:9001")
+    assert (x.name, x.upstream.origins) == ("the-x", (Origin("::1", 9001),))
     assert x.policy.rate_limit == RateLimit(30, 300.0, 7, "ip")
     assert x.policy.timeouts == Timeouts(0.25, 60.0, 300.0)
     assert (x.policy.body_max, x.policy.roles, x.policy.scopes) == (

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routesfile import RoutesFileError, parse
-from gateway.table import Origin, Policy, Route, RouteTable
+from gateway.table import Policy, Route, RouteTable
+from gateway.targets import Origin, Upstream
 from tests.gateway.backends import Backend
 from tests.gateway.conftest import Start
 from tests.gateway.support import RunningGateway
@@ -24,7 +25,7 @@ HOSTS = ["", "a.example", "*.a.example", "*.example"]
 def route(path: str, *, exact: bool = False, hosts: Sequence[str] = (), rewrite: str | None = None) -> Route:
     name = f"{path} {exact} {hosts}"
     rewritten = None if rewrite is None else rewrite.encode()
-    return Route(path.encode(), name, Origin("b", 80), Policy(), tuple(hosts), exact, rewritten)
+    return Route(path.encode(), name, Upstream.to(Origin("b", 80)), Policy(), tuple(hosts), exact, rewritten)
 
 
 def specificity(route: Route, path: str) -> tuple[int, ...] | None:

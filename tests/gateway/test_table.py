@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.table import Alias, BadPath, Origin, Policy, Route, RouteTable, is_internal
+from gateway.table import Alias, BadPath, Policy, Route, RouteTable, is_internal
+from gateway.targets import Origin, Upstream
 
 words = st.sampled_from(["a", "b", "ab", "a-b", "users", "x"])
 paths = st.lists(words, max_size=4).map(lambda parts: "/" + "/".join(parts))
@@ -12,7 +13,7 @@ OWN = ["/health", "/metrics", "/docs", "/openapi.json"]
 
 
 def route(path: str) -> Route:
-    return Route(path.encode(), path, Origin("localhost", 80), Policy())
+    return Route(path.encode(), path, Upstream.to(Origin("localhost", 80)), Policy())
 
 
 def table(*places: str, aliases: list[tuple[str, str]] | None = None) -> RouteTable:
