@@ -10,12 +10,12 @@ class IllegalStep(Conflict):
 
 
 class OrderLocked(Conflict):
-    """Only a pending order changes what was ordered; only a pending or cancelled one can be deleted."""
+    """What was ordered can change only while it is pending; only pending and cancelled orders can be deleted."""
 
     code = "order_locked"
 
 
 class StepNeedsAdmin(Forbidden):
-    """Only an admin takes this step; the owner of an order may cancel it."""
+    """Only an admin may take this step; the owner of an order may only cancel it."""
 
     code = "step_needs_admin"

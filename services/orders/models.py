@@ -72,7 +72,7 @@ class Order(Table, table=True):
     def require_pending(self) -> None:
         if self.status != OrderStatus.PENDING:
             raise OrderLocked(
-                f"The order is {self.status}; what was ordered and its price can no longer change.",
+                f"The order is {self.status}; its content and price can no longer change.",
                 status_now=self.status,
             )
 

@@ -11,7 +11,7 @@ from shared.client import Peer, PeerRefusal
 from shared.errors import NotFound, Unavailable
 from shared.schemas import Page
 
-_UNKNOWN = (404, 422)  # 422: what is no account id at all, such as the subject of a client's own token
+_UNKNOWN = (404, 422)  # 422: not even an account id, such as the subject of an API client's own token
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Account(BaseModel):
 
     @classmethod
     def read(cls, document: Any) -> Self:
-        """The account in auth's answer. What is none is a fault of the set-up, not of who called us."""
+        """The account in auth's answer. An answer that holds none is our own fault, not the caller's."""
         try:
             return cls.model_validate(document)
         except ValidationError as error:
@@ -76,7 +76,7 @@ async def delete_account(auth: Peer, account_id: str) -> None:
     try:
         await auth.call("DELETE", _path(account_id))
     except PeerRefusal as refusal:
-        if refusal.status != 404:  # what auth never had, or has no more, is deleted
+        if refusal.status != 404:  # an account that auth does not know is as good as deleted
             raise
 
 

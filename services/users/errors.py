@@ -1,14 +1,14 @@
 """Why the users service refuses.
 
-What has no class here and comes from auth (its rules for e-mails, user names and passwords) is passed on
-as auth words it; the three conflicts it may answer with are declared for the documentation.
+Refusals of auth (its rules for e-mails, usernames and passwords) are passed on in its own words. The three
+conflicts among them have a class here only so that the documentation can name them.
 """
 
 from shared.errors import Conflict
 
 
 class ProfileDeleted(Conflict):
-    """The account is deleted; what is left of it does not change any more."""
+    """The account is deleted; what is left of it can no longer be changed."""
 
     code = "profile_deleted"
 
@@ -20,7 +20,7 @@ class EmailTaken(Conflict):
 
 
 class UsernameTaken(Conflict):
-    """Another account has this user name."""
+    """Another account has this username."""
 
     code = "username_taken"
 

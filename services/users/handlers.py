@@ -60,7 +60,7 @@ async def change_user(
 ) -> ProfileOut:
     """Change a profile: your own, or as an admin anybody's.
 
-    Only admins change e-mail, user name, role and status. A new role or status ends the sessions of the
+    Only admins change e-mail, username, role and status. A new role or status ends the sessions of the
     account.
     """
     await _profile(user_id, caller, database, auth)

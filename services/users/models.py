@@ -36,7 +36,7 @@ class Table(SQLModel, registry=registry()):
 
 
 class Profile(Table, table=True):
-    """One person. E-mail, user name, role and status are a copy of what auth owns.
+    """One person. E-mail, username, role and status are a copy of what auth owns.
 
     Nothing of the copy is unique here: auth decides that, and two accounts that swap their names would
     meet on the way.

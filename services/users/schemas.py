@@ -118,7 +118,7 @@ class ChangeUser(Input):
 
 class ListUsers(PageQuery):
     q: Annotated[Text, Field(max_length=100)] | None = Field(
-        default=None, description="Only those with this in their e-mail, user name or names, in any case."
+        default=None, description="Only users with this text in e-mail, username or name; case is ignored."
     )
     role: Role | None = Field(default=None, description="Only those with this role.")
     status: Status | None = Field(
