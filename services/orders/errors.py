@@ -10,7 +10,7 @@ class IllegalStep(Conflict):
 
 
 class OrderLocked(Conflict):
-    """What was ordered can change only while it is pending; only pending and cancelled orders can be deleted."""
+    """What was ordered changes only while it is pending; only pending and cancelled orders can be deleted."""
 
     code = "order_locked"
 
