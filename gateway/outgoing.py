@@ -6,6 +6,7 @@ from gateway.cors import Cors
 from gateway.envelope import wrap_problem
 from gateway.errors import Refusal
 from gateway.headers import trace_parent
+from gateway.target import authority_of
 from shared.errors import PROBLEM_JSON
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def upstream_head(exchange: "Exchange") -> bytes:
     peer = client.peer
     forwarded_for = peer
     proto: str = client.scheme or "http"
-    forwarded_host = seen.get(b"host", b"")
+    forwarded_host = authority_of(request.target) or seen.get(b"host", b"")  # as for the routing table
     if exchange.gateway.proxies.trusts(peer):
         before = seen.get(b"x-forwarded-for")
         forwarded_for = f"{before.decode('latin-1')}, {peer}" if before else peer

@@ -7,6 +7,8 @@ from gateway.table import Match, RouteTable
 if TYPE_CHECKING:
     from gateway.forward import Request
 
+AUTHORITY_BYTES_MAX = 255 + len(":65535")
+
 
 def match_of(table: RouteTable, request: "Request") -> Match:
     """What the table says to a request; a preflight is about the request that it announces."""
@@ -18,15 +20,23 @@ def match_of(table: RouteTable, request: "Request") -> Match:
 
 
 def host_of(request: "Request") -> str:
-    """Who is asked, without a port; a target with a host of its own has the last word (RFC 9112, 3.2.2)."""
-    scheme, _, rest = request.target.partition(b"://")
-    if scheme in (b"http", b"https"):
-        authority = rest.partition(b"/")[0].partition(b"?")[0]
-    else:
-        authority = next((value for name, value in request.headers if name == b"host"), b"")
-    name = authority.strip().decode("latin-1").lower()
+    """Who is asked, without a port; nobody when it is longer than a name can be."""
+    authority = authority_of(request.target)
+    if authority is None:
+        authority = next((value for name, value in request.headers if name == b"host"), b"").strip()
+    if len(authority) > AUTHORITY_BYTES_MAX:
+        return ""
+    name = authority.decode("latin-1").lower()
     name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
     return name.removesuffix(".")
+
+
+def authority_of(target: bytes) -> bytes | None:
+    """The host in the target itself, which has the last word over the Host header (RFC 9112, 3.2.2)."""
+    scheme, _, rest = target.partition(b"://")
+    if scheme not in (b"http", b"https"):
+        return None
+    return rest.partition(b"/")[0].partition(b"?")[0].rpartition(b"@")[2]
 
 
 def origin_form(target: bytes) -> bytes:

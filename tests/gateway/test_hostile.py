@@ -1,9 +1,13 @@
 """Clients that want to cost more than they pay."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 
+from gateway.forward import Request
+from gateway.table import Origin, Policy, Route, RouteTable
+from gateway.target import match_of
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, eventually
@@ -96,3 +100,24 @@ async def test_a_body_is_not_waited_for_once_the_service_has_answered(
     async with asyncio.timeout(10):
         assert await wire.is_closed()
     await eventually(lambda: not gateway.state.open)
+
+
+async def test_a_host_in_the_target_is_the_one_the_backend_is_told(
+    gateway: RunningGateway, backend: Backend
+) -> None:
+    """Who is let in at one host must not be taken for a caller of another one."""
+    wire = await gateway.connect()
+    await wire.send("GET http://user@public.example/open HTTP/1.1\r\nHost: admin.example\r\n\r\n")
+    assert (await wire.answer()).status == 200
+    assert backend.received[0].value("x-forwarded-host") == "public.example"
+
+
+def test_a_host_of_dots_costs_nothing() -> None:
+    route = Route(b"/", "a", Origin("localhost", 80), Policy(), hosts=("a.example",))
+    request = Request(b"GET", b"/x", [(b"host", b"." * 60_000)])
+    tracemalloc.start()
+    try:
+        assert match_of(RouteTable([route]), request).route is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
