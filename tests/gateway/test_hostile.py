@@ -6,8 +6,9 @@ import tracemalloc
 import pytest
 
 from gateway.forward import Request
-from gateway.table import Origin, Policy, Route, RouteTable
+from gateway.table import Policy, Route, RouteTable
 from gateway.target import match_of
+from gateway.targets import Origin, Upstream
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, eventually
@@ -113,7 +114,7 @@ async def test_a_host_in_the_target_is_the_one_the_backend_is_told(
 
 
 def test_a_host_of_dots_costs_nothing() -> None:
-    route = Route(b"/", "a", Origin("localhost", 80), Policy(), hosts=("a.example",))
+    route = Route(b"/", "a", Upstream.to(Origin("localhost", 80)), Policy(), hosts=("a.example",))
     request = Request(b"GET", b"/x", [(b"host", b"." * 60_000)])
     tracemalloc.start()
     try:
