@@ -193,14 +193,18 @@ class TestSecrets:
 
     def test_processes_that_start_together_share_one(self, tmp_path: Path) -> None:
         code = (
-            "import sys; from tests.shared.notes.app import Settings; sys.stdin.readline(); "
-            "print(Settings.load().internal_secret.get_secret_value())"
+            "import sys; from shared.settings import development_secret; print('loaded', flush=True); "
+            "sys.stdin.readline(); settings = {'environment': 'development', 'data_dir': sys.argv[1]}; "
+            "print(development_secret('internal_secret', settings).get_secret_value())"
         )
+        command = [sys.executable, "-c", code, str(tmp_path)]
         pipe = subprocess.PIPE
         processes = [
-            subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-            for _ in range(6)
+            subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) for _ in range(6)
         ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "loaded\n"
         for process in processes:
             assert process.stdin is not None
             process.stdin.write("\n")
