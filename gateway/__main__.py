@@ -13,6 +13,10 @@ from shared.settings import SettingsError, exit_on_bad_settings
 
 
 def main() -> None:
+    if sys.argv[1:]:
+        from gateway import cli
+
+        sys.exit(cli.main(sys.argv[1:]))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     try:
         settings = Settings.load()

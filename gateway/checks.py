@@ -1,10 +1,23 @@
 """What is wrong with entries of a routes file that are right each by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.nodes import Value
 from gateway.places import Places, shape
-from gateway.table import OWN, Alias, Route
+from gateway.table import OWN, Alias, Policy, Route
+
+
+def check_policy(keys: Mapping[str, Value], policy: Policy) -> None:
+    """What does not go together in one route, as far as it is said there."""
+    for key in ("roles", "scopes"):
+        if policy.auth == "none" and "auth" in keys and key in keys:
+            keys[key].fault("is never looked at with `auth: none`, which lets everybody in")
+    if policy.auth == "none" and "rate_limit" in keys and policy.rate_limit.key == "user":
+        keys["rate_limit"].warn("counts by address: with `auth: none` nobody is known; say `key: ip`")
+    if policy.timeouts.connect > policy.timeouts.first_byte and "timeout" in keys:
+        keys["timeout"].warn("`connect` is longer than `first_byte`")
+    if "*" in policy.cors.origins and "cors" in keys:
+        keys["cors"].warn("lets the pages of every origin read the answers")
 
 
 def check_places(entries: Sequence[tuple[Value, Route | Alias]]) -> None:

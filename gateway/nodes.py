@@ -5,19 +5,20 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import yaml
 
 T = TypeVar("T")
+Severity = Literal["error", "warning"]
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?", re.DOTALL)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _DURATION_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DIGITS_MAX = 18
-_SIZE = re.compile(r"(\d+)\s*(B|KB|MB|GB|KiB|MiB|GiB)?")
+SIZE = re.compile(r"(\d+)\s*(B|KB|MB|GB|KiB|MiB|GiB)?")
 _SIZE_BYTES = {
     "B": 1,
     "KB": 1000,
@@ -27,28 +28,47 @@ _SIZE_BYTES = {
     "MiB": 1 << 20,
     "GiB": 1 << 30,
 }
-_RATE = re.compile(r"(\d+)\s*/\s*(\d*)(s|m|h)")
+RATE = re.compile(r"(\d+)\s*/\s*(\d*)(s|m|h)")
 
 
 class Fault(Exception):
     """One thing that is wrong at one place."""
 
 
+class Finding(NamedTuple):
+    """One thing to say about one place of a file; line and column count from 1, and 0 is the whole file."""
+
+    line: int
+    column: int
+    where: str
+    message: str
+    severity: Severity
+
+    def told(self, file: str) -> str:
+        place = f"{file}:{self.line}:{self.column}" if self.line else file
+        warning = "warning: " if self.severity == "warning" else ""
+        return f"{place} {self.where}: {warning}{self.message}" if self.where else f"{place} {self.message}"
+
+
 class Faults:
-    """All that is wrong with one file."""
+    """All that is wrong with one file, and what only looks as if it were."""
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self._found: list[tuple[int, int, str]] = []
+        self._found: list[Finding] = []
 
-    def add(self, mark: yaml.Mark | None, where: str, message: str) -> None:
+    def add(self, mark: yaml.Mark | None, where: str, message: str, severity: Severity = "error") -> None:
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        place = f"{self.file}:{line}:{column}" if mark else self.file
-        self._found.append((line, column, f"{place} {where}: {message}" if where else f"{place} {message}"))
+        self._found.append(Finding(line, column, where, message, severity))
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Errors and warnings, from the top of the file to its end."""
+        return sorted(self._found)
 
     def in_order(self) -> list[str]:
-        """One line per fault, from the top of the file to its end."""
-        return [text for _, _, text in sorted(self._found)]
+        """One line per error, from the top of the file to its end."""
+        return [found.told(self.file) for found in self.findings if found.severity == "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +81,9 @@ class Value:
 
     def fault(self, message: str) -> None:
         self.faults.add(self.node.start_mark, self.where, message)
+
+    def warn(self, message: str) -> None:
+        self.faults.add(self.node.start_mark, self.where, message, "warning")
 
     def read(self, reader: Callable[["Value"], T], default: T) -> T:
         """What the reader makes of this node; a fault is noted and the default returned."""
@@ -95,6 +118,8 @@ class Value:
         """The scalar as it is written, with `${NAME}` and `${NAME:-default}` filled in."""
         if not isinstance(self.node, yaml.ScalarNode):
             raise Fault("must be a single value")
+        if self.node.tag == "tag:yaml.org,2002:null":
+            raise Fault("has no value")
         return _VARIABLE.sub(_from_environment, self.node.value)
 
     def texts(self) -> tuple[str, ...]:
@@ -131,7 +156,7 @@ class Value:
 
     def percent(self) -> float:
         """A part of one."""
-        match = _PERCENT.fullmatch(self.text())
+        match = PERCENT.fullmatch(self.text())
         if match is None or float(match[1]) > 100:
             raise Fault(f"must be a part such as 5% or 0.5%, at most 100%, not {self.text()!r}")
         return float(match[1]) / 100
@@ -153,14 +178,14 @@ class Value:
 
     def size(self) -> int:
         """Bytes."""
-        match = _SIZE.fullmatch(self.text())
+        match = SIZE.fullmatch(self.text())
         if match is None:
             raise Fault(f"must be a size such as 64KiB or 10MiB, not {self.text()!r}")
         return int(match[1]) * _SIZE_BYTES[match[2] or "B"]
 
     def rate(self) -> tuple[int, float]:
         """How many, in how many seconds."""
-        match = _RATE.fullmatch(self.text())
+        match = RATE.fullmatch(self.text())
         if match is None or int(match[1]) == 0 or match[2] == "0":
             raise Fault(f"must be a rate such as 100/s or 20/m, not {self.text()!r}")
         return int(match[1]), int(match[2] or 1) * _DURATION_SECONDS[match[3]]
@@ -200,7 +225,7 @@ def _number(text: str) -> int | None:
 
 
 def _seconds(text: str) -> float:
-    match = _DURATION.fullmatch(text)
+    match = DURATION.fullmatch(text)
     return float(match[1]) * _DURATION_SECONDS[match[2]] if match else 0.0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from gateway import upstreamkeys
-from gateway.checks import check_aliases, check_names, check_places
+from gateway.checks import check_aliases, check_names, check_places, check_policy
 from gateway.cors import DEVELOPMENT_ORIGINS, Cors
 from gateway.nodes import Fault, Faults, Value, compose
 from gateway.nodes import field as _field
@@ -34,14 +34,20 @@ POLICY_KEYS = (
     *("methods", "auth", "roles", "scopes", "rate_limit", "timeout", "body_max", "cors"),
     *upstreamkeys.UPSTREAM_KEYS,
 )
+FILE_KEYS = ("routes", "defaults", "cors", "aliases")
+ALIAS_KEYS = ("path", "to", "envelope")
+CORS_KEYS = ("origins", "methods", "headers", "credentials", "max_age")
+RATE_LIMIT_KEYS = ("rate", "burst", "key")
+LIMIT_KEYS = ("user", "ip")
+ENVELOPES = ("v1",)
 PLACE_KEYS = ("path", "name", "hosts", "exact", "strip", "rewrite")
 ROUTE_KEYS = (*PLACE_KEYS, "backend", "backends", "split", *POLICY_KEYS)
 _SEGMENT = r"[A-Za-z0-9._~!$&'()*+,;=:@-]+"
-_PATH = re.compile(rf"/|(?:/{_SEGMENT})+")
-_PATTERN = re.compile(rf"/|(?:/(?:{_SEGMENT}|{{[A-Za-z][A-Za-z0-9_]*}}))+")
-_HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_ORIGIN = re.compile(r"\*|https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(?:\d{1,5}|\*))?")
+PATH = re.compile(rf"/|(?:/{_SEGMENT})+")
+PATTERN = re.compile(rf"/|(?:/(?:{_SEGMENT}|\{{[A-Za-z][A-Za-z0-9_]*\}}))+")
+HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ORIGIN = re.compile(r"\*|https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(?:\d{1,5}|\*))?")
 
 
 class RoutesFileError(Exception):
@@ -52,33 +58,46 @@ class RoutesFileError(Exception):
         self.faults = faults
 
 
+class Unreadable(RoutesFileError):
+    """There is nothing to find faults in."""
+
+
 def load(file: Path, *, development: bool) -> RouteTable:
     """Read the file whole, or raise RoutesFileError with every fault in it."""
+    return parse(read(file), str(file), development=development)
+
+
+def read(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise RoutesFileError(f"{file}: cannot be read ({error.strerror}); set ROUTES_FILE") from error
+        raise Unreadable(f"{file}: cannot be read ({error.strerror}); set ROUTES_FILE") from error
     if len(raw) > FILE_BYTES_MAX:
-        raise RoutesFileError(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
+        raise Unreadable(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
     try:
-        text = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
-        raise RoutesFileError(f"{file}: is not UTF-8") from error
-    return parse(text, str(file), development=development)
+        raise Unreadable(f"{file}: is not UTF-8") from error
 
 
 def parse(text: str, file: str, *, development: bool) -> RouteTable:
-    faults = Faults(file)
-    root = compose(text, faults)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    table = root.read(lambda value: _table(value, digest, development=development), None) if root else None
-    if faults.in_order() or table is None:
+    table, faults = examine(text, file, development=development)
+    if table is None:
         raise RoutesFileError(*faults.in_order())
     return table
 
 
+def examine(text: str, file: str, *, development: bool) -> tuple[RouteTable | None, Faults]:
+    """The table unless something is wrong, and all there is to say about the file."""
+    faults = Faults(file)
+    root = compose(text, faults)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    table = root.read(lambda value: _table(value, digest, development=development), None) if root else None
+    return (None if faults.in_order() else table), faults
+
+
 def _table(root: Value, digest: str, *, development: bool) -> RouteTable:
-    keys = root.mapping(("routes", "defaults", "cors", "aliases"))
+    keys = root.mapping(FILE_KEYS)
     base = Cors(origins=DEVELOPMENT_ORIGINS) if development else Cors()
     cors = _field(keys, "cors", lambda value: _cors(value, base), base)
     defaults = _field(keys, "defaults", lambda value: _defaults(value, cors), Policy(cors=cors))
@@ -113,6 +132,7 @@ def _route(value: Value, defaults: Policy) -> Route:
     plain = re.sub(r"[{}]", "", path)
     name = _field(keys, "name", _name, plain.strip("/").replace("/", "-").lstrip(".").lower() or "root")
     policy = _policy(keys, replace(defaults, auth_stated=False))
+    check_policy(keys, policy)
     if path.encode() == WELL_KNOWN and not policy.auth_stated:
         policy = replace(policy, auth="none")
     upstream = upstreamkeys.upstream(keys, policy.balance, policy.retry, policy.care)
@@ -148,7 +168,7 @@ def _policy(keys: dict[str, Value], base: Policy) -> Policy:
 
 
 def _rate_limit(value: Value, base: RateLimit) -> RateLimit:
-    keys = value.mapping(("rate", "burst", "key"))
+    keys = value.mapping(RATE_LIMIT_KEYS)
     count, seconds = _field(keys, "rate", Value.rate, (base.count, base.seconds))
     # A new rate without a burst of its own allows one second's worth, or one request, at once.
     fallback = max(1, round(count / seconds)) if "rate" in keys else base.burst
@@ -162,7 +182,7 @@ def _auth(value: Value) -> Auth:
 
 
 def _limit_key(value: Value) -> LimitKey:
-    return cast("LimitKey", value.choice(("user", "ip")))
+    return cast("LimitKey", value.choice(LIMIT_KEYS))
 
 
 def _timeouts(value: Value, base: Timeouts) -> Timeouts:
@@ -172,7 +192,7 @@ def _timeouts(value: Value, base: Timeouts) -> Timeouts:
 
 
 def _cors(value: Value, base: Cors) -> Cors:
-    keys = value.mapping(("origins", "methods", "headers", "credentials", "max_age"))
+    keys = value.mapping(CORS_KEYS)
     cors = Cors(
         origins=_field(keys, "origins", _origins, base.origins),
         methods=_field(keys, "methods", Value.texts, base.methods),
@@ -186,18 +206,18 @@ def _cors(value: Value, base: Cors) -> Cors:
 
 
 def _alias(value: Value) -> Alias:
-    keys = value.mapping(("path", "to", "envelope"))
+    keys = value.mapping(ALIAS_KEYS)
     for key in ("path", "to"):
         if key not in keys:
             value.fault(f"has no `{key}:`")
-    envelope = _field(keys, "envelope", lambda item: item.choice(("v1",)), "")
+    envelope = _field(keys, "envelope", lambda item: item.choice(ENVELOPES), "")
     path, to = _field(keys, "path", _path, ""), _field(keys, "to", _path, "/")
     return Alias(path.encode(), to.encode(), envelope=envelope == "v1")
 
 
 def _path(value: Value) -> str:
     text = value.text()
-    if not _PATH.fullmatch(text):
+    if not PATH.fullmatch(text):
         raise Fault(f"must be a path such as /orders, without a slash at the end, not {text!r}")
     return _checked(text)
 
@@ -213,7 +233,7 @@ def _checked(text: str) -> str:
 def _pattern(value: Value) -> str:
     """A path whose segments may be `{parameter}`s."""
     text = value.text()
-    if not _PATTERN.fullmatch(text):
+    if not PATTERN.fullmatch(text):
         raise Fault(
             f"must be a path such as /orders or /users/{{id}}, without a slash at the end, not {text!r}"
         )
@@ -226,12 +246,14 @@ def _pattern(value: Value) -> str:
 def _hosts(value: Value) -> tuple[str, ...]:
     hosts = value.texts()
     for host in hosts:
-        if not _HOST.fullmatch(host):
+        if not HOST.fullmatch(host):
             raise Fault(
                 f"must be host names in small letters, such as shop.example or *.example, not {host!r}"
             )
-    if not hosts or len(set(hosts)) < len(hosts):
-        raise Fault("must name at least one host, and each of them once")
+    if not hosts:
+        raise Fault("must name at least one host")
+    if len(set(hosts)) < len(hosts):
+        raise Fault("names one host twice")
     return hosts
 
 
@@ -255,7 +277,7 @@ def _template(value: Value, path: str) -> str:
 
 def _name(value: Value) -> str:
     text = value.text()
-    if not _NAME.fullmatch(text):
+    if not NAME.fullmatch(text):
         raise Fault(f"must be small letters, digits, '.', '_' or '-', not {text!r}")
     return text
 
@@ -274,7 +296,7 @@ def _words(value: Value) -> frozenset[str]:
 def _origins(value: Value) -> tuple[str, ...]:
     origins = value.texts()
     for origin in origins:
-        if not _ORIGIN.fullmatch(origin):
+        if not ORIGIN.fullmatch(origin):
             raise Fault(f"must be origins such as https://app.example or http://localhost:*, not {origin!r}")
     return origins
 

@@ -25,7 +25,11 @@ CARE_KEYS = ("pool", "breaker", "ejection", "health")
 UPSTREAM_KEYS = ("balance", "retry", *CARE_KEYS)
 WEIGHT_MAX = 1_000
 TARGETS_MAX = 100
-_PATH = re.compile(r"/[!-\"$-~]*")
+SPLIT_KEYS = ("backends", "weight", "header")
+SHARE_KEYS = ("url", "weight")
+BALANCE = ("p2c", "round_robin")
+RETRY_KEYS = ("attempts", "budget", "backoff", "buffer")
+HEALTH_PATH = re.compile(r"/[!-\"$-~]*")
 
 
 NO_SHARES: tuple[Share, ...] = ()
@@ -42,7 +46,7 @@ def upstream(keys: dict[str, Value], balance: Balance, retry: Retry, care: Care)
 
 
 def split(value: Value, main: Upstream, care: Care) -> Split | None:
-    keys = value.mapping(("backends", "weight", "header"))
+    keys = value.mapping(SPLIT_KEYS)
     if "backends" not in keys:
         value.fault("has no `backends:`")
     if "weight" not in keys and "header" not in keys:
@@ -56,11 +60,11 @@ def split(value: Value, main: Upstream, care: Care) -> Split | None:
 
 
 def balance(value: Value) -> Balance:
-    return cast("Balance", value.choice(("p2c", "round_robin")))
+    return cast("Balance", value.choice(BALANCE))
 
 
 def retry(value: Value, base: Retry) -> Retry:
-    keys = value.mapping(("attempts", "budget", "backoff", "buffer"))
+    keys = value.mapping(RETRY_KEYS)
     backoff = (base.backoff_min, base.backoff_max)
     shortest, longest = field(keys, "backoff", Value.durations, backoff)
     return Retry(
@@ -142,7 +146,7 @@ def _shares(value: Value, care: Care) -> tuple[Share, ...]:
 def _share(value: Value, care: Care) -> Share | None:
     if value.is_text:
         return Share(Target(_origin(value), care))
-    keys = value.mapping(("url", "weight"))
+    keys = value.mapping(SHARE_KEYS)
     if "url" not in keys:
         raise Fault("has no `url:`")
     origin = keys["url"].read(_origin, None)
@@ -167,7 +171,7 @@ def _origin(value: Value) -> Origin:
 
 def _path(value: Value) -> str:
     text = value.text()
-    if not _PATH.fullmatch(text):
+    if not HEALTH_PATH.fullmatch(text):
         raise Fault(f"must be a path such as /health/ready, not {text!r}")
     return text
 

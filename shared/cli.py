@@ -17,15 +17,25 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gatehouse", description="Run and look after a Gatehouse suite.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (command, describe) in COMMANDS.items():
+    known = COMMANDS | _of_programs()
+    for name, (command, describe) in known.items():
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         describe(described)
     chosen = parser.parse_args(arguments)
     try:
-        return COMMANDS[chosen.command][0](chosen)
+        return known[chosen.command][0](chosen)
     except SettingsError as error:
         exit_on_bad_settings(error)
         return 2
+
+
+def _of_programs() -> dict[str, tuple["Command", Callable[[argparse.ArgumentParser], None]]]:
+    """What programs bring along in a `cli.py` of their own, in a table like the one below."""
+    found: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] = {}
+    for module in programs.find(ROOT).values():
+        if (ROOT / module.replace(".", "/") / "cli.py").exists():
+            found |= importlib.import_module(f"{module}.cli").COMMANDS
+    return found
 
 
 def up(_arguments: argparse.Namespace) -> int:

@@ -1,0 +1,198 @@
+"""The JSON Schema of routes files, for editors: made of the very keys, words and patterns that validate.
+
+It knows what one value may be. What two entries do to each other only `gatehouse routes check` knows.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any
+
+from gateway import nodes, routesfile, upstreamkeys
+from gateway.table import Timeouts
+from gateway.targets import Breaker, Ejection, HealthCheck, PoolLimits
+
+Schema = dict[str, Any]
+
+VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[^}]*\}"}
+ABOUT = {
+    "routes": "What is forwarded: one entry per path.",
+    "defaults": "Policies of every route that does not say otherwise.",
+    "cors": "Which pages of other origins may call.",
+    "aliases": "Second spellings: the path is replaced once, and then matched against the routes.",
+    "path": "A prefix on a segment boundary. In routes, a segment may be a {parameter}.",
+    "backend": "Where the service listens: http://host:port.",
+    "backends": "Several targets that do the same work, each an address or {url, weight}.",
+    "balance": "p2c: the less busy one of two (default). round_robin: in turn.",
+    "retry": "Further attempts, by method and phase, within a budget.",
+    "pool": "Idle connections to each target.",
+    "breaker": "How many requests one target may have under way, and how many may wait.",
+    "ejection": "When a target that gives no answers is left alone.",
+    "health": "Ask each target at intervals; off is the default.",
+    "split": "Other targets for a part of the callers, or for those who send a header.",
+    "weight": "A target's part of the requests (0 drains it); in a split, a part such as 5%.",
+    "name": "Label in metrics and logs; default: the path.",
+    "hosts": "Only requests for these hosts; *.example stands for everything below.",
+    "exact": "This path alone, and nothing below it.",
+    "strip": "The backend is sent what follows the path.",
+    "rewrite": "What stands in place of the path towards the backend; may hold its {parameter}s.",
+    "methods": "Other methods are answered with 405. HEAD comes with GET.",
+    "auth": "required (default): a valid token. optional: looked at when there is one. none: open.",
+    "roles": "Any of these.",
+    "scopes": "All of these.",
+    "rate_limit": "How many requests one user or address may make.",
+    "rate": "Such as 100/s or 20/m.",
+    "burst": "How many at once; default: one second of the rate.",
+    "key": "user: by account, and by address without a token. ip: by address.",
+    "timeout": "One limit per phase, so that streams may last.",
+    "body_max": "Such as 10MiB; counted while the body streams.",
+    "to": "The path that stands in its place.",
+    "envelope": "Wrap JSON answers in {success, message, data, meta, errors}.",
+    "origins": "Such as https://app.example, http://localhost:* or *.",
+    "headers": "Request headers a page may set.",
+    "credentials": "Whether cookies and Authorization may be sent by the browser.",
+    "max_age": "How long a browser may remember the answer.",
+}
+
+
+def schema() -> Schema:
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Gatehouse routes",
+        **_mapping(routesfile.FILE_KEYS, _FILE, required=["routes"]),
+    }
+
+
+def text() -> str:
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _mapping(keys: Collection[str], values: Mapping[str, Schema], required: Collection[str] = ()) -> Schema:
+    described = {key: {"description": ABOUT[key]} if key in ABOUT else {} for key in keys}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: {**described[key], **values[key]} for key in keys},
+        **({"required": list(required)} if required else {}),
+    }
+
+
+def _settings(made: type, **values: Schema) -> Schema:
+    """A mapping with a key for every field of what is made of it."""
+    return _mapping([field.name for field in fields(made)], values)
+
+
+def _matching(pattern: re.Pattern[str]) -> Schema:
+    return _or_variable({"type": "string", "pattern": f"^(?:{pattern.pattern})$"})
+
+
+def _word(pattern: re.Pattern[str]) -> Schema:
+    # `7` and `true` are words to the validator, and something else to a reader of YAML.
+    return {"anyOf": [*_matching(pattern)["anyOf"], {"type": "number", "minimum": 0}, {"type": "boolean"}]}
+
+
+def _one_of(words: Collection[str]) -> Schema:
+    return _or_variable({"enum": list(words)})
+
+
+def _or_variable(*shapes: Schema) -> Schema:
+    return {"anyOf": [*shapes, VARIABLE]}
+
+
+def _list(item: Schema, at_least: int = 0) -> Schema:
+    return {"type": "array", "items": item, **({"minItems": at_least} if at_least else {})}
+
+
+_TEXT: Schema = {"type": ["string", "number", "boolean"]}
+_BOOLEAN = _or_variable({"type": "boolean"}, {"enum": ["true", "false"]})
+_COUNT = _or_variable({"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+$"})
+_WHOLE = _or_variable({"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^0*[1-9][0-9]*$"})
+_SIZE = _or_variable(
+    {"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^(?:{nodes.SIZE.pattern})$"}
+)
+_DURATION = _matching(nodes.DURATION)
+_PERCENT = _matching(nodes.PERCENT)
+_RANGE = _or_variable(
+    {
+        "type": "string",
+        "pattern": rf"^(?:{nodes.DURATION.pattern})(?:\s*\.\.\s*(?:{nodes.DURATION.pattern}))?$",
+    }
+)
+_PATH, _PATTERN = _matching(routesfile.PATH), _matching(routesfile.PATTERN)
+_CORS = _mapping(
+    routesfile.CORS_KEYS,
+    {
+        "origins": _list(_matching(routesfile.ORIGIN)),
+        "methods": _list(_TEXT),
+        "headers": _list(_TEXT),
+        "credentials": _BOOLEAN,
+        "max_age": _DURATION,
+    },
+)
+_RATE_LIMIT = _mapping(
+    routesfile.RATE_LIMIT_KEYS,
+    {"rate": _matching(nodes.RATE), "burst": _WHOLE, "key": _one_of(routesfile.LIMIT_KEYS)},
+)
+_BACKEND = _or_variable({"type": "string", "pattern": "^http://[^/?#@]+/?$"})
+_SHARE = _mapping(upstreamkeys.SHARE_KEYS, {"url": _BACKEND, "weight": _COUNT}, required=["url"])
+_BACKENDS = _list({"anyOf": [*_BACKEND["anyOf"], _SHARE]}, 1)
+_RETRY = _mapping(
+    upstreamkeys.RETRY_KEYS, {"attempts": _COUNT, "budget": _PERCENT, "backoff": _RANGE, "buffer": _SIZE}
+)
+_HEALTH_PATH = _matching(upstreamkeys.HEALTH_PATH)
+_CARE: dict[str, Schema] = {
+    "pool": _settings(PoolLimits, max_idle=_COUNT, idle=_DURATION, max_age=_DURATION),
+    "breaker": _settings(Breaker, max_requests=_WHOLE, max_pending=_COUNT),
+    "ejection": _settings(Ejection, failures=_COUNT, window=_DURATION, time=_DURATION, time_max=_DURATION),
+    "health": _or_variable(
+        {"enum": ["off"]},
+        _settings(HealthCheck, path=_HEALTH_PATH, every=_DURATION, timeout=_DURATION, up=_WHOLE, down=_WHOLE),
+    ),
+}
+_SPLIT = {
+    **_mapping(
+        upstreamkeys.SPLIT_KEYS,
+        {"backends": _BACKENDS, "weight": _PERCENT, "header": {"type": "string", "pattern": ":"}},
+        required=["backends"],
+    ),
+    "anyOf": [{"required": ["weight"]}, {"required": ["header"]}],
+}
+_TIMEOUTS = [field.name for field in fields(Timeouts)]
+_POLICY: dict[str, Schema] = {
+    "methods": _list(_one_of(routesfile.METHODS), 1),
+    "auth": _one_of(routesfile.AUTH),
+    "roles": _list(_TEXT),
+    "scopes": _list(_TEXT),
+    "rate_limit": _RATE_LIMIT,
+    "timeout": _mapping(_TIMEOUTS, dict.fromkeys(_TIMEOUTS, _DURATION)),
+    "body_max": _SIZE,
+    "cors": _CORS,
+    "balance": _one_of(upstreamkeys.BALANCE),
+    "retry": _RETRY,
+    **_CARE,
+}
+_ROUTE: dict[str, Schema] = {
+    "path": _PATTERN,
+    "backend": _BACKEND,
+    "backends": _BACKENDS,
+    "split": _SPLIT,
+    "name": _word(routesfile.NAME),
+    "hosts": _list(_word(routesfile.HOST), 1),
+    "exact": _BOOLEAN,
+    "strip": _BOOLEAN,
+    "rewrite": _PATTERN,
+    **_POLICY,
+}
+_ALIAS = {"path": _PATH, "to": _PATH, "envelope": _one_of(routesfile.ENVELOPES)}
+_FILE = {
+    "routes": _list(
+        {
+            **_mapping(routesfile.ROUTE_KEYS, _ROUTE, required=["path"]),
+            "oneOf": [{"required": ["backend"]}, {"required": ["backends"]}],
+        }
+    ),
+    "defaults": _mapping(routesfile.POLICY_KEYS, _POLICY),
+    "cors": _CORS,
+    "aliases": _list(_mapping(routesfile.ALIAS_KEYS, _ALIAS, required=["path", "to"])),
+}
