@@ -22,7 +22,8 @@ import sys
 from pathlib import Path
 from shared.ids import new_id
 from shared.migrate import upgrade
-sys.stdin.readline()  # all of them have loaded everything, and begin together
+print("loaded", flush=True)
+sys.stdin.readline()  # until all of them have, so that they begin together
 upgrade(sys.argv[1], Path(sys.argv[2]))
 print("alembic" in sys.modules)
 """
@@ -69,6 +70,9 @@ def upgrade_in_processes(number: int, url: str, migrations: Path) -> list[str]:
         subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         for _ in range(number)
     ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loaded\n"
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
