@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -57,6 +58,37 @@ class HttpClient:
             raise Unavailable
         following = parse_qs(urlsplit(response.links.get("next", {}).get("url", "")).query)
         return Page(items=items, next=following.get("cursor", [None])[0])
+
+    async def long_poll(
+        self,
+        url: str,
+        *,
+        headers: dict[str, str],
+        silence_seconds: float,
+        on_sign_of_life: Callable[[], None],
+    ) -> bytes:
+        """An answer that may be long in coming; until then, white space is a sign of life.
+
+        Whoever asks like this asks for ever, so a failure is only raised: the asker logs when it lasts.
+        """
+        import httpx
+
+        timeout = httpx.Timeout(**{**_TIMEOUTS, "read": silence_seconds})
+        pieces = []
+        try:
+            async with self._pool().stream("GET", url, headers=headers, timeout=timeout) as response:
+                if not response.is_success:
+                    raise Unavailable
+                async for piece in response.aiter_bytes():
+                    if pieces or piece.strip():
+                        pieces.append(piece)
+                    else:
+                        on_sign_of_life()
+        except httpx.HTTPError as error:
+            raise Unavailable from error
+        if not pieces:
+            raise Unavailable
+        return b"".join(pieces)
 
     async def close(self) -> None:
         if self._client is not None:

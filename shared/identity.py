@@ -14,6 +14,7 @@ from jwt.types import Options
 
 from shared.client import HttpClient
 from shared.errors import Forbidden, InvalidToken, Unauthenticated, Unavailable
+from shared.revocations import Revocations
 from shared.settings import ProcessSettings
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,12 @@ class Caller:
     session_id: str | None
     scopes: frozenset[str]
     expires: float
+    # What a revocation may name, beside the account and the session.
+    version: int = 0
+    token_id: str | None = None
+    client_id: str | None = None
+    client_version: int = 0
+    key_id: str | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -72,13 +79,18 @@ def internal(caller: Caller | None) -> None:
     """Other services of the suite, which present a token signed with INTERNAL_SECRET for this service."""
 
 
+class RevokedToken(InvalidToken):
+    """The bearer token was revoked: its session or its account has changed. Sign in again."""
+
+
 class TokenVerifier:
     """Turns bearer tokens into callers.
 
-    A token that was verified once is remembered until it expires, so that most requests cost one
-    dictionary look-up. Keys come from the key set of the issuer (RS256), or from JWT_SECRET (HS256): one
-    algorithm, chosen by configuration and never by the token. `fetch_keys` reads the key set from
-    elsewhere than JWKS_URL: the issuer itself has it in its own database.
+    A token that was verified once is remembered until it expires, so that most requests cost a few
+    dictionary look-ups; whether it was revoked is asked every time. Keys come from the key set of the
+    issuer (RS256), or from JWT_SECRET (HS256): one algorithm, chosen by configuration and never by the
+    token. `fetch_keys` reads the key set from elsewhere than JWKS_URL: the issuer itself has it in its own
+    database.
     """
 
     def __init__(
@@ -89,23 +101,35 @@ class TokenVerifier:
         self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
         self._keys = KeySet(fetch_keys or (lambda: client.get_json(settings.jwks_url)))
         self._verified: OrderedDict[str, Caller] = OrderedDict()
+        self.revocations = Revocations(strict=settings.revocation_mode == "strict")
 
     def remembered(self, token: str) -> Caller | None:
         """The caller of a token that was verified before and is still good. Never waits."""
+        caller = self._known(token)
+        if caller is None or self.revocations.cover(caller) or not self.revocations.is_ready:
+            return None
+        return caller
+
+    async def verify(self, token: str) -> Caller:
+        """The caller of this token, or InvalidToken."""
+        self.revocations.require_current()
+        caller = self._known(token) or await self._verify(token)
+        if self.revocations.cover(caller):
+            raise RevokedToken
+        return caller
+
+    def _known(self, token: str) -> Caller | None:
         caller = self._verified.get(token)
         if caller is not None and caller.expires <= time.time():
             del self._verified[token]
             return None
         return caller
 
-    async def verify(self, token: str) -> Caller:
-        """The caller of this token, or InvalidToken."""
-        caller = self.remembered(token)
-        if caller is not None:
-            return caller
+    async def _verify(self, token: str) -> Caller:
         if len(token) > TOKEN_BYTES_MAX or not _THREE_PARTS.fullmatch(token):
             raise InvalidToken
         caller = await self._read(token)
+        # A revoked one is kept like any other, so that refusing it again costs no signature.
         self._verified[token] = caller
         if len(self._verified) > VERIFIED_TOKENS_MAX:
             self._verified.popitem(last=False)
@@ -116,7 +140,7 @@ class TokenVerifier:
             if self._secret is not None:
                 return _caller(self._decode(token, self._secret, "HS256"))
             key = await self._keys.key(jwt.get_unverified_header(token).get("kid"))
-            return _caller(self._decode(token, key, "RS256"))
+            return _caller(self._decode(token, key, "RS256"), key.key_id)
         except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidToken from error
 
@@ -196,7 +220,7 @@ def _usable(key: Any) -> jwt.PyJWK | None:
         return None
 
 
-def _caller(claims: Mapping[str, Any]) -> Caller:
+def _caller(claims: Mapping[str, Any], key_id: str | None = None) -> Caller:
     subject, role = claims["sub"], claims.get("role", "user")
     if not _text(subject) or not isinstance(role, str):
         raise InvalidToken
@@ -208,7 +232,18 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
         session_id=_text(claims.get("sid")),
         scopes=frozenset((_text(claims.get("scope")) or "").split()),
         expires=float(claims["exp"]) + LEEWAY_SECONDS,
+        version=_version(claims.get("ver", 0)),
+        token_id=_text(claims.get("jti")),
+        client_id=_text(claims.get("client_id")),
+        client_version=_version(claims.get("client_ver", 0)),
+        key_id=key_id,
     )
+
+
+def _version(value: object) -> int:
+    if type(value) is not int:
+        raise InvalidToken
+    return value
 
 
 def _text(value: object) -> str | None:

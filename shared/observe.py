@@ -183,7 +183,7 @@ def record(scope: Scope, status: int, seconds: float) -> None:
 
 
 QUIET = frozenset(
-    {"/health", "/health/live", "/health/ready", "/metrics"}
+    {"/health", "/health/live", "/health/ready", "/metrics", "/internal/revocations"}
 )  # polled by machines; counted, not logged
 
 

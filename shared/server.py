@@ -23,6 +23,7 @@ KEEP_ALIVE_SECONDS = (
 LAST_REQUESTS_SECONDS = 1.0
 LAST_BYTES_SECONDS = 0.5
 SUPERVISED = "GATEHOUSE_SUPERVISED"
+SERVER_STATE = "gatehouse.server_state"  # scope key by which an answer that waits sees the end come
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,7 @@ class CloseWhenDraining:
             await self._app(scope, receive, send)
             return
         server = self.server
+        scope[SERVER_STATE] = server.server_state
 
         async def send_and_close(message: Message) -> None:
             if message["type"] == "http.response.start" and server.server_state.draining:
@@ -100,6 +102,12 @@ class CloseWhenDraining:
             await send(message)
 
         await self._app(scope, receive, send_and_close)
+
+
+def is_draining(scope: Scope) -> bool:
+    """Whether the server is about to stop, so that whoever waits should come to an end."""
+    state: State | None = scope.get(SERVER_STATE)
+    return state is not None and state.draining
 
 
 def serve(

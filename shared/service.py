@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from subprocess import CalledProcessError
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from shared.migrate import upgrade_apart
 from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
 from shared.openapi import document
 from shared.operations import Operation
+from shared.revocations import Follower, Revocations
 from shared.server import serve, supervised
 from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings, mask
 
@@ -56,10 +57,17 @@ def create_service(
     on_start: Sequence[Callable[[], Any]] = (),
     on_stop: Sequence[Callable[[], Any]] = (),
     verifier: TokenVerifier | None = None,
+    follower: AbstractAsyncContextManager[object] | None = None,
 ) -> Starlette:
-    """Wire the operations of a service to everything they may ask for by type."""
+    """Wire the operations of a service to everything they may ask for by type.
+
+    While `follower` is open it keeps the verifier's revocations current; by default it asks auth for them.
+    """
+    verifier = verifier or TokenVerifier(settings, client)
+    revocations = verifier.revocations
+    follower = follower or Follower(revocations, client, settings)
     chassis = Chassis(
-        verifier=verifier or TokenVerifier(settings, client),
+        verifier=verifier,
         internal_tokens=InternalTokens(settings),
         database=database,
         idempotency=idempotency,
@@ -73,7 +81,8 @@ def create_service(
         try:
             for start in on_start:
                 await database.in_thread(start)
-            yield
+            async with follower:
+                yield
         finally:
             for stop in on_stop:
                 await database.in_thread(stop)
@@ -81,7 +90,7 @@ def create_service(
             database.close()
 
     app = Service(
-        routes=[*_operational_routes(settings, endpoints, database.ping), *resources(endpoints)],
+        routes=[*_operational_routes(settings, endpoints, database.ping, revocations), *resources(endpoints)],
         exception_handlers={
             Problem: problem_response,
             HTTPException: _http_exception,
@@ -150,7 +159,7 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def _operational_routes(
-    settings: ServiceSettings, endpoints: Sequence[Endpoint], check: Check
+    settings: ServiceSettings, endpoints: Sequence[Endpoint], check: Check, revocations: Revocations
 ) -> list[BaseRoute]:
     openapi = document(settings.service, __version__, endpoints)
 
@@ -158,10 +167,14 @@ def _operational_routes(
         request.scope[ROUTE] = "/openapi.json"
         return JSONResponse(openapi)
 
-    return [*health_routes(check), Route("/metrics", metrics), Route("/openapi.json", show_openapi)]
+    return [
+        *health_routes(check, revocations),
+        Route("/metrics", metrics),
+        Route("/openapi.json", show_openapi),
+    ]
 
 
-def health_routes(check: Check) -> list[BaseRoute]:
+def health_routes(check: Check, revocations: Revocations | None = None) -> list[BaseRoute]:
     """`/health` and `/health/live` say that the process answers; `/health/ready` that it can work."""
 
     async def alive(request: Request) -> Response:
@@ -170,13 +183,17 @@ def health_routes(check: Check) -> list[BaseRoute]:
 
     def ready(request: Request) -> Response:
         request.scope[ROUTE] = "/health/ready"
+        checks = {"database": "up"}
+        if revocations is not None:
+            checks["revocations"] = revocations.state
+        is_ready = revocations is None or revocations.is_ready
         try:
             check()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the dependency is the answer
             log.warning("not_ready", error=repr(error))
-            return JSONResponse(
-                {"status": "unhealthy", "timestamp": timestamp(), "checks": {"database": "down"}}, 503
-            )
-        return JSONResponse({"status": "healthy", "timestamp": timestamp(), "checks": {"database": "up"}})
+            checks["database"], is_ready = "down", False
+        status = "healthy" if is_ready else "unhealthy"
+        answer = {"status": status, "timestamp": timestamp(), "checks": checks}
+        return JSONResponse(answer, 200 if is_ready else 503)
 
     return [Route("/health", alive), Route("/health/live", alive), Route("/health/ready", ready)]

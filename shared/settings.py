@@ -55,6 +55,7 @@ class ProcessSettings(BaseSettings):
     auth_url: str = "http://127.0.0.1:8083"
     jwks_url: str = ""
     internal_secret: SecretStr = SecretStr("")
+    revocation_mode: Literal["available", "strict"] = "available"
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -5,8 +5,10 @@ from functools import partial
 from starlette.applications import Starlette
 
 from services.auth.bootstrap import create_first_admin
+from services.auth.feed import RevocationFeed
 from services.auth.keys import SigningKeys
 from services.auth.passwords import Passwords
+from services.auth.revocations import RevocationLog
 from services.auth.routes import OPERATIONS
 from services.auth.sessions import Sessions
 from services.auth.settings import Settings
@@ -22,8 +24,10 @@ def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     keys = SigningKeys(settings, database)
     passwords = Passwords(settings.bcrypt_cost)
-    # The keys are here, so the service does not ask itself for them over HTTP.
+    # The keys and the revocations are here, so the service does not ask itself for them over HTTP.
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
+    revocations = RevocationLog(settings)
+    feed = RevocationFeed(database, revocations, verifier.revocations)
     return create_service(
         settings,
         OPERATIONS,
@@ -32,11 +36,13 @@ def create_app(settings: Settings) -> Starlette:
         provide={
             AccessTokens: AccessTokens(settings, keys),
             Passwords: passwords,
-            Sessions: Sessions(settings),
+            RevocationFeed: feed,
+            Sessions: Sessions(settings, revocations),
             SigningKeys: keys,
             TokenVerifier: verifier,
         },
         on_start=[keys.prepare, partial(create_first_admin, database, settings)],
         on_stop=[passwords.close],
         verifier=verifier,
+        follower=feed,
     )

@@ -1,9 +1,11 @@
-"""Accounts, their sessions, counted login attempts and signing keys."""
+"""Accounts, their sessions, what was revoked, counted login attempts and signing keys."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Index, delete, select
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Row, delete, select
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import Field, Session, SQLModel
@@ -48,6 +50,8 @@ class Account(Table, table=True):
     password_hash: str | None = Field(default=None, max_length=100)
     role: str = Field(default=Role.USER, max_length=20, index=True)
     status: str = Field(default=Status.ACTIVE, max_length=20)
+    # Counted up when no access token so far may be believed any more; each carries the one of its time.
+    token_version: int = 0
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
 
@@ -114,16 +118,42 @@ class SigningKey(Table, table=True):
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class Revoked(Table, table=True):
+    """What access tokens may not be believed any more, though they have not expired."""
+
+    __tablename__ = "revocations"
+
+    number: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    kind: str = Field(max_length=10)
+    subject: str = Field(max_length=255)
+    below: int | None = None
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class RevocationCounter(Table, table=True):
+    """One row with the last number given. Its lock makes numbers come in the order of their commits."""
+
+    __tablename__ = "revocation_counter"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    last: int = Field(sa_type=BigInteger)
+
+
 ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
 ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]
 SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
 
+REVOCATIONS: SqlTable = Revoked.__table__  # type: ignore[attr-defined]
+COUNTER: SqlTable = RevocationCounter.__table__  # type: ignore[attr-defined]
 
-def delete_expired(session: Session, key: Column[str], expired: ColumnElement[bool]) -> None:
-    """Delete a bounded number of rows that have had their time, whenever others are written.
+
+def delete_expired(session: Session, key: Column[Any], expired: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    """Delete a bounded number of rows that have had their time, whenever others are written; return them.
 
     Rows that somebody else is at are skipped, so that two cleanings never wait for each other.
     """
     old = select(key).where(expired).limit(EXPIRED_PER_CHANGE_MAX).with_for_update(skip_locked=True)
-    session.connection().execute(delete(key.table).where(key.in_(old)))
+    gone = delete(key.table).where(key.in_(old)).returning(key.table)
+    return session.connection().execute(gone).all()

@@ -10,10 +10,11 @@ from services.auth.errors import (
     UsernameTaken,
     WrongPassword,
 )
-from services.auth.handlers import internal_accounts, keys, me, signing_in
+from services.auth.handlers import internal_accounts, keys, me, revocations, signing_in
 from shared.errors import InvalidToken, NotFound, Unauthenticated
 from shared.identity import internal, public
 from shared.operations import Operation
+from shared.revocations import FEED
 
 _TAKEN = (EmailTaken, UsernameTaken)
 _REFRESH = (InvalidRefreshToken, RefreshTokenReused)
@@ -35,6 +36,7 @@ OPERATIONS = [
         errors=(InvalidToken, WrongPassword, LoginThrottled),
     ),
     Operation("GET", "/.well-known/jwks.json", keys.show_keys, access=public),
+    Operation("GET", FEED, revocations.follow_revocations, access=internal),
     Operation("GET", _ACCOUNTS, internal_accounts.list_accounts, access=internal),
     Operation(
         "POST",

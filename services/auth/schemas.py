@@ -17,7 +17,7 @@ from pydantic import (
 
 from services.auth.models import Role
 from shared.pagination import PAGE_ROWS_MAX, PageQuery
-from shared.schemas import Input, Output, Text
+from shared.schemas import Input, Output, Query, Text
 
 PASSWORD_CHARACTERS_MIN = 8
 PASSWORD_CHARACTERS_MAX = 1024
@@ -124,6 +124,10 @@ class ChangeAccount(Input):
 class ListAccounts(PageQuery):
     limit: int = Field(default=PAGE_ROWS_MAX, ge=1, le=PAGE_ROWS_MAX, description="Rows per page.")
     updated_since: AwareDatetime | None = Field(default=None, description="Changed at or after this time.")
+
+
+class FollowRevocations(Query):
+    after: int = Field(default=0, ge=0, le=2**63 - 1, description="The `next` of the answer before.")
 
 
 class AccountOut(Output):

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import ColumnElement, Row, Update, select, update
 from sqlmodel import Session
 
 from services.auth.errors import InvalidRefreshToken, RefreshTokenReused
 from services.auth.models import ACCOUNTS, SESSIONS, Account, LoginSession, Status, delete_expired
+from services.auth.revocations import RevocationLog
 from services.auth.settings import Settings
 from services.auth.tokens import RefreshToken, RefreshTokens
 from shared.clock import now
 from shared.identity import Caller
+from shared.revocations import Kind
 
 SESSIONS_PER_ACCOUNT_MAX = 100
 Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]
@@ -29,7 +31,8 @@ class SignedIn:
 class Sessions:
     """What can happen to a session. Every method works inside the caller's transaction."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, revocations: RevocationLog) -> None:
+        self._revocations = revocations
         self._tokens = RefreshTokens(settings.key_secret.get_secret_value())
         self._idle = timedelta(seconds=settings.refresh_idle_seconds)
         self._absolute = timedelta(seconds=settings.refresh_absolute_seconds)
@@ -41,7 +44,8 @@ class Sessions:
         opened.token_hash = token.hash
         session.add(opened)
         session.flush()
-        delete_expired(session, SESSIONS.c.id, SESSIONS.c.expires <= now())
+        # Not before its last access token has expired as well: while that lives, it can be revoked.
+        delete_expired(session, SESSIONS.c.id, SESSIONS.c.expires <= now() - self._revocations.kept)
         self._delete_oldest(session, account.id)
         return SignedIn(account, opened.id, self._tokens.write(token))
 
@@ -85,7 +89,8 @@ class Sessions:
         ).scalar_one_or_none()
 
     def end(self, session: Session, session_id: str) -> None:
-        _end(session, SESSIONS.c.id == session_id)
+        """End a session, and with it the access tokens it has given out."""
+        self._end(session, SESSIONS.c.id == session_id)
 
     def end_by_token(self, session: Session, text: str) -> bool:
         """End the session of this refresh token; False when it is none."""
@@ -94,8 +99,19 @@ class Sessions:
             self.end(session, token.session_id)
         return token is not None
 
-    def end_all(self, session: Session, account_id: str, *, but: str | None = None) -> None:
-        _end(session, SESSIONS.c.account_id == account_id, SESSIONS.c.id != (but or ""))
+    def end_others(self, session: Session, account_id: str, but: str | None) -> None:
+        """End all sessions of an account, except for one."""
+        self._end(session, SESSIONS.c.account_id == account_id, SESSIONS.c.id != (but or ""))
+
+    def end_all(self, session: Session, account: Account) -> None:
+        """End all sessions of an account, and with them all access tokens it has, in one revocation."""
+        session.connection().execute(_ending(SESSIONS.c.account_id == account.id))
+        account.token_version += 1
+        self._revocations.add(session, Kind.USER, [account.id], below=account.token_version)
+
+    def _end(self, session: Session, *which: ColumnElement[bool]) -> None:
+        ended = session.connection().execute(_ending(*which).returning(SESSIONS.c.id))
+        self._revocations.add(session, Kind.SESSION, ended.scalars().all())
 
     def _row(self, session: Session, token: RefreshToken) -> Row[Any] | None:
         living = select(SESSIONS).where(SESSIONS.c.id == token.session_id, *_alive())
@@ -132,16 +148,16 @@ class Sessions:
         """Keep the newest sessions of an account: a script that signs in again and again fills nothing."""
         mine = select(SESSIONS.c.id).where(SESSIONS.c.account_id == account_id)
         kept = mine.order_by(SESSIONS.c.id.desc()).limit(SESSIONS_PER_ACCOUNT_MAX)
-        delete_expired(
-            session, SESSIONS.c.id, (SESSIONS.c.account_id == account_id) & SESSIONS.c.id.not_in(kept)
-        )
+        too_many = (SESSIONS.c.account_id == account_id) & SESSIONS.c.id.not_in(kept)
+        gone = delete_expired(session, SESSIONS.c.id, too_many)
+        recently = now() - self._revocations.kept
+        with_tokens = [row.id for row in gone if (row.rotated or row.created) > recently]
+        self._revocations.add(session, Kind.SESSION, with_tokens)
 
 
 def _alive() -> tuple[ColumnElement[bool], ...]:
     return SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
 
 
-def _end(session: Session, *which: ColumnElement[bool]) -> None:
-    session.connection().execute(
-        update(SESSIONS).where(*which, SESSIONS.c.revoked.is_(None)).values(revoked=now())
-    )
+def _ending(*which: ColumnElement[bool]) -> Update:
+    return update(SESSIONS).where(*which, SESSIONS.c.revoked.is_(None)).values(revoked=now())

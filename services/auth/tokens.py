@@ -43,6 +43,7 @@ class AccessTokens:
             "exp": now + self.lifetime_seconds,
             "jti": new_id(),
             "sid": session_id,
+            "ver": account.token_version,
         }
         return self._keys.sign({name: value for name, value in claims.items() if value is not None})
 

@@ -39,7 +39,8 @@ class Person:
 
     @property
     def headers(self) -> dict[str, str]:
-        claims = {name: self.account[name] for name in ("email", "username", "role")}
+        """A token of a version that no change of the account revokes: the service itself must refuse."""
+        claims = {"ver": 1_000_000} | {name: self.account[name] for name in ("email", "username", "role")}
         return bearer(token(self.id, **claims))
 
 

@@ -60,7 +60,7 @@ def change_account(account_id: Id, body: ChangeAccount, sessions: Sessions, sess
     if not account.is_active_admin:
         refuse_last_admin(account, admins)
     if (account.role, account.status) != before:
-        sessions.end_all(session, account.id)
+        sessions.end_all(session, account)
     account.touch()
     flush_names(session)
     return AccountOut.model_validate(account)
@@ -76,5 +76,5 @@ def delete_account(account_id: Id, sessions: Sessions, session: Session) -> None
         return
     refuse_last_admin(account, admins)
     account.anonymise()
-    sessions.end_all(session, account.id)
+    sessions.end_all(session, account)
     account.touch()

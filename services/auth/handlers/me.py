@@ -46,7 +46,7 @@ def _finish_change(
     if account is None or account.password_hash != before or not account.may_sign_in:
         raise WrongPassword  # it was changed while this request was being checked
     account.password_hash = after
-    sessions.end_all(session, account.id, but=caller.session_id)
+    sessions.end_others(session, account.id, caller.session_id)
     forget_attempts(session, _throttled_name(caller))
 
 

@@ -17,7 +17,7 @@ from services.auth.throttle import count_attempt, forget_attempts
 from services.auth.tokens import AccessTokens
 from shared.database import Database
 from shared.errors import Unauthenticated
-from shared.identity import TokenVerifier, bearer_token
+from shared.identity import RevokedToken, TokenVerifier, bearer_token
 
 
 async def register(
@@ -121,7 +121,10 @@ async def logout(
     token = bearer_token(request.headers.get("authorization"))
     if token is None:
         raise Unauthenticated
-    caller = await verifier.verify(token)
+    try:
+        caller = await verifier.verify(token)
+    except RevokedToken:
+        return  # it was signed out before
     if caller.session_id is not None:
         await database.run(sessions.end, caller.session_id)
 

@@ -1,0 +1,144 @@
+"""The feed of revocations: one reader of the table per replica, for itself and for all who wait."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Self
+
+import structlog
+
+from services.auth.revocations import PAGE_ROWS, RevocationLog, read_page
+from shared.clock import now
+from shared.database import Database
+from shared.errors import Overloaded, Problem, Unavailable
+from shared.revocations import Revocation, RevocationPage, Revocations
+
+POLL_SECONDS = 0.25  # for what another replica has committed; our own commits are told at once
+RETRY_SECONDS = 1.0
+HOLD_SECONDS = 25.0
+SIGN_OF_LIFE_SECONDS = 1.0
+WAITING_MAX = 1_000
+SIGN_OF_LIFE = b"\n"
+
+log = structlog.get_logger(__name__)
+
+
+class RevocationFeed:
+    """Reads the table when something was committed, and keeps the newest rows for whoever asks.
+
+    Waiting costs no thread and no connection of the database. Only a reader that is further behind than
+    the rows that are kept makes a query of its own, one page at a time.
+    """
+
+    def __init__(self, database: Database, revocation_log: RevocationLog, own: Revocations) -> None:
+        self._database = database
+        self._log = revocation_log
+        self._own = own
+        self._recent: deque[Revocation] = deque(maxlen=PAGE_ROWS)
+        self._newest = self._oldest = 0
+        self._failing = False
+        self._waiting = 0
+        self._reading = asyncio.Lock()
+        self._committed, self._news = asyncio.Event(), asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:  # from a thread of the database, and perhaps when all is over
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._committed.set)
+
+        self._log.on_commit = tell
+        await self._catch_up()
+        self._task = asyncio.create_task(self._read_on(), name="revocation feed")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def answer(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """What came after a number, when there is something, or after a while. Refuses before it begins."""
+        if self._waiting >= WAITING_MAX:
+            raise Overloaded
+        if after > self._newest:
+            # Another replica has told of something that was not read here yet.
+            await self._catch_up()
+        if self._failing:
+            raise Unavailable
+        return self._held(after, stopping)
+
+    async def _held(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
+        deadline = time.monotonic() + HOLD_SECONDS
+        self._waiting += 1
+        try:
+            while after == self._newest and time.monotonic() < deadline and not stopping():
+                if self._failing:
+                    return  # without an answer, so that the reader looks for another replica
+                yield SIGN_OF_LIFE
+                await self._news_within(SIGN_OF_LIFE_SECONDS)
+            yield (await self._page(after)).model_dump_json().encode()
+        except Problem:
+            return
+        finally:
+            self._waiting -= 1
+
+    async def _page(self, after: int) -> RevocationPage:
+        is_kept = len(self._recent) < PAGE_ROWS or after >= self._recent[0].number - 1
+        if not is_kept or after > self._newest:
+            return await self._database.read(read_page, after)
+        moment = now()
+        later = [one for one in self._recent if one.number > after and one.expires > moment]
+        return RevocationPage(revocations=later, next=self._newest, oldest=self._oldest, newest=self._newest)
+
+    async def _news_within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+
+    async def _read_on(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS if self._failing else POLL_SECONDS):
+                    await self._committed.wait()
+            self._committed.clear()
+            try:
+                await self._catch_up()
+            except Problem:
+                self._fail()
+            except Exception:
+                # Without this task nobody would ever hear of another revocation.
+                log.exception("revocation_feed_failed")
+                self._fail()
+
+    def _fail(self) -> None:
+        self._failing = True
+        self._own.note_silence()
+        self._wake()
+
+    async def _catch_up(self) -> None:
+        async with self._reading:
+            before = self._newest
+            while True:
+                page = await self._database.read(read_page, self._newest)
+                if page.newest < self._newest:  # the database was replaced by an older one
+                    self._recent.clear()
+                    self._own.forget()
+                    self._newest = 0
+                    continue
+                self._recent.extend(page.revocations)
+                self._own.add(page.revocations)
+                self._newest, self._oldest = page.next, page.oldest
+                if page.next == page.newest:
+                    break
+            self._own.confirm()
+            self._failing = False
+            if self._newest != before:
+                self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

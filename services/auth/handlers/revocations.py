@@ -1,0 +1,14 @@
+"""What was revoked, for everybody who verifies tokens."""
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from services.auth.feed import RevocationFeed
+from services.auth.schemas import FollowRevocations
+from shared.server import is_draining
+
+
+async def follow_revocations(query: FollowRevocations, request: Request, feed: RevocationFeed) -> Response:
+    """Tell what was revoked after a number, as soon as there is something."""
+    pieces = await feed.answer(query.after, lambda: is_draining(request.scope))
+    return StreamingResponse(pieces, headers={"Cache-Control": "no-store"}, media_type="application/json")

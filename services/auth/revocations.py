@@ -1,0 +1,75 @@
+"""Revocations in the database: written with what causes them, and read in the order of their commits."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import event, func, insert, select, update
+from sqlmodel import Session
+
+from services.auth.models import COUNTER, REVOCATIONS, delete_expired
+from services.auth.settings import Settings
+from shared.clock import now
+from shared.identity import LEEWAY_SECONDS
+from shared.revocations import Kind, Revocation, RevocationPage
+
+MARGIN_SECONDS = 300  # clocks that differ, and tokens that were being signed at that moment
+PAGE_ROWS = 1_000
+_PENDING = "revocations"
+
+
+class RevocationLog:
+    """Writes down what may not be believed any more, in the transaction that causes it.
+
+    A reader asks for what comes after the last number it has seen, so no number may appear after a higher
+    one. Numbers are therefore given under the lock of one row, as the last thing before the commit: they
+    are in the order of the commits, the lock is held for a moment, and whoever waits for it is waited for
+    by nobody.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.kept = timedelta(seconds=settings.access_token_seconds + LEEWAY_SECONDS + MARGIN_SECONDS)
+        self.on_commit: Callable[[], None] = lambda: None
+
+    def add(self, session: Session, kind: Kind, subjects: Iterable[str], *, below: int | None = None) -> None:
+        """Revoke the subjects when the transaction commits; with `below`, only tokens of older versions."""
+        rows = [{"kind": kind, "subject": subject, "below": below} for subject in subjects]
+        if not rows:
+            return
+        if _PENDING not in session.info:
+            session.info[_PENDING] = []
+            event.listen(session, "before_commit", self._write)
+            event.listen(session, "after_commit", self._announce)
+        session.info[_PENDING] += rows
+
+    def _write(self, session: Session) -> None:
+        pending: list[dict[str, Any]] = session.info.pop(_PENDING, [])
+        if not pending:
+            return
+        session.flush()  # waits for other locks before it takes this one
+        delete_expired(session, REVOCATIONS.c.number, REVOCATIONS.c.expires <= now())
+        connection, moment = session.connection(), now()
+        counted = update(COUNTER).values(last=COUNTER.c.last + len(pending)).returning(COUNTER.c.last)
+        last: int = connection.execute(counted).scalar_one()
+        numbers = range(last - len(pending) + 1, last + 1)
+        times = {"created": moment, "expires": moment + self.kept}
+        rows = [{"number": number, **row, **times} for number, row in zip(numbers, pending, strict=True)]
+        connection.execute(insert(REVOCATIONS), rows)
+
+    def _announce(self, _session: Session) -> None:
+        self.on_commit()
+
+
+def read_page(session: Session, after: int) -> RevocationPage:
+    """What came after a number, at most a page of it, without what has expired."""
+    connection = session.connection()
+    lowest = select(func.min(REVOCATIONS.c.number)).scalar_subquery()
+    # The counter first: rows that are committed in between are then only more than was promised.
+    newest, oldest = connection.execute(select(COUNTER.c.last, lowest)).one()
+    living = select(REVOCATIONS).where(REVOCATIONS.c.number > after, REVOCATIONS.c.expires > now())
+    rows = connection.execute(living.order_by(REVOCATIONS.c.number).limit(PAGE_ROWS)).mappings().all()
+    found = [Revocation(**{name: row[name] for name in Revocation.model_fields}) for row in rows]
+    last = found[-1].number if found else 0
+    newest = max(newest, last)
+    end = last if len(found) == PAGE_ROWS else newest
+    return RevocationPage(revocations=found, next=end, oldest=oldest or newest + 1, newest=newest)
