@@ -43,7 +43,8 @@ def create_app(settings: Settings, table: RouteTable) -> Starlette:
         gateway.start()
         reload.start()
         # uvicorn hands this state to every connection, which is how the protocol comes by it.
-        yield {"gateway": gateway, "reload": reload}
+        async with gateway.follower:
+            yield {"gateway": gateway, "reload": reload}
         reload.stop()
         await gateway.stop()
 

@@ -5,19 +5,24 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
-from gateway import observe
+from gateway import errors, observe
 from gateway.backend import Backend
 from gateway.balance import Group
+from gateway.errors import Refusal
+from gateway.forward import Exchange
 from gateway.hangups import Hangups
 from gateway.identity import Proxies
 from gateway.limits import Limiter
 from gateway.settings import Settings
 from gateway.table import RouteTable
 from gateway.targets import Target, Upstream
+from gateway.upgrade import Relay
 from shared.client import HttpClient
-from shared.identity import TokenVerifier
+from shared.identity import Caller, TokenVerifier
+from shared.revocations import Follower
 
 WATCH_SECONDS = 0.25
+REVOKED_SECONDS = 5.0
 
 
 class Watched(Protocol):
@@ -83,6 +88,8 @@ class Gateway:
         self.settings = settings
         self.client = client
         self.verifier = TokenVerifier(settings, client)
+        self.verifier.revocations.on_change.append(self._end_revoked)
+        self.follower = Follower(self.verifier.revocations, client, settings)
         self.proxies = Proxies(settings.trusted_proxies)
         self.routing = Routing(table)
         self.open: set[Watched] = set()
@@ -132,6 +139,21 @@ class Gateway:
     @property
     def _backends(self) -> list[Backend]:
         return [*self.routing.backends.values(), *self._retired]
+
+    def has_lost_access(self, caller: Caller | None) -> bool:
+        return caller is not None and self.verifier.revocations.cover(caller)
+
+    def _end_revoked(self) -> None:
+        """End what is open for a caller whose token counts no more.
+
+        A request that is under way may be the very change that revokes, and has some time to be answered.
+        """
+        for each in tuple(self.open):
+            if isinstance(each, Relay) and self.has_lost_access(each.caller):
+                each.close()
+            elif isinstance(each, Exchange) and self.has_lost_access(each.caller):
+                loop = asyncio.get_running_loop()
+                loop.call_later(REVOKED_SECONDS, each.refuse, Refusal(errors.REVOKED))
 
     def _expire(self) -> None:
         # One timer for all exchanges: two clock reads per request are cheaper than arming and disarming.

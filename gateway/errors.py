@@ -30,6 +30,9 @@ UNAUTHENTICATED = Kind(
     "auth",
     "A valid bearer token is needed. Sign in at /auth/login and send `Authorization: Bearer <token>`.",
 )
+REVOKED = Kind(
+    401, "invalid_token", CLIENT, "auth", "The bearer token was revoked before the answer was complete."
+)
 FORBIDDEN = Kind(403, "forbidden", CLIENT, "auth", "Your account may not do this.")
 ORIGIN_DENIED = Kind(
     403,

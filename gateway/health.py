@@ -41,10 +41,13 @@ class Health:
         return JSONResponse({"status": "healthy", "timestamp": timestamp()})
 
     async def ready(self, request: Request) -> Response:
-        """Ready means that the table is loaded, and without a table there is no process."""
+        """Ready means that the table is loaded, and that what is revoked is known where that is demanded."""
         request.scope[ROUTE] = "/health/ready"
-        checks = {"routes": len(self._gateway.table.routes)}
-        return JSONResponse({"status": "healthy", "timestamp": timestamp(), "checks": checks})
+        revocations = self._gateway.verifier.revocations
+        checks = {"routes": len(self._gateway.table.routes), "revocations": revocations.state}
+        status = "healthy" if revocations.is_ready else "unhealthy"
+        answer = {"status": status, "timestamp": timestamp(), "checks": checks}
+        return JSONResponse(answer, 200 if revocations.is_ready else 503)
 
     async def _ask(self) -> dict[str, Any]:
         services = self._gateway.table.services

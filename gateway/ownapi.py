@@ -32,7 +32,10 @@ def own_document() -> Document:
                 _object(
                     status=_HEALTHY,
                     timestamp=_TIME,
-                    checks=_object(routes={"type": "integer", "description": "Routes in the table."}),
+                    checks=_object(
+                        routes={"type": "integer", "description": "Routes in the table."},
+                        revocations={"type": "string", "enum": ["current", "stale"]},
+                    ),
                 )
             ),
         ),

@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.headers import Header
 from gateway.observe import record
+from shared.identity import Caller
 
 if TYPE_CHECKING:
     from gateway.forward import Exchange
@@ -42,6 +43,12 @@ class Relay:
         self._client_end.transport.write(b"".join(lines))
         if early:
             self._upstream_end.transport.write(early)
+        if exchange.gateway.has_lost_access(self.caller):  # while the backend took its time to switch
+            self.close()
+
+    @property
+    def caller(self) -> Caller | None:
+        return self._exchange.caller
 
     def progress(self) -> None:
         self.deadline = time.monotonic() + IDLE_SECONDS
