@@ -74,7 +74,7 @@ class HttpClient:
         import httpx
 
         timeout = httpx.Timeout(**{**_TIMEOUTS, "read": silence_seconds})
-        pieces = []
+        pieces: list[bytes] = []
         try:
             async with self._pool().stream("GET", url, headers=headers, timeout=timeout) as response:
                 if not response.is_success:
