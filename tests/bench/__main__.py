@@ -87,6 +87,7 @@ def main() -> None:
                 "peer": resident_mib(peer.pid),
             }
             rows = [_health_row(suite, backend, peer), *_rows(suite, peer)]
+            print(f"measuring for about {ROUNDS * len(rows) * 3 * SECONDS} s …", flush=True)
             for _ in range(ROUNDS):
                 for row in rows:
                     for target in (row.direct, row.through, row.peer):
@@ -162,6 +163,8 @@ def _measure(wrk: str, target: Target, folder: Path) -> None:
     if "Non-2xx" in output or "Socket errors" in output:
         sys.exit(f"{target.url} failed under load:\n{output}")
     (requests,) = re.findall(r"(\d+) requests in", output)
+    if not int(requests):
+        sys.exit(f"{target.url} answered nothing within {SECONDS} s: this machine is too busy to measure on")
     (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", output)
     target.rates.append(float(rate))
     target.costs.append(spent / int(requests) * 1_000_000)
