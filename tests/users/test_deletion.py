@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from services.users.profiles import PREFERENCES as PREFERENCES_TABLE
+from services.users.models import PREFERENCES as PREFERENCES_TABLE
 from shared.database import Database
 from tests.users.support import NOWHERE, PASSWORD, Person, StartUsers, register, register_admin, tag
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from services.users import sync
+from services.users.models import SYNC
 from shared.database import Database
 from shared.testing import bearer, token
 from tests.users.support import (
@@ -263,7 +264,7 @@ def progress(database_url: str) -> sync.Progress:
     database = Database(database_url, pool_size=1)
     try:
         with database.engine.connect() as connection:
-            row = connection.execute(select(sync.SYNC)).one()
+            row = connection.execute(select(SYNC)).one()
             return sync.Progress(mark=row.mark, reach=row.reach, rest=row.rest)
     finally:
         database.close()
