@@ -1,0 +1,435 @@
+"""What auth writes down when a token is taken away, and the feed that tells of it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from sqlalchemy import event
+from sqlmodel import Session
+
+import services.auth.feed
+import services.auth.revocations
+import services.auth.sessions
+import services.auth.tokens
+from services.auth.app import create_app
+from services.auth.models import LoginSession, Revoked
+from services.auth.revocations import MARGIN_SECONDS, RevocationLog, read_page
+from services.auth.settings import Settings
+from shared.client import HttpClient
+from shared.database import Database
+from shared.identity import LEEWAY_SECONDS, RevokedToken, TokenVerifier
+from shared.migrate import upgrade
+from shared.revocations import Kind, RevocationPage
+from shared.testing import TEST_JWT_SECRET, bearer, internal_token, running
+from tests.auth.support import PASSWORD, let_time_pass, login, refresh, register, rows
+
+INTERNAL = bearer(internal_token("auth"))
+FEED = "/internal/revocations"
+PROMISED_SECONDS = 1.0
+
+
+@pytest.fixture
+async def hasty_auth(
+    make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Answers at once when there is no news."""
+    monkeypatch.setattr(services.auth.feed, "HOLD_SECONDS", 0.0)
+    async with running(create_app, make_auth_settings()) as client:
+        yield client
+
+
+async def follow(auth: httpx.AsyncClient, after: int = 0) -> RevocationPage:
+    response = await auth.get(FEED, params={"after": after}, headers=INTERNAL)
+    assert response.status_code == 200, response.text
+    return RevocationPage.model_validate_json(response.content)
+
+
+def written(database_url: str) -> list[tuple[str, str, int | None]]:
+    by_number = sorted(rows(database_url, Revoked), key=lambda row: row["number"])
+    return [(row["kind"], row["subject"], row["below"]) for row in by_number]
+
+
+def claims_of(answer: dict[str, Any]) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(answer["token"], options={"verify_signature": False})
+    return claims
+
+
+async def change(auth: httpx.AsyncClient, account_id: str, **fields: Any) -> httpx.Response:
+    return await auth.patch(f"/internal/accounts/{account_id}", json=fields, headers=INTERNAL)
+
+
+class TestWhatIsWritten:
+    async def test_a_logout(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        one, _ = await register(auth), await register(auth)
+        for _ in range(2):
+            await auth.post("/auth/logout", headers=bearer(one["token"]))
+
+        assert written(database_url) == [("session", claims_of(one)["sid"], None)]
+
+    async def test_a_logout_with_the_refresh_token(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        one = await register(auth)
+        for _ in range(2):
+            await auth.post("/auth/logout", json={"refresh_token": one["refresh_token"]})
+
+        assert written(database_url) == [("session", claims_of(one)["sid"], None)]
+
+    async def test_a_used_refresh_token(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        one = await register(auth)
+        await refresh(auth, one["refresh_token"])
+        let_time_pass(database_url, LoginSession, "rotated", timedelta(seconds=11))
+        assert (await refresh(auth, one["refresh_token"])).status_code == 401
+
+        assert written(database_url) == [("session", claims_of(one)["sid"], None)]
+
+    async def test_a_new_password(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        one = await register(auth, username="ann")
+        others = [(await login(auth, "ann")).json() for _ in range(2)]
+        body = {"current_password": PASSWORD, "new_password": "another one, longer"}
+        response = await auth.put("/auth/me/password", json=body, headers=bearer(one["token"]))
+        assert response.status_code == 204
+
+        told = written(database_url)
+        assert sorted(told) == sorted(("session", claims_of(other)["sid"], None) for other in others)
+
+    @pytest.mark.parametrize("fields", [{"role": "admin"}, {"status": "disabled"}])
+    async def test_another_role_or_status(
+        self, auth: httpx.AsyncClient, database_url: str, fields: dict[str, str]
+    ) -> None:
+        one = await register(auth)
+        account_id = one["user"]["id"]
+        for _ in range(2):  # the second changes nothing
+            assert (await change(auth, account_id, **fields)).status_code == 200
+
+        assert written(database_url) == [("user", account_id, 1)]
+
+    async def test_there_and_back(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        account_id = (await register(auth))["user"]["id"]
+        for status in ("disabled", "active"):
+            await change(auth, account_id, status=status)
+
+        assert written(database_url) == [("user", account_id, 1), ("user", account_id, 2)]
+
+    async def test_a_deletion(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        account_id = (await register(auth))["user"]["id"]
+        for _ in range(2):
+            await auth.delete(f"/internal/accounts/{account_id}", headers=INTERNAL)
+
+        assert written(database_url) == [("user", account_id, 1)]
+
+    async def test_a_session_that_makes_room(
+        self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, database_url: str
+    ) -> None:
+        monkeypatch.setattr(services.auth.sessions, "SESSIONS_PER_ACCOUNT_MAX", 2)
+        one = await register(auth, username="ann")
+        for _ in range(2):
+            await login(auth, "ann")
+        assert written(database_url) == [("session", claims_of(one)["sid"], None)]
+
+        # one whose tokens have all expired by now needs no revocation
+        let_time_pass(database_url, LoginSession, "created", timedelta(hours=1))
+        await login(auth, "ann")
+        assert len(written(database_url)) == 1
+
+    async def test_a_session_is_kept_while_it_may_have_to_be_revoked(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        one = await register(auth, username="ann")
+        let_time_pass(database_url, LoginSession, "expires", timedelta(days=14, minutes=5))
+        other = (await login(auth, "ann")).json()  # which cleans up
+        body = {"current_password": PASSWORD, "new_password": "another one, longer"}
+        await auth.put("/auth/me/password", json=body, headers=bearer(other["token"]))
+
+        assert written(database_url) == [("session", claims_of(one)["sid"], None)]
+
+    async def test_nothing_when_nothing_was_done(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        taken = await register(auth)
+        one = await register(auth)
+        refused = await change(auth, one["user"]["id"], role="admin", email=taken["user"]["email"])
+        assert refused.status_code == 409
+        await change(auth, one["user"]["id"], username="other-name")
+
+        assert written(database_url) == []
+
+
+async def test_in_the_same_second_the_new_token_passes_and_the_old_does_not(
+    make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = int(time.time())
+    monkeypatch.setattr(services.auth.tokens, "time", SimpleNamespace(time=lambda: second))
+    settings = make_auth_settings(jwt_secret=TEST_JWT_SECRET)
+    async with running(create_app, settings) as auth:
+        old = await register(auth, username="ann")
+        await change(auth, old["user"]["id"], role="admin")
+        new = (await login(auth, "ann")).json()
+        page = await follow(auth)  # waits for it
+    verifier = TokenVerifier(settings, HttpClient())
+    assert (await verifier.verify(old["token"])).role == "user"  # verified and remembered before it hears
+    verifier.revocations.add(page.revocations)
+
+    assert claims_of(old)["iat"] == claims_of(new)["iat"]
+    assert (await verifier.verify(new["token"])).role == "admin"
+    assert verifier.remembered(old["token"]) is None
+    with pytest.raises(RevokedToken):
+        await verifier.verify(old["token"])
+
+
+class TestFeed:
+    @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer x.y.z"}])
+    async def test_strangers(self, auth: httpx.AsyncClient, headers: dict[str, str]) -> None:
+        assert (await auth.get(FEED, headers=headers)).status_code == 401
+
+    async def test_users(self, auth: httpx.AsyncClient) -> None:
+        token = (await register(auth))["token"]
+        for wrong in (token, internal_token("orders"), internal_token("auth", seconds=-60)):
+            assert (await auth.get(FEED, headers=bearer(wrong))).status_code == 401
+
+    @pytest.mark.parametrize("after", ["-1", "x", "1.5", "", str(2**63), "1&after=2"])
+    async def test_malformed(self, auth: httpx.AsyncClient, after: str) -> None:
+        assert (await auth.get(f"{FEED}?after={after}", headers=INTERNAL)).status_code == 422
+
+    async def test_without_news_it_says_so_after_a_while(self, hasty_auth: httpx.AsyncClient) -> None:
+        page = await follow(hasty_auth)
+
+        assert page == RevocationPage(revocations=[], next=0, oldest=1, newest=0)
+
+    async def test_news_ends_the_wait(self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(services.auth.feed, "SIGN_OF_LIFE_SECONDS", 0.02)
+        one = await register(auth)
+        waiting = asyncio.create_task(auth.get(FEED, headers=INTERNAL))
+        assert not (await asyncio.wait([waiting], timeout=0.3))[0]
+        await auth.post("/auth/logout", headers=bearer(one["token"]))
+        response = await asyncio.wait_for(waiting, PROMISED_SECONDS)
+
+        page = RevocationPage.model_validate_json(response.content)
+        assert [entry.subject for entry in page.revocations] == [claims_of(one)["sid"]]
+        assert (page.next, page.oldest, page.newest) == (1, 1, 1)
+        assert response.content.startswith(b"\n\n")  # signs of life, before there was an answer
+        assert response.headers["cache-control"] == "no-store"
+
+    async def test_all_who_wait_cost_one_query(
+        self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queries = 0
+
+        def counted(session: Session, after: int) -> RevocationPage:
+            nonlocal queries
+            queries += 1
+            return read_page(session, after)
+
+        one = await register(auth)
+        monkeypatch.setattr(services.auth.feed, "read_page", counted)
+        monkeypatch.setattr(services.auth.feed, "POLL_SECONDS", 60.0)
+        waiting = [asyncio.create_task(follow(auth)) for _ in range(50)]
+        await asyncio.wait(waiting, timeout=0.5)
+        queries = 0
+        await auth.post("/auth/logout", headers=bearer(one["token"]))
+        pages = await asyncio.wait_for(asyncio.gather(*waiting), PROMISED_SECONDS)
+
+        assert {page.next for page in pages} == {1}
+        assert queries == 1
+
+    async def test_not_too_many_wait(self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(services.auth.feed, "WAITING_MAX", 2)
+        waiting = [asyncio.create_task(follow(auth)) for _ in range(2)]
+        await asyncio.wait(waiting, timeout=0.2)
+        refused = await auth.get(FEED, headers=INTERNAL)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+
+    async def test_page_by_page(
+        self, hasty_auth: httpx.AsyncClient, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        people = [await register(hasty_auth) for _ in range(8)]
+        for person in people:
+            await hasty_auth.post("/auth/logout", headers=bearer(person["token"]))
+        with pytest.MonkeyPatch.context() as small:
+            small.setattr(services.auth.feed, "PAGE_ROWS", 3)
+            small.setattr(services.auth.revocations, "PAGE_ROWS", 3)
+            async with running(create_app, make_auth_settings()) as auth:
+                pages = [await follow(auth)]
+                while pages[-1].next < pages[-1].newest:
+                    pages.append(await follow(auth, pages[-1].next))
+
+        told = [entry.subject for page in pages for entry in page.revocations]
+        assert told == [claims_of(person)["sid"] for person in people]
+        assert max(len(page.revocations) for page in pages) == 3
+
+    async def test_another_replica_is_heard(self, make_auth_settings: Callable[..., Settings]) -> None:
+        async with (
+            running(create_app, make_auth_settings()) as one,
+            running(create_app, make_auth_settings()) as other,
+        ):
+            after = 0
+            for number in range(10):
+                person = await register(one)
+                waiting = asyncio.create_task(follow(other, after))
+                await asyncio.wait([waiting], timeout=0.05)
+                await one.post("/auth/logout", headers=bearer(person["token"]))
+                page = await asyncio.wait_for(waiting, PROMISED_SECONDS)
+                assert [entry.subject for entry in page.revocations] == [claims_of(person)["sid"]]
+                # and who comes from a replica that was quicker is not taken for one from another database
+                after = (await follow(one, number)).next
+                assert after == number + 1
+
+    async def test_one_who_comes_from_another_database_begins_again(
+        self, hasty_auth: httpx.AsyncClient
+    ) -> None:
+        page = await follow(hasty_auth, 1_000)
+
+        assert page.newest < 1_000
+
+    async def test_its_own_requests_hear_it_too(self, auth: httpx.AsyncClient) -> None:
+        one = await register(auth)
+        waiting = asyncio.create_task(follow(auth))
+        await auth.post("/auth/logout", headers=bearer(one["token"]))
+        await waiting
+        response = await auth.post("/auth/logout", headers=bearer(one["token"]))
+
+        assert response.status_code == 204  # signed out is signed out
+        assert (await auth.get("/auth/me", headers=bearer(one["token"]))).status_code == 401
+        assert (await auth.get("/health/ready")).json()["checks"]["revocations"] == "current"
+
+
+class TestExpiry:
+    async def test_it_lasts_as_long_as_the_last_token(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        async with running(create_app, make_auth_settings(access_token_seconds=120)) as auth:
+            one = await register(auth)
+            await auth.post("/auth/logout", headers=bearer(one["token"]))
+        [row] = rows(database_url, Revoked)
+
+        kept = row["expires"] - row["created"]
+        assert kept == timedelta(seconds=120 + LEEWAY_SECONDS + MARGIN_SECONDS)
+        assert row["expires"].timestamp() > claims_of(one)["exp"] + LEEWAY_SECONDS
+
+    async def test_then_it_is_told_no_more_and_deleted(
+        self, make_auth_settings: Callable[..., Settings], database_url: str
+    ) -> None:
+        async with running(create_app, make_auth_settings()) as auth:
+            people = [await register(auth) for _ in range(4)]
+            for person in people[:3]:
+                await auth.post("/auth/logout", headers=bearer(person["token"]))
+        let_time_pass(database_url, Revoked, "expires", timedelta(hours=1))
+        async with running(create_app, make_auth_settings()) as auth:
+            page = await follow(auth)
+            assert (page.revocations, page.next, page.newest) == ([], 3, 3)
+            assert len(rows(database_url, Revoked)) == 3
+            await auth.post("/auth/logout", headers=bearer(people[3]["token"]))
+            [row] = rows(database_url, Revoked)
+            page = await follow(auth, page.next)
+
+        assert row["number"] == page.oldest == page.newest == page.next == 4
+        assert [entry.subject for entry in page.revocations] == [claims_of(people[3])["sid"]]
+
+
+@pytest.fixture
+def database(make_auth_settings: Callable[..., Settings]) -> Iterator[Database]:
+    settings = make_auth_settings()
+    upgrade(settings.database_url, settings.migrations())
+    database = Database(settings.database_url)
+    yield database
+    database.close()
+
+
+class TestOrder:
+    """A number that appears after a higher one was read would never be read."""
+
+    def test_a_number_is_given_only_when_all_before_are_committed(
+        self, database: Database, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        log = RevocationLog(make_auth_settings())
+        numbered, may_commit = threading.Event(), threading.Event()
+
+        def hold(_session: Session) -> None:
+            numbered.set()
+            may_commit.wait(10)
+
+        def revoke(subject: str, *, slowly: bool) -> None:
+            with database.transaction() as session:
+                log.add(session, Kind.SESSION, [subject])
+                if slowly:
+                    event.listen(session, "before_commit", hold)
+
+        def read() -> list[str]:
+            with database.transaction(write=False) as session:
+                return [one.subject for one in read_page(session, 0).revocations]
+
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(revoke, "first", slowly=True)
+            assert numbered.wait(10)
+            second = threads.submit(revoke, "second", slowly=False)
+            overtook, _ = wait([second], timeout=0.3)
+            seen_meanwhile = read()
+            may_commit.set()
+            first.result(10)
+            second.result(10)
+
+        assert (overtook, seen_meanwhile) == (set(), [])
+        assert read() == ["first", "second"]
+
+    def test_a_reader_misses_nothing_of_many_writers(
+        self, database: Database, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        log = RevocationLog(make_auth_settings())
+        writers, each = 8, 25
+
+        def write(writer: int) -> None:
+            for number in range(each):
+                with database.transaction() as session:
+                    log.add(session, Kind.SESSION, [f"{writer} {number} {part}" for part in range(2)])
+
+        seen: list[str] = []
+        numbers: list[int] = []
+
+        def read_on() -> None:
+            after = 0
+            while len(seen) < 2 * writers * each:
+                with database.transaction(write=False) as session:
+                    page = read_page(session, after)
+                seen.extend(one.subject for one in page.revocations)
+                numbers.extend(one.number for one in page.revocations)
+                after = page.next
+
+        with ThreadPoolExecutor(writers + 1) as threads:
+            reader = threads.submit(read_on)
+            for writing in [threads.submit(write, writer) for writer in range(writers)]:
+                writing.result(60)
+            reader.result(60)
+
+        assert numbers == list(range(1, 2 * writers * each + 1))
+        assert len(set(seen)) == 2 * writers * each
+
+    def test_what_is_rolled_back_leaves_no_gap(
+        self, database: Database, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        log = RevocationLog(make_auth_settings())
+
+        def revoke(subject: str, *, fails: bool) -> None:
+            with database.transaction() as session:
+                log.add(session, Kind.SESSION, [subject])
+                if fails:
+                    raise ZeroDivisionError
+
+        told = []
+        log.on_commit = lambda: told.append("committed")
+        with pytest.raises(ZeroDivisionError):
+            revoke("lost", fails=True)
+        assert told == []
+        revoke("kept", fails=False)
+        with database.transaction(write=False) as session:
+            page = read_page(session, 0)
+
+        assert [(one.number, one.subject) for one in page.revocations] == [(1, "kept")]
+        assert told == ["committed"]
