@@ -121,9 +121,10 @@ async def _turn_elsewhere(exchange: "Exchange", refusal: Refusal) -> None:
         raise refusal from None  # what went wrong tells more than that nothing is left to ask
     if exchange.attempts > 1:
         RETRIES.labels(route.name, "failed").inc()
-    exchange.attempts += 1
     group.retries += 1
     if exchange.backend in exchange.tried:
         retry = group.retry
-        most = min(retry.backoff_max, retry.backoff_min * 2 ** (exchange.attempts - 1))
+        most = min(retry.backoff_max, retry.backoff_min * 2**exchange.attempts)
         await asyncio.sleep(random.uniform(retry.backoff_min, most))  # noqa: S311 - spreads load
+    if not exchange.response_complete:
+        exchange.attempts += 1

@@ -30,6 +30,7 @@ SHARE_KEYS = ("url", "weight")
 BALANCE = ("p2c", "round_robin")
 RETRY_KEYS = ("attempts", "budget", "backoff", "buffer")
 HEALTH_PATH = re.compile(r"/[!-\"$-~]*")
+_FIELD = re.compile(r"[A-Za-z0-9-]+")
 
 
 NO_SHARES: tuple[Share, ...] = ()
@@ -104,12 +105,15 @@ def _breaker(value: Value, base: Breaker) -> Breaker:
 
 def _ejection(value: Value, base: Ejection) -> Ejection:
     keys = value.mapping([each.name for each in fields(Ejection)])
-    return Ejection(
+    ejection = Ejection(
         failures=field(keys, "failures", Value.count, base.failures),
         window=field(keys, "window", Value.duration, base.window),
         time=field(keys, "time", Value.duration, base.time),
         time_max=field(keys, "time_max", Value.duration, base.time_max),
     )
+    if ejection.time > ejection.time_max:
+        raise Fault("`time` must not be longer than `time_max`")
+    return ejection
 
 
 def _health(value: Value, base: HealthCheck | None) -> HealthCheck | None:
@@ -130,7 +134,8 @@ def _health(value: Value, base: HealthCheck | None) -> HealthCheck | None:
 
 def _shares(value: Value, care: Care) -> tuple[Share, ...]:
     shares: list[Share] = []
-    for item in value.items():
+    items = list(value.items())
+    for item in items:
         share = item.read(lambda each: _share(each, care), None)
         if share is not None and any(share.target == other.target for other in shares):
             item.fault("is there already")
@@ -138,7 +143,7 @@ def _shares(value: Value, care: Care) -> tuple[Share, ...]:
             shares.append(share)
     if len(shares) > TARGETS_MAX:
         raise Fault(f"must be at most {TARGETS_MAX}")
-    if not any(share.weight for share in shares):
+    if len(shares) == len(items) and not any(share.weight for share in shares):
         raise Fault("must hold at least one address with a weight above 0")
     return tuple(shares)
 
@@ -177,7 +182,7 @@ def _path(value: Value) -> str:
 
 
 def _header(value: Value) -> tuple[bytes, bytes]:
-    name, colon, expected = value.text().partition(":")
-    if not colon or not name.strip().isascii() or not expected.strip():
+    name, _, expected = value.text().partition(":")
+    if not _FIELD.fullmatch(name.strip()) or not expected.strip() or not expected.isascii():
         raise Fault(f"must be a header with its value such as 'X-Canary: yes', not {value.text()!r}")
     return name.strip().lower().encode(), expected.strip().encode()
