@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import structlog
@@ -27,7 +28,10 @@ RETRY_SECONDS_MIN = 0.05
 RETRY_SECONDS_MAX = 0.5  # after auth was away, everybody is back within the second that was promised
 FEED = "/internal/revocations"
 
-LAG = Gauge("revocation_lag_seconds", "How long ago it was known that no revocation was missed")
+LAG = Gauge(
+    *("revocation_lag_seconds", "How long ago it was known that no revocation was missed"),
+    multiprocess_mode="livemax",  # of several workers, the one that knows least
+)
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +98,7 @@ class Revocations:
 
     def _cover_rarely(self, caller: "Caller") -> bool:
         tokens, clients, keys = self._rare
-        mark = clients.get(caller.client_id or "")
+        mark = None if caller.client_id is None else clients.get(caller.client_id)
         return (
             caller.token_id in tokens
             or caller.key_id in keys
@@ -157,15 +161,20 @@ class Revocations:
             log.warning("revocations_stale", silent_seconds=round(self.lag_seconds, 1), refused=self._strict)
 
     def _drop_expired(self) -> None:
-        now = time.time()
         for kind, kept in self._kept.items():
-            while kept and (first := next(iter(kept))) and kept[first].expires <= now:
-                del kept[first]
-            surplus = len(kept) - KEPT_MAX
-            if surplus > 0:
-                log.error("revocations_dropped", kind=str(kind), number=surplus)
-            for _ in range(surplus):
-                del kept[next(iter(kept))]
+            for subject in _expired(kept):
+                del kept[subject]
+            surplus = [*islice(kept, max(0, len(kept) - KEPT_MAX))]
+            if surplus:
+                log.error("revocations_dropped", kind=str(kind), number=len(surplus))
+            for subject in surplus:
+                del kept[subject]
+
+
+def _expired(kept: dict[str, Mark]) -> list[str]:
+    # One walk from the front; looking for the first again and again would pass all that are gone.
+    now = time.time()
+    return [*takewhile(lambda subject: kept[subject].expires <= now, kept)]
 
 
 class Follower:
@@ -217,7 +226,7 @@ class Follower:
                 f"{self._url}?after={self._after}",
                 headers={"Authorization": f"Bearer {self._tokens.issue('auth')}"},
                 silence_seconds=STALE_SECONDS,
-                on_sign_of_life=self._revocations.confirm,
+                on_sign_of_life=self._confirm,
             )
         )
         if page.newest < self._after:  # another database than before, such as one that was restored
@@ -228,5 +237,8 @@ class Follower:
         self._revocations.add(page.revocations)
         self._after = page.next
         if page.next >= page.newest:
-            self._revocations.confirm()
-            self._tried.set()
+            self._confirm()
+
+    def _confirm(self) -> None:
+        self._revocations.confirm()
+        self._tried.set()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("gateway", "services", "shared")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 400
-SHARED_LINES_MAX = 2_900  # those that are not empty
+SHARED_LINES_MAX = 2_950  # those that are not empty
 HTTPX_DOORS = ("shared/client.py", "shared/testing.py")
 
 FILES = [file for part in PARTS for file in sorted((ROOT / part).rglob("*.py"))]

@@ -1,0 +1,409 @@
+"""What is revoked, as every verifier keeps it, and how it hears of it."""
+
+import asyncio
+import json
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+import shared.revocations
+from shared.client import HttpClient
+from shared.errors import Unavailable
+from shared.identity import Caller, RevokedToken, TokenVerifier
+from shared.revocations import Follower, Kind, Revocation, Revocations
+from shared.testing import TEST_INTERNAL_SECRET, bearer, running, token
+from tests.gateway.backends import Backend, Conversation
+from tests.shared.notes.app import Settings, create_app
+from tests.shared.test_identity import Issuer, signed_by
+
+MANY = 100_000
+WAIT_SECONDS_MAX = 10
+
+
+def revoked(
+    kind: str, subject: str, *, number: int = 1, below: int | None = None, seconds: float = 60
+) -> Revocation:
+    expires = datetime.fromtimestamp(time.time() + seconds, UTC)
+    return Revocation(number=number, kind=kind, subject=subject, below=below, expires=expires)
+
+
+def a_caller(**fields: Any) -> Caller:
+    plain = {"id": "u", "role": "user", "username": None, "email": None, "session_id": "s", "expires": 2e9}
+    return Caller(
+        **{**plain, "scopes": frozenset(), "token_id": "t", "client_id": "c", "key_id": "k", **fields}
+    )
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while not condition():  # noqa: ASYNC110 - it waits for a task that sets no event
+            await asyncio.sleep(0.005)
+
+
+class TestRevocations:
+    @pytest.mark.parametrize(
+        ("kind", "subject"), [("session", "s"), ("user", "u"), ("token", "t"), ("client", "c"), ("key", "k")]
+    )
+    def test_every_kind(self, kind: str, subject: str) -> None:
+        revocations = Revocations()
+        revocations.add([revoked(kind, f"other {subject}")])
+        assert not revocations.cover(a_caller())
+        revocations.add([revoked(kind, subject)])
+
+        assert revocations.cover(a_caller())
+
+    @pytest.mark.parametrize(("kind", "field"), [("user", "version"), ("client", "client_version")])
+    def test_newer_versions_are_spared(self, kind: str, field: str) -> None:
+        revocations = Revocations()
+        revocations.add([revoked(kind, kind[0], below=3), revoked(kind, kind[0], below=2)])
+
+        assert [revocations.cover(a_caller(**{field: version})) for version in (0, 2, 3, 4)] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+
+    def test_what_a_caller_does_not_have_is_not_revoked(self) -> None:
+        revocations = Revocations()
+        revocations.add([revoked(kind, "") for kind in Kind])
+
+        assert not revocations.cover(a_caller(session_id=None, token_id=None, client_id=None, key_id=None))
+
+    def test_a_kind_it_does_not_know(self) -> None:
+        revocations = Revocations()
+        revocations.add([revoked("planet", "u"), revoked("session", "s")])
+
+        assert len(revocations) == 1
+        assert revocations.cover(a_caller())
+
+    def test_it_is_dropped_when_it_has_expired(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        revocations = Revocations()
+        revocations.add([revoked(kind, kind[0], seconds=60) for kind in Kind])
+        revocations.add([revoked("user", "later", seconds=600)])
+        assert len(revocations) == 6
+        later = time.time() + 61
+        monkeypatch.setattr("time.time", lambda: later)
+        revocations.add([])
+
+        assert len(revocations) == 1
+        assert not revocations.cover(a_caller())
+        assert revocations.cover(a_caller(id="later"))
+
+    def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shared.revocations, "KEPT_MAX", MANY)
+        revocations, used = Revocations(), []
+        tracemalloc.start()
+        try:
+            with capture_logs():
+                for first in range(0, 2 * MANY, 1000):
+                    revocations.add([revoked("session", f"{n:036}") for n in range(first, first + 1000)])
+                    used.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+
+        assert len(revocations) == MANY
+        assert max(used) < 40 * 1024 * 1024
+        assert not revocations.cover(a_caller(session_id=f"{MANY - 1:036}"))
+        assert revocations.cover(a_caller(session_id=f"{MANY:036}"))
+
+    def test_dropping_what_still_counts_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shared.revocations, "KEPT_MAX", 2)
+        revocations = Revocations()
+        with capture_logs() as lines:
+            revocations.add([revoked("session", str(number)) for number in range(5)])
+
+        assert [(line["event"], line["kind"], line["number"]) for line in lines] == [
+            ("revocations_dropped", "session", 3)
+        ]
+
+    def test_whoever_wants_to_know_is_told(self) -> None:
+        told = []
+        revocations = Revocations()
+        revocations.on_change.append(lambda: told.append(len(revocations)))
+        revocations.add([])
+        revocations.add([revoked("user", "u"), revoked("session", "s")])
+
+        assert told == [2]
+
+
+@pytest.fixture
+def make_verifier(make_settings: Callable[..., Any]) -> Callable[..., TokenVerifier]:
+    def make(**values: Any) -> TokenVerifier:
+        return TokenVerifier(make_settings(Settings, **values), HttpClient())
+
+    return make
+
+
+class TestVerifier:
+    @pytest.mark.parametrize(
+        ("kind", "claim"), [("session", "sid"), ("user", "sub"), ("token", "jti"), ("client", "client_id")]
+    )
+    async def test_a_remembered_token_dies(
+        self, make_verifier: Callable[..., TokenVerifier], kind: str, claim: str
+    ) -> None:
+        verifier = make_verifier()
+        one, other = token(client_id="one"), token(client_id="other")
+        for good in (one, other):
+            await verifier.verify(good)
+        named = jwt.decode(one, options={"verify_signature": False})[claim]
+        verifier.revocations.add([revoked(kind, named)])
+
+        for _ in range(2):
+            assert verifier.remembered(one) is None
+            with pytest.raises(RevokedToken) as refused:
+                await verifier.verify(one)
+        assert (refused.value.status, refused.value.code) == (401, "invalid_token")
+        assert verifier.remembered(other) is not None
+
+    async def test_all_tokens_of_a_key(self, make_settings: Callable[..., Any]) -> None:
+        issuer = Issuer("one", "two")
+        settings = make_settings(Settings, jwt_secret=None)
+        verifier = TokenVerifier(settings, HttpClient(), fetch_keys=issuer.document)
+        one, two = signed_by("one"), signed_by("two")
+        await verifier.verify(one)
+        verifier.revocations.add([revoked("key", "one")])
+
+        with pytest.raises(RevokedToken):
+            await verifier.verify(one)
+        await verifier.verify(two)
+
+    async def test_versions(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+        verifier = make_verifier()
+        verifier.revocations.add([revoked("user", "u", below=2)])
+        for version in (None, 0, 1, -1):
+            with pytest.raises(RevokedToken):
+                await verifier.verify(token("u", ver=version))
+
+        await verifier.verify(token("u", ver=2))
+
+    @pytest.mark.parametrize("version", ["2", 2.0, True, [], {}])
+    async def test_a_version_that_is_none(
+        self, make_verifier: Callable[..., TokenVerifier], version: object
+    ) -> None:
+        with pytest.raises(Exception, match="malformed"):
+            await make_verifier().verify(token("u", ver=version))
+
+    async def test_strict_believes_nothing_unheard_of(
+        self, make_verifier: Callable[..., TokenVerifier]
+    ) -> None:
+        available, strict = make_verifier(), make_verifier(revocation_mode="strict")
+        good = token()
+        await available.verify(good)
+        with pytest.raises(Unavailable):
+            await strict.verify(good)
+        strict.revocations.confirm()
+        await strict.verify(good)
+        assert strict.remembered(good) is not None
+        strict.revocations._known -= 4  # as after four seconds of silence
+
+        assert strict.remembered(good) is None
+        with pytest.raises(Unavailable):
+            await strict.verify(good)
+        assert available.remembered(good) is not None
+
+
+class Feed:
+    """Answers of an auth that is as good or as bad as a test needs it; questions it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers: list[bytes | None] = []
+        self.more = asyncio.Event()
+
+    def will_answer(self, *rows: Revocation, newest: int, following: int | None = None) -> None:
+        entries = [row.model_dump(mode="json") for row in rows]
+        page = {"revocations": entries, "next": newest if following is None else following}
+        self.answers.append(json.dumps({**page, "oldest": 1, "newest": newest}).encode())
+        self.more.set()
+
+    async def talk(self, conversation: Conversation) -> None:
+        while (received := await conversation.request()) is not None:
+            self.asked.append(received.target)
+            [authorization] = [value for name, value in received.headers if name.lower() == "authorization"]
+            secret, audience = TEST_INTERNAL_SECRET, "internal:auth"
+            jwt.decode(authorization.removeprefix("Bearer "), secret, algorithms=["HS256"], audience=audience)
+            await conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not self.answers:
+                await conversation.send("1\r\n\n\r\n")
+                self.more.clear()
+                await asyncio.wait([asyncio.ensure_future(self.more.wait())], timeout=0.02)
+            answer = self.answers.pop(0)
+            if answer is None:
+                return
+            await conversation.send(f"{len(answer):x}\r\n".encode(), answer, "\r\n0\r\n\r\n")
+
+
+@pytest.fixture
+async def feed() -> Feed:
+    return Feed()
+
+
+@asynccontextmanager
+async def following(settings: Settings) -> AsyncIterator[Revocations]:
+    client, revocations = HttpClient(), Revocations()
+    async with Follower(revocations, client, settings):
+        yield revocations
+    await client.close()
+
+
+class TestFollower:
+    async def test_all_that_is_known_is_loaded_before_anything_else(
+        self, feed: Feed, make_settings: Callable[..., Any]
+    ) -> None:
+        feed.will_answer(revoked("session", "one"), newest=9, following=4)
+        feed.will_answer(revoked("session", "two"), newest=9, following=8)
+        feed.will_answer(revoked("session", "three"), newest=9)
+        async with Backend(feed.talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
+            assert len(known) == 3
+            assert known.is_current
+            await eventually(lambda: len(feed.asked) == 4)
+
+        asked = [target.partition("?")[2] for target in feed.asked]
+        assert asked == ["after=0", "after=4", "after=8", "after=9"]
+
+    async def test_news_comes_in_while_it_waits(self, feed: Feed, make_settings: Callable[..., Any]) -> None:
+        feed.will_answer(newest=0)
+        async with Backend(feed.talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
+            await eventually(lambda: len(feed.asked) == 2)
+            feed.will_answer(revoked("session", "s"), newest=1)
+            await eventually(lambda: known.cover(a_caller()))
+
+    async def test_signs_of_life_keep_it_current(
+        self, feed: Feed, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared.revocations, "STALE_SECONDS", 0.3)
+        feed.will_answer(newest=0)
+        async with Backend(feed.talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
+            began = time.monotonic()
+            while time.monotonic() < began + 1:
+                assert known.is_current
+                assert REGISTRY.get_sample_value("revocation_lag_seconds") == pytest.approx(
+                    known.lag_seconds, abs=0.1
+                )
+                await asyncio.sleep(0.02)
+
+            assert len(feed.asked) == 2  # one answer, and one question that is held
+
+    @pytest.mark.parametrize(
+        "nonsense",
+        [b"no JSON", b"[]", b"null", b'{"revocations": []}', b'{"revocations": [{}], "next": 1}', None],
+    )
+    async def test_it_survives_nonsense(
+        self, feed: Feed, make_settings: Callable[..., Any], nonsense: bytes | None
+    ) -> None:
+        feed.answers.append(nonsense)
+        feed.will_answer(revoked("session", "s"), newest=1)
+        with capture_logs() as lines:
+            async with (
+                Backend(feed.talk) as auth,
+                following(make_settings(Settings, auth_url=auth.url)) as known,
+            ):
+                await eventually(lambda: known.cover(a_caller()))
+
+        events = [line["event"] for line in lines]
+        assert events == ([] if nonsense is None else ["revocations_unreadable"])
+
+    async def test_another_database_makes_it_begin_again(
+        self, feed: Feed, make_settings: Callable[..., Any]
+    ) -> None:
+        feed.will_answer(revoked("user", "u", below=7), newest=500)
+        async with Backend(feed.talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
+            assert known.cover(a_caller(version=6))
+            feed.will_answer(revoked("user", "u", below=3), newest=20)  # what it says to after=500
+            feed.will_answer(revoked("user", "u", below=3), newest=20)
+            await eventually(lambda: len(feed.asked) == 4)
+
+            assert not known.cover(a_caller(version=6))
+            assert known.cover(a_caller(version=2))
+        assert [target.partition("=")[2] for target in feed.asked] == ["0", "500", "0", "20"]
+
+    async def test_silence_is_noticed_said_once_and_overcome(
+        self, feed: Feed, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared.revocations, "STALE_SECONDS", 0.3)
+        mute = asyncio.Event()
+
+        async def talk(conversation: Conversation) -> None:
+            if mute.is_set():
+                await conversation.request()
+                await asyncio.sleep(WAIT_SECONDS_MAX)
+            await feed.talk(conversation)
+
+        feed.will_answer(newest=0)
+        with capture_logs() as lines:
+            async with Backend(talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
+                mute.set()
+                feed.answers.append(None)  # the connection it has ends; new ones get no answer
+                feed.more.set()
+                await eventually(lambda: known.state == "stale" and len(lines) == 1)
+                asked_before = auth.connections
+                await eventually(lambda: auth.connections >= asked_before + 2)
+                mute.clear()
+                feed.will_answer(revoked("session", "s"), newest=1)
+                await eventually(lambda: known.cover(a_caller()) and known.state == "current")
+
+        assert [line["event"] for line in lines] == ["revocations_stale", "revocations_current"]
+
+    async def test_an_empty_feed_is_known_at_once(
+        self, feed: Feed, make_settings: Callable[..., Any]
+    ) -> None:
+        async with Backend(feed.talk) as auth:
+            began = time.monotonic()
+            async with following(make_settings(Settings, auth_url=auth.url)) as known:
+                assert time.monotonic() - began < 1
+                assert known.state == "current"
+
+    async def test_without_auth_it_starts_at_once(self, make_settings: Callable[..., Any]) -> None:
+        began = time.monotonic()
+        async with following(make_settings(Settings, auth_url="http://127.0.0.1:9")) as known:
+            assert time.monotonic() - began < 1
+            assert (known.state, known.is_ready) == ("stale", True)
+
+    async def test_with_a_mute_auth_it_starts_all_the_same(
+        self, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared.revocations, "STALE_SECONDS", 0.1)
+
+        async def mute(conversation: Conversation) -> None:
+            await conversation.reader.read()
+
+        async with Backend(mute) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
+            assert known.state == "stale"
+
+
+async def test_a_strict_service_is_not_ready_without_news(make_settings: Callable[..., Any]) -> None:
+    settings = make_settings(Settings, auth_url="http://127.0.0.1:9", revocation_mode="strict")
+    async with running(create_app, settings) as notes:
+        ready = await notes.get("/health/ready")
+        refused = await notes.get("/notes", headers=bearer(token()))
+        greeted = await notes.get("/greeting")
+
+    assert (ready.status_code, ready.json()["checks"]) == (503, {"database": "up", "revocations": "stale"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert refused.headers["retry-after"] == "1"
+    assert greeted.status_code == 200
+
+
+async def test_a_service_refuses_what_was_revoked(feed: Feed, make_settings: Callable[..., Any]) -> None:
+    feed.will_answer(newest=0)
+    good = token(sid="s")
+    async with (
+        Backend(feed.talk) as auth,
+        running(create_app, make_settings(Settings, auth_url=auth.url)) as notes,
+    ):
+        assert (await notes.get("/notes", headers=bearer(good))).status_code == 200
+        feed.will_answer(revoked("session", "s"), newest=1)
+        await eventually(lambda: len(feed.asked) == 3)
+        response = await notes.get("/notes", headers=bearer(good))
+
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
+    assert "revoked" in response.json()["detail"]
