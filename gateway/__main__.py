@@ -1,11 +1,15 @@
 """`python -m gateway`: the one public port."""
 
+import os
 import signal
 import sys
 
+from gateway import workers
 from gateway.app import create_app
+from gateway.inside import WORKER
 from gateway.protocol import GatewayProtocol
-from gateway.routesfile import RoutesFileError, load
+from gateway.reload import first_table
+from gateway.routesfile import RoutesFileError
 from gateway.settings import Settings
 from shared.observe import configure_logging, log_start
 from shared.server import serve
@@ -20,15 +24,18 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     try:
         settings = Settings.load()
-        table = load(settings.routes_file, development=settings.environment == "development")
+        configure_logging(settings)
+        table = first_table(settings)
     except SettingsError as error:
         exit_on_bad_settings(error)
         return
     except RoutesFileError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    configure_logging(settings)
-    log_start(settings)
+    if WORKER not in os.environ:
+        log_start(settings)
+        if settings.workers > 1:
+            sys.exit(workers.run(settings))
     serve(create_app(settings, table), settings, protocol=GatewayProtocol)
 
 

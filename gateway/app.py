@@ -1,10 +1,12 @@
 """What the gateway answers itself: health, metrics, documents, and the page for what is not there."""
 
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -13,19 +15,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import errors
+from gateway.admin import Alone, listening
 from gateway.core import Gateway
 from gateway.docs import Docs
 from gateway.edge import Edge
 from gateway.errors import Refusal
 from gateway.health import Health
+from gateway.inside import WORKER, Inside
+from gateway.observe import exposition
 from gateway.protocol import ALIAS
 from gateway.reload import Reload
 from gateway.settings import Settings
 from gateway.table import RouteTable
+from gateway.workers import answering_parent
 from shared import __version__
 from shared.client import HttpClient
 from shared.errors import PROBLEM_JSON
-from shared.observe import REQUEST_ID, ROUTE, Observe, metrics
+from shared.observe import REQUEST_ID, ROUTE, Observe
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +49,7 @@ def create_app(settings: Settings, table: RouteTable) -> Starlette:
         gateway.start()
         reload.start()
         # uvicorn hands this state to every connection, which is how the protocol comes by it.
-        async with gateway.follower:
+        async with gateway.follower, _asked(settings, Inside(gateway, reload)):
             yield {"gateway": gateway, "reload": reload}
         reload.stop()
         await gateway.stop()
@@ -65,6 +71,13 @@ def create_app(settings: Settings, table: RouteTable) -> Starlette:
     return app
 
 
+def _asked(settings: Settings, inside: Inside) -> AbstractAsyncContextManager[None]:
+    """How others ask this process: its parent when there is one, else the admin listener."""
+    if WORKER in os.environ:
+        return answering_parent(inside)
+    return listening(Alone(inside), settings)
+
+
 async def index(request: Request) -> Response:
     request.scope[ROUTE] = "/"
     return JSONResponse({"name": "Gatehouse", "version": __version__, "docs": "/docs"})
@@ -74,7 +87,8 @@ async def show_metrics(request: Request) -> Response:
     """Under no other spelling: whoever keeps /metrics from outsiders need not know the aliases."""
     if request.scope.get(ALIAS) is not None:
         raise HTTPException(404)
-    return await metrics(request)
+    request.scope[ROUTE] = "/metrics"
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _http_exception(request: Request, error: Exception) -> Response:

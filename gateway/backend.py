@@ -49,6 +49,10 @@ class Backend:
         in_use = len(self.open) - len(self._idle)
         return in_use + self._connecting + len(self._waiting) + self.relays
 
+    @property
+    def routes(self) -> list[str]:
+        return sorted(self._routes)
+
     def serve(self, routes: set[str]) -> None:
         """These routes lead here from now on."""
         self._routes = routes

@@ -93,6 +93,7 @@ class Gateway:
         self.proxies = Proxies(settings.trusted_proxies)
         self.routing = Routing(table)
         self.open: set[Watched] = set()
+        self.is_leaving = False
         self.hangups = Hangups()
         self._retired: list[Backend] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,6 +102,11 @@ class Gateway:
     @property
     def table(self) -> RouteTable:
         return self.routing.table
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether whoever spreads requests over several gateways should send some here."""
+        return not self.is_leaving and self.verifier.revocations.is_ready
 
     def take(self, table: RouteTable) -> None:
         """Route by this table from the next request on."""

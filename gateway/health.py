@@ -45,9 +45,9 @@ class Health:
         request.scope[ROUTE] = "/health/ready"
         revocations = self._gateway.verifier.revocations
         checks = {"routes": len(self._gateway.table.routes), "revocations": revocations.state}
-        status = "healthy" if revocations.is_ready else "unhealthy"
+        status = "healthy" if self._gateway.is_ready else "unhealthy"
         answer = {"status": status, "timestamp": timestamp(), "checks": checks}
-        return JSONResponse(answer, 200 if revocations.is_ready else 503)
+        return JSONResponse(answer, 200 if self._gateway.is_ready else 503)
 
     async def _ask(self) -> dict[str, Any]:
         services = self._gateway.table.services

@@ -2,19 +2,25 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Collection
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from shared.clock import timestamp
 from shared.observe import DURATION, REQUESTS
 
 if TYPE_CHECKING:
     from gateway.forward import Exchange
 
 UNMATCHED = "unmatched"
+ERRORS_KEPT_MAX = 200
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when it is imported; set for workers only
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 
 UPSTREAM_DURATION = Histogram(
@@ -40,6 +46,9 @@ HEALTHY = Gauge(
     multiprocess_mode="livemin",
 )
 
+# What went wrong lately, for the admin listener.
+RECENT: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT_MAX)
+
 log = structlog.get_logger("access")
 
 
@@ -57,6 +66,8 @@ def record(exchange: "Exchange") -> None:
     failure = exchange.failure
     if failure is not None:
         REFUSALS.labels(name, failure.code, failure.phase).inc()
+    if failure is not None or exchange.status >= 500:
+        _remember(exchange, name)
     log.info(
         "request",
         method=request.method.decode(),
@@ -76,9 +87,34 @@ def record(exchange: "Exchange") -> None:
     )
 
 
+def _remember(exchange: "Exchange", route: str) -> None:
+    failure = exchange.failure
+    RECENT.append(
+        {
+            "time": timestamp(),
+            "request_id": exchange.request_id,
+            "route": route,
+            "status": exchange.status,
+            "code": failure.code if failure else "upstream_status",
+            "source": failure.source if failure else "upstream",
+            "phase": failure.phase if failure else "answered",
+        }
+    )
+
+
+def exposition(folder: Path | None = None) -> bytes:
+    """All metrics for Prometheus; with several workers, the sums of what all of them have counted."""
+    shared = str(folder) if folder else os.environ.get(METRICS_FOLDER)
+    if shared is None:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=shared)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
 def forget(routes: Collection[str]) -> None:
     """Drop the series of routes that are gone, so that reloads cannot make more and more of them."""
-    if not routes or "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # files of several processes only grow
+    if not routes or METRICS_FOLDER in os.environ:  # files of several processes only grow
         return
     _children.cache_clear()
     for metric in (REQUESTS, DURATION, UPSTREAM_DURATION, REFUSALS, RETRIES):
@@ -88,7 +124,7 @@ def forget(routes: Collection[str]) -> None:
 
 def forget_targets(before: Collection[tuple[str, str]], now: Collection[tuple[str, str]]) -> None:
     """Drop the series of targets, given with their routes, that are gone."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if METRICS_FOLDER in os.environ:
         return
     for route, target in set(before) - set(now):
         HEALTHY.remove_by_labels({"route": route, "target": target})

@@ -1,22 +1,26 @@
 """A changed routes.yaml takes effect while requests go on; a bad one changes nothing and says why."""
 
 import asyncio
+import os
 import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
 from prometheus_client import Gauge
 
 from gateway.core import Gateway
-from gateway.routesfile import RoutesFileError, load
+from gateway.routesfile import RoutesFileError, load, parse, read
+from gateway.settings import Settings
 from gateway.table import RouteTable
 from shared.clock import timestamp
 
 POLL_SECONDS = 1.0
 FAULTS_LOGGED_MAX = 200
+KEPT_ROUTES = "GATEHOUSE_KEPT_ROUTES"  # where workers leave the last good file for each other
 
 # With several workers the figure is that of the one that is worst off.
 SUCCESS = Gauge(
@@ -52,6 +56,35 @@ class Outcome:
 
 
 Signature = tuple[int, int, int]
+
+
+def first_table(settings: Settings) -> RouteTable:
+    """The table to start with.
+
+    When a worker starts again and the file is bad by now, that is the one which the others still go by.
+    """
+    development = settings.environment == "development"
+    try:
+        text = read(settings.routes_file)
+        table = parse(text, str(settings.routes_file), development=development)
+    except RoutesFileError as error:
+        kept = os.environ.get(KEPT_ROUTES)
+        if kept is None or not Path(kept).exists():
+            raise
+        faults = error.faults[:FAULTS_LOGGED_MAX]
+        log.error("routes_refused", note="the routes from before stay", faults=faults)  # noqa: TRY400 - the file's fault
+        return load(Path(kept), development=development)
+    keep(text)
+    return table
+
+
+def keep(text: str) -> None:
+    """Leave a good file for workers that start later."""
+    kept = os.environ.get(KEPT_ROUTES)
+    if kept is not None:
+        draft = Path(f"{kept}.{os.getpid()}")
+        draft.write_text(text)
+        draft.replace(kept)
 
 
 class Reload:
@@ -97,7 +130,10 @@ class Reload:
             return self._note(self.outcome)
 
     def _load(self) -> RouteTable:
-        return load(self._file, development=self._gateway.settings.environment == "development")
+        text = read(self._file)
+        table = parse(text, str(self._file), development=self._gateway.settings.environment == "development")
+        keep(text)
+        return table
 
     def _taken(self, table: RouteTable) -> Outcome:
         before = self._gateway.table

@@ -19,6 +19,10 @@ class Settings(ProcessSettings):
 
     port: int = Field(default=8000, ge=1, le=65535)
     routes_file: Path = Path("routes.yaml")
+    workers: int = Field(default=1, ge=1, le=64)
+    admin_host: str = "127.0.0.1"
+    admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
+    drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
 
     @field_validator("trusted_proxies", mode="before")

@@ -29,9 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _of_programs() -> dict[str, tuple["Command", Callable[[argparse.ArgumentParser], None]]]:
+def _of_programs() -> "Commands":
     """What programs bring along in a `cli.py` of their own, in a table like the one below."""
-    found: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] = {}
+    found: Commands = {}
     for module in programs.find(ROOT).values():
         if (ROOT / module.replace(".", "/") / "cli.py").exists():
             found |= importlib.import_module(f"{module}.cli").COMMANDS
@@ -128,7 +128,8 @@ def _file(parser: argparse.ArgumentParser) -> None:
 
 
 Command = Callable[[argparse.Namespace], int]
-COMMANDS: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] = {
+Commands = dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]]
+COMMANDS: Commands = {
     "up": (up, _no_options),
     "migrate": (migrate, _one_service),
     "migration": (migration, _service_and_message),

@@ -23,6 +23,7 @@ KEEP_ALIVE_SECONDS = (
 LAST_REQUESTS_SECONDS = 1.0
 LAST_BYTES_SECONDS = 0.5
 SUPERVISED = "GATEHOUSE_SUPERVISED"
+LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the number of a listening socket that the parent has opened
 SERVER_STATE = "gatehouse.server_state"  # scope key by which an answer that waits sees the end come
 
 log = structlog.get_logger(__name__)
@@ -150,14 +151,21 @@ def serve(
         sys.exit(3)
 
 
-def listen(settings: ProcessSettings) -> socket.socket:
-    """The listening socket, or an end with a sentence that says what to do."""
+def listen(settings: ProcessSettings, *, shared: bool = False) -> socket.socket:
+    """The socket to listen on, or an end with a sentence that says what to do.
+
+    Several that are `shared` may have one port, and the system spreads connections over them.
+    """
+    inherited = os.environ.get(LISTEN_FD)
+    if inherited is not None:
+        return socket.socket(fileno=int(inherited))
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         listening.bind(address)
     except OSError as error:
         _exit_without_port(settings, error)

@@ -39,6 +39,7 @@ class Suite:
                 "DATA_DIR": str(data_dir),
                 "JWT_SECRET": JWT_SECRET,
                 "AUTH_BCRYPT_COST": BCRYPT_COST,
+                "GATEWAY_ADMIN_PORT": "0",
                 "LOG_FORMAT": "json",
                 "ROUTES_FILE": str(_routes(data_dir, backend)),
                 **{f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()},

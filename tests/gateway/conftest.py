@@ -40,7 +40,7 @@ def start_backend(stack: AsyncExitStack) -> StartBackend:
 @pytest.fixture
 def start_gateway(stack: AsyncExitStack, make_settings: Callable[..., Any], tmp_path: Path) -> Start:
     async def start(routes: str, **settings: Any) -> RunningGateway:
-        made = make_settings(Settings, **settings)
+        made = make_settings(Settings, **{"admin_port": 0, **settings})
         return await stack.enter_async_context(RunningGateway(routes, made, tmp_path))
 
     return start

@@ -27,7 +27,13 @@ async def gateway_process(
     file.write_text(
         f"routes: [{{path: /open, backend: '{backend.url}', auth: none, rate_limit: {{rate: 100000/s}}}}]"
     )
-    environment = os.environ | {"ROUTES_FILE": str(file), "DATA_DIR": str(folder), "PORT": str(port), **more}
+    environment = os.environ | {
+        "ROUTES_FILE": str(file),
+        "DATA_DIR": str(folder),
+        "PORT": str(port),
+        "ADMIN_PORT": "0",
+        **more,
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", cwd=PROJECT, env=environment, stdout=asyncio.subprocess.DEVNULL
     )

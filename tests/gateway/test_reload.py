@@ -92,7 +92,7 @@ async def test_an_error_of_our_own_changes_nothing(
         raise ZeroDivisionError
 
     running = await start_gateway(routes(one("/a", backend)))
-    monkeypatch.setattr(gateway.reload, "load", fails)
+    monkeypatch.setattr(gateway.reload, "parse", fails)
     with capture_logs() as lines:
         assert not (await running.reload.now()).success
     assert "routes_not_read" in [line["event"] for line in lines]

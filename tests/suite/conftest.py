@@ -48,6 +48,7 @@ class Suite:
                 **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")},
                 "DATA_DIR": str(data_dir),
                 "AUTH_BCRYPT_COST": "4",
+                "GATEWAY_ADMIN_PORT": "0",
                 "ROUTES_FILE": str(_without_limits(data_dir)),
                 **ports,
                 **settings,

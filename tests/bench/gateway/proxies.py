@@ -100,6 +100,7 @@ def gatehouse(stage: Stage, log: Path | None = None) -> Program:
         "DATA_DIR": str(stage.folder / "data"),
         "JWT_SECRET": TEST_JWT_SECRET,
         "LOG_FORMAT": "json",
+        "ADMIN_PORT": "0",
         **{f"{name}_URL": stage.backend.url for name in ("AUTH", "USERS", "ORDERS")},
     }
     program = python("gateway", SERVER_CORE, stage.folder, environment, log)

@@ -1,0 +1,69 @@
+"""What one process of the gateway knows about itself, and what it can be asked to do."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from gateway import observe
+from gateway.backend import Backend
+from gateway.core import Gateway
+from gateway.described import table_shown
+from gateway.reload import Reload
+from shared.clock import timestamp
+from shared.revocations import LAG
+
+WORKER = "GATEHOUSE_WORKER"  # the number of this worker, in its environment
+
+
+class Inside:
+    """The view that the admin listener has of one process."""
+
+    def __init__(self, gateway: Gateway, reload: Reload) -> None:
+        self._gateway = gateway
+        self._reload = reload
+        self._started = timestamp()
+
+    def state(self) -> dict[str, Any]:
+        gateway = self._gateway
+        return {
+            "worker": int(os.environ.get(WORKER, "1")),
+            "pid": os.getpid(),
+            "started": self._started,
+            "ready": gateway.is_ready,
+            "leaving": gateway.is_leaving,
+            "open": len(gateway.open),
+            "reload": {"count": self._reload.count, **self._reload.outcome.shown()},
+            "table": table_shown(gateway.table),
+            "targets": [_target(backend) for backend in gateway.routing.backends.values()],
+            "errors": list(observe.RECENT),
+        }
+
+    def note_gauges(self) -> None:
+        """Write down what is else made up when it is asked for: files of workers hold numbers."""
+        LAG.set(self._gateway.verifier.revocations.lag_seconds)
+
+    async def reload(self) -> dict[str, Any]:
+        outcome = await self._reload.now()
+        return {"worker": int(os.environ.get(WORKER, "1")), **outcome.shown()}
+
+    def leave(self) -> None:
+        """Tell whoever spreads requests over several gateways to send no more of them here."""
+        self._gateway.is_leaving = True
+
+    def stop_in(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, os.kill, os.getpid(), signal.SIGTERM)
+
+
+def _target(backend: Backend) -> dict[str, Any]:
+    standing = backend.standing
+    return {
+        "url": backend.origin.url,
+        "routes": backend.routes,
+        "healthy": standing.is_healthy,
+        "ejected": standing.is_ejected,
+        "down": standing.is_down,
+        "connections": len(backend.open),
+        "load": backend.load,
+        "relays": backend.relays,
+    }
