@@ -78,16 +78,16 @@ class HttpClient:
         try:
             async with self._pool().stream("GET", url, headers=headers, timeout=timeout) as response:
                 if not response.is_success:
-                    raise Unavailable
+                    raise Unavailable(f"It answered {response.status_code}.")
                 async for piece in response.aiter_bytes():
                     if pieces or piece.strip():
                         pieces.append(piece)
                     else:
                         on_sign_of_life()
         except httpx.HTTPError as error:
-            raise Unavailable from error
+            raise Unavailable(repr(error)) from error
         if not pieces:
-            raise Unavailable
+            raise Unavailable("It ended without an answer.")
         return b"".join(pieces)
 
     async def close(self) -> None:

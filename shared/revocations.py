@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import structlog
 from prometheus_client import Gauge
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from shared.client import HttpClient, InternalTokens
 from shared.errors import Unavailable
@@ -153,12 +153,13 @@ class Revocations:
             log.info("revocations_current", silent_seconds=round(self.lag_seconds, 1))
         self._known, self._loaded, self._told = time.monotonic(), True, False
 
-    def note_silence(self) -> None:
+    def note_silence(self, reason: Exception) -> None:
         """Something could not be read: say so, once, when it takes long."""
         patience = STALE_SECONDS if self._loaded else FIRST_LOAD_SECONDS
         if not self._told and self.lag_seconds > patience:
             self._told = True
-            log.warning("revocations_stale", silent_seconds=round(self.lag_seconds, 1), refused=self._strict)
+            seconds = round(self.lag_seconds, 1)
+            log.warning("revocations_stale", silent_seconds=seconds, strict=self._strict, reason=str(reason))
 
     def _drop_expired(self) -> None:
         for kind, kept in self._kept.items():
@@ -206,19 +207,16 @@ class Follower:
         while True:
             try:
                 await self._ask()
-                wait = RETRY_SECONDS_MIN
-                continue
-            except Unavailable:
-                pass
-            except ValidationError:
-                log.exception("revocations_unreadable")
-            except Exception:
+            except Exception as error:
                 # Whatever it was: without this task, every token would be believed for ever.
-                log.exception("revocations_failed")
-            self._tried.set()
-            self._revocations.note_silence()
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, RETRY_SECONDS_MAX)
+                if not isinstance(error, Unavailable):
+                    log.exception("revocations_unreadable")
+                self._tried.set()
+                self._revocations.note_silence(error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, RETRY_SECONDS_MAX)
+            else:
+                wait = RETRY_SECONDS_MIN
 
     async def _ask(self) -> None:
         page = RevocationPage.model_validate_json(

@@ -107,17 +107,13 @@ class RevocationFeed:
             self._committed.clear()
             try:
                 await self._catch_up()
-            except Problem:
-                self._fail()
-            except Exception:
-                # Without this task nobody would ever hear of another revocation.
-                log.exception("revocation_feed_failed")
-                self._fail()
-
-    def _fail(self) -> None:
-        self._failing = True
-        self._own.note_silence()
-        self._wake()
+            except Exception as error:
+                # Whatever it was: without this task nobody would ever hear of another revocation.
+                if not isinstance(error, Problem):
+                    log.exception("revocation_feed_failed")
+                self._failing = True
+                self._own.note_silence(error)
+                self._wake()
 
     async def _catch_up(self) -> None:
         async with self._reading:

@@ -1,6 +1,7 @@
 """What auth writes down when a token is taken away, and the feed that tells of it."""
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,15 +13,16 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from sqlalchemy import event
+from sqlalchemy import delete, event, update
 from sqlmodel import Session
+from structlog.testing import capture_logs
 
 import services.auth.feed
 import services.auth.revocations
 import services.auth.sessions
 import services.auth.tokens
 from services.auth.app import create_app
-from services.auth.models import LoginSession, Revoked
+from services.auth.models import COUNTER, REVOCATIONS, LoginSession, Revoked
 from services.auth.revocations import MARGIN_SECONDS, RevocationLog, read_page
 from services.auth.settings import Settings
 from shared.client import HttpClient
@@ -29,6 +31,7 @@ from shared.identity import LEEWAY_SECONDS, RevokedToken, TokenVerifier
 from shared.migrate import upgrade
 from shared.revocations import Kind, RevocationPage
 from shared.testing import TEST_JWT_SECRET, bearer, internal_token, running
+from tests import support
 from tests.auth.support import PASSWORD, let_time_pass, login, refresh, register, rows
 
 INTERNAL = bearer(internal_token("auth"))
@@ -50,6 +53,15 @@ async def follow(auth: httpx.AsyncClient, after: int = 0) -> RevocationPage:
     response = await auth.get(FEED, params={"after": after}, headers=INTERNAL)
     assert response.status_code == 200, response.text
     return RevocationPage.model_validate_json(response.content)
+
+
+async def answers_again(auth: httpx.AsyncClient, *, after: int) -> httpx.Response:
+    async with asyncio.timeout(30):
+        while True:
+            response = await auth.get(FEED, params={"after": after}, headers=INTERNAL)
+            if response.status_code == 200 and response.content.strip():
+                return response
+            await asyncio.sleep(0.01)  # it looks at its database by itself, and tells nobody when
 
 
 def written(database_url: str) -> list[tuple[str, str, int | None]]:
@@ -299,6 +311,68 @@ class TestFeed:
         assert response.status_code == 204  # signed out is signed out
         assert (await auth.get("/auth/me", headers=bearer(one["token"]))).status_code == 401
         assert (await auth.get("/health/ready")).json()["checks"]["revocations"] == "current"
+
+
+class TestTrouble:
+    async def test_without_its_database_it_says_nothing(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
+        with support.postgresql_that_stops() as server:
+            async with running(create_app, make_auth_settings(database_url=server.url)) as auth:
+                one = await register(auth)
+                waiting = asyncio.create_task(auth.get(FEED, headers=INTERNAL))
+                await asyncio.wait([waiting], timeout=0.2)
+                server.stop(signal.SIGQUIT)
+                ended = await asyncio.wait_for(waiting, 10)
+                refused = await auth.get(FEED, headers=INTERNAL)
+                server.start()
+                await answers_again(auth, after=9)
+                told = asyncio.create_task(follow(auth))
+                await auth.post("/auth/logout", headers=bearer(one["token"]))
+                page = await asyncio.wait_for(told, 10)
+
+        assert (ended.status_code, ended.content.strip()) == (200, b"")  # no answer is no news
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert [entry.subject for entry in page.revocations] == [claims_of(one)["sid"]]
+
+    async def test_an_older_database_in_its_place(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        people = [await register(auth) for _ in range(3)]
+        for number, person in enumerate(people[:2]):
+            await auth.post("/auth/logout", headers=bearer(person["token"]))
+            await follow(auth, number)
+        database = Database(database_url, pool_size=1)
+        with database.transaction() as session:
+            session.connection().execute(delete(REVOCATIONS))
+            session.connection().execute(update(COUNTER).values(last=0))
+        database.close()
+        page = await follow(auth, 2)
+        assert (page.revocations, page.newest) == ([], 0)
+        waiting = asyncio.create_task(follow(auth))
+        await auth.post("/auth/logout", headers=bearer(people[2]["token"]))
+        page = await waiting
+
+        assert [entry.subject for entry in page.revocations] == [claims_of(people[2])["sid"]]
+        assert page.next == 1
+
+    async def test_a_mistake_does_not_end_it(
+        self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_: object) -> None:
+            raise ZeroDivisionError
+
+        one = await register(auth)
+        monkeypatch.setattr(services.auth.feed, "RETRY_SECONDS", 0.01)
+        with capture_logs() as lines:
+            with monkeypatch.context() as broken:
+                broken.setattr(services.auth.feed, "read_page", fails)
+                # the question that is held ends when the next look at the table fails
+                assert (await auth.get(FEED, headers=INTERNAL)).content.strip() == b""
+                assert (await auth.get(FEED, headers=INTERNAL)).status_code == 503
+            await auth.post("/auth/logout", headers=bearer(one["token"]))
+            response = await answers_again(auth, after=0)
+
+        assert claims_of(one)["sid"] in response.text
+        assert "revocation_feed_failed" in [line["event"] for line in lines]
 
 
 class TestExpiry:

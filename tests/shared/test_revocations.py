@@ -352,6 +352,24 @@ class TestFollower:
                 await eventually(lambda: known.cover(a_caller()) and known.state == "current")
 
         assert [line["event"] for line in lines] == ["revocations_stale", "revocations_current"]
+        assert "ReadTimeout" in lines[0]["reason"]
+
+    async def test_it_says_why_it_hears_nothing(
+        self, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shared.revocations, "FIRST_LOAD_SECONDS", 0.1)
+
+        async def refuses(conversation: Conversation) -> None:
+            while await conversation.request():
+                await conversation.answer_json({}, "401 Unauthorized")
+
+        with capture_logs() as lines:
+            async with Backend(refuses) as auth, following(make_settings(Settings, auth_url=auth.url)):
+                await eventually(lambda: lines != [])
+
+        assert [(line["event"], line["reason"]) for line in lines] == [
+            ("revocations_stale", "It answered 401.")
+        ]
 
     async def test_an_empty_feed_is_known_at_once(
         self, feed: Feed, make_settings: Callable[..., Any]
