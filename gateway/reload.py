@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from gateway.table import RouteTable
 from shared.clock import timestamp
 
 POLL_SECONDS = 1.0
+TURN_SECONDS = 0.0002
 FAULTS_LOGGED_MAX = 200
 KEPT_ROUTES = "GATEHOUSE_KEPT_ROUTES"  # where workers leave the last good file for each other
 
@@ -116,7 +118,6 @@ class Reload:
         """Read the file and route by it, or refuse it whole."""
         async with self._busy:
             try:
-                # Beside the loop, which goes on with its requests meanwhile.
                 table = await asyncio.to_thread(self._load)
             except RoutesFileError as error:
                 self.outcome = self._refused(error.faults)
@@ -130,6 +131,15 @@ class Reload:
             return self._note(self.outcome)
 
     def _load(self) -> RouteTable:
+        """Beside the loop, which goes on with its requests meanwhile and need not wait long for a turn."""
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(TURN_SECONDS)
+        try:
+            return self._read_file()
+        finally:
+            sys.setswitchinterval(usual)
+
+    def _read_file(self) -> RouteTable:
         text = read(self._file)
         table = parse(text, str(self._file), development=self._gateway.settings.environment == "development")
         keep(text)

@@ -1,7 +1,7 @@
 """The routing table: which path goes where and under which policy. Immutable once it is built."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
@@ -104,10 +104,9 @@ class Route:
             return True
         return (method, path) in PUBLIC and not (policy.auth_stated and path == self.path)
 
-    def moved(self, path: bytes) -> tuple[bytes, bytes] | None:
-        """The part of this path that is replaced, and by what; None when it is forwarded as it is."""
-        if self.rewrite is None:
-            return None
+    def moved(self, path: bytes) -> tuple[bytes, bytes]:
+        """The part of this path that is replaced, and by what."""
+        assert self.rewrite is not None
         pattern = segments(self.path)
         parts = path.split(b"/", len(pattern) + 1)[1 : len(pattern) + 1]
         found = dict(zip(pattern, parts, strict=True))
@@ -201,18 +200,21 @@ class RouteTable:
     def match(self, target: bytes, method: bytes = b"GET", host: str = "") -> Match:
         """Where this request leads. The bytes that are matched are forwarded, unless the route rewrites."""
         path = _checked_path(target)
-        own_places = self._of_host(host) if self._hosts else []
-        found = _only([*own_places, self._spelled], path)
+        places = self._of_host(host) if self._hosts else ()
+        found = _only((*places, self._spelled), path)
         alias = found if isinstance(found, Alias) else None
         if alias is not None:
             target = alias.inward(target)
             path = _checked_path(target)
-            found = _only([*own_places, self._any_host], path)
+            found = _only((*places, self._any_host), path)
         if not isinstance(found, tuple) or is_internal(path):
             return Match(None, target, path, alias)
-        route = next((each for each in found if each.allows(method)), found[0])
-        moved = route.moved(path)
-        if moved is not None:
+        route = found[0]
+        if len(found) > 1:
+            route = next((each for each in found if each.allows(method)), route)
+        moved = None
+        if route.rewrite is not None:
+            moved = route.moved(path)
             target = _replace_prefix(target, *moved)
             if is_internal(target.partition(b"?")[0]):
                 return Match(None, target, path, alias)
@@ -242,7 +244,7 @@ def _places(routes: Iterable[Route], host: str, aliases: Iterable[Alias] = ()) -
     return places
 
 
-def _only(places: list[Places[Entry]], path: bytes) -> Entry | None:
+def _only(places: Sequence[Places[Entry]], path: bytes) -> Entry | None:
     """The entry of a path, which every reader must find.
 
     Services decode what they are sent, some drop empty segments and parameters. `/auth/%6cogin` would
@@ -256,7 +258,7 @@ def _only(places: list[Places[Entry]], path: bytes) -> Entry | None:
     return found
 
 
-def _find(places: list[Places[Entry]], path: bytes) -> Entry | None:
+def _find(places: Sequence[Places[Entry]], path: bytes) -> Entry | None:
     for each in places:
         found = each.find(path)
         if found is not None:
