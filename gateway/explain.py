@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from gateway import errors
 from gateway.core import Routing
 from gateway.errors import Kind
-from gateway.forward import Exchange, Request
-from gateway.headers import Fields, Header
+from gateway.forward import Exchange
+from gateway.headers import Fields, Header, Request
 from gateway.identity import Proxies
 from gateway.outgoing import cors_of, upstream_head
 from gateway.table import BadPath, Match, Policy, Route, RouteTable, is_internal

@@ -13,7 +13,7 @@ from gateway.backend import Backend
 from gateway.balance import Group
 from gateway.envelope import Envelope
 from gateway.errors import Kind, Refusal
-from gateway.headers import Fields, Header, named_in_connection, passes_to_client
+from gateway.headers import Fields, Header, Request, named_in_connection, passes_to_client
 from gateway.observe import record
 from gateway.outgoing import client_head_end, link_for_client, own_answer, upstream_head
 from gateway.table import Match
@@ -31,20 +31,6 @@ DISCARD_SECONDS = 5.0
 NEVER = float("inf")
 
 log = structlog.get_logger(__name__)
-
-
-class Request:
-    """The head of a request as the parser left it."""
-
-    __slots__ = ("fault", "headers", "is_http10", "method", "target", "upgrade")
-
-    def __init__(self, method: bytes, target: bytes, headers: list[Header]) -> None:
-        self.method = method
-        self.target = target  # as the client wrote it
-        self.headers = headers
-        self.is_http10 = False
-        self.upgrade = False
-        self.fault: Refusal | None = None
 
 
 class Exchange:

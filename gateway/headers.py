@@ -1,9 +1,11 @@
-"""Which header fields pass, in both directions, and the request head a backend is sent."""
+"""The head of a request, and which header fields pass in both directions."""
 
 import random
 import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+
+from gateway.errors import Refusal
 
 Header = tuple[bytes, bytes]
 
@@ -47,6 +49,20 @@ _USUAL_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"keep-alive
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 DROP, PASS, READ, READ_AND_PASS = range(4)
+
+
+class Request:
+    """The head of a request as the parser left it."""
+
+    __slots__ = ("fault", "headers", "is_http10", "method", "target", "upgrade")
+
+    def __init__(self, method: bytes, target: bytes, headers: list[Header]) -> None:
+        self.method = method
+        self.target = target  # as the client wrote it
+        self.headers = headers
+        self.is_http10 = False
+        self.upgrade = False
+        self.fault: Refusal | None = None
 
 
 class Fields:

@@ -13,7 +13,8 @@ from uvicorn.server import ServerState
 from gateway import errors
 from gateway.core import Gateway
 from gateway.errors import Refusal
-from gateway.forward import Exchange, Request
+from gateway.forward import Exchange
+from gateway.headers import Request
 from gateway.table import Alias, BadPath, Match
 from gateway.target import match_of
 

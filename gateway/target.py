@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from gateway.table import Match, RouteTable
 
 if TYPE_CHECKING:
-    from gateway.forward import Request
+    from gateway.headers import Request
 
 AUTHORITY_BYTES_MAX = 255 + len(":65535")
 

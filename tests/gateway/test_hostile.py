@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from gateway.forward import Request
+from gateway.headers import Request
 from gateway.table import Policy, Route, RouteTable
 from gateway.target import match_of
 from gateway.targets import Origin, Upstream
