@@ -70,7 +70,7 @@ def failed(exchange: "Exchange", kind: Kind) -> None:
         "attempt_failed",
         request_id=exchange.request_id,
         route=exchange.route.name,
-        target=backend.origin.authority,
+        target=backend.name,
         attempt=exchange.attempts,
         code=kind.code,
         phase=kind.phase,

@@ -29,7 +29,8 @@ class Backend:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.origin = target.origin
-        self.authority = target.origin.authority.encode()
+        self.name = target.origin.authority
+        self.authority = self.name.encode()
         self.open: set[UpstreamConnection] = set()
         self.relays = 0
         self.is_retired = False
@@ -60,7 +61,7 @@ class Backend:
 
     def _show(self) -> None:
         for route in self._routes:
-            HEALTHY.labels(route, self.origin.authority).set(self.standing.is_healthy)
+            HEALTHY.labels(route, self.name).set(self.standing.is_healthy)
 
     def _changed(self) -> None:
         """It is not asked any more, or again: tell those who choose, and those who watch."""
@@ -197,11 +198,11 @@ class Backend:
             async with asyncio.timeout(health.timeout):
                 reader, writer = await asyncio.open_connection(self.origin.host, self.origin.port)
                 try:
-                    head = f"GET {health.path} HTTP/1.1\r\nhost: {self.origin.authority}\r\n"
+                    head = f"GET {health.path} HTTP/1.1\r\nhost: {self.name}\r\n"
                     writer.write(f"{head}user-agent: gatehouse\r\nconnection: close\r\n\r\n".encode())
                     line = await reader.readline()
                 finally:
                     writer.close()
         except (OSError, ValueError, TimeoutError) as error:
-            log.debug("check_failed", target=self.origin.authority, error=repr(error))
+            log.debug("check_failed", target=self.name, error=repr(error))
         self.standing.checked(is_well=_WELL.match(line) is not None)

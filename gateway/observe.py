@@ -79,7 +79,7 @@ def record(exchange: "Exchange") -> None:
         request_id=exchange.request_id,
         route=name,
         upstream_ms=round(exchange.upstream_seconds * 1000, 2),
-        target=exchange.backend and exchange.backend.origin.authority,
+        target=exchange.backend and exchange.backend.name,
         attempts=exchange.attempts,
         bytes_in=exchange.received_bytes,
         bytes_out=exchange.sent_bytes,

@@ -252,7 +252,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         is_full = isinstance(current, Exchange) and current.is_full
-        self._watch_for_end(is_full)
+        if is_full or self._watched is not None:
+            self._watch_for_end(is_full)
         if self.pipeline or is_full:
             self.flow.pause_reading()
         else:
