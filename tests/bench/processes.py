@@ -119,6 +119,13 @@ def cpu_seconds(pids: list[int]) -> float:
     return sum(int(field[11]) + int(field[12]) for field in fields) / CLOCK_TICKS
 
 
+def core_seconds(core: str) -> float:
+    """How long a core has worked, for whomever."""
+    (line,) = re.findall(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    user, nice, system, _idle, _waiting, *interrupts = (int(field) for field in line.split()[:7])
+    return (user + nice + system + sum(interrupts)) / CLOCK_TICKS
+
+
 def resident_mib(pid: int) -> float:
     (kib,) = re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(kib) / 1024
