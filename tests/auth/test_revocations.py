@@ -34,7 +34,6 @@ from shared.testing import TEST_JWT_SECRET, bearer, internal_token, running
 from tests import support
 from tests.auth.support import PASSWORD, let_time_pass, login, refresh, register, rows
 
-INTERNAL = bearer(internal_token("auth"))
 FEED = "/internal/revocations"
 PROMISED_SECONDS = 1.0
 
@@ -49,8 +48,12 @@ async def hasty_auth(
         yield client
 
 
+def as_service() -> dict[str, str]:
+    return bearer(internal_token("auth"))
+
+
 async def follow(auth: httpx.AsyncClient, after: int = 0) -> RevocationPage:
-    response = await auth.get(FEED, params={"after": after}, headers=INTERNAL)
+    response = await auth.get(FEED, params={"after": after}, headers=as_service())
     assert response.status_code == 200, response.text
     return RevocationPage.model_validate_json(response.content)
 
@@ -58,7 +61,7 @@ async def follow(auth: httpx.AsyncClient, after: int = 0) -> RevocationPage:
 async def answers_again(auth: httpx.AsyncClient, *, after: int) -> httpx.Response:
     async with asyncio.timeout(30):
         while True:
-            response = await auth.get(FEED, params={"after": after}, headers=INTERNAL)
+            response = await auth.get(FEED, params={"after": after}, headers=as_service())
             if response.status_code == 200 and response.content.strip():
                 return response
             await asyncio.sleep(0.01)  # it looks at its database by itself, and tells nobody when
@@ -75,7 +78,7 @@ def claims_of(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 async def change(auth: httpx.AsyncClient, account_id: str, **fields: Any) -> httpx.Response:
-    return await auth.patch(f"/internal/accounts/{account_id}", json=fields, headers=INTERNAL)
+    return await auth.patch(f"/internal/accounts/{account_id}", json=fields, headers=as_service())
 
 
 class TestWhatIsWritten:
@@ -132,7 +135,7 @@ class TestWhatIsWritten:
     async def test_a_deletion(self, auth: httpx.AsyncClient, database_url: str) -> None:
         account_id = (await register(auth))["user"]["id"]
         for _ in range(2):
-            await auth.delete(f"/internal/accounts/{account_id}", headers=INTERNAL)
+            await auth.delete(f"/internal/accounts/{account_id}", headers=as_service())
 
         assert written(database_url) == [("user", account_id, 1)]
 
@@ -205,7 +208,7 @@ class TestFeed:
 
     @pytest.mark.parametrize("after", ["-1", "x", "1.5", "", str(2**63), "1&after=2"])
     async def test_malformed(self, auth: httpx.AsyncClient, after: str) -> None:
-        assert (await auth.get(f"{FEED}?after={after}", headers=INTERNAL)).status_code == 422
+        assert (await auth.get(f"{FEED}?after={after}", headers=as_service())).status_code == 422
 
     async def test_without_news_it_says_so_after_a_while(self, hasty_auth: httpx.AsyncClient) -> None:
         page = await follow(hasty_auth)
@@ -215,7 +218,7 @@ class TestFeed:
     async def test_news_ends_the_wait(self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services.auth.feed, "SIGN_OF_LIFE_SECONDS", 0.02)
         one = await register(auth)
-        waiting = asyncio.create_task(auth.get(FEED, headers=INTERNAL))
+        waiting = asyncio.create_task(auth.get(FEED, headers=as_service()))
         assert not (await asyncio.wait([waiting], timeout=0.3))[0]
         await auth.post("/auth/logout", headers=bearer(one["token"]))
         response = await asyncio.wait_for(waiting, PROMISED_SECONDS)
@@ -252,7 +255,7 @@ class TestFeed:
         monkeypatch.setattr(services.auth.feed, "WAITING_MAX", 2)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(2)]
         await asyncio.wait(waiting, timeout=0.2)
-        refused = await auth.get(FEED, headers=INTERNAL)
+        refused = await auth.get(FEED, headers=as_service())
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
@@ -320,11 +323,11 @@ class TestTrouble:
         with support.postgresql_that_stops() as server:
             async with running(create_app, make_auth_settings(database_url=server.url)) as auth:
                 one = await register(auth)
-                waiting = asyncio.create_task(auth.get(FEED, headers=INTERNAL))
+                waiting = asyncio.create_task(auth.get(FEED, headers=as_service()))
                 await asyncio.wait([waiting], timeout=0.2)
                 server.stop(signal.SIGQUIT)
                 ended = await asyncio.wait_for(waiting, 10)
-                refused = await auth.get(FEED, headers=INTERNAL)
+                refused = await auth.get(FEED, headers=as_service())
                 server.start()
                 await answers_again(auth, after=9)
                 told = asyncio.create_task(follow(auth))
@@ -366,8 +369,8 @@ class TestTrouble:
             with monkeypatch.context() as broken:
                 broken.setattr(services.auth.feed, "read_page", fails)
                 # the question that is held ends when the next look at the table fails
-                assert (await auth.get(FEED, headers=INTERNAL)).content.strip() == b""
-                assert (await auth.get(FEED, headers=INTERNAL)).status_code == 503
+                assert (await auth.get(FEED, headers=as_service())).content.strip() == b""
+                assert (await auth.get(FEED, headers=as_service())).status_code == 503
             await auth.post("/auth/logout", headers=bearer(one["token"]))
             response = await answers_again(auth, after=0)
 
