@@ -82,7 +82,7 @@ class Revocations:
         self._known = time.monotonic()
         self._loaded = self._told = False
         self.on_change: list[Callable[[], None]] = []
-        LAG.set_function(lambda: self.lag_seconds)
+        LAG.set_function(lambda: self.lag_seconds)  # exact, but of no use where workers keep it in files
 
     def __len__(self) -> int:
         return sum(map(len, self._kept.values()))
@@ -152,9 +152,11 @@ class Revocations:
         if self._told:
             log.info("revocations_current", silent_seconds=round(self.lag_seconds, 1))
         self._known, self._loaded, self._told = time.monotonic(), True, False
+        LAG.set(0.0)
 
     def note_silence(self, reason: Exception) -> None:
         """Something could not be read: say so, once, when it takes long."""
+        LAG.set(self.lag_seconds)
         patience = STALE_SECONDS if self._loaded else FIRST_LOAD_SECONDS
         if not self._told and self.lag_seconds > patience:
             self._told = True

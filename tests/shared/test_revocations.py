@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -22,6 +25,7 @@ from shared.revocations import Follower, Kind, Revocation, Revocations
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running, token
 from tests.gateway.backends import Backend, Conversation
 from tests.shared.notes.app import Settings, create_app
+from tests.shared.processes import ROOT
 from tests.shared.test_identity import Issuer, signed_by
 
 MANY = 100_000
@@ -253,6 +257,32 @@ async def following(settings: Settings) -> AsyncIterator[Revocations]:
     async with Follower(revocations, client, settings):
         yield revocations
     await client.close()
+
+
+def test_the_lag_of_several_workers_is_the_longest(tmp_path: Path) -> None:
+    code = """
+import sys
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from shared.revocations import Revocations
+revocations = Revocations()
+revocations._known -= float(sys.argv[1])
+revocations.note_silence(Exception("quiet"))
+if "confirm" in sys.argv:
+    revocations.confirm()
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    told = []
+    for arguments in (["7"], ["70", "confirm"], ["2"]):
+        command = [sys.executable, "-c", code, *arguments]
+        shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        [line] = [line for line in shown.splitlines() if line.startswith("revocation_lag_seconds")]
+        told.append(float(line.split()[-1]))
+
+    assert [round(value) for value in told] == [7, 7, 7]
 
 
 class TestFollower:
