@@ -44,6 +44,7 @@ class Suite:
         self.process = subprocess.Popen(
             [*command],
             cwd=cwd,
+            start_new_session=True,
             env={
                 **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")},
                 "DATA_DIR": str(data_dir),
@@ -74,7 +75,7 @@ class Suite:
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Stop it as Ctrl-C would; the exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            os.killpg(self.process.pid, number)  # as a terminal does: also to what `make` has started
         code = self.process.wait(STOP_SECONDS)
         self._reader.join()
         assert self.process.stdout is not None
