@@ -26,6 +26,7 @@ from tests.bench.processes import (
     cpu_seconds,
     on_core,
     resident_mib,
+    settle,
     stopping,
 )
 
@@ -86,11 +87,13 @@ def main() -> None:
                 **{name: resident_mib(pid) for name, pid in suite.pids.items()},
                 "peer": resident_mib(peer.pid),
             }
+            everyone = [*suite.pids.values(), backend.pid, peer.pid]
             rows = [_health_row(suite, backend, peer), *_rows(suite, peer)]
             print(f"measuring for about {ROUNDS * len(rows) * 3 * SECONDS} s …", flush=True)
             for _ in range(ROUNDS):
                 for row in rows:
                     for target in (row.direct, row.through, row.peer):
+                        settle(everyone)
                         _measure(wrk, target, Path(folder))
             _print(rows, suite, peer, idle)
 

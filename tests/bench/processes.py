@@ -20,6 +20,7 @@ SERVER_CORE, LOAD_CORE = "0", "1"
 JWT_SECRET = "5f2b8c1de04a4975b3c6a7d8e9f01234"
 BCRYPT_COST = "10"
 START_SECONDS = 60
+SETTLE_SECONDS_MAX = 15
 PROBE = "/probe"
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -124,6 +125,17 @@ def core_seconds(core: str) -> float:
     (line,) = re.findall(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
     user, nice, system, _idle, _waiting, *interrupts = (int(field) for field in line.split()[:7])
     return (user + nice + system + sum(interrupts)) / CLOCK_TICKS
+
+
+def settle(pids: list[int]) -> None:
+    """Wait until nobody works any more: passwords of a load that was broken off are still being hashed."""
+    deadline = time.monotonic() + SETTLE_SECONDS_MAX
+    spent = cpu_seconds(pids)
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        before, spent = spent, cpu_seconds(pids)
+        if spent - before < 2 / CLOCK_TICKS:
+            return
 
 
 def resident_mib(pid: int) -> float:
