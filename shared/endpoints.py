@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from shared.client import InternalTokens
 from shared.concurrency import IdempotencyKey, IdempotencyStore, IfMatch, Reply, etag
 from shared.database import Database
-from shared.errors import MethodNotAllowed, Unauthenticated, UnsupportedMediaType
+from shared.errors import FieldFault, MethodNotAllowed, Unauthenticated, UnsupportedMediaType
 from shared.identity import Caller, TokenVerifier, bearer_token, internal, public
 from shared.inputs import JSON, is_json, list_fields, read_body, read_query, valid
 from shared.observe import CALLER, ROUTE
@@ -122,7 +122,10 @@ class Endpoint:
             arguments["body"] = None
             return body
         if body and not is_json(request.headers.get("content-type")):
-            raise UnsupportedMediaType
+            message = "must be application/json"
+            raise UnsupportedMediaType(
+                errors=[FieldFault(field="Content-Type", code="wrong", message=message)]
+            )
         arguments["body"] = valid(model.model_validate_json, body)
         return body
 

@@ -109,6 +109,7 @@ class TestBody:
 
         assert response.status_code == 415
         assert response.json()["code"] == "unsupported_media_type"
+        assert response.json()["errors"][0]["field"] == "Content-Type"
 
     @pytest.mark.parametrize(
         "content",
