@@ -10,7 +10,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
-	@exec $(BIN)/python -m shared.cli up
+	@exec $(BIN)/python -m gatehouse up
 
 test: .venv/ready-dev ## Run all tests, or some: make test TESTS=tests/orders
 	$(BIN)/python -m pytest $(TESTS)
@@ -31,19 +31,19 @@ bench-gateway: .venv/ready-dev ## Only the gateway, beside nginx, HAProxy, Caddy
 	$(BIN)/python -m tests.bench.gateway
 
 env: .venv/ready ## Write .env with fresh secrets, for docker-compose
-	@$(BIN)/python -m shared.cli env
+	@$(BIN)/python -m gatehouse env
 
 migrate: .venv/ready ## Bring all databases to the newest migration
-	@$(BIN)/python -m shared.cli migrate
+	@$(BIN)/python -m gatehouse migrate
 
 migration: .venv/ready-dev ## Write a migration: make migration SERVICE=orders MESSAGE=add_note
 	@test -n "$(SERVICE)" -a -n "$(MESSAGE)" || { echo "say which: make migration SERVICE=orders MESSAGE=add_note"; exit 2; }
-	@$(BIN)/python -m shared.cli migration "$(SERVICE)" "$(MESSAGE)"
+	@$(BIN)/python -m gatehouse migration "$(SERVICE)" "$(MESSAGE)"
 	@$(BIN)/ruff format --quiet "services/$(SERVICE)/migrations"
 
 service: .venv/ready-dev ## Add a service: make service NAME=billing
 	@test -n "$(NAME)" || { echo "say its name: make service NAME=billing"; exit 2; }
-	@$(BIN)/python -m shared.cli service "$(NAME)"
+	@$(BIN)/python -m gatehouse service "$(NAME)"
 	@$(BIN)/ruff check --quiet --fix "services/$(NAME)" "tests/$(NAME)"
 	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)"
 

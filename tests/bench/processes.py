@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared import programs
+from gatehouse import programs
 from tests.support import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ class Suite:
         self.ports = {name: free_port() for name in names}
         started = time.monotonic()
         self._process = subprocess.Popen(
-            on_core(SERVER_CORE, [sys.executable, "-m", "shared.cli", "up"]),
+            on_core(SERVER_CORE, [sys.executable, "-m", "gatehouse", "up"]),
             cwd=ROOT,
             env={
                 **os.environ,

@@ -12,11 +12,11 @@ import jsonschema_rs
 import pytest
 import yaml
 
+from gatehouse.cli import main as gatehouse
 from gateway import cli, routesfile, schema
 from gateway.explain import explain
 from gateway.routesfile import examine, parse
 from gateway.table import RouteTable
-from shared.cli import main as gatehouse
 
 PROJECT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("program", [["-m", "gateway"], ["-m", "shared.cli"]])
+@pytest.mark.parametrize("program", [["-m", "gateway"], ["-m", "gatehouse"]])
 @pytest.mark.parametrize(
     ("text", "code", "out", "err"),
     [

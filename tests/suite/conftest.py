@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared import programs
+from gatehouse import programs
 from shared.ids import new_id
 from tests import support
 
@@ -31,7 +31,7 @@ class Suite:
         data_dir: Path,
         settings: dict[str, str],
         *,
-        command: Sequence[str] = (sys.executable, "-m", "shared.cli", "up"),
+        command: Sequence[str] = (sys.executable, "-m", "gatehouse", "up"),
         cwd: Path = ROOT,
         start_seconds: float = START_SECONDS,
     ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared import cli
+from gatehouse import cli
 from shared.ids import new_id
 from tests import support
 from tests.suite.accounts import LAPTOP, register

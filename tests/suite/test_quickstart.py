@@ -82,7 +82,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, suite: Suite) -> None:
     environment = {**os.environ, "DATA_DIR": str(tmp_path), "GATEWAY_PORT": str(suite.ports["gateway"])}
     free = {f"{name.upper()}_PORT": str(support.free_port()) for name in suite.ports if name != "gateway"}
     done = subprocess.run(
-        [ROOT / ".venv/bin/python", "-m", "shared.cli", "up"],
+        [ROOT / ".venv/bin/python", "-m", "gatehouse", "up"],
         cwd=ROOT,
         env=environment | free,
         capture_output=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import cli
+from gatehouse import cli
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, started
 
@@ -20,7 +20,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project as it is, without what is made from it; this process takes it for the project."""
     target = tmp_path / "copy"
     left_out = shutil.ignore_patterns("__pycache__", "*.db*")
-    for folder in ("gateway", "services", "shared", "deploy"):
+    for folder in ("gatehouse", "gateway", "services", "shared", "deploy"):
         shutil.copytree(ROOT / folder, target / folder, ignore=left_out)
     (target / "tests").mkdir()
     for file in ("__init__.py", "conftest.py", "support.py"):
@@ -55,7 +55,7 @@ def run(copy: Path, capfd: pytest.CaptureFixture[str]) -> Run:
 def run_changed(copy: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """The command in a process of its own, which sees the code of the copy."""
     own = {"PYTHONPATH": str(copy), "DATA_DIR": str(copy / "data"), "INTERNAL_SECRET": TEST_INTERNAL_SECRET}
-    with started("-m", "shared.cli", *arguments, environment=own | environment, cwd=copy) as running:
+    with started("-m", "gatehouse", *arguments, environment=own | environment, cwd=copy) as running:
         return running.code(), running.output
 
 

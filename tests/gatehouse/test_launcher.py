@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from shared import launcher
-from shared.programs import Program
+from gatehouse import launcher
+from gatehouse.programs import Program
 from shared.settings import ProcessSettings
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import SECONDS_MAX, Running, started
@@ -58,7 +58,7 @@ serve(Starlette(routes=[*health_routes(lambda: None), Route("/shout", shout)]), 
 UP = """
 import sys
 from pathlib import Path
-from shared import cli
+from gatehouse import cli
 cli.ROOT = Path.cwd()
 sys.exit(cli.main(["up"]))
 """

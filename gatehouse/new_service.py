@@ -9,7 +9,9 @@ from string import Template
 TEMPLATES = Path(__file__).parent / "scaffold"
 FIRST_FREE_PORT = 8090  # those below are spoken for
 # Names of programs, and first segments of paths that the gateway keeps for itself.
-TAKEN = frozenset({"gateway", "shared", "tests", "api", "internal", "health", "metrics", "docs", "console"})
+TAKEN = frozenset(
+    {"gatehouse", "gateway", "shared", "tests", "api", "internal", "health", "metrics", "docs", "console"}
+)
 
 ENTRY = Template("""\
   - path: /$name

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle
 
-from shared.programs import GATEWAY, Program
+from gatehouse.programs import GATEWAY, Program
 from shared.server import SUPERVISED
 
 READY_SECONDS = 60.0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from shared import programs
+from gatehouse import programs
 from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def _of_programs() -> "Commands":
 
 def up(_arguments: argparse.Namespace) -> int:
     """Start every service and the gateway, each as a process of its own."""
-    from shared import launcher
+    from gatehouse import launcher
 
     found = programs.load(ROOT, os.environ)
     return launcher.up(found, programs.without_effect(found, os.environ))
@@ -75,7 +75,7 @@ def migration(arguments: argparse.Namespace) -> int:
 
 def service(arguments: argparse.Namespace) -> int:
     """Write a new service that works, with its tests and its route."""
-    from shared import new_service
+    from gatehouse import new_service
 
     try:
         files = new_service.create(ROOT, arguments.name)
@@ -136,6 +136,3 @@ COMMANDS: Commands = {
     "service": (service, _name),
     "env": (env, _file),
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import programs
-from shared.programs import own_environment
+from gatehouse import programs
+from gatehouse.programs import own_environment
 from shared.settings import SettingsFaults
 
 MODULES = {"orders": "services.orders", "users": "services.users", "gateway": "gateway"}

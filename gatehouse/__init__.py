@@ -1,0 +1,1 @@
+"""The `gatehouse` command: start the suite, migrate it, add to it."""
