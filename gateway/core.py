@@ -11,7 +11,6 @@ from gateway.balance import Group
 from gateway.errors import Refusal
 from gateway.forward import Exchange
 from gateway.hangups import Hangups
-from gateway.identity import Proxies
 from gateway.limits import Limiter
 from gateway.settings import Settings
 from gateway.table import RouteTable
@@ -19,6 +18,7 @@ from gateway.targets import Target, Upstream
 from gateway.upgrade import Relay
 from shared.client import HttpClient
 from shared.identity import Caller, TokenVerifier
+from shared.proxies import Proxies
 from shared.revocations import Follower
 
 WATCH_SECONDS = 0.25

@@ -10,10 +10,10 @@ from gateway.core import Routing
 from gateway.errors import Kind
 from gateway.forward import Exchange
 from gateway.headers import Fields, Header, Request
-from gateway.identity import Proxies
 from gateway.outgoing import cors_of, upstream_head
 from gateway.table import BadPath, Match, Policy, Route, RouteTable, is_internal
 from gateway.target import host_of, match_of
+from shared.proxies import Proxies
 
 PEER = "127.0.0.1"
 _SECRET = re.compile(r"^(authorization|cookie): .*")

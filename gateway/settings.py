@@ -1,15 +1,12 @@
 """What the gateway reads from the environment."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field
 
+from shared.proxies import Networks
 from shared.settings import ProcessSettings
-
-Network = IPv4Network | IPv6Network
 
 
 class Settings(ProcessSettings):
@@ -23,14 +20,7 @@ class Settings(ProcessSettings):
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+    trusted_proxies: Networks = ()
 
     def notice(self) -> str | None:
         return f"all endpoints, to read and to try: http://{self.host}:{self.port}/docs"

@@ -6,12 +6,15 @@ import re
 import secrets
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from tempfile import mkstemp
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.proxies import Networks
 
 SECRET_CHARACTERS_MIN = 32
 _PLACEHOLDER = re.compile(r"change.?me|your.?(?:very|secret|jwt)|placeholder|example|^(.)\1+$", re.IGNORECASE)
@@ -107,6 +110,7 @@ class ServiceSettings(ProcessSettings):
     database_url: str = ""
     database_pool: int = Field(default=10, ge=1, le=200)
     redis_url: SecretStr | None = None
+    trusted_proxies: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
     @field_validator("database_url")
     @classmethod

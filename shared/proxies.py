@@ -1,0 +1,59 @@
+"""The address of the client behind proxies: only what trusted ones say of it is believed."""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
+
+Network = IPv4Network | IPv6Network
+
+
+def _comma_separated(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_comma_separated)]
+
+
+class Proxies:
+    """The proxies in front of the gateway whose X-Forwarded-* are believed."""
+
+    def __init__(self, networks: tuple[Network, ...]) -> None:
+        self._networks = networks
+        self.trusts = lru_cache(maxsize=4096)(self._trusts) if networks else _nobody
+
+    def client_address(self, peer: str, forwarded_for: bytes | None) -> str:
+        """The right-most address that is not one of ours; what stands left of it anybody may have written."""
+        if forwarded_for is None or not self.trusts(peer):
+            return peer
+        address = peer
+        for part in reversed(forwarded_for.decode("latin-1").split(",")):
+            candidate = part.strip()
+            if not _is_address(candidate):
+                break
+            address = candidate
+            if not self.trusts(address):
+                break
+        return address
+
+    def _trusts(self, address: str) -> bool:
+        if not _is_address(address):
+            return False
+        ip = ip_address(address)
+        return any(ip in network for network in self._networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nobody(_address: str) -> bool:
+    return False
