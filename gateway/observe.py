@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from shared.accesslog import access_log
 from shared.clock import timestamp
 from shared.observe import DURATION, REQUESTS
 
@@ -49,8 +49,6 @@ HEALTHY = Gauge(
 # What went wrong lately, for the admin listener.
 RECENT: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT_MAX)
 
-log = structlog.get_logger("access")
-
 
 def record(exchange: "Exchange") -> None:
     route, request = exchange.route, exchange.request
@@ -68,8 +66,7 @@ def record(exchange: "Exchange") -> None:
         REFUSALS.labels(name, failure.code, failure.phase).inc()
     if failure is not None or exchange.status >= 500:
         _remember(exchange, name)
-    log.info(
-        "request",
+    access_log.add(
         method=request.method.decode(),
         path=request.target.partition(b"?")[0].decode("latin-1"),
         status=exchange.status,

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import __version__
+from shared.accesslog import Output, access_log
 from shared.ids import new_id
 from shared.settings import ProcessSettings
 
@@ -51,6 +52,9 @@ def configure_logging(settings: ProcessSettings) -> None:
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     )
+    output = Output()
+    if not console and level <= logging.INFO:
+        access_log.write_json(settings.service, output)
     structlog.configure(
         processors=[
             _with_request_id,
@@ -60,7 +64,7 @@ def configure_logging(settings: ProcessSettings) -> None:
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
         cache_logger_on_first_use=True,
     )
     _route_standard_logging(level)
@@ -172,13 +176,13 @@ def record(scope: Scope, status: int, seconds: float) -> None:
     DURATION.labels(route).observe(seconds)
     if route in QUIET and status < 500:
         return
-    log.info(
-        "request",
+    access_log.add(
         method=scope["method"],
         path=scope["path"],
         status=status,
         ms=round(seconds * 1000, 2),
         user_id=scope.get(CALLER),
+        request_id=scope[REQUEST_ID],
     )
 
 

@@ -1,0 +1,102 @@
+"""One line per request, and standard output, to which such lines go several at a time.
+
+A trip through structlog and a system call for each line would cost the gateway more than all its policies
+together. What is lost when a process is killed are the requests of its last 50 ms.
+"""
+
+import asyncio
+import atexit
+import os
+import select
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from pydantic_core import to_json
+
+WAIT_SECONDS_MAX = 0.05
+# Up to this size, what one process writes to a pipe is not torn apart by others that write there, too.
+WRITE_BYTES_MAX = select.PIPE_BUF
+
+log = structlog.get_logger("access")
+
+
+class Output:
+    """Standard output: lines in the order in which they came, those of requests not each on its own."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = threading.Lock()
+        atexit.register(self.write_collected)
+        os.register_at_fork(before=self.write_collected)  # else parent and child would both write them
+
+    def collect(self, line: bytes) -> None:
+        """Write it soon. For the thread of the event loop alone."""
+        if self._bytes + len(line) > WRITE_BYTES_MAX:
+            self.write_collected()
+        self._lines.append(line)
+        self._bytes += len(line)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WAIT_SECONDS_MAX, self._waited)
+
+    def _waited(self) -> None:
+        self._timer = None
+        self.write_collected()
+
+    def write_collected(self) -> None:
+        with self._writing:
+            # A thread may come here with a line of its own while the loop goes on collecting.
+            count = len(self._lines)
+            block = b"".join(self._lines[:count])
+            del self._lines[:count]
+            self._bytes = 0
+            # A disk that is full must not break requests that are answered already.
+            with suppress(OSError):
+                sys.stdout.buffer.write(block)
+                sys.stdout.buffer.flush()
+
+    # As the file of structlog, for all other lines.
+
+    def write(self, text: str) -> None:
+        if self._lines:
+            self.write_collected()
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+class AccessLog:
+    """The lines called `request`: through structlog, or as JSON of the same form without it."""
+
+    def __init__(self) -> None:
+        self._output: Output | None = None
+        self._start = self._end = b""
+        self._second = 0
+
+    def write_json(self, service: str, output: Output) -> None:
+        """From now on, collect lines of JSON. What is the same in all of them is encoded once."""
+        self._output = output
+        self._start = b'{"service":%b,' % to_json(service)
+
+    def add(self, **fields: Any) -> None:
+        if self._output is None:
+            log.info("request", **fields)
+        else:
+            self._output.collect(b"%b%b%b" % (self._start, to_json(fields)[1:-1], self._end_now()))
+
+    def _end_now(self) -> bytes:
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._end = b',"event":"request","level":"info","timestamp":"%b.' % text.encode()
+        return b'%b%06dZ"}\n' % (self._end, nanoseconds // 1000)
+
+
+access_log = AccessLog()
