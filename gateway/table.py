@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from gateway.cors import Cors
@@ -27,7 +27,8 @@ WELL_KNOWN = b"/.well-known"
 OWN = (b"/health", b"/metrics", b"/docs", b"/openapi.json")
 INTERNAL = b"internal"
 
-_PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+/?")
+# A target whose path everybody reads alike, and not as the internal API: one look instead of five.
+_PLAIN = re.compile(rb"(?!/(?i:internal)(?:[/?]|\Z))((?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+/?)(?:\?[^#]*)?")
 _TARGET = re.compile(rb"/[!\"$-\[\]-~]*(?:\?[!\"$-~]*)?")
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\])\.{1,2}(?:[/\\;]|$)")
 _PARAMETERS = re.compile(rb";[^/\\]*")
@@ -130,8 +131,7 @@ class Alias:
         return _replace_prefix(target, self.to, self.path) if _is_under(target, self.to) else target
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """What the table says to one target; without a route the gateway answers itself."""
 
     route: Route | None
@@ -199,15 +199,14 @@ class RouteTable:
 
     def match(self, target: bytes, method: bytes = b"GET", host: str = "") -> Match:
         """Where this request leads. The bytes that are matched are forwarded, unless the route rewrites."""
-        path = _checked_path(target)
-        places = self._of_host(host) if self._hosts else ()
-        found = _only((*places, self._spelled), path)
+        path, is_plain = _path_of(target)
+        found = self._entry(self._spelled, path, host, is_plain=is_plain)
         alias = found if isinstance(found, Alias) else None
         if alias is not None:
             target = alias.inward(target)
-            path = _checked_path(target)
-            found = _only((*places, self._any_host), path)
-        if not isinstance(found, tuple) or is_internal(path):
+            path, is_plain = _path_of(target)
+            found = self._entry(self._any_host, path, host, is_plain=is_plain)
+        if not isinstance(found, tuple) or (not is_plain and is_internal(path)):
             return Match(None, target, path, alias)
         route = found[0]
         if len(found) > 1:
@@ -219,6 +218,20 @@ class RouteTable:
             if is_internal(target.partition(b"?")[0]):
                 return Match(None, target, path, alias)
         return Match(route, target, path, alias, found, moved)
+
+    def _entry(self, any_host: Places[Entry], path: bytes, host: str, *, is_plain: bool) -> Entry | None:
+        """The entry of a path, which every reader must find.
+
+        Services decode what they are sent, some drop empty segments and parameters. `/auth/%6cogin` would
+        be login there, and here only something under /auth, with another limit and other roles.
+        """
+        places = [*self._of_host(host), any_host] if self._hosts else (any_host,)
+        found = _find(places, path)
+        if found is not None and not is_plain:
+            as_others_read = _SEPARATORS.sub(b"/", _PARAMETERS.sub(b"", _decoded(path)))
+            if _find(places, as_others_read) is not found:
+                raise BadPath
+        return found
 
     def _of_host(self, host: str) -> list[Places[Entry]]:
         """The places of this very host first, then those of `*.` and what it ends with, the longest first."""
@@ -244,20 +257,6 @@ def _places(routes: Iterable[Route], host: str, aliases: Iterable[Alias] = ()) -
     return places
 
 
-def _only(places: Sequence[Places[Entry]], path: bytes) -> Entry | None:
-    """The entry of a path, which every reader must find.
-
-    Services decode what they are sent, some drop empty segments and parameters. `/auth/%6cogin` would
-    be login there, and here only something under /auth, with another limit and other roles.
-    """
-    found = _find(places, path)
-    if found is not None and not _PLAIN.fullmatch(path):
-        as_others_read = _SEPARATORS.sub(b"/", _PARAMETERS.sub(b"", _decoded(path)))
-        if _find(places, as_others_read) is not found:
-            raise BadPath
-    return found
-
-
 def _find(places: Sequence[Places[Entry]], path: bytes) -> Entry | None:
     for each in places:
         found = each.find(path)
@@ -268,23 +267,21 @@ def _find(places: Sequence[Places[Entry]], path: bytes) -> Entry | None:
 
 def is_internal(path: bytes) -> bool:
     """Whether any service might read this path as its internal API, however it is written."""
-    if _PLAIN.fullmatch(path):
-        first = path[1:].partition(b"/")[0]
-    else:
-        first = re.split(rb"[/\\]", _decoded(path).lstrip(b"/\\"), maxsplit=1)[0]
-        # Parameters, spaces, NUL bytes and the like behind the word do not make it another word.
-        first = re.split(rb"[^A-Za-z0-9_~.-]", first, maxsplit=1)[0] or first
+    first = re.split(rb"[/\\]", _decoded(path).lstrip(b"/\\"), maxsplit=1)[0]
+    # Parameters, spaces, NUL bytes and the like behind the word do not make it another word.
+    first = re.split(rb"[^A-Za-z0-9_~.-]", first, maxsplit=1)[0] or first
     return first.lower() == INTERNAL
 
 
-def _checked_path(target: bytes) -> bytes:
-    """The path of a target, unless two parties could disagree about what it means."""
+def _path_of(target: bytes) -> tuple[bytes, bool]:
+    """The path of a target and whether it is plain, unless two parties could disagree about what it means."""
+    plain = _PLAIN.fullmatch(target)
+    if plain is not None:
+        return plain[1], True
     path = target.partition(b"?")[0]
-    if _PLAIN.fullmatch(path) and b"#" not in target:
-        return path
     if not _TARGET.fullmatch(target) or _DOT_SEGMENT.search(_decoded(path)):
         raise BadPath
-    return path
+    return path, False
 
 
 def _decoded(path: bytes) -> bytes:

@@ -139,6 +139,8 @@ def test_others_are_not_internal(path: str) -> None:
     "target",
     [
         "/internal",
+        "/internal?x=1",
+        "/Internal/?x=1",
         "/api/internal/x",
         "/api/v1/internal",
         "/api/%69nternal",
