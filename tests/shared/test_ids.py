@@ -1,5 +1,7 @@
 """Ids sort by the time they were made, also when many are made at once."""
 
+import subprocess
+import sys
 import threading
 import time
 from uuid import UUID
@@ -46,3 +48,22 @@ def test_they_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyP
     made = [new_id() for _ in range(3)]
 
     assert made == sorted(set(made))
+
+
+def test_the_part_of_chance_is_another_one_every_time() -> None:
+    ends = {UUID(new_id()).int & (1 << 62) - 1 for _ in range(10_000)}
+
+    assert len(ends) == 10_000
+    assert {end >> 58 for end in ends} == set(range(16))
+    assert {end & 15 for end in ends} == set(range(16))
+
+
+def test_a_child_goes_its_own_way() -> None:
+    script = (
+        "import os\nfrom shared.ids import new_id\nnew_id()\nchild = os.fork()\n"
+        "print(new_id(), flush=True)\nos.waitpid(child, 0) if child else None"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    one, other = (UUID(line).int & (1 << 62) - 1 for line in done.stdout.split())
+
+    assert one != other
