@@ -64,7 +64,7 @@ class Exchange:
         self.limit_headers = b""
         self._held: list[bytes] = []
         self._sent: list[bytes] = []  # kept for another attempt, while it is little
-        # What one read brought is written with one system call, at the end of that read.
+        # What one read brought is written as one piece, at the end of that read.
         self._to_backend: list[bytes] = []
         self._to_client: list[bytes] = []
         self._envelope: Envelope | None = None
@@ -132,7 +132,7 @@ class Exchange:
     def flush_request(self) -> None:
         """The client's connection has read what there was."""
         if self._to_backend and self.upstream is not None:
-            self.upstream.transport.writelines(self._to_backend)
+            self.upstream.transport.write(b"".join(self._to_backend))
         self._to_backend.clear()
 
     @property
@@ -263,7 +263,7 @@ class Exchange:
             return
         self.response_started = True
         self.progress()
-        self.client.transport.writelines(self._to_client)
+        self.client.transport.write(b"".join(self._to_client))
         self._to_client.clear()
         if self.client.flow.write_paused and self.upstream is not None:
             self.upstream.hold_reading()

@@ -15,6 +15,7 @@ from gateway.core import Gateway
 from gateway.errors import Refusal
 from gateway.forward import Exchange
 from gateway.headers import Request
+from gateway.outlet import Outlet
 from gateway.table import Alias, BadPath, Match
 from gateway.target import match_of
 
@@ -63,7 +64,7 @@ class GatewayProtocol(HttpToolsProtocol):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast("asyncio.Transport", transport))
+        super().connection_made(cast("asyncio.Transport", Outlet(transport)))
         self.peer = self.client[0] if self.client else ""
         self._expect_head()
 

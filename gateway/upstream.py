@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 import httptools
 import structlog
 
+from gateway.outlet import Outlet
+
 if TYPE_CHECKING:
     from gateway.backend import Backend
     from gateway.forward import Exchange
@@ -68,7 +70,7 @@ class UpstreamConnection(asyncio.Protocol):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", Outlet(transport))
         self.opened = time.monotonic()
         self._backend.open.add(self)
 

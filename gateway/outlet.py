@@ -1,0 +1,48 @@
+"""Small writes, held back until everything that can be read in this turn of the event loop has been read.
+
+A write that finds the other side asleep has to wake it up, which costs more than the write. When writes
+follow one another closely, most of them find somebody who is awake already.
+"""
+
+import asyncio
+from typing import Any, cast
+
+HELD_BYTES_MAX = 16 * 1024  # beyond it a wake-up does not matter, but the memory of many connections does
+
+
+class Outlet:
+    """A transport that holds back small writes; in everything else it is the one that it stands for."""
+
+    __slots__ = ("_held", "_loop", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._loop = asyncio.get_running_loop()
+        self._held = b""
+        self.is_closing = transport.is_closing  # asked often, and so without a detour
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if len(self._held) + len(data) > HELD_BYTES_MAX:
+            self._let_go()
+            self._transport.write(data)
+        elif self._held:
+            self._held += data
+        else:
+            self._held = data
+            self._loop.call_soon(self._let_go)
+
+    def write_eof(self) -> None:
+        self._let_go()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._let_go()
+        self._transport.close()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, b""
+        if held and not self.is_closing():
+            self._transport.write(held)
