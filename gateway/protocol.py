@@ -102,6 +102,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserError:
                 self._refuse_what_was_read(Refusal(errors.MALFORMED))
+                if isinstance(self._current, Exchange):
+                    self._current.flush_request()  # it came before, and is as good as it was
                 return
 
     def pause_writing(self) -> None:

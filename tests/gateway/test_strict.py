@@ -53,10 +53,17 @@ async def test_chunks_in_http_1_0_are_refused(gateway: RunningGateway, backend: 
     assert not backend.received
 
 
-async def test_a_broken_body_ends_only_its_own_request(gateway: RunningGateway, backend: Backend) -> None:
-    good = "GET /open/good HTTP/1.1\r\nHost: a\r\n\r\n"
-    bad = "POST /open/bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
-    raw = await gateway.raw(good + bad)
+@pytest.mark.parametrize(
+    "bad", ["POST /open/bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "?"]
+)
+@pytest.mark.parametrize("is_warm", [False, True], ids=["new connection", "kept connection"])
+async def test_what_is_broken_ends_only_its_own_request(
+    gateway: RunningGateway, backend: Backend, is_warm: bool, bad: str
+) -> None:
+    if is_warm:
+        await gateway.request("GET", "/open/warm")
+        backend.received.clear()
+    raw = await gateway.raw(f"GET /open/good HTTP/1.1\r\nHost: a\r\n\r\n{bad}")
     assert raw.index(b"HTTP/1.1 200 OK") < raw.index(b"HTTP/1.1 400 Bad Request")
     assert [request.target for request in backend.received] == ["/open/good"]
 
