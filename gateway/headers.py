@@ -46,6 +46,7 @@ READ_AND_PASSED = frozenset((b"authorization", b"origin", b"access-control-reque
 NAMES_REMEMBERED = 2048
 
 _USUAL_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade", b"te"))
+_LIKE_FRAMING = re.compile(rb"transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 DROP, PASS, READ, READ_AND_PASS = range(4)
@@ -113,6 +114,7 @@ def request_rule(name: bytes) -> int:
         return READ_AND_PASS
     # Some frameworks take X_User_Id for X-User-Id, so that a `_` would walk around the next line.
     forged = b"_" in name or name in FORGED or name.startswith(FORGED_PREFIXES)
+    forged = forged or _LIKE_FRAMING.fullmatch(name) is not None
     return DROP if forged or name in HOP_BY_HOP else PASS
 
 

@@ -101,3 +101,17 @@ async def test_http_2_in_disguise_is_an_ordinary_request(gateway: RunningGateway
     assert (await wire.request("GET", "/open/second")).json()["target"] == "/open/second"
     names = {name for name, _ in backend.received[0].headers}
     assert not names & {"upgrade", "connection", "http2-settings"}
+
+
+async def test_a_field_that_only_looks_like_framing_is_dropped(
+    gateway: RunningGateway, backend: Backend
+) -> None:
+    fields = {
+        "Transfer---Encoding": "chunked",
+        "Content.Length": "9",
+        "ContentLength": "9",
+        "Content-Type": "a/b",
+    }
+    assert (await gateway.request("GET", "/open", fields)).status == 200
+    names = {name for name, _ in backend.received[0].headers}
+    assert {name for name in names if "encoding" in name or "content" in name} == {"content-type"}
