@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gateway import errors
 from gateway.attempts import forward
 from gateway.errors import Refusal
+from gateway.framing import fault_of
 from gateway.identity import require, token_of
 from gateway.limits import household
 from gateway.outgoing import cors_of, preflight_answer
@@ -21,6 +22,10 @@ def admit(exchange: "Exchange") -> None:
     request, route = exchange.request, exchange.route
     if request.fault is not None:
         raise request.fault
+    fault = fault_of(request, exchange.fields)
+    if fault is not None:
+        exchange.keep_alive = False
+        raise fault
     assert route is not None
     seen = exchange.fields.seen
     if request.method == b"OPTIONS" and b"access-control-request-method" in seen and b"origin" in seen:
@@ -28,7 +33,6 @@ def admit(exchange: "Exchange") -> None:
         return
     if not route.allows(request.method):
         raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": exchange.match.allow_header})
-    _check_framing(exchange)
     if route.is_public(request.method, exchange.match.path):
         _admit_caller(exchange, None)
         return
@@ -79,22 +83,6 @@ def _count(exchange: "Exchange", caller: Caller | None) -> None:
     exchange.limit_headers = limiter.headers(verdict)
     if not verdict.allowed:
         raise Refusal(errors.RATE_LIMITED, headers={"Retry-After": str(verdict.retry_after)})
-
-
-def _check_framing(exchange: "Exchange") -> None:
-    """Refuse what two parties could cut in two places."""
-    seen, doubled, request = exchange.fields.seen, exchange.fields.doubled, exchange.request
-    coding = seen.get(b"transfer-encoding")
-    if coding is not None and (coding.lower() != b"chunked" or request.is_http10):
-        raise _final(exchange, "The only transfer coding that is understood is `chunked`, in HTTP/1.1.")
-    for name in (b"authorization", b"host"):
-        if name in doubled:
-            raise _final(exchange, f"There is more than one {name.decode().title()} header.")
-
-
-def _final(exchange: "Exchange", words: str) -> Refusal:
-    exchange.keep_alive = False
-    return Refusal(errors.MALFORMED, words)
 
 
 def _answer_preflight(exchange: "Exchange") -> None:

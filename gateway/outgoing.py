@@ -42,7 +42,8 @@ def upstream_head(exchange: "Exchange") -> bytes:
     if b"transfer-encoding" in seen:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif b"content-length" in seen:
-        lines += (b"content-length: ", seen[b"content-length"], b"\r\n")
+        # Without zeros before it: to some `010` is eight.
+        lines.append(b"content-length: %d\r\n" % int(seen[b"content-length"]))
     if b"expect" in seen and not request.is_http10:
         lines += (b"expect: ", seen[b"expect"], b"\r\n")
     if request.upgrade:

@@ -14,7 +14,8 @@ from gateway import errors
 from gateway.core import Gateway
 from gateway.errors import Refusal
 from gateway.forward import Exchange
-from gateway.headers import Request
+from gateway.framing import fault_of
+from gateway.headers import Fields, Request
 from gateway.outlet import Outlet
 from gateway.table import Alias, BadPath, Match
 from gateway.target import match_of
@@ -23,7 +24,7 @@ ALIAS = "gatehouse.alias"  # scope key under which the application finds the spe
 TARGET = "gatehouse.target"  # and the target as the client wrote it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
-HEAD_BYTES_MAX = 64 * 1024  # beside what one read brings; as much again for trailers
+HEAD_BYTES_MAX = 64 * 1024  # and as much again, beside one read, for trailers
 HEAD_SECONDS = 15.0
 TARGET_BYTES_MAX = 32 * 1024  # services read no more than 64 KiB as an address
 LINGER_SECONDS = 2.0
@@ -49,9 +50,11 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.gateway: Gateway = app_state["gateway"]
         self.peer = ""
+        self.url = b""
         self._current: Exchange | RequestResponseCycle | None = None
         self._early = b""
         self._head_bytes = 0  # of a head that is not complete yet, or behind a body
+        self._is_long = False  # whether a head that ends in this read could be longer than it may be
         self._moved = False  # since the last read: a head is complete, or a piece of a body has come
         self._deaf = False  # nothing that is still read counts
         self.deadline = 0.0  # of a head, while one is expected
@@ -84,6 +87,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._is_switching:
             self._keep_early(data)
             return
+        self._is_long = self._head_bytes + len(data) > HEAD_BYTES_MAX
         while data and not self._deaf:
             try:
                 self.parser.feed_data(data)
@@ -132,7 +136,8 @@ class GatewayProtocol(HttpToolsProtocol):
         parser = self.parser
         # Trailers come later and must not join the headers.
         headers, self.headers = self.headers, []
-        request = Request(parser.get_method(), self.url, headers)
+        target, self.url = self.url, b""
+        request = Request(parser.get_method(), target, headers)
         version = parser.get_http_version()
         request.is_http10 = version == "1.0"
         keep_alive = not request.is_http10 and parser.should_keep_alive()
@@ -147,18 +152,25 @@ class GatewayProtocol(HttpToolsProtocol):
         try:
             match = match_of(self.gateway.table, request)
         except BadPath:
-            request.fault = Refusal(errors.BAD_PATH)
-            match = _NOWHERE
-        if len(self.url) > TARGET_BYTES_MAX:
-            request.fault = Refusal(errors.HEAD_TOO_LARGE)
-        if version not in ("1.1", "1.0"):
-            request.fault = Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
-        if request.method == b"CONNECT":
-            request.fault, keep_alive = Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"}), False
+            match, request.fault = _NOWHERE, Refusal(errors.BAD_PATH)
+        fault = self._fault_of_head(request, version, match)
+        if fault is not None:
+            request.fault, keep_alive = fault, False
         if match.route is None and request.fault is None:
             self._hand_to_app(request, match)
         else:
             self._enqueue(Exchange(self, request, match, keep_alive=keep_alive))
+
+    def _fault_of_head(self, request: Request, version: str, match: Match) -> Refusal | None:
+        """What is wrong wherever the request leads; whoever sends such a thing has to connect anew."""
+        if request.method == b"CONNECT":
+            return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
+        if version not in ("1.1", "1.0"):
+            return Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
+        if len(request.target) > TARGET_BYTES_MAX or (self._is_long and _size(request) > HEAD_BYTES_MAX):
+            return Refusal(errors.HEAD_TOO_LARGE)
+        # What is forwarded is asked this in its turn; the rest is answered between such requests.
+        return fault_of(request, Fields(request.headers)) if match.route is None else None
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -329,7 +341,8 @@ class GatewayProtocol(HttpToolsProtocol):
             if cycle is self._current:
                 cycle.refuse(refusal)
         else:
-            request = Request(b"GET", self.url or b"/", [])
+            method = self.parser.get_method() if self.url else b"GET"  # known once the target is
+            request = Request(method, self.url or b"/", [])
             request.fault = refusal
             self._enqueue(Exchange(self, request, _NOWHERE, keep_alive=False))
         self._deaf = True
@@ -365,6 +378,11 @@ def _may_switch(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether the protocol asked for may be passed on. HTTP/2 would carry requests past every check."""
     offered = b",".join(value for name, value in headers if name == b"upgrade").lower()
     return not any(token.strip().startswith((b"h2c", b"http", b"tls")) for token in offered.split(b","))
+
+
+def _size(request: Request) -> int:
+    lines = (len(name) + len(value) + len(": \r\n") for name, value in request.headers)
+    return len(request.target) + sum(lines)
 
 
 def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:

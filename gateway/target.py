@@ -1,13 +1,15 @@
 """What a request asks for: its path, its host and its method, as the routing table is asked."""
 
+import re
 from typing import TYPE_CHECKING
 
-from gateway.table import Match, RouteTable
+from gateway.framing import AUTHORITY_BYTES_MAX, is_authority
+from gateway.table import BadPath, Match, RouteTable
 
 if TYPE_CHECKING:
     from gateway.headers import Request
 
-AUTHORITY_BYTES_MAX = 255 + len(":65535")
+_ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?(?P<host>[^/?#@]*)(?P<rest>[/?#].*|)", re.DOTALL)
 
 
 def match_of(table: RouteTable, request: "Request") -> Match:
@@ -33,15 +35,16 @@ def host_of(request: "Request") -> str:
 
 def authority_of(target: bytes) -> bytes | None:
     """The host in the target itself, which has the last word over the Host header (RFC 9112, 3.2.2)."""
-    scheme, _, rest = target.partition(b"://")
-    if scheme not in (b"http", b"https"):
-        return None
-    return rest.partition(b"/")[0].partition(b"?")[0].rpartition(b"@")[2]
+    absolute = None if target.startswith(b"/") else _ABSOLUTE.fullmatch(target)
+    return None if absolute is None else absolute["host"]
 
 
 def origin_form(target: bytes) -> bytes:
     """`GET http://host/path` as a client sends it to a proxy is the same as `GET /path`."""
-    if target.startswith((b"http://", b"https://")):
-        slash = target.find(b"/", 8)
-        return target[slash:] if slash > 0 else b"/"
-    return target
+    absolute = None if target.startswith(b"/") else _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return target
+    if not is_authority(absolute["host"]):
+        raise BadPath
+    rest: bytes = absolute["rest"]
+    return rest if rest.startswith(b"/") else b"/" + rest

@@ -1,0 +1,13 @@
+"""One gateway process for each kind of backend, for all cases together."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway.corpus.doors import BACKENDS, Door, opened
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with opened(request.param, tmp_path_factory.mktemp(request.param)) as door:
+        yield door

@@ -1,0 +1,118 @@
+"""Whatever is sent: the backend sees exactly the requests that the gateway logged as answered by it.
+
+Every case runs through a real gateway in front of three backends that read HTTP in three ways: one as
+strictly as RFC 9112 allows, nginx, and Node at its most generous. Each runs in one piece, and, when there
+is something behind its first head, again with that sent once the head has been read.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.gateway.corpus import compliance, desync, malformed, smuggling
+from tests.gateway.corpus.case import Case
+from tests.gateway.corpus.doors import Account, Answer, Door
+
+DESYNC = desync.cases()
+CASES = (*smuggling.CASES, *compliance.CASES, *malformed.CASES, *DESYNC)
+# nginx does not decode these, and answers 400 before it knows what it was asked.
+TOO_ODD_FOR_NGINX = ("MAL-URL-PERCENT-NULL", "percent signs that mean nothing")
+AFTERWARDS = b"GET /afterwards HTTP/1.1\r\nHost: a\r\n\r\n"
+# Requests that are odd in a tier that says "ambiguous", and clear once the gateway has framed them anew.
+CLEAR_BEHIND_THE_GATEWAY = re.compile(
+    r"(GET|HEAD) .*(Content-Length: |Transfer-Encoding: chunked)|.*(_|--)(Encoding|Length)", re.DOTALL
+)
+
+
+@dataclass
+class Story:
+    """What happened when a case was sent in these pieces."""
+
+    pieces: list[bytes]
+    answers: list[Answer | None] = field(default_factory=list)
+    end: str = ""
+    account: Account = field(default_factory=Account)
+
+
+Stories = dict[str, list[Story]]
+
+
+@pytest.fixture(scope="session")
+def stories(door: Door) -> Stories:
+    """All cases, one after the other; accounts are asked for once, for that takes its time."""
+    told: Stories = {}
+    ends = [door.settle()]
+    cases = [case for case in CASES if door.name != "nginx" or case.name not in TOO_ODD_FOR_NGINX]
+    for case in cases:
+        told[case.name] = [Story(pieces) for pieces in _ways_to_send(case)]
+        for story in told[case.name]:
+            _run(case, story, door)
+            ends.append(door.settle())
+    accounts = iter(door.accounts(ends)[1:])
+    for case in cases:
+        for story in told[case.name]:
+            story.account = next(accounts)
+    return told
+
+
+def _ways_to_send(case: Case) -> list[list[bytes]]:
+    head, end, body = case.sent.partition(b"\r\n\r\n")
+    return [[case.sent], [head + end, body]] if body else [[case.sent]]
+
+
+def _run(case: Case, story: Story, door: Door) -> None:
+    with door.connect() as wire:
+        for number, piece in enumerate(story.pieces):
+            if number:
+                door.settle()
+            wire.send(piece)
+        for number in range(len(case.statuses)):
+            story.answers.append(wire.answer(is_head=case.is_head and number == 0))
+        if case.end == "closed":
+            story.end = "closed" if wire.rest() == b"" else "more than was expected"
+        elif case.end == "waits":
+            door.settle()
+            story.end = "waits" if wire.is_silent else "not silent"
+        else:
+            wire.send(AFTERWARDS)
+            answer = wire.answer()
+            story.end = "open" if answer is not None and answer.seen == "GET /afterwards" else repr(answer)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_seen_is_what_is_logged(stories: Stories, case: Case) -> None:
+    if case.name not in stories:
+        pytest.skip("this backend refuses it by itself")
+    for story in stories[case.name]:
+        account = story.account
+        assert account.faults == []
+        assert [answer.status for answer in story.answers if answer is not None] == list(case.statuses)
+        seen = [answer.seen for answer in story.answers if answer is not None and answer.status == 200]
+        assert seen == list(case.forwarded), "answers in another order, or to something else"
+        assert story.end == case.end
+        forwarded = [line["method"] for line in account.forwarded if line["path"] != "/afterwards"]
+        assert forwarded == [name.split(" ")[0] for name in case.forwarded]
+
+
+def test_refusals_have_a_code(door: Door) -> None:
+    with door.connect() as wire:
+        wire.send(b"GET / HTTP/1.1\r\n\r\n")
+        answer = wire.answer()
+    assert answer is not None
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert b'"code":"bad_request"' in answer.body
+    assert [line["code"] for line in door.account().logged] == ["bad_request"]
+
+
+@pytest.mark.parametrize("case", DESYNC, ids=lambda case: case.name)
+def test_what_others_call_dangerous_is_refused(case: Case) -> None:
+    request = case.sent.decode("latin-1")
+    if case.why == "severe" or (case.why == "ambiguous" and not CLEAR_BEHIND_THE_GATEWAY.match(request)):
+        assert case.statuses == (400,)
+        assert case.end == "closed"
+
+
+def test_no_name_stands_for_two_cases() -> None:
+    assert len(DESYNC) == 159
+    assert len({case.name for case in CASES}) == len(CASES)
