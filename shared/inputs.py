@@ -34,6 +34,14 @@ def valid(validate: Callable[[Any], Any], value: Any) -> Any:
         raise _refusal(error) from error
 
 
+def valid_field(name: str, validate: Callable[[Any], Any], value: Any) -> Any:
+    """The same for one value that came under this name."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise _refusal(error, name) from error
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, refused as soon as it is known to be larger than the limit."""
     declared = request.headers.get("content-length", "")
@@ -81,14 +89,14 @@ def list_fields(model: type[BaseModel] | None) -> frozenset[str]:
     )
 
 
-def _refusal(error: ValidationError) -> Problem:
+def _refusal(error: ValidationError, *within: str) -> Problem:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    if faults[0]["type"] == "json_invalid":
+    if faults[0]["type"] == "json_invalid" and not within:
         return BadRequest("The body is not JSON.", errors=[_body_fault("json_invalid", _words(faults[0]))])
     return Invalid(
         errors=[
             FieldFault(
-                field=".".join(map(str, fault["loc"]))[:FIELD_CHARACTERS_MAX] or "body",
+                field=".".join(map(str, (*within, *fault["loc"])))[:FIELD_CHARACTERS_MAX] or "body",
                 code=fault["type"],
                 message=_words(fault),
             )

@@ -25,9 +25,11 @@ from shared.errors import (
     first_line,
 )
 from shared.identity import admin, internal, public
+from shared.inputs import JSON
 from shared.schemas import Page, Versioned
 
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+_BYTES = {"type": "string", "format": "binary"}
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
 
 
@@ -53,6 +55,8 @@ class _Schemas:
                 model = getattr(signature, part)
                 if model is not None:
                     inputs.append(((key, part), "validation", TypeAdapter(model)))
+            if endpoint.operation.form is not None:
+                inputs.append(((key, "form"), "validation", TypeAdapter(endpoint.operation.form)))
             inputs.append(((key, "out"), "serialization", endpoint.adapter))
         self._by_key, rest = TypeAdapter.json_schemas(inputs, ref_template=REF)
         self.definitions: dict[str, Any] = rest.get("$defs", {})
@@ -80,7 +84,7 @@ class _Schemas:
 
 
 def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
-    operation, signature = endpoint.operation, endpoint.signature
+    operation = endpoint.operation
     summary, _, description = (operation.handler.__doc__ or operation.name).strip().partition("\n")
     shown: dict[str, Any] = {
         "operationId": operation.name,
@@ -92,15 +96,26 @@ def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any
             *schemas.parameters(endpoint, "query"),
             *_headers(endpoint),
         ],
-        "responses": {str(operation.status): _success(endpoint, schemas), **_refusals(endpoint)},
+        "responses": {**_successes(endpoint, schemas), **_refusals(endpoint)},
         "security": [] if operation.access is public else _BEARER,
     }
-    if signature.body is not None:
-        shown["requestBody"] = {
-            "required": signature.body_required,
-            "content": {"application/json": {"schema": schemas.of(endpoint, "body")}},
-        }
+    body = _body(endpoint, schemas)
+    if body is not None:
+        shown["requestBody"] = body
     return shown
+
+
+def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
+    operation, signature = endpoint.operation, endpoint.signature
+    if operation.form is not None:
+        content = {"multipart/form-data": {"schema": schemas.of(endpoint, "form")}}
+        return {"required": True, "content": content}
+    if operation.body_type is not None:
+        return {"required": True, "content": {operation.body_type: {"schema": _BYTES}}}
+    if signature.body is not None:
+        content = {JSON: {"schema": schemas.of(endpoint, "body")}}
+        return {"required": signature.body_required, "content": content}
+    return None
 
 
 def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -115,11 +130,23 @@ def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
     ]
 
 
+def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    operation = endpoint.operation
+    if not operation.sends_bytes:
+        return {str(operation.status): _success(endpoint, schemas)}
+    content = {"*/*": {"schema": _BYTES}}
+    return {
+        "200": {"description": "All of it", "content": content},
+        "206": {"description": "What Range asked for", "content": content},
+        "304": {"description": "You have it already: its ETag is in If-None-Match"},
+    }
+
+
 def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     operation, answer = endpoint.operation, endpoint.signature.answer
     described: dict[str, Any] = {"description": "Done"}
     if answer is not type(None):
-        described["content"] = {"application/json": {"schema": schemas.of(endpoint, "out")}}
+        described["content"] = {JSON: {"schema": schemas.of(endpoint, "out")}}
     headers = {
         "ETag": isinstance(answer, type) and issubclass(answer, Versioned),
         "Location": operation.location is not None,

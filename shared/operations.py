@@ -30,7 +30,9 @@ class Operation:
     """One line of a routing table.
 
     `location` is the address of what was made, filled from the answer's fields; `idempotent` honours an
-    Idempotency-Key; `errors` are the refusals the handler may raise.
+    Idempotency-Key; `errors` are the refusals the handler may raise. A handler that reads the body of its
+    Request itself says what it takes: a `form`, or a body of the `body_type`. One that `sends_bytes`
+    answers with content, whole or in part.
     """
 
     method: str
@@ -43,6 +45,9 @@ class Operation:
     errors: tuple[type[Problem], ...] = ()
     idempotent: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
+    form: type[BaseModel] | None = None
+    body_type: str | None = None
+    sends_bytes: bool = False
 
     @property
     def name(self) -> str:

@@ -23,7 +23,7 @@ def run(script: str, suite: Suite) -> str:
     script = script.replace(PRINTED_PORT, suite.url.removeprefix("http://"))
     script = re.sub(r"\bcurl ", "curl -sS --fail-with-body ", script)
     done = subprocess.run(
-        ["bash", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -44,12 +44,13 @@ def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
         r"test_quickstart\.py -->\n```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )
     with running_suite(tmp_path) as suite:
-        registered, profile, order, listed = answers(run(block, suite))
+        registered, profile, order, listed, file = answers(run(block, suite))
 
     assert registered["user"]["username"] == "testuser"
     assert profile["email"] == "user@example.com"
     assert order["total_price"] == 999.99
     assert listed == [order]
+    assert file["size"] == (ROOT / "README.md").stat().st_size
 
 
 def test_the_curl_lines_of_seed_004_as_printed(tmp_path: Path) -> None:

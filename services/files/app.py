@@ -1,0 +1,27 @@
+"""How the files service is put together."""
+
+from starlette.applications import Starlette
+
+from services.files.blobs import Blobs
+from services.files.disk import DiskStore
+from services.files.intake import Intake
+from services.files.routes import OPERATIONS
+from services.files.settings import Settings
+from services.files.staging import Staging
+from shared.client import HttpClient
+from shared.database import Database
+from shared.service import create_service
+
+
+def create_app(settings: Settings) -> Starlette:
+    assert settings.storage_path is not None  # its default is a folder
+    database = Database(settings.database_url, settings.database_pool)
+    blobs = Blobs(DiskStore(settings.storage_path / "blobs"), Staging(settings.storage_path / "staging"))
+    return create_service(
+        settings,
+        OPERATIONS,
+        client=HttpClient(),
+        database=database,
+        provide={Blobs: blobs, Intake: Intake(database, blobs, settings)},
+        on_stop=[blobs.close],
+    )

@@ -1,0 +1,77 @@
+"""Blobs on the local disk, spread over 256 folders."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.files.stores import BlobMissing, BlobReader, Stored
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+class DiskStore:
+    """A folder of blobs. A blob appears under its name whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def put(self, key: str, staged: Path, _sha256: str, /) -> None:
+        file = self._file(key)
+        if not file.parent.exists():
+            file.parent.mkdir(exist_ok=True, mode=0o700)
+            sync_folder(self._folder)
+        staged.rename(file)
+        sync_folder(file.parent)
+
+    def open(self, key: str, start: int, _length: int, /) -> BlobReader:
+        try:
+            # Only we write here; a link that somebody else put in the place of a blob is not followed.
+            descriptor = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise BlobMissing(key) from error
+        handle = os.fdopen(descriptor, "rb", buffering=0)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            handle.close()
+            raise BlobMissing(key)
+        handle.seek(start)
+        return handle
+
+    def size(self, key: str) -> int | None:
+        try:
+            return self._file(key).lstat().st_size
+        except FileNotFoundError:
+            return None
+
+    def delete(self, key: str) -> None:
+        self._file(key).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        try:
+            entries = os.scandir(self._folder / prefix)
+        except FileNotFoundError:
+            return
+        with entries:
+            for entry in entries:
+                if _KEY.fullmatch(entry.name):
+                    found = entry.stat(follow_symlinks=False)
+                    yield Stored(entry.name, found.st_size, found.st_mtime)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _file(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{key!r} is no key of a blob")
+        return self._folder / key[:2] / key
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was linked into the folder, or removed from it, survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

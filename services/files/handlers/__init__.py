@@ -1,0 +1,1 @@
+"""What the endpoints of the files service do, one module per resource."""

@@ -1,0 +1,40 @@
+"""Downloading the content of a file."""
+
+from typing import Any
+
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.files import downloads
+from services.files.blobs import Blobs
+from services.files.downloads import Content
+from services.files.errors import ContentLost
+from services.files.handlers.files import visible
+from services.files.models import FileState
+from services.files.schemas import Download
+from shared.database import Database
+from shared.identity import Caller
+from shared.schemas import Id
+
+# A browser may keep it and has to ask each time whether it may still be seen.
+CACHE = "private, no-cache"
+
+
+async def download_file(
+    file_id: Id, query: Download, request: Request, caller: Caller | None, blobs: Blobs, database: Database
+) -> Response:
+    """Download a file, whole or in parts, without an account if it is public."""
+    content = await database.read(_content, file_id, caller)
+    return await downloads.answer(request, blobs, content, shown=query.inline, cache=CACHE)
+
+
+def _content(session: Session, file_id: str, caller: Caller | None) -> Content:
+    return served(visible(session, file_id, caller))
+
+
+def served(row: dict[str, Any]) -> Content:
+    """The content of a file, if it is in a state to be sent."""
+    if row["state"] == FileState.LOST:
+        raise ContentLost
+    return Content.of(row)

@@ -1,0 +1,38 @@
+"""Files that were deleted and can still be restored."""
+
+from sqlalchemy import select
+from sqlmodel import Session
+
+from services.files import quota
+from services.files.handlers.files import locked
+from services.files.models import FILES, File
+from services.files.schemas import FileOut, TrashedOut
+from shared.identity import Caller
+from shared.pagination import PageQuery, paginate
+from shared.schemas import Id, Page
+
+
+def list_trash(query: PageQuery, caller: Caller, session: Session) -> Page[TrashedOut]:
+    """List your deleted files that can still be restored, newest first."""
+    statement = select(FILES).where(FILES.c.user_id == caller.id, FILES.c.trashed.is_not(None))
+    return paginate(session, statement, FILES.c.id, query, TrashedOut.of)
+
+
+def restore_file(file_id: Id, caller: Caller, session: Session) -> FileOut:
+    """Take a file out of the trash."""
+    file = locked(session, caller, file_id, trashed=True)
+    file.trashed = None
+    file.touch()
+    return FileOut.of(file.model_dump())
+
+
+def purge_file(file_id: Id, caller: Caller, session: Session) -> None:
+    """Delete a file in the trash for good."""
+    purge(session, locked(session, caller, file_id, trashed=True))
+
+
+def purge(session: Session, file: File) -> None:
+    """Remove the row; the bytes follow, and their room is free at once."""
+    session.delete(file)
+    session.flush()
+    quota.forget(session, file.blob_key, file.size)

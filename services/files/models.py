@@ -1,0 +1,97 @@
+"""Files, the blobs that hold their content, and how much each account uses."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Index
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.orm import registry
+from sqlmodel import BigInteger, Field, SQLModel, Text
+
+from shared.clock import now
+from shared.database import UtcDateTime
+from shared.ids import new_id
+
+ID_CHARACTERS = 36
+KEY_CHARACTERS = 32
+
+
+class Visibility(StrEnum):
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+class FileState(StrEnum):
+    READY = "ready"
+    LOST = "lost"  # the storage no longer has the content
+
+
+class BlobState(StrEnum):
+    ARRIVING = "arriving"  # bytes may be on their way in; until `until` nobody else touches them
+    KEPT = "kept"  # a file has it
+    DOOMED = "doomed"  # nobody has it; its bytes are to be removed
+
+
+class Table(SQLModel, registry=registry()):
+    """The base of this service's tables: their metadata is its own."""
+
+
+class Blob(Table, table=True):
+    """Whatever may lie in the storage has a row here, written before the first byte.
+
+    So a process may die at any moment: what it left behind is found by its row.
+    """
+
+    __tablename__ = "blobs"
+    __table_args__ = (Index("ix_blobs_state_until", "state", "until"),)
+
+    key: str = Field(primary_key=True, max_length=KEY_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    reserved: int = Field(sa_type=BigInteger)
+    state: str = Field(default=BlobState.ARRIVING, max_length=10)
+    until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class File(Table, table=True):
+    __tablename__ = "files"
+    __table_args__ = (
+        Index("ix_files_user_id_id", "user_id", "id"),
+        Index("ix_files_visibility_id", "visibility", "id"),
+        Index("ix_files_trashed", "trashed"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    name: str = Field(max_length=255)
+    folded_name: str = Field(max_length=765)  # what a search compares: case folding makes some letters three
+    mime_type: str = Field(max_length=127)
+    size: int = Field(sa_type=BigInteger)
+    sha256: str = Field(max_length=64)
+    visibility: str = Field(default=Visibility.PRIVATE, max_length=10)
+    details: str = Field(default="{}", sa_type=Text)  # `metadata` to the outside; SQLModel needs that name
+    state: str = Field(default=FileState.READY, max_length=10)
+    blob_key: str = Field(foreign_key="blobs.key", unique=True, max_length=KEY_CHARACTERS)
+    version: int = 1
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    trashed: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+    def touch(self) -> None:
+        self.version += 1
+        self.updated = now()
+
+
+class Usage(Table, table=True):
+    """What one account uses: bytes and files, also those in the trash, and room held for uploads."""
+
+    __tablename__ = "usage"
+
+    user_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    used: int = Field(default=0, sa_type=BigInteger)
+    reserved: int = Field(default=0, sa_type=BigInteger)
+    files: int = 0
+
+
+FILES: SqlTable = File.__table__  # type: ignore[attr-defined]
+BLOBS: SqlTable = Blob.__table__  # type: ignore[attr-defined]
+USAGE: SqlTable = Usage.__table__  # type: ignore[attr-defined]

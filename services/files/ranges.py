@@ -1,0 +1,61 @@
+"""The Range header (RFC 9110, section 14): what part of a file is wanted."""
+
+import re
+from collections.abc import Sequence
+
+from services.files.errors import RangeNotSatisfiable
+
+RANGES_MAX = 16
+HEADER_CHARACTERS_MAX = 1024
+_SPEC = re.compile(r"(\d{0,19})-(\d{0,19})")
+
+Span = tuple[int, int]  # first byte, and the one after the last
+
+
+def wanted(header: str | None, size: int) -> list[Span] | None:
+    """The spans that are wanted, joined where they touch; None when the whole file is to be sent.
+
+    A header that makes no sense is ignored, as the standard says, and so is one that asks for so many or
+    so much that sending the whole file is less work for both sides.
+    """
+    unit, _, specs = (header or "").partition("=")
+    if (
+        unit.strip().lower() != "bytes"
+        or len(specs) > HEADER_CHARACTERS_MAX
+        or specs.count(",") >= RANGES_MAX
+    ):
+        return None
+    spans = []
+    for spec in filter(None, (one.strip() for one in specs.split(","))):
+        span = _span(spec, size)
+        if span is None:
+            return None
+        spans.append(span)
+    if not spans:
+        return None
+    satisfiable = [span for span in spans if span[0] < span[1]]
+    if not satisfiable:
+        raise RangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    return _joined(satisfiable) if sum(end - start for start, end in satisfiable) <= size else None
+
+
+def _span(spec: str, size: int) -> Span | None:
+    match = _SPEC.fullmatch(spec)
+    if match is None or spec == "-":
+        return None
+    first, last = match.groups()
+    if not first:  # the last so many bytes
+        return max(0, size - int(last)), size
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(size, int(last) + 1) if last else size
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined

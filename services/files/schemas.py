@@ -1,0 +1,121 @@
+"""What goes into the files service and what comes out."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, JsonValue, TypeAdapter, model_validator
+
+from services.files.models import Visibility
+from services.files.names import fault_of, good_name
+from shared.pagination import PageQuery
+from shared.schemas import Input, Output, Query, Versioned
+
+METADATA_BYTES_MAX = 4096
+
+
+def _named(name: str) -> str:
+    fault = fault_of(name)
+    if fault:
+        raise ValueError(fault)
+    return good_name(name)
+
+
+def _small(metadata: dict[str, Any]) -> dict[str, Any]:
+    if len(dumped(metadata)) > METADATA_BYTES_MAX:
+        raise ValueError(f"must be at most {METADATA_BYTES_MAX} bytes of JSON")
+    return metadata
+
+
+def dumped(metadata: Mapping[str, Any]) -> str:
+    """As it is stored. ASCII, so that PostgreSQL takes whatever JSON can say."""
+    return json.dumps(metadata, separators=(",", ":"), allow_nan=False)
+
+
+FileName = Annotated[str, Field(max_length=1024), AfterValidator(_named)]
+Metadata = Annotated[dict[str, JsonValue], AfterValidator(_small)]
+METADATA = TypeAdapter[dict[str, Any]](Metadata)
+VISIBILITY = TypeAdapter(Visibility)
+
+
+class UploadForm(BaseModel):
+    """A form: the file, and what may be said about it."""
+
+    file: bytes
+    visibility: Visibility = Visibility.PRIVATE
+    metadata: str = Field(default="{}", description="A JSON object of at most 4096 bytes.")
+
+
+class ChangeFile(Input):
+    """Any of what the owner may change."""
+
+    name: FileName | None = None
+    visibility: Visibility | None = Field(default=None, strict=False)
+    metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set or None in (getattr(self, name) for name in self.model_fields_set):
+            raise ValueError("give at least one field to change, and no nulls")
+        return self
+
+
+class ListFiles(PageQuery):
+    name: str | None = Field(default=None, max_length=255, description="Only files of exactly this name.")
+    search: str | None = Field(
+        default=None, min_length=1, max_length=255, description="Only files with this in their name."
+    )
+    type: str | None = Field(
+        default=None,
+        max_length=127,
+        pattern=r"^[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)?$",
+        description="Only files of this media type, such as `image/png` or `image/*`.",
+    )
+    visibility: Visibility | None = Field(default=None, description="Only private or only public files.")
+    created_from: AwareDatetime | None = Field(
+        default=None, description="Only files made at this time or later."
+    )
+    created_before: AwareDatetime | None = Field(
+        default=None, description="Only files made before this time."
+    )
+
+
+class Download(Query):
+    inline: bool = Field(
+        default=False, description="Show it in the browser, if it is of a kind that can do no harm."
+    )
+
+
+class FileOut(Versioned):
+    id: str
+    user_id: str
+    name: str
+    size: int
+    mime_type: str
+    created: datetime
+    updated: datetime
+    sha256: str
+    visibility: str
+    state: str
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """From the columns of a row."""
+        details = row["details"]
+        return cls.unchecked({**row, "metadata": {} if details == "{}" else json.loads(details)})
+
+
+class TrashedOut(FileOut):
+    trashed: datetime
+
+
+class UsageOut(Output):
+    """What you use, in bytes and files, and how much you may."""
+
+    used: int
+    reserved: int
+    limit: int
+    files: int
+    files_limit: int

@@ -1,0 +1,27 @@
+"""What the files service reads from its environment."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from shared.settings import Seconds, ServiceSettings
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class Settings(ServiceSettings):
+    service: ClassVar[str] = "files"
+
+    port: int = Field(default=8084, ge=1, le=65535)
+    storage_path: Path | None = None
+    max_file_size: int = Field(default=50 * MIB, ge=1)
+    quota_bytes: int = Field(default=GIB, ge=0)
+    quota_files: int = Field(default=100_000, ge=0)
+    lease_seconds: Seconds = 600.0
+
+    @field_validator("storage_path")
+    @classmethod
+    def _under_the_data_folder(cls, path: Path | None, info: ValidationInfo) -> Path:
+        return path or Path(info.data.get("data_dir", "data")) / "files"

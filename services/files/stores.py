@@ -1,0 +1,49 @@
+"""What a place for blobs can do; the disk and S3 both do it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class BlobMissing(Exception):
+    """The storage has no blob of this key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One blob as the storage lists it."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class BlobReader(Protocol):
+    """An open blob."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class BlobStore(Protocol):
+    """Holds blobs by key, written once and never changed. All calls block, and are made in threads."""
+
+    def put(self, key: str, staged: Path, sha256: str, /) -> None:
+        """Take a file in under a key that is new. When this returns it survives a power cut."""
+
+    def open(self, key: str, start: int, length: int, /) -> BlobReader:
+        """Read a part of a blob, or raise BlobMissing."""
+
+    def size(self, key: str) -> int | None:
+        """How large a blob is; None when there is none."""
+
+    def delete(self, key: str) -> None:
+        """Remove a blob; one that is not there is no fault."""
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """All blobs whose keys begin with two hexadecimal digits."""
+
+    def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,44 @@
+"""What tests of files do again and again."""
+
+from typing import Any
+
+import httpx
+
+from shared.testing import bearer, token
+
+
+class Person:
+    """Somebody who is signed in."""
+
+    def __init__(self, client: httpx.AsyncClient, user_id: str | None = None) -> None:
+        self.client = client
+        self.headers = bearer(token(user_id))
+
+    async def upload(self, content: bytes = b"content", name: str = "a.bin", **fields: str) -> dict[str, Any]:
+        response = await self.send(content, name, **fields)
+        assert response.status_code == 201, response.text
+        uploaded: dict[str, Any] = response.json()
+        return uploaded
+
+    async def send(
+        self, content: bytes = b"content", name: str = "a.bin", *, kind: str = "", **fields: str
+    ) -> httpx.Response:
+        part = (name, content, kind) if kind else (name, content)
+        return await self.client.post("/files", files={"file": part}, data=fields, headers=self.headers)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.get(path, headers=self.headers | named)
+
+    async def download(self, file_id: str, **headers: str) -> httpx.Response:
+        return await self.get(f"/files/{file_id}", **headers)
+
+    async def change(self, file_id: str, **changes: Any) -> httpx.Response:
+        return await self.client.patch(f"/files/{file_id}", json=changes, headers=self.headers)
+
+    async def delete(self, path: str) -> httpx.Response:
+        return await self.client.delete(path, headers=self.headers)
+
+    async def usage(self) -> dict[str, Any]:
+        used: dict[str, Any] = (await self.get("/files/usage")).json()
+        return used
