@@ -6,6 +6,7 @@ import sys
 
 from gateway import workers
 from gateway.app import create_app
+from gateway.crowd import allow_descriptors
 from gateway.inside import WORKER
 from gateway.protocol import GatewayProtocol
 from gateway.reload import first_table
@@ -32,6 +33,7 @@ def main() -> None:
     except RoutesFileError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
+    allow_descriptors()
     if WORKER not in os.environ:
         log_start(settings)
         if settings.workers > 1:

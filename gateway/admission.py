@@ -16,6 +16,10 @@ from shared.identity import Caller
 if TYPE_CHECKING:
     from gateway.forward import Exchange
 
+# So much of a body is awaited before a connection to a backend is taken: whoever trickles it then has none.
+# It is no more than what is held anyway while there is no connection.
+COLLECTED_BYTES_MAX = 64 * 1024
+
 
 def admit(exchange: "Exchange") -> None:
     """Forward the exchange, answer it, or raise Refusal."""
@@ -69,7 +73,11 @@ def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
     announced = int(exchange.fields.seen.get(b"content-length", 0))
     if max(announced, exchange.received_bytes) > policy.body_max:
         raise Refusal(errors.BODY_TOO_LARGE, f"The body may have at most {policy.body_max} bytes.")
-    forward(exchange)
+    is_small = 0 < announced <= COLLECTED_BYTES_MAX and b"expect" not in exchange.fields.seen
+    if is_small and not exchange.request_complete:
+        exchange.is_collecting = True  # it is forwarded with its end
+    else:
+        forward(exchange)
 
 
 def _count(exchange: "Exchange", caller: Caller | None) -> None:

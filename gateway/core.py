@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from gateway import errors, observe
 from gateway.backend import Backend
 from gateway.balance import Group
+from gateway.crowd import Crowd
 from gateway.errors import Refusal
 from gateway.forward import Exchange
 from gateway.hangups import Hangups
 from gateway.limits import Limiter
+from gateway.pace import Pace
 from gateway.settings import Settings
 from gateway.table import RouteTable
 from gateway.targets import Target, Upstream
@@ -91,6 +93,8 @@ class Gateway:
         self.verifier.revocations.on_change.append(self._end_revoked)
         self.follower = Follower(self.verifier.revocations, client, settings)
         self.proxies = Proxies(settings.trusted_proxies)
+        self.crowd = Crowd(settings, self.proxies)
+        self.pace = Pace(settings)
         self.routing = Routing(table)
         self.open: set[Watched] = set()
         self.is_leaving = False
@@ -136,7 +140,7 @@ class Gateway:
         self.hangups.stop()
         for task in tuple(self._tasks):
             task.cancel()
-        for exchange in tuple(self.open):
+        for exchange in (*self.open, *self.pace.arriving):
             exchange.close()
         for backend in self._backends:
             backend.close()
@@ -154,7 +158,7 @@ class Gateway:
 
         A request that is under way may be the very change that revokes, and has some time to be answered.
         """
-        for each in tuple(self.open):
+        for each in {*self.open, *self.pace.arriving}:
             if isinstance(each, Relay) and self.has_lost_access(each.caller):
                 each.close()
             elif isinstance(each, Exchange) and self.has_lost_access(each.caller):
@@ -166,6 +170,7 @@ class Gateway:
         now = time.monotonic()
         for exchange in [each for each in self.open if each.deadline < now]:
             exchange.expire()
+        self.pace.look(now, self.crowd.seats.items())
         for backend in self._backends:
             backend.drop_stale(now)
         self._retired = [backend for backend in self._retired if backend.open]

@@ -54,6 +54,12 @@ METHOD_NOT_ALLOWED = Kind(
 REQUEST_TIMEOUT = Kind(
     408, "request_timeout", CLIENT, "request_body", "The rest of the body did not come in time."
 )
+BODY_TOO_SLOW = Kind(
+    408, "body_too_slow", CLIENT, "request_body", "The body comes too slowly; send it at a higher rate."
+)
+HEAD_TIMEOUT = Kind(
+    408, "request_timeout", CLIENT, "request", "The rest of the headers did not come in time."
+)
 BODY_TOO_LARGE = Kind(
     413, "body_too_large", CLIENT, "request_body", "The body is larger than this address takes."
 )
@@ -76,6 +82,20 @@ STOPPED = Kind(
     GATEWAY,
     "drain",
     "The gateway stops, and time is over; try again in a moment.",
+)
+CROWDED = Kind(
+    503,
+    "too_many_connections",
+    GATEWAY,
+    "connection",
+    "All connections of the gateway are in use; try again in a moment.",
+)
+TOO_MANY_CONNECTIONS = Kind(
+    503,
+    "too_many_connections",
+    CLIENT,
+    "connection",
+    "Too many connections are open from this address; close some, or use them for several requests.",
 )
 UNREACHABLE = Kind(
     502,

@@ -1,7 +1,7 @@
 """One request and its answer, passed between a client's connection and a backend's as they arrive."""
 
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -61,6 +61,7 @@ class Exchange:
         self.upstream_started = self.upstream_seconds = 0.0
         self.attempts = self.status = self.sent_bytes = self.received_bytes = 0
         self.request_complete = self.response_started = self.response_complete = False
+        self.is_collecting = False  # a small body, without a connection to the backend
         self.limit_headers = b""
         self._held: list[bytes] = []
         self._sent: list[bytes] = []  # kept for another attempt, while it is little
@@ -77,8 +78,11 @@ class Exchange:
         self._begun = True
         self.fields = Fields(self.request.headers)
         self.request_id = request_id_of(self.request.headers)
+        self._step(admit)
+
+    def _step(self, step: Callable[["Exchange"], None]) -> None:
         try:
-            admit(self)
+            step(self)
         except Refusal as refusal:
             self.refuse(refusal)
 
@@ -128,6 +132,9 @@ class Exchange:
             if self._is_chunked:
                 self._to_backend.append(b"0\r\n\r\n")
             self.progress()
+        elif self.is_collecting:
+            self.is_collecting = False
+            self._step(attempts.forward)
 
     def flush_request(self) -> None:
         """The client's connection has read what there was."""
@@ -141,6 +148,10 @@ class Exchange:
         if self.upstream is not None:
             return self.upstream.write_paused
         return bool(self._held) and sum(map(len, self._held)) > HELD_BYTES_MAX
+
+    @property
+    def awaits_continue(self) -> bool:
+        return b"expect" in self.fields.seen and not self.received_bytes and not self._continue_sent
 
     def client_gone(self) -> None:
         if not self.response_complete:
@@ -326,7 +337,7 @@ class Exchange:
             self.refuse(Refusal(errors.CLIENT_STALLED if by_client else errors.STALLED))
         elif self._envelope is not None:
             self.refuse(Refusal(errors.STALLED))
-        elif self.request_complete or (b"expect" in self.fields.seen and not self.received_bytes):
+        elif self.request_complete or self.awaits_continue:
             self._blame(errors.ANSWER_TIMEOUT)
         else:
             self.keep_alive = False

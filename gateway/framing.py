@@ -7,6 +7,8 @@ from gateway import errors
 from gateway.errors import Refusal
 from gateway.headers import Fields, Request
 
+HEAD_BYTES_MAX = 64 * 1024  # and as much again, beside one read, for trailers
+TARGET_BYTES_MAX = 32 * 1024  # services read no more than 64 KiB as an address
 AUTHORITY_BYTES_MAX = 255 + len(":65535")
 LENGTH_DIGITS_MAX = 20  # as many as 2 ** 64 has
 AUTHORITIES_REMEMBERED = 1024
@@ -15,6 +17,17 @@ AUTHORITIES_REMEMBERED = 1024
 _AUTHORITY = re.compile(
     rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
 )
+
+
+def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal | None:
+    """What is wrong wherever the request leads; whoever sends such a thing has to connect anew."""
+    if request.method == b"CONNECT":
+        return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
+    if version not in ("1.1", "1.0"):
+        return Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
+    if len(request.target) > TARGET_BYTES_MAX or (is_long and request.size > HEAD_BYTES_MAX):
+        return Refusal(errors.HEAD_TOO_LARGE)
+    return None
 
 
 def fault_of(request: Request, fields: Fields) -> Refusal | None:

@@ -65,6 +65,11 @@ class Request:
         self.upgrade = False
         self.fault: Refusal | None = None
 
+    @property
+    def size(self) -> int:
+        lines = (len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+        return len(self.target) + sum(lines)
+
 
 class Fields:
     """The header fields of one request, sorted once: what the gateway reads, and what goes on as it is."""
@@ -140,3 +145,16 @@ def trace_parent(value: bytes | None) -> bytes:
         return value
     # Ids of traces are no secrets; a system call for each would be the dearest part of a request's head.
     return b"00-%032x-%016x-01" % (random.getrandbits(128) or 1, random.getrandbits(64) or 1)
+
+
+def may_switch(headers: Sequence[Header]) -> bool:
+    """Whether the protocol asked for may be passed on. HTTP/2 would carry requests past every check."""
+    offered = b",".join(value for name, value in headers if name == b"upgrade").lower()
+    return not any(token.strip().startswith((b"h2c", b"http", b"tls")) for token in offered.split(b","))
+
+
+def has_body(headers: Sequence[Header]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+        for name, value in headers
+    )

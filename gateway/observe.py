@@ -8,9 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.errors import CLIENT_STALLED
 from shared.accesslog import access_log
 from shared.clock import timestamp
 from shared.observe import DURATION, REQUESTS
@@ -97,6 +99,12 @@ def _remember(exchange: "Exchange", route: str) -> None:
             "phase": failure.phase if failure else "answered",
         }
     )
+
+
+def note_stalled(peer: str) -> None:
+    """A client was cut that did not take its last answer, which has a line already."""
+    REFUSALS.labels(UNMATCHED, CLIENT_STALLED.code, CLIENT_STALLED.phase).inc()
+    structlog.get_logger(__name__).info("client_stalled", ip=peer)
 
 
 def exposition(folder: Path | None = None) -> bytes:

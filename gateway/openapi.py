@@ -121,7 +121,7 @@ def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[K
     if path.startswith("/{"):
         kinds.append(errors.NOT_FOUND)  # the first segment may be /internal
     if has_body:
-        kinds += [errors.REQUEST_TIMEOUT, errors.BODY_TOO_LARGE]
+        kinds += [errors.REQUEST_TIMEOUT, errors.BODY_TOO_SLOW, errors.BODY_TOO_LARGE]
     return kinds
 
 

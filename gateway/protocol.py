@@ -12,10 +12,12 @@ from uvicorn.server import ServerState
 
 from gateway import errors
 from gateway.core import Gateway
-from gateway.errors import Refusal
+from gateway.crowd import Holder
+from gateway.errors import Kind, Refusal
 from gateway.forward import Exchange
-from gateway.framing import fault_of
-from gateway.headers import Fields, Request
+from gateway.framing import HEAD_BYTES_MAX, fault_of, fault_of_head
+from gateway.headers import Fields, Request, has_body, may_switch
+from gateway.observe import note_stalled
 from gateway.outlet import Outlet
 from gateway.table import Alias, BadPath, Match
 from gateway.target import match_of
@@ -24,9 +26,6 @@ ALIAS = "gatehouse.alias"  # scope key under which the application finds the spe
 TARGET = "gatehouse.target"  # and the target as the client wrote it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
-HEAD_BYTES_MAX = 64 * 1024  # and as much again, beside one read, for trailers
-HEAD_SECONDS = 15.0
-TARGET_BYTES_MAX = 32 * 1024  # services read no more than 64 KiB as an address
 LINGER_SECONDS = 2.0
 _NOWHERE = Match(None, b"", b"", None)
 
@@ -49,10 +48,10 @@ class GatewayProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.gateway: Gateway = app_state["gateway"]
+        self.timeout_keep_alive = self.gateway.settings.keep_alive_seconds
         self.peer = ""
-        self.url = b""
         self._current: Exchange | RequestResponseCycle | None = None
-        self._early = b""
+        self._early = self.url = b""
         self._head_bytes = 0  # of a head that is not complete yet, or behind a body
         self._is_long = False  # whether a head that ends in this read could be longer than it may be
         self._moved = False  # since the last read: a head is complete, or a piece of a body has come
@@ -69,7 +68,10 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", Outlet(transport)))
         self.peer = self.client[0] if self.client else ""
+        kind = self.gateway.crowd.enter(self.transport, self, self.peer)
         self._expect_head()
+        if kind is not None:
+            self._turn_away(kind)
 
     def connection_lost(self, exc: Exception | None) -> None:
         current, self._current = self._current, None
@@ -78,6 +80,7 @@ class GatewayProtocol(HttpToolsProtocol):
             current.client_gone()
         self.pipeline.clear()
         self.gateway.open.discard(self)
+        self.gateway.crowd.leave(self.transport)
         # uvicorn tells the last request; it has to be the one that is being answered.
         self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
         super().connection_lost(exc)
@@ -114,11 +117,15 @@ class GatewayProtocol(HttpToolsProtocol):
         super().pause_writing()
         if isinstance(self._current, Exchange) and self._current.upstream is not None:
             self._current.upstream.hold_reading()
+        elif self._current is None:
+            self.adjust_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if isinstance(self._current, Exchange):
             self._current.client_ready()
+        elif not self._deaf:
+            self._next()
 
     # What the parser calls.
 
@@ -142,8 +149,8 @@ class GatewayProtocol(HttpToolsProtocol):
         request.is_http10 = version == "1.0"
         keep_alive = not request.is_http10 and parser.should_keep_alive()
         if parser.should_upgrade():
-            request.upgrade = request.method == b"GET" and _may_switch(headers)
-            if _has_body(headers):
+            request.upgrade = request.method == b"GET" and may_switch(headers)
+            if has_body(headers):
                 # The parser ends the request at its head, so that the body would be read as the next one.
                 request.fault = Refusal(
                     errors.MALFORMED, "A request for another protocol cannot have a body."
@@ -153,24 +160,16 @@ class GatewayProtocol(HttpToolsProtocol):
             match = match_of(self.gateway.table, request)
         except BadPath:
             match, request.fault = _NOWHERE, Refusal(errors.BAD_PATH)
-        fault = self._fault_of_head(request, version, match)
+        fault = fault_of_head(request, version, is_long=self._is_long)
+        if fault is None and match.route is None:
+            # What is forwarded is asked this in its turn; the rest is answered between.
+            fault = fault_of(request, Fields(headers))
         if fault is not None:
             request.fault, keep_alive = fault, False
         if match.route is None and request.fault is None:
             self._hand_to_app(request, match)
         else:
             self._enqueue(Exchange(self, request, match, keep_alive=keep_alive))
-
-    def _fault_of_head(self, request: Request, version: str, match: Match) -> Refusal | None:
-        """What is wrong wherever the request leads; whoever sends such a thing has to connect anew."""
-        if request.method == b"CONNECT":
-            return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
-        if version not in ("1.1", "1.0"):
-            return Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
-        if len(request.target) > TARGET_BYTES_MAX or (self._is_long and _size(request) > HEAD_BYTES_MAX):
-            return Refusal(errors.HEAD_TOO_LARGE)
-        # What is forwarded is asked this in its turn; the rest is answered between such requests.
-        return fault_of(request, Fields(request.headers)) if match.route is None else None
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -256,20 +255,22 @@ class GatewayProtocol(HttpToolsProtocol):
             self.data_received(early)
 
     def _next(self) -> None:
-        if self.pipeline and not self.transport.is_closing():
+        if self.transport.is_closing() or self._current is not None or self.flow.write_paused:
+            return
+        if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             self._after_read(0)
-            self.adjust_reading()  # the rest of its body may still have to come
+        self.adjust_reading()  # the rest of its body may still have to come
 
     def adjust_reading(self) -> None:
-        """Read on unless somebody behind is full or others wait already."""
+        """Read on unless somebody behind is full, others wait already, or the answers are not taken."""
         current = self._current
         if self.transport.is_closing():
             return
         is_full = isinstance(current, Exchange) and current.is_full
         if is_full or self._watched is not None:
             self._watch_for_end(is_full)
-        if self.pipeline or is_full:
+        if self.pipeline or is_full or (current is None and self.flow.write_paused):
             self.flow.pause_reading()
         else:
             self.flow.resume_reading()
@@ -304,6 +305,8 @@ class GatewayProtocol(HttpToolsProtocol):
         current = self._current
         if isinstance(current, Exchange):
             current.flush_request()
+            if not current.request_complete:
+                self.gateway.pace.arrives(current)
         elif current is None and not self.pipeline and self.timeout_keep_alive_task is None:
             self._expect_head()  # something has begun that is not yet a request
         if self._moved:
@@ -318,17 +321,36 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         if self not in self.gateway.open:
-            self.deadline = time.monotonic() + HEAD_SECONDS
+            self.deadline = time.monotonic() + self.gateway.settings.head_seconds
             self.gateway.open.add(self)
 
     def expire(self) -> None:
         """Whoever sends nothing, or next to nothing, holds a connection that others need."""
         self.gateway.open.discard(self)
+        if self._current is not None:
+            return
+        if self._head_bytes > len("\r\n"):  # old browsers leave an empty line behind a body
+            self._refuse_what_was_read(Refusal(errors.HEAD_TIMEOUT))
+        else:
+            self.transport.close()
+
+    def stalled(self) -> None:
+        if isinstance(self._current, Exchange):
+            self._current.refuse(Refusal(errors.CLIENT_STALLED))
+        else:
+            note_stalled(self.peer)
+
+    def close(self) -> None:
+        self.gateway.open.discard(self)
         if self._current is None:
             self.transport.close()
 
-    def close(self) -> None:
-        self.expire()
+    def _turn_away(self, kind: Kind) -> None:
+        """There is no room. A few are told why; a storm of them is not worth that."""
+        if self.gateway.crowd.is_stormed:
+            self.transport.abort()
+        else:
+            self._refuse_what_was_read(Refusal(kind, headers={"Retry-After": "1"}))
 
     def _refuse_what_was_read(self, refusal: Refusal) -> None:
         """It cannot be a request. Everything before it is still answered."""
@@ -359,12 +381,13 @@ class GatewayProtocol(HttpToolsProtocol):
         if len(self._early) > EARLY_BYTES_MAX:
             self.flow.pause_reading()
 
-    def become_relay(self, end: asyncio.Protocol) -> bytes:
+    def become_relay(self, end: Holder) -> bytes:
         """Give the transport to a relay; what the client has sent since the handshake comes back."""
         self._unset_keepalive_if_required()
         self._current = None
         self.connections.discard(self)
         self.connections.add(end)  # type: ignore[arg-type]
+        self.gateway.crowd.seats[self.transport].holder = end
         self.flow.resume_reading()
         early, self._early = self._early, b""
         return early
@@ -372,24 +395,6 @@ class GatewayProtocol(HttpToolsProtocol):
     def _fresh_parser(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-
-
-def _may_switch(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether the protocol asked for may be passed on. HTTP/2 would carry requests past every check."""
-    offered = b",".join(value for name, value in headers if name == b"upgrade").lower()
-    return not any(token.strip().startswith((b"h2c", b"http", b"tls")) for token in offered.split(b","))
-
-
-def _size(request: Request) -> int:
-    lines = (len(name) + len(value) + len(": \r\n") for name, value in request.headers)
-    return len(request.target) + sum(lines)
-
-
-def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
-        for name, value in headers
-    )
 
 
 __all__ = ["ALIAS", "TARGET", "Alias", "GatewayProtocol"]

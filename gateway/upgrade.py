@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from gateway import errors
 from gateway.headers import Header
 from gateway.observe import record
 from shared.identity import Caller
@@ -60,8 +61,12 @@ class Relay:
         self._client_end.transport.close()
         self._upstream_end.transport.close()
 
-    def ended(self) -> None:
+    def stalled(self) -> None:
+        self._exchange.failure = errors.CLIENT_STALLED
+
+    def ended(self, end: "_End") -> None:
         """One side has closed, so the other is closed once it has been sent everything."""
+        self._exchange.gateway.crowd.leave(end.transport)
         if not self._open:
             return
         self._open = False
@@ -103,7 +108,10 @@ class _End(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._relay.ended()
+        self._relay.ended(self)
+
+    def stalled(self) -> None:
+        self._relay.stalled()
 
     def shutdown(self) -> None:
         """What uvicorn asks of every connection when it stops; a relay may go on until the drain ends."""

@@ -21,16 +21,17 @@ BODY_THEN_TRAILERS = "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\
     "sent",
     [
         "",
-        "GET /open HTTP/1.1\r\nHo",
         "GET /health HTTP/1.1\r\nHost: a\r\n\r\n\r\n",
         "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
     ],
-    ids=["nothing", "half a head", "an empty line after a request", "half a body nobody reads"],
+    ids=["nothing", "an empty line after a request", "half a body nobody reads"],
 )
 async def test_a_connection_without_a_whole_request_is_closed(
-    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, sent: str
+    start_gateway: Start, backend: Backend, sent: str
 ) -> None:
-    monkeypatch.setattr("gateway.protocol.HEAD_SECONDS", 0.0)
+    gateway = await start_gateway(
+        f'routes: [{{path: /open, backend: "{backend.url}", auth: none}}]', head_seconds=0.01
+    )
     wire = await gateway.connect()
     await wire.send(sent)
     if "\r\n\r\n" in sent:
@@ -41,9 +42,7 @@ async def test_a_connection_without_a_whole_request_is_closed(
     await eventually(lambda: not gateway.state.open)
 
 
-async def test_the_time_for_a_head_ends_with_the_head(
-    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_time_for_a_head_ends_with_the_head(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     await wire.send("GET /open HTTP/1.1\r\n")
     await eventually(lambda: len(gateway.state.open) == 1)
@@ -96,7 +95,7 @@ async def test_a_body_is_not_waited_for_once_the_service_has_answered(
     backend = await start_backend(refuse)
     gateway = await start_gateway(f'routes: [{{path: /open, backend: "{backend.url}", auth: none}}]')
     wire = await gateway.connect()
-    await wire.send("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+    await wire.send("POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
     assert (await wire.answer()).status == 413
     async with asyncio.timeout(10):
         assert await wire.is_closed()

@@ -129,7 +129,7 @@ async def test_a_client_that_goes_away_ends_the_request(
     backend = await start_backend(hangs)
     gateway = await start_gateway(_route(backend))
     wire = await gateway.connect()
-    length = 50 if phase == "uploading" else 0
+    length = 100_000 if phase == "uploading" else 0
     await wire.send(f"POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
     async with asyncio.timeout(SECONDS_MAX):
         await arrived.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from websockets import Subprotocol
@@ -165,3 +166,22 @@ async def _nothing_open(gateway: RunningGateway) -> None:
 
 def _route(url: str) -> str:
     return f"routes: [{{path: /socket, backend: '{url}', auth: none}}]"
+
+
+async def test_a_client_that_takes_nothing_is_cut(start_gateway: Start, start_backend: StartBackend) -> None:
+    async def floods(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: flood\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                await conversation.send(b"x" * 65536)
+
+    backend = await start_backend(floods)
+    gateway = await start_gateway(_route(backend.url), write_idle_seconds=0.5)
+    wire = await gateway.connect()
+    await wire.send("GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: flood\r\n\r\n")
+    assert (await wire.head()).status == 101
+    async with asyncio.timeout(SECONDS_MAX):
+        await backend.lost.wait()
+    await _nothing_open(gateway)
+    assert not gateway.state.crowd.seats

@@ -101,6 +101,7 @@ def gatehouse(stage: Stage, log: Path | None = None) -> Program:
         "JWT_SECRET": TEST_JWT_SECRET,
         "LOG_FORMAT": "json",
         "ADMIN_PORT": "0",
+        "CONNECTIONS_PER_ADDRESS_MAX": "100000",  # all clients are here
         **{f"{name}_URL": stage.backend.url for name in ("AUTH", "USERS", "ORDERS")},
     }
     program = python("gateway", SERVER_CORE, stage.folder, environment, log)

@@ -1,0 +1,374 @@
+"""Slow clients, in the ways of slowhttptest: closed at the limits, while others are served."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from tests.gateway.backends import Backend, Conversation
+from tests.gateway.conftest import Start, StartBackend
+from tests.gateway.support import Answer, RunningGateway, Wire, eventually
+
+SLOW = 200
+PAUSE = 0.05
+SERVED_SECONDS_MAX = 1.0  # with 200 others at work in the same process
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@asynccontextmanager
+async def others_are_served(gateway: RunningGateway) -> AsyncIterator[None]:
+    """A usual client, one request after the other, on old and on new connections."""
+    slowest, served = 0.0, 0
+
+    async def go_on() -> None:
+        nonlocal slowest, served
+        wire = await gateway.connect()
+        while True:
+            started = time.monotonic()
+            assert (await wire.request("POST", "/x", body=b"usual")).status == 200
+            assert (await gateway.request("GET", "/x")).status == 200
+            slowest, served = max(slowest, time.monotonic() - started), served + 1
+            await asyncio.sleep(0.01)  # the client's own pace
+
+    usual = asyncio.create_task(go_on())
+    try:
+        yield
+        await eventually(lambda: served > 5 or usual.done())
+    finally:
+        usual.cancel()
+        with suppress(asyncio.CancelledError):
+            await usual
+    assert slowest < SERVED_SECONDS_MAX
+
+
+async def trickle(wire: Wire, begin: str, drop: bytes) -> tuple[Answer, float]:
+    """What the gateway says to somebody who sends a drop at a time, and after how long."""
+    started = time.monotonic()
+    await wire.send(begin)
+    answer = asyncio.create_task(wire.answer())
+    with suppress(ConnectionError):
+        while not answer.done():
+            await asyncio.wait([answer], timeout=PAUSE)
+            await wire.send(drop)
+    return await answer, time.monotonic() - started
+
+
+async def many(gateway: RunningGateway, begin: str, drop: bytes) -> list[tuple[Answer, float]]:
+    wires = [await gateway.connect() for _ in range(SLOW)]
+    answers = await asyncio.gather(*(trickle(wire, begin, drop) for wire in wires))
+    for wire in wires:
+        await wire.close()
+    return answers
+
+
+class TestSlowHeads:
+    """Slowloris."""
+
+    async def test_they_are_closed_while_others_are_served(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
+        gateway = await start_gateway(_routes(backend), head_seconds=0.5)
+        async with others_are_served(gateway):
+            answers = await many(gateway, "GET /x HTTP/1.1\r\nHost: a\r\n", b"X-More: 1\r\n")
+        assert {(answer.status, answer.code) for answer, _ in answers} == {(408, "request_timeout")}
+        assert {answer.json()["phase"] for answer, _ in answers} == {"request"}
+        assert all(0.5 <= seconds < 3 for _, seconds in answers)
+        await eventually(lambda: len(gateway.state.crowd.seats) <= 1)
+
+    async def test_a_connection_that_says_nothing_is_closed_without_a_word(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
+        gateway = await start_gateway(_routes(backend), head_seconds=0.1)
+        assert await (await gateway.connect()).is_closed()
+
+
+class TestSlowBodies:
+    """R-U-Dead-Yet."""
+
+    @pytest.mark.parametrize("framing", ["length", "chunked"])
+    async def test_they_are_closed_while_others_are_served(
+        self, start_gateway: Start, start_backend: StartBackend, framing: str
+    ) -> None:
+        async def serves(conversation: Conversation) -> None:
+            with suppress(ValueError):  # a body that was broken off
+                while await conversation.request():
+                    await conversation.answer()
+
+        backend = await start_backend(serves)
+        gateway = await start_gateway(_routes(backend), body_grace_seconds=0.5)
+        field = "Content-Length: 4096" if framing == "length" else CHUNKED
+        drop = b"a" if framing == "length" else b"1\r\na\r\n"
+        async with others_are_served(gateway):
+            answers = await many(gateway, f"POST /x HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n", drop)
+        assert {(answer.status, answer.code) for answer, _ in answers} == {(408, "body_too_slow")}
+        assert all(0.5 <= seconds < 3 for _, seconds in answers)
+        if framing == "length":
+            assert backend.connections <= 4, "a body that trickles must not hold a connection to the backend"
+        await eventually(lambda: len(_open_to_backend(gateway)) <= 2)
+        await eventually(lambda: not gateway.state.pace.arriving)
+
+    async def test_silence_has_a_limit_of_its_own(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend), body_idle_seconds=0.3)
+        wire = await gateway.connect()
+        await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", b"a" * 99_999)
+        answer = await wire.answer()
+        assert (answer.status, answer.code) == (408, "request_timeout")
+        assert await wire.is_closed()
+
+    async def test_a_quick_beginning_does_not_pay_for_hours(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
+        gateway = await start_gateway(_routes(backend), body_grace_seconds=0.3, body_idle_seconds=0.6)
+        wire = await gateway.connect()
+        begin = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" + "a" * 1_000_000
+        answer, seconds = await trickle(wire, begin, b"a")
+        assert (answer.status, answer.code) == (408, "body_too_slow")
+        assert seconds < 5
+
+    async def test_a_steady_body_may_take_its_time(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(
+            _routes(backend), body_grace_seconds=0.3, body_idle_seconds=0.3, bytes_per_second_min=100
+        )
+        wire = await gateway.connect()
+        await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(20):
+            await asyncio.sleep(PAUSE)  # the pace of this client
+            await wire.send(b"a" * 50)
+        assert (await wire.answer()).status == 200
+        assert len(backend.received[0].body) == 1000
+
+    async def test_a_body_that_waits_for_the_service_is_not_slow(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        go_on = asyncio.Event()
+
+        async def waits(conversation: Conversation) -> None:
+            received = await conversation.head()
+            assert received is not None
+            await go_on.wait()
+            count = sum([len(piece) async for piece in conversation.pieces(received)])
+            await conversation.answer(b"%d" % count)
+
+        gateway = await start_gateway(
+            _routes(await start_backend(waits)), body_grace_seconds=0.2, body_idle_seconds=0.2
+        )
+        wire = await gateway.connect()
+        upload = asyncio.create_task(wire.request("POST", "/x", body=b"a" * 20_000_000))
+        await eventually(lambda: any(each.client.flow.read_paused for each in gateway.state.pace.arriving))
+        await asyncio.sleep(1.0)  # what is tested is time going by
+        go_on.set()
+        assert (await upload).body == b"20000000"
+
+    async def test_waiting_for_100_is_not_slow(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        go_on = asyncio.Event()
+
+        async def considers(conversation: Conversation) -> None:
+            await conversation.head()
+            await go_on.wait()
+            await conversation.send("HTTP/1.1 100 Continue\r\n\r\n")
+            await conversation.reader.readexactly(5)
+            await conversation.answer(b"thanks")
+
+        gateway = await start_gateway(
+            _routes(await start_backend(considers)), body_grace_seconds=0.2, body_idle_seconds=0.2
+        )
+        wire = await gateway.connect()
+        await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        await eventually(lambda: len(gateway.state.pace.arriving) == 1)
+        await asyncio.sleep(0.8)  # what is tested is time going by
+        go_on.set()
+        assert (await wire.head()).status == 100
+        await wire.send(b"hello")
+        assert (await wire.answer()).body == b"thanks"
+
+    async def test_silence_after_100_is_the_clients(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        async def asks(conversation: Conversation) -> None:
+            await conversation.head()
+            await conversation.send("HTTP/1.1 100 Continue\r\n\r\n")
+            await conversation.reader.read()
+
+        gateway = await start_gateway(_routes(await start_backend(asks), "timeout: {idle: 200ms}"))
+        wire = await gateway.connect()
+        await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert (await wire.head()).status == 100
+        answer = await wire.answer()
+        assert (answer.status, answer.code, answer.json()["source"]) == (408, "request_timeout", "client")
+
+    async def test_what_is_awaited_is_answered_when_the_gateway_stops(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
+        gateway = await start_gateway(_routes(backend), drain_seconds=1.0)
+        wire = await gateway.connect()
+        await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        await eventually(lambda: len(gateway.state.pace.arriving) == 1)
+        stop = asyncio.create_task(gateway.stop())
+        answer = await wire.answer()
+        assert (answer.status, answer.code) == (503, "stopping")
+        await stop
+
+
+class TestSlowReaders:
+    """Slow read: a small window, and a few bytes at a time."""
+
+    @pytest.mark.parametrize("drop", [0, 16], ids=["nothing", "a few bytes"])
+    async def test_they_are_cut_while_others_are_served(
+        self, start_gateway: Start, start_backend: StartBackend, drop: int
+    ) -> None:
+        large = b"x" * (8 << 20)
+
+        async def answers(conversation: Conversation) -> None:
+            while received := await conversation.request():
+                with suppress(ConnectionError):
+                    await conversation.answer(large if received.target == "/x/large" else b"small")
+
+        backend = await start_backend(answers)
+        gateway = await start_gateway(_routes(backend), write_idle_seconds=0.5, bytes_per_second_min=5000)
+        async with others_are_served(gateway):
+            readers = [await _slow_reader(gateway) for _ in range(SLOW)]
+            await asyncio.gather(*(_sip(reader, drop) for reader in readers))
+        await eventually(lambda: len(_open_to_backend(gateway)) <= 2)
+        await eventually(lambda: len(gateway.state.crowd.seats) <= 1)
+
+    async def test_who_reads_at_last_gets_everything(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        async def answers(conversation: Conversation) -> None:
+            await conversation.request()
+            await conversation.answer(b"x" * (8 << 20))
+
+        gateway = await start_gateway(_routes(await start_backend(answers)), write_idle_seconds=5.0)
+        reader = await _slow_reader(gateway)
+        await eventually(lambda: any(seat.waits_since for seat in gateway.state.crowd.seats.values()))
+        loop = asyncio.get_running_loop()
+        got = 0
+        while got < 8 << 20:
+            got += len(await loop.sock_recv(reader, 1 << 18))
+        reader.close()
+
+    async def test_answers_that_nobody_takes_are_not_heaped_up(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        async def answers(conversation: Conversation) -> None:
+            while await conversation.request():
+                await conversation.answer(b"x" * 50_000)
+
+        backend = await start_backend(answers)
+        gateway = await start_gateway(_routes(backend))
+        client = await _slow_reader(gateway, b"")
+        loop = asyncio.get_running_loop()
+        asked = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 10
+        with suppress(TimeoutError):
+            for _ in range(1000):  # 500 MB of answers
+                async with asyncio.timeout(1):
+                    await loop.sock_sendall(client, asked)
+        (transport,) = gateway.state.crowd.seats
+        assert transport.get_write_buffer_size() < 1 << 20
+        assert len(backend.received) < 300
+        client.close()
+
+
+class TestCrowds:
+    async def test_too_many_in_all(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend), connections_max=3)
+        kept = [await gateway.connect() for _ in range(3)]
+        await eventually(lambda: len(gateway.state.crowd.seats) == 3)
+        answer = await (await gateway.connect()).answer()
+        assert (answer.status, answer.code) == (503, "too_many_connections")
+        assert (answer.json()["source"], answer.value("retry-after")) == ("gateway", "1")
+        assert (await kept[0].request("GET", "/x")).status == 200
+        await kept[1].close()
+        await eventually(lambda: len(gateway.state.crowd.seats) - gateway.state.crowd.refused == 2)
+        await eventually(lambda: not gateway.state.crowd.refused)
+        assert (await gateway.request("GET", "/x")).status == 200
+
+    async def test_too_many_from_one_address(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend), connections_per_address_max=2)
+        kept = [await gateway.connect() for _ in range(2)]
+        await eventually(lambda: len(gateway.state.crowd.seats) == 2)
+        refused = await (await gateway.connect()).answer()
+        assert (refused.status, refused.json()["source"]) == (503, "client")
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=("127.0.0.2", 0)))
+        assert (await wire.request("GET", "/x")).status == 200
+        await wire.close()
+        assert (await kept[0].request("GET", "/x")).status == 200
+
+    async def test_proxies_of_ours_stand_for_many(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(
+            _routes(backend), connections_per_address_max=2, trusted_proxies="127.0.0.0/8"
+        )
+        wires = [await gateway.connect() for _ in range(5)]
+        for wire in wires:
+            assert (await wire.request("GET", "/x")).status == 200
+
+    async def test_a_storm_is_not_answered(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend), connections_max=1)
+        kept = await gateway.connect()
+        await eventually(lambda: len(gateway.state.crowd.seats) == 1)
+        wires = [await gateway.connect() for _ in range(150)]
+        said = await asyncio.gather(*(_all_of(wire) for wire in wires))
+        assert 100 <= sum(b"too_many_connections" in each for each in said) < 150
+        assert (await kept.request("GET", "/x")).status == 200
+
+    async def test_whoever_stays_after_an_answer_has_his_time(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
+        gateway = await start_gateway(_routes(backend), keep_alive_seconds=0.2)
+        wire = await gateway.connect()
+        assert (await wire.request("GET", "/x")).status == 200
+        assert (await wire.request("GET", "/x")).status == 200
+        started = time.monotonic()
+        assert await wire.is_closed()
+        assert time.monotonic() - started > 0.1
+
+
+async def _slow_reader(
+    gateway: RunningGateway, asked: bytes = b"GET /x/large HTTP/1.1\r\nHost: a\r\n\r\n"
+) -> socket.socket:
+    """A connection with the smallest window there is."""
+    client = socket.socket()
+    client.setblocking(False)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", gateway.port))
+    await loop.sock_sendall(client, asked)
+    return client
+
+
+async def _sip(client: socket.socket, size: int) -> None:
+    """Read so much at a time until the gateway has cut."""
+    loop = asyncio.get_running_loop()
+    with suppress(ConnectionError):
+        while not size or await loop.sock_recv(client, size):
+            await asyncio.sleep(PAUSE)
+            if not size and client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                break
+    client.close()
+
+
+async def _all_of(wire: Wire) -> bytes:
+    with suppress(ConnectionError):
+        return await wire.reader.read()
+    return b""
+
+
+def _open_to_backend(gateway: RunningGateway) -> set[object]:
+    return {connection for backend in gateway.state._backends for connection in backend.open}
+
+
+def _routes(backend: Backend, more: str = "") -> str:
+    return f"""
+routes:
+  - path: /x
+    backend: {backend.url}
+    auth: none
+    rate_limit: {{rate: 100000/s}}
+    body_max: 1GiB
+    {more}
+"""
