@@ -8,6 +8,7 @@ from services.files.intake import Intake
 from services.files.routes import OPERATIONS
 from services.files.settings import Settings
 from services.files.staging import Staging
+from services.files.sweeper import Sweeper
 from shared.client import HttpClient
 from shared.database import Database
 from shared.service import create_service
@@ -17,11 +18,13 @@ def create_app(settings: Settings) -> Starlette:
     assert settings.storage_path is not None  # its default is a folder
     database = Database(settings.database_url, settings.database_pool)
     blobs = Blobs(DiskStore(settings.storage_path / "blobs"), Staging(settings.storage_path / "staging"))
+    sweeper = Sweeper(database, blobs, settings)
     return create_service(
         settings,
         OPERATIONS,
         client=HttpClient(),
         database=database,
         provide={Blobs: blobs, Intake: Intake(database, blobs, settings)},
-        on_stop=[blobs.close],
+        on_start=[sweeper.start],
+        on_stop=[sweeper.stop, blobs.close],
     )

@@ -15,6 +15,7 @@ from sqlmodel import Session
 
 from services.files import media_types, quota
 from services.files.blobs import Blobs, Inflow
+from services.files.errors import UploadAbandoned
 from services.files.models import File, Visibility
 from services.files.names import folded
 from services.files.quota import Quota
@@ -63,7 +64,10 @@ class Intake:
 
     async def keep(self, key: str, sha256: str) -> None:
         """Make a staged file a blob."""
-        await self.blobs.start(self.blobs.store.put, key, self.blobs.staging.path(key), sha256)
+        try:
+            await self.blobs.start(self.blobs.store.put, key, self.blobs.staging.path(key), sha256)
+        except FileNotFoundError as error:  # this process slept so long that the sweeper took it away
+            raise UploadAbandoned from error
 
     async def _keep(self, key: str) -> None:
         """While bytes arrive, however slowly, nobody may think that they were given up."""

@@ -7,6 +7,7 @@ from services.files.errors import (
     FileTooLarge,
     QuotaExceeded,
     RangeNotSatisfiable,
+    UploadAbandoned,
 )
 from services.files.handlers import downloading, files, trash, uploading
 from services.files.schemas import UploadForm
@@ -14,7 +15,7 @@ from shared.errors import UnsupportedMediaType
 from shared.identity import public
 from shared.operations import Operation
 
-UPLOAD = (BadForm, BadName, FileTooLarge, QuotaExceeded, UnsupportedMediaType)
+UPLOAD = (BadForm, BadName, FileTooLarge, QuotaExceeded, UnsupportedMediaType, UploadAbandoned)
 DOWNLOAD = (ContentLost, RangeNotSatisfiable)
 
 OPERATIONS = [

@@ -19,7 +19,11 @@ class Settings(ServiceSettings):
     max_file_size: int = Field(default=50 * MIB, ge=1)
     quota_bytes: int = Field(default=GIB, ge=0)
     quota_files: int = Field(default=100_000, ge=0)
+    trash_days: float = Field(default=30.0, ge=0)
     lease_seconds: Seconds = 600.0
+    sweep_seconds: Seconds = 60.0
+    compare_hours: float = Field(default=24.0, gt=0)
+    orphan_seconds: float = Field(default=3600.0, ge=0)
 
     @field_validator("storage_path")
     @classmethod

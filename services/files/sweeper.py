@@ -1,0 +1,145 @@
+"""Makes rows and blobs agree again after whatever went wrong between them.
+
+Everything here may be done twice, or by several replicas at once: each step looks at the state it changes.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import delete, select, update
+from sqlmodel import Session
+
+from services.files import quota
+from services.files.blobs import Blobs
+from services.files.handlers.trash import purge
+from services.files.models import BLOBS, FILES, BlobState, File, FileState
+from services.files.settings import Settings
+from shared.clock import now
+from shared.database import Database
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+PREFIXES = tuple(f"{number:02x}" for number in range(256))
+
+
+class Sweeper:
+    """Sweeps when the service starts, and then again and again until it stops."""
+
+    def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
+        self._database = database
+        self._store, self._staging = blobs.store, blobs.staging
+        self._trash = timedelta(days=settings.trash_days)
+        self._orphan_seconds = settings.orphan_seconds
+        self._every, self._compare_every = settings.sweep_seconds, settings.compare_hours * 3600
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        compared = float("-inf")
+        while True:
+            self._attempt(self.sweep)
+            if time.monotonic() - compared >= self._compare_every:
+                compared = time.monotonic()
+                self._attempt(self.compare)
+            if self._stopping.wait(self._every):
+                return
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("sweep_failed")  # the database or the storage is away; the next one will do it
+
+    def sweep(self) -> None:
+        """Take back the room of uploads that died, empty old trash, and remove bytes that nobody has."""
+        for work in (self._abandon, self._empty_trash, self._remove_doomed):
+            while work() == BATCH and not self._stopping.is_set():
+                pass
+
+    def _abandon(self) -> int:
+        dead = select(BLOBS.c.key).where(BLOBS.c.state == BlobState.ARRIVING, BLOBS.c.until < now())
+        with self._database.transaction() as session:
+            keys = session.connection().execute(dead.limit(BATCH)).scalars().all()
+            for key in keys:
+                if quota.release(session, key):
+                    log.info("upload_abandoned", key=key)
+        return len(keys)
+
+    def _empty_trash(self) -> int:
+        old = select(FILES.c.id).where(FILES.c.trashed < now() - self._trash).limit(BATCH)
+        with self._database.transaction() as session:
+            ids = session.connection().execute(old).scalars().all()
+            for file_id in ids:
+                file = session.get(File, file_id, with_for_update=True)
+                if file is not None and file.trashed is not None:
+                    purge(session, file)
+        return len(ids)
+
+    def _remove_doomed(self) -> int:
+        with self._database.transaction(write=False) as session:
+            doomed = select(BLOBS.c.key).where(BLOBS.c.state == BlobState.DOOMED).limit(BATCH)
+            keys = session.connection().execute(doomed).scalars().all()
+        for key in keys:
+            self._store.delete(key)
+            self._staging.discard(key)
+        with self._database.transaction() as session:
+            # Only now: as long as the bytes may be there, the row says so.
+            session.connection().execute(delete(BLOBS).where(BLOBS.c.key.in_(keys)))
+        return len(keys)
+
+    def compare(self) -> None:
+        """Hold what the storage lists against what the rows say, both ways."""
+        self._clear_staging()
+        for prefix in PREFIXES:
+            if self._stopping.is_set():
+                return
+            # Listed before the rows are read: a row is there before its blob is.
+            listed = {one.key: one for one in self._store.list(prefix)}
+            with self._database.transaction(write=False) as session:
+                rows = select(BLOBS.c.key, BLOBS.c.state).where(BLOBS.c.key.startswith(prefix))
+                states = {row.key: row.state for row in session.connection().execute(rows)}
+            for key, found in listed.items():
+                if key not in states and found.modified < time.time() - self._orphan_seconds:
+                    log.warning("orphan_removed", key=key, size=found.size)
+                    self._store.delete(key)
+            kept = {key for key, state in states.items() if state == BlobState.KEPT}
+            lost = {key for key in kept - listed.keys() if self._store.size(key) is None}
+            with self._database.transaction() as session:
+                self._mark(session, prefix, lost)
+
+    def _mark(self, session: Session, prefix: str, lost: set[str]) -> None:
+        """Say of files whether their content is there; it may have come back from a backup."""
+        known = select(FILES.c.blob_key).where(
+            FILES.c.blob_key.startswith(prefix), FILES.c.state == FileState.LOST
+        )
+        before = set(session.connection().execute(known).scalars())
+        for keys, was, becomes in (
+            (lost - before, FileState.READY, FileState.LOST),
+            (before - lost, FileState.LOST, FileState.READY),
+        ):
+            for key in keys:
+                log.error("content_missing" if becomes == FileState.LOST else "content_back", key=key)
+                marking = update(FILES).where(FILES.c.blob_key == key, FILES.c.state == was)
+                session.connection().execute(marking.values(state=becomes))
+
+    def _clear_staging(self) -> None:
+        """Remove what no upload is writing any more and no row knows of."""
+        old = [name for name, written in self._staging.list() if written < time.time() - self._orphan_seconds]
+        for start in range(0, len(old), BATCH):
+            names = old[start : start + BATCH]
+            with self._database.transaction(write=False) as session:
+                rows = select(BLOBS.c.key).where(BLOBS.c.key.in_(names))
+                known = set(session.connection().execute(rows).scalars())
+            for name in set(names) - known:
+                self._staging.discard(name)

@@ -1,0 +1,56 @@
+"""The files service, made to die by SIGKILL at a named step: `python -m tests.files.dying STEP`."""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+# What is wrapped, and whether the end comes before or after it.
+STEPS = {
+    "room-reserved": ("services.files.staging", "Staging.create", "before"),
+    "staging-begun": ("services.files.staging", "Staging.create", "after"),
+    "half-written": ("services.files.staging", "StagedFile.write", "after"),
+    "all-durable": ("services.files.staging", "StagedFile.finish", "after"),
+    "moving": ("services.files.disk", "DiskStore.put", "before"),
+    "moved": ("services.files.disk", "sync_folder", "after"),
+    "stored": ("services.files.disk", "DiskStore.put", "after"),
+    "row-written": ("services.files.handlers.uploading", "add_file", "after"),
+    "committed": ("shared.endpoints", "Endpoint._reply", "before"),
+    "purging": ("services.files.handlers.trash", "purge", "after"),
+    "removing": ("services.files.disk", "DiskStore.delete", "before"),
+    "removed": ("services.files.disk", "DiskStore.delete", "after"),
+}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(work: Callable[..., Any], when: str) -> Callable[..., Any]:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if when == "before":
+            die()
+        work(*args, **kwargs)
+        die()
+
+    return wrapped
+
+
+def arrange(step: str) -> None:
+    module, path, when = STEPS[step]
+    *owners, name = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for one in owners:
+        owner = getattr(owner, one)
+    setattr(owner, name, dying(getattr(owner, name), when))
+
+
+if __name__ == "__main__":
+    from services.files.app import create_app
+    from services.files.settings import Settings
+    from shared.service import run
+
+    arrange(sys.argv[1])
+    run(Settings, create_app)

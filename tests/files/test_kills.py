@@ -1,0 +1,122 @@
+"""A process that is killed at any step leaves a file whole or not at all, and no room taken."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from shared.testing import bearer, token
+from tests.files.dying import STEPS
+from tests.shared.processes import service_environment, started
+from tests.support import eventually, free_port
+
+CONTENT = b"some bytes " * 200_000
+SECONDS = 20.0
+UPLOADING = [step for step in STEPS if step not in ("purging", "removing", "removed")]
+
+
+class Place:
+    """A folder and a database that outlive the processes that use them."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.database_url = database_url
+        self.headers = bearer(token())
+
+    @contextmanager
+    def service(self, *module: str) -> Iterator[httpx.Client]:
+        port = free_port()
+        environment = service_environment(
+            self.folder,
+            port,
+            DATABASE_URL=self.database_url,
+            LEASE_SECONDS="0.5",
+            SWEEP_SECONDS="0.1",
+            ORPHAN_SECONDS="0",
+            COMPARE_HOURS="0.00001",
+        )
+        with (
+            started("-m", *module, environment=environment),
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", headers=self.headers, timeout=SECONDS
+            ) as client,
+        ):
+            assert eventually(lambda: answers(client), seconds=SECONDS)
+            yield client
+
+    def upload(self, client: httpx.Client) -> httpx.Response:
+        return client.post("/files", files={"file": ("a.bin", CONTENT)})
+
+    def stored(self) -> list[Path]:
+        return [file for file in (self.folder / "files").rglob("*") if file.is_file()]
+
+    def rows(self, table: str) -> list[Mapping[str, Any]]:
+        url = make_url(self.database_url)
+        engine = create_engine(url.set(drivername="postgresql+psycopg") if "postgres" in str(url) else url)
+        with engine.connect() as connection:
+            found = connection.execute(text(f"SELECT * FROM {table}")).mappings().all()
+        engine.dispose()
+        return [dict(row) for row in found]
+
+    def is_in_order(self, files: int) -> bool:
+        """Whether rows, blobs and what is booked agree on so many files."""
+        (usage,) = self.rows("usage")
+        blobs = self.rows("blobs")
+        return (
+            len(self.stored()) == len(self.rows("files")) == len(blobs) == files
+            and all(blob["state"] == "kept" for blob in blobs)
+            and (usage["used"], usage["reserved"], usage["files"]) == (files * len(CONTENT), 0, files)
+        )
+
+
+def answers(client: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return client.get("/health/live").status_code == 200
+    return False
+
+
+@pytest.fixture
+def place(tmp_path: Path, database_url: str) -> Place:
+    return Place(tmp_path, database_url)
+
+
+@pytest.mark.parametrize("step", UPLOADING)
+def test_killed_while_a_file_comes_in(place: Place, step: str) -> None:
+    with place.service("tests.files.dying", step) as client, pytest.raises(httpx.TransportError):
+        place.upload(client)
+
+    left = 1 if step == "committed" else 0
+    with place.service("services.files") as client:
+        assert eventually(lambda: place.is_in_order(left), seconds=SECONDS), place.rows("blobs")
+        listed = client.get("/files").json()
+        assert len(listed) == left
+        for file in listed:
+            assert client.get(f"/files/{file['id']}").content == CONTENT
+        again = place.upload(client)
+        assert again.status_code == 201
+        assert client.get(again.headers["location"]).content == CONTENT
+
+
+@pytest.mark.parametrize("step", ["purging", "removing", "removed"])
+def test_killed_while_a_file_is_deleted_for_good(place: Place, step: str) -> None:
+    with place.service("services.files") as client:
+        file = place.upload(client).json()["id"]
+        kept = place.upload(client).json()["id"]
+        assert client.delete(f"/files/{file}").status_code == 204
+
+    with place.service("tests.files.dying", step) as client:
+        with suppress(httpx.TransportError):
+            client.delete(f"/files/trash/{file}")
+        assert eventually(lambda: not answers(client), seconds=SECONDS)
+
+    with place.service("services.files") as client:
+        if step == "purging":  # it was not yet done, and so it is as if it had not been asked
+            assert client.delete(f"/files/trash/{file}").status_code == 204
+        assert client.delete(f"/files/trash/{file}").status_code == 404
+        assert eventually(lambda: place.is_in_order(1), seconds=SECONDS), place.rows("blobs")
+        assert client.get(f"/files/{kept}").content == CONTENT

@@ -1,0 +1,173 @@
+"""Rows and blobs that disagree, both ways, and uploads under way that nobody may touch."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.files.app import create_app
+from services.files.blobs import Blobs
+from services.files.disk import DiskStore
+from services.files.settings import Settings
+from services.files.staging import Staging
+from services.files.sweeper import Sweeper
+from shared.database import Database
+from shared.testing import running
+from tests.files.support import Person
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Any], database_url: str) -> Settings:
+    made: Settings = make_settings(
+        Settings, database_url=database_url, trash_days=1.0, lease_seconds=0.3, sweep_seconds=DAY
+    )
+    return made
+
+
+@pytest.fixture
+async def sweeper(settings: Settings, files: httpx.AsyncClient) -> AsyncIterator[Sweeper]:
+    """Of another replica, so to say; swept by hand."""
+    folder = folder_of(settings)
+    blobs = Blobs(DiskStore(folder / "blobs"), Staging(folder / "staging"))
+    database = Database(settings.database_url)
+    yield Sweeper(database, blobs, settings)
+    blobs.close()
+    database.close()
+
+
+@pytest.fixture
+async def files(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app, settings) as client:
+        yield client
+
+
+def folder_of(settings: Settings) -> Path:
+    assert settings.storage_path is not None
+    return settings.storage_path
+
+
+def stored(settings: Settings) -> list[Path]:
+    return [file for file in folder_of(settings).rglob("*") if file.is_file()]
+
+
+def grow_old(file: Path, seconds: float) -> None:
+    os.utime(file, (time.time() - seconds, time.time() - seconds))
+
+
+async def test_an_upload_that_goes_on_is_left_alone(
+    files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
+) -> None:
+    """However slowly the bytes come: much longer than the lease, and swept all the time."""
+    swept = 0
+
+    async def slowly() -> AsyncIterator[bytes]:
+        nonlocal swept
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        until = time.monotonic() + settings.lease_seconds * 4
+        while time.monotonic() < until:
+            yield b"x"
+            for file in (folder_of(settings) / "staging").iterdir():
+                grow_old(file, DAY)
+            await asyncio.to_thread(sweeper.sweep)
+            await asyncio.to_thread(sweeper.compare)
+            swept += 1
+        yield b"\r\n--b--\r\n"
+
+    person = Person(files)
+    headers = person.headers | {"Content-Type": "multipart/form-data; boundary=b"}
+    response = await files.post("/files", content=slowly(), headers=headers)
+
+    assert response.status_code == 201, response.text
+    assert swept > 1
+    assert (await person.download(response.json()["id"])).content == b"x" * swept
+
+
+async def test_bytes_that_no_row_knows_are_removed_when_they_are_old(
+    files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
+) -> None:
+    file = await Person(files).upload()
+    folder = folder_of(settings)
+    old, new = (folder / "blobs" / digits / (digits * 16) for digits in ("0f", "1f"))
+    left, begun = folder / "staging" / ("a" * 32), folder / "staging" / ("b" * 32)
+    for one in (old, new, left, begun):
+        one.parent.mkdir(exist_ok=True)
+        one.write_bytes(b"orphan")
+    for one in (old, left):
+        grow_old(one, settings.orphan_seconds + 60)
+    for one in stored(settings):
+        if one not in (new, begun):
+            grow_old(one, settings.orphan_seconds + 60)
+    sweeper.compare()
+
+    assert not old.exists()
+    assert not left.exists()
+    assert new.exists()
+    assert begun.exists()
+    assert len(stored(settings)) == 3
+    assert file["state"] == "ready"
+
+
+async def test_a_file_without_bytes_says_so_until_they_are_back(
+    files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings, tmp_path: Path
+) -> None:
+    person = Person(files)
+    file = await person.upload()
+    (blob,) = stored(settings)
+    aside = blob.rename(tmp_path / "backup")
+    sweeper.compare()
+    (listed,) = (await person.get("/files")).json()
+
+    assert listed["state"] == "lost"
+    assert (await person.download(file["id"])).json()["code"] == "content_lost"
+
+    aside.rename(blob)
+    sweeper.compare()
+    assert (await person.download(file["id"])).content == b"content"
+    assert (await person.get("/files")).json() == [file]
+
+
+async def test_old_trash_is_emptied(
+    files: httpx.AsyncClient, settings: Settings, make_settings: Callable[..., Any]
+) -> None:
+    person = Person(files)
+    file = await person.upload()
+    await person.delete(f"/files/{file['id']}")
+    assert await swept(settings) == 1
+    assert (await person.get("/files/trash")).json() != []
+
+    assert await swept(settings.model_copy(update={"trash_days": 0.0})) == 0
+    assert (await person.get("/files/trash")).json() == []
+    assert (await person.usage())["used"] == 0
+
+
+async def swept(settings: Settings) -> int:
+    """How many files are stored after a sweep with these settings."""
+    folder = folder_of(settings)
+    database = Database(settings.database_url)
+    blobs = Blobs(DiskStore(folder / "blobs"), Staging(folder / "staging"))
+    Sweeper(database, blobs, settings).sweep()
+    blobs.close()
+    database.close()
+    return len(stored(settings))
+
+
+async def test_several_replicas_at_once(
+    files: httpx.AsyncClient, settings: Settings, sweeper: Sweeper
+) -> None:
+    person = Person(files)
+    for _ in range(10):
+        file = await person.upload()
+        await person.delete(f"/files/{file['id']}")
+        await person.delete(f"/files/trash/{file['id']}")
+    await asyncio.gather(*(asyncio.to_thread(sweeper.sweep) for _ in range(4)))
+    await asyncio.gather(*(asyncio.to_thread(sweeper.compare) for _ in range(4)))
+
+    assert stored(settings) == []
+    assert (await person.usage())["files"] == 0
