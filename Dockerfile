@@ -31,6 +31,7 @@ CMD ["python", "-m", "gateway"]
 FROM base AS service
 ARG SERVICE
 ENV SERVICE=${SERVICE}
+COPY contracts contracts
 COPY services/__init__.py services/
 COPY services/${SERVICE} services/${SERVICE}
 CMD ["sh", "-c", "exec python -m services.$SERVICE"]

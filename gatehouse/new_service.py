@@ -9,9 +9,7 @@ from string import Template
 TEMPLATES = Path(__file__).parent / "scaffold"
 FIRST_FREE_PORT = 8090  # those below are spoken for
 # Names of programs, and first segments of paths that the gateway keeps for itself.
-TAKEN = frozenset(
-    {"gatehouse", "gateway", "shared", "tests", "api", "internal", "health", "metrics", "docs", "console"}
-)
+TAKEN = frozenset("contracts gatehouse gateway shared tests api internal health metrics docs console".split())
 
 ENTRY = Template("""\
   - path: /$name

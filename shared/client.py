@@ -46,7 +46,10 @@ class HttpClient:
     async def request(
         self, method: str, url: str, *, body: Any = None, headers: dict[str, str] | None = None
     ) -> Any:
-        """Send JSON, read JSON; a refusal raises PeerRefusal, anything else but a success Unavailable."""
+        """Send JSON, read JSON; a refusal raises PeerRefusal, anything else but a success Unavailable.
+
+        A body of bytes is JSON already.
+        """
         return _outcome(url, await self._send(method, url, body, headers))
 
     async def page(self, url: str, *, headers: dict[str, str] | None = None) -> Page[Any]:
@@ -102,6 +105,9 @@ class HttpClient:
         request_id = current_request_id.get()
         sent = {"Accept": "application/json", **({"X-Request-ID": request_id} if request_id else {})}
         try:
+            if isinstance(body, bytes):
+                sent["Content-Type"] = "application/json"
+                return await self._pool().request(method, url, content=body, headers=sent | (headers or {}))
             return await self._pool().request(method, url, json=body, headers=sent | (headers or {}))
         except httpx.HTTPError as error:
             log.warning("peer_unreachable", url=url, error=repr(error))

@@ -68,6 +68,9 @@ class Database:
         self._write_lock = threading.Lock() if self.is_sqlite else None
         self._threads = ThreadPoolExecutor(max_workers=pool_size, thread_name_prefix="database")
         self._waiting = 0
+        # What every session brings along, for functions that are handed nothing but the session.
+        self.session_info: dict[str, Any] = {}
+        self.on_commit: list[Callable[[Session], None]] = []
 
     async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(session, …)` in a thread, in one transaction that commits when it returns."""
@@ -95,9 +98,12 @@ class Database:
         if lock is not None:
             lock.acquire()
         try:
-            with Session(self._writing if write else self.engine, expire_on_commit=False) as session:
+            engine = self._writing if write else self.engine
+            with Session(engine, expire_on_commit=False, info=self.session_info.copy()) as session:
                 yield session
                 session.commit()
+                for committed in self.on_commit:
+                    committed(session)
         except DBAPIError as error:
             if isinstance(error, OperationalError) or error.connection_invalidated:
                 log.exception("database_failed")

@@ -16,14 +16,13 @@ from starlette.types import Receive, Scope, Send
 from shared.client import InternalTokens
 from shared.concurrency import IdempotencyKey, IdempotencyStore, IfMatch, Reply, etag
 from shared.database import Database
-from shared.errors import FieldFault, MethodNotAllowed, Unauthenticated, UnsupportedMediaType
+from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
+from shared.events.recording import REFUSALS, SAFE, Recorder, Trail
 from shared.identity import Caller, TokenVerifier, bearer_token, internal, public
 from shared.inputs import JSON, is_json, list_fields, read_body, read_query, valid
 from shared.observe import CALLER, ROUTE
 from shared.operations import Operation, Signature
 from shared.schemas import Page, Versioned
-
-_SAFE = ("GET", "HEAD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,7 @@ class Chassis:
     database: Database
     idempotency: IdempotencyStore | None
     provided: Mapping[type, Any]
+    recorder: Recorder | None = None
 
 
 class Endpoint:
@@ -47,35 +47,55 @@ class Endpoint:
         self._chassis = chassis
         self._handler = operation.handler
         self._query_lists = list_fields(self.signature.query)
+        self._writes = operation.method not in SAFE
         self._check()
 
     async def __call__(self, request: Request) -> Reply | Response:
-        """Answer one request, or raise a Problem."""
-        caller = await self._identify(request)
-        arguments = self._arguments(request, caller)
+        """Answer one request, or raise a Problem; either may leave a record."""
+        recorder = self._chassis.recorder
+        trail = Trail(recorder, self.operation, request) if recorder and self.operation.recorded else None
+        if trail is None:
+            return await self._answer(request, None)
+        try:
+            reply = await self._answer(request, trail)
+        except Problem as problem:
+            if problem.status in REFUSALS:
+                await trail.keep("refused", problem.status)
+            raise
+        if not trail.is_written and (self._writes or trail.is_of_admin):
+            await trail.keep("success", self.operation.status)
+        return reply
+
+    async def _answer(self, request: Request, trail: Trail | None) -> Reply | Response:
+        caller = await self._identify(request, trail)
+        arguments = self._arguments(request, caller, trail)
         body = await self._read_body(request, arguments)
         if self.signature.is_async:
-            return self._reply(await self._handler(**arguments), request)
+            return self._reply(await self._handler(**arguments), request, trail)
         key = self._idempotency_key(request, caller, body)
-        return await self._chassis.database.in_thread(self._run, request, arguments, key)
+        return await self._chassis.database.in_thread(self._run, request, arguments, key, trail)
 
     def _run(
-        self, request: Request, arguments: dict[str, Any], key: IdempotencyKey | None
+        self, request: Request, arguments: dict[str, Any], key: IdempotencyKey | None, trail: Trail | None
     ) -> Reply | Response:
         name, store = self.signature.session_name, self._chassis.idempotency
         if name is None:
-            return self._reply(self._handler(**arguments), request)
-        with self._chassis.database.transaction(write=self.operation.method not in _SAFE) as session:
+            return self._reply(self._handler(**arguments), request, trail)
+        with self._chassis.database.transaction(write=self._writes) as session:
             kept = store.claim(session, key) if key and store else None
             if kept is not None:
+                if trail is not None:
+                    trail.is_written = True  # when it was done, and not again when it is told once more
                 return kept
-            reply = self._reply(self._handler(**arguments, **{name: session}), request, session)
+            reply = self._reply(self._handler(**arguments, **{name: session}), request, trail, session)
             if key and store:
                 assert isinstance(reply, Reply)  # see _check
                 store.keep(session, key, reply)
+            if trail is not None and self._writes and not trail.is_written:
+                trail.write(session, self.operation.status)
             return reply
 
-    async def _identify(self, request: Request) -> Caller | None:
+    async def _identify(self, request: Request, trail: Trail | None) -> Caller | None:
         access, wanted = self.operation.access, self.signature.injected.values()
         if access is public and Caller | None not in wanted:
             return None
@@ -83,16 +103,20 @@ class Endpoint:
         if access is internal:
             if token is None:
                 raise Unauthenticated
-            self._chassis.internal_tokens.verify(token)
+            service = self._chassis.internal_tokens.verify(token)
+            if trail is not None:
+                trail.caller = service
             return None
         verifier = self._chassis.verifier
         caller = None if token is None else verifier.remembered(token) or await verifier.verify(token)
         if caller is not None:
             request.scope[CALLER] = caller.id
+        if trail is not None:
+            trail.caller = caller
         access(caller)
         return caller
 
-    def _arguments(self, request: Request, caller: Caller | None) -> dict[str, Any]:
+    def _arguments(self, request: Request, caller: Caller | None, trail: Trail | None) -> dict[str, Any]:
         signature = self.signature
         arguments: dict[str, Any] = {}
         if signature.path is not None:
@@ -101,7 +125,7 @@ class Endpoint:
             pairs = read_query(request.scope["query_string"], self._query_lists)
             arguments["query"] = valid(signature.query.model_validate, pairs)
         for name, kind in signature.injected.items():
-            arguments[name] = self._inject(kind, request, caller)
+            arguments[name] = trail if kind is Trail else self._inject(kind, request, caller)
         return arguments
 
     def _inject(self, kind: Any, request: Request, caller: Caller | None) -> Any:
@@ -138,7 +162,11 @@ class Endpoint:
             header, caller_id=caller.id, operation=self.operation.name, request=target + body
         )
 
-    def _reply(self, result: Any, request: Request, session: Session | None = None) -> Reply | Response:
+    def _reply(
+        self, result: Any, request: Request, trail: Trail | None, session: Session | None = None
+    ) -> Reply | Response:
+        if trail is not None:
+            trail.answered(result)
         if isinstance(result, Response):
             return result
         if session is not None:
@@ -169,7 +197,9 @@ class Endpoint:
             )
         if self.operation.idempotent and signature.answer is Response:
             raise TypeError(f"{name}: a Response cannot be kept under an Idempotency-Key")
-        known = {Caller, Caller | None, IfMatch, Request, *self._chassis.provided}
+        if Trail in signature.injected.values() and not (self._chassis.recorder and self.operation.recorded):
+            raise TypeError(f"{name}: nothing records what it does, so it has no Trail")
+        known = {Caller, Caller | None, IfMatch, Request, Trail, *self._chassis.provided}
         for parameter, kind in signature.injected.items():
             if kind not in known:
                 raise TypeError(f"{name}: nothing provides {parameter}: {kind}")

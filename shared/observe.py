@@ -187,7 +187,7 @@ def record(scope: Scope, status: int, seconds: float) -> None:
 
 
 QUIET = frozenset(
-    {"/health", "/health/live", "/health/ready", "/metrics", "/internal/revocations"}
+    {"/health", "/health/live", "/health/ready", "/metrics", "/internal/events", "/internal/revocations"}
 )  # polled by machines; counted, not logged
 
 

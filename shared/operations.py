@@ -30,7 +30,8 @@ class Operation:
     """One line of a routing table.
 
     `location` is the address of what was made, filled from the answer's fields; `idempotent` honours an
-    Idempotency-Key; `errors` are the refusals the handler may raise. A handler that reads the body of its
+    Idempotency-Key; `errors` are the refusals the handler may raise. What it does is `recorded` under the
+    name `action`, by default the handler's in capitals. A handler that reads the body of its
     Request itself says what it takes: a `form`, or a body of the `body_type`. One that `sends_bytes`
     answers with content, whole or in part.
     """
@@ -48,6 +49,8 @@ class Operation:
     form: type[BaseModel] | None = None
     body_type: str | None = None
     sends_bytes: bool = False
+    action: str | None = None
+    recorded: bool = True
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from subprocess import CalledProcessError
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from shared import __version__
 from shared.client import HttpClient, InternalTokens
@@ -24,6 +24,8 @@ from shared.concurrency import IdempotencyStore
 from shared.database import Database
 from shared.endpoints import Chassis, Endpoint, resources
 from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, Problem, problem_body
+from shared.events import Events
+from shared.events.inbox import Inbox
 from shared.identity import TokenVerifier
 from shared.migrate import upgrade_apart
 from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
@@ -42,6 +44,11 @@ log = structlog.get_logger(__name__)
 class Service(Starlette):
     """Starlette without its two layers of error handling: Observe answers what endpoints raise."""
 
+    def __init__(self, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]) -> None:
+        refusals = {Problem: problem_response, HTTPException: _http_exception, Exception: _unexpected}
+        super().__init__(routes=routes, exception_handlers=refusals, lifespan=lifespan)
+        self.router.redirect_slashes = False  # it would send callers of the gateway to the service's address
+
     def build_middleware_stack(self) -> ASGIApp:
         return Observe(self.router)
 
@@ -58,6 +65,7 @@ def create_service(
     on_stop: Sequence[Callable[[], Any]] = (),
     verifier: TokenVerifier | None = None,
     follower: AbstractAsyncContextManager[object] | None = None,
+    events: Events | None = None,
 ) -> Starlette:
     """Wire the operations of a service to everything they may ask for by type.
 
@@ -66,13 +74,21 @@ def create_service(
     verifier = verifier or TokenVerifier(settings, client)
     revocations = verifier.revocations
     follower = follower or Follower(revocations, client, settings)
+    spine = events.attach(settings, database, client) if events else None
     chassis = Chassis(
         verifier=verifier,
         internal_tokens=InternalTokens(settings),
         database=database,
         idempotency=idempotency,
-        provided={Database: database, type(settings): settings, **(provide or {})},
+        provided={
+            Database: database,
+            type(settings): settings,
+            **({Inbox: spine.inbox} if spine else {}),
+            **(provide or {}),
+        },
+        recorder=spine.recorder if spine else None,
     )
+    operations = [*operations, *(events.operations() if events else [])]
     _refuse_twins(operations)
     endpoints = [Endpoint(operation, chassis) for operation in operations]
 
@@ -81,7 +97,7 @@ def create_service(
         try:
             for start in on_start:
                 await database.in_thread(start)
-            async with follower:
+            async with follower, spine.running() if spine else nullcontext():
                 yield
         finally:
             for stop in on_stop:
@@ -89,17 +105,8 @@ def create_service(
             await client.close()
             database.close()
 
-    app = Service(
-        routes=[*_operational_routes(settings, endpoints, database.ping, revocations), *resources(endpoints)],
-        exception_handlers={
-            Problem: problem_response,
-            HTTPException: _http_exception,
-            Exception: _unexpected,
-        },
-        lifespan=lifespan,
-    )
-    app.router.redirect_slashes = False  # it would send callers of the gateway to the address of the service
-    return app
+    own = _operational_routes(settings, endpoints, database.ping, revocations)
+    return Service([*own, *resources(endpoints)], lifespan)
 
 
 def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:

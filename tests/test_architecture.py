@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("gatehouse", "gateway", "services", "shared")
+PARTS = ("contracts", "gatehouse", "gateway", "services", "shared")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 400
-SHARED_LINES_MAX = 2_950  # those that are not empty
+CHASSIS_LINES_MAX = 2_600  # of shared/ but for shared/events; those that are not empty
+EVENTS_LINES_MAX = 1_300
 HTTPX_DOORS = ("shared/client.py", "shared/testing.py")
 
 FILES = [file for part in PARTS for file in sorted((ROOT / part).rglob("*.py"))]
@@ -42,7 +43,7 @@ def allowed(path: str) -> tuple[str, ...]:
     """What a file of this project may import of this project."""
     parts = path.split("/")
     if parts[0] == "services" and len(parts) > 2:
-        return (f"services.{parts[1]}", "shared")
+        return (f"services.{parts[1]}", "contracts", "shared")
     return (parts[0], "shared")
 
 
@@ -122,9 +123,16 @@ def test_the_files_are_there_to_be_checked() -> None:
 
 
 def test_shared_stays_small() -> None:
-    lines = [line for file in (ROOT / "shared").rglob("*.py") for line in file.read_text().splitlines()]
+    events = (ROOT / "shared" / "events").rglob("*.py")
+    counted = {file: _lines_written(file) for file in (ROOT / "shared").rglob("*.py")}
+    spine = sum(counted.pop(file) for file in events)
 
-    assert len([line for line in lines if line.strip()]) <= SHARED_LINES_MAX
+    assert sum(counted.values()) <= CHASSIS_LINES_MAX
+    assert spine <= EVENTS_LINES_MAX
+
+
+def _lines_written(file: Path) -> int:
+    return len([line for line in file.read_text().splitlines() if line.strip()])
 
 
 def test_shared_knows_no_service_by_name() -> None:

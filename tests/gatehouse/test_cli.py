@@ -20,7 +20,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project as it is, without what is made from it; this process takes it for the project."""
     target = tmp_path / "copy"
     left_out = shutil.ignore_patterns("__pycache__", "*.db*")
-    for folder in ("gatehouse", "gateway", "services", "shared", "deploy"):
+    for folder in ("contracts", "gatehouse", "gateway", "services", "shared", "deploy"):
         shutil.copytree(ROOT / folder, target / folder, ignore=left_out)
     (target / "tests").mkdir()
     for file in ("__init__.py", "conftest.py", "support.py"):

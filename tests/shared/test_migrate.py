@@ -89,7 +89,7 @@ def test_several_processes_at_once(database_url: str, database: Database) -> Non
     loaded = upgrade_in_processes(4, database_url, MIGRATIONS)
 
     assert loaded.count("True") == 1, "only the first has work to do"
-    assert tables(database) == {"notes", "idempotency_keys", VERSION_TABLE}
+    assert tables(database) == {"notes", "idempotency_keys", "outbox", "inbox", "parked", VERSION_TABLE}
     assert version(database) == "0001"
 
 

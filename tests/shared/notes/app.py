@@ -11,12 +11,13 @@ from shared.client import HttpClient
 from shared.concurrency import IdempotencyStore
 from shared.database import Database
 from shared.errors import Conflict
+from shared.events import Events, Recorded, Subscriber
 from shared.identity import admin, internal, public
 from shared.operations import Operation
 from shared.service import create_service
 from shared.settings import ServiceSettings
 from tests.shared.notes import handlers
-from tests.shared.notes.models import IDEMPOTENCY
+from tests.shared.notes.models import EVENTS, IDEMPOTENCY
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -51,6 +52,7 @@ OPERATIONS = [
     Operation("GET", "/gate", handlers.wait_at_the_gate, access=public),
     Operation("POST", "/accidents/{kind}", handlers.have_an_accident, access=public),
     Operation("GET", "/internal/count", handlers.count_notes, access=internal),
+    Operation("DELETE", "/internal/notes", handlers.delete_notes, access=internal, status=204),
     Operation("GET", "/admin/count", handlers.count_notes_for_admins, access=admin),
 ]
 
@@ -71,6 +73,7 @@ def create_app_with(
             client=HttpClient(),
             database=Database(settings.database_url, settings.database_pool),
             idempotency=idempotency,
+            events=Events(EVENTS, {}, {"keeper": Subscriber("http://127.0.0.1:9", Recorded)}),
             provide={handlers.Gate: handlers.Gate(settings.gate)},
         )
 

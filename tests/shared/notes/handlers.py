@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlmodel import Session
 from starlette.responses import Response
 
@@ -121,6 +121,11 @@ def mark_note(note_id: Id, body: Mark | None, session: Session) -> Greeting:
 def delete_note(note_id: Id, session: Session) -> None:
     """Delete a note."""
     session.delete(_note(session, note_id))
+
+
+def delete_notes(session: Session) -> None:
+    """Delete all notes."""
+    session.connection().execute(delete(NOTES))
 
 
 def count_notes(session: Session) -> Count:

@@ -6,6 +6,7 @@ from sqlmodel import Field, SQLModel
 from shared.clock import now
 from shared.concurrency import IdempotencyStore
 from shared.database import UtcDateTime
+from shared.events import EventTables
 from shared.ids import new_id
 
 
@@ -24,3 +25,4 @@ class Note(Table, table=True):
 
 
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
+EVENTS = EventTables(Table.metadata)

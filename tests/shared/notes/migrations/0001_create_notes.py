@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from shared.database import UtcDateTime
+from shared.events.migrations import create_event_tables_1
 
 revision = "0001"
 down_revision = None
@@ -29,3 +30,4 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary),
     )
     op.create_index("ix_idempotency_keys_created", "idempotency_keys", ["created"])
+    create_event_tables_1()

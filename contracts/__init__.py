@@ -1,0 +1,1 @@
+"""What services agree on without knowing each other."""

@@ -1,0 +1,84 @@
+"""What one service tells others: an event, and the envelope it travels in."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic_core import to_json
+
+from shared.clock import now
+from shared.ids import new_id
+from shared.observe import current_request_id
+
+EVENT_BYTES_MAX = 16 * 1024
+
+
+class Event(BaseModel):
+    """Something that happened. Subclasses have a topic, fields, and one line on when it happens.
+
+    A topic is a kind of thing and what happened to it, `account.changed`. Events about one thing, the one
+    that the field `key` names, arrive in the order they were emitted. A field that comes later has a
+    default; a change that an older consumer would misread gets a higher version. With `blocks` a dead
+    letter holds back the later events of its key, until it is replayed or dropped.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    topic: ClassVar[str]
+    key: ClassVar[str]
+    version: ClassVar[int] = 1
+    blocks: ClassVar[bool] = False
+
+    _envelope: "Envelope | None" = PrivateAttr(default=None)
+
+    @property
+    def envelope(self) -> "Envelope":
+        """How it came; only an event that was received has one."""
+        assert self._envelope is not None
+        return self._envelope
+
+
+class Envelope(BaseModel):
+    """An event on its way, which needs no knowledge of its topic to be carried, stored and counted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str = Field(min_length=1, max_length=36)
+    topic: str = Field(min_length=1, max_length=100)
+    version: int
+    key: str = Field(max_length=300)
+    source: str = Field(max_length=50)
+    time: datetime
+    request_id: str | None = Field(default=None, max_length=128)
+    data: dict[str, Any]
+
+    def opened(self, kind: type[Event]) -> Event:
+        """The event inside; ValidationError when it is not what its topic promises."""
+        event = kind.model_validate(self.data)
+        event._envelope = self  # noqa: SLF001 - the two classes are one thing
+        return event
+
+
+class Sealed:
+    """An event ready to be stored: its id, its key, and the envelope as JSON, made once for everybody."""
+
+    __slots__ = ("body", "id", "key")
+
+    def __init__(self, source: str, event: Event) -> None:
+        kind = type(event)
+        self.id = new_id()
+        self.key = f"{kind.topic.partition('.')[0]} {getattr(event, kind.key)}"
+        self.body = to_json(
+            {
+                "id": self.id,
+                "topic": kind.topic,
+                "version": kind.version,
+                "key": self.key,
+                "source": source,
+                "time": now(),
+                "request_id": current_request_id.get(),
+                "data": event,
+            }
+        ).decode()
+        if len(self.body) > EVENT_BYTES_MAX:
+            raise ValueError(f"an event {kind.topic} of {len(self.body)} bytes; at most {EVENT_BYTES_MAX}")

@@ -1,0 +1,177 @@
+"""Who did what: one event for every change, every refusal, and everything that an admin reads.
+
+The record of a change commits with the change. What changes nothing has no transaction to share; those
+records are written together, and the answer waits for them, so that none is lost and none is late.
+"""
+
+import asyncio
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any, Literal
+
+import structlog
+from pydantic import Field
+from sqlmodel import Session
+from starlette.requests import Request
+
+from shared.clock import now
+from shared.database import Database
+from shared.errors import Problem
+from shared.events.event import Event
+from shared.events.outbox import emit
+from shared.identity import Caller
+from shared.observe import current_request_id
+from shared.operations import Operation
+from shared.proxies import Proxies
+
+REFUSALS = frozenset((401, 403, 404))  # 404 is what somebody else's things answer
+SAFE = ("GET", "HEAD")
+TEXT_MAX = 300
+_TRACE_ID = slice(3, 35)  # of a traceparent: version, trace id, parent id, flags
+
+log = structlog.get_logger(__name__)
+
+
+class Recorded(Event):
+    """Somebody did something, or was refused."""
+
+    topic = "action.recorded"
+    key = "actor"
+
+    user_id: str | None
+    actor: str  # user:<id>, client:<id>, service:<name> or anonymous
+    action: str
+    resource: str
+    ip: str | None
+    user_agent: str | None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    timestamp: datetime
+    outcome: Literal["success", "refused"]
+    status: int
+    service: str
+    request_id: str | None
+    trace_id: str | None
+
+
+class Trail:
+    """What one request leaves behind. A handler that asks for it can say more than its answer does."""
+
+    def __init__(self, recorder: "Recorder", operation: Operation, request: Request) -> None:
+        self._recorder = recorder
+        self._action = operation.action or operation.name.upper()
+        self._request = request
+        self.caller: Caller | str | None = None  # an account, or the name of another service
+        self._details: dict[str, Any] = {}
+        self.resource: str | None = None
+        self.user_id: str | None = None
+        self.is_written = False
+
+    def add(self, **details: Any) -> None:
+        self._details |= details
+
+    @property
+    def is_of_admin(self) -> bool:
+        return isinstance(self.caller, Caller) and self.caller.is_admin
+
+    def answered(self, result: Any) -> None:
+        """Unless the handler has said it, what was made is what was acted on."""
+        if self.resource is None:
+            self.resource = getattr(result, "id", None)
+
+    def write(self, session: Session, status: int = 200) -> None:
+        """Record it in this transaction, with the change."""
+        emit(session, self.record("success", status))
+        self.is_written = True
+
+    async def keep(self, outcome: Literal["success", "refused"], status: int) -> None:
+        """Record it by itself."""
+        self.is_written = True
+        await self._recorder.keep(self.record(outcome, status))
+
+    def record(self, outcome: Literal["success", "refused"], status: int) -> Recorded:
+        headers, recorder = self._request.headers, self._recorder
+        user_id, actor = self._who(outcome)
+        in_path = [*self._request.path_params.values()]
+        resource = self.resource or (in_path[-1] if in_path else "") or user_id or ""
+        trace = headers.get("traceparent")
+        return Recorded.model_construct(
+            user_id=user_id,
+            actor=actor,
+            action=self._action,
+            resource=str(resource)[:TEXT_MAX],
+            ip=recorder.address_of(self._request),
+            user_agent=_printable(headers.get("user-agent")),
+            metadata=self._details,
+            timestamp=now(),
+            outcome=outcome,
+            status=status,
+            service=recorder.service,
+            request_id=current_request_id.get(),
+            trace_id=trace[_TRACE_ID] if trace else None,
+        )
+
+    def _who(self, outcome: str) -> tuple[str | None, str]:
+        """Whose record it is, and who acted: whoever fails to sign in as somebody is not that person."""
+        caller = self.caller
+        is_stranger = caller is None and outcome == "refused"
+        if isinstance(caller, str):
+            return self.user_id, f"service:{caller}"
+        user_id = self.user_id or (caller.id if caller else None)
+        if caller is not None and caller.client_id is not None and caller.session_id is None:
+            return user_id, f"client:{caller.client_id}"
+        return user_id, "anonymous" if user_id is None or is_stranger else f"user:{user_id}"
+
+
+class Recorder:
+    """Writes records that belong to no change; those that arrive while one is being written go together."""
+
+    def __init__(self, service: str, database: Database, proxies: Proxies) -> None:
+        self.service = service
+        self._database = database
+        self._proxies = proxies
+        self._waiting: list[tuple[Recorded, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def keep(self, record: Recorded) -> None:
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append((record, written))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_all(), name="records")
+        await written
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            records = [record for record, _ in waiting]
+            try:
+                await self._database.run(_emit_all, records)
+            except Problem as error:
+                # The request was refused already, or has read what it may: it is told so all the same.
+                for record in records:
+                    log.error("record_lost", error=repr(error), record=record.model_dump(mode="json"))  # noqa: TRY400
+            finally:
+                for _, written in waiting:
+                    if not written.done():
+                        written.set_result(None)
+
+    def address_of(self, request: Request) -> str | None:
+        if request.client is None:
+            return None
+        forwarded = request.headers.get("x-forwarded-for")
+        try:
+            found = self._proxies.client_address(
+                request.client.host, forwarded.encode("latin-1") if forwarded else None
+            )
+            return str(ip_address(found))
+        except ValueError:  # a socket without an address, as in some tests
+            return None
+
+
+def _emit_all(session: Session, records: list[Recorded]) -> None:
+    emit(session, *records)
+
+
+def _printable(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return "".join(one if one.isprintable() else "?" for one in text[:TEXT_MAX])

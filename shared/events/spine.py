@@ -1,0 +1,215 @@
+"""The event spine of one service: its outbox, its inbox, and what runs beside the requests."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import structlog
+from prometheus_client import Gauge
+from pydantic import Field
+from sqlalchemy import delete
+from sqlmodel import Session
+
+from shared.client import HttpClient, Peer
+from shared.clock import now
+from shared.database import Database
+from shared.errors import Problem
+from shared.events.event import EVENT_BYTES_MAX, Envelope, Event
+from shared.events.inbox import Consumers, Inbox
+from shared.events.outbox import BATCH_MAX, OUTBOX, Outbox
+from shared.events.recording import Recorder
+from shared.events.relay import RECEIVE, Direct, Relay, Transport
+from shared.events.tables import EventTables
+from shared.identity import internal
+from shared.operations import Operation
+from shared.proxies import Proxies
+from shared.redis import connect
+from shared.schemas import Input
+from shared.settings import ServiceSettings
+
+RETRY_SECONDS = 0.5
+CENSUS_SECONDS = 5.0
+TIDY_SECONDS = 600.0
+SEEN_KEPT = timedelta(days=14)  # far longer than any event is sent again
+DEAD_KEPT = timedelta(days=30)
+REDIS_SECONDS = 5.0
+
+WAITING = Gauge(
+    *("events_waiting", "Events that a subscriber has not got yet", ["subscriber"]),
+    multiprocess_mode="livemax",
+)
+AGE = Gauge(
+    *("events_oldest_seconds", "How long the oldest of them has waited", ["subscriber"]),
+    multiprocess_mode="livemax",
+)
+PARKED = Gauge("events_parked", "Events received and to be tried again", multiprocess_mode="livemax")
+DEAD = Gauge("events_dead", "Events that will not be tried again", multiprocess_mode="livemax")
+
+log = structlog.get_logger(__name__)
+
+
+class Delivery(Input):
+    """Events for this service, oldest first, and how often the sender has tried."""
+
+    attempt: int = Field(default=1, ge=1)
+    events: list[Envelope] = Field(max_length=BATCH_MAX)
+
+
+async def receive_events(body: Delivery, database: Database, inbox: Inbox) -> None:
+    """Take events that other services tell; the answer means that they are safe here."""
+    await database.in_thread(inbox.receive, body.events, body.attempt)
+
+
+class Subscriber:
+    """A service that wants to be told: what, and where it is unless NAME_URL says otherwise."""
+
+    def __init__(self, url: str, *events: type[Event]) -> None:
+        self.url = url
+        self.topics = frozenset(event.topic for event in events)
+
+
+class Events:
+    """What a service hands to create_service to tell others and to be told."""
+
+    def __init__(
+        self, tables: EventTables, consumes: Consumers, subscribers: Mapping[str, Subscriber]
+    ) -> None:
+        self._tables = tables
+        self._consumes = consumes
+        self._subscribers = subscribers
+
+    def operations(self) -> list[Operation]:
+        if not self._consumes:
+            return []
+        size = BATCH_MAX * (EVENT_BYTES_MAX + 1) + 1024
+        return [
+            Operation(
+                *("POST", RECEIVE, receive_events),
+                access=internal,
+                status=204,
+                recorded=False,
+                body_bytes_max=size,
+            )
+        ]
+
+    def attach(self, settings: ServiceSettings, database: Database, client: HttpClient) -> "Spine":
+        return Spine(self._tables, self._consumes, self._subscribers, settings, database, client)
+
+
+class Spine:
+    """The running parts."""
+
+    def __init__(
+        self,
+        tables: EventTables,
+        consumes: Consumers,
+        subscribers: Mapping[str, Subscriber],
+        settings: ServiceSettings,
+        database: Database,
+        client: HttpClient,
+    ) -> None:
+        self._tables, self._settings, self._database, self._client = tables, settings, database, client
+        self._subscribers = subscribers
+        self._uses_redis = settings.redis_url is not None
+        self.inbox = Inbox(tables, database, consumes)
+        self.outbox = Outbox(tables, settings.service, self._recipients())
+        self.recorder = Recorder(settings.service, database, Proxies(settings.trusted_proxies))
+        database.session_info[OUTBOX] = self.outbox
+
+    def _recipients(self) -> dict[str, list[str]]:
+        """By topic, whose rows an event is written into the outbox for."""
+        if self._uses_redis:
+            from shared.events.streams import BROKER
+
+            return {topic: [BROKER] for one in self._subscribers.values() for topic in one.topics}
+        recipients: dict[str, list[str]] = {}
+        for name, subscriber in self._subscribers.items():
+            for topic in subscriber.topics:
+                recipients.setdefault(topic, []).append(name)
+        return recipients
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(self._run(), name="events")
+            try:
+                yield
+            finally:
+                work.cancel()
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            if self._uses_redis:
+                await self._run_with_redis(tasks)
+            else:
+                relay = Relay(self._database, self.outbox, self._direct())
+                tasks.create_task(relay.run(), name="events out")
+            tasks.create_task(self._retry(), name="events parked")
+            tasks.create_task(self._look_after(), name="events counted")
+
+    def _direct(self) -> dict[str, Transport]:
+        return {
+            name: Direct(
+                Peer.of(
+                    self._settings,
+                    self._client,
+                    name=name,
+                    url=os.environ.get(f"{name.upper()}_URL", subscriber.url),
+                )
+            )
+            for name, subscriber in self._subscribers.items()
+        }
+
+    async def _run_with_redis(self, tasks: asyncio.TaskGroup) -> None:
+        from shared.events.streams import BROKER, Broker, Reader
+
+        assert self._settings.redis_url is not None
+        redis = connect(self._settings.redis_url.get_secret_value(), timeout_seconds=REDIS_SECONDS)
+        broker = Broker(redis, [*self._subscribers])
+        relay = Relay(self._database, self.outbox, {BROKER: broker})
+        tasks.create_task(relay.run(), name="events out")
+        tasks.create_task(broker.run(self._database, self.outbox), name="events acknowledged")
+        if self.inbox.topics:
+            reader = Reader(redis, self._settings.service, self.inbox, self._database)
+            tasks.create_task(reader.run(), name="events in")
+
+    async def _retry(self) -> None:
+        """Try parked events, one after the other."""
+        while True:
+            try:
+                tried = await self._database.in_thread(self.inbox.retry_next)
+            except Problem as error:
+                log.warning("parked_events_not_read", error=repr(error))
+                tried = False
+            if not tried:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _look_after(self) -> None:
+        """Count what waits, for /metrics, and forget what is of no use any more."""
+        loop = asyncio.get_running_loop()
+        tidy_at = loop.time() + TIDY_SECONDS
+        while True:
+            with suppress(Problem):
+                await self._database.read(self._count)
+                if loop.time() > tidy_at:
+                    tidy_at = loop.time() + TIDY_SECONDS
+                    await self._database.run(self._tidy)
+            await asyncio.sleep(CENSUS_SECONDS)
+
+    def _count(self, session: Session) -> None:
+        backlog = self.outbox.backlog(session)
+        for name in {*self._subscribers, *backlog}:
+            here = backlog.get(name)
+            WAITING.labels(name).set(here.number if here else 0)
+            oldest = here.oldest if here else None
+            AGE.labels(name).set((now() - oldest).total_seconds() if oldest else 0)
+        parked, dead = self.inbox.census(session)
+        PARKED.set(parked)
+        DEAD.set(dead)
+
+    def _tidy(self, session: Session) -> None:
+        execute, seen, parked = session.connection().execute, self._tables.inbox, self._tables.parked
+        execute(delete(seen).where(seen.c.received < now() - SEEN_KEPT))
+        execute(delete(parked).where(parked.c.dead, parked.c.received < now() - DEAD_KEPT))

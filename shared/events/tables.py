@@ -1,0 +1,55 @@
+"""The tables of the event spine, in each service's own database."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+
+from shared.database import UtcDateTime
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in an INTEGER
+
+
+class EventTables:
+    """What is still to be told (outbox), what was already heard (inbox), and what waits to be heard again.
+
+    `due` is when a row may be taken: taking it moves it into the future, so that a lease, a pause after a
+    failure and the wait for an acknowledgement are one thing.
+    """
+
+    def __init__(self, metadata: MetaData) -> None:
+        self.outbox = Table(
+            "outbox",
+            metadata,
+            Column("seq", _NUMBER, primary_key=True, autoincrement=True),
+            Column("subscriber", String(50), nullable=False),
+            Column("key", String(300), nullable=False),
+            Column("body", Text, nullable=False),
+            Column("created", UtcDateTime, nullable=False),
+            Column("due", UtcDateTime, nullable=False),
+            Column("attempts", Integer, nullable=False, default=0),
+            Column("lease", String(36)),
+            Column("sent_as", String(40)),  # the number of a broker's entry, written so that it sorts
+            Column("sent_in", String(120)),  # which life of the broker that was
+            Column("last_error", String(500)),
+            Index("ix_outbox_subscriber_due", "subscriber", "due"),
+        )
+        self.inbox = Table(
+            "inbox",
+            metadata,
+            Column("id", String(36), primary_key=True),
+            Column("received", UtcDateTime, nullable=False, index=True),
+        )
+        self.parked = Table(
+            "parked",
+            metadata,
+            Column("seq", _NUMBER, primary_key=True, autoincrement=True),
+            Column("id", String(36), nullable=False, unique=True),
+            Column("topic", String(100), nullable=False),
+            Column("key", String(300), nullable=False),
+            Column("body", Text, nullable=False),
+            Column("received", UtcDateTime, nullable=False),
+            Column("due", UtcDateTime, nullable=False, index=True),
+            Column("attempts", Integer, nullable=False, default=0),
+            Column("dead", Boolean, nullable=False, default=False),
+            Column("blocks", Boolean, nullable=False, default=False),
+            Column("reason", String(500)),
+            Index("ix_parked_key_seq", "key", "seq"),
+        )

@@ -1,0 +1,198 @@
+"""What is heard: applied once, in order per key, and what cannot be applied harms nothing else."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+from sqlmodel import Session
+
+from shared.clock import now
+from shared.database import Database
+from shared.errors import Unavailable
+from shared.events.event import Envelope
+from shared.events.inbox import ATTEMPTS_MAX, SUSPICIOUS_ATTEMPT, Inbox
+from tests.shared.events.conftest import TABLES
+from tests.shared.events.things import Blocking, Counted, Shared, applied, apply, envelope, parked
+
+
+@pytest.fixture
+def inbox(database: Database) -> Inbox:
+    return Inbox(TABLES, database, {Counted: apply, Blocking: apply})
+
+
+def seen(database: Database) -> list[int]:
+    with database.transaction(write=False) as session:
+        return [number for _, number in applied(session)]
+
+
+def kept(database: Database) -> list[tuple[str, int, bool, str]]:
+    with database.transaction(write=False) as session:
+        return parked(session)
+
+
+def retry(database: Database, inbox: Inbox) -> bool:
+    """Try the next parked event, without waiting for its pause to end."""
+    with database.transaction() as session:
+        session.connection().execute(update(TABLES.parked).values(due=now() - timedelta(seconds=1)))
+    return inbox.retry_next()
+
+
+def test_a_batch_is_applied_in_order(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(1), envelope(2, "b"), envelope(3)])
+
+    assert seen(database) == [1, 2, 3]
+
+
+def test_an_event_is_applied_once_however_often_it_comes(database: Database, inbox: Inbox) -> None:
+    one, two = envelope(1), envelope(2)
+    inbox.receive([one])
+    inbox.receive([one, two, two])
+    inbox.receive([two, one], attempt=SUSPICIOUS_ATTEMPT)
+
+    assert seen(database) == [1, 2]
+    assert kept(database) == []
+
+
+def test_what_is_not_consumed_here_is_let_go(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(1, topic="thing.unheard_of")])
+
+    assert (seen(database), kept(database)) == ([], [])
+
+
+def test_one_that_fails_is_parked_and_the_others_are_applied(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(1), envelope(-1, "bad"), envelope(2)])
+
+    assert seen(database) == [1, 2]
+    assert kept(database) == [("thing bad", 1, False, "ValueError('minus one')")]
+
+
+def test_later_events_of_its_key_wait_behind_it(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(-1), envelope(2), envelope(3, "b")])
+    inbox.receive([envelope(4)])
+
+    assert seen(database) == [3]
+    assert [(key, attempts) for key, attempts, _, _ in kept(database)] == [
+        ("thing a", 1),
+        ("thing a", 0),
+        ("thing a", 0),
+    ]
+
+
+def test_when_the_reason_is_gone_all_are_applied_in_order(database: Database) -> None:
+    is_broken = True
+
+    def sometimes(session: Session, events: Sequence[Counted]) -> None:
+        if is_broken:
+            raise ValueError
+        apply(session, events)
+
+    inbox = Inbox(TABLES, database, {Counted: sometimes})
+    inbox.receive([envelope(number) for number in range(4)])
+    assert seen(database) == []
+    is_broken = False
+    while retry(database, inbox):
+        pass
+
+    assert seen(database) == [0, 1, 2, 3]
+    assert kept(database) == []
+
+
+def test_after_its_attempts_an_event_is_dead_and_the_next_ones_go_on(
+    database: Database, inbox: Inbox
+) -> None:
+    inbox.receive([envelope(-1), envelope(2)])
+    while retry(database, inbox):
+        pass
+
+    assert seen(database) == [2]
+    assert kept(database) == [("thing a", ATTEMPTS_MAX, True, "ValueError('minus one')")]
+
+
+def test_an_event_that_blocks_holds_its_key_back_also_when_dead(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(-2, topic="thing.blocking"), envelope(2, topic="thing.blocking")])
+    inbox.receive([envelope(3)])
+    while retry(database, inbox):
+        pass
+
+    assert seen(database) == []
+    assert [dead for _, _, dead, _ in kept(database)] == [True, False, False]
+
+
+def test_poison_is_dead_at_once(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(-2)])
+
+    assert kept(database) == [("thing a", 1, True, "minus two")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"version": 2}, "ValueError('version 2 of thing.counted is newer than this service; update it')"),
+        ({"data": {"thing": "a"}}, "its fields are not what its topic promises"),
+    ],
+)
+def test_what_cannot_be_read_says_why(
+    database: Database, inbox: Inbox, wrong: dict[str, Any], reason: str
+) -> None:
+    inbox.receive([envelope(1, **wrong), envelope(2, "b")])
+
+    assert seen(database) == [2]
+    assert kept(database)[0][3].startswith(reason)
+
+
+def test_what_may_kill_us_is_counted_before_it_is_tried(database: Database) -> None:
+    def die(_session: Session, _events: Sequence[Counted]) -> None:
+        raise SystemExit  # as near to a killed process as a thread can come
+
+    inbox = Inbox(TABLES, database, {Counted: die})
+    inbox.receive([envelope(1)], attempt=SUSPICIOUS_ATTEMPT)
+    for attempts in range(1, ATTEMPTS_MAX + 1):
+        with pytest.raises(SystemExit):
+            retry(database, inbox)
+        assert kept(database)[0][1] == attempts
+
+    assert not retry(database, inbox)
+    assert kept(database)[0][2:] == (True, "it was sent several times without success")
+
+
+def test_while_the_database_is_away_the_sender_keeps_its_events(database: Database) -> None:
+    def unavailable(_session: Session, _events: Sequence[Counted]) -> None:
+        raise Unavailable
+
+    inbox = Inbox(TABLES, database, {Counted: unavailable, Shared: apply})
+    with pytest.raises(Unavailable):
+        inbox.receive([envelope(1)])
+
+    assert kept(database) == []
+    inbox_again = Inbox(TABLES, database, {Counted: apply})
+    inbox_again.receive([envelope(1)])
+    assert seen(database) == [1]
+
+
+def test_a_claim_that_was_taken_over_applies_nothing(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(-1)])
+
+    def slow(session: Session, events: Sequence[Counted]) -> None:
+        """While this one is at it, its claim ends and another process tries."""
+        apply(session, events)
+
+    other = Inbox(TABLES, database, {Counted: slow})
+    with database.transaction() as session:
+        session.connection().execute(update(TABLES.parked).values(due=now() - timedelta(seconds=1)))
+    with database.transaction() as session:
+        row = other._claim_parked(session)
+    assert row is not None
+    retry(database, inbox)
+    with database.transaction() as session:
+        assert not other._take_out(session, row)
+
+
+def test_an_envelope_survives_being_parked(database: Database, inbox: Inbox) -> None:
+    sent = envelope(-1, request_id="r-1")
+    inbox.receive([sent])
+    with database.transaction(write=False) as session:
+        body = session.connection().execute(TABLES.parked.select()).one().body
+
+    assert Envelope.model_validate_json(body) == sent

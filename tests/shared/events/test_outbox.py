@@ -1,0 +1,208 @@
+"""What is to be told: only with the change, under a lease, in order."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from shared.clock import now
+from shared.database import Database
+from shared.events import emit
+from shared.events.event import EVENT_BYTES_MAX, Envelope
+from shared.events.outbox import BATCH_MAX, LEASE, Batch, Outbox
+from tests.shared.events.conftest import TABLES
+from tests.shared.events.things import Blocking, Counted, Shared, waiting
+
+
+def tell(database: Database, *numbers: int, thing: str = "a") -> None:
+    with database.transaction() as session:
+        emit(session, *(Counted(thing=thing, number=number) for number in numbers))
+
+
+def claim(database: Database, outbox: Outbox, subscriber: str = "one") -> Batch | None:
+    with database.transaction() as session:
+        return outbox.claim(session, subscriber)
+
+
+def numbers(batch: Batch | None) -> list[int]:
+    return [] if batch is None else [opened(body).data["number"] for body in batch.bodies]
+
+
+def opened(body: str) -> Envelope:
+    return Envelope.model_validate_json(body)
+
+
+def end_leases(database: Database) -> None:
+    with database.transaction() as session:
+        session.connection().execute(update(TABLES.outbox).values(due=now() - timedelta(seconds=1)))
+
+
+def test_an_event_is_told_if_and_only_if_the_change_commits(database: Database, outbox: Outbox) -> None:
+    def fail_after_telling() -> None:
+        with database.transaction() as session:
+            emit(session, Counted(thing="a", number=1))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_after_telling()
+    tell(database, 2)
+
+    assert numbers(claim(database, outbox)) == [2]
+
+
+def test_every_subscriber_has_its_own_copy_and_the_same_id(database: Database, outbox: Outbox) -> None:
+    with database.transaction() as session:
+        emit(session, Shared(thing="a", number=1))
+
+    one, two = claim(database, outbox, "one"), claim(database, outbox, "two")
+
+    assert one is not None
+    assert two is not None
+    assert one.bodies == two.bodies
+    assert opened(one.bodies[0]).source == "counting"
+
+
+def test_what_nobody_wants_is_not_written(database: Database, outbox: Outbox) -> None:
+    with database.transaction() as session:
+        emit(session, Blocking(thing="a", number=1))
+
+        assert waiting(session) == 0
+
+
+def test_an_event_too_large_to_travel_is_refused_where_it_is_made(
+    database: Database,
+    outbox: Outbox,
+) -> None:
+    def tell_too_much() -> None:
+        with database.transaction() as session:
+            emit(session, Counted(thing="a" * EVENT_BYTES_MAX, number=1))
+
+    with pytest.raises(ValueError, match="at most"):
+        tell_too_much()
+
+
+def test_what_arrived_is_forgotten(database: Database, outbox: Outbox) -> None:
+    tell(database, 1, 2)
+    batch = claim(database, outbox)
+    assert batch is not None
+
+    with database.transaction() as session:
+        outbox.arrived(session, batch)
+
+        assert waiting(session) == 0
+
+
+def test_what_is_leased_is_taken_by_nobody_else_until_the_lease_ends(
+    database: Database, outbox: Outbox
+) -> None:
+    tell(database, 1)
+    first = claim(database, outbox)
+    during = claim(database, outbox)
+    end_leases(database)
+    second = claim(database, outbox)
+
+    assert (numbers(first), numbers(during), numbers(second)) == ([1], [], [1])
+    assert first is not None
+    assert second is not None
+    assert (first.attempt, second.attempt) == (1, 2)
+
+
+def test_whoever_comes_after_the_lease_ended_changes_nothing(database: Database, outbox: Outbox) -> None:
+    tell(database, 1)
+    late = claim(database, outbox)
+    end_leases(database)
+    claim(database, outbox)
+    assert late is not None
+
+    with database.transaction() as session:
+        outbox.arrived(session, late)
+        outbox.give_back(session, late, "late", timedelta())
+
+        assert waiting(session) == 1
+    assert claim(database, outbox) is None
+
+
+def test_later_events_of_a_key_wait_for_the_earlier_and_others_do_not(
+    database: Database, outbox: Outbox
+) -> None:
+    tell(database, 1)
+    first = claim(database, outbox)
+    tell(database, 2)
+    tell(database, 3, thing="b")
+
+    assert numbers(claim(database, outbox)) == [3]
+    assert first is not None
+    with database.transaction() as session:
+        outbox.give_back(session, first, "no answer", timedelta(seconds=60))
+    assert claim(database, outbox) is None  # 1 pauses, and 2 waits behind it
+    end_leases(database)
+    assert numbers(claim(database, outbox)) == [1, 2, 3]
+
+
+def test_a_batch_is_bounded_and_in_order(database: Database, outbox: Outbox) -> None:
+    tell(database, *range(BATCH_MAX + 5))
+
+    assert numbers(claim(database, outbox)) == [*range(BATCH_MAX)]
+
+
+def test_two_that_claim_at_once_get_different_events(database: Database, outbox: Outbox) -> None:
+    for number in range(20):
+        tell(database, number, thing=str(number))
+    taken: list[list[int]] = []
+    threads = [
+        threading.Thread(target=lambda: taken.append(numbers(claim(database, outbox)))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(number for batch in taken for number in batch) == [*range(20)]
+
+
+def test_the_backlog_is_counted(database: Database, outbox: Outbox) -> None:
+    tell(database, 1, 2)
+
+    with database.transaction(write=False) as session:
+        backlog = outbox.backlog(session)["one"]
+
+    assert backlog.number == 2
+    assert backlog.oldest is not None
+    assert now() - backlog.oldest < LEASE
+
+
+class TestThroughABroker:
+    def test_what_was_sent_waits_until_it_is_acknowledged(self, database: Database, outbox: Outbox) -> None:
+        tell(database, 1, 2)
+        self._send(database, outbox, "life", ["0001", "0002"])
+        with database.transaction() as session:
+            outbox.acknowledged(session, "life", "0002")
+            assert waiting(session) == 1
+            outbox.acknowledged(session, "life", "0003")
+            assert waiting(session) == 0
+
+    def test_later_events_of_a_key_need_not_wait_for_the_acknowledgement(
+        self, database: Database, outbox: Outbox
+    ) -> None:
+        tell(database, 1)
+        self._send(database, outbox, "life", ["0001"])
+        tell(database, 2)
+
+        assert numbers(claim(database, outbox)) == [2]
+
+    def test_what_another_life_of_the_broker_had_is_sent_again(
+        self, database: Database, outbox: Outbox
+    ) -> None:
+        tell(database, 1)
+        self._send(database, outbox, "life before", ["0001"])
+        with database.transaction() as session:
+            outbox.acknowledged(session, "life", "9999")
+
+        assert numbers(claim(database, outbox)) == [1]
+
+    def _send(self, database: Database, outbox: Outbox, life: str, entries: list[str]) -> None:
+        batch = claim(database, outbox)
+        assert batch is not None
+        with database.transaction() as session:
+            outbox.sent(session, batch, life, entries)

@@ -1,0 +1,133 @@
+"""Who did what: every change with its transaction, every refusal, and what admins read."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from shared.database import Database
+from shared.events.event import Envelope
+from shared.ids import new_id
+from shared.testing import bearer, internal_token, running, token
+from tests.shared.notes.app import Settings, create_app
+from tests.shared.notes.models import EVENTS
+
+Records = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Any], tmp_path: Path, database_url: str) -> Settings:
+    made: Settings = make_settings(Settings, gate=tmp_path / "gate", database_url=database_url)
+    return made
+
+
+@pytest.fixture
+async def notes(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app, settings, raise_app_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def records(settings: Settings) -> Iterator[Records]:
+    database = Database(settings.database_url)
+
+    def read() -> list[dict[str, Any]]:
+        with database.transaction(write=False) as session:
+            bodies = session.connection().execute(select(EVENTS.outbox.c.body).order_by(EVENTS.outbox.c.seq))
+            return [Envelope.model_validate_json(body).data for body in bodies.scalars()]
+
+    yield read
+    database.close()
+
+
+async def test_a_change_is_recorded_with_who_what_where_and_when(
+    notes: httpx.AsyncClient, records: Records
+) -> None:
+    me = new_id()
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {
+        **bearer(token(me)),
+        "User-Agent": "curl/8\x1b",
+        "X-Request-ID": "r-1",
+        "traceparent": f"00-{trace}-00f067aa0ba902b7-01",
+        "X-Forwarded-For": "203.0.113.7",
+    }
+    answer = await notes.post("/notes", json={"text": "a"}, headers=headers)
+
+    (record,) = records()
+    assert record.pop("timestamp")
+    assert record == {
+        "user_id": me,
+        "actor": f"user:{me}",
+        "action": "ADD_NOTE",
+        "resource": answer.json()["id"],
+        "ip": "203.0.113.7",
+        "user_agent": "curl/8?",
+        "metadata": {},
+        "outcome": "success",
+        "status": 201,
+        "service": "notes",
+        "request_id": "r-1",
+        "trace_id": trace,
+    }
+
+
+async def test_what_was_not_done_is_not_recorded_as_done(
+    notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
+) -> None:
+    answer = await notes.post("/notes", json={"text": "refuse after writing"}, headers=signed_in)
+
+    assert answer.status_code == 409
+    assert records() == []
+
+
+async def test_a_refusal_is_recorded(notes: httpx.AsyncClient, records: Records) -> None:
+    somebody = new_id()
+    await notes.get("/admin/count", headers=bearer(token(somebody)))
+    await notes.delete(f"/notes/{somebody}", headers=bearer(token(somebody)))
+    await notes.post("/notes", json={"text": "a"})
+
+    told = [(one["outcome"], one["status"], one["action"], one["actor"]) for one in records()]
+    assert told == [
+        ("refused", 403, "COUNT_NOTES_FOR_ADMINS", f"user:{somebody}"),
+        ("refused", 404, "DELETE_NOTE", f"user:{somebody}"),
+        ("refused", 401, "ADD_NOTE", "anonymous"),
+    ]
+
+
+async def test_what_an_admin_reads_is_recorded_and_what_others_read_is_not(
+    notes: httpx.AsyncClient, records: Records
+) -> None:
+    await notes.get("/notes", headers=bearer(token()))
+    await notes.get("/notes", headers=bearer(token(role="admin")))
+
+    assert [(one["action"], one["outcome"]) for one in records()] == [("LIST_NOTES", "success")]
+
+
+async def test_a_repeated_request_is_recorded_once(
+    notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
+) -> None:
+    for _ in range(2):
+        await notes.post("/notes", json={"text": "a"}, headers={**signed_in, "Idempotency-Key": "k"})
+
+    assert len(records()) == 1
+
+
+async def test_another_service_is_named(notes: httpx.AsyncClient, records: Records) -> None:
+    await notes.delete("/internal/notes", headers=bearer(internal_token("notes", issuer="orders")))
+
+    assert [(one["actor"], one["user_id"]) for one in records()] == [("service:orders", None)]
+
+
+async def test_a_forged_address_is_not_believed_from_afar(
+    settings: Settings, records: Records, signed_in: dict[str, str]
+) -> None:
+    afar = settings.model_copy(update={"trusted_proxies": ()})
+    headers = {**signed_in, "X-Forwarded-For": "203.0.113.7"}
+    async with running(create_app, afar) as notes:
+        await notes.post("/notes", json={"text": "a"}, headers=headers)
+
+    assert [one["ip"] for one in records()] == ["127.0.0.1"]
