@@ -5,12 +5,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
+from services.auth.events import tell_created
 from services.auth.models import ACCOUNTS, Account, Role, Status
 
 
 def add_account(session: Session, account: Account) -> Account:
     session.add(account)
     flush_names(session)
+    tell_created(session, account)
     return account
 
 

@@ -4,9 +4,12 @@ from functools import partial
 
 from starlette.applications import Starlette
 
+from contracts.events import SUBSCRIBERS
 from services.auth.bootstrap import create_first_admin
+from services.auth.events import CONSUMES
 from services.auth.feed import RevocationFeed
 from services.auth.keys import SigningKeys
+from services.auth.models import EVENTS
 from services.auth.passwords import Passwords
 from services.auth.revocations import RevocationLog
 from services.auth.routes import OPERATIONS
@@ -15,6 +18,7 @@ from services.auth.settings import Settings
 from services.auth.tokens import AccessTokens
 from shared.client import HttpClient
 from shared.database import Database
+from shared.events import Events
 from shared.identity import TokenVerifier
 from shared.service import create_service
 
@@ -45,4 +49,5 @@ def create_app(settings: Settings) -> Starlette:
         on_stop=[passwords.close],
         verifier=verifier,
         follower=feed,
+        events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
     )

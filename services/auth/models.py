@@ -12,6 +12,7 @@ from sqlmodel import Field, Session, SQLModel
 
 from shared.clock import now
 from shared.database import UtcDateTime
+from shared.events import EventTables
 from shared.ids import new_id
 
 ID_CHARACTERS = 36
@@ -147,6 +148,7 @@ SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
 
 REVOCATIONS: SqlTable = Revoked.__table__  # type: ignore[attr-defined]
 COUNTER: SqlTable = RevocationCounter.__table__  # type: ignore[attr-defined]
+EVENTS = EventTables(Table.metadata)
 
 
 def delete_expired(session: Session, key: Column[Any], expired: ColumnElement[bool]) -> Sequence[Row[Any]]:

@@ -1,6 +1,7 @@
 """Sessions in the database: opened, carried on by refresh tokens, and ended."""
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,16 +89,16 @@ class Sessions:
             )
         ).scalar_one_or_none()
 
-    def end(self, session: Session, session_id: str) -> None:
-        """End a session, and with it the access tokens it has given out."""
-        self._end(session, SESSIONS.c.id == session_id)
+    def end(self, session: Session, session_id: str) -> str | None:
+        """End a session, and with it the access tokens it has given out; return whose it was."""
+        ended = self._end(session, SESSIONS.c.id == session_id)
+        return ended[0].account_id if ended else None
 
-    def end_by_token(self, session: Session, text: str) -> bool:
-        """End the session of this refresh token; False when it is none."""
+    def end_by_token(self, session: Session, text: str) -> tuple[str, str] | None:
+        """End the session of this refresh token; return it and its account, None when nothing ended."""
         token = self._tokens.read(text)
-        if token is not None:
-            self.end(session, token.session_id)
-        return token is not None
+        account_id = None if token is None else self.end(session, token.session_id)
+        return None if token is None or account_id is None else (token.session_id, account_id)
 
     def end_others(self, session: Session, account_id: str, but: str | None) -> None:
         """End all sessions of an account, except for one."""
@@ -109,9 +110,11 @@ class Sessions:
         account.token_version += 1
         self._revocations.add(session, Kind.USER, [account.id], below=account.token_version)
 
-    def _end(self, session: Session, *which: ColumnElement[bool]) -> None:
-        ended = session.connection().execute(_ending(*which).returning(SESSIONS.c.id))
-        self._revocations.add(session, Kind.SESSION, ended.scalars().all())
+    def _end(self, session: Session, *which: ColumnElement[bool]) -> Sequence[Row[Any]]:
+        ending = _ending(*which).returning(SESSIONS.c.id, SESSIONS.c.account_id)
+        ended = session.connection().execute(ending).all()
+        self._revocations.add(session, Kind.SESSION, [row.id for row in ended])
+        return ended
 
     def _row(self, session: Session, token: RefreshToken) -> Row[Any] | None:
         living = select(SESSIONS).where(SESSIONS.c.id == token.session_id, *_alive())

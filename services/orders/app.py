@@ -2,11 +2,14 @@
 
 from starlette.applications import Starlette
 
-from services.orders.models import IDEMPOTENCY
+from contracts.events import SUBSCRIBERS
+from services.orders.events import CONSUMES
+from services.orders.models import EVENTS, IDEMPOTENCY
 from services.orders.routes import OPERATIONS
 from services.orders.settings import Settings
 from shared.client import HttpClient
 from shared.database import Database
+from shared.events import Events
 from shared.service import create_service
 
 
@@ -17,4 +20,5 @@ def create_app(settings: Settings) -> Starlette:
         client=HttpClient(),
         database=Database(settings.database_url, settings.database_pool),
         idempotency=IDEMPOTENCY,
+        events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
     )

@@ -6,6 +6,7 @@ from sqlalchemy import delete, select
 from sqlmodel import Session
 
 from services.orders.errors import StepNeedsAdmin
+from services.orders.events import tell_changed, tell_deleted, tell_placed
 from services.orders.models import ORDERS, STEPS, Order, OrderStatus, OrderStep
 from services.orders.money import from_minor, to_minor
 from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
@@ -55,6 +56,7 @@ def place_order(body: PlaceOrder, caller: Caller, session: Session) -> OrderOut:
     session.add(order)
     session.flush()  # the history refers to the order, which must be there first
     session.add(OrderStep(order_id=order.id, status=order.status, by=caller.id))
+    tell_placed(session, order)
     return OrderOut.of(order.model_dump())
 
 
@@ -76,7 +78,7 @@ def change_order(
     """
     order = _locked(session, caller, order_id)
     if_match.check(order.version)
-    changes = body.changes()
+    changes, status_before = body.changes(), order.status
     status = changes.pop("status", None)
     if changes:
         order.require_pending()
@@ -86,6 +88,7 @@ def change_order(
             raise StepNeedsAdmin
         session.add(order.take_step(status, by=caller.id))
     order.touch()
+    tell_changed(session, order, status_before)
     return OrderOut.of(order.model_dump())
 
 
@@ -95,6 +98,7 @@ def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Sessi
     if_match.check(order.version)
     order.require_deletable()
     session.connection().execute(delete(ORDERS).where(ORDERS.c.id == order.id))
+    tell_deleted(session, order)
 
 
 def list_history(order_id: Id, caller: Caller, session: Session) -> list[StepOut]:

@@ -12,6 +12,7 @@ from services.orders.errors import IllegalStep, OrderLocked
 from shared.clock import now
 from shared.concurrency import IdempotencyStore
 from shared.database import UtcDateTime
+from shared.events import EventTables
 from shared.ids import new_id
 
 ID_CHARACTERS = 36
@@ -106,3 +107,4 @@ class OrderStep(Table, table=True):
 ORDERS: SqlTable = Order.__table__  # type: ignore[attr-defined]
 STEPS: SqlTable = OrderStep.__table__  # type: ignore[attr-defined]
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
+EVENTS = EventTables(Table.metadata)

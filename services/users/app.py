@@ -2,10 +2,14 @@
 
 from starlette.applications import Starlette
 
+from contracts.events import SUBSCRIBERS
+from services.users.events import CONSUMES
+from services.users.models import EVENTS
 from services.users.routes import OPERATIONS
 from services.users.settings import Settings
 from shared.client import HttpClient, Peer
 from shared.database import Database
+from shared.events import Events
 from shared.service import create_service
 
 
@@ -16,5 +20,6 @@ def create_app(settings: Settings) -> Starlette:
         OPERATIONS,
         client=client,
         database=Database(settings.database_url, settings.database_pool),
+        events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
         provide={Peer: Peer.of(settings, client, name="auth", url=settings.auth_url)},
     )

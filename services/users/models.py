@@ -14,6 +14,7 @@ from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
 from shared.clock import now
 from shared.database import UtcDateTime
+from shared.events import EventTables
 
 ID_CHARACTERS = 36
 COPIED = ("email", "username", "role", "status")
@@ -155,6 +156,7 @@ class AccountSync(Table, table=True):
 
 PROFILES: SqlTable = Profile.__table__  # type: ignore[attr-defined]
 PREFERENCES: SqlTable = Preferences.__table__  # type: ignore[attr-defined]
+EVENTS = EventTables(Table.metadata)
 SYNC: SqlTable = AccountSync.__table__  # type: ignore[attr-defined]
 
 

@@ -95,6 +95,12 @@ def anonymise(session: Session, user_id: str) -> None:
         _forget_preferences(session, user_id)
 
 
+def forget(session: Session, user_id: str) -> None:
+    """The same for somebody who may never have had a profile."""
+    if session.get(Profile, user_id) is not None:
+        anonymise(session, user_id)
+
+
 def show_preferences(session: Session, user_id: str) -> PreferencesOut:
     profile = session.get(Profile, user_id)
     if profile is not None and profile.is_deleted:

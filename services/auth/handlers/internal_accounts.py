@@ -10,6 +10,7 @@ from services.auth.accounts import (
     locked_account,
     refuse_last_admin,
 )
+from services.auth.events import tell_changed, tell_deleted
 from services.auth.handlers.signing_in import new_account
 from services.auth.models import ACCOUNTS, Account, Status
 from services.auth.passwords import Passwords
@@ -17,6 +18,7 @@ from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount, List
 from services.auth.sessions import Sessions
 from shared.database import Database
 from shared.errors import NotFound
+from shared.events import Trail
 from shared.pagination import paginate
 from shared.schemas import Id, Page
 
@@ -37,11 +39,19 @@ def list_accounts(query: ListAccounts, session: Session) -> Page[AccountOut]:
     return paginate(session, statement, ACCOUNTS.c.id, query, AccountOut.model_validate)
 
 
-async def create_account(body: CreateAccount, database: Database, passwords: Passwords) -> AccountOut:
+async def create_account(
+    body: CreateAccount, database: Database, passwords: Passwords, trail: Trail
+) -> AccountOut:
     """Make an account without signing in to it."""
     account = new_account(body, await passwords.hash(body.password))
     account.role = body.role
-    return AccountOut.model_validate(await database.run(add_account, account))
+    return AccountOut.model_validate(await database.run(_add, account, trail))
+
+
+def _add(session: Session, account: Account, trail: Trail) -> Account:
+    trail.resource = add_account(session, account).id
+    trail.write(session, 201)
+    return account
 
 
 def change_account(account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session) -> AccountOut:
@@ -62,7 +72,9 @@ def change_account(account_id: Id, body: ChangeAccount, sessions: Sessions, sess
     if (account.role, account.status) != before:
         sessions.end_all(session, account)
     account.touch()
+    tell_deleted(session, account)
     flush_names(session)
+    tell_changed(session, account)
     return AccountOut.model_validate(account)
 
 
@@ -78,3 +90,4 @@ def delete_account(account_id: Id, sessions: Sessions, session: Session) -> None
     account.anonymise()
     sessions.end_all(session, account)
     account.touch()
+    tell_deleted(session, account)

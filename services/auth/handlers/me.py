@@ -11,6 +11,7 @@ from services.auth.sessions import Sessions
 from services.auth.throttle import count_attempt, forget_attempts
 from shared.database import Database
 from shared.errors import FieldFault, Invalid, InvalidToken
+from shared.events import Trail
 from shared.identity import Caller
 
 
@@ -20,14 +21,19 @@ def show_me(caller: Caller, sessions: Sessions, session: Session) -> AccountOut:
 
 
 async def change_password(
-    body: ChangePassword, caller: Caller, database: Database, passwords: Passwords, sessions: Sessions
+    body: ChangePassword,
+    caller: Caller,
+    database: Database,
+    passwords: Passwords,
+    sessions: Sessions,
+    trail: Trail,
 ) -> None:
     """Change your password, and end all your other sessions."""
     before = await database.run(_begin_change, caller, sessions, body.new_password)
     if not await passwords.matches(body.current_password, before):
         raise WrongPassword
     after = await passwords.hash(body.new_password)
-    await database.run(_finish_change, caller, before, after, sessions)
+    await database.run(_finish_change, caller, before, after, sessions, trail)
 
 
 def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_password: str) -> str | None:
@@ -40,7 +46,7 @@ def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_pass
 
 
 def _finish_change(
-    session: Session, caller: Caller, before: str | None, after: str, sessions: Sessions
+    session: Session, caller: Caller, before: str | None, after: str, sessions: Sessions, trail: Trail
 ) -> None:
     account = locked_account(session, caller.id)
     if account is None or account.password_hash != before or not account.may_sign_in:
@@ -48,6 +54,7 @@ def _finish_change(
     account.password_hash = after
     sessions.end_others(session, account.id, caller.session_id)
     forget_attempts(session, _throttled_name(caller))
+    trail.write(session, 204)
 
 
 def _throttled_name(caller: Caller) -> str:

@@ -1,0 +1,50 @@
+"""What the orders service tells others, and what it does when it is told something."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlmodel import Session
+
+from contracts.events import AccountDeleted, OrderChanged, OrderDeleted, OrderPlaced
+from services.orders.models import ORDERS, Order, OrderStatus
+from shared.events import Consumers, emit
+
+BY_US = "gatehouse"
+
+
+def tell_placed(session: Session, order: Order) -> None:
+    emit(session, OrderPlaced(**_state(order)))
+
+
+def tell_changed(session: Session, order: Order, status_before: str) -> None:
+    emit(session, OrderChanged(**_state(order), status_before=status_before))
+
+
+def tell_deleted(session: Session, order: Order) -> None:
+    emit(session, OrderDeleted(order_id=order.id, user_id=order.user_id))
+
+
+def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """Nobody is left to confirm or pay them. The others stay: they know of the person only the id."""
+    gone = [event.account_id for event in events]
+    pending = select(Order).where(ORDERS.c.user_id.in_(gone), ORDERS.c.status == OrderStatus.PENDING)
+    for order in session.scalars(pending.with_for_update()):
+        session.add(order.take_step(OrderStatus.CANCELLED, by=BY_US))
+        order.touch()
+        tell_changed(session, order, OrderStatus.PENDING)
+
+
+def _state(order: Order) -> dict[str, object]:
+    return {
+        "order_id": order.id,
+        "user_id": order.user_id,
+        "status": order.status,
+        "product_name": order.product_name,
+        "quantity": order.quantity,
+        "total_minor": order.total_minor,
+        "currency": order.currency,
+        "updated": order.updated,
+    }
+
+
+CONSUMES: Consumers = {AccountDeleted: cancel_pending_orders}

@@ -1,0 +1,32 @@
+"""What the users service does when it is told of accounts."""
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from contracts.events import AccountChanged, AccountCreated, AccountDeleted, AccountState
+from services.users import profiles
+from services.users.accounts import Account
+from shared.events import Consumers
+
+
+def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
+    """Make the profiles of new accounts; let the others follow theirs."""
+    profiles.keep_accounts(session, [_account(event) for event in events])
+
+
+def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """Keep of the profile nothing that tells who it was."""
+    for event in events:
+        profiles.forget(session, event.account_id)
+
+
+def _account(event: AccountState) -> Account:
+    return Account(id=event.account_id, **event.model_dump(exclude={"account_id"}))
+
+
+CONSUMES: Consumers = {
+    AccountCreated: keep_accounts,
+    AccountChanged: keep_accounts,
+    AccountDeleted: forget_people,
+}
