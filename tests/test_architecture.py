@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("contracts", "gatehouse", "gateway", "services", "shared")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 400
-CHASSIS_LINES_MAX = 2_600  # of shared/ but for shared/events; those that are not empty
+CHASSIS_LINES_MAX = 2_750  # of shared/ but for shared/events; those that are not empty
 EVENTS_LINES_MAX = 1_300
 HTTPX_DOORS = ("shared/client.py", "shared/testing.py")
 
