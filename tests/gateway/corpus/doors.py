@@ -89,6 +89,7 @@ class Wire:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS_MAX)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = self._socket.makefile("rb")
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -129,16 +130,21 @@ class Wire:
         except ConnectionResetError:  # it had closed before it was sent more
             return b""
 
+    def what_has_come(self) -> bytes:
+        """All that lies here already."""
+        come, self._ended = b"", False
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while piece := self._socket.recv(PIECE_BYTES):
+                come += piece
+            self._ended = True
+        self._socket.settimeout(SECONDS_MAX)
+        return come
+
     @property
     def is_silent(self) -> bool:
         """Whether nothing has come, not even the end."""
-        try:
-            self._socket.setblocking(False)
-            return self._socket.recv(1, socket.MSG_PEEK) is None
-        except BlockingIOError:
-            return True
-        finally:
-            self._socket.settimeout(SECONDS_MAX)
+        return self.what_has_come() == b"" and not self._ended
 
 
 class Notes:
