@@ -17,7 +17,7 @@ from gateway.headers import Fields, Header, Request, named_in_connection, passes
 from gateway.observe import record
 from gateway.outgoing import client_head_end, link_for_client, own_answer, upstream_head
 from gateway.table import Match
-from gateway.upgrade import Relay
+from gateway.upgrade import Relay, may_switch
 from gateway.upstream import BODILESS, UpstreamConnection
 from shared.identity import Caller
 from shared.observe import request_id_of
@@ -297,7 +297,7 @@ class Exchange:
 
     def switched(self, headers: list[Header], rest: bytes) -> None:
         """101: from here on both sides speak another protocol, and the gateway only passes bytes."""
-        if not self.request.upgrade or self.upstream is None or self.response_complete:
+        if not may_switch(self, headers) or self.upstream is None or self.response_complete:
             self.upstream_invalid()
             return
         self._answer_begins(101)

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 3600.0
 
 
+def may_switch(exchange: "Exchange", headers: list[Header]) -> bool:
+    """Whether the client has asked for what the backend wants to speak (RFC 9110, 7.8)."""
+    asked = exchange.fields.seen.get(b"upgrade", b"").lower().split(b",")
+    told = b",".join(value for name, value in headers if name == b"upgrade").lower().split(b",")
+    return exchange.request.upgrade and {each.strip() for each in told} <= {each.strip() for each in asked}
+
+
 class Relay:
     """Two transports, each written what the other reads. WebSocket frames are none of its business."""
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BODILESS = frozenset((204, 304))
 SWITCHING = 101
+HEAD_BYTES_MAX = 256 * 1024  # and as much again for trailers
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.used = False  # whether it has served a request before the current one
         self.write_paused = False
         self.opened = self.idle_since = 0.0
+        self._silent_bytes = 0  # read since the last of which something came: a head, or a piece of a body
 
     def begin(self, exchange: "Exchange") -> None:
         self.exchange = exchange
@@ -100,6 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
             # Nobody asked: what follows could be taken for the answer to the next request.
             self.close()
             return
+        self._silent_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -116,6 +120,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish()
         elif self.exchange is not None:
             self.exchange.flush_answer()
+            if self._silent_bytes > HEAD_BYTES_MAX:
+                self.exchange.upstream_invalid()
 
     def _switched(self, rest: bytes) -> None:
         if self.exchange is not None:
@@ -128,7 +134,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.used = True
         exchange.upstream = None
-        if self._keep and exchange.request_complete and not self.transport.is_closing():
+        is_free = exchange.request_complete and not self.write_paused  # it has been sent all there was
+        if self._keep and is_free and not self.transport.is_closing():
             self.allow_reading()
             self._backend.release(self)
         else:
@@ -149,7 +156,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         exchange, status = self.exchange, self._parser.get_status_code()
+        self._silent_bytes = 0
         if exchange is None or self._complete or status == SWITCHING:
+            return
+        framing = [header for header in self._headers if header[0] in _FRAMING]
+        if status < 100 or (framing and not self._is_clear(framing)):
+            exchange.upstream_invalid()
             return
         if status < 200:
             self._interim = True
@@ -158,16 +170,22 @@ class UpstreamConnection(asyncio.Protocol):
         self._answering = True
         self._keep = self._parser.should_keep_alive()
         is_head = exchange.request.method == b"HEAD"
-        self._until_close = not (is_head or status in BODILESS) and not any(
-            name in (b"content-length", b"transfer-encoding") for name, _ in self._headers
-        )
+        self._until_close = not (is_head or framing or status in BODILESS)
         exchange.answer_head(status, self._headers)
         if is_head:
             # The parser cannot know that no body follows, whatever the headers say: it is replaced.
             self._parser = httptools.HttpResponseParser(self)
             self._complete = True
 
+    def _is_clear(self, framing: list[Header]) -> bool:
+        """Whether the body is as the parser reads it: it takes every coding for `chunked`, or for none."""
+        (name, value), *more = framing
+        if name == b"content-length":
+            return not more
+        return not more and value.strip().lower() == b"chunked" and self._parser.get_http_version() == "1.1"
+
     def on_body(self, body: bytes) -> None:
+        self._silent_bytes = 0
         if self._complete:
             self._keep = False
         elif self.exchange is not None:
