@@ -72,7 +72,6 @@ def change_account(account_id: Id, body: ChangeAccount, sessions: Sessions, sess
     if (account.role, account.status) != before:
         sessions.end_all(session, account)
     account.touch()
-    tell_deleted(session, account)
     flush_names(session)
     tell_changed(session, account)
     return AccountOut.model_validate(account)

@@ -1,0 +1,79 @@
+"""What auth tells others of accounts, with the change and never without it."""
+
+import httpx
+import pytest
+
+from services.auth.models import EVENTS
+from shared.testing import bearer, internal_token
+from tests.auth.support import register
+from tests.told import events
+
+HEADERS = bearer(internal_token("auth"))
+
+
+class Told:
+    """What was told since it was last looked at."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._seen: set[str] = set()
+
+    def new(self) -> list[tuple[str, dict[str, object]]]:
+        fresh = [one for one in events(self._database_url, EVENTS) if one.id not in self._seen]
+        self._seen |= {one.id for one in fresh}
+        return [(one.topic, one.data) for one in fresh]
+
+
+@pytest.fixture
+def told(auth: httpx.AsyncClient, database_url: str) -> Told:
+    """Without the first admin, who is told of at the start."""
+    made = Told(database_url)
+    assert [topic for topic, _ in made.new()] == ["account.created"]
+    return made
+
+
+async def test_an_account_is_told_of_as_it_is_after_each_change(auth: httpx.AsyncClient, told: Told) -> None:
+    account = (await register(auth, username="ann", first_name="Ann"))["user"]
+    address = f"/internal/accounts/{account['id']}"
+    state = {"account_id": account.pop("id"), **account}
+    assert told.new() == [("account.created", state)]
+
+    changed = await auth.patch(address, json={"role": "admin"}, headers=HEADERS)
+    assert told.new() == [
+        ("account.changed", state | {"role": "admin", "updated": changed.json()["updated"]})
+    ]
+
+    await auth.delete(address, headers=HEADERS)
+    ((topic, data),) = told.new()
+    assert topic == "account.deleted"
+    assert data.keys() == {"account_id", "deleted"}
+    assert data["account_id"] == state["account_id"]
+
+
+async def test_made_by_another_service(auth: httpx.AsyncClient, told: Told) -> None:
+    body = {"email": "bob@example.com", "password": "password123", "role": "admin"}
+    await auth.post("/internal/accounts", json=body, headers=HEADERS)
+
+    ((topic, data),) = told.new()
+    assert topic == "account.created"
+    assert (data["email"], data["role"]) == ("bob@example.com", "admin")
+
+
+async def test_nothing_is_told_of_what_was_refused(auth: httpx.AsyncClient, told: Told) -> None:
+    ann = (await register(auth, username="ann"))["user"]
+    bob = (await register(auth))["user"]
+    told.new()
+    address = f"/internal/accounts/{bob['id']}"
+
+    assert (await auth.patch(address, json={"username": "ann"}, headers=HEADERS)).status_code == 409
+    register_again = {"email": ann["email"], "password": "password123"}
+    assert (await auth.post("/auth/register", json=register_again)).status_code == 409
+    assert told.new() == []
+
+
+async def test_a_deletion_is_told_once(auth: httpx.AsyncClient, told: Told) -> None:
+    account = (await register(auth))["user"]
+    for _ in range(2):
+        await auth.delete(f"/internal/accounts/{account['id']}", headers=HEADERS)
+
+    assert [topic for topic, _ in told.new()] == ["account.created", "account.deleted"]
