@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,59 @@ def test_the_router_agrees_with_a_naive_one(
         return  # refused or not, as test_table.py says
     found = table.match(path.encode(), b"GET", host).route
     assert (found.name if found else None) == naive(routes, path, host)
+
+
+METHODS = (b"GET", b"POST", b"DELETE")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            patterns, st.booleans(), st.sampled_from(HOSTS), st.sets(st.sampled_from(METHODS), min_size=1)
+        ),
+        max_size=12,
+    ),
+    paths,
+    st.sampled_from(["a.example", "x.a.example", "b.example", ""]),
+    st.sampled_from(METHODS),
+)
+def test_methods_choose_as_a_naive_router_would(
+    entries: list[tuple[str, bool, str, set[bytes]]], path: str, host: str, method: bytes
+) -> None:
+    """The place comes first; of the routes there, the first one that takes the method, else a 405."""
+    routes = [
+        replace(
+            route(pattern, exact=exact, hosts=(name,) if name else ()),
+            name=str(number),
+            policy=Policy(methods=frozenset(methods)),
+        )
+        for number, (pattern, exact, name, methods) in enumerate(entries)
+    ]
+    if "//" in path:
+        return
+    found = RouteTable(routes).match(path.encode(), method, host)
+    place = naive_place(routes, path, host)
+    takes = [each for each in place if method in each.policy.methods]
+    assert found.route == next(iter(takes or place), None)
+    allowed = {name for each in place for name in each.policy.methods}
+    assert set(found.allow_header.encode().split(b", ")) - {b"HEAD", b""} == allowed
+
+
+def naive_place(routes: Sequence[Route], path: str, host: str) -> list[Route]:
+    """All routes as specific as the most specific one that fits, in their order."""
+    fits = [(rank, each) for each in routes if (rank := naive_rank(each, path, host)) is not None]
+    best = max((rank for rank, _ in fits), default=None)
+    return [each for rank, each in fits if rank == best]
+
+
+def naive_rank(route: Route, path: str, host: str) -> tuple[tuple[int, int], tuple[int, ...]] | None:
+    fit = specificity(route, path)
+    for name in route.hosts or ("",):
+        if fit is not None and name in ("", host):
+            return ((2 if name else 0, 0), fit)
+        if fit is not None and name.startswith("*.") and host.endswith(name[1:]):
+            return ((1, len(name)), fit)
+    return None
 
 
 @pytest.mark.parametrize(
