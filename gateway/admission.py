@@ -10,6 +10,7 @@ from gateway.framing import fault_of
 from gateway.identity import require, token_of
 from gateway.limits import household
 from gateway.outgoing import cors_of, preflight_answer
+from gateway.table import ANYBODY
 from shared.errors import InvalidToken, Problem
 from shared.identity import Caller
 
@@ -31,6 +32,8 @@ def admit(exchange: "Exchange") -> None:
         exchange.keep_alive = False
         raise fault
     assert route is not None
+    if route.policy.ip is not ANYBODY and not route.policy.ip.lets_in(exchange.address):
+        raise Refusal(errors.IP_DENIED)
     seen = exchange.fields.seen
     if request.method == b"OPTIONS" and b"access-control-request-method" in seen and b"origin" in seen:
         _answer_preflight(exchange)

@@ -62,7 +62,7 @@ def explain(arguments: argparse.Namespace) -> int:
     from gateway.routesfile import load
 
     table = load(arguments.file, development=_is_development())
-    lines = explain_request(table, arguments.method, arguments.url, arguments.header)
+    lines = explain_request(table, arguments.method, arguments.url, arguments.header, arguments.address)
     if arguments.json:
         _print_json([line._asdict() for line in lines])
         return OK
@@ -118,6 +118,13 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", help="for example: GET")
     parser.add_argument("url", help="a path, or a whole address where the host counts")
     _check(parser)
+    parser.add_argument(
+        "--from",
+        dest="address",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="of the client, where it counts",
+    )
     parser.add_argument(
         "-H", dest="header", action="append", default=[], metavar="'Name: value'", help="may be repeated"
     )

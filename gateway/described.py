@@ -1,17 +1,25 @@
 """Routes in words: for `gatehouse routes`, for the admin listener, for what a reload has changed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from gateway.changes import Changes, SecurityHeaders
 from gateway.table import Alias, Route, RouteTable
 from gateway.targets import Origin
+
+_IN_WORDS: Mapping[type, Callable[[Any], Any]] = {
+    Origin: lambda origin: origin.url,
+    Changes: Changes.shown,
+    SecurityHeaders: lambda headers: list(headers.lines),
+}
 
 
 def shown(value: Any) -> Any:
     """A part of the table as JSON can hold it. Every field appears, also those that come later."""
-    if isinstance(value, Origin):
-        return value.url
+    in_words = _IN_WORDS.get(type(value))
+    if in_words is not None:
+        return in_words(value)
     if is_dataclass(value):
         return {
             field.name: shown(getattr(value, field.name))

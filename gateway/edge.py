@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.core import Gateway
 from gateway.envelope import Envelope, wrap
 from gateway.errors import ORIGIN_DENIED, Refusal
+from gateway.outgoing import NO_SNIFFING
 from gateway.protocol import ALIAS
 from shared.errors import PROBLEM_JSON
 from shared.observe import REQUEST_ID
@@ -33,7 +34,8 @@ class Edge:
         async def send_as_asked(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_lines(cors.answer_headers(origin))]
+                added = _lines(NO_SNIFFING + cors.answer_headers(origin))
+                message["headers"] = [*message["headers"], *added]
                 start = message
                 if not self._is_wrapped(scope, start):
                     await send(message)
@@ -59,6 +61,7 @@ async def _answer_preflight(permission: bytes | None, scope: Scope, send: Send) 
         refusal = Refusal(ORIGIN_DENIED)
         body, status = refusal.body(scope[REQUEST_ID]), refusal.kind.status
         headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", b"%d" % len(body))]
+        headers += _lines(NO_SNIFFING)
     else:
         body, status, headers = b"", 204, _lines(permission)
     await send({"type": "http.response.start", "status": status, "headers": headers})

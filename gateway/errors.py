@@ -41,6 +41,7 @@ ORIGIN_DENIED = Kind(
     "cors",
     "Pages of this origin may not call this address; see `cors.origins`.",
 )
+IP_DENIED = Kind(403, "ip_denied", CLIENT, "address", "This address is not open to your network.")
 NOT_FOUND = Kind(
     404, "not_found", CLIENT, "route", "There is nothing at this address; /docs lists what there is."
 )

@@ -1,11 +1,11 @@
 """What would become of one request, and why: `gatehouse routes explain`, by the code that really does it."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from gateway import errors
+from gateway.changes import masked
 from gateway.core import Routing
 from gateway.errors import Kind
 from gateway.forward import Exchange
@@ -16,7 +16,6 @@ from gateway.target import host_of, match_of
 from shared.proxies import Proxies
 
 PEER = "127.0.0.1"
-_SECRET = re.compile(r"^(authorization|cookie): .*")
 
 
 class Line(NamedTuple):
@@ -29,8 +28,10 @@ class Line(NamedTuple):
 class _Client:
     """The connection that a request comes by."""
 
-    peer = PEER
     scheme = "http"
+
+    def __init__(self, address: str) -> None:
+        self.peer = address
 
 
 class _Gateway:
@@ -42,17 +43,20 @@ class _Gateway:
 class _Asked:
     """As much of an exchange as the head for the backend is made of."""
 
-    def __init__(self, request: Request, match: Match, routing: Routing) -> None:
+    def __init__(self, request: Request, match: Match, routing: Routing, address: str) -> None:
         self.request, self.match, self.routing = request, match, routing
         self.route = match.route
         targets = [] if match.route is None else [share.target for share in match.route.upstream.shares]
         self.backend = routing.backends[targets[0]] if targets else None
         self.fields = Fields(request.headers)
-        self.client, self.gateway = _Client(), _Gateway()
+        self.client, self.gateway = _Client(address), _Gateway()
+        self.address = address
         self.request_id = "<new>"
 
 
-def explain(table: RouteTable, method: str, url: str, headers: Sequence[str]) -> list[Line]:
+def explain(
+    table: RouteTable, method: str, url: str, headers: Sequence[str], address: str = PEER
+) -> list[Line]:
     """One line per step; the last one says what becomes of the request."""
     request = _request(method, url, headers)
     lines = [Line("request", f"{method} {request.target.decode()} at host {host_of(request) or '(none)'}")]
@@ -67,13 +71,14 @@ def explain(table: RouteTable, method: str, url: str, headers: Sequence[str]) ->
     if match.route is None:
         return [*lines, *_without_route(match)]
     lines += _about(match.route, match.path, table, request)
-    refusal = _refusal(_asked(request, match, table))
+    asked = _asked(request, match, table, address)
+    refusal = _refusal(asked)
     if refusal is not None:
         return [*lines, refusal]
-    head = upstream_head(_asked(request, match, table)).decode("latin-1").strip().splitlines()
+    head = upstream_head(asked).decode("latin-1").strip().splitlines()
     return [
         *lines,
-        *(Line("sent", _SECRET.sub(r"\1: ***", each)) for each in head),
+        *(Line("sent", masked(each)) for each in head),
         Line("result", _verdict(match.route, match.path, request)),
     ]
 
@@ -91,8 +96,8 @@ def _request(method: str, url: str, headers: Sequence[str]) -> Request:
     return Request(method.upper().encode("latin-1"), (target or "/").encode("latin-1", "replace"), fields)
 
 
-def _asked(request: Request, match: Match, table: RouteTable) -> Exchange:
-    return cast("Exchange", _Asked(request, match, Routing(table)))
+def _asked(request: Request, match: Match, table: RouteTable, address: str) -> Exchange:
+    return cast("Exchange", _Asked(request, match, Routing(table), address))
 
 
 def _without_route(match: Match) -> Iterator[Line]:
@@ -120,12 +125,30 @@ def _about(route: Route, path: bytes, table: RouteTable, request: Request) -> It
         yield Line("roles", f"any of {', '.join(sorted(policy.roles))}")
     if policy.scopes:
         yield Line("scopes", f"all of {', '.join(sorted(policy.scopes))}")
+    yield from _addresses(policy)
     yield Line("limits", _limits(policy))
     times = policy.timeouts
     yield Line(
         "timeouts", f"connect {times.connect:g} s, first byte {times.first_byte:g} s, idle {times.idle:g} s"
     )
     yield from _targets(route)
+    yield from _answers(policy)
+
+
+def _addresses(policy: Policy) -> Iterator[Line]:
+    for verb, networks in (("allow", policy.ip.allow), ("deny", policy.ip.deny)):
+        if networks:
+            yield Line("ip", f"{verb} {', '.join(map(str, networks))}")
+
+
+def _answers(policy: Policy) -> Iterator[Line]:
+    """What becomes of the fields of an answer."""
+    changes = policy.headers.response.shown()
+    for verb in ("set", "add", "remove"):
+        for line in changes[verb]:
+            yield Line("answer", f"{verb} {line}")
+    for line in policy.security_headers.lines:
+        yield Line("answer", f"unless the service says so itself: {line}")
 
 
 def _targets(route: Route) -> Iterator[Line]:
@@ -178,6 +201,8 @@ def _refusal(asked: Exchange) -> Line | None:
     """Why the gateway would answer itself, in the order in which it looks."""
     request, match, route, seen = asked.request, asked.match, asked.route, asked.fields.seen
     assert route is not None
+    if not route.policy.ip.lets_in(asked.address):
+        return _refused(errors.IP_DENIED, f" ({asked.address})")
     if request.method == b"OPTIONS" and b"access-control-request-method" in seen and b"origin" in seen:
         permission = cors_of(asked).preflight_headers(seen[b"origin"], match.allow_header)
         return Line("result", "204, a preflight") if permission else _refused(errors.ORIGIN_DENIED)

@@ -15,7 +15,7 @@ from gateway.envelope import Envelope
 from gateway.errors import Kind, Refusal
 from gateway.headers import Fields, Header, Request, named_in_connection, passes_to_client
 from gateway.observe import record
-from gateway.outgoing import client_head_end, link_for_client, own_answer, upstream_head
+from gateway.outgoing import changed_answer, client_head_end, link_for_client, own_answer, upstream_head
 from gateway.table import Match
 from gateway.upgrade import Relay, may_switch
 from gateway.upstream import BODILESS, UpstreamConnection
@@ -36,8 +36,7 @@ log = structlog.get_logger(__name__)
 class Exchange:
     """A request on its way to a backend and the answer on its way back.
 
-    It stands where uvicorn's own protocol keeps the cycle of an ASGI request, and so has the attributes
-    uvicorn looks at: `response_complete` and `keep_alive`.
+    It stands where uvicorn keeps a cycle, and has what uvicorn looks at: `response_complete`, `keep_alive`.
     """
 
     def __init__(
@@ -218,6 +217,8 @@ class Exchange:
             self.upstream_invalid()
             return
         self._answer_begins(status)
+        if self.route is not None and self.route.policy.changes_answers:
+            headers = changed_answer(self, headers)
         alias = self.match.alias
         if alias is not None and alias.envelope and Envelope.fits(self.request.method, status, headers):
             self._envelope = Envelope(self, headers)

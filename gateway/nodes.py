@@ -108,6 +108,20 @@ class Value:
                 found[name] = value
         return found
 
+    def pairs(self) -> Iterator[tuple[str, "Value"]]:
+        """The entries of a mapping whose keys are anybody's choice."""
+        if not isinstance(self.node, yaml.MappingNode):
+            raise Fault("must be a mapping")
+        seen = set()
+        for key, node in self.node.value:
+            name = str(key.value)
+            value = Value(node, f"{self.where}.{name}", self.faults)
+            if name.lower() in seen:
+                self.faults.add(key.start_mark, value.where, "given twice")
+            else:
+                seen.add(name.lower())
+                yield name, value
+
     def items(self) -> Iterator["Value"]:
         if not isinstance(self.node, yaml.SequenceNode):
             raise Fault("must be a list")

@@ -8,7 +8,7 @@ from gateway import errors
 from gateway.components import Document, Names, Rename, operations, part_of, unite
 from gateway.errors import Kind
 from gateway.ownapi import own_document
-from gateway.table import Alias, BadPath, Route, RouteTable
+from gateway.table import ANYBODY, Alias, BadPath, Route, RouteTable
 from shared import __version__
 from shared.errors import PROBLEM_JSON, InvalidToken, first_line
 
@@ -118,6 +118,8 @@ def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[K
         kinds += [errors.UNAUTHENTICATED, INVALID_TOKEN, errors.UNAVAILABLE]
     if route.policy.roles or route.policy.scopes:
         kinds.append(errors.FORBIDDEN)
+    if route.policy.ip is not ANYBODY:
+        kinds.append(errors.IP_DENIED)
     if path.startswith("/{"):
         kinds.append(errors.NOT_FOUND)  # the first segment may be /internal
     if has_body:

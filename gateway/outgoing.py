@@ -2,15 +2,19 @@
 
 from typing import TYPE_CHECKING
 
+from gateway.changes import NO_CHANGES
 from gateway.cors import Cors
 from gateway.envelope import wrap_problem
 from gateway.errors import Refusal
-from gateway.headers import trace_parent
+from gateway.headers import Header, trace_parent
+from gateway.table import NO_SECURITY
 from gateway.target import authority_of
 from shared.errors import PROBLEM_JSON
 
 if TYPE_CHECKING:
     from gateway.forward import Exchange
+
+NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 
 def upstream_head(exchange: "Exchange") -> bytes:
@@ -35,6 +39,10 @@ def upstream_head(exchange: "Exchange") -> bytes:
     # What goes into an envelope has to be read, so that it must not come compressed.
     enveloped = alias is not None and alias.envelope
     passed = fields.passed_without(b"accept-encoding") if enveloped else fields.passed
+    assert exchange.route is not None
+    changes = exchange.route.policy.headers.request
+    if changes is not NO_CHANGES:
+        passed = changes.of_request(passed)
     lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *passed]
     lines += (b"host: ", exchange.backend.authority)
     lines += (made.encode("latin-1"), forwarded_host)
@@ -50,6 +58,31 @@ def upstream_head(exchange: "Exchange") -> bytes:
         lines += (b"connection: upgrade\r\nupgrade: ", seen[b"upgrade"], b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def changed_answer(exchange: "Exchange", headers: list[Header]) -> list[Header]:
+    """The fields of a backend's answer as the route wants them."""
+    assert exchange.route is not None
+    policy = exchange.route.policy
+    headers = policy.headers.response.of_answer(headers)
+    return headers + policy.security_headers.missing(headers, is_https=_is_https(exchange))
+
+
+def _is_https(exchange: "Exchange") -> bool:
+    """Whether the client came by HTTPS, to the gateway or to a proxy of ours in front of it."""
+    client = exchange.client
+    if exchange.gateway.proxies.trusts(client.peer):
+        return exchange.fields.seen.get(b"x-forwarded-proto", b"").lower() == b"https"
+    return bool(client.scheme == "https")
+
+
+def _security_lines(exchange: "Exchange") -> bytes:
+    """Nobody should take an answer of the gateway's own for anything but what it says it is."""
+    if exchange.route is None or exchange.route.policy.security_headers is NO_SECURITY:
+        return NO_SNIFFING
+    fields = exchange.route.policy.security_headers.missing((), is_https=_is_https(exchange))
+    rest = [b"%b: %b\r\n" % each for each in fields if each[0] != b"x-content-type-options"]
+    return b"".join((NO_SNIFFING, *rest))
 
 
 def cors_of(exchange: "Exchange") -> Cors:
@@ -81,7 +114,7 @@ def own_answer(exchange: "Exchange", refusal: Refusal) -> list[bytes]:
     lines.append(
         f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\n".encode()
     )
-    lines.append(client_head_end(exchange))
+    lines += (_security_lines(exchange), client_head_end(exchange))
     if exchange.request.method != b"HEAD":
         lines.append(body)
         exchange.sent_bytes = len(body)

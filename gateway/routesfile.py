@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
-from gateway import upstreamkeys
+from gateway import policykeys, upstreamkeys
 from gateway.checks import check_aliases, check_names, check_places, check_policy
 from gateway.cors import DEVELOPMENT_ORIGINS, Cors
 from gateway.nodes import Fault, Faults, Value, compose
@@ -33,6 +33,7 @@ AUTH = ("required", "optional", "none")
 POLICY_KEYS = (
     *("methods", "auth", "roles", "scopes", "rate_limit", "timeout", "body_max", "cors"),
     *upstreamkeys.UPSTREAM_KEYS,
+    *policykeys.KEYS,
 )
 FILE_KEYS = ("routes", "defaults", "cors", "aliases")
 ALIAS_KEYS = ("path", "to", "envelope")
@@ -164,6 +165,9 @@ def _policy(keys: dict[str, Value], base: Policy) -> Policy:
         care=upstreamkeys.care(keys, base.care),
         body_max=_field(keys, "body_max", Value.size, base.body_max),
         cors=_field(keys, "cors", lambda value: _cors(value, base.cors), base.cors),
+        headers=_field(keys, "headers", lambda value: policykeys.headers(value, base.headers), base.headers),
+        security_headers=_field(keys, "security_headers", policykeys.security, base.security_headers),
+        ip=_field(keys, "ip", lambda value: policykeys.addresses(value, base.ip), base.ip),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from gateway import nodes, routesfile, upstreamkeys
+from gateway import changes, nodes, policykeys, routesfile, upstreamkeys
 from gateway.table import Timeouts
 from gateway.targets import Breaker, Ejection, HealthCheck, PoolLimits
 
@@ -52,6 +52,16 @@ ABOUT = {
     "origins": "Such as https://app.example, http://localhost:* or *.",
     "headers": "Request headers a page may set.",
     "credentials": "Whether cookies and Authorization may be sent by the browser.",
+    "request": "What becomes of the fields that the backend is sent.",
+    "response": "What becomes of the fields of its answers.",
+    "set": "In place of what came with this name.",
+    "add": "Beside what came with this name.",
+    "remove": "What does not pass.",
+    "security_headers": "What browsers are told of each answer, unless the backend tells them otherwise.",
+    "preset": "Those that stand in no way of: api (answers that no page shows), site (pages).",
+    "ip": "Which addresses are let in; behind trusted proxies that of the client.",
+    "allow": "Nobody else.",
+    "deny": "Goes before allow.",
     "max_age": "How long a browser may remember the answer.",
 }
 
@@ -158,6 +168,27 @@ _SPLIT = {
     ),
     "anyOf": [{"required": ["weight"]}, {"required": ["header"]}],
 }
+_FIELD_TEXT: Schema = {"type": ["string", "number", "boolean"]}
+_FIELDS: Schema = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^(?:{policykeys.HEADER_NAME.pattern})$"},
+    "additionalProperties": {"anyOf": [_FIELD_TEXT, {"type": "array", "items": _FIELD_TEXT}]},
+}
+_CHANGES = _mapping(policykeys.CHANGE_KEYS, {"set": _FIELDS, "add": _FIELDS, "remove": _list(_TEXT)})
+_HEADERS = {
+    **_mapping(policykeys.DIRECTION_KEYS, {"request": _CHANGES, "response": _CHANGES}),
+    "description": "Header fields to set, add and remove.",
+}
+_SECURITY_HEADERS: Schema = {
+    "anyOf": [
+        *_one_of((*changes.PRESETS, "off"))["anyOf"],
+        _mapping(
+            policykeys.SECURITY_KEYS,
+            {"preset": _one_of(tuple(changes.PRESETS)), **dict.fromkeys(policykeys.SECURITY_NAMES, _TEXT)},
+        ),
+    ]
+}
+_NETWORKS = _list({"type": "string"})
 _TIMEOUTS = [field.name for field in fields(Timeouts)]
 _POLICY: dict[str, Schema] = {
     "methods": _list(_one_of(routesfile.METHODS), 1),
@@ -168,6 +199,9 @@ _POLICY: dict[str, Schema] = {
     "timeout": _mapping(_TIMEOUTS, dict.fromkeys(_TIMEOUTS, _DURATION)),
     "body_max": _SIZE,
     "cors": _CORS,
+    "headers": _HEADERS,
+    "security_headers": _SECURITY_HEADERS,
+    "ip": _mapping(policykeys.ADDRESS_KEYS, {"allow": _NETWORKS, "deny": _NETWORKS}),
     "balance": _one_of(upstreamkeys.BALANCE),
     "retry": _RETRY,
     **_CARE,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from gateway.addresses import AddressRule
+from gateway.changes import HeaderPolicy, SecurityHeaders
 from gateway.cors import Cors
 from gateway.places import Places, is_parameter, segments, shape
 from gateway.targets import Balance, Care, Origin, Retry, Split, Target, Upstream
@@ -14,6 +16,9 @@ MIB = 1 << 20
 NO_CORS = Cors()
 USUAL_RETRY = Retry()
 USUAL_CARE = Care()
+USUAL_HEADERS = HeaderPolicy()
+NO_SECURITY = SecurityHeaders()
+ANYBODY = AddressRule()
 
 Auth = Literal["required", "optional", "none"]
 LimitKey = Literal["user", "ip"]
@@ -71,6 +76,13 @@ class Policy:
     care: Care = USUAL_CARE
     body_max: int = 10 * MIB
     cors: Cors = NO_CORS
+    headers: HeaderPolicy = USUAL_HEADERS
+    security_headers: SecurityHeaders = NO_SECURITY
+    ip: AddressRule = ANYBODY
+
+    @property
+    def changes_answers(self) -> bool:
+        return self.headers is not USUAL_HEADERS or self.security_headers is not NO_SECURITY
 
 
 @dataclass(frozen=True, slots=True)
