@@ -8,7 +8,7 @@ from gateway.attempts import forward
 from gateway.errors import Refusal
 from gateway.framing import fault_of
 from gateway.identity import require, token_of
-from gateway.limits import household
+from gateway.observe import record
 from gateway.outgoing import cors_of, preflight_answer
 from gateway.table import ANYBODY
 from shared.errors import InvalidToken, Problem
@@ -72,7 +72,9 @@ def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
     exchange.caller = caller
     if caller is not None:
         require(policy, caller)
-    _count(exchange, caller)
+    if policy.concurrency is not None:
+        exchange.routing.slots[exchange.route.name].take(exchange)
+    exchange.routing.limits[exchange.route.name].take(exchange, time.monotonic())
     announced = int(exchange.fields.seen.get(b"content-length", 0))
     if max(announced, exchange.received_bytes) > policy.body_max:
         raise Refusal(errors.BODY_TOO_LARGE, f"The body may have at most {policy.body_max} bytes.")
@@ -83,17 +85,12 @@ def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
         forward(exchange)
 
 
-def _count(exchange: "Exchange", caller: Caller | None) -> None:
-    assert exchange.route is not None
-    limiter = exchange.routing.limiters[exchange.route.name]
-    if caller is not None and limiter.limit.key == "user":
-        key = f"user {caller.id}"
-    else:
-        key = household(exchange.address)
-    verdict = limiter.take(key, time.monotonic())
-    exchange.limit_headers = limiter.headers(verdict)
-    if not verdict.allowed:
-        raise Refusal(errors.RATE_LIMITED, headers={"Retry-After": str(verdict.retry_after)})
+def dismiss(exchange: "Exchange") -> None:
+    """It has ended, however it did: whoever comes next may have its place, and it is told of."""
+    route = exchange.route
+    if route is not None and route.policy.concurrency is not None:
+        exchange.routing.slots[route.name].free(exchange)
+    record(exchange)
 
 
 def _answer_preflight(exchange: "Exchange") -> None:

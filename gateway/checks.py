@@ -12,12 +12,18 @@ def check_policy(keys: Mapping[str, Value], policy: Policy) -> None:
     for key in ("roles", "scopes"):
         if policy.auth == "none" and "auth" in keys and key in keys:
             keys[key].fault("is never looked at with `auth: none`, which lets everybody in")
-    if policy.auth == "none" and "rate_limit" in keys and policy.rate_limit.key == "user":
-        keys["rate_limit"].warn("counts by address: with `auth: none` nobody is known; say `key: ip`")
+    if policy.auth == "none":
+        for key, counted in (("rate_limit", policy.rate_limits), ("concurrency", (policy.concurrency,))):
+            if key in keys and any(each is not None and _knows_caller(each.key) for each in counted):
+                keys[key].warn("counts by address: with `auth: none` nobody is known; say `key: ip`")
     if policy.timeouts.connect > policy.timeouts.first_byte and "timeout" in keys:
         keys["timeout"].warn("`connect` is longer than `first_byte`")
     if "*" in policy.cors.origins and "cors" in keys:
         keys["cors"].warn("lets the pages of every origin read the answers")
+
+
+def _knows_caller(key: str) -> bool:
+    return not {"user", "client"}.isdisjoint(key.split("+"))
 
 
 def check_places(entries: Sequence[tuple[Value, Route | Alias]]) -> None:

@@ -12,9 +12,10 @@ from gateway.crowd import Crowd
 from gateway.errors import Refusal
 from gateway.forward import Exchange
 from gateway.hangups import Hangups
-from gateway.limits import Limiter
+from gateway.limits import RouteLimits
 from gateway.pace import Pace
 from gateway.settings import Settings
+from gateway.slots import Slots
 from gateway.table import RouteTable
 from gateway.targets import Target, Upstream
 from gateway.upgrade import Relay
@@ -48,7 +49,6 @@ class Routing:
     def __init__(self, table: RouteTable, before: "Routing | None" = None) -> None:
         self.table = table
         backends = before.backends if before else {}
-        limiters = before.limiters if before else {}
         routes: dict[Target, set[str]] = {}
         for route in table.routes:
             for target in route.targets:
@@ -64,12 +64,12 @@ class Routing:
         self.split_groups = {
             route.name: self.all_groups[route.split.upstream] for route in table.routes if route.split
         }
-        self.limiters: dict[str, Limiter] = {}
-        for route in table.routes:
-            limiter = limiters.get(route.name)
-            if limiter is None or limiter.limit != route.policy.rate_limit:
-                limiter = Limiter(route.name, route.policy.rate_limit)
-            self.limiters[route.name] = limiter
+        limits = before.limits if before else {}
+        self.limits: dict[str, RouteLimits] = {
+            route.name: RouteLimits(route.name, route.policy.rate_limits, limits.get(route.name))
+            for route in table.routes
+        }
+        self.slots: dict[str, Slots] = self._made_slots(before.slots if before else {})
 
     @property
     def places(self) -> set[tuple[str, str]]:
@@ -77,6 +77,15 @@ class Routing:
         return {
             (route.name, target.origin.authority) for route in self.table.routes for target in route.targets
         }
+
+    def _made_slots(self, before: Mapping[str, Slots]) -> dict[str, Slots]:
+        found: dict[str, Slots] = {}
+        for route in self.table.routes:
+            concurrency, slots = route.policy.concurrency, before.get(route.name)
+            if concurrency is not None:
+                is_same = slots is not None and slots.concurrency == concurrency
+                found[route.name] = slots if slots is not None and is_same else Slots(concurrency)
+        return found
 
     def _made_groups(self, before: Mapping[Upstream, Group]) -> dict[Upstream, Group]:
         upstreams = {upstream for route in self.table.routes for upstream in route.upstreams}

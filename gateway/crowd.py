@@ -9,8 +9,8 @@ from typing import Protocol
 import structlog
 
 from gateway import errors
+from gateway.counted import household
 from gateway.errors import Kind
-from gateway.limits import household
 from gateway.settings import Settings
 from shared.proxies import Proxies
 

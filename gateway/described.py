@@ -95,6 +95,10 @@ def _flat(entry: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     for key, value in entry.items():
         if key == "upstream":  # how it treats its targets is in the policy, too
             found[f"{above}backends"] = _addresses(value)
+        elif key == "rate_limits":  # one is a mapping in the file, several are a list
+            for place, limit in enumerate(value):
+                label = "rate_limit" if len(value) == 1 else f"rate_limit[{place}]"
+                found |= _flat(limit, f"{above}{label}.")
         elif isinstance(value, Mapping):
             found |= _flat(value, above if key in ("policy", "care") else f"{above}{key}.")
         elif key != "auth_stated":

@@ -67,6 +67,13 @@ BODY_TOO_LARGE = Kind(
 RATE_LIMITED = Kind(
     429, "rate_limited", CLIENT, "limit", "Too many requests; try again after the time in Retry-After."
 )
+TOO_MANY_AT_ONCE = Kind(
+    429,
+    "too_many_at_once",
+    CLIENT,
+    "limit",
+    "There are too many requests under way already; try again when one of them has ended.",
+)
 INTERNAL = Kind(
     500,
     "internal_error",

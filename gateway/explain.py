@@ -188,9 +188,13 @@ def _fits(route: Route, table: RouteTable, request: Request) -> bool:
 
 
 def _limits(policy: Policy) -> str:
-    limit = policy.rate_limit
-    per = f"{limit.count} requests per {limit.seconds:g} s and {limit.key}, {limit.burst} at once"
-    return f"{per}; body up to {policy.body_max} bytes"
+    per = [
+        f"{limit.count} requests per {limit.seconds:g} s and {limit.key}, {limit.burst} at once"
+        for limit in policy.rate_limits
+    ]
+    if policy.concurrency is not None:
+        per.append(f"{policy.concurrency.max} under way per {policy.concurrency.key}")
+    return "; ".join((*per, f"body up to {policy.body_max} bytes"))
 
 
 def _is_public(route: Route, method: bytes, path: bytes) -> bool:

@@ -8,13 +8,12 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway import attempts, errors
-from gateway.admission import admit
+from gateway.admission import admit, dismiss
 from gateway.backend import Backend
 from gateway.balance import Group
 from gateway.envelope import Envelope
 from gateway.errors import Kind, Refusal
 from gateway.headers import Fields, Header, Request, named_in_connection, passes_to_client
-from gateway.observe import record
 from gateway.outgoing import changed_answer, client_head_end, link_for_client, own_answer, upstream_head
 from gateway.table import Match
 from gateway.upgrade import Relay, may_switch
@@ -392,7 +391,7 @@ class Exchange:
         if self.backend is not None and self.backend.standing.trial is self:
             self.backend.standing.let_go(self)
         self.gateway.open.discard(self)
-        record(self)
+        dismiss(self)
         self.client.exchange_over(self)
         if self.keep_alive and not self.request_complete and not self.client.transport.is_closing():
             # The rest of the body is read and thrown away, so that the connection can be kept.

@@ -1,14 +1,17 @@
 """Rate limits: GCRA, exact in one process, in memory that is bounded."""
 
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable, Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.counted import counted
+from gateway.errors import RATE_LIMITED, Refusal
 from gateway.table import RateLimit
 
+if TYPE_CHECKING:
+    from gateway.forward import Exchange
+
 KEYS_MAX = 100_000
-IPV6_HOUSEHOLD_BITS = 64
 
 
 class Verdict(NamedTuple):
@@ -28,16 +31,17 @@ class Limiter:
     """
 
     def __init__(self, name: str, limit: RateLimit) -> None:
+        self.name = name
         self.limit = limit
         self._interval = limit.seconds / limit.count
         self._span = self._interval * limit.burst
         self._young: dict[str, float] = {}
         self._old: dict[str, float] = {}
         self._turn = float("-inf")
-        label = f'"{name}"'
-        self._policy = (
-            f"ratelimit-policy: {label};q={limit.burst};w={ceil(self._span)}\r\nratelimit: {label};r="
-        )
+        self._label = f'"{name}"'
+        # The fields of draft-ietf-httpapi-ratelimit-headers-10.
+        self.policy = f"{self._label};q={limit.burst};w={ceil(self._span)}"
+        self._before = f"ratelimit-policy: {self.policy}\r\nratelimit: {self._label};r="
 
     def take(self, key: str, now: float) -> Verdict:
         """Count one request; a refused one is not counted."""
@@ -52,9 +56,21 @@ class Limiter:
         remaining = int((self._span - (next_full_at - now)) / self._interval + 1e-6)
         return Verdict(True, remaining, ceil(next_full_at - now), 0)
 
+    def look(self, key: str, now: float) -> Verdict:
+        """What the next request will be told, without counting it."""
+        full_at = max(now, self._young.get(key) or self._old.get(key, now))
+        remaining = int((self._span - (full_at - now)) / self._interval + 1e-6)
+        wait = full_at + self._interval - now - self._span
+        allowed = wait <= 1e-9
+        return Verdict(allowed, remaining, ceil(full_at - now), 0 if allowed else max(1, ceil(wait)))
+
     def headers(self, verdict: Verdict) -> bytes:
-        """RateLimit and RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-10."""
-        return f"{self._policy}{verdict.remaining};t={verdict.reset}\r\n".encode()
+        """Both fields, for a limit that is the only one."""
+        return f"{self._before}{verdict.remaining};t={verdict.reset}\r\n".encode()
+
+    def told(self, verdict: Verdict) -> str:
+        """What stands in the list of a RateLimit field."""
+        return f"{self._label};r={verdict.remaining};t={verdict.reset}"
 
     @property
     def keys(self) -> int:
@@ -66,11 +82,58 @@ class Limiter:
         self._turn = now + max(self._span, 1.0)
 
 
-@lru_cache(maxsize=10_000)
-def household(address: str) -> str:
-    """What an address is counted as: an IPv6 user owns a whole /64, an IPv4 user one address."""
-    if ":" not in address:
-        return address
-    ip = ip_address(address)
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return str(mapped) if mapped else str(ip_network((int(ip) >> 64 << 64, IPV6_HOUSEHOLD_BITS)))
+Ask = Callable[[Limiter, str, float], Verdict]
+
+
+class RouteLimits:
+    """All rate limits of one route. A request counts for each of them, or is refused and counts for none."""
+
+    def __init__(self, route: str, limits: Sequence[RateLimit], before: "RouteLimits | None" = None) -> None:
+        kept = {} if before is None else {(each.name, each.limit): each for each in before.limiters}
+        self.limiters: tuple[Limiter, ...] = tuple(
+            kept.get((name, limit)) or Limiter(name, limit)
+            for name, limit in zip(_names(route, limits), limits, strict=True)
+        )
+        self._counted = tuple(counted(limit.key) for limit in limits)
+        self._policies = ", ".join(limiter.policy for limiter in self.limiters)
+
+    def take(self, exchange: "Exchange", now: float) -> None:
+        """Count the request, or raise why not; either way every answer says how it stands."""
+        if len(self.limiters) == 1:
+            (limiter,), (key,) = self.limiters, self._counted
+            verdict = limiter.take(key(exchange), now)
+            exchange.limit_headers = limiter.headers(verdict)
+            if not verdict.allowed:
+                raise _refused(verdict.retry_after)
+            return
+        keys = [key(exchange) for key in self._counted]
+        verdicts = self._verdicts(Limiter.look, keys, now)
+        if all(verdict.allowed for verdict in verdicts):
+            verdicts = self._verdicts(Limiter.take, keys, now)
+        exchange.limit_headers = self._headers(verdicts)
+        retry_after = max(verdict.retry_after for verdict in verdicts)
+        if retry_after:
+            raise _refused(retry_after)
+
+    def _verdicts(self, ask: Ask, keys: Sequence[str], now: float) -> list[Verdict]:
+        return [ask(limiter, key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
+
+    def _headers(self, verdicts: Sequence[Verdict]) -> bytes:
+        pairs = zip(self.limiters, verdicts, strict=True)
+        told = ", ".join(limiter.told(verdict) for limiter, verdict in pairs)
+        return f"ratelimit-policy: {self._policies}\r\nratelimit: {told}\r\n".encode()
+
+
+def _names(route: str, limits: Sequence[RateLimit]) -> list[str]:
+    """What each limit is called in answers: as the route, and where there are several after its key, too."""
+    if len(limits) == 1:
+        return [route]
+    names = [f"{route}.{limit.key}" for limit in limits]
+    return [
+        name if names.count(name) == 1 else f"{name}.{names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _refused(retry_after: int) -> Refusal:
+    return Refusal(RATE_LIMITED, headers={"Retry-After": str(retry_after)})

@@ -153,6 +153,10 @@ class Value:
         return isinstance(self.node, yaml.ScalarNode)
 
     @property
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
+    @property
     def is_off(self) -> bool:
         return self.is_text and self.text() == "off"
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
-from gateway import policykeys, upstreamkeys
+from gateway import limitkeys, policykeys, upstreamkeys
 from gateway.checks import check_aliases, check_names, check_places, check_policy
 from gateway.cors import DEVELOPMENT_ORIGINS, Cors
 from gateway.nodes import Fault, Faults, Value, compose
@@ -16,9 +16,7 @@ from gateway.table import (
     WELL_KNOWN,
     Alias,
     Auth,
-    LimitKey,
     Policy,
-    RateLimit,
     Route,
     RouteTable,
     Timeouts,
@@ -31,15 +29,13 @@ FILE_BYTES_MAX = 1 << 20
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 AUTH = ("required", "optional", "none")
 POLICY_KEYS = (
-    *("methods", "auth", "roles", "scopes", "rate_limit", "timeout", "body_max", "cors"),
+    *("methods", "auth", "roles", "scopes", *limitkeys.LIMIT_KEYS, "timeout", "body_max", "cors"),
     *upstreamkeys.UPSTREAM_KEYS,
     *policykeys.KEYS,
 )
 FILE_KEYS = ("routes", "defaults", "cors", "aliases")
 ALIAS_KEYS = ("path", "to", "envelope")
 CORS_KEYS = ("origins", "methods", "headers", "credentials", "max_age")
-RATE_LIMIT_KEYS = ("rate", "burst", "key")
-LIMIT_KEYS = ("user", "ip")
 ENVELOPES = ("v1",)
 PLACE_KEYS = ("path", "name", "hosts", "exact", "strip", "rewrite")
 ROUTE_KEYS = (*PLACE_KEYS, "backend", "backends", "split", *POLICY_KEYS)
@@ -156,9 +152,8 @@ def _policy(keys: dict[str, Value], base: Policy) -> Policy:
         auth_stated="auth" in keys,
         roles=_field(keys, "roles", _words, base.roles),
         scopes=_field(keys, "scopes", _words, base.scopes),
-        rate_limit=_field(
-            keys, "rate_limit", lambda value: _rate_limit(value, base.rate_limit), base.rate_limit
-        ),
+        rate_limits=limitkeys.rate_limits(keys, base.rate_limits),
+        concurrency=limitkeys.concurrency(keys, base.concurrency),
         timeouts=_field(keys, "timeout", lambda value: _timeouts(value, base.timeouts), base.timeouts),
         balance=_field(keys, "balance", upstreamkeys.balance, base.balance),
         retry=_field(keys, "retry", lambda value: upstreamkeys.retry(value, base.retry), base.retry),
@@ -171,22 +166,8 @@ def _policy(keys: dict[str, Value], base: Policy) -> Policy:
     )
 
 
-def _rate_limit(value: Value, base: RateLimit) -> RateLimit:
-    keys = value.mapping(RATE_LIMIT_KEYS)
-    count, seconds = _field(keys, "rate", Value.rate, (base.count, base.seconds))
-    # A new rate without a burst of its own allows one second's worth, or one request, at once.
-    fallback = max(1, round(count / seconds)) if "rate" in keys else base.burst
-    burst = _field(keys, "burst", Value.whole, fallback)
-    key = _field(keys, "key", _limit_key, base.key)
-    return RateLimit(count, seconds, burst, key)
-
-
 def _auth(value: Value) -> Auth:
     return cast("Auth", value.choice(AUTH))
-
-
-def _limit_key(value: Value) -> LimitKey:
-    return cast("LimitKey", value.choice(LIMIT_KEYS))
 
 
 def _timeouts(value: Value, base: Timeouts) -> Timeouts:

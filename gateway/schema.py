@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from gateway import changes, nodes, policykeys, routesfile, upstreamkeys
+from gateway import changes, limitkeys, nodes, policykeys, routesfile, upstreamkeys
 from gateway.table import Timeouts
 from gateway.targets import Breaker, Ejection, HealthCheck, PoolLimits
 
@@ -41,10 +41,12 @@ ABOUT = {
     "auth": "required (default): a valid token. optional: looked at when there is one. none: open.",
     "roles": "Any of these.",
     "scopes": "All of these.",
-    "rate_limit": "How many requests one user or address may make.",
+    "rate_limit": "How many requests one caller may make. In a list, all of the limits hold.",
+    "concurrency": "How many requests and open sockets one caller may have at one time.",
+    "max": "So many at one time.",
     "rate": "Such as 100/s or 20/m.",
     "burst": "How many at once; default: one second of the rate.",
-    "key": "user: by account, and by address without a token. ip: by address.",
+    "key": "Who is counted: user (by address without a token), ip, client, route, or joined as in user+ip.",
     "timeout": "One limit per phase, so that streams may last.",
     "body_max": "Such as 10MiB; counted while the body streams.",
     "to": "The path that stands in its place.",
@@ -110,8 +112,9 @@ def _or_variable(*shapes: Schema) -> Schema:
     return {"anyOf": [*shapes, VARIABLE]}
 
 
-def _list(item: Schema, at_least: int = 0) -> Schema:
-    return {"type": "array", "items": item, **({"minItems": at_least} if at_least else {})}
+def _list(item: Schema, at_least: int = 0, at_most: int = 0) -> Schema:
+    fewest = {"minItems": at_least} if at_least else {}
+    return {"type": "array", "items": item, **fewest, **({"maxItems": at_most} if at_most else {})}
 
 
 _TEXT: Schema = {"type": ["string", "number", "boolean"]}
@@ -141,8 +144,13 @@ _CORS = _mapping(
     },
 )
 _RATE_LIMIT = _mapping(
-    routesfile.RATE_LIMIT_KEYS,
-    {"rate": _matching(nodes.RATE), "burst": _WHOLE, "key": _one_of(routesfile.LIMIT_KEYS)},
+    limitkeys.RATE_LIMIT_KEYS,
+    {"rate": _matching(nodes.RATE), "burst": _WHOLE, "key": _matching(limitkeys.KEY)},
+)
+_RATE_LIMITS = {"anyOf": [_RATE_LIMIT, _list({**_RATE_LIMIT, "required": ["rate"]}, 1, limitkeys.LIMITS_MAX)]}
+_CONCURRENCY = _or_variable(
+    {"enum": ["off"]},
+    _mapping(limitkeys.CONCURRENCY_KEYS, {"max": _WHOLE, "key": _matching(limitkeys.KEY)}, required=["max"]),
 )
 _BACKEND = _or_variable({"type": "string", "pattern": "^http://[^/?#@]+/?$"})
 _SHARE = _mapping(upstreamkeys.SHARE_KEYS, {"url": _BACKEND, "weight": _COUNT}, required=["url"])
@@ -195,7 +203,8 @@ _POLICY: dict[str, Schema] = {
     "auth": _one_of(routesfile.AUTH),
     "roles": _list(_TEXT),
     "scopes": _list(_TEXT),
-    "rate_limit": _RATE_LIMIT,
+    "rate_limit": _RATE_LIMITS,
+    "concurrency": _CONCURRENCY,
     "timeout": _mapping(_TIMEOUTS, dict.fromkeys(_TIMEOUTS, _DURATION)),
     "body_max": _SIZE,
     "cors": _CORS,

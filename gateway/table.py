@@ -21,7 +21,6 @@ NO_SECURITY = SecurityHeaders()
 ANYBODY = AddressRule()
 
 Auth = Literal["required", "optional", "none"]
-LimitKey = Literal["user", "ip"]
 
 # What has to be open for anybody to get in at all. A route for exactly one of these paths that says
 # `auth:` has the last word.
@@ -43,12 +42,20 @@ _DECODING_ROUNDS_MAX = 4
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """`count` requests per `seconds` on average, `burst` at once, counted per user or per address."""
+    """`count` requests per `seconds` on average, `burst` at once, for each value of `key`."""
 
     count: int = 100
     seconds: float = 1.0
     burst: int = 200
-    key: LimitKey = "user"
+    key: str = "user"  # `user`, `ip`, `client`, `route`, or some of them joined by `+`
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many requests and open sockets each value of `key` may have at one time."""
+
+    max: int
+    key: str = "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,8 @@ class Policy:
     auth_stated: bool = False
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
-    rate_limit: RateLimit = RateLimit()
+    rate_limits: tuple[RateLimit, ...] = (RateLimit(),)  # all of them hold
+    concurrency: Concurrency | None = None
     timeouts: Timeouts = Timeouts()
     balance: Balance = "p2c"
     retry: Retry = USUAL_RETRY

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway import errors
+from gateway.admission import dismiss
 from gateway.headers import Header
-from gateway.observe import record
 from shared.identity import Caller
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Relay:
             self._client_end.read_bytes,
             self._upstream_end.read_bytes,
         )
-        record(exchange)
+        dismiss(exchange)
 
 
 class _End(asyncio.Protocol):

@@ -219,6 +219,9 @@ VALUES: list[Any] = [
     *("", "x y", 0, 1, 200, -1, 1.5, True, False, None, [], [1], [[]], {}, {"unknown": 1}),
     *(["GET"], ["FETCH"], ["a.example"], ["*"], ["https://a.example"]),
     *({"rate": "5/s"}, {"rate": "fast"}, {"burst": 0}, {"key": "ip"}, {"connect": "1s"}, {"connect": 1}),
+    *("user+ip", "ip+ip", [{"rate": "5/s"}, {"rate": "9/h", "key": "ip+route"}], [{"key": "ip"}]),
+    *({"max": 3}, {"max": 0}, {"max": 3, "key": "client"}, {"max": 3, "key": "everybody"}, "off"),
+    *([{"rate": "5/s"}] * 8, [{"rate": "5/s"}] * 9, {"key": "user+route"}, {"key": "user+"}),
     *({"idle": "2m"}, {"origins": ["http://a"]}, {"credentials": True}, {"credentials": "perhaps"}),
     {"max_age": "1h"},
 ]

@@ -1,12 +1,19 @@
 """The rate limiter against a reference, and its memory."""
 
+from fractions import Fraction
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import limits
-from gateway.limits import Limiter, household
+from gateway.counted import counted, household
+from gateway.errors import Refusal
+from gateway.forward import Exchange
+from gateway.limits import Limiter, RouteLimits
 from gateway.table import RateLimit
 
 
@@ -75,3 +82,111 @@ def test_an_ipv6_household_is_one_client() -> None:
     assert household("2001:db8::1") == household("2001:db8:0:0:ffff::9") == "2001:db8::/64"
     assert household("2001:db8:0:1::1") != household("2001:db8::1")
     assert household("::ffff:1.2.3.4") == household("1.2.3.4") == "1.2.3.4"
+
+
+class Bucket:
+    """The same thing said naively and without rounding: a bucket that drips full, and one token for each."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._burst, self._rate = limit.burst, Fraction(limit.count) / Fraction(limit.seconds)
+        self._tokens, self._at = Fraction(limit.burst), Fraction(0)
+
+    def has_one(self, now: Fraction) -> bool:
+        self._tokens = min(Fraction(self._burst), self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        return self._tokens >= 1
+
+    def take(self, now: Fraction) -> bool:
+        taken = self.has_one(now)
+        self._tokens -= taken
+        return taken
+
+
+@given(
+    st.integers(1, 20),
+    st.sampled_from([1.0, 4.0, 60.0]),
+    st.integers(1, 30),
+    st.lists(st.integers(0, 4000), min_size=1, max_size=100),
+)
+def test_it_agrees_with_a_naive_bucket(count: int, seconds: float, burst: int, gaps: list[int]) -> None:
+    limit = RateLimit(count, seconds, burst)
+    limiter, bucket = Limiter("x", limit), Bucket(limit)
+    now = Fraction(0)
+    for gap in gaps:
+        # Off every full step by an odd part of a millisecond, where rounding would decide.
+        now += Fraction(gap, 1000) + Fraction(1, 7919)
+        seen = limiter.look("key", float(now))
+        assert (limiter.take("key", float(now)).allowed, seen.allowed) == (bucket.take(now), seen.allowed)
+        after = limiter.look("key", float(now))
+        assert after.remaining == seen.remaining - seen.allowed
+
+
+ALL_KEYS = ["user", "ip", "client", "route", "user+ip", "ip+route", "client+user"]
+
+
+@given(
+    st.lists(
+        st.builds(RateLimit, st.integers(1, 5), st.just(10.0), st.integers(1, 6), st.sampled_from(ALL_KEYS)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3000)), min_size=1, max_size=60),
+)
+def test_a_request_counts_for_all_limits_or_for_none(
+    wanted: list[RateLimit], requests: list[tuple[int, int]]
+) -> None:
+    """Against one naive bucket for each limit and caller."""
+    route = RouteLimits("x", wanted)
+    buckets: dict[tuple[int, str], Bucket] = {}
+    now = Fraction(100)
+    for who, gap in requests:
+        now += Fraction(gap, 1000) + Fraction(1, 7919)
+        asks = exchange(who)
+        mine = [
+            buckets.setdefault((place, counted(limit.key)(asks)), Bucket(limit))
+            for place, limit in enumerate(wanted)
+        ]
+        expected = all(bucket.has_one(now) for bucket in mine)
+        for bucket in mine if expected else ():
+            assert bucket.take(now)
+        refused = refusal_of(route, asks, float(now))
+        assert (refused is None) == expected
+        assert refused is None or int(refused.headers["Retry-After"]) >= 1
+
+
+def refusal_of(route: RouteLimits, asks: Exchange, now: float) -> Refusal | None:
+    try:
+        route.take(asks, now)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+def exchange(who: int) -> Exchange:
+    """The second and the third are one user at two addresses, the fourth shows no token."""
+    caller = None if who == 3 else SimpleNamespace(id=f"u{min(who, 1)}", client_id="c" if who else None)
+    return cast("Exchange", SimpleNamespace(caller=caller, address=f"10.0.0.{who}", limit_headers=b""))
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("user", ["user u0", "user u1", "user u1", "10.0.0.3"]),
+        ("ip", ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3"]),
+        ("client", ["user u0", "client c", "client c", "10.0.0.3"]),
+        ("route", ["", "", "", ""]),
+        ("user+ip", ["user u0 10.0.0.0", "user u1 10.0.0.1", "user u1 10.0.0.2", "10.0.0.3 10.0.0.3"]),
+    ],
+)
+def test_who_is_counted(key: str, found: list[str]) -> None:
+    assert [counted(key)(exchange(who)).replace("\x00", " ") for who in range(4)] == found
+
+
+def test_limits_that_stay_as_they_are_count_on() -> None:
+    kept, changed = RateLimit(1, 60.0, 1, "user"), RateLimit(5, 60.0, 5, "ip")
+    before = RouteLimits("x", [kept, changed])
+    before.take(exchange(0), 0.0)
+    after = RouteLimits("x", [kept, RateLimit(9, 60.0, 9, "ip")], before)
+    assert (after.limiters[0] is before.limiters[0], after.limiters[1].keys) == (True, 0)
+    with pytest.raises(Refusal):
+        after.take(exchange(0), 1.0)

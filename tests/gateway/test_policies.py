@@ -1,5 +1,6 @@
 """Who may pass, how often, and from which page."""
 
+import re
 import time
 
 import pytest
@@ -158,6 +159,20 @@ class TestRateLimit:
             (await gateway.request("GET", "/x", who)).status for who in (first, first, second, second)
         ]
         assert statuses == [200, 429, 200, 429]
+
+    async def test_several(self, start_gateway: Start, backend: Backend) -> None:
+        several = "[{rate: 9/m, burst: 9}, {rate: 3/h, burst: 2, key: route}]"
+        gateway = await start_gateway(_routes(backend, f"rate_limit: {several}"))
+        first, second = bearer(token("one")), bearer(token("two"))
+        answers = [await gateway.request("GET", "/x", who) for who in (first, first, second)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        policies = '"x.user";q=9;w=60, "x.route";q=2;w=2400'
+        assert [answer.value("ratelimit-policy") for answer in answers] == [policies] * 3
+        left = [re.sub(";t=[0-9]+", "", answer.value("ratelimit") or "") for answer in answers]
+        assert left == ['"x.user";r=8, "x.route";r=1', '"x.user";r=7, "x.route";r=0',
+                        '"x.user";r=9, "x.route";r=0']  # fmt: skip
+        assert 1190 <= int(answers[2].value("retry-after") or 0) <= 1200
+        assert len(backend.received) == 2
 
     async def test_addresses_behind_a_proxy(self, start_gateway: Start, backend: Backend) -> None:
         routes = _routes(backend, "auth: none\n    rate_limit: {rate: 1/m, burst: 1, key: ip}")

@@ -75,7 +75,7 @@ def test_the_projects_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
         assert match.alias.envelope is target.startswith("/api/v1")
     login = table.match(b"/auth/login").route
     assert login is not None
-    assert (login.policy.rate_limit.key, login.policy.rate_limit.burst) == ("ip", 100)
+    assert [(limit.key, limit.burst) for limit in login.policy.rate_limits] == [("ip", 100)]
 
 
 def test_all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ routes:
 """)
     x, y = table.routes
     assert (x.name, x.upstream.origins) == ("the-x", (Origin("::1", 9001),))
-    assert x.policy.rate_limit == RateLimit(30, 300.0, 7, "ip")
+    assert x.policy.rate_limits == (RateLimit(30, 300.0, 7, "ip"),)
     assert x.policy.timeouts == Timeouts(0.25, 60.0, 300.0)
     assert (x.policy.body_max, x.policy.roles, x.policy.scopes) == (
         65536,
@@ -108,7 +108,7 @@ routes:
         frozenset({"read"}),
     )
     assert (x.policy.cors.origins, x.policy.cors.credentials) == (("https://a.example",), True)
-    assert y.policy.rate_limit == RateLimit(10, 1.0, 10, "ip")
+    assert y.policy.rate_limits == (RateLimit(10, 1.0, 10, "ip"),)
     assert y.policy.auth == "required"
 
 
@@ -179,6 +179,25 @@ extra: 1
         ("routes: [{path: /a/../b, backend: 'http://a'}]", "dot segments"),
         ("routes: [{path: /a, backend: 'http://a', methods: []}]", "at least one method"),
         ("routes: [{path: /docs, backend: 'http://a'}]", "the gateway itself"),
+        *(
+            (
+                f"routes: [{{path: /a, backend: 'http://a', {keys}}}]",
+                f"routes.yaml:1:{column} routes[0].{told}",
+            )
+            for keys, column, told in (
+                ("rate_limit: {key: usr}", 60, "rate_limit.key: must be user, ip, client, route, or some"),
+                ("rate_limit: {key: ip+ip}", 60, "rate_limit.key: names one part twice: 'ip+ip'"),
+                ("rate_limit: [{rate: 5/s}, {key: ip}]", 68, "rate_limit[1]: has no `rate:`"),
+                ("rate_limit: []", 54, "rate_limit: must be one limit or a list of 1 to 8, not of 0"),
+                ("concurrency: {key: ip}", 55, "concurrency: has no `max:`"),
+                ("concurrency: {max: 0}", 61, "concurrency.max: must be a whole number above 0"),
+            )
+        ),
+        (
+            "routes: [{path: /a, backend: 'http://a', rate_limit: {key: ip}}]\n"  # noqa: ISC004 - two lines
+            "defaults: {rate_limit: [{rate: 1/s}, {rate: 9/h}]}",
+            "routes.yaml:1:54 routes[0].rate_limit: has no `rate:`; only a limit that stands alone",
+        ),
         (
             "routes: [{path: /a, backend: 'http://a'}]\naliases: [{path: /a, to: /a}]",
             "already belongs to routes[0]",
