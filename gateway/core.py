@@ -11,6 +11,7 @@ from gateway.balance import Group
 from gateway.crowd import Crowd
 from gateway.errors import Refusal
 from gateway.forward import Exchange
+from gateway.frames import POLICY_VIOLATION
 from gateway.hangups import Hangups
 from gateway.limits import RouteLimits
 from gateway.pace import Pace
@@ -169,7 +170,7 @@ class Gateway:
         """
         for each in {*self.open, *self.pace.arriving}:
             if isinstance(each, Relay) and self.has_lost_access(each.caller):
-                each.close()
+                each.close(POLICY_VIOLATION)
             elif isinstance(each, Exchange) and self.has_lost_access(each.caller):
                 loop = asyncio.get_running_loop()
                 loop.call_later(REVOKED_SECONDS, each.refuse, Refusal(errors.REVOKED))

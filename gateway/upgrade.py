@@ -1,6 +1,7 @@
 """After a 101: bytes both ways, with back-pressure, until one side closes."""
 
 import asyncio
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway import errors
 from gateway.admission import dismiss
+from gateway.frames import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
 from gateway.headers import Header
 from shared.identity import Caller
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 # Quiet is normal for a terminal or a subscription; this only finds peers that are gone without a word.
 IDLE_SECONDS = 3600.0
+LEAVE_SECONDS = 5.0  # for both sides of a WebSocket to say goodbye
+LEAVING_PER_SECOND = 1000  # all of them come back somewhere else
 
 
 def may_switch(exchange: "Exchange", headers: list[Header]) -> bool:
@@ -26,17 +30,19 @@ def may_switch(exchange: "Exchange", headers: list[Header]) -> bool:
 
 
 class Relay:
-    """Two transports, each written what the other reads. WebSocket frames are none of its business."""
+    """Two transports, each written what the other reads. Of WebSocket frames it only knows where they end."""
 
     def __init__(self, exchange: "Exchange", headers: list[Header], rest: bytes) -> None:
         assert exchange.upstream is not None
         assert exchange.backend is not None
         exchange.backend.relays += 1
         self._exchange = exchange
-        self._open = True
+        self._open, self._is_leaving = True, False
         upstream = exchange.upstream.hand_over()
-        self._client_end = _End(self, exchange.client.transport)
-        self._upstream_end = _End(self, upstream)
+        is_websocket = exchange.fields.seen[b"upgrade"].lower() == b"websocket"
+        kind = _WebSocketEnd if is_websocket else _End
+        self._client_end = kind(self, exchange.client.transport)
+        self._upstream_end = kind(self, upstream)
         self._client_end.other, self._upstream_end.other = self._upstream_end, self._client_end
         self.progress()
         exchange.gateway.open.add(self)
@@ -45,28 +51,49 @@ class Relay:
             if name not in (b"connection", b"x-request-id"):
                 lines += (name, b": ", value, b"\r\n")
         lines += (b"x-request-id: ", exchange.request_id.encode(), b"\r\n\r\n", rest)
+        self._upstream_end.passed(rest)
         early = exchange.client.become_relay(self._client_end)
         self._client_end.transport.set_protocol(self._client_end)
         self._upstream_end.transport.set_protocol(self._upstream_end)
         self._client_end.transport.write(b"".join(lines))
         if early:
+            self._client_end.passed(early)
             self._upstream_end.transport.write(early)
         if exchange.gateway.has_lost_access(self.caller):  # while the backend took its time to switch
-            self.close()
+            self.close(POLICY_VIOLATION)
 
     @property
     def caller(self) -> Caller | None:
         return self._exchange.caller
 
     def progress(self) -> None:
-        self.deadline = time.monotonic() + IDLE_SECONDS
+        if not self._is_leaving:
+            self.deadline = time.monotonic() + IDLE_SECONDS
 
     def expire(self) -> None:
         self.close()
 
-    def close(self) -> None:
+    def drain(self) -> None:
+        """The gateway stops. Clients are told one after the other, since all of them come back elsewhere."""
+        gateway = self._exchange.gateway
+        spread = min(len(gateway.open) / LEAVING_PER_SECOND, gateway.settings.drain_seconds / 2)
+        delay = random.uniform(0, spread)  # noqa: S311 - spreads load
+        asyncio.get_running_loop().call_later(delay, self._leave)
+
+    def _leave(self) -> None:
+        """Tell a WebSocket's client; what it answers passes, and so the backend is told, too."""
+        if self._open and self._upstream_end.leave(GOING_AWAY):
+            self._is_leaving = True
+            self.deadline = time.monotonic() + LEAVE_SECONDS
+
+    def close(self, code: int = GOING_AWAY) -> None:
+        for end in (self._upstream_end, self._client_end):
+            end.leave(code)
         self._client_end.transport.close()
         self._upstream_end.transport.close()
+
+    def is_backend(self, end: "_End") -> bool:
+        return end is self._upstream_end
 
     def stalled(self) -> None:
         self._exchange.failure = errors.CLIENT_STALLED
@@ -121,4 +148,43 @@ class _End(asyncio.Protocol):
         self._relay.stalled()
 
     def shutdown(self) -> None:
-        """What uvicorn asks of every connection when it stops; a relay may go on until the drain ends."""
+        """What uvicorn asks of every connection when it stops."""
+        self._relay.drain()
+
+    def passed(self, data: bytes) -> None:
+        """What was passed on before this end took over."""
+
+    def leave(self, code: int) -> bool:  # noqa: ARG002 - for protocols that have such a thing
+        """Say goodbye to the other side in the words of the protocol; whether it has any."""
+        return False
+
+
+class _WebSocketEnd(_End):
+    """One side of a WebSocket."""
+
+    def __init__(self, relay: Relay, transport: asyncio.Transport) -> None:
+        super().__init__(relay, transport)
+        self._frames = Frames()
+        self._code = 0  # that the other side is to be told as soon as the current frame has passed
+        self.passed = self._frames.read  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        if not self._code:
+            self._frames.read(data)
+            super().data_received(data)
+        elif not (self._frames.has_closed and self._frames.is_between):
+            super().data_received(self._frames.rest_of_frame(data))
+            self._say()
+
+    def leave(self, code: int) -> bool:
+        self._code = self._code or code
+        self._say()
+        return True
+
+    def _say(self) -> None:
+        """Nothing may follow a close frame, and nothing may stand in the middle of another one."""
+        other = self.other.transport
+        if self._frames.is_between and not self._frames.has_closed and not other.is_closing():
+            frame = close_frame(self._code, masked=self._relay.is_backend(self.other))
+            self._frames.read(frame)
+            other.write(frame)

@@ -119,6 +119,7 @@ async def test_open_websockets_are_closed(
 
         assert await is_closed(one)
         assert await is_closed(two)
+        assert (one.close_code, two.close_code) == (1008, 1008)
         await other.send("still here")
         assert await other.recv() == "still here"
         assert len(echo_server.connections) == 1
