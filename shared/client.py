@@ -4,14 +4,12 @@ import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import structlog
 
 from shared.errors import InvalidToken, Problem, Unavailable
 from shared.observe import current_request_id
-from shared.schemas import Page
 from shared.settings import ProcessSettings
 
 if TYPE_CHECKING:
@@ -51,16 +49,6 @@ class HttpClient:
         A body of bytes is JSON already.
         """
         return _outcome(url, await self._send(method, url, body, headers))
-
-    async def page(self, url: str, *, headers: dict[str, str] | None = None) -> Page[Any]:
-        """One page of a list, with the cursor of the page after it."""
-        response = await self._send("GET", url, None, headers)
-        items = _outcome(url, response)
-        if not isinstance(items, list):
-            log.error("peer_answered_no_list", url=url)
-            raise Unavailable
-        following = parse_qs(urlsplit(response.links.get("next", {}).get("url", "")).query)
-        return Page(items=items, next=following.get("cursor", [None])[0])
 
     async def long_poll(
         self,
@@ -177,10 +165,6 @@ class Peer:
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         return await self._client.request(method, f"{self._url}{path}", body=body, headers=self._headers())
-
-    async def page(self, path: str, query: dict[str, str]) -> Page[Any]:
-        """One page of a list; for the one after it, ask again with its `next` as `cursor`."""
-        return await self._client.page(f"{self._url}{path}?{urlencode(query)}", headers=self._headers())
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}

@@ -60,10 +60,10 @@ class Endpoint:
             reply = await self._answer(request, trail)
         except Problem as problem:
             if problem.status in REFUSALS:
-                await trail.keep("refused", problem.status)
+                await trail.keep(refused_with=problem.status)
             raise
         if not trail.is_written and (self._writes or trail.is_of_admin):
-            await trail.keep("success", self.operation.status)
+            await trail.keep()
         return reply
 
     async def _answer(self, request: Request, trail: Trail | None) -> Reply | Response:
@@ -92,7 +92,7 @@ class Endpoint:
                 assert isinstance(reply, Reply)  # see _check
                 store.keep(session, key, reply)
             if trail is not None and self._writes and not trail.is_written:
-                trail.write(session, self.operation.status)
+                trail.write(session)
             return reply
 
     async def _identify(self, request: Request, trail: Trail | None) -> Caller | None:

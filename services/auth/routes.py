@@ -37,7 +37,6 @@ OPERATIONS = [
     ),
     Operation("GET", "/.well-known/jwks.json", keys.show_keys, access=public),
     Operation("GET", FEED, revocations.follow_revocations, access=internal),
-    Operation("GET", _ACCOUNTS, internal_accounts.list_accounts, access=internal),
     Operation(
         "POST",
         _ACCOUNTS,

@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     ConfigDict,
     Field,
     StringConstraints,
@@ -16,7 +15,6 @@ from pydantic import (
 )
 
 from services.auth.models import Role
-from shared.pagination import PAGE_ROWS_MAX, PageQuery
 from shared.schemas import Input, Output, Query, Text
 
 PASSWORD_CHARACTERS_MIN = 8
@@ -119,11 +117,6 @@ class ChangeAccount(Input):
         if not self.model_fields_set or None in [getattr(self, name) for name in self.model_fields_set]:
             raise ValueError("give at least one field to change, and no nulls")
         return self
-
-
-class ListAccounts(PageQuery):
-    limit: int = Field(default=PAGE_ROWS_MAX, ge=1, le=PAGE_ROWS_MAX, description="Rows per page.")
-    updated_since: AwareDatetime | None = Field(default=None, description="Changed at or after this time.")
 
 
 class FollowRevocations(Query):

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.client import Peer, PeerRefusal
 from shared.errors import NotFound, Unavailable
-from shared.schemas import Page
 
 _UNKNOWN = (404, 422)  # 422: not even an account id, such as the subject of an API client's own token
 
@@ -49,13 +48,6 @@ async def fetch_account(auth: Peer, account_id: str) -> Account | None:
         if refusal.status in _UNKNOWN:
             return None
         raise
-
-
-async def fetch_changed(auth: Peer, since: datetime, cursor: str | None, limit: int) -> Page[Account]:
-    """One page of the accounts that changed at or after `since`, newest account first."""
-    query = {"updated_since": since.isoformat(), "limit": str(limit)}
-    page = await auth.page("/internal/accounts", query | ({"cursor": cursor} if cursor else {}))
-    return Page(items=[Account.read(item) for item in page.items], next=page.next)
 
 
 async def create_account(auth: Peer, fields: dict[str, Any]) -> Account:

@@ -17,8 +17,7 @@ def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
 
 def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
     """Keep of the profile nothing that tells who it was."""
-    for event in events:
-        profiles.forget(session, event.account_id)
+    profiles.forget(session, {event.account_id: event.deleted for event in events})
 
 
 def _account(event: AccountState) -> Account:

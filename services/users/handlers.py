@@ -3,6 +3,10 @@
 Those that call auth are coroutines and open a transaction before or after the call, never around it.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
 from sqlmodel import Session
 
 from services.users import profiles
@@ -15,27 +19,30 @@ from services.users.schemas import (
     ProfileOut,
     PutPreferences,
 )
-from services.users.sync import pull_accounts
 from shared.client import Peer
 from shared.concurrency import IfMatch
 from shared.database import Database
 from shared.errors import NotFound, Unavailable
+from shared.events import Trail
 from shared.identity import Caller
 from shared.schemas import Id, Page
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-async def list_users(query: ListUsers, database: Database, auth: Peer) -> Page[ProfileOut]:
+
+def list_users(query: ListUsers, session: Session) -> Page[ProfileOut]:
     """List all users, newest first, or those a search finds."""
-    if query.cursor is None:  # later pages show the same list, which is as new as its first page
-        await pull_accounts(database, auth)
-    return await database.read(profiles.search, query)
+    return profiles.search(session, query)
 
 
-async def create_user(body: CreateUser, database: Database, auth: Peer) -> ProfileOut:
+async def create_user(body: CreateUser, database: Database, auth: Peer, trail: Trail) -> ProfileOut:
     """Make an account with its profile."""
     account = await create_account(auth, body.account())
     own = {} if body.phone is None else {"phone": body.phone}
-    return await database.run(profiles.change_with_account, account, own)
+    trail.resource = account.id
+    trail.add(role=account.role)
+    return await database.run(_recorded, trail, profiles.change_with_account, account, own)
 
 
 async def show_me(caller: Caller, database: Database, auth: Peer) -> ProfileOut:
@@ -49,35 +56,48 @@ async def show_user(user_id: Id, caller: Caller, database: Database, auth: Peer)
 
 
 async def change_me(
-    body: ChangeUser, caller: Caller, if_match: IfMatch, database: Database, auth: Peer
+    body: ChangeUser, caller: Caller, if_match: IfMatch, database: Database, auth: Peer, trail: Trail
 ) -> ProfileOut:
     """Change your own profile."""
-    return await change_user(caller.id, body, caller, if_match, database, auth)
+    return await change_user(caller.id, body, caller, if_match, database, auth, trail)
 
 
 async def change_user(
-    user_id: Id, body: ChangeUser, caller: Caller, if_match: IfMatch, database: Database, auth: Peer
+    user_id: Id,
+    body: ChangeUser,
+    caller: Caller,
+    if_match: IfMatch,
+    database: Database,
+    auth: Peer,
+    trail: Trail,
 ) -> ProfileOut:
     """Change a profile: your own, or as an admin anybody's.
 
     Only admins change e-mail, username, role and status. A new role or status ends the sessions of the
     account.
     """
-    await _profile(user_id, caller, database, auth)
+    before = await _profile(user_id, caller, database, auth)
     of_profile, of_account = body.of_profile(), body.of_account(caller)
+    trail.resource = user_id
+    trail.add(fields=sorted(body.model_fields_set))
     if not of_account:
-        return await database.run(profiles.change, user_id, of_profile, if_match=if_match)
+        change = partial(profiles.change, if_match=if_match)
+        return await database.run(_recorded, trail, change, user_id, of_profile)
     await database.run(profiles.claim, user_id, if_match)
     account = await change_account(auth, user_id, of_account)
-    return await database.run(profiles.change_with_account, account, of_profile)
+    for name in {"role", "status"} & of_account.keys():
+        trail.add(**{name: {"before": getattr(before, name), "after": getattr(account, name)}})
+    return await database.run(_recorded, trail, profiles.change_with_account, account, of_profile)
 
 
-async def delete_me(caller: Caller, if_match: IfMatch, database: Database, auth: Peer) -> None:
+async def delete_me(caller: Caller, if_match: IfMatch, database: Database, auth: Peer, trail: Trail) -> None:
     """Delete your account."""
-    await delete_user(caller.id, caller, if_match, database, auth)
+    await delete_user(caller.id, caller, if_match, database, auth, trail)
 
 
-async def delete_user(user_id: Id, caller: Caller, if_match: IfMatch, database: Database, auth: Peer) -> None:
+async def delete_user(
+    user_id: Id, caller: Caller, if_match: IfMatch, database: Database, auth: Peer, trail: Trail
+) -> None:
     """Delete an account: your own, or as an admin anybody's.
 
     The person is forgotten here and at auth, and can register again; the id stays for what refers to it.
@@ -86,9 +106,9 @@ async def delete_user(user_id: Id, caller: Caller, if_match: IfMatch, database: 
     if profile.is_deleted:
         return
     await database.run(profiles.claim, user_id, if_match)
-    # Auth first: should this process end before the profile follows, the next pull finds the account deleted.
+    # Auth first: should this process end before the profile follows, auth tells that the account is deleted.
     await delete_account(auth, user_id)
-    await database.run(profiles.anonymise, user_id)
+    await database.run(_recorded, trail, profiles.anonymise, user_id)
 
 
 def show_preferences(caller: Caller, session: Session) -> PreferencesOut:
@@ -97,11 +117,24 @@ def show_preferences(caller: Caller, session: Session) -> PreferencesOut:
 
 
 async def put_preferences(
-    body: PutPreferences, caller: Caller, if_match: IfMatch, database: Database, auth: Peer
+    body: PutPreferences, caller: Caller, if_match: IfMatch, database: Database, auth: Peer, trail: Trail
 ) -> PreferencesOut:
     """Replace your own preferences as a whole."""
     await _profile(caller.id, caller, database, auth)
-    return await database.run(profiles.put_preferences, caller.id, body.root, if_match)
+    return await database.run(_recorded, trail, profiles.put_preferences, caller.id, body.root, if_match)
+
+
+def _recorded(
+    session: Session,
+    trail: Trail,
+    work: Callable[Concatenate[Session, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Do the last part of a request, and record the request in the same transaction."""
+    result = work(session, *args, **kwargs)
+    trail.write(session)
+    return result
 
 
 async def _profile(user_id: str, caller: Caller, database: Database, auth: Peer) -> ProfileOut:

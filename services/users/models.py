@@ -79,6 +79,18 @@ class Profile(Table, table=True):
         profile.search = profile._search_text()
         return profile
 
+    @classmethod
+    def blank(cls, account_id: str, deleted: datetime) -> "Profile":
+        """What is left of somebody who was deleted before anybody was seen."""
+        return cls(
+            id=account_id,
+            role=Role.USER,
+            status=Status.DELETED,
+            account_updated=deleted,
+            created=deleted,
+            updated=deleted,
+        )
+
     @property
     def is_deleted(self) -> bool:
         return self.status == Status.DELETED
@@ -97,10 +109,11 @@ class Profile(Table, table=True):
         else:
             self._set({name: getattr(account, name) for name in COPIED})
 
-    def change(self, changes: dict[str, Any]) -> None:
+    def change(self, changes: dict[str, Any]) -> list[str]:
+        """Change it; the names of the fields that are different now."""
         if self.is_deleted:
             raise ProfileDeleted
-        self._set(changes)
+        return self._set(changes)
 
     def anonymise(self) -> None:
         """Forget the person; the id stays, because orders and the audit log refer to it."""
@@ -113,12 +126,13 @@ class Profile(Table, table=True):
         self.updated = now()
         self.search = self._search_text()
 
-    def _set(self, values: dict[str, Any]) -> None:
-        if all(getattr(self, name) == value for name, value in values.items()):
-            return
-        for name, value in values.items():
-            setattr(self, name, value)
-        self.touch()
+    def _set(self, values: dict[str, Any]) -> list[str]:
+        changed = [name for name, value in values.items() if getattr(self, name) != value]
+        for name in changed:
+            setattr(self, name, values[name])
+        if changed:
+            self.touch()
+        return changed
 
     def _blank(self) -> None:
         for name in PERSONAL:
@@ -143,21 +157,9 @@ class Preferences(Table, table=True):
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
-class AccountSync(Table, table=True):
-    """How far the accounts of auth were pulled: one row, there from the first migration on."""
-
-    __tablename__ = "account_sync"
-
-    id: int = Field(primary_key=True)
-    mark: datetime = Field(sa_type=UtcDateTime)
-    reach: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    rest: str | None = None
-
-
 PROFILES: SqlTable = Profile.__table__  # type: ignore[attr-defined]
 PREFERENCES: SqlTable = Preferences.__table__  # type: ignore[attr-defined]
 EVENTS = EventTables(Table.metadata)
-SYNC: SqlTable = AccountSync.__table__  # type: ignore[attr-defined]
 
 
 def searchable(text: str) -> str:

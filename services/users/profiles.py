@@ -1,11 +1,13 @@
 """The work on profiles inside one transaction: handlers call it, in a thread, between their calls to auth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
 from sqlmodel import Session
 
+from contracts.events import ProfileChanged
 from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
 from services.users.models import PREFERENCES, PROFILES, Preferences, Profile, Status, searchable
@@ -14,6 +16,7 @@ from shared.clock import now
 from shared.concurrency import IfMatch
 from shared.database import insert_into, one_row
 from shared.errors import NotFound
+from shared.events import emit
 from shared.pagination import paginate
 from shared.schemas import Page
 
@@ -41,8 +44,8 @@ def search(session: Session, query: ListUsers) -> Page[ProfileOut]:
 def keep_accounts(session: Session, accounts: Sequence[Account]) -> None:
     """Make the profiles that are missing and let the others follow their account.
 
-    Everybody takes the rows in the same order, so that two pulls at once wait for each other and never in
-    a circle.
+    Everybody takes the rows in the same order, so that two at once wait for each other and never in a
+    circle.
     """
     if not accounts:
         return
@@ -78,7 +81,7 @@ def change(
 ) -> ProfileOut:
     profile = _locked(session, user_id)
     if_match.check(profile.version)
-    profile.change(changes)
+    _tell(session, user_id, profile.change(changes))
     return ProfileOut.of(profile)
 
 
@@ -95,9 +98,14 @@ def anonymise(session: Session, user_id: str) -> None:
         _forget_preferences(session, user_id)
 
 
-def forget(session: Session, user_id: str) -> None:
-    """The same for somebody who may never have had a profile."""
-    if session.get(Profile, user_id) is not None:
+def forget(session: Session, deleted: Mapping[str, datetime]) -> None:
+    """The same for people who may never have had a profile.
+
+    They get a blank one: an older answer of auth that is still on its way here would make one with names.
+    """
+    for user_id, moment in sorted(deleted.items()):  # in the order in which everybody takes the rows
+        blank = Profile.blank(user_id, moment).model_dump()
+        session.connection().execute(insert_into(session, PROFILES).on_conflict_do_nothing(), blank)
         anonymise(session, user_id)
 
 
@@ -121,6 +129,7 @@ def put_preferences(
     if_match.check(kept.version)
     kept.entries, kept.version, kept.updated = entries, kept.version + 1, now()
     session.add(kept)
+    _tell(session, user_id, [PREFERENCES.name])
     return PreferencesOut.unchecked(kept.model_dump())
 
 
@@ -129,6 +138,11 @@ def _locked(session: Session, user_id: str) -> Profile:
     profile = session.get(Profile, user_id, with_for_update=True)
     assert profile is not None  # handlers have seen it before, and a profile is blanked but never removed
     return profile
+
+
+def _tell(session: Session, user_id: str, changed: Sequence[str]) -> None:
+    if changed:
+        emit(session, ProfileChanged(user_id=user_id, fields=tuple(changed)))
 
 
 def _forget_preferences(session: Session, user_id: str) -> None:

@@ -59,6 +59,7 @@ class Trail:
     def __init__(self, recorder: "Recorder", operation: Operation, request: Request) -> None:
         self._recorder = recorder
         self._action = operation.action or operation.name.upper()
+        self._status = operation.status
         self._request = request
         self.caller: Caller | str | None = None  # an account, or the name of another service
         self._details: dict[str, Any] = {}
@@ -78,17 +79,19 @@ class Trail:
         if self.resource is None:
             self.resource = getattr(result, "id", None)
 
-    def write(self, session: Session, status: int = 200) -> None:
-        """Record it in this transaction, with the change."""
-        emit(session, self.record("success", status))
+    def write(self, session: Session) -> None:
+        """Record it as done in this transaction, with the change."""
+        emit(session, self._record("success", self._status))
         self.is_written = True
 
-    async def keep(self, outcome: Literal["success", "refused"], status: int) -> None:
-        """Record it by itself."""
+    async def keep(self, refused_with: int | None = None) -> None:
+        """Record by itself what changed nothing, or was refused."""
         self.is_written = True
-        await self._recorder.keep(self.record(outcome, status))
+        done = refused_with is None
+        record = self._record("success" if done else "refused", refused_with or self._status)
+        await self._recorder.keep(record)
 
-    def record(self, outcome: Literal["success", "refused"], status: int) -> Recorded:
+    def _record(self, outcome: Literal["success", "refused"], status: int) -> Recorded:
         headers, recorder = self._request.headers, self._recorder
         user_id, actor = self._who(outcome)
         in_path = [*self._request.path_params.values()]

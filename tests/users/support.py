@@ -5,17 +5,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 
+from contracts.events import AccountChanged, AccountCreated, AccountDeleted
 from services.auth.app import create_app as create_auth
 from services.auth.settings import Settings as AuthSettings
+from shared.events import Event
+from shared.events.event import Sealed
 from shared.ids import new_id
 from shared.migrate import upgrade
-from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, token
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, internal_token, token
 
 PASSWORD = "correct horse battery 9 Staple"
 NOWHERE = "http://127.0.0.1:9"  # the discard port, on which nothing listens
@@ -49,6 +53,41 @@ async def register(auth: httpx.AsyncClient, **fields: Any) -> Person:
     response = await auth.post("/internal/accounts", json=body)
     assert response.status_code == 201, response.text
     return Person(response.json())
+
+
+async def register_known(users: httpx.AsyncClient, auth: httpx.AsyncClient, **fields: Any) -> Person:
+    """The same, and the users service has been told of it."""
+    person = await register(auth, **fields)
+    await tell(users, AccountCreated, person.account)
+    return person
+
+
+async def tell_of(users: httpx.AsyncClient, person: Person, **changes: Any) -> None:
+    """Tell that an account has changed since."""
+    updated = datetime.now(UTC).isoformat()
+    await tell(users, AccountChanged, {**person.account, "updated": updated, **changes})
+
+
+async def tell_deleted(users: httpx.AsyncClient, person: Person) -> None:
+    await tell(users, AccountDeleted, {"id": person.id, "deleted": datetime.now(UTC).isoformat()})
+
+
+async def tell(users: httpx.AsyncClient, kind: type[Event], account: dict[str, Any]) -> None:
+    await deliver(users, sealed(kind, account))
+
+
+def sealed(kind: type[Event], account: dict[str, Any]) -> str:
+    """An event of auth on its way."""
+    fields = {"account_id" if name == "id" else name: value for name, value in account.items()}
+    return Sealed("auth", kind.model_validate(fields)).body
+
+
+async def deliver(users: httpx.AsyncClient, *bodies: str) -> None:
+    """What auth does with its events, as often and in whatever order the test likes."""
+    headers = bearer(internal_token("users", issuer="auth")) | {"Content-Type": "application/json"}
+    content = f'{{"events":[{",".join(bodies)}]}}'
+    response = await users.post("/internal/events", content=content, headers=headers)
+    assert response.status_code == 204, response.text
 
 
 async def register_admin(auth: httpx.AsyncClient) -> Person:

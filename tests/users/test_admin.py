@@ -187,8 +187,8 @@ class TestChangeAccount:
         method: str,
         changes: dict[str, str] | None,
     ) -> None:
-        [account] = (await empty_auth.get("/internal/accounts")).json()
-        admin = Person(account)
+        credentials = {"username": "admin", "password": "admin123"}
+        admin = Person((await empty_auth.post("/auth/login", json=credentials)).json()["user"])
         async with start_users(empty_auth_url) as users:
             response = await users.request(method, admin.address, json=changes, headers=admin.headers)
             shown = await users.get("/users/me", headers=admin.headers)

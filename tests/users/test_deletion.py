@@ -9,7 +9,16 @@ from sqlalchemy import func, select
 
 from services.users.models import PREFERENCES as PREFERENCES_TABLE
 from shared.database import Database
-from tests.users.support import NOWHERE, PASSWORD, Person, StartUsers, register, register_admin, tag
+from tests.users.support import (
+    NOWHERE,
+    PASSWORD,
+    Person,
+    StartUsers,
+    register,
+    register_admin,
+    tag,
+    tell_deleted,
+)
 
 PERSONAL = ("email", "username", "first_name", "last_name", "phone", "bio", "avatar_url")
 PREFERENCES = "/users/me/preferences"
@@ -152,7 +161,7 @@ async def test_a_process_that_died_after_auths_half(
     assert deleted.status_code == 204
 
     async with start_users(auth_url) as restarted:
-        await restarted.get("/users", headers=admin.headers)
+        await tell_deleted(restarted, ada)
         await assert_forgotten(restarted, ada, admin)
     assert preferences_kept(ada) == 0
 

@@ -1,25 +1,10 @@
-"""The list of users: searched, filtered, and never behind auth."""
-
-import asyncio
-from datetime import datetime
+"""The list of users: searched and filtered, among those auth has told of."""
 
 import httpx
 import pytest
-from sqlalchemy import select
-from structlog.testing import capture_logs
 
-from services.users import sync
-from services.users.models import SYNC
-from shared.database import Database
 from shared.testing import bearer, token
-from tests.users.support import (
-    NOWHERE,
-    StartUsers,
-    fields_of,
-    new_email,
-    register,
-    tag,
-)
+from tests.users.support import fields_of, new_email, register, register_known, tag, tell_deleted, tell_of
 
 ADMIN = bearer(token(role="admin"))
 
@@ -31,18 +16,17 @@ async def ids(users: httpx.AsyncClient, **query: str) -> list[str]:
 
 
 class TestListUsers:
-    async def test_shows_who_registered_a_moment_ago(
+    async def test_shows_those_auth_has_told_of(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
-        first, second = await register(auth), await register(auth, first_name="Ada")
+        first, second = await register_known(users, auth), await register_known(users, auth, first_name="Ada")
+        await register(auth)
 
-        assert (await ids(users))[:2] == [second.id, first.id]
-        third = await register(auth)
-        assert (await ids(users))[:3] == [third.id, second.id, first.id]
+        assert await ids(users) == [second.id, first.id]
 
     async def test_pages_through_all(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         name = tag()
-        people = [await register(auth, last_name=name) for _ in range(5)]
+        people = [await register_known(users, auth, last_name=name) for _ in range(5)]
 
         seen, address = [], f"/users?limit=2&q={name}"
         while address:
@@ -87,7 +71,9 @@ class TestSearch:
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         email, username, first, last = new_email(), tag(), tag(), tag()
-        ada = await register(auth, email=email, username=username, first_name=first, last_name=last)
+        ada = await register_known(
+            users, auth, email=email, username=username, first_name=first, last_name=last
+        )
 
         for text in (email, username, first, last, f"{first} {last}", email[2:-2], last[3:], email.upper()):
             assert await ids(users, q=text) == [ada.id], text
@@ -98,8 +84,8 @@ class TestSearch:
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, text: str
     ) -> None:
         mark = tag()
-        ada = await register(auth, first_name=f"{mark}{text}z")
-        await register(auth, first_name=f"{mark}100 axb c-d e-f xyz z")
+        ada = await register_known(users, auth, first_name=f"{mark}{text}z")
+        await register_known(users, auth, first_name=f"{mark}100 axb c-d e-f xyz z")
 
         assert await ids(users, q=f"{mark}{text}") == [ada.id]
 
@@ -108,7 +94,7 @@ class TestSearch:
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, wildcard: str
     ) -> None:
         mark = tag()
-        await register(auth, first_name=f"{mark}z")
+        await register_known(users, auth, first_name=f"{mark}z")
 
         assert await ids(users, q=f"{mark}{wildcard}") == []
 
@@ -120,7 +106,7 @@ class TestSearch:
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, name: str, text: str
     ) -> None:
         mark = tag()
-        ada = await register(auth, first_name=f"{mark} {name}")
+        ada = await register_known(users, auth, first_name=f"{mark} {name}")
 
         assert await ids(users, q=f"{mark} {text}") == [ada.id]
 
@@ -128,7 +114,7 @@ class TestSearch:
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         old, new = tag(), tag()
-        ada = await register(auth, last_name=old)
+        ada = await register_known(users, auth, last_name=old)
         await users.put("/users/me", json={"last_name": new}, headers=ada.headers)
 
         assert await ids(users, q=old) == []
@@ -136,8 +122,10 @@ class TestSearch:
 
     async def test_by_role_and_status(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         name = tag()
-        plain, boss, off = [await register(auth, last_name=name, role=r) for r in ("user", "admin", "user")]
-        await auth.patch(f"/internal/accounts/{off.id}", json={"status": "disabled"})
+        plain, boss, off = [
+            await register_known(users, auth, last_name=name, role=r) for r in ("user", "admin", "user")
+        ]
+        await tell_of(users, off, status="disabled")
 
         assert await ids(users, q=name) == [off.id, boss.id, plain.id]
         assert await ids(users, q=name, role="admin") == [boss.id]
@@ -147,124 +135,8 @@ class TestSearch:
     async def test_deleted_ones_only_when_asked_for(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
-        ada = await register(auth)
-        await auth.delete(f"/internal/accounts/{ada.id}")
+        ada = await register_known(users, auth)
+        await tell_deleted(users, ada)
 
         assert ada.id not in await ids(users)
         assert (await ids(users, status="deleted"))[0] == ada.id
-
-
-class TestPull:
-    async def test_follows_what_changed_at_auth(
-        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
-    ) -> None:
-        ada, email = await register(auth, first_name="Ada"), new_email()
-        await users.put("/users/me", json={"first_name": "Augusta"}, headers=ada.headers)
-        await auth.patch(f"/internal/accounts/{ada.id}", json={"email": email, "role": "admin"})
-        [found] = (await users.get("/users", params={"q": email}, headers=ADMIN)).json()
-
-        assert found["id"] == ada.id
-        assert found["role"] == "admin"
-        assert found["first_name"] == "Augusta"  # names belong to the profile once it is there
-
-    async def test_what_did_not_change_keeps_its_version(
-        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
-    ) -> None:
-        ada = await register(auth)
-        for _ in range(3):
-            [found] = (await users.get("/users", params={"q": ada.account["email"]}, headers=ADMIN)).json()
-            assert found["version"] == 1
-
-    async def test_a_bounded_pull_goes_on_and_still_begins_with_the_newest(
-        self,
-        start_users: StartUsers,
-        empty_auth_url: str,
-        empty_auth: httpx.AsyncClient,
-        database_url: str,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setattr(sync, "ACCOUNTS_PER_PAGE", 2)
-        monkeypatch.setattr(sync, "PAGES_PER_PULL_MAX", 2)
-        people = [await register(empty_auth) for _ in range(8)]
-        [root] = [a for a in (await empty_auth.get("/internal/accounts")).json() if a["role"] == "admin"]
-        newest_first = [person.id for person in reversed(people)] + [root["id"]]
-        async with start_users(empty_auth_url) as users:
-            assert await ids(users) == newest_first[:4]
-            late = await register(empty_auth)
-            assert await ids(users) == [late.id, *newest_first[:6]]
-            assert progress(database_url).rest is not None
-            assert await ids(users) == [late.id, *newest_first[:8]]
-            assert await ids(users) == [late.id, *newest_first]
-        done = progress(database_url)
-
-        assert done.rest is None
-        # The mark is where the pull began; what came later is for the next one.
-        assert done.mark == datetime.fromisoformat(people[-1].account["updated"])
-
-    async def test_ten_lists_at_once(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
-        name = tag()
-        people = [await register(auth, last_name=name) for _ in range(20)]
-        lists = await asyncio.gather(*[ids(users, q=name) for _ in range(10)])
-
-        assert lists == [[person.id for person in reversed(people)]] * 10
-
-    async def test_while_auth_is_down(
-        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers
-    ) -> None:
-        ada = await register(auth)
-        assert ada.id in await ids(users)
-        late = await register(auth)
-        with capture_logs() as logs:
-            async with start_users(NOWHERE) as alone:
-                seen = await ids(alone)
-
-        assert ada.id in seen
-        assert late.id not in seen
-        assert "accounts_not_pulled" in [entry["event"] for entry in logs]
-
-    async def test_while_auth_takes_calls_and_does_not_answer(
-        self, start_users: StartUsers, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(sync, "PULL_SECONDS_MAX", 0.2)
-        released = asyncio.Event()
-
-        async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await released.wait()
-            writer.close()
-
-        silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-        address = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-        async with silent, start_users(address) as users:
-            seen = await ids(users)
-            released.set()
-
-        assert seen == []
-
-    @pytest.mark.parametrize("body", [b"[]", b"{}", b'[{"id": "what"}]', b"<html>"])
-    async def test_when_something_else_answers_in_auths_place(
-        self, start_users: StartUsers, body: bytes
-    ) -> None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-            )
-            writer.close()
-
-        other = await asyncio.start_server(answer, "127.0.0.1", 0)
-        address = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}"
-        async with other, start_users(address) as users:
-            assert await ids(users) == []
-            refused = await users.get("/users/me", headers=bearer(token()))
-
-        assert refused.status_code == 503
-
-
-def progress(database_url: str) -> sync.Progress:
-    database = Database(database_url, pool_size=1)
-    try:
-        with database.engine.connect() as connection:
-            row = connection.execute(select(SYNC)).one()
-            return sync.Progress(mark=row.mark, reach=row.reach, rest=row.rest)
-    finally:
-        database.close()

@@ -1,6 +1,5 @@
 """What other services of the suite may do with accounts."""
 
-from sqlalchemy import select
 from sqlmodel import Session
 
 from services.auth.accounts import (
@@ -12,15 +11,14 @@ from services.auth.accounts import (
 )
 from services.auth.events import tell_changed, tell_deleted
 from services.auth.handlers.signing_in import new_account
-from services.auth.models import ACCOUNTS, Account, Status
+from services.auth.models import Account, Status
 from services.auth.passwords import Passwords
-from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount, ListAccounts
+from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
 from services.auth.sessions import Sessions
 from shared.database import Database
 from shared.errors import NotFound
 from shared.events import Trail
-from shared.pagination import paginate
-from shared.schemas import Id, Page
+from shared.schemas import Id
 
 
 def show_account(account_id: Id, session: Session) -> AccountOut:
@@ -29,14 +27,6 @@ def show_account(account_id: Id, session: Session) -> AccountOut:
     if account is None:
         raise NotFound
     return AccountOut.model_validate(account)
-
-
-def list_accounts(query: ListAccounts, session: Session) -> Page[AccountOut]:
-    """List accounts, newest first, also deleted ones."""
-    statement = select(ACCOUNTS)
-    if query.updated_since is not None:
-        statement = statement.where(ACCOUNTS.c.updated >= query.updated_since)
-    return paginate(session, statement, ACCOUNTS.c.id, query, AccountOut.model_validate)
 
 
 async def create_account(
@@ -50,7 +40,7 @@ async def create_account(
 
 def _add(session: Session, account: Account, trail: Trail) -> Account:
     trail.resource = add_account(session, account).id
-    trail.write(session, 201)
+    trail.write(session)
     return account
 
 

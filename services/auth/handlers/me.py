@@ -54,7 +54,7 @@ def _finish_change(
     account.password_hash = after
     sessions.end_others(session, account.id, caller.session_id)
     forget_attempts(session, _throttled_name(caller))
-    trail.write(session, 204)
+    trail.write(session)
 
 
 def _throttled_name(caller: Caller) -> str:

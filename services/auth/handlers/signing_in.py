@@ -48,7 +48,7 @@ def new_account(body: Register, password_hash: str) -> Account:
 def _add_and_open(session: Session, account: Account, sessions: Sessions, trail: Trail) -> SignedIn:
     signed_in = sessions.open(session, add_account(session, account))
     trail.resource = trail.user_id = account.id
-    trail.write(session, 201)
+    trail.write(session)
     return signed_in
 
 
@@ -167,13 +167,13 @@ def _end_by_token(session: Session, token: str, sessions: Sessions, trail: Trail
     ended = sessions.end_by_token(session, token)
     if ended is not None:
         trail.resource, trail.user_id = ended
-        trail.write(session, 204)
+        trail.write(session)
 
 
 def _end(session: Session, session_id: str, sessions: Sessions, trail: Trail) -> None:
     sessions.end(session, session_id)
     trail.resource = session_id
-    trail.write(session, 204)
+    trail.write(session)
 
 
 def _answer(signed_in: SignedIn, tokens: AccessTokens) -> SignedInOut:

@@ -1,0 +1,76 @@
+"""What happens in one service is known in the others, between real processes."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from tests.suite.accounts import LAPTOP, Person, register, sign_in_admin
+from tests.suite.conftest import Suite
+
+SECONDS = 15
+
+
+async def test_a_registration_is_in_the_list_though_nobody_has_read_the_profile(each_suite: Suite) -> None:
+    async with each_suite.client() as client:
+        admin, ada = await sign_in_admin(client), await register(client)
+
+        profile = await _until(lambda: _listed(client, admin, ada))
+    assert profile["email"] == ada.email
+    assert profile["version"] == 1
+
+
+async def test_a_deleted_account_is_forgotten_everywhere(each_suite: Suite) -> None:
+    async with each_suite.client() as client:
+        admin, ada = await sign_in_admin(client), await register(client)
+        pending, confirmed = [
+            (await client.post("/orders", json=LAPTOP, headers=ada.headers)).json()["id"] for _ in range(2)
+        ]
+        step = {"status": "confirmed"}
+        assert (await client.put(f"/orders/{confirmed}", json=step, headers=admin.headers)).is_success
+        await client.put("/users/me", json={"first_name": "Ada"}, headers=ada.headers)
+        assert (await client.delete("/users/me", headers=ada.headers)).status_code == 204
+
+        async def status(order: str, wanted: str) -> Any:
+            shown = (await client.get(f"/orders/{order}", headers=admin.headers)).json()
+            return shown["status"] == wanted and shown
+
+        assert await _until(lambda: status(pending, "cancelled"))
+        history = (await client.get(f"/orders/{pending}/history", headers=admin.headers)).json()
+        assert (history[-1]["status"], history[-1]["by"]) == ("cancelled", "gatehouse")
+        assert await status(confirmed, "confirmed")
+        profile = await _until(lambda: _listed(client, admin, ada, status="deleted"))
+        assert (profile["email"], profile["first_name"]) == (None, None)
+
+
+async def test_who_registers_while_users_is_down_is_there_when_it_is_up_again(own_suite: Suite) -> None:
+    async with own_suite.client() as client:
+        admin = await sign_in_admin(client)
+        os.kill(own_suite.pid_of("services.users"), signal.SIGKILL)
+        people = [await register(client) for _ in range(3)]
+        assert (await client.get("/users", headers=admin.headers)).status_code >= 500
+
+        for person in people:
+            assert await _until(lambda person=person: _listed(client, admin, person))  # type: ignore[misc]
+
+
+async def _listed(
+    client: httpx.AsyncClient, admin: Person, person: Person, status: str = "active"
+) -> dict[str, Any]:
+    """The profile as the list shows it, which asks nobody; nothing when it is not there."""
+    answer = await client.get("/users", params={"status": status, "limit": 200}, headers=admin.headers)
+    found = [one for one in answer.json() if one["id"] == person.id] if answer.is_success else []
+    return dict(found[0]) if found else {}
+
+
+async def _until(look: Callable[[], Awaitable[Any]]) -> Any:
+    """What is found, as soon as there is something."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := await look()):
+        assert time.monotonic() < deadline, f"not within {SECONDS} s"
+        await asyncio.sleep(0.05)
+    return found
