@@ -228,7 +228,7 @@ class Resource:
         self.path = path
         self._by_method = {endpoint.operation.method: endpoint for endpoint in endpoints}
         if "GET" in self._by_method:
-            self._by_method["HEAD"] = self._by_method["GET"]
+            self._by_method.setdefault("HEAD", self._by_method["GET"])
         self._allow = ", ".join(sorted(self._by_method))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

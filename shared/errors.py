@@ -158,7 +158,7 @@ def problem_body(
     """One refusal as problem+json."""
     body = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _phrase(status) or code.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
         "code": code,
@@ -168,6 +168,14 @@ def problem_body(
     if errors:
         body["errors"] = list(errors)
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _phrase(status: int) -> str | None:
+    """The standard's own words; some protocols on top of HTTP have numbers of their own."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return None
 
 
 def first_line(text: str | None) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
+from starlette.responses import Response
 
 from shared.concurrency import IfMatch, KeyReused
 from shared.document import REF, frame
@@ -111,7 +112,7 @@ def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
         content = {"multipart/form-data": {"schema": schemas.of(endpoint, "form")}}
         return {"required": True, "content": content}
     if operation.body_type is not None:
-        return {"required": True, "content": {operation.body_type: {"schema": _BYTES}}}
+        return {"required": False, "content": {operation.body_type: {"schema": _BYTES}}}
     if signature.body is not None:
         content = {JSON: {"schema": schemas.of(endpoint, "body")}}
         return {"required": signature.body_required, "content": content}
@@ -145,7 +146,7 @@ def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     operation, answer = endpoint.operation, endpoint.signature.answer
     described: dict[str, Any] = {"description": "Done"}
-    if answer is not type(None):
+    if answer not in (type(None), Response):
         described["content"] = {JSON: {"schema": schemas.of(endpoint, "out")}}
     headers = {
         "ETag": isinstance(answer, type) and issubclass(answer, Versioned),

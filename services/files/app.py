@@ -5,6 +5,7 @@ from starlette.applications import Starlette
 from services.files.blobs import Blobs
 from services.files.disk import DiskStore
 from services.files.intake import Intake
+from services.files.resumable import Resumable
 from services.files.routes import OPERATIONS
 from services.files.settings import Settings
 from services.files.staging import Staging
@@ -19,12 +20,13 @@ def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     blobs = Blobs(DiskStore(settings.storage_path / "blobs"), Staging(settings.storage_path / "staging"))
     sweeper = Sweeper(database, blobs, settings)
+    intake = Intake(database, blobs, settings)
     return create_service(
         settings,
         OPERATIONS,
         client=HttpClient(),
         database=database,
-        provide={Blobs: blobs, Intake: Intake(database, blobs, settings)},
+        provide={Blobs: blobs, Intake: intake, Resumable: Resumable(database, intake, settings)},
         on_start=[sweeper.start],
         on_stop=[sweeper.stop, blobs.close],
     )

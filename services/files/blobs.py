@@ -1,11 +1,11 @@
 """The storage as asynchronous handlers use it: a store and a staging folder, in threads of their own."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
-from services.files.staging import Landed, StagedFile, Staging
+from services.files.staging import Staging
 from services.files.stores import BlobStore
 
 P = ParamSpec("P")
@@ -32,12 +32,18 @@ class Blobs:
         self.store.close()
 
 
-class Inflow:
-    """Writes what arrives into a staged file: one piece is written while the next one arrives."""
+class Target(Protocol):
+    """A file that is written to."""
 
-    def __init__(self, blobs: Blobs, staged: StagedFile) -> None:
+    def write(self, pieces: Sequence[bytes], /) -> None: ...
+
+
+class Inflow:
+    """Writes what arrives into a file: one piece is written while the next one arrives."""
+
+    def __init__(self, blobs: Blobs, target: Target) -> None:
         self._blobs = blobs
-        self._staged = staged
+        self._target = target
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
         self._writing: asyncio.Future[None] | None = None
@@ -50,23 +56,20 @@ class Inflow:
         if self._waiting_bytes >= WRITE_BYTES:
             await self._hand_over()
 
-    async def finish(self) -> Landed:
-        """Wait until all of it is on the disk."""
+    async def flush(self) -> None:
+        """Wait until all that came has been written."""
         await self._hand_over()
         await self._written()
-        return await self._blobs.start(self._staged.finish)
 
-    async def discard(self) -> None:
-        """Nobody wants it any more."""
-        try:
-            await self._written()
-        finally:
-            await self._blobs.start(self._staged.discard)
+    async def settle(self) -> None:
+        """Wait until nothing is being written any more, whatever became of it."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
 
     async def _hand_over(self) -> None:
         await self._written()
         pieces, self._pieces, self._waiting_bytes = self._pieces, [], 0
-        self._writing = self._blobs.start(self._staged.write, pieces)
+        self._writing = self._blobs.start(self._target.write, pieces)
 
     async def _written(self) -> None:
         writing, self._writing = self._writing, None

@@ -1,6 +1,6 @@
 """Why the files service refuses."""
 
-from shared.errors import BadRequest, Conflict, Invalid, Problem, TooLarge
+from shared.errors import BadRequest, Conflict, Forbidden, Invalid, Problem, TooLarge
 
 
 class BadForm(BadRequest):
@@ -34,12 +34,6 @@ class UploadAbandoned(Conflict):
     code = "upload_abandoned"
 
 
-class NotServed(Conflict):
-    """The content of this file cannot be had as things stand; `state` says why."""
-
-    code = "not_served"
-
-
 class ContentLost(Problem):
     """The content of this file is missing from the storage; ask the operator for a backup of it."""
 
@@ -52,3 +46,54 @@ class RangeNotSatisfiable(Problem):
 
     status = 416
     code = "range_not_satisfiable"
+
+
+class UnknownVersion(Problem):
+    """Uploads in pieces speak tus 1.0: send `Tus-Resumable: 1.0.0`."""
+
+    status = 412
+    code = "unknown_tus_version"
+
+
+class BadUploadHeader(BadRequest):
+    """A header of the upload is not as tus says it must be."""
+
+    code = "bad_upload_header"
+
+
+class NotThePlace(Conflict):
+    """The upload has another offset; Upload-Offset says from where to go on."""
+
+    code = "wrong_offset"
+
+
+class TakenOver(Conflict):
+    """Another request for the same upload took over. Ask for the offset, and go on from there."""
+
+    code = "taken_over"
+
+
+class UploadLocked(Problem):
+    """Another request for the same upload does not come to an end; try again in a moment."""
+
+    status = 423
+    code = "upload_locked"
+
+
+class ChecksumMismatch(Problem):
+    """The bytes are not those that the checksum was made of. They were thrown away; send them again."""
+
+    status = 460
+    code = "checksum_mismatch"
+
+
+class FinalUpload(Forbidden):
+    """This upload is made of others; it takes no bytes of its own."""
+
+    code = "final_upload"
+
+
+class PartsUnfinished(Conflict):
+    """Some of the uploads that were named have not all their bytes yet, or are not made to be parts."""
+
+    code = "parts_unfinished"

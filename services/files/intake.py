@@ -15,12 +15,13 @@ from sqlmodel import Session
 
 from services.files import media_types, quota
 from services.files.blobs import Blobs, Inflow
+from services.files.described import Described
 from services.files.errors import UploadAbandoned
-from services.files.models import File, Visibility
+from services.files.models import File
 from services.files.names import folded
 from services.files.quota import Quota
 from services.files.settings import Settings
-from services.files.staging import Landed
+from services.files.staging import Landed, StagedFile
 from shared.clock import now
 from shared.database import Database
 from shared.errors import Problem
@@ -29,13 +30,21 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """What the owner says about a file."""
+class Room:
+    """Room that is held for a blob: the key it will have, and the file that will become it."""
 
-    name: str
-    declared_type: str | None = None
-    visibility: Visibility = Visibility.PRIVATE
-    details: str = "{}"
+    key: str
+    staged: StagedFile
+    inflow: Inflow
+
+    async def finish(self, blobs: Blobs) -> Landed:
+        """All that came is on the disk, to stay."""
+        await self.inflow.flush()
+        return await blobs.start(self.staged.finish)
+
+    async def discard(self, blobs: Blobs) -> None:
+        await self.inflow.settle()
+        await blobs.start(self.staged.discard)
 
 
 class Intake:
@@ -48,16 +57,18 @@ class Intake:
         self._lease = timedelta(seconds=settings.lease_seconds)
 
     @asynccontextmanager
-    async def room(self, user_id: str, size: int) -> AsyncIterator[tuple[str, Inflow]]:
+    async def room(self, user_id: str, size: int) -> AsyncIterator[Room]:
         """Room for so many bytes, and where to put them; both are taken back when the block fails."""
-        key = await self._database.run(quota.reserve, user_id, size, self.quota, now() + self._lease)
+        key = quota.new_key()
+        await self._database.run(quota.reserve, user_id, size, self.quota, now() + self._lease, key)
         keeping = asyncio.create_task(self._keep(key))
-        inflow = None
+        room = None
         try:
-            inflow = Inflow(self.blobs, await self.blobs.start(self.blobs.staging.create, key))
-            yield key, inflow
+            staged = await self.blobs.start(self.blobs.staging.create, key)
+            room = Room(key, staged, Inflow(self.blobs, staged))
+            yield room
         except BaseException:
-            await asyncio.shield(self._take_back(key, inflow))
+            await asyncio.shield(self._take_back(key, room))
             raise
         finally:
             keeping.cancel()
@@ -76,10 +87,10 @@ class Intake:
             with suppress(Problem):  # the database is away; there is time for another attempt
                 await self._database.run(quota.extend, key, now() + self._lease)
 
-    async def _take_back(self, key: str, inflow: Inflow | None) -> None:
-        if inflow is not None:
+    async def _take_back(self, key: str, room: Room | None) -> None:
+        if room is not None:
             with suppress(OSError):
-                await inflow.discard()
+                await room.discard(self.blobs)
         try:
             await self._database.run(quota.release, key)
         except Problem:

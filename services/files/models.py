@@ -92,6 +92,37 @@ class Usage(Table, table=True):
     files: int = 0
 
 
+class Upload(Table, table=True):
+    """A file that comes in pieces, or a part of one. It outlives its end: a client may miss the answer."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index("ix_uploads_user_id_id", "user_id", "id"), Index("ix_uploads_expires", "expires"))
+
+    id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    blob_key: str = Field(max_length=KEY_CHARACTERS)
+    length: int = Field(sa_type=BigInteger)
+    received: int = Field(default=0, sa_type=BigInteger)  # what is certain to be on the disk
+    metadata_header: str = Field(default="", sa_type=Text)
+    concat: str | None = Field(default=None, sa_type=Text)  # the header: `partial`, or `final;` and its parts
+    file_id: str | None = Field(default=None, max_length=ID_CHARACTERS, index=True)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime)
+
+    @property
+    def is_partial(self) -> bool:
+        return self.concat == "partial"
+
+    @property
+    def is_final(self) -> bool:
+        return self.concat is not None and not self.is_partial
+
+    @property
+    def is_whole(self) -> bool:
+        return self.received == self.length
+
+
 FILES: SqlTable = File.__table__  # type: ignore[attr-defined]
 BLOBS: SqlTable = Blob.__table__  # type: ignore[attr-defined]
+UPLOADS: SqlTable = Upload.__table__  # type: ignore[attr-defined]
 USAGE: SqlTable = Usage.__table__  # type: ignore[attr-defined]

@@ -29,9 +29,14 @@ class Quota:
         return cls(settings.quota_bytes, settings.quota_files)
 
 
-def reserve(session: Session, user_id: str, size: int, quota: Quota, until: datetime) -> str:
-    """Hold room for a new blob, or refuse with numbers; the key under which it will be stored."""
-    blob = Blob(key=secrets.token_hex(16), user_id=user_id, reserved=size, until=until)
+def new_key() -> str:
+    """A key that says nothing and that nobody guesses."""
+    return secrets.token_hex(16)
+
+
+def reserve(session: Session, user_id: str, size: int, quota: Quota, until: datetime, key: str) -> None:
+    """Hold room for the blob that will have this key, or refuse with numbers."""
+    blob = Blob(key=key, user_id=user_id, reserved=size, until=until)
     known = insert_into(session, USAGE).values(user_id=user_id, used=0, reserved=0, files=0)
     session.connection().execute(known.on_conflict_do_nothing())
     taking = (
@@ -47,7 +52,6 @@ def reserve(session: Session, user_id: str, size: int, quota: Quota, until: date
         raise _refusal(session, user_id, size, quota)
     session.add(blob)
     session.flush()
-    return blob.key
 
 
 def extend(session: Session, key: str, until: datetime) -> None:

@@ -1,21 +1,36 @@
 """Every endpoint of the files service, one line each."""
 
+from services.files import tus
 from services.files.errors import (
     BadForm,
     BadName,
+    BadUploadHeader,
+    ChecksumMismatch,
     ContentLost,
     FileTooLarge,
+    FinalUpload,
+    NotThePlace,
+    PartsUnfinished,
     QuotaExceeded,
     RangeNotSatisfiable,
+    TakenOver,
+    UnknownVersion,
     UploadAbandoned,
+    UploadLocked,
 )
-from services.files.handlers import downloading, files, trash, uploading
+from services.files.handlers import downloading, files, resumable, trash, uploading
 from services.files.schemas import UploadForm
-from shared.errors import UnsupportedMediaType
+from shared.errors import BadRequest, Invalid, UnsupportedMediaType
 from shared.identity import public
 from shared.operations import Operation
 
 UPLOAD = (BadForm, BadName, FileTooLarge, QuotaExceeded, UnsupportedMediaType, UploadAbandoned)
+UPLOADS, ONE_UPLOAD = "/files/uploads", "/files/uploads/{upload_id}"
+TUS = (UnknownVersion, BadUploadHeader)
+APPEND = (
+    *(*TUS, UnsupportedMediaType, NotThePlace, TakenOver, UploadAbandoned, FileTooLarge),
+    *(ChecksumMismatch, UploadLocked, FinalUpload, ContentLost, BadRequest),
+)
 DOWNLOAD = (ContentLost, RangeNotSatisfiable)
 
 OPERATIONS = [
@@ -31,6 +46,26 @@ OPERATIONS = [
     Operation("GET", "/files", files.list_files),
     Operation("GET", "/files/visible", files.list_visible_files, access=public),
     Operation("GET", "/files/usage", files.show_usage),
+    Operation("OPTIONS", UPLOADS, resumable.show_upload_options, access=public, status=204),
+    Operation(
+        *("POST", UPLOADS, resumable.create_upload),
+        status=201,
+        body_type=tus.BYTES_TYPE,
+        errors=(*APPEND, BadName, QuotaExceeded, PartsUnfinished, Invalid),
+    ),
+    Operation("GET", UPLOADS, resumable.list_uploads),
+    Operation("GET", ONE_UPLOAD, resumable.show_upload),
+    Operation("HEAD", ONE_UPLOAD, resumable.show_upload_offset, errors=(*TUS, UploadLocked, ContentLost)),
+    Operation(
+        *("PATCH", ONE_UPLOAD, resumable.append_to_upload),
+        status=204,
+        body_type=tus.BYTES_TYPE,
+        errors=APPEND,
+    ),
+    Operation(
+        *("DELETE", ONE_UPLOAD, resumable.end_upload), status=204, errors=(*TUS, TakenOver, UploadLocked)
+    ),
+    Operation("POST", ONE_UPLOAD, resumable.override_upload_method, status=204, errors=APPEND),
     Operation("GET", "/files/trash", trash.list_trash),
     Operation("POST", "/files/trash/{file_id}/restore", trash.restore_file),
     Operation("DELETE", "/files/trash/{file_id}", trash.purge_file, status=204),

@@ -1,11 +1,21 @@
 """What goes into the files service and what comes out."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, JsonValue, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    model_validator,
+)
 
 from services.files.models import Visibility
 from services.files.names import fault_of, good_name
@@ -13,6 +23,7 @@ from shared.pagination import PageQuery
 from shared.schemas import Input, Output, Query, Versioned
 
 METADATA_BYTES_MAX = 4096
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
 
 
 def _named(name: str) -> str:
@@ -20,6 +31,12 @@ def _named(name: str) -> str:
     if fault:
         raise ValueError(fault)
     return good_name(name)
+
+
+def _rfc_3339(text: object) -> object:
+    if not isinstance(text, str) or not _TIME.fullmatch(text):  # pydantic takes seconds since 1970 as well
+        raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00Z")
+    return text
 
 
 def _small(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -34,6 +51,7 @@ def dumped(metadata: Mapping[str, Any]) -> str:
 
 
 FileName = Annotated[str, Field(max_length=1024), AfterValidator(_named)]
+Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 METADATA = TypeAdapter[dict[str, Any]](Metadata)
 VISIBILITY = TypeAdapter(Visibility)
@@ -73,12 +91,8 @@ class ListFiles(PageQuery):
         description="Only files of this media type, such as `image/png` or `image/*`.",
     )
     visibility: Visibility | None = Field(default=None, description="Only private or only public files.")
-    created_from: AwareDatetime | None = Field(
-        default=None, description="Only files made at this time or later."
-    )
-    created_before: AwareDatetime | None = Field(
-        default=None, description="Only files made before this time."
-    )
+    created_from: Time | None = Field(default=None, description="Only files made at this time or later.")
+    created_before: Time | None = Field(default=None, description="Only files made before this time.")
 
 
 class Download(Query):
@@ -109,6 +123,17 @@ class FileOut(Versioned):
 
 class TrashedOut(FileOut):
     trashed: datetime
+
+
+class UploadOut(Output):
+    """An upload in pieces; `file_id` once it is whole."""
+
+    id: str
+    length: int
+    received: int
+    file_id: str | None
+    created: datetime
+    expires: datetime
 
 
 class UsageOut(Output):

@@ -17,6 +17,8 @@ class Settings(ServiceSettings):
     port: int = Field(default=8084, ge=1, le=65535)
     storage_path: Path | None = None
     max_file_size: int = Field(default=50 * MIB, ge=1)
+    resumable_max_size: int = Field(default=5 * GIB, ge=1)
+    resumable_hours: float = Field(default=24.0, gt=0)
     quota_bytes: int = Field(default=GIB, ge=0)
     quota_files: int = Field(default=100_000, ge=0)
     trash_days: float = Field(default=30.0, ge=0)

@@ -1,54 +1,133 @@
 """Bytes on their way in: a folder of files that are not blobs yet."""
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from services.files.disk import sync_folder
 from services.files.media_types import SNIFFED_BYTES
 
+READ_BYTES = 1 << 20
+
+
+class Hash(Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What the bytes of a staged file say, once all of them are there."""
+    """What the bytes of a file say, once all of them are there."""
 
     size: int
     sha256: str
     head: bytes
 
 
-class StagedFile:
-    """A file that grows while its bytes arrive; its hash grows with it."""
+class Fingerprint:
+    """Grows with the bytes of a file into what they say."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
         self._size = 0
         self._head = b""
         self._hash = hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        if len(self._head) < SNIFFED_BYTES:
+            self._head += data[: SNIFFED_BYTES - len(self._head)]
+        self._hash.update(data)
+        self._size += len(data)
+
+    def landed(self) -> Landed:
+        return Landed(self._size, self._hash.hexdigest(), self._head)
+
+
+def measured(readable: Readable) -> Landed:
+    """Read all of it again."""
+    fingerprint = Fingerprint()
+    while piece := readable.read(READ_BYTES):
+        fingerprint.update(piece)
+    return fingerprint.landed()
+
+
+class StagedFile:
+    """A file that grows while one request brings its bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fingerprint = Fingerprint()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._descriptor = descriptor
         self._handle = os.fdopen(descriptor, "wb", buffering=0)
 
     def write(self, pieces: Sequence[bytes]) -> None:
         data = b"".join(pieces)
-        if len(self._head) < SNIFFED_BYTES:
-            self._head += data[: SNIFFED_BYTES - len(self._head)]
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._handle.write(rest) :]
-        self._hash.update(data)
-        self._size += len(data)
+        _write_all(self._descriptor, data)
+        self._fingerprint.update(data)
 
     def finish(self) -> Landed:
         """Make it survive a power cut."""
-        os.fsync(self._handle.fileno())
+        os.fsync(self._descriptor)
         self._handle.close()
-        return Landed(self._size, self._hash.hexdigest(), self._head)
+        return self._fingerprint.landed()
 
     def discard(self) -> None:
         self._handle.close()
-        self.path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+
+class PartialFile:
+    """A file that grows over several requests; only one of them at a time has it open."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, or raise BlockingIOError while another has it open, in whichever process."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        self._checksum: Hash | None = None
+        self._fingerprint: Fingerprint | None = None
+
+    def go_on(self, received: int, checksum: Hash | None) -> bool:
+        """Go on behind so many bytes, if they are there; what lies beyond them was never confirmed."""
+        if os.fstat(self._descriptor).st_size < received:
+            return False
+        os.truncate(self._descriptor, received)
+        os.lseek(self._descriptor, received, os.SEEK_SET)
+        self._checksum = checksum
+        self._fingerprint = Fingerprint() if received == 0 else None
+        return True
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        data = b"".join(pieces)
+        _write_all(self._descriptor, data)
+        for one in (self._checksum, self._fingerprint):
+            if one is not None:
+                one.update(data)
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        os.fsync(self._descriptor)
+
+    def landed(self) -> Landed | None:
+        """What its bytes say, if all of them came by this request."""
+        return None if self._fingerprint is None else self._fingerprint.landed()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 class Staging:
@@ -76,3 +155,9 @@ class Staging:
                     yield entry.name, entry.stat(follow_symlinks=False).st_mtime
                 except FileNotFoundError:  # moved on meanwhile
                     continue
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

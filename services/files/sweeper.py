@@ -15,7 +15,7 @@ from sqlmodel import Session
 from services.files import quota
 from services.files.blobs import Blobs
 from services.files.handlers.trash import purge
-from services.files.models import BLOBS, FILES, BlobState, File, FileState
+from services.files.models import BLOBS, FILES, UPLOADS, BlobState, File, FileState
 from services.files.settings import Settings
 from shared.clock import now
 from shared.database import Database
@@ -74,6 +74,7 @@ class Sweeper:
             for key in keys:
                 if quota.release(session, key):
                     log.info("upload_abandoned", key=key)
+            session.connection().execute(delete(UPLOADS).where(UPLOADS.c.expires < now()))
         return len(keys)
 
     def _empty_trash(self) -> int:

@@ -1,10 +1,13 @@
 """A process that is killed at any step leaves a file whole or not at all, and no room taken."""
 
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import h11
 import httpx
 import pytest
 from sqlalchemy import create_engine, text
@@ -17,7 +20,10 @@ from tests.support import eventually, free_port
 
 CONTENT = b"some bytes " * 200_000
 SECONDS = 20.0
-UPLOADING = [step for step in STEPS if step not in ("purging", "removing", "removed")]
+PURGING = ("purging", "removing", "removed")
+PIECES = [step for step in STEPS if step.startswith("piece")]
+UPLOADING = [step for step in STEPS if step not in (*PURGING, *PIECES)]
+PIECE = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
 
 
 class Place:
@@ -102,7 +108,7 @@ def test_killed_while_a_file_comes_in(place: Place, step: str) -> None:
         assert client.get(again.headers["location"]).content == CONTENT
 
 
-@pytest.mark.parametrize("step", ["purging", "removing", "removed"])
+@pytest.mark.parametrize("step", PURGING)
 def test_killed_while_a_file_is_deleted_for_good(place: Place, step: str) -> None:
     with place.service("services.files") as client:
         file = place.upload(client).json()["id"]
@@ -120,3 +126,60 @@ def test_killed_while_a_file_is_deleted_for_good(place: Place, step: str) -> Non
         assert client.delete(f"/files/trash/{file}").status_code == 404
         assert eventually(lambda: place.is_in_order(1), seconds=SECONDS), place.rows("blobs")
         assert client.get(f"/files/{kept}").content == CONTENT
+
+
+@pytest.mark.parametrize("step", PIECES)
+def test_killed_while_a_file_comes_in_pieces(place: Place, step: str) -> None:
+    """It goes on from what was confirmed, and ends with exactly the bytes that were announced."""
+    with place.service("services.files") as client:
+        created = client.post(
+            "/files/uploads",
+            headers=PIECE | {"Upload-Length": str(len(CONTENT)), "Upload-Metadata": "filename YQ=="},
+            content=CONTENT[:1000],
+        )
+        address = created.headers["location"]
+
+    with place.service("tests.files.dying", step) as client, pytest.raises(httpx.TransportError):
+        client.patch(address, headers=PIECE | {"Upload-Offset": "1000"}, content=CONTENT[1000:])
+
+    with place.service("services.files") as client:
+        offset = int(client.head(address, headers=PIECE).headers["upload-offset"])
+        assert offset in (1000, len(CONTENT))
+        if offset < len(CONTENT):
+            rest = client.patch(address, headers=PIECE | {"Upload-Offset": "1000"}, content=CONTENT[1000:])
+            assert rest.status_code == 204
+        (file,) = client.get("/files").json()
+        assert client.get(f"/files/{file['id']}").content == CONTENT
+        assert eventually(lambda: place.is_in_order(1), seconds=SECONDS), place.rows("blobs")
+
+
+def test_a_newcomer_is_let_in_by_another_replica(tmp_path: Path) -> None:
+    place = Place(tmp_path, f"sqlite:///{tmp_path}/files.db")
+    with place.service("services.files") as here, place.service("services.files") as there:
+        created = here.post(
+            "/files/uploads", headers=PIECE | {"Upload-Length": "2000", "Upload-Metadata": "filename YQ=="}
+        )
+        address = created.headers["location"]
+        go_on, has_begun = threading.Event(), threading.Event()
+
+        def stuck() -> Iterator[bytes]:
+            yield b"x" * 1000
+            has_begun.set()
+            go_on.wait(SECONDS)
+
+        with ThreadPoolExecutor(1) as pool:
+            headers = PIECE | {"Upload-Offset": "0", "Content-Length": "2000"}
+            dead = pool.submit(here.patch, address, headers=headers, content=stuck())
+            assert has_begun.wait(SECONDS)
+            assert eventually(lambda: offset(there, address) == 1000, seconds=SECONDS)
+            last = there.patch(address, headers=PIECE | {"Upload-Offset": "1000"}, content=b"y" * 1000)
+            go_on.set()
+            with suppress(h11.LocalProtocolError):  # it was answered before it had sent everything
+                assert dead.result().status_code == 409
+
+        assert last.status_code == 204, last.text
+        assert there.get(last.headers["content-location"]).content == b"x" * 1000 + b"y" * 1000
+
+
+def offset(client: httpx.Client, address: str) -> int:
+    return int(client.head(address, headers=PIECE).headers["upload-offset"])

@@ -1,0 +1,149 @@
+"""Uploading in pieces, by tus 1.0."""
+
+from sqlalchemy import select
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.files import tus
+from services.files.forms import too_large
+from services.files.models import UPLOADS, Upload
+from services.files.resumable import Resumable, described_by
+from services.files.schemas import UploadOut
+from services.files.settings import Settings
+from shared.clock import now
+from shared.database import one_row
+from shared.errors import MethodNotAllowed, NotFound
+from shared.identity import Caller
+from shared.pagination import PageQuery, paginate
+from shared.schemas import Id, Page
+
+
+async def show_upload_options(settings: Settings) -> Response:
+    """Say which parts of tus are spoken here, and how large an upload may be."""
+    headers = {
+        "Tus-Resumable": tus.VERSION,
+        "Tus-Version": tus.VERSION,
+        "Tus-Extension": tus.EXTENSIONS,
+        "Tus-Max-Size": str(settings.resumable_max_size),
+        "Tus-Checksum-Algorithm": tus.ALGORITHMS,
+    }
+    return Response(status_code=204, headers=headers)
+
+
+@tus.spoken
+async def create_upload(request: Request, caller: Caller, uploads: Resumable, settings: Settings) -> Response:
+    """Begin an upload in pieces (tus 1.0), perhaps with the first piece, or join parts into a file.
+
+    `Upload-Metadata` holds `filename`, and `filetype`, `visibility` and `metadata` if you like.
+    """
+    concat = request.headers.get("upload-concat")
+    metadata = request.headers.get("upload-metadata", "")
+    if concat is not None and concat != "partial":
+        if "upload-length" in request.headers:
+            raise tus.wrong("Upload-Length", "must be left out: the parts say how long they are")
+        parts = tus.parts(concat)
+        upload = await uploads.concatenate(caller.id, parts, concat, metadata, described_by(metadata))
+        return _answer(201, upload, {"Location": _address(upload)})
+    tus.metadata(metadata)
+    length = tus.number(request, "upload-length")
+    if length > settings.resumable_max_size:
+        raise too_large(settings.resumable_max_size)
+    described = None if concat == "partial" else described_by(metadata)
+    upload = await uploads.create(caller.id, length, metadata, described)
+    if request.headers.get("content-type") == tus.BYTES_TYPE and length:
+        checksum = tus.checksum(request.headers.get("upload-checksum"))
+        upload = await uploads.append(upload.id, caller.id, 0, request, checksum)
+    return _answer(201, upload, {"Location": _address(upload)})
+
+
+@tus.spoken
+async def show_upload_offset(
+    upload_id: Id,
+    request: Request,  # noqa: ARG001 - tus.spoken reads it
+    caller: Caller,
+    uploads: Resumable,
+) -> Response:
+    """Say how many bytes of an upload have arrived for certain (tus 1.0)."""
+    upload = await uploads.settled(upload_id, caller.id)
+    headers = {"Upload-Length": str(upload.length), "Cache-Control": "no-store"}
+    if upload.metadata_header:
+        headers["Upload-Metadata"] = upload.metadata_header
+    if upload.concat is not None:
+        headers["Upload-Concat"] = upload.concat
+    return _answer(200, upload, headers)
+
+
+@tus.spoken
+async def append_to_upload(upload_id: Id, request: Request, caller: Caller, uploads: Resumable) -> Response:
+    """Add a piece to an upload, at the offset where it ends (tus 1.0)."""
+    return await _append(upload_id, request, caller, uploads)
+
+
+@tus.spoken
+async def end_upload(
+    upload_id: Id,
+    request: Request,  # noqa: ARG001 - tus.spoken reads it
+    caller: Caller,
+    uploads: Resumable,
+) -> Response:
+    """Give up an upload and free its room (tus 1.0); a file that was made of it stays."""
+    return await _end(upload_id, caller, uploads)
+
+
+@tus.spoken
+async def override_upload_method(
+    upload_id: Id, request: Request, caller: Caller, uploads: Resumable
+) -> Response:
+    """Do what X-HTTP-Method-Override says, for clients that can send neither PATCH nor DELETE (tus 1.0)."""
+    method = request.headers.get("x-http-method-override", "").upper()
+    if method == "PATCH":
+        return await _append(upload_id, request, caller, uploads)
+    if method == "DELETE":
+        return await _end(upload_id, caller, uploads)
+    raise MethodNotAllowed(headers={"Allow": "GET, HEAD, PATCH, DELETE"})
+
+
+def show_upload(upload_id: Id, caller: Caller, session: Session) -> UploadOut:
+    """Show how far an upload is, and which file it became."""
+    mine = select(UPLOADS).where(
+        UPLOADS.c.id == upload_id, UPLOADS.c.user_id == caller.id, UPLOADS.c.expires > now()
+    )
+    row = one_row(session, mine)
+    if row is None:
+        raise NotFound
+    return UploadOut.model_validate(row)
+
+
+def list_uploads(query: PageQuery, caller: Caller, session: Session) -> Page[UploadOut]:
+    """List your uploads in pieces that have not expired; each holds room until it is whole or ended."""
+    mine = select(UPLOADS).where(UPLOADS.c.user_id == caller.id, UPLOADS.c.expires > now())
+    return paginate(session, mine, UPLOADS.c.id, query, UploadOut.model_validate)
+
+
+async def _append(upload_id: str, request: Request, caller: Caller, uploads: Resumable) -> Response:
+    tus.require_bytes(request)
+    offset = tus.number(request, "upload-offset")
+    checksum = tus.checksum(request.headers.get("upload-checksum"))
+    return _answer(204, await uploads.append(upload_id, caller.id, offset, request, checksum))
+
+
+async def _end(upload_id: str, caller: Caller, uploads: Resumable) -> Response:
+    await uploads.end(upload_id, caller.id)
+    return Response(status_code=204)
+
+
+def _answer(status: int, upload: Upload, more: dict[str, str] | None = None) -> Response:
+    headers = {
+        "Upload-Offset": str(upload.received),
+        "Upload-Expires": tus.date(upload.expires),
+        **(more or {}),
+    }
+    if upload.file_id is not None and not upload.is_partial:
+        headers["Content-Location"] = f"/files/{upload.file_id}"
+    return Response(status_code=status, headers=headers)
+
+
+def _address(upload: Upload) -> str:
+    # A reference without a host: right behind every gateway, and no Host header can bend it.
+    return f"/files/uploads/{upload.id}"
