@@ -1,8 +1,8 @@
 """Parts of several OpenAPI documents under one roof: what a part needs, and what its names become."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
 
 Document = dict[str, Any]
 Rename = Callable[[str], str]
@@ -38,19 +38,55 @@ def operations(item: Document) -> Iterator[tuple[str, Document]]:
     return ((method, item[method]) for method in METHODS if method in item)
 
 
-def part_of(document: Document, is_wanted: Callable[[str, str], bool]) -> Document:
-    """The wanted operations (path, method) of a document, with the components they lead to."""
-    paths = {}
+class Place(NamedTuple):
+    """Where an operation is found from outside."""
+
+    path: str
+    parameters: Sequence[str] = ()  # names in the path that the service knows nothing of
+    route: str = ""
+
+
+PlacesOf = Callable[[str, str], Iterable[Place]]
+
+
+def part_of(document: Document, places_of: PlacesOf) -> Document:
+    """The operations (path, method) of a document that have places, with the components they lead to."""
+    paths: Document = {}
+    ids: set[str] = set()
     for path, item in document["paths"].items():
-        wanted = {
-            method: {"security": document.get("security", []), **operation}
-            for method, operation in operations(item)
-            if is_wanted(path, method)
-        }
-        if wanted:
-            shared = {key: item[key] for key in ("summary", "description", "parameters") if key in item}
-            paths[path] = shared | wanted
+        for method, written in operations(item):
+            operation = {"security": document.get("security", []), **written}
+            for place in places_of(path, method):
+                if place.path == path:
+                    shared = {
+                        key: item[key] for key in ("summary", "description", "parameters") if key in item
+                    }
+                    paths.setdefault(path, {}).update(shared | {method: _with_id(operation, place, ids)})
+                else:
+                    moved = _moved(operation, item.get("parameters", []), place)
+                    paths.setdefault(place.path, {})[method] = _with_id(moved, place, ids)
     return {"paths": paths, "components": _reached(paths, document.get("components", {}))}
+
+
+def _moved(operation: Document, shared: Sequence[Document], place: Place) -> Document:
+    """An operation at a path that is not the service's own, and so has nothing but its own parameters."""
+    own = operation.get("parameters", [])
+    named = {(each.get("name"), each.get("in")) for each in own}
+    more = [each for each in shared if (each.get("name"), each.get("in")) not in named or "$ref" in each]
+    added = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in place.parameters
+    ]
+    return {**operation, "parameters": [*more, *own, *added]}
+
+
+def _with_id(operation: Document, place: Place, ids: set[str]) -> Document:
+    """The operation with an id that no other place of it has."""
+    name = operation.get("operationId")
+    if name in ids:
+        operation = {**operation, "operationId": f"{name}.{place.route}"}
+    ids.add(str(operation.get("operationId")))
+    return operation
 
 
 class Names:

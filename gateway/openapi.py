@@ -1,14 +1,15 @@
 """One OpenAPI document of everything the gateway forwards, with what it adds to each operation."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway import errors
-from gateway.components import Document, Names, Rename, operations, part_of, unite
+from gateway.components import Document, Names, Place, Rename, operations, part_of, unite
 from gateway.errors import Kind
 from gateway.ownapi import own_document
-from gateway.table import ANYBODY, Alias, BadPath, Route, RouteTable
+from gateway.places import is_parameter, segments
+from gateway.table import ANYBODY, Alias, BadPath, Match, Route, RouteTable
 from shared import __version__
 from shared.errors import PROBLEM_JSON, InvalidToken, first_line
 
@@ -65,25 +66,63 @@ def _own(table: RouteTable) -> Document:
 
 
 def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
-    """What of a service's document can be reached through the gateway."""
-    origins = table.services[name]
+    """What of a service's document can be reached through the gateway, at the paths that callers use."""
+    routes = [route for route in table.routes if route.upstream.origins == table.services[name]]
 
-    def is_reached(path: str, method: str) -> bool:
-        route = _match(table, path, method)
-        return (
-            route is not None and route.upstream.origins == origins and route.allows(method.upper().encode())
-        )
+    def places_of(path: str, method: str) -> Iterator[Place]:
+        for route in routes:
+            place = _outside(route, path)
+            if place is not None and _leads(table, route, place.path, path, method):
+                yield place
 
-    return part_of(document, is_reached)
+    return part_of(document, places_of)
 
 
-def _match(table: RouteTable, path: str, method: str = "get") -> Route | None:
-    """The route that requests for this templated path take."""
+def _outside(route: Route, path: str) -> Place | None:
+    """Where a path of the service is found by this route."""
+    if route.rewrite is None:
+        return Place(path, (), route.name)
+    inner, outer = segments(route.rewrite), segments(route.path)
+    parts = segments(path.encode())
+    found: dict[bytes, bytes] = {}
+    for pattern, part in zip(inner, parts, strict=False):
+        if is_parameter(pattern):
+            found[pattern] = part
+        elif pattern != part:
+            return None
+    if len(parts) < len(inner):
+        return None
+    rest = parts[len(inner) :]
+    taken, added = {*found.values(), *rest}, []
+    for pattern in outer:
+        if is_parameter(pattern) and pattern not in found:
+            name = pattern
+            while name in taken:
+                name = name[:-1] + b"_}"
+            found[pattern] = name
+            added.append(name.decode().strip("{}"))
+    moved = [found.get(pattern, pattern) for pattern in outer]
+    return Place("/" + b"/".join([*moved, *rest]).decode(), added, route.name)
+
+
+def _leads(table: RouteTable, route: Route, outside: str, path: str, method: str) -> bool:
+    """Whether requests for the outer path take this route, and reach that path."""
+    match = _match(table, outside, method)
+    return (
+        match is not None
+        and match.route is route
+        and match.target == _sample(path)
+        and route.allows(method.upper().encode())
+    )
+
+
+def _match(table: RouteTable, path: str, method: str = "get") -> Match | None:
+    """What the table says to requests for this templated path, when it is a route."""
     try:
         match = table.match(_sample(path), method.upper().encode())
     except BadPath:
         return None
-    return match.route if match.alias is None and match.moved is None else None
+    return match if match.alias is None and match.route is not None else None
 
 
 def _sample(path: str) -> bytes:
@@ -97,9 +136,10 @@ def _server(alias: Alias) -> dict[str, str]:
 
 def _add_policy(operation: Document, table: RouteTable, method: str, path: str, rename: Rename) -> None:
     """What the gateway demands before it forwards, and how it refuses."""
-    route = _match(table, path, method)
+    match = _match(table, path, method)
     kinds = [errors.MALFORMED, errors.BAD_PATH]
-    if route is not None:
+    if match is not None and match.route is not None:
+        route = match.route
         kinds += _refusals(route, method, path, has_body="requestBody" in operation)
         is_open = route.is_public(method.upper().encode(), _sample(path))
         if not is_open and route.policy.auth == "required" and not operation["security"]:

@@ -328,3 +328,87 @@ async def test_the_page_loads_nothing_from_elsewhere(gateway: RunningGateway) ->
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", file.body.decode())
     for name in ("docs.html", "nothing.js", "..%2Fdocs.py"):
         assert (await gateway.request("GET", f"/docs/any/{name}")).status in (400, 404)
+
+
+class TestRewrittenRoutes:
+    """The document holds the paths that callers use, and these lead where it says."""
+
+    async def test_strip(self, start_gateway: Start, start_backend: StartBackend) -> None:
+        shared = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+        shop = await start_backend(
+            serving(
+                document(
+                    {
+                        "/": {"get": answering("show_shop")},
+                        "/cats/{id}": {"get": answering("show_cat"), "parameters": shared},
+                    }
+                )
+            )
+        )
+        gateway = await start_gateway(routes(f'path: /shop, backend: "{shop.url}", strip: true, auth: none'))
+        paths = (await merged_document(gateway))["paths"]
+        assert set(paths) >= {"/shop", "/shop/cats/{id}"}
+        assert "/cats/{id}" not in paths
+        assert [each["name"] for each in paths["/shop/cats/{id}"]["get"]["parameters"]] == ["id"]
+        await gateway.request("GET", "/shop/cats/7")
+        assert shop.received[-1].target == "/cats/7"
+
+    async def test_rewrite_with_parameters(self, start_gateway: Start, start_backend: StartBackend) -> None:
+        lines = {"get": answering("list_lines")}
+        service = await start_backend(
+            serving(
+                document({"/v2/orders/{order_id}/lines": lines, "/v2/{other}/lines": lines, "/v1/x": lines})
+            )
+        )
+        gateway = await start_gateway(
+            routes(f'path: "/of/{{id}}/{{tenant}}", backend: "{service.url}", rewrite: "/v2/orders/{{id}}"')
+        )
+        paths = (await merged_document(gateway))["paths"]
+        (path,) = [path for path in paths if path.startswith("/of")]
+        assert path == "/of/{order_id}/{tenant}/lines"
+        assert [each["name"] for each in paths[path]["get"]["parameters"]] == ["tenant"]
+        assert paths[path]["get"]["security"]
+        assert "429" in paths[path]["get"]["responses"]
+
+    async def test_a_parameter_of_the_same_name(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        service = await start_backend(serving(document({"/cats/{id}": {"get": answering("show_cat")}})))
+        gateway = await start_gateway(
+            routes(f'path: "/of/{{id}}", backend: "{service.url}", rewrite: /, auth: none')
+        )
+        paths = (await merged_document(gateway))["paths"]
+        assert [each["name"] for each in paths["/of/{id_}/cats/{id}"]["get"]["parameters"]] == ["id_"]
+
+    async def test_two_ways_to_one_operation(self, start_gateway: Start, start_backend: StartBackend) -> None:
+        cats = await start_backend(serving(document({"/cats": {"get": answering("list_cats")}})))
+        gateway = await start_gateway(
+            routes(
+                f'path: /cats, backend: "{cats.url}"',
+                f'path: /pets, name: pets, backend: "{cats.url}", rewrite: /cats',
+            )
+        )
+        paths = (await merged_document(gateway))["paths"]
+        assert paths["/cats"]["get"]["operationId"] == "list_cats"
+        assert paths["/pets"]["get"]["operationId"] == "list_cats.pets"
+
+    async def test_what_another_route_takes_is_left_out(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        service = document({"/cats": {"get": answering("list_cats"), "post": answering("add_cat")}})
+        one, other = await start_backend(serving(service)), await start_backend()
+        gateway = await start_gateway(
+            routes(
+                f'path: /x, backend: "{one.url}", strip: true, methods: [GET]',
+                f'path: /x/cats, name: other, backend: "{other.url}", methods: [POST]',
+            )
+        )
+        paths = (await merged_document(gateway))["paths"]
+        assert "/x/cats" not in paths, "the more specific place has no GET"
+
+    async def test_a_page_that_a_stripped_route_takes(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
+        site = await start_backend(serving(document({"/": {"get": answering("show_site")}})))
+        gateway = await start_gateway(routes(f'path: /, backend: "{site.url}", rewrite: /site, auth: none'))
+        assert "/" not in (await merged_document(gateway))["paths"]
