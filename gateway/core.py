@@ -154,6 +154,7 @@ class Gateway:
             exchange.close()
         for backend in self._backends:
             backend.close()
+        observe.pour()
         await self.client.close()
 
     @property
@@ -189,6 +190,7 @@ class Gateway:
                 self.spawn(backend.check())
         for group in self.routing.all_groups.values():
             group.remember(now)
+        observe.pour()
         self._arm()
 
     def _arm(self) -> None:

@@ -185,7 +185,7 @@ async def test_series_of_routes_that_are_gone_are_dropped(start_gateway: Start, 
     running = await start_gateway(routes(one("/here-today", backend)))
     await running.request("GET", "/here-today")
     labels = {"route": "here-today", "method": "GET", "status": "200"}
-    assert REGISTRY.get_sample_value("http_requests_total", labels) == 1
+    await eventually(lambda: REGISTRY.get_sample_value("http_requests_total", labels) == 1)
     running.write(routes(one("/tomorrow", backend)))
     await running.reload.now()
     assert REGISTRY.get_sample_value("http_requests_total", labels) is None
