@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gateway.headers import Header, passes_to_client
+from gateway.headers import DROP, Header, answer_rule
 from shared.clock import timestamp
 from shared.identity import Caller
 
@@ -48,7 +48,7 @@ class Envelope:
         exchange = self._exchange
         lines, link = [STATUS_LINE[exchange.status]], None
         for name, value in self._headers:
-            if name == b"content-type" or not passes_to_client(name):
+            if name == b"content-type" or answer_rule(name) == DROP:
                 continue
             passed = link_for_client(exchange, value) if name in (b"location", b"link") else value
             link = passed.decode("latin-1") if name == b"link" else link

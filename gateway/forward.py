@@ -13,7 +13,7 @@ from gateway.backend import Backend
 from gateway.balance import Group
 from gateway.envelope import Envelope
 from gateway.errors import Kind, Refusal
-from gateway.headers import Fields, Header, Request, named_in_connection, passes_to_client
+from gateway.headers import AnswerFields, Fields, Header, Request
 from gateway.outgoing import changed_answer, client_head_end, link_for_client, own_answer, upstream_head
 from gateway.table import Match
 from gateway.upgrade import Relay, may_switch
@@ -37,6 +37,14 @@ class Exchange:
 
     It stands where uvicorn keeps a cycle, and has what uvicorn looks at: `response_complete`, `keep_alive`.
     """
+
+    # One is made for each request: without slots its many fields would fill a dictionary every time.
+    __slots__ = """
+        _answer_chunked _begun _continue_sent _envelope _held _sent _to_backend _to_client attempts
+        backend caller client deadline failure fields gateway group is_collecting keep_alive limit_headers
+        match received_bytes request request_complete request_id response_complete response_started route
+        routing sent_bytes started status tried upstream upstream_seconds upstream_started
+    """.split()
 
     def __init__(
         self, client: "GatewayProtocol", request: Request, match: Match, *, keep_alive: bool
@@ -200,44 +208,34 @@ class Exchange:
 
     # The answer, called by the backend's connection.
 
-    def interim(self, status: int, headers: list[Header]) -> None:
+    def interim(self, status: int, fields: AnswerFields) -> None:
         """A 1xx answer: passed on at once, and the real one is still to come."""
         if self.response_complete or self.request.is_http10:
             return
         self._continue_sent = self._continue_sent or status == 100
-        lines = [STATUS_LINE[status]]
-        for name, value in headers:
-            if passes_to_client(name):
-                lines += (name, b": ", value, b"\r\n")
-        self.client.transport.write(b"".join((*lines, b"\r\n")))
+        self.client.transport.write(b"".join((STATUS_LINE[status], *fields.passed, b"\r\n")))
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:
+    def answer_head(self, status: int, fields: AnswerFields) -> None:
         if status not in STATUS_LINE:
             self.upstream_invalid()
             return
         self._answer_begins(status)
         if self.route is not None and self.route.policy.changes_answers:
-            headers = changed_answer(self, headers)
+            fields = AnswerFields(changed_answer(self, fields.headers))
         alias = self.match.alias
-        if alias is not None and alias.envelope and Envelope.fits(self.request.method, status, headers):
-            self._envelope = Envelope(self, headers)
+        is_enveloped = alias is not None and alias.envelope
+        if is_enveloped and Envelope.fits(self.request.method, status, fields.headers):
+            self._envelope = Envelope(self, fields.headers)
             self.progress()
             return
-        lines, length, is_coded = [STATUS_LINE[status]], None, False
-        named = named_in_connection(headers)
-        for name, value in headers:
-            if name == b"content-length":
-                length = value
-            elif name == b"transfer-encoding":
-                is_coded = True
-            elif passes_to_client(name) and name not in named:
-                is_link = name in (b"location", b"link")
-                lines += (name, b": ", link_for_client(self, value) if is_link else value, b"\r\n")
-        is_wrapped_later = alias is not None and alias.envelope and self.request.method == b"HEAD"
-        self._frame_answer(lines, None if is_coded or is_wrapped_later else length)
+        lines = fields.passed
+        for place in fields.links:
+            lines[place] = link_for_client(self, lines[place])
+        is_wrapped_later = is_enveloped and self.request.method == b"HEAD"
+        self._frame_answer(lines, None if is_wrapped_later else fields.length)
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
             self.keep_alive = False  # the body was not asked for, and whether it still comes nobody knows
-        self._to_client.append(b"".join((*lines, client_head_end(self))))
+        self._to_client += (STATUS_LINE[status], *lines, client_head_end(self))
 
     def _answer_begins(self, status: int) -> None:
         assert self.backend is not None

@@ -43,13 +43,14 @@ REWRITTEN = frozenset(
     )
 )
 READ_AND_PASSED = frozenset((b"authorization", b"origin", b"access-control-request-method"))
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 NAMES_REMEMBERED = 2048
 
 _USUAL_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade", b"te"))
 _LIKE_FRAMING = re.compile(rb"transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
-DROP, PASS, READ, READ_AND_PASS = range(4)
+DROP, PASS, READ, READ_AND_PASS, PASS_LINK = range(5)
 
 
 class Request:
@@ -123,20 +124,52 @@ def request_rule(name: bytes) -> int:
     return DROP if forged or name in HOP_BY_HOP else PASS
 
 
+class AnswerFields:
+    """The header fields of one answer, sorted once: how its body ends, and what goes on to the client."""
+
+    __slots__ = ("framing", "headers", "links", "passed")
+
+    def __init__(self, headers: Sequence[Header]) -> None:
+        self.headers = headers
+        self.framing: list[Header] = []
+        self.passed: list[bytes] = []
+        self.links: list[int] = []  # where in it there are addresses in the backend's words
+        named = self._sort(headers, ())
+        if named:
+            self.framing.clear()
+            self.passed.clear()
+            self.links.clear()
+            self._sort(headers, named)
+
+    @property
+    def length(self) -> bytes | None:
+        """What Content-Length says, where it is what the body goes by."""
+        name, value = self.framing[0] if self.framing else (b"", b"")
+        return value if name == b"content-length" else None
+
+    def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> Collection[bytes]:
+        """Returns the fields that the answer declares to be for this hop only."""
+        passed, found = self.passed, set[bytes]()
+        for name, value in headers:
+            rule = answer_rule(name)
+            if rule >= PASS and name not in named:
+                passed += (name, b": ", value, b"\r\n")
+                if rule == PASS_LINK:
+                    self.links.append(len(passed) - 2)
+            elif name in FRAMING:
+                self.framing.append((name, value))
+            elif name == b"connection" and value.lower() not in _USUAL_CONNECTION:
+                found.update(token.strip() for token in value.lower().split(b","))
+        return found
+
+
 @lru_cache(maxsize=NAMES_REMEMBERED)
-def passes_to_client(name: bytes) -> bool:
-    """Whether an answer's field goes on as it is."""
+def answer_rule(name: bytes) -> int:
+    """What becomes of an answer's field; the name is in small letters."""
     own = name in (b"x-request-id", b"ratelimit", b"ratelimit-policy", b"content-length")
-    return not own and name not in HOP_BY_HOP and not name.startswith(b"access-control-")
-
-
-def named_in_connection(headers: Sequence[Header]) -> Collection[bytes]:
-    """The fields an answer's Connection declares to be for this hop only."""
-    named: set[bytes] = set()
-    for name, value in headers:
-        if name == b"connection" and value.lower() not in _USUAL_CONNECTION:
-            named.update(token.strip() for token in value.lower().split(b","))
-    return named
+    if own or name in HOP_BY_HOP or name.startswith(b"access-control-"):
+        return DROP
+    return PASS_LINK if name in (b"location", b"link") else PASS
 
 
 def trace_parent(value: bytes | None) -> bytes:

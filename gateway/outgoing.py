@@ -1,5 +1,6 @@
 """The bytes the gateway writes around what it passes on: request heads, ends of answer heads, own answers."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateway.changes import NO_CHANGES
@@ -60,7 +61,7 @@ def upstream_head(exchange: "Exchange") -> bytes:
     return b"".join(lines)
 
 
-def changed_answer(exchange: "Exchange", headers: list[Header]) -> list[Header]:
+def changed_answer(exchange: "Exchange", headers: Sequence[Header]) -> list[Header]:
     """The fields of a backend's answer as the route wants them."""
     assert exchange.route is not None
     policy = exchange.route.policy

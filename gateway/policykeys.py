@@ -6,7 +6,7 @@ from ipaddress import IPv6Network, ip_network
 
 from gateway.addresses import AddressRule, Network
 from gateway.changes import PRESETS, Changes, HeaderPolicy, SecurityHeaders
-from gateway.headers import PASS, READ_AND_PASS, passes_to_client, request_rule
+from gateway.headers import DROP, PASS, READ_AND_PASS, answer_rule, request_rule
 from gateway.nodes import Fault, Value, field
 
 KEYS = ("headers", "security_headers", "ip")
@@ -89,7 +89,7 @@ def _for_backend(name: bytes) -> bool:
 
 
 def _for_client(name: bytes) -> bool:
-    return passes_to_client(name)
+    return answer_rule(name) != DROP
 
 
 def _note_bad_value(value: Value, text: str) -> None:

@@ -19,7 +19,7 @@ from gateway.framing import HEAD_BYTES_MAX, fault_of, fault_of_head
 from gateway.headers import Fields, Request, has_body, may_switch
 from gateway.observe import note_stalled
 from gateway.outlet import Outlet
-from gateway.table import Alias, BadPath, Match
+from gateway.table import BadPath, Match
 from gateway.target import match_of
 
 ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
@@ -38,6 +38,9 @@ class GatewayProtocol(HttpToolsProtocol):
     Requests of one connection are answered in the order they came. uvicorn's queue (`pipeline`) holds
     exchanges and requests for the application alike.
     """
+
+    # Together with uvicorn's own these would be more than Python keeps outside of a dictionary.
+    __slots__ = "_current _deaf _early _head_bytes _is_long _moved _watched deadline gateway peer".split()
 
     def __init__(
         self,
@@ -395,6 +398,3 @@ class GatewayProtocol(HttpToolsProtocol):
     def _fresh_parser(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-
-
-__all__ = ["ALIAS", "TARGET", "Alias", "GatewayProtocol"]

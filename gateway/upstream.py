@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 import structlog
 
+from gateway.headers import AnswerFields
 from gateway.outlet import Outlet
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 BODILESS = frozenset((204, 304))
 SWITCHING = 101
 HEAD_BYTES_MAX = 256 * 1024  # and as much again for trailers
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 log = structlog.get_logger(__name__)
 
@@ -159,19 +159,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._silent_bytes = 0
         if exchange is None or self._complete or status == SWITCHING:
             return
-        framing = [header for header in self._headers if header[0] in _FRAMING]
-        if status < 100 or (framing and not self._is_clear(framing)):
+        fields = AnswerFields(self._headers)
+        if status < 100 or (fields.framing and not self._is_clear(fields.framing)):
             exchange.upstream_invalid()
             return
         if status < 200:
             self._interim = True
-            exchange.interim(status, self._headers)
+            exchange.interim(status, fields)
             return
         self._answering = True
         self._keep = self._parser.should_keep_alive()
         is_head = exchange.request.method == b"HEAD"
-        self._until_close = not (is_head or framing or status in BODILESS)
-        exchange.answer_head(status, self._headers)
+        self._until_close = not (is_head or fields.framing or status in BODILESS)
+        exchange.answer_head(status, fields)
         if is_head:
             # The parser cannot know that no body follows, whatever the headers say: it is replaced.
             self._parser = httptools.HttpResponseParser(self)
