@@ -20,9 +20,17 @@ from gateway.upstream import UpstreamConnection
 if TYPE_CHECKING:
     from gateway.forward import Exchange
 
+PIECES_MAX = 64
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 
 log = structlog.get_logger(__name__)
+
+
+def gather(pieces: list[bytes], piece: bytes) -> None:
+    """Keep one more piece of a body. Thousands of a few bytes each would take many times their size."""
+    pieces.append(piece)
+    if len(pieces) > PIECES_MAX:
+        pieces[:] = [b"".join(pieces)]
 
 
 def forward(exchange: "Exchange") -> None:

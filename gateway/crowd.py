@@ -30,9 +30,10 @@ class Holder(Protocol):
 class Seat:
     """The place of one connection."""
 
-    __slots__ = ("holder", "household", "is_refused", "taken_bytes", "waits_since")
+    __slots__ = ("holder", "household", "is_refused", "taken_bytes", "waiting_bytes", "waits_since")
 
-    def __init__(self, holder: Holder, household: str | None) -> None:
+    def __init__(self, transport: asyncio.Transport, holder: Holder, household: str | None) -> None:
+        self.waiting_bytes = transport.get_write_buffer_size  # asked often, and of everybody
         self.holder = holder
         self.household = household  # None: one of our proxies, behind which are many clients
         self.is_refused = False
@@ -61,7 +62,7 @@ class Crowd:
     def enter(self, transport: asyncio.Transport, holder: Holder, peer: str) -> Kind | None:
         """Count it in; what comes back is why it has to leave again."""
         address = None if self._proxies.trusts(peer) else household(peer)
-        seat = self.seats[transport] = Seat(holder, address)
+        seat = self.seats[transport] = Seat(transport, holder, address)
         kind = errors.CROWDED if len(self.seats) > self._max else None
         if address is not None:
             self._households[address] += 1

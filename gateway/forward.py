@@ -109,7 +109,6 @@ class Exchange:
         except Refusal as refusal:
             self.refuse(refusal)
         except Exception as error:
-            # The client is told that it failed, the log why.
             log.exception("exchange_failed", request_id=self.request_id, exc_info=error)
             self.refuse(Refusal(errors.INTERNAL))
 
@@ -120,11 +119,13 @@ class Exchange:
         if self.request.method in attempts.REPEATABLE:
             self._keep(piece)
         if not self._begun:
-            self._held.append(piece)  # it waits behind others; the connection reads no more meanwhile
+            attempts.gather(
+                self._held, piece
+            )  # it waits behind others; the connection reads no more meanwhile
         elif self.received_bytes > self.route.policy.body_max:
             self.refuse(Refusal(errors.BODY_TOO_LARGE))
         elif self.upstream is None:
-            self._held.append(piece)
+            attempts.gather(self._held, piece)
             self.client.adjust_reading()
         else:
             self._to_backend.append(self._framed(piece))
@@ -153,7 +154,7 @@ class Exchange:
         """Whether the client should wait with more of its body."""
         if self.upstream is not None:
             return self.upstream.write_paused
-        return bool(self._held) and sum(map(len, self._held)) > HELD_BYTES_MAX
+        return bool(self._held) and self.received_bytes > HELD_BYTES_MAX
 
     @property
     def awaits_continue(self) -> bool:
@@ -188,7 +189,7 @@ class Exchange:
     def _keep(self, piece: bytes) -> None:
         assert self.route is not None
         if self.received_bytes <= self.route.policy.retry.buffer:
-            self._sent.append(piece)
+            attempts.gather(self._sent, piece)
         else:
             self._sent.clear()
 

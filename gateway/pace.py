@@ -62,7 +62,7 @@ class Pace:
     def _look_at_answers(self, now: float, seats: Iterable[tuple[asyncio.Transport, Seat]]) -> None:
         settings = self._settings
         for transport, seat in tuple(seats):
-            if not transport.get_write_buffer_size():
+            if not seat.waiting_bytes():
                 seat.waits_since = 0.0
                 continue
             if seat.waits_since and now - seat.waits_since < settings.write_idle_seconds:

@@ -213,6 +213,21 @@ class TestSlowBodies:
         assert (answer.status, answer.code) == (503, "stopping")
         await stop
 
+    async def test_many_small_pieces_take_no_more_than_they_are(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
+        gateway = await start_gateway(_routes(backend))
+        wire = await gateway.connect()
+        await wire.send("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\n\r\n")
+        await eventually(lambda: len(gateway.state.pace.arriving) == 1)
+        (exchange,) = gateway.state.pace.arriving
+        for _ in range(300):
+            before = exchange.received_bytes
+            await wire.send(b"ab")
+            await eventually(lambda before=before: exchange.received_bytes > before)  # type: ignore[misc]
+            assert max(len(exchange._held), len(exchange._sent)) <= 64
+        assert (await wire.answer()).json()["body"] == "ab" * 300
+
 
 class TestSlowReaders:
     """Slow read: a small window, and a few bytes at a time."""
