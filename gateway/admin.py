@@ -28,6 +28,7 @@ CONNECTIONS_MAX = 64
 ABOUT = {
     "GET /routes": "every route with its policy, as it is at work",
     "GET /targets": "connections and health of every target, as each worker sees it",
+    "GET /limits": "rate limits and places taken, and whether they are counted together with other gateways",
     "GET /reload": "what became of the routes file when it was last read, with every fault",
     "POST /reload": "read it now",
     "GET /errors": f"the last {ERRORS_KEPT_MAX} refusals and failures, the newest first",
@@ -82,6 +83,7 @@ class Admin:
             Route("/", _guarded(self.index)),
             Route("/routes", _guarded(self.routes)),
             Route("/targets", _guarded(self.targets)),
+            Route("/limits", _guarded(self.limits)),
             Route("/reload", _guarded(self.show_reload), methods=["GET"]),
             Route("/reload", _guarded(self.reload), methods=["POST"]),
             Route("/errors", _guarded(self.errors)),
@@ -101,6 +103,10 @@ class Admin:
 
     async def targets(self, _request: Request) -> Response:
         keys = ("worker", "pid", "open", "targets")
+        return JSONResponse([_only(state, keys) for state in await self._fleet.states()])
+
+    async def limits(self, _request: Request) -> Response:
+        keys = ("worker", "pid", "limits")
         return JSONResponse([_only(state, keys) for state in await self._fleet.states()])
 
     async def show_reload(self, _request: Request) -> Response:

@@ -8,6 +8,7 @@ from gateway.attempts import forward
 from gateway.errors import Refusal
 from gateway.framing import fault_of
 from gateway.identity import require, token_of
+from gateway.limits import RouteLimits
 from gateway.observe import record
 from gateway.outgoing import cors_of, preflight_answer
 from gateway.table import ANYBODY
@@ -74,7 +75,23 @@ def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
         require(policy, caller)
     if policy.concurrency is not None:
         exchange.routing.slots[exchange.route.name].take(exchange)
-    exchange.routing.limits[exchange.route.name].take(exchange, time.monotonic())
+    limits = exchange.routing.limits[exchange.route.name]
+    if limits.is_shared:
+        exchange.wait_for(_count_with_others(exchange, limits))
+    else:
+        limits.take(exchange, time.monotonic())
+        _let_in(exchange)
+
+
+async def _count_with_others(exchange: "Exchange", limits: RouteLimits) -> None:
+    await limits.take_shared(exchange)
+    if not exchange.response_complete:
+        _let_in(exchange)
+
+
+def _let_in(exchange: "Exchange") -> None:
+    assert exchange.route is not None
+    policy = exchange.route.policy
     announced = int(exchange.fields.seen.get(b"content-length", 0))
     if max(announced, exchange.received_bytes) > policy.body_max:
         raise Refusal(errors.BODY_TOO_LARGE, f"The body may have at most {policy.body_max} bytes.")

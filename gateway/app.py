@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -49,7 +49,8 @@ def create_app(settings: Settings, table: RouteTable) -> Starlette:
         gateway.start()
         reload.start()
         # uvicorn hands this state to every connection, which is how the protocol comes by it.
-        async with gateway.follower, _asked(settings, Inside(gateway, reload)):
+        store = gateway.limit_store or nullcontext()
+        async with gateway.follower, store, _asked(settings, Inside(gateway, reload)):
             yield {"gateway": gateway, "reload": reload}
         reload.stop()
         await gateway.stop()

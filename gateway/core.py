@@ -14,6 +14,7 @@ from gateway.forward import Exchange
 from gateway.frames import POLICY_VIOLATION
 from gateway.hangups import Hangups
 from gateway.limits import RouteLimits
+from gateway.limitstore import LimitStore
 from gateway.pace import Pace
 from gateway.settings import Settings
 from gateway.slots import Slots
@@ -47,7 +48,9 @@ class Routing:
     count begins anew.
     """
 
-    def __init__(self, table: RouteTable, before: "Routing | None" = None) -> None:
+    def __init__(
+        self, table: RouteTable, before: "Routing | None" = None, store: LimitStore | None = None
+    ) -> None:
         self.table = table
         backends = before.backends if before else {}
         routes: dict[Target, set[str]] = {}
@@ -67,7 +70,7 @@ class Routing:
         }
         limits = before.limits if before else {}
         self.limits: dict[str, RouteLimits] = {
-            route.name: RouteLimits(route.name, route.policy.rate_limits, limits.get(route.name))
+            route.name: RouteLimits(route.name, route.policy.rate_limits, limits.get(route.name), store)
             for route in table.routes
         }
         self.slots: dict[str, Slots] = self._made_slots(before.slots if before else {})
@@ -105,7 +108,9 @@ class Gateway:
         self.proxies = Proxies(settings.trusted_proxies)
         self.crowd = Crowd(settings, self.proxies)
         self.pace = Pace(settings)
-        self.routing = Routing(table)
+        redis_url = settings.redis_url and settings.redis_url.get_secret_value()
+        self.limit_store = LimitStore(redis_url) if redis_url else None
+        self.routing = Routing(table, store=self.limit_store)
         self.open: set[Watched] = set()
         self.is_leaving = False
         self.hangups = Hangups()
@@ -125,7 +130,7 @@ class Gateway:
     def take(self, table: RouteTable) -> None:
         """Route by this table from the next request on."""
         before = self.routing
-        self.routing = Routing(table, before)
+        self.routing = Routing(table, before, self.limit_store)
         for target, backend in before.backends.items():
             if target not in self.routing.backends:
                 backend.retire()

@@ -45,6 +45,8 @@ class Health:
         request.scope[ROUTE] = "/health/ready"
         revocations = self._gateway.verifier.revocations
         checks = {"routes": len(self._gateway.table.routes), "revocations": revocations.state}
+        if self._gateway.limit_store is not None:
+            checks["limits"] = self._gateway.limit_store.state
         status = "healthy" if self._gateway.is_ready else "unhealthy"
         answer = {"status": status, "timestamp": timestamp(), "checks": checks}
         return JSONResponse(answer, 200 if self._gateway.is_ready else 503)

@@ -36,7 +36,22 @@ class Inside:
             "reload": {"count": self._reload.count, **self._reload.outcome.shown()},
             "table": table_shown(gateway.table),
             "targets": [_target(backend) for backend in gateway.routing.backends.values()],
+            "limits": self._limits(),
             "errors": list(observe.RECENT),
+        }
+
+    def _limits(self) -> dict[str, Any]:
+        routing, store = self._gateway.routing, self._gateway.limit_store
+        return {
+            "counted": "by each process" if store is None else store.state,
+            "gateways": 1 if store is None else store.gateways,
+            "routes": {
+                name: {
+                    "rate_limits": {limiter.policy: limiter.keys for limiter in limits.limiters},
+                    "under_way": sum(routing.slots[name].taken.values()) if name in routing.slots else None,
+                }
+                for name, limits in routing.limits.items()
+            },
         }
 
     def note_gauges(self) -> None:

@@ -1,12 +1,14 @@
 """The keys of a route that say how often, and how much at one time."""
 
 import re
+from typing import cast
 
 from gateway.nodes import Fault, Value, field
-from gateway.table import Concurrency, RateLimit
+from gateway.table import Concurrency, LimitScope, RateLimit
 
 LIMIT_KEYS = ("rate_limit", "concurrency")
-RATE_LIMIT_KEYS = ("rate", "burst", "key")
+RATE_LIMIT_KEYS = ("rate", "burst", "key", "store")
+STORES = ("shared", "local")
 CONCURRENCY_KEYS = ("max", "key")
 LIMITS_MAX = 8
 _PART = "(?:user|ip|client|route)"
@@ -36,7 +38,8 @@ def _rate_limit(value: Value, base: RateLimit | None) -> RateLimit:
     # A new rate without a burst of its own allows one second's worth, or one request, at once.
     fallback = max(1, round(count / seconds)) if "rate" in keys else base.burst
     burst = field(keys, "burst", Value.whole, fallback)
-    return RateLimit(count, seconds, burst, field(keys, "key", _key, base.key))
+    key = field(keys, "key", _key, base.key)
+    return RateLimit(count, seconds, burst, key, field(keys, "store", _store, base.store))
 
 
 def concurrency(keys: dict[str, Value], base: Concurrency | None) -> Concurrency | None:
@@ -50,6 +53,10 @@ def _concurrency(value: Value) -> Concurrency | None:
     if "max" not in keys:
         raise Fault("has no `max:`, the number of requests that may be under way")
     return Concurrency(field(keys, "max", Value.whole, 1), field(keys, "key", _key, "user"))
+
+
+def _store(value: Value) -> LimitScope:
+    return cast("LimitScope", value.choice(STORES))
 
 
 def _key(value: Value) -> str:

@@ -1,11 +1,14 @@
-"""Rate limits: GCRA, exact in one process, in memory that is bounded."""
+"""Rate limits: GCRA, exact in one process in bounded memory, and through a store in all of them."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.counted import counted
 from gateway.errors import RATE_LIMITED, Refusal
+from gateway.limitstore import Ask, LimitStore, Standing
 from gateway.table import RateLimit
 
 if TYPE_CHECKING:
@@ -64,6 +67,19 @@ class Limiter:
         allowed = wait <= 1e-9
         return Verdict(allowed, remaining, ceil(full_at - now), 0 if allowed else max(1, ceil(wait)))
 
+    def note(self, key: str, now: float) -> None:
+        """Count what somebody else has let through. That leaves a bucket empty at the worst."""
+        if now >= self._turn or len(self._young) >= KEYS_MAX:
+            self._next_generation(now)
+        full_at = max(now, self._young.get(key) or self._old.get(key, now))
+        self._young[key] = min(full_at + self._interval, now + self._span)
+
+    def divide(self, parts: int) -> None:
+        """Let through one of so many equal parts of the limit, and be it a single request."""
+        whole = self.limit.seconds / self.limit.count
+        self._interval = whole * parts
+        self._span = max(whole * self.limit.burst, self._interval)
+
     def headers(self, verdict: Verdict) -> bytes:
         """Both fields, for a limit that is the only one."""
         return f"{self._before}{verdict.remaining};t={verdict.reset}\r\n".encode()
@@ -82,23 +98,79 @@ class Limiter:
         self._turn = now + max(self._span, 1.0)
 
 
-Ask = Callable[[Limiter, str, float], Verdict]
+Asking = Callable[[Limiter, str, float], Verdict]
 
 
 class RouteLimits:
-    """All rate limits of one route. A request counts for each of them, or is refused and counts for none."""
+    """All rate limits of one route. A request counts for each of them, or is refused and counts for none.
 
-    def __init__(self, route: str, limits: Sequence[RateLimit], before: "RouteLimits | None" = None) -> None:
+    With a store, what others have let through counts, too. A limiter of our own goes along with each shared
+    limit, so that it knows who has just used up what when the store goes away.
+    """
+
+    def __init__(
+        self,
+        route: str,
+        limits: Sequence[RateLimit],
+        before: "RouteLimits | None" = None,
+        store: LimitStore | None = None,
+    ) -> None:
         kept = {} if before is None else {(each.name, each.limit): each for each in before.limiters}
         self.limiters: tuple[Limiter, ...] = tuple(
             kept.get((name, limit)) or Limiter(name, limit)
             for name, limit in zip(_names(route, limits), limits, strict=True)
         )
         self._counted = tuple(counted(limit.key) for limit in limits)
+        self._store = store
+        self._parts = 1
+        self._shared = [
+            (place, _prefix(route, limit), *_microseconds(limit))
+            for place, limit in enumerate(limits)
+            if store is not None and limit.store == "shared"
+        ]
         self._policies = ", ".join(limiter.policy for limiter in self.limiters)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody else has to be asked."""
+        return bool(self._shared) and self._store is not None and self._store.is_up
+
+    async def take_shared(self, exchange: "Exchange") -> None:
+        """The same as `take`, for all gateways together; by ourselves when the store does not answer."""
+        assert self._store is not None
+        now = time.monotonic()
+        keys = [key(exchange) for key in self._counted]
+        own = [place for place in range(len(keys)) if place not in {each[0] for each in self._shared}]
+        found = {place: self.limiters[place].look(keys[place], now) for place in own}
+        if all(verdict.allowed for verdict in found.values()):
+            asks = [
+                Ask(prefix + _digest(keys[place]), interval, span)
+                for place, prefix, interval, span in self._shared
+            ]
+            standings = await self._store.take(asks)
+            if standings is None:
+                self.take(exchange, time.monotonic())
+                return
+            for (place, _, interval, span), standing in zip(self._shared, standings, strict=True):
+                found[place] = _verdict(standing, interval / 1e6, span / 1e6)
+            if all(verdict.allowed for verdict in found.values()):
+                self._divide()
+                for place, _, _, _ in self._shared:
+                    self.limiters[place].note(keys[place], now)
+                found |= {place: self.limiters[place].take(keys[place], now) for place in own}
+        self._tell(exchange, found)
+
+    def _divide(self) -> None:
+        """Of a shared limit, our part is what is left of it without the store."""
+        if self._store is not None and self._store.gateways != self._parts:
+            self._parts = self._store.gateways
+            for place, _, _, _ in self._shared:
+                self.limiters[place].divide(self._parts)
 
     def take(self, exchange: "Exchange", now: float) -> None:
         """Count the request, or raise why not; either way every answer says how it stands."""
+        if self._shared:
+            self._divide()
         if len(self.limiters) == 1:
             (limiter,), (key,) = self.limiters, self._counted
             verdict = limiter.take(key(exchange), now)
@@ -110,18 +182,42 @@ class RouteLimits:
         verdicts = self._verdicts(Limiter.look, keys, now)
         if all(verdict.allowed for verdict in verdicts):
             verdicts = self._verdicts(Limiter.take, keys, now)
-        exchange.limit_headers = self._headers(verdicts)
-        retry_after = max(verdict.retry_after for verdict in verdicts)
+        self._tell(exchange, dict(enumerate(verdicts)))
+
+    def _verdicts(self, ask: Asking, keys: Sequence[str], now: float) -> list[Verdict]:
+        return [ask(limiter, key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
+
+    def _tell(self, exchange: "Exchange", verdicts: Mapping[int, Verdict]) -> None:
+        told = ", ".join(self.limiters[place].told(verdicts[place]) for place in sorted(verdicts))
+        exchange.limit_headers = f"ratelimit-policy: {self._policies}\r\nratelimit: {told}\r\n".encode()
+        retry_after = max(verdict.retry_after for verdict in verdicts.values())
         if retry_after:
             raise _refused(retry_after)
 
-    def _verdicts(self, ask: Ask, keys: Sequence[str], now: float) -> list[Verdict]:
-        return [ask(limiter, key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
 
-    def _headers(self, verdicts: Sequence[Verdict]) -> bytes:
-        pairs = zip(self.limiters, verdicts, strict=True)
-        told = ", ".join(limiter.told(verdict) for limiter, verdict in pairs)
-        return f"ratelimit-policy: {self._policies}\r\nratelimit: {told}\r\n".encode()
+def _verdict(standing: Standing, interval: float, span: float) -> Verdict:
+    remaining = int((span - standing.ahead) / interval + 1e-6)
+    return Verdict(standing.wait == 0, remaining, ceil(standing.ahead), ceil(standing.wait))
+
+
+def _prefix(route: str, limit: RateLimit) -> str:
+    """What the keys of one limit begin with; in a cluster, the braces keep the limits of a route together.
+
+    A limit that was changed begins anew, as it does in a process.
+    """
+    rate = f"{limit.count}/{limit.seconds:g}s:{limit.burst}"
+    return f"gatehouse:limit:{{{route}}}:{rate}:{limit.key}:"
+
+
+def _microseconds(limit: RateLimit) -> tuple[int, int]:
+    """Interval and span, rounded so that never more passes than was said."""
+    interval = ceil(limit.seconds * 1e6 / limit.count)
+    return interval, interval * limit.burst
+
+
+def _digest(key: str) -> str:
+    """Of whatever length ids are, and whoever may read Redis, it learns none of them."""
+    return blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _names(route: str, limits: Sequence[RateLimit]) -> list[str]:

@@ -44,6 +44,7 @@ ABOUT = {
     "rate_limit": "How many requests one caller may make. In a list, all of the limits hold.",
     "concurrency": "How many requests and open sockets one caller may have at one time.",
     "max": "So many at one time.",
+    "store": "shared (default): by all gateways together where REDIS_URL is set. local: by each process.",
     "rate": "Such as 100/s or 20/m.",
     "burst": "How many at once; default: one second of the rate.",
     "key": "Who is counted: user (by address without a token), ip, client, route, or joined as in user+ip.",
@@ -145,7 +146,12 @@ _CORS = _mapping(
 )
 _RATE_LIMIT = _mapping(
     limitkeys.RATE_LIMIT_KEYS,
-    {"rate": _matching(nodes.RATE), "burst": _WHOLE, "key": _matching(limitkeys.KEY)},
+    {
+        "rate": _matching(nodes.RATE),
+        "burst": _WHOLE,
+        "key": _matching(limitkeys.KEY),
+        "store": _one_of(limitkeys.STORES),
+    },
 )
 _RATE_LIMITS = {"anyOf": [_RATE_LIMIT, _list({**_RATE_LIMIT, "required": ["rate"]}, 1, limitkeys.LIMITS_MAX)]}
 _CONCURRENCY = _or_variable(

@@ -1,12 +1,15 @@
 """What the gateway reads from the environment."""
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
 from shared.proxies import Networks
 from shared.settings import ProcessSettings, Seconds
+
+_REDIS_URL = re.compile(r"(?:rediss?://[^/]|redis\+sentinel://[^/]+/[^/])")
 
 
 class Settings(ProcessSettings):
@@ -21,6 +24,7 @@ class Settings(ProcessSettings):
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
     trusted_proxies: Networks = ()
+    redis_url: SecretStr | None = None  # where several gateways count rate limits together
     # How slow clients may be, and how many; each worker counts for itself.
     head_seconds: Seconds = 15.0
     body_idle_seconds: Seconds = 30.0
@@ -30,6 +34,15 @@ class Settings(ProcessSettings):
     keep_alive_seconds: Seconds = 75.0
     connections_max: int = Field(default=10_000, ge=1)
     connections_per_address_max: int = Field(default=1000, ge=1)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _of_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and _REDIS_URL.match(url.get_secret_value()) is None:
+            raise ValueError(
+                "must be redis://host:6379/0, rediss://host:6379/0 or redis+sentinel://host:26379/name/0"
+            )
+        return url
 
     def notice(self) -> str | None:
         return f"all endpoints, to read and to try: http://{self.host}:{self.port}/docs"

@@ -20,6 +20,7 @@ USUAL_HEADERS = HeaderPolicy()
 NO_SECURITY = SecurityHeaders()
 ANYBODY = AddressRule()
 
+LimitScope = Literal["shared", "local"]  # by all gateways where there is Redis, or by each for itself
 Auth = Literal["required", "optional", "none"]
 
 # What has to be open for anybody to get in at all. A route for exactly one of these paths that says
@@ -48,6 +49,7 @@ class RateLimit:
     seconds: float = 1.0
     burst: int = 200
     key: str = "user"  # `user`, `ip`, `client`, `route`, or some of them joined by `+`
+    store: LimitScope = "shared"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,51 @@ def postgresql() -> Iterator[str]:
         yield server.url
 
 
+class RedisServer:
+    """A Redis server of our own that keeps nothing; it can be killed, frozen and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        (self._program,) = need("redis-server")
+        self._folder, self._port = folder, free_port()
+        self._server: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        where = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        self._server = subprocess.Popen(
+            [self._program, *where, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
+        )
+        if not eventually(self._answers, seconds=START_SECONDS):
+            pytest.fail("Redis did not start")
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._server is not None
+        self._server.send_signal(number)
+
+    def kill(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait(timeout=30)
+            self._server = None
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1) as asking:
+            asking.sendall(b"PING\r\n")
+            return asking.recv(16) == b"+PONG\r\n"
+        return False
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(prefix="gatehouse-redis-") as folder:
+        server = RedisServer(Path(folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
 @contextmanager
 def new_database(server_url: str, name: str) -> Iterator[str]:
     """An empty database on the server, dropped at the end."""

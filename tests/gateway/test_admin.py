@@ -51,6 +51,20 @@ async def test_routes_are_shown_with_their_policy(gateway: RunningGateway, backe
     assert orders["upstream"]["shares"][0]["target"]["origin"] == backend.url
 
 
+async def test_limits_are_shown_as_they_stand(start_gateway: Start, backend: Backend) -> None:
+    limits = "concurrency: {max: 5, key: ip}, rate_limit: [{rate: 9/m, key: ip}, {rate: 5/s, key: route}]"
+    gateway = await start_gateway(
+        f"routes: [{{path: /x, backend: '{backend.url}', auth: none, {limits}}}]", admin_port=free_port()
+    )
+    await gateway.request("GET", "/x")
+    _, (worker,) = await ask(gateway, "/limits")
+    assert (worker["limits"]["counted"], worker["limits"]["gateways"]) == ("by each process", 1)
+    assert worker["limits"]["routes"]["x"] == {
+        "rate_limits": {'"x.ip";q=1;w=7': 1, '"x.route";q=5;w=1': 1},
+        "under_way": 0,
+    }
+
+
 async def test_targets_are_shown_as_they_stand(gateway: RunningGateway, backend: Backend) -> None:
     await gateway.request("GET", "/open")
     _, (worker,) = await ask(gateway, "/targets")

@@ -182,6 +182,30 @@ def test_who_is_counted(key: str, found: list[str]) -> None:
     assert [counted(key)(exchange(who)).replace("\x00", " ") for who in range(4)] == found
 
 
+@given(
+    st.builds(RateLimit, st.integers(1, 9), st.just(10.0), st.integers(1, 20)),
+    st.integers(1, 6),
+    st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 900)), min_size=1, max_size=120),
+)
+def test_shares_are_together_no_more_than_the_whole(
+    limit: RateLimit, gateways: int, steps: list[tuple[int, bool, int]]
+) -> None:
+    """Whatever each has noted before; but even the smallest share is one request."""
+    limiters = [Limiter("x", limit) for _ in range(gateways)]
+    for limiter in limiters:
+        limiter.divide(gateways)
+    now, passed = 1000.0, 0
+    for who, is_noted, gap in steps:
+        now += gap / 1000
+        limiter = limiters[who % gateways]
+        if is_noted:
+            limiter.note("key", now)
+            assert limiter.look("key", now).reset <= max(10 * limit.burst, 10 * gateways) / limit.count + 1
+        else:
+            passed += limiter.take("key", now).allowed
+    assert passed <= max(limit.burst, gateways) + limit.count * (now - 1000.0) / 10 + 1e-6
+
+
 def test_limits_that_stay_as_they_are_count_on() -> None:
     kept, changed = RateLimit(1, 60.0, 1, "user"), RateLimit(5, 60.0, 5, "ip")
     before = RouteLimits("x", [kept, changed])
