@@ -2,9 +2,12 @@
 
 from starlette.applications import Starlette
 
+from contracts.events import SUBSCRIBERS
 from services.files.blobs import Blobs
 from services.files.disk import DiskStore
+from services.files.events import CONSUMES
 from services.files.intake import Intake
+from services.files.models import EVENTS
 from services.files.resumable import Resumable
 from services.files.routes import OPERATIONS
 from services.files.settings import Settings
@@ -12,6 +15,7 @@ from services.files.staging import Staging
 from services.files.sweeper import Sweeper
 from shared.client import HttpClient
 from shared.database import Database
+from shared.events import Events
 from shared.service import create_service
 
 
@@ -26,6 +30,7 @@ def create_app(settings: Settings) -> Starlette:
         OPERATIONS,
         client=HttpClient(),
         database=database,
+        events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
         provide={Blobs: blobs, Intake: intake, Resumable: Resumable(database, intake, settings)},
         on_start=[sweeper.start],
         on_stop=[sweeper.stop, blobs.close],

@@ -17,6 +17,7 @@ from services.files import media_types, quota
 from services.files.blobs import Blobs, Inflow
 from services.files.described import Described
 from services.files.errors import UploadAbandoned
+from services.files.events import tell_uploaded
 from services.files.models import File
 from services.files.names import folded
 from services.files.quota import Quota
@@ -25,6 +26,7 @@ from services.files.staging import Landed, StagedFile
 from shared.clock import now
 from shared.database import Database
 from shared.errors import Problem
+from shared.events import Trail
 
 log = structlog.get_logger(__name__)
 
@@ -97,8 +99,10 @@ class Intake:
             log.warning("room_not_given_back_yet", key=key)  # the sweeper will
 
 
-def add_file(session: Session, user_id: str, key: str, described: Described, found: Landed) -> File:
-    """Write down a file whose blob is in its place."""
+def add_file(
+    session: Session, user_id: str, key: str, described: Described, found: Landed, trail: Trail
+) -> File:
+    """Write down a file whose blob is in its place, and record and tell it."""
     quota.settle(session, key, found.size)
     file = File(
         user_id=user_id,
@@ -113,4 +117,8 @@ def add_file(session: Session, user_id: str, key: str, described: Described, fou
     )
     session.add(file)
     session.flush()
+    tell_uploaded(session, file)
+    trail.resource = file.id
+    trail.add(filename=file.name, size=file.size)
+    trail.write(session)
     return file

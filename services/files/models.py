@@ -10,6 +10,7 @@ from sqlmodel import BigInteger, Field, SQLModel, Text
 
 from shared.clock import now
 from shared.database import UtcDateTime
+from shared.events import EventTables
 from shared.ids import new_id
 
 ID_CHARACTERS = 36
@@ -122,6 +123,7 @@ class Upload(Table, table=True):
         return self.received == self.length
 
 
+EVENTS = EventTables(Table.metadata)
 FILES: SqlTable = File.__table__  # type: ignore[attr-defined]
 BLOBS: SqlTable = Blob.__table__  # type: ignore[attr-defined]
 UPLOADS: SqlTable = Upload.__table__  # type: ignore[attr-defined]

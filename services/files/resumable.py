@@ -32,6 +32,7 @@ from services.files.tus import Checksum
 from shared.clock import now
 from shared.database import Database
 from shared.errors import BadRequest, NotFound, Problem
+from shared.events import Trail
 from shared.ids import new_id
 
 COMMIT_BYTES = 16 << 20
@@ -53,23 +54,23 @@ class Resumable:
         self._holds = Holds(intake.blobs)
         self._life = timedelta(hours=settings.resumable_hours)
 
-    async def find(self, upload_id: str, user_id: str) -> Upload:
+    async def find(self, upload_id: str, user_id: str, trail: Trail) -> Upload:
         upload = await self._database.read(_find, upload_id, user_id)
         if upload.is_whole and not upload.is_partial and upload.file_id is None:
-            return await self._complete_late(upload)
+            return await self._complete_late(upload, trail)
         return upload
 
-    async def settled(self, upload_id: str, user_id: str) -> Upload:
+    async def settled(self, upload_id: str, user_id: str, trail: Trail) -> Upload:
         """The upload after whoever is writing to it has let go."""
-        upload = await self.find(upload_id, user_id)
+        upload = await self.find(upload_id, user_id, trail)
         if not upload.is_whole:
             with suppress(NothingToHold):
                 async with self._holds.hold(upload.blob_key):
                     pass
-        return await self.find(upload_id, user_id)
+        return await self.find(upload_id, user_id, trail)
 
     async def create(
-        self, user_id: str, length: int, metadata_header: str, described: Described | None
+        self, user_id: str, length: int, metadata_header: str, described: Described | None, trail: Trail
     ) -> Upload:
         """Make room for an upload; without a description it is to be a part of another."""
         key = quota.new_key()
@@ -90,7 +91,7 @@ class Resumable:
             raise
         if length == 0 and described is not None:
             async with self._holds.hold(upload.blob_key) as hold:
-                await self._complete(upload, hold)
+                await self._complete(upload, hold, trail)
         return upload
 
     def _insert(self, session: Session, upload: Upload) -> None:
@@ -100,17 +101,23 @@ class Resumable:
         session.add(upload)
 
     async def append(
-        self, upload_id: str, user_id: str, offset: int, request: Request, checksum: Checksum | None
+        self,
+        upload_id: str,
+        user_id: str,
+        offset: int,
+        request: Request,
+        checksum: Checksum | None,
+        trail: Trail,
     ) -> Upload:
         """Add what the request brings, if it begins where the upload ends."""
-        upload = await self.find(upload_id, user_id)
+        upload = await self.find(upload_id, user_id, trail)
         if upload.is_final:
             raise FinalUpload
         _require_place(upload, offset)
         if upload.is_whole:
             return upload
         async with self._opened(upload) as hold:
-            upload = await self.find(upload_id, user_id)  # as it is now that nobody else writes to it
+            upload = await self.find(upload_id, user_id, trail)  # as it is now that nobody else writes to it
             _require_place(upload, offset)
             announced = request.headers.get("content-length", "")
             if announced.isdecimal() and offset + int(announced) > upload.length:
@@ -120,7 +127,7 @@ class Resumable:
                 raise ContentLost
             await self._take(upload, hold, request, checksum)
             if upload.is_whole and not upload.is_partial:
-                await self._complete(upload, hold)
+                await self._complete(upload, hold, trail)
         return upload
 
     async def _take(self, upload: Upload, hold: Hold, request: Request, checksum: Checksum | None) -> None:
@@ -156,20 +163,20 @@ class Resumable:
         await self._database.run(_note, upload, received, expires)
         upload.received, upload.expires = received, expires
 
-    async def _complete(self, upload: Upload, hold: Hold) -> None:
+    async def _complete(self, upload: Upload, hold: Hold, trail: Trail) -> None:
         """Make a file of an upload that is whole."""
         path = self._blobs.staging.path(upload.blob_key)
         landed = hold.file.landed()
         if landed is None:  # it came by several requests
             landed = await self._blobs.start(_measured_at, path)
         await self._intake.keep(upload.blob_key, landed.sha256)
-        upload.file_id = await self._database.run(_finish, upload, landed)
+        upload.file_id = await self._database.run(_finish, upload, landed, trail)
 
-    async def _complete_late(self, upload: Upload) -> Upload:
+    async def _complete_late(self, upload: Upload, trail: Trail) -> Upload:
         """The same after a process died between the last byte and the file."""
         try:
             async with self._holds.hold(upload.blob_key) as hold:
-                await self._complete(upload, hold)
+                await self._complete(upload, hold, trail)
         except NothingToHold:  # the blob is in its place already
             store, key = self._blobs.store, upload.blob_key
             if await self._blobs.start(store.size, key) != upload.length:
@@ -179,7 +186,7 @@ class Resumable:
                 landed = await self._blobs.start(measured, reader)
             finally:
                 await self._blobs.start(reader.close)
-            upload.file_id = await self._database.run(_finish, upload, landed)
+            upload.file_id = await self._database.run(_finish, upload, landed, trail)
         return upload
 
     @asynccontextmanager
@@ -191,10 +198,16 @@ class Resumable:
             raise TakenOver from error
 
     async def concatenate(
-        self, user_id: str, part_ids: list[str], concat: str, metadata_header: str, described: Described
+        self,
+        user_id: str,
+        part_ids: list[str],
+        concat: str,
+        metadata_header: str,
+        described: Described,
+        trail: Trail,
     ) -> Upload:
         """Make a file of uploads that are whole; the room they held is its own."""
-        parts = [await self.find(part_id, user_id) for part_id in part_ids]
+        parts = [await self.find(part_id, user_id, trail) for part_id in part_ids]
         if not all(part.is_partial and part.is_whole for part in parts):
             raise PartsUnfinished
         made = {part.file_id for part in parts}
@@ -221,11 +234,11 @@ class Resumable:
                 concat=concat,
                 expires=now() + self._life,
             )
-            return await self._database.run(_join, whole, parts, described, landed)
+            return await self._database.run(_join, whole, parts, described, landed, trail)
 
-    async def end(self, upload_id: str, user_id: str) -> None:
+    async def end(self, upload_id: str, user_id: str, trail: Trail) -> None:
         """Forget an upload and free its room; a file that was made of it stays."""
-        upload = await self.find(upload_id, user_id)
+        upload = await self.find(upload_id, user_id, trail)
         if upload.file_id is not None:
             await self._database.run(_forget, upload)
             return
@@ -253,16 +266,18 @@ def _note(session: Session, upload: Upload, received: int, expires: datetime) ->
     quota.extend(session, upload.blob_key, expires)
 
 
-def _finish(session: Session, upload: Upload, landed: Landed) -> str:
-    file = add_file(session, upload.user_id, upload.blob_key, described_by(upload.metadata_header), landed)
+def _finish(session: Session, upload: Upload, landed: Landed, trail: Trail) -> str:
+    file = add_file(
+        session, upload.user_id, upload.blob_key, described_by(upload.metadata_header), landed, trail
+    )
     _give(session, [upload], file.id)
     return file.id
 
 
 def _join(
-    session: Session, whole: Upload, parts: list[Upload], described: Described, landed: Landed
+    session: Session, whole: Upload, parts: list[Upload], described: Described, landed: Landed, trail: Trail
 ) -> Upload:
-    file = add_file(session, whole.user_id, whole.blob_key, described, landed)
+    file = add_file(session, whole.user_id, whole.blob_key, described, landed, trail)
     for part in parts:
         if not quota.release(session, part.blob_key):
             raise PartsUnfinished

@@ -31,6 +31,8 @@ APPEND = (
     *(*TUS, UnsupportedMediaType, NotThePlace, TakenOver, UploadAbandoned, FileTooLarge),
     *(ChecksumMismatch, UploadLocked, FinalUpload, ContentLost, BadRequest),
 )
+# Whichever request brings the last byte, or finds that a file is whole, is the one that is recorded.
+FILE_UPLOAD = "FILE_UPLOAD"
 DOWNLOAD = (ContentLost, RangeNotSatisfiable)
 
 OPERATIONS = [
@@ -41,6 +43,7 @@ OPERATIONS = [
         status=201,
         location="/files/{id}",
         form=UploadForm,
+        action=FILE_UPLOAD,
         errors=UPLOAD,
     ),
     Operation("GET", "/files", files.list_files),
@@ -49,15 +52,23 @@ OPERATIONS = [
     Operation("OPTIONS", UPLOADS, resumable.show_upload_options, access=public, status=204),
     Operation(
         *("POST", UPLOADS, resumable.create_upload),
+        action=FILE_UPLOAD,
         status=201,
         body_type=tus.BYTES_TYPE,
         errors=(*APPEND, BadName, QuotaExceeded, PartsUnfinished, Invalid),
     ),
     Operation("GET", UPLOADS, resumable.list_uploads),
     Operation("GET", ONE_UPLOAD, resumable.show_upload),
-    Operation("HEAD", ONE_UPLOAD, resumable.show_upload_offset, errors=(*TUS, UploadLocked, ContentLost)),
+    Operation(
+        "HEAD",
+        ONE_UPLOAD,
+        resumable.show_upload_offset,
+        action=FILE_UPLOAD,
+        errors=(*TUS, UploadLocked, ContentLost),
+    ),
     Operation(
         *("PATCH", ONE_UPLOAD, resumable.append_to_upload),
+        action=FILE_UPLOAD,
         status=204,
         body_type=tus.BYTES_TYPE,
         errors=APPEND,
@@ -65,7 +76,9 @@ OPERATIONS = [
     Operation(
         *("DELETE", ONE_UPLOAD, resumable.end_upload), status=204, errors=(*TUS, TakenOver, UploadLocked)
     ),
-    Operation("POST", ONE_UPLOAD, resumable.override_upload_method, status=204, errors=APPEND),
+    Operation(
+        "POST", ONE_UPLOAD, resumable.override_upload_method, action=FILE_UPLOAD, status=204, errors=APPEND
+    ),
     Operation("GET", "/files/trash", trash.list_trash),
     Operation("POST", "/files/trash/{file_id}/restore", trash.restore_file),
     Operation("DELETE", "/files/trash/{file_id}", trash.purge_file, status=204),

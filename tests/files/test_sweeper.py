@@ -13,10 +13,12 @@ import pytest
 from services.files.app import create_app
 from services.files.blobs import Blobs
 from services.files.disk import DiskStore
+from services.files.models import EVENTS
 from services.files.settings import Settings
 from services.files.staging import Staging
 from services.files.sweeper import Sweeper
 from shared.database import Database
+from shared.events.outbox import OUTBOX, Outbox
 from shared.testing import running
 from tests.files.support import Person
 
@@ -133,9 +135,7 @@ async def test_a_file_without_bytes_says_so_until_they_are_back(
     assert (await person.get("/files")).json() == [file]
 
 
-async def test_old_trash_is_emptied(
-    files: httpx.AsyncClient, settings: Settings, make_settings: Callable[..., Any]
-) -> None:
+async def test_old_trash_is_emptied(files: httpx.AsyncClient, settings: Settings) -> None:
     person = Person(files)
     file = await person.upload()
     await person.delete(f"/files/{file['id']}")
@@ -151,6 +151,7 @@ async def swept(settings: Settings) -> int:
     """How many files are stored after a sweep with these settings."""
     folder = folder_of(settings)
     database = Database(settings.database_url)
+    database.session_info[OUTBOX] = Outbox(EVENTS, settings.service, {})
     blobs = Blobs(DiskStore(folder / "blobs"), Staging(folder / "staging"))
     Sweeper(database, blobs, settings).sweep()
     blobs.close()

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Select, and_, or_, select
 from sqlmodel import Session
 
+from services.files.events import tell_changed, tell_deleted
 from services.files.models import FILES, USAGE, File, Visibility
 from services.files.names import folded
 from services.files.schemas import ChangeFile, FileOut, ListFiles, UsageOut, dumped
@@ -52,6 +53,7 @@ def change_file(
     if body.metadata is not None:
         file.details = dumped(body.metadata)
     file.touch()
+    tell_changed(session, file)
     return FileOut.of(file.model_dump())
 
 
@@ -68,6 +70,7 @@ def delete_file(file_id: Id, caller: Caller, if_match: IfMatch, session: Session
     if_match.check(file.version)
     file.trashed = now()
     file.touch()
+    tell_deleted(session, file, permanent=False)
 
 
 def show_usage(caller: Caller, settings: Settings, session: Session) -> UsageOut:

@@ -14,6 +14,7 @@ from services.files.settings import Settings
 from shared.clock import now
 from shared.database import one_row
 from shared.errors import MethodNotAllowed, NotFound
+from shared.events import Trail
 from shared.identity import Caller
 from shared.pagination import PageQuery, paginate
 from shared.schemas import Id, Page
@@ -32,7 +33,9 @@ async def show_upload_options(settings: Settings) -> Response:
 
 
 @tus.spoken
-async def create_upload(request: Request, caller: Caller, uploads: Resumable, settings: Settings) -> Response:
+async def create_upload(
+    request: Request, caller: Caller, uploads: Resumable, trail: Trail, settings: Settings
+) -> Response:
     """Begin an upload in pieces (tus 1.0), perhaps with the first piece, or join parts into a file.
 
     `Upload-Metadata` holds `filename`, and `filetype`, `visibility` and `metadata` if you like.
@@ -43,17 +46,18 @@ async def create_upload(request: Request, caller: Caller, uploads: Resumable, se
         if "upload-length" in request.headers:
             raise tus.wrong("Upload-Length", "must be left out: the parts say how long they are")
         parts = tus.parts(concat)
-        upload = await uploads.concatenate(caller.id, parts, concat, metadata, described_by(metadata))
+        upload = await uploads.concatenate(caller.id, parts, concat, metadata, described_by(metadata), trail)
         return _answer(201, upload, {"Location": _address(upload)})
     tus.metadata(metadata)
     length = tus.number(request, "upload-length")
     if length > settings.resumable_max_size:
         raise too_large(settings.resumable_max_size)
     described = None if concat == "partial" else described_by(metadata)
-    upload = await uploads.create(caller.id, length, metadata, described)
+    trail.is_written = True  # until it is whole, nothing is done that anybody would ask about
+    upload = await uploads.create(caller.id, length, metadata, described, trail)
     if request.headers.get("content-type") == tus.BYTES_TYPE and length:
         checksum = tus.checksum(request.headers.get("upload-checksum"))
-        upload = await uploads.append(upload.id, caller.id, 0, request, checksum)
+        upload = await uploads.append(upload.id, caller.id, 0, request, checksum, trail)
     return _answer(201, upload, {"Location": _address(upload)})
 
 
@@ -63,9 +67,10 @@ async def show_upload_offset(
     request: Request,  # noqa: ARG001 - tus.spoken reads it
     caller: Caller,
     uploads: Resumable,
+    trail: Trail,
 ) -> Response:
     """Say how many bytes of an upload have arrived for certain (tus 1.0)."""
-    upload = await uploads.settled(upload_id, caller.id)
+    upload = await uploads.settled(upload_id, caller.id, trail)
     headers = {"Upload-Length": str(upload.length), "Cache-Control": "no-store"}
     if upload.metadata_header:
         headers["Upload-Metadata"] = upload.metadata_header
@@ -75,9 +80,11 @@ async def show_upload_offset(
 
 
 @tus.spoken
-async def append_to_upload(upload_id: Id, request: Request, caller: Caller, uploads: Resumable) -> Response:
+async def append_to_upload(
+    upload_id: Id, request: Request, caller: Caller, uploads: Resumable, trail: Trail
+) -> Response:
     """Add a piece to an upload, at the offset where it ends (tus 1.0)."""
-    return await _append(upload_id, request, caller, uploads)
+    return await _append(upload_id, request, caller, uploads, trail)
 
 
 @tus.spoken
@@ -86,21 +93,22 @@ async def end_upload(
     request: Request,  # noqa: ARG001 - tus.spoken reads it
     caller: Caller,
     uploads: Resumable,
+    trail: Trail,
 ) -> Response:
     """Give up an upload and free its room (tus 1.0); a file that was made of it stays."""
-    return await _end(upload_id, caller, uploads)
+    return await _end(upload_id, caller, uploads, trail)
 
 
 @tus.spoken
 async def override_upload_method(
-    upload_id: Id, request: Request, caller: Caller, uploads: Resumable
+    upload_id: Id, request: Request, caller: Caller, uploads: Resumable, trail: Trail
 ) -> Response:
     """Do what X-HTTP-Method-Override says, for clients that can send neither PATCH nor DELETE (tus 1.0)."""
     method = request.headers.get("x-http-method-override", "").upper()
     if method == "PATCH":
-        return await _append(upload_id, request, caller, uploads)
+        return await _append(upload_id, request, caller, uploads, trail)
     if method == "DELETE":
-        return await _end(upload_id, caller, uploads)
+        return await _end(upload_id, caller, uploads, trail)
     raise MethodNotAllowed(headers={"Allow": "GET, HEAD, PATCH, DELETE"})
 
 
@@ -121,15 +129,18 @@ def list_uploads(query: PageQuery, caller: Caller, session: Session) -> Page[Upl
     return paginate(session, mine, UPLOADS.c.id, query, UploadOut.model_validate)
 
 
-async def _append(upload_id: str, request: Request, caller: Caller, uploads: Resumable) -> Response:
+async def _append(
+    upload_id: str, request: Request, caller: Caller, uploads: Resumable, trail: Trail
+) -> Response:
+    trail.is_written = True  # a piece is not worth a record; the file that it ends in writes one
     tus.require_bytes(request)
     offset = tus.number(request, "upload-offset")
     checksum = tus.checksum(request.headers.get("upload-checksum"))
-    return _answer(204, await uploads.append(upload_id, caller.id, offset, request, checksum))
+    return _answer(204, await uploads.append(upload_id, caller.id, offset, request, checksum, trail))
 
 
-async def _end(upload_id: str, caller: Caller, uploads: Resumable) -> Response:
-    await uploads.end(upload_id, caller.id)
+async def _end(upload_id: str, caller: Caller, uploads: Resumable, trail: Trail) -> Response:
+    await uploads.end(upload_id, caller.id, trail)
     return Response(status_code=204)
 
 

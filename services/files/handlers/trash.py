@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlmodel import Session
 
 from services.files import quota
+from services.files.events import tell_changed, tell_deleted
 from services.files.handlers.files import locked
 from services.files.models import FILES, File
 from services.files.schemas import FileOut, TrashedOut
@@ -23,6 +24,7 @@ def restore_file(file_id: Id, caller: Caller, session: Session) -> FileOut:
     file = locked(session, caller, file_id, trashed=True)
     file.trashed = None
     file.touch()
+    tell_changed(session, file)
     return FileOut.of(file.model_dump())
 
 
@@ -36,3 +38,4 @@ def purge(session: Session, file: File) -> None:
     session.delete(file)
     session.flush()
     quota.forget(session, file.blob_key, file.size)
+    tell_deleted(session, file, permanent=True)

@@ -11,13 +11,14 @@ from services.files.schemas import FileOut
 from services.files.settings import Settings
 from services.files.staging import Landed
 from shared.database import Database
+from shared.events import Trail
 from shared.identity import Caller
 
 FIELDS = frozenset({"visibility", "metadata"})
 
 
 async def upload_file(
-    request: Request, caller: Caller, intake: Intake, settings: Settings, database: Database
+    request: Request, caller: Caller, intake: Intake, settings: Settings, database: Database, trail: Trail
 ) -> FileOut:
     """Upload a file: a form with the field `file`, and `visibility` and `metadata` if you like."""
     limit = settings.max_file_size
@@ -38,8 +39,10 @@ async def upload_file(
         described = describe(name, part.declared_type, form.fields)
         landed = await place.finish(intake.blobs)
         await intake.keep(place.key, landed.sha256)
-        return await database.run(_write_down, caller, place.key, described, landed)
+        return await database.run(_write_down, caller, place.key, described, landed, trail)
 
 
-def _write_down(session: Session, caller: Caller, key: str, described: Described, landed: Landed) -> FileOut:
-    return FileOut.of(add_file(session, caller.id, key, described, landed).model_dump())
+def _write_down(
+    session: Session, caller: Caller, key: str, described: Described, landed: Landed, trail: Trail
+) -> FileOut:
+    return FileOut.of(add_file(session, caller.id, key, described, landed, trail).model_dump())

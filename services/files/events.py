@@ -1,0 +1,47 @@
+"""What the files service tells others, and what it does when it is told of accounts."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, update
+from sqlmodel import Session
+
+from contracts.events import AccountDeleted, FileChanged, FileDeleted, FileUploaded
+from services.files.models import BLOBS, FILES, UPLOADS, USAGE, BlobState, File
+from shared.events import Consumers, emit
+
+
+def tell_uploaded(session: Session, file: File) -> None:
+    told = FileUploaded(
+        file_id=file.id,
+        user_id=file.user_id,
+        name=file.name,
+        size=file.size,
+        mime_type=file.mime_type,
+        sha256=file.sha256,
+    )
+    emit(session, told)
+
+
+def tell_changed(session: Session, file: File) -> None:
+    told = FileChanged(file_id=file.id, user_id=file.user_id, name=file.name, visibility=file.visibility)
+    emit(session, told)
+
+
+def tell_deleted(session: Session, file: File, *, permanent: bool) -> None:
+    emit(session, FileDeleted(file_id=file.id, user_id=file.user_id, permanent=permanent))
+
+
+def delete_files_of(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """Delete all that a person had, for good and without a trash; the sweeper removes the bytes.
+
+    What is still on its way in finds its room gone, and ends.
+    """
+    people = [event.account_id for event in events]
+    run = session.connection().execute
+    run(delete(UPLOADS).where(UPLOADS.c.user_id.in_(people)))
+    run(delete(FILES).where(FILES.c.user_id.in_(people)))
+    run(update(BLOBS).where(BLOBS.c.user_id.in_(people)).values(state=BlobState.DOOMED, until=None))
+    run(delete(USAGE).where(USAGE.c.user_id.in_(people)))
+
+
+CONSUMES: Consumers = {AccountDeleted: delete_files_of}
