@@ -11,6 +11,7 @@ from shared.ids import new_id
 from shared.observe import current_request_id
 
 EVENT_BYTES_MAX = 16 * 1024
+KEY_CHARACTERS_MAX = 300
 
 
 class Event(BaseModel):
@@ -46,7 +47,7 @@ class Envelope(BaseModel):
     id: str = Field(min_length=1, max_length=36)
     topic: str = Field(min_length=1, max_length=100)
     version: int
-    key: str = Field(max_length=300)
+    key: str = Field(max_length=KEY_CHARACTERS_MAX)
     source: str = Field(max_length=50)
     time: datetime
     request_id: str | None = Field(default=None, max_length=128)
@@ -80,5 +81,10 @@ class Sealed:
                 "data": event,
             }
         ).decode()
-        if len(self.body) > EVENT_BYTES_MAX:
-            raise ValueError(f"an event {kind.topic} of {len(self.body)} bytes; at most {EVENT_BYTES_MAX}")
+        # Whoever receives it has the same limits, and would refuse the whole batch that it is in.
+        size = len(self.body.encode())
+        if size > EVENT_BYTES_MAX or len(self.key) > KEY_CHARACTERS_MAX:
+            raise ValueError(
+                f"an event {kind.topic} of {size} bytes with a key of {len(self.key)} characters; "
+                f"at most {EVENT_BYTES_MAX} and {KEY_CHARACTERS_MAX}"
+            )
