@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
 from sqlmodel import Session
 
 from shared.clock import now
@@ -30,6 +30,7 @@ ATTEMPT_SECONDS_MAX = timedelta(minutes=2)
 # where attempts are counted before they are made.
 SUSPICIOUS_ATTEMPT = 4
 REASON_CHARACTERS_MAX = 500
+DEADLY = "it ended the process that tried it, or took too long"
 
 Consumer = Callable[[Session, Sequence[Any]], None]
 Consumers = Mapping[type[Event], Consumer]
@@ -159,10 +160,15 @@ class Inbox:
 
     def retry_next(self) -> bool:
         """Try the oldest parked event whose time has come; False when there is none. Blocks."""
+        with self._database.transaction(write=False) as session:
+            if session.connection().execute(self._due().limit(1)).first() is None:
+                return False  # as nearly always, and it has disturbed no writer
         with self._database.transaction() as session:
             row = self._claim_parked(session)
         if row is None:
             return False
+        if row.dead:
+            return True
         try:
             with self._database.transaction() as session:
                 if self._take_out(session, row):
@@ -176,47 +182,52 @@ class Inbox:
 
     def _claim_parked(self, session: Session) -> Row[Any] | None:
         """The attempt is counted before it is made, so that an event that kills us is found out, too."""
+        parked = self._parked
+        oldest = self._due().limit(1).with_for_update(skip_locked=True)
+        row = session.connection().execute(oldest).one_or_none()
+        if row is None:
+            return None
+        is_spent = row.attempts >= ATTEMPTS_MAX
+        taken: dict[str, Any] = {"attempts": row.attempts + 1, "due": now() + ATTEMPT_SECONDS_MAX}
+        if is_spent:
+            taken = {"dead": True, "reason": f"{DEADLY}; before that: {row.reason}"[:REASON_CHARACTERS_MAX]}
+            log.error("event_dead", topic=row.topic, event_id=row.id, reason=taken["reason"])
+        changed = update(parked).where(parked.c.seq == row.seq).values(taken).returning(parked)
+        return session.connection().execute(changed).one()
+
+    def _due(self) -> Select[Any]:
+        """Those whose time has come and that no other of their key is in front of, oldest first."""
         parked, older, at = self._parked, self._parked.alias("older"), now()
         in_front = (
             select(older.c.seq)
             .where(older.c.key == parked.c.key, older.c.seq < parked.c.seq)
             .where(or_(older.c.dead.is_(False), older.c.blocks))
         )
-        oldest = (
+        # What is due later than the longest pause was put off before the clock was put back.
+        is_time = or_(parked.c.due <= at, parked.c.due > at + PAUSE_MAX)
+        return (
             select(parked)
-            .where(and_(parked.c.dead.is_(False), parked.c.due <= at), ~in_front.exists())
+            .where(parked.c.dead.is_(False), is_time, ~in_front.exists())
             .where(parked.c.topic.in_(self._consumers))
             .order_by(parked.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True)
         )
-        row = session.connection().execute(oldest).one_or_none()
-        if row is None:
-            return None
-        mine = parked.c.seq == row.seq
-        if row.attempts >= ATTEMPTS_MAX:
-            reason = row.reason or "it ended the process that tried it"
-            log.error("event_dead", topic=row.topic, event_id=row.id, reason=reason)
-            session.connection().execute(update(parked).where(mine).values(dead=True, reason=reason))
-            return self._claim_parked(session)
-        taken = {"attempts": row.attempts + 1, "due": at + ATTEMPT_SECONDS_MAX}
-        session.connection().execute(update(parked).where(mine).values(taken))
-        return row
 
     def _take_out(self, session: Session, row: Row[Any]) -> bool:
         """First, and only while the claim still holds: another process may have taken over meanwhile."""
+        return session.connection().execute(delete(self._parked).where(*self._claimed(row))).rowcount == 1
+
+    def _claimed(self, row: Row[Any]) -> tuple[ColumnElement[bool], ...]:
+        """Every claim counts an attempt, so that the number of attempts is the claim's."""
         parked = self._parked
-        claimed = (parked.c.seq == row.seq, parked.c.attempts == row.attempts + 1, parked.c.dead.is_(False))
-        return session.connection().execute(delete(parked).where(*claimed)).rowcount == 1
+        return (parked.c.id == row.id, parked.c.attempts == row.attempts, parked.c.dead.is_(False))
 
     def _put_back(self, session: Session, row: Row[Any], error: Exception) -> None:
-        attempts = row.attempts + 1
-        dead = attempts >= ATTEMPTS_MAX or isinstance(error, Poison)
+        dead = row.attempts >= ATTEMPTS_MAX or isinstance(error, Poison)
         tell = log.error if dead else log.warning
         tell("event_dead" if dead else "event_failed", topic=row.topic, event_id=row.id, error=repr(error))
-        pause = min(PAUSE_FIRST * 2**attempts, PAUSE_MAX)
+        pause = min(PAUSE_FIRST * 2**row.attempts, PAUSE_MAX)
         values = {"dead": dead, "due": now() + pause, "reason": _reason(error)}
-        session.connection().execute(update(self._parked).where(self._parked.c.seq == row.seq).values(values))
+        session.connection().execute(update(self._parked).where(*self._claimed(row)).values(values))
 
     def census(self, session: Session) -> tuple[int, int]:
         """How many events wait to be tried again, and how many are dead."""

@@ -5,14 +5,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlmodel import Session
 
 from shared.clock import now
 from shared.database import Database
 from shared.errors import Unavailable
+from shared.events import Poison
 from shared.events.event import Envelope
-from shared.events.inbox import ATTEMPTS_MAX, SUSPICIOUS_ATTEMPT, Inbox
+from shared.events.inbox import ATTEMPTS_MAX, DEADLY, PAUSE_MAX, SUSPICIOUS_ATTEMPT, Inbox
 from tests.shared.events.conftest import TABLES
 from tests.shared.events.things import Blocking, Counted, Shared, applied, apply, envelope, parked
 
@@ -32,10 +33,14 @@ def kept(database: Database) -> list[tuple[str, int, bool, str]]:
         return parked(session)
 
 
-def retry(database: Database, inbox: Inbox) -> bool:
-    """Try the next parked event, without waiting for its pause to end."""
+def make_due(database: Database) -> None:
     with database.transaction() as session:
         session.connection().execute(update(TABLES.parked).values(due=now() - timedelta(seconds=1)))
+
+
+def retry(database: Database, inbox: Inbox) -> bool:
+    """Try the next parked event, without waiting for its pause to end."""
+    make_due(database)
     return inbox.retry_next()
 
 
@@ -153,8 +158,10 @@ def test_what_may_kill_us_is_counted_before_it_is_tried(database: Database) -> N
             retry(database, inbox)
         assert kept(database)[0][1] == attempts
 
+    assert retry(database, inbox)
     assert not retry(database, inbox)
-    assert kept(database)[0][2:] == (True, "it was sent several times without success")
+    sent_often = "it was sent several times without success"
+    assert kept(database)[0][2:] == (True, f"{DEADLY}; before that: {sent_often}")
 
 
 def test_while_the_database_is_away_the_sender_keeps_its_events(database: Database) -> None:
@@ -172,21 +179,47 @@ def test_while_the_database_is_away_the_sender_keeps_its_events(database: Databa
 
 
 def test_a_claim_that_was_taken_over_applies_nothing(database: Database, inbox: Inbox) -> None:
+    """And what the late one says about the event, that it is poison, is not believed either."""
     inbox.receive([envelope(-1)])
-
-    def slow(session: Session, events: Sequence[Counted]) -> None:
-        """While this one is at it, its claim ends and another process tries."""
-        apply(session, events)
-
-    other = Inbox(TABLES, database, {Counted: slow})
+    make_due(database)
     with database.transaction() as session:
-        session.connection().execute(update(TABLES.parked).values(due=now() - timedelta(seconds=1)))
-    with database.transaction() as session:
-        row = other._claim_parked(session)
-    assert row is not None
+        late = inbox._claim_parked(session)
+    assert late is not None
     retry(database, inbox)
     with database.transaction() as session:
-        assert not other._take_out(session, row)
+        assert not inbox._take_out(session, late)
+        inbox._put_back(session, late, Poison("late"))
+
+    assert kept(database) == [("thing a", 3, False, "ValueError('minus one')")]
+
+
+def test_a_late_claim_does_not_take_another_event_that_has_got_its_number(
+    database: Database, inbox: Inbox
+) -> None:
+    """SQLite gives the number of the last row that was deleted to the next one."""
+    inbox.receive([envelope(-1)])
+    make_due(database)
+    with database.transaction() as session:
+        late = inbox._claim_parked(session)
+        session.connection().execute(delete(TABLES.parked))
+    inbox.receive([envelope(-1, "b")])
+    make_due(database)
+    with database.transaction() as session:
+        other = inbox._claim_parked(session)
+        assert late is not None
+        assert other is not None
+        session.connection().execute(update(TABLES.parked).values(seq=late.seq))
+
+        assert not inbox._take_out(session, late)
+
+
+def test_a_clock_that_is_put_back_stops_nothing(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(-1)])
+    with database.transaction() as session:
+        later = now() + PAUSE_MAX + timedelta(minutes=1)
+        session.connection().execute(update(TABLES.parked).values(due=later))
+
+    assert inbox.retry_next()
 
 
 def test_an_envelope_survives_being_parked(database: Database, inbox: Inbox) -> None:
