@@ -21,14 +21,16 @@ def create_event_tables_1() -> None:
         sa.Column("key", sa.String(300), nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("created", UtcDateTime, nullable=False),
-        sa.Column("due", UtcDateTime, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("lease", sa.String(36)),
+        sa.Column("leased_until", UtcDateTime),
         sa.Column("sent_as", sa.String(40)),
         sa.Column("sent_in", sa.String(120)),
         sa.Column("last_error", sa.String(500)),
     )
-    op.create_index("ix_outbox_subscriber_due", "outbox", ["subscriber", "due"])
+    _index_some("ix_outbox_waiting", ["subscriber", "seq"], "sent_as IS NULL")
+    _index_some("ix_outbox_leased", ["subscriber", "leased_until"], "leased_until IS NOT NULL")
+    _index_some("ix_outbox_sent", ["sent_in", "sent_as"], "sent_as IS NOT NULL")
     op.create_table(
         "inbox",
         sa.Column("id", sa.String(36), primary_key=True),
@@ -51,3 +53,9 @@ def create_event_tables_1() -> None:
     )
     op.create_index("ix_parked_due", "parked", ["due"])
     op.create_index("ix_parked_key_seq", "parked", ["key", "seq"])
+
+
+def _index_some(name: str, columns: list[str], condition: str) -> None:
+    """An index of those rows of the outbox for which the condition holds."""
+    where = sa.text(condition)
+    op.create_index(name, "outbox", columns, sqlite_where=where, postgresql_where=where)

@@ -4,7 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlmodel import Session
 
 from shared.clock import now
@@ -13,11 +25,10 @@ from shared.events.tables import EventTables
 from shared.ids import new_id
 
 OUTBOX = "outbox"  # under which a session finds the outbox of its service
-EMITTED = "emitted"  # set on a session that has something to tell
+EMITTED = "emitted"  # under which a session notes whom it has something to tell
 BATCH_MAX = 200
 LEASE = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX = 500
-_NOT_SENT: dict[str, None] = {"sent_as": None, "sent_in": None}
 _CLAIM_LOCK = 0x6761746568 + 1  # of PostgreSQL: any number that nothing else of this database uses
 
 
@@ -36,6 +47,7 @@ class Batch:
     numbers: tuple[int, ...]
     bodies: tuple[str, ...]
     attempt: int  # the highest of any of them
+    life: str = ""  # of the broker that they are for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,7 @@ class Backlog:
     """How many events wait for a subscriber, and since when the oldest does."""
 
     number: int
-    oldest: datetime | None
+    oldest: datetime
 
 
 class Outbox:
@@ -58,34 +70,28 @@ class Outbox:
         subscribers = self._subscribers.get(event.topic)
         if not subscribers:
             return
-        sealed, at = Sealed(self._source, event), now()
-        row = {"key": sealed.key, "body": sealed.body, "created": at, "due": at, "attempts": 0}
+        sealed = Sealed(self._source, event)
+        row = {"key": sealed.key, "body": sealed.body, "created": now(), "attempts": 0}
         session.connection().execute(insert(self._table), [{"subscriber": one, **row} for one in subscribers])
-        session.info[EMITTED] = True
+        session.info.setdefault(EMITTED, set()).update(subscribers)
 
-    def has_due(self, session: Session, subscriber: str) -> bool:
-        table = self._table
-        due = select(table.c.seq).where(table.c.subscriber == subscriber, table.c.due <= now()).limit(1)
-        return session.connection().execute(due).first() is not None
+    def has_waiting(self, session: Session, subscriber: str) -> bool:
+        return session.connection().execute(self._free(subscriber).limit(1)).first() is not None
 
-    def claim(self, session: Session, subscriber: str) -> Batch | None:
+    def has_sent(self, session: Session) -> bool:
+        sent = select(self._table.c.seq).where(self._table.c.sent_as.is_not(None)).limit(1)
+        return session.connection().execute(sent).first() is not None
+
+    def claim(self, session: Session, subscriber: str, life: str = "") -> Batch | None:
         """Take the oldest events that may go now, and keep others from taking them for a while.
 
-        A key of which an older event is under way, or waits after a failure, is left alone: the order of
-        its events is kept. Two that claim at once would not see each other's leases, so one waits.
+        What a broker had in another life goes first: it is older than anything of its key that waits.
         """
-        if session.get_bind().dialect.name == "postgresql":
-            session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_CLAIM_LOCK})"))
-        table, at = self._table, now()
-        mine = table.c.subscriber == subscriber
-        under_way = select(table.c.key).where(mine, table.c.due > at, table.c.sent_as.is_(None))
-        free = (
-            select(table.c.seq, table.c.body, table.c.attempts)
-            .where(mine, table.c.due <= at, table.c.key.not_in(under_way))
-            .order_by(table.c.seq)
-            .limit(BATCH_MAX)
-        )
-        rows = session.connection().execute(free).all()
+        self._one_at_a_time(session)
+        if life:
+            self._send_again(session, life)
+        table = self._table
+        rows = session.connection().execute(self._free(subscriber).limit(BATCH_MAX)).all()
         if not rows:
             return None
         batch = Batch(
@@ -93,17 +99,37 @@ class Outbox:
             tuple(row.seq for row in rows),
             tuple(row.body for row in rows),
             max(row.attempts for row in rows) + 1,
+            life,
         )
-        taken = {"lease": batch.lease, "due": at + LEASE, "attempts": table.c.attempts + 1, **_NOT_SENT}
+        taken = {"lease": batch.lease, "leased_until": now() + LEASE, "attempts": table.c.attempts + 1}
         session.connection().execute(update(table).where(table.c.seq.in_(batch.numbers)).values(taken))
         return batch
+
+    def _free(self, subscriber: str) -> Select[tuple[int, str, int]]:
+        """What may be taken: a key of which anything is under way is left alone, to keep its order."""
+        table, at = self._table, now()
+        mine = table.c.subscriber == subscriber
+        # A lease that ends later than any lease can was taken before the clock was put back.
+        is_leased = and_(table.c.leased_until > at, table.c.leased_until <= at + LEASE)
+        return (
+            select(table.c.seq, table.c.body, table.c.attempts)
+            .where(mine, table.c.sent_as.is_(None))
+            .where(table.c.key.not_in(select(table.c.key).where(mine, is_leased)))
+            .order_by(table.c.seq)
+        )
+
+    def _one_at_a_time(self, session: Session) -> None:
+        """Of two that claim at once neither would see the other's leases. SQLite has one writer anyway."""
+        if session.get_bind().dialect.name == "postgresql":
+            session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_CLAIM_LOCK})"))
 
     def arrived(self, session: Session, batch: Batch) -> None:
         """Forget what the subscriber has. Whoever comes after the lease ended deletes nothing."""
         session.connection().execute(delete(self._table).where(*self._of(batch)))
 
-    def sent(self, session: Session, batch: Batch, life: str, entries: Sequence[str]) -> None:
+    def sent(self, session: Session, batch: Batch, entries: Sequence[str]) -> None:
         """Note as what a broker has them; they have arrived when every reader has acknowledged them."""
+        self._one_at_a_time(session)  # or a claim for the next life could pass between
         rows = [
             {"number": number, "entry": entry} for number, entry in zip(batch.numbers, entries, strict=True)
         ]
@@ -111,28 +137,40 @@ class Outbox:
         noted = (
             update(table)
             .where(table.c.seq == bindparam("number"), table.c.lease == batch.lease)
-            .values(sent_as=bindparam("entry"), sent_in=life)
+            .values(sent_as=bindparam("entry"), sent_in=batch.life, leased_until=None)
         )
         session.connection().execute(noted, rows)
 
     def acknowledged(self, session: Session, life: str, below: str) -> None:
-        """Forget what all readers are done with, wait for the rest, and send again what was lost."""
-        table, execute = self._table, session.connection().execute
-        same = table.c.sent_in == life
-        execute(delete(table).where(same, table.c.sent_as < below))
-        execute(update(table).where(same).values(due=now() + LEASE))
-        execute(update(table).where(table.c.sent_in != life).values(due=now(), **_NOT_SENT))
+        """Forget what all readers are done with, and send again what was lost."""
+        table = self._table
+        done = delete(table).where(table.c.sent_in == life, table.c.sent_as < below)
+        session.connection().execute(done)
+        self._send_again(session, life)
 
-    def give_back(self, session: Session, batch: Batch, error: str, pause: timedelta) -> None:
-        """Let them be taken again after a pause."""
-        values = {"due": now() + pause, "lease": None, "last_error": error[:ERROR_CHARACTERS_MAX]}
+    def _send_again(self, session: Session, life: str) -> None:
+        """What a broker was given in an earlier life it may have lost. Two ranges, as an index reads them."""
+        table = self._table
+        elsewhere = and_(table.c.sent_as.is_not(None), or_(table.c.sent_in < life, table.c.sent_in > life))
+        session.connection().execute(update(table).where(elsewhere).values(sent_as=None, sent_in=None))
+
+    def give_back(self, session: Session, batch: Batch, error: str) -> None:
+        """Let them be taken again."""
+        values = {"leased_until": None, "lease": None, "last_error": error[:ERROR_CHARACTERS_MAX]}
         session.connection().execute(update(self._table).where(*self._of(batch)).values(values))
 
     def backlog(self, session: Session) -> dict[str, Backlog]:
-        table = self._table
-        numbers = select(table.c.subscriber, func.count(), func.min(table.c.created))
-        rows = session.connection().execute(numbers.group_by(table.c.subscriber))
-        return {row[0]: Backlog(row[1], row[2]) for row in rows}
+        """Waiting and sent apart, because each of them has its index."""
+        table, execute = self._table, session.connection().execute
+        found: dict[str, Backlog] = {}
+        for state in (table.c.sent_as.is_not(None), table.c.sent_as.is_(None)):
+            numbers = select(table.c.subscriber, func.count()).where(state).group_by(table.c.subscriber)
+            oldest = select(table.c.created).where(state).order_by(table.c.seq).limit(1)
+            for name, number in execute(numbers).all():
+                since = execute(oldest.where(table.c.subscriber == name)).scalar_one()
+                other = found.get(name, Backlog(0, since))
+                found[name] = Backlog(other.number + number, min(other.oldest, since))
+        return found
 
     def _of(self, batch: Batch) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         return self._table.c.seq.in_(batch.numbers), self._table.c.lease == batch.lease

@@ -1,9 +1,7 @@
 """Carries what is in the outbox to those who want it: at least once, in order per key."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -27,6 +25,9 @@ log = structlog.get_logger(__name__)
 class Transport(Protocol):
     """A way to subscribers. `settle` notes in the outbox what `deliver` has achieved."""
 
+    async def life(self) -> str:
+        """Which life of a broker it leads to; nothing where what was delivered cannot get lost."""
+
     async def deliver(self, batch: Batch) -> None: ...
 
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None: ...
@@ -38,6 +39,9 @@ class Direct:
     def __init__(self, subscriber: Peer) -> None:
         self._subscriber = subscriber
 
+    async def life(self) -> str:
+        return ""
+
     async def deliver(self, batch: Batch) -> None:
         body = f'{{"attempt":{batch.attempt},"events":[{",".join(batch.bodies)}]}}'
         await self._subscriber.call("POST", RECEIVE, body.encode())
@@ -47,64 +51,56 @@ class Direct:
 
 
 class Relay:
-    """One task per subscriber, woken by every commit that has something to tell."""
+    """Carries the events of one subscriber, woken by every commit that has something to tell."""
 
-    def __init__(self, database: Database, outbox: Outbox, transports: Mapping[str, Transport]) -> None:
+    def __init__(self, database: Database, outbox: Outbox, subscriber: str, transport: Transport) -> None:
         self._database = database
         self._outbox = outbox
-        self._transports = transports
-        self._woken = {subscriber: asyncio.Event() for subscriber in transports}
+        self._subscriber = subscriber
+        self._transport = transport
+        self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pause = PAUSE_SECONDS_MIN
+        database.on_commit.append(self._after_commit)
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._database.on_commit.append(self._after_commit)
-        async with asyncio.TaskGroup() as tasks:
-            for subscriber, transport in self._transports.items():
-                tasks.create_task(self._serve(subscriber, transport), name=f"events to {subscriber}")
+        while True:
+            await self._something_to_do()
+            try:
+                await self._deliver_all()
+            except Problem as error:
+                if self._pause > PAUSE_SECONDS_MIN:  # the first is often a restart, and not worth a line
+                    log.warning("events_not_delivered", subscriber=self._subscriber, error=repr(error))
+                await asyncio.sleep(self._pause)
+                self._pause = min(self._pause * 2, PAUSE_SECONDS_MAX)
 
     def _after_commit(self, session: Session) -> None:
-        if session.info.pop(EMITTED, False) and self._loop is not None:
+        is_for_us = self._subscriber in session.info.get(EMITTED, ())
+        if is_for_us and self._loop is not None and not self._woken.is_set():
             with suppress(RuntimeError):  # the loop has ended; the next process will find the events
-                self._loop.call_soon_threadsafe(self.wake)
+                self._loop.call_soon_threadsafe(self._woken.set)
 
-    def wake(self) -> None:
-        for woken in self._woken.values():
-            woken.set()
-
-    async def _serve(self, subscriber: str, transport: Transport) -> None:
-        pause = PAUSE_SECONDS_MIN
-        while True:
-            await self._something_to_do(subscriber)
-            try:
-                pause = await self._deliver_all(subscriber, transport, pause)
-            except Problem as error:  # our own database is away
-                log.warning("events_not_read", subscriber=subscriber, error=repr(error))
-                await asyncio.sleep(PAUSE_SECONDS_MAX)
-
-    async def _something_to_do(self, subscriber: str) -> None:
-        woken = self._woken[subscriber]
+    async def _something_to_do(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
-                await woken.wait()
+                await self._woken.wait()
                 await asyncio.sleep(GATHER_SECONDS)
-        woken.clear()
+        self._woken.clear()
 
-    async def _deliver_all(self, subscriber: str, transport: Transport, pause: float) -> float:
-        """Deliver until nothing is due or it fails; return how long to pause after the next failure."""
+    async def _deliver_all(self) -> None:
         outbox, run = self._outbox, self._database.run
-        while await self._database.read(outbox.has_due, subscriber):
-            batch = await run(outbox.claim, subscriber)
-            if batch is None:
-                return pause
-            try:
-                await transport.deliver(batch)
-            except Problem as error:
-                await run(outbox.give_back, batch, repr(error), timedelta())
-                if pause > PAUSE_SECONDS_MIN:  # the first failure is often a restart, and not worth a line
-                    log.warning("events_not_delivered", subscriber=subscriber, error=repr(error))
-                await asyncio.sleep(pause)
-                return min(pause * 2, PAUSE_SECONDS_MAX)
-            await run(transport.settle, outbox, batch)
-            pause = PAUSE_SECONDS_MIN
-        return pause
+        while await self._database.read(outbox.has_waiting, self._subscriber):
+            batch = await run(outbox.claim, self._subscriber, await self._transport.life())
+            if batch is not None:
+                await self._deliver(batch)
+
+    async def _deliver(self, batch: Batch) -> None:
+        try:
+            await self._transport.deliver(batch)
+        except (Problem, asyncio.CancelledError) as error:
+            # Also when the service stops: the next process need not wait for the end of the lease.
+            await self._database.run(self._outbox.give_back, batch, repr(error))
+            raise
+        await self._database.run(self._transport.settle, self._outbox, batch)
+        self._pause = PAUSE_SECONDS_MIN

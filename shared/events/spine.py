@@ -2,9 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Gauge
@@ -20,7 +22,7 @@ from shared.events.event import EVENT_BYTES_MAX, Envelope, Event
 from shared.events.inbox import Consumers, Inbox
 from shared.events.outbox import BATCH_MAX, OUTBOX, Outbox
 from shared.events.recording import Recorder
-from shared.events.relay import RECEIVE, Direct, Relay, Transport
+from shared.events.relay import RECEIVE, Direct, Relay
 from shared.events.tables import EventTables
 from shared.identity import internal
 from shared.operations import Operation
@@ -29,12 +31,19 @@ from shared.redis import connect
 from shared.schemas import Input
 from shared.settings import ServiceSettings
 
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+Work = Callable[[], Awaitable[None]]
+
 RETRY_SECONDS = 0.5
 CENSUS_SECONDS = 5.0
+CENSUS_SHARE = 50
 TIDY_SECONDS = 600.0
 SEEN_KEPT = timedelta(days=14)  # far longer than any event is sent again
 DEAD_KEPT = timedelta(days=30)
 REDIS_SECONDS = 5.0
+AFTER_FAULT_SECONDS = 5.0
 
 WAITING = Gauge(
     *("events_waiting", "Events that a subscriber has not got yet", ["subscriber"]),
@@ -112,7 +121,6 @@ class Spine:
     ) -> None:
         self._tables, self._settings, self._database, self._client = tables, settings, database, client
         self._subscribers = subscribers
-        self._uses_redis = settings.redis_url is not None
         self.inbox = Inbox(tables, database, consumes)
         self.outbox = Outbox(tables, settings.service, self._recipients())
         self.recorder = Recorder(settings.service, database, Proxies(settings.trusted_proxies))
@@ -120,7 +128,7 @@ class Spine:
 
     def _recipients(self) -> dict[str, list[str]]:
         """By topic, whose rows an event is written into the outbox for."""
-        if self._uses_redis:
+        if self._settings.redis_url is not None:
             from shared.events.streams import BROKER
 
             return {topic: [BROKER] for one in self._subscribers.values() for topic in one.topics}
@@ -140,50 +148,44 @@ class Spine:
                 work.cancel()
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            if self._uses_redis:
-                await self._run_with_redis(tasks)
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            parts: dict[str, Work] = {"count": self._look_after}
+            if self.inbox.topics:
+                parts["retry"] = self._retry
+            if self._settings.redis_url is None:
+                parts |= self._direct()
             else:
-                relay = Relay(self._database, self.outbox, self._direct())
-                tasks.create_task(relay.run(), name="events out")
-            tasks.create_task(self._retry(), name="events parked")
-            tasks.create_task(self._look_after(), name="events counted")
+                redis = connect(self._settings.redis_url.get_secret_value(), timeout_seconds=REDIS_SECONDS)
+                stack.push_async_callback(redis.aclose)
+                parts |= self._through(redis)
+            for name, work in parts.items():
+                tasks.create_task(_always(name, work), name=f"events: {name}")
 
-    def _direct(self) -> dict[str, Transport]:
-        return {
-            name: Direct(
-                Peer.of(
-                    self._settings,
-                    self._client,
-                    name=name,
-                    url=os.environ.get(f"{name.upper()}_URL", subscriber.url),
-                )
-            )
-            for name, subscriber in self._subscribers.items()
-        }
+    def _direct(self) -> dict[str, Work]:
+        parts: dict[str, Work] = {}
+        for name, subscriber in self._subscribers.items():
+            url = os.environ.get(f"{name.upper()}_URL", subscriber.url)
+            transport = Direct(Peer.of(self._settings, self._client, name=name, url=url))
+            parts[f"to {name}"] = Relay(self._database, self.outbox, name, transport).run
+        return parts
 
-    async def _run_with_redis(self, tasks: asyncio.TaskGroup) -> None:
+    def _through(self, redis: "Redis") -> dict[str, Work]:
         from shared.events.streams import BROKER, Broker, Reader
 
-        assert self._settings.redis_url is not None
-        redis = connect(self._settings.redis_url.get_secret_value(), timeout_seconds=REDIS_SECONDS)
         broker = Broker(redis, [*self._subscribers])
-        relay = Relay(self._database, self.outbox, {BROKER: broker})
-        tasks.create_task(relay.run(), name="events out")
-        tasks.create_task(broker.run(self._database, self.outbox), name="events acknowledged")
+        parts: dict[str, Work] = {
+            "to Redis": Relay(self._database, self.outbox, BROKER, broker).run,
+            "acknowledged": partial(broker.run, self._database, self.outbox),
+        }
         if self.inbox.topics:
-            reader = Reader(redis, self._settings.service, self.inbox, self._database)
-            tasks.create_task(reader.run(), name="events in")
+            parts["from Redis"] = Reader(redis, self._settings.service, self.inbox, self._database).run
+        return parts
 
     async def _retry(self) -> None:
         """Try parked events, one after the other."""
         while True:
-            try:
-                tried = await self._database.in_thread(self.inbox.retry_next)
-            except Problem as error:
-                log.warning("parked_events_not_read", error=repr(error))
-                tried = False
-            if not tried:
+            if not await self._database.in_thread(self.inbox.retry_next):
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _look_after(self) -> None:
@@ -191,20 +193,21 @@ class Spine:
         loop = asyncio.get_running_loop()
         tidy_at = loop.time() + TIDY_SECONDS
         while True:
-            with suppress(Problem):
-                await self._database.read(self._count)
-                if loop.time() > tidy_at:
-                    tidy_at = loop.time() + TIDY_SECONDS
-                    await self._database.run(self._tidy)
-            await asyncio.sleep(CENSUS_SECONDS)
+            began = loop.time()
+            await self._database.read(self._count)
+            # Counting a million takes its time; it shall never take more than a small part of all time.
+            pause = max(CENSUS_SECONDS, CENSUS_SHARE * (loop.time() - began))
+            if loop.time() > tidy_at:
+                tidy_at = loop.time() + TIDY_SECONDS
+                await self._database.run(self._tidy)
+            await asyncio.sleep(pause)
 
     def _count(self, session: Session) -> None:
         backlog = self.outbox.backlog(session)
         for name in {*self._subscribers, *backlog}:
             here = backlog.get(name)
             WAITING.labels(name).set(here.number if here else 0)
-            oldest = here.oldest if here else None
-            AGE.labels(name).set((now() - oldest).total_seconds() if oldest else 0)
+            AGE.labels(name).set((now() - here.oldest).total_seconds() if here else 0)
         parked, dead = self.inbox.census(session)
         PARKED.set(parked)
         DEAD.set(dead)
@@ -213,3 +216,15 @@ class Spine:
         execute, seen, parked = session.connection().execute, self._tables.inbox, self._tables.parked
         execute(delete(seen).where(seen.c.received < now() - SEEN_KEPT))
         execute(delete(parked).where(parked.c.dead, parked.c.received < now() - DEAD_KEPT))
+
+
+async def _always(name: str, work: Work) -> None:
+    """Whatever goes wrong in one part, it begins again, and neither the others nor the service end."""
+    while True:
+        try:
+            await work()
+        except Problem as error:
+            log.warning("events_paused", part=name, error=repr(error))
+        except Exception:
+            log.exception("events_interrupted", part=name)
+        await asyncio.sleep(AFTER_FAULT_SECONDS)

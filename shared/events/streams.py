@@ -28,9 +28,25 @@ BORN = "gatehouse:events:born"  # gone when somebody has emptied Redis
 BROKER = "*"  # the one subscriber of an outbox whose events go through Redis
 READ_MAX = 200
 WAIT_MILLISECONDS = 2_000
-LEADER_SECONDS = 10
+LEADER_SECONDS = 10.0
+FAREWELL_SECONDS = 0.5
+PAUSE_SECONDS_MIN = 0.1
 PAUSE_SECONDS_MAX = 5.0
 SETTLE_SECONDS = 0.5
+
+# Taking and leading in one step: a reader that was held up and no longer leads takes nothing, and what it
+# took before its successor takes again first of all.
+_TAKE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local taken = redis.call('XREADGROUP', 'GROUP', ARGV[3], 'reader', 'COUNT', ARGV[5],
+                         'STREAMS', KEYS[2], ARGV[4])
+local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+return {last[1] and last[1][1] or '0-0', taken}
+"""
+_STEP_DOWN = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+
+Entry = tuple[bytes, list[bytes] | None]
 
 log = structlog.get_logger(__name__)
 
@@ -41,67 +57,79 @@ class Broker:
     def __init__(self, redis: Redis, groups: Sequence[str]) -> None:
         self._redis = redis
         self._groups = groups
-        self._sent: tuple[str, list[str]] = ("", [])
-        self._known_life = ""
+        self._life = ""
+        self._entries: list[str] = []
 
-    async def deliver(self, batch: Batch) -> None:
-        async with _unavailable_if_broken(), self._redis.pipeline(transaction=True) as pipeline:
+    async def life(self) -> str:
+        if not self._life:
+            async with _unavailable_if_broken():
+                self._life = await self._begin()
+        return self._life
+
+    async def _begin(self) -> str:
+        async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.set(BORN, new_id(), nx=True)
             pipeline.get(BORN)
             pipeline.info("server")
+            _, born, server = await pipeline.execute()
+        for group in self._groups:
+            await _make_group(self._redis, group)
+        return _life(born, server)
+
+    async def deliver(self, batch: Batch) -> None:
+        """Only into the life that they were taken for: in another, older events may have to go first.
+
+        A watched connection is not silently replaced, so between the look and the sending no Redis begins.
+        """
+        async with _unavailable_if_broken(), self._redis.pipeline(transaction=True) as pipeline:
+            await pipeline.watch(BORN)
+            if _life(await pipeline.get(BORN), await pipeline.info("server")) != batch.life:
+                self._life = ""
+                raise Unavailable("Redis began anew; what it may have lost is sent first.")
+            pipeline.multi()  # type: ignore[no-untyped-call]
             for body in batch.bodies:
                 pipeline.xadd(STREAM, {"event": body})
-            _, born, server, *entries = await pipeline.execute()
-        self._sent = (_life(born, server), [_sortable(entry) for entry in entries])
-        if self._sent[0] != self._known_life:
-            self._known_life = self._sent[0]
-            await self._make_groups()
+            self._entries = [_sortable(entry) for entry in await pipeline.execute()]
 
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None:
-        outbox.sent(session, batch, *self._sent)
+        outbox.sent(session, batch, self._entries)
 
     async def run(self, database: Database, outbox: Outbox) -> None:
         """Acknowledge for as long as the service runs."""
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
-            try:
+            if await database.read(outbox.has_sent):
                 await self.acknowledge(database, outbox)
-            except Problem as error:
-                log.warning("events_not_acknowledged", error=repr(error))
-                await asyncio.sleep(PAUSE_SECONDS_MAX)
 
     async def acknowledge(self, database: Database, outbox: Outbox) -> None:
-        """Forget in the outbox, and cut from the stream, what all groups are done with."""
+        """Forget in the outbox what our groups are done with, and cut from the stream what all are."""
         async with _unavailable_if_broken():
-            life, floor = await self._floor()
-            await database.run(outbox.acknowledged, life, floor)
-            if floor.strip("0-"):
-                milliseconds, _, number = floor.partition("-")
-                await self._redis.xtrim(STREAM, minid=f"{int(milliseconds)}-{int(number)}", approximate=True)
+            life, floors = await self._floors()
+            missing = [group for group in self._groups if group not in floors]
+            if missing:  # nobody is done with anything; the next to send makes the groups
+                self._life, floors = "", {}
+            ours = [floors[group] for group in floors if group in self._groups]
+            await database.run(outbox.acknowledged, life, min(ours, default=""))
+            if floors:
+                await self._redis.xtrim(STREAM, minid=_entry(min(floors.values())), approximate=True)
 
-    async def _floor(self) -> tuple[str, str]:
-        """The life of this Redis, and the first entry that not every group is done with."""
+    async def _floors(self) -> tuple[str, dict[str, str]]:
+        """The life of this Redis, and for every group the first entry that it is not done with."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.get(BORN)
             pipeline.info("server")
             pipeline.xinfo_groups(STREAM)
-            for group in self._groups:
-                pipeline.xpending(STREAM, group)
-            born, server, groups, *pending = await pipeline.execute(raise_on_error=False)
-        life = _life(born, server)
-        if isinstance(groups, ResponseError) or any(isinstance(one, ResponseError) for one in pending):
-            return life, _sortable(b"0-0")  # no stream yet, or no such group: nobody is done with anything
-        read = {one["name"].decode(): one["last-delivered-id"] for one in groups}
-        floors = [
-            _sortable(waiting["min"]) if waiting["pending"] else _after(read[group])
-            for group, waiting in zip(self._groups, pending, strict=True)
-        ]
-        return life, min(floors, default=_sortable(b"0-0"))
-
-    async def _make_groups(self) -> None:
-        async with _unavailable_if_broken():
-            for group in self._groups:
-                await _make_group(self._redis, group)
+            born, server, groups = await pipeline.execute(raise_on_error=False)
+        floors: dict[str, str] = {}
+        for group in [] if isinstance(groups, ResponseError) else groups:
+            name, read = group["name"].decode(), group["last-delivered-id"]
+            # Asked after `read` was: what it takes meanwhile is above it, and what it is done with no longer
+            # counts, so that the answer is at worst too low.
+            waiting = await self._redis.xpending(STREAM, name)
+            floors[name] = (
+                min(_after(read), _sortable(waiting["min"])) if waiting["pending"] else _after(read)
+            )
+        return _life(born, server), floors
 
 
 class Reader:
@@ -116,67 +144,72 @@ class Reader:
         self._leader_key = f"gatehouse:reader:{group}"
 
     async def run(self) -> None:
-        pause = 0.1
-        while True:
-            try:
-                if await self._leads():
-                    await self._read_all()
-                    pause = 0.1
-                else:
+        pause = PAUSE_SECONDS_MIN
+        try:
+            while True:
+                try:
+                    async with _unavailable_if_broken():
+                        if await self._lead():
+                            await self._read()
+                            pause = PAUSE_SECONDS_MIN
                     await asyncio.sleep(LEADER_SECONDS / 4)
-            except (RedisError, OSError, Problem) as error:
-                if isinstance(error, ResponseError) and "NOGROUP" in str(error):
-                    await self._begin_again()
-                    continue
-                log.warning("events_not_received", error=repr(error))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, PAUSE_SECONDS_MAX)
+                except Problem as error:
+                    if pause > PAUSE_SECONDS_MIN:
+                        log.warning("events_not_received", error=repr(error))
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, PAUSE_SECONDS_MAX)
+        finally:
+            await self._step_down()
 
-    async def _begin_again(self) -> None:
-        with suppress(RedisError, OSError):
-            await _make_group(self._redis, self._group)
-
-    async def _read_all(self) -> None:
-        """First what an earlier reader took and did not acknowledge, then what is new."""
-        while await self._leads() and await self._read("0"):
-            pass
-        while await self._leads():
-            await self._read(">")
-
-    async def _read(self, after: str) -> bool:
-        answer: Any = await self._redis.xreadgroup(
-            self._group, "reader", {STREAM: after}, count=READ_MAX, block=WAIT_MILLISECONDS
-        )
-        entries: list[tuple[bytes, dict[bytes, bytes]]] = answer[0][1] if answer else []
-        if not entries:
-            return False
-        events = [event for _, fields in entries if (event := _opened(fields)) is not None]
-        await self._database.in_thread(self._inbox.receive, events, await self._attempts(after))
-        await self._redis.xack(STREAM, self._group, *(number for number, _ in entries))
-        return True
-
-    async def _attempts(self, after: str) -> int:
-        if after == ">":
-            return 1
-        first = await self._redis.xpending_range(STREAM, self._group, "-", "+", 1)
-        return int(first[0]["times_delivered"]) if first else 1
-
-    async def _leads(self) -> bool:
-        """Whether this process is the one that reads; asking prolongs it."""
-        milliseconds = LEADER_SECONDS * 1000
+    async def _lead(self) -> bool:
+        milliseconds = int(LEADER_SECONDS * 1000)
         if await self._redis.set(self._leader_key, self._token, nx=True, px=milliseconds):
             return True
-        holder = await self._redis.get(self._leader_key)
-        if holder != self._token.encode():
-            return False
-        await self._redis.pexpire(self._leader_key, milliseconds)
-        return True
+        return bool(await self._redis.get(self._leader_key) == self._token.encode())
 
-    async def stop(self) -> None:
-        """Let another replica read at once."""
-        with suppress(RedisError, OSError):
-            if await self._redis.get(self._leader_key) == self._token.encode():
-                await self._redis.delete(self._leader_key)
+    async def _step_down(self) -> None:
+        """Let another replica read at once; when Redis does not answer, it waits for our time to end."""
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._redis.eval(_STEP_DOWN, 1, self._leader_key, self._token)
+
+    async def _read(self) -> None:
+        """As long as we lead: first what a reader took and did not acknowledge, then what is new."""
+        after = "0"
+        while (taken := await self._take(after)) is not None:
+            last, entries = taken
+            if entries:
+                await self._receive(entries, after)
+            elif after == "0":
+                after = ">"
+            else:  # everything is taken; wait for more
+                await self._redis.xread({STREAM: last}, count=1, block=WAIT_MILLISECONDS)
+
+    async def _take(self, after: str) -> tuple[bytes, list[Entry]] | None:
+        """The last entry of the stream, and the next ones for us; nothing when another replica leads."""
+        milliseconds = int(LEADER_SECONDS * 1000)
+        arguments = (self._token, milliseconds, self._group, after, READ_MAX)
+        try:
+            taken = await self._redis.eval(_TAKE, 2, self._leader_key, STREAM, *arguments)
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await _make_group(self._redis, self._group)
+            return await self._take(after)
+        if taken is None:
+            return None
+        last, answer = taken
+        return last, answer[0][1] if answer else []
+
+    async def _receive(self, entries: list[Entry], after: str) -> None:
+        attempt = 1 if after == ">" else await self._attempts()
+        events = [event for _, fields in entries if (event := _opened(fields)) is not None]
+        await self._database.in_thread(self._inbox.receive, events, attempt)
+        await self._redis.xack(STREAM, self._group, *(number for number, _ in entries))
+
+    async def _attempts(self) -> int:
+        first = await self._redis.xpending_range(STREAM, self._group, "-", "+", 1)
+        return int(first[0]["times_delivered"]) if first else 1
 
 
 @asynccontextmanager
@@ -192,24 +225,29 @@ async def _make_group(redis: Redis, group: str) -> None:
         await redis.xgroup_create(STREAM, group, id="0", mkstream=True)
 
 
-def _opened(fields: dict[bytes, bytes]) -> Envelope | None:
+def _opened(fields: list[bytes] | None) -> Envelope | None:
+    pairs = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
     try:
-        return Envelope.model_validate_json(fields[b"event"])
+        return Envelope.model_validate_json(pairs[b"event"])
     except (KeyError, ValidationError):
         log.error("entry_is_no_event", stream=STREAM)  # noqa: TRY400 - it may be anything
         return None
 
 
-def _life(born: bytes | None, server: dict[str, Any]) -> str:
+def _life(born: Any, server: dict[str, Any]) -> str:
     """Changes when Redis was started anew, when another one took over, and when it was emptied."""
     return f"{server['run_id']} {'' if born is None else born.decode()}"
 
 
-def _sortable(entry: bytes) -> str:
+def _sortable(entry: bytes, *, plus: int = 0) -> str:
     milliseconds, _, number = entry.decode().partition("-")
-    return f"{int(milliseconds):016d}-{int(number):012d}"
+    return f"{int(milliseconds):016d}-{int(number) + plus:012d}"
 
 
 def _after(entry: bytes) -> str:
-    milliseconds, _, number = entry.decode().partition("-")
-    return f"{int(milliseconds):016d}-{int(number) + 1:012d}"
+    return _sortable(entry, plus=1)
+
+
+def _entry(sortable: str) -> str:
+    milliseconds, _, number = sortable.partition("-")
+    return f"{int(milliseconds)}-{int(number)}"

@@ -20,6 +20,12 @@ class Counted(Event):
     number: int
 
 
+class Noted(Counted):
+    topic = "thing.noted"
+
+    note: str
+
+
 class Blocking(Counted):
     topic = "thing.blocking"
     blocks = True
