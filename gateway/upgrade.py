@@ -53,6 +53,7 @@ class Relay:
         lines += (b"x-request-id: ", exchange.request_id.encode(), b"\r\n\r\n", rest)
         self._upstream_end.passed(rest)
         early = exchange.client.become_relay(self._client_end)
+        self._client_end.read_bytes, self._upstream_end.read_bytes = len(early), len(rest)
         self._client_end.transport.set_protocol(self._client_end)
         self._upstream_end.transport.set_protocol(self._upstream_end)
         self._client_end.transport.write(b"".join(lines))

@@ -123,6 +123,9 @@ class Wire:
             answer.body = self._reader.read(int(answer.headers["content-length"]))
         return answer
 
+    def raw(self, count: int) -> bytes:
+        return self._reader.read(count)
+
     def rest(self) -> bytes:
         """Everything until the gateway closes."""
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.gateway.corpus import compliance, desync, malformed, smuggling
-from tests.gateway.corpus.case import Case
+from tests.gateway.corpus.case import SMUGGLED, Case, get
 from tests.gateway.corpus.doors import Account, Answer, Door
 
 DESYNC = desync.cases()
@@ -103,6 +103,22 @@ def test_refusals_have_a_code(door: Door) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
     assert b'"code":"bad_request"' in answer.body
     assert [line["code"] for line in door.account().logged] == ["bad_request"]
+
+
+@pytest.mark.parametrize("door", ["strict"], indirect=True)
+def test_behind_a_switch_nothing_is_a_request(door: Door) -> None:
+    """What is sent with the handshake belongs to the other protocol, also when it looks like HTTP."""
+    with door.connect() as wire:
+        wire.send(get(*compliance.WEBSOCKET, target="/switch") + SMUGGLED.encode())
+        answer = wire.answer()
+        assert answer is not None
+        assert answer.status == 101
+        assert wire.raw(len(SMUGGLED)) == SMUGGLED.encode()
+    account = door.account()
+    assert [(line["path"], line["status"], line["bytes_in"]) for line in account.logged] == [
+        ("/switch", 101, len(SMUGGLED))
+    ]
+    assert [one["target"] for one in account.seen] == ["/switch"]
 
 
 @pytest.mark.parametrize("case", DESYNC, ids=lambda case: case.name)
