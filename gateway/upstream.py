@@ -168,12 +168,12 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.interim(status, fields)
             return
         self._answering = True
-        self._keep = self._parser.should_keep_alive()
         is_head = exchange.request.method == b"HEAD"
         self._until_close = not (is_head or fields.framing or status in BODILESS)
         exchange.answer_head(status, fields)
         if is_head:
             # The parser cannot know that no body follows, whatever the headers say: it is replaced.
+            self._keep = self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
             self._complete = True
 
@@ -194,5 +194,6 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
-        elif not self._parser.should_upgrade():
+        elif not self._complete and not self._parser.should_upgrade():
             self._complete = True
+            self._keep = self._parser.should_keep_alive()  # only now: trailers, too, can say `close`

@@ -75,6 +75,7 @@ LAST: tuple[Answered, ...] = (
     ends("HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
     ends("a protocol like HTTP/1.0", "RTSP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
     ends("close", f"{OK}Connection: close\r\nContent-Length: 5\r\n\r\nhello"),
+    ends("close behind the body", f"{CHUNKED}5\r\nhello\r\n0\r\nConnection: close\r\n\r\n"),
     ends("until the end", f"{OK}\r\nhello", closes=True),
     ends("until the end, HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nhello", closes=True),
     ends("another answer behind it", HELLO + EVIL),

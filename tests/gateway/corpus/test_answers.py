@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.gateway.backends import Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.corpus.answers import CASES, Answered
-from tests.gateway.support import Wire
+from tests.gateway.support import RunningGateway, Wire
 
 SECONDS_MAX = 10
 
@@ -68,6 +72,85 @@ async def _is_cut(wire: Wire, has_come: asyncio.Event) -> None:
     has_come.set()
     with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
         await wire.reader.readuntil(b"0\r\n\r\n")
+
+
+PARTS = [
+    *(
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"\r\n\r\n",
+        b" ",
+        b"\t",
+        b"\0",
+        b":",
+        b";",
+        b",",
+        b"0",
+        b"1",
+        b"9",
+        b"f",
+        b"-",
+        b"x",
+    ),
+    *(b"\r\nContent-Length: 3", b"\r\nTransfer-Encoding: chunked", b"\r\nConnection: close", b"\xff"),
+    *(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b"0\r\n\r\n"),
+]
+
+
+@st.composite
+def changed(draw: st.DrawFn) -> bytes:
+    data = draw(st.sampled_from([case.sent for case in CASES if len(case.sent) < 1000]))
+    for _ in range(draw(st.integers(1, 4))):
+        start, cut = draw(st.integers(0, len(data))), draw(st.sampled_from([0, 0, 1, 2, 8]))
+        data = data[:start] + draw(st.sampled_from([b"", *PARTS])) + data[start + cut :]
+    return data
+
+
+@pytest.fixture
+async def changing(start_gateway: Start, start_backend: StartBackend) -> tuple[RunningGateway, list[bytes]]:
+    """A gateway, and the answers that its backend gives to requests for /odd."""
+    answers: list[bytes] = []
+
+    async def handle(conversation: Conversation) -> None:
+        while (received := await conversation.request()) is not None:
+            if received.target == "/odd":
+                await conversation.send(answers.pop())
+            else:
+                await conversation.answer(b"mine")
+
+    backend = await start_backend(handle)
+    # Both routes lead to one target and share its connections; only the odd answers are not waited for.
+    return await start_gateway(f"""
+routes:
+  - {{path: /mine, backend: "{backend.url}"}}
+  - {{path: /odd, backend: "{backend.url}", timeout: {{first_byte: 50ms, idle: 50ms}}}}
+defaults:
+  auth: none
+  rate_limit: {{rate: 100000/s}}
+  retry: {{attempts: 0}}
+  ejection: {{failures: 0}}
+"""), answers
+
+
+@given(changed(), st.sampled_from(["GET", "HEAD"]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_answer_however_broken_reaches_somebody_else(
+    changing: tuple[RunningGateway, list[bytes]], answer: bytes, method: str
+) -> None:
+    gateway, answers = changing
+    answers.append(answer)
+    with capture_logs() as logs:
+        wire = await gateway.connect()
+        await wire.send(f"{method} /odd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        with suppress(ConnectionResetError):  # how an answer is cut that had begun
+            async with asyncio.timeout(SECONDS_MAX):
+                await wire.reader.read()
+        await wire.close()
+        for _ in range(2):
+            mine = await gateway.request("GET", "/mine")
+            assert (mine.status, mine.body) == (200, b"mine")
+    assert not [entry for entry in logs if entry["log_level"] in ("error", "critical")]
 
 
 async def test_a_connection_with_a_body_nobody_reads_serves_nobody_else(
