@@ -13,7 +13,7 @@ from tests.gateway.support import RunningGateway, Wire, eventually
 from tests.gateway.test_upstreams_retries import reset
 
 CLIENTS = 8
-ERRORS_SEEN = 20
+ERRORS_SEEN = 12
 BODY = b"x" * 1000
 LARGE = b"x" * (12 << 20)  # more than lies in the buffers between a client and a backend that does not read
 
@@ -217,7 +217,7 @@ routes:
     auth: none
     rate_limit: {{rate: 100000/s}}
     body_max: 1GiB
-    timeout: {{first_byte: 200ms, idle: 400ms}}
+    timeout: {{first_byte: 500ms, idle: 800ms}}
     ejection: {{failures: 0}}
 """
 
