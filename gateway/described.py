@@ -99,6 +99,8 @@ def _flat(entry: Mapping[str, Any], above: str = "") -> dict[str, Any]:
             for place, limit in enumerate(value):
                 label = "rate_limit" if len(value) == 1 else f"rate_limit[{place}]"
                 found |= _flat(limit, f"{above}{label}.")
+        elif key == "claims":
+            found |= {f"{above}claims.{each['name']}": each["values"] for each in value}
         elif isinstance(value, Mapping):
             found |= _flat(value, above if key in ("policy", "care") else f"{above}{key}.")
         elif key != "auth_stated":

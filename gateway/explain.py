@@ -126,6 +126,8 @@ def _about(route: Route, path: bytes, table: RouteTable, request: Request) -> It
     if policy.scopes:
         yield Line("scopes", f"all of {', '.join(sorted(policy.scopes))}")
     yield from _addresses(policy)
+    if policy.claims:
+        yield Line("claims", ", and ".join(map(str, policy.claims)))
     yield Line("limits", _limits(policy))
     times = policy.timeouts
     yield Line(
@@ -212,7 +214,7 @@ def _refusal(asked: Exchange) -> Line | None:
         return Line("result", "204, a preflight") if permission else _refused(errors.ORIGIN_DENIED)
     if not route.allows(request.method):
         return _refused(errors.METHOD_NOT_ALLOWED, f" Allow: {match.allow_header}")
-    needs_token = route.policy.auth == "required" or route.policy.roles or route.policy.scopes
+    needs_token = route.policy.auth == "required" or route.policy.demands_of_caller
     if needs_token and b"authorization" not in seen and not route.is_public(request.method, match.path):
         return _refused(errors.UNAUTHENTICATED)
     length = seen.get(b"content-length", b"0")

@@ -1,5 +1,6 @@
 """Who is calling, and whether the route lets them."""
 
+from gateway.claims import require_claims
 from gateway.errors import FORBIDDEN, UNAUTHENTICATED, Refusal
 from gateway.table import Policy
 from shared.errors import InvalidToken
@@ -16,7 +17,7 @@ def token_of(authorization: bytes | None) -> str | None:
 def require(policy: Policy, caller: Caller | None) -> None:
     """The route's access rule; several roles mean any of them, several scopes mean all."""
     if caller is None:
-        if policy.auth == "required" or policy.roles or policy.scopes:
+        if policy.auth == "required" or policy.demands_of_caller:
             raise Refusal(UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})
         return
     if policy.roles and caller.role not in policy.roles:
@@ -25,3 +26,4 @@ def require(policy: Policy, caller: Caller | None) -> None:
         missing = " ".join(sorted(policy.scopes - caller.scopes))
         challenge = f'Bearer error="insufficient_scope", scope="{missing}"'
         raise Refusal(FORBIDDEN, f"The token lacks the scope {missing}.", {"WWW-Authenticate": challenge})
+    require_claims(policy.claims, caller)

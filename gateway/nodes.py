@@ -148,6 +148,16 @@ class Value:
     def boolean(self) -> bool:
         return self.choice(("true", "false")) == "true"
 
+    def plain(self) -> str | int | bool:
+        """A text, a whole number, or true or false, as YAML tells them apart."""
+        text = self.text()
+        if self.node.tag == "tag:yaml.org,2002:bool":
+            return self.boolean()
+        number = _number(text) if self.node.tag == "tag:yaml.org,2002:int" else None
+        if number is None and self.node.tag != "tag:yaml.org,2002:str":
+            raise Fault(f"must be a text, a whole number, true or false, not {text!r}; quote it as a text")
+        return text if number is None else number
+
     @property
     def is_text(self) -> bool:
         return isinstance(self.node, yaml.ScalarNode)

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from gateway import limitkeys, policykeys, upstreamkeys
 from gateway.checks import check_aliases, check_names, check_places, check_policy
+from gateway.claims import claims
 from gateway.cors import DEVELOPMENT_ORIGINS, Cors
 from gateway.nodes import Fault, Faults, Value, compose
 from gateway.nodes import field as _field
@@ -29,7 +30,7 @@ FILE_BYTES_MAX = 1 << 20
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 AUTH = ("required", "optional", "none")
 POLICY_KEYS = (
-    *("methods", "auth", "roles", "scopes", *limitkeys.LIMIT_KEYS, "timeout", "body_max", "cors"),
+    *("methods", "auth", "roles", "scopes", "claims", *limitkeys.LIMIT_KEYS, "timeout", "body_max", "cors"),
     *upstreamkeys.UPSTREAM_KEYS,
     *policykeys.KEYS,
 )
@@ -152,6 +153,7 @@ def _policy(keys: dict[str, Value], base: Policy) -> Policy:
         auth_stated="auth" in keys,
         roles=_field(keys, "roles", _words, base.roles),
         scopes=_field(keys, "scopes", _words, base.scopes),
+        claims=_field(keys, "claims", claims, base.claims),
         rate_limits=limitkeys.rate_limits(keys, base.rate_limits),
         concurrency=limitkeys.concurrency(keys, base.concurrency),
         timeouts=_field(keys, "timeout", lambda value: _timeouts(value, base.timeouts), base.timeouts),
@@ -292,7 +294,12 @@ def _well_known(routes: Sequence[Route]) -> list[Route]:
     if auth is None or any(route.path in (WELL_KNOWN, b"/") and not route.hosts for route in routes):
         return []
     policy = replace(
-        auth.policy, auth="none", methods=frozenset((b"GET",)), roles=frozenset(), scopes=frozenset()
+        auth.policy,
+        auth="none",
+        methods=frozenset((b"GET",)),
+        roles=frozenset(),
+        scopes=frozenset(),
+        claims=(),
     )
     return [Route(WELL_KNOWN, "well-known", auth.upstream, policy)]
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from gateway import changes, limitkeys, nodes, policykeys, routesfile, upstreamkeys
+from gateway import changes, claims, limitkeys, nodes, policykeys, routesfile, upstreamkeys
 from gateway.table import Timeouts
 from gateway.targets import Breaker, Ejection, HealthCheck, PoolLimits
 
@@ -41,6 +41,7 @@ ABOUT = {
     "auth": "required (default): a valid token. optional: looked at when there is one. none: open.",
     "roles": "Any of these.",
     "scopes": "All of these.",
+    "claims": "What the token must say: one value, or one of a list, under each of these names.",
     "rate_limit": "How many requests one caller may make. In a list, all of the limits hold.",
     "concurrency": "How many requests and open sockets one caller may have at one time.",
     "max": "So many at one time.",
@@ -203,12 +204,21 @@ _SECURITY_HEADERS: Schema = {
     ]
 }
 _NETWORKS = _list({"type": "string"})
+_PLAIN = _or_variable(
+    {"type": "string", "minLength": 0}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+)
+_CLAIMS: Schema = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^(?:{claims.NAME.pattern})$", "not": {"enum": [*claims.ELSEWHERE]}},
+    "additionalProperties": {"anyOf": [*_PLAIN["anyOf"], _list(_PLAIN, 1, claims.VALUES_MAX)]},
+}
 _TIMEOUTS = [field.name for field in fields(Timeouts)]
 _POLICY: dict[str, Schema] = {
     "methods": _list(_one_of(routesfile.METHODS), 1),
     "auth": _one_of(routesfile.AUTH),
     "roles": _list(_TEXT),
     "scopes": _list(_TEXT),
+    "claims": _CLAIMS,
     "rate_limit": _RATE_LIMITS,
     "concurrency": _CONCURRENCY,
     "timeout": _mapping(_TIMEOUTS, dict.fromkeys(_TIMEOUTS, _DURATION)),

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.addresses import AddressRule
 from gateway.changes import HeaderPolicy, SecurityHeaders
+from gateway.claims import Condition
 from gateway.cors import Cors
 from gateway.places import Places, is_parameter, segments, shape
 from gateway.targets import Balance, Care, Origin, Retry, Split, Target, Upstream
@@ -78,6 +79,7 @@ class Policy:
     auth_stated: bool = False
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+    claims: tuple[Condition, ...] = ()  # all of them
     rate_limits: tuple[RateLimit, ...] = (RateLimit(),)  # all of them hold
     concurrency: Concurrency | None = None
     timeouts: Timeouts = Timeouts()
@@ -89,6 +91,10 @@ class Policy:
     headers: HeaderPolicy = USUAL_HEADERS
     security_headers: SecurityHeaders = NO_SECURITY
     ip: AddressRule = ANYBODY
+
+    @property
+    def demands_of_caller(self) -> bool:
+        return bool(self.roles or self.scopes or self.claims)
 
     @property
     def changes_answers(self) -> bool:

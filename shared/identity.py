@@ -5,7 +5,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -45,6 +45,11 @@ class Caller:
     client_id: str | None = None
     client_version: int = 0
     key_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # beside those above
+
+    def claim(self, name: str) -> Any:
+        """What the token says under this name; None when it says nothing."""
+        return getattr(self, _HELD[name]) if name in _HELD else self.claims.get(name)
 
     @property
     def is_admin(self) -> bool:
@@ -53,6 +58,21 @@ class Caller:
     def owns(self, user_id: str) -> bool:
         return self.is_admin or self.id == user_id
 
+
+# Claims that a caller has as attributes, and claims that have been checked and are of no more use.
+_HELD = {
+    "sub": "id",
+    "user_id": "id",
+    "role": "role",
+    "username": "username",
+    "email": "email",
+    "sid": "session_id",
+    "jti": "token_id",
+    "client_id": "client_id",
+    "ver": "version",
+    "client_ver": "client_version",
+}
+_CHECKED = frozenset(("iss", "aud", "exp", "iat", "nbf", "scope"))
 
 Access = Callable[[Caller | None], None]
 FetchKeys = Callable[[], Awaitable[Any]]
@@ -237,6 +257,7 @@ def _caller(claims: Mapping[str, Any], key_id: str | None = None) -> Caller:
         client_id=_text(claims.get("client_id")),
         client_version=_version(claims.get("client_ver", 0)),
         key_id=key_id,
+        claims={name: claims[name] for name in claims.keys() - _HELD.keys() - _CHECKED},
     )
 
 

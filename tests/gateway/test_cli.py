@@ -222,6 +222,8 @@ VALUES: list[Any] = [
     *("user+ip", "ip+ip", [{"rate": "5/s"}, {"rate": "9/h", "key": "ip+route"}], [{"key": "ip"}]),
     *({"max": 3}, {"max": 0}, {"max": 3, "key": "client"}, {"max": 3, "key": "everybody"}, "off"),
     *([{"rate": "5/s"}] * 8, [{"rate": "5/s"}] * 9, {"key": "user+route"}, {"key": "user+"}),
+    *({"email_verified": True}, {"tenant": ["a", 7]}, {"iss": "x"}, {"tenant": []}, {"tenant": [None]}),
+    *({"level": 1.5}, {"level": -1}, {"a b": "x"}, {"role": "admin"}, {"born": "2020-01-01", "at": "12:30"}),
     *({"idle": "2m"}, {"origins": ["http://a"]}, {"credentials": True}, {"credentials": "perhaps"}),
     {"max_age": "1h"},
 ]

@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import Any, ClassVar
 
 import pytest
 
@@ -88,6 +89,44 @@ class TestRolesAndScopes:
         assert (refused.status, refused.code) == (403, "forbidden")
         assert refused.value("www-authenticate") == 'Bearer error="insufficient_scope", scope="write"'
         assert (await gateway.request("GET", "/x", bearer(token(scope="write read")))).status == 200
+
+
+class TestClaims:
+    CONDITIONS = "claims: {email_verified: true, tenant: [a, 7], client_id: billing}"
+    GOOD: ClassVar[dict[str, Any]] = {"email_verified": True, "tenant": "a", "client_id": "billing"}
+
+    @pytest.mark.parametrize(
+        "claims", [{}, {"tenant": 7}, {"tenant": ["x", "a"]}, {"tenant": [7], "other": {"deep": [1]}}]
+    )
+    async def test_held(self, start_gateway: Start, backend: Backend, claims: dict[str, Any]) -> None:
+        gateway = await start_gateway(_routes(backend, self.CONDITIONS))
+        assert (await gateway.request("GET", "/x", bearer(token(**{**self.GOOD, **claims})))).status == 200
+
+    @pytest.mark.parametrize(
+        ("claims", "missing"),
+        [
+            ({"email_verified": False}, "email_verified is true"),
+            ({"email_verified": 1}, "email_verified is true"),
+            ({"email_verified": "true"}, "email_verified is true"),
+            ({"email_verified": None}, "email_verified is true"),
+            ({"tenant": "7"}, "tenant is a or 7"),
+            ({"tenant": {"a": 7}}, "tenant is a or 7"),
+            ({"tenant": []}, "tenant is a or 7"),
+            ({"client_id": "shop"}, "client_id is billing"),
+        ],
+    )
+    async def test_not_held(
+        self, start_gateway: Start, backend: Backend, claims: dict[str, Any], missing: str
+    ) -> None:
+        gateway = await start_gateway(_routes(backend, self.CONDITIONS))
+        answer = await gateway.request("GET", "/x", bearer(token(**{**self.GOOD, **claims})))
+        assert (answer.status, answer.code) == (403, "forbidden")
+        assert answer.json()["detail"] == f"This needs a token in which {missing}."
+        assert not backend.received
+
+    async def test_nobody(self, start_gateway: Start, backend: Backend) -> None:
+        gateway = await start_gateway(_routes(backend, f"auth: optional\n    {self.CONDITIONS}"))
+        assert (await gateway.request("GET", "/x")).status == 401
 
 
 class TestMethodAndPath:

@@ -190,6 +190,9 @@ extra: 1
                 ("rate_limit: [{rate: 5/s}, {key: ip}]", 68, "rate_limit[1]: has no `rate:`"),
                 ("rate_limit: []", 54, "rate_limit: must be one limit or a list of 1 to 8, not of 0"),
                 ("concurrency: {key: ip}", 55, "concurrency: has no `max:`"),
+                ("claims: {role: admin}", 57, "claims.role: has a key of its own; say `roles:`"),
+                ("claims: {iss: me}", 56, "claims.iss: is checked in every token"),
+                ("claims: {level: 1.5}", 58, "claims.level: must be a text, a whole number, true or"),
                 ("concurrency: {max: 0}", 61, "concurrency.max: must be a whole number above 0"),
             )
         ),
