@@ -146,7 +146,9 @@ def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     operation, answer = endpoint.operation, endpoint.signature.answer
     described: dict[str, Any] = {"description": "Done"}
-    if answer not in (type(None), Response):
+    if operation.answer_types:
+        described["content"] = {kind: {"schema": {"type": "string"}} for kind in operation.answer_types}
+    elif answer not in (type(None), Response):
         described["content"] = {JSON: {"schema": schemas.of(endpoint, "out")}}
     headers = {
         "ETag": isinstance(answer, type) and issubclass(answer, Versioned),

@@ -33,7 +33,8 @@ class Operation:
     Idempotency-Key; `errors` are the refusals the handler may raise. What it does is `recorded` under the
     name `action`, by default the handler's in capitals. A handler that reads the body of its
     Request itself says what it takes: a `form`, or a body of the `body_type`. One that `sends_bytes`
-    answers with content, whole or in part.
+    answers with content, whole or in part; one whose Response is text of another kind than JSON names its
+    `answer_types`.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Operation:
     form: type[BaseModel] | None = None
     body_type: str | None = None
     sends_bytes: bool = False
+    answer_types: tuple[str, ...] = ()
     action: str | None = None
     recorded: bool = True
 

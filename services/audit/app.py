@@ -1,0 +1,31 @@
+"""How the audit service is put together."""
+
+from starlette.applications import Starlette
+
+from contracts.events import SUBSCRIBERS
+from services.audit.caretaker import Caretaker
+from services.audit.checkpoints import Checkpoints, LogKeys
+from services.audit.events import CONSUMES
+from services.audit.models import EVENTS
+from services.audit.routes import OPERATIONS
+from services.audit.settings import Settings
+from shared.client import HttpClient
+from shared.database import Database
+from shared.events import Events
+from shared.service import create_service
+
+
+def create_app(settings: Settings) -> Starlette:
+    database = Database(settings.database_url, settings.database_pool)
+    checkpoints = Checkpoints(settings, database)
+    caretaker = Caretaker(settings, database, checkpoints)
+    return create_service(
+        settings,
+        OPERATIONS,
+        client=HttpClient(),
+        database=database,
+        provide={Checkpoints: checkpoints, LogKeys: checkpoints.keys},
+        events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
+        on_start=[caretaker.start],
+        on_stop=[caretaker.stop],
+    )

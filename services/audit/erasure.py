@@ -1,0 +1,104 @@
+"""Forgetting a person: what tells about them leaves the log, and every proof stays valid.
+
+Of what the person did, the details go and where it came from; of what others did to them, the details. The
+id of the account stays, which by then is the id of nobody: otherwise whoever did wrong could have it undone
+by deleting the account. The log records each erasure with a digest of the places that were emptied, so that
+nobody can empty others and call it an erasure.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Row, and_, bindparam, delete, or_, select, update
+from sqlmodel import Session
+
+from services.audit.log import append_own, take_turn
+from services.audit.models import ERASURES, HOLDS, PERSONAL, RECORDS
+from services.audit.proofs import Erasure
+from services.audit.verifier import PERSON_ERASED
+from shared.clock import now
+from shared.database import Database, insert_into
+
+CHUNK_RECORDS = 5_000
+# How long records of somebody who is gone may still arrive.
+LATE = timedelta(days=2)
+DUE_MAX = 1_000
+NOTHING = -1  # was done yet
+
+log = structlog.get_logger(__name__)
+
+
+def ask_for_erasure(session: Session, account_ids: Iterable[str]) -> None:
+    """Have these accounts forgotten soon; it may be too much for one transaction."""
+    asked = now()
+    rows = [{"account_id": account_id, "since": asked, "done_to": NOTHING} for account_id in account_ids]
+    session.connection().execute(insert_into(session, ERASURES).on_conflict_do_nothing(), rows)
+
+
+def erase_due(database: Database) -> None:
+    """Forget everybody who is to be forgotten, unless a hold forbids it."""
+    free = select(ERASURES).where(ERASURES.c.account_id.not_in(select(HOLDS.c.user_id)))
+    with database.transaction(write=False) as session:
+        due = session.connection().execute(free.order_by(ERASURES.c.since).limit(DUE_MAX)).all()
+    for row in due:
+        done_to: int | None = row.done_to
+        while done_to is not None:
+            with database.transaction() as session:
+                done_to = erase(session, row.account_id, done_to)
+        if row.since < now() - LATE:
+            with database.transaction() as session:
+                done = ERASURES.c.account_id == row.account_id
+                session.connection().execute(delete(ERASURES).where(done))
+
+
+def erase(session: Session, account_id: str, after: int) -> int | None:
+    """Empty the next records of a person; how far it came, or None when there are no more."""
+    take_turn(session)
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # overwrite, not only unlink
+    is_own, is_theirs = RECORDS.c.user_id == account_id, RECORDS.c.resource == account_id
+    traces = (
+        select(RECORDS.c.seq, is_own.label("own"), PERSONAL.c.origin_salt, PERSONAL.c.details_salt)
+        .join(PERSONAL, and_(PERSONAL.c.seq == RECORDS.c.seq, PERSONAL.c.received == RECORDS.c.received))
+        .where(or_(is_own, is_theirs), RECORDS.c.seq > after)
+        .order_by(RECORDS.c.seq)
+        .limit(CHUNK_RECORDS)
+    )
+    found = connection.execute(traces).all()
+    if not found:
+        return None
+    _empty(session, found)
+    done_to: int = found[-1].seq
+    mine = update(ERASURES).where(ERASURES.c.account_id == account_id)
+    connection.execute(mine.values(done_to=done_to))
+    return done_to
+
+
+def _empty(session: Session, found: Sequence[Row[Any]]) -> None:
+    places: dict[str, list[int]] = {"origin": [], "details": []}
+    erasure = Erasure(found[0].seq)
+    for row in found:
+        parts = {"origin": row.own and row.origin_salt, "details": row.details_salt}
+        for part, is_there in parts.items():
+            if is_there:
+                places[part].append(row.seq)
+                erasure.add(row.seq, part)
+    if not erasure.places:
+        return
+    said = {"first": erasure.first, "places": erasure.places, "digest": erasure.digest.hexdigest()}
+    by = append_own(session, PERSON_ERASED, said)
+    for part, values in _EMPTY.items():
+        emptied = update(PERSONAL).where(PERSONAL.c.seq == bindparam("place"))
+        rows = [{"place": seq} for seq in places[part]]
+        if rows:
+            session.connection().execute(emptied.values({**values, f"{part}_erased_by": by}), rows)
+    log.info("person_erased", places=erasure.places, seq=by)
+
+
+_EMPTY: dict[str, dict[str, None]] = {
+    "origin": {"ip": None, "user_agent": None, "origin_salt": None},
+    "details": {"metadata": None, "details_salt": None},
+}

@@ -1,0 +1,151 @@
+"""Exports: streamed chunk by chunk, so that memory does not grow with the log."""
+
+import csv
+import hashlib
+import io
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic_core import to_json
+from sqlalchemy import Select, select
+from sqlmodel import Session
+
+from services.audit.checkpoints import LogKeys
+from services.audit.log import kept_from, tree_of
+from services.audit.models import CHECKPOINTS, RECORDS
+from services.audit.proofs import FORMAT, end_text
+from services.audit.queries import CHUNK_RECORDS, line, metadata_of, read_range
+from shared.database import Database
+
+CSV_COLUMNS = (
+    "seq timestamp user_id actor action resource outcome status service ip user_agent metadata request_id"
+    " trace_id id received"
+).split()
+# A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The checkpoint an export ends with: what comes later is not in it."""
+
+    size: int
+    note: str
+
+
+class Export(Protocol):
+    """Something whose lines are read a chunk at a time."""
+
+    def header(self, session: Session) -> dict[str, Any]: ...
+
+    def chunk(self, session: Session) -> list[dict[str, Any]]: ...
+
+
+class FullExport:
+    """Every record from a place up to a checkpoint, with the checkpoints on the way."""
+
+    def __init__(self, pinned: Pinned, first: int | None = None) -> None:
+        self._pinned, self._first, self._next = pinned, first, 0
+
+    def header(self, session: Session) -> dict[str, Any]:
+        first = self._next = kept_from(session) if self._first is None else self._first
+        frontier = tree_of(session).frontier(first)
+        return _header(self._pinned, is_partial=False, first=first, frontier=frontier)
+
+    def chunk(self, session: Session) -> list[dict[str, Any]]:
+        low, high = self._next, min(self._next + CHUNK_RECORDS, self._pinned.size)
+        self._next = high
+        if low >= high:
+            return []
+        tree = tree_of(session)
+        notes = self._notes(session, low, high)
+        lines: list[dict[str, Any]] = []
+        for row in read_range(session, low, high):
+            lines.append(line(row, tree))
+            if row["seq"] + 1 in notes:
+                lines.append({"type": "checkpoint", "note": notes[row["seq"] + 1]})
+        return lines or [{"type": "nothing"}]
+
+    def _notes(self, session: Session, low: int, high: int) -> dict[int, str]:
+        within = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).where(
+            CHECKPOINTS.c.size > low, CHECKPOINTS.c.size <= high
+        )
+        return {row.size: row.note for row in session.connection().execute(within)}
+
+
+class PartialExport:
+    """Some records, each with a proof that it stands in the log."""
+
+    def __init__(self, pinned: Pinned, statement: Select[Any]) -> None:
+        self._pinned = pinned
+        signed = statement.where(RECORDS.c.seq < pinned.size)
+        self._statement = signed.order_by(RECORDS.c.id).limit(CHUNK_RECORDS)
+        self._after, self._number = "", 0
+
+    def header(self, _session: Session) -> dict[str, Any]:
+        return _header(self._pinned, is_partial=True, first=0, frontier=[])
+
+    def chunk(self, session: Session) -> list[dict[str, Any]]:
+        rows = (
+            session.connection().execute(self._statement.where(RECORDS.c.id > self._after)).mappings().all()
+        )
+        tree, lines = tree_of(session), []
+        for row in rows:
+            self._after, self._number = row["id"], self._number + 1
+            proof = [one.hex() for one in tree.inclusion(row["seq"], self._pinned.size)]
+            lines.append({**line(row, tree), "number": self._number, "proof": proof})
+        return lines
+
+
+def _header(pinned: Pinned, *, is_partial: bool, first: int, frontier: list[bytes]) -> dict[str, Any]:
+    return {
+        "type": "header",
+        "format": FORMAT,
+        "partial": is_partial,
+        "first": first,
+        "frontier": [one.hex() for one in frontier],
+        "checkpoint": pinned.note,
+    }
+
+
+async def ndjson(database: Database, export: Export, keys: LogKeys) -> AsyncIterator[bytes]:
+    """One JSON document per line; the last one signs all others."""
+    digest, records = hashlib.sha256(), 0
+    header = to_json(await database.read(export.header)) + b"\n"
+    digest.update(header)
+    yield header
+    while lines := await database.read(export.chunk):
+        piece = b"".join(to_json(_readable(one)) + b"\n" for one in lines)
+        digest.update(piece)
+        records += sum(one["type"] == "record" for one in lines)
+        yield piece
+    end = keys.sign(end_text(keys.name, records, digest.digest()))
+    yield to_json({"type": "end", "note": end}) + b"\n"
+
+
+def _readable(one: dict[str, Any]) -> dict[str, Any]:
+    return {**one, "metadata": metadata_of(one["metadata"])} if one["type"] == "record" else one
+
+
+async def spreadsheet(database: Database, export: Export) -> AsyncIterator[bytes]:
+    """CSV (RFC 4180) with a line of names, for spreadsheets."""
+    yield _csv([CSV_COLUMNS])
+    await database.read(export.header)
+    while lines := await database.read(export.chunk):
+        yield _csv(_cells(one) for one in lines if one["type"] == "record")
+
+
+def _cells(one: Mapping[str, Any]) -> list[Any]:
+    return [_defused(one[name]) for name in CSV_COLUMNS]
+
+
+def _defused(value: Any) -> Any:
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_BEGINS)
+    return f"'{value}" if is_formula else value
+
+
+def _csv(rows: Any) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_MINIMAL).writerows(rows)
+    return text.getvalue().encode()

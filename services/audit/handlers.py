@@ -1,0 +1,200 @@
+"""What the endpoints of the audit service do."""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlmodel import Session
+from starlette.responses import Response, StreamingResponse
+
+from services.audit import proofs, verifier
+from services.audit.checkpoints import Checkpoints, LogKeys
+from services.audit.errors import NotYetSigned
+from services.audit.export import FullExport, PartialExport, ndjson, spreadsheet
+from services.audit.log import tree_of
+from services.audit.models import HOLDS, RECORDS
+from services.audit.queries import matching, metadata_of
+from services.audit.schemas import (
+    ConsistencyOut,
+    ExportLogs,
+    FaultOut,
+    FilterLogs,
+    HoldOut,
+    InclusionOut,
+    KeyOut,
+    ListLogs,
+    LogOut,
+    PlaceHold,
+    ProveConsistency,
+    ProveInclusion,
+    VerificationOut,
+    VerifyLog,
+)
+from services.audit.verification import pinned, verify
+from shared.clock import now
+from shared.database import Database, insert_into
+from shared.errors import NotFound
+from shared.identity import Caller
+from shared.pagination import paginate
+from shared.schemas import Id, Page
+
+HOLDS_MAX = 1_000
+_DOWNLOAD = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def list_logs(query: ListLogs, caller: Caller, session: Session) -> Page[LogOut]:
+    """List what you did, newest first; admins see everybody's records."""
+    return paginate(session, matching(query, _whose(query, caller)), RECORDS.c.id, query, _shown)
+
+
+def _shown(row: dict[str, Any]) -> LogOut:
+    return LogOut.of(row, metadata_of(row["metadata"]))
+
+
+def _whose(query: FilterLogs, caller: Caller) -> str | None:
+    """Whose records are meant; None for everybody's."""
+    if query.user_id is None:
+        return None if caller.is_admin else caller.id
+    if not caller.owns(query.user_id):
+        raise NotFound
+    return query.user_id
+
+
+async def export_logs(
+    query: ExportLogs, caller: Caller, database: Database, checkpoints: Checkpoints
+) -> Response:
+    """Download what you did; an admin without filters gets the whole log.
+
+    NDJSON comes with everything that the verifier needs, up to the newest checkpoint.
+    """
+    user_id = _whose(query, caller)
+    await database.in_thread(partial(checkpoints.make, whole=True))
+    end = await database.read(pinned)
+    is_whole = user_id is None and query.is_everything
+    export = FullExport(end) if is_whole else PartialExport(end, matching(query, user_id))
+    if query.format == "csv":
+        stream, media_type = spreadsheet(database, export), "text/csv; charset=utf-8"
+    else:
+        stream, media_type = ndjson(database, export, checkpoints.keys), "application/x-ndjson"
+    name = f'attachment; filename="audit-{now():%Y-%m-%d}.{query.format}"'
+    return StreamingResponse(
+        stream, headers={**_DOWNLOAD, "Content-Disposition": name}, media_type=media_type
+    )
+
+
+def show_checkpoint(session: Session) -> Response:
+    """Show the newest checkpoint: a signed note with the size and the root of the tree. Keep it.
+
+    Its format is that of c2sp.org/tlog-checkpoint. Whoever keeps one can prove later that nothing older was
+    changed.
+    """
+    return _plain_text(pinned(session).note)
+
+
+def show_key(keys: LogKeys) -> KeyOut:
+    """Show the public key that checkpoints are signed with."""
+    public = [key.text for key in keys.public]
+    return KeyOut(key=public[0], keys=public)
+
+
+def download_verifier() -> Response:
+    """Download the program that checks exports: one file, for Python 3.11 with `cryptography`."""
+    headers = {**_DOWNLOAD, "Content-Disposition": 'attachment; filename="audit-verifier.py"'}
+    return Response(verifier_as_one_file(), headers=headers, media_type="text/x-python; charset=utf-8")
+
+
+def verifier_as_one_file() -> str:
+    """The verifier with what it imports from beside it in the place of the import."""
+    text, beside = (Path(str(module.__file__)).read_text() for module in (verifier, proofs))
+    imported = re.compile(rf"^from {re.escape(proofs.__name__)} import \([^)]*\)\n", re.MULTILINE)
+    return imported.sub(lambda _: beside.partition('"""\n\n')[2] + "\n", text)
+
+
+def prove_inclusion(query: ProveInclusion, session: Session) -> InclusionOut:
+    """Prove that a record stands in the log (RFC 9162, 2.1.3)."""
+    size = _signed_size(session, query.size)
+    if query.seq >= size:
+        raise NotYetSigned
+    tree = tree_of(session)
+    return InclusionOut(
+        seq=query.seq,
+        size=size,
+        leaf=tree.leaf(query.seq).hex(),
+        root=tree.root(size).hex(),
+        proof=[one.hex() for one in tree.inclusion(query.seq, size)],
+    )
+
+
+def prove_consistency(query: ProveConsistency, session: Session) -> ConsistencyOut:
+    """Prove that the log only grew between two sizes (RFC 9162, 2.1.4)."""
+    to = _signed_size(session, query.until)
+    if query.since > to:
+        raise NotYetSigned
+    tree = tree_of(session)
+    proof = tree.consistency(query.since, to) if 0 < query.since < to else []
+    return ConsistencyOut(
+        size_before=query.since,
+        root_before=tree.root(query.since).hex(),
+        size=to,
+        root=tree.root(to).hex(),
+        proof=[one.hex() for one in proof],
+    )
+
+
+def _signed_size(session: Session, size: int | None) -> int:
+    """The size asked for, no larger than what is signed."""
+    newest = pinned(session).size
+    if size is not None and size > newest:
+        raise NotYetSigned
+    return newest if size is None else size
+
+
+def verify_log(query: VerifyLog, database: Database, checkpoints: Checkpoints) -> VerificationOut:
+    """Check the log against its tree, its checkpoints and the anchor.
+
+    This finds what somebody did to the database. Who wants to trust nobody here exports the log and runs
+    the verifier elsewhere, with a checkpoint kept elsewhere.
+    """
+    checked = verify(database, checkpoints, query.since, query.limit)
+    found = checked.verification
+    return VerificationOut(
+        intact=not found.faults,
+        first=checked.first,
+        end=checked.end,
+        size=checked.size,
+        records=found.records,
+        seconds=round(checked.seconds, 3),
+        faults=[FaultOut(kind=one.kind, seq=one.seq, detail=one.detail) for one in found.faults],
+        remarks=found.remarks,
+        next=checked.end if checked.end < checked.size and found.records else None,
+    )
+
+
+def list_holds(session: Session) -> list[HoldOut]:
+    """List the accounts whose records must stay."""
+    rows = session.connection().execute(select(HOLDS).order_by(HOLDS.c.created).limit(HOLDS_MAX))
+    return [HoldOut.model_validate(row) for row in rows]
+
+
+def place_hold(user_id: Id, body: PlaceHold, session: Session) -> HoldOut:
+    """Keep the records of an account, even when it is deleted or they grow old."""
+    hold = {"user_id": user_id, "reason": body.reason, "created": now()}
+    put = insert_into(session, HOLDS).values(hold)
+    session.connection().execute(
+        put.on_conflict_do_update(index_elements=["user_id"], set_={"reason": body.reason})
+    )
+    row = session.connection().execute(select(HOLDS).where(HOLDS.c.user_id == user_id)).one()
+    return HoldOut.model_validate(row)
+
+
+def lift_hold(user_id: Id, session: Session) -> None:
+    """Let go of the records of an account: what waited to be erased will be."""
+    lifted = session.connection().execute(delete(HOLDS).where(HOLDS.c.user_id == user_id))
+    if not lifted.rowcount:
+        raise NotFound
+
+
+def _plain_text(text: str) -> Response:
+    return Response(text, headers={"Cache-Control": "no-store"}, media_type="text/plain; charset=utf-8")

@@ -1,0 +1,185 @@
+"""The log itself: one writer at a time gives every record its place, and the tree its leaf."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import insert, select, text, update
+from sqlmodel import Session
+
+from services.audit.models import HORIZON, PERSONAL, RECORDS, TILES
+from services.audit.proofs import (
+    INTEGER_MAX,
+    canonical,
+    commitment,
+    leaf_of,
+    origin_text,
+)
+from services.audit.tree import HASH_BYTES, TILE_BYTES, TILE_HASHES, Tree, grown
+from services.audit.verifier import LOG_ITSELF
+from shared.clock import now
+from shared.database import insert_into
+from shared.ids import new_id
+
+WRITER_LOCK = 0x61756469  # of PostgreSQL's advisory locks; SQLite has one writer anyway
+DEPTH_MAX = 20
+SALT_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What happened, before it has a place in the log."""
+
+    action: str
+    service: str
+    actor: str
+    resource: str
+    outcome: str = "success"
+    status: int = 200
+    id: str = field(default_factory=new_id)
+    timestamp: datetime = field(default_factory=now)
+    user_id: str | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    request_id: str | None = None
+    trace_id: str | None = None
+
+
+def append(session: Session, entries: Sequence[Entry]) -> int:
+    """Write the entries at the end of the log; the place of the first one."""
+    take_turn(session)
+    edge = _last_tile(session, 0)
+    first = edge[0] * TILE_HASHES + len(edge[1]) // HASH_BYTES
+    received = _not_before_the_last(session, first, now())
+    salts = os.urandom(2 * SALT_BYTES * len(entries)).hex()
+    rows, leaves = [], []
+    for number, entry in enumerate(entries):
+        start = number * 4 * SALT_BYTES
+        row = _row(entry, first + number, salts[start : start + 4 * SALT_BYTES])
+        row["received"] = received
+        rows.append(row)
+        leaves.append(leaf_of(row | {"received": rfc3339(received), "timestamp": rfc3339(row["timestamp"])}))
+    connection = session.connection()
+    connection.execute(insert(RECORDS), [{name: row[name] for name in _RECORD_COLUMNS} for row in rows])
+    connection.execute(insert(PERSONAL), [{name: row[name] for name in _PERSONAL_COLUMNS} for row in rows])
+    grow(session, [leaf.digest() for leaf in leaves])
+    return first
+
+
+_RECORD_COLUMNS = tuple(column.name for column in RECORDS.c)
+_PERSONAL_COLUMNS = tuple(column.name for column in PERSONAL.c if not column.name.endswith("erased_by"))
+
+
+def append_own(session: Session, action: str, metadata: dict[str, Any]) -> int:
+    """Write what the log does to itself; nobody else can act as it."""
+    return append(session, [Entry(action, "audit", LOG_ITSELF, "audit", metadata=metadata)])
+
+
+def take_turn(session: Session) -> None:
+    """Wait until nobody else writes; until the transaction ends, nobody else does."""
+    if session.get_bind().dialect.name != "sqlite":
+        session.connection().execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": WRITER_LOCK})
+
+
+def _row(entry: Entry, seq: int, salts: str) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "seq": seq,
+        "id": entry.id,
+        "user_id": entry.user_id,
+        "actor": _storable(entry.actor),
+        "action": _storable(entry.action),
+        "resource": _storable(entry.resource),
+        "ip": entry.ip,
+        "user_agent": entry.user_agent and _storable(entry.user_agent),
+        "metadata": canonical(_plain(entry.metadata)),
+        "timestamp": entry.timestamp.astimezone(UTC),
+        "outcome": entry.outcome,
+        "status": entry.status,
+        "service": entry.service,
+        "request_id": entry.request_id,
+        "trace_id": entry.trace_id,
+        "origin_salt": salts[: 2 * SALT_BYTES],
+        "details_salt": salts[2 * SALT_BYTES :],
+    }
+    row["origin"] = commitment(row["origin_salt"], origin_text(row))
+    row["details"] = commitment(row["details_salt"], row["metadata"])
+    return row
+
+
+def _storable(value: str) -> str:
+    """PostgreSQL stores no U+0000."""
+    return value.replace("\x00", "\ufffd") if "\x00" in value else value
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """What every reader of JSON understands in the same way; what is not becomes text."""
+    if isinstance(value, dict | list) and depth == DEPTH_MAX:
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return {name: _plain(member, depth + 1) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member, depth + 1) for member in value]
+    is_number = isinstance(value, int | float)
+    return str(value) if is_number and not abs(value) <= INTEGER_MAX else value
+
+
+def _not_before_the_last(session: Session, size: int, moment: datetime) -> datetime:
+    """The clock may go backwards; the log does not."""
+    of_last = select(RECORDS.c.received).where(RECORDS.c.seq == size - 1)
+    last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
+    return moment if last is None else max(moment, last)
+
+
+def grow(session: Session, leaves: Sequence[bytes]) -> None:
+    """Append leaves to the tree."""
+    changed = grown(lambda level: _last_tile(session, level), leaves)
+    rows = [{"level": level, "number": number, "hashes": tile} for (level, number), tile in changed.items()]
+    put = insert_into(session, TILES)
+    session.connection().execute(
+        put.on_conflict_do_update(index_elements=["level", "number"], set_={"hashes": put.excluded.hashes}),
+        rows,
+    )
+
+
+def _last_tile(session: Session, level: int) -> tuple[int, bytes]:
+    """The number of the tile that grows next, and what it holds."""
+    of_level = select(TILES.c.number, TILES.c.hashes).where(TILES.c.level == level)
+    row = session.connection().execute(of_level.order_by(TILES.c.number.desc()).limit(1)).one_or_none()
+    if row is None:
+        return 0, b""
+    return (row.number, bytes(row.hashes)) if len(row.hashes) < TILE_BYTES else (row.number + 1, b"")
+
+
+def size_of(session: Session) -> int:
+    """How many records the log has ever had."""
+    number, tile = _last_tile(session, 0)
+    return number * TILE_HASHES + len(tile) // HASH_BYTES
+
+
+def tree_of(session: Session) -> Tree:
+    """The tree as this transaction sees it."""
+
+    def read_tile(level: int, number: int) -> bytes:
+        one = select(TILES.c.hashes).where(TILES.c.level == level, TILES.c.number == number)
+        return bytes(session.connection().execute(one).scalar_one_or_none() or b"")
+
+    return Tree(read_tile)
+
+
+def kept_from(session: Session) -> int:
+    """The first record that is more than a hash."""
+    seq: int = session.connection().execute(select(HORIZON.c.kept_from)).scalar_one()
+    return seq
+
+
+def move_horizon(session: Session, seq: int) -> None:
+    session.connection().execute(update(HORIZON).values(kept_from=seq))
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as it stands in the tree: to the microsecond, in UTC."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,114 @@
+"""Keeping records for as long as was decided: then their content goes, and their hashes stay.
+
+It goes by whole months of the time at which the log received it. PostgreSQL has a partition for each month,
+made ahead and dropped as a whole; in SQLite the rows are deleted some at a time.
+"""
+
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Table, delete, func, select, text
+from sqlmodel import Session
+
+from services.audit.log import append_own, kept_from, move_horizon, rfc3339, size_of, take_turn
+from services.audit.models import HOLDS, PERSONAL, RECORDS
+from services.audit.verifier import RETENTION_CUT
+from shared.database import Database
+
+CHUNK_RECORDS = 2_000
+MONTHS_AHEAD = 3
+PARTITIONED = (RECORDS, PERSONAL)
+
+log = structlog.get_logger(__name__)
+
+
+def prepare_months(session: Session, moment: datetime) -> None:
+    """Have partitions for the month of this moment and those after it."""
+    if session.get_bind().dialect.name == "sqlite":
+        return
+    take_turn(session)  # several replicas may start at once
+    there = set(_partitions(session))
+    for ahead in range(MONTHS_AHEAD):
+        begin, end = _month(moment, ahead), _month(moment, ahead + 1)
+        for table in PARTITIONED:
+            name = f"{table.name}_{begin:%Y_%m}"
+            if name in there:
+                continue
+            values = f"FROM ('{begin.isoformat()}') TO ('{end.isoformat()}')"
+            session.connection().execute(
+                text(f"CREATE TABLE partitions.{name} PARTITION OF {table.name} FOR VALUES {values}")
+            )
+            session.connection().execute(
+                text(
+                    f"CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON partitions.{name} "
+                    "EXECUTE FUNCTION refuse_change()"
+                )
+            )
+
+
+def cut(database: Database, moment: datetime, months: int) -> None:
+    """Let go of what is older than so many whole months before this one; 0 keeps everything."""
+    if months:
+        with database.transaction() as session:
+            _move_horizon(session, _month(moment, -months))
+    while _delete_some(database):
+        pass
+
+
+def _move_horizon(session: Session, before: datetime) -> None:
+    """Say in the log what goes, before it does."""
+    take_turn(session)
+    held = select(func.min(RECORDS.c.received)).where(RECORDS.c.user_id.in_(select(HOLDS.c.user_id)))
+    first_held: datetime | None = session.connection().execute(held).scalar_one()
+    if first_held is not None:
+        before = min(before, _month(first_held, 0))
+    past = kept_from(session)
+    oldest = (
+        select(RECORDS.c.seq)
+        .where(RECORDS.c.seq >= past, RECORDS.c.received >= before)
+        .order_by(RECORDS.c.seq)
+    )
+    found = session.connection().execute(oldest.limit(1)).scalar_one_or_none()
+    seq = size_of(session) if found is None else found
+    if seq <= past:
+        return
+    said = {"kept_from": seq, "before": rfc3339(before)}
+    append_own(session, RETENTION_CUT, said)
+    move_horizon(session, seq)
+    log.info("audit_log_cut", **said)
+
+
+def _delete_some(database: Database) -> bool:
+    """Delete a part of what lies before the horizon; False when nothing is left there."""
+    with database.transaction() as session:
+        horizon = kept_from(session)
+        if not database.is_sqlite:
+            return _drop_partitions(session, horizon)
+        deleted = [_delete_oldest(session, table, horizon) for table in PARTITIONED]
+        return any(deleted)
+
+
+def _delete_oldest(session: Session, table: Table, horizon: int) -> int:
+    oldest = select(table.c.seq).where(table.c.seq < horizon).order_by(table.c.seq).limit(CHUNK_RECORDS)
+    return session.connection().execute(delete(table).where(table.c.seq.in_(oldest))).rowcount
+
+
+def _drop_partitions(session: Session, horizon: int) -> bool:
+    take_turn(session)
+    for name in _partitions(session):
+        of_partition = text(f"SELECT max(seq) FROM partitions.{name}")  # noqa: S608 - a name of ours
+        newest: int | None = session.connection().execute(of_partition).scalar_one()
+        if newest is not None and newest < horizon:
+            session.connection().execute(text(f"DROP TABLE partitions.{name}"))
+    return False
+
+
+def _partitions(session: Session) -> list[str]:
+    names = text("SELECT tablename FROM pg_tables WHERE schemaname = 'partitions' ORDER BY tablename")
+    return list(session.connection().execute(names).scalars())
+
+
+def _month(moment: datetime, ahead: int) -> datetime:
+    """The beginning of the month that lies so many months ahead."""
+    count = moment.year * 12 + moment.month - 1 + ahead
+    return datetime(count // 12, count % 12 + 1, 1, tzinfo=moment.tzinfo)

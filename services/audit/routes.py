@@ -1,0 +1,42 @@
+"""Every endpoint of the audit service, one line each."""
+
+from services.audit import handlers
+from services.audit.errors import NotYetSigned, VerificationRunning
+from shared.errors import NotFound
+from shared.identity import admin, public
+from shared.operations import Operation
+
+_HOLD = "/audit/holds/{user_id}"
+
+OPERATIONS = [
+    Operation("GET", "/audit/logs", handlers.list_logs, errors=(NotFound,)),
+    Operation(
+        "GET",
+        "/audit/export",
+        handlers.export_logs,
+        errors=(NotFound, NotYetSigned),
+        answer_types=("application/x-ndjson", "text/csv"),
+    ),
+    Operation(
+        "GET",
+        "/audit/checkpoint",
+        handlers.show_checkpoint,
+        access=public,
+        errors=(NotYetSigned,),
+        answer_types=("text/plain",),
+    ),
+    Operation("GET", "/audit/key", handlers.show_key, access=public),
+    Operation(
+        "GET", "/audit/verifier", handlers.download_verifier, access=public, answer_types=("text/x-python",)
+    ),
+    Operation("GET", "/audit/proof/inclusion", handlers.prove_inclusion, errors=(NotYetSigned,)),
+    Operation(
+        "GET", "/audit/proof/consistency", handlers.prove_consistency, access=public, errors=(NotYetSigned,)
+    ),
+    Operation(
+        "GET", "/audit/verify", handlers.verify_log, access=admin, errors=(VerificationRunning, NotYetSigned)
+    ),
+    Operation("GET", "/audit/holds", handlers.list_holds, access=admin),
+    Operation("PUT", _HOLD, handlers.place_hold, access=admin),
+    Operation("DELETE", _HOLD, handlers.lift_hold, access=admin, status=204, errors=(NotFound,)),
+]

@@ -1,0 +1,40 @@
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.audit.app import create_app
+from services.audit.settings import Settings
+from shared.testing import running
+from tests.audit.support import TEST_KEY_SECRET, Log
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Any], database_url: str, tmp_path: Path) -> Settings:
+    made: Settings = make_settings(
+        Settings, database_url=database_url, key_secret=TEST_KEY_SECRET, anchor_file=tmp_path / "anchor"
+    )
+    return made
+
+
+@pytest.fixture
+async def audit(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app, settings) as client:
+        yield client
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[Log]:
+    """The log without the service around it: nothing is signed, erased or cut but by the test."""
+    with Log(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_log(make_settings: Callable[..., Any], tmp_path: Path) -> Iterator[Log]:
+    """The same on SQLite alone, for what does not depend on the database."""
+    made = make_settings(Settings, database_url=f"sqlite:///{tmp_path}/audit.db", key_secret=TEST_KEY_SECRET)
+    with Log(made) as log:
+        yield log

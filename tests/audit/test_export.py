@@ -1,0 +1,220 @@
+"""Exports, and the stand-alone verifier as an auditor runs it."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.audit.settings import Settings
+from shared.testing import bearer, token
+from tests.audit.support import ALICE, BOB, Log, changed, entry
+
+ADMIN = bearer(token(role="admin"))
+AS_ALICE = bearer(token(ALICE))
+
+
+class Auditor:
+    """Somebody with the verifier, the key and perhaps a checkpoint, and nothing else of ours."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, name: str, content: bytes) -> Path:
+        file = self.folder / name
+        file.write_bytes(content)
+        return file
+
+    def check(self, export: bytes, key: str, *kept: str) -> tuple[int, str]:
+        self.keep("export.ndjson", export)
+        arguments = ["export.ndjson", "--key", key]
+        for number, note in enumerate(kept):
+            arguments += ["--checkpoint", self.keep(f"kept{number}", note.encode()).name]
+        # -I: without this folder and without any environment, so that nothing of ours can be imported
+        done = subprocess.run(
+            [sys.executable, "-I", "audit-verifier.py", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+async def auditor(audit: httpx.AsyncClient, tmp_path: Path) -> Auditor:
+    folder = tmp_path / "auditor"
+    folder.mkdir()
+    made = Auditor(folder)
+    made.keep("audit-verifier.py", (await audit.get("/audit/verifier")).content)
+    return made
+
+
+async def key_of(audit: httpx.AsyncClient) -> str:
+    return str((await audit.get("/audit/key")).json()["key"])
+
+
+async def export(audit: httpx.AsyncClient, headers: dict[str, str], query: str = "") -> httpx.Response:
+    response = await audit.get(f"/audit/export{query}", headers=headers)
+    assert response.status_code == 200, response.text
+    return response
+
+
+class TestTheVerifierAlone:
+    async def test_the_whole_log(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        kept = (await audit.get("/audit/checkpoint")).text
+        with Log(settings) as log:
+            log.fill(300)
+            kept += log.sign()
+            log.fill(300)
+        response = await export(audit, ADMIN)
+
+        assert response.headers["content-type"] == "application/x-ndjson"
+        assert response.headers["content-disposition"].endswith('.ndjson"')
+        code, output = auditor.check(response.content, await key_of(audit), kept)
+        assert (code, output) == (0, "OK: 600 records, proven by the signed checkpoint of 600\n")
+
+    async def test_the_trail_of_one_account(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        with Log(settings) as log:
+            log.add(*(entry(user_id) for user_id in (ALICE, BOB, ALICE, None)))
+        mine = await export(audit, AS_ALICE)
+        records = [json.loads(line) for line in mine.content.splitlines()]
+
+        assert [one["seq"] for one in records if one["type"] == "record"] == [0, 2]
+        assert auditor.check(mine.content, await key_of(audit))[0] == 0
+
+    async def test_a_changed_record(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        with Log(settings) as log:
+            log.fill(3)
+        lines = (await export(audit, ADMIN)).content.splitlines(keepends=True)
+        lines[2] = changed(lines[2], action="HARMLESS")
+
+        code, output = auditor.check(b"".join(lines), await key_of(audit))
+        assert code == 1
+        assert output.startswith("TAMPERED: changed at record 1: the record is not what its hash")
+
+    async def test_a_foreign_key(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        other = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+        response = await export(audit, ADMIN)
+
+        code, output = auditor.check(response.content, other)
+        assert code == 1
+        assert output.startswith("TAMPERED: foreign_key: the checkpoint is not signed")
+
+    @pytest.mark.parametrize(
+        ("content", "key", "words"),
+        [
+            (b"", "", "the file is empty"),
+            (b"seq,id\n", "", "no header"),
+            (b"\xff\xfe\n", "", "no header"),
+            (b"[]\n", "", "no header"),
+            (b"{}", "nonsense", "no public key"),
+        ],
+    )
+    async def test_what_cannot_be_checked(
+        self, audit: httpx.AsyncClient, auditor: Auditor, content: bytes, key: str, words: str
+    ) -> None:
+        code, output = auditor.check(content, key or await key_of(audit))
+
+        assert code == 2
+        assert words in output
+        assert "Traceback" not in output
+
+    async def test_a_checkpoint_that_is_none(self, audit: httpx.AsyncClient, auditor: Auditor) -> None:
+        response = await export(audit, ADMIN)
+        code, output = auditor.check(response.content, await key_of(audit), "gatehouse/audit\n0\n")
+
+        assert (code, output) == (
+            2,
+            "cannot be checked: kept0 holds 0 checkpoints, 0 of them signed by the key given\n",
+        )
+
+
+class TestWhoGetsWhat:
+    async def test_anonymous(self, audit: httpx.AsyncClient) -> None:
+        assert (await audit.get("/audit/export")).status_code == 401
+
+    async def test_somebody_else_s(self, audit: httpx.AsyncClient) -> None:
+        assert (await audit.get(f"/audit/export?user_id={BOB}", headers=AS_ALICE)).status_code == 404
+
+    @pytest.mark.parametrize("query", ["format=xml", "limit=5", "from=x"])
+    async def test_malformed(self, audit: httpx.AsyncClient, query: str) -> None:
+        assert (await audit.get(f"/audit/export?{query}", headers=AS_ALICE)).status_code == 422
+
+    async def test_an_admin_with_a_filter(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        with Log(settings) as log:
+            log.add(entry(), entry(BOB, action="ORDER_PLACED"), entry(BOB))
+        response = await export(audit, ADMIN, f"?user_id={BOB}&action=ORDER_PLACED")
+        records = [json.loads(line) for line in response.content.splitlines()]
+
+        assert [one["seq"] for one in records if one["type"] == "record"] == [1]
+        assert auditor.check(response.content, await key_of(audit))[0] == 0
+
+    async def test_many_records_in_several_chunks(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        with Log(settings) as log:
+            log.fill(2500)
+        whole, part = await export(audit, ADMIN), await export(audit, AS_ALICE)
+        key = await key_of(audit)
+
+        assert auditor.check(whole.content, key) == (
+            0,
+            "OK: 2500 records, proven by the signed checkpoint of 2500\n",
+        )
+        assert auditor.check(part.content, key)[0] == 0
+        assert part.content.count(b'"type":"record"') == 2500
+
+
+class TestSpreadsheets:
+    async def test_csv(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+        with Log(settings) as log:
+            log.add(entry(), entry(BOB))
+        response = await export(audit, AS_ALICE, "?format=csv")
+        (row,) = csv.DictReader(io.StringIO(response.text))
+
+        assert response.headers["content-type"] == "text/csv; charset=utf-8"
+        assert row["user_id"] == ALICE
+        assert json.loads(row["metadata"])["filename"] == "document.pdf"
+
+    @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+    async def test_formulas_are_defused(
+        self, audit: httpx.AsyncClient, settings: Settings, begin: str
+    ) -> None:
+        formula = f'{begin}HYPERLINK("http://example.com","x")'
+        with Log(settings) as log:
+            log.add(entry(user_agent=formula, resource=formula))
+        response = await export(audit, AS_ALICE, "?format=csv")
+        (row,) = csv.DictReader(io.StringIO(response.text, newline=""))
+
+        assert row["user_agent"] == row["resource"] == f"'{formula}"
+
+
+def test_an_export_that_is_written_to_meanwhile(sqlite_log: Log) -> None:
+    """It ends with the checkpoint that it began with."""
+    sqlite_log.fill(2000)
+    sqlite_log.sign()
+    export_of_now = sqlite_log.full()
+    writer = threading.Thread(target=sqlite_log.fill, args=(500,))
+    writer.start()
+    lines = sqlite_log.lines(export_of_now)
+    writer.join()
+
+    verification = sqlite_log.check(lines)
+    assert verification.faults == []
+    assert verification.records == 2000

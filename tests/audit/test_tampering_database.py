@@ -1,0 +1,221 @@
+"""What the owner of the database does to it is found by the service, and by the verifier in an export."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from services.audit.checkpoints import Checkpoints
+from services.audit.log import grow, rfc3339
+from services.audit.models import CHECKPOINTS
+from services.audit.proofs import leaf_of
+from services.audit.queries import read_range
+from services.audit.verifier import Fault
+from tests.audit.support import BOB, Log
+
+COUNT = 600
+SALT = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def filled(log: Log) -> Log:
+    log.fill(COUNT)
+    log.sign()
+    return log
+
+
+def found(log: Log, *kept: str) -> tuple[Fault, Fault]:
+    """The first fault that each of the two finds."""
+    inside = log.verify().verification.faults
+    outside = log.check(log.lines(), *kept).faults
+    assert inside, "the service does not notice"
+    assert outside, "the verifier does not notice"
+    return inside[0], outside[0]
+
+
+class TestContent:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            *(
+                f"UPDATE records SET {column} = 'other' WHERE seq = 300"
+                for column in "id action outcome service user_id actor resource request_id trace_id origin"
+                " details".split()
+            ),
+            "UPDATE records SET status = 204 WHERE seq = 300",
+            "UPDATE records SET request_id = NULL WHERE seq = 300",
+            *(
+                f"UPDATE personal SET {column} = 'other' WHERE seq = 300"
+                for column in "ip user_agent origin_salt details_salt".split()
+            ),
+            "UPDATE personal SET metadata = '{}' WHERE seq = 300",
+            "UPDATE records SET user_id = NULL WHERE seq = 300",
+            "UPDATE personal SET ip = NULL, user_agent = NULL WHERE seq = 300",
+            "UPDATE personal SET origin_salt = NULL WHERE seq = 300",
+            "UPDATE personal SET origin_erased_by = 1 WHERE seq = 300",
+            "UPDATE personal SET details_erased_by = 1 WHERE seq = 300",
+            "DELETE FROM personal WHERE seq = 300",
+        ],
+    )
+    def test_a_changed_record_is_named(self, filled: Log, change: str) -> None:
+        filled.tamper(change)
+
+        for fault in found(filled):
+            assert fault.kind in {"changed", "malformed"}
+            assert fault.seq == 300
+
+    def test_a_changed_time(self, filled: Log) -> None:
+        with filled.database.transaction(write=False) as session:
+            (row,) = read_range(session, 300, 301)
+        other = row["timestamp"].replace(year=2001)
+        text = other.isoformat(timespec="microseconds")
+        filled.tamper(f"UPDATE records SET timestamp = '{text}' WHERE seq = 300")
+
+        assert {fault[:2] for fault in found(filled)} == {("changed", 300)}
+
+    def test_somebody_is_erased_of_whom_the_log_says_nothing(self, filled: Log) -> None:
+        filled.tamper(
+            "UPDATE personal SET ip = NULL, user_agent = NULL, origin_salt = NULL,"
+            " origin_erased_by = 5 WHERE seq = 300"
+        )
+
+        assert {fault[:2] for fault in found(filled)} == {("erased", 300)}
+
+
+class TestOrder:
+    def test_a_deleted_record(self, filled: Log) -> None:
+        filled.tamper("DELETE FROM records WHERE seq = 300")
+
+        assert {fault[:2] for fault in found(filled)} == {("removed", 300)}
+
+    def test_two_that_changed_places(self, filled: Log) -> None:
+        filled.tamper(
+            *(
+                f"UPDATE {table} SET seq = {to} WHERE seq = {seq}"
+                for table in ("records", "personal")
+                for seq, to in ((300, 10**6), (301, 300), (10**6, 301))
+            )
+        )
+
+        assert {fault[:2] for fault in found(filled)} == {("changed", 300)}
+
+    def test_a_tail_that_was_cut_off(self, filled: Log) -> None:
+        filled.tamper("DELETE FROM records WHERE seq >= 590", "DELETE FROM personal WHERE seq >= 590")
+
+        assert {fault[:2] for fault in found(filled)} == {("truncated", 590)}
+
+    def test_a_beginning_that_no_retention_cut(self, filled: Log) -> None:
+        filled.tamper(
+            "DELETE FROM records WHERE seq < 100",
+            "DELETE FROM personal WHERE seq < 100",
+            "UPDATE horizon SET kept_from = 100",
+        )
+
+        assert {fault[:2] for fault in found(filled)} == {("removed", 0)}
+
+
+class TestTheTree:
+    def test_a_changed_leaf(self, filled: Log) -> None:
+        filled.tamper(_swap_leaves(filled, level=0, number=1))
+
+        assert {fault[:2] for fault in found(filled)} == {("changed", 256)}
+
+    def test_a_changed_tile_above(self, filled: Log) -> None:
+        filled.tamper(_swap_leaves(filled, level=1, number=0))
+
+        inside = filled.verify().verification.faults
+        assert (inside[0].kind, inside[0].detail) == (
+            "changed",
+            "the hashes of the tree are not those that were signed",
+        )
+
+    def test_a_missing_tile(self, filled: Log) -> None:
+        filled.tamper("DELETE FROM tiles WHERE level = 0 AND number = 1")
+
+        assert filled.verify().verification.faults[0].kind == "removed"
+
+    def test_a_record_with_its_hash_and_the_tree(self, filled: Log) -> None:
+        """Everything is consistent then, but for the checkpoints that were signed."""
+        _rewrite(filled, 300)
+
+        assert {fault[:2] for fault in found(filled)} == {("rewritten", 256)}
+
+    def test_all_of_it_even_the_checkpoints_signed_again_with_the_right_key(self, filled: Log) -> None:
+        """Then only a checkpoint outside knows: the anchor, or one that an auditor kept."""
+        filled.checkpoints.make(whole=True)
+        with filled.database.transaction(write=False) as session:
+            kept = list(session.connection().execute(select(CHECKPOINTS.c.note)).scalars())
+        _rewrite(filled, 300)
+        filled.tamper("DELETE FROM checkpoints")
+        Checkpoints(filled.settings, filled.database).make(whole=True)
+
+        assert {fault[:2] for fault in found(filled, *kept)} == {("rewritten", 256)}
+
+    def test_a_log_that_was_put_back_to_what_it_was(self, filled: Log) -> None:
+        kept = filled.sign()
+        leaves = "substr(hashes, 1, 88 * 32)"
+        filled.tamper(
+            "DELETE FROM records WHERE seq >= 600 - 256",
+            "DELETE FROM personal WHERE seq >= 600 - 256",
+            "DELETE FROM checkpoints WHERE size > 256",
+            "DELETE FROM tiles WHERE level = 0 AND number = 2",
+            f"UPDATE tiles SET hashes = {leaves} WHERE level = 0 AND number = 1",
+            "UPDATE tiles SET hashes = substr(hashes, 1, 32) WHERE level = 1",
+        )
+
+        inside, outside = found(filled, kept)
+        assert inside.kind == outside.kind == "rolled_back"
+        assert inside.seq == outside.seq == 344
+
+    def test_checkpoints_of_another_key(self, filled: Log, tmp_path: Path) -> None:
+        note = filled.sign().replace("gatehouse/audit\n600", "gatehouse/audit\n601")
+        filled.tamper(f"UPDATE checkpoints SET note = '{note}' WHERE size = 600")
+
+        assert {fault[:2] for fault in found(filled)} == {("foreign_key", None)}
+
+
+def _swap_leaves(log: Log, *, level: int, number: int) -> str:
+    """The first two hashes of a tile in the other order."""
+    swapped = "substr(hashes, 33, 32) || substr(hashes, 1, 32) || substr(hashes, 65)"
+    binary = f"CAST({swapped} AS {'BLOB' if log.database.is_sqlite else 'bytea'})"
+    return f"UPDATE tiles SET hashes = {binary} WHERE level = {level} AND number = {number}"
+
+
+def _rewrite(log: Log, seq: int) -> None:
+    """Change a record as somebody would who knows all of this, but not the key."""
+    log.tamper(f"UPDATE records SET action = 'HARMLESS' WHERE seq = {seq}", "DELETE FROM tiles")
+    with log.database.transaction() as session:
+        rows = read_range(session, 0, COUNT)
+        leaves = [
+            leaf_of(
+                {**row, "received": rfc3339(row["received"]), "timestamp": rfc3339(row["timestamp"])}
+            ).digest()
+            for row in rows
+        ]
+        grow(session, leaves)
+
+
+class TestRanges:
+    def test_the_whole_log_piece_by_piece(self, log: Log) -> None:
+        log.fill(COUNT, user_id=BOB)
+        first, ranges = 0, []
+        while first < COUNT:
+            checked = log.verify(first, limit=100)
+            assert checked.verification.faults == []
+            ranges.append((checked.first, checked.end))
+            first = checked.end
+
+        assert ranges == [(0, 256), (256, 512), (512, 600)]
+
+    def test_a_range_beside_the_fault_and_one_with_it(self, log: Log) -> None:
+        log.fill(COUNT)
+        log.sign()
+        log.tamper("UPDATE records SET action = 'HARMLESS' WHERE seq = 300")
+
+        assert log.verify(0, 256).verification.faults == []
+        assert [fault.seq for fault in log.verify(256, 256).verification.faults] == [300]
+        assert log.verify(512, 256).verification.faults == []
+
+    def test_an_empty_log(self, log: Log) -> None:
+        assert log.verify().verification.faults == []
+        assert log.faults() == []
