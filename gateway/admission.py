@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gateway import errors
 from gateway.attempts import forward
-from gateway.errors import Refusal
+from gateway.errors import Refusal, too_large
 from gateway.framing import fault_of
 from gateway.identity import require, token_of
 from gateway.limits import RouteLimits
@@ -92,10 +92,12 @@ async def _count_with_others(exchange: "Exchange", limits: RouteLimits) -> None:
 def _let_in(exchange: "Exchange") -> None:
     assert exchange.route is not None
     policy = exchange.route.policy
-    announced = int(exchange.fields.seen.get(b"content-length", 0))
+    seen = exchange.fields.seen
+    announced = int(seen.get(b"content-length", 0))
     if max(announced, exchange.received_bytes) > policy.body_max:
-        raise Refusal(errors.BODY_TOO_LARGE, f"The body may have at most {policy.body_max} bytes.")
-    is_small = 0 < announced <= COLLECTED_BYTES_MAX and b"expect" not in exchange.fields.seen
+        raise too_large(policy.body_max)
+    length_max = policy.body_max if b"transfer-encoding" in seen else announced
+    is_small = 0 < length_max <= COLLECTED_BYTES_MAX and b"expect" not in seen
     if is_small and not exchange.request_complete:
         exchange.is_collecting = True  # it is forwarded with its end
     else:

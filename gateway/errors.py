@@ -1,9 +1,9 @@
 """Every answer the gateway gives on its own account, in one table: what went wrong, where, and by whom."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.errors import Problem, problem_body
+from shared.errors import FieldFault, Problem, problem_body
 
 CLIENT, GATEWAY, UPSTREAM = "client", "gateway", "upstream"
 
@@ -178,6 +178,7 @@ class Refusal(Exception):
         self.kind = kind
         self.detail = detail or kind.words
         self.headers = headers or {}
+        self.faults: Sequence[FieldFault] = ()
 
     @classmethod
     def of(cls, problem: Problem, kind: Kind) -> "Refusal":
@@ -188,4 +189,11 @@ class Refusal(Exception):
     def body(self, request_id: str) -> bytes:
         kind = self.kind
         party = {"source": kind.source, "phase": kind.phase}
-        return problem_body(kind.status, kind.code, self.detail, request_id, (), party)
+        return problem_body(kind.status, kind.code, self.detail, request_id, self.faults, party)
+
+
+def too_large(limit_bytes: int) -> Refusal:
+    """In the words of the services, which also name what is too large."""
+    refusal = Refusal(BODY_TOO_LARGE, f"The body may have at most {limit_bytes} bytes.")
+    refusal.faults = [{"field": "body", "code": "too_large", "message": f"at most {limit_bytes} bytes"}]
+    return refusal

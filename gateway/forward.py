@@ -123,7 +123,7 @@ class Exchange:
                 self._held, piece
             )  # it waits behind others; the connection reads no more meanwhile
         elif self.received_bytes > self.route.policy.body_max:
-            self.refuse(Refusal(errors.BODY_TOO_LARGE))
+            self.refuse(errors.too_large(self.route.policy.body_max))
         elif self.upstream is None:
             attempts.gather(self._held, piece)
             self.client.adjust_reading()

@@ -14,7 +14,8 @@ from tests.gateway.support import Answer, RunningGateway, Wire, eventually
 
 SLOW = 200
 PAUSE = 0.05
-SERVED_SECONDS_MAX = 1.0  # with 200 others at work in the same process
+LIMIT_SECONDS_MAX = 8.0  # on a busy machine; what is set is half a second, what is usual 10 and more
+SERVED_SECONDS_MAX = 2.0  # with 200 others at work in the same process
 CHUNKED = "Transfer-Encoding: chunked"
 
 
@@ -57,11 +58,14 @@ async def trickle(wire: Wire, begin: str, drop: bytes) -> tuple[Answer, float]:
 
 
 async def many(gateway: RunningGateway, begin: str, drop: bytes) -> list[tuple[Answer, float]]:
-    wires = [await gateway.connect() for _ in range(SLOW)]
-    answers = await asyncio.gather(*(trickle(wire, begin, drop) for wire in wires))
-    for wire in wires:
+    async def one() -> tuple[Answer, float]:
+        started = time.monotonic()
+        wire = await gateway.connect()
+        answer, _ = await trickle(wire, begin, drop)
         await wire.close()
-    return answers
+        return answer, time.monotonic() - started
+
+    return await asyncio.gather(*(one() for _ in range(SLOW)))
 
 
 class TestSlowHeads:
@@ -75,7 +79,7 @@ class TestSlowHeads:
             answers = await many(gateway, "GET /x HTTP/1.1\r\nHost: a\r\n", b"X-More: 1\r\n")
         assert {(answer.status, answer.code) for answer, _ in answers} == {(408, "request_timeout")}
         assert {answer.json()["phase"] for answer, _ in answers} == {"request"}
-        assert all(0.5 <= seconds < 3 for _, seconds in answers)
+        assert all(0.5 <= seconds < LIMIT_SECONDS_MAX for _, seconds in answers)
         await eventually(lambda: len(gateway.state.crowd.seats) <= 1)
 
     async def test_a_connection_that_says_nothing_is_closed_without_a_word(
@@ -104,11 +108,33 @@ class TestSlowBodies:
         async with others_are_served(gateway):
             answers = await many(gateway, f"POST /x HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n", drop)
         assert {(answer.status, answer.code) for answer, _ in answers} == {(408, "body_too_slow")}
-        assert all(0.5 <= seconds < 3 for _, seconds in answers)
+        assert all(0.5 <= seconds < LIMIT_SECONDS_MAX for _, seconds in answers)
         if framing == "length":
             assert backend.connections <= 4, "a body that trickles must not hold a connection to the backend"
         await eventually(lambda: len(_open_to_backend(gateway)) <= 2)
         await eventually(lambda: not gateway.state.pace.arriving)
+
+    async def test_chunks_are_awaited_where_bodies_are_small(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
+        gateway = await start_gateway(_routes(backend).replace("1GiB", "64KiB"))
+        wire = await gateway.connect()
+        await wire.send(f"POST /x HTTP/1.1\r\nHost: a\r\n{CHUNKED}\r\n\r\n5\r\nhello\r\n")
+        await eventually(lambda: len(gateway.state.pace.arriving) == 1)
+        assert backend.connections == 0
+        await wire.send("1\r\n!\r\n0\r\n\r\n")
+        assert (await wire.answer()).json()["body"] == "hello!"
+        await wire.send(f"POST /x HTTP/1.1\r\nHost: a\r\n{CHUNKED}\r\n\r\nffff\r\n", b"a" * 65535)
+        await wire.send("\r\n2\r\nbb\r\n")
+        answer = await wire.answer()
+        assert (answer.status, answer.code) == (413, "body_too_large")
+        (fault,) = answer.json()["errors"]
+        assert (fault["field"], fault["code"], fault["message"]) == (
+            "body",
+            "too_large",
+            "at most 65536 bytes",
+        )
+        assert backend.connections == 1
 
     async def test_silence_has_a_limit_of_its_own(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend), body_idle_seconds=0.3)
@@ -232,7 +258,7 @@ class TestSlowBodies:
 class TestSlowReaders:
     """Slow read: a small window, and a few bytes at a time."""
 
-    @pytest.mark.parametrize("drop", [0, 16], ids=["nothing", "a few bytes"])
+    @pytest.mark.parametrize("drop", [0, 64], ids=["nothing", "a few bytes"])
     async def test_they_are_cut_while_others_are_served(
         self, start_gateway: Start, start_backend: StartBackend, drop: int
     ) -> None:
