@@ -40,7 +40,7 @@ class Exchange:
 
     # One is made for each request: without slots its many fields would fill a dictionary every time.
     __slots__ = """
-        _answer_chunked _begun _continue_sent _envelope _held _sent _to_backend _to_client attempts
+        _answer_chunked _begun _continue_sent _envelope _held _sent _to_client attempts
         backend caller client deadline failure fields gateway group is_collecting keep_alive limit_headers
         match received_bytes request request_complete request_id response_complete response_started route
         routing sent_bytes started status tried upstream upstream_seconds upstream_started
@@ -71,8 +71,6 @@ class Exchange:
         self.limit_headers = b""
         self._held: list[bytes] = []
         self._sent: list[bytes] = []  # kept for another attempt, while it is little
-        # What one read brought is written as one piece, at the end of that read.
-        self._to_backend: list[bytes] = []
         self._to_client: list[bytes] = []
         self._envelope: Envelope | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
@@ -105,7 +103,6 @@ class Exchange:
     async def _until_done(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-            self.flush_request()
         except Refusal as refusal:
             self.refuse(refusal)
         except Exception as error:
@@ -128,7 +125,7 @@ class Exchange:
             attempts.gather(self._held, piece)
             self.client.adjust_reading()
         else:
-            self._to_backend.append(self._framed(piece))
+            self.upstream.transport.write(self._framed(piece))
             self.progress()
 
     def request_end(self) -> None:
@@ -137,17 +134,11 @@ class Exchange:
             self.client.exchange_over(self)
         elif self.upstream is not None:
             if self._is_chunked:
-                self._to_backend.append(b"0\r\n\r\n")
+                self.upstream.transport.write(b"0\r\n\r\n")
             self.progress()
         elif self.is_collecting:
             self.is_collecting = False
             self._step(attempts.forward)
-
-    def flush_request(self) -> None:
-        """The client's connection has read what there was."""
-        if self._to_backend and self.upstream is not None:
-            self.upstream.transport.write(b"".join(self._to_backend))
-        self._to_backend.clear()
 
     @property
     def is_full(self) -> bool:
@@ -173,13 +164,15 @@ class Exchange:
         self.upstream = connection
         self.upstream_started = time.perf_counter()
         connection.begin(self)
-        self._to_backend = [upstream_head(self), *map(self._framed, self._held)]
-        if self.request_complete and self._is_chunked:
-            self._to_backend.append(b"0\r\n\r\n")
-        self._held.clear()
+        connection.transport.write(upstream_head(self))
         self.gateway.open.add(self)
         self.progress()
-        self.client.adjust_reading()
+        if self._held:
+            connection.transport.write(b"".join(map(self._framed, self._held)))
+            self._held.clear()
+            self.client.adjust_reading()
+        if self.request_complete and self._is_chunked:
+            connection.transport.write(b"0\r\n\r\n")
 
     def hold_all(self) -> None:
         """Nothing of the body counts as sent, since the whole request is going to be sent again."""

@@ -7,7 +7,7 @@ follow one another closely, most of them find somebody who is awake already.
 import asyncio
 from typing import Any, cast
 
-HELD_BYTES_MAX = 16 * 1024  # beyond it a wake-up does not matter, but the memory of many connections does
+HELD_BYTES_MAX = 64 * 1024  # beyond it a wake-up does not matter, but the memory of many connections does
 
 
 class Outlet:
@@ -25,14 +25,11 @@ class Outlet:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if len(self._held) + len(data) > HELD_BYTES_MAX:
-            self._let_go()
-            self._transport.write(data)
-        elif self._held:
-            self._held += data
-        else:
-            self._held = data
+        if not self._held:
             self._loop.call_soon(self._let_go)
+        self._held += data
+        if len(self._held) > HELD_BYTES_MAX:
+            self._let_go()
 
     def write_eof(self) -> None:
         self._let_go()

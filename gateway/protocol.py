@@ -112,8 +112,6 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserError:
                 self._refuse_what_was_read(Refusal(errors.MALFORMED))
-                if isinstance(self._current, Exchange):
-                    self._current.flush_request()  # it came before, and is as good as it was
                 return
 
     def pause_writing(self) -> None:
@@ -307,7 +305,6 @@ class GatewayProtocol(HttpToolsProtocol):
     def _after_read(self, read_bytes: int) -> None:
         current = self._current
         if isinstance(current, Exchange):
-            current.flush_request()
             if not current.request_complete:
                 self.gateway.pace.arrives(current)
         elif current is None and not self.pipeline and self.timeout_keep_alive_task is None:

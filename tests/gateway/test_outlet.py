@@ -51,7 +51,7 @@ async def test_a_small_write_waits_for_the_end_of_the_turn(ends: Ends) -> None:
 
 
 async def test_a_large_one_goes_at_once_and_overtakes_nothing(ends: Ends) -> None:
-    large = b"x" * HELD_BYTES_MAX
+    large = b"x" * (HELD_BYTES_MAX + 1)
     ends.outlet.write(b"small")
     ends.outlet.write(large)
     assert ends.arrived() == b"small" + large
