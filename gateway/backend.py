@@ -30,7 +30,7 @@ class Backend:
         self.target = target
         self.origin = target.origin
         self.name = target.origin.authority
-        self.authority = self.name.encode()
+        self.host_line = b"host: %b\r\n" % self.name.encode()
         self.open: set[UpstreamConnection] = set()
         self.relays = 0
         self.is_retired = False

@@ -51,7 +51,7 @@ class _Asked:
         self.fields = Fields(request.headers)
         self.client, self.gateway = _Client(address), _Gateway()
         self.address = address
-        self.request_id = "<new>"
+        self.id_line = b"x-request-id: <new>\r\n"
 
 
 def explain(

@@ -40,9 +40,9 @@ class Exchange:
 
     # One is made for each request: without slots its many fields would fill a dictionary every time.
     __slots__ = """
-        _answer_chunked _begun _continue_sent _envelope _held _sent _to_client attempts
-        backend caller client deadline failure fields gateway group is_collecting keep_alive limit_headers
-        match received_bytes request request_complete request_id response_complete response_started route
+        _answer_chunked _begun _continue_sent _envelope _held _sent _to_client attempts backend caller
+        client deadline failure fields gateway group id_line is_collecting keep_alive limit_headers match
+        received_bytes request request_complete request_id response_complete response_started route
         routing sent_bytes started status tried upstream upstream_seconds upstream_started
     """.split()
 
@@ -71,7 +71,7 @@ class Exchange:
         self.limit_headers = b""
         self._held: list[bytes] = []
         self._sent: list[bytes] = []  # kept for another attempt, while it is little
-        self._to_client: list[bytes] = []
+        self._to_client: list[bytes] = []  # of one read, to its end: so long a refusal can take its place
         self._envelope: Envelope | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
 
@@ -82,6 +82,7 @@ class Exchange:
         self._begun = True
         self.fields = Fields(self.request.headers)
         self.request_id = request_id_of(self.request.headers)
+        self.id_line = b"x-request-id: %b\r\n" % self.request_id.encode()
         self._step(admit)
 
     def _step(self, step: Callable[["Exchange"], None]) -> None:

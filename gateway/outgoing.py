@@ -1,6 +1,7 @@
 """The bytes the gateway writes around what it passes on: request heads, ends of answer heads, own answers."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.changes import NO_CHANGES
@@ -20,33 +21,19 @@ NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 def upstream_head(exchange: "Exchange") -> bytes:
     """The head of the request as the backend is sent it, with the framing built anew."""
-    request, fields, client = exchange.request, exchange.fields, exchange.client
+    request, fields, route = exchange.request, exchange.fields, exchange.route
     assert exchange.backend is not None
+    assert route is not None
     seen = fields.seen
-    peer = client.peer
-    forwarded_for = peer
-    proto: str = client.scheme or "http"
-    forwarded_host = authority_of(request.target) or seen.get(b"host", b"")  # as for the routing table
-    if exchange.gateway.proxies.trusts(peer):
-        before = seen.get(b"x-forwarded-for")
-        forwarded_for = f"{before.decode('latin-1')}, {peer}" if before else peer
-        proto = seen.get(b"x-forwarded-proto", proto.encode()).decode("latin-1")
-        forwarded_host = seen.get(b"x-forwarded-host", forwarded_host)
-    made = (
-        f"\r\nx-request-id: {exchange.request_id}\r\nx-forwarded-for: {forwarded_for}\r\n"
-        f"x-forwarded-proto: {proto}\r\nx-forwarded-host: "
-    )
     alias = exchange.match.alias
     # What goes into an envelope has to be read, so that it must not come compressed.
     enveloped = alias is not None and alias.envelope
     passed = fields.passed_without(b"accept-encoding") if enveloped else fields.passed
-    assert exchange.route is not None
-    changes = exchange.route.policy.headers.request
+    changes = route.policy.headers.request
     if changes is not NO_CHANGES:
         passed = changes.of_request(passed)
     lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *passed]
-    lines += (b"host: ", exchange.backend.authority)
-    lines += (made.encode("latin-1"), forwarded_host)
+    lines += (exchange.backend.host_line, exchange.id_line, *_forwarded(exchange))
     lines += (b"\r\ntraceparent: ", trace_parent(seen.get(b"traceparent")), b"\r\n")
     if b"transfer-encoding" in seen:
         lines.append(b"transfer-encoding: chunked\r\n")
@@ -59,6 +46,25 @@ def upstream_head(exchange: "Exchange") -> bytes:
         lines += (b"connection: upgrade\r\nupgrade: ", seen[b"upgrade"], b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def _forwarded(exchange: "Exchange") -> tuple[bytes, bytes]:
+    """Who asks, how and whom: as the client said it, or as a proxy of ours in front says that it did."""
+    seen, client = exchange.fields.seen, exchange.client
+    host = authority_of(exchange.request.target) or seen.get(b"host", b"")  # as for the routing table
+    address = client.peer
+    proto: str = client.scheme or "http"
+    if exchange.gateway.proxies.trusts(client.peer):
+        before = seen.get(b"x-forwarded-for")
+        address = f"{before.decode('latin-1')}, {client.peer}" if before else client.peer
+        proto = seen.get(b"x-forwarded-proto", proto.encode()).decode("latin-1")
+        host = seen.get(b"x-forwarded-host", host)
+    return _forwarded_lines(address, proto), host
+
+
+@lru_cache(maxsize=4096)
+def _forwarded_lines(address: str, proto: str) -> bytes:
+    return f"x-forwarded-for: {address}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-host: ".encode("latin-1")
 
 
 def changed_answer(exchange: "Exchange", headers: Sequence[Header]) -> list[Header]:
@@ -94,8 +100,8 @@ def client_head_end(exchange: "Exchange") -> bytes:
     """What every answer ends its head with, a forwarded one as much as the gateway's own."""
     if exchange.client.is_draining:
         exchange.keep_alive = False
-    return b"x-request-id: %b\r\n%b%b%b" % (
-        exchange.request_id.encode(),
+    return b"%b%b%b%b" % (
+        exchange.id_line,
         exchange.limit_headers,
         cors_of(exchange).answer_headers(exchange.fields.seen.get(b"origin")),
         b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n",
@@ -126,7 +132,7 @@ def preflight_answer(exchange: "Exchange", permission: bytes) -> list[bytes]:
     exchange.keep_alive = exchange.keep_alive and exchange.rest_is_small
     lines = [name + b": " + value + b"\r\n" for name, value in exchange.client.server_state.default_headers]
     close = b"" if exchange.keep_alive else b"connection: close\r\n"
-    return [*lines, permission, b"x-request-id: ", exchange.request_id.encode(), b"\r\n", close, b"\r\n"]
+    return [*lines, permission, exchange.id_line, close, b"\r\n"]
 
 
 def link_for_client(exchange: "Exchange", value: bytes) -> bytes:

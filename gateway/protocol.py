@@ -8,7 +8,6 @@ import httptools
 import structlog
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from gateway import errors
 from gateway.core import Gateway
@@ -21,6 +20,7 @@ from gateway.observe import note_stalled
 from gateway.outlet import Outlet
 from gateway.table import BadPath, Match
 from gateway.target import match_of
+from shared.server import State
 
 ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
 TARGET = "gatehouse.target"  # and the target as the client wrote it
@@ -39,13 +39,15 @@ class GatewayProtocol(HttpToolsProtocol):
     exchanges and requests for the application alike.
     """
 
+    server_state: State
+
     # Together with uvicorn's own these would be more than Python keeps outside of a dictionary.
     __slots__ = "_current _deaf _early _head_bytes _is_long _moved _watched deadline gateway peer".split()
 
     def __init__(
         self,
         config: Config,
-        server_state: ServerState,
+        server_state: State,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -64,7 +66,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     @property
     def is_draining(self) -> bool:
-        return bool(getattr(self.server_state, "draining", False))
+        return self.server_state.draining
 
     # What the transport calls.
 
