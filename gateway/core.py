@@ -112,6 +112,9 @@ class Gateway:
         self.limit_store = LimitStore(redis_url) if redis_url else None
         self.routing = Routing(table, store=self.limit_store)
         self.open: set[Watched] = set()
+        self.idle: dict[
+            Watched, float
+        ] = {}  # clients between two requests, since when; the first the longest
         self.is_leaving = False
         self.hangups = Hangups()
         self._retired: list[Backend] = []
@@ -186,6 +189,12 @@ class Gateway:
         now = time.monotonic()
         for exchange in [each for each in self.open if each.deadline < now]:
             exchange.expire()
+        while self.idle:
+            client, since = next(iter(self.idle.items()))
+            if now - since < self.settings.keep_alive_seconds:
+                break
+            del self.idle[client]
+            client.expire()
         self.pace.look(now, self.crowd.seats.items())
         for backend in self._backends:
             backend.drop_stale(now)

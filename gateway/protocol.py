@@ -53,7 +53,6 @@ class GatewayProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.gateway: Gateway = app_state["gateway"]
-        self.timeout_keep_alive = self.gateway.settings.keep_alive_seconds
         self.peer = ""
         self._current: Exchange | RequestResponseCycle | None = None
         self._early = self.url = b""
@@ -85,6 +84,7 @@ class GatewayProtocol(HttpToolsProtocol):
             current.client_gone()
         self.pipeline.clear()
         self.gateway.open.discard(self)
+        self.gateway.idle.pop(self, None)
         self.gateway.crowd.leave(self.transport)
         # uvicorn tells the last request; it has to be the one that is being answered.
         self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
@@ -244,15 +244,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self._current = None
         if self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
         if self.pipeline:
             # In its own turn of the loop: a long queue of quick answers would pile up calls.
             self.loop.call_soon(self._next)
             return
         self.adjust_reading()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self.gateway.idle[self] = time.monotonic()
         if self._early:
             early, self._early = self._early, b""
             self.data_received(early)
@@ -309,7 +306,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if isinstance(current, Exchange):
             if not current.request_complete:
                 self.gateway.pace.arrives(current)
-        elif current is None and not self.pipeline and self.timeout_keep_alive_task is None:
+        elif current is None and not self.pipeline and self not in self.gateway.idle:
             self._expect_head()  # something has begun that is not yet a request
         if self._moved:
             self._moved, self._head_bytes = False, 0
@@ -318,6 +315,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_bytes += read_bytes
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Instead of uvicorn's, which has a timer for each pause between two requests."""
+        self.gateway.idle.pop(self, None)
 
     # What the gateway's clock calls: it watches over connections whose next head is on its way.
 
