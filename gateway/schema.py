@@ -183,13 +183,17 @@ _SPLIT = {
     ),
     "anyOf": [{"required": ["weight"]}, {"required": ["header"]}],
 }
-_FIELD_TEXT: Schema = {"type": ["string", "number", "boolean"]}
+_HEADER_NAME, _HEADER_VALUE = (
+    # Numbers and `true` are text here.
+    {"anyOf": [*_matching(pattern)["anyOf"], {"type": ["number", "boolean"]}]}
+    for pattern in (policykeys.HEADER_NAME, policykeys.HEADER_VALUE)
+)
 _FIELDS: Schema = {
     "type": "object",
     "propertyNames": {"pattern": f"^(?:{policykeys.HEADER_NAME.pattern})$"},
-    "additionalProperties": {"anyOf": [_FIELD_TEXT, {"type": "array", "items": _FIELD_TEXT}]},
+    "additionalProperties": {"anyOf": [_HEADER_VALUE, _list(_HEADER_VALUE)]},
 }
-_CHANGES = _mapping(policykeys.CHANGE_KEYS, {"set": _FIELDS, "add": _FIELDS, "remove": _list(_TEXT)})
+_CHANGES = _mapping(policykeys.CHANGE_KEYS, {"set": _FIELDS, "add": _FIELDS, "remove": _list(_HEADER_NAME)})
 _HEADERS = {
     **_mapping(policykeys.DIRECTION_KEYS, {"request": _CHANGES, "response": _CHANGES}),
     "description": "Header fields to set, add and remove.",
@@ -199,7 +203,10 @@ _SECURITY_HEADERS: Schema = {
         *_one_of((*changes.PRESETS, "off"))["anyOf"],
         _mapping(
             policykeys.SECURITY_KEYS,
-            {"preset": _one_of(tuple(changes.PRESETS)), **dict.fromkeys(policykeys.SECURITY_NAMES, _TEXT)},
+            {
+                "preset": _one_of(tuple(changes.PRESETS)),
+                **dict.fromkeys(policykeys.SECURITY_NAMES, _HEADER_VALUE),
+            },
         ),
     ]
 }

@@ -226,6 +226,15 @@ VALUES: list[Any] = [
     *({"level": 1.5}, {"level": -1}, {"a b": "x"}, {"role": "admin"}, {"born": "2020-01-01", "at": "12:30"}),
     *({"idle": "2m"}, {"origins": ["http://a"]}, {"credentials": True}, {"credentials": "perhaps"}),
     {"max_age": "1h"},
+    *(
+        {"request": {"set": {"X-A": value}}}
+        for value in ("1", 1, True, "", "a\nb", None, ["a", 2], ["a", ""])
+    ),
+    *({"response": {"remove": [name]}} for name in ("Server", "a b", "x_a", 1)),
+    *({"request": {"add": {name: "a"}}} for name in ("X-B", "x_b", "x b")),
+    *({"response": {}}, {"response": []}, {"request": {"drop": ["a"]}}, "api", "apis", "site"),
+    *({"preset": "api"}, {"preset": "off"}, {"x_frame_options": "off"}, {"referrer_policy": ""}),
+    *({"allow": ["10.0.0.0/8"]}, {"allow": "10.0.0.0/8"}, {"deny": [[]]}, {"deny": []}),
 ]
 PLACES = [
     *(("route", key) for key in (*routesfile.ROUTE_KEYS, "unknown")),
@@ -235,7 +244,8 @@ PLACES = [
 ]
 # What two entries or keys do to each other is beyond a schema.
 BEYOND = ("leads nowhere", "must lead from one path", "holds one parameter", "the path has no",
-          "health: has no `path:`", "is never looked", "cannot be reached", "names one")  # fmt: skip
+          "health: has no `path:`", "is never looked", "cannot be reached", "names one",
+          "must be an address or a network")  # fmt: skip
 
 
 @pytest.mark.parametrize(("section", "key"), PLACES)
