@@ -9,7 +9,7 @@ from gateway.app import create_app
 from gateway.crowd import allow_descriptors
 from gateway.inside import WORKER
 from gateway.protocol import GatewayProtocol
-from gateway.reload import first_table
+from gateway.reload import first_keys, first_table
 from gateway.routesfile import RoutesFileError
 from gateway.settings import Settings
 from shared.observe import configure_logging, log_start
@@ -27,6 +27,7 @@ def main() -> None:
         settings = Settings.load()
         configure_logging(settings)
         table = first_table(settings)
+        api_keys = first_keys(settings, table)
     except SettingsError as error:
         exit_on_bad_settings(error)
         return
@@ -38,7 +39,7 @@ def main() -> None:
         log_start(settings)
         if settings.workers > 1:
             sys.exit(workers.run(settings))
-    serve(create_app(settings, table), settings, protocol=GatewayProtocol)
+    serve(create_app(settings, table, api_keys), settings, protocol=GatewayProtocol)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway import errors
+from gateway.apikeys import caller_of
 from gateway.attempts import forward
 from gateway.errors import Refusal, too_large
 from gateway.framing import fault_of
@@ -43,6 +44,10 @@ def admit(exchange: "Exchange") -> None:
         raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": exchange.match.allow_header})
     if route.is_public(request.method, exchange.match.path):
         _admit_caller(exchange, None)
+        return
+    holder = caller_of(exchange) if route.policy.api_keys else None
+    if holder is not None:
+        _admit_caller(exchange, holder)
         return
     token = token_of(seen.get(b"authorization"))
     if token is None:

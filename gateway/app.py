@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from gateway import errors
 from gateway.admin import Alone, listening
+from gateway.apikeys import NO_KEYS, ApiKeys
 from gateway.core import Gateway
 from gateway.docs import Docs
 from gateway.edge import Edge
@@ -36,10 +37,10 @@ from shared.observe import REQUEST_ID, ROUTE, Observe
 log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, table: RouteTable) -> Starlette:
+def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEYS) -> Starlette:
     """The application behind GatewayProtocol."""
     client = HttpClient()
-    gateway = Gateway(settings, table, client)
+    gateway = Gateway(settings, table, client, api_keys)
     reload = Reload(gateway)
     health = Health(gateway)
     docs = Docs(gateway)

@@ -9,7 +9,7 @@ from gateway.table import OWN, Alias, Policy, Route
 
 def check_policy(keys: Mapping[str, Value], policy: Policy) -> None:
     """What does not go together in one route, as far as it is said there."""
-    for key in ("roles", "scopes", "claims"):
+    for key in ("api_keys", "roles", "scopes", "claims"):
         if policy.auth == "none" and "auth" in keys and key in keys:
             keys[key].fault("is never looked at with `auth: none`, which lets everybody in")
     if policy.auth == "none":

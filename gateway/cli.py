@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway import keyscli
+
 Command = Callable[[argparse.Namespace], int]
 OK, INVALID, UNREADABLE = range(3)
 
@@ -140,7 +142,8 @@ def _schema(_parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] = {
-    "routes": (routes, describe)
+    "routes": (routes, describe),
+    "keys": (keyscli.keys, keyscli.describe),
 }
 
 
@@ -150,5 +153,8 @@ def main(arguments: list[str]) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (command, options) in COMMANDS.items():
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        described.set_defaults(command=command)
         options(described)
-    return routes(parser.parse_args(arguments))
+    chosen = parser.parse_args(arguments)
+    command = chosen.command
+    return int(command(chosen))

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from gateway import errors, observe
+from gateway.apikeys import ApiKeys
 from gateway.backend import Backend
 from gateway.balance import Group
 from gateway.crowd import Crowd
@@ -99,8 +100,9 @@ class Routing:
 class Gateway:
     """The routing and what outlives it: verified tokens and open exchanges."""
 
-    def __init__(self, settings: Settings, table: RouteTable, client: HttpClient) -> None:
+    def __init__(self, settings: Settings, table: RouteTable, client: HttpClient, api_keys: ApiKeys) -> None:
         self.settings = settings
+        self.api_keys = api_keys
         self.client = client
         self.verifier = TokenVerifier(settings, client)
         self.verifier.revocations.on_change.append(self._end_revoked)
@@ -141,6 +143,11 @@ class Gateway:
         observe.forget_targets(before.places, self.routing.places)
         observe.forget({route.name for route in before.table.routes} - {route.name for route in table.routes})
 
+    def take_keys(self, api_keys: ApiKeys) -> None:
+        """Believe these keys from now on; what is open for those that are gone ends."""
+        self.api_keys = api_keys
+        self._end_revoked()
+
     def start(self) -> None:
         self.hangups.start()
         self._arm()
@@ -170,7 +177,9 @@ class Gateway:
         return [*self.routing.backends.values(), *self._retired]
 
     def has_lost_access(self, caller: Caller | None) -> bool:
-        return caller is not None and self.verifier.revocations.cover(caller)
+        if caller is None:
+            return False
+        return self.verifier.revocations.cover(caller) or self.api_keys.have_dropped(caller)
 
     def _end_revoked(self) -> None:
         """End what is open for a caller whose token counts no more.

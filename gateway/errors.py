@@ -33,6 +33,13 @@ UNAUTHENTICATED = Kind(
 REVOKED = Kind(
     401, "invalid_token", CLIENT, "auth", "The bearer token was revoked before the answer was complete."
 )
+INVALID_API_KEY = Kind(
+    401,
+    "invalid_api_key",
+    CLIENT,
+    "auth",
+    "The API key is not known here, has expired or was revoked; ask whoever runs this gateway for another.",
+)
 FORBIDDEN = Kind(403, "forbidden", CLIENT, "auth", "Your account may not do this.")
 ORIGIN_DENIED = Kind(
     403,

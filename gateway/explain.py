@@ -121,6 +121,8 @@ def _about(route: Route, path: bytes, table: RouteTable, request: Request) -> It
         else ""
     )
     yield Line("auth", policy.auth + public)
+    if policy.api_keys:
+        yield Line("auth", "or an API key")
     if policy.roles:
         yield Line("roles", f"any of {', '.join(sorted(policy.roles))}")
     if policy.scopes:

@@ -25,7 +25,7 @@ HOP_BY_HOP = frozenset(
 )
 # Names a service might believe; only the gateway and trusted proxies say such things.
 FORGED = frozenset((b"x-role", b"x-roles", b"x-email", b"x-real-ip", b"forwarded"))
-FORGED_PREFIXES = (b"x-user-", b"x-internal-", b"x-forwarded-")
+FORGED_PREFIXES = (b"x-user-", b"x-internal-", b"x-forwarded-", b"x-gatehouse-")
 # Read by the gateway, which then writes them itself.
 REWRITTEN = frozenset(
     (

@@ -13,6 +13,8 @@ from typing import Any
 import structlog
 from prometheus_client import Gauge
 
+from gateway import apikeys
+from gateway.apikeys import ApiKeys
 from gateway.core import Gateway
 from gateway.routesfile import RoutesFileError, load, parse, read
 from gateway.settings import Settings
@@ -57,7 +59,40 @@ class Outcome:
         }
 
 
-Signature = tuple[int, int, int]
+Signature = tuple[tuple[int, int, int], ...]
+
+
+def first_keys(settings: Settings, table: RouteTable) -> ApiKeys:
+    """The API keys to start with; a worker that starts again goes by the last good ones, too."""
+    try:
+        keys, text = read_keys(settings.api_keys_file, table)
+    except RoutesFileError as error:
+        kept = _kept_keys()
+        if kept is None or not kept.exists():
+            raise
+        log.error("keys_refused", note="the keys from before stay", faults=error.faults[:FAULTS_LOGGED_MAX])  # noqa: TRY400 - the file's fault
+        return apikeys.load(kept)
+    keep(text, _kept_keys())
+    return keys
+
+
+def read_keys(file: Path | None, table: RouteTable) -> tuple[ApiKeys, str]:
+    """The keys in the file, and its text."""
+    if file is None:
+        route = next((route for route in table.routes if route.policy.api_keys), None)
+        if route is not None:
+            raise RoutesFileError(
+                f"route {route.name!r} takes API keys, and there are none: set API_KEYS_FILE to a file with "
+                "keys (`gatehouse keys new --client NAME FILE` makes it)"
+            )
+        return apikeys.NO_KEYS, ""
+    text = read(file, "API_KEYS_FILE")
+    return apikeys.parse(text, str(file)), text
+
+
+def _kept_keys() -> Path | None:
+    kept = os.environ.get(KEPT_ROUTES)
+    return None if kept is None else Path(kept).with_name("api-keys.yaml")
 
 
 def first_table(settings: Settings) -> RouteTable:
@@ -76,13 +111,17 @@ def first_table(settings: Settings) -> RouteTable:
         faults = error.faults[:FAULTS_LOGGED_MAX]
         log.error("routes_refused", note="the routes from before stay", faults=faults)  # noqa: TRY400 - the file's fault
         return load(Path(kept), development=development)
-    keep(text)
+    keep(text, _kept_routes())
     return table
 
 
-def keep(text: str) -> None:
-    """Leave a good file for workers that start later."""
+def _kept_routes() -> Path | None:
     kept = os.environ.get(KEPT_ROUTES)
+    return None if kept is None else Path(kept)
+
+
+def keep(text: str, kept: Path | None) -> None:
+    """Leave a good file for workers that start later."""
     if kept is not None:
         draft = Path(f"{kept}.{os.getpid()}")
         draft.write_text(text)
@@ -90,11 +129,15 @@ def keep(text: str) -> None:
 
 
 class Reload:
-    """Reads the file again on SIGHUP, and when it has changed and then lain still for one poll."""
+    """Reads the files again on SIGHUP, and when one has changed and then both lay still for one poll.
+
+    The routes and the API keys are taken together or not at all.
+    """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._file = gateway.settings.routes_file
+        self._keys_file = gateway.settings.api_keys_file
         self._asked = asyncio.Event()
         self._busy = asyncio.Lock()
         self._seen: Signature | None = None
@@ -118,7 +161,7 @@ class Reload:
         """Read the file and route by it, or refuse it whole."""
         async with self._busy:
             try:
-                table = await asyncio.to_thread(self._load)
+                table, keys = await asyncio.to_thread(self._load)
             except RoutesFileError as error:
                 self.outcome = self._refused(error.faults)
             except Exception as error:
@@ -126,29 +169,35 @@ class Reload:
                 log.exception("routes_not_read", file=str(self._file), exc_info=error)
                 self.outcome = self._refused((f"{self._file}: {error!r}",))
             else:
-                self.outcome = self._taken(table)
+                self.outcome = self._taken(table, keys)
             self.count += 1
             return self._note(self.outcome)
 
-    def _load(self) -> RouteTable:
+    def _load(self) -> tuple[RouteTable, ApiKeys]:
         """Beside the loop, which goes on with its requests meanwhile and need not wait long for a turn."""
         usual = sys.getswitchinterval()
         sys.setswitchinterval(TURN_SECONDS)
         try:
-            return self._read_file()
+            return self._read_files()
         finally:
             sys.setswitchinterval(usual)
 
-    def _read_file(self) -> RouteTable:
+    def _read_files(self) -> tuple[RouteTable, ApiKeys]:
         text = read(self._file)
         table = parse(text, str(self._file), development=self._gateway.settings.environment == "development")
-        keep(text)
-        return table
+        keys, keys_text = read_keys(self._keys_file, table)
+        keep(text, _kept_routes())
+        keep(keys_text, _kept_keys())
+        return table, keys
 
-    def _taken(self, table: RouteTable) -> Outcome:
+    def _taken(self, table: RouteTable, keys: ApiKeys) -> Outcome:
         before = self._gateway.table
         changed = table.digest != before.digest
-        if changed:
+        if keys.digest != self._gateway.api_keys.digest:
+            self._gateway.take_keys(keys)
+            log.info("keys_reloaded", file=str(self._keys_file), keys=len(keys))
+            changed = True
+        if table.digest != before.digest:
             self._gateway.take(table)
             log.info("routes_reloaded", file=str(self._file), **_changes(before, table))
         elif not self.outcome.success:
@@ -184,11 +233,12 @@ class Reload:
         return True
 
     def _signature(self) -> Signature | None:
+        files = [self._file, *([self._keys_file] if self._keys_file else [])]
         try:
-            found = self._file.stat()
+            found = [file.stat() for file in files]
         except OSError:
             return None  # an editor may be between two names; a file that stays away is told as unreadable
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
 
 
 def _changes(before: RouteTable, after: RouteTable) -> dict[str, Any]:

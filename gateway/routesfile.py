@@ -30,7 +30,18 @@ FILE_BYTES_MAX = 1 << 20
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 AUTH = ("required", "optional", "none")
 POLICY_KEYS = (
-    *("methods", "auth", "roles", "scopes", "claims", *limitkeys.LIMIT_KEYS, "timeout", "body_max", "cors"),
+    *(
+        "methods",
+        "auth",
+        "api_keys",
+        "roles",
+        "scopes",
+        "claims",
+        *limitkeys.LIMIT_KEYS,
+        "timeout",
+        "body_max",
+        "cors",
+    ),
     *upstreamkeys.UPSTREAM_KEYS,
     *policykeys.KEYS,
 )
@@ -65,11 +76,11 @@ def load(file: Path, *, development: bool) -> RouteTable:
     return parse(read(file), str(file), development=development)
 
 
-def read(file: Path) -> str:
+def read(file: Path, setting: str = "ROUTES_FILE") -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise Unreadable(f"{file}: cannot be read ({error.strerror}); set ROUTES_FILE") from error
+        raise Unreadable(f"{file}: cannot be read ({error.strerror}); set {setting}") from error
     if len(raw) > FILE_BYTES_MAX:
         raise Unreadable(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
     try:
@@ -153,6 +164,7 @@ def _policy(keys: dict[str, Value], base: Policy) -> Policy:
         auth_stated="auth" in keys,
         roles=_field(keys, "roles", _words, base.roles),
         scopes=_field(keys, "scopes", _words, base.scopes),
+        api_keys=_field(keys, "api_keys", Value.boolean, base.api_keys),
         claims=_field(keys, "claims", claims, base.claims),
         rate_limits=limitkeys.rate_limits(keys, base.rate_limits),
         concurrency=limitkeys.concurrency(keys, base.concurrency),

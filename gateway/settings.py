@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
+from gateway.headers import PASS, request_rule
 from shared.proxies import Networks
 from shared.settings import ProcessSettings, Seconds
 
@@ -19,6 +20,8 @@ class Settings(ProcessSettings):
 
     port: int = Field(default=8000, ge=1, le=65535)
     routes_file: Path = Path("routes.yaml")
+    api_keys_file: Path | None = None
+    api_key_header: str = Field(default="X-API-Key", pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
     workers: int = Field(default=1, ge=1, le=64)
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
@@ -43,6 +46,13 @@ class Settings(ProcessSettings):
                 "must be redis://host:6379/0, rediss://host:6379/0 or redis+sentinel://host:26379/name/0"
             )
         return url
+
+    @field_validator("api_key_header")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if request_rule(name.lower().encode()) != PASS:
+            raise ValueError(f"must not be {name}, which has a meaning of its own")
+        return name
 
     def notice(self) -> str | None:
         return f"all endpoints, to read and to try: http://{self.host}:{self.port}/docs"

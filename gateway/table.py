@@ -79,6 +79,7 @@ class Policy:
     auth_stated: bool = False
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+    api_keys: bool = False  # one may be shown in place of a token
     claims: tuple[Condition, ...] = ()  # all of them
     rate_limits: tuple[RateLimit, ...] = (RateLimit(),)  # all of them hold
     concurrency: Concurrency | None = None

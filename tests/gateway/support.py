@@ -14,7 +14,7 @@ import uvicorn
 from gateway.app import create_app
 from gateway.core import Gateway
 from gateway.protocol import GatewayProtocol
-from gateway.reload import Reload
+from gateway.reload import Reload, first_keys
 from gateway.routesfile import load
 from gateway.settings import Settings
 from shared.server import CloseWhenDraining, Server
@@ -116,7 +116,9 @@ class RunningGateway:
         self.write(routes)
         self.settings = settings.model_copy(update={"routes_file": self.file})
         self.table = load(self.file, development=settings.environment == "development")
-        self._app = CloseWhenDraining(create_app(self.settings, self.table))
+        self._app = CloseWhenDraining(
+            create_app(self.settings, self.table, first_keys(self.settings, self.table))
+        )
         self._wires: list[Wire] = []
 
     async def __aenter__(self) -> Self:

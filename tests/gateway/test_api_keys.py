@@ -1,0 +1,288 @@
+"""API keys of machine clients: who may pass with one, what the backend is told, and how they end."""
+
+import hashlib
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from gatehouse.cli import main as gatehouse
+from gateway import cli
+from gateway.apikeys import load, new_key, parse
+from gateway.routesfile import RoutesFileError
+from shared.revocations import Revocation
+from shared.testing import bearer, token
+from tests.gateway.backends import Backend
+from tests.gateway.conftest import Start
+from tests.gateway.support import Answer, RunningGateway, eventually
+
+SCOPES = ("orders:read", "orders:write")
+
+
+class Keys:
+    """A keys file, and what stands in it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.entries: dict[str, str] = {}
+
+    def add(self, client: str = "billing", *scopes: str, expires: datetime | None = None) -> str:
+        key, entry = new_key(client, "client", scopes, expires)
+        self.entries[key] = entry
+        self.write()
+        return key
+
+    def remove(self, key: str) -> None:
+        del self.entries[key]
+        self.write()
+
+    def write(self) -> None:
+        self.file.write_text("keys:\n" + "".join(self.entries.values()) if self.entries else "keys: []\n")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    keys = Keys(tmp_path / "api-keys.yaml")
+    keys.write()
+    return keys
+
+
+def routes(backend: Backend, more: str = "") -> str:
+    return f"routes: [{{path: /x, backend: '{backend.url}', api_keys: true{more}}},{{path: /y, backend: '{backend.url}'}}]"  # noqa: E501
+
+
+async def get(gateway: RunningGateway, key: str, path: str = "/x", **headers: str) -> Answer:
+    return await gateway.request("GET", path, {"X-API-Key": key, **headers})
+
+
+async def test_the_backend_is_told_whose_key_it_was_and_not_the_key(
+    start_gateway: Start, backend: Backend, keys: Keys
+) -> None:
+    key = keys.add("billing", *SCOPES)
+    gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
+    forged = {"X-Gatehouse-Client": "admin", "X-Gatehouse-Scopes": "all", "X-Gatehouse-Other": "x"}
+    assert (await get(gateway, key, **forged)).status == 200
+    (received,) = backend.received
+    told = {name: value for name, value in received.headers if name.startswith("x-gatehouse-")}
+    assert told == {"x-gatehouse-client": "billing", "x-gatehouse-scopes": "orders:read orders:write"}
+    assert received.value("x-api-key") is None
+    assert key not in str(received)
+
+    assert (await gateway.request("GET", "/x", {**bearer(token()), **forged})).status == 200
+    assert not [name for name, _ in backend.received[1].headers if name.startswith("x-gatehouse-")]
+
+
+async def test_scopes_roles_and_limits_hold_for_keys(
+    start_gateway: Start, backend: Backend, keys: Keys
+) -> None:
+    weak, strong = keys.add("weak"), keys.add("strong", *SCOPES)
+    second = keys.add("strong", *SCOPES)
+    demands = ", scopes: [orders:read], rate_limit: {rate: 2/h, burst: 2, key: client}"
+    gateway = await start_gateway(routes(backend, demands), api_keys_file=keys.file)
+    refused = await get(gateway, weak)
+    assert (refused.status, refused.code) == (403, "forbidden")
+    answers = [(await get(gateway, key)).status for key in (strong, second, strong, second)]
+    assert answers == [200, 200, 429, 429], "one client has one limit, however many keys"
+    gateway.write(routes(backend, ", roles: [admin]"))
+    assert (await gateway.reload.now()).success
+    assert (await get(gateway, strong)).status == 403
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda key: key[:-1] + ("0" if key[-1] != "0" else "1"),
+        lambda key: key.upper(),
+        lambda key: key[:26] + "_" + "0" * 64,
+        lambda _: new_key("billing", "client", (), None)[0],
+        lambda _: "",
+        lambda _: "gatehouse_",
+        lambda _: "x" * 9000,
+        lambda _: "\xff\xfe",
+        lambda key: hashlib.sha256(key.encode()).hexdigest(),
+    ],
+)
+async def test_what_is_not_a_key(start_gateway: Start, backend: Backend, keys: Keys, spoil: Any) -> None:
+    gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
+    key = keys.add()
+    await gateway.reload.now()
+    answer = await get(gateway, spoil(key))
+    assert (answer.status, answer.code, answer.value("www-authenticate")) == (
+        401,
+        "invalid_api_key",
+        "ApiKey",
+    )
+    assert not backend.received
+    assert (await get(gateway, key)).status == 200
+
+
+async def test_where_keys_are_not_taken_or_not_clear(
+    start_gateway: Start, backend: Backend, keys: Keys
+) -> None:
+    key = keys.add()
+    gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
+    assert (await get(gateway, key, "/y")).status == 401
+    both = await get(gateway, key, **bearer(token()))
+    assert (both.status, both.code) == (400, "bad_request")
+    twice = await gateway.raw(
+        f"GET /x HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n"
+    )
+    assert twice.startswith(b"HTTP/1.1 401 ")
+    assert (await gateway.request("GET", "/x")).status == 401
+    assert not backend.received
+
+
+async def test_the_header_has_the_name_it_is_given(
+    start_gateway: Start, backend: Backend, keys: Keys
+) -> None:
+    gateway = await start_gateway(routes(backend), api_keys_file=keys.file, api_key_header="X-Machine")
+    key = keys.add()
+    await gateway.reload.now()
+    assert (await gateway.request("GET", "/x", {"x-machine": key})).status == 200
+    assert (await get(gateway, key)).status == 401
+
+
+async def test_keys_end(start_gateway: Start, backend: Backend, keys: Keys) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    gone = keys.add("gone", expires=datetime.now(UTC) - timedelta(seconds=1))
+    brief, kept = keys.add("brief", expires=soon), keys.add("kept")
+    gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
+    assert [(await get(gateway, key)).status for key in (gone, brief, kept)] == [401, 200, 200]
+    await eventually(lambda: time.time() > soon.timestamp())
+    assert [(await get(gateway, key)).status for key in (brief, kept)] == [401, 200]
+
+
+async def test_a_file_that_changes_counts_at_once_and_a_bad_one_changes_nothing(
+    start_gateway: Start, backend: Backend, keys: Keys
+) -> None:
+    first = keys.add("first")
+    gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
+    second = keys.add("second")
+    await eventually(lambda: len(gateway.state.api_keys) == 2)  # found by itself
+    assert (await get(gateway, second)).status == 200
+
+    keys.file.write_text("keys:\n  - {id: short, client: x}\n")
+    outcome = await gateway.reload.now()
+    assert outcome.faults == (
+        f"{keys.file}:2:5 keys[0]: has no `sha256:`; make keys with `gatehouse keys new`",
+        f"{keys.file}:2:10 keys[0].id: must be 16 hexadecimal digits",
+    )
+    assert [(await get(gateway, key)).status for key in (first, second)] == [200, 200]
+
+    keys.remove(first)
+    assert (await gateway.reload.now()).changed
+    assert [(await get(gateway, key)).status for key in (first, second)] == [401, 200]
+
+
+async def test_sockets_of_a_key_that_is_taken_away_are_closed(start_gateway: Start, keys: Keys) -> None:
+    async def echo(socket: ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    first, second = keys.add("first"), keys.add("second")
+    async with serve(echo, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        gateway = await start_gateway(
+            f"routes: [{{path: /x, backend: 'http://127.0.0.1:{port}', api_keys: true}}]",
+            api_keys_file=keys.file,
+        )
+        url = f"ws://127.0.0.1:{gateway.port}/x"
+        async with (
+            connect(url, additional_headers={"X-API-Key": first}) as one,
+            connect(url, additional_headers={"X-API-Key": second}) as other,
+        ):
+            keys.remove(first)
+            await gateway.reload.now()
+            with pytest.raises(ConnectionClosed):
+                await one.recv()
+            await other.send("still here")
+            assert await other.recv() == "still here"
+
+
+@pytest.mark.parametrize("kind", ["key", "client"])
+async def test_revocations_of_the_feed_hold_for_keys(
+    start_gateway: Start, backend: Backend, keys: Keys, kind: str
+) -> None:
+    key, other = keys.add("billing"), keys.add("shop")
+    gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
+    subject = key.split("_")[1] if kind == "key" else "billing"
+    until = datetime.now(UTC) + timedelta(hours=1)
+    gateway.state.verifier.revocations.add([Revocation(number=1, kind=kind, subject=subject, expires=until)])
+    assert [(await get(gateway, each)).status for each in (key, other)] == [401, 200]
+
+
+async def test_without_a_file_such_routes_are_refused(
+    start_gateway: Start, backend: Backend, keys: Keys
+) -> None:
+    with pytest.raises(RoutesFileError, match="route 'x' takes API keys, and there are none: set API_KEYS"):
+        await start_gateway(routes(backend))
+    gateway = await start_gateway(f"routes: [{{path: /x, backend: '{backend.url}'}}]")
+    gateway.write(routes(backend))
+    assert not (await gateway.reload.now()).success
+    with pytest.raises(RoutesFileError, match=r"cannot be read .*; set API_KEYS_FILE"):
+        await start_gateway(routes(backend), api_keys_file=keys.file.with_name("absent"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "keys.yaml is empty"),
+        ("keys: 1", "keys.yaml:1:7 keys: must be a list"),
+        ("{}", "keys.yaml:1:1 has no `keys:`"),
+        ("keys: [1]", "keys.yaml:1:8 keys[0]: must be a mapping"),
+        ("kees: []", "keys.yaml:1:1 kees: unknown key; did you mean 'keys'?"),
+        ("keys: [{client: a b}]", "keys.yaml:1:17 keys[0].client: must be a name such as billing"),
+        ("keys: [{scopes: ['a b']}]", "keys.yaml:1:18 keys[0].scopes[0]: must be a scope such as"),
+        ("keys: [{expires: 2027-01-31}]", "keys.yaml:1:18 keys[0].expires: must be a time with its zone"),
+        ("keys: [{expires: tomorrow}]", "keys.yaml:1:18 keys[0].expires: must be a time with its zone"),
+        ("keys: [{sha256: gatehouse_secret}]", "keys.yaml:1:17 keys[0].sha256: must be 64 hexadecimal"),
+    ],
+)
+def test_each_fault_of_the_file(text: str, told: str) -> None:
+    with pytest.raises(RoutesFileError) as error:
+        parse(text, "keys.yaml")
+    assert any(line.startswith(told) for line in error.value.faults), error.value.faults
+    assert "secret" not in str(error.value)
+
+
+def test_an_id_counts_once() -> None:
+    _, entry = new_key("billing", "client", (), None)
+    with pytest.raises(RoutesFileError, match="is given twice"):
+        parse(f"keys:\n{entry}{entry}", "keys.yaml")
+
+
+async def test_the_command_makes_keys_that_work(
+    start_gateway: Start, backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "made.yaml"
+    made = []
+    for program, more in ((gatehouse, ["--scope", "orders:read"]), (cli.main, ["--days", "30"])):
+        assert program(["keys", "new", "--client", "billing", *more, str(file)]) == 0
+        made.append(capsys.readouterr().out.strip())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not any(key.rpartition("_")[2] in file.read_text() for key in made)
+    assert [caller.scopes for caller in load(file)._callers.values()] == [{"orders:read"}, frozenset()]
+    assert gatehouse(["keys", "check", str(file)]) == 0
+    assert "good, 2 keys" in capsys.readouterr().out
+
+    gateway = await start_gateway(routes(backend), api_keys_file=file)
+    for key in made:
+        assert json.loads((await get(gateway, key)).body)["target"] == "/x"
+
+    file.write_text("keys: {}\n")
+    assert gatehouse(["keys", "new", "--client", "billing", str(file)]) == 1
+    assert "must be a list" in capsys.readouterr().err
+    assert file.read_text() == "keys: {}\n"
+    for wrong in (
+        ["--client", "a b"],
+        ["--client", "a", "--scope", "a b"],
+        ["--client", "a", "--days", "-1"],
+    ):
+        with pytest.raises(SystemExit):
+            gatehouse(["keys", "new", *wrong, str(file)])
