@@ -265,12 +265,15 @@ class Exchange:
         """The backend's connection has read what there was."""
         if not self._to_client or self.response_complete:
             return
-        self.response_started = True
+        self._write_answer()
         self.progress()
-        self.client.transport.write(b"".join(self._to_client))
-        self._to_client.clear()
         if self.client.flow.write_paused and self.upstream is not None:
             self.upstream.hold_reading()
+
+    def _write_answer(self) -> None:
+        self.response_started = True
+        self.client.transport.write(b"".join(self._to_client))
+        self._to_client.clear()
 
     def answer_end(self) -> None:
         if self.response_complete:
@@ -279,7 +282,7 @@ class Exchange:
             self._to_client.append(self._envelope.answer())
         elif self._answer_chunked:
             self._to_client.append(b"0\r\n\r\n")
-        self.flush_answer()
+        self._write_answer()
         self._over()
 
     def client_ready(self) -> None:

@@ -98,7 +98,7 @@ def cors_of(exchange: "Exchange") -> Cors:
 
 def client_head_end(exchange: "Exchange") -> bytes:
     """What every answer ends its head with, a forwarded one as much as the gateway's own."""
-    if exchange.client.is_draining:
+    if exchange.client.server_state.draining:
         exchange.keep_alive = False
     return b"%b%b%b%b" % (
         exchange.id_line,

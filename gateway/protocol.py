@@ -63,10 +63,6 @@ class GatewayProtocol(HttpToolsProtocol):
         self.deadline = 0.0  # of a head, while one is expected
         self._watched: int | None = None  # the descriptor, while only the end of the connection is looked for
 
-    @property
-    def is_draining(self) -> bool:
-        return self.server_state.draining
-
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -135,8 +131,10 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         self._moved, self._head_bytes = False, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._moved = True
@@ -219,11 +217,10 @@ class GatewayProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _hand_to_app(self, request: Request, match: Match) -> None:
-        expects = self.expect_100_continue
         super().on_message_begin()
         self.url = match.target
-        self.headers.extend(request.headers)
-        self.expect_100_continue = expects
+        for name, value in request.headers:
+            super().on_header(name, value)
         scope = cast("dict[str, Any]", self.scope)
         scope[ALIAS], scope[TARGET] = match.alias, request.target
         super().on_headers_complete()

@@ -213,10 +213,7 @@ class RouteTable:
             host: _places(self.routes, host)
             for host in {host for route in self.routes for host in route.hosts}
         }
-
-    @property
-    def has_hosts(self) -> bool:
-        return bool(self._hosts)
+        self.has_hosts = bool(self._hosts)
 
     @property
     def services(self) -> dict[str, tuple[Origin, ...]]:

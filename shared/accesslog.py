@@ -88,15 +88,17 @@ class AccessLog:
         if self._output is None:
             log.info("request", **fields)
         else:
-            self._output.collect(b"%b%b%b" % (self._start, to_json(fields)[1:-1], self._end_now()))
+            second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+            if second != self._second:
+                self._begin(second)
+            self._output.collect(
+                b'%b%b%b%06dZ"}\n' % (self._start, to_json(fields)[1:-1], self._end, nanoseconds // 1000)
+            )
 
-    def _end_now(self) -> bytes:
-        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-        if second != self._second:
-            self._second = second
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._end = b',"event":"request","level":"info","timestamp":"%b.' % text.encode()
-        return b'%b%06dZ"}\n' % (self._end, nanoseconds // 1000)
+    def _begin(self, second: int) -> None:
+        self._second = second
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        self._end = b',"event":"request","level":"info","timestamp":"%b.' % text.encode()
 
 
 access_log = AccessLog()
