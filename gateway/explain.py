@@ -16,6 +16,7 @@ from gateway.target import host_of, match_of
 from shared.proxies import Proxies
 
 PEER = "127.0.0.1"
+API_KEY_HEADER = b"x-api-key"  # or whatever the gateway that runs has been told
 
 
 class Line(NamedTuple):
@@ -49,6 +50,9 @@ class _Asked:
         targets = [] if match.route is None else [share.target for share in match.route.upstream.shares]
         self.backend = routing.backends[targets[0]] if targets else None
         self.fields = Fields(request.headers)
+        if match.route is not None and _shows_key(match.route, request):
+            self.fields.passed = self.fields.passed_without(API_KEY_HEADER)
+            self.fields.passed += (b"x-gatehouse-client", b": ", b"<of the key>", b"\r\n")
         self.client, self.gateway = _Client(address), _Gateway()
         self.address = address
         self.id_line = b"x-request-id: <new>\r\n"
@@ -217,7 +221,8 @@ def _refusal(asked: Exchange) -> Line | None:
     if not route.allows(request.method):
         return _refused(errors.METHOD_NOT_ALLOWED, f" Allow: {match.allow_header}")
     needs_token = route.policy.auth == "required" or route.policy.demands_of_caller
-    if needs_token and b"authorization" not in seen and not route.is_public(request.method, match.path):
+    shows_one = b"authorization" in seen or _shows_key(route, request)
+    if needs_token and not shows_one and not route.is_public(request.method, match.path):
         return _refused(errors.UNAUTHENTICATED)
     length = seen.get(b"content-length", b"0")
     if length.isdigit() and int(length) > route.policy.body_max:
@@ -231,6 +236,11 @@ def _refused(kind: Kind, more: str = "") -> Line:
 
 def _verdict(route: Route, path: bytes, request: Request) -> str:
     has_token = any(name == b"authorization" for name, _ in request.headers)
-    if has_token and not route.is_public(request.method, path):
-        return "forwarded, if the token is valid and grants what is demanded, and the limits allow it"
+    shown = "key" if _shows_key(route, request) else "token"
+    if (has_token or shown == "key") and not route.is_public(request.method, path):
+        return f"forwarded, if the {shown} is valid and grants what is demanded, and the limits allow it"
     return "forwarded, if the limits allow it"
+
+
+def _shows_key(route: Route, request: Request) -> bool:
+    return route.policy.api_keys and any(name == API_KEY_HEADER for name, _ in request.headers)

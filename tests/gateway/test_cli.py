@@ -14,6 +14,7 @@ import yaml
 
 from gatehouse.cli import main as gatehouse
 from gateway import cli, routesfile, schema
+from gateway.described import differences
 from gateway.explain import explain
 from gateway.routesfile import examine, parse
 from gateway.table import RouteTable
@@ -27,6 +28,8 @@ routes:
   - {path: "/orders/{id}/lines", backend: "http://lines:2", name: lines, rewrite: "/lines/{id}", auth: none,
      body_max: 10B}
   - {path: /auth, backend: "http://auth:3"}
+  - {path: /reports, backend: "http://reports:5", api_keys: true, claims: {tenant: [a, b]}, scopes: [read],
+     concurrency: {max: 3, key: client}, rate_limit: [{rate: 9/s}, {rate: 99/h, key: user+ip, store: local}]}
   - {path: /, backend: "http://admin:4", name: admin, auth: none, hosts: [admin.example]}
 cors: {origins: ["https://page.example"]}
 aliases:
@@ -57,7 +60,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "code", "out", "err"),
     [
-        (FILE, 0, "good, 5 routes, 1 aliases", ""),
+        (FILE, 0, "good, 6 routes, 1 aliases", ""),
         ("routes: [{path: a, backend: b}]", 1, "", "routes.yaml:1:17 routes[0].path: must be a path"),
         (None, 2, "", "cannot be read"),
     ],
@@ -178,6 +181,32 @@ def test_explain_shows_no_secrets() -> None:
     sent = told("GET", "/orders", "Authorization: Bearer secret", "Cookie: id=secret")["sent"]
     assert "secret" not in sent
     assert "authorization: ***" in sent
+
+
+def test_explain_says_who_may_and_how_often() -> None:
+    lines = told("GET", "/reports", "X-API-Key: gatehouse_secret")
+    assert lines["auth"] == "required\nor an API key"
+    assert lines["claims"] == "tenant is a or b"
+    assert lines["limits"].startswith(
+        "9 requests per 1 s and user, 9 at once; 99 requests per 3600 s and user+ip, 1 at once; "
+        "3 under way per client; body"
+    )
+    assert "secret" not in str(lines)
+    assert "x-gatehouse-client: <of the key>" in lines["sent"]
+    assert lines["result"].startswith("forwarded, if the key is valid")
+    assert told("GET", "/reports")["result"].startswith("401 unauthenticated")
+    assert "or an API key" not in str(told("GET", "/orders"))
+
+
+def test_diff_tells_of_limits_and_claims(file: Path) -> None:
+    before = parse(FILE, "routes.yaml", development=True)
+    changed = FILE.replace("99/h", "77/h").replace("{tenant: [a, b]}", "{tenant: a, level: 3}")
+    lines = differences(before, parse(changed, "routes.yaml", development=True))
+    assert lines == [
+        "~ route reports  claims.level: none → 3",
+        "~ route reports  claims.tenant: a, b → a",
+        "~ route reports  rate_limit[1].count: 99 → 77",
+    ]
 
 
 def test_explain_from_the_command_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
