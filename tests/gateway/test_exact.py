@@ -28,7 +28,7 @@ MADE_HERE = (
 LIKE_FRAMING = re.compile("transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
 TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^`|~"  # `_` is dropped on purpose
 QUERY = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")
-PATH = QUERY.replace("?", "").replace("%", "")
+PATH = QUERY.replace("?", "").replace("%", "").replace("/", "")
 # What some readers take for another path: a backslash, parameters, and dots and slashes in disguise.
 READ_DIFFERENTLY = re.compile(r"\\|;|%2E|%2F|%5C|%25|%3B")
 ANSWER_FIELDS = ("X-A", "x-b", "Set-Cookie", "Vary", "ETag", "Cache-Control", "X-Caf")
