@@ -1,6 +1,7 @@
 """What backends answer, byte by byte, and what has to become of it.
 
-Whatever it is, the next request gets its own answer.
+Whatever it is, the next request gets its own answer. Behind `PAUSE` comes what is sent only when the client
+has been given what comes before it.
 """
 
 # One line for each case.
@@ -80,6 +81,9 @@ LAST: tuple[Answered, ...] = (
     ends("until the end, HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nhello", closes=True),
     ends("another answer behind it", HELLO + EVIL),
     ends("another answer behind chunks", f"{CHUNKED}5\r\nhello\r\n0\r\n\r\n{EVIL}"),
+    ends("another answer, later", f"{HELLO}PAUSE{EVIL}"),
+    ends("a byte, later", f"{HELLO}PAUSEx"),
+    ends("a body of HEAD, later", f"{OK}Content-Length: {len(EVIL)}\r\n\r\nPAUSE{EVIL}", 200, "", method="HEAD"),
     ends("a byte behind it", f"{HELLO}x"),
     ends("a longer body than was announced", f"{OK}Content-Length: 5\r\n\r\nhello world"),
     ends("204 with a body", f"HTTP/1.1 204 No Content\r\nContent-Length: {len(EVIL)}\r\n\r\n{EVIL}", 204, ""),

@@ -16,6 +16,8 @@ _HEAD = re.compile(
 )
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
 _CHUNK = re.compile(rb"(0|[1-9a-f][0-9a-f]{0,15})\r\n")
+# What is for one hop only, or would be taken for another name by some.
+_NEVER = re.compile(rb"te|trailer|keep-alive|proxy-.*|http2-settings|.*_.*")
 _ONCE = (b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"connection", b"upgrade")
 
 
@@ -41,7 +43,10 @@ class Head:
         lines = match["fields"].split(b"\r\n")[:-1]
         fields = [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
         found = dict(fields)
-        if any([name for name, _ in fields].count(name) > 1 for name in _ONCE) or b"host" not in found:
+        names = [name for name, _ in fields]
+        if any(names.count(name) > 1 for name in _ONCE) or b"host" not in found:
+            raise Malformed(block)
+        if any(map(_NEVER.fullmatch, names)):
             raise Malformed(block)
         return cls(
             match["method"].decode(),

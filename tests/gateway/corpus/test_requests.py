@@ -47,7 +47,10 @@ def stories(door: Door) -> Stories:
     for case in cases:
         told[case.name] = [Story(pieces) for pieces in _ways_to_send(case)]
         for story in told[case.name]:
-            _run(case, story, door)
+            try:
+                _run(case, story, door)
+            except (OSError, ValueError, LookupError) as error:  # no answer, or none that can be read
+                story.end = repr(error)
             ends.append(door.settle())
     accounts = iter(door.accounts(ends)[1:])
     for case in cases:
