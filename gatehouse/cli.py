@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gatehouse import programs
+from gatehouse import events, programs
 from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,4 +135,5 @@ COMMANDS: Commands = {
     "migration": (migration, _service_and_message),
     "service": (service, _name),
     "env": (env, _file),
+    "events": (events.events, events.describe),
 }

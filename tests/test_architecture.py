@@ -44,6 +44,8 @@ def allowed(path: str) -> tuple[str, ...]:
     parts = path.split("/")
     if parts[0] == "services" and len(parts) > 2:
         return (f"services.{parts[1]}", "contracts", "shared")
+    if parts[0] == "gatehouse":
+        return ("gatehouse", "contracts", "shared")
     return (parts[0], "shared")
 
 

@@ -1,0 +1,220 @@
+"""`gatehouse events …`: what services could not apply, decided upon; and the catalogue of all events."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import inspect, make_url
+from sqlalchemy.exc import OperationalError
+
+from gatehouse import programs
+from gatehouse.programs import Program
+from shared.clock import now
+from shared.database import Database
+from shared.events import EventTables
+from shared.events.dead import DeadLetter, DeadLetters
+from shared.settings import ServiceSettings, mask
+
+ROOT = Path(__file__).resolve().parent.parent
+REASON_CHARACTERS = 100
+Command = Callable[[argparse.Namespace], int]
+Describe = Callable[[argparse.ArgumentParser], None]
+
+
+class NotPossible(Exception):
+    """What was asked cannot be done; the message says why."""
+
+
+def events(arguments: argparse.Namespace) -> int:
+    """Look at events that could not be applied, replay or drop them; print the catalogue of all events."""
+    chosen: Command = arguments.events_command
+    try:
+        return chosen(arguments)
+    except NotPossible as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    table: tuple[tuple[Command, Describe], ...] = (
+        (dead, _dead),
+        (show, _one_letter),
+        (replay, _letters_or_all),
+        (drop, _letters),
+        (catalogue, _nothing),
+    )
+    for command, options in table:
+        text = command.__doc__
+        described = commands.add_parser(command.__name__, help=text, description=text)
+        described.set_defaults(events_command=command)
+        options(described)
+
+
+def dead(arguments: argparse.Namespace) -> int:
+    """List what a service, or any of them, has received and could not apply."""
+    found: list[tuple[str, DeadLetter]] = []
+    for program in _programs(arguments.service):
+        with _letters_of(program) as opened:
+            if opened is not None:
+                database, letters = opened
+                with database.transaction(write=False) as session:
+                    found += [(program.name, letter) for letter in letters.all(session)]
+    if arguments.json:
+        _print_json([_as_json(name, letter) for name, letter in found])
+    else:
+        sys.stdout.write(_table(found) if found else "no dead letters\n")
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Show a dead letter as a whole, with what the event says."""
+    with _opened(arguments.service) as (database, letters), database.transaction(write=False) as session:
+        (letter,) = _all_there(letters.those(session, [arguments.id]), [arguments.id])
+    _print_json(_as_json(arguments.service, letter) | {"event": letter.event.model_dump(mode="json")})
+    return 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Let the service try dead letters again, in the order they came; it need not run meanwhile."""
+    if bool(arguments.ids) == arguments.all:
+        raise NotPossible("say which: one id or more, or --all")
+    with _opened(arguments.service) as (database, letters), database.transaction() as session:
+        found = letters.all(session)
+        if not arguments.all:
+            found = _all_there(letters.those(session, arguments.ids), arguments.ids)
+        letters.replay(session, found)
+    sys.stdout.write(f"{arguments.service} tries {len(found)} again\n")
+    return 0
+
+
+def drop(arguments: argparse.Namespace) -> int:
+    """Forget dead letters; what they would have changed stays as it is."""
+    with _opened(arguments.service) as (database, letters), database.transaction() as session:
+        found = _all_there(letters.those(session, arguments.ids), arguments.ids)
+        letters.drop(session, found)
+    sys.stdout.write(f"{arguments.service} forgot {len(found)}\n")
+    return 0
+
+
+def catalogue(_arguments: argparse.Namespace) -> int:
+    """Print every event: its fields, who tells it and who is told (kept in contracts/README.md)."""
+    from gatehouse import catalogue
+
+    sys.stdout.write(catalogue.text())
+    return 0
+
+
+def _programs(service: str | None) -> list[Program]:
+    return [
+        program
+        for program in programs.load(ROOT, os.environ)
+        if program.name != programs.GATEWAY and service in (None, program.name)
+    ]
+
+
+@contextmanager
+def _letters_of(program: Program) -> Iterator[tuple[Database, DeadLetters] | None]:
+    """The dead letters in a service's database; nothing when it has no such tables yet."""
+    assert isinstance(program.settings, ServiceSettings)
+    url = make_url(program.settings.database_url)
+    tables = getattr(importlib.import_module(f"{program.module}.models"), "EVENTS", None)
+    is_missing = url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+    if is_missing or not isinstance(tables, EventTables):
+        yield None
+        return
+    database = Database(program.settings.database_url, pool_size=1)
+    try:
+        with database.engine.connect() as connection:
+            is_ready = inspect(connection).has_table(tables.parked.name)
+        yield (database, DeadLetters(tables)) if is_ready else None
+    except OperationalError as error:
+        reason = str(error.orig).strip().partition("\n")[0]
+        raise NotPossible(f"{program.name}: cannot use {mask(str(url))}: {reason}") from error
+    finally:
+        database.close()
+
+
+@contextmanager
+def _opened(service: str) -> Iterator[tuple[Database, DeadLetters]]:
+    (program,) = _programs(service)
+    with _letters_of(program) as opened:
+        if opened is None:
+            raise NotPossible(f"{service} has no events in its database: start it, or `gatehouse migrate`")
+        yield opened
+
+
+def _all_there(found: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLetter]:
+    """All or nothing: half of what was asked is what nobody wanted."""
+    missing = sorted(set(ids) - {letter.id for letter in found})
+    if missing:
+        raise NotPossible(f"no dead letter {', '.join(missing)}; `gatehouse events dead` lists them")
+    return [*found]
+
+
+def _as_json(service: str, letter: DeadLetter) -> dict[str, object]:
+    facts = {name: value for name, value in asdict(letter).items() if name != "event"}
+    return {"service": service, **facts, "received": letter.received.isoformat()}
+
+
+def _table(found: Sequence[tuple[str, DeadLetter]]) -> str:
+    rows = [("SERVICE", "ID", "TOPIC", "KEY", "TRIED", "AGE", "REASON")]
+    for service, one in found:
+        reason = one.reason.replace("\n", " ")[:REASON_CHARACTERS]
+        rows.append((service, one.id, one.topic, one.key, str(one.attempts), _age(one.received), reason))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] + [0]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _age(since: datetime) -> str:
+    minutes = int((now() - since).total_seconds() // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} d"
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _services() -> list[str]:
+    return [name for name in programs.find(ROOT) if name != programs.GATEWAY]
+
+
+def _service(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    parser.add_argument(
+        "service", nargs="?" if optional else None, choices=_services(), metavar="service", help="whose"
+    )
+
+
+def _dead(parser: argparse.ArgumentParser) -> None:
+    _service(parser, optional=True)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _one_letter(parser: argparse.ArgumentParser) -> None:
+    _service(parser)
+    parser.add_argument("id", help="of the event, as `events dead` lists it")
+
+
+def _letters(parser: argparse.ArgumentParser) -> None:
+    _service(parser)
+    parser.add_argument("ids", nargs="+", metavar="id", help="of the events, as `events dead` lists them")
+
+
+def _letters_or_all(parser: argparse.ArgumentParser) -> None:
+    _service(parser)
+    parser.add_argument("ids", nargs="*", metavar="id", help="of the events, as `events dead` lists them")
+    parser.add_argument("--all", action="store_true", help="all of them")
+
+
+def _nothing(_parser: argparse.ArgumentParser) -> None:
+    """This command takes nothing."""

@@ -1,0 +1,204 @@
+"""`gatehouse events …`: dead letters of a real service's database, and the catalogue."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.events import AccountDeleted
+from gatehouse import catalogue, cli
+from services.orders.models import EVENTS
+from services.orders.settings import Settings
+from shared.clock import now
+from shared.database import Database
+from shared.events import Poison
+from shared.events.event import Envelope, Sealed
+from shared.events.inbox import Inbox
+from shared.ids import new_id
+from shared.migrate import upgrade
+from shared.testing import TEST_INTERNAL_SECRET
+
+Run = Callable[..., tuple[int, str]]
+
+
+class Orders:
+    """The inbox of the orders service, with a consumer that refuses until it is mended."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database = Database(database_url)
+        self._inbox = Inbox(EVENTS, self._database, {AccountDeleted: self._consume})
+        self.is_broken = True
+        self.applied: list[str] = []
+
+    def _consume(self, _session: Any, events: Sequence[AccountDeleted]) -> None:
+        if self.is_broken:
+            raise Poison("there is no such warehouse")
+        self.applied += [event.envelope.id for event in events]
+
+    def receive(self, number: int, account: str | None = None) -> list[str]:
+        """Some events of one account; their ids."""
+        account = account or new_id()
+        bodies = [
+            Sealed("auth", AccountDeleted(account_id=account, deleted=now())).body for _ in range(number)
+        ]
+        envelopes = [Envelope.model_validate_json(body) for body in bodies]
+        for one in envelopes:
+            self._inbox.receive([one])
+        return [one.id for one in envelopes]
+
+    def work(self) -> None:
+        while self._inbox.retry_next():
+            pass
+
+    def close(self) -> None:
+        self._database.close()
+
+
+@pytest.fixture
+def orders(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orders]:
+    upgrade(database_url, Settings.migrations())
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("INTERNAL_SECRET", TEST_INTERNAL_SECRET)
+    monkeypatch.setenv("ORDERS_DATABASE_URL", database_url)
+    opened = Orders(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()  # what the inbox has logged
+        try:
+            code = cli.main(["events", *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def listed(run: Run) -> list[dict[str, Any]]:
+    letters: list[dict[str, Any]] = json.loads(run("dead", "--json")[1])
+    return letters
+
+
+def test_they_are_listed_with_the_reason(orders: Orders, run: Run) -> None:
+    first, second = orders.receive(2)
+
+    (one, two) = listed(run)
+    assert (one["id"], two["id"]) == (first, second)
+    assert (
+        one.items()
+        >= {
+            "service": "orders",
+            "topic": "account.deleted",
+            "attempts": 1,
+            "reason": "there is no such warehouse",
+        }.items()
+    )
+    code, table = run("dead", "orders")
+    assert code == 0
+    assert first in table
+    assert "0 min  there is no such warehouse" in table
+    assert run("dead", "users") == (0, "no dead letters\n")
+
+
+def test_one_is_shown_with_what_it_says(orders: Orders, run: Run) -> None:
+    (letter,) = orders.receive(1)
+    code, shown = run("show", "orders", letter)
+
+    assert code == 0
+    assert json.loads(shown)["event"]["data"].keys() == {"account_id", "deleted"}
+
+
+def test_replayed_ones_are_applied_in_the_order_they_came(orders: Orders, run: Run) -> None:
+    ids, others = orders.receive(3), orders.receive(1)
+    orders.is_broken = False
+    orders.work()
+    assert orders.applied == []
+    assert run("replay", "orders", *reversed(ids)) == (0, "orders tries 3 again\n")
+    orders.work()
+
+    assert orders.applied == ids
+    assert [one["id"] for one in listed(run)] == others
+
+
+def test_what_comes_after_a_replayed_one_waits_for_it(orders: Orders, run: Run) -> None:
+    account = new_id()
+    (letter,) = orders.receive(1, account)
+    orders.is_broken = False
+    run("replay", "orders", "--all")
+    (later,) = orders.receive(1, account)
+    assert orders.applied == []
+    orders.work()
+
+    assert orders.applied == [letter, later]
+
+
+def test_dropped_ones_are_gone(orders: Orders, run: Run) -> None:
+    first, second = orders.receive(2)
+    assert run("drop", "orders", first) == (0, "orders forgot 1\n")
+    orders.is_broken = False
+    orders.work()
+
+    assert orders.applied == []
+    assert [one["id"] for one in listed(run)] == [second]
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "drop"])
+def test_one_that_is_not_there(orders: Orders, run: Run, command: str) -> None:
+    (there,) = orders.receive(1)
+    missing = new_id()
+    ids = [missing] if command == "show" else [there, missing]
+    code, said = run(command, "orders", *ids)
+
+    assert code == 1
+    assert said == f"no dead letter {missing}; `gatehouse events dead` lists them\n"
+    assert [one["id"] for one in listed(run)] == [there]
+    orders.is_broken = False
+    orders.work()
+    assert orders.applied == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("x", "--all")])
+def test_replay_is_told_which(orders: Orders, run: Run, arguments: tuple[str, ...]) -> None:
+    assert run("replay", "orders", *arguments) == (1, "say which: one id or more, or --all\n")
+    assert listed(run) == []
+
+
+def test_a_service_without_a_database_yet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+
+    assert run("dead") == (0, "no dead letters\n")
+    code, said = run("replay", "orders", "--all")
+    assert code == 1
+    assert said == "orders has no events in its database: start it, or `gatehouse migrate`\n"
+    assert not (tmp_path / "orders.db").exists()
+
+
+def test_a_database_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("ORDERS_DATABASE_URL", "postgresql://orders:hidden@127.0.0.1:9/orders")
+    code, said = run("dead", "orders")
+
+    assert code == 1
+    assert said.startswith("orders: cannot use postgresql://orders:***@127.0.0.1:9/orders: ")
+
+
+class TestCatalogue:
+    def test_it_is_what_is_kept(self, run: Run) -> None:
+        kept = (Path(catalogue.__file__).parent.parent / "contracts" / "README.md").read_text()
+
+        assert run("catalogue") == (0, kept)
+
+    def test_it_says_who_tells_and_who_is_told(self) -> None:
+        text = catalogue.text()
+
+        assert "| `account.deleted` | auth | users, orders, files, audit |" in text
+        assert "| `action.recorded` | every service | audit |" in text
+        assert "| `sha256` | text |" in text
+        assert "| `status_before` | text |" in text
