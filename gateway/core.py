@@ -111,7 +111,7 @@ class Gateway:
         self.crowd = Crowd(settings, self.proxies)
         self.pace = Pace(settings)
         redis_url = settings.redis_url and settings.redis_url.get_secret_value()
-        self.limit_store = LimitStore(redis_url) if redis_url else None
+        self.limit_store = LimitStore(redis_url, settings.limit_store_seconds) if redis_url else None
         self.routing = Routing(table, store=self.limit_store)
         self.open: set[Watched] = set()
         self.idle: dict[

@@ -1,7 +1,7 @@
 """Rate limits: GCRA, exact in one process in bounded memory, and through a store in all of them."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
@@ -59,6 +59,10 @@ class Limiter:
         remaining = int((self._span - (next_full_at - now)) / self._interval + 1e-6)
         return Verdict(True, remaining, ceil(next_full_at - now), 0)
 
+    def give_back(self, key: str) -> None:
+        """The request that was counted last is not to count."""
+        self._young[key] -= self._interval
+
     def look(self, key: str, now: float) -> Verdict:
         """What the next request will be told, without counting it."""
         full_at = max(now, self._young.get(key) or self._old.get(key, now))
@@ -98,9 +102,6 @@ class Limiter:
         self._turn = now + max(self._span, 1.0)
 
 
-Asking = Callable[[Limiter, str, float], Verdict]
-
-
 class RouteLimits:
     """All rate limits of one route. A request counts for each of them, or is refused and counts for none.
 
@@ -120,6 +121,7 @@ class RouteLimits:
             kept.get((name, limit)) or Limiter(name, limit)
             for name, limit in zip(_names(route, limits), limits, strict=True)
         )
+        self._only = self.limiters[0] if len(limits) == 1 else None
         self._counted = tuple(counted(limit.key) for limit in limits)
         self._store = store
         self._parts = 1
@@ -171,21 +173,21 @@ class RouteLimits:
         """Count the request, or raise why not; either way every answer says how it stands."""
         if self._shared:
             self._divide()
-        if len(self.limiters) == 1:
-            (limiter,), (key,) = self.limiters, self._counted
-            verdict = limiter.take(key(exchange), now)
-            exchange.limit_headers = limiter.headers(verdict)
+        only = self._only
+        if only is not None:
+            verdict = only.take(self._counted[0](exchange), now)
+            exchange.limit_headers = only.headers(verdict)
             if not verdict.allowed:
                 raise _refused(verdict.retry_after)
             return
         keys = [key(exchange) for key in self._counted]
-        verdicts = self._verdicts(Limiter.look, keys, now)
-        if all(verdict.allowed for verdict in verdicts):
-            verdicts = self._verdicts(Limiter.take, keys, now)
+        verdicts = [limiter.take(key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
+        if not all(verdict.allowed for verdict in verdicts):
+            for limiter, key, verdict in zip(self.limiters, keys, verdicts, strict=True):
+                if verdict.allowed:
+                    limiter.give_back(key)
+            verdicts = [limiter.look(key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
         self._tell(exchange, dict(enumerate(verdicts)))
-
-    def _verdicts(self, ask: Asking, keys: Sequence[str], now: float) -> list[Verdict]:
-        return [ask(limiter, key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
 
     def _tell(self, exchange: "Exchange", verdicts: Mapping[int, Verdict]) -> None:
         told = ", ".join(self.limiters[place].told(verdicts[place]) for place in sorted(verdicts))

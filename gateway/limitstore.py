@@ -84,7 +84,7 @@ class Standing(NamedTuple):
 class LimitStore:
     """What all gateways have counted together, as long as Redis answers."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, take_seconds: float = TAKE_SECONDS) -> None:
         self.is_up = False
         self.gateways = 1  # those that share the limits, as far as is known
         # Imported late: most gateways run without Redis.
@@ -96,6 +96,7 @@ class LimitStore:
         self._redis = connect(url, timeout_seconds=CONNECT_SECONDS)
         # A script that is asked again would count again, and who waits has no time for it.
         self._redis.set_retry(Retry(NoBackoff(), 0))
+        self._take_seconds = take_seconds
         self._name = new_id()
         self._waiting: list[tuple[Sequence[Ask], asyncio.Future[list[Standing] | None]]] = []
         self._serving: asyncio.Task[None] | None = None
@@ -118,7 +119,7 @@ class LimitStore:
         if self._serving is not None:
             self._serving.cancel()
         with suppress(*self._failures):  # whoever is left drops those who are silent, too
-            async with asyncio.timeout(TAKE_SECONDS):
+            async with asyncio.timeout(self._take_seconds):
                 await self._redis.zrem(MEMBERS, self._name)
         with suppress(*self._failures):
             await self._redis.aclose()
@@ -134,7 +135,7 @@ class LimitStore:
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve())
         try:
-            async with asyncio.timeout(TAKE_SECONDS):
+            async with asyncio.timeout(self._take_seconds):
                 return await answer
         except TimeoutError:
             self._misses += 1
@@ -185,7 +186,7 @@ class LimitStore:
         except self._failures as error:
             self._go_down(error)
         else:
-            if not self.is_up and time.monotonic() - asked < TAKE_SECONDS:
+            if not self.is_up and time.monotonic() - asked < self._take_seconds:
                 self._go_up()
 
     def _note_gateways(self, number: int) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from gateway.headers import PASS, request_rule
+from gateway.limitstore import TAKE_SECONDS
 from shared.proxies import Networks
 from shared.settings import ProcessSettings, Seconds
 
@@ -28,6 +29,7 @@ class Settings(ProcessSettings):
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
     trusted_proxies: Networks = ()
     redis_url: SecretStr | None = None  # where several gateways count rate limits together
+    limit_store_seconds: Seconds = TAKE_SECONDS  # and how long a request waits for that
     # How slow clients may be, and how many; each worker counts for itself.
     head_seconds: Seconds = 15.0
     body_idle_seconds: Seconds = 30.0
