@@ -102,6 +102,26 @@ async def test_a_body_is_not_waited_for_once_the_service_has_answered(
     await eventually(lambda: not gateway.state.open)
 
 
+async def test_a_client_that_closes_its_sending_side_counts_as_gone(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
+    async def hangs(conversation: Conversation) -> None:
+        await conversation.request()
+        arrived.set()
+        await conversation.reader.read()
+
+    arrived = asyncio.Event()
+    backend = await start_backend(hangs)
+    gateway = await start_gateway(f'routes: [{{path: /open, backend: "{backend.url}", auth: none}}]')
+    wire = await gateway.connect()
+    async with asyncio.timeout(10):
+        await wire.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n")
+        await arrived.wait()
+        wire.writer.write_eof()
+        await backend.lost.wait()
+        assert await wire.is_closed()
+
+
 async def test_a_host_in_the_target_is_the_one_the_backend_is_told(
     gateway: RunningGateway, backend: Backend
 ) -> None:
