@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.gateway.corpus import compliance, desync, malformed, smuggling
+from tests.gateway.corpus import answers, compliance, desync, malformed, smuggling
 from tests.gateway.corpus.case import SMUGGLED, Case, get
-from tests.gateway.corpus.doors import Account, Answer, Door
+from tests.gateway.corpus.doors import PROJECT, Account, Answer, Door
 
 DESYNC = desync.cases()
 CASES = (*smuggling.CASES, *compliance.CASES, *malformed.CASES, *DESYNC)
@@ -38,7 +38,7 @@ class Story:
 Stories = dict[str, list[Story]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stories(door: Door) -> Stories:
     """All cases, one after the other; accounts are asked for once, for that takes its time."""
     told: Stories = {}
@@ -132,6 +132,9 @@ def test_what_others_call_dangerous_is_refused(case: Case) -> None:
         assert case.end == "closed"
 
 
-def test_no_name_stands_for_two_cases() -> None:
-    assert len(DESYNC) == 159
+def test_the_cases_are_as_many_as_is_told() -> None:
+    readme = (PROJECT / "gateway/README.md").read_text()
+    assert f"sends {len(CASES) - len(DESYNC)} cases of our own" in readme
+    assert f"the {len(DESYNC)} that\nhttp-desync-guardian classifies" in readme
+    assert f"{len(answers.CASES)} answers of backends" in readme
     assert len({case.name for case in CASES}) == len(CASES)
