@@ -1,0 +1,198 @@
+"""Forgetting a person: what tells about them is gone, and every proof stays valid."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from services.audit.erasure import ask_for_erasure, erase_due
+from services.audit.models import ERASURES, HOLDS, RECORDS
+from services.audit.queries import EVERYTHING
+from shared.clock import now
+from shared.ids import new_id
+from shared.testing import bearer, token
+from tests.audit.support import ALICE, BOB, Log, entry
+
+ADMIN = bearer(token(role="admin"))
+SECRET = "a-very-personal-name.pdf"
+
+
+def erase(log: Log, *accounts: str) -> None:
+    with log.database.transaction() as session:
+        ask_for_erasure(session, accounts)
+    erase_due(log.database)
+
+
+def rows(log: Log) -> list[Any]:
+    with log.database.transaction(write=False) as session:
+        return list(session.connection().execute(EVERYTHING.order_by(RECORDS.c.seq)))
+
+
+def pending(log: Log) -> list[str]:
+    with log.database.transaction(write=False) as session:
+        return list(session.connection().execute(select(ERASURES.c.account_id)).scalars())
+
+
+class TestErase:
+    def test_what_the_person_did(self, log: Log) -> None:
+        log.add(entry(metadata={"filename": SECRET}), entry(BOB))
+        before = rows(log)
+        erase(log, ALICE)
+        mine, other, said = rows(log)
+
+        assert (mine.ip, mine.user_agent, mine.metadata) == (None, None, None)
+        assert (mine.origin_salt, mine.details_salt) == (None, None)
+        assert (mine.user_id, mine.action, mine.resource) == (ALICE, "FILE_UPLOAD", before[0].resource)
+        assert other == before[1]
+        assert (said.action, said.actor, said.user_id) == ("PERSON_ERASED", "log", None)
+        assert ALICE not in str(said)
+
+    def test_what_others_did_to_the_person(self, log: Log) -> None:
+        log.add(entry(BOB, action="CHANGE_ACCOUNT", resource=ALICE, metadata={"name": SECRET}))
+        erase(log, ALICE)
+        row = rows(log)[0]
+
+        assert row.metadata is None
+        assert (row.user_id, row.ip) == (BOB, "192.0.2.1")
+
+    def test_every_proof_stays_valid(self, log: Log) -> None:
+        log.fill(300, user_id=ALICE)
+        log.fill(300, user_id=BOB)
+        kept = log.sign()
+        before = log.lines(log.partial(BOB))
+        erase(log, ALICE)
+        verification = log.check(log.lines(), kept)
+
+        assert verification.faults == []
+        assert verification.emptied == 600
+        assert log.verify().verification.faults == []
+        assert log.check(before, kept).faults == []
+        assert log.check(log.lines(log.partial(ALICE)), kept).faults == []
+
+    def test_several_one_of_whom_did_something_to_the_other(self, log: Log) -> None:
+        log.add(entry(ALICE), entry(BOB, resource=ALICE), entry(BOB))
+        erase(log, ALICE)
+        erase(log, BOB)
+
+        assert [row.metadata for row in rows(log)[:3]] == [None] * 3
+        assert log.faults() == []
+
+    def test_in_pieces(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("services.audit.erasure.CHUNK_RECORDS", 7)
+        log.fill(20, user_id=ALICE)
+        erase(log, ALICE)
+
+        assert [row.seq for row in rows(log) if row.metadata is not None] == [20, 21, 22]
+        assert [row.action for row in rows(log)[20:]] == ["PERSON_ERASED"] * 3
+        assert log.faults() == []
+
+    def test_of_somebody_without_records(self, log: Log) -> None:
+        log.fill(1, user_id=BOB)
+        erase(log, ALICE)
+
+        assert len(rows(log)) == 1
+
+    def test_what_arrives_late(self, log: Log) -> None:
+        log.fill(2, user_id=ALICE)
+        erase(log, ALICE)
+        log.fill(1, user_id=ALICE)
+        erase_due(log.database)
+
+        assert [row.metadata is None for row in rows(log)] == [True, True, False, True, False]
+        assert pending(log) == [ALICE]
+        assert log.faults() == []
+
+    def test_one_day_it_is_over(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        log.fill(2, user_id=ALICE)
+        erase(log, ALICE)
+        monkeypatch.setattr("services.audit.erasure.now", lambda: now() + timedelta(days=3))
+        erase_due(log.database)
+
+        assert pending(log) == []
+        assert len(rows(log)) == 3
+
+    def test_nothing_is_left_in_the_file(self, sqlite_log: Log, tmp_path: Path) -> None:
+        sqlite_log.add(entry(metadata={"filename": SECRET}), *(entry(BOB) for _ in range(200)))
+        assert SECRET in contents(sqlite_log, tmp_path)
+        erase(sqlite_log, ALICE)
+
+        assert SECRET not in contents(sqlite_log, tmp_path)
+
+
+def contents(log: Log, folder: Path) -> str:
+    with log.database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return (folder / "audit.db").read_bytes().decode("latin-1")
+
+
+class TestWhatIsNoErasure:
+    """Emptied behind the back of the log, and blamed on somebody who was erased."""
+
+    @pytest.fixture
+    def erased(self, log: Log) -> Log:
+        log.fill(10, user_id=ALICE)
+        log.fill(10, user_id=BOB)
+        erase(log, ALICE)
+        log.sign()
+        return log
+
+    def test_another_record_too(self, erased: Log) -> None:
+        erased.tamper(
+            "UPDATE personal SET metadata = NULL, details_salt = NULL, details_erased_by = 20 WHERE seq = 15"
+        )
+
+        assert [fault[:2] for fault in erased.faults()] == [("erased", 0)]
+        assert [fault[:2] for fault in erased.verify().verification.faults] == [("erased", 0)]
+
+    def test_by_a_record_that_says_something_else(self, erased: Log) -> None:
+        erased.tamper(
+            "UPDATE personal SET metadata = NULL, details_salt = NULL, details_erased_by = 19 WHERE seq = 15"
+        )
+
+        assert [fault[:2] for fault in erased.faults()] == [("erased", 15)]
+
+
+class TestHolds:
+    def test_what_is_held_is_not_erased(self, log: Log) -> None:
+        log.fill(2, user_id=ALICE)
+        hold = {"user_id": ALICE, "reason": "a case", "created": now()}
+        with log.database.transaction() as session:
+            session.connection().execute(HOLDS.insert().values(hold))
+        erase(log, ALICE)
+        assert [row.metadata is None for row in rows(log)] == [False, False]
+
+        with log.database.transaction() as session:
+            session.connection().execute(HOLDS.delete())
+        erase_due(log.database)
+        assert [row.metadata is None for row in rows(log)] == [True, True, False]
+
+    async def test_placed_and_lifted_by_an_admin(self, audit: httpx.AsyncClient) -> None:
+        placed = await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
+        assert placed.status_code == 200
+        assert placed.json() | {"created": ""} == {"user_id": ALICE, "reason": "a case", "created": ""}
+
+        again = await audit.put(f"/audit/holds/{ALICE}", json={"reason": "another"}, headers=ADMIN)
+        assert (await audit.get("/audit/holds", headers=ADMIN)).json() == [again.json()]
+        assert again.json()["created"] == placed.json()["created"]
+
+        assert (await audit.delete(f"/audit/holds/{ALICE}", headers=ADMIN)).status_code == 204
+        assert (await audit.delete(f"/audit/holds/{ALICE}", headers=ADMIN)).status_code == 404
+        assert (await audit.get("/audit/holds", headers=ADMIN)).json() == []
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
+    async def test_are_for_admins(self, audit: httpx.AsyncClient, method: str) -> None:
+        url = "/audit/holds" if method == "GET" else f"/audit/holds/{ALICE}"
+        body = {"reason": "x"} if method == "PUT" else None
+        user = bearer(token())
+
+        assert (await audit.request(method, url, json=body)).status_code == 401
+        assert (await audit.request(method, url, json=body, headers=user)).status_code == 403
+
+    @pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": "x" * 501}, {"reason": "x", "more": 1}])
+    async def test_malformed(self, audit: httpx.AsyncClient, body: dict[str, Any]) -> None:
+        response = await audit.put(f"/audit/holds/{new_id()}", json=body, headers=ADMIN)
+
+        assert response.status_code == 422

@@ -1,0 +1,190 @@
+"""Letting go of what is old: the content goes, the hashes stay, and the log says so."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from services.audit.erasure import ask_for_erasure, erase_due
+from services.audit.log import kept_from
+from services.audit.models import HOLDS, PERSONAL, RECORDS
+from services.audit.queries import EVERYTHING
+from services.audit.retention import cut
+from shared.clock import now
+from tests.audit.support import ALICE, BOB, Log, entry
+
+JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 10, tzinfo=UTC) for month in (1, 2, 3))
+
+
+@pytest.fixture
+def aged(log: Log, monkeypatch: pytest.MonkeyPatch) -> Log:
+    """300 records of January, 300 of February, 100 of March."""
+    for moment, count in ((JANUARY, 300), (FEBRUARY, 300), (MARCH, 100)):
+        log.prepare_month(moment)
+        monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
+        log.fill(count)
+        log.sign()
+    return log
+
+
+def seqs(log: Log) -> list[int]:
+    with log.database.transaction(write=False) as session:
+        personal = list(
+            session.connection().execute(select(PERSONAL.c.seq).order_by(PERSONAL.c.seq)).scalars()
+        )
+        records = list(session.connection().execute(select(RECORDS.c.seq).order_by(RECORDS.c.seq)).scalars())
+    assert personal == records
+    return records
+
+
+def last(log: Log) -> Any:
+    with log.database.transaction(write=False) as session:
+        return session.connection().execute(EVERYTHING.order_by(RECORDS.c.seq.desc()).limit(1)).one()
+
+
+class TestCut:
+    def test_whole_months_go(self, aged: Log) -> None:
+        kept = aged.sign()
+        cut(aged.database, MARCH, months=1)
+
+        assert seqs(aged) == list(range(300, 701))
+        said = last(aged)
+        assert (said.action, said.actor) == ("RETENTION_CUT", "log")
+        assert said.metadata == '{"before":"2026-02-01T00:00:00.000000Z","kept_from":300}'
+        verification = aged.check(aged.lines(), kept)
+        assert verification.faults == []
+        assert verification.records == 401
+        assert aged.verify().verification.faults == []
+
+    def test_nothing_is_old_enough(self, aged: Log) -> None:
+        cut(aged.database, MARCH, months=2)
+        cut(aged.database, MARCH, months=13)
+
+        assert seqs(aged) == list(range(700))
+
+    def test_0_keeps_everything(self, aged: Log) -> None:
+        cut(aged.database, datetime(2999, 1, 1, tzinfo=UTC), months=0)
+
+        assert seqs(aged) == list(range(700))
+
+    def test_again_and_again(self, aged: Log) -> None:
+        for _ in range(2):
+            cut(aged.database, MARCH, months=1)
+        assert seqs(aged) == list(range(300, 701))
+
+        cut(aged.database, datetime(2026, 4, 1, tzinfo=UTC), months=1)
+        assert seqs(aged) == list(range(600, 702))
+        assert aged.faults() == []
+
+    def test_all_of_it(self, aged: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        later = datetime(2027, 1, 1, tzinfo=UTC)
+        aged.prepare_month(later)
+        monkeypatch.setattr("services.audit.log.now", lambda: later)
+        cut(aged.database, later, months=1)
+
+        assert seqs(aged) == [700]
+        assert aged.faults() == []
+        aged.fill(10)
+        assert aged.faults() == []
+
+    def test_checkpoints_from_before_and_after(self, aged: Log) -> None:
+        with aged.database.transaction(write=False) as session:
+            notes = list(
+                session.connection().execute(text("SELECT note FROM checkpoints ORDER BY size")).scalars()
+            )
+        cut(aged.database, MARCH, months=1)
+        verification = aged.check(aged.lines(), *notes)
+
+        assert verification.faults == []
+        assert verification.remarks == ["the checkpoint of 256 records is older than the first one here"]
+
+    def test_proofs_of_what_is_gone_stay(self, aged: Log) -> None:
+        before = aged.lines(aged.partial(ALICE))
+        cut(aged.database, MARCH, months=1)
+
+        assert aged.check(before).faults == []
+
+    def test_killed_after_it_was_said_and_before_it_was_done(
+        self, aged: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("services.audit.retention._delete_some", _killed)
+            with pytest.raises(InterruptedError):
+                cut(aged.database, MARCH, months=1)
+        assert aged.faults() == []
+
+        cut(aged.database, MARCH, months=1)
+        assert seqs(aged) == list(range(300, 701))
+        with aged.database.transaction(write=False) as session:
+            assert kept_from(session) == 300
+
+    def test_a_hold_keeps_the_month_and_what_follows(
+        self, aged: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("services.audit.log.now", lambda: MARCH)
+        with aged.database.transaction() as session:
+            session.connection().execute(HOLDS.insert().values(user_id=ALICE, reason="a case", created=now()))
+        cut(aged.database, MARCH, months=1)
+        assert seqs(aged) == list(range(700))
+
+        with aged.database.transaction() as session:
+            session.connection().execute(HOLDS.update().values(user_id=BOB))
+        cut(aged.database, MARCH, months=1)
+        assert seqs(aged) == list(range(300, 701))
+
+    def test_after_an_erasure_of_which_a_part_was_cut(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for moment in (JANUARY, MARCH):
+            log.prepare_month(moment)
+            monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
+            log.add(entry(ALICE), entry(BOB))
+        with log.database.transaction() as session:
+            ask_for_erasure(session, [ALICE])
+        erase_due(log.database)
+        cut(log.database, MARCH, months=1)
+        verification = log.check(log.lines())
+
+        assert verification.faults == []
+        assert verification.remarks == ["of what record 4 says was erased, a part was cut off: not compared"]
+
+
+def _killed(_database: object) -> bool:
+    raise InterruptedError
+
+
+class TestPartitions:
+    def test_one_for_each_month_and_two_ahead(self, aged: Log) -> None:
+        if aged.database.is_sqlite:
+            return
+        assert partitions(aged)[:5] == [f"personal_2026_0{month}" for month in range(1, 6)]
+
+        cut(aged.database, MARCH, months=1)
+        assert partitions(aged)[0] == "personal_2026_02"
+
+    def test_preparing_again_changes_nothing(self, aged: Log) -> None:
+        before = partitions(aged)
+        aged.prepare_month(JANUARY)
+
+        assert partitions(aged) == before
+
+    def test_a_partition_cannot_be_emptied_either(self, aged: Log) -> None:
+        if aged.database.is_sqlite:
+            return
+        for statement in ("TRUNCATE", "DELETE FROM", "UPDATE"):
+            what = "SET action = 'x'" if statement == "UPDATE" else ""
+            with (
+                pytest.raises(Exception, match="append-only"),
+                aged.database.engine.begin() as connection,
+            ):
+                connection.execute(text(f"{statement} partitions.records_2026_01 {what}"))
+        assert len(seqs(aged)) == 700
+
+
+def partitions(log: Log) -> list[str]:
+    if log.database.is_sqlite:
+        return []
+    names = text("SELECT tablename FROM pg_tables WHERE schemaname = 'partitions' ORDER BY tablename")
+    with log.database.transaction(write=False) as session:
+        return list(session.connection().execute(names).scalars())
