@@ -15,7 +15,7 @@ from services.audit.checkpoints import LogKeys
 from services.audit.log import kept_from, tree_of
 from services.audit.models import CHECKPOINTS, RECORDS
 from services.audit.proofs import FORMAT, end_text
-from services.audit.queries import CHUNK_RECORDS, line, metadata_of, read_range
+from services.audit.queries import CHUNK_RECORDS, metadata_of, read_lines, read_range
 from shared.database import Database
 
 CSV_COLUMNS = (
@@ -58,13 +58,12 @@ class FullExport:
         self._next = high
         if low >= high:
             return []
-        tree = tree_of(session)
         notes = self._notes(session, low, high)
         lines: list[dict[str, Any]] = []
-        for row in read_range(session, low, high):
-            lines.append(line(row, tree))
-            if row["seq"] + 1 in notes:
-                lines.append({"type": "checkpoint", "note": notes[row["seq"] + 1]})
+        for line in read_range(session, low, high):
+            lines.append(line)
+            if line["seq"] + 1 in notes:
+                lines.append({"type": "checkpoint", "note": notes[line["seq"] + 1]})
         return lines or [{"type": "nothing"}]
 
     def _notes(self, session: Session, low: int, high: int) -> dict[int, str]:
@@ -87,14 +86,12 @@ class PartialExport:
         return _header(self._pinned, is_partial=True, first=0, frontier=[])
 
     def chunk(self, session: Session) -> list[dict[str, Any]]:
-        rows = (
-            session.connection().execute(self._statement.where(RECORDS.c.id > self._after)).mappings().all()
-        )
-        tree, lines = tree_of(session), []
-        for row in rows:
-            self._after, self._number = row["id"], self._number + 1
-            proof = [one.hex() for one in tree.inclusion(row["seq"], self._pinned.size)]
-            lines.append({**line(row, tree), "number": self._number, "proof": proof})
+        tree = tree_of(session)
+        lines = read_lines(session, self._statement.where(RECORDS.c.id > self._after))
+        for line in lines:
+            self._after, self._number = line["id"], self._number + 1
+            line["number"] = self._number
+            line["proof"] = [one.hex() for one in tree.inclusion(line["seq"], self._pinned.size)]
         return lines
 
 

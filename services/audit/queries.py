@@ -1,17 +1,17 @@
 """Which records a question is about, and how they look when they leave."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, and_, select
+from sqlalchemy import Dialect, Select, TypeDecorator, and_, select, type_coerce
 from sqlmodel import Session
 
-from services.audit.log import rfc3339
+from services.audit.log import rfc3339, tree_of
 from services.audit.models import PERSONAL, RECORDS
 from services.audit.schemas import FilterLogs
-from services.audit.tree import Tree
+from shared.database import UtcDateTime
 
 # An id begins with the time at which it was made, on the clock of another machine than the timestamp.
 CLOCKS_APART = timedelta(minutes=5)
@@ -23,6 +23,27 @@ _TOGETHER = RECORDS.outerjoin(
 )
 _COLUMNS = [*RECORDS.c, *(column for column in PERSONAL.c if column.name not in {"seq", "received"})]
 EVERYTHING = select(*_COLUMNS).select_from(_TOGETHER)
+
+
+class TimeText(TypeDecorator[str]):
+    """A time as it stands in the tree; where the database has it as text, not by way of a datetime."""
+
+    impl = UtcDateTime
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, _type: object) -> Callable[[Any], str]:
+        return _as_written if dialect.name == "sqlite" else rfc3339
+
+
+def _as_written(value: str) -> str:
+    return f"{value.removesuffix('+00:00')}Z"
+
+
+_TIMES = {"received", "timestamp"}
+_EXPORTED = [
+    type_coerce(column, TimeText).label(column.name) if column.name in _TIMES else column
+    for column in _COLUMNS
+]
 
 
 def matching(query: FilterLogs, user_id: str | None) -> Select[Any]:
@@ -53,40 +74,24 @@ def _first_id(moment: datetime, apart: timedelta) -> str:
     return f"{digits[:8]}-{digits[8:12]}-7000-8000-000000000000"
 
 
-def read_range(session: Session, low: int, high: int) -> Sequence[RowMapping]:
+def read_range(session: Session, low: int, high: int) -> list[dict[str, Any]]:
     """The records from one place up to another, in the order of the log."""
     within = EVERYTHING.where(RECORDS.c.seq >= low, RECORDS.c.seq < high).order_by(RECORDS.c.seq)
-    return session.connection().execute(within).mappings().all()
+    return read_lines(session, within)
 
 
-def line(row: RowMapping, tree: Tree) -> dict[str, Any]:
-    """A record with everything that is needed to check it."""
-    return {
-        "type": "record",
-        "seq": row["seq"],
-        "id": row["id"],
-        "timestamp": rfc3339(row["timestamp"]),
-        "user_id": row["user_id"],
-        "actor": row["actor"],
-        "action": row["action"],
-        "resource": row["resource"],
-        "outcome": row["outcome"],
-        "status": row["status"],
-        "service": row["service"],
-        "ip": row["ip"],
-        "user_agent": row["user_agent"],
-        "metadata": row["metadata"],
-        "request_id": row["request_id"],
-        "trace_id": row["trace_id"],
-        "received": rfc3339(row["received"]),
-        "origin": row["origin"],
-        "origin_salt": row["origin_salt"],
-        "origin_erased_by": row["origin_erased_by"],
-        "details": row["details"],
-        "details_salt": row["details_salt"],
-        "details_erased_by": row["details_erased_by"],
-        "leaf": tree.leaf(row["seq"]).hex(),
-    }
+def read_lines(session: Session, statement: Select[Any]) -> list[dict[str, Any]]:
+    """Records with everything that is needed to check them."""
+    tree = tree_of(session)
+    found = session.connection().execute(statement.with_only_columns(*_EXPORTED))
+    names = tuple(found.keys())
+    lines = []
+    for row in found.all():
+        line: dict[str, Any] = {"type": "record"}
+        line.update(zip(names, row, strict=True))
+        line["leaf"] = tree.leaf(line["seq"]).hex()
+        lines.append(line)
+    return lines
 
 
 def metadata_of(text: str | None) -> Any:

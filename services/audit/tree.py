@@ -28,7 +28,7 @@ class Tree:
         self._inside = lru_cache(maxsize=CACHED_NODES)(self._root_inside)
 
     def leaf(self, seq: int) -> bytes:
-        return self.node(0, seq)
+        return self._hash(0, seq >> TILE_BITS, seq % TILE_HASHES)
 
     def root(self, size: int) -> bytes:
         return self.span(0, size) if size else EMPTY_ROOT
@@ -87,15 +87,18 @@ class Tree:
 
     def _root_inside(self, level: int, number: int, first: int, count: int) -> bytes:
         if count == 1:
-            start = first * HASH_BYTES
-            found = self._tile(level, number)[start : start + HASH_BYTES]
-            if len(found) < HASH_BYTES:
-                raise TileMissing
-            return found
+            return self._hash(level, number, first)
         half = count // 2
         return node_hash(
             self._inside(level, number, first, half), self._inside(level, number, first + half, half)
         )
+
+    def _hash(self, level: int, number: int, place: int) -> bytes:
+        start = place * HASH_BYTES
+        found = self._tile(level, number)[start : start + HASH_BYTES]
+        if len(found) < HASH_BYTES:
+            raise TileMissing
+        return found
 
 
 class TileMissing(Unavailable):

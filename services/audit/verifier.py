@@ -166,9 +166,10 @@ class Verification:
         self.report(*found)
 
     def _check_content(self, record: Mapping[str, Any], seq: int) -> None:
-        odd = record.keys() ^ (PARTIAL_FIELDS if self._partial else RECORD_FIELDS)
-        if odd:
-            self.report("changed", seq, f"fields were added or taken away: {', '.join(sorted(odd))[:200]}")
+        wanted = PARTIAL_FIELDS if self._partial else RECORD_FIELDS
+        if record.keys() != wanted:
+            odd = ", ".join(sorted(record.keys() ^ wanted))
+            self.report("changed", seq, f"fields were added or taken away: {odd[:200]}")
             return
         if self._is_kept(record, "origin", ("ip", "user_agent")):
             text = origin_text(record)
