@@ -11,6 +11,7 @@ import structlog
 from gateway import errors
 from gateway.counted import household
 from gateway.errors import Kind
+from gateway.observe import CONNECTIONS
 from gateway.settings import Settings
 from shared.proxies import Proxies
 
@@ -68,6 +69,7 @@ class Crowd:
             self._households[address] += 1
             if self._households[address] > self._per_address_max:
                 kind = errors.TOO_MANY_CONNECTIONS
+        CONNECTIONS.set(len(self.seats))
         seat.is_refused = kind is not None
         self.refused += seat.is_refused
         return kind
@@ -76,6 +78,7 @@ class Crowd:
         seat = self.seats.pop(transport, None)
         if seat is None:
             return
+        CONNECTIONS.set(len(self.seats))
         self.refused -= seat.is_refused
         if seat.household is None:
             return

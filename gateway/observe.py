@@ -40,6 +40,7 @@ RETRIES = Counter(
     ["route", "outcome"],
 )
 EJECTIONS = Counter("gateway_ejections_total", "Targets left alone after failures in a row", ["target"])
+CONNECTIONS = Gauge("gateway_connections", "Connections of clients", multiprocess_mode="livesum")
 # With several workers the figure is that of the one that sees it worst.
 HEALTHY = Gauge(
     "gateway_target_healthy",

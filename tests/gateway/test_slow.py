@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
@@ -22,26 +23,26 @@ CHUNKED = "Transfer-Encoding: chunked"
 @asynccontextmanager
 async def others_are_served(gateway: RunningGateway) -> AsyncIterator[None]:
     """A usual client, one request after the other, on old and on new connections."""
-    slowest, served = 0.0, 0
+    slowest, served, enough = 0.0, 0, False
 
     async def go_on() -> None:
         nonlocal slowest, served
         wire = await gateway.connect()
-        while True:
+        while not enough:
             started = time.monotonic()
             assert (await wire.request("POST", "/x", body=b"usual")).status == 200
             assert (await gateway.request("GET", "/x")).status == 200
             slowest, served = max(slowest, time.monotonic() - started), served + 1
             await asyncio.sleep(0.01)  # the client's own pace
+        await wire.close()
 
     usual = asyncio.create_task(go_on())
     try:
         yield
         await eventually(lambda: served > 5 or usual.done())
     finally:
-        usual.cancel()
-        with suppress(asyncio.CancelledError):
-            await usual
+        enough = True
+        await usual
     assert slowest < SERVED_SECONDS_MAX
 
 
@@ -80,7 +81,7 @@ class TestSlowHeads:
         assert {(answer.status, answer.code) for answer, _ in answers} == {(408, "request_timeout")}
         assert {answer.json()["phase"] for answer, _ in answers} == {"request"}
         assert all(0.5 <= seconds < LIMIT_SECONDS_MAX for _, seconds in answers)
-        await eventually(lambda: len(gateway.state.crowd.seats) <= 1)
+        await eventually(lambda: not gateway.state.crowd.seats)
 
     async def test_a_connection_that_says_nothing_is_closed_without_a_word(
         self, start_gateway: Start, backend: Backend
@@ -275,7 +276,7 @@ class TestSlowReaders:
             readers = [await _slow_reader(gateway) for _ in range(SLOW)]
             await asyncio.gather(*(_sip(reader, drop) for reader in readers))
         await eventually(lambda: len(_open_to_backend(gateway)) <= 2)
-        await eventually(lambda: len(gateway.state.crowd.seats) <= 1)
+        await eventually(lambda: not gateway.state.crowd.seats)
 
     async def test_who_reads_at_last_gets_everything(
         self, start_gateway: Start, start_backend: StartBackend
@@ -323,10 +324,12 @@ class TestCrowds:
         answer = await (await gateway.connect()).answer()
         assert (answer.status, answer.code) == (503, "too_many_connections")
         assert (answer.json()["source"], answer.value("retry-after")) == ("gateway", "1")
+        assert REGISTRY.get_sample_value("gateway_connections") == 4, "the one that is refused is still there"
         assert (await kept[0].request("GET", "/x")).status == 200
         await kept[1].close()
         await eventually(lambda: len(gateway.state.crowd.seats) - gateway.state.crowd.refused == 2)
         await eventually(lambda: not gateway.state.crowd.refused)
+        assert REGISTRY.get_sample_value("gateway_connections") == 2
         assert (await gateway.request("GET", "/x")).status == 200
 
     async def test_too_many_from_one_address(self, start_gateway: Start, backend: Backend) -> None:
