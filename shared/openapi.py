@@ -139,6 +139,7 @@ def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     return {
         "200": {"description": "All of it", "content": content},
         "206": {"description": "What Range asked for", "content": content},
+        "307": {"description": "Get it from where Location says, for the next moments"},
         "304": {"description": "You have it already: its ETag is in If-None-Match"},
     }
 

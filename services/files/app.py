@@ -3,8 +3,7 @@
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
-from services.files.blobs import Blobs
-from services.files.disk import DiskStore
+from services.files.blobs import Blobs, make_store
 from services.files.events import CONSUMES
 from services.files.intake import Intake
 from services.files.models import EVENTS
@@ -22,7 +21,7 @@ from shared.service import create_service
 def create_app(settings: Settings) -> Starlette:
     assert settings.storage_path is not None  # its default is a folder
     database = Database(settings.database_url, settings.database_pool)
-    blobs = Blobs(DiskStore(settings.storage_path / "blobs"), Staging(settings.storage_path / "staging"))
+    blobs = Blobs(make_store(settings), Staging(settings.storage_path / "staging"))
     sweeper = Sweeper(database, blobs, settings)
     intake = Intake(database, blobs, settings)
     return create_service(

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, Protocol, TypeVar
 
+from services.files.disk import DiskStore
+from services.files.settings import Settings
 from services.files.staging import Staging
 from services.files.stores import BlobStore
 
@@ -13,6 +15,16 @@ T = TypeVar("T")
 
 THREADS = 16
 WRITE_BYTES = 1 << 20
+
+
+def make_store(settings: Settings) -> BlobStore:
+    """The store that the settings name."""
+    if settings.storage_type == "s3":
+        from services.files.s3 import S3Store  # boto3 is large, and a disk does not need it
+
+        return S3Store(settings)
+    assert settings.storage_path is not None  # its default is a folder
+    return DiskStore(settings.storage_path / "blobs")
 
 
 class Blobs:

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from services.files.stores import BlobMissing, BlobReader, Stored
@@ -48,16 +49,21 @@ class DiskStore:
     def delete(self, key: str) -> None:
         self._file(key).unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        try:
-            entries = os.scandir(self._folder / prefix)
-        except FileNotFoundError:
-            return
-        with entries:
-            for entry in entries:
-                if _KEY.fullmatch(entry.name):
-                    found = entry.stat(follow_symlinks=False)
-                    yield Stored(entry.name, found.st_size, found.st_mtime)
+    def list(self) -> Iterator[Stored]:
+        for folder in sorted(self._folder.iterdir()):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not _KEY.fullmatch(entry.name):
+                        continue
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        found = entry.stat(follow_symlinks=False)
+                        yield Stored(entry.name, found.st_size, found.st_mtime)
+
+    def clear(self, _older_than: float, /) -> None:
+        """A rename leaves nothing behind."""
+
+    def link(self, _key: str, _disposition: str, _content_type: str, _seconds: int, /) -> str | None:
+        return None
 
     def close(self) -> None:
         """Nothing is held open."""

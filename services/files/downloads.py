@@ -56,6 +56,20 @@ class Content:
         return format_datetime(self.created, usegmt=True)
 
 
+async def link(
+    request: Request, blobs: Blobs, content: Content, *, shown: bool, seconds: int
+) -> Response | None:
+    """A way to the content past us, if the storage has one; conditions and ranges are then its business."""
+    if seconds == 0 or request.method == "HEAD":
+        return None
+    shown = shown and media_types.may_be_shown(content.mime_type)
+    told = disposition(content.name, shown=shown), media_types.sent_as(content.mime_type)
+    address = await blobs.start(blobs.store.link, content.blob_key, *told, seconds)
+    if address is None:
+        return None
+    return Response(status_code=307, headers={**GUARDS, "location": address, "cache-control": "no-store"})
+
+
 async def answer(
     request: Request, blobs: Blobs, content: Content, *, shown: bool, cache: str, whole: bool = False
 ) -> Response:

@@ -1,6 +1,6 @@
 """Why the files service refuses."""
 
-from shared.errors import BadRequest, Conflict, Forbidden, Invalid, Problem, TooLarge
+from shared.errors import BadRequest, Conflict, Forbidden, Invalid, Problem, TooLarge, Unavailable
 
 
 class BadForm(BadRequest):
@@ -97,3 +97,22 @@ class PartsUnfinished(Conflict):
     """Some of the uploads that were named have not all their bytes yet, or are not made to be parts."""
 
     code = "parts_unfinished"
+
+
+class StorageUnavailable(Unavailable):
+    """The storage does not answer as it should; try again in a moment."""
+
+    code = "storage_unavailable"
+
+
+class StorageFull(Problem):
+    """The server has no room left for anybody. Its operator has to make some; try again later."""
+
+    status = 507
+    code = "storage_full"
+
+
+class TooManyShares(Conflict):
+    """There are as many links to this file as there may be; revoke one first."""
+
+    code = "too_many_shares"

@@ -123,8 +123,23 @@ class Upload(Table, table=True):
         return self.received == self.length
 
 
+class Share(Table, table=True):
+    """A link to a file. The token that makes it work is not here, only its hash."""
+
+    __tablename__ = "shares"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    file_id: str = Field(foreign_key="files.id", ondelete="CASCADE", index=True, max_length=ID_CHARACTERS)
+    token_hash: str = Field(max_length=64)
+    downloads_max: int | None = None
+    downloads: int = 0
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime)
+
+
 EVENTS = EventTables(Table.metadata)
 FILES: SqlTable = File.__table__  # type: ignore[attr-defined]
 BLOBS: SqlTable = Blob.__table__  # type: ignore[attr-defined]
+SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
 UPLOADS: SqlTable = Upload.__table__  # type: ignore[attr-defined]
 USAGE: SqlTable = Usage.__table__  # type: ignore[attr-defined]

@@ -14,11 +14,12 @@ from services.files.errors import (
     QuotaExceeded,
     RangeNotSatisfiable,
     TakenOver,
+    TooManyShares,
     UnknownVersion,
     UploadAbandoned,
     UploadLocked,
 )
-from services.files.handlers import downloading, files, resumable, trash, uploading
+from services.files.handlers import downloading, files, resumable, shares, trash, uploading
 from services.files.schemas import UploadForm
 from shared.errors import BadRequest, Invalid, UnsupportedMediaType
 from shared.identity import public
@@ -79,6 +80,17 @@ OPERATIONS = [
     Operation(
         "POST", ONE_UPLOAD, resumable.override_upload_method, action=FILE_UPLOAD, status=204, errors=APPEND
     ),
+    Operation(
+        "GET",
+        "/files/shared/{share_id}",
+        shares.download_shared,
+        access=public,
+        sends_bytes=True,
+        errors=DOWNLOAD,
+    ),
+    Operation("POST", "/files/{file_id}/shares", shares.make_share, status=201, errors=(TooManyShares,)),
+    Operation("GET", "/files/{file_id}/shares", shares.list_shares),
+    Operation("DELETE", "/files/{file_id}/shares/{share_id}", shares.revoke_share, status=204),
     Operation("GET", "/files/trash", trash.list_trash),
     Operation("POST", "/files/trash/{file_id}/restore", trash.restore_file),
     Operation("DELETE", "/files/trash/{file_id}", trash.purge_file, status=204),

@@ -23,6 +23,7 @@ from shared.pagination import PageQuery
 from shared.schemas import Input, Output, Query, Versioned
 
 METADATA_BYTES_MAX = 4096
+SHARE_HOURS_MAX = 24 * 365
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
 
 
@@ -134,6 +135,32 @@ class UploadOut(Output):
     file_id: str | None
     created: datetime
     expires: datetime
+
+
+class MakeShare(Input):
+    """For how long a link works, and for how many downloads at most."""
+
+    hours: float = Field(default=24.0, gt=0, le=SHARE_HOURS_MAX, strict=False)
+    downloads_max: int | None = Field(default=None, ge=1, le=1_000_000)
+
+
+class ShareQuery(Query):
+    token: str = Field(max_length=100, description="What makes the link work.")
+
+
+class ShareOut(Output):
+    id: str
+    file_id: str
+    downloads_max: int | None
+    downloads: int
+    created: datetime
+    expires: datetime
+
+
+class MadeShareOut(ShareOut):
+    """A new link; `url` is told this once."""
+
+    url: str
 
 
 class UsageOut(Output):

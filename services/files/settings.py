@@ -1,9 +1,9 @@
 """What the files service reads from its environment."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from shared.settings import Seconds, ServiceSettings
 
@@ -15,7 +15,15 @@ class Settings(ServiceSettings):
     service: ClassVar[str] = "files"
 
     port: int = Field(default=8084, ge=1, le=65535)
+    storage_type: Literal["local", "s3"] = "local"
     storage_path: Path | None = None
+    s3_bucket: str = ""
+    s3_prefix: str = ""
+    s3_region: str = "us-east-1"
+    s3_endpoint_url: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_link_seconds: int = Field(default=0, ge=0, le=604_800)
     max_file_size: int = Field(default=50 * MIB, ge=1)
     resumable_max_size: int = Field(default=5 * GIB, ge=1)
     resumable_hours: float = Field(default=24.0, gt=0)
@@ -26,6 +34,13 @@ class Settings(ServiceSettings):
     sweep_seconds: Seconds = 60.0
     compare_hours: float = Field(default=24.0, gt=0)
     orphan_seconds: float = Field(default=3600.0, ge=0)
+
+    @field_validator("s3_bucket")
+    @classmethod
+    def _where_to(cls, bucket: str, info: ValidationInfo) -> str:
+        if info.data.get("storage_type") == "s3" and not bucket:
+            raise ValueError("must name the bucket, for STORAGE_TYPE is s3")
+        return bucket
 
     @field_validator("storage_path")
     @classmethod

@@ -1,5 +1,6 @@
 """Bytes on their way in: a folder of files that are not blobs yet."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from services.files.disk import sync_folder
+from services.files.errors import StorageFull
 from services.files.media_types import SNIFFED_BYTES
 
 READ_BYTES = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Hash(Protocol):
@@ -159,5 +162,10 @@ class Staging:
 
 def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageFull from error
+        raise

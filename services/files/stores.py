@@ -42,8 +42,14 @@ class BlobStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove a blob; one that is not there is no fault."""
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """All blobs whose keys begin with two hexadecimal digits."""
+    def list(self) -> Iterator[Stored]:
+        """All blobs, in the order of the first two digits of their keys."""
+
+    def clear(self, older_than: float, /) -> None:
+        """Remove what puts that died so many seconds ago left behind and no list shows."""
+
+    def link(self, key: str, disposition: str, content_type: str, seconds: int, /) -> str | None:
+        """An address from which a browser gets the blob without us; None where there is no such thing."""
 
     def close(self) -> None:
         """Let go of connections."""

@@ -5,8 +5,9 @@ Everything here may be done twice, or by several replicas at once: each step loo
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import groupby
 
 import structlog
 from sqlalchemy import delete, select, update
@@ -17,6 +18,7 @@ from services.files.blobs import Blobs
 from services.files.handlers.trash import purge
 from services.files.models import BLOBS, FILES, UPLOADS, BlobState, File, FileState
 from services.files.settings import Settings
+from services.files.stores import Stored
 from shared.clock import now
 from shared.database import Database
 
@@ -102,11 +104,11 @@ class Sweeper:
     def compare(self) -> None:
         """Hold what the storage lists against what the rows say, both ways."""
         self._clear_staging()
-        for prefix in PREFIXES:
+        self._store.clear(self._orphan_seconds)
+        for prefix, listed in self._listed():
             if self._stopping.is_set():
                 return
-            # Listed before the rows are read: a row is there before its blob is.
-            listed = {one.key: one for one in self._store.list(prefix)}
+            # The rows are read after the list: a row is there before its blob is.
             with self._database.transaction(write=False) as session:
                 rows = select(BLOBS.c.key, BLOBS.c.state).where(BLOBS.c.key.startswith(prefix))
                 states = {row.key: row.state for row in session.connection().execute(rows)}
@@ -118,6 +120,17 @@ class Sweeper:
             lost = {key for key in kept - listed.keys() if self._store.size(key) is None}
             with self._database.transaction() as session:
                 self._mark(session, prefix, lost)
+
+    def _listed(self) -> Iterator[tuple[str, dict[str, Stored]]]:
+        """What the storage has, by key, in portions that memory holds; also those that are empty."""
+        groups = groupby(self._store.list(), key=lambda one: one.key[:2])
+        following = next(groups, None)
+        for prefix in PREFIXES:
+            if following is not None and following[0] == prefix:
+                yield prefix, {one.key: one for one in following[1]}
+                following = next(groups, None)
+            else:
+                yield prefix, {}
 
     def _mark(self, session: Session, prefix: str, lost: set[str]) -> None:
         """Say of files whether their content is there; it may have come back from a backup."""

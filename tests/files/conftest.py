@@ -1,4 +1,9 @@
-from collections.abc import AsyncIterator, Callable
+"""The files service under test: on SQLite and on PostgreSQL with the disk, and on SQLite with S3."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -6,25 +11,103 @@ import pytest
 
 from services.files.app import create_app
 from services.files.settings import Settings
+from shared.ids import new_id
 from shared.testing import running
+from tests import support
 
 MIB = 1 << 20
 FILE_BYTES_MAX, QUOTA_BYTES, QUOTA_FILES = 2 * MIB, 4 * MIB, 50
+S3_START_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of moto's S3 server."""
+    port = support.free_port()
+    address = f"http://127.0.0.1:{port}"
+    with (tmp_path_factory.mktemp("s3") / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        assert support.eventually(lambda: _answers(address), seconds=S3_START_SECONDS)
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(address).status_code < 500
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Any], database_url: str) -> Settings:
-    made: Settings = make_settings(
-        Settings,
-        database_url=database_url,
-        max_file_size=FILE_BYTES_MAX,
-        quota_bytes=QUOTA_BYTES,
-        quota_files=QUOTA_FILES,
-    )
-    return made
+def s3_settings(s3_server: str) -> dict[str, Any]:
+    """The settings of a bucket of one's own."""
+    bucket = f"b-{new_id()}"
+    settings = {
+        "storage_type": "s3",
+        "s3_bucket": bucket,
+        "s3_prefix": "blobs/",
+        "s3_endpoint_url": s3_server,
+        "s3_access_key": "test",
+        "s3_secret_key": "test",
+    }
+    httpx.put(f"{s3_server}/{bucket}").raise_for_status()  # it asks nobody for a signature
+    return settings
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """On which kinds a test runs: all, unless its class or module names them in STORAGE."""
+    if "storage" in metafunc.fixturenames:
+        kinds = getattr(metafunc.module, "STORAGE", ("sqlite", "postgresql", "s3"))
+        metafunc.parametrize("storage", getattr(metafunc.cls, "STORAGE", kinds), indirect=True)
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """The settings of a database and a storage; a test that asks for them runs once on each kind."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql_database")
+        support.empty_database(url)
+        return {"database_url": url}
+    local = {"database_url": f"sqlite:///{tmp_path}/test.db"}
+    return local | request.getfixturevalue("s3_settings") if request.param == "s3" else local
+
+
+@pytest.fixture
+def make_files_settings(make_settings: Callable[..., Any]) -> Callable[..., Settings]:
+    def make(**values: Any) -> Settings:
+        limits = {"max_file_size": FILE_BYTES_MAX, "quota_bytes": QUOTA_BYTES, "quota_files": QUOTA_FILES}
+        made: Settings = make_settings(Settings, **{**limits, **values})
+        return made
+
+    return make
+
+
+@pytest.fixture
+def settings(make_files_settings: Callable[..., Settings], storage: dict[str, Any]) -> Settings:
+    return make_files_settings(**storage)
 
 
 @pytest.fixture
 async def files(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app, settings) as client:
+        yield client
+
+
+@pytest.fixture
+def disk_settings(make_files_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
+    """For tests that look at, or break, what lies on the disk."""
+    return make_files_settings(database_url=f"sqlite:///{tmp_path}/test.db")
+
+
+@pytest.fixture
+async def disk_files(disk_settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app, disk_settings) as client:
         yield client

@@ -1,10 +1,28 @@
 """What tests of files do again and again."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from services.files.blobs import make_store
+from services.files.settings import Settings
 from shared.testing import bearer, token
+
+
+def stored(settings: Settings) -> list[str]:
+    """The names of all that lies in the storage, and of what is on its way in."""
+    store = make_store(settings)
+    try:
+        blobs = [one.key for one in store.list()]
+    finally:
+        store.close()
+    return [*blobs, *(file.name for file in staged(settings))]
+
+
+def staged(settings: Settings) -> list[Path]:
+    assert settings.storage_path is not None
+    return [*(settings.storage_path / "staging").iterdir()]
 
 
 class Person:

@@ -61,20 +61,20 @@ class TestWhole:
     async def test_malformed(self, files: httpx.AsyncClient) -> None:
         assert (await Person(files).download("7")).status_code == 422
 
-    async def test_a_blob_that_is_gone(self, files: httpx.AsyncClient, settings: Settings) -> None:
-        person = Person(files)
+    async def test_a_blob_that_is_gone(self, disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
+        person = Person(disk_files)
         file = await person.upload()
-        blob_of(settings).unlink()
+        blob_of(disk_settings).unlink()
         response = await person.download(file["id"])
 
         assert (response.status_code, response.json()["code"]) == (410, "content_lost")
 
     async def test_a_link_in_the_place_of_a_blob_is_not_followed(
-        self, files: httpx.AsyncClient, settings: Settings
+        self, disk_files: httpx.AsyncClient, disk_settings: Settings
     ) -> None:
-        person = Person(files)
+        person = Person(disk_files)
         file = await person.upload()
-        blob = blob_of(settings)
+        blob = blob_of(disk_settings)
         blob.unlink()
         blob.symlink_to("/etc/passwd")
         response = await person.download(file["id"])
@@ -90,6 +90,8 @@ def blob_of(settings: Settings) -> Path:
 
 
 class TestRanges:
+    STORAGE = ("sqlite", "s3")
+
     @pytest.mark.parametrize(
         ("wanted", "start", "end"),
         [
@@ -195,6 +197,8 @@ class TestRanges:
 
 
 class TestNamesAndTypes:
+    STORAGE = ("sqlite",)
+
     @pytest.mark.parametrize(
         ("name", "expected"),
         [

@@ -19,6 +19,7 @@ from tests.files.support import Person
 from tests.files.test_resumable import CONTENT, Uploader
 from tests.told import events, records
 
+STORAGE = ("sqlite", "postgresql")
 NOWHERE = "http://127.0.0.1:9"  # the discard port, on which nothing listens
 
 

@@ -9,6 +9,8 @@ import pytest
 from shared.ids import new_id
 from tests.files.support import Person
 
+STORAGE = ("sqlite", "postgresql")
+
 
 def ids(response: httpx.Response) -> list[str]:
     assert response.status_code == 200, response.text

@@ -5,7 +5,6 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +15,7 @@ from shared.clock import now
 from shared.ids import new_id
 from shared.testing import bearer, token
 from tests.files.conftest import MIB
-from tests.files.support import Person
+from tests.files.support import Person, staged, stored
 
 CONTENT = bytes(range(256)) * 40
 SIZE = len(CONTENT)
@@ -26,11 +25,8 @@ RESUMABLE_MAX = 3 * MIB
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Any], database_url: str) -> Settings:
-    made: Settings = make_settings(
-        Settings, database_url=database_url, resumable_max_size=RESUMABLE_MAX, quota_bytes=4 * MIB
-    )
-    return made
+def settings(make_files_settings: Callable[..., Settings], storage: dict[str, Any]) -> Settings:
+    return make_files_settings(**storage, resumable_max_size=RESUMABLE_MAX)
 
 
 def encoded(**pairs: str) -> str:
@@ -84,11 +80,6 @@ class Uploader(Person):
 @pytest.fixture
 def person(files: httpx.AsyncClient) -> Uploader:
     return Uploader(files)
-
-
-def stored(settings: Settings) -> list[Path]:
-    assert settings.storage_path is not None
-    return [file for file in settings.storage_path.rglob("*") if file.is_file()]
 
 
 class TestCore:
@@ -227,7 +218,7 @@ class TestTheFourFaults:
 
         assert response.status_code == 401
         assert await person.offset(address) == 0
-        assert [file.stat().st_size for file in stored(settings)] == [0]
+        assert [file.stat().st_size for file in staged(settings)] == [0]
 
     @pytest.mark.parametrize("version", ["", "0.2.2", "1.0.1", "2.0.0"])
     async def test_another_version_writes_nothing(
@@ -239,7 +230,7 @@ class TestTheFourFaults:
         assert response.status_code == 412
         assert response.headers["tus-version"] == "1.0.0"
         assert await person.offset(address) == 0
-        assert [file.stat().st_size for file in stored(settings)] == [0]
+        assert [file.stat().st_size for file in staged(settings)] == [0]
         assert (await person.create(Tus_Resumable=version)).status_code == 412
 
     async def test_more_than_the_maximum_is_refused_at_once(
@@ -256,8 +247,8 @@ class TestTheFourFaults:
     ) -> None:
         address = await person.begun()
         await person.add(address, 0, CONTENT[:100])
-        (staged,) = stored(settings)
-        with staged.open("ab") as handle:
+        (partial,) = staged(settings)
+        with partial.open("ab") as handle:
             handle.write(b"never confirmed" * 100)
         last = await person.add(address, 100, CONTENT[100:])
 
@@ -386,6 +377,8 @@ class TestJoining:
 
 
 class TestNobodyElse:
+    STORAGE = ("sqlite", "postgresql")
+
     @pytest.mark.parametrize("role", ["user", "admin"])
     async def test_an_upload_is_as_if_it_were_not_there(self, person: Uploader, role: str) -> None:
         address = await person.begun()

@@ -5,14 +5,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from services.files.app import create_app
-from services.files.blobs import Blobs
-from services.files.disk import DiskStore
+from services.files.blobs import Blobs, make_store
 from services.files.models import EVENTS
 from services.files.settings import Settings
 from services.files.staging import Staging
@@ -26,18 +24,17 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def settings(make_settings: Callable[..., Any], database_url: str) -> Settings:
-    made: Settings = make_settings(
-        Settings, database_url=database_url, trash_days=1.0, lease_seconds=0.3, sweep_seconds=DAY
+def settings(make_files_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
+    return make_files_settings(
+        database_url=f"sqlite:///{tmp_path}/test.db", trash_days=1.0, lease_seconds=0.3, sweep_seconds=DAY
     )
-    return made
 
 
 @pytest.fixture
 async def sweeper(settings: Settings, files: httpx.AsyncClient) -> AsyncIterator[Sweeper]:
     """Of another replica, so to say; swept by hand."""
     folder = folder_of(settings)
-    blobs = Blobs(DiskStore(folder / "blobs"), Staging(folder / "staging"))
+    blobs = Blobs(make_store(settings), Staging(folder / "staging"))
     database = Database(settings.database_url)
     yield Sweeper(database, blobs, settings)
     blobs.close()
@@ -152,7 +149,7 @@ async def swept(settings: Settings) -> int:
     folder = folder_of(settings)
     database = Database(settings.database_url)
     database.session_info[OUTBOX] = Outbox(EVENTS, settings.service, {})
-    blobs = Blobs(DiskStore(folder / "blobs"), Staging(folder / "staging"))
+    blobs = Blobs(make_store(settings), Staging(folder / "staging"))
     Sweeper(database, blobs, settings).sweep()
     blobs.close()
     database.close()

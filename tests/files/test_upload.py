@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,13 +10,7 @@ import pytest
 from services.files.settings import Settings
 from shared.ids import new_id
 from tests.files.conftest import FILE_BYTES_MAX, MIB, QUOTA_BYTES, QUOTA_FILES
-from tests.files.support import Person
-
-
-def stored(settings: Settings) -> list[Path]:
-    """Everything that lies in the storage, also what is on its way in."""
-    assert settings.storage_path is not None
-    return [file for file in settings.storage_path.rglob("*") if file.is_file()]
+from tests.files.support import Person, stored
 
 
 class TestUpload:
@@ -53,11 +46,12 @@ class TestUpload:
         }
 
     async def test_nobody_else_on_the_machine_can_read_it(
-        self, files: httpx.AsyncClient, settings: Settings
+        self, disk_files: httpx.AsyncClient, disk_settings: Settings
     ) -> None:
-        await Person(files).upload()
+        await Person(disk_files).upload()
 
-        (blob,) = stored(settings)
+        assert disk_settings.storage_path is not None
+        (blob,) = [file for file in disk_settings.storage_path.rglob("*") if file.is_file()]
         assert blob.stat().st_mode & 0o777 == 0o600
         assert blob.parent.stat().st_mode & 0o777 == 0o700
 
@@ -150,6 +144,8 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\
 
 
 class TestForms:
+    STORAGE = ("sqlite",)
+
     @pytest.mark.parametrize(
         ("body", "status", "code"),
         [

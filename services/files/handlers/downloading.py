@@ -13,6 +13,7 @@ from services.files.errors import ContentLost
 from services.files.handlers.files import visible
 from services.files.models import FileState
 from services.files.schemas import Download
+from services.files.settings import Settings
 from shared.database import Database
 from shared.identity import Caller
 from shared.schemas import Id
@@ -22,11 +23,18 @@ CACHE = "private, no-cache"
 
 
 async def download_file(
-    file_id: Id, query: Download, request: Request, caller: Caller | None, blobs: Blobs, database: Database
+    file_id: Id,
+    query: Download,
+    request: Request,
+    caller: Caller | None,
+    blobs: Blobs,
+    database: Database,
+    settings: Settings,
 ) -> Response:
     """Download a file, whole or in parts, without an account if it is public."""
     content = await database.read(_content, file_id, caller)
-    return await downloads.answer(request, blobs, content, shown=query.inline, cache=CACHE)
+    link = await downloads.link(request, blobs, content, shown=query.inline, seconds=settings.s3_link_seconds)
+    return link or await downloads.answer(request, blobs, content, shown=query.inline, cache=CACHE)
 
 
 def _content(session: Session, file_id: str, caller: Caller | None) -> Content:

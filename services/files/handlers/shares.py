@@ -1,0 +1,107 @@
+"""Links to a file that expire: whoever has one gets the content, without an account."""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.files import downloads
+from services.files.blobs import Blobs
+from services.files.downloads import Content
+from services.files.errors import TooManyShares
+from services.files.handlers.downloading import served
+from services.files.handlers.files import locked
+from services.files.models import FILES, SHARES, Share
+from services.files.schemas import MadeShareOut, MakeShare, ShareOut, ShareQuery
+from shared.clock import now
+from shared.database import Database
+from shared.errors import NotFound
+from shared.identity import Caller
+from shared.schemas import Id
+
+SHARES_MAX = 100
+TOKEN_BYTES = 32
+
+
+def make_share(file_id: Id, body: MakeShare, caller: Caller, session: Session) -> MadeShareOut:
+    """Make a link to a file of yours that works for a while, and for so many downloads if you like.
+
+    The answer is the only place where the link is told; what is kept of it is a hash.
+    """
+    file = locked(session, caller, file_id)
+    session.connection().execute(delete(SHARES).where(SHARES.c.file_id == file.id, SHARES.c.expires < now()))
+    taken = session.connection().execute(select(SHARES.c.id).where(SHARES.c.file_id == file.id)).all()
+    if len(taken) >= SHARES_MAX:
+        raise TooManyShares
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    share = Share(
+        file_id=file.id,
+        token_hash=_hash(token),
+        downloads_max=body.downloads_max,
+        expires=now() + timedelta(hours=body.hours),
+    )
+    session.add(share)
+    session.flush()
+    return MadeShareOut(**share.model_dump(), url=f"/files/shared/{share.id}?token={token}")
+
+
+def list_shares(file_id: Id, caller: Caller, session: Session) -> list[ShareOut]:
+    """List the links to a file that still work, newest first."""
+    locked(session, caller, file_id)
+    shares = select(SHARES).where(SHARES.c.file_id == file_id, _is_good()).order_by(SHARES.c.id.desc())
+    return [ShareOut.model_validate(row) for row in session.connection().execute(shares)]
+
+
+def revoke_share(file_id: Id, share_id: Id, caller: Caller, session: Session) -> None:
+    """Make a link stop working at once."""
+    file = locked(session, caller, file_id)
+    gone = delete(SHARES).where(SHARES.c.id == share_id, SHARES.c.file_id == file.id)
+    if session.connection().execute(gone).rowcount == 0:
+        raise NotFound
+
+
+async def download_shared(
+    share_id: Id, query: ShareQuery, request: Request, blobs: Blobs, database: Database
+) -> Response:
+    """Download a file by a link that its owner made."""
+    is_counted, content = await database.read(_shared, share_id, query.token)
+    if is_counted and request.method == "GET":
+        await database.run(_count, share_id)
+    return await downloads.answer(
+        request, blobs, content, shown=False, cache="private, no-store", whole=is_counted
+    )
+
+
+def _shared(session: Session, share_id: str, token: str) -> tuple[bool, Content]:
+    """The content, and whether downloads of it are counted."""
+    found = (
+        select(SHARES.c.token_hash, SHARES.c.downloads_max, FILES)
+        .join(FILES)
+        .where(SHARES.c.id == share_id, _is_good(), FILES.c.trashed.is_(None))
+    )
+    row = session.connection().execute(found).one_or_none()
+    # One that is wrong, one that is used up and one that never was answer alike.
+    if row is None or not hmac.compare_digest(row.token_hash, _hash(token)):
+        raise NotFound
+    return row.downloads_max is not None, served(row._asdict())
+
+
+def _count(session: Session, share_id: str) -> None:
+    counting = update(SHARES).where(SHARES.c.id == share_id, _is_good())
+    if session.connection().execute(counting.values(downloads=SHARES.c.downloads + 1)).rowcount == 0:
+        raise NotFound  # somebody else took the last one
+
+
+def _is_good() -> ColumnElement[bool]:
+    left = or_(SHARES.c.downloads_max.is_(None), SHARES.c.downloads < SHARES.c.downloads_max)
+    return (SHARES.c.expires > now()) & left
+
+
+def _hash(token: str) -> str:
+    # A token of 256 random bits needs no slow hash: there is nothing to guess.
+    return hashlib.sha256(token.encode()).hexdigest()

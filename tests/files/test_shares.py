@@ -1,0 +1,163 @@
+"""Links to files: who has one gets the content, for as long and as often as its owner said."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import create_engine, text
+
+from services.files.handlers import shares
+from services.files.settings import Settings
+from shared.clock import now
+from shared.ids import new_id
+from tests.files.support import Person
+
+STORAGE = ("sqlite", "postgresql")
+
+
+async def shared(person: Person, file_id: str, **options: Any) -> dict[str, Any]:
+    response = await person.client.post(f"/files/{file_id}/shares", json=options, headers=person.headers)
+    assert response.status_code == 201, response.text
+    made: dict[str, Any] = response.json()
+    return made
+
+
+class TestLink:
+    async def test_it_needs_no_account(self, files: httpx.AsyncClient) -> None:
+        person = Person(files)
+        file = await person.upload(b"hello", "a.txt")
+        link = await shared(person, file["id"])
+        response = await files.get(link["url"])
+
+        assert response.status_code == 200
+        assert response.content == b"hello"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["cache-control"] == "private, no-store"
+        assert response.headers["content-disposition"] == 'attachment; filename="a.txt"'
+        assert (await files.get(link["url"], headers={"Range": "bytes=1-2"})).content == b"el"
+        assert (await files.get(f"/files/{file['id']}")).status_code == 404
+
+    @pytest.mark.parametrize("change", ["token", "id", "none", "long"])
+    async def test_a_wrong_one(self, files: httpx.AsyncClient, change: str) -> None:
+        person = Person(files)
+        link = await shared(person, (await person.upload())["id"])
+        other = await shared(person, (await person.upload())["id"])
+        wrong = {
+            "token": f"/files/shared/{link['id']}?token={other['url'].partition('=')[2]}",
+            "id": link["url"].replace(link["id"], new_id()),
+            "none": f"/files/shared/{link['id']}",
+            "long": link["url"] + "x" * 100,
+        }[change]
+        response = await files.get(wrong)
+
+        assert response.status_code == (404 if change in ("token", "id") else 422)
+
+    async def test_only_a_hash_is_kept(self, disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
+        person = Person(disk_files)
+        link = await shared(person, (await person.upload())["id"])
+        engine = create_engine(disk_settings.database_url)
+        with engine.connect() as connection:
+            kept = [
+                *connection.execute(text("SELECT * FROM shares")),
+                *connection.execute(text("SELECT body FROM outbox")),
+            ]
+        engine.dispose()
+
+        assert len(kept) >= 2
+        assert link["url"].partition("=")[2] not in str(kept)
+
+    async def test_the_token_is_not_logged(
+        self, files: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        person = Person(files)
+        link = await shared(person, (await person.upload())["id"])
+        await files.get(link["url"])
+        logged = capsys.readouterr()
+
+        assert "/files/shared/" in logged.out
+        assert link["url"].partition("=")[2] not in logged.out + logged.err
+
+    async def test_it_expires(self, files: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        person = Person(files)
+        file = await person.upload()
+        link = await shared(person, file["id"], hours=2)
+        later = now() + timedelta(hours=1.9)
+        monkeypatch.setattr(shares, "now", lambda: later)
+        before = await files.get(link["url"])
+        latest = now() + timedelta(hours=2.1)
+        monkeypatch.setattr(shares, "now", lambda: latest)
+
+        assert (before.status_code, (await files.get(link["url"])).status_code) == (200, 404)
+        assert (await person.get(f"/files/{file['id']}/shares")).json() == []
+
+    async def test_it_is_revoked(self, files: httpx.AsyncClient) -> None:
+        person = Person(files)
+        file = await person.upload()
+        link = await shared(person, file["id"])
+        path = f"/files/{file['id']}/shares/{link['id']}"
+        stranger = await Person(files).delete(path)
+        revoked, again = await person.delete(path), await person.delete(path)
+
+        assert [one.status_code for one in (stranger, revoked, again)] == [404, 204, 404]
+        assert (await files.get(link["url"])).status_code == 404
+
+    async def test_it_ends_with_the_file(self, files: httpx.AsyncClient) -> None:
+        person = Person(files)
+        file = await person.upload()
+        link = await shared(person, file["id"])
+        await person.delete(f"/files/{file['id']}")
+        in_trash = await files.get(link["url"])
+        await files.post(f"/files/trash/{file['id']}/restore", headers=person.headers)
+        restored = await files.get(link["url"])
+        for path in ("/files", "/files/trash"):
+            await person.delete(f"{path}/{file['id']}")
+
+        gone = await files.get(link["url"])
+        assert [one.status_code for one in (in_trash, restored, gone)] == [404, 200, 404]
+
+
+class TestCount:
+    async def test_so_many_and_no_more(self, files: httpx.AsyncClient) -> None:
+        person = Person(files)
+        file = await person.upload()
+        link = await shared(person, file["id"], downloads_max=3)
+        assert (await files.head(link["url"])).status_code == 200
+        answers = await asyncio.gather(*(files.get(link["url"]) for _ in range(10)))
+
+        assert sorted(one.status_code for one in answers) == [200] * 3 + [404] * 7
+        assert (await person.get(f"/files/{file['id']}/shares")).json() == []
+
+    async def test_nobody_gets_it_bit_by_bit_without_being_counted(self, files: httpx.AsyncClient) -> None:
+        person = Person(files)
+        link = await shared(person, (await person.upload(b"hello"))["id"], downloads_max=1)
+        response = await files.get(link["url"], headers={"Range": "bytes=1-"})
+
+        assert (response.status_code, response.content) == (200, b"hello")
+        assert response.headers["accept-ranges"] == "none"
+        assert (await files.get(link["url"])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"hours": 0}, {"hours": -1}, {"hours": 10**6}, {"downloads_max": 0}, {"downloads_max": 1.5}, {"x": 1}],
+)
+async def test_malformed(files: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    person = Person(files)
+    file = await person.upload()
+    response = await files.post(f"/files/{file['id']}/shares", json=body, headers=person.headers)
+
+    assert response.status_code == 422
+
+
+async def test_only_the_owner_makes_and_sees_them(files: httpx.AsyncClient) -> None:
+    person, stranger = Person(files), Person(files)
+    file = await person.upload(visibility="public")
+    await shared(person, file["id"])
+    path = f"/files/{file['id']}/shares"
+
+    assert (await files.post(path, json={})).status_code == 401
+    assert (await files.post(path, json={}, headers=stranger.headers)).status_code == 404
+    assert (await stranger.get(path)).status_code == 404
+    assert len((await person.get(path)).json()) == 1
