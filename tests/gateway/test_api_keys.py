@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from gatehouse.cli import main as gatehouse
-from gateway import cli
+from gateway import cli, routesfile
 from gateway.apikeys import load, new_key, parse
+from gateway.reload import KEPT_ROUTES, first_keys
 from gateway.routesfile import RoutesFileError
+from gateway.settings import Settings
 from shared.revocations import Revocation
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend
@@ -149,10 +152,11 @@ async def test_the_header_has_the_name_it_is_given(
 
 
 async def test_keys_end(start_gateway: Start, backend: Backend, keys: Keys) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=2)
     gone = keys.add("gone", expires=datetime.now(UTC) - timedelta(seconds=1))
-    brief, kept = keys.add("brief", expires=soon), keys.add("kept")
     gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
+    soon = datetime.now(UTC) + timedelta(seconds=4)
+    brief, kept = keys.add("brief", expires=soon), keys.add("kept")
+    await gateway.reload.now()
     assert [(await get(gateway, key)).status for key in (gone, brief, kept)] == [401, 200, 200]
     await eventually(lambda: time.time() > soon.timestamp())
     assert [(await get(gateway, key)).status for key in (brief, kept)] == [401, 200]
@@ -178,6 +182,24 @@ async def test_a_file_that_changes_counts_at_once_and_a_bad_one_changes_nothing(
     keys.remove(first)
     assert (await gateway.reload.now()).changed
     assert [(await get(gateway, key)).status for key in (first, second)] == [401, 200]
+
+
+def test_a_worker_that_starts_again_goes_by_the_last_good_keys(
+    keys: Keys, tmp_path: Path, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = keys.add()
+    settings = make_settings(Settings, api_keys_file=keys.file)
+    table = routesfile.parse("routes: []", "routes.yaml", development=True)
+    keys.file.write_text("keys: nonsense")
+    with pytest.raises(RoutesFileError, match="must be a list"):
+        first_keys(settings, table)  # the very first start
+
+    monkeypatch.setenv(KEPT_ROUTES, str(tmp_path / "kept" / "routes.yaml"))
+    (tmp_path / "kept").mkdir()
+    keys.write()
+    assert len(first_keys(settings, table)) == 1
+    keys.file.write_text("keys: nonsense")
+    assert first_keys(settings, table).caller(key.encode()) is not None
 
 
 async def test_sockets_of_a_key_that_is_taken_away_are_closed(start_gateway: Start, keys: Keys) -> None:
