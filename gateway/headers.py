@@ -149,7 +149,8 @@ class AnswerFields:
 
     def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> Collection[bytes]:
         """Returns the fields that the answer declares to be for this hop only."""
-        passed, found = self.passed, set[bytes]()
+        passed = self.passed
+        found: Collection[bytes] = ()
         for name, value in headers:
             rule = answer_rule(name)
             if rule >= PASS and name not in named:
@@ -159,7 +160,7 @@ class AnswerFields:
             elif name in FRAMING:
                 self.framing.append((name, value))
             elif name == b"connection" and value.lower() not in _USUAL_CONNECTION:
-                found.update(token.strip() for token in value.lower().split(b","))
+                found = {*found, *(token.strip() for token in value.lower().split(b","))}
         return found
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 
 _FRACTION_BITS = 12
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 _DRAWN_AT_ONCE = 128  # a system call for each id would cost more than the rest of it
 
 _lock = threading.Lock()
@@ -31,5 +32,7 @@ def new_id() -> str:
 def _random_ends() -> list[str]:
     """What stands behind the time: the two bits of the variant, and 62 bits of chance."""
     digits = os.urandom(8 * _DRAWN_AT_ONCE).hex()
-    parts = [digits[start : start + 16] for start in range(0, len(digits), 16)]
-    return [f"{'89ab'[int(part[0], 16) & 3]}{part[1:4]}-{part[4:]}" for part in parts]
+    return [
+        f"{_VARIANT[digits[start]]}{digits[start + 1 : start + 4]}-{digits[start + 4 : start + 16]}"
+        for start in range(0, len(digits), 16)
+    ]

@@ -61,7 +61,7 @@ def test_the_part_of_chance_is_another_one_every_time() -> None:
 def test_a_child_goes_its_own_way() -> None:
     script = (
         "import os\nfrom shared.ids import new_id\nnew_id()\nchild = os.fork()\n"
-        "print(new_id(), flush=True)\nos.waitpid(child, 0) if child else None"
+        "os.write(1, f'{new_id()} '.encode())\nos.waitpid(child, 0) if child else None"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     one, other = (UUID(line).int & (1 << 62) - 1 for line in done.stdout.split())
