@@ -16,7 +16,7 @@ from tests.gateway.support import Answer, RunningGateway, Wire, eventually
 SLOW = 200
 PAUSE = 0.05
 LIMIT_SECONDS_MAX = 8.0  # on a busy machine; what is set is half a second, what is usual 10 and more
-SERVED_SECONDS_MAX = 2.0  # with 200 others at work in the same process
+SERVED_SECONDS_MAX = 5.0  # at the worst, with 200 others at work in the same process
 CHUNKED = "Transfer-Encoding: chunked"
 
 

@@ -5,6 +5,7 @@ import re
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.gateway.test_drain import connect, gateway_process
 from tests.support import need
 
 CONNECTIONS = 200
-SERVED_SECONDS_MAX = 2.0  # by a core that also pushes half a gigabyte to slow readers
+SERVED_SECONDS_MAX = 5.0  # by a core that also pushes half a gigabyte to slow readers
 SECONDS_MAX = 20
 LIMITS = {
     "HEAD_SECONDS": "2",
@@ -42,7 +43,7 @@ async def test_every_slow_connection_is_closed_and_others_are_served(
             while received := await conversation.request():
                 await conversation.answer(large if received.target == "/open/large" else b"usual")
 
-    slowest = 0.0
+    times = list[float]()
     async with gateway_process(await start_backend(answers), tmp_path, **LIMITS) as (_, port):
         url = f"http://127.0.0.1:{port}/open/large"
         load = ["-c", str(CONNECTIONS), "-r", "50", "-l", str(SECONDS_MAX), "-p", "3", "-u", url]
@@ -56,12 +57,13 @@ async def test_every_slow_connection_is_closed_and_others_are_served(
                     usual = await connect(port)
                     assert (await usual.request("POST", "/open", body=b"usual")).body == b"usual"
                     await usual.close()
-                    slowest = max(slowest, time.monotonic() - started)
+                    times.append(time.monotonic() - started)
         finally:
             if attack.returncode is None:
                 attack.kill()
             await attack.wait()
-    assert slowest < SERVED_SECONDS_MAX
+    assert max(times) < SERVED_SECONDS_MAX
+    assert median(times) < SERVED_SECONDS_MAX / 10
 
 
 async def _refused(port: int, code: str) -> int:
