@@ -35,6 +35,14 @@ def connect(url: str, *, timeout_seconds: float) -> "Redis":
     return master
 
 
+async def close(client: "Redis") -> None:
+    """End its connections, and those to the Sentinels, which it does not see as its own."""
+    await client.aclose()
+    manager: Any = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager is not None else ():
+        await sentinel.aclose()
+
+
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if ":" in text else (text, "", "")
     return host, int(port or SENTINEL_PORT)

@@ -1,7 +1,9 @@
 """Who may pass, how often, and from which page."""
 
+import asyncio
 import re
 import time
+from collections import Counter
 from typing import Any, ClassVar
 
 import pytest
@@ -198,6 +200,16 @@ class TestRateLimit:
             (await gateway.request("GET", "/x", who)).status for who in (first, first, second, second)
         ]
         assert statuses == [200, 429, 200, 429]
+
+    @pytest.mark.parametrize("key", ["user", "ip", "client", "route", "user+ip"])
+    async def test_a_crowd_gets_exactly_the_burst(
+        self, start_gateway: Start, backend: Backend, key: str
+    ) -> None:
+        gateway = await start_gateway(_routes(backend, f"rate_limit: {{rate: 1/h, burst: 11, key: {key}}}"))
+        who = bearer(token("one", client_id="shop"))
+        answers = await asyncio.gather(*(gateway.request("GET", "/x", who) for _ in range(40)))
+        assert Counter(answer.status for answer in answers) == {200: 11, 429: 29}
+        assert len(backend.received) == 11
 
     async def test_several(self, start_gateway: Start, backend: Backend) -> None:
         several = "[{rate: 9/m, burst: 9}, {rate: 3/h, burst: 2, key: route}]"

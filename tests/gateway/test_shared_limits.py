@@ -21,7 +21,7 @@ from tests.gateway.backends import Backend
 from tests.gateway.conftest import Start
 from tests.gateway.support import RunningGateway, Wire, eventually
 from tests.gateway.test_drain import connect, gateway_process
-from tests.support import RedisServer, redis_server
+from tests.support import RedisServer, free_port, need, redis_server
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -270,3 +270,24 @@ def _shared_routes(folder: Path, backend: Backend) -> Path:
     file = folder / "shared.yaml"
     file.write_text(f"routes: [{{path: /open, backend: '{backend.url}', rate_limit: {limit}}}]")
     return file
+
+
+async def test_a_master_that_sentinels_know(server: RedisServer, tmp_path: Path) -> None:
+    (program,) = need("redis-server")
+    port, master = free_port(), server.url.rpartition("/")[0].rpartition(":")[2]
+    configuration = tmp_path / "sentinel.conf"
+    configuration.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n"
+    )
+    sentinel = await asyncio.create_subprocess_exec(
+        program, str(configuration), "--sentinel", stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with stores(f"redis+sentinel://127.0.0.1:{port}/mymaster/0", 1) as (store,):
+            await eventually(lambda: store.is_up)
+            ask = Ask(f"{{{new_id()}}}", HOUR, 2 * HOUR)
+            found = [await store.take([ask]) for _ in range(3)]
+            assert [bool(each and each[0].wait) for each in found] == [False, False, True]
+    finally:
+        sentinel.kill()
+        await sentinel.wait()
