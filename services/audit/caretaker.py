@@ -64,6 +64,8 @@ class Caretaker:
 
     def stop(self) -> None:
         self._stopping.set()
+        if not self._thread.is_alive():
+            return
         self._thread.join()
         with suppress(Problem):  # the next start signs it
             self._checkpoints.make(whole=True)

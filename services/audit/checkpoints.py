@@ -15,7 +15,7 @@ from services.audit.log import size_of, tree_of
 from services.audit.models import CHECKPOINTS
 from services.audit.proofs import Checkpoint, Key, notes_in
 from services.audit.settings import Settings
-from services.audit.tree import TILE_HASHES, Tree
+from services.audit.tree import TILE_HASHES, TileMissing, Tree
 from shared.clock import now
 from shared.database import Database, insert_into
 
@@ -56,6 +56,7 @@ class Checkpoints:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = LogKeys(settings)
         self._database = database
+        self._told = NOTHING  # at which size it was said that nothing is signed any more
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
 
     def make(self, *, whole: bool) -> None:
@@ -84,12 +85,14 @@ class Checkpoints:
         """Whether the tree begins with what was signed last. Nothing is signed that denies it."""
         note = latest_note(session)
         last = Checkpoint.of(note, self.keys.public) if note is not None else None
-        if note is None or (last is not None and tree.root(last.size) == last.root):
+        if note is None or (last is not None and _leads_to(tree, last)):
             return True
-        log.error(
-            "audit_log_changed_behind_our_back" if last else "audit_checkpoint_of_another_key",
-            next_step="see GET /audit/verify" if last else "set KEY_SECRET_PREVIOUS to the secret before",
-        )
+        if self._told != latest_size(session):
+            self._told = latest_size(session)
+            log.error(
+                "audit_log_changed_behind_our_back" if last else "audit_checkpoint_of_another_key",
+                next_step="see GET /audit/verify" if last else "set KEY_SECRET_PREVIOUS to the secret before",
+            )
         return False
 
     def note(self, size: int, root: bytes) -> str:
@@ -98,6 +101,13 @@ class Checkpoints:
     def anchored(self) -> list[Checkpoint]:
         """The checkpoints that the anchor holds."""
         return self._anchor.read() if self._anchor is not None else []
+
+
+def _leads_to(tree: Tree, checkpoint: Checkpoint) -> bool:
+    try:
+        return tree.root(checkpoint.size) == checkpoint.root
+    except TileMissing:
+        return False
 
 
 class Anchor:
@@ -132,8 +142,11 @@ class Anchor:
         return max(sizes, default=NOTHING)
 
     def _append(self, text: str) -> None:
-        with self._file.open("a") as opened:
-            opened.write(text)
+        with self._file.open("a+b") as opened:
+            # A process that was killed may have left half a note behind: it must not run into the next.
+            opened.seek(-min(2, opened.tell()), os.SEEK_END)
+            whole = opened.read() in (b"", b"\n\n")
+            opened.write(("" if whole else "\n\n").encode() + text.encode())
             opened.flush()
             os.fsync(opened.fileno())
 

@@ -121,7 +121,7 @@ def prove_inclusion(query: ProveInclusion, session: Session) -> InclusionOut:
     return InclusionOut(
         seq=query.seq,
         size=size,
-        leaf=tree.leaf(query.seq).hex(),
+        leaf=tree.leaf(query.seq),
         root=tree.root(size).hex(),
         proof=[one.hex() for one in tree.inclusion(query.seq, size)],
     )

@@ -84,13 +84,10 @@ def read_lines(session: Session, statement: Select[Any]) -> list[dict[str, Any]]
     """Records with everything that is needed to check them."""
     tree = tree_of(session)
     found = session.connection().execute(statement.with_only_columns(*_EXPORTED))
-    names = tuple(found.keys())
-    lines = []
-    for row in found.all():
-        line: dict[str, Any] = {"type": "record"}
-        line.update(zip(names, row, strict=True))
-        line["leaf"] = tree.leaf(line["seq"]).hex()
-        lines.append(line)
+    names = ("type", *found.keys())
+    lines = [dict(zip(names, ("record", *row), strict=True)) for row in found.all()]
+    for line in lines:
+        line["leaf"] = tree.leaf(line["seq"])
     return lines
 
 

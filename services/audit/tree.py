@@ -26,9 +26,15 @@ class Tree:
     def __init__(self, read_tile: ReadTile) -> None:
         self._tile = lru_cache(maxsize=64)(read_tile)
         self._inside = lru_cache(maxsize=CACHED_NODES)(self._root_inside)
+        self._written_out = lru_cache(maxsize=8)(lambda number: self._tile(0, number).hex())
 
-    def leaf(self, seq: int) -> bytes:
-        return self._hash(0, seq >> TILE_BITS, seq % TILE_HASHES)
+    def leaf(self, seq: int) -> str:
+        """The hash of a record, in hexadecimal; for thousands in a row a tile is written out only once."""
+        start = seq % TILE_HASHES * HASH_BYTES * 2
+        found = self._written_out(seq >> TILE_BITS)[start : start + HASH_BYTES * 2]
+        if not found:
+            raise TileMissing
+        return found
 
     def root(self, size: int) -> bytes:
         return self.span(0, size) if size else EMPTY_ROOT
@@ -87,18 +93,15 @@ class Tree:
 
     def _root_inside(self, level: int, number: int, first: int, count: int) -> bytes:
         if count == 1:
-            return self._hash(level, number, first)
+            start = first * HASH_BYTES
+            found = self._tile(level, number)[start : start + HASH_BYTES]
+            if len(found) < HASH_BYTES:
+                raise TileMissing
+            return found
         half = count // 2
         return node_hash(
             self._inside(level, number, first, half), self._inside(level, number, first + half, half)
         )
-
-    def _hash(self, level: int, number: int, place: int) -> bytes:
-        start = place * HASH_BYTES
-        found = self._tile(level, number)[start : start + HASH_BYTES]
-        if len(found) < HASH_BYTES:
-            raise TileMissing
-        return found
 
 
 class TileMissing(Unavailable):

@@ -13,11 +13,13 @@ from services.audit.errors import NotYetSigned, VerificationRunning
 from services.audit.export import FullExport, Pinned
 from services.audit.log import kept_from, size_of, tree_of
 from services.audit.models import CHECKPOINTS
-from services.audit.proofs import Checkpoint, NotAnExport
+from services.audit.proofs import NotAnExport
 from services.audit.schemas import SEQ_MAX
-from services.audit.tree import TileMissing, Tree
+from services.audit.tree import TileMissing
 from services.audit.verifier import Verification
 from shared.database import Database
+
+_OTHER_TREE = "the hashes of the tree are not those that were signed"
 
 _running = threading.Lock()
 
@@ -96,15 +98,8 @@ def _feed(database: Database, export: FullExport, verification: Verification) ->
             if line["type"] == "record":
                 verification.add_record(line)
             elif line["type"] == "checkpoint":
-                verification.add_checkpoint(line["note"])
-                _compare_tiles(tree, line["note"], verification)
+                said = verification.add_checkpoint(line["note"])
+                # The tree that proofs are made of must be the one that the records make.
+                if said is not None and tree.root(said.size) != said.root:
+                    verification.report("changed", verification.place, _OTHER_TREE)
     return bool(lines)
-
-
-def _compare_tiles(tree: Tree, note: str, verification: Verification) -> None:
-    """The tree that proofs are made of must be the one that the records make."""
-    said = Checkpoint.of(note, verification.keys)
-    if said is not None and said.size and tree.root(said.size) != said.root:
-        verification.report(
-            "changed", verification.place, "the hashes of the tree are not those that were signed"
-        )

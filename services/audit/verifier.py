@@ -219,7 +219,7 @@ class Verification:
                 self._diverged(self._proven_by_kept, kept.size, "the checkpoint that was kept")
             self._proven_by_kept = kept.size
 
-    def add_checkpoint(self, note: str) -> None:
+    def add_checkpoint(self, note: str) -> Checkpoint | None:
         """A checkpoint between the records, which narrows down where something was changed."""
         said = Checkpoint.of(note, self.keys)
         if said is None:
@@ -232,6 +232,7 @@ class Verification:
             )
         else:
             self._compare(said)
+        return said
 
     def _compare(self, said: Checkpoint) -> None:
         if not self._follows:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from services.audit.log import append, size_of, tree_of
 from services.audit.models import CHECKPOINTS, PERSONAL, RECORDS, TILES
@@ -184,6 +185,31 @@ class TestCheckpoints:
         assert sizes(log) == [256, 512, 600]
         log.sign()
         assert sizes(log) == [256, 512, 600]
+
+    def test_half_a_note_in_the_anchor(self, log: Log) -> None:
+        """As a process leaves it that was killed while it wrote."""
+        anchor = log.settings.anchor_file
+        assert anchor is not None
+        log.fill(1)
+        log.sign()
+        whole = anchor.read_bytes()
+        for number, cut in enumerate(range(0, len(whole), 9)):
+            anchor.write_bytes(whole + whole[:cut])
+            log.fill(1)
+            log.sign()
+
+            assert [one.size for one in log.checkpoints.anchored()] == list(range(1, number + 3))
+
+    def test_the_trouble_is_told_once(self, log: Log) -> None:
+        log.fill(300)
+        log.sign()
+        log.tamper("DELETE FROM tiles WHERE level = 1")
+        log.fill(1)
+        with capture_logs() as logs:
+            for _ in range(3):
+                log.checkpoints.make(whole=True)
+
+        assert [one["event"] for one in logs] == ["audit_log_changed_behind_our_back"]
 
     def test_an_empty_log_is_signed(self, log: Log) -> None:
         log.sign()

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from services.audit import verification
 from services.audit.log import Entry
 from services.audit.settings import Settings
 from shared.ids import new_id
@@ -262,6 +263,14 @@ class TestVerifyLog:
     async def test_is_for_admins(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get("/audit/verify")).status_code == 401
         assert (await audit.get("/audit/verify", headers=AS_ALICE)).status_code == 403
+
+    async def test_one_at_a_time(self, audit: httpx.AsyncClient) -> None:
+        with verification._running:
+            response = await audit.get("/audit/verify", headers=ADMIN)
+
+        assert response.status_code == 409
+        assert response.json()["code"] == "verification_running"
+        assert (await audit.get("/audit/verify", headers=ADMIN)).status_code == 200
 
     @pytest.mark.parametrize("query", ["limit=0", "limit=1000001", "from=-1", "from=x"])
     async def test_malformed(self, audit: httpx.AsyncClient, query: str) -> None:

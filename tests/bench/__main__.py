@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.bench.audit import main as measure_audit
 from tests.bench.gateway.__main__ import main as measure_gateway
 from tests.bench.processes import (
     LOAD_CORE,
@@ -198,4 +199,5 @@ def _send(url: str, body: dict[str, Any], token: str | None = None) -> Any:
 
 if __name__ == "__main__":
     main()
+    measure_audit()
     measure_gateway()
