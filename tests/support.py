@@ -108,19 +108,18 @@ def postgresql() -> Iterator[str]:
 
 
 class RedisServer:
-    """A Redis server of our own that keeps nothing; it can be killed, frozen and started again."""
+    """A Redis server of our own, which keeps nothing unless told to; it can be killed and frozen."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         (self._program,) = need("redis-server")
-        self._folder, self._port = folder, free_port()
+        self.folder, self._port = folder, free_port()
+        self._options = options or ("--save", "", "--appendonly", "no")
         self._server: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
-        where = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        self._server = subprocess.Popen(
-            [self._program, *where, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
-        )
+        where = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        self._server = subprocess.Popen([self._program, *where, *self._options], stdout=subprocess.DEVNULL)
         if not eventually(self._answers, seconds=START_SECONDS):
             pytest.fail("Redis did not start")
 
@@ -142,9 +141,9 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(*options: str) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory(prefix="gatehouse-redis-") as folder:
-        server = RedisServer(Path(folder))
+        server = RedisServer(Path(folder), *options)
         try:
             server.start()
             yield server

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -44,6 +44,7 @@ SEEN_KEPT = timedelta(days=14)  # far longer than any event is sent again
 DEAD_KEPT = timedelta(days=30)
 REDIS_SECONDS = 5.0
 AFTER_FAULT_SECONDS = 5.0
+CANCEL_SECONDS = 0.2
 
 WAITING = Gauge(
     *("events_waiting", "Events that a subscriber has not got yet", ["subscriber"]),
@@ -140,16 +141,7 @@ class Spine:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(self._run(), name="events")
-            try:
-                yield
-            finally:
-                work.cancel()
-
-    async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
             parts: dict[str, Work] = {"count": self._look_after}
             if self.inbox.topics:
                 parts["retry"] = self._retry
@@ -159,8 +151,12 @@ class Spine:
                 redis = connect(self._settings.redis_url.get_secret_value(), timeout_seconds=REDIS_SECONDS)
                 stack.push_async_callback(redis.aclose)
                 parts |= self._through(redis)
-            for name, work in parts.items():
-                tasks.create_task(_always(name, work), name=f"events: {name}")
+            tasks = [
+                asyncio.create_task(_always(name, work), name=f"events: {name}")
+                for name, work in parts.items()
+            ]
+            stack.push_async_callback(end, tasks)
+            yield
 
     def _direct(self) -> dict[str, Work]:
         parts: dict[str, Work] = {}
@@ -228,3 +224,16 @@ async def _always(name: str, work: Work) -> None:
         except Exception:
             log.exception("events_interrupted", part=name)
         await asyncio.sleep(AFTER_FAULT_SECONDS)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them until they have ended.
+
+    Redis-py writes under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes when
+    the writing is done: told once, a task that talks to Redis goes on in half of all cases.
+    """
+    left = {*tasks}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)

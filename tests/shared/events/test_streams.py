@@ -1,0 +1,316 @@
+"""Through Redis: in order, once, and whatever becomes of it the database knows what is still to be sent."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.database import Database
+from shared.errors import Unavailable
+from shared.events import emit, streams
+from shared.events.inbox import Inbox
+from shared.events.outbox import OUTBOX, Outbox
+from shared.events.relay import Relay
+from shared.events.spine import end
+from shared.events.streams import BROKER, STREAM, Broker, Reader
+from shared.redis import connect
+from tests import support
+from tests.shared.events.conftest import METADATA, TABLES
+from tests.shared.events.things import Counted, applied, apply, waiting
+
+SECONDS = 15
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[support.RedisServer]:
+    with support.redis_server() as started:
+        yield started
+
+
+@pytest.fixture
+async def redis(server: support.RedisServer) -> AsyncIterator[Redis]:
+    async with connect(server.url, timeout_seconds=5) as client:
+        await client.flushall()
+        yield client
+
+
+class Side:
+    """One service with a database of its own, of which the parts are run that a test asks for."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.database = Database(f"sqlite:///{folder}/{name}.db")
+        METADATA.create_all(self.database.engine)
+        self.outbox = Outbox(TABLES, name, {Counted.topic: [BROKER]})
+        self.database.session_info[OUTBOX] = self.outbox
+        self.inbox = Inbox(TABLES, self.database, {Counted: apply})
+
+    def tell(self, *numbers: int, thing: str = "a") -> None:
+        with self.database.transaction() as session:
+            emit(session, *(Counted(thing=thing, number=number) for number in numbers))
+
+    def seen(self) -> list[int]:
+        with self.database.transaction(write=False) as session:
+            return [number for _, number in applied(session)]
+
+    def number_waiting(self) -> int:
+        with self.database.transaction(write=False) as session:
+            return waiting(session)
+
+    @asynccontextmanager
+    async def sending(self, redis: Redis, *groups: str) -> AsyncIterator[None]:
+        broker = Broker(redis, groups)
+        relay = Relay(self.database, self.outbox, BROKER, broker)
+        async with running(relay.run(), _persistent(broker, self)):
+            yield
+
+    def reader(self, redis: Redis, group: str = "one") -> Reader:
+        return Reader(redis, group, self.inbox, self.database)
+
+
+async def _persistent(broker: Broker, side: Side) -> None:
+    while True:
+        try:
+            await broker.run(side.database, side.outbox)
+        except Unavailable:
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def running(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        await end(tasks)
+    assert all(task.cancelled() for task in tasks)
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Iterator[Callable[[str], Side]]:
+    made: list[Side] = []
+
+    def make(name: str) -> Side:
+        made.append(Side(tmp_path, name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.database.close()
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LEADER_SECONDS", 1.0)
+    monkeypatch.setattr(streams, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "WAIT_MILLISECONDS", 200)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110 - what it watches is another thread's, or a database's
+            await asyncio.sleep(0.01)
+
+
+async def test_events_arrive_in_order_and_are_forgotten_when_all_have_them(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
+    teller, one, two = side("teller"), side("one"), side("two")
+    async with (
+        teller.sending(redis, "one", "two"),
+        running(one.reader(redis).run(), two.reader(redis, "two").run()),
+    ):
+        for number in range(500):
+            teller.tell(number, thing=str(number % 7))
+        await until(lambda: len(one.seen()) == len(two.seen()) == 500)
+        await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == two.seen() == [*range(500)]
+
+
+async def test_a_group_that_lags_holds_outbox_and_stream(redis: Redis, side: Callable[[str], Side]) -> None:
+    """Also a group that the sender does not know, as one of a newer version of the suite."""
+    teller, one, late, unknown = side("teller"), side("one"), side("late"), side("unknown")
+    await redis.xgroup_create(STREAM, "unknown", id="0", mkstream=True)
+    async with teller.sending(redis, "one", "late"):
+        async with running(one.reader(redis).run()):
+            teller.tell(*range(300))
+            await until(lambda: len(one.seen()) == 300)
+        assert teller.number_waiting() == 300
+        async with running(late.reader(redis, "late").run()):
+            await until(lambda: teller.number_waiting() == 0)
+        async with running(unknown.reader(redis, "unknown").run()):
+            await until(lambda: len(unknown.seen()) == 300)
+
+    assert late.seen() == unknown.seen() == [*range(300)]
+
+
+async def test_the_stream_is_cut_when_all_are_done(redis: Redis, side: Callable[[str], Side]) -> None:
+    teller, one = side("teller"), side("one")
+    async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+        for number in range(20):
+            teller.tell(*range(number * 100, number * 100 + 100))
+        await until(lambda: len(one.seen()) == 2000)
+        await until(lambda: teller.number_waiting() == 0)
+        teller.tell(2000)
+        await until(lambda: teller.number_waiting() == 0)
+
+    assert await redis.xlen(STREAM) < 500  # Redis cuts whole nodes of about a hundred
+
+
+async def test_of_two_replicas_one_reads_and_the_other_takes_over(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    first, second = one.reader(redis), one.reader(redis)
+    async with teller.sending(redis, "one"):
+        async with running(first.run()):
+            teller.tell(1)
+            await until(lambda: one.seen() == [1])
+            assert not await second._lead()
+        # It has stepped down when it ended; a process that was killed holds on until its time is over.
+        assert await second._lead()
+        async with running(first.run()):
+            teller.tell(2)
+            await until(lambda: one.seen() == [1, 2])
+
+
+async def test_a_reader_that_no_longer_leads_takes_nothing(redis: Redis, side: Callable[[str], Side]) -> None:
+    teller, one = side("teller"), side("one")
+    slow, other = one.reader(redis), one.reader(redis)
+    async with teller.sending(redis, "one"):
+        assert await slow._lead()
+        teller.tell(1)
+        await until(lambda: _is_sent(teller))
+        taken = await slow._take(">")
+        assert taken is not None
+        await redis.delete(slow._leader_key)  # it was held up for longer than it leads
+        teller.tell(2)
+        async with running(other.run()):
+            await until(lambda: one.seen() == [1, 2])
+            assert await slow._take(">") is None
+            await slow._receive(taken[1], ">")
+
+    assert one.seen() == [1, 2]
+
+
+def _is_sent(side: Side) -> bool:
+    with side.database.transaction(write=False) as session:
+        return side.outbox.has_sent(session)
+
+
+async def test_what_is_in_the_stream_and_no_event_is_passed_over(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    await redis.xadd(STREAM, {"event": "{"})
+    await redis.xadd(STREAM, {"something": "else"})
+    async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+        teller.tell(1)
+        await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == [1]
+
+
+async def test_a_group_that_was_removed_is_made_again_and_nobody_is_told_twice(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+        teller.tell(1)
+        await until(lambda: one.seen() == [1])
+        await redis.xgroup_destroy(STREAM, "one")
+        teller.tell(2)
+        await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == [1, 2]
+
+
+async def test_what_an_emptied_redis_had_is_sent_again(redis: Redis, side: Callable[[str], Side]) -> None:
+    teller, one = side("teller"), side("one")
+    async with teller.sending(redis, "one"):
+        teller.tell(1, 2)
+        await until(lambda: _is_sent(teller))
+        await redis.flushall()
+        teller.tell(3)
+        async with running(one.reader(redis).run()):
+            await until(lambda: len(one.seen()) == 3)
+            await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == [1, 2, 3]
+
+
+async def test_a_redis_that_forgets_its_last_second_loses_nothing(
+    tmp_path: Path, side: Callable[[str], Side]
+) -> None:
+    """It wakes up with the first events and without the later ones, as after a power cut with `everysec`."""
+    teller, one = side("teller"), side("one")
+    with support.redis_server("--save", "", "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with connect(server.url, timeout_seconds=5) as redis, teller.sending(redis, "one"):
+            teller.tell(1)
+            await until(lambda: _is_sent(teller))
+            log = next(server.folder.rglob("*.incr.aof"))
+            kept = log.stat().st_size
+            teller.tell(2, 3)
+            await until(lambda: _entries(log) >= 3)
+            server.kill()
+            os.truncate(log, kept)
+            server.start()
+            teller.tell(4)
+            async with running(one.reader(redis).run()):
+                await until(lambda: len(one.seen()) == 4)
+                await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == [1, 2, 3, 4]
+
+
+def _entries(log: Path) -> int:
+    return log.read_bytes().lower().count(b"xadd")
+
+
+async def test_while_redis_is_away_events_wait_and_requests_do_not(
+    tmp_path: Path, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    with support.redis_server() as server:
+        async with (
+            connect(server.url, timeout_seconds=5) as redis,
+            teller.sending(redis, "one"),
+            running(one.reader(redis).run()),
+        ):
+            teller.tell(1)
+            await until(lambda: one.seen() == [1])
+            server.kill()
+            teller.tell(2, 3)
+            server.start()
+            await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == [1, 2, 3]
+
+
+async def test_a_redis_that_hangs_does_not_hold_up_the_end(side: Callable[[str], Side]) -> None:
+    teller, one = side("teller"), side("one")
+    with support.redis_server() as server:
+        async with connect(server.url, timeout_seconds=5) as redis:
+            async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+                teller.tell(1)
+                await until(lambda: one.seen() == [1])
+                server.send(signal.SIGSTOP)
+                teller.tell(2)
+                await until(lambda: _is_leased(teller))
+                began = time.monotonic()
+            assert time.monotonic() - began < 2
+            server.send(signal.SIGCONT)
+
+    assert not _is_leased(teller)
+
+
+def _is_leased(side: Side) -> bool:
+    leased = TABLES.outbox.select().where(TABLES.outbox.c.leased_until.is_not(None))
+    with side.database.transaction(write=False) as session:
+        return session.connection().execute(leased).first() is not None
