@@ -1,0 +1,192 @@
+"""Tellers and ledgers as real processes that are killed, and the question whether all came out right."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from sqlalchemy import Select, func, select
+from sqlmodel import Session
+
+from shared.database import Database
+from shared.migrate import upgrade
+from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
+from tests import support
+from tests.shared.events.ledger.app import MIGRATIONS
+from tests.shared.events.ledger.models import APPLIED, DONE, DYING, EVENTS, manner_of
+
+ROOT = Path(__file__).resolve().parents[3]
+Thing = tuple[str, int]  # which thing, and the number of what was done to it
+
+
+class Player:
+    """One process of a made-up service, on the same port however often it is started."""
+
+    def __init__(self, service: str, folder: Path, environment: dict[str, str]) -> None:
+        self._command = [sys.executable, "-m", "tests.shared.events.ledger", service]
+        self._environment, self._log = environment, folder / f"{service}-{environment['PORT']}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.service = service
+
+    def start(self, **more: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if name.startswith(("COVERAGE_", "PATH"))}
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=ROOT, env={**kept, **self._environment, **more}, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+
+    def ended_by(self) -> int | None:
+        """The exit code, the number of the signal negative; nothing while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def stop(self) -> int:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(30)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+
+class Stage:
+    """The players, what they have written, and what it amounts to."""
+
+    def __init__(self, folder: Path, tellers: Database, ledgers: Database, players: list[Player]) -> None:
+        self._folder, self._tellers, self._ledgers = folder, tellers, ledgers
+        self.players = players
+
+    def of(self, service: str) -> Player:
+        return next(player for player in self.players if player.service == service)
+
+    def start_again(self) -> None:
+        """Those that have ended, as one that has met a deadly event."""
+        for player in self.players:
+            if player.ended_by() is not None:
+                assert player.ended_by() == -signal.SIGKILL, player.log[-3000:]
+                player.start()
+
+    def done(self) -> dict[Thing, int]:
+        """The amount of everything that was done."""
+        with self._tellers.transaction(write=False) as session:
+            rows = session.connection().execute(select(DONE.c.thing, DONE.c.number, DONE.c.amount))
+            return {(row.thing, row.number): row.amount for row in rows}
+
+    def applied(self) -> list[tuple[str, int, int]]:
+        """Everything that was applied, in that order."""
+        columns = select(APPLIED.c.thing, APPLIED.c.number, APPLIED.c.amount).order_by(APPLIED.c.place)
+        with self._ledgers.transaction(write=False) as session:
+            return [(row.thing, row.number, row.amount) for row in session.connection().execute(columns)]
+
+    def dead(self) -> dict[str, str]:
+        """The bodies of all dead letters, with their reasons."""
+        parked = EVENTS.parked
+        dead = select(parked.c.body, parked.c.reason).where(parked.c.dead)
+        with self._ledgers.transaction(write=False) as session:
+            return {row.body: row.reason for row in session.connection().execute(dead)}
+
+    def number_applied(self) -> int:
+        with self._ledgers.transaction(write=False) as session:
+            return _count(session, select(func.count()).select_from(APPLIED))
+
+    def number_received(self) -> int:
+        return sum(int(line) for line in (self._folder / "received").read_text().splitlines())
+
+    def end(self) -> None:
+        """Nothing more is done from now on."""
+        (self._folder / "stop").touch()
+
+    def is_at_rest(self) -> bool:
+        """Nothing is to be sent and nothing to be tried again."""
+        self.start_again()
+        outbox, parked = EVENTS.outbox, EVENTS.parked
+        with self._tellers.transaction(write=False) as session:
+            to_send = _count(session, select(func.count()).select_from(outbox))
+        with self._ledgers.transaction(write=False) as session:
+            to_try = _count(session, select(func.count()).select_from(parked).where(parked.c.dead.is_(False)))
+        return to_send == to_try == 0
+
+    def check(self) -> None:
+        """Each of it once, in its order, the sum right to the last unit, and the dead with their reasons."""
+        done, applied = self.done(), self.applied()
+        wanted = {one: amount for one, amount in done.items() if manner_of(*one) not in DYING}
+        got = {(thing, number): amount for thing, number, amount in applied}
+        assert got.keys() ^ wanted.keys() == set(), "lost, or never done"
+        assert len(applied) == len(got), "applied twice"
+        assert sum(amount for _, _, amount in applied) == sum(wanted.values())
+        assert got == wanted
+        in_order = defaultdict(list)
+        for thing, number, _ in applied:
+            in_order[thing].append(number)
+        assert {thing: sorted(numbers) for thing, numbers in in_order.items()} == in_order
+
+        dead = self.dead()
+        assert len(dead) == len(done) - len(wanted)
+        for body, reason in dead.items():
+            assert any(words in reason for words in _REASONS if f'"{_REASONS[words]}"' in body), (
+                body,
+                reason,
+            )
+
+
+_REASONS = {
+    "is poison": "poison",
+    "its fields are not what its topic promises": "unreadable",
+    "it ended the process that tried it": "deadly",
+}
+
+
+def _count(session: Session, statement: Select[int]) -> int:
+    return session.connection().execute(statement).scalar_one()
+
+
+@contextmanager
+def stage(
+    folder: Path, databases: tuple[str, str], *, replicas: int = 2, redis_url: str = ""
+) -> Iterator[Stage]:
+    """So many tellers on one database, as many ledgers on another, and every teller tells a ledger."""
+    for url in databases:
+        upgrade(url, MIGRATIONS)
+    with ExitStack() as stack:
+        players = _cast(folder, databases, replicas, redis_url)
+        opened = [Database(url) for url in databases]
+        for database in opened:
+            stack.callback(database.close)
+        (folder / "received").touch()
+        for player in players:
+            stack.callback(_end, player)
+        yield Stage(folder, opened[0], opened[1], players)
+
+
+def _end(player: Player) -> None:
+    if player.ended_by() is None:
+        with suppress(AssertionError):
+            player.kill()
+
+
+def _cast(folder: Path, databases: tuple[str, str], replicas: int, redis_url: str) -> list[Player]:
+    common = {
+        "DATA_DIR": str(folder),
+        "STOP_FILE": str(folder / "stop"),
+        "JWT_SECRET": TEST_JWT_SECRET,
+        "INTERNAL_SECRET": TEST_INTERNAL_SECRET,
+        "REDIS_URL": redis_url,
+        "PYTHONUNBUFFERED": "1",
+    }
+    players = []
+    for _ in range(replicas):
+        ports = [str(support.free_port()) for _ in range(2)]
+        told = {"LEDGER_URL": f"http://127.0.0.1:{ports[1]}"}
+        for service, port, database in zip(("teller", "ledger"), ports, databases, strict=True):
+            environment = {**common, **told, "PORT": port, "DATABASE_URL": database}
+            players.append(Player(service, folder, environment))
+    return players
