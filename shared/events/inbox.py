@@ -20,6 +20,7 @@ from shared.clock import now
 from shared.database import Database, insert_into
 from shared.errors import Unavailable
 from shared.events.event import Envelope, Event
+from shared.events.failpoints import reached
 from shared.events.tables import EventTables
 
 ATTEMPTS_MAX = 8
@@ -65,6 +66,7 @@ class Inbox:
             return
         try:
             self._in_transaction(self._apply, wanted)
+            reached("inbox: committed")
         except Unavailable:
             raise  # the database is away: the sender keeps them
         except Exception:  # noqa: BLE001 - whatever a consumer raises, one by one it is found out which
@@ -79,7 +81,9 @@ class Inbox:
         except Exception as error:  # noqa: BLE001 - whatever a consumer raises, it is kept with the event
             log.warning("event_parked", topic=envelope.topic, event_id=envelope.id, error=repr(error))
             dead = isinstance(error, Poison)
+            reached("inbox: parking")
             self._in_transaction(self._park, [envelope], _reason(error), attempts=1, dead=dead)
+            reached("inbox: parked")
 
     def _in_transaction(self, work: Callable[..., None], *arguments: Any, **options: Any) -> None:
         with self._database.transaction() as session:
@@ -87,6 +91,7 @@ class Inbox:
 
     def _apply(self, session: Session, envelopes: Sequence[Envelope]) -> None:
         fresh = self._first_seen(session, envelopes)
+        reached("inbox: seen")
         held = self._held_keys(session, fresh)
         behind = [one for one in fresh if one.key in held]
         if behind:
@@ -94,6 +99,7 @@ class Inbox:
         free = [one for one in fresh if one.key not in held]
         for topic, group in groupby(free, key=lambda one: one.topic):
             self._consume(session, topic, list(group))
+        reached("inbox: consumed")
 
     def _consume(self, session: Session, topic: str, envelopes: Sequence[Envelope]) -> None:
         kind, consumer = self._consumers[topic]
@@ -169,10 +175,13 @@ class Inbox:
             return False
         if row.dead:
             return True
+        reached("retry: claimed")
         try:
             with self._database.transaction() as session:
                 if self._take_out(session, row):
                     self._consume(session, row.topic, [Envelope.model_validate_json(row.body)])
+                    reached("retry: consumed")
+            reached("retry: committed")
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a consumer raises, it is kept with the event

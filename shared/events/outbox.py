@@ -21,6 +21,7 @@ from sqlmodel import Session
 
 from shared.clock import now
 from shared.events.event import Event, Sealed
+from shared.events.failpoints import reached
 from shared.events.tables import EventTables
 from shared.ids import new_id
 
@@ -35,8 +36,10 @@ _CLAIM_LOCK = 0x6761746568 + 1  # of PostgreSQL: any number that nothing else of
 def emit(session: Session, *events: Event) -> None:
     """Tell everybody who wants to know, if and only if this transaction commits."""
     outbox: Outbox = session.info[OUTBOX]
+    reached("emit: before")
     for event in events:
         outbox.add(session, event)
+    reached("emit: after")
 
 
 @dataclass(frozen=True, slots=True)

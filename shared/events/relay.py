@@ -10,6 +10,7 @@ from sqlmodel import Session
 from shared.client import Peer
 from shared.database import Database
 from shared.errors import Problem
+from shared.events.failpoints import reached
 from shared.events.outbox import EMITTED, Batch, Outbox
 
 # Lets a burst of events travel together; it is the most that an event is late when nothing is wrong.
@@ -77,6 +78,8 @@ class Relay:
 
     def _after_commit(self, session: Session) -> None:
         is_for_us = self._subscriber in session.info.get(EMITTED, ())
+        if is_for_us:
+            reached("relay: committed")
         if is_for_us and self._loop is not None and not self._woken.is_set():
             with suppress(RuntimeError):  # the loop has ended; the next process will find the events
                 self._loop.call_soon_threadsafe(self._woken.set)
@@ -93,6 +96,7 @@ class Relay:
         while await self._database.read(outbox.has_waiting, self._subscriber):
             batch = await run(outbox.claim, self._subscriber, await self._transport.life())
             if batch is not None:
+                reached("relay: claimed")
                 await self._deliver(batch)
 
     async def _deliver(self, batch: Batch) -> None:
@@ -102,5 +106,7 @@ class Relay:
             # Also when the service stops: the next process need not wait for the end of the lease.
             await self._database.run(self._outbox.give_back, batch, repr(error))
             raise
+        reached("relay: sent")
         await self._database.run(self._transport.settle, self._outbox, batch)
+        reached("relay: settled")
         self._pause = PAUSE_SECONDS_MIN

@@ -19,6 +19,7 @@ from sqlmodel import Session
 from shared.database import Database
 from shared.errors import Problem, Unavailable
 from shared.events.event import Envelope
+from shared.events.failpoints import reached
 from shared.events.inbox import Inbox
 from shared.events.outbox import Batch, Outbox
 from shared.ids import new_id
@@ -109,7 +110,9 @@ class Broker:
             if missing:  # nobody is done with anything; the next to send makes the groups
                 self._life, floors = "", {}
             ours = [floors[group] for group in floors if group in self._groups]
+            reached("redis: acknowledged")
             await database.run(outbox.acknowledged, life, min(ours, default=""))
+            reached("redis: forgotten")
             if floors:
                 await self._redis.xtrim(STREAM, minid=_entry(min(floors.values())), approximate=True)
 
@@ -205,6 +208,7 @@ class Reader:
         attempt = 1 if after == ">" else await self._attempts()
         events = [event for _, fields in entries if (event := _opened(fields)) is not None]
         await self._database.in_thread(self._inbox.receive, events, attempt)
+        reached("redis: applied")
         await self._redis.xack(STREAM, self._group, *(number for number, _ in entries))
 
     async def _attempts(self) -> int:

@@ -1,0 +1,89 @@
+"""A process dies at every named step of an event's way: nothing is lost, doubled or out of order."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from shared.ids import new_id
+from tests import support
+from tests.shared.events.stage import Stage, stage
+
+STEP_SECONDS = 30
+REST_SECONDS = 60
+AFTERWARDS = 40  # so many events more after the death, of which some are of the keys that it hit
+TELLER_STEPS = [
+    "emit: before",
+    "emit: after",
+    "relay: committed",
+    "relay: claimed",
+    "relay: sent",
+    "relay: settled",
+]
+LEDGER_STEPS = [
+    "inbox: seen",
+    "inbox: consumed",
+    "inbox: committed",
+    "inbox: parking",
+    "inbox: parked",
+    "retry: claimed",
+    "retry: consumed",
+    "retry: committed",
+]
+REDIS_STEPS = [
+    ("teller", "relay: claimed"),
+    ("teller", "relay: sent"),
+    ("teller", "relay: settled"),
+    ("teller", "redis: acknowledged"),
+    ("teller", "redis: forgotten"),
+    ("ledger", "redis: applied"),
+]
+DIRECT_STEPS = [("teller", step) for step in TELLER_STEPS] + [("ledger", step) for step in LEDGER_STEPS]
+
+
+@pytest.mark.parametrize(("service", "step"), DIRECT_STEPS)
+def test_a_death_on_the_direct_way(tmp_path: Path, service: str, step: str) -> None:
+    databases = f"sqlite:///{tmp_path}/teller.db", f"sqlite:///{tmp_path}/ledger.db"
+    with stage(tmp_path, databases, replicas=1) as playing:
+        _die_at(playing, service, step)
+
+
+@pytest.mark.parametrize(("service", "step"), REDIS_STEPS)
+def test_a_death_on_the_way_through_redis(
+    tmp_path: Path, postgresql_server: str, service: str, step: str
+) -> None:
+    name = new_id()
+    with (
+        support.new_database(postgresql_server, f"teller_{name}") as teller,
+        support.new_database(postgresql_server, f"ledger_{name}") as ledger,
+        support.redis_server() as redis,
+        stage(tmp_path, (teller, ledger), replicas=1, redis_url=redis.url) as playing,
+    ):
+        _die_at(playing, service, step)
+
+
+def test_in_production_nobody_dies(tmp_path: Path) -> None:
+    databases = f"sqlite:///{tmp_path}/teller.db", f"sqlite:///{tmp_path}/ledger.db"
+    with stage(tmp_path, databases, replicas=1) as playing:
+        production = {"GATEHOUSE_FAILPOINT": "emit: after", "ENVIRONMENT": "production"}
+        playing.of("teller").start(**production)
+        playing.of("ledger").start()
+
+        assert support.eventually(lambda: playing.number_applied() > 0, seconds=STEP_SECONDS)
+        assert playing.of("teller").ended_by() is None
+
+
+def _die_at(playing: Stage, service: str, step: str) -> None:
+    """The one dies there, is started again without a fail point, and everything comes to its end."""
+    mortal = playing.of(service)
+    for player in playing.players:
+        player.start(**({"GATEHOUSE_FAILPOINT": step} if player is mortal else {}))
+    assert support.eventually(lambda: mortal.ended_by() is not None, seconds=STEP_SECONDS), mortal.log
+    assert mortal.ended_by() == -signal.SIGKILL, mortal.log
+    before = len(playing.done())
+    mortal.start()
+
+    assert support.eventually(lambda: len(playing.done()) > before + AFTERWARDS, seconds=STEP_SECONDS)
+    playing.end()
+    assert support.eventually(playing.is_at_rest, seconds=REST_SECONDS), mortal.log[-3000:]
+    playing.check()
