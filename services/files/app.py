@@ -9,6 +9,7 @@ from services.files.intake import Intake
 from services.files.models import EVENTS
 from services.files.resumable import Resumable
 from services.files.routes import OPERATIONS
+from services.files.scanner import Scanner
 from services.files.settings import Settings
 from services.files.staging import Staging
 from services.files.sweeper import Sweeper
@@ -23,6 +24,7 @@ def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     blobs = Blobs(make_store(settings), Staging(settings.storage_path / "staging"))
     sweeper = Sweeper(database, blobs, settings)
+    scanner = Scanner(database, blobs, settings)
     intake = Intake(database, blobs, settings)
     return create_service(
         settings,
@@ -31,6 +33,6 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
         provide={Blobs: blobs, Intake: intake, Resumable: Resumable(database, intake, settings)},
-        on_start=[sweeper.start],
-        on_stop=[sweeper.stop, blobs.close],
+        on_start=[sweeper.start, scanner.start],
+        on_stop=[sweeper.stop, scanner.stop, blobs.close],
     )

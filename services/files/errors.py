@@ -116,3 +116,18 @@ class TooManyShares(Conflict):
     """There are as many links to this file as there may be; revoke one first."""
 
     code = "too_many_shares"
+
+
+class BeingScanned(Conflict):
+    """The content is still being checked for viruses; try again in a moment."""
+
+    code = "being_scanned"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "2"})
+
+
+class Infected(Conflict):
+    """The content is held back: a virus scanner found something in it. Its owner can delete it."""
+
+    code = "infected"

@@ -18,7 +18,7 @@ from services.files.blobs import Blobs, Inflow
 from services.files.described import Described
 from services.files.errors import UploadAbandoned
 from services.files.events import tell_uploaded
-from services.files.models import File
+from services.files.models import File, FileState
 from services.files.names import folded
 from services.files.quota import Quota
 from services.files.settings import Settings
@@ -55,6 +55,7 @@ class Intake:
     def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
         self.blobs = blobs
         self.quota = Quota.of(settings)
+        self.first_state = FileState.SCANNING if settings.clamav_address else FileState.READY
         self._database = database
         self._lease = timedelta(seconds=settings.lease_seconds)
 
@@ -100,7 +101,13 @@ class Intake:
 
 
 def add_file(
-    session: Session, user_id: str, key: str, described: Described, found: Landed, trail: Trail
+    session: Session,
+    user_id: str,
+    key: str,
+    described: Described,
+    found: Landed,
+    state: FileState,
+    trail: Trail,
 ) -> File:
     """Write down a file whose blob is in its place, and record and tell it."""
     quota.settle(session, key, found.size)
@@ -113,6 +120,7 @@ def add_file(
         sha256=found.sha256,
         visibility=described.visibility,
         details=described.details,
+        state=state,
         blob_key=key,
     )
     session.add(file)

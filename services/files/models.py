@@ -24,6 +24,8 @@ class Visibility(StrEnum):
 
 class FileState(StrEnum):
     READY = "ready"
+    SCANNING = "scanning"  # not served until it was found to be clean
+    INFECTED = "infected"  # held back for good; `threat` says what was found
     LOST = "lost"  # the storage no longer has the content
 
 
@@ -59,6 +61,7 @@ class File(Table, table=True):
         Index("ix_files_user_id_id", "user_id", "id"),
         Index("ix_files_visibility_id", "visibility", "id"),
         Index("ix_files_trashed", "trashed"),
+        Index("ix_files_state_id", "state", "id"),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
@@ -71,6 +74,7 @@ class File(Table, table=True):
     visibility: str = Field(default=Visibility.PRIVATE, max_length=10)
     details: str = Field(default="{}", sa_type=Text)  # `metadata` to the outside; SQLModel needs that name
     state: str = Field(default=FileState.READY, max_length=10)
+    threat: str | None = Field(default=None, max_length=255)
     blob_key: str = Field(foreign_key="blobs.key", unique=True, max_length=KEY_CHARACTERS)
     version: int = 1
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)

@@ -24,7 +24,7 @@ from services.files.errors import (
     UploadAbandoned,
 )
 from services.files.intake import Intake, add_file
-from services.files.models import UPLOADS, Upload
+from services.files.models import UPLOADS, FileState, Upload
 from services.files.pieces import Hold, Holds, NothingToHold
 from services.files.settings import Settings
 from services.files.staging import Landed, StagedFile, measured
@@ -170,7 +170,7 @@ class Resumable:
         if landed is None:  # it came by several requests
             landed = await self._blobs.start(_measured_at, path)
         await self._intake.keep(upload.blob_key, landed.sha256)
-        upload.file_id = await self._database.run(_finish, upload, landed, trail)
+        upload.file_id = await self._database.run(_finish, upload, landed, self._intake.first_state, trail)
 
     async def _complete_late(self, upload: Upload, trail: Trail) -> Upload:
         """The same after a process died between the last byte and the file."""
@@ -186,7 +186,9 @@ class Resumable:
                 landed = await self._blobs.start(measured, reader)
             finally:
                 await self._blobs.start(reader.close)
-            upload.file_id = await self._database.run(_finish, upload, landed, trail)
+            upload.file_id = await self._database.run(
+                _finish, upload, landed, self._intake.first_state, trail
+            )
         return upload
 
     @asynccontextmanager
@@ -234,7 +236,9 @@ class Resumable:
                 concat=concat,
                 expires=now() + self._life,
             )
-            return await self._database.run(_join, whole, parts, described, landed, trail)
+            return await self._database.run(
+                _join, whole, parts, described, landed, self._intake.first_state, trail
+            )
 
     async def end(self, upload_id: str, user_id: str, trail: Trail) -> None:
         """Forget an upload and free its room; a file that was made of it stays."""
@@ -266,18 +270,24 @@ def _note(session: Session, upload: Upload, received: int, expires: datetime) ->
     quota.extend(session, upload.blob_key, expires)
 
 
-def _finish(session: Session, upload: Upload, landed: Landed, trail: Trail) -> str:
+def _finish(session: Session, upload: Upload, landed: Landed, state: FileState, trail: Trail) -> str:
     file = add_file(
-        session, upload.user_id, upload.blob_key, described_by(upload.metadata_header), landed, trail
+        session, upload.user_id, upload.blob_key, described_by(upload.metadata_header), landed, state, trail
     )
     _give(session, [upload], file.id)
     return file.id
 
 
 def _join(
-    session: Session, whole: Upload, parts: list[Upload], described: Described, landed: Landed, trail: Trail
+    session: Session,
+    whole: Upload,
+    parts: list[Upload],
+    described: Described,
+    landed: Landed,
+    state: FileState,
+    trail: Trail,
 ) -> Upload:
-    file = add_file(session, whole.user_id, whole.blob_key, described, landed, trail)
+    file = add_file(session, whole.user_id, whole.blob_key, described, landed, state, trail)
     for part in parts:
         if not quota.release(session, part.blob_key):
             raise PartsUnfinished

@@ -5,10 +5,12 @@ from services.files.errors import (
     BadForm,
     BadName,
     BadUploadHeader,
+    BeingScanned,
     ChecksumMismatch,
     ContentLost,
     FileTooLarge,
     FinalUpload,
+    Infected,
     NotThePlace,
     PartsUnfinished,
     QuotaExceeded,
@@ -34,7 +36,7 @@ APPEND = (
 )
 # Whichever request brings the last byte, or finds that a file is whole, is the one that is recorded.
 FILE_UPLOAD = "FILE_UPLOAD"
-DOWNLOAD = (ContentLost, RangeNotSatisfiable)
+DOWNLOAD = (BeingScanned, Infected, ContentLost, RangeNotSatisfiable)
 
 OPERATIONS = [
     Operation(

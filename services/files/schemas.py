@@ -113,6 +113,7 @@ class FileOut(Versioned):
     sha256: str
     visibility: str
     state: str
+    threat: str | None
     metadata: dict[str, Any]
 
     @classmethod

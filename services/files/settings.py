@@ -1,5 +1,6 @@
 """What the files service reads from its environment."""
 
+import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -25,6 +26,7 @@ class Settings(ServiceSettings):
     s3_secret_key: SecretStr | None = None
     s3_link_seconds: int = Field(default=0, ge=0, le=604_800)
     max_file_size: int = Field(default=50 * MIB, ge=1)
+    clamav_address: str = ""
     resumable_max_size: int = Field(default=5 * GIB, ge=1)
     resumable_hours: float = Field(default=24.0, gt=0)
     quota_bytes: int = Field(default=GIB, ge=0)
@@ -41,6 +43,13 @@ class Settings(ServiceSettings):
         if info.data.get("storage_type") == "s3" and not bucket:
             raise ValueError("must name the bucket, for STORAGE_TYPE is s3")
         return bucket
+
+    @field_validator("clamav_address")
+    @classmethod
+    def _an_address(cls, address: str) -> str:
+        if address and "/" not in address and not re.fullmatch(r"[^:]+:\d{1,5}", address):
+            raise ValueError("must be host:port or the path of a socket")
+        return address
 
     @field_validator("storage_path")
     @classmethod

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from services.files import downloads
 from services.files.blobs import Blobs
 from services.files.downloads import Content
-from services.files.errors import ContentLost
+from services.files.errors import BeingScanned, ContentLost, Infected
 from services.files.handlers.files import visible
 from services.files.models import FileState
 from services.files.schemas import Download
@@ -43,6 +43,10 @@ def _content(session: Session, file_id: str, caller: Caller | None) -> Content:
 
 def served(row: dict[str, Any]) -> Content:
     """The content of a file, if it is in a state to be sent."""
+    if row["state"] == FileState.SCANNING:
+        raise BeingScanned
+    if row["state"] == FileState.INFECTED:
+        raise Infected
     if row["state"] == FileState.LOST:
         raise ContentLost
     return Content.of(row)

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from services.files.described import Described, describe
 from services.files.forms import FilePart, Form, too_large
 from services.files.intake import Intake, add_file
+from services.files.models import FileState
 from services.files.names import good_name, last_part
 from services.files.schemas import FileOut
 from services.files.settings import Settings
@@ -39,10 +40,18 @@ async def upload_file(
         described = describe(name, part.declared_type, form.fields)
         landed = await place.finish(intake.blobs)
         await intake.keep(place.key, landed.sha256)
-        return await database.run(_write_down, caller, place.key, described, landed, trail)
+        return await database.run(
+            _write_down, caller, place.key, described, landed, intake.first_state, trail
+        )
 
 
 def _write_down(
-    session: Session, caller: Caller, key: str, described: Described, landed: Landed, trail: Trail
+    session: Session,
+    caller: Caller,
+    key: str,
+    described: Described,
+    landed: Landed,
+    state: FileState,
+    trail: Trail,
 ) -> FileOut:
-    return FileOut.of(add_file(session, caller.id, key, described, landed, trail).model_dump())
+    return FileOut.of(add_file(session, caller.id, key, described, landed, state, trail).model_dump())

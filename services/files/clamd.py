@@ -1,0 +1,65 @@
+"""Asks a ClamAV daemon about a stream of bytes, by its INSTREAM command."""
+
+import re
+import socket
+from collections.abc import Iterable
+from contextlib import closing, suppress
+
+SECONDS_MAX = 60.0
+ANSWER_BYTES_MAX = 4096
+_INFECTED = re.compile(r"stream: (.+) FOUND")
+
+
+class ScannerAway(Exception):
+    """The daemon cannot be asked."""
+
+
+class NotScannable(Exception):
+    """The daemon was asked and does not know, for example because the file is too large for it."""
+
+
+def scan(address: str, pieces: Iterable[bytes]) -> str | None:
+    """The name of what was found in these bytes; None when they are clean.
+
+    `address` is `host:port`, or the path of a socket.
+    """
+    try:
+        with closing(_connect(address)) as connection:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has heard enough, and says why
+                connection.sendall(b"zINSTREAM\0")
+                for piece in pieces:
+                    connection.sendall(len(piece).to_bytes(4) + piece)
+                connection.sendall(bytes(4))
+            answer = _answer(connection)
+    except OSError as error:
+        raise ScannerAway(f"{address}: {error}") from error
+    if answer == "stream: OK":
+        return None
+    found = _INFECTED.fullmatch(answer)
+    if found is None:
+        raise NotScannable(f"{address} answered {answer!r}")
+    return found.group(1)
+
+
+def _connect(address: str) -> socket.socket:
+    if "/" in address:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(SECONDS_MAX)
+        try:
+            connection.connect(address)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), SECONDS_MAX)
+
+
+def _answer(connection: socket.socket) -> str:
+    received = b""
+    while not received.endswith(b"\0") and len(received) < ANSWER_BYTES_MAX:
+        piece = connection.recv(ANSWER_BYTES_MAX)
+        if not piece:
+            break
+        received += piece
+    return received.rstrip(b"\0\n").decode("utf-8", "replace")

@@ -1,0 +1,12 @@
+"""Add what a scanner found."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("files", sa.Column("threat", sa.String(255)))
+    op.create_index("ix_files_state_id", "files", ["state", "id"])

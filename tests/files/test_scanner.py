@@ -1,0 +1,149 @@
+"""Content is not served before a ClamAV daemon has called it clean; here a small one of our own."""
+
+import asyncio
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.files import scanner
+from services.files.app import create_app
+from services.files.clamd import NotScannable, ScannerAway, scan
+from services.files.settings import Settings
+from shared.settings import SettingsError
+from shared.testing import running
+from tests.files.support import Person
+
+EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+STREAM_BYTES_MAX = 1 << 20
+
+
+class Conversation(socketserver.StreamRequestHandler):
+    """INSTREAM as clamd speaks it, and its answers."""
+
+    server: "Daemon"
+
+    def handle(self) -> None:
+        assert self.rfile.read(10) == b"zINSTREAM\0"
+        received = b""
+        while length := int.from_bytes(self.rfile.read(4)):
+            received += self.rfile.read(length)
+            if len(received) > STREAM_BYTES_MAX:
+                self.wfile.write(b"INSTREAM size limit exceeded. ERROR\0")
+                return
+        assert self.server.may_answer.wait(20)
+        infected = b"stream: Win.Test.EICAR_HDB-1 FOUND\0"
+        self.wfile.write(infected if EICAR in received else b"stream: OK\0")
+
+
+class Daemon(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Conversation)
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with Daemon() as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def settings(make_files_settings: Callable[..., Settings], tmp_path: Path, daemon: Daemon) -> Settings:
+    url = f"sqlite:///{tmp_path}/test.db"
+    return make_files_settings(database_url=url, clamav_address=daemon.address)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(scanner, "PAUSE_SECONDS", 0.02)
+
+
+async def state_of(person: Person, file: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """The file when it has come to this state."""
+    for _ in range(1000):
+        shown: dict[str, Any] = (await person.get(f"/files/{file['id']}/metadata")).json()
+        if shown["state"] == wanted:
+            return shown
+        await asyncio.sleep(0.02)
+    pytest.fail(f"it stayed {shown['state']}")
+
+
+async def test_nothing_is_served_before_it_is_clean(files: httpx.AsyncClient, daemon: Daemon) -> None:
+    daemon.may_answer.clear()
+    person = Person(files)
+    file = await person.upload(visibility="public")
+    early, of_another = await person.download(file["id"]), await files.get(f"/files/{file['id']}")
+    daemon.may_answer.set()
+    await state_of(person, file, "ready")
+
+    assert file["state"] == "scanning"
+    assert (early.status_code, early.json()["code"]) == (409, "being_scanned")
+    assert of_another.status_code == 409
+    assert early.headers["retry-after"] == "2"
+    assert (await person.download(file["id"])).content == b"content"
+
+
+async def test_what_is_infected_is_held_back(files: httpx.AsyncClient) -> None:
+    person = Person(files)
+    file = await person.upload(b"padding " * 100_000 + EICAR, visibility="public")
+    shown = await state_of(person, file, "infected")
+    share = await files.post(f"/files/{file['id']}/shares", json={}, headers=person.headers)
+
+    assert shown["threat"] == "Win.Test.EICAR_HDB-1"
+    for response in (await person.download(file["id"]), await files.get(share.json()["url"])):
+        assert (response.status_code, response.json()["code"]) == (409, "infected")
+    assert (await person.delete(f"/files/{file['id']}")).status_code == 204
+
+
+async def test_what_cannot_be_scanned_keeps_nobody_waiting(files: httpx.AsyncClient) -> None:
+    person = Person(files)
+    large = await person.upload(b"x" * (STREAM_BYTES_MAX + 1))
+    await state_of(person, await person.upload(), "ready")
+
+    assert (await person.download(large["id"])).json()["code"] == "being_scanned"
+
+
+async def test_a_daemon_that_is_away_is_waited_for(settings: Settings, daemon: Daemon) -> None:
+    away = settings.model_copy(update={"clamav_address": "127.0.0.1:9"})
+    async with running(create_app, away) as files:
+        person = Person(files)
+        file = await person.upload()
+        assert (await person.download(file["id"])).status_code == 409
+    async with running(create_app, settings) as files:
+        person.client = files
+        await state_of(person, file, "ready")
+
+
+def test_what_is_asked_and_answered(daemon: Daemon) -> None:
+    assert scan(daemon.address, [b"harm", b"less"]) is None
+    assert scan(daemon.address, [EICAR[:10], EICAR[10:]]) == "Win.Test.EICAR_HDB-1"
+    with pytest.raises(NotScannable, match="size limit exceeded"):
+        scan(daemon.address, [b"x" * 65_536] * 17)
+    for nowhere in ("127.0.0.1:9", "/nowhere/clamd.sock"):
+        with pytest.raises(ScannerAway):
+            scan(nowhere, [b"x"])
+
+
+@pytest.mark.parametrize("address", ["clamav", "clamav:", "clamav:http"])
+def test_a_bad_address(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CLAMAV_ADDRESS", address)
+    with pytest.raises(SettingsError, match="CLAMAV_ADDRESS: must be host:port"):
+        Settings.load()
