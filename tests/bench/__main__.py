@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.audit import main as measure_audit
+from tests.bench.files import main as measure_files
 from tests.bench.gateway.__main__ import main as measure_gateway
 from tests.bench.processes import (
     LOAD_CORE,
@@ -201,3 +202,4 @@ if __name__ == "__main__":
     main()
     measure_audit()
     measure_gateway()
+    measure_files()
