@@ -28,13 +28,17 @@ log = structlog.get_logger(__name__)
 
 
 class LogKeys:
-    """The key that signs, made from KEY_SECRET and kept nowhere; while it is changed, the one before, too."""
+    """The key that signs, made from KEY_SECRET and kept nowhere; while it is changed, the one before, too.
+
+    `known` are those that have signed something that is still to be checked.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.log_name
         secrets = [settings.key_secret, *filter(None, [settings.key_secret_previous])]
         self._signing = [_signing_key(secret) for secret in secrets]
         self.public = [Key(self.name, key.public_key()) for key in self._signing]
+        self.known = [*self.public, *map(Key.parse, settings.old_keys.split())]
 
     def sign(self, text: str) -> str:
         """The text as a note signed by every key, the newest first."""
@@ -84,7 +88,7 @@ class Checkpoints:
     def _continues(self, session: Session, tree: Tree) -> bool:
         """Whether the tree begins with what was signed last. Nothing is signed that denies it."""
         note = latest_note(session)
-        last = Checkpoint.of(note, self.keys.public) if note is not None else None
+        last = Checkpoint.of(note, self.keys.known) if note is not None else None
         if note is None or (last is not None and _leads_to(tree, last)):
             return True
         if self._told != latest_size(session):
@@ -129,7 +133,7 @@ class Anchor:
 
     def read(self) -> list[Checkpoint]:
         text = self._file.read_text() if self._file.exists() else ""
-        return [one for note in notes_in(text) if (one := Checkpoint.of(note, self._keys.public)) is not None]
+        return [one for note in notes_in(text) if (one := Checkpoint.of(note, self._keys.known)) is not None]
 
     def _last_size(self) -> int:
         if not self._file.exists():
@@ -138,7 +142,7 @@ class Anchor:
             opened.seek(max(0, self._file.stat().st_size - TAIL_BYTES))
             # The first note may be cut in two; the last one counts.
             notes = notes_in(opened.read().decode(errors="replace"))
-        sizes = [one.size for note in notes if (one := Checkpoint.of(note, self._keys.public)) is not None]
+        sizes = [one.size for note in notes if (one := Checkpoint.of(note, self._keys.known)) is not None]
         return max(sizes, default=NOTHING)
 
     def _append(self, text: str) -> None:

@@ -95,8 +95,8 @@ def show_checkpoint(session: Session) -> Response:
 
 def show_key(keys: LogKeys) -> KeyOut:
     """Show the public key that checkpoints are signed with."""
-    public = [key.text for key in keys.public]
-    return KeyOut(key=public[0], keys=public)
+    known = [key.text for key in keys.known]
+    return KeyOut(key=known[0], keys=known)
 
 
 def download_verifier() -> Response:

@@ -77,7 +77,7 @@ class LogOut(Output):
 
 class KeyOut(Output):
     key: str = Field(description="The key that signs, as C2SP signed notes write it: `name+id+base64`.")
-    keys: list[str] = Field(description="The same, and while keys are changed the one before.")
+    keys: list[str] = Field(description="The same, and those that signed before.")
 
 
 class ProveInclusion(Query):

@@ -63,7 +63,7 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
         # What the anchor knows of later records is for the range that reaches the end.
         sizes = range(first + 1, SEQ_MAX if end == newest else end.size + 1)
         verification = Verification(
-            checkpoints.keys.public,
+            checkpoints.keys.known,
             [one for one in checkpoints.anchored() if one.size in sizes],
             is_range=first > oldest or end != newest,
             metadata_text=str,

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import select
 
 from services.audit.app import create_app
@@ -193,18 +194,16 @@ class TestTheCaretaker:
         assert sizes == ["256", "300"]
 
 
+NEW_SECRET = SecretStr("70f1e2d3c4b5a69788796a5b4c3d2e1f")
+
+
 class TestChangingTheKey:
     async def test_both_sign_for_a_while(self, settings: Settings) -> None:
         async with running(create_app, settings) as client:
             await send(client, recorded())
             old = (await client.get("/audit/key")).json()["key"]
-        changed = settings.model_copy(
-            update={
-                "key_secret": type(settings.key_secret)("7" + "0f1e2d3c4b5a69788796a5b4c3d2e1f"),
-                "key_secret_previous": settings.key_secret,
-            }
-        )
-        async with running(create_app, changed) as client:
+        changed = {"key_secret": NEW_SECRET, "key_secret_previous": settings.key_secret}
+        async with running(create_app, settings.model_copy(update=changed)) as client:
             await send(client, recorded())
             keys = (await client.get("/audit/key")).json()
             verified = (await client.get("/audit/verify", headers=ADMIN)).json()
@@ -214,16 +213,48 @@ class TestChangingTheKey:
         assert verified["faults"] == []
         assert note.count("— gatehouse/audit ") == 2
 
+    async def test_then_the_old_one_is_only_known(self, settings: Settings) -> None:
+        with Log(settings) as log:
+            log.fill(300)
+            log.sign()
+            (old,) = log.keys
+        changed = {"key_secret": NEW_SECRET, "old_keys": old.text}
+        async with running(create_app, settings.model_copy(update=changed)) as client:
+            await send(client, recorded())
+            verified = (await client.get("/audit/verify", headers=ADMIN)).json()
+            note = (await client.get("/audit/checkpoint")).text
+
+        assert (verified["faults"], verified["records"]) == ([], 301)
+        assert note.count("— gatehouse/audit ") == 1
+
     async def test_without_the_old_one_nothing_is_signed(self, settings: Settings) -> None:
         async with running(create_app, settings) as client:
             await send(client, recorded())
-        changed = settings.model_copy(
-            update={"key_secret": type(settings.key_secret)("7" + "0f1e2d3c4b5a69788796a5b4c3d2e1f")}
-        )
-        async with running(create_app, changed) as client:
+        async with running(create_app, settings.model_copy(update={"key_secret": NEW_SECRET})) as client:
             await send(client, recorded())
             verified = (await client.get("/audit/verify", headers=ADMIN)).json()
 
         assert verified["intact"] is False
         assert verified["faults"][0]["kind"] == "foreign_key"
         assert verified["remarks"] == ["records 1 to 1 are not signed"]
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"environment": "production", "key_secret": ""},
+            {"key_secret": "too short"},
+            {"key_secret_previous": "too short"},
+            {"old_keys": "nonsense"},
+            {"log_name": "with space"},
+            {"log_name": "with+plus"},
+            {"checkpoint_seconds": 0},
+            {"retention_months": -1},
+        ],
+    )
+    def test_what_is_refused(self, make_settings: Callable[..., Settings], values: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError) as refused:
+            make_settings(Settings, **values)
+
+        assert [fault["loc"] for fault in refused.value.errors()] == [([*values][-1],)]

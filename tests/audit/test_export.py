@@ -1,16 +1,19 @@
 """Exports, and the stand-alone verifier as an auditor runs it."""
 
+import asyncio
 import csv
 import io
 import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import httpx
 import pytest
 
+from services.audit.export import FullExport, ndjson
 from services.audit.settings import Settings
 from shared.testing import bearer, token
 from tests.audit.support import ALICE, BOB, Log, changed, entry
@@ -218,3 +221,25 @@ def test_an_export_that_is_written_to_meanwhile(sqlite_log: Log) -> None:
     verification = sqlite_log.check(lines)
     assert verification.faults == []
     assert verification.records == 2000
+
+
+def test_memory_does_not_grow_with_the_log(sqlite_log: Log) -> None:
+    def peak() -> int:
+        sqlite_log.sign()
+        export_of_now = sqlite_log.full()
+        tracemalloc.start()
+        asyncio.run(read_and_forget(sqlite_log, export_of_now))
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    sqlite_log.fill(3000)
+    small = peak()
+    sqlite_log.fill(6000)
+
+    assert peak() < 1.2 * small
+
+
+async def read_and_forget(log: Log, export_of_now: FullExport) -> None:
+    async for _ in ndjson(log.database, export_of_now, log.checkpoints.keys):
+        pass
