@@ -69,7 +69,7 @@ class Sealed:
         kind = type(event)
         self.id = new_id()
         self.key = f"{kind.topic.partition('.')[0]} {getattr(event, kind.key)}"
-        self.body = to_json(
+        body = to_json(
             {
                 "id": self.id,
                 "topic": kind.topic,
@@ -80,11 +80,11 @@ class Sealed:
                 "request_id": current_request_id.get(),
                 "data": event,
             }
-        ).decode()
+        )
         # Whoever receives it has the same limits, and would refuse the whole batch that it is in.
-        size = len(self.body.encode())
-        if size > EVENT_BYTES_MAX or len(self.key) > KEY_CHARACTERS_MAX:
+        if len(body) > EVENT_BYTES_MAX or len(self.key) > KEY_CHARACTERS_MAX:
             raise ValueError(
-                f"an event {kind.topic} of {size} bytes with a key of {len(self.key)} characters; "
+                f"an event {kind.topic} of {len(body)} bytes with a key of {len(self.key)} characters; "
                 f"at most {EVENT_BYTES_MAX} and {KEY_CHARACTERS_MAX}"
             )
+        self.body = body.decode()

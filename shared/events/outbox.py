@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
+    Dialect,
     Select,
     and_,
     bindparam,
@@ -20,6 +21,7 @@ from sqlalchemy import (
 from sqlmodel import Session
 
 from shared.clock import now
+from shared.database import UtcDateTime
 from shared.events.event import Event, Sealed
 from shared.events.failpoints import reached
 from shared.events.tables import EventTables
@@ -30,6 +32,7 @@ EMITTED = "emitted"  # under which a session notes whom it has something to tell
 BATCH_MAX = 200
 LEASE = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX = 500
+_CREATED = UtcDateTime()
 _CLAIM_LOCK = 0x6761746568 + 1  # of PostgreSQL: any number that nothing else of this database uses
 
 
@@ -66,6 +69,7 @@ class Outbox:
 
     def __init__(self, tables: EventTables, source: str, subscribers: Mapping[str, Sequence[str]]) -> None:
         self._table = tables.outbox
+        self._insert: tuple[str, Sequence[str]] | None = None
         self._source = source
         self._subscribers = subscribers  # by topic; an event that nobody wants is not written
 
@@ -74,9 +78,22 @@ class Outbox:
         if not subscribers:
             return
         sealed = Sealed(self._source, event)
-        row = {"key": sealed.key, "body": sealed.body, "created": now(), "attempts": 0}
-        session.connection().execute(insert(self._table), [{"subscriber": one, **row} for one in subscribers])
+        connection = session.connection()
+        statement, order = self._insert_for(connection.dialect)
+        created = _CREATED.process_bind_param(now(), connection.dialect)
+        row = {"key": sealed.key, "body": sealed.body, "created": created, "attempts": 0}
+        for subscriber in subscribers:
+            row["subscriber"] = subscriber
+            connection.exec_driver_sql(statement, tuple(row[name] for name in order) if order else row)
         session.info.setdefault(EMITTED, set()).update(subscribers)
+
+    def _insert_for(self, dialect: Dialect) -> tuple[str, Sequence[str]]:
+        """The INSERT as the driver takes it, at half the price; and its order where it goes by places."""
+        if self._insert is None:
+            columns = ["subscriber", "key", "body", "created", "attempts"]
+            compiled = insert(self._table).inline().compile(dialect=dialect, column_keys=columns)
+            self._insert = str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
+        return self._insert
 
     def has_waiting(self, session: Session, subscriber: str) -> bool:
         return session.connection().execute(self._free(subscriber).limit(1)).first() is not None

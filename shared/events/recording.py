@@ -6,6 +6,7 @@ records are written together, and the answer waits for them, so that none is los
 
 import asyncio
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from shared.identity import Caller
 from shared.observe import current_request_id
 from shared.operations import Operation
 from shared.proxies import Proxies
+from shared.schemas import unchecked
 
 REFUSALS = frozenset((401, 403, 404))  # 404 is what somebody else's things answer
 SAFE = ("GET", "HEAD")
@@ -97,20 +99,23 @@ class Trail:
         in_path = [*self._request.path_params.values()]
         resource = self.resource or (in_path[-1] if in_path else "") or user_id or ""
         trace = headers.get("traceparent")
-        return Recorded.model_construct(
-            user_id=user_id,
-            actor=actor,
-            action=self._action,
-            resource=str(resource)[:TEXT_MAX],
-            ip=recorder.address_of(self._request),
-            user_agent=_printable(headers.get("user-agent")),
-            metadata=self._details,
-            timestamp=now(),
-            outcome=outcome,
-            status=status,
-            service=recorder.service,
-            request_id=current_request_id.get(),
-            trace_id=trace[_TRACE_ID] if trace else None,
+        return unchecked(
+            Recorded,
+            {
+                "user_id": user_id,
+                "actor": actor,
+                "action": self._action,
+                "resource": str(resource)[:TEXT_MAX],
+                "ip": recorder.address_of(self._request),
+                "user_agent": _printable(headers.get("user-agent")),
+                "metadata": self._details,
+                "timestamp": now(),
+                "outcome": outcome,
+                "status": status,
+                "service": recorder.service,
+                "request_id": current_request_id.get(),
+                "trace_id": trace[_TRACE_ID] if trace else None,
+            },
         )
 
     def _who(self, outcome: str) -> tuple[str | None, str]:
@@ -161,20 +166,26 @@ class Recorder:
         if request.client is None:
             return None
         forwarded = request.headers.get("x-forwarded-for")
-        try:
-            found = self._proxies.client_address(
-                request.client.host, forwarded.encode("latin-1") if forwarded else None
-            )
-            return str(ip_address(found))
-        except ValueError:  # a socket without an address, as in some tests
-            return None
+        if forwarded is None:
+            return _written(request.client.host)
+        return _written(self._proxies.client_address(request.client.host, forwarded.encode("latin-1")))
 
 
 def _emit_all(session: Session, records: list[Recorded]) -> None:
     emit(session, *records)
 
 
+@lru_cache(maxsize=4096)
+def _written(address: str) -> str | None:
+    """The address in its one spelling."""
+    try:
+        return str(ip_address(address))
+    except ValueError:  # a socket without an address, as in some tests
+        return None
+
+
 def _printable(text: str | None) -> str | None:
     if text is None:
         return None
-    return "".join(one if one.isprintable() else "?" for one in text[:TEXT_MAX])
+    text = text[:TEXT_MAX]
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

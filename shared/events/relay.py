@@ -11,10 +11,13 @@ from shared.client import Peer
 from shared.database import Database
 from shared.errors import Problem
 from shared.events.failpoints import reached
-from shared.events.outbox import EMITTED, Batch, Outbox
+from shared.events.outbox import BATCH_MAX, EMITTED, Batch, Outbox
 
-# Lets a burst of events travel together; it is the most that an event is late when nothing is wrong.
+# Lets a burst of events travel together. Every delivery costs as much as dozens of events, so that under load
+# they gather longer; it is the most that an event is late when nothing is wrong.
 GATHER_SECONDS = 0.05
+GATHER_UNDER_LOAD_SECONDS = 0.2
+LOAD_EVENTS = 20  # in one delivery
 LOOK_SECONDS = 1.0  # for what another process has written, and for what has become due again
 PAUSE_SECONDS_MIN = 0.25
 PAUSE_SECONDS_MAX = 15.0
@@ -62,14 +65,16 @@ class Relay:
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pause = PAUSE_SECONDS_MIN
+        self._gather = GATHER_SECONDS
         database.on_commit.append(self._after_commit)
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         while True:
-            await self._something_to_do()
+            was_told = await self._something_to_do()
             try:
-                await self._deliver_all()
+                if was_told or await self._database.read(self._outbox.has_waiting, self._subscriber):
+                    await self._deliver_all()
             except Problem as error:
                 if self._pause > PAUSE_SECONDS_MIN:  # the first is often a restart, and not worth a line
                     log.warning("events_not_delivered", subscriber=self._subscriber, error=repr(error))
@@ -84,20 +89,29 @@ class Relay:
             with suppress(RuntimeError):  # the loop has ended; the next process will find the events
                 self._loop.call_soon_threadsafe(self._woken.set)
 
-    async def _something_to_do(self) -> None:
+    async def _something_to_do(self) -> bool:
+        """Wait until there is, or until it is time to look; whether there is."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._woken.wait()
-                await asyncio.sleep(GATHER_SECONDS)
+        was_told = self._woken.is_set()
+        if was_told:
+            await asyncio.sleep(self._gather)
         self._woken.clear()
+        return was_told
 
     async def _deliver_all(self) -> None:
-        outbox, run = self._outbox, self._database.run
-        while await self._database.read(outbox.has_waiting, self._subscriber):
-            batch = await run(outbox.claim, self._subscriber, await self._transport.life())
+        """Until what is taken is less than could be: what has come meanwhile has woken us, and gathers."""
+        is_full = True
+        while is_full:
+            life = await self._transport.life()
+            batch = await self._database.run(self._outbox.claim, self._subscriber, life)
+            taken = 0 if batch is None else len(batch.numbers)
             if batch is not None:
                 reached("relay: claimed")
                 await self._deliver(batch)
+            is_full = taken == BATCH_MAX
+            self._gather = GATHER_UNDER_LOAD_SECONDS if taken >= LOAD_EVENTS else GATHER_SECONDS
 
     async def _deliver(self, batch: Batch) -> None:
         try:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.audit import main as measure_audit
+from tests.bench.events.__main__ import main as measure_events
 from tests.bench.files import main as measure_files
 from tests.bench.gateway.__main__ import main as measure_gateway
 from tests.bench.processes import (
@@ -201,5 +202,6 @@ def _send(url: str, body: dict[str, Any], token: str | None = None) -> Any:
 if __name__ == "__main__":
     main()
     measure_audit()
+    measure_events()
     measure_gateway()
     measure_files()

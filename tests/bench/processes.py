@@ -72,11 +72,11 @@ class Suite:
 class Server:
     """One module that listens on a port."""
 
-    def __init__(self, module: str, data_dir: Path) -> None:
+    def __init__(self, module: str, data_dir: Path, *, core: str = SERVER_CORE, **settings: str) -> None:
         self.port = free_port()
         started = time.monotonic()
         self._process = subprocess.Popen(
-            on_core(SERVER_CORE, [sys.executable, "-m", module]),
+            on_core(core, [sys.executable, "-m", module]),
             cwd=ROOT,
             env={
                 **os.environ,
@@ -85,6 +85,7 @@ class Server:
                 "JWT_SECRET": JWT_SECRET,
                 "BCRYPT_COST": BCRYPT_COST,
                 "DATABASE_URL": f"sqlite:///{data_dir}/peer.db",
+                **settings,
             },
             stdout=subprocess.DEVNULL,
         )
