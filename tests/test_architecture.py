@@ -12,7 +12,7 @@ PARTS = ("contracts", "gatehouse", "gateway", "services", "shared")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 400
 CHASSIS_LINES_MAX = 2_750  # of shared/ but for shared/events; those that are not empty
-EVENTS_LINES_MAX = 1_300
+EVENTS_LINES_MAX = 1_400
 HTTPX_DOORS = ("shared/client.py", "shared/testing.py")
 
 FILES = [file for part in PARTS for file in sorted((ROOT / part).rglob("*.py"))]
