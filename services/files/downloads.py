@@ -120,21 +120,25 @@ class BlobResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for piece in self._pieces:
-            if isinstance(piece, bytes):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            else:
-                await self._send_span(piece, send)
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            for piece in self._pieces:
+                if isinstance(piece, bytes):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                else:
+                    await self._send_span(piece, send, leaving)
+        finally:
+            leaving.cancel()
         await send({"type": "http.response.body", "body": b""})
 
-    async def _send_span(self, span: Span, send: Send) -> None:
+    async def _send_span(self, span: Span, send: Send, leaving: "asyncio.Task[None]") -> None:
         left = span[1] - span[0]
         reader, self._first = self._first, None
         if reader is None:
             reader = await self._blobs.start(self._blobs.store.open, self._content.blob_key, span[0], left)
         ahead = self._blobs.start(reader.read, min(READ_BYTES, left))
         try:
-            while left:
+            while left and not leaving.done():  # to nobody the rest would be read for nothing
                 piece = await ahead
                 if not piece:  # the length was promised; breaking off is all that can still be done
                     raise EOFError(f"blob {self._content.blob_key} ends {left} bytes early")
@@ -144,6 +148,12 @@ class BlobResponse(Response):
         finally:
             await asyncio.wait([ahead])  # before the file under it is closed
             await self._blobs.start(reader.close)
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the client has gone; the server does not say so to whoever sends."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _open_first(blobs: Blobs, content: Content, pieces: Sequence[bytes | Span]) -> BlobReader:

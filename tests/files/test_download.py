@@ -1,5 +1,6 @@
 """Downloading: whole, in parts, conditionally, and under which name and type."""
 
+import asyncio
 from email import message_from_bytes
 from pathlib import Path
 from urllib.parse import unquote
@@ -8,11 +9,17 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message
 
 from services.files import ranges
+from services.files.blobs import Blobs, make_store
+from services.files.downloads import READ_BYTES, Content, answer
 from services.files.errors import RangeNotSatisfiable
 from services.files.names import disposition
 from services.files.settings import Settings
+from services.files.staging import Staging
+from shared.clock import now
 from shared.ids import new_id
 from tests.files.support import Person
 
@@ -81,6 +88,35 @@ class TestWhole:
 
         assert response.status_code == 410
         assert "root:" not in response.text
+
+
+async def test_nothing_more_is_read_for_somebody_who_left(disk_settings: Settings) -> None:
+    assert disk_settings.storage_path is not None
+    blobs = Blobs(make_store(disk_settings), Staging(disk_settings.storage_path / "staging"))
+    key = "ab" * 16
+    staged = blobs.staging.create(key)
+    staged.write([b"x" * 4 * READ_BYTES])
+    landed = staged.finish()
+    blobs.store.put(key, blobs.staging.path(key), landed.sha256)
+    content = Content(key, "a.bin", "application/octet-stream", landed.size, landed.sha256, now())
+    request = Request({"type": "http", "method": "GET", "headers": []})
+    response = await answer(request, blobs, content, shown=False, cache="no-store")
+    has_left, sent = asyncio.Event(), []
+
+    async def receive() -> Message:
+        await has_left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            sent.append(len(message["body"]))
+            has_left.set()
+            await asyncio.sleep(0)
+
+    await response({}, receive, send)
+    blobs.close()
+
+    assert 1 <= len(sent) < 4
 
 
 def blob_of(settings: Settings) -> Path:
