@@ -206,17 +206,14 @@ class Inbox:
 
     def _due(self) -> Select[Any]:
         """Those whose time has come and that no other of their key is in front of, oldest first."""
-        parked, older, at = self._parked, self._parked.alias("older"), now()
-        in_front = (
-            select(older.c.seq)
-            .where(older.c.key == parked.c.key, older.c.seq < parked.c.seq)
-            .where(or_(older.c.dead.is_(False), older.c.blocks))
-        )
+        parked, at = self._parked, now()
+        # Grouped once: to look for each whether one is in front takes seconds when many wait behind one.
+        first_of_keys = select(func.min(parked.c.seq)).where(self._holds()).group_by(parked.c.key)
         # What is due later than the longest pause was put off before the clock was put back.
         is_time = or_(parked.c.due <= at, parked.c.due > at + PAUSE_MAX)
         return (
             select(parked)
-            .where(parked.c.dead.is_(False), is_time, ~in_front.exists())
+            .where(parked.c.dead.is_(False), is_time, parked.c.seq.in_(first_of_keys))
             .where(parked.c.topic.in_(self._consumers))
             .order_by(parked.c.seq)
         )
