@@ -27,7 +27,7 @@ from shared.events.tables import EventTables
 from shared.identity import internal
 from shared.operations import Operation
 from shared.proxies import Proxies
-from shared.redis import connect
+from shared.redis import close, connect
 from shared.schemas import Input
 from shared.settings import ServiceSettings
 
@@ -149,7 +149,7 @@ class Spine:
                 parts |= self._direct()
             else:
                 redis = connect(self._settings.redis_url.get_secret_value(), timeout_seconds=REDIS_SECONDS)
-                stack.push_async_callback(redis.aclose)
+                stack.push_async_callback(close, redis)
                 parts |= self._through(redis)
             tasks = [
                 asyncio.create_task(_always(name, work), name=f"events: {name}")

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
@@ -19,12 +21,12 @@ from shared.events.outbox import OUTBOX, Outbox
 from shared.events.relay import Relay
 from shared.events.spine import end
 from shared.events.streams import BROKER, STREAM, Broker, Reader
-from shared.redis import connect
+from shared.redis import close, connect
 from tests import support
 from tests.shared.events.conftest import METADATA, TABLES
 from tests.shared.events.things import Counted, applied, apply, waiting
 
-SECONDS = 15
+SECONDS = 30
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +293,61 @@ async def test_while_redis_is_away_events_wait_and_requests_do_not(
             await until(lambda: teller.number_waiting() == 0)
 
     assert one.seen() == [1, 2, 3]
+
+
+async def test_another_redis_takes_over_by_the_word_of_a_sentinel(
+    tmp_path: Path, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    with (
+        support.redis_server("--save", "", "--repl-diskless-sync-delay", "0") as master,
+        support.redis_server("--save", "", "--replicaof", *_address(master)) as replica,
+    ):
+        async with connect(replica.url, timeout_seconds=5) as watching:
+            await _until_synchronised(watching)
+        with _sentinel(tmp_path, master) as url:
+            redis = connect(url, timeout_seconds=2)
+            async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+                teller.tell(1)
+                await until(lambda: one.seen() == [1])
+                master.kill()
+                teller.tell(2, 3)
+                await until(lambda: teller.number_waiting() == 0)
+            await close(redis)
+
+    assert one.seen() == [1, 2, 3]
+
+
+def _address(server: support.RedisServer) -> list[str]:
+    parts = urlsplit(server.url)
+    return [str(parts.hostname), str(parts.port)]
+
+
+async def _until_synchronised(replica: Redis) -> None:
+    async with asyncio.timeout(SECONDS):
+        while (await replica.info("replication"))["master_link_status"] != "up":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@contextmanager
+def _sentinel(folder: Path, master: support.RedisServer) -> Iterator[str]:
+    """One that notices within half a second; the address under which clients ask it."""
+    (program,) = support.need("redis-server")
+    port = support.free_port()
+    lines = [
+        f"port {port}",
+        "bind 127.0.0.1",
+        f"sentinel monitor events {' '.join(_address(master))} 1",
+        "sentinel down-after-milliseconds events 500",
+    ]
+    file = folder / "sentinel.conf"
+    file.write_text("\n".join(lines))
+    process = subprocess.Popen([program, str(file), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        yield f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/events/0"  # the first one is not there
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def test_a_redis_that_hangs_does_not_hold_up_the_end(side: Callable[[str], Side]) -> None:
