@@ -17,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 ROUTES = ROOT / "routes.yaml"
 SERVICES = sorted(file.parent.name for file in (ROOT / "services").glob("*/__main__.py"))
 PROGRAMS = [*SERVICES, "gateway"]
-FILES = "__main__.py app.py settings.py routes.py schemas.py models.py errors.py migrations README.md".split()
+FILES = (
+    "__main__.py app.py settings.py routes.py schemas.py models.py errors.py events.py migrations README.md"
+).split()
 
 every_service = pytest.mark.parametrize("service", SERVICES)
 

@@ -13,6 +13,7 @@ from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrde
 from shared.concurrency import IfMatch
 from shared.database import one_row
 from shared.errors import FieldFault, Invalid, NotFound
+from shared.events import Trail
 from shared.identity import Caller
 from shared.pagination import PageQuery, paginate
 from shared.schemas import Id, Page
@@ -69,7 +70,7 @@ def show_order(order_id: Id, caller: Caller, session: Session) -> OrderOut:
 
 
 def change_order(
-    order_id: Id, body: ChangeOrder, caller: Caller, if_match: IfMatch, session: Session
+    order_id: Id, body: ChangeOrder, caller: Caller, if_match: IfMatch, session: Session, trail: Trail
 ) -> OrderOut:
     """Change a pending order, or take it one step further.
 
@@ -79,6 +80,7 @@ def change_order(
     order = _locked(session, caller, order_id)
     if_match.check(order.version)
     changes, status_before = body.changes(), order.status
+    trail.add(fields=sorted(changes))
     status = changes.pop("status", None)
     if changes:
         order.require_pending()
@@ -87,6 +89,7 @@ def change_order(
         if not caller.is_admin and status != OrderStatus.CANCELLED:
             raise StepNeedsAdmin
         session.add(order.take_step(status, by=caller.id))
+        trail.add(status={"before": status_before, "after": status})
     order.touch()
     tell_changed(session, order, status_before)
     return OrderOut.of(order.model_dump())

@@ -14,5 +14,5 @@ OPERATIONS = [
         "PUT", "/orders/{order_id}", handlers.change_order, errors=(StepNeedsAdmin, IllegalStep, OrderLocked)
     ),
     Operation("DELETE", "/orders/{order_id}", handlers.delete_order, status=204, errors=(OrderLocked,)),
-    Operation("GET", "/orders/{order_id}/history", handlers.list_history),
+    Operation("GET", "/orders/{order_id}/history", handlers.list_history, action="LIST_ORDER_HISTORY"),
 ]

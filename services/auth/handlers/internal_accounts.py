@@ -44,7 +44,9 @@ def _add(session: Session, account: Account, trail: Trail) -> Account:
     return account
 
 
-def change_account(account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session) -> AccountOut:
+def change_account(
+    account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session, trail: Trail
+) -> AccountOut:
     """Change the names, the role or the status of an account."""
     # Only these two can take an admin away, and only they need all admins to hold still.
     admins = lock_admins(session) if body.role or body.status else frozenset()
@@ -61,6 +63,10 @@ def change_account(account_id: Id, body: ChangeAccount, sessions: Sessions, sess
         refuse_last_admin(account, admins)
     if (account.role, account.status) != before:
         sessions.end_all(session, account)
+    trail.add(fields=sorted(body.model_fields_set))
+    for name, old, new in zip(("role", "status"), before, (account.role, account.status), strict=True):
+        if new != old:
+            trail.add(**{name: {"before": old, "after": new}})
     account.touch()
     flush_names(session)
     tell_changed(session, account)

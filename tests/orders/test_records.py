@@ -1,0 +1,62 @@
+"""What the orders service tells of who did what."""
+
+import httpx
+import pytest
+
+from services.orders.models import EVENTS
+from shared.ids import new_id
+from shared.testing import bearer, token
+from tests.told import records
+
+LAPTOP = {"product_name": "Laptop of Ada", "quantity": 1, "total_price": 999.99}
+ME, ROOT = new_id(), new_id()
+OWNER, STRANGER, ADMIN = bearer(token(ME)), bearer(token()), bearer(token(ROOT, role="admin"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "action", "metadata"),
+    [
+        ("PUT", "/orders/{id}", {"quantity": 2}, "CHANGE_ORDER", {"fields": ["quantity"]}),
+        (
+            "PUT",
+            "/orders/{id}",
+            {"status": "confirmed"},
+            "CHANGE_ORDER",
+            {"fields": ["status"], "status": {"before": "pending", "after": "confirmed"}},
+        ),
+        ("DELETE", "/orders/{id}", None, "DELETE_ORDER", {}),
+        ("GET", "/orders/{id}", None, "SHOW_ORDER", {}),
+        ("GET", "/orders/{id}/history", None, "LIST_ORDER_HISTORY", {}),
+    ],
+)
+async def test_done_by_an_admin_and_refused_to_others(
+    orders: httpx.AsyncClient,
+    database_url: str,
+    method: str,
+    path: str,
+    body: dict[str, object] | None,
+    action: str,
+    metadata: dict[str, object],
+) -> None:
+    order = (await orders.post("/orders", json=LAPTOP, headers=OWNER)).json()["id"]
+    for headers in (STRANGER, ADMIN):
+        await orders.request(method, path.format(id=order), json=body, headers=headers)
+
+    placed, refused, done = records(database_url, EVENTS)
+    assert (placed["action"], placed["user_id"], placed["resource"]) == ("PLACE_ORDER", ME, order)
+    assert (refused["action"], refused["outcome"], refused["status"]) == (action, "refused", 404)
+    assert (done["action"], done["outcome"], done["user_id"]) == (action, "success", ROOT)
+    assert (refused["resource"], done["resource"]) == (order, order)
+    assert (refused["metadata"], done["metadata"]) == ({}, metadata)
+
+
+@pytest.mark.parametrize(
+    ("path", "action"), [("/orders", "LIST_ORDERS"), (f"/orders/user/{ME}", "LIST_ORDERS_OF_USER")]
+)
+async def test_lists(orders: httpx.AsyncClient, database_url: str, path: str, action: str) -> None:
+    await orders.get(path, headers=OWNER)
+    await orders.get(path, headers=ADMIN)
+    await orders.get(path)
+
+    told = [(one["action"], one["outcome"], one["user_id"]) for one in records(database_url, EVENTS)]
+    assert told == [(action, "success", ROOT), (action, "refused", None)]
