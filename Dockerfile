@@ -32,6 +32,7 @@ FROM base AS service
 ARG SERVICE
 ENV SERVICE=${SERVICE}
 COPY contracts contracts
+COPY gatehouse gatehouse
 COPY services/__init__.py services/
 COPY services/${SERVICE} services/${SERVICE}
 CMD ["sh", "-c", "exec python -m services.$SERVICE"]

@@ -10,17 +10,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-
-from sqlalchemy import inspect, make_url
-from sqlalchemy.exc import OperationalError
+from typing import TYPE_CHECKING
 
 from gatehouse import programs
 from gatehouse.programs import Program
 from shared.clock import now
-from shared.database import Database
-from shared.events import EventTables
-from shared.events.dead import DeadLetter, DeadLetters
 from shared.settings import ServiceSettings, mask
+
+if TYPE_CHECKING:
+    from shared.database import Database
+    from shared.events.dead import DeadLetter, DeadLetters
 
 ROOT = Path(__file__).resolve().parent.parent
 REASON_CHARACTERS = 100
@@ -121,8 +120,16 @@ def _programs(service: str | None) -> list[Program]:
 
 
 @contextmanager
-def _letters_of(program: Program) -> Iterator[tuple[Database, DeadLetters] | None]:
+def _letters_of(program: Program) -> "Iterator[tuple[Database, DeadLetters] | None]":
     """The dead letters in a service's database; nothing when it has no such tables yet."""
+    # Imported late: `gatehouse up` needs none of it for as long as it runs.
+    from sqlalchemy import inspect, make_url
+    from sqlalchemy.exc import OperationalError
+
+    from shared.database import Database
+    from shared.events import EventTables
+    from shared.events.dead import DeadLetters
+
     assert isinstance(program.settings, ServiceSettings)
     url = make_url(program.settings.database_url)
     tables = getattr(importlib.import_module(f"{program.module}.models"), "EVENTS", None)
@@ -143,7 +150,7 @@ def _letters_of(program: Program) -> Iterator[tuple[Database, DeadLetters] | Non
 
 
 @contextmanager
-def _opened(service: str) -> Iterator[tuple[Database, DeadLetters]]:
+def _opened(service: str) -> "Iterator[tuple[Database, DeadLetters]]":
     (program,) = _programs(service)
     with _letters_of(program) as opened:
         if opened is None:
@@ -151,7 +158,7 @@ def _opened(service: str) -> Iterator[tuple[Database, DeadLetters]]:
         yield opened
 
 
-def _all_there(found: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLetter]:
+def _all_there(found: "Sequence[DeadLetter]", ids: Sequence[str]) -> "list[DeadLetter]":
     """All or nothing: half of what was asked is what nobody wanted."""
     missing = sorted(set(ids) - {letter.id for letter in found})
     if missing:
@@ -159,12 +166,12 @@ def _all_there(found: Sequence[DeadLetter], ids: Sequence[str]) -> list[DeadLett
     return [*found]
 
 
-def _as_json(service: str, letter: DeadLetter) -> dict[str, object]:
+def _as_json(service: str, letter: "DeadLetter") -> dict[str, object]:
     facts = {name: value for name, value in asdict(letter).items() if name != "event"}
     return {"service": service, **facts, "received": letter.received.isoformat()}
 
 
-def _table(found: Sequence[tuple[str, DeadLetter]]) -> str:
+def _table(found: "Sequence[tuple[str, DeadLetter]]") -> str:
     rows = [("SERVICE", "ID", "TOPIC", "KEY", "TRIED", "AGE", "REASON")]
     for service, one in found:
         reason = one.reason.replace("\n", " ")[:REASON_CHARACTERS]

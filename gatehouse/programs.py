@@ -34,7 +34,8 @@ class Program:
 def find(root: Path) -> dict[str, str]:
     """The modules to run by name of program: every folder of services/, and the gateway last."""
     services = sorted(main.parent.name for main in (root / "services").glob("*/__main__.py"))
-    return {name: f"services.{name}" for name in services} | {GATEWAY: GATEWAY}
+    gateway = {GATEWAY: GATEWAY} if (root / GATEWAY).is_dir() else {}  # an image of a service holds none
+    return {name: f"services.{name}" for name in services} | gateway
 
 
 def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
@@ -66,13 +67,17 @@ def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
 
 
 def own_environment(name: str, programs: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of one program: ORDERS_X reaches orders as X, and nobody else."""
+    """The environment of one program: ORDERS_X reaches orders as X, and nobody else.
+
+    Where there is only one program, as in its own image, X can only be meant for it.
+    """
+    for_one_only = _ONE_PROCESS_ONLY if len(programs) > 1 else frozenset[str]()
     prefixes = tuple(f"{program.upper()}_" for program in programs)
     addresses = {f"{program.upper()}_URL" for program in programs}  # where a service is, for all to know
     kept = {
         key: value
         for key, value in environment.items()
-        if key in addresses or not (key.upper() in _ONE_PROCESS_ONLY or key.startswith(prefixes))
+        if key in addresses or not (key.upper() in for_one_only or key.startswith(prefixes))
     }
     own = f"{name.upper()}_"
     return kept | {key.removeprefix(own): value for key, value in environment.items() if key.startswith(own)}

@@ -1,6 +1,9 @@
 """`gatehouse events …`: dead letters of a real service's database, and the catalogue."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from shared.ids import new_id
 from shared.migrate import upgrade
 from shared.testing import TEST_INTERNAL_SECRET
 
+ROOT = Path(catalogue.__file__).parent.parent
 Run = Callable[..., tuple[int, str]]
 
 
@@ -189,9 +193,29 @@ def test_a_database_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPat
     assert said.startswith("orders: cannot use postgresql://orders:***@127.0.0.1:9/orders: ")
 
 
+def test_in_the_image_of_a_service(tmp_path: Path) -> None:
+    """Which holds no other program, and whose DATABASE_URL needs no prefix."""
+    for folder in ("contracts", "gatehouse", "shared", "services/orders"):
+        left_out = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / "app" / folder, ignore=left_out)
+    shutil.copy(ROOT / "services" / "__init__.py", tmp_path / "app" / "services")
+    url = f"sqlite:///{tmp_path}/elsewhere.db"
+    upgrade(url, Settings.migrations())
+    orders = Orders(url)
+    (letter,) = orders.receive(1)
+    orders.close()
+    own = {"DATABASE_URL": url, "INTERNAL_SECRET": TEST_INTERNAL_SECRET, "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "gatehouse", "events", "dead"]
+    said = subprocess.run(
+        command, cwd=tmp_path / "app", env=own, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert letter in said.stdout, said.stderr
+
+
 class TestCatalogue:
     def test_it_is_what_is_kept(self, run: Run) -> None:
-        kept = (Path(catalogue.__file__).parent.parent / "contracts" / "README.md").read_text()
+        kept = (ROOT / "contracts" / "README.md").read_text()
 
         assert run("catalogue") == (0, kept)
 

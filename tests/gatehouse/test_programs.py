@@ -42,7 +42,7 @@ def test_who_gets_what(given: dict[str, str], orders: dict[str, str], users: dic
 
 
 def test_they_are_found_by_their_folders(tmp_path: Path) -> None:
-    for folder in ("services/users", "services/orders", "services/half_done"):
+    for folder in ("services/users", "services/orders", "services/half_done", "gateway"):
         (tmp_path / folder).mkdir(parents=True)
     for folder in ("services/users", "services/orders"):
         (tmp_path / folder / "__main__.py").touch()

@@ -13,6 +13,7 @@ import pytest
 
 from gatehouse import cli
 from shared.ids import new_id
+from shared.testing import bearer
 from tests import support
 from tests.suite.accounts import LAPTOP, register
 from tests.suite.conftest import ROOT
@@ -93,6 +94,20 @@ async def test_the_admin_signs_in_with_the_generated_password_only(composed: Com
         for password, status in ((composed.secrets["ADMIN_PASSWORD"], 200), ("admin123", 401)):
             login = await client.post("/auth/login", json={"username": "admin", "password": password})
             assert login.status_code == status
+
+
+async def test_what_auth_tells_reaches_users_through_redis(composed: Composed) -> None:
+    credentials = {"username": "admin", "password": composed.secrets["ADMIN_PASSWORD"]}
+    async with composed.client() as client:
+        person = await register(client)
+        admin = bearer((await client.post("/auth/login", json=credentials)).json()["token"])
+        async with asyncio.timeout(30):
+            while person.email not in (await client.get("/users", headers=admin)).text:  # noqa: ASYNC110 - it watches other processes
+                await asyncio.sleep(0.2)
+
+    assert composed.run("exec", "-T", "users", "python", "-m", "gatehouse", "events", "dead") == (
+        "no dead letters\n"
+    )
 
 
 async def test_a_spoofed_address_does_not_reach_the_log(composed: Composed) -> None:
