@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+ORIGIN_BYTES_MAX = 300  # a name has at most 253; nothing longer is worth remembering
 DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
 EXPOSED = b"X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, Link, ETag, Location"
 
@@ -33,13 +34,13 @@ class Cors:
 
     def answer_headers(self, origin: bytes | None) -> bytes:
         """The header lines every answer carries."""
-        if origin is None or not self.origins:
+        if origin is None or not self.origins or len(origin) > ORIGIN_BYTES_MAX:
             return self._vary
         return _answer_headers(self, origin)
 
     def preflight_headers(self, origin: bytes, methods: str) -> bytes | None:
         """The header lines that answer a preflight; None when the origin is not let in."""
-        if not _allows(self, origin):
+        if len(origin) > ORIGIN_BYTES_MAX or not _allows(self, origin):
             return None
         return b"%baccess-control-allow-methods: %b\r\naccess-control-allow-headers: %b\r\n%b%d\r\n" % (
             self.answer_headers(origin),

@@ -59,7 +59,12 @@ def _host_fault(request: Request, fields: Fields) -> str | None:
     return None if is_authority(host) else "The Host header does not name a host."
 
 
-@lru_cache(maxsize=AUTHORITIES_REMEMBERED)
 def is_authority(value: bytes) -> bool:
     """Whether these bytes are a host, with a port or without."""
-    return len(value) <= AUTHORITY_BYTES_MAX and _AUTHORITY.fullmatch(value) is not None
+    # What is longer is not even remembered: whoever sends such things would fill the memory with them.
+    return len(value) <= AUTHORITY_BYTES_MAX and _is_authority(value)
+
+
+@lru_cache(maxsize=AUTHORITIES_REMEMBERED)
+def _is_authority(value: bytes) -> bool:
+    return _AUTHORITY.fullmatch(value) is not None

@@ -45,6 +45,7 @@ REWRITTEN = frozenset(
 READ_AND_PASSED = frozenset((b"authorization", b"origin", b"access-control-request-method"))
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 NAMES_REMEMBERED = 2048
+NAME_BYTES_REMEMBERED = 256  # of longer ones, a few thousand would take a hundred megabytes
 
 _USUAL_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade", b"te"))
 _LIKE_FRAMING = re.compile(rb"transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
@@ -96,7 +97,7 @@ class Fields:
     def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> None:
         seen, passed = self.seen, self.passed
         for name, value in headers:
-            rule = request_rule(name)
+            rule = (request_rule if len(name) <= NAME_BYTES_REMEMBERED else rule_of_request)(name)
             if rule >= READ:
                 if not named and name in seen:
                     self._again(name, value)
@@ -111,8 +112,7 @@ class Fields:
             self.seen[name] += b", " + value
 
 
-@lru_cache(maxsize=NAMES_REMEMBERED)
-def request_rule(name: bytes) -> int:
+def rule_of_request(name: bytes) -> int:
     """What becomes of a request field; the name is in small letters."""
     if name in REWRITTEN:
         return READ
@@ -122,6 +122,9 @@ def request_rule(name: bytes) -> int:
     forged = b"_" in name or name in FORGED or name.startswith(FORGED_PREFIXES)
     forged = forged or _LIKE_FRAMING.fullmatch(name) is not None
     return DROP if forged or name in HOP_BY_HOP else PASS
+
+
+request_rule = lru_cache(maxsize=NAMES_REMEMBERED)(rule_of_request)
 
 
 class AnswerFields:

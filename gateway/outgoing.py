@@ -16,6 +16,7 @@ from shared.errors import PROBLEM_JSON
 if TYPE_CHECKING:
     from gateway.forward import Exchange
 
+FORWARDED_CHARS_REMEMBERED = 200  # behind proxies, clients write a part of it
 NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 
@@ -59,12 +60,15 @@ def _forwarded(exchange: "Exchange") -> tuple[bytes, bytes]:
         address = f"{before.decode('latin-1')}, {client.peer}" if before else client.peer
         proto = seen.get(b"x-forwarded-proto", proto.encode()).decode("latin-1")
         host = seen.get(b"x-forwarded-host", host)
-    return _forwarded_lines(address, proto), host
+    is_short = len(address) + len(proto) <= FORWARDED_CHARS_REMEMBERED
+    return (_remembered_lines if is_short else _forwarded_lines)(address, proto), host
 
 
-@lru_cache(maxsize=4096)
 def _forwarded_lines(address: str, proto: str) -> bytes:
     return f"x-forwarded-for: {address}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-host: ".encode("latin-1")
+
+
+_remembered_lines = lru_cache(maxsize=4096)(_forwarded_lines)
 
 
 def changed_answer(exchange: "Exchange", headers: Sequence[Header]) -> list[Header]:

@@ -1,6 +1,7 @@
 """Clients that want to cost more than they pay."""
 
 import asyncio
+import gc
 import tracemalloc
 
 import pytest
@@ -141,3 +142,27 @@ def test_a_host_of_dots_costs_nothing() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("field", ["X-%s: 1", "Host: %s", "Origin: http://localhost:%s"])
+async def test_long_fields_leave_nothing_behind(gateway: RunningGateway, field: str) -> None:
+    """What is remembered to be quick next time must not be as much as clients like."""
+    before = 0
+    host = "" if field.startswith("Host") else "Host: a\r\n"
+    tracemalloc.start()
+    try:
+        for number in range(120):
+            wire = await gateway.connect()
+            await wire.send(f"GET /nothing HTTP/1.1\r\n{host}{field % (str(number) + 'a' * 50_000)}\r\n\r\n")
+            assert (await wire.answer()).status in (400, 404)
+            await wire.close()
+            if number == 19:
+                before = _held_bytes()
+        await eventually(lambda: _held_bytes() - before < 1_000_000)  # a hundred times 50,000 would be five
+    finally:
+        tracemalloc.stop()
+
+
+def _held_bytes() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
