@@ -195,6 +195,7 @@ class Gateway:
 
     def _expire(self) -> None:
         # One timer for all exchanges: two clock reads per request are cheaper than arming and disarming.
+        self._arm()  # first, since whatever goes wrong with one of them, the others still have deadlines
         now = time.monotonic()
         for exchange in [each for each in self.open if each.deadline < now]:
             exchange.expire()
@@ -214,7 +215,6 @@ class Gateway:
         for group in self.routing.all_groups.values():
             group.remember(now)
         observe.pour()
-        self._arm()
 
     def _arm(self) -> None:
         self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._expire)

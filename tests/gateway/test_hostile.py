@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from gateway.core import Gateway
 from gateway.headers import Request
 from gateway.table import Policy, Route, RouteTable
 from gateway.target import match_of
@@ -166,3 +167,33 @@ async def test_long_fields_leave_nothing_behind(gateway: RunningGateway, field: 
 def _held_bytes() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+class Broken:
+    """Something whose end goes wrong."""
+
+    deadline = 0.0
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def expire(self) -> None:
+        self._gateway.open.discard(self)
+        raise RuntimeError
+
+    def close(self) -> None:
+        self._gateway.open.discard(self)
+
+
+async def test_an_error_at_one_deadline_takes_away_nobody_elses(
+    start_gateway: Start, backend: Backend
+) -> None:
+    gateway = await start_gateway(
+        f'routes: [{{path: /open, backend: "{backend.url}", auth: none}}]', head_seconds=0.5
+    )
+    broken = Broken(gateway.state)
+    gateway.state.open.add(broken)
+    await eventually(lambda: broken not in gateway.state.open)
+    wire = await gateway.connect()
+    async with asyncio.timeout(10):
+        assert await wire.is_closed()
