@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.forward import Exchange
 
 BYTES_MAX = 16 << 20
+LIMIT_DIGITS_MAX = 18
 _JSON = re.compile(rb"application/(?:[\w.-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
@@ -75,7 +76,7 @@ def wrap(
         return wrap_problem(body, request_id, caller, status)
     # The body is JSON already: it is set in as it came, so that no number changes its digits.
     return b'{"success":true,"message":%b,"data":%b,"meta":%b,"errors":[]}' % (
-        _dump(HTTPStatus(status).phrase),
+        _dump(_phrase(status)),
         body.strip() or b"null",
         _dump(_meta(request_id, caller, pagination)),
     )
@@ -84,11 +85,11 @@ def wrap(
 def wrap_problem(body: bytes, request_id: str, caller: Caller | None, status: int = 500) -> bytes:
     try:
         problem = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if not isinstance(problem, dict):
         problem = {}
-    message = str(problem.get("detail") or problem.get("title") or HTTPStatus(status).phrase)
+    message = str(problem.get("detail") or problem.get("title") or _phrase(status))
     faults = problem.get("errors")
     if not isinstance(faults, list) or not faults:
         faults = [{"code": str(problem.get("code", "error")), "message": message}]
@@ -111,8 +112,17 @@ def page_links(link: str | None, path: str) -> dict[str, Any] | None:
     target = found[1]
     if target.startswith("?"):
         target = path.partition("?")[0] + target
-    limit = parse_qs(urlsplit(target).query).get("limit", [""])[0]
-    return {"next": target, "limit": int(limit) if limit.isascii() and limit.isdigit() else None}
+    limit = parse_qs(target.partition("?")[2].partition("#")[0]).get("limit", [""])[0]
+    is_number = limit.isascii() and limit.isdigit() and len(limit) <= LIMIT_DIGITS_MAX
+    return {"next": target, "limit": int(limit) if is_number else None}
+
+
+def _phrase(status: int) -> str:
+    """What a status is called; services may answer with some that nobody has named."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"Status {status}"
 
 
 def _meta(request_id: str, caller: Caller | None, pagination: Mapping[str, Any] | None) -> dict[str, Any]:

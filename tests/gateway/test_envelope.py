@@ -6,11 +6,23 @@ import pytest
 
 from gateway import envelope
 from shared.testing import bearer, token
-from tests.gateway.backends import Backend, Conversation
+from tests.gateway.backends import Backend, Conversation, Received
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway
 
 PAGE = b'[{"id":1,"total":19.90000000000000000001},{"id":2}]'
+
+
+async def odd_answer(conversation: Conversation, received: Received) -> None:
+    match received.target.rpartition("/")[2]:
+        case "unnamed":
+            told = received.value("x-status") or ""
+            await conversation.answer(b"{}", told, "Content-Type: application/json")
+        case "deep":
+            await conversation.answer(b"[" * 200_000, "400 Deep", "Content-Type: application/json")
+        case "odd-link":
+            link = f'Link: <//[?limit={"9" * 5000}>; rel="next"'
+            await conversation.answer(b"[]", "200 OK", "Content-Type: application/json", link)
 
 
 async def answers(conversation: Conversation) -> None:
@@ -44,6 +56,8 @@ async def answers(conversation: Conversation) -> None:
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
                 )
                 return
+            case _:
+                await odd_answer(conversation, received)
 
 
 @pytest.fixture
@@ -126,6 +140,23 @@ async def test_the_gateways_own_refusals(
     assert (answer.status, body["success"], body["data"]) == (status, False, None)
     assert body["errors"] == [{"code": code, "message": body["message"]}]
     assert body["meta"]["request_id"] == answer.value("x-request-id")
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "status", "message"),
+    [
+        ("unnamed", "299 Odd", 299, "Status 299"),
+        ("unnamed", "520 Odd", 520, "Status 520"),
+        ("deep", "", 400, "Bad Request"),
+        ("odd-link", "", 200, "OK"),
+    ],
+)
+async def test_odd_answers_go_into_an_envelope_like_all_others(
+    gateway: RunningGateway, path: str, told: str, status: int, message: str
+) -> None:
+    sent = {**bearer(token()), "X-Status": told} if told else bearer(token())
+    answer = await gateway.request("GET", f"/api/v1/things/{path}", sent)
+    assert (answer.status, answer.json()["message"]) == (status, message)
 
 
 async def test_what_is_not_json_passes_untouched(gateway: RunningGateway) -> None:
