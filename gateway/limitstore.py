@@ -151,7 +151,8 @@ class LimitStore:
             try:
                 if self.is_up:
                     found = [*await self._ask([asks for asks, _ in batch])]
-                    self._misses = 0
+                    if not all(answer.done() for _, answer in batch):  # else it came too late for everybody
+                        self._misses = 0
             except self._failures as error:
                 self._go_down(error)
             for (_, answer), standings in zip(batch, found, strict=True):

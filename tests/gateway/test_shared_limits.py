@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.limits import _digest
-from gateway.limitstore import Ask, LimitStore
+from gateway.limitstore import MISSES_MAX, Ask, LimitStore
 from shared.ids import new_id
 from shared.testing import TEST_JWT_SECRET, bearer, token
 from tests.gateway.backends import Backend
@@ -190,6 +190,22 @@ async def test_a_redis_that_hangs_costs_a_moment_and_then_nothing(
     mortal.send(signal.SIGCONT)
     await eventually(lambda: store.is_up)
     assert (await gateway.request("GET", "/x", who)).status == 200
+
+
+async def test_a_redis_that_always_answers_too_late_is_not_asked_for_ever(mortal: RedisServer) -> None:
+    """One request at a time: each of them would wait, and hear nothing."""
+    async with LimitStore(mortal.url) as store:
+        await eventually(lambda: store.is_up)
+        for _ in range(MISSES_MAX):
+            assert store.is_up
+            mortal.send(signal.SIGSTOP)
+            assert await store.take([Ask(new_id(), HOUR, HOUR)]) is None
+            is_up = store.is_up
+            mortal.send(signal.SIGCONT)
+            serving = store._serving
+            assert serving is not None
+            await serving  # the answer has come by now
+        assert not is_up
 
 
 async def test_one_that_starts_without_redis_shares_as_soon_as_it_is_there(
