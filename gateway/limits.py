@@ -124,7 +124,7 @@ class RouteLimits:
         self._only = self.limiters[0] if len(limits) == 1 else None
         self._counted = tuple(counted(limit.key) for limit in limits)
         self._store = store
-        self._parts = 1
+        self._parts = 0  # not known: limiters from before may have been divided
         self._shared = [
             (place, _prefix(route, limit), *_microseconds(limit))
             for place, limit in enumerate(limits)

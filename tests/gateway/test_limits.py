@@ -14,6 +14,7 @@ from gateway.counted import counted, household
 from gateway.errors import Refusal
 from gateway.forward import Exchange
 from gateway.limits import Limiter, RouteLimits
+from gateway.limitstore import LimitStore
 from gateway.table import RateLimit
 
 
@@ -214,3 +215,22 @@ def test_limits_that_stay_as_they_are_count_on() -> None:
     assert (after.limiters[0] is before.limiters[0], after.limiters[1].keys) == (True, 0)
     with pytest.raises(Refusal):
         after.take(exchange(0), 1.0)
+
+
+class TwoGateways:
+    """A store that has been heard of, and is away."""
+
+    is_up = False
+    gateways = 2
+
+
+def test_a_share_is_that_of_the_gateways_there_are_also_after_a_reload() -> None:
+    limit, store = RateLimit(1, 60.0, 8), TwoGateways()
+    before = RouteLimits("x", [limit], None, cast("LimitStore", store))
+    before.take(exchange(0), 0.0)
+    store.gateways = 1
+    after = RouteLimits("x", [limit], before, cast("LimitStore", store))
+    for _ in range(6):  # the one before them, as one of two, was worth two
+        after.take(exchange(0), 0.0)
+    with pytest.raises(Refusal):
+        after.take(exchange(0), 0.0)
