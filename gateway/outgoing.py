@@ -133,8 +133,9 @@ def own_answer(exchange: "Exchange", refusal: Refusal) -> list[bytes]:
 
 
 def preflight_answer(exchange: "Exchange", permission: bytes) -> list[bytes]:
-    exchange.keep_alive = exchange.keep_alive and exchange.rest_is_small
-    lines = [name + b": " + value + b"\r\n" for name, value in exchange.client.server_state.default_headers]
+    state = exchange.client.server_state
+    exchange.keep_alive = exchange.keep_alive and exchange.rest_is_small and not state.draining
+    lines = [name + b": " + value + b"\r\n" for name, value in state.default_headers]
     close = b"" if exchange.keep_alive else b"connection: close\r\n"
     return [*lines, permission, exchange.id_line, close, b"\r\n"]
 

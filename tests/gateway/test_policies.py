@@ -271,6 +271,16 @@ class TestCors:
         assert not backend.received
         assert (await wire.request("GET", "/open")).status == 200
 
+    async def test_preflight_while_the_gateway_stops(
+        self, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wire = await gateway.connect()
+        monkeypatch.setattr(gateway.server.server_state, "draining", True)
+        answer = await wire.request("OPTIONS", "/open", {"Origin": "http://localhost:5173", **PREFLIGHT})
+        monkeypatch.undo()
+        assert (answer.status, answer.value("connection")) == (204, "close")
+        assert await wire.is_closed()
+
     async def test_preflight_of_the_gateways_own_pages(self, gateway: RunningGateway) -> None:
         answer = await gateway.request("OPTIONS", "/health", {"Origin": "http://localhost:5173", **PREFLIGHT})
         assert (answer.status, answer.value("access-control-allow-methods")) == (204, "GET, HEAD")
