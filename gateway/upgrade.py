@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -10,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from gateway import errors
 from gateway.admission import dismiss
 from gateway.frames import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
-from gateway.headers import Header
+from gateway.headers import DROP, Header, answer_rule
 from shared.identity import Caller
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ def may_switch(exchange: "Exchange", headers: list[Header]) -> bool:
     asked = exchange.fields.seen.get(b"upgrade", b"").lower().split(b",")
     told = b",".join(value for name, value in headers if name == b"upgrade").lower().split(b",")
     return exchange.request.upgrade and {each.strip() for each in told} <= {each.strip() for each in asked}
+
+
+def _passed(exchange: "Exchange", headers: list[Header]) -> Iterator[bytes]:
+    """The fields that the client is sent, as of every other answer; only here `Upgrade` is for it, too."""
+    assert exchange.route is not None
+    for name, value in exchange.route.policy.headers.response.of_answer(headers):
+        if name == b"upgrade" or answer_rule(name) != DROP:
+            yield b"%b: %b\r\n" % (name, value)
 
 
 class Relay:
@@ -46,11 +55,8 @@ class Relay:
         self._client_end.other, self._upstream_end.other = self._upstream_end, self._client_end
         self.progress()
         exchange.gateway.open.add(self)
-        lines = [STATUS_LINE[101], b"connection: upgrade\r\n"]
-        for name, value in headers:
-            if name not in (b"connection", b"x-request-id"):
-                lines += (name, b": ", value, b"\r\n")
-        lines += (b"x-request-id: ", exchange.request_id.encode(), b"\r\n\r\n", rest)
+        lines = [STATUS_LINE[101], b"connection: upgrade\r\n", *_passed(exchange, headers)]
+        lines += (exchange.limit_headers, exchange.id_line, b"\r\n", rest)
         self._upstream_end.passed(rest)
         early = exchange.client.become_relay(self._client_end)
         self._client_end.read_bytes, self._upstream_end.read_bytes = len(early), len(rest)

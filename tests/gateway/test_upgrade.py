@@ -130,6 +130,29 @@ async def test_bytes_sent_with_the_handshake_arrive(
     assert b"x-request-id: " in head
 
 
+async def test_a_switch_says_what_other_answers_say(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
+    async def switches(conversation: Conversation) -> None:
+        await conversation.request()
+        told = ("Server: old", "Transfer-Encoding: chunked", "RateLimit: forged", "Sec-WebSocket-Accept: a")
+        lines = ("HTTP/1.1 101 Switching", "Connection: upgrade", "Upgrade: raw", *told, "", "")
+        await conversation.send("\r\n".join(lines))
+        await conversation.reader.read()
+
+    backend = await start_backend(switches)
+    more = "auth: none, headers: {response: {remove: [Server]}}"
+    route = f'{{path: /socket, backend: "{backend.url}", {more}}}'
+    gateway = await start_gateway(f"routes: [{route}]")
+    wire = await gateway.connect()
+    await wire.send("GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n")
+    answer = await wire.head()
+    assert (answer.status, answer.value("upgrade"), answer.value("sec-websocket-accept")) == (101, "raw", "a")
+    assert (answer.value("server"), answer.value("transfer-encoding")) == (None, None)
+    assert [value.partition(";t=")[0] for value in answer.values("ratelimit")] == ['"socket";r=199']
+    assert answer.values("connection") == ["upgrade"]
+
+
 async def test_a_declined_upgrade_is_an_ordinary_answer(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
