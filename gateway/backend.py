@@ -158,10 +158,13 @@ class Backend:
         try:
             return await waiter
         except asyncio.CancelledError:
-            # It may have been given a connection in the very moment in which its time was over.
-            connection = waiter.result() if waiter.done() and not waiter.cancelled() else None
-            if connection is not None:
-                self.release(connection)
+            # It may have been given a connection, or room, in the very moment in which its time was over.
+            if waiter.done() and not waiter.cancelled():
+                connection = waiter.result()
+                if connection is None:
+                    self._wake_one()
+                else:
+                    self.release(connection)
             raise
 
     async def _connect(self) -> UpstreamConnection:

@@ -209,6 +209,18 @@ async def test_a_full_target_says_so_at_once(start_gateway: Start, start_backend
     assert backend.connections == 2
 
 
+async def test_room_that_comes_too_late_for_one_is_for_the_next() -> None:
+    target = Target(Address(Origin("127.0.0.1", 1)))
+    first, second = (asyncio.create_task(target._set_free()) for _ in range(2))
+    await asyncio.sleep(0)
+    target._wake_one()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    async with asyncio.timeout(10):
+        assert await second is None
+
+
 class TestSplit:
     async def test_the_same_callers_always(self, start_gateway: Start, start_backend: StartBackend) -> None:
         main, canary = await start_backend(), await start_backend()
