@@ -269,4 +269,10 @@ def _version(value: object) -> int:
 
 def _text(value: object) -> str | None:
     """The value if it is text that a database can hold."""
-    return value if isinstance(value, str) and "\x00" not in value else None
+    if not isinstance(value, str) or "\x00" in value:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a character: neither a log nor a database takes it
+        return None
+    return value

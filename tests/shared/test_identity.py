@@ -294,6 +294,7 @@ class TestTokenVerifier:
             {"aud": None},
             {"sub": ""},
             {"sub": "\x00"},
+            {"sub": "\ud800"},
             {"role": None, "exp": 10**400},
             {"role": 7},
         ],
