@@ -333,8 +333,12 @@ class Exchange:
             self.refuse(Refusal(errors.CLIENT_STALLED if by_client else errors.STALLED))
         elif self._envelope is not None:
             self.refuse(Refusal(errors.STALLED))
-        elif self.request_complete or self.awaits_continue:
+        elif self.request_complete:
             self._blame(errors.ANSWER_TIMEOUT)
+        elif self.awaits_continue:
+            # Some services never say `100 Continue`. Who waits for it anyway must not get them ejected.
+            self.keep_alive = False
+            self.refuse(Refusal(errors.ANSWER_TIMEOUT))
         else:
             self.keep_alive = False
             if self.upstream is not None and self.upstream.write_paused:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tests.gateway.backends import Backend, Conversation, Received
-from tests.gateway.conftest import Start
+from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, Wire, eventually
 from tests.gateway.test_upstreams_retries import reset
 
@@ -62,6 +62,25 @@ async def drips(conversation: Conversation, received: Received) -> None:
         byte
     ) in f"HTTP/1.1 200 OK\r\nContent-Length: {len(received.target)}\r\n\r\n{received.target}".encode():
         await conversation.send(bytes([byte]))
+
+
+async def test_who_waits_for_100_continue_in_vain_ejects_nobody(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
+    async def never_says_continue(conversation: Conversation) -> None:
+        received = await conversation.head()
+        if received is not None and received.value("expect") is not None:
+            await conversation.reader.read()
+        await conversation.answer(b"well")
+
+    backend = await start_backend(never_says_continue)
+    gateway = await start_gateway(
+        f'routes: [{{path: /x, backend: "{backend.url}", auth: none, timeout: {{idle: 100ms}}}}]'
+    )
+    waits = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    told = await asyncio.gather(*(gateway.raw(waits) for _ in range(6)))
+    assert all(answer.startswith(b"HTTP/1.1 504 ") for answer in told)
+    assert (await gateway.request("GET", "/x")).status == 200
 
 
 class Patient:
