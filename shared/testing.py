@@ -18,6 +18,9 @@ S = TypeVar("S", bound=ServiceSettings)
 TEST_JWT_SECRET = "6d1f0c7ab04b4f0e9c2f5b1d8e3a97c4"  # noqa: S105 - only ever used by tests
 TEST_INTERNAL_SECRET = "b7e2a9d450c84f1186f3c0d2917e5ba8"  # noqa: S105 - only ever used by tests
 
+# Modules sign tokens when they are loaded, which may be long before their tests run.
+TOKEN_SECONDS = 24 * 3600
+
 
 @asynccontextmanager
 async def running(
@@ -48,7 +51,7 @@ def token(user_id: str | None = None, *, role: str = "user", **claims: Any) -> s
         "iss": "gatehouse",
         "aud": "gatehouse",
         "iat": now,
-        "exp": now + 600,
+        "exp": now + TOKEN_SECONDS,
         "jti": new_id(),
         "sid": new_id(),
         **claims,
@@ -61,7 +64,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def internal_token(audience: str, *, issuer: str = "test", seconds: int = 60) -> str:
+def internal_token(audience: str, *, issuer: str = "test", seconds: int = TOKEN_SECONDS) -> str:
     now = int(time.time())
     claims = {"iss": issuer, "aud": f"internal:{audience}", "iat": now, "exp": now + seconds}
     return jwt.encode(claims, TEST_INTERNAL_SECRET, algorithm="HS256")

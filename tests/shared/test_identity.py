@@ -23,7 +23,7 @@ from shared.identity import (
     bearer_token,
 )
 from shared.settings import ProcessSettings
-from shared.testing import TEST_JWT_SECRET, token
+from shared.testing import TEST_JWT_SECRET, TOKEN_SECONDS, token
 
 ISSUER_KEYS = {
     name: rsa.generate_private_key(public_exponent=65537, key_size=2048) for name in ("one", "two")
@@ -240,7 +240,7 @@ class TestTokenVerifier:
 
         assert verifier.remembered(good) is caller
         assert await verifier.verify(good) is caller
-        later = time.time() + 600 + LEEWAY_SECONDS + 1
+        later = time.time() + TOKEN_SECONDS + LEEWAY_SECONDS + 1
         monkeypatch.setattr("time.time", lambda: later)
         assert verifier.remembered(good) is None
         assert not verifier._verified
