@@ -6,7 +6,27 @@ from functools import lru_cache
 
 ORIGIN_BYTES_MAX = 300  # a name has at most 253; nothing longer is worth remembering
 DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
-EXPOSED = b"X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, Link, ETag, Location"
+# What our services take and say beyond what every page may; of files, also how far an upload is.
+ACCEPTED = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Range",
+    "X-Request-ID",
+    "Tus-Resumable",
+    "Upload-Checksum",
+    "Upload-Concat",
+    "Upload-Length",
+    "Upload-Metadata",
+    "Upload-Offset",
+)
+EXPOSED = (
+    b"X-Request-ID, RateLimit, RateLimit-Policy, Retry-After, Link, ETag, Location, Content-Location, "
+    b"Content-Disposition, Content-Range, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
+    b"Upload-Concat, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +35,7 @@ class Cors:
 
     origins: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()  # empty: those of the route
-    headers: tuple[str, ...] = (
-        "Authorization",
-        "Content-Type",
-        "Idempotency-Key",
-        "If-Match",
-        "If-None-Match",
-        "X-Request-ID",
-    )
+    headers: tuple[str, ...] = ACCEPTED
     credentials: bool = False
     max_age_seconds: float = 600.0
     _vary: bytes = field(init=False, default=b"", repr=False, compare=False)

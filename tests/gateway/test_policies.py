@@ -271,6 +271,22 @@ class TestCors:
         assert not backend.received
         assert (await wire.request("GET", "/open")).status == 200
 
+    async def test_a_page_may_upload_in_pieces(self, gateway: RunningGateway) -> None:
+        origin = {"Origin": "http://localhost:5173"}
+        asked = await gateway.request("OPTIONS", "/open", origin | PREFLIGHT)
+        told = await gateway.request("GET", "/open", origin)
+        sent = ("Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Checksum")
+        read = (
+            "Location",
+            "Upload-Offset",
+            "Upload-Length",
+            "Upload-Expires",
+            "Tus-Version",
+            "Tus-Extension",
+        )
+        assert set(sent) <= set((asked.value("access-control-allow-headers") or "").split(", "))
+        assert set(read) <= set((told.value("access-control-expose-headers") or "").split(", "))
+
     async def test_preflight_while_the_gateway_stops(
         self, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
