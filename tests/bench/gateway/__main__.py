@@ -6,6 +6,7 @@ ratios, not the absolute numbers.
 """
 
 import os
+import platform
 import resource
 import shutil
 import sys
@@ -31,6 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, stage(Path(name)) as running:
         _become_load()
         print(f"\nGateway: {speed.CONNECTIONS} connections, median of {ROUNDS} rounds of {SECONDS} s")
+        print(f"Python {platform.python_version()} of {sys.base_prefix}")
         figures = speed.measure(running, wrk, ROUNDS, SECONDS)
         speed.show(figures, running.missing)
         passed = bodies.measure(running, BODY_ROUNDS)
