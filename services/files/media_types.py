@@ -9,6 +9,8 @@ _WELL_FORMED = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^
 _BY_NAME = (
     mimetypes.MimeTypes()
 )  # Python's own table: the one of the machine would differ from server to server
+# Read under the lock of the interpreter: what could be matched in many ways would hold up everybody. So a
+# comment is never tried twice (`*+`), and no repetition stands within another.
 _SIGNATURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
@@ -27,12 +29,12 @@ _SIGNATURES = (
     (re.compile(rb"MZ.{58}", re.DOTALL), "application/x-msdownload"),
     (
         re.compile(
-            rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script|iframe)\b",
+            rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*+<(?:!doctype\s+html|html|head|body|script|iframe)\b",
             re.IGNORECASE | re.DOTALL,
         ),
         "text/html",
     ),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!].*?>\s*)*<svg\b", re.IGNORECASE | re.DOTALL), "image/svg+xml"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:[?!].*<)?svg\b", re.IGNORECASE | re.DOTALL), "image/svg+xml"),
 )
 _ZIP = b"PK\x03\x04"
 # What a browser shows and that can do nothing on its own: no HTML, no SVG, no XML, no PDF.

@@ -1,6 +1,7 @@
 """Downloading: whole, in parts, conditionally, and under which name and type."""
 
 import asyncio
+import time
 from email import message_from_bytes
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from services.files import ranges
+from services.files import media_types, ranges
 from services.files.blobs import Blobs, make_store
 from services.files.downloads import READ_BYTES, Content, answer
 from services.files.errors import RangeNotSatisfiable
@@ -284,6 +285,13 @@ class TestNamesAndTypes:
                 "image/svg+xml",
                 "application/octet-stream",
             ),
+            (
+                "a.png",
+                b"<!-- > --><!DOCTYPE svg [<!ENTITY a 'b'>]>\n<SVG/>",
+                "",
+                "image/svg+xml",
+                "application/octet-stream",
+            ),
             ("a.html", b"hello", "text/plain", "text/html", "application/octet-stream"),
             ("a.jpg.html", b"hello", "image/jpeg", "text/html", "application/octet-stream"),
             ("a.svg", b"hello", "image/png", "image/svg+xml", "application/octet-stream"),
@@ -310,3 +318,10 @@ class TestNamesAndTypes:
         harmless = stored in ("image/png", "text/plain")
         assert response.headers["content-disposition"].startswith("inline" if harmless else "attachment")
         assert response.headers["x-content-type-options"] == "nosniff"
+
+    @pytest.mark.parametrize("piece", [b"<!>", b"<? ?>", b"<!---->", b"<!-- ", b" ", b"<", b"\xef\xbb\xbf"])
+    def test_no_beginning_takes_long_to_look_at(self, piece: bytes) -> None:
+        began = time.process_time()
+        media_types.of(piece * 26, "a", None)  # an exponential search takes seconds for so few
+
+        assert time.process_time() - began < 0.5
