@@ -39,6 +39,19 @@ class Blobs:
         """Begin in a thread; the answer can be waited for later."""
         return asyncio.wrap_future(self._threads.submit(work, *args, **kwargs))
 
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In a thread, and to its end, also for who is cancelled meanwhile.
+
+        No thread can be stopped, and whoever leaves closes the file that it works on: its number would go to
+        the next file that is opened, and the thread on to write into that.
+        """
+        begun = self.start(work, *args, **kwargs)
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            await asyncio.wait([begun])
+            raise
+
     def close(self) -> None:
         self._threads.shutdown(wait=True)
         self.store.close()
@@ -84,6 +97,6 @@ class Inflow:
         self._writing = self._blobs.start(self._target.write, pieces)
 
     async def _written(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            await writing
+        if self._writing is not None:
+            await asyncio.shield(self._writing)  # cancelled here, it still writes: `settle` waits for that
+            self._writing = None

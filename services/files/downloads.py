@@ -64,7 +64,7 @@ async def link(
         return None
     shown = shown and media_types.may_be_shown(content.mime_type)
     told = disposition(content.name, shown=shown), media_types.sent_as(content.mime_type)
-    address = await blobs.start(blobs.store.link, content.blob_key, *told, seconds)
+    address = await blobs.run(blobs.store.link, content.blob_key, *told, seconds)
     if address is None:
         return None
     return Response(status_code=307, headers={**GUARDS, "location": address, "cache-control": "no-store"})
@@ -135,11 +135,11 @@ class BlobResponse(Response):
         left = span[1] - span[0]
         reader, self._first = self._first, None
         if reader is None:
-            reader = await self._blobs.start(self._blobs.store.open, self._content.blob_key, span[0], left)
+            reader = await self._blobs.run(self._blobs.store.open, self._content.blob_key, span[0], left)
         ahead = self._blobs.start(reader.read, min(READ_BYTES, left))
         try:
             while left and not leaving.done():  # to nobody the rest would be read for nothing
-                piece = await ahead
+                piece = await asyncio.shield(ahead)  # cancelled here, it still reads
                 if not piece:  # the length was promised; breaking off is all that can still be done
                     raise EOFError(f"blob {self._content.blob_key} ends {left} bytes early")
                 left -= len(piece)
@@ -147,7 +147,7 @@ class BlobResponse(Response):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         finally:
             await asyncio.wait([ahead])  # before the file under it is closed
-            await self._blobs.start(reader.close)
+            await self._blobs.run(reader.close)
 
 
 async def _left(receive: Receive) -> None:
@@ -160,7 +160,7 @@ async def _open_first(blobs: Blobs, content: Content, pieces: Sequence[bytes | S
     """Open the blob before anything is sent, so that a blob that is missing is still told."""
     start, end = next(piece for piece in pieces if not isinstance(piece, bytes))
     try:
-        return await blobs.start(blobs.store.open, content.blob_key, start, end - start)
+        return await blobs.run(blobs.store.open, content.blob_key, start, end - start)
     except BlobMissing as error:
         log.error("blob_missing", key=content.blob_key)  # noqa: TRY400 - where it came from says nothing
         raise ContentLost from error

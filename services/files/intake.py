@@ -42,11 +42,11 @@ class Room:
     async def finish(self, blobs: Blobs) -> Landed:
         """All that came is on the disk, to stay."""
         await self.inflow.flush()
-        return await blobs.start(self.staged.finish)
+        return await blobs.run(self.staged.finish)
 
     async def discard(self, blobs: Blobs) -> None:
         await self.inflow.settle()
-        await blobs.start(self.staged.discard)
+        await blobs.run(self.staged.discard)
 
 
 class Intake:
@@ -67,7 +67,7 @@ class Intake:
         keeping = asyncio.create_task(self._keep(key))
         room = None
         try:
-            staged = await self.blobs.start(self.blobs.staging.create, key)
+            staged = await self.blobs.run(self.blobs.staging.create, key)
             room = Room(key, staged, Inflow(self.blobs, staged))
             yield room
         except BaseException:
@@ -79,7 +79,7 @@ class Intake:
     async def keep(self, key: str, sha256: str) -> None:
         """Make a staged file a blob."""
         try:
-            await self.blobs.start(self.blobs.store.put, key, self.blobs.staging.path(key), sha256)
+            await self.blobs.run(self.blobs.store.put, key, self.blobs.staging.path(key), sha256)
         except FileNotFoundError as error:  # this process slept so long that the sweeper took it away
             raise UploadAbandoned from error
 

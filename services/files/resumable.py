@@ -83,11 +83,11 @@ class Resumable:
             concat="partial" if described is None else None,
             expires=now() + self._life,
         )
-        await self._blobs.start(self._blobs.staging.path(key).touch, 0o600, exist_ok=False)
+        await self._blobs.run(self._blobs.staging.path(key).touch, 0o600, exist_ok=False)
         try:
             await self._database.run(self._insert, upload)
         except Problem:
-            await self._blobs.start(self._blobs.staging.discard, key)
+            await self._blobs.run(self._blobs.staging.discard, key)
             raise
         if length == 0 and described is not None:
             async with self._holds.hold(upload.blob_key) as hold:
@@ -123,7 +123,7 @@ class Resumable:
             if announced.isdecimal() and offset + int(announced) > upload.length:
                 raise _too_long(upload)
             hash_ = None if checksum is None else checksum.hash
-            if not await self._blobs.start(hold.file.go_on, upload.received, hash_):
+            if not await self._blobs.run(hold.file.go_on, upload.received, hash_):
                 raise ContentLost
             await self._take(upload, hold, request, checksum)
             if upload.is_whole and not upload.is_partial:
@@ -158,7 +158,7 @@ class Resumable:
         """Write down what is certain to be on the disk."""
         received = begun + inflow.size
         await inflow.flush()
-        await self._blobs.start(hold.file.sync)
+        await self._blobs.run(hold.file.sync)
         expires = now() + self._life
         await self._database.run(_note, upload, received, expires)
         upload.received, upload.expires = received, expires
@@ -168,7 +168,7 @@ class Resumable:
         path = self._blobs.staging.path(upload.blob_key)
         landed = hold.file.landed()
         if landed is None:  # it came by several requests
-            landed = await self._blobs.start(_measured_at, path)
+            landed = await self._blobs.run(_measured_at, path)
         await self._intake.keep(upload.blob_key, landed.sha256)
         upload.file_id = await self._database.run(_finish, upload, landed, self._intake.first_state, trail)
 
@@ -179,13 +179,13 @@ class Resumable:
                 await self._complete(upload, hold, trail)
         except NothingToHold:  # the blob is in its place already
             store, key = self._blobs.store, upload.blob_key
-            if await self._blobs.start(store.size, key) != upload.length:
+            if await self._blobs.run(store.size, key) != upload.length:
                 raise ContentLost from None
-            reader = await self._blobs.start(store.open, key, 0, upload.length)
+            reader = await self._blobs.run(store.open, key, 0, upload.length)
             try:
-                landed = await self._blobs.start(measured, reader)
+                landed = await self._blobs.run(measured, reader)
             finally:
-                await self._blobs.start(reader.close)
+                await self._blobs.run(reader.close)
             upload.file_id = await self._database.run(
                 _finish, upload, landed, self._intake.first_state, trail
             )
@@ -221,7 +221,7 @@ class Resumable:
         async with self._intake.room(user_id, 0) as place:
             paths = [staging.path(part.blob_key) for part in parts]
             try:
-                await self._blobs.start(_copy, paths, place.staged)
+                await self._blobs.run(_copy, paths, place.staged)
             except FileNotFoundError as error:  # one of them was ended meanwhile
                 raise PartsUnfinished from error
             landed = await place.finish(self._blobs)

@@ -1,0 +1,67 @@
+"""What works on a file in a thread ends before the file is closed, also for a request that is cancelled."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from services.files.blobs import WRITE_BYTES, Blobs, Inflow
+from services.files.disk import DiskStore
+from services.files.staging import Staging
+
+
+class SlowFile:
+    """Writes when it may."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end, self.is_written = threading.Event(), threading.Event(), False
+
+    def write(self, _pieces: Sequence[bytes] = ()) -> None:
+        self.began.set()
+        assert self.may_end.wait(20)
+        self.is_written = True
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Iterator[Blobs]:
+    made = Blobs(DiskStore(tmp_path / "blobs"), Staging(tmp_path / "staging"))
+    yield made
+    made.close()
+
+
+async def cancel_while_it_writes(task: "asyncio.Task[None]", file: SlowFile) -> None:
+    await asyncio.to_thread(file.began.wait, 20)
+    task.cancel()
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(file.may_end.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_inflow_settles_when_its_last_piece_is_written(blobs: Blobs) -> None:
+    file = SlowFile()
+    inflow = Inflow(blobs, file)
+
+    async def bring_two_pieces() -> None:
+        try:
+            await inflow.add(bytes(WRITE_BYTES))
+            await inflow.add(bytes(WRITE_BYTES))  # waits for the first one
+        finally:
+            await inflow.settle()
+            assert file.is_written
+
+    await cancel_while_it_writes(asyncio.create_task(bring_two_pieces()), file)
+
+
+async def test_other_work_ends_before_who_waits_for_it_leaves(blobs: Blobs) -> None:
+    file = SlowFile()
+
+    async def work() -> None:
+        try:
+            await blobs.run(file.write)
+        finally:
+            assert file.is_written
+
+    await cancel_while_it_writes(asyncio.create_task(work()), file)
