@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from services.files.stores import BlobMissing, BlobReader, Stored
+from services.files.stores import KEY, BlobMissing, BlobReader, Stored
 
-_KEY = re.compile(r"[0-9a-f]{32}")
+_FOLDER = re.compile(r"[0-9a-f]{2}")
 
 
 class DiskStore:
@@ -51,9 +51,11 @@ class DiskStore:
 
     def list(self) -> Iterator[Stored]:
         for folder in sorted(self._folder.iterdir()):
+            if not _FOLDER.fullmatch(folder.name):
+                continue
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if not _KEY.fullmatch(entry.name):
+                    if not KEY.fullmatch(entry.name):
                         continue
                     with suppress(FileNotFoundError):  # deleted meanwhile
                         found = entry.stat(follow_symlinks=False)
@@ -69,7 +71,7 @@ class DiskStore:
         """Nothing is held open."""
 
     def _file(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             raise ValueError(f"{key!r} is no key of a blob")
         return self._folder / key[:2] / key
 

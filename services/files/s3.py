@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from services.files.errors import StorageUnavailable
 from services.files.settings import Settings
-from services.files.stores import BlobMissing, BlobReader, Stored
+from services.files.stores import KEY, BlobMissing, BlobReader, Stored
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,8 @@ class S3Store:
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
                 for one in page.get("Contents", ()):
                     key = one["Key"].removeprefix(self._prefix)
-                    yield Stored(key, one["Size"], one["LastModified"].timestamp())
+                    if KEY.fullmatch(key):  # the bucket may hold more than blobs
+                        yield Stored(key, one["Size"], one["LastModified"].timestamp())
 
     def clear(self, older_than: float) -> None:
         """End uploads in parts that nobody will end any more: their parts cost money and are in no list."""
@@ -125,7 +126,8 @@ class S3Store:
         with _told("clear", ""):
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
                 for one in page.get("Uploads", ()):
-                    if one["Initiated"] < before:
+                    is_ours = KEY.fullmatch(one["Key"].removeprefix(self._prefix))
+                    if is_ours and one["Initiated"] < before:
                         where = {"Bucket": self._bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
                         self._client.abort_multipart_upload(**where)
 

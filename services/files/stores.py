@@ -1,9 +1,12 @@
 """What a place for blobs can do; the disk and S3 both do it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+KEY = re.compile(r"[0-9a-f]{32}")
 
 
 class BlobMissing(Exception):
@@ -43,7 +46,7 @@ class BlobStore(Protocol):
         """Remove a blob; one that is not there is no fault."""
 
     def list(self) -> Iterator[Stored]:
-        """All blobs, in the order of the first two digits of their keys."""
+        """All blobs, in the order of the first two digits of their keys, and nothing else that lies there."""
 
     def clear(self, older_than: float, /) -> None:
         """Remove what puts that died so many seconds ago left behind and no list shows."""

@@ -120,6 +120,17 @@ def test_leftovers_are_cleared_when_they_are_old(store: S3Store) -> None:
     assert "Uploads" not in store._client.list_multipart_uploads(Bucket=store._bucket)
 
 
+def test_what_others_keep_in_the_bucket_is_left_alone(store: S3Store, tmp_path: Path) -> None:
+    store.put(KEY, *staged(tmp_path, b"content"))
+    for name in ("ba/ckup.tar", "README", "a" * 31, "blob", KEY + ".old"):
+        store._client.put_object(**store._at(name), Body=b"theirs")
+    store._client.create_multipart_upload(**store._at("ba/ckup.tar"))
+    store.clear(-1.0)
+
+    assert [one.key for one in store.list()] == [KEY]
+    assert len(store._client.list_multipart_uploads(Bucket=store._bucket)["Uploads"]) == 1
+
+
 def test_a_put_whose_answer_was_lost_is_done(store: S3Store, tmp_path: Path) -> None:
     store.put(KEY, *staged(tmp_path, b"content"))
     store.put(KEY, *staged(tmp_path, b"content"))

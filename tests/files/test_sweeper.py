@@ -113,6 +113,16 @@ async def test_bytes_that_no_row_knows_are_removed_when_they_are_old(
     assert file["state"] == "ready"
 
 
+@pytest.mark.usefixtures("files")
+async def test_what_is_no_blob_is_left_alone(sweeper: Sweeper, settings: Settings) -> None:
+    theirs = folder_of(settings) / "blobs" / "README"
+    theirs.write_bytes(b"hello")
+    grow_old(theirs, settings.orphan_seconds + 60)
+    sweeper.compare()
+
+    assert theirs.exists()
+
+
 async def test_a_file_without_bytes_says_so_until_they_are_back(
     files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings, tmp_path: Path
 ) -> None:
