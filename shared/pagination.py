@@ -54,10 +54,9 @@ def _encode(key: str) -> str:
 
 
 def _decode(cursor: str) -> str:
+    padded = cursor + "=" * (-len(cursor) % 4)
     try:
-        return _ID.validate_python(
-            base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        )
+        return _ID.validate_python(base64.urlsafe_b64decode(padded).decode("ascii"))
     except ValueError as error:
         message = "Take the cursor from the Link header of the page before."
         raise Invalid(errors=[FieldFault(field="cursor", code="invalid_cursor", message=message)]) from error

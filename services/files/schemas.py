@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -52,7 +52,12 @@ def dumped(metadata: Mapping[str, Any]) -> str:
 
 
 FileName = Annotated[str, Field(max_length=1024), AfterValidator(_named)]
-Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+# In UTC it still has to lie in the calendar, whatever its zone is.
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_rfc_3339),
+    Field(ge=datetime.min.replace(tzinfo=UTC), le=datetime.max.replace(tzinfo=UTC)),
+]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 METADATA = TypeAdapter[dict[str, Any]](Metadata)
 VISIBILITY = TypeAdapter(Visibility)

@@ -125,6 +125,8 @@ class TestListLogs:
             "from=2026-03-02T00:00:00",
             "from=0.5",
             "to=1772409600",
+            "from=0001-01-01T00:00:00%2B14:00",
+            "to=9999-12-31T23:59:59-12:00",
             "limit=201",
             "limit=0",
             "cursor=x",
@@ -137,6 +139,11 @@ class TestListLogs:
         response = await audit.get(f"/audit/logs?{query}", headers=AS_ALICE)
 
         assert response.status_code == 422, response.text
+
+    @pytest.mark.parametrize("query", ["action=%00", "resource=a%00b"])
+    async def test_what_no_record_holds(self, audit: httpx.AsyncClient, query: str) -> None:
+        for path in ("logs", "export"):
+            assert (await audit.get(f"/audit/{path}?{query}", headers=AS_ALICE)).status_code == 400
 
     async def test_page_by_page(self, audit: httpx.AsyncClient, settings: Settings) -> None:
         made = [entry() for _ in range(7)]

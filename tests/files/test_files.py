@@ -59,10 +59,23 @@ class TestList:
         assert {one["name"] for one in response.json()} == found
 
     @pytest.mark.parametrize(
-        "query", ["type=x", "visibility=all", "created_from=now", "created_from=2020-01-01T00:00:00", "q=x"]
+        "query",
+        [
+            "type=x",
+            "visibility=all",
+            "created_from=now",
+            "created_from=2020-01-01T00:00:00",
+            "created_from=0001-01-01T00:00:00%2B14:00",
+            "created_before=9999-12-31T23:59:59-12:00",
+            "q=x",
+        ],
     )
     async def test_malformed(self, files: httpx.AsyncClient, query: str) -> None:
         assert (await Person(files).get(f"/files?{query}")).status_code == 422
+
+    @pytest.mark.parametrize("query", ["name=a%00b", "search=%00"])
+    async def test_what_no_name_holds(self, files: httpx.AsyncClient, query: str) -> None:
+        assert (await files.get(f"/files/visible?{query}")).status_code == 400
 
     async def test_anonymous(self, files: httpx.AsyncClient) -> None:
         assert (await files.get("/files")).status_code == 401
