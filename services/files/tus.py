@@ -1,7 +1,6 @@
 """The words of tus 1.0: its headers, read strictly, and its versions (https://tus.io/protocols/resumable-upload)."""
 
 import base64
-import binascii
 import functools
 import hashlib
 import re
@@ -90,7 +89,7 @@ def metadata(header: str) -> dict[str, str]:
             raise wrong("Upload-Metadata", "must be pairs of a key, each once, and a value in base64")
         try:
             pairs[key] = base64.b64decode(value, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise wrong("Upload-Metadata", f"{key}: must be text in base64") from error
     return pairs
 
@@ -103,7 +102,7 @@ def checksum(header: str | None) -> Checksum | None:
         raise wrong("Upload-Checksum", f"must begin with one of {ALGORITHMS}")
     try:
         return Checksum(_HASHES[algorithm](), base64.b64decode(value, validate=True))
-    except binascii.Error as error:
+    except ValueError as error:
         raise wrong("Upload-Checksum", "must end with the checksum in base64") from error
 
 

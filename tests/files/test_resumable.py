@@ -61,7 +61,7 @@ class Uploader(Person):
         }
         return await self.client.post("/files/uploads", headers=self.headers | VERSION | headers)
 
-    async def add(self, address: str, offset: int, content: Any, **headers: str) -> httpx.Response:
+    async def add(self, address: str, offset: int, content: Any, **headers: Any) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         given = {"Upload-Offset": str(offset)}
         return await self.client.patch(
@@ -184,6 +184,7 @@ class TestCore:
             {"Upload_Metadata": ""},
             {"Upload_Metadata": "filename"},
             {"Upload_Metadata": "filename !!!"},
+            {"Upload_Metadata": "filename \xe9".encode("latin-1")},
             {"Upload_Metadata": "filename YQ"},
             {"Upload_Metadata": "filename //79"},
             {"Upload_Metadata": "filename YQ==,filename YQ=="},
@@ -300,8 +301,8 @@ class TestChecksums:
         assert await person.offset(address) == 10
         assert await person.content(await person.add(address, 10, CONTENT[10:])) == CONTENT
 
-    @pytest.mark.parametrize("header", ["crc32 AAAA", "sha1", "sha1 !", ""])
-    async def test_malformed(self, person: Uploader, header: str) -> None:
+    @pytest.mark.parametrize("header", [b"crc32 AAAA", b"sha1", b"sha1 !", b"sha1 \xe9", b""])
+    async def test_malformed(self, person: Uploader, header: bytes) -> None:
         response = await person.add(await person.begun(), 0, CONTENT, Upload_Checksum=header)
 
         assert response.status_code in (400, 460)
