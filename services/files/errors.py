@@ -94,7 +94,7 @@ class FinalUpload(Forbidden):
 
 
 class PartsUnfinished(Conflict):
-    """Some of the uploads that were named have not all their bytes yet, or are not made to be parts."""
+    """Some of the uploads that were named lack bytes, are no parts, or are parts of something else by now."""
 
     code = "parts_unfinished"
 

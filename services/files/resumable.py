@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -212,18 +212,29 @@ class Resumable:
         parts = [await self.find(part_id, user_id, trail) for part_id in part_ids]
         if not all(part.is_partial and part.is_whole for part in parts):
             raise PartsUnfinished
-        made = {part.file_id for part in parts}
-        if len(made) == 1 and None not in made:  # the answer was lost, and the client asks again
-            return await self._database.read(_made_of, made.pop() or "")
-        if made != {None}:
-            raise PartsUnfinished
-        staging = self._blobs.staging
+        if any(part.file_id is not None for part in parts):  # the answer was lost, and the client asks again
+            return await self._database.read(_made_of, parts, concat)
+        async with AsyncExitStack() as stack:
+            # Whoever asks for the same at the same time waits: each copy would take room that nobody counts.
+            for part in sorted(parts, key=lambda part: part.id):
+                await stack.enter_async_context(self._opened(part))
+            parts = [await self.find(part.id, user_id, trail) for part in parts]
+            if any(part.file_id is not None for part in parts):
+                return await self._database.read(_made_of, parts, concat)
+            return await self._concatenate(user_id, parts, concat, metadata_header, described, trail)
+
+    async def _concatenate(
+        self,
+        user_id: str,
+        parts: list[Upload],
+        concat: str,
+        metadata_header: str,
+        described: Described,
+        trail: Trail,
+    ) -> Upload:
+        paths = [self._blobs.staging.path(part.blob_key) for part in parts]
         async with self._intake.room(user_id, 0) as place:
-            paths = [staging.path(part.blob_key) for part in parts]
-            try:
-                await self._blobs.run(_copy, paths, place.staged)
-            except FileNotFoundError as error:  # one of them was ended meanwhile
-                raise PartsUnfinished from error
+            await self._blobs.run(_copy, paths, place.staged)
             landed = await place.finish(self._blobs)
             await self._intake.keep(place.key, landed.sha256)
             whole = Upload(
@@ -257,9 +268,12 @@ def _find(session: Session, upload_id: str, user_id: str) -> Upload:
     return upload
 
 
-def _made_of(session: Session, file_id: str) -> Upload:
-    made = select(Upload).where(UPLOADS.c.file_id == file_id, UPLOADS.c.concat != "partial")
-    found: Upload = session.execute(made).scalars().one()
+def _made_of(session: Session, parts: list[Upload], concat: str) -> Upload:
+    """What was made of the same parts before, in the same order."""
+    made = select(Upload).where(UPLOADS.c.file_id == parts[0].file_id, UPLOADS.c.concat == concat)
+    found: Upload | None = session.execute(made).scalars().one_or_none()
+    if found is None:
+        raise PartsUnfinished
     return found
 
 

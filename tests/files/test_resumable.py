@@ -359,6 +359,24 @@ class TestJoining:
         assert again.headers["location"] == joined.headers["location"]
         assert len((await person.get("/files")).json()) == 1
 
+    async def test_asked_many_times_at_once_it_is_one_file(self, person: Uploader) -> None:
+        """A copy for each of them would take room that no quota knows of."""
+        parts = [await person.part(CONTENT), await person.part(CONTENT)]
+        joined = await asyncio.gather(*(person.join(*parts) for _ in range(8)))
+
+        assert {(one.status_code, one.headers["location"]) for one in joined} == {
+            (201, joined[0].headers["location"])
+        }
+        assert (await person.usage())["used"] == 2 * SIZE
+
+    async def test_parts_are_used_up(self, person: Uploader) -> None:
+        parts = [await person.part(CONTENT), await person.part(CONTENT)]
+        joined = (await person.join(*parts)).headers["location"]
+        others = [await person.join(*parts[::-1]), await person.join(parts[0])]
+        await person.client.delete(joined, headers=person.headers | VERSION)
+
+        assert [one.status_code for one in (*others, await person.join(*parts))] == [409, 409, 409]
+
     async def test_of_parts_that_are_not_whole(self, person: Uploader) -> None:
         unfinished = await person.begun(Upload_Concat="partial")
         whole = (await person.create(content=CONTENT)).headers["location"]
