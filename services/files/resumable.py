@@ -53,6 +53,7 @@ class Resumable:
         self._blobs: Blobs = intake.blobs
         self._holds = Holds(intake.blobs)
         self._life = timedelta(hours=settings.resumable_hours)
+        self._bytes_max = settings.resumable_max_size
 
     async def find(self, upload_id: str, user_id: str, trail: Trail) -> Upload:
         upload = await self._database.read(_find, upload_id, user_id)
@@ -73,6 +74,7 @@ class Resumable:
         self, user_id: str, length: int, metadata_header: str, described: Described | None, trail: Trail
     ) -> Upload:
         """Make room for an upload; without a description it is to be a part of another."""
+        self._require_allowed(length)
         key = quota.new_key()
         upload = Upload(
             id=new_id(),
@@ -214,6 +216,7 @@ class Resumable:
             raise PartsUnfinished
         if any(part.file_id is not None for part in parts):  # the answer was lost, and the client asks again
             return await self._database.read(_made_of, parts, concat)
+        self._require_allowed(sum(part.length for part in parts))
         async with AsyncExitStack() as stack:
             # Whoever asks for the same at the same time waits: each copy would take room that nobody counts.
             for part in sorted(parts, key=lambda part: part.id):
@@ -249,6 +252,12 @@ class Resumable:
             )
             return await self._database.run(
                 _join, whole, parts, described, landed, self._intake.first_state, trail
+            )
+
+    def _require_allowed(self, length: int) -> None:
+        if length > self._bytes_max:
+            raise FileTooLarge(
+                f"An upload may have at most {self._bytes_max} bytes.", limit_bytes=self._bytes_max
             )
 
     async def end(self, upload_id: str, user_id: str, trail: Trail) -> None:

@@ -189,6 +189,9 @@ class TestCore:
             {"Upload_Metadata": "filename //79"},
             {"Upload_Metadata": "filename YQ==,filename YQ=="},
             {"Upload_Metadata": "filename " + "YWFh" * 3000},
+            {"Upload_Checksum": "sha1 é".encode("latin-1")},
+            {"Upload_Checksum": "sha1 !!!"},
+            {"Upload_Checksum": "crc32 AAAA"},
             {"Upload_Concat": "whole"},
             {"Upload_Concat": "final;"},
         ],
@@ -240,6 +243,7 @@ class TestTheFourFaults:
         response = await person.create(RESUMABLE_MAX + 1)
 
         assert response.status_code == 413
+        assert response.json()["detail"] == f"An upload may have at most {RESUMABLE_MAX} bytes."
         assert response.json()["limit_bytes"] == RESUMABLE_MAX
         assert stored(settings) == []
 
@@ -386,6 +390,16 @@ class TestJoining:
         assert (await person.join(whole)).status_code == 409
         assert (await person.join(of_another)).status_code == 404
         assert (await person.join(f"/files/uploads/{new_id()}")).status_code == 404
+
+    async def test_to_more_than_the_maximum(self, person: Uploader) -> None:
+        parts = [
+            await person.part(bytes(RESUMABLE_MAX // 2)),
+            await person.part(bytes(RESUMABLE_MAX // 2 + 1)),
+        ]
+        joined = await person.join(*parts)
+
+        assert (joined.status_code, joined.json()["limit_bytes"]) == (413, RESUMABLE_MAX)
+        assert (await person.usage())["used"] == 0
 
     async def test_a_part_is_no_file_and_a_final_takes_no_bytes(self, person: Uploader) -> None:
         part = await person.part(CONTENT)

@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.files import tus
-from services.files.forms import too_large
 from services.files.models import UPLOADS, Upload
 from services.files.resumable import Resumable, described_by
 from services.files.schemas import UploadOut
@@ -33,9 +32,7 @@ async def show_upload_options(settings: Settings) -> Response:
 
 
 @tus.spoken
-async def create_upload(
-    request: Request, caller: Caller, uploads: Resumable, trail: Trail, settings: Settings
-) -> Response:
+async def create_upload(request: Request, caller: Caller, uploads: Resumable, trail: Trail) -> Response:
     """Begin an upload in pieces (tus 1.0), perhaps with the first piece, or join parts into a file.
 
     `Upload-Metadata` holds `filename`, and `filetype`, `visibility` and `metadata` if you like.
@@ -50,13 +47,11 @@ async def create_upload(
         return _answer(201, upload, {"Location": _address(upload)})
     tus.metadata(metadata)
     length = tus.number(request, "upload-length")
-    if length > settings.resumable_max_size:
-        raise too_large(settings.resumable_max_size)
+    checksum = tus.checksum(request.headers.get("upload-checksum"))
     described = None if concat == "partial" else described_by(metadata)
     trail.is_written = True  # until it is whole, nothing is done that anybody would ask about
     upload = await uploads.create(caller.id, length, metadata, described, trail)
     if request.headers.get("content-type") == tus.BYTES_TYPE and length:
-        checksum = tus.checksum(request.headers.get("upload-checksum"))
         upload = await uploads.append(upload.id, caller.id, 0, request, checksum, trail)
     return _answer(201, upload, {"Location": _address(upload)})
 
