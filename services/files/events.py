@@ -34,13 +34,14 @@ def tell_deleted(session: Session, file: File, *, permanent: bool) -> None:
 def delete_files_of(session: Session, events: Sequence[AccountDeleted]) -> None:
     """Delete all that a person had, for good and without a trash; the sweeper removes the bytes.
 
-    What is still on its way in finds its room gone, and ends.
+    What is still on its way in finds its room gone, and ends. The blobs come first: whoever is writing down
+    a file holds its blob, is waited for here, and the file is seen by what follows.
     """
     people = [event.account_id for event in events]
     run = session.connection().execute
+    run(update(BLOBS).where(BLOBS.c.user_id.in_(people)).values(state=BlobState.DOOMED, until=None))
     run(delete(UPLOADS).where(UPLOADS.c.user_id.in_(people)))
     run(delete(FILES).where(FILES.c.user_id.in_(people)))
-    run(update(BLOBS).where(BLOBS.c.user_id.in_(people)).values(state=BlobState.DOOMED, until=None))
     run(delete(USAGE).where(USAGE.c.user_id.in_(people)))
 
 

@@ -69,9 +69,8 @@ def settle(session: Session, key: str, size: int) -> None:
         .returning(BLOBS.c.user_id, BLOBS.c.reserved)
     )
     blob = session.connection().execute(settling).one_or_none()
-    if blob is None:
+    if blob is None or not _book(session, blob.user_id, used=size, reserved=-blob.reserved, files=0):
         raise UploadAbandoned
-    _book(session, blob.user_id, used=size, reserved=-blob.reserved, files=0)
 
 
 def release(session: Session, key: str) -> bool:
@@ -101,13 +100,14 @@ def forget(session: Session, key: str, size: int) -> None:
     _book(session, blob.user_id, used=-size, reserved=0, files=-1)
 
 
-def _book(session: Session, user_id: str, *, used: int, reserved: int, files: int) -> None:
+def _book(session: Session, user_id: str, *, used: int, reserved: int, files: int) -> bool:
+    """False when there is nothing to book on: the account was deleted meanwhile."""
     booking = (
         update(USAGE)
         .where(USAGE.c.user_id == user_id)
         .values(used=USAGE.c.used + used, reserved=USAGE.c.reserved + reserved, files=USAGE.c.files + files)
     )
-    session.connection().execute(booking)
+    return session.connection().execute(booking).rowcount == 1
 
 
 def _refusal(session: Session, user_id: str, size: int, quota: Quota) -> QuotaExceeded:

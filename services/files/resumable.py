@@ -287,10 +287,10 @@ def _made_of(session: Session, parts: list[Upload], concat: str) -> Upload:
 
 
 def _note(session: Session, upload: Upload, received: int, expires: datetime) -> None:
+    quota.extend(session, upload.blob_key, expires)
     noting = update(UPLOADS).where(UPLOADS.c.id == upload.id).values(received=received, expires=expires)
     if session.connection().execute(noting).rowcount == 0:
         raise NotFound
-    quota.extend(session, upload.blob_key, expires)
 
 
 def _finish(session: Session, upload: Upload, landed: Landed, state: FileState, trail: Trail) -> str:
@@ -328,9 +328,9 @@ def _give(session: Session, uploads: list[Upload], file_id: str) -> None:
 
 
 def _forget(session: Session, upload: Upload) -> None:
-    session.connection().execute(delete(UPLOADS).where(UPLOADS.c.id == upload.id))
     if upload.file_id is None:
         quota.release(session, upload.blob_key)
+    session.connection().execute(delete(UPLOADS).where(UPLOADS.c.id == upload.id))
 
 
 def _measured_at(path: Path) -> Landed:

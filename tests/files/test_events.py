@@ -1,22 +1,30 @@
 """What the files service tells, what it records, and what it forgets of a person who is gone."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
+from sqlmodel import Session
 
 from contracts.events import AccountDeleted, FileChanged, FileDeleted, FileUploaded
-from services.files import app
+from services.files import app, intake, quota
+from services.files.events import delete_files_of
 from services.files.models import EVENTS
 from services.files.settings import Settings
+from shared.database import Database
 from shared.events import Subscriber
 from shared.events.event import Sealed
 from shared.ids import new_id
 from shared.testing import bearer, internal_token, running
 from tests.files.support import Person
 from tests.files.test_resumable import CONTENT, Uploader
+from tests.support import eventually
 from tests.told import events, records
 
 STORAGE = ("sqlite", "postgresql")
@@ -137,3 +145,53 @@ async def test_a_deletion_in_the_middle_of_an_upload_ends_it(
 
     assert (response.status_code, response.json()["code"]) == (409, "upload_abandoned")
     assert (await person.get("/files")).json() == []
+
+
+class TestADeletionAtTheVeryMoment:
+    """PostgreSQL lets both go on at once; whoever comes second must see what the first has done."""
+
+    STORAGE = ("postgresql",)
+
+    @pytest.mark.parametrize(("module", "step"), [(quota, "reserve"), (intake, "tell_uploaded")])
+    async def test_leaves_nothing_behind(
+        self,
+        files: httpx.AsyncClient,
+        settings: Settings,
+        user_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        module: ModuleType,
+        step: str,
+    ) -> None:
+        work = getattr(module, step)
+        database = Database(settings.database_url, pool_size=1)
+
+        def delete_all() -> None:
+            with database.transaction() as session:
+                delete_files_of(session, [AccountDeleted(account_id=user_id, deleted=datetime.now(UTC))])
+
+        deletion = threading.Thread(target=delete_all)
+
+        def meanwhile(session: Session, *arguments: Any) -> None:
+            """The step as it is, and before its transaction ends the deletion, which comes to wait for it."""
+            work(session, *arguments)
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            deletion.start()
+            assert eventually(lambda: bool(session.connection().execute(waiting).scalar()), seconds=20)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx'
+            if step == "reserve":
+                await asyncio.to_thread(deletion.join)
+            yield b"y\r\n--b--\r\n"
+
+        person = Person(files, user_id)
+        await person.upload()
+        monkeypatch.setattr(module, step, meanwhile)
+        headers = person.headers | {"Content-Type": "multipart/form-data; boundary=b"}
+        response = await files.post("/files", content=pieces(), headers=headers)
+        deletion.join()
+        database.close()
+
+        assert response.status_code == (409 if step == "reserve" else 201)
+        assert (await person.get("/files")).json() == []
+        assert (await person.usage())["used"] == 0
