@@ -27,6 +27,10 @@ LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 10.0  # after the daemon could not be asked
 
 
+class Stopped(Exception):
+    """The service stops; the file is scanned when it runs again."""
+
+
 class Scanner:
     """Scans what waits to be scanned, oldest first, until the service stops."""
 
@@ -66,6 +70,8 @@ class Scanner:
                 return False
             try:
                 found = scan(self._address, self._pieces(row.blob_key, row.size))
+            except Stopped:
+                return False
             except BlobMissing:
                 self._write_down(row.id, FileState.LOST, None)
             except NotScannable as error:
@@ -83,6 +89,8 @@ class Scanner:
         reader = self._store.open(key, 0, size)
         try:
             while piece := reader.read(PIECE_BYTES):
+                if self._stopping.is_set():  # a large file may take longer than there is time to stop
+                    raise Stopped
                 yield piece
         finally:
             reader.close()

@@ -12,8 +12,11 @@ import pytest
 
 from services.files import scanner
 from services.files.app import create_app
+from services.files.blobs import Blobs, make_store
 from services.files.clamd import NotScannable, ScannerAway, scan
 from services.files.settings import Settings
+from services.files.staging import Staging
+from shared.database import Database
 from shared.settings import SettingsError
 from shared.testing import running
 from tests.files.support import Person
@@ -129,6 +132,36 @@ async def test_a_daemon_that_is_away_is_waited_for(settings: Settings, daemon: D
     async with running(create_app, settings) as files:
         person.client = files
         await state_of(person, file, "ready")
+
+
+async def test_stopping_waits_for_no_large_file(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun, may_go_on, pieces_taken = threading.Event(), threading.Event(), 0
+
+    def scan_slowly(_address: str, pieces: Iterator[bytes]) -> None:
+        nonlocal pieces_taken
+        for _ in pieces:
+            pieces_taken += 1
+            begun.set()
+            assert may_go_on.wait(20)
+
+    unscanned = settings.model_copy(update={"clamav_address": "127.0.0.1:9"})
+    async with running(create_app, unscanned) as files:
+        await Person(files).upload(b"x" * (2 * scanner.PIECE_BYTES))
+    monkeypatch.setattr(scanner, "scan", scan_slowly)
+    blobs = Blobs(make_store(settings), Staging(tmp_path / "staging"))
+    database = Database(settings.database_url, pool_size=1)
+    made = scanner.Scanner(database, blobs, settings)
+    made.start()
+    assert begun.wait(20)
+    made._stopping.set()
+    may_go_on.set()
+    made.stop()
+    blobs.close()
+    database.close()
+
+    assert pieces_taken == 1
 
 
 def test_what_is_asked_and_answered(daemon: Daemon) -> None:
