@@ -31,7 +31,7 @@ def check(database: Database, store: BlobStore, progress: "Progress") -> Finding
         total = session.connection().execute(select(func.coalesce(func.sum(FILES.c.size), 0))).scalar_one()
     for row in _rows(database):
         fault = _fault_of(store, row)
-        if fault is not None:
+        if fault is not None and _is_there_still(database, row):
             findings.faults.append(f"{fault}: file {row.id} of {row.user_id}, blob {row.blob_key}")
         findings.files += 1
         findings.bytes += row.size
@@ -81,6 +81,13 @@ def _fault_of(store: BlobStore, row: Row[tuple[object, ...]]) -> str | None:
         return "missing"
     size = store.size(row.blob_key)
     return None if (landed.sha256, size) == (row.sha256, row.size) else "changed"
+
+
+def _is_there_still(database: Database, row: Row[tuple[object, ...]]) -> bool:
+    """Whether it was not deleted for good since it was looked up, perhaps hours ago."""
+    with database.transaction(write=False) as session:
+        found = session.connection().execute(select(FILES.c.id).where(FILES.c.id == row.id))
+        return found.one_or_none() is not None
 
 
 def _read(store: BlobStore, key: str, size: int) -> Landed:

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
+from services.files.disk import DiskStore
+from services.files.models import FILES
 from services.files.settings import Settings
-from services.files.verification import Progress
+from services.files.stores import BlobMissing, BlobReader
+from services.files.verification import Progress, check
+from shared.database import Database
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests.files.support import Person
 from tests.shared.processes import ROOT
@@ -78,6 +83,25 @@ async def test_what_is_wrong_is_named(disk_files: httpx.AsyncClient, disk_settin
         "4 files, 18 bytes: 4 faults",
     ]
     assert orphan.exists()
+
+
+async def test_what_is_deleted_meanwhile_is_no_fault(
+    disk_files: httpx.AsyncClient, disk_settings: Settings
+) -> None:
+    await Person(disk_files).upload()
+    database = Database(disk_settings.database_url, pool_size=1)
+    assert disk_settings.storage_path is not None
+
+    class Vanishing(DiskStore):
+        def open(self, key: str, _start: int, _length: int, /) -> BlobReader:
+            with database.transaction() as session:
+                session.connection().execute(delete(FILES))
+            raise BlobMissing(key)
+
+    findings = check(database, Vanishing(disk_settings.storage_path / "blobs"), Progress(io.StringIO()))
+    database.close()
+
+    assert (findings.files, findings.faults) == (1, [])
 
 
 class Terminal(io.StringIO):
