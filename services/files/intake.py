@@ -55,7 +55,7 @@ class Intake:
     def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
         self.blobs = blobs
         self.quota = Quota.of(settings)
-        self.first_state = FileState.SCANNING if settings.clamav_address else FileState.READY
+        self.first_state = first_state(settings)
         self._database = database
         self._lease = timedelta(seconds=settings.lease_seconds)
 
@@ -98,6 +98,11 @@ class Intake:
             await self._database.run(quota.release, key)
         except Problem:
             log.warning("room_not_given_back_yet", key=key)  # the sweeper will
+
+
+def first_state(settings: Settings) -> FileState:
+    """The state of a file whose content nobody has looked at yet."""
+    return FileState.SCANNING if settings.clamav_address else FileState.READY
 
 
 def add_file(

@@ -16,6 +16,7 @@ from sqlmodel import Session
 from services.files import quota
 from services.files.blobs import Blobs
 from services.files.handlers.trash import purge
+from services.files.intake import first_state
 from services.files.models import BLOBS, FILES, UPLOADS, BlobState, File, FileState
 from services.files.settings import Settings
 from services.files.stores import Stored
@@ -34,6 +35,7 @@ class Sweeper:
     def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
         self._database = database
         self._store, self._staging = blobs.store, blobs.staging
+        self._first_state = first_state(settings)  # what comes back may be what was never scanned
         self._trash = timedelta(days=settings.trash_days)
         self._orphan_seconds = settings.orphan_seconds
         self._every, self._compare_every = settings.sweep_seconds, settings.compare_hours * 3600
@@ -140,7 +142,7 @@ class Sweeper:
         before = set(session.connection().execute(known).scalars())
         for keys, was, becomes in (
             (lost - before, FileState.READY, FileState.LOST),
-            (before - lost, FileState.LOST, FileState.READY),
+            (before - lost, FileState.LOST, self._first_state),
         ):
             for key in keys:
                 log.error("content_missing" if becomes == FileState.LOST else "content_back", key=key)

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -30,15 +31,21 @@ def settings(make_files_settings: Callable[..., Settings], tmp_path: Path) -> Se
     )
 
 
-@pytest.fixture
-async def sweeper(settings: Settings, files: httpx.AsyncClient) -> AsyncIterator[Sweeper]:
+@contextmanager
+def sweeping(settings: Settings) -> Iterator[Sweeper]:
     """Of another replica, so to say; swept by hand."""
-    folder = folder_of(settings)
-    blobs = Blobs(make_store(settings), Staging(folder / "staging"))
     database = Database(settings.database_url)
+    database.session_info[OUTBOX] = Outbox(EVENTS, settings.service, {})
+    blobs = Blobs(make_store(settings), Staging(folder_of(settings) / "staging"))
     yield Sweeper(database, blobs, settings)
     blobs.close()
     database.close()
+
+
+@pytest.fixture
+def sweeper(settings: Settings) -> Iterator[Sweeper]:
+    with sweeping(settings) as made:
+        yield made
 
 
 @pytest.fixture
@@ -142,6 +149,21 @@ async def test_a_file_without_bytes_says_so_until_they_are_back(
     assert (await person.get("/files")).json() == [file]
 
 
+async def test_what_comes_back_is_scanned_if_there_is_a_scanner(
+    files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings, tmp_path: Path
+) -> None:
+    person = Person(files)
+    await person.upload()
+    (blob,) = stored(settings)
+    aside = blob.rename(tmp_path / "backup")
+    sweeper.compare()
+    aside.rename(blob)
+    with sweeping(settings.model_copy(update={"clamav_address": "127.0.0.1:9"})) as scanning:
+        scanning.compare()
+
+    assert [one["state"] for one in (await person.get("/files")).json()] == ["scanning"]
+
+
 async def test_old_trash_is_emptied(files: httpx.AsyncClient, settings: Settings) -> None:
     person = Person(files)
     file = await person.upload()
@@ -156,13 +178,8 @@ async def test_old_trash_is_emptied(files: httpx.AsyncClient, settings: Settings
 
 async def swept(settings: Settings) -> int:
     """How many files are stored after a sweep with these settings."""
-    folder = folder_of(settings)
-    database = Database(settings.database_url)
-    database.session_info[OUTBOX] = Outbox(EVENTS, settings.service, {})
-    blobs = Blobs(make_store(settings), Staging(folder / "staging"))
-    Sweeper(database, blobs, settings).sweep()
-    blobs.close()
-    database.close()
+    with sweeping(settings) as sweeper:
+        sweeper.sweep()
     return len(stored(settings))
 
 
