@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 FORMAT = 1
 INTEGER_MAX = 2**53 - 1  # beyond it JSON readers disagree on what a number is (RFC 8785, I-JSON)
@@ -176,7 +177,8 @@ class Key:
 
     def __init__(self, name: str, public: Ed25519PublicKey) -> None:
         self.name, self.public = name, public
-        raw = ED25519 + public.public_bytes_raw()
+        # Spelled the long way: the `cryptography` of a distribution may be too old for the short one.
+        raw = ED25519 + public.public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.id = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
         self.text = f"{name}+{self.id.hex()}+{base64.b64encode(raw).decode()}"
 
