@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 from gateway import keyscli
@@ -123,18 +124,38 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="address",
+        type=_address,
         default="127.0.0.1",
         metavar="ADDRESS",
         help="of the client, where it counts",
     )
     parser.add_argument(
-        "-H", dest="header", action="append", default=[], metavar="'Name: value'", help="may be repeated"
+        "-H",
+        dest="header",
+        type=_header,
+        action="append",
+        default=[],
+        metavar="'Name: value'",
+        help="of the request; may be repeated",
     )
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from error
+
+
+def _header(text: str) -> str:
+    if not text.partition(":")[0].strip() or ":" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 'Name: value'")
+    return text
+
+
 def _diff(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("old", type=Path)
-    parser.add_argument("new", type=Path)
+    parser.add_argument("old", type=Path, help="a routes file")
+    parser.add_argument("new", type=Path, help="another, which might take its place")
 
 
 def _schema(_parser: argparse.ArgumentParser) -> None:

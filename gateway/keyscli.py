@@ -50,7 +50,11 @@ def new(arguments: argparse.Namespace) -> int:
     except RoutesFileError as error:
         sys.stderr.write(f"{error}\nThe file was left as it is, and the key counts nowhere.\n")
         return INVALID
-    _write(file, text)
+    try:
+        _write(file, text)
+    except OSError as error:
+        sys.stderr.write(f"{file}: cannot be written ({error.strerror}); no key was made\n")
+        return INVALID
     sys.stdout.write(f"{key}\n")
     sys.stderr.write(
         f"Nobody can show this key again. {file} holds its digest; gateways take it on their own.\n"
@@ -62,7 +66,8 @@ def check(arguments: argparse.Namespace) -> int:
     """Say everything that is wrong with the file; exit code 0 good, 1 invalid or unreadable."""
     from gateway.apikeys import load
 
-    sys.stdout.write(f"{arguments.file}: good, {len(load(arguments.file))} keys\n")
+    number = len(load(arguments.file))
+    sys.stdout.write(f"{arguments.file}: good, {number} {'key' if number == 1 else 'keys'}\n")
     return OK
 
 
@@ -74,6 +79,13 @@ def _write(file: Path, text: str) -> None:
     if file.exists():
         Path(name).chmod(file.stat().st_mode & 0o777)
     Path(name).replace(file)
+
+
+def _days(text: str) -> int:
+    days = int(text) if text.isdecimal() else -1
+    if not 0 <= days <= DAYS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days up to {DAYS_MAX}")
+    return days
 
 
 def _file(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +111,5 @@ def _new(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client", required=True, type=name, help="whose key it is, for example: billing")
     parser.add_argument("--scope", action="append", default=[], type=scope, help="may be repeated")
     parser.add_argument("--role", default=ROLE, type=name, help=f"default: {ROLE}")
-    parser.add_argument("--days", type=int, default=0, choices=range(DAYS_MAX + 1), metavar="DAYS",
-                        help="when it ends; default: never")  # fmt: skip
+    parser.add_argument("--days", type=_days, default=0, help="after which it ends; default: never")
     _file(parser)

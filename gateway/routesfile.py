@@ -80,7 +80,9 @@ def read(file: Path, setting: str = "ROUTES_FILE") -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise Unreadable(f"{file}: cannot be read ({error.strerror}); set {setting}") from error
+        raise Unreadable(
+            f"{file}: cannot be read ({error.strerror}); name another, or set {setting}"
+        ) from error
     if len(raw) > FILE_BYTES_MAX:
         raise Unreadable(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
     try:

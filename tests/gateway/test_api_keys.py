@@ -247,7 +247,7 @@ async def test_without_a_file_such_routes_are_refused(
     gateway = await start_gateway(f"routes: [{{path: /x, backend: '{backend.url}'}}]")
     gateway.write(routes(backend))
     assert not (await gateway.reload.now()).success
-    with pytest.raises(RoutesFileError, match=r"cannot be read .*; set API_KEYS_FILE"):
+    with pytest.raises(RoutesFileError, match=r"cannot be read .*; name another, or set API_KEYS_FILE"):
         await start_gateway(routes(backend), api_keys_file=keys.file.with_name("absent"))
 
 
@@ -305,6 +305,10 @@ async def test_the_command_makes_keys_that_work(
         ["--client", "a b"],
         ["--client", "a", "--scope", "a b"],
         ["--client", "a", "--days", "-1"],
+        ["--client", "a", "--days", "3651"],
     ):
         with pytest.raises(SystemExit):
             gatehouse(["keys", "new", *wrong, str(file)])
+        assert len(capsys.readouterr().err) < 400
+    assert gatehouse(["keys", "new", "--client", "a", str(tmp_path / "missing" / "keys.yaml")]) == 1
+    assert "cannot be written (No such file or directory); no key was made" in capsys.readouterr().err

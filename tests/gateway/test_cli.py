@@ -217,6 +217,15 @@ def test_explain_from_the_command_line(file: Path, capsys: pytest.CaptureFixture
     assert {line["name"] for line in json.loads(capsys.readouterr().out)} >= {"route", "sent", "result"}
 
 
+@pytest.mark.parametrize("wrong", [("-H", "Authorization"), ("-H", ": x"), ("--from", "somewhere")])
+def test_explain_refuses_what_is_no_header_or_address(
+    wrong: tuple[str, str], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["routes", "explain", "GET", "/orders", str(file), *wrong])
+    assert f"{wrong[1]!r} is not" in capsys.readouterr().err
+
+
 def test_diff(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(
