@@ -113,19 +113,19 @@ def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
     """The whole life of a service's process."""
     try:
         settings = settings_class.load()
+        configure_logging(settings)
+        log_start(settings)
+        serve(create_app(settings), settings, prepare=partial(_migrate_or_exit, settings))
     except SettingsError as error:
         exit_on_bad_settings(error)
-        return
-    configure_logging(settings)
-    log_start(settings)
-    serve(create_app(settings), settings, prepare=partial(_migrate_or_exit, settings))
 
 
 def _migrate_or_exit(settings: ServiceSettings) -> None:
     try:
         upgrade_apart(settings.database_url, settings.migrations())
     except (SQLAlchemyError, CalledProcessError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        told = "migrating failed" if isinstance(error, CalledProcessError) else getattr(error, "orig", error)
+        reason = str(told).strip().partition("\n")[0]
         variable = f"{settings.service.upper()}_DATABASE_URL" if supervised() else "DATABASE_URL"
         sys.stderr.write(
             f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}. "
