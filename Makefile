@@ -62,10 +62,15 @@ clean: ## Remove the virtual environment and caches (data/ stays)
 	@echo "making .venv (once) …"
 	@$(PYTHON) -m venv .venv
 
-.venv/ready: requirements.lock | .venv/bin/python
+# So that the command that all documents speak of is there, without installing the project.
+.venv/bin/gatehouse: | .venv/bin/python
+	@printf '#!/bin/sh\nexec "%s/.venv/bin/python" -m gatehouse "$$@"\n' "$(CURDIR)" > $@
+	@chmod +x $@
+
+.venv/ready: requirements.lock | .venv/bin/python .venv/bin/gatehouse
 	@$(PIP) -r requirements.lock
 	@touch $@
 
-.venv/ready-dev: requirements-dev.lock | .venv/bin/python
+.venv/ready-dev: requirements-dev.lock | .venv/bin/python .venv/bin/gatehouse
 	@$(PIP) -r requirements-dev.lock
 	@touch $@ .venv/ready

@@ -5,7 +5,7 @@ import importlib
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gatehouse import events, programs
@@ -70,7 +70,18 @@ def migration(arguments: argparse.Namespace) -> int:
         migrations = ROOT / "services" / arguments.service / "migrations"
         file = write(url, migrations, models.Table.metadata, arguments.message)
     sys.stdout.write(f"wrote {file.relative_to(ROOT)}; read it before you use it\n")
+    sys.stdout.write("".join(f"{line}\n" for line in _to_mend(file.read_text())))
     return 0
+
+
+def _to_mend(migration: str) -> Iterator[str]:
+    """What its author has to see to, because nobody can write it for them."""
+    if migration.endswith("    pass\n"):
+        yield "it is empty, for no migration lacks what the models have: fill it by hand, or remove it"
+    for line in migration.splitlines():
+        if "add_column(" in line and "nullable=False" in line and "server_default" not in line:
+            name = line.partition("Column(")[2].partition(",")[0].strip("'\"")
+            yield f'rows that are there have no {name}: give it a server_default="…", or the migration fails'
 
 
 def service(arguments: argparse.Namespace) -> int:
@@ -83,7 +94,8 @@ def service(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write("".join(f"wrote {file.relative_to(ROOT)}\n" for file in files))
-    sys.stdout.write('try it: make up, and make test; then make it yours (README, "Add a service")\n')
+    sys.stdout.write("try it: make up (stop it first, if it runs), and make test; ")
+    sys.stdout.write('then make it yours (README, "Add a service")\n')
     return 0
 
 
@@ -95,7 +107,11 @@ def env(arguments: argparse.Namespace) -> int:
         return 0
     template = (ROOT / "deploy" / "env.template").read_text()
     lines = [line.replace("<secret>", secrets.token_hex(32)) for line in template.splitlines()]
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        sys.stderr.write(f"{file}: cannot be written ({error.strerror})\n")
+        return 1
     with os.fdopen(descriptor, "w") as handle:
         handle.write("\n".join([*lines, ""]))
     sys.stdout.write(f"wrote {file} with fresh secrets\n")
@@ -111,11 +127,17 @@ def _no_options(_parser: argparse.ArgumentParser) -> None:
 
 
 def _one_service(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("service", nargs="?", choices=_services(), metavar="service", help="only this one")
+    parser.add_argument(
+        "service",
+        nargs="?",
+        choices=_services(),
+        metavar="service",
+        help=f"only this one: {', '.join(_services())}",
+    )
 
 
 def _service_and_message(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("service", choices=_services(), metavar="service")
+    parser.add_argument("service", choices=_services(), metavar="service", help=", ".join(_services()))
     parser.add_argument("message", help="what it does, for example: add_orders_note")
 
 

@@ -198,7 +198,11 @@ def _services() -> list[str]:
 
 def _service(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     parser.add_argument(
-        "service", nargs="?" if optional else None, choices=_services(), metavar="service", help="whose"
+        "service",
+        nargs="?" if optional else None,
+        choices=_services(),
+        metavar="service",
+        help=f"{'only ' if optional else ''}one of: {', '.join(_services())}",
     )
 
 

@@ -14,6 +14,12 @@ from gatehouse import cli
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, started
 
+OUTSIDE = """
+import runpy, sys
+sys.path.insert(0, "."); sys.prefix = sys.base_prefix
+runpy.run_module("gatehouse", run_name="__main__")
+"""
+
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -107,6 +113,25 @@ class TestMigration:
         assert len(output.splitlines()) == 1
         assert run_changed(copy, "migrate", "orders")[0] == 0
 
+    def test_it_says_what_its_author_has_to_see_to(self, copy: Path) -> None:
+        models = copy / "services" / "orders" / "models.py"
+        before = models.read_text()
+        models.write_text(
+            before.replace("    version: int = 1\n", '    version: int = 1\n    note: str = ""\n', 1)
+        )
+        assert "rows that are there have no note: give it a server_default" in self._said(copy, "add_note")
+
+        models.write_text(before)
+        dropped = self._said(copy, "drop_note")
+        assert "server_default" not in dropped
+        assert "it is empty" not in dropped
+        assert "it is empty" in self._said(copy, "fill_something_in")
+
+    def _said(self, copy: Path, message: str) -> str:
+        code, output = run_changed(copy, "migration", "orders", message)
+        assert code == 0, output
+        return output
+
     def test_of_a_service_that_is_not_there(self, run: Run, copy: Path) -> None:
         code, output = run("migration", "oders", "x")
 
@@ -196,6 +221,12 @@ class TestEnv:
         assert run("env") == (0, ".env is there already and was left as it is\n")
         assert file.read_text() == written
 
+    def test_where_nothing_can_be_written(self, run: Run, copy: Path) -> None:
+        assert run("env", "--file", "missing/.env") == (
+            1,
+            "missing/.env: cannot be written (No such file or directory)\n",
+        )
+
 
 class TestCommand:
     def test_it_lists_what_it_can_do(self, run: Run, copy: Path) -> None:
@@ -222,3 +253,14 @@ class TestCommand:
             "  ORDERS_LOG_LEVEL",
             "  GATEWAY_PORT",
         ]
+
+
+def test_a_python_that_lacks_the_packages_says_where_they_are() -> None:
+    """The Python of the machine, as somebody runs it who has not entered the virtual environment."""
+    outside = [sys.executable, "-I", "-S", "-c", OUTSIDE]
+    done = subprocess.run(outside, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "lacks the package" in done.stderr
+    assert ".venv/bin/gatehouse" in done.stderr
+    assert "Traceback" not in done.stderr
