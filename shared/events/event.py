@@ -12,6 +12,7 @@ from shared.observe import current_request_id
 
 EVENT_BYTES_MAX = 16 * 1024
 KEY_CHARACTERS_MAX = 300
+_STORABLE = r"^[^\x00]*$"  # in PostgreSQL, in a column of its own
 
 
 class Event(BaseModel):
@@ -44,10 +45,10 @@ class Envelope(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    id: str = Field(min_length=1, max_length=36)
+    id: str = Field(min_length=1, max_length=36, pattern=_STORABLE)
     topic: str = Field(min_length=1, max_length=100)
     version: int
-    key: str = Field(max_length=KEY_CHARACTERS_MAX)
+    key: str = Field(max_length=KEY_CHARACTERS_MAX, pattern=_STORABLE)
     source: str = Field(max_length=50)
     time: datetime
     request_id: str | None = Field(default=None, max_length=128)
