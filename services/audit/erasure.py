@@ -6,12 +6,12 @@ by deleting the account. The log records each erasure with a digest of the place
 nobody can empty others and call it an erasure.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, and_, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, exists, or_, select, update
 from sqlmodel import Session
 
 from services.audit.log import append_own, take_turn
@@ -37,26 +37,42 @@ def ask_for_erasure(session: Session, account_ids: Iterable[str]) -> None:
     session.connection().execute(insert_into(session, ERASURES).on_conflict_do_nothing(), rows)
 
 
-def erase_due(database: Database) -> None:
+def erase_due(database: Database, is_stopping: Callable[[], bool] = lambda: False) -> None:
     """Forget everybody who is to be forgotten, unless a hold forbids it."""
-    free = select(ERASURES).where(ERASURES.c.account_id.not_in(select(HOLDS.c.user_id)))
-    with database.transaction(write=False) as session:
-        due = session.connection().execute(free.order_by(ERASURES.c.since).limit(DUE_MAX)).all()
-    for row in due:
+    for row in _waiting(database, _has_traces()):
         done_to: int | None = row.done_to
-        while done_to is not None:
+        while done_to is not None and not is_stopping():
             with database.transaction() as session:
                 done_to = erase(session, row.account_id, done_to)
-        if row.since < now() - LATE:
-            with database.transaction() as session:
-                done = ERASURES.c.account_id == row.account_id
-                session.connection().execute(delete(ERASURES).where(done))
+    over = [row.account_id for row in _waiting(database, ~_has_traces(), ERASURES.c.since < now() - LATE)]
+    if over:
+        with database.transaction() as session:
+            session.connection().execute(delete(ERASURES).where(ERASURES.c.account_id.in_(over)))
+
+
+def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    is_free = ERASURES.c.account_id.not_in(select(HOLDS.c.user_id))
+    waiting = select(ERASURES).where(is_free, *conditions).order_by(ERASURES.c.since).limit(DUE_MAX)
+    with database.transaction(write=False) as session:
+        return session.connection().execute(waiting).all()
+
+
+def _has_traces() -> ColumnElement[bool]:
+    """Of most there is nothing more to erase: they only wait for what arrives late, and hold up nobody."""
+    is_fresh = RECORDS.c.seq > ERASURES.c.done_to
+    columns = (
+        RECORDS.c.user_id,
+        RECORDS.c.resource,
+    )  # each in a question of its own, which its index answers
+    return or_(*(exists().where(column == ERASURES.c.account_id, is_fresh) for column in columns))
 
 
 def erase(session: Session, account_id: str, after: int) -> int | None:
-    """Empty the next records of a person; how far it came, or None when there are no more."""
+    """Empty the next records of a person; how far it came, or None when there are no more or a hold came."""
     take_turn(session)
     connection = session.connection()
+    if connection.execute(select(HOLDS).where(HOLDS.c.user_id == account_id)).first() is not None:
+        return None
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")  # overwrite, not only unlink
     is_own, is_theirs = RECORDS.c.user_id == account_id, RECORDS.c.resource == account_id

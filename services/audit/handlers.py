@@ -13,7 +13,7 @@ from services.audit import proofs, verifier
 from services.audit.checkpoints import Checkpoints, LogKeys
 from services.audit.errors import NotYetSigned
 from services.audit.export import FullExport, PartialExport, ndjson, spreadsheet
-from services.audit.log import tree_of
+from services.audit.log import take_turn, tree_of
 from services.audit.models import HOLDS, RECORDS
 from services.audit.queries import matching, metadata_of
 from services.audit.schemas import (
@@ -180,6 +180,7 @@ def list_holds(session: Session) -> list[HoldOut]:
 
 def place_hold(user_id: Id, body: PlaceHold, session: Session) -> HoldOut:
     """Keep the records of an account, even when it is deleted or they grow old."""
+    take_turn(session)  # when this is answered, no erasure is under way any more
     hold = {"user_id": user_id, "reason": body.reason, "created": now()}
     put = insert_into(session, HOLDS).values(hold)
     session.connection().execute(

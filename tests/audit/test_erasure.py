@@ -12,6 +12,7 @@ from services.audit.erasure import ask_for_erasure, erase_due
 from services.audit.models import ERASURES, HOLDS, RECORDS
 from services.audit.queries import EVERYTHING
 from shared.clock import now
+from shared.database import insert_into
 from shared.ids import new_id
 from shared.testing import bearer, token
 from tests.audit.support import ALICE, BOB, Log, entry
@@ -114,6 +115,28 @@ class TestErase:
         assert pending(log) == []
         assert len(rows(log)) == 3
 
+    def test_nobody_waits_for_those_of_whom_nothing_is_left(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("services.audit.erasure.DUE_MAX", 1)
+        log.fill(1, user_id=ALICE)
+        erase(log, ALICE)
+        log.fill(1, user_id=BOB)
+        erase(log, BOB)
+
+        assert [row.metadata is None for row in rows(log)] == [True, False, True, False]
+
+    def test_what_a_stop_left_is_done_later(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("services.audit.erasure.now", lambda: now() + timedelta(days=3))
+        log.fill(2, user_id=ALICE)
+        with log.database.transaction() as session:
+            ask_for_erasure(session, [ALICE])
+        erase_due(log.database, lambda: True)
+        assert [row.metadata is None for row in rows(log)] == [False, False]
+
+        erase_due(log.database)
+        assert [row.metadata is None for row in rows(log)] == [True, True, False]
+
     def test_nothing_is_left_in_the_file(self, sqlite_log: Log, tmp_path: Path) -> None:
         # So long that it lies on pages of its own, which SQLite would only mark as free.
         sqlite_log.add(entry(metadata={"filename": SECRET * 400}))
@@ -169,6 +192,23 @@ class TestHolds:
             session.connection().execute(HOLDS.delete())
         erase_due(log.database)
         assert [row.metadata is None for row in rows(log)] == [True, True, False]
+
+    def test_one_that_comes_while_others_are_erased(self, log: Log) -> None:
+        log.fill(2, user_id=ALICE)
+        with log.database.transaction() as session:
+            ask_for_erasure(session, [ALICE])
+
+        def hold_comes() -> bool:
+            """Asked before each piece is erased, when it is known already who is to be."""
+            hold = {"user_id": ALICE, "reason": "a case", "created": now()}
+            with log.database.transaction() as session:
+                session.connection().execute(insert_into(session, HOLDS).on_conflict_do_nothing(), hold)
+            return False
+
+        erase_due(log.database, hold_comes)
+
+        assert [row.metadata is None for row in rows(log)] == [False, False]
+        assert pending(log) == [ALICE]
 
     async def test_placed_and_lifted_by_an_admin(self, audit: httpx.AsyncClient) -> None:
         placed = await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
