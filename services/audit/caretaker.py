@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -38,45 +38,56 @@ class Duty:
         except Problem as error:
             log.warning("audit_duty_failed", duty=self._name, error=repr(error))
         except Exception:
-            # Whatever it was: without this thread nobody would sign the log any more.
+            # Whatever it was: without its thread nobody would do this any more.
             log.exception("audit_duty_failed", duty=self._name)
 
 
 class Caretaker:
-    """A thread of its own, so that neither records nor requests wait for it."""
+    """Threads of its own, so that neither records nor requests wait for it."""
 
     def __init__(self, settings: Settings, database: Database, checkpoints: Checkpoints) -> None:
         self._settings, self._database, self._checkpoints = settings, database, checkpoints
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="caretaker of the log", daemon=True)
-        self._duties = [
-            Duty("sign", TICK_SECONDS, lambda: checkpoints.make(whole=False)),
-            Duty("sign the rest", settings.checkpoint_seconds, lambda: checkpoints.make(whole=True)),
-            Duty("erase", ERASE_SECONDS, lambda: erase_due(database)),
-            Duty("cut", CUT_SECONDS, self._cut),
+        # What takes minutes when there is much of it must not keep new records unsigned.
+        duties = {
+            "signs the log": [
+                Duty("sign", TICK_SECONDS, lambda: checkpoints.make(whole=False)),
+                Duty("sign the rest", settings.checkpoint_seconds, lambda: checkpoints.make(whole=True)),
+            ],
+            "clears the log": [
+                Duty("erase", ERASE_SECONDS, lambda: erase_due(database, self._stopping.is_set)),
+                Duty("cut", CUT_SECONDS, self._cut),
+            ],
+        }
+        self._threads = [
+            threading.Thread(target=self._do, args=(some,), name=name, daemon=True)
+            for name, some in duties.items()
         ]
 
     def start(self) -> None:
         with self._database.transaction() as session:
             prepare_months(session, now())
         self._checkpoints.make(whole=True)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        if not self._thread.is_alive():
+        begun = [thread for thread in self._threads if thread.is_alive()]
+        for thread in begun:
+            thread.join()
+        if not begun:
             return
-        self._thread.join()
         with suppress(Problem):  # the next start signs it
             self._checkpoints.make(whole=True)
 
-    def _run(self) -> None:
+    def _do(self, duties: Sequence[Duty]) -> None:
         while not self._stopping.wait(min(TICK_SECONDS, self._settings.checkpoint_seconds)):
-            for duty in self._duties:
+            for duty in duties:
                 duty.do_when_due()
 
     def _cut(self) -> None:
         moment = now()
         with self._database.transaction() as session:
             prepare_months(session, moment)
-        cut(self._database, moment, self._settings.retention_months)
+        cut(self._database, moment, self._settings.retention_months, self._stopping.is_set)

@@ -4,6 +4,7 @@ It goes by whole months of the time at which the log received it. PostgreSQL has
 made ahead and dropped as a whole; in SQLite the rows are deleted some at a time.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -46,12 +47,14 @@ def prepare_months(session: Session, moment: datetime) -> None:
             )
 
 
-def cut(database: Database, moment: datetime, months: int) -> None:
+def cut(
+    database: Database, moment: datetime, months: int, is_stopping: Callable[[], bool] = lambda: False
+) -> None:
     """Let go of what is older than so many whole months before this one; 0 keeps everything."""
     if months:
         with database.transaction() as session:
             _move_horizon(session, _month(moment, -months))
-    while _delete_some(database):
+    while not is_stopping() and _delete_some(database):
         pass
 
 
