@@ -139,10 +139,9 @@ async def test_a_group_that_lags_holds_outbox_and_stream(redis: Redis, side: Cal
     """Also a group that the sender does not know, as one of a newer version of the suite."""
     teller, one, late, unknown = side("teller"), side("one"), side("late"), side("unknown")
     await redis.xgroup_create(STREAM, "unknown", id="0", mkstream=True)
-    async with teller.sending(redis, "one", "late"):
-        async with running(one.reader(redis).run()):
-            teller.tell(*range(300))
-            await until(lambda: len(one.seen()) == 300)
+    async with teller.sending(redis, "one", "late"), running(one.reader(redis).run()):
+        teller.tell(*range(300))
+        await until(lambda: len(one.seen()) == 300)
         assert teller.number_waiting() == 300
         async with running(late.reader(redis, "late").run()):
             await until(lambda: teller.number_waiting() == 0)
