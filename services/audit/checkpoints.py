@@ -3,6 +3,8 @@
 import base64
 import hmac
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -102,9 +104,9 @@ class Checkpoints:
     def note(self, size: int, root: bytes) -> str:
         return self.keys.sign(f"{self.keys.name}\n{size}\n{base64.b64encode(root).decode()}\n")
 
-    def anchored(self) -> list[Checkpoint]:
-        """The checkpoints that the anchor holds."""
-        return self._anchor.read() if self._anchor is not None else []
+    def anchored(self, sizes: range) -> list[Checkpoint]:
+        """The checkpoints of these sizes that the anchor holds."""
+        return self._anchor.read(sizes) if self._anchor is not None else []
 
 
 def _leads_to(tree: Tree, checkpoint: Checkpoint) -> bool:
@@ -119,31 +121,47 @@ class Anchor:
 
     def __init__(self, file: Path, keys: LogKeys) -> None:
         self._file, self._keys = file, keys
+        self._handed_on = NOTHING
 
     def catch_up(self, database: Database) -> None:
         """Write down the checkpoints that are newer than the last one there."""
         last = self._last_size()
         with database.transaction(write=False) as session:
-            newer = select(CHECKPOINTS.c.note).where(CHECKPOINTS.c.size > last).order_by(CHECKPOINTS.c.size)
-            notes = list(session.connection().execute(newer.limit(AT_ONCE_MAX)).scalars())
+            newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).where(CHECKPOINTS.c.size > last)
+            rows = session.connection().execute(newer.order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)).all()
             if latest_size(session) < last:
                 log.error("audit_log_rolled_back", anchored=last, file=str(self._file))
-        if notes:
-            self._append("".join(f"{note}\n" for note in notes))
+        if rows:
+            self._append("".join(f"{row.note}\n" for row in rows))
+            self._handed_on = rows[-1].size
 
-    def read(self) -> list[Checkpoint]:
-        text = self._file.read_text() if self._file.exists() else ""
-        return [one for note in notes_in(text) if (one := Checkpoint.of(note, self._keys.known)) is not None]
+    def read(self, sizes: range) -> list[Checkpoint]:
+        """Its checkpoints of these sizes. It grows for years, so it is read piece by piece."""
+        found = (Checkpoint.of(note, self._keys.known) for note in self._notes() if _size_in(note) in sizes)
+        return [one for one in found if one is not None]
+
+    def _notes(self) -> Iterator[str]:
+        if not self._file.exists():
+            return
+        lines: list[str] = []
+        with self._file.open(encoding="utf-8", errors="replace") as opened:
+            for line in opened:
+                if lines and lines[-1].startswith("— ") and not line.startswith("— "):
+                    yield from notes_in("".join(lines))
+                    lines = []
+                lines.append(line)
+        yield from notes_in("".join(lines))
 
     def _last_size(self) -> int:
-        if not self._file.exists():
+        if not self._file.exists() or self._file.stat().st_size == 0:
             return NOTHING
         with self._file.open("rb") as opened:
             opened.seek(max(0, self._file.stat().st_size - TAIL_BYTES))
             # The first note may be cut in two; the last one counts.
             notes = notes_in(opened.read().decode(errors="replace"))
         sizes = [one.size for note in notes if (one := Checkpoint.of(note, self._keys.known)) is not None]
-        return max(sizes, default=NOTHING)
+        # When the last ones are of a key that is not known, they would be written again and again.
+        return max(sizes, default=self._handed_on)
 
     def _append(self, text: str) -> None:
         with self._file.open("a+b") as opened:
@@ -153,6 +171,12 @@ class Anchor:
             opened.write(("" if whole else "\n\n").encode() + text.encode())
             opened.flush()
             os.fsync(opened.fileno())
+
+
+def _size_in(note: str) -> int:
+    """What a note says before anybody has looked at its signature, which takes a hundred times as long."""
+    said = note.split("\n")[1]
+    return int(said) if re.fullmatch(r"\d{1,19}", said) else NOTHING
 
 
 def latest_size(session: Session) -> int:

@@ -64,7 +64,7 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
         sizes = range(first + 1, SEQ_MAX if end == newest else end.size + 1)
         verification = Verification(
             checkpoints.keys.known,
-            [one for one in checkpoints.anchored() if one.size in sizes],
+            checkpoints.anchored(sizes),
             is_range=first > oldest or end != newest,
             metadata_text=str,
         )

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
+from services.audit.checkpoints import Checkpoints
 from services.audit.log import append, size_of, tree_of
 from services.audit.models import CHECKPOINTS, PERSONAL, RECORDS, TILES
 from services.audit.queries import EVERYTHING
@@ -193,12 +195,28 @@ class TestCheckpoints:
         log.fill(1)
         log.sign()
         whole = anchor.read_bytes()
-        for number, cut in enumerate(range(0, len(whole), 9)):
+        dash = whole.index("—".encode())
+        for number, cut in enumerate((*range(0, len(whole), 9), dash + 1, dash + 2)):
             anchor.write_bytes(whole + whole[:cut])
             log.fill(1)
             log.sign()
 
-            assert [one.size for one in log.checkpoints.anchored()] == list(range(1, number + 3))
+            assert [one.size for one in log.checkpoints.anchored(range(1, 999))] == [*range(1, number + 3)]
+
+    def test_an_anchor_of_a_key_that_is_not_known(self, log: Log) -> None:
+        anchor = log.settings.anchor_file
+        assert anchor is not None
+        log.fill(600)
+        log.sign()
+        other_key = {"key_secret": SecretStr("70f1e2d3c4b5a69788796a5b4c3d2e1f")}
+        changed = Checkpoints(log.settings.model_copy(update=other_key), log.database)
+        changed.make(whole=True)
+        after_once = anchor.read_bytes()
+        changed.make(whole=True)
+
+        assert anchor.read_bytes() == after_once
+        assert changed.anchored(range(999)) == []
+        assert [one.size for one in log.checkpoints.anchored(range(300, 600))] == [512, 512]
 
     def test_the_trouble_is_told_once(self, log: Log) -> None:
         log.fill(300)
