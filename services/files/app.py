@@ -1,5 +1,8 @@
 """How the files service is put together."""
 
+from pathlib import Path
+from tempfile import TemporaryFile
+
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
@@ -11,16 +14,18 @@ from services.files.resumable import Resumable
 from services.files.routes import OPERATIONS
 from services.files.scanner import Scanner
 from services.files.settings import Settings
-from services.files.staging import Staging
+from services.files.staging import FULL, Staging
 from services.files.sweeper import Sweeper
 from shared.client import HttpClient
 from shared.database import Database
 from shared.events import Events
 from shared.service import create_service
+from shared.settings import SettingsFaults
 
 
 def create_app(settings: Settings) -> Starlette:
     assert settings.storage_path is not None  # its default is a folder
+    _require_place(settings.storage_path)
     database = Database(settings.database_url, settings.database_pool)
     blobs = Blobs(make_store(settings), Staging(settings.storage_path / "staging"))
     sweeper = Sweeper(database, blobs, settings)
@@ -36,3 +41,16 @@ def create_app(settings: Settings) -> Starlette:
         on_start=[sweeper.start, scanner.start],
         on_stop=[sweeper.stop, scanner.stop, blobs.close],
     )
+
+
+def _require_place(folder: Path) -> None:
+    """Find out now whether anything can be written there, and not when the first upload comes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        if error.errno in FULL:  # what is there can still be downloaded, and deleted
+            return
+        fault = f"STORAGE_PATH: cannot write to {folder} ({error.strerror}); set it to a folder where one can"
+        raise SettingsFaults([fault], Settings.service) from error

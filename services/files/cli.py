@@ -4,8 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-GOOD, FAULTY = 0, 1
+GOOD, FAULTY, UNREADABLE = range(3)
 PREFIX = "FILES_"
 
 
@@ -30,6 +31,10 @@ def verify(_arguments: argparse.Namespace) -> int:
 
     _take_own_variables()
     settings = Settings.load()
+    obstacle = _obstacle(settings.database_url)
+    if obstacle is not None:
+        sys.stderr.write(f"{obstacle}\n")
+        return UNREADABLE
     database, store = Database(settings.database_url, pool_size=1), make_store(settings)
     try:
         findings = check(database, store, Progress(sys.stderr))
@@ -41,6 +46,29 @@ def verify(_arguments: argparse.Namespace) -> int:
     told = f"{findings.files} files, {findings.bytes} bytes: {len(findings.faults) or 'no'} faults\n"
     sys.stdout.write(told)
     return FAULTY if findings.faults else GOOD
+
+
+def _obstacle(database_url: str) -> str | None:
+    """Why there is nothing to read; a database that is not there is not made for that."""
+    from sqlalchemy import inspect, make_url
+    from sqlalchemy.exc import OperationalError
+
+    from services.files.models import FILES
+    from shared.database import Database
+
+    url = make_url(database_url)
+    remedy = "start the service, or `gatehouse migrate files`"
+    nothing = f"there are no files in {url.render_as_string()} yet: {remedy}"
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return nothing
+    database = Database(database_url, pool_size=1)
+    try:
+        return None if inspect(database.engine).has_table(FILES.name) else nothing
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        return f"files: cannot use {url.render_as_string()}: {reason}"
+    finally:
+        database.close()
 
 
 def _take_own_variables() -> None:

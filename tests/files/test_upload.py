@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,8 +10,23 @@ import pytest
 
 from services.files.settings import Settings
 from shared.ids import new_id
+from shared.testing import TEST_INTERNAL_SECRET
 from tests.files.conftest import FILE_BYTES_MAX, MIB, QUOTA_BYTES, QUOTA_FILES
 from tests.files.support import Person, stored
+from tests.shared.processes import started
+
+
+def test_a_folder_that_takes_nothing_is_found_out_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, where a folder should be")
+    environment = {
+        "INTERNAL_SECRET": TEST_INTERNAL_SECRET,
+        "DATA_DIR": str(tmp_path),
+        "STORAGE_PATH": str(tmp_path / "taken" / "files"),
+    }
+    with started("-m", "services.files", environment=environment) as service:
+        assert service.code() == 2
+        assert "STORAGE_PATH: cannot write to" in service.lines[-1]
+        assert "Traceback" not in service.output
 
 
 class TestUpload:

@@ -18,7 +18,7 @@ from services.files.verification import Progress, check
 from shared.database import Database
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests.files.support import Person
-from tests.shared.processes import ROOT
+from tests.shared.processes import ROOT, started
 
 STORAGE = ("sqlite", "s3")
 
@@ -102,6 +102,21 @@ async def test_what_is_deleted_meanwhile_is_no_fault(
     database.close()
 
     assert (findings.files, findings.faults) == (1, [])
+
+
+@pytest.mark.parametrize("database", ["sqlite:///{}/absent.db", "postgresql://x:hunter2@127.0.0.1:1/files"])
+def test_a_database_with_nothing_to_read(tmp_path: Path, database: str) -> None:
+    environment = {
+        "INTERNAL_SECRET": TEST_INTERNAL_SECRET,
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": database.format(tmp_path),
+    }
+    with started("-m", "gatehouse", "files", "verify", environment=environment) as running:
+        assert running.code() == 2
+        assert len(running.lines) == 1
+        assert "there are no files in" in running.output or "cannot use" in running.output
+        assert "hunter2" not in running.output
+    assert not (tmp_path / "absent.db").exists()
 
 
 class Terminal(io.StringIO):
