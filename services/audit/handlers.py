@@ -35,7 +35,7 @@ from services.audit.schemas import (
 from services.audit.verification import pinned, verify
 from shared.clock import now
 from shared.database import Database, insert_into
-from shared.errors import NotFound
+from shared.errors import FieldFault, Invalid, NotFound
 from shared.identity import Caller
 from shared.pagination import paginate
 from shared.schemas import Id, Page
@@ -115,6 +115,8 @@ def verifier_as_one_file() -> str:
 def prove_inclusion(query: ProveInclusion, session: Session) -> InclusionOut:
     """Prove that a record stands in the log (RFC 9162, 2.1.3)."""
     size = _signed_size(session, query.size)
+    if query.size is not None and query.seq >= query.size:
+        raise _wrong("seq", "must be less than `size`, for the first record is 0")
     if query.seq >= size:
         raise NotYetSigned
     tree = tree_of(session)
@@ -130,6 +132,8 @@ def prove_inclusion(query: ProveInclusion, session: Session) -> InclusionOut:
 def prove_consistency(query: ProveConsistency, session: Session) -> ConsistencyOut:
     """Prove that the log only grew between two sizes (RFC 9162, 2.1.4)."""
     to = _signed_size(session, query.until)
+    if query.until is not None and query.since > query.until:
+        raise _wrong("from", "must not be more than `to`, for a log only grows")
     if query.since > to:
         raise NotYetSigned
     tree = tree_of(session)
@@ -141,6 +145,10 @@ def prove_consistency(query: ProveConsistency, session: Session) -> ConsistencyO
         root=tree.root(to).hex(),
         proof=[one.hex() for one in proof],
     )
+
+
+def _wrong(parameter: str, message: str) -> Invalid:
+    return Invalid(errors=[FieldFault(field=parameter, code="wrong", message=message)])
 
 
 def _signed_size(session: Session, size: int | None) -> int:

@@ -6,9 +6,27 @@ import re
 SNIFFED_BYTES = 512
 UNKNOWN = "application/octet-stream"
 _WELL_FORMED = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
-_BY_NAME = (
-    mimetypes.MimeTypes()
-)  # Python's own table: the one of the machine would differ from server to server
+# Python's own table: the one of the machine would differ from server to server. What only newer releases of
+# Python have in theirs is added, so that the type of a file does not depend on the release either.
+_BY_NAME = mimetypes.MimeTypes()
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_OPEN = "application/vnd.oasis.opendocument."
+for _ending, _type in {
+    ".md": "text/markdown",
+    ".ics": "text/calendar",
+    ".rtf": "application/rtf",
+    ".epub": "application/epub+zip",
+    ".7z": "application/x-7z-compressed",
+    ".docx": f"{_OFFICE}wordprocessingml.document",
+    ".xlsx": f"{_OFFICE}spreadsheetml.sheet",
+    ".pptx": f"{_OFFICE}presentationml.presentation",
+    ".odt": f"{_OPEN}text",
+    ".ods": f"{_OPEN}spreadsheet",
+    ".odp": f"{_OPEN}presentation",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}.items():
+    _BY_NAME.add_type(_type, _ending)
 # Read under the lock of the interpreter: what could be matched in many ways would hold up everybody. So a
 # comment is never tried twice (`*+`), and no repetition stands within another.
 _SIGNATURES = (

@@ -206,10 +206,8 @@ class TestProofs:
         [
             "/audit/proof/inclusion?seq=300",
             "/audit/proof/inclusion?seq=1&size=301",
-            "/audit/proof/inclusion?seq=0&size=0",
             "/audit/proof/consistency?from=301",
             "/audit/proof/consistency?from=1&to=301",
-            "/audit/proof/consistency?from=200&to=100",
         ],
     )
     async def test_what_is_not_signed(self, audit: httpx.AsyncClient, settings: Settings, url: str) -> None:
@@ -220,6 +218,26 @@ class TestProofs:
 
         assert response.status_code == 404
         assert response.json()["code"] == "not_yet_signed"
+
+    @pytest.mark.parametrize(
+        ("url", "parameter"),
+        [
+            ("/audit/proof/inclusion?seq=0&size=0", "seq"),
+            ("/audit/proof/inclusion?seq=5&size=5", "seq"),
+            ("/audit/proof/consistency?from=200&to=100", "from"),
+        ],
+    )
+    async def test_what_never_will_be(
+        self, audit: httpx.AsyncClient, settings: Settings, url: str, parameter: str
+    ) -> None:
+        """Asking again later would not help, so the answer does not say that it would."""
+        with Log(settings) as log:
+            log.fill(300)
+            log.sign()
+        response = await audit.get(url, headers=AS_ALICE)
+
+        assert response.status_code == 422
+        assert [fault["field"] for fault in response.json()["errors"]] == [parameter]
 
     @pytest.mark.parametrize("query", ["", "?seq=-1", "?seq=x", "?seq=1&size=-1", f"?seq={2**53}"])
     async def test_malformed(self, audit: httpx.AsyncClient, query: str) -> None:

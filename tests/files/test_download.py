@@ -25,6 +25,7 @@ from shared.ids import new_id
 from tests.files.support import Person
 
 CONTENT = bytes(range(256)) * 4096
+ODT = "application/vnd.oasis.opendocument.text"
 SIZE = len(CONTENT)
 
 
@@ -303,6 +304,8 @@ class TestNamesAndTypes:
             ("noname", b"hello", "text/html", "application/octet-stream", "application/octet-stream"),
             ("noname", b"hello", "text/plain; x=y", "text/plain", "text/plain; charset=utf-8"),
             ("noname", b"hello", "text/plain\x0bx", "application/octet-stream", "application/octet-stream"),
+            ("README.md", b"# hello", "", "text/markdown", "text/markdown"),
+            ("a.odt", b"PK\x03\x04", "", ODT, ODT),
             ("a.zip.png", b"PK\x03\x04", "", "application/zip", "application/zip"),
         ],
     )
