@@ -97,6 +97,7 @@ class Watched:
             await process.wait()
 
     def kill(self) -> None:
+        self._stopping = True
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()

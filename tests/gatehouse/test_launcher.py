@@ -145,16 +145,20 @@ class TestUp:
             assert running.code() == (0 if number == signal.SIGTERM else -number)
             assert eventually(lambda: not alive(running), seconds=SECONDS_MAX)
 
-    def test_asked_twice_it_does_not_wait(self, suite: Path, environment: dict[str, str]) -> None:
+    @pytest.mark.parametrize("stubborn", ["cat", "gateway"])
+    def test_asked_twice_it_does_not_wait(
+        self, suite: Path, environment: dict[str, str], stubborn: str
+    ) -> None:
         with up(suite, environment | {"DRAIN_SECONDS": "60"}) as running:
             running.line_with("stop with Ctrl-C")
-            os.kill(pids(running)["cat"], signal.SIGSTOP)  # will not react to a friendly word
+            os.kill(pids(running)[stubborn], signal.SIGSTOP)  # will not react to a friendly word
             running.send(signal.SIGINT)
             running.line_with("once more to stop at once")
             running.send(signal.SIGINT)
 
             assert running.code() == 0
             assert alive(running) == []
+            assert "starting again" not in running.output
 
     def test_one_that_dies_is_started_again(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment) as running:
