@@ -86,11 +86,16 @@ def replay(arguments: argparse.Namespace) -> int:
     if bool(arguments.ids) == arguments.all:
         raise NotPossible("say which: one id or more, or --all")
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
-        found = letters.all(session)
-        if not arguments.all:
+        if arguments.all:
+            number = 0
+            while found := letters.all(session):  # so many at a time; those replayed are no longer dead
+                letters.replay(session, found)
+                number += len(found)
+        else:
             found = _all_there(letters.those(session, arguments.ids), arguments.ids)
-        letters.replay(session, found)
-    sys.stdout.write(f"{arguments.service} tries {len(found)} again\n")
+            letters.replay(session, found)
+            number = len(found)
+    sys.stdout.write(f"{arguments.service} tries {number} again\n")
     return 0
 
 

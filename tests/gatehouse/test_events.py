@@ -16,7 +16,7 @@ from services.orders.models import EVENTS
 from services.orders.settings import Settings
 from shared.clock import now
 from shared.database import Database
-from shared.events import Poison
+from shared.events import Poison, dead
 from shared.events.event import Envelope, Sealed
 from shared.events.inbox import Inbox
 from shared.ids import new_id
@@ -129,6 +129,18 @@ def test_replayed_ones_are_applied_in_the_order_they_came(orders: Orders, run: R
 
     assert orders.applied == ids
     assert [one["id"] for one in listed(run)] == others
+
+
+def test_all_are_more_than_are_listed_at_once(
+    orders: Orders, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead, "LISTED_MAX", 2)
+    ids = orders.receive(5)
+    orders.is_broken = False
+    assert run("replay", "orders", "--all") == (0, "orders tries 5 again\n")
+    orders.work()
+
+    assert orders.applied == ids
 
 
 def test_what_comes_after_a_replayed_one_waits_for_it(orders: Orders, run: Run) -> None:
