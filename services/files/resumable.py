@@ -1,10 +1,12 @@
 """Uploads in pieces: what is certain to be there, and what follows when all of it is."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from sqlalchemy import delete, select, update
 from sqlmodel import Session
@@ -52,6 +54,7 @@ class Resumable:
         self._intake = intake
         self._blobs: Blobs = intake.blobs
         self._holds = Holds(intake.blobs)
+        self._joining: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by account
         self._life = timedelta(hours=settings.resumable_hours)
         self._bytes_max = settings.resumable_max_size
 
@@ -211,19 +214,14 @@ class Resumable:
         trail: Trail,
     ) -> Upload:
         """Make a file of uploads that are whole; the room they held is its own."""
-        parts = [await self.find(part_id, user_id, trail) for part_id in part_ids]
-        if not all(part.is_partial and part.is_whole for part in parts):
-            raise PartsUnfinished
-        if any(part.file_id is not None for part in parts):  # the answer was lost, and the client asks again
-            return await self._database.read(_made_of, parts, concat)
-        self._require_allowed(sum(part.length for part in parts))
-        async with AsyncExitStack() as stack:
-            # Whoever asks for the same at the same time waits: each copy would take room that nobody counts.
-            for part in sorted(parts, key=lambda part: part.id):
-                await stack.enter_async_context(self._opened(part))
-            parts = [await self.find(part.id, user_id, trail) for part in parts]
-            if any(part.file_id is not None for part in parts):
+        # One at a time: of many who ask for the same at once, each copy would take room that nobody counts.
+        async with self._joining.setdefault(user_id, asyncio.Lock()):
+            parts = [await self.find(part_id, user_id, trail) for part_id in part_ids]
+            if not all(part.is_partial and part.is_whole for part in parts):
+                raise PartsUnfinished
+            if any(part.file_id is not None for part in parts):  # the answer was lost; the client asks again
                 return await self._database.read(_made_of, parts, concat)
+            self._require_allowed(sum(part.length for part in parts))
             return await self._concatenate(user_id, parts, concat, metadata_header, described, trail)
 
     async def _concatenate(
@@ -237,7 +235,10 @@ class Resumable:
     ) -> Upload:
         paths = [self._blobs.staging.path(part.blob_key) for part in parts]
         async with self._intake.room(user_id, 0) as place:
-            await self._blobs.run(_copy, paths, place.staged)
+            try:
+                await self._blobs.run(_copy, paths, place.staged)
+            except FileNotFoundError as error:  # one of them was ended meanwhile
+                raise PartsUnfinished from error
             landed = await place.finish(self._blobs)
             await self._intake.keep(place.key, landed.sha256)
             whole = Upload(
