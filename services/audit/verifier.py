@@ -280,7 +280,10 @@ class Verification:
         action, said = self._said_by_log.get(by, ("", {}))
         agrees = (erasure.places, erasure.digest.hexdigest()) == (said.get("places"), said.get("digest"))
         is_cut = isinstance(said.get("first"), int) and said["first"] < self._first
-        if action != PERSON_ERASED:
+        if self.checkpoint is not None and by >= self.checkpoint.size:
+            detail = f"it was emptied, and record {by}, which is to say why, came after this: look again"
+            self.report("erased", erasure.first, detail)
+        elif action != PERSON_ERASED:
             detail = f"it was emptied, and record {by} does not say that a person was erased"
             self.report("erased", erasure.first, detail)
         elif is_cut:

@@ -152,6 +152,19 @@ def contents(log: Log, folder: Path) -> str:
     return (folder / "audit.db").read_bytes().decode("latin-1")
 
 
+def test_an_erasure_during_an_export(log: Log) -> None:
+    """The export cannot hold the record that would explain it."""
+    log.fill(3, user_id=ALICE)
+    log.sign()
+    begun = log.full()
+    erase(log, ALICE)
+    (fault,) = log.check(log.lines(begun)).faults
+
+    assert fault[:2] == ("erased", 0)
+    assert "record 3, which is to say why, came after this: look again" in fault.detail
+    assert log.faults() == []
+
+
 class TestWhatIsNoErasure:
     """Emptied behind the back of the log, and blamed on somebody who was erased."""
 
