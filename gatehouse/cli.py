@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         exit_on_bad_settings(error)
         return 2
+    except KeyboardInterrupt:  # of a command that takes long; `up` ends by itself
+        sys.stderr.write("\ninterrupted\n")
+        return 128 + signal.SIGINT
 
 
 def _of_programs() -> "Commands":

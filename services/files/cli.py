@@ -43,9 +43,13 @@ def verify(_arguments: argparse.Namespace) -> int:
         database.close()
     for fault in findings.faults:
         sys.stdout.write(f"{fault}\n")
-    told = f"{findings.files} files, {findings.bytes} bytes: {len(findings.faults) or 'no'} faults\n"
-    sys.stdout.write(told)
+    files, faults = _counted(findings.files, "file"), _counted(len(findings.faults), "fault")
+    sys.stdout.write(f"{files}, {_counted(findings.bytes, 'byte')}: {faults}\n")
     return FAULTY if findings.faults else GOOD
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
 def _obstacle(database_url: str) -> str | None:

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -241,6 +242,14 @@ class TestCommand:
 
         assert code == 2
         assert "usage: gatehouse" in output
+
+    def test_ctrl_c_is_no_accident(self, run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(_arguments: Namespace) -> int:
+            """Take long."""
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(cli.COMMANDS, "env", (interrupted, cli.COMMANDS["env"][1]))
+        assert run("env") == (130, "\ninterrupted\n")
 
     def test_up_with_bad_settings_says_all_of_them(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ORDERS_LOG_LEVEL", "loud")
