@@ -1,9 +1,12 @@
-"""Content is not served before a ClamAV daemon has called it clean; here a small one of our own."""
+"""Content is not served before a ClamAV daemon has called it clean."""
 
 import asyncio
-import socketserver
+import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +23,60 @@ from shared.database import Database
 from shared.settings import SettingsError
 from shared.testing import running
 from tests.files.support import Person
+from tests.support import START_SECONDS, eventually, free_port, need
 
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+THREAT = "Test.EICAR"
+FOUND = f"{THREAT}.UNOFFICIAL"  # as clamd calls what is not in its own collection
 STREAM_BYTES_MAX = 1 << 20
 
 
-class Conversation(socketserver.StreamRequestHandler):
-    """INSTREAM as clamd speaks it, and its answers."""
+class Daemon:
+    """A real clamd that knows one signature; it can be frozen."""
 
-    server: "Daemon"
+    def __init__(self, folder: Path) -> None:
+        (self._program,) = need("clamd")
+        self._port = free_port()
+        self.address = f"127.0.0.1:{self._port}"
+        self._configuration, self._log = folder / "clamd.conf", folder / "log"
+        (folder / "signatures").mkdir()
+        (folder / "signatures" / "one.ndb").write_text(f"{THREAT}:0:*:{EICAR.hex()}\n")
+        lines = [
+            f"DatabaseDirectory {folder}/signatures",
+            f"TCPSocket {self._port}",
+            "TCPAddr 127.0.0.1",
+            f"StreamMaxLength {STREAM_BYTES_MAX}",
+            "Foreground yes",
+            "User root",  # whom it becomes when root starts it: nobody else reads our folder
+        ]
+        self._configuration.write_text("\n".join(lines))
 
-    def handle(self) -> None:
-        assert self.rfile.read(10) == b"zINSTREAM\0"
-        received = b""
-        while length := int.from_bytes(self.rfile.read(4)):
-            received += self.rfile.read(length)
-            if len(received) > STREAM_BYTES_MAX:
-                self.wfile.write(b"INSTREAM size limit exceeded. ERROR\0")
-                return
-        assert self.server.may_answer.wait(20)
-        infected = b"stream: Win.Test.EICAR_HDB-1 FOUND\0"
-        self.wfile.write(infected if EICAR in received else b"stream: OK\0")
+    @contextmanager
+    def running(self) -> Iterator["Daemon"]:
+        with self._log.open("wb") as log:
+            command = [self._program, "--config-file", str(self._configuration)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            assert eventually(self._answers, seconds=START_SECONDS), self._log.read_text()
+            yield self
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1) as asking:
+            asking.sendall(b"zPING\0")
+            return asking.recv(16) == b"PONG\0"
+        return False
 
 
-class Daemon(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Conversation)
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_address[1]}"
-
-
-@pytest.fixture
-def daemon() -> Iterator[Daemon]:
-    with Daemon() as made:
-        thread = threading.Thread(target=made.serve_forever)
-        thread.start()
-        yield made
-        made.shutdown()
-        thread.join()
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("clamd")).running() as running_one:
+        yield running_one
 
 
 @pytest.fixture
@@ -89,11 +102,11 @@ async def state_of(person: Person, file: dict[str, Any], wanted: str) -> dict[st
 
 
 async def test_nothing_is_served_before_it_is_clean(files: httpx.AsyncClient, daemon: Daemon) -> None:
-    daemon.may_answer.clear()
+    daemon.send(signal.SIGSTOP)
     person = Person(files)
     file = await person.upload(visibility="public")
     early, of_another = await person.download(file["id"]), await files.get(f"/files/{file['id']}")
-    daemon.may_answer.set()
+    daemon.send(signal.SIGCONT)
     await state_of(person, file, "ready")
 
     assert file["state"] == "scanning"
@@ -109,7 +122,7 @@ async def test_what_is_infected_is_held_back(files: httpx.AsyncClient) -> None:
     shown = await state_of(person, file, "infected")
     share = await files.post(f"/files/{file['id']}/shares", json={}, headers=person.headers)
 
-    assert shown["threat"] == "Win.Test.EICAR_HDB-1"
+    assert shown["threat"] == FOUND
     for response in (await person.download(file["id"]), await files.get(share.json()["url"])):
         assert (response.status_code, response.json()["code"]) == (409, "infected")
     assert (await person.delete(f"/files/{file['id']}")).status_code == 204
@@ -166,7 +179,7 @@ async def test_stopping_waits_for_no_large_file(
 
 def test_what_is_asked_and_answered(daemon: Daemon) -> None:
     assert scan(daemon.address, [b"harm", b"less"]) is None
-    assert scan(daemon.address, [EICAR[:10], EICAR[10:]]) == "Win.Test.EICAR_HDB-1"
+    assert scan(daemon.address, [EICAR[:10], EICAR[10:]]) == FOUND
     with pytest.raises(NotScannable, match="size limit exceeded"):
         scan(daemon.address, [b"x" * 65_536] * 17)
     for nowhere in ("127.0.0.1:9", "/nowhere/clamd.sock"):
