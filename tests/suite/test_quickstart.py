@@ -39,10 +39,14 @@ def answers(output: str) -> list[Any]:
     return found
 
 
+def block_of(readme: str) -> str:
+    text = (ROOT / readme).read_text()
+    (block,) = re.findall(r"test_quickstart\.py -->\n```bash\n(.*?)```", text, re.DOTALL)
+    return str(block)
+
+
 def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
-    (block,) = re.findall(
-        r"test_quickstart\.py -->\n```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    )
+    block = block_of("README.md")
     with running_suite(tmp_path) as suite:
         registered, profile, order, listed, file = answers(run(block, suite))
 
@@ -51,6 +55,17 @@ def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
     assert order["total_price"] == 999.99
     assert listed == [order]
     assert file["size"] == (ROOT / "README.md").stat().st_size
+
+
+def test_the_curl_lines_of_the_readme_of_files(tmp_path: Path) -> None:
+    lines = block_of("services/files/README.md").replace("--output-dir /tmp", f"--output-dir {tmp_path}")
+    with running_suite(tmp_path / "data") as suite:
+        output = run(block_of("README.md") + lines, suite)
+
+    assert (tmp_path / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()
+    assert '"downloads_max":1' in output
+    assert output.count("HTTP/1.1 204 ") == 2
+    assert re.search(r"^upload-offset: 11\r?\n(.+\n)*content-location: /files/", output, re.MULTILINE)
 
 
 def test_the_curl_lines_of_seed_004_as_printed(tmp_path: Path) -> None:
