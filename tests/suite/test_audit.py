@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from gateway.explain import explain
+from gateway.routesfile import parse
 from tests import support
 from tests.suite.accounts import LAPTOP, Person, register, sign_in_admin
 from tests.suite.conftest import ROOT, Suite
@@ -86,6 +88,14 @@ async def test_a_deleted_account_is_forgotten_and_its_actions_are_not(suite: Sui
     assert {(one["ip"], one["user_agent"], one["metadata"]) for one in left} == {(None, None, None)}
     assert "PLACE_ORDER" in {one["action"] for one in left}
     assert verified["intact"], verified["faults"]
+
+
+def test_nobody_asks_for_many_exports_at_once() -> None:
+    """Twenty of 12,000 records each made everybody else wait for seconds."""
+    table = parse((ROOT / "routes.yaml").read_text(), "routes.yaml", development=True)
+    told = {line.name: line.words for line in explain(table, "GET", "/audit/export", ())}
+
+    assert "3 under way per user" in told["limits"]
 
 
 async def test_the_lines_of_the_readme(suite: Suite, tmp_path: Path) -> None:
