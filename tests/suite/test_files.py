@@ -12,7 +12,7 @@ import pytest
 from shared.ids import new_id
 from tests import support
 from tests.suite.accounts import Person, register
-from tests.suite.conftest import Suite, running_suite
+from tests.suite.conftest import Suite
 from tests.suite.test_quickstart import answers
 
 SEED = Path(__file__).with_name("seed_002.sh")
@@ -44,24 +44,23 @@ class Shell:
         return only
 
 
-def test_the_curl_lines_of_seed_002_as_printed(tmp_path: Path) -> None:
+def test_the_curl_lines_of_seed_002_as_printed(suite: Suite, tmp_path: Path) -> None:
     register_, login, me, upload, listing, download, logs = SEED.read_text().split("\n\n")
     (tmp_path / "file.pdf").write_bytes(CONTENT)
-    with running_suite(tmp_path / "data") as suite:
-        shell = Shell(suite, tmp_path)
-        registered = shell.answer(register_)
-        shell.filled["YOUR_JWT_TOKEN"] = shell.answer(login)["token"]
-        shell.filled["/path/to/your/file.pdf"] = str(tmp_path / "file.pdf")
-        profile, file = shell.answer(me), shell.answer(upload)
-        shell.filled["{fileID}"] = file["id"]
-        listed = shell.answer(listing)
-        shell.run(download)
+    shell = Shell(suite, tmp_path)
+    registered = shell.answer(register_)
+    shell.filled["YOUR_JWT_TOKEN"] = shell.answer(login)["token"]
+    shell.filled["/path/to/your/file.pdf"] = str(tmp_path / "file.pdf")
+    profile, file = shell.answer(me), shell.answer(upload)
+    shell.filled["{fileID}"] = file["id"]
+    listed = shell.answer(listing)
+    shell.run(download)
 
-        def record() -> list[dict[str, Any]]:
-            return [one for one in shell.answer(logs) if one["action"] == "FILE_UPLOAD"]
+    def record() -> list[dict[str, Any]]:
+        return [one for one in shell.answer(logs) if one["action"] == "FILE_UPLOAD"]
 
-        assert support.eventually(lambda: len(record()) == 1, seconds=5)
-        (recorded,) = record()
+    assert support.eventually(lambda: len(record()) == 1, seconds=5)
+    (recorded,) = record()
 
     assert profile["id"] == registered["user"]["id"] == file["user_id"]
     assert (file["name"], file["size"], file["mime_type"]) == ("file.pdf", len(CONTENT), "application/pdf")
