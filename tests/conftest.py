@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import structlog
 
 from shared.ids import new_id
 from shared.settings import ServiceSettings
@@ -12,6 +13,13 @@ from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import support
 
 S = TypeVar("S", bound=ServiceSettings)
+
+
+def pytest_configure() -> None:
+    """Let logs of what fails be short: drawing the variables of every call took longer than most tests."""
+    *before, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*before, plain])
 
 
 @pytest.fixture(scope="session")
