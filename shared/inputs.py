@@ -68,10 +68,10 @@ def read_query(raw: bytes, lists: frozenset[str]) -> dict[str, Any]:
     """The query string as a mapping; a parameter given twice is refused unless its field is a list."""
     if raw.count(b"&") >= PARAMETERS_MAX:
         raise BadRequest(f"The query has more than {PARAMETERS_MAX} parameters.")
-    if b"%00" in raw:
-        raise BadRequest("The query holds the character U+0000, which nothing stored here has; leave it out.")
     pairs: dict[str, Any] = {}
     for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
+        if "\0" in value:  # which PostgreSQL cannot be asked for
+            raise Invalid(errors=[FieldFault(field=name, code="nul", message="Leave out U+0000.")])
         if name in lists:
             pairs.setdefault(name, []).append(value)
         elif name in pairs:

@@ -75,7 +75,7 @@ class TestList:
 
     @pytest.mark.parametrize("query", ["name=a%00b", "search=%00"])
     async def test_what_no_name_holds(self, files: httpx.AsyncClient, query: str) -> None:
-        assert (await files.get(f"/files/visible?{query}")).status_code == 400
+        assert (await files.get(f"/files/visible?{query}")).status_code == 422
 
     async def test_anonymous(self, files: httpx.AsyncClient) -> None:
         assert (await files.get("/files")).status_code == 401
