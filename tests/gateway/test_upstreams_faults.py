@@ -19,7 +19,7 @@ from tests.gateway.test_upstreams_retries import reset, resets
 from tests.support import free_port
 
 CLIENTS = 8
-ALONE = "ejection: {failures: 3, time: 400ms}\n    timeout: {first_byte: 200ms}"
+ALONE = "ejection: {failures: 3, time: 1s}\n    timeout: {first_byte: 500ms}"
 
 
 @pytest.fixture
