@@ -148,7 +148,8 @@ def _address(text: str) -> str:
 
 
 def _header(text: str) -> str:
-    if not text.partition(":")[0].strip() or ":" not in text:
+    name, colon, _ = text.partition(":")
+    if not name.strip() or not colon:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 'Name: value'")
     return text
 

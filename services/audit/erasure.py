@@ -60,10 +60,7 @@ def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[R
 def _has_traces() -> ColumnElement[bool]:
     """Of most there is nothing more to erase: they only wait for what arrives late, and hold up nobody."""
     is_fresh = RECORDS.c.seq > ERASURES.c.done_to
-    columns = (
-        RECORDS.c.user_id,
-        RECORDS.c.resource,
-    )  # each in a question of its own, which its index answers
+    columns = RECORDS.c.user_id, RECORDS.c.resource  # each asked by itself, for each has an index
     return or_(*(exists().where(column == ERASURES.c.account_id, is_fresh) for column in columns))
 
 

@@ -59,10 +59,11 @@ def _obstacle(database_url: str) -> str | None:
 
     from services.files.models import FILES
     from shared.database import Database
+    from shared.settings import mask
 
     url = make_url(database_url)
     remedy = "start the service, or `gatehouse migrate files`"
-    nothing = f"there are no files in {url.render_as_string()} yet: {remedy}"
+    nothing = f"there are no files in {mask(database_url)} yet: {remedy}"
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return nothing
     database = Database(database_url, pool_size=1)
@@ -70,7 +71,7 @@ def _obstacle(database_url: str) -> str | None:
         return None if inspect(database.engine).has_table(FILES.name) else nothing
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        return f"files: cannot use {url.render_as_string()}: {reason}"
+        return f"files: cannot use {mask(database_url)}: {reason}"
     finally:
         database.close()
 
