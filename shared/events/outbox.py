@@ -6,13 +6,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
-    Dialect,
     Select,
     and_,
     bindparam,
     delete,
     func,
-    insert,
     or_,
     select,
     text,
@@ -21,7 +19,7 @@ from sqlalchemy import (
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.database import UtcDateTime
+from shared.database import UtcDateTime, execute_in_driver
 from shared.events.event import Event, Sealed
 from shared.events.failpoints import reached
 from shared.events.tables import EventTables
@@ -69,7 +67,11 @@ class Outbox:
 
     def __init__(self, tables: EventTables, source: str, subscribers: Mapping[str, Sequence[str]]) -> None:
         self._table = tables.outbox
-        self._insert: tuple[str, Sequence[str]] | None = None
+        insert = f"INSERT INTO {tables.outbox.name} (subscriber, key, body, created, attempts) VALUES"
+        self._insert = {
+            "sqlite": f"{insert} (?, ?, ?, ?, 0)",
+            "postgresql": f"{insert} (%s, %s, %s, %s, 0)",
+        }
         self._source = source
         self._subscribers = subscribers  # by topic; an event that nobody wants is not written
 
@@ -79,21 +81,11 @@ class Outbox:
             return
         sealed = Sealed(self._source, event)
         connection = session.connection()
-        statement, order = self._insert_for(connection.dialect)
+        statement = self._insert[connection.dialect.name]
         created = _CREATED.process_bind_param(now(), connection.dialect)
-        row = {"key": sealed.key, "body": sealed.body, "created": created, "attempts": 0}
         for subscriber in subscribers:
-            row["subscriber"] = subscriber
-            connection.exec_driver_sql(statement, tuple(row[name] for name in order) if order else row)
+            execute_in_driver(connection, statement, (subscriber, sealed.key, sealed.body, created))
         session.info.setdefault(EMITTED, set()).update(subscribers)
-
-    def _insert_for(self, dialect: Dialect) -> tuple[str, Sequence[str]]:
-        """The INSERT as the driver takes it, at half the price; and its order where it goes by places."""
-        if self._insert is None:
-            columns = ["subscriber", "key", "body", "created", "attempts"]
-            compiled = insert(self._table).inline().compile(dialect=dialect, column_keys=columns)
-            self._insert = str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
-        return self._insert
 
     def has_waiting(self, session: Session, subscriber: str) -> bool:
         return session.connection().execute(self._free(subscriber).limit(1)).first() is not None
@@ -110,29 +102,27 @@ class Outbox:
         self._one_at_a_time(session)
         if life:
             self._send_again(session, life)
-        table = self._table
-        rows = session.connection().execute(self._free(subscriber).limit(BATCH_MAX)).all()
+        table, lease = self._table, new_id()
+        taken = (
+            update(table)
+            .where(table.c.seq.in_(self._free(subscriber).limit(BATCH_MAX)))
+            .values(lease=lease, leased_until=now() + LEASE, attempts=table.c.attempts + 1)
+            .returning(table.c.seq, table.c.body, table.c.attempts)
+        )
+        rows = sorted(session.connection().execute(taken).all())
         if not rows:
             return None
-        batch = Batch(
-            new_id(),
-            tuple(row.seq for row in rows),
-            tuple(row.body for row in rows),
-            max(row.attempts for row in rows) + 1,
-            life,
-        )
-        taken = {"lease": batch.lease, "leased_until": now() + LEASE, "attempts": table.c.attempts + 1}
-        session.connection().execute(update(table).where(table.c.seq.in_(batch.numbers)).values(taken))
-        return batch
+        numbers, bodies, attempts = zip(*rows, strict=True)
+        return Batch(lease, numbers, bodies, max(attempts), life)
 
-    def _free(self, subscriber: str) -> Select[tuple[int, str, int]]:
+    def _free(self, subscriber: str) -> Select[tuple[int]]:
         """What may be taken: a key of which anything is under way is left alone, to keep its order."""
         table, at = self._table, now()
         mine = table.c.subscriber == subscriber
         # A lease that ends later than any lease can was taken before the clock was put back.
         is_leased = and_(table.c.leased_until > at, table.c.leased_until <= at + LEASE)
         return (
-            select(table.c.seq, table.c.body, table.c.attempts)
+            select(table.c.seq)
             .where(mine, table.c.sent_as.is_(None))
             .where(table.c.key.not_in(select(table.c.key).where(mine, is_leased)))
             .order_by(table.c.seq)
@@ -193,4 +183,5 @@ class Outbox:
         return found
 
     def _of(self, batch: Batch) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return self._table.c.seq.in_(batch.numbers), self._table.c.lease == batch.lease
+        seq = self._table.c.seq
+        return seq.between(batch.numbers[0], batch.numbers[-1]), self._table.c.lease == batch.lease

@@ -94,11 +94,12 @@ class Trail:
         await self._recorder.keep(record)
 
     def _record(self, outcome: Literal["success", "refused"], status: int) -> Recorded:
-        headers, recorder = self._request.headers, self._recorder
+        scope, recorder = self._request.scope, self._recorder
+        headers: dict[bytes, bytes] = dict(scope["headers"])  # once, as every request pays for each look
         user_id, actor = self._who(outcome)
-        in_path = [*self._request.path_params.values()]
+        in_path = [*scope["path_params"].values()]
         resource = self.resource or (in_path[-1] if in_path else "") or user_id or ""
-        trace = headers.get("traceparent")
+        trace = headers.get(b"traceparent", b"").decode("latin-1")
         return unchecked(
             Recorded,
             {
@@ -106,8 +107,8 @@ class Trail:
                 "actor": actor,
                 "action": self._action,
                 "resource": str(resource)[:TEXT_MAX],
-                "ip": recorder.address_of(self._request),
-                "user_agent": _printable(headers.get("user-agent")),
+                "ip": recorder.address_of(scope["client"], headers.get(b"x-forwarded-for")),
+                "user_agent": _printable(headers.get(b"user-agent")),
                 "metadata": self._details,
                 "timestamp": now(),
                 "outcome": outcome,
@@ -162,13 +163,11 @@ class Recorder:
                     if not written.done():
                         written.set_result(None)
 
-    def address_of(self, request: Request) -> str | None:
-        if request.client is None:
+    def address_of(self, client: tuple[str, int] | None, forwarded: bytes | None) -> str | None:
+        if client is None:
             return None
-        forwarded = request.headers.get("x-forwarded-for")
-        if forwarded is None:
-            return _written(request.client.host)
-        return _written(self._proxies.client_address(request.client.host, forwarded.encode("latin-1")))
+        host, _ = client
+        return _written(host if forwarded is None else self._proxies.client_address(host, forwarded))
 
 
 def _emit_all(session: Session, records: list[Recorded]) -> None:
@@ -184,8 +183,8 @@ def _written(address: str) -> str | None:
         return None
 
 
-def _printable(text: str | None) -> str | None:
-    if text is None:
+def _printable(value: bytes | None) -> str | None:
+    if value is None:
         return None
-    text = text[:TEXT_MAX]
+    text = value[:TEXT_MAX].decode("latin-1")
     return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

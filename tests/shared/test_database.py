@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Session
 from structlog.testing import capture_logs
 
-from shared.database import WAITING_MAX, Database
+from shared.database import WAITING_MAX, Database, execute_in_driver
 from shared.errors import Overloaded, Unavailable
 from shared.ids import new_id
 from shared.migrate import upgrade
@@ -95,6 +95,14 @@ class TestTransaction:
                 text("INSERT INTO notes (id, owner, text) VALUES ('1', :owner, '1')"), {"owner": SECRET}
             )
         assert "[SQL parameters hidden" in str(raised.value)
+
+    def test_what_the_driver_itself_refuses_is_told_like_the_rest(self, database: Database) -> None:
+        mark = "?" if database.is_sqlite else "%s"
+        statement = f"INSERT INTO notes (id, owner, text) VALUES ({mark}, {mark}, {mark})"
+        with pytest.raises(IntegrityError), database.transaction() as session:
+            execute_in_driver(session.connection(), statement, ("1", "2", "3"))
+        with database.transaction(write=False) as session:
+            assert texts(session) == []
 
     async def test_more_work_than_can_wait(self, sqlite: Database) -> None:
         started, release = threading.Event(), threading.Event()
@@ -176,6 +184,18 @@ class TestSideBySide:
             list(threads.map(add_one, range(200)))
         with database.transaction(write=False) as session:
             assert len(texts(session)) == 200
+
+    def test_all_writes_of_a_process_share_a_connection(self, sqlite: Database) -> None:
+        """So that it keeps the pages it has read: SQLite drops those of every other one at each write."""
+
+        def write(number: int) -> int:
+            with sqlite.transaction() as session:
+                session.add(note(str(number)))
+                session.flush()
+                return id(session.connection().connection.driver_connection)
+
+        with ThreadPoolExecutor(8) as threads:
+            assert len(set(threads.map(write, range(50)))) == 1
 
     def test_processes_that_write(self, sqlite: Database) -> None:
         """They read first, too: only who says at once that it will write can wait for its turn."""

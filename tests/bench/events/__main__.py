@@ -23,8 +23,8 @@ import jwt
 from shared.ids import new_id
 from tests.bench.processes import JWT_SECRET, LOAD_CORE, Server, cpu_seconds, on_core, settle, stopping
 
-ROUNDS = 5
-SECONDS = 3
+ROUNDS = 15
+SECONDS = 1
 ONE, MANY = 1, 16  # connections
 WANTED = 1.10
 ORDER = {"product_name": "Laptop", "quantity": 1, "total_price": 999.99}
