@@ -48,8 +48,8 @@ class Ejection:
 
     failures: int = 5
     window: float = 10.0
-    time: float = 10.0
-    time_max: float = 300.0
+    time: float = 1.0  # a service that was started again is back that soon, and most have nobody beside them
+    time_max: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,11 +105,12 @@ def _breaker(value: Value, base: Breaker) -> Breaker:
 
 def _ejection(value: Value, base: Ejection) -> Ejection:
     keys = value.mapping([each.name for each in fields(Ejection)])
+    time = field(keys, "time", Value.duration, base.time)
     ejection = Ejection(
         failures=field(keys, "failures", Value.count, base.failures),
         window=field(keys, "window", Value.duration, base.window),
-        time=field(keys, "time", Value.duration, base.time),
-        time_max=field(keys, "time_max", Value.duration, base.time_max),
+        time=time,
+        time_max=field(keys, "time_max", Value.duration, max(time, base.time_max)),
     )
     if ejection.time > ejection.time_max:
         raise Fault("`time` must not be longer than `time_max`")

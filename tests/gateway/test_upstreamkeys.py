@@ -51,6 +51,11 @@ split: {backends: [http://b], weight: 0.5%, header: "X-Canary:  yes "}""")
     assert found.split.upstream.balance == "round_robin"
 
 
+def test_who_leaves_a_target_alone_for_longer_need_not_say_so_twice() -> None:
+    care = route("backend: http://a\nejection: {time: 1m}").policy.care
+    assert (care.ejection.time, care.ejection.time_max) == (60.0, 60.0)
+
+
 def test_defaults_are_merged_key_by_key() -> None:
     defaults = "{retry: {attempts: 3, buffer: 1KiB}, health: {path: /up, every: 1s}, balance: round_robin}"
     found = route("backend: http://a\nretry: {attempts: 2}\nhealth: {down: 9}", defaults)
@@ -85,7 +90,7 @@ def test_defaults_are_merged_key_by_key() -> None:
         ("breaker: {max_requests: 0}", "breaker.max_requests: must be a whole number above 0"),
         ("ejection: off", "ejection: must be a mapping"),
         ("ejection: {time: 10}", "ejection.time: must be a time"),
-        ("ejection: {time: 10m}", "ejection: `time` must not be longer than `time_max`"),
+        ("ejection: {time: 10m, time_max: 5m}", "ejection: `time` must not be longer than `time_max`"),
         ("health: {every: 1s}", "health: has no `path:`"),
         ("health: {path: health}", "health.path: must be a path"),
         ('health: {path: "/a b"}', "health.path: must be a path"),

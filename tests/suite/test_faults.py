@@ -17,6 +17,7 @@ from tests.suite.accounts import LAPTOP, PASSWORD, Person, register
 from tests.suite.conftest import Suite, running_suite
 
 CLIENTS = 8
+NOTICED_SECONDS = 5  # until the gateway asks a service again that it had left alone
 EXIT_SECONDS = 30
 CHECKED_MAX = 300
 PROCESSES = ("services.orders", "gateway", "services.auth", "services.users")
@@ -89,7 +90,10 @@ async def test_a_service_that_dies_is_started_again_and_said_so(own_suite: Suite
     os.kill(own_suite.pid_of("services.orders"), signal.SIGKILL)
     async with own_suite.client() as client:
         person = await register(client)
-        response = await _repeat(lambda: client.get("/orders", headers=person.headers))
+        asking = asyncio.create_task(_repeat(lambda: client.get("/orders", headers=person.headers)))
+        await _until_running(own_suite, "services.orders")
+        async with asyncio.timeout(NOTICED_SECONDS):
+            response = await asking
 
     assert response.status_code == 200
     assert support.eventually(
