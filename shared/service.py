@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from subprocess import CalledProcessError
 from typing import Any, TypeVar
 
@@ -168,11 +168,11 @@ def _unexpected(request: Request, error: Exception) -> Response:
 def _operational_routes(
     settings: ServiceSettings, endpoints: Sequence[Endpoint], check: Check, revocations: Revocations
 ) -> list[BaseRoute]:
-    openapi = document(settings.service, __version__, endpoints)
+    openapi = cache(partial(document, settings.service, __version__, endpoints))  # made when first asked for
 
     async def show_openapi(request: Request) -> Response:
         request.scope[ROUTE] = "/openapi.json"
-        return JSONResponse(openapi)
+        return JSONResponse(openapi())
 
     return [
         *health_routes(check, revocations),
