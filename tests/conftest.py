@@ -1,6 +1,8 @@
 """What tests of every service use."""
 
+import ssl
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,18 +10,20 @@ import pytest
 import structlog
 
 from shared.ids import new_id
-from shared.settings import ServiceSettings
+from shared.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import support
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S", bound=ProcessSettings)
 
 
 def pytest_configure() -> None:
-    """Let logs of what fails be short: drawing the variables of every call took longer than most tests."""
+    """Leave out what takes longer than most tests: to draw the variables of every call of what fails."""
     *before, _ = structlog.get_config()["processors"]
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*before, plain])
+    # Every client reads the certificates of the whole world, which takes longer than most tests, too.
+    ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +54,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
     """Settings of a service under test: HS256 tokens, its own folder, nothing from the environment."""
 
     def make(settings_class: type[S], **values: Any) -> S:
-        return settings_class(
+        settings = settings_class(
             **{
                 "data_dir": tmp_path,
                 "jwt_secret": TEST_JWT_SECRET,
@@ -58,5 +62,8 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
                 **values,
             }
         )
+        if isinstance(settings, ServiceSettings) and settings.database_url.startswith("sqlite"):
+            support.migrate(settings.database_url, settings.migrations())
+        return settings
 
     return make

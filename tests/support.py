@@ -9,10 +9,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
+
+from shared.migrate import upgrade
 
 START_SECONDS = 60
 
@@ -53,6 +57,25 @@ def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def migrate(url: str, migrations: Path) -> None:
+    """Bring a new database to the newest migration; a file is a copy of one that was made before."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database is None:
+        upgrade(url, migrations)
+    elif not (file := Path(parsed.database)).exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(_migrated(migrations))
+
+
+@cache
+def _migrated(migrations: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "new.db")
+        upgrade(f"sqlite:///{file}", migrations)
+        return file.read_bytes()
 
 
 class PostgreSQL:

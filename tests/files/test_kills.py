@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from services.files.settings import Settings
 from shared.testing import bearer, token
 from tests.files.dying import STEPS
 from tests.shared.processes import service_environment, started
-from tests.support import eventually, free_port
+from tests.support import eventually, free_port, migrate
 
 CONTENT = b"some bytes " * 200_000
 SECONDS = 20.0
@@ -37,6 +38,7 @@ class Place:
     @contextmanager
     def service(self, *module: str) -> Iterator[httpx.Client]:
         port = free_port()
+        migrate(self.database_url, Settings.migrations())
         environment = service_environment(
             self.folder,
             port,

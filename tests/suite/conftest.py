@@ -41,6 +41,8 @@ class Suite:
         self.lines: list[str] = []
         self._ready = threading.Event()
         ports = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
+        if cwd == ROOT:  # what a newcomer starts in a new clone makes its databases itself
+            _make_databases(data_dir, settings)
         self.process = subprocess.Popen(
             [*command],
             cwd=cwd,
@@ -106,6 +108,12 @@ class Suite:
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=30, **options)
+
+
+def _make_databases(data_dir: Path, settings: dict[str, str]) -> None:
+    for name in programs.find(ROOT).keys() - {programs.GATEWAY}:
+        url = settings.get(f"{name.upper()}_DATABASE_URL", f"sqlite:///{data_dir}/{name}.db")
+        support.migrate(url, ROOT / "services" / name / "migrations")
 
 
 def _without_limits(data_dir: Path) -> Path:
