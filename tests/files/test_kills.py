@@ -45,7 +45,7 @@ class Place:
             DATABASE_URL=self.database_url,
             LEASE_SECONDS="0.5",
             SWEEP_SECONDS="0.1",
-            ORPHAN_SECONDS="0",
+            ORPHAN_SECONDS="1",  # less could take a file whose row is on its way
             COMPARE_HOURS="0.00001",
         )
         with (
