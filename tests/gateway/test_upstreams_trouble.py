@@ -236,7 +236,7 @@ routes:
     auth: none
     rate_limit: {{rate: 100000/s}}
     body_max: 1GiB
-    timeout: {{first_byte: 500ms, idle: 800ms}}
+    timeout: {{first_byte: 2s, idle: 2s}}
     ejection: {{failures: 0}}
 """
 
