@@ -46,7 +46,10 @@ class Blob(Table, table=True):
     """
 
     __tablename__ = "blobs"
-    __table_args__ = (Index("ix_blobs_state_until", "state", "until"),)
+    __table_args__ = (
+        Index("ix_blobs_state_until", "state", "until"),
+        Index("ix_blobs_user_id", "user_id"),
+    )
 
     key: str = Field(primary_key=True, max_length=KEY_CHARACTERS)
     user_id: str = Field(max_length=ID_CHARACTERS)
