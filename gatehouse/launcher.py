@@ -6,129 +6,78 @@ import signal
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import cycle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
+from pydantic import Field
+
+from gatehouse.logfile import LogFile
 from gatehouse.programs import GATEWAY, Program
-from shared.server import SUPERVISED
+from gatehouse.screen import OURS, Screen
+from gatehouse.watched import Watched
+from shared.settings import ProcessSettings, SettingsFaults
 
-READY_SECONDS = 60.0
-READY_POLL_SECONDS = 0.05
-STOP_SECONDS = 25.0
-BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-STEADY_SECONDS = 30.0  # a process that lived this long starts again without delay
-LINE_BYTES_MAX = 1024 * 1024
-_COLOURS = cycle(("36", "33", "32", "35", "34", "31", "96", "93", "92"))
+LOOK_SECONDS = 0.5
+SLOW_SECONDS = 5.0  # from then on it says what it waits for
+SLOW_AGAIN_SECONDS = (5.0, 10.0, 30.0, 60.0)  # until the next line about it, where lines stay
+STALLED_SECONDS = 120.0
 
 
-class Watched:
-    """One program: started, its lines passed on, started again when it ends unasked."""
+class Settings(ProcessSettings):
+    """What the launcher reads for itself."""
 
-    def __init__(self, program: Program, width: int) -> None:
-        self.program = program
-        colour = next(_COLOURS)
-        name = f"{program.name:<{width}}"
-        self._prefix = f"\x1b[{colour}m{name}\x1b[0m │ " if sys.stdout.isatty() else f"{name} | "
-        self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
-        self.was_ready = False
+    service: ClassVar[str] = OURS
 
-    async def run(self) -> None:
-        """Keep the program running until it is stopped; return when it cannot even start."""
-        failures = 0
-        while not self._stopping:
-            started = time.monotonic()
-            code = await self._run_once()
-            if self._stopping or not self.was_ready:
-                return
-            failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures + 1
-            delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
-            self.say(f"ended ({_ending(code)}); starting again in {delay:g} s")
-            await asyncio.sleep(delay)
+    log_file: Path | None = None
+    log_file_bytes_max: int = Field(default=50 * 1024 * 1024, ge=64 * 1024)
+    log_files_kept: int = Field(default=5, ge=0, le=100)
 
-    async def _run_once(self) -> int:
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.program.module,
-            env={**self.program.environment, SUPERVISED: "1", "LOG_FORMAT": _log_format(self.program)},
-            stdin=asyncio.subprocess.PIPE,  # closes when we die, which tells the process to stop
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,  # Ctrl-C reaches only us, and we stop the programs in order
-        )
-        assert process.stdout is not None
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:  # over the limit; it must be read on, or the process waits for us to do so
-                self.say("(a line that is too long)")
-                continue
-            if not line:
-                return await process.wait()
-            self._pass_on(line.decode(errors="replace").rstrip())
 
-    async def ready(self) -> bool:
-        """Wait until the program answers; False when it ended instead."""
-        while self._process is None or self._process.returncode is None:
-            if await asyncio.to_thread(_answers, f"{self.program.url}/health/ready"):
-                self.was_ready = True
-                return True
-            await asyncio.sleep(READY_POLL_SECONDS)
-        return False
+class Slow:
+    """A program that takes long to start, and when that was last said."""
 
-    async def stop(self) -> None:
-        self._stopping = True
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            self.say(f"did not stop within {STOP_SECONDS:g} s and was killed")
-            self.kill()
-            await process.wait()
+    def __init__(self, watched: Watched, started: float) -> None:
+        self.watched = watched
+        self.said_phase = ""
+        self.times_said = 0
+        self.say_at = started + SLOW_SECONDS
 
-    def kill(self) -> None:
-        self._stopping = True
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+    def is_due(self, now: float) -> bool:
+        return now >= self.say_at
 
-    def _pass_on(self, line: str) -> None:
-        # A JSON line names its service, and stays one that programs can read.
-        sys.stdout.write(line + "\n" if line.startswith("{") else f"{self._prefix}{line}\n")
-        sys.stdout.flush()
-
-    def say(self, line: str) -> None:
-        sys.stdout.write(f"{self._prefix}{line}\n")
-        sys.stdout.flush()
+    def note_said(self, now: float) -> None:
+        self.say_at = now + SLOW_AGAIN_SECONDS[min(self.times_said, len(SLOW_AGAIN_SECONDS) - 1)]
+        self.times_said += 1
 
 
 class Launcher:
     """The suite as a whole: services first and the gateway last, the other way round when it stops."""
 
-    def __init__(self, programs: Sequence[Program], notices: Sequence[str] = ()) -> None:
+    def __init__(
+        self, programs: Sequence[Program], notices: Sequence[str] = (), settings: Settings | None = None
+    ) -> None:
+        settings = settings or Settings.load()
         self._notices = notices
-        width = max(len(program.name) for program in programs)
-        self._watched = [Watched(program, width) for program in programs]
+        self._log_file = _log_file(settings)
+        self._screen = Screen(
+            as_json=_log_format(settings) == "json",
+            log_file=self._log_file,
+            width=max(len(program.name) for program in programs),
+        )
+        self._watched = [
+            Watched(program, self._screen, "json" if self._log_file else _log_format(program.settings))
+            for program in programs
+        ]
         self._asked_to_stop = asyncio.Event()
 
     async def run(self) -> int:
         """Start everything, wait, stop everything; the exit code."""
-        started = time.monotonic()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
         running = [asyncio.create_task(watched.run()) for watched in self._watched]
-        ready = asyncio.create_task(self._all_ready(started))
+        ready = asyncio.create_task(self._all_ready())
         stop = asyncio.create_task(self._asked_to_stop.wait())
         try:
             await asyncio.wait({ready, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -142,34 +91,100 @@ class Launcher:
             for task in running:
                 task.cancel()
 
-    async def _all_ready(self, started: float) -> bool:
+    async def _all_ready(self) -> bool:
+        """Wait for all, for as long as any of them makes progress."""
+        started = time.monotonic()
+        slow = [Slow(watched, started) for watched in self._watched]
+        waiting = {asyncio.create_task(watched.ready()) for watched in self._watched}
         try:
-            async with asyncio.timeout(READY_SECONDS):
-                answers = await asyncio.gather(*[watched.ready() for watched in self._watched])
-        except TimeoutError:
-            answers = [watched.was_ready for watched in self._watched]
-        _print_table(self._watched, time.monotonic() - started, self._notices)
-        return all(answers)
+            while waiting and not self._is_stalled():
+                _, waiting = await asyncio.wait(
+                    waiting, timeout=LOOK_SECONDS, return_when=asyncio.ALL_COMPLETED
+                )
+                self._say_what_is_slow(slow, started)
+        finally:
+            for task in waiting:
+                task.cancel()
+        good = all(watched.was_ready for watched in self._watched)
+        self._say_outcome(good, time.monotonic() - started)
+        if good:
+            for watched in self._watched:
+                watched.tell_suite_is_up()
+        return good
+
+    def _starting(self) -> list[Watched]:
+        return [watched for watched in self._watched if not watched.was_ready and not watched.ending]
+
+    def _is_stalled(self) -> bool:
+        """Whether nothing that is still starting has made any progress for long."""
+        starting = self._starting()
+        for watched in starting:
+            watched.look_for_progress()
+        now = time.monotonic()
+        return bool(starting) and all(now - each.progressed > STALLED_SECONDS for each in starting)
+
+    def _say_what_is_slow(self, slow: Sequence[Slow], started: float) -> None:
+        now = time.monotonic()
+        seconds = now - started
+        starting = self._starting()
+        if self._screen.redraws:
+            if seconds >= SLOW_SECONDS:
+                self._screen.show_status(
+                    [(each.name, f"{each.phase} ({seconds:.0f} s)") for each in starting]
+                )
+            return
+        for each in slow:
+            watched = each.watched
+            if watched in starting and each.is_due(now):
+                words = f"is slow to start: {watched.phase} ({seconds:.0f} s)"
+                watched.say("waiting", words, "info", phase=watched.phase, seconds=round(seconds, 1))
+                each.note_said(now)
+
+    def _say_outcome(self, good: bool, seconds: float) -> None:
+        if self._screen.redraws:
+            self._screen.show_status([])
+        reasons = [] if good else [_reason(watched) for watched in self._watched if not watched.was_ready]
+        verdict = f"ready in {seconds:.1f} s" if good else f"not everything started: {'; '.join(reasons)}"
+        following = self._what_next() if good else []
+        table = _table(self._watched)
+        self._screen.say(
+            "ready" if good else "not_ready",
+            "\n".join(["", *table, "", *self._notices, verdict, *following, "", ""]),
+            level="info" if good else "error",
+            seconds=round(seconds, 1),
+            programs=[
+                {"name": each.name, "url": each.program.url, "healthy": each.was_ready}
+                for each in self._watched
+            ],
+            notices=[*self._notices, *following],
+            reasons=reasons,
+        )
+
+    def _what_next(self) -> list[str]:
+        notices = [watched.program.settings.notice() for watched in self._watched]
+        file = [f"the log is in {self._log_file.path}"] if self._log_file else []
+        return [*(notice for notice in notices if notice is not None), *file, "stop with Ctrl-C"]
 
     async def _stop(self) -> None:
         """The gateway first, so that no request finds its service gone."""
-        gateways = [watched for watched in self._watched if watched.program.name == GATEWAY]
-        services = [watched for watched in self._watched if watched.program.name != GATEWAY]
+        gateways = [watched for watched in self._watched if watched.name == GATEWAY]
+        services = [watched for watched in self._watched if watched.name != GATEWAY]
         for group in (gateways, services):
             await asyncio.gather(*[watched.stop() for watched in group])
-        sys.stdout.write("stopped\n")
+        self._screen.say("stopped", "stopped")
 
     def _on_signal(self) -> None:
         if self._asked_to_stop.is_set():  # asked twice: do not wait any longer
             for watched in self._watched:
                 watched.kill()
         else:
-            sys.stdout.write("\nstopping … (once more to stop at once)\n")
+            self._screen.say("stopping", "\nstopping … (once more to stop at once)")
         self._asked_to_stop.set()
 
 
 def up(programs: Sequence[Program], notices: Sequence[str] = ()) -> int:
     """Run the suite in this terminal until Ctrl-C."""
+    settings = Settings.load()
     faults = _port_faults(programs)
     if faults:
         sys.stderr.write("".join(f"{program.name}: {fault}\n" for program, fault in faults))
@@ -178,7 +193,26 @@ def up(programs: Sequence[Program], notices: Sequence[str] = ()) -> int:
         if ports:
             sys.stderr.write(f"Stop what uses them, or choose other ports: {' '.join(ports)} make up\n")
         return 4
-    return asyncio.run(Launcher(programs, notices).run())
+    return asyncio.run(Launcher(programs, notices, settings).run())
+
+
+def _log_file(settings: Settings) -> LogFile | None:
+    if settings.log_file is None:
+        return None
+    try:
+        return LogFile(settings.log_file, settings.log_file_bytes_max, settings.log_files_kept)
+    except OSError as error:
+        raise SettingsFaults([f"LOG_FILE: {error.filename} cannot be written ({error.strerror})"]) from error
+
+
+def _reason(watched: Watched) -> str:
+    """Why a program is not ready, for people; what it wrote last often says more than its exit code."""
+    if watched.ending:
+        said = f": {watched.last_line}" if watched.last_line and not watched.last_line.startswith("{") else ""
+        return f"{watched.name} ended ({watched.ending}){said}"
+    return (
+        f"{watched.name} made no progress for {time.monotonic() - watched.progressed:.0f} s ({watched.phase})"
+    )
 
 
 def _port_faults(programs: Sequence[Program]) -> list[tuple[Program, str]]:
@@ -215,43 +249,16 @@ def _another_port(program: Program) -> str:
     return f"{program.name.upper()}_PORT={port + 10_000 if port < 50_000 else port - 10_000}"
 
 
-def _print_table(all_watched: Sequence[Watched], seconds: float, notices: Iterable[str]) -> None:
+def _table(all_watched: Sequence[Watched]) -> list[str]:
     rows = [
-        (watched.program.name, watched.program.url, "healthy" if watched.was_ready else "NOT READY")
+        (watched.name, watched.program.url, "healthy" if watched.was_ready else "NOT READY")
         for watched in all_watched
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    good = all(watched.was_ready for watched in all_watched)
-    verdict = f"ready in {seconds:.1f} s" if good else "not everything started; the lines above say why"
-    sys.stdout.write(
-        "\n".join(["", *lines, "", *notices, verdict, *(_what_next(all_watched) if good else []), "", ""])
-    )
-    sys.stdout.flush()
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
-def _what_next(all_watched: Iterable[Watched]) -> Iterator[str]:
-    for watched in all_watched:
-        notice = watched.program.settings.notice()
-        if notice is not None:
-            yield notice
-    yield "stop with Ctrl-C"
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - an address of our own
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _log_format(program: Program) -> str:
-    chosen = program.settings.log_format
-    if chosen != "auto":
-        return chosen
+def _log_format(settings: ProcessSettings) -> str:
+    if settings.log_format != "auto":
+        return settings.log_format
     return "console" if sys.stdout.isatty() else "json"
-
-
-def _ending(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

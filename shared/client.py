@@ -11,6 +11,7 @@ import structlog
 from shared.errors import InvalidToken, Problem, Unavailable
 from shared.observe import current_request_id
 from shared.settings import ProcessSettings
+from shared.supervision import suite_is_starting
 
 if TYPE_CHECKING:
     import httpx
@@ -98,7 +99,8 @@ class HttpClient:
                 return await self._pool().request(method, url, content=body, headers=sent | (headers or {}))
             return await self._pool().request(method, url, json=body, headers=sent | (headers or {}))
         except httpx.HTTPError as error:
-            log.warning("peer_unreachable", url=url, error=repr(error))
+            say = log.debug if suite_is_starting() else log.warning
+            say("peer_unreachable", url=url, error=repr(error))
             raise Unavailable from error
 
     def _pool(self) -> "httpx.AsyncClient":

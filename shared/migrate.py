@@ -16,10 +16,16 @@ import structlog
 from sqlalchemy import Connection, MetaData, inspect, text
 
 from shared.database import Database
+from shared.supervision import report_phase
 
 VERSION_TABLE = "schema_migrations"
+STILL_AT_WORK_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
+
+
+class MigrationFailed(Exception):
+    """The process that migrates has failed; the message is what it wrote."""
 
 
 def upgrade(database_url: str, migrations: Path) -> None:
@@ -36,9 +42,25 @@ def upgrade_apart(database_url: str, migrations: Path) -> None:
     with _connection(database_url) as connection:
         before, after = current(connection), newest(migrations)
     if before != after:
-        command = [sys.executable, "-m", "shared.migrate", str(migrations)]
-        subprocess.run(command, env={**os.environ, "DATABASE_URL": database_url}, check=True)  # noqa: S603 - our own
+        report_phase(f"migrating from {before or 'an empty database'} to {after}")
+        _run_apart(database_url, migrations)
         log.info("migrated", from_version=before, to_version=after)
+
+
+def _run_apart(database_url: str, migrations: Path) -> None:
+    """Wait as long as it takes, and report every few seconds that it is still at work."""
+    command = [sys.executable, "-m", "shared.migrate", str(migrations)]
+    environment = {**os.environ, "DATABASE_URL": database_url}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
+        while True:
+            try:
+                faults = process.communicate(timeout=STILL_AT_WORK_SECONDS)[1]
+                break
+            except subprocess.TimeoutExpired:
+                report_phase("")
+    if process.returncode != 0:
+        raise MigrationFailed(faults.strip())
+    sys.stderr.write(faults)
 
 
 def differences(database_url: str, migrations: Path, metadata: MetaData) -> list[Any]:

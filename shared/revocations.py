@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from shared.client import HttpClient, InternalTokens
 from shared.errors import Unavailable
 from shared.settings import ProcessSettings
+from shared.supervision import suite_is_starting
 
 if TYPE_CHECKING:
     from shared.identity import Caller
@@ -157,6 +158,8 @@ class Revocations:
     def note_silence(self, reason: Exception) -> None:
         """Something could not be read: say so, once, when it takes long."""
         LAG.set(self.lag_seconds)
+        if suite_is_starting():
+            return  # the launcher says what it waits for
         patience = STALE_SECONDS if self._loaded else FIRST_LOAD_SECONDS
         if not self._told and self.lag_seconds > patience:
             self._told = True

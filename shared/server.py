@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, NoReturn
@@ -16,13 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from shared.settings import ProcessSettings
+from shared.supervision import follow_parent, report_phase
 
 KEEP_ALIVE_SECONDS = (
     75  # longer than any client of ours keeps an idle connection, so that we never close first
 )
 LAST_REQUESTS_SECONDS = 1.0
 LAST_BYTES_SECONDS = 0.5
-SUPERVISED = "GATEHOUSE_SUPERVISED"
 LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the number of a listening socket that the parent has opened
 SERVER_STATE = "gatehouse.server_state"  # scope key by which an answer that waits sees the end come
 
@@ -58,6 +56,7 @@ class Server(uvicorn.Server):
         except OSError:
             await self.lifespan.shutdown()
             raise
+        report_phase("listening")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("draining", connections=len(self.server_state.connections))
@@ -139,8 +138,9 @@ def serve(
     )
     server = closing.server = Server(config)
     listening = listen(settings)
-    stop_with_parent()
+    follow_parent()
     prepare()
+    report_phase("starting")
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
@@ -177,27 +177,3 @@ def _exit_without_port(settings: ProcessSettings, error: OSError) -> NoReturn:
     reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror})"
     sys.stderr.write(f"{settings.service}: {reason}. Stop what uses the port, or set PORT to a free one.\n")
     sys.exit(4)
-
-
-def supervised() -> bool:
-    """Whether the launcher started this process, and not a person or a container."""
-    return bool(os.environ.get(SUPERVISED))
-
-
-def stop_with_parent() -> None:
-    """Under the launcher, stop when it is gone, also when it was killed: its end of our stdin closes."""
-    if not supervised():
-        return
-
-    def watch() -> None:
-        # Not sys.stdin: a process that ends by itself could not close it while this thread is reading.
-        while os.read(0, 1024):
-            pass
-        # Our output went to the launcher, and a log line that cannot be written would break what is
-        # still to be answered.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.dup2(nowhere, sys.stderr.fileno())
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()

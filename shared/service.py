@@ -1,15 +1,12 @@
 """A folder of endpoints made into a service: routes, errors, health, metrics, documents, start and stop."""
 
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import cache, partial
-from subprocess import CalledProcessError
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,13 +24,13 @@ from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, 
 from shared.events import Events
 from shared.events.inbox import Inbox
 from shared.identity import TokenVerifier
-from shared.migrate import upgrade_apart
 from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
 from shared.openapi import document
+from shared.opening import open_database
 from shared.operations import Operation
 from shared.revocations import Follower, Revocations
-from shared.server import serve, supervised
-from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings, mask
+from shared.server import serve
+from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 
 S = TypeVar("S", bound=ServiceSettings)
 Check = Callable[[], None]
@@ -115,23 +112,9 @@ def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
         settings = settings_class.load()
         configure_logging(settings)
         log_start(settings)
-        serve(create_app(settings), settings, prepare=partial(_migrate_or_exit, settings))
+        serve(create_app(settings), settings, prepare=partial(open_database, settings))
     except SettingsError as error:
         exit_on_bad_settings(error)
-
-
-def _migrate_or_exit(settings: ServiceSettings) -> None:
-    try:
-        upgrade_apart(settings.database_url, settings.migrations())
-    except (SQLAlchemyError, CalledProcessError) as error:
-        told = "migrating failed" if isinstance(error, CalledProcessError) else getattr(error, "orig", error)
-        reason = str(told).strip().partition("\n")[0]
-        variable = f"{settings.service.upper()}_DATABASE_URL" if supervised() else "DATABASE_URL"
-        sys.stderr.write(
-            f"{settings.service}: cannot use {mask(settings.database_url)}: {reason}. "
-            f"Mend that, or set {variable} to another.\n"
-        )
-        sys.exit(5)
 
 
 def _refuse_twins(operations: Sequence[Operation]) -> None:

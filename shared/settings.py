@@ -109,6 +109,7 @@ class ServiceSettings(ProcessSettings):
 
     database_url: str = ""
     database_pool: int = Field(default=10, ge=1, le=200)
+    database_wait_seconds: float = Field(default=60.0, ge=0)  # for a server that is not up yet
     redis_url: SecretStr | None = None
     trusted_proxies: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
 

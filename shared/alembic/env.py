@@ -6,6 +6,7 @@ from alembic import context
 from sqlmodel import AutoString
 
 from shared.database import UtcDateTime
+from shared.supervision import report_phase
 
 
 def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
@@ -17,6 +18,11 @@ def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
     return False
 
 
+def report(*_: Any, **applied: Any) -> None:
+    """Whoever waits for a long upgrade sees how far it is."""
+    report_phase(f"migrating: {applied['step'].up_revision_id} is done")
+
+
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
@@ -25,6 +31,7 @@ context.configure(
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
     render_item=render_item,
+    on_version_apply=report,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,10 +1,12 @@
 """`gatehouse up` on a small suite of its own: started, watched, stopped, and nothing left behind."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +15,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from gatehouse import launcher
+from gatehouse import launcher, watched
 from gatehouse.programs import Program
+from gatehouse.screen import Screen
 from shared.settings import ProcessSettings
+from shared.supervision import PHASE_MARK
 from shared.testing import TEST_INTERNAL_SECRET
-from tests.shared.processes import SECONDS_MAX, Running, started
+from tests.shared.processes import ROOT, SECONDS_MAX, Running, started
 from tests.support import eventually, free_port
 
 SETTINGS = """
@@ -80,7 +84,12 @@ def suite(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     ports = {f"{name}_PORT": str(free_port()) for name in ("CAT", "DOG", "GATEWAY")}
-    return {"DATA_DIR": str(tmp_path / "data"), "INTERNAL_SECRET": TEST_INTERNAL_SECRET, **ports}
+    return {
+        "DATA_DIR": str(tmp_path / "data"),
+        "INTERNAL_SECRET": TEST_INTERNAL_SECRET,
+        "LOG_FORMAT": "console",
+        **ports,
+    }
 
 
 @contextmanager
@@ -166,7 +175,7 @@ class TestUp:
             before, seen = pids(running), len(running.lines)
             os.kill(before["dog"], signal.SIGKILL)
 
-            said = running.line_with("ended (killed by SIGKILL); starting again in 1 s", after=seen)
+            said = running.line_with("ended (killed by SIGKILL); starting again in 0.1 s", after=seen)
             assert said.startswith("dog")
             running.line_with("I am", after=seen)
             after = pids(running)
@@ -174,9 +183,11 @@ class TestUp:
             assert {name: after[name] for name in ("cat", "gateway")} == {
                 name: before[name] for name in ("cat", "gateway")
             }
-            seen = len(running.lines)
-            os.kill(after["dog"], signal.SIGKILL)
-            running.line_with("starting again in 2 s", after=seen)
+            for delay in ("0.1", "0.5"):  # fast at first; a crash loop has to wait
+                seen = len(running.lines)
+                os.kill(pids(running)["dog"], signal.SIGKILL)
+                running.line_with(f"starting again in {delay} s", after=seen)
+                running.line_with("I am", after=seen)
             running.send(signal.SIGINT)
             assert running.code() == 0
             assert alive(running) == []
@@ -239,8 +250,51 @@ class TestCannotStart:
             states = {line.split()[0]: line.rstrip() for line in running.lines if "http://127" in line}
             assert states["dog"].endswith("NOT READY")
             assert states["cat"].endswith("healthy")
-            assert "not everything started; the lines above say why" in running.lines
+            assert "not everything started: dog ended (exit code 1): I cannot start" in running.lines
             assert "welcome" not in running.lines
+
+
+class TestOutput:
+    def test_every_line_is_json_when_there_is_no_terminal(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
+        """What the programs print, the table, the notices, and what the launcher itself has to say."""
+        more = {"LOG_FORMAT": "auto", "GATEWAY_WORDS": "welcome", "PORT": "9000"}
+        with up(suite, environment | more) as running:
+            running.line_with("stop with Ctrl-C")
+            os.kill(int(running.line_with("I am").partition("I am ")[2].strip('"}')), signal.SIGKILL)
+            running.line_with("killed by SIGKILL")
+            running.send(signal.SIGINT)
+            assert running.code() == 0
+
+        entries = [json.loads(line) for line in running.lines]
+        ours = {entry["event"]: entry for entry in entries if entry["service"] == "gatehouse"}
+        assert {"ready", "ended", "stopping", "stopped"} <= ours.keys()
+        assert [one["name"] for one in ours["ready"]["programs"]] == ["cat", "dog", "gateway"]
+        assert ours["ready"]["notices"][-2:] == ["welcome", "stop with Ctrl-C"]
+        assert any(entry["event"] == "output" and "I am" in entry["text"] for entry in entries)
+
+    def test_log_file_takes_the_lines_of_the_programs_and_stays_bounded(
+        self, suite: Path, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "log" / "suite.log"
+        with up(suite, environment | {"LOG_FILE": str(file)}) as running:
+            running.line_with("stop with Ctrl-C")
+            running.send(signal.SIGINT)
+            assert running.code() == 0
+
+        entries = [json.loads(line) for line in file.read_text().splitlines()]
+        assert {"cat", "dog", "gateway", "gatehouse"} == {entry["service"] for entry in entries}
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert "draining" not in running.output
+        assert f"the log is in {file}" in running.lines
+
+    def test_log_file_that_cannot_be_written_is_named(
+        self, suite: Path, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        with up(suite, environment | {"LOG_FILE": str(tmp_path)}) as running:
+            assert running.code() == 2
+            assert running.lines[1] == f"  LOG_FILE: {tmp_path} cannot be written (Is a directory)"
 
 
 def test_a_terminal_gets_colours(suite: Path, environment: dict[str, str]) -> None:
@@ -281,40 +335,99 @@ sys.stdin.read()
 """
 
 
+SLOW = """
+import http.server, os, time
+from shared.supervision import follow_parent, report_phase
+
+follow_parent()
+ends = time.monotonic() + {seconds}
+while time.monotonic() < ends:
+    report_phase("migrating")
+    time.sleep(0.05)
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+
+server = http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Ready)
+report_phase("listening")
+server.serve_forever()
+"""
+SLOW_SECONDS = 6.0
+
+
+def program(folder: Path, name: str, code: str) -> Program:
+    class Settings(ProcessSettings):
+        service = name
+
+    (folder / f"{name}.py").write_text(code)
+    settings = Settings(port=free_port(), internal_secret=SecretStr(TEST_INTERNAL_SECRET))
+    environment = {"PYTHONPATH": f"{folder}:{ROOT}", "PORT": str(settings.port)}
+    return Program(name, name, environment, settings)
+
+
+def plain() -> launcher.Settings:
+    return launcher.Settings(log_format="console", internal_secret=SecretStr(TEST_INTERNAL_SECRET))
+
+
 class TestOneProgram:
     """In this process, where its patience can be shortened."""
 
     @pytest.fixture
     def stubborn(self, tmp_path: Path) -> Program:
-        class Settings(ProcessSettings):
-            service = "stubborn"
-
-        (tmp_path / "stubborn.py").write_text(STUBBORN)
-        settings = Settings(port=free_port(), internal_secret=SecretStr(TEST_INTERNAL_SECRET))
-        return Program("stubborn", "stubborn", {"PYTHONPATH": str(tmp_path)}, settings)
+        return program(tmp_path, "stubborn", STUBBORN)
 
     async def test_one_that_does_not_stop_is_killed(
         self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(launcher, "STOP_SECONDS", 0.2)
+        monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
         said = ""
-        watched = launcher.Watched(stubborn, 8)
-        running = asyncio.create_task(watched.run())
+        one = watched.Watched(stubborn, Screen(as_json=False, width=8), "console")
+        running = asyncio.create_task(one.run())
         while "I stay" not in said:
             await asyncio.sleep(0)
             said += capsys.readouterr().out
-        await watched.stop()
+        await one.stop()
         await running
 
         assert "stubborn | did not stop within 0.2 s and was killed" in capsys.readouterr().out
 
-    async def test_one_that_never_answers(
+    async def test_one_that_makes_no_progress_is_named_with_its_phase(
         self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(launcher, "STOP_SECONDS", 0.2)
-        monkeypatch.setattr(launcher, "READY_SECONDS", 0.5)
+        monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
+        monkeypatch.setattr(launcher, "LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(launcher, "SLOW_SECONDS", 0.1)
+        monkeypatch.setattr(launcher, "STALLED_SECONDS", 0.5)
 
-        assert await launcher.Launcher([stubborn]).run() == 1
+        assert await launcher.Launcher([stubborn], settings=plain()).run() == 1
         said = capsys.readouterr().out
-        assert "NOT READY" in said
+        assert re.search(r"^stubborn \| is slow to start: importing \(\d+ s\)$", said, re.MULTILINE)
+        assert re.search(r"^stubborn  http://127.0.0.1:\d+ +NOT READY", said, re.MULTILINE)
+        assert re.search(
+            r"^not everything started: stubborn made no progress for \d+ s \(importing\)$", said, re.MULTILINE
+        )
         assert said.endswith("stopped\n")
+
+    async def test_one_that_is_slow_but_reports_is_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each report is progress, however long it takes in all."""
+        monkeypatch.setattr(launcher, "LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(launcher, "SLOW_SECONDS", 0.1)
+        monkeypatch.setattr(launcher, "STALLED_SECONDS", SLOW_SECONDS / 2)
+        slow = program(tmp_path, "slow", SLOW.format(seconds=SLOW_SECONDS))
+        up = launcher.Launcher([slow], settings=plain())
+        running = asyncio.create_task(up.run())
+        said = ""
+        while "stop with Ctrl-C" not in said and not running.done():
+            await asyncio.sleep(0.02)
+            said += capsys.readouterr().out
+        up._on_signal()
+
+        assert await running == 0
+        assert "slow | is slow to start: migrating (" in said
+        assert PHASE_MARK not in said

@@ -7,15 +7,16 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
-from shared.server import SUPERVISED
+from shared.supervision import SUPERVISED
 from shared.testing import bearer, token
 from tests.shared.processes import SECONDS_MAX, Running, service_environment, started
-from tests.support import eventually, free_port
+from tests.support import eventually, free_port, postgresql_that_stops
 
 MODULE = ("-m", "tests.shared.notes")
 
@@ -201,19 +202,66 @@ class TestStart:
                 bad, key=["LOG_LEVEL", "JWT_SECRET", "DATABASE_POOL"].index
             )
 
-    def test_a_database_that_is_not_there(self, environment: dict[str, str]) -> None:
-        unreachable = f"postgresql://notes:hunter2@127.0.0.1:{free_port()}/notes"
-        with started(*MODULE, environment=environment | {"DATABASE_URL": unreachable}) as service:
+    def test_database_that_stays_unreachable_ends_it_with_one_line(self, environment: dict[str, str]) -> None:
+        port = free_port()
+        unreachable = f"postgresql://notes:hunter2@127.0.0.1:{port}/notes"
+        more = {"DATABASE_URL": unreachable, "DATABASE_WAIT_SECONDS": "0.5"}
+        with started(*MODULE, environment=environment | more) as service:
             assert service.code() == 5
-            assert "notes: cannot use postgresql://notes:***@" in service.lines[-1]
-            assert service.lines[-1].endswith("Mend that, or set DATABASE_URL to another.")
-            assert "hunter2" not in service.output
+
+        entries = [json.loads(line) for line in service.lines]
+        assert [entry["event"] for entry in entries] == [
+            "starting",
+            "waiting_for_database",
+            "database_unreachable",
+        ]
+        for entry in entries[1:]:
+            assert (entry["host"], entry["port"]) == ("127.0.0.1", port)
+        assert entries[-1]["database"] == f"postgresql://notes:***@127.0.0.1:{port}/notes"
+        assert entries[-1]["remedy"] == "Start the server, or set DATABASE_URL to another."
+        assert "hunter2" not in service.output
+
+    def test_database_that_refuses_is_not_waited_for(
+        self, environment: dict[str, str], postgresql_server: str
+    ) -> None:
+        more = {"DATABASE_URL": postgresql_server.rpartition("/")[0] + "/missing"}
+        with started(*MODULE, environment=environment | more) as service:
+            assert service.code() == 5
+
+        last = json.loads(service.lines[-1])
+        assert last["event"] == "database_unusable"
+        assert last["reason"].endswith('database "missing" does not exist')
+
+    def test_database_that_comes_late_is_waited_for(self, environment: dict[str, str], port: int) -> None:
+        with postgresql_that_stops() as server:
+            server.stop()
+            more = {"DATABASE_URL": server.url}
+            with started(*MODULE, environment=environment | more) as service:
+                service.line_with("waiting_for_database")
+                server.start()
+                service.line_with('"event":"migrated"')
+
+    def test_migration_that_fails_is_one_line(self, environment: dict[str, str], tmp_path: Path) -> None:
+        import sqlite3
+
+        with closing(sqlite3.connect(tmp_path / "taken.db")) as database:
+            database.execute("CREATE TABLE notes (id TEXT)")
+        more = {"DATABASE_URL": f"sqlite:///{tmp_path / 'taken.db'}"}
+        with started(*MODULE, environment=environment | more) as service:
+            assert service.code() == 5
+
+        last = json.loads(service.lines[-1])
+        assert last["event"] == "migration_failed"
+        assert "table notes already exists" in last["output"]
+        assert all(line.startswith("{") for line in service.lines)
 
     def test_under_the_launcher_it_ends_just_as_quietly(self, environment: dict[str, str]) -> None:
-        more = {"DATABASE_URL": f"postgresql://notes@127.0.0.1:{free_port()}/notes", SUPERVISED: "1"}
+        url = f"postgresql://notes@127.0.0.1:{free_port()}/notes"
+        more = {"DATABASE_URL": url, "DATABASE_WAIT_SECONDS": "0", SUPERVISED: "1"}
         with started(*MODULE, environment=environment | more, stdin=subprocess.PIPE) as service:
             assert service.code() == 5
-            assert service.lines[-1].endswith("Mend that, or set NOTES_DATABASE_URL to another.")
+            last = json.loads(service.lines[-1])
+            assert last["remedy"] == "Start the server, or set NOTES_DATABASE_URL to another."
             assert "Fatal" not in service.output
 
     def test_it_says_what_it_runs_with(self, service: Running) -> None:

@@ -70,7 +70,7 @@ class Suite:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
-            if line.startswith("ready in"):
+            if '"service":"gatehouse","event":"ready"' in line:
                 self._ready.set()
         self._ready.set()
 

@@ -1,0 +1,88 @@
+"""What `gatehouse up` writes: text for people, one JSON object per line for programs, and the log file."""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
+
+from gatehouse.logfile import LogFile
+from shared.clock import timestamp
+
+OURS = "gatehouse"
+_COLOURS = cycle(("36", "33", "32", "35", "34", "31", "96", "93", "92"))
+
+
+class Screen:
+    """Standard output, and the log file when there is one: then the lines of the programs go there alone."""
+
+    def __init__(self, *, as_json: bool, log_file: LogFile | None = None, width: int = 0) -> None:
+        self._as_json = as_json
+        self._log_file = log_file
+        self._width = width
+        self._is_terminal = sys.stdout.isatty()
+        self._colours: dict[str, str] = {}
+        self._status_lines = 0
+
+    def pass_on(self, program: str, line: str) -> None:
+        """A line that a program wrote."""
+        if self._log_file is not None:
+            self._log_file.write(_as_json(program, line))
+        elif self._as_json:
+            self._write(_as_json(program, line))
+        else:
+            # A JSON line names its service, and stays one that programs can read.
+            self._write(line if line.startswith("{") else f"{self._prefix(program)}{line}")
+
+    def say(self, event: str, words: str, *, program: str = "", level: str = "info", **fields: Any) -> None:
+        """Something of our own: `words` for people, the rest for programs."""
+        named = {"program": program} if program else {}
+        entry = _entry(OURS, event, level, **named, **fields)
+        if self._log_file is not None:
+            self._log_file.write(entry)
+        self._write(entry if self._as_json else f"{self._prefix(program)}{words}" if program else words)
+
+    @property
+    def redraws(self) -> bool:
+        """Whether there is a terminal on which the status can stay below everything else."""
+        return self._is_terminal and not self._as_json
+
+    def show_status(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Replace what was shown before; for terminals."""
+        width = shutil.get_terminal_size().columns - self._width - 4
+        shown = [f"{self._prefix(program)}{words[: max(20, width)]}\n" for program, words in lines]
+        self._wipe()
+        sys.stdout.write("".join(shown))
+        sys.stdout.flush()
+        self._status_lines = len(shown)
+
+    def _wipe(self) -> None:
+        if self._status_lines:
+            sys.stdout.write(f"\x1b[{self._status_lines}A\x1b[J")
+            self._status_lines = 0
+
+    def _write(self, line: str) -> None:
+        self._wipe()  # the status comes back below it with the next look
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    def _prefix(self, program: str) -> str:
+        name = f"{program:<{self._width}}"
+        if not self._is_terminal:
+            return f"{name} | "
+        if program not in self._colours:
+            self._colours[program] = next(_COLOURS)
+        return f"\x1b[{self._colours[program]}m{name}\x1b[0m │ "
+
+
+def _as_json(program: str, line: str) -> str:
+    """The line as it is when it is JSON; else, as when Python itself writes one, inside an event."""
+    if line.startswith('{"') and line.endswith("}"):
+        return line
+    return _entry(program, "output", "warning", text=line)
+
+
+def _entry(service: str, event: str, level: str, **fields: Any) -> str:
+    entry = {"service": service, "event": event, "level": level, "timestamp": timestamp(), **fields}
+    return json.dumps(entry, ensure_ascii=False, separators=(",", ":"))

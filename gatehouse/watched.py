@@ -1,0 +1,182 @@
+"""One program of the suite: started, its lines passed on, started again when it ends unasked."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+from gatehouse.programs import Program
+from gatehouse.screen import Screen
+from shared.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
+
+POLL_SECONDS = 0.05
+POLL_SECONDS_MAX = 0.5
+STOP_SECONDS = 25.0
+# The first restarts come at once; only what ends again and again has to wait.
+BACKOFF_SECONDS = (0.1, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+STEADY_SECONDS = 10.0  # what lived this long is in no crash loop
+LINE_BYTES_MAX = 1024 * 1024
+IMPORTING, LISTENING = "importing", "listening"  # the first and the last phase of a start
+
+
+class Watched:
+    """One program and its process, which is a new one after each restart."""
+
+    def __init__(self, program: Program, screen: Screen, log_format: str) -> None:
+        self.program = program
+        self._screen = screen
+        self._log_format = log_format
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._suite_is_up = False
+        self._is_listening = asyncio.Event()
+        self.was_ready = False
+        self.phase = IMPORTING
+        self.progressed = time.monotonic()  # when it last showed that its start goes on
+        self._cpu_ticks = 0
+        self.last_line = ""
+        self.ending = ""  # how it ended, when it did before it was ready
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    async def run(self) -> None:
+        """Keep the program running until it is stopped; return when it cannot even start."""
+        failures = 0
+        while not self._stopping:
+            started = time.monotonic()
+            ending = _ending(await self._run_once())
+            if self._stopping:
+                return
+            if not self.was_ready:
+                self.ending = ending
+                return
+            failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures + 1
+            delay = BACKOFF_SECONDS[min(max(failures - 1, 0), len(BACKOFF_SECONDS) - 1)]
+            words = f"ended ({ending}); starting again in {delay:g} s"
+            self.say("ended", words, level="error", ending=ending, starting_again_in_seconds=delay)
+            await asyncio.sleep(delay)
+
+    async def _run_once(self) -> int:
+        supervised = "1" if self._suite_is_up else STARTING
+        environment = {**self.program.environment, SUPERVISED: supervised, "LOG_FORMAT": self._log_format}
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self.program.module,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,  # closes when we die, which tells the process to stop
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,  # Ctrl-C reaches only us, and we stop the programs in order
+        )
+        assert process.stdout is not None
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # over the limit; it must be read on, or the process waits for us to do so
+                self.say("line_too_long", "(a line that is too long)", level="warning")
+                continue
+            if not line:
+                return await process.wait()
+            self._take(line.decode(errors="replace").rstrip())
+
+    def _take(self, line: str) -> None:
+        if line.startswith(PHASE_MARK):
+            self.phase = line.removeprefix(PHASE_MARK) or self.phase  # empty: it is still at the same
+            self.progressed = time.monotonic()
+            if self.phase == LISTENING:
+                self._is_listening.set()
+        else:
+            self.last_line = line or self.last_line
+            self._screen.pass_on(self.name, line)
+
+    async def ready(self) -> bool:
+        """Wait until the program answers; False when it ended instead."""
+        pause = POLL_SECONDS
+        while not self.ending:
+            if await self._answers():
+                self.was_ready = True
+                return True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    # Until then there is nothing to ask, but by programs that report nothing.
+                    await (asyncio.sleep(pause) if self._is_listening.is_set() else self._is_listening.wait())
+            pause = min(2 * pause, POLL_SECONDS_MAX)
+        return False
+
+    async def _answers(self) -> bool:
+        refused = await asyncio.to_thread(_refused_with, f"{self.program.url}/health/ready")
+        if refused is not None and refused != "":
+            self.phase = refused
+        return refused == ""
+
+    def look_for_progress(self) -> None:
+        """While it loads code, the time it spends on that is the only sign of life."""
+        if self.phase == IMPORTING and self._process is not None:
+            ticks = _cpu_ticks(self._process.pid)
+            if ticks > self._cpu_ticks:
+                self._cpu_ticks, self.progressed = ticks, time.monotonic()
+
+    def tell_suite_is_up(self) -> None:
+        self._suite_is_up = True
+        if self._process is not None and self._process.stdin is not None and self._process.returncode is None:
+            self._process.stdin.write(SUITE_IS_UP)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            words = f"did not stop within {STOP_SECONDS:g} s and was killed"
+            self.say("killed", words, level="error", after_seconds=STOP_SECONDS)
+            self.kill()
+            await process.wait()
+
+    def kill(self) -> None:
+        self._stopping = True
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    def say(self, event: str, words: str, level: str, **fields: object) -> None:
+        self._screen.say(event, words, program=self.name, level=level, **fields)
+
+
+def _refused_with(url: str) -> str | None:
+    """Empty when it is ready; what it says is missing when it is not; None when nothing answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - an address of our own
+            return ""
+    except urllib.error.HTTPError as error:
+        with error, suppress(ValueError, AttributeError):
+            checks = json.loads(error.read(10_000)).get("checks", {})
+            return "not ready: " + ", ".join(f"{name} {state}" for name, state in checks.items())
+        return f"not ready: it answers {error.code}"
+    except OSError:
+        return None
+
+
+def _cpu_ticks(pid: int) -> int:
+    """What the process has spent so far; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return int(user) + int(system)
+    return 0
+
+
+def _ending(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

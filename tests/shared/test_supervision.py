@@ -1,0 +1,66 @@
+"""What a process tells the launcher, and what it keeps to itself while the suite is starting."""
+
+import subprocess
+
+from shared.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
+from shared.testing import TEST_INTERNAL_SECRET
+from tests.shared.processes import started
+from tests.support import free_port
+
+# It asks for news of an auth that is not there, and for a peer, again and again.
+LONELY = """
+import asyncio
+from shared import revocations
+from shared.client import HttpClient
+from shared.errors import Unavailable
+from shared.observe import configure_logging
+from shared.settings import ServiceSettings
+from shared.supervision import follow_parent, report_phase, suite_is_starting
+
+class Settings(ServiceSettings):
+    service = "lonely"
+
+revocations.FIRST_LOAD_SECONDS = 0.0
+
+async def main():
+    settings, client = Settings.load(), HttpClient()
+    configure_logging(settings)
+    follow_parent()
+    report_phase("asking")
+    async with revocations.Follower(revocations.Revocations(), client, settings):
+        while True:
+            try:
+                await client.get_json(settings.auth_url)
+            except Unavailable:
+                print("asked", suite_is_starting(), flush=True)
+            await asyncio.sleep(0.1)
+
+asyncio.run(main())
+"""
+
+
+def environment(supervised: str) -> dict[str, str]:
+    own = {"INTERNAL_SECRET": TEST_INTERNAL_SECRET, "LOG_FORMAT": "json"}
+    return {**own, "AUTH_URL": f"http://127.0.0.1:{free_port()}", SUPERVISED: supervised}
+
+
+def test_peers_that_do_not_answer_are_no_news_while_the_suite_is_starting_and_are_afterwards() -> None:
+    with started("-c", LONELY, environment=environment(STARTING), stdin=subprocess.PIPE) as lonely:
+        for _ in range(3):
+            lonely.line_with("asked True", after=len(lonely.lines))
+        assert lonely.lines[0] == f"{PHASE_MARK}asking"
+        assert "peer_unreachable" not in lonely.output
+        assert "revocations_stale" not in lonely.output
+
+        assert lonely.process.stdin is not None
+        lonely.process.stdin.write(SUITE_IS_UP.decode())
+        lonely.process.stdin.flush()
+        lonely.line_with("peer_unreachable")
+        lonely.line_with("revocations_stale")
+
+
+def test_process_that_starts_alone_says_so_at_once_and_reports_no_phase() -> None:
+    with started("-c", LONELY, environment=environment("1"), stdin=subprocess.PIPE) as lonely:
+        lonely.line_with("peer_unreachable")
+        lonely.line_with("revocations_stale")
+        assert PHASE_MARK not in lonely.output
