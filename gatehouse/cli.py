@@ -1,22 +1,40 @@
 """The `gatehouse` command."""
 
 import argparse
+import difflib
 import importlib
 import os
+import re
 import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from gatehouse import events, programs
+from shared import __version__
 from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class Parser(argparse.ArgumentParser):
+    """Shows the help where a command is missing, and the nearest word where one is misspelled."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.endswith("required: COMMAND"):
+            self.print_help()
+            self.exit(0)
+        wrong, choices = message.partition(" (choose from ")[::2]
+        word = wrong.rpartition("invalid choice: ")[2].strip("'\"")
+        near = difflib.get_close_matches(word, re.findall(r"[\w-]+", choices), n=1) if choices else []
+        super().error(f"{message}\nDid you mean {near[0]!r}?" if near else message)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="gatehouse", description="Run and look after a Gatehouse suite.")
+    parser = Parser(prog="gatehouse", description="Run and look after a Gatehouse suite.")
+    parser.add_argument("--version", action="version", version=f"gatehouse {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     known = COMMANDS | _of_programs()
     for name, (command, describe) in known.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gatehouse import cli
+from shared import __version__
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, started
 
@@ -236,7 +237,36 @@ class TestCommand:
         assert code == 0
         assert all(name in output for name in cli.COMMANDS)
 
-    @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["up", "extra"], ["service"]])
+    @pytest.mark.parametrize(
+        ("arguments", "usage"),
+        [([], "gatehouse"), (["events"], "gatehouse events"), (["routes"], "gatehouse routes")],
+    )
+    def test_without_a_command_it_shows_the_help(
+        self, run: Run, copy: Path, arguments: list[str], usage: str
+    ) -> None:
+        code, output = run(*arguments)
+
+        assert code == 0
+        assert output.startswith(f"usage: {usage} ")
+        assert "--help" in output
+        assert "error" not in output
+
+    def test_it_says_its_version(self, run: Run, copy: Path) -> None:
+        assert run("--version") == (0, f"gatehouse {__version__}\n")
+
+    @pytest.mark.parametrize(
+        ("arguments", "meant"),
+        [(["migrat"], "migrate"), (["events", "replai"], "replay"), (["migrate", "oders"], "orders")],
+    )
+    def test_misspelled_word_gets_the_nearest_one(
+        self, run: Run, copy: Path, arguments: list[str], meant: str
+    ) -> None:
+        code, output = run(*arguments)
+
+        assert code == 2
+        assert output.endswith(f"Did you mean {meant!r}?\n")
+
+    @pytest.mark.parametrize("arguments", [["nonsense"], ["up", "extra"], ["service"]])
     def test_it_says_how_it_is_used(self, run: Run, copy: Path, arguments: list[str]) -> None:
         code, output = run(*arguments)
 
