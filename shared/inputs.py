@@ -5,25 +5,15 @@ from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from shared.errors import BadRequest, FieldFault, Invalid, Problem, TooLarge
-from shared.schemas import ID_PATTERN
+from shared.words import words_of
 
 JSON = "application/json"
 PARAMETERS_MAX = 100
 FAULTS_MAX = 100  # told at once; a body of a million wrong fields is not answered with a million faults
 FIELD_CHARACTERS_MAX = 200
-# Where pydantic's own words do not tell the caller what to do.
-_WORDS = {
-    "extra_forbidden": "there is no such field here; leave it out",
-    "missing": "must be given",
-}
-_WORDS_FOR_WORDS = {
-    "Invalid JSON: EOF while parsing a value at line 1 column 0": "it is empty",
-    f"String should match pattern '{ID_PATTERN}'": "must be a UUID, as every `id` in an answer is",
-}
 
 
 def valid(validate: Callable[[Any], Any], value: Any) -> Any:
@@ -91,24 +81,19 @@ def list_fields(model: type[BaseModel] | None) -> frozenset[str]:
 
 
 def _refusal(error: ValidationError, *within: str) -> Problem:
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    faults = error.errors(include_url=False, include_input=False)
     if faults[0]["type"] == "json_invalid" and not within:
-        return BadRequest("The body is not JSON.", errors=[_body_fault("json_invalid", _words(faults[0]))])
+        return BadRequest("The body is not JSON.", errors=[_body_fault("json_invalid", words_of(faults[0]))])
     return Invalid(
         errors=[
             FieldFault(
                 field=".".join(map(str, (*within, *fault["loc"])))[:FIELD_CHARACTERS_MAX] or "body",
                 code=fault["type"],
-                message=_words(fault),
+                message=words_of(fault),
             )
             for fault in faults[:FAULTS_MAX]
         ]
     )
-
-
-def _words(fault: ErrorDetails) -> str:
-    words = _WORDS.get(fault["type"]) or _WORDS_FOR_WORDS.get(fault["msg"]) or fault["msg"]
-    return words.removeprefix("Value error, ").removeprefix("Invalid JSON: ")
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from shared.words import pattern
+
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 _NOTHING_ELSE: tuple[tuple[str, Any], ...] = (
@@ -20,6 +22,11 @@ def unchecked(kind: type[M], fields: dict[str, Any]) -> M:
     for name, value in (("__dict__", fields), *_NOTHING_ELSE):
         object.__setattr__(made, name, value)
     return made
+
+
+def example(fields: dict[str, Any]) -> ConfigDict:
+    """For `model_config`: a whole value that the documentation shows."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class Input(BaseModel):
@@ -69,5 +76,8 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_storable)]
-ID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+ID_PATTERN = pattern(
+    r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+    "must be a UUID, as every `id` in an answer is",
+)
 Id = Annotated[str, StringConstraints(to_lower=True, pattern=ID_PATTERN)]

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.proxies import Networks
+from shared.words import words_of
 
 SECRET_CHARACTERS_MIN = 32
 _PLACEHOLDER = re.compile(r"change.?me|your.?(?:very|secret|jwt)|placeholder|example|^(.)\1+$", re.IGNORECASE)
@@ -87,10 +88,7 @@ class ProcessSettings(BaseSettings):
         try:
             settings = cls(**values)
         except ValidationError as error:
-            faults += [
-                f"{_variable(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
-                for fault in error.errors()
-            ]
+            faults += [f"{_variable(fault['loc'])}: {words_of(fault)}" for fault in error.errors()]
         if faults:
             raise SettingsFaults(faults, cls.service)
         return settings

@@ -8,9 +8,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BeforeValidator, Field
 
 from shared.pagination import PageQuery
-from shared.schemas import Id, Input, Output, Query, Text
+from shared.schemas import Id, Input, Output, Query, Text, example
+from shared.words import pattern
 
 SEQ_MAX = 2**53
+# Of examples.
+_KEY = "gatehouse+1f2e3d4c+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh"
+_DIGEST, _OTHER = (
+    "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+)
 
 
 def _written_out(value: object) -> object:
@@ -27,7 +34,8 @@ Time = Annotated[
     Field(ge=datetime.min.replace(tzinfo=UTC), le=datetime.max.replace(tzinfo=UTC)),
 ]
 Seq = Annotated[int, Field(ge=0, lt=SEQ_MAX)]
-Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256, in hexadecimal.")]
+_HASH = pattern("^[0-9a-f]{64}$", "must be a SHA-256 digest: 64 of the digits 0 to 9 and letters a to f")
+Hash = Annotated[str, Field(pattern=_HASH, description="SHA-256, in hexadecimal.")]
 
 
 class FilterLogs(Query):
@@ -59,6 +67,26 @@ class ExportLogs(FilterLogs):
 class LogOut(Output):
     """One record; ip, user_agent and metadata are null after the person was erased."""
 
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "action": "CREATE_ORDER",
+            "resource": "order:0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "ip": "203.0.113.7",
+            "user_agent": "curl/8.5.0",
+            "metadata": {"quantity": 1},
+            "timestamp": "2026-01-31T12:00:00Z",
+            "actor": "user",
+            "outcome": "success",
+            "status": 201,
+            "service": "orders",
+            "request_id": "0198c0de-5eff-7d00-8000-7f3a9b2c1d0e",
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "seq": 41,
+        }
+    )
+
     id: str
     user_id: str | None
     action: str
@@ -81,6 +109,13 @@ class LogOut(Output):
 
 
 class KeyOut(Output):
+    model_config = example(
+        {
+            "key": _KEY,
+            "keys": [_KEY],
+        }
+    )
+
     key: str = Field(description="The key that signs, as C2SP signed notes write it: `name+id+base64`.")
     keys: list[str] = Field(description="The same, and those that signed before.")
 
@@ -93,6 +128,16 @@ class ProveInclusion(Query):
 
 
 class InclusionOut(Output):
+    model_config = example(
+        {
+            "seq": 41,
+            "size": 64,
+            "leaf": _DIGEST,
+            "root": _OTHER,
+            "proof": [_DIGEST, _OTHER],
+        }
+    )
+
     seq: int
     size: int
     leaf: Hash
@@ -108,6 +153,16 @@ class ProveConsistency(Query):
 
 
 class ConsistencyOut(Output):
+    model_config = example(
+        {
+            "size_before": 32,
+            "root_before": _DIGEST,
+            "size": 64,
+            "root": _OTHER,
+            "proof": [_DIGEST],
+        }
+    )
+
     size_before: int
     root_before: Hash
     size: int
@@ -128,12 +183,34 @@ class VerifyLog(Query):
 
 
 class FaultOut(Output):
+    model_config = example(
+        {
+            "kind": "changed",
+            "seq": 41,
+            "detail": "The record does not match the tree.",
+        }
+    )
+
     kind: str
     seq: int | None = Field(description="The first record concerned.")
     detail: str
 
 
 class VerificationOut(Output):
+    model_config = example(
+        {
+            "intact": True,
+            "first": 0,
+            "end": 64,
+            "size": 70,
+            "records": 64,
+            "seconds": 0.02,
+            "faults": [],
+            "remarks": [],
+            "next": None,
+        }
+    )
+
     intact: bool
     first: int
     end: int = Field(description="The size of the checkpoint that the records were compared with.")
@@ -146,10 +223,24 @@ class VerificationOut(Output):
 
 
 class PlaceHold(Input):
+    model_config = example(
+        {
+            "reason": "Ticket 4711: kept until the inquiry ends.",
+        }
+    )
+
     reason: Annotated[Text, Field(max_length=500)]
 
 
 class HoldOut(Output):
+    model_config = example(
+        {
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "reason": "Ticket 4711: kept until the inquiry ends.",
+            "created": "2026-01-31T12:00:00Z",
+        }
+    )
+
     user_id: str
     reason: str
     created: datetime

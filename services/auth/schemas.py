@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationInfo,
@@ -15,7 +14,8 @@ from pydantic import (
 )
 
 from services.auth.models import Role
-from shared.schemas import Input, Output, Query, Text
+from shared.schemas import Input, Output, Query, Text, example
+from shared.words import pattern
 
 PASSWORD_CHARACTERS_MIN = 8
 PASSWORD_CHARACTERS_MAX = 1024
@@ -36,12 +36,31 @@ Email = Annotated[
     AfterValidator(_address),
     Field(json_schema_extra={"format": "email"}),
 ]
-Username = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9_.-]{3,32}$")]
+_USERNAME = pattern(
+    r"^[A-Za-z0-9_.-]{3,32}$", "must have 3 to 32 letters, digits or any of _ . -, for example jane_doe"
+)
+Username = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_USERNAME)]
 Name = Annotated[Text, Field(max_length=100)]
 NewPassword = Annotated[str, Field(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX)]
 AnyPassword = Annotated[str, Field(min_length=1, max_length=PASSWORD_CHARACTERS_MAX)]
 LoginName = Annotated[Text, Field(max_length=254)]
 RefreshTokenText = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+# Not real ones: what they look like.
+_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIuLi4ifQ.c2lnbmF0dXJl"  # noqa: S105
+_REFRESH_TOKEN = "Zm9yLWEtc2Vzc2lvbi1vZi10aGlydHktZGF5cw"  # noqa: S105
+_USER = {
+    "id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+    "email": "user@example.com",
+    "username": "testuser",
+    "role": "user",
+    "status": "active",
+    "first_name": "Jane",
+    "last_name": "Doe",
+    "created": "2026-01-31T12:00:00Z",
+    "updated": "2026-01-31T12:00:00Z",
+}
 
 
 def is_a_name_of(password: str, *names: str | None) -> bool:
@@ -50,6 +69,14 @@ def is_a_name_of(password: str, *names: str | None) -> bool:
 
 
 class Register(Input):
+    model_config = example(
+        {
+            "email": "user@example.com",
+            "password": "password123",
+            "username": "testuser",
+        }
+    )
+
     email: Email
     username: Username | None = None
     first_name: Name | None = None
@@ -72,8 +99,11 @@ class Login(Input):
     """One of the two names, and the password."""
 
     # The schema alone cannot say which of them.
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"email": "user@example.com", "password": "correct horse battery"}]}
+    model_config = example(
+        {
+            "email": "user@example.com",
+            "password": "password123",
+        }
     )
 
     email: LoginName | None = None
@@ -92,20 +122,45 @@ class Login(Input):
 
 
 class Refresh(Input):
+    model_config = example(
+        {
+            "refresh_token": _REFRESH_TOKEN,
+        }
+    )
+
     refresh_token: RefreshTokenText
 
 
 class Logout(Input):
+    model_config = example(
+        {
+            "refresh_token": _REFRESH_TOKEN,
+        }
+    )
+
     refresh_token: RefreshTokenText | None = None
 
 
 class ChangePassword(Input):
+    model_config = example(
+        {
+            "current_password": "password123",
+            "new_password": "correct horse battery",
+        }
+    )
+
     current_password: AnyPassword
     new_password: NewPassword
 
 
 class ChangeAccount(Input):
     """Any of these, and no nulls."""
+
+    model_config = example(
+        {
+            "status": "disabled",
+        }
+    )
 
     email: Email | None = None
     username: Username | None = None
@@ -124,6 +179,8 @@ class FollowRevocations(Query):
 
 
 class AccountOut(Output):
+    model_config = example(_USER)
+
     id: str
     email: str | None
     username: str | None
@@ -137,6 +194,16 @@ class AccountOut(Output):
 
 class SignedInOut(Output):
     """An account with the tokens that speak for it."""
+
+    model_config = example(
+        {
+            "user": _USER,
+            "token": _TOKEN,
+            "token_type": "Bearer",
+            "expires_in": 900,
+            "refresh_token": _REFRESH_TOKEN,
+        }
+    )
 
     user: AccountOut
     token: str

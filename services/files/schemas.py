@@ -20,9 +20,11 @@ from pydantic import (
 from services.files.models import Visibility
 from services.files.names import fault_of, good_name
 from shared.pagination import PageQuery
-from shared.schemas import Input, Output, Query, Versioned
+from shared.schemas import Input, Output, Query, Versioned, example
+from shared.words import pattern
 
 METADATA_BYTES_MAX = 4096
+_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of an example
 SHARE_HOURS_MAX = 24 * 365
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
 
@@ -68,11 +70,20 @@ class UploadForm(BaseModel):
 
     file: bytes
     visibility: Visibility = Visibility.PRIVATE
-    metadata: str = Field(default="{}", description="A JSON object of at most 4096 bytes.")
+    metadata: str = Field(
+        default="{}", description="A JSON object of at most 4096 bytes.", examples=['{"project": "atlas"}']
+    )
 
 
 class ChangeFile(Input):
     """Any of what the owner may change."""
+
+    model_config = example(
+        {
+            "name": "report-2026.pdf",
+            "visibility": "public",
+        }
+    )
 
     name: FileName | None = None
     visibility: Visibility | None = Field(default=None, strict=False)
@@ -93,7 +104,10 @@ class ListFiles(PageQuery):
     type: str | None = Field(
         default=None,
         max_length=127,
-        pattern=r"^[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)?$",
+        pattern=pattern(
+            r"^[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)?$",
+            "must be a media type in lower case, for example image/png or image/*",
+        ),
         description="Only files of this media type, such as `image/png` or `image/*`.",
     )
     visibility: Visibility | None = Field(default=None, description="Only private or only public files.")
@@ -108,6 +122,24 @@ class Download(Query):
 
 
 class FileOut(Versioned):
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "name": "report.pdf",
+            "size": 48213,
+            "mime_type": "application/pdf",
+            "created": "2026-01-31T12:00:00Z",
+            "updated": "2026-01-31T12:00:00Z",
+            "sha256": _DIGEST,
+            "visibility": "private",
+            "state": "clean",
+            "threat": None,
+            "metadata": {"project": "atlas"},
+            "version": 1,
+        }
+    )
+
     id: str
     user_id: str
     name: str
@@ -129,11 +161,41 @@ class FileOut(Versioned):
 
 
 class TrashedOut(FileOut):
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "name": "report.pdf",
+            "size": 48213,
+            "mime_type": "application/pdf",
+            "created": "2026-01-31T12:00:00Z",
+            "updated": "2026-01-31T12:00:00Z",
+            "sha256": _DIGEST,
+            "visibility": "private",
+            "state": "clean",
+            "threat": None,
+            "metadata": {"project": "atlas"},
+            "version": 1,
+            "trashed": "2026-01-31T12:00:00Z",
+        }
+    )
+
     trashed: datetime
 
 
 class UploadOut(Output):
     """An upload in pieces; `file_id` once it is whole."""
+
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "length": 48213,
+            "received": 16384,
+            "file_id": None,
+            "created": "2026-01-31T12:00:00Z",
+            "expires": "2026-02-01T12:00:00Z",
+        }
+    )
 
     id: str
     length: int
@@ -146,6 +208,13 @@ class UploadOut(Output):
 class MakeShare(Input):
     """For how long a link works, and for how many downloads at most."""
 
+    model_config = example(
+        {
+            "hours": 24,
+            "downloads_max": 5,
+        }
+    )
+
     hours: float = Field(default=24.0, gt=0, le=SHARE_HOURS_MAX, strict=False)
     downloads_max: int | None = Field(default=None, ge=1, le=1_000_000)
 
@@ -155,6 +224,17 @@ class ShareQuery(Query):
 
 
 class ShareOut(Output):
+    model_config = example(
+        {
+            "id": "0198c0de-7a00-7b22-8000-1c2d3e4f5a6b",
+            "file_id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "downloads_max": 5,
+            "downloads": 0,
+            "created": "2026-01-31T12:00:00Z",
+            "expires": "2026-02-01T12:00:00Z",
+        }
+    )
+
     id: str
     file_id: str
     downloads_max: int | None
@@ -166,11 +246,33 @@ class ShareOut(Output):
 class MadeShareOut(ShareOut):
     """A new link; `url` is told this once."""
 
+    model_config = example(
+        {
+            "id": "0198c0de-7a00-7b22-8000-1c2d3e4f5a6b",
+            "file_id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "downloads_max": 5,
+            "downloads": 0,
+            "created": "2026-01-31T12:00:00Z",
+            "expires": "2026-02-01T12:00:00Z",
+            "url": "https://api.example.com/files/shared/0198c0de-7a00-7b22-8000-1c2d3e4f5a6b?token=vT3v",
+        }
+    )
+
     url: str
 
 
 class UsageOut(Output):
     """What you use, in bytes and files, and how much you may."""
+
+    model_config = example(
+        {
+            "used": 48213,
+            "reserved": 0,
+            "limit": 1073741824,
+            "files": 1,
+            "files_limit": 100000,
+        }
+    )
 
     used: int
     reserved: int

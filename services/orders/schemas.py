@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from services.orders.models import OrderStatus
 from services.orders.money import CURRENCIES, Amount, from_minor, to_minor
 from shared.pagination import PageQuery
-from shared.schemas import Id, Input, Output, Text, Versioned
+from shared.schemas import Id, Input, Output, Text, Versioned, example
 
 
 def _known(currency: str) -> str:
@@ -25,6 +25,14 @@ Currency = Annotated[str, Field(min_length=3, max_length=3), AfterValidator(_kno
 
 
 class PlaceOrder(Input):
+    model_config = example(
+        {
+            "product_name": "Laptop",
+            "quantity": 1,
+            "total_price": 999.99,
+        }
+    )
+
     product_name: ProductName
     quantity: Quantity
     currency: Currency = "USD"  # before the price, which is checked against it
@@ -39,6 +47,12 @@ class PlaceOrder(Input):
 
 class ChangeOrder(Input):
     """Any part of what was ordered while it is pending, or the next step of its life."""
+
+    model_config = example(
+        {
+            "status": "confirmed",
+        }
+    )
 
     product_name: ProductName | None = None
     quantity: Quantity | None = None
@@ -62,6 +76,21 @@ class ListOrders(PageQuery):
 
 
 class OrderOut(Versioned):
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "product_name": "Laptop",
+            "quantity": 1,
+            "total_price": 999.99,
+            "currency": "USD",
+            "status": "pending",
+            "created": "2026-01-31T12:00:00Z",
+            "updated": "2026-01-31T12:00:00Z",
+            "version": 1,
+        }
+    )
+
     id: str
     user_id: str
     product_name: str
@@ -79,6 +108,15 @@ class OrderOut(Versioned):
 
 
 class StepOut(Output):
+    model_config = example(
+        {
+            "status": "confirmed",
+            "from_status": "pending",
+            "by": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "timestamp": "2026-01-31T12:00:00Z",
+        }
+    )
+
     status: str
     from_status: str | None
     by: str

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -23,7 +23,8 @@ from services.users.models import Profile, Role, Status
 from shared.errors import FieldFault, Invalid
 from shared.identity import Caller
 from shared.pagination import PageQuery
-from shared.schemas import Input, Text, Versioned
+from shared.schemas import Input, Text, Versioned, example
+from shared.words import pattern
 
 PREFERENCES_MAX = 100
 PREFERENCES_BYTES_MAX = 16 * 1024
@@ -44,7 +45,15 @@ def _web_address(url: str) -> str:
 
 Name = Annotated[Text, Field(max_length=100)]
 Phone = Annotated[
-    Text, Field(max_length=32, pattern=r"^\+?[0-9][0-9 ()./-]{2,30}$", examples=["+49 30 123456"])
+    Text,
+    Field(
+        max_length=32,
+        pattern=pattern(
+            r"^\+?[0-9][0-9 ()./-]{2,30}$",
+            "must be 3 to 31 digits, spaces or any of ( ) . / - after an optional +: +49 30 123456",
+        ),
+        examples=["+49 30 123456"],
+    ),
 ]
 Biography = Annotated[Text, Field(max_length=1000)]
 WebAddress = Annotated[Text, Field(max_length=2048), AfterValidator(_web_address)]
@@ -52,10 +61,23 @@ Email = Annotated[
     Text, Field(max_length=254, description=_LEFT_TO_AUTH, json_schema_extra={"format": "email"})
 ]
 Username = Annotated[Text, Field(max_length=32, description=_LEFT_TO_AUTH)]
-PreferenceKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+_KEY = pattern(
+    r"^[A-Za-z0-9_.-]{1,64}$",
+    "keys have 1 to 64 letters, digits or any of _ . -, for example editor.font-size",
+)
+PreferenceKey = Annotated[str, StringConstraints(pattern=_KEY)]
 
 
 class CreateUser(Input):
+    model_config = example(
+        {
+            "email": "jane@example.com",
+            "password": "password123",
+            "username": "jane_doe",
+            "first_name": "Jane",
+        }
+    )
+
     email: Email
     password: Annotated[SecretStr, Field(min_length=1, max_length=1024)]
     username: Username | None = None
@@ -73,6 +95,14 @@ class CreateUser(Input):
 class ChangeUser(Input):
     """Any part of a profile; null empties a field. What belongs to the account is changed by admins alone."""
 
+    model_config = example(
+        {
+            "first_name": "Jane",
+            "last_name": "Doe",
+            "phone": "+49 30 123456",
+        }
+    )
+
     first_name: Name | None = None
     last_name: Name | None = None
     phone: Phone | None = None
@@ -81,7 +111,7 @@ class ChangeUser(Input):
     email: Email | None = None
     username: Username | None = None
     role: Annotated[Role, Field(description="For admins.")] | None = None
-    status: Annotated[Status, Field(description="For admins: active or disabled.")] | None = None
+    status: Annotated[Literal[Status.ACTIVE, Status.DISABLED], Field(description="For admins.")] | None = None
 
     @field_validator("email", "username", "role", "status")
     @classmethod
@@ -89,13 +119,6 @@ class ChangeUser(Input):
         if value is None:
             raise ValueError("cannot be empty; leave it out to keep it")
         return value
-
-    @field_validator("status")
-    @classmethod
-    def _not_deleted(cls, status: Status) -> Status:
-        if status is Status.DELETED:
-            raise ValueError("delete the user with DELETE /users/{user_id}")
-        return status
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -127,6 +150,24 @@ class ListUsers(PageQuery):
 
 
 class ProfileOut(Versioned):
+    model_config = example(
+        {
+            "id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "email": "user@example.com",
+            "username": "testuser",
+            "first_name": "Jane",
+            "last_name": "Doe",
+            "phone": "+49 30 123456",
+            "bio": "Keeps the warehouse running.",
+            "avatar_url": "https://example.com/jane.png",
+            "role": "user",
+            "status": "active",
+            "created": "2026-01-31T12:00:00Z",
+            "updated": "2026-01-31T12:00:00Z",
+            "version": 1,
+        }
+    )
+
     id: str
     email: str | None
     username: str | None
@@ -157,7 +198,9 @@ class ProfileOut(Versioned):
 class PutPreferences(RootModel[Annotated[dict[PreferenceKey, JsonValue], Field(max_length=PREFERENCES_MAX)]]):
     """All your preferences, by key: what is not in it is forgotten."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"examples": [{"language": "de", "timezone": "Europe/Berlin"}]}
+    )
 
     @model_validator(mode="after")
     def _storable(self) -> Self:
@@ -172,6 +215,13 @@ class PutPreferences(RootModel[Annotated[dict[PreferenceKey, JsonValue], Field(m
 
 class PreferencesOut(Versioned):
     """The preferences alone; their version is sent as the ETag."""
+
+    model_config = example(
+        {
+            "language": "de",
+            "timezone": "Europe/Berlin",
+        }
+    )
 
     entries: dict[str, JsonValue]
 

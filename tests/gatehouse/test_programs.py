@@ -103,7 +103,7 @@ def test_a_fault_of_all_is_told_once(suite: Path) -> None:
     with pytest.raises(SettingsFaults) as raised:
         programs.load(suite, {"DATA_DIR": str(suite / "data"), "LOG_LEVEL": "loud"})
 
-    assert raised.value.faults == ["LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'"]
+    assert raised.value.faults == ["LOG_LEVEL: must be one of debug, info, warning or error"]
 
 
 def test_what_reaches_nobody_is_told(suite: Path) -> None:
