@@ -4,7 +4,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
+# Extras stay in the locks: without them an old pip takes another version than the pinned one.
+RESOLVE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --no-strip-extras --upgrade
+MAKE_ENVIRONMENT := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+  { echo "Gatehouse needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 up"; exit 1; }; \
+  $(PYTHON) gatehouse/environment.py
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,30 +52,19 @@ service: .venv/ready-dev ## Add a service: make service NAME=billing
 	@$(BIN)/ruff check --quiet --fix "services/$(NAME)" "tests/$(NAME)"
 	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)"
 
-lock: .venv/ready-dev ## Resolve the newest versions into the two lock files (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --no-emit-index-url --upgrade --all-extras pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --no-emit-index-url --upgrade --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+lock: .venv/ready-dev ## Resolve the newest versions into the three lock files (needs uv)
+	$(RESOLVE) --all-extras pyproject.toml -o requirements.lock
+	$(RESOLVE) --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	echo uv | $(RESOLVE) - -o requirements-uv.lock
 
 clean: ## Remove the virtual environment and caches (data/ stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Gatehouse needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 up"; exit 1; }
-	@echo "making .venv (once) …"
-	@$(PYTHON) -m venv .venv
-
-# So that the command that all documents speak of is there, without installing the project.
-.venv/bin/gatehouse: | .venv/bin/python
-	@printf '#!/bin/sh\nexec "%s/.venv/bin/python" -m gatehouse "$$@"\n' "$(CURDIR)" > $@
-	@chmod +x $@
-
-.venv/ready: requirements.lock | .venv/bin/python .venv/bin/gatehouse
-	@$(PIP) -r requirements.lock
+# `environment.py` removes the marks at its start; an environment for tests serves `make up` as well.
+.venv/ready: requirements.lock requirements-uv.lock
+	@$(MAKE_ENVIRONMENT) requirements.lock
 	@touch $@
 
-.venv/ready-dev: requirements-dev.lock | .venv/bin/python .venv/bin/gatehouse
-	@$(PIP) -r requirements-dev.lock
+.venv/ready-dev: requirements-dev.lock requirements-uv.lock
+	@$(MAKE_ENVIRONMENT) requirements-dev.lock
 	@touch $@ .venv/ready

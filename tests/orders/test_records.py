@@ -51,7 +51,9 @@ async def test_done_by_an_admin_and_refused_to_others(
 
 
 @pytest.mark.parametrize(
-    ("path", "action"), [("/orders", "LIST_ORDERS"), (f"/orders/user/{ME}", "LIST_ORDERS_OF_USER")]
+    ("path", "action"),
+    [("/orders", "LIST_ORDERS"), (f"/orders/user/{ME}", "LIST_ORDERS_OF_USER")],
+    ids=["own", "of_a_user"],
 )
 async def test_lists(orders: httpx.AsyncClient, database_url: str, path: str, action: str) -> None:
     await orders.get(path, headers=OWNER)
