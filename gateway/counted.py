@@ -1,15 +1,14 @@
 """Who a limit counts: the user, the address, the API client, the whole route, or several of them together."""
 
 from collections.abc import Callable
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
+
+from shared.proxies import household
 
 if TYPE_CHECKING:
     from gateway.forward import Exchange
 
 Counted = Callable[["Exchange"], str]
-IPV6_HOUSEHOLD_BITS = 64
 _BETWEEN = "\x00"  # in no id and in no address, so that no two callers have one key
 
 
@@ -42,13 +41,3 @@ def by_route(_exchange: "Exchange") -> str:
 
 
 _PARTS: dict[str, Counted] = {"user": by_user, "ip": by_address, "client": by_client, "route": by_route}
-
-
-@lru_cache(maxsize=10_000)
-def household(address: str) -> str:
-    """What an address is counted as: an IPv6 user owns a whole /64, an IPv4 user one address."""
-    if ":" not in address:
-        return address
-    ip = ip_address(address)
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return str(mapped) if mapped else str(ip_network((int(ip) >> 64 << 64, IPV6_HOUSEHOLD_BITS)))

@@ -9,11 +9,10 @@ from typing import Protocol
 import structlog
 
 from gateway import errors
-from gateway.counted import household
 from gateway.errors import Kind
 from gateway.observe import CONNECTIONS
 from gateway.settings import Settings
-from shared.proxies import Proxies
+from shared.proxies import Proxies, household
 
 REFUSED_MAX = 100
 SPARE_DESCRIPTORS = 100  # for everything but connections of clients and those to services

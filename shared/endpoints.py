@@ -22,7 +22,7 @@ from shared.identity import Caller, TokenVerifier, bearer_token, internal, publi
 from shared.inputs import JSON, is_json, list_fields, read_body, read_query, valid
 from shared.observe import CALLER, ROUTE
 from shared.operations import Operation, Signature
-from shared.schemas import Page, Versioned
+from shared.schemas import Page, Versioned, WithHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +174,8 @@ class Endpoint:
         headers = []
         if isinstance(result, Versioned):
             headers.append(("etag", etag(result.version)))
+        if isinstance(result, WithHeaders):
+            headers += result.headers
         if self.operation.location is not None:
             headers.append(("location", self.operation.location.format_map(vars(result))))
         if isinstance(result, Page):

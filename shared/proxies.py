@@ -8,6 +8,7 @@ from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
 Network = IPv4Network | IPv6Network
+IPV6_HOUSEHOLD_BITS = 64
 
 
 def _comma_separated(value: object) -> object:
@@ -45,6 +46,16 @@ class Proxies:
             return False
         ip = ip_address(address)
         return any(ip in network for network in self._networks)
+
+
+@lru_cache(maxsize=10_000)
+def household(address: str) -> str:
+    """What an address is counted as: an IPv6 user owns a whole /64, an IPv4 user one address."""
+    if ":" not in address:
+        return address
+    ip = ip_address(address)
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return str(mapped) if mapped else str(ip_network((int(ip) >> 64 << 64, IPV6_HOUSEHOLD_BITS)))
 
 
 def _is_address(text: str) -> bool:

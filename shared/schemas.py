@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, PrivateAttr, StringConstraints
 
 from shared.words import pattern
 
@@ -60,6 +60,20 @@ class Versioned(Output):
     """An answer whose version is sent as its ETag."""
 
     version: int
+
+
+class WithHeaders(Output):
+    """An answer that sends header fields of its own beside its body."""
+
+    _headers: tuple[tuple[str, str], ...] = PrivateAttr(default=())
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return self._headers
+
+    def with_header(self, name: str, value: str) -> Self:
+        self._headers += ((name, value),)
+        return self
 
 
 class Page(BaseModel, Generic[T]):

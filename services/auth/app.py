@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
 from services.auth.bootstrap import create_first_admin
+from services.auth.devices import Devices
 from services.auth.events import CONSUMES
 from services.auth.feed import RevocationFeed
 from services.auth.keys import SigningKeys
@@ -20,6 +21,7 @@ from shared.client import HttpClient
 from shared.database import Database
 from shared.events import Events
 from shared.identity import TokenVerifier
+from shared.proxies import Proxies
 from shared.service import create_service
 
 
@@ -39,7 +41,9 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={
             AccessTokens: AccessTokens(settings, keys),
+            Devices: Devices(settings),
             Passwords: passwords,
+            Proxies: Proxies(settings.trusted_proxies),
             RevocationFeed: feed,
             Sessions: Sessions(settings, revocations),
             SigningKeys: keys,

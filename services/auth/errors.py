@@ -28,7 +28,7 @@ class WrongPassword(Forbidden):
 
 
 class LoginThrottled(TooManyRequests):
-    """Too many failed attempts for this name; try again after the time in Retry-After."""
+    """Too many failed attempts; try again after the time in Retry-After."""
 
     code = "login_throttled"
 

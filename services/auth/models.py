@@ -98,7 +98,7 @@ class LoginSession(Table, table=True):
 
 
 class LoginAttempts(Table, table=True):
-    """How often in a row a name was tried in vain. The name is hashed: people type passwords there."""
+    """How often in a row a password was tried in vain. The name is hashed: people type passwords there."""
 
     __tablename__ = "login_attempts"
 
@@ -106,6 +106,18 @@ class LoginAttempts(Table, table=True):
     failures: int = 0
     blocked_until: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
+
+
+class KnownDevice(Table, table=True):
+    """A browser or program that has signed in to an account."""
+
+    __tablename__ = "known_devices"
+
+    account_id: str = Field(
+        foreign_key="accounts.id", ondelete="CASCADE", primary_key=True, max_length=ID_CHARACTERS
+    )
+    device_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    used: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
 
 
 class SigningKey(Table, table=True):
@@ -145,6 +157,7 @@ class RevocationCounter(Table, table=True):
 ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
 ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]
+DEVICES: SqlTable = KnownDevice.__table__  # type: ignore[attr-defined]
 SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
 
 REVOCATIONS: SqlTable = Revoked.__table__  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from services.auth.models import Role
-from shared.schemas import Input, Output, Query, Text, example
+from shared.schemas import Input, Output, Query, Text, WithHeaders, example
 from shared.words import pattern
 
 PASSWORD_CHARACTERS_MIN = 8
@@ -192,7 +192,7 @@ class AccountOut(Output):
     updated: datetime
 
 
-class SignedInOut(Output):
+class SignedInOut(WithHeaders):
     """An account with the tokens that speak for it."""
 
     model_config = example(

@@ -1,13 +1,20 @@
-"""A brake on guessing passwords: per name, in the database, so that it holds over all replicas.
+"""A brake on guessing passwords, in the database, so that it holds over all replicas.
 
-A name says what is tried and by whom: `login admin`, `password of <id>`.
+Attempts of a known device are counted for that device alone. All other attempts are counted twice: for the
+account together with the household (an IPv4 address or an IPv6 /64), which is blocked early, and for the
+account alone, which is slowed down late. So guesses from one place block that place only, and guesses from
+many places do not block the devices of the owner.
+
+Names that belong to no account are counted like accounts, and so tell nothing.
 """
 
 import hashlib
 import math
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlmodel import Session
 
 from services.auth.errors import LoginThrottled
@@ -17,47 +24,87 @@ from shared.database import insert_into
 
 FREE_FAILURES = 5
 BLOCK_SECONDS_MAX = 15 * 60
+# Of all strangers together, per account. Two households that guess without a pause stay below it.
+STRANGERS_AT_ONCE = 100
+STRANGERS_INTERVAL = timedelta(minutes=5)
 FORGOTTEN_AFTER = timedelta(hours=24)
+ROWS_MAX = 100_000
+SURPLUS_EVERY = 1_000  # attempts; each adds two rows at most
+SURPLUS_DELETED_MAX = 10_000
+
+_attempts_made = count(1)
 
 
-def count_attempt(session: Session, name: str) -> None:
-    """Count one more attempt, or refuse it.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a password, with the names it is counted under."""
 
-    It is counted before the password is looked at, so that many guesses at once are many attempts. Names
-    that nobody has are counted like the others, and so tell nothing.
-    """
-    delete_expired(session, ATTEMPTS.c.name_hash, ATTEMPTS.c.updated < now() - FORGOTTEN_AFTER)
-    attempts = _locked(session, name)
-    wait = (attempts.blocked_until - now()).total_seconds()
-    if attempts.failures >= FREE_FAILURES and wait > 0:
-        raise LoginThrottled(headers={"Retry-After": str(math.ceil(wait))})
-    attempts.failures += 1
-    attempts.updated = now()
-    attempts.blocked_until = now() + timedelta(seconds=block_seconds(attempts.failures))
+    own: str
+    strangers: str | None = None  # with those of everybody else who is not known
 
+    @classmethod
+    def at_login(cls, account: str, *, household: str, known_device: str | None) -> "Attempt":
+        if known_device is not None:
+            return cls(f"login {account} on {known_device}")
+        return cls(f"login {account} from {household}", f"login {account}")
 
-def forget_attempts(session: Session, name: str) -> None:
-    """Start anew after the right password."""
-    session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash == _hash(name)))
+    def count(self, session: Session) -> None:
+        """Count it, or refuse it with LoginThrottled.
+
+        That is done before the password is looked at, so that many guesses at once are many attempts.
+        """
+        # Always in this order, so that two attempts never wait for each other.
+        strangers = None if self.strangers is None else _locked(session, self.strangers)
+        own = _locked(session, self.own)
+        blocked_until = max(row.blocked_until for row in (strangers, own) if row is not None)
+        wait = (blocked_until - now()).total_seconds()
+        if wait > 0:
+            raise LoginThrottled(headers={"Retry-After": str(math.ceil(wait))})
+        own.failures += 1
+        own.blocked_until = now() + timedelta(seconds=block_seconds(own.failures))
+        if strangers is not None:
+            earliest = now() - (STRANGERS_AT_ONCE - 1) * STRANGERS_INTERVAL
+            strangers.blocked_until = max(strangers.blocked_until, earliest) + STRANGERS_INTERVAL
+        session.flush()
+        _clean(session)  # at the end: whoever waits for a row deleted here holds none that is wanted here
+
+    def succeeded(self, session: Session) -> None:
+        """Start anew after the right password. Guesses of other strangers stay counted."""
+        if self.strangers is not None:
+            strangers = _locked(session, self.strangers)
+            strangers.blocked_until -= STRANGERS_INTERVAL
+            session.flush()
+        session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash == _hash(self.own)))
 
 
 def block_seconds(failures: int) -> int:
-    """How long nobody may try again: nothing at first, then twice as long each time."""
+    """How long the same device or household may not try again: nothing at first, then twice as long."""
     if failures < FREE_FAILURES:
         return 0
     return int(min(2 ** min(failures - FREE_FAILURES + 1, 30), BLOCK_SECONDS_MAX))
 
 
 def _locked(session: Session, name: str) -> LoginAttempts:
-    row = LoginAttempts(name_hash=_hash(name), updated=now()).model_dump()
+    never = now() - FORGOTTEN_AFTER
+    row = LoginAttempts(name_hash=_hash(name), blocked_until=never, updated=now()).model_dump()
     # Writing to a row that is there already locks it. Doing nothing would not, and whoever signs in at this
     # moment could delete it before it is read.
     touch = {"updated": row["updated"]}
     adding = insert_into(session, ATTEMPTS).values(row)
     session.connection().execute(adding.on_conflict_do_update(index_elements=["name_hash"], set_=touch))
-    attempts = session.get(LoginAttempts, _hash(name))
+    attempts = session.get(LoginAttempts, row["name_hash"], populate_existing=True)
     assert attempts is not None
     return attempts
+
+
+def _clean(session: Session) -> None:
+    """Forget what is old, and now and then what is too much: strangers choose the names and the addresses."""
+    delete_expired(session, ATTEMPTS.c.name_hash, ATTEMPTS.c.updated < now() - FORGOTTEN_AFTER)
+    if next(_attempts_made) % SURPLUS_EVERY:
+        return
+    newest_first = select(ATTEMPTS.c.name_hash).order_by(ATTEMPTS.c.updated.desc()).offset(ROWS_MAX)
+    surplus = newest_first.limit(SURPLUS_DELETED_MAX).with_for_update(skip_locked=True)
+    session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash.in_(surplus)))
 
 
 def _hash(name: str) -> str:

@@ -1,6 +1,5 @@
 """POST /auth/login."""
 
-import asyncio
 import statistics
 import time
 from collections.abc import Callable
@@ -13,12 +12,10 @@ import jwt
 import pytest
 
 from services.auth.app import create_app
-from services.auth.models import Account, LoginAttempts, LoginSession
+from services.auth.models import Account, LoginSession
 from services.auth.sessions import SESSIONS_PER_ACCOUNT_MAX
 from services.auth.settings import Settings
-from services.auth.throttle import BLOCK_SECONDS_MAX, FREE_FAILURES, block_seconds
 from shared.testing import bearer, internal_token, running
-from tests.auth.conftest import StoppedClock
 from tests.auth.support import PASSWORD, let_time_pass, login, register, rows, set_account
 
 
@@ -213,98 +210,6 @@ class TestCost:
         set_account(database_url, "ann", password_hash="!locked")
 
         assert (await login(auth, "ann")).status_code == 401
-
-
-class TestThrottle:
-    async def test_blocks_after_five_failures_and_longer_each_time(
-        self, auth: httpx.AsyncClient, clock: StoppedClock
-    ) -> None:
-        await register(auth, username="ann")
-        for _ in range(FREE_FAILURES):
-            assert (await login(auth, "ann", "wrong password")).status_code == 401
-        for seconds in (2, 4, 8):
-            blocked = await login(auth, "ann")
-
-            assert blocked.status_code == 429
-            assert blocked.json()["code"] == "login_throttled"
-            assert blocked.headers["retry-after"] == str(seconds)
-            clock.advance(seconds - 0.5)
-            assert (await login(auth, "ann")).headers["retry-after"] == "1"
-            clock.advance(0.5)
-            assert (await login(auth, "ann", "wrong password")).status_code == 401
-        clock.advance(16)
-        assert (await login(auth, "ann")).status_code == 200
-
-    async def test_the_right_password_resets_it(self, auth: httpx.AsyncClient, database_url: str) -> None:
-        await register(auth, username="ann")
-        for _ in range(3):
-            for _ in range(FREE_FAILURES - 1):
-                assert (await login(auth, "ann", "wrong password")).status_code == 401
-            assert (await login(auth, "ann")).status_code == 200
-
-        assert rows(database_url, LoginAttempts) == []
-
-    async def test_an_unknown_name_is_blocked_alike(
-        self, auth: httpx.AsyncClient, clock: StoppedClock
-    ) -> None:
-        await register(auth, username="ann")
-        answers = {}
-        for name in ("ann", "nobody"):
-            responses = [await login(auth, name, "wrong password") for _ in range(FREE_FAILURES + 1)]
-            blocked = responses[-1]
-            answers[name] = (
-                [response.status_code for response in responses],
-                {**blocked.json(), "request_id": None},
-                blocked.headers["retry-after"],
-            )
-
-        assert answers["ann"] == answers["nobody"]
-
-    async def test_others_are_not_blocked(self, auth: httpx.AsyncClient, clock: StoppedClock) -> None:
-        await register(auth, username="ann")
-        await register(auth, username="bob")
-        for _ in range(FREE_FAILURES + 1):
-            await login(auth, "ann", "wrong password")
-
-        assert (await login(auth, "bob")).status_code == 200
-
-    async def test_of_fifty_parallel_guesses_five_are_looked_at(
-        self, auth: httpx.AsyncClient, clock: StoppedClock
-    ) -> None:
-        await register(auth, username="ann")
-        responses = await asyncio.gather(*[login(auth, "ann", f"guess {n:04}") for n in range(50)])
-
-        statuses = [response.status_code for response in responses]
-        assert statuses.count(401) == FREE_FAILURES
-        assert statuses.count(429) == 50 - FREE_FAILURES
-
-    async def test_attempts_that_begin_while_others_succeed(
-        self, make_auth_settings: Callable[..., Settings], clock: StoppedClock
-    ) -> None:
-        # The success of one deletes the row that another has just found.
-        async with running(create_app, make_auth_settings(), raise_app_exceptions=False) as auth:
-            await register(auth, username="ann")
-            for _ in range(15):
-                responses = await asyncio.gather(*[login(auth, "ann") for _ in range(10)])
-                assert {response.status_code for response in responses} <= {200, 429}
-                clock.advance(BLOCK_SECONDS_MAX)
-
-    async def test_no_name_is_stored(self, auth: httpx.AsyncClient, database_url: str) -> None:
-        await login(auth, "my secret typed into the wrong field", "x")
-
-        assert "secret" not in str(rows(database_url, LoginAttempts))
-
-    async def test_old_rows_are_deleted(self, auth: httpx.AsyncClient, database_url: str) -> None:
-        for n in range(3):
-            await login(auth, f"nobody{n}", "x")
-        let_time_pass(database_url, LoginAttempts, "updated", timedelta(days=2))
-        await login(auth, "nobody", "x")
-
-        assert len(rows(database_url, LoginAttempts)) == 1
-
-    def test_the_block_has_an_end(self) -> None:
-        assert [block_seconds(n) for n in (1, 4, 5, 6)] == [0, 0, 2, 4]
-        assert block_seconds(10_000_000) == BLOCK_SECONDS_MAX
 
 
 async def _change(auth: httpx.AsyncClient, account_id: str, changes: dict[str, Any]) -> None:

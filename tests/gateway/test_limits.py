@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import limits
-from gateway.counted import counted, household
+from gateway.counted import counted
 from gateway.errors import Refusal
 from gateway.forward import Exchange
 from gateway.limits import Limiter, RouteLimits
@@ -77,12 +77,6 @@ def test_dropping_old_keys_forgives_nothing() -> None:
     answers = [limiter.take("key", float(now)).allowed for now in range(1, 60)]
     allowed = [now for now, passed in enumerate(answers, 1) if passed]
     assert all(later - earlier == 10 for earlier, later in pairwise(allowed))
-
-
-def test_an_ipv6_household_is_one_client() -> None:
-    assert household("2001:db8::1") == household("2001:db8:0:0:ffff::9") == "2001:db8::/64"
-    assert household("2001:db8:0:1::1") != household("2001:db8::1")
-    assert household("::ffff:1.2.3.4") == household("1.2.3.4") == "1.2.3.4"
 
 
 class Bucket:

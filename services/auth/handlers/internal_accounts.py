@@ -9,6 +9,7 @@ from services.auth.accounts import (
     locked_account,
     refuse_last_admin,
 )
+from services.auth.devices import forget_devices
 from services.auth.events import tell_changed, tell_deleted
 from services.auth.handlers.signing_in import new_account
 from services.auth.models import Account, Status
@@ -84,5 +85,6 @@ def delete_account(account_id: Id, sessions: Sessions, session: Session) -> None
     refuse_last_admin(account, admins)
     account.anonymise()
     sessions.end_all(session, account)
+    forget_devices(session, account.id)
     account.touch()
     tell_deleted(session, account)

@@ -1,14 +1,16 @@
 """The caller's own account."""
 
 from sqlmodel import Session
+from starlette.requests import Request
 
 from services.auth.accounts import locked_account
+from services.auth.devices import Devices, forget_devices
 from services.auth.errors import WrongPassword
 from services.auth.models import Account
 from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, ChangePassword, is_a_name_of
 from services.auth.sessions import Sessions
-from services.auth.throttle import count_attempt, forget_attempts
+from services.auth.throttle import Attempt
 from shared.database import Database
 from shared.errors import FieldFault, Invalid, InvalidToken
 from shared.events import Trail
@@ -22,18 +24,21 @@ def show_me(caller: Caller, sessions: Sessions, session: Session) -> AccountOut:
 
 async def change_password(
     body: ChangePassword,
+    request: Request,
     caller: Caller,
     database: Database,
     passwords: Passwords,
     sessions: Sessions,
+    devices: Devices,
     trail: Trail,
 ) -> None:
-    """Change your password, and end all your other sessions."""
+    """Change your password, end all your other sessions, and forget your other devices."""
     before = await database.run(_begin_change, caller, sessions, body.new_password)
     if not await passwords.matches(body.current_password, before):
         raise WrongPassword
     after = await passwords.hash(body.new_password)
-    await database.run(_finish_change, caller, before, after, sessions, trail)
+    this_device = devices.device_of(request)
+    await database.run(_finish_change, caller, before, after, this_device, sessions, trail)
 
 
 def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_password: str) -> str | None:
@@ -41,25 +46,33 @@ def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_pass
     if is_a_name_of(new_password, account.email, account.username):
         message = "must not be the e-mail address or the username"
         raise Invalid(errors=[FieldFault(field="new_password", code="value_error", message=message)])
-    count_attempt(session, _throttled_name(caller))
+    _attempt(caller).count(session)
     return account.password_hash
 
 
 def _finish_change(
-    session: Session, caller: Caller, before: str | None, after: str, sessions: Sessions, trail: Trail
+    session: Session,
+    caller: Caller,
+    before: str | None,
+    after: str,
+    this_device: str | None,
+    sessions: Sessions,
+    trail: Trail,
 ) -> None:
     account = locked_account(session, caller.id)
     if account is None or account.password_hash != before or not account.may_sign_in:
         raise WrongPassword  # it was changed while this request was being checked
     account.password_hash = after
     sessions.end_others(session, account.id, caller.session_id)
-    forget_attempts(session, _throttled_name(caller))
+    forget_devices(session, account.id, but=this_device)
+    _attempt(caller).succeeded(session)
     trail.write(session)
 
 
-def _throttled_name(caller: Caller) -> str:
-    # Whoever holds a stolen access token may not guess the password either.
-    return f"password of {caller.id}"
+def _attempt(caller: Caller) -> Attempt:
+    # Whoever holds a stolen access token may not guess the password either, nor keep its owner, who has
+    # another session, from changing it.
+    return Attempt(f"password in {caller.session_id}")
 
 
 def _account(session: Session, sessions: Sessions, caller: Caller) -> Account:

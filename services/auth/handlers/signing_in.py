@@ -7,31 +7,37 @@ from starlette.requests import Request
 
 from services.auth.accounts import account_named, add_account, locked_account
 from services.auth.bootstrap import is_known_to_everybody
+from services.auth.devices import Devices, is_known, remember
 from services.auth.errors import InvalidCredentials
 from services.auth.models import Account
 from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, Login, Logout, Refresh, Register, SignedInOut
 from services.auth.sessions import Refusal, Sessions, SignedIn
 from services.auth.settings import Settings
-from services.auth.throttle import count_attempt, forget_attempts
+from services.auth.throttle import Attempt
 from services.auth.tokens import AccessTokens
 from shared.database import Database
 from shared.errors import Unauthenticated
 from shared.events import Trail
 from shared.identity import RevokedToken, TokenVerifier, bearer_token
+from shared.proxies import Proxies, household
 
 
 async def register(
     body: Register,
+    request: Request,
     database: Database,
     passwords: Passwords,
     sessions: Sessions,
+    devices: Devices,
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut:
     """Make an account and sign in to it."""
     account = new_account(body, await passwords.hash(body.password))
-    return _answer(await database.run(_add_and_open, account, sessions, trail), tokens)
+    shown = devices.device_of(request)
+    signed_in, device_id = await database.run(_add_and_open, account, shown, sessions, trail)
+    return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
 def new_account(body: Register, password_hash: str) -> Account:
@@ -45,11 +51,13 @@ def new_account(body: Register, password_hash: str) -> Account:
     return account
 
 
-def _add_and_open(session: Session, account: Account, sessions: Sessions, trail: Trail) -> SignedIn:
+def _add_and_open(
+    session: Session, account: Account, device_id: str | None, sessions: Sessions, trail: Trail
+) -> tuple[SignedIn, str]:
     signed_in = sessions.open(session, add_account(session, account))
     trail.resource = trail.user_id = account.id
     trail.write(session)
-    return signed_in
+    return signed_in, remember(session, account.id, device_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,8 @@ class Candidate:
     password_hash: str | None
     may_sign_in: bool
     is_admin: bool
+    device_id: str | None
+    attempt: Attempt
 
 
 async def login(
@@ -69,6 +79,8 @@ async def login(
     database: Database,
     passwords: Passwords,
     sessions: Sessions,
+    devices: Devices,
+    proxies: Proxies,
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut:
@@ -76,7 +88,8 @@ async def login(
 
     An unknown name, a wrong password and a disabled account get the same answer after the same work.
     """
-    candidate = await database.run(_begin_login, body.name)
+    shown, asker = devices.device_of(request), household_of(request, proxies)
+    candidate = await database.run(_begin_login, body.name, shown, asker)
     trail.user_id = trail.resource = candidate.account_id if candidate else None
     password_hash = candidate.password_hash if candidate else None
     is_right = await passwords.matches(body.password, password_hash)
@@ -85,34 +98,50 @@ async def login(
     if candidate.is_admin and is_known_to_everybody(body.password, request, settings):
         raise InvalidCredentials
     new_hash = await passwords.hash(body.password) if passwords.is_outdated(password_hash) else None
-    signed_in = await database.run(_finish_login, body.name, candidate, new_hash, sessions, trail)
-    return _answer(signed_in, tokens)
+    signed_in, device_id = await database.run(_finish_login, candidate, new_hash, sessions, trail)
+    return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
-def _begin_login(session: Session, name: str) -> Candidate | None:
-    count_attempt(session, f"login {name}")
+def household_of(request: Request, proxies: Proxies) -> str:
+    """Where a request comes from, as far as guesses are counted."""
+    if request.client is None:
+        return ""
+    told = [value for name, value in request.headers.raw if name == b"x-forwarded-for"]
+    return household(proxies.client_address(request.client.host, b",".join(told) or None))
+
+
+def _begin_login(session: Session, name: str, device_id: str | None, asker: str) -> Candidate | None:
     account = account_named(session, name)
+    # A name nobody has goes the same way: the same questions to the database, and the same counters.
+    counted_as = f"name {name}" if account is None else f"account {account.id}"
+    is_device_known = device_id is not None and is_known(session, account.id if account else "", device_id)
+    known_device = device_id if is_device_known else None
+    attempt = Attempt.at_login(counted_as, household=asker, known_device=known_device)
+    attempt.count(session)
     if account is None:
         return None
-    return Candidate(account.id, account.password_hash, account.may_sign_in, account.is_active_admin)
+    return Candidate(
+        account_id=account.id,
+        password_hash=account.password_hash,
+        may_sign_in=account.may_sign_in,
+        is_admin=account.is_active_admin,
+        device_id=device_id,
+        attempt=attempt,
+    )
 
 
 def _finish_login(
-    session: Session,
-    name: str,
-    candidate: Candidate,
-    new_hash: str | None,
-    sessions: Sessions,
-    trail: Trail,
-) -> SignedIn:
+    session: Session, candidate: Candidate, new_hash: str | None, sessions: Sessions, trail: Trail
+) -> tuple[SignedIn, str]:
     """Open the session, unless the account was changed while its password was being checked."""
     account = locked_account(session, candidate.account_id)
     if account is None or not account.may_sign_in or account.password_hash != candidate.password_hash:
         raise InvalidCredentials
     account.password_hash = new_hash or account.password_hash
-    forget_attempts(session, f"login {name}")
+    candidate.attempt.succeeded(session)
+    device_id = remember(session, account.id, candidate.device_id)
     trail.write(session)
-    return sessions.open(session, account)
+    return sessions.open(session, account), device_id
 
 
 async def refresh(
