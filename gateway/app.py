@@ -31,7 +31,7 @@ from gateway.table import RouteTable
 from gateway.workers import answering_parent
 from shared import __version__
 from shared.client import HttpClient
-from shared.errors import PROBLEM_JSON
+from shared.errors import PROBLEM_JSON, no_such_address
 from shared.observe import REQUEST_ID, ROUTE, Observe
 
 log = structlog.get_logger(__name__)
@@ -95,7 +95,9 @@ async def show_metrics(request: Request) -> Response:
 
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = {404: errors.NOT_FOUND, 405: errors.METHOD_NOT_ALLOWED}
+    if error.status_code == 404:
+        return _problem(request, Refusal(errors.NOT_FOUND, no_such_address(request.url.path)))
+    known = {405: errors.METHOD_NOT_ALLOWED}
     return _problem(request, Refusal(known.get(error.status_code, errors.MALFORMED), headers=error.headers))
 
 

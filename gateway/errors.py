@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.errors import FieldFault, Problem, problem_body
+from shared.errors import FieldFault, Problem, no_such_address, problem_body
 
 CLIENT, GATEWAY, UPSTREAM = "client", "gateway", "upstream"
 
@@ -49,9 +49,7 @@ ORIGIN_DENIED = Kind(
     "Pages of this origin may not call this address; see `cors.origins`.",
 )
 IP_DENIED = Kind(403, "ip_denied", CLIENT, "address", "This address is not open to your network.")
-NOT_FOUND = Kind(
-    404, "not_found", CLIENT, "route", "There is nothing at this address; /docs lists what there is."
-)
+NOT_FOUND = Kind(404, "not_found", CLIENT, "route", no_such_address("/"))
 METHOD_NOT_ALLOWED = Kind(
     405,
     "method_not_allowed",

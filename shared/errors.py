@@ -147,6 +147,12 @@ class Unavailable(Problem):
         super().__init__(detail, headers={"Retry-After": "1"})
 
 
+def no_such_address(path: str) -> str:
+    """What to say of a path that no route has."""
+    slash = " Leave out the slash at its end." if path != "/" and path.endswith("/") else ""
+    return f"There is nothing at this address; /docs lists what there is.{slash}"
+
+
 def problem_body(
     status: int,
     code: str,

@@ -20,7 +20,15 @@ from shared.clock import timestamp
 from shared.concurrency import IdempotencyStore
 from shared.database import Database
 from shared.endpoints import Chassis, Endpoint, resources
-from shared.errors import PROBLEM_JSON, BadRequest, MethodNotAllowed, NotFound, Problem, problem_body
+from shared.errors import (
+    PROBLEM_JSON,
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    no_such_address,
+    problem_body,
+)
 from shared.events import Events
 from shared.events.inbox import Inbox
 from shared.identity import TokenVerifier
@@ -136,7 +144,9 @@ def problem_response(request: Request, error: Exception) -> Response:
 
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known: dict[int, type[Problem]] = {404: NotFound, 405: MethodNotAllowed}
+    if error.status_code == 404:  # no endpoint has this path, so nothing can belong to somebody else
+        return problem_response(request, NotFound(no_such_address(request.url.path)))
+    known: dict[int, type[Problem]] = {405: MethodNotAllowed}
     return problem_response(request, known.get(error.status_code, BadRequest)(headers=error.headers))
 
 

@@ -22,6 +22,8 @@ _PLACEHOLDER = re.compile(r"change.?me|your.?(?:very|secret|jwt)|placeholder|exa
 
 _DATABASE_URL = re.compile(r"(sqlite|postgres(ql)?(\+psycopg)?)://")
 
+_PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -109,6 +111,7 @@ class ServiceSettings(ProcessSettings):
     database_pool: int = Field(default=10, ge=1, le=200)
     database_wait_seconds: float = Field(default=60.0, ge=0)  # for a server that is not up yet
     redis_url: SecretStr | None = None
+    public_url: str = ""  # what clients write before a path; by default what they wrote in this request
     trusted_proxies: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
     @field_validator("database_url")
@@ -117,6 +120,13 @@ class ServiceSettings(ProcessSettings):
         if url and _DATABASE_URL.match(url) is None:
             raise ValueError("must be postgresql://user:password@host/database or sqlite:///folder/file.db")
         return url or f"sqlite:///{info.data.get('data_dir', Path('data'))}/{cls.service}.db"
+
+    @field_validator("public_url")
+    @classmethod
+    def _of_the_web(cls, url: str) -> str:
+        if url and _PUBLIC_URL.fullmatch(url) is None:
+            raise ValueError("must be an address like https://api.example.com, without query or fragment")
+        return url.rstrip("/")
 
     @classmethod
     def migrations(cls) -> Path:

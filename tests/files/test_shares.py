@@ -31,6 +31,7 @@ class TestLink:
         link = await shared(person, file["id"])
         response = await files.get(link["url"])
 
+        assert link["url"].startswith(f"{files.base_url}/files/shared/")
         assert response.status_code == 200
         assert response.content == b"hello"
         assert response.headers["referrer-policy"] == "no-referrer"

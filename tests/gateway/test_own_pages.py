@@ -16,6 +16,14 @@ async def test_index(gateway: RunningGateway) -> None:
     assert answer.value("x-request-id")
 
 
+async def test_address_with_a_slash_too_many_says_so(gateway: RunningGateway) -> None:
+    for path, hint in (("/healthy", False), ("/health/", True)):
+        answer = await gateway.request("GET", path)
+        assert answer.status == 404
+        said = "There is nothing at this address; /docs lists what there is."
+        assert answer.json()["detail"] == said + (" Leave out the slash at its end." if hint else "")
+
+
 async def test_live_and_ready(gateway: RunningGateway) -> None:
     assert (await gateway.request("GET", "/health/live")).json()["status"] == "healthy"
     assert (await gateway.request("GET", "/health/ready")).json()["checks"] == {

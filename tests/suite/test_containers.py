@@ -42,6 +42,7 @@ class Composed:
             **os.environ,
             "HTTP_PORT": str(support.free_port()),
             "SUBNET": "172.30.84.0/24",
+            "SERVICES_SUBNET": "172.30.85.0/24",
             "COMPOSE_INTERACTIVE_NO_CLI": "1",
         }
         self.url = f"http://127.0.0.1:{self._environment['HTTP_PORT']}"
@@ -115,6 +116,37 @@ async def test_a_spoofed_address_does_not_reach_the_log(composed: Composed) -> N
         await client.get("/orders", headers={"X-Forwarded-For": "203.0.113.99"})
 
     assert "203.0.113.99" not in composed.run("logs", "gateway-1", "gateway-2")
+
+
+@pytest.mark.parametrize(
+    ("container", "address", "reached"),
+    [
+        ("nginx", "gateway-1/8000", True),
+        ("nginx", "orders/8082", False),
+        ("nginx", "postgres/5432", False),
+        ("gateway-1", "orders/8082", True),
+        ("gateway-1", "redis/6379", True),
+        ("gateway-1", "postgres/5432", False),
+        ("orders", "postgres/5432", True),
+    ],
+)
+def test_container_reaches_only_those_it_calls(
+    composed: Composed, container: str, address: str, reached: bool
+) -> None:
+    script = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{address}' 2>/dev/null && echo reached || echo not"
+
+    assert composed.run("exec", "-T", container, "bash", "-c", script).strip() == (
+        "reached" if reached else "not"
+    )
+
+
+def test_servers_run_without_more_rights_than_they_need(composed: Composed) -> None:
+    for container in ("postgres", "redis"):
+        status = composed.run("exec", "-T", container, "cat", "/proc/1/status")
+        assert "NoNewPrivs:\t1" in status
+        assert "CapEff:\t0000000000000000" in status, f"{container} keeps the rights of its entry point"
+        write = composed.run("exec", "-T", container, "sh", "-c", "touch /usr/x 2>&1 || true")
+        assert "Read-only file system" in write
 
 
 async def test_metrics_stay_inside(composed: Composed) -> None:

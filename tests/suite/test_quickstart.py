@@ -48,8 +48,10 @@ def block_of(readme: str) -> str:
 def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
     block = block_of("README.md")
     with running_suite(tmp_path) as suite:
-        registered, profile, order, listed, file = answers(run(block, suite))
+        output = run(block, suite)
+    registered, profile, order, listed, file = answers(output)
 
+    assert output.count("\n") == 5, "each answer ends its line, or the prompt of the shell stands behind it"
     assert registered["user"]["username"] == "testuser"
     assert profile["email"] == "user@example.com"
     assert order["total_price"] == 999.99
@@ -78,6 +80,26 @@ def test_the_curl_lines_of_seed_004_as_printed(tmp_path: Path) -> None:
 
     assert logged_in["user"]["id"] == registered["user"]["id"] == profile["id"] == placed["user_id"]
     assert placed["product_name"] == "Laptop"
+
+
+async def test_address_below_auth_that_does_not_exist_is_a_404_and_not_a_demand_for_a_token(
+    suite: Suite,
+) -> None:
+    async with suite.client() as client:
+        statuses = {
+            path: (await client.get(path)).status_code
+            for path in ("/auth/signin", "/auth/login/x", "/auth/me", "/auth/me/password", "/orders")
+        }
+        slash = await client.get("/auth/signin/")
+
+    assert statuses == {
+        "/auth/signin": 404,
+        "/auth/login/x": 404,
+        "/auth/me": 401,
+        "/auth/me/password": 401,
+        "/orders": 401,
+    }
+    assert slash.json()["detail"].endswith("Leave out the slash at its end.")
 
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:

@@ -18,17 +18,21 @@ from services.files.handlers.downloading import served
 from services.files.handlers.files import locked
 from services.files.models import FILES, SHARES, Share
 from services.files.schemas import MadeShareOut, MakeShare, ShareOut, ShareQuery
+from services.files.settings import Settings
 from shared.clock import now
 from shared.database import Database
 from shared.errors import NotFound
 from shared.identity import Caller
+from shared.public import absolute
 from shared.schemas import Id
 
 SHARES_MAX = 100
 TOKEN_BYTES = 32
 
 
-def make_share(file_id: Id, body: MakeShare, caller: Caller, session: Session) -> MadeShareOut:
+def make_share(
+    file_id: Id, body: MakeShare, caller: Caller, session: Session, request: Request, settings: Settings
+) -> MadeShareOut:
     """Make a link to a file of yours that works for a while, and for so many downloads if you like.
 
     The answer is the only place where the link is told; what is kept of it is a hash.
@@ -47,7 +51,8 @@ def make_share(file_id: Id, body: MakeShare, caller: Caller, session: Session) -
     )
     session.add(share)
     session.flush()
-    return MadeShareOut(**share.model_dump(), url=f"/files/shared/{share.id}?token={token}")
+    url = absolute(f"/files/shared/{share.id}?token={token}", request, settings)
+    return MadeShareOut(**share.model_dump(), url=url)
 
 
 def list_shares(file_id: Id, caller: Caller, session: Session) -> list[ShareOut]:

@@ -1,0 +1,81 @@
+"""Links that leave the suite: absolute, and to no host that a stranger can choose for others."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from shared.public import absolute
+from tests.shared.notes.app import Settings
+
+Make = Callable[..., Any]
+PATH = "/files/shared/1?token=x"
+
+
+def request(peer: str = "127.0.0.1", **headers: str) -> Request:
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request(
+        {
+            "type": "http",
+            "scheme": "http",
+            "server": ("10.0.0.9", 8084),
+            "path": "/",
+            "query_string": b"",
+            "client": (peer, 50_000),
+            "headers": pairs,
+        }
+    )
+
+
+def test_link_has_the_address_that_the_client_used(make_settings: Make) -> None:
+    given = request(host="files:8084", x_forwarded_proto="https", x_forwarded_host="api.example.com")
+
+    assert absolute(PATH, given, make_settings(Settings)) == f"https://api.example.com{PATH}"
+
+
+def test_direct_call_gets_its_own_host(make_settings: Make) -> None:
+    assert absolute(PATH, request(host="[::1]:8084"), make_settings(Settings)) == f"http://[::1]:8084{PATH}"
+
+
+def test_forwarded_headers_of_a_stranger_are_not_believed(make_settings: Make) -> None:
+    given = request("203.0.113.7", host="files:8084", x_forwarded_host="evil.example")
+
+    assert absolute(PATH, given, make_settings(Settings)) == f"http://files:8084{PATH}"
+
+
+def test_public_url_wins_over_whatever_the_client_says(make_settings: Make) -> None:
+    settings = make_settings(Settings, public_url="https://api.example.com/v2/")
+    given = request(host="evil.example", x_forwarded_host="evil.example", x_forwarded_proto="http")
+
+    assert absolute(PATH, given, settings) == f"https://api.example.com/v2{PATH}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "a b",
+        "user@evil.example",
+        "evil/x",
+        "evil.example#",
+        "a, b",
+        'evil"><script>',
+        "a:99999999",
+    ],
+)
+def test_host_that_is_none_gives_no_link_to_it(make_settings: Make, host: str) -> None:
+    assert absolute(PATH, request(host="x", x_forwarded_host=host), make_settings(Settings)) == PATH
+
+
+def test_scheme_that_is_none_of_the_web_gives_no_link(make_settings: Make) -> None:
+    given = request(host="x", x_forwarded_proto="javascript", x_forwarded_host="x")
+
+    assert absolute(PATH, given, make_settings(Settings)) == PATH
+
+
+@pytest.mark.parametrize("url", ["example.com", "ftp://example.com", "https://a b", "https://example.com/?x"])
+def test_public_url_that_is_no_address_is_refused(make_settings: Make, url: str) -> None:
+    with pytest.raises(ValidationError, match="must be an address like"):
+        make_settings(Settings, public_url=url)

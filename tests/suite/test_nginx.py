@@ -1,0 +1,156 @@
+"""nginx with the configuration of the containers: what it answers when it has to answer itself."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.errors import PROBLEM_JSON
+from tests import support
+from tests.suite.conftest import ROOT
+
+
+@dataclass
+class Edge:
+    """A running nginx, and where it logs."""
+
+    url: str
+    port: int
+    log: Path
+
+    def entries(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def nginx(folder: Path, gateway_port: int) -> Iterator[Edge]:
+    (program,) = support.need("nginx")
+    port, log = support.free_port(), folder / "access"
+    log.touch()
+    config = (ROOT / "nginx" / "nginx.conf").read_text()
+    config = re.sub(r"server gateway[\w-]*:8000", f"server 127.0.0.1:{gateway_port}", config)
+    for before, after in (
+        ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("/tmp/", f"{folder}/"),
+        ("/dev/stdout", str(log)),
+    ):
+        config = config.replace(before, after)
+    (folder / "nginx.conf").write_text(config)
+    command = [
+        program,
+        "-p",
+        str(folder),
+        "-e",
+        "stderr",
+        "-c",
+        str(folder / "nginx.conf"),
+        "-g",
+        "daemon off;" + (" user root;" if os.getuid() == 0 else ""),
+    ]
+    with (folder / "errors").open("wb") as errors, subprocess.Popen(command, stderr=errors) as process:
+        try:
+            assert support.eventually(lambda: _accepts(port, process), seconds=30), (
+                folder / "errors"
+            ).read_text()
+            yield Edge(f"http://127.0.0.1:{port}", port, log)
+        finally:
+            process.terminate()
+
+
+def _accepts(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    assert process.poll() is None
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with nginx(tmp_path_factory.mktemp("nginx"), support.free_port()) as running:
+        yield running
+
+
+def test_without_a_gateway_it_answers_a_problem_with_a_request_id_that_finds_the_log_line(edge: Edge) -> None:
+    answer = httpx.get(f"{edge.url}/orders?token=secret", trust_env=False)
+    body = answer.json()
+
+    assert answer.status_code == body["status"] == 502
+    assert answer.headers["content-type"] == PROBLEM_JSON
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["retry-after"] == "1"
+    assert body["code"] == "upstream_unreachable"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert support.eventually(
+        lambda: (
+            [one["path"] for one in edge.entries() if one["request_id"] == body["request_id"]] == ["/orders"]
+        ),
+        seconds=10,
+    )
+
+
+def test_request_id_of_the_caller_is_kept_when_it_is_a_plain_token(edge: Edge) -> None:
+    kept = httpx.get(edge.url, headers={"X-Request-ID": "mine-1"}, trust_env=False)
+    other = httpx.get(edge.url, headers={"X-Request-ID": 'mine", "x": "'}, trust_env=False)
+
+    assert kept.json()["request_id"] == "mine-1"
+    assert re.fullmatch("[0-9a-f]{32}", other.json()["request_id"])
+
+
+def test_metrics_are_a_404_in_the_form_of_all_refusals(edge: Edge) -> None:
+    answer = httpx.get(f"{edge.url}/metrics", trust_env=False)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 431, "head_too_large"),
+        (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "head_too_large"),
+    ],
+    ids=["two hosts", "large header", "long address"],
+)
+def test_request_it_cannot_take_is_refused_with_a_problem(
+    edge: Edge, request_bytes: bytes, status: int, code: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=30) as connection:
+        connection.sendall(request_bytes)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"application/problem+json" in head
+    assert (json.loads(body)["status"], json.loads(body)["code"]) == (status, code)
+
+
+def test_answers_of_a_gateway_pass_as_they_are(tmp_path: Path) -> None:
+    """A 502 of the gateway names the service at fault, and stays what it is."""
+    import http.server
+    import threading
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(502)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(self.headers["X-Request-ID"][:2].encode())
+
+        def log_message(self, *_: object) -> None:
+            """Quietly."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with nginx(tmp_path, server.server_port) as edge:
+            answer = httpx.get(edge.url, headers={"X-Request-ID": "mine"}, trust_env=False)
+        server.shutdown()
+
+    assert (answer.status_code, answer.text) == (502, "mi")
