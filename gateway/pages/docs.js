@@ -56,7 +56,7 @@ function operationsOf(api, tag) {
 function showService(name, operations, schemas) {
   const entries = operations.map((operation) => ({
     card: card(operation, schemas),
-    link: el("li", {}, el("a", { href: `#${operation.id}`, title: operation.summary }, method(operation), operation.path)),
+    link: el("li", {}, el("a", { href: `#${operation.id}`, title: operation.summary?.replaceAll("`", "") }, method(operation), operation.path)),
     words: [name, operation.method, operation.path, operation.summary, operation.id].join(" ").toLowerCase(),
   }));
   shown.push(...entries);
@@ -75,7 +75,7 @@ function card(operation, schemas) {
   const parts = operation.path.split(/(?={)|(?<=})|(?=\/)/);
   const made = el("details", { class: "operation", id: operation.id }, el("summary", {}, method(operation),
     el("code", { class: "path" }, parts.map((part) => [el("wbr"), part.startsWith("{") ? el("em", {}, part) : part])),
-    el("span", { class: "about" }, operation.summary),
+    el("span", { class: "about" }, prose(operation.summary)),
     operation.needsToken && el("span", { class: "pill" }, "token")));
   made.addEventListener("toggle", () => {
     if (made.open && made.children.length === 1) made.append(inside(operation, schemas));

@@ -4,9 +4,9 @@ import { el, prose } from "./dom.js";
 
 const DEPTH_MAX = 6; // schemas may hold themselves
 const UUID = "0198c0de-0000-7000-8000-000000000001";
-const SAMPLES = ["string", UUID, "sample", "ABC", "1"];
+const SAMPLES = [UUID, "sample", "ABC", "1"];
 const BY_NAME = {
-  email: "user@example.com", password: "correct horse battery", uri: "https://example.com", url: "https://example.com",
+  email: "user@example.com", password: "password123", uri: "https://example.com", url: "https://example.com",
   "date-time": "2026-01-31T12:00:00Z", date: "2026-01-31", created: "2026-01-31T12:00:00Z", uuid: UUID,
 };
 
@@ -91,7 +91,7 @@ export class Schemas {
   text(schema, name) {
     const pattern = new RegExp(schema.pattern ?? "");
     const hint = Object.keys(BY_NAME).find((word) => schema.format === word || name.includes(word));
-    const fitting = [BY_NAME[hint], ...SAMPLES].find((sample) => sample && pattern.test(sample)) ?? "";
+    const fitting = [BY_NAME[hint], name.replaceAll("_", " "), ...SAMPLES].find((sample) => sample && pattern.test(sample)) ?? "";
     return fitting.padEnd(schema.minLength ?? 0, "x").slice(0, schema.maxLength);
   }
 }

@@ -1,7 +1,9 @@
 // The form that sends an operation and shows what comes back.
 
-import { askForToken, token } from "./account.js";
+import { askForToken } from "./account.js";
+import { bodyInput } from "./bodies.js";
 import { el, indented } from "./dom.js";
+import { freshToken } from "./session.js";
 
 const SHOWN_CHARACTERS_MAX = 200_000;
 const WAIT_SECONDS = 60;
@@ -12,27 +14,30 @@ let spelling = "/"; // stays for the next operation
 export function tryForm(operation, schemas) {
   const result = el("div", { class: "result", role: "status" });
   const inputs = operation.parameters.map((parameter) => parameterInput(operation, parameter, schemas));
-  const body = operation.requestBody && bodyInput(operation, schemas);
+  const body = bodyInput(operation, schemas, row);
   const servers = serverInput(operation, schemas.api.servers);
   const request = () => requestOf(operation, servers, inputs, body);
   const send = el("button", { class: "primary", type: "submit" }, "Send");
-  const copy = el("button", { type: "button", onclick: () => copyCurl(request(), result) }, "Copy as curl");
+  const copy = el("button", { type: "button", onclick: async () => copyCurl(await request(), result) }, "Copy as curl");
   const onsubmit = async (event) => {
     event.preventDefault();
     const empty = inputs.find(({ parameter, control }) => parameter.in === "path" && !control.value);
-    if (empty) {
-      result.replaceChildren(el("p", { class: "fault" }, `Fill in ${empty.parameter.name}: it is part of the address.`));
-      empty.control.focus();
+    const missing = empty ? null : body?.missing();
+    if (empty || missing) {
+      const words = empty ? `Fill in ${empty.parameter.name}: it is part of the address.`
+        : `Choose ${missing.name}: it must be sent.`;
+      result.replaceChildren(el("p", { class: "fault" }, words));
+      (empty ?? missing).control.focus();
       return;
     }
     send.disabled = true;
     result.replaceChildren("Waiting for the answer …");
-    result.replaceChildren(...(await answerOf(request())));
+    result.replaceChildren(...(await answerOf(await request())));
     send.disabled = false;
   };
   return el("form", { class: "try", novalidate: true, onsubmit }, el("h3", {}, "Try it"),
     operation.needsToken && el("p", { class: "needs-token" }, "Needs a token. ", signInLink()),
-    servers?.row, inputs.map((input) => input.row), body?.row,
+    servers?.row, inputs.map((input) => input.row), body?.rows,
     el("div", { class: "buttons" }, send, copy), result);
 }
 
@@ -59,17 +64,9 @@ function parameterInput(operation, parameter, schemas) {
   return { parameter, schema, control, row: row(id, parameter.name, control, parameter.required) };
 }
 
-function bodyInput(operation, schemas) {
-  const { content, required } = operation.requestBody;
-  const [type, media] = Object.entries(content)[0];
-  const text = /[/+]json$/.test(type) ? JSON.stringify(schemas.example(media.schema, false), null, 2) : "";
-  const control = el("textarea", { rows: Math.min(14, text.split("\n").length + 1), spellcheck: "false", placeholder: text });
-  control.value = required ? text : "";
-  return { type, control, row: row(`${operation.id}-body`, `Body (${type})`, control, required) };
-}
-
-function requestOf(operation, servers, inputs, body) {
-  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+async function requestOf(operation, servers, inputs, body) {
+  const token = await freshToken();
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const query = new URLSearchParams();
   let path = operation.path;
   for (const { parameter, schema, control: { value } } of inputs) {
@@ -80,20 +77,22 @@ function requestOf(operation, servers, inputs, body) {
   }
   const base = servers ? servers.control.value.replace(/\/$/, "") : "";
   const url = new URL(base + path + (query.size ? `?${query}` : ""), location.origin).href;
-  if (!body?.control.value) return { method: operation.method, url, headers };
-  return { method: operation.method, url, headers: { ...headers, "Content-Type": body.type }, body: body.control.value };
+  const sent = body?.read();
+  if (!sent) return { method: operation.method, url, headers, curl: [] };
+  if (sent.type) headers["Content-Type"] = sent.type;
+  return { method: operation.method, url, headers, body: sent.body, curl: sent.curl };
 }
 
-async function copyCurl({ method, url, headers, body }, result) {
+async function copyCurl({ method, url, headers, curl }, result) {
   const lines = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
-  if (body) lines.push(`--data-raw ${quoted(body)}`);
+  lines.push(...curl.map(([option, value]) => `${option} ${quoted(value)}`));
   const command = [`curl -i -X ${method} ${quoted(url)}`, ...lines].join(" \\\n  ");
   // Browsers give no clipboard to pages without https; the command is shown in any case.
   const isCopied = await navigator.clipboard?.writeText(command).then(() => true, () => false);
   result.replaceChildren(isCopied ? "Copied:" : "Copy this:", el("pre", { tabindex: "0" }, command));
 }
 
-async function answerOf({ url, ...options }) {
+async function answerOf({ url, curl, ...options }) {
   const started = performance.now();
   try {
     const signal = AbortSignal.timeout(WAIT_SECONDS * 1000);
