@@ -74,7 +74,7 @@ function schedule() {
 
 async function post(path, body) {
   const response = await fetch(path, {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), credentials: "omit",
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
   const answer = response.status === 204 ? {} : await response.json();
   if (response.ok) return answer;
