@@ -31,7 +31,7 @@ from gateway.observe import METRICS_FOLDER, exposition
 from gateway.reload import KEPT_ROUTES
 from gateway.settings import Settings
 from shared.server import LISTEN_FD, listen
-from shared.supervision import SUPERVISED, follow_parent
+from shared.supervision import SUPERVISED, follow_parent, report_phase
 
 CONTROL = "GATEHOUSE_CONTROL"  # the Unix socket on which a worker answers its parent
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -271,6 +271,7 @@ def run(settings: Settings) -> int:
     """The parent, until it is told to stop."""
     listen(settings).close()  # says in one sentence when somebody else has the port
     follow_parent()
+    report_phase("starting workers")
     with tempfile.TemporaryDirectory(prefix="gatehouse-") as folder:
         return asyncio.run(_run(settings, Path(folder)))
 

@@ -28,7 +28,9 @@ from shared.errors import (
 from shared.identity import admin, internal, public
 from shared.inputs import JSON
 from shared.schemas import Page, Versioned
+from shared.words import words_for_pattern
 
+PATTERN_WORDS = "x-pattern-words"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 _BYTES = {"type": "string", "format": "binary"}
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
@@ -61,6 +63,7 @@ class _Schemas:
             inputs.append(((key, "out"), "serialization", endpoint.adapter))
         self._by_key, rest = TypeAdapter.json_schemas(inputs, ref_template=REF)
         self.definitions: dict[str, Any] = rest.get("$defs", {})
+        _explain_patterns([self._by_key, self.definitions])
 
     def of(self, endpoint: Endpoint, part: str) -> dict[str, Any]:
         mode: JsonSchemaMode = "serialization" if part == "out" else "validation"
@@ -82,6 +85,17 @@ class _Schemas:
             }
             for name, field in schema["properties"].items()
         ]
+
+
+def _explain_patterns(schemas: Any) -> None:
+    """Beside each pattern the words that refuse what does not match it: people do not read expressions."""
+    if isinstance(schemas, dict):
+        words = words_for_pattern(schemas["pattern"]) if isinstance(schemas.get("pattern"), str) else None
+        if words is not None:
+            schemas[PATTERN_WORDS] = words
+    for part in schemas.values() if isinstance(schemas, dict) else schemas:
+        if isinstance(part, dict | list):
+            _explain_patterns(part)
 
 
 def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:

@@ -48,7 +48,7 @@ export class Schemas {
     return [
       span(schema.minLength, schema.maxLength, " characters"), span(schema.minItems, schema.maxItems, " items"),
       span(schema.minimum, schema.maximum), span(schema.minProperties, schema.maxProperties, " fields"),
-      schema.pattern && (schema.pattern.includes("{8}-") ? "a UUID" : `matches \`${schema.pattern}\``),
+      schema["x-pattern-words"] ?? (schema.pattern && `must match \`${schema.pattern}\``),
       schema.default != null && `\`${JSON.stringify(schema.default)}\` when left out`,
     ].filter(Boolean).join(", ");
   }

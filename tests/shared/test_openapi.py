@@ -172,3 +172,9 @@ async def test_the_problem_is_what_is_sent(notes: httpx.AsyncClient, document: A
         assert set(schema["required"]) <= set(problem)
         assert problem["status"] == response.status_code
         assert json.loads(json.dumps(problem)) == problem
+
+
+async def test_pattern_comes_with_the_words_that_explain_it(notes: httpx.AsyncClient) -> None:
+    shown = (await notes.get("/openapi.json")).text
+
+    assert shown.count('"pattern":') == shown.count('"x-pattern-words":') > 0
