@@ -77,6 +77,8 @@ class Watched:
             limit=LINE_BYTES_MAX,
             start_new_session=True,  # Ctrl-C reaches only us, and we stop the programs in order
         )
+        if self._suite_is_up and supervised == STARTING:  # it came up while this process was being made
+            self.tell_suite_is_up()
         assert process.stdout is not None
         while True:
             try:
