@@ -33,6 +33,18 @@ class PeerRefusal(Problem):
         self.code = str(document.get("code", "refused"))  # type: ignore[misc]
 
 
+class NotReached(Unavailable):
+    """The other service cannot be reached; try again in a moment."""
+
+
+class AnswerLost(Unavailable):
+    """The other service took the request, and the connection ended before it answered."""
+
+
+class AnswerLate(Unavailable):
+    """The other service took the request, and did not answer in time."""
+
+
 class HttpClient:
     """A pooled HTTP client that is made when it is first used."""
 
@@ -101,7 +113,7 @@ class HttpClient:
         except httpx.HTTPError as error:
             say = log.debug if suite_is_starting() else log.warning
             say("peer_unreachable", url=url, error=repr(error))
-            raise Unavailable from error
+            raise _failure(error) from error
 
     def _pool(self) -> "httpx.AsyncClient":
         if self._client is None:
@@ -170,6 +182,16 @@ class Peer:
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
+
+
+def _failure(error: "httpx.HTTPError") -> Unavailable:
+    """What became of the request, as far as the error tells."""
+    import httpx
+
+    if isinstance(error, httpx.ReadTimeout):
+        return AnswerLate()
+    is_lost = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
+    return AnswerLost() if is_lost else NotReached()
 
 
 def _outcome(url: str, response: "httpx.Response") -> Any:

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from shared.clock import now
 from shared.events.event import Envelope
+from shared.events.parked import Parked, lock_line
 from shared.events.tables import EventTables
 
 LISTED_MAX = 1_000
@@ -40,6 +41,7 @@ class DeadLetters:
 
     def __init__(self, tables: EventTables) -> None:
         self._parked = tables.parked
+        self._line = Parked(tables.parked, {})
 
     def all(self, session: Session) -> list[DeadLetter]:
         """The oldest first."""
@@ -55,7 +57,9 @@ class DeadLetters:
 
     def drop(self, session: Session, letters: Sequence[DeadLetter]) -> None:
         """Forget them; later events of keys that they held back go on."""
+        lock_line(session)
         session.connection().execute(delete(self._parked).where(self._are(letters)))
+        self._line.advance(session, [letter.key for letter in letters])
 
     def _read(self, session: Session, ids: Sequence[str] | None) -> list[DeadLetter]:
         table = self._parked

@@ -3,35 +3,29 @@
 A batch is applied as a whole. When that fails, its events are applied one by one, and one that fails is
 parked: kept here and tried again with growing pauses, until it succeeds or is dead. Later events of its key
 wait behind it. So the sender is rid of what has arrived, and one event that cannot be applied holds up
-nobody but its own key.
+nobody but its own key. What is parked and was never tried is applied in batches, too.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import Row
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.database import Database, insert_into
+from shared.database import Database, TookTooLong, insert_into
 from shared.errors import Unavailable
 from shared.events.event import Envelope, Event
 from shared.events.failpoints import reached
+from shared.events.parked import REASON_CHARACTERS_MAX, Parked
 from shared.events.tables import EventTables
 
-ATTEMPTS_MAX = 8
-PAUSE_FIRST = timedelta(seconds=2)
-PAUSE_MAX = timedelta(minutes=15)
-ATTEMPT_SECONDS_MAX = timedelta(minutes=2)
-# A sender that had to try this often may be sending what kills us: from then on events are parked first,
-# where attempts are counted before they are made.
+# A sender that lost the answer this often may be sending what kills us: from then on events are parked
+# first, where attempts are counted before they are made.
 SUSPICIOUS_ATTEMPT = 4
-REASON_CHARACTERS_MAX = 500
-DEADLY = "it ended the process that tried it, or took too long"
 
 Consumer = Callable[[Session, Sequence[Any]], None]
 Consumers = Mapping[type[Event], Consumer]
@@ -48,9 +42,10 @@ class Inbox:
 
     def __init__(self, tables: EventTables, database: Database, consumes: Consumers) -> None:
         self._seen = tables.inbox
-        self._parked = tables.parked
         self._database = database
         self._consumers = {kind.topic: (kind, consumer) for kind, consumer in consumes.items()}
+        self.parked = Parked(tables.parked, {kind.topic: kind.blocks for kind in consumes})
+        self._interrupted: Sequence[Row[Any]] = ()  # claimed when the database went away
 
     @property
     def topics(self) -> frozenset[str]:
@@ -67,18 +62,18 @@ class Inbox:
         try:
             self._in_transaction(self._apply, wanted)
             reached("inbox: committed")
-        except Unavailable:
-            raise  # the database is away: the sender keeps them
-        except Exception:  # noqa: BLE001 - whatever a consumer raises, one by one it is found out which
-            for one in wanted:
+        except Exception as error:
+            if _is_away(error):
+                raise  # the sender keeps them
+            for one in wanted:  # whatever a consumer raises, one by one it is found out which
                 self._receive_alone(one)
 
     def _receive_alone(self, envelope: Envelope) -> None:
         try:
             self._in_transaction(self._apply, [envelope])
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a consumer raises, it is kept with the event
+        except Exception as error:
+            if _is_away(error):
+                raise
             log.warning("event_parked", topic=envelope.topic, event_id=envelope.id, error=repr(error))
             dead = isinstance(error, Poison)
             reached("inbox: parking")
@@ -92,14 +87,15 @@ class Inbox:
     def _apply(self, session: Session, envelopes: Sequence[Envelope]) -> None:
         fresh = self._first_seen(session, envelopes)
         reached("inbox: seen")
-        held = self._held_keys(session, fresh)
+        held = self.parked.behind(session, fresh)
         behind = [one for one in fresh if one.key in held]
-        if behind:
-            self._store(session, behind, "it waits for an earlier one of its key")
-        free = [one for one in fresh if one.key not in held]
-        for topic, group in groupby(free, key=lambda one: one.topic):
-            self._consume(session, topic, list(group))
+        self.parked.put(session, behind, "it waits for an earlier one of its key", held=held)
+        self._consume_all(session, [one for one in fresh if one.key not in held])
         reached("inbox: consumed")
+
+    def _consume_all(self, session: Session, envelopes: Sequence[Envelope]) -> None:
+        for topic, group in groupby(envelopes, key=lambda one: one.topic):
+            self._consume(session, topic, list(group))
 
     def _consume(self, session: Session, topic: str, envelopes: Sequence[Envelope]) -> None:
         kind, consumer = self._consumers[topic]
@@ -116,15 +112,6 @@ class Inbox:
         new = {row.id for row in session.connection().execute(noted)}
         return [one for one in by_id.values() if one.id in new]
 
-    def _held_keys(self, session: Session, envelopes: Iterable[Envelope]) -> set[str]:
-        keys = {one.key for one in envelopes}
-        held = select(self._parked.c.key).where(self._parked.c.key.in_(keys), self._holds())
-        return {row.key for row in session.connection().execute(held)}
-
-    def _holds(self) -> ColumnElement[bool]:
-        """Whether a parked event holds back the later ones of its key."""
-        return or_(self._parked.c.dead.is_(False), self._parked.c.blocks)
-
     def _park(
         self,
         session: Session,
@@ -134,112 +121,78 @@ class Inbox:
         *,
         dead: bool = False,
     ) -> None:
-        self._store(session, self._first_seen(session, envelopes), reason, attempts, dead=dead)
-
-    def _store(
-        self,
-        session: Session,
-        envelopes: Sequence[Envelope],
-        reason: str,
-        attempts: int = 0,
-        *,
-        dead: bool = False,
-    ) -> None:
-        at = now()
-        rows = [
-            {
-                "id": one.id,
-                "topic": one.topic,
-                "key": one.key,
-                "body": one.model_dump_json(),
-                "received": at,
-                "due": at + (PAUSE_FIRST if attempts else timedelta()),
-                "attempts": attempts,
-                "dead": dead,
-                "blocks": self._consumers[one.topic][0].blocks,
-                "reason": reason,
-            }
-            for one in envelopes
-        ]
-        if rows:
-            session.connection().execute(insert(self._parked), rows)
+        fresh = self._first_seen(session, envelopes)
+        held = self.parked.behind(session, fresh)
+        self.parked.put(session, fresh, reason, attempts=attempts, dead=dead, held=held)
 
     def retry_next(self) -> bool:
-        """Try the oldest parked event whose time has come; False when there is none. Blocks."""
+        """Try the parked events whose time has come, some at a time; False when there is none. Blocks."""
+        if self._interrupted:  # the database was away, which was no attempt
+            self._in_transaction(self.parked.release, self._interrupted)
+            self._interrupted = ()
         with self._database.transaction(write=False) as session:
-            if session.connection().execute(self._due().limit(1)).first() is None:
+            if not self.parked.is_anything_due(session):
                 return False  # as nearly always, and it has disturbed no writer
         with self._database.transaction() as session:
-            row = self._claim_parked(session)
-        if row is None:
-            return False
-        if row.dead:
-            return True
+            rows = self.parked.claim(session)
         reached("retry: claimed")
-        try:
-            with self._database.transaction() as session:
-                if self._take_out(session, row):
-                    self._consume(session, row.topic, [Envelope.model_validate_json(row.body)])
-                    reached("retry: consumed")
-            reached("retry: committed")
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a consumer raises, it is kept with the event
-            with self._database.transaction() as session:
-                self._put_back(session, row, error)
+        if rows:
+            self._retry(rows)
         return True
 
-    def _claim_parked(self, session: Session) -> Row[Any] | None:
-        """The attempt is counted before it is made, so that an event that kills us is found out, too."""
-        parked = self._parked
-        oldest = self._due().limit(1).with_for_update(skip_locked=True)
-        row = session.connection().execute(oldest).one_or_none()
-        if row is None:
-            return None
-        is_spent = row.attempts >= ATTEMPTS_MAX
-        taken: dict[str, Any] = {"attempts": row.attempts + 1, "due": now() + ATTEMPT_SECONDS_MAX}
-        if is_spent:
-            taken = {"dead": True, "reason": f"{DEADLY}; before that: {row.reason}"[:REASON_CHARACTERS_MAX]}
-            log.error("event_dead", topic=row.topic, event_id=row.id, reason=taken["reason"])
-        changed = update(parked).where(parked.c.seq == row.seq).values(taken).returning(parked)
-        return session.connection().execute(changed).one()
+    def _retry(self, rows: Sequence[Row[Any]]) -> None:
+        try:
+            self._in_transaction(self._apply_parked, rows)
+            reached("retry: committed")
+        except Exception as error:
+            if _is_away(error):
+                self._interrupted = rows
+                raise
+            if len(rows) == 1:
+                self._put_back(rows[0], error)
+            else:  # whatever a consumer raises, one by one it is found out which
+                self._retry_each(rows)
 
-    def _due(self) -> Select[Any]:
-        """Those whose time has come and that no other of their key is in front of, oldest first."""
-        parked, at = self._parked, now()
-        # Grouped once: to look for each whether one is in front takes seconds when many wait behind one.
-        first_of_keys = select(func.min(parked.c.seq)).where(self._holds()).group_by(parked.c.key)
-        # What is due later than the longest pause was put off before the clock was put back.
-        is_time = or_(parked.c.due <= at, parked.c.due > at + PAUSE_MAX)
-        return (
-            select(parked)
-            .where(parked.c.dead.is_(False), is_time, parked.c.seq.in_(first_of_keys))
-            .where(parked.c.topic.in_(self._consumers))
-            .order_by(parked.c.seq)
-        )
+    def _apply_parked(self, session: Session, rows: Sequence[Row[Any]]) -> None:
+        if self.parked.take_out(session, rows):
+            self._consume_all(session, [Envelope.model_validate_json(row.body) for row in rows])
+            self.parked.advance(session, [row.key for row in rows])
+            reached("retry: consumed")
+        else:
+            session.rollback()
 
-    def _take_out(self, session: Session, row: Row[Any]) -> bool:
-        """First, and only while the claim still holds: another process may have taken over meanwhile."""
-        return session.connection().execute(delete(self._parked).where(*self._claimed(row))).rowcount == 1
+    def _retry_each(self, rows: Sequence[Row[Any]]) -> None:
+        """Of each key up to the first that fails."""
+        lines: dict[str, list[Row[Any]]] = {}
+        for row in rows:
+            lines.setdefault(row.key, []).append(row)
+        for number, line in enumerate(lines.values()):
+            try:
+                self._retry_line(line)
+            except Unavailable:
+                self._interrupted = [row for later in [*lines.values()][number:] for row in later]
+                raise
 
-    def _claimed(self, row: Row[Any]) -> tuple[ColumnElement[bool], ...]:
-        """Every claim counts an attempt, so that the number of attempts is the claim's."""
-        parked = self._parked
-        return (parked.c.id == row.id, parked.c.attempts == row.attempts, parked.c.dead.is_(False))
+    def _retry_line(self, line: Sequence[Row[Any]]) -> None:
+        for number, row in enumerate(line):
+            try:
+                self._in_transaction(self._apply_parked, [row])
+            except Exception as error:
+                if _is_away(error):
+                    raise
+                self._put_back(row, error)
+                if later := line[number + 1 :]:
+                    self._in_transaction(self.parked.release, later)
+                return
 
-    def _put_back(self, session: Session, row: Row[Any], error: Exception) -> None:
-        dead = row.attempts >= ATTEMPTS_MAX or isinstance(error, Poison)
-        tell = log.error if dead else log.warning
-        tell("event_dead" if dead else "event_failed", topic=row.topic, event_id=row.id, error=repr(error))
-        pause = min(PAUSE_FIRST * 2**row.attempts, PAUSE_MAX)
-        values = {"dead": dead, "due": now() + pause, "reason": _reason(error)}
-        session.connection().execute(update(self._parked).where(*self._claimed(row)).values(values))
+    def _put_back(self, row: Row[Any], error: Exception) -> None:
+        is_poison = isinstance(error, Poison)
+        self._in_transaction(self.parked.put_back, row, error, reason=_reason(error), dead=is_poison)
 
-    def census(self, session: Session) -> tuple[int, int]:
-        """How many events wait to be tried again, and how many are dead."""
-        numbers = select(self._parked.c.dead, func.count()).group_by(self._parked.c.dead)
-        counted = {bool(row[0]): row[1] for row in session.connection().execute(numbers)}
-        return counted.get(False, 0), counted.get(True, 0)
+
+def _is_away(error: Exception) -> bool:
+    """Whether the database was not there, which says nothing about the event."""
+    return isinstance(error, Unavailable) and not isinstance(error, TookTooLong)
 
 
 def _reason(error: Exception) -> str:

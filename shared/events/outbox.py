@@ -27,7 +27,7 @@ from shared.ids import new_id
 
 OUTBOX = "outbox"  # under which a session finds the outbox of its service
 EMITTED = "emitted"  # under which a session notes whom it has something to tell
-BATCH_MAX = 200
+BATCH_MAX = 100
 LEASE = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX = 500
 _CREATED = UtcDateTime()
@@ -50,7 +50,7 @@ class Batch:
     lease: str
     numbers: tuple[int, ...]
     bodies: tuple[str, ...]
-    attempt: int  # the highest of any of them
+    attempt: int  # the highest of any of them; how often an answer was lost, and one more
     life: str = ""  # of the broker that they are for
 
 
@@ -106,14 +106,14 @@ class Outbox:
         taken = (
             update(table)
             .where(table.c.seq.in_(self._free(subscriber).limit(BATCH_MAX)))
-            .values(lease=lease, leased_until=now() + LEASE, attempts=table.c.attempts + 1)
+            .values(lease=lease, leased_until=now() + LEASE)
             .returning(table.c.seq, table.c.body, table.c.attempts)
         )
         rows = sorted(session.connection().execute(taken).all())
         if not rows:
             return None
         numbers, bodies, attempts = zip(*rows, strict=True)
-        return Batch(lease, numbers, bodies, max(attempts), life)
+        return Batch(lease, numbers, bodies, max(attempts) + 1, life)
 
     def _free(self, subscriber: str) -> Select[tuple[int]]:
         """What may be taken: a key of which anything is under way is left alone, to keep its order."""
@@ -164,10 +164,20 @@ class Outbox:
         elsewhere = and_(table.c.sent_as.is_not(None), or_(table.c.sent_in < life, table.c.sent_in > life))
         session.connection().execute(update(table).where(elsewhere).values(sent_as=None, sent_in=None))
 
-    def give_back(self, session: Session, batch: Batch, error: str) -> None:
-        """Let them be taken again."""
-        values = {"leased_until": None, "lease": None, "last_error": error[:ERROR_CHARACTERS_MAX]}
-        session.connection().execute(update(self._table).where(*self._of(batch)).values(values))
+    def give_back(self, session: Session, batch: Batch, error: str, *, was_tried: bool = False) -> None:
+        """Let them be taken again. Only what the subscriber had and did not answer counts as an attempt."""
+        table = self._table
+        changed = (
+            update(table)
+            .where(*self._of(batch))
+            .values(
+                leased_until=None,
+                lease=None,
+                last_error=error[:ERROR_CHARACTERS_MAX],
+                attempts=table.c.attempts + int(was_tried),
+            )
+        )
+        session.connection().execute(changed)
 
     def backlog(self, session: Session) -> dict[str, Backlog]:
         """Waiting and sent apart, because each of them has its index."""

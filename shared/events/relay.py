@@ -7,7 +7,7 @@ from typing import Protocol
 import structlog
 from sqlmodel import Session
 
-from shared.client import Peer
+from shared.client import AnswerLate, AnswerLost, Peer
 from shared.database import Database
 from shared.errors import Problem
 from shared.events.failpoints import reached
@@ -20,7 +20,9 @@ GATHER_UNDER_LOAD_SECONDS = 0.2
 LOAD_EVENTS = 20  # in one delivery
 LOOK_SECONDS = 1.0  # for what another process has written, and for what has become due again
 PAUSE_SECONDS_MIN = 0.25
-PAUSE_SECONDS_MAX = 15.0
+PAUSE_SECONDS_MAX = 5.0  # asking one who is away costs next to nothing
+LOG_SECONDS = 60.0  # between two lines about one who is away
+PAUSE_SHARE = 1.5  # between two full batches: so many times what the last one took
 RECEIVE = "/internal/events"
 
 log = structlog.get_logger(__name__)
@@ -30,9 +32,15 @@ class Transport(Protocol):
     """A way to subscribers. `settle` notes in the outbox what `deliver` has achieved."""
 
     async def life(self) -> str:
-        """Which life of a broker it leads to; nothing where what was delivered cannot get lost."""
+        """Which life of a broker it leads to; nothing where what was delivered cannot get lost.
+
+        Asked before events are taken, and Unavailable while nobody is there to take them.
+        """
 
     async def deliver(self, batch: Batch) -> None: ...
+
+    async def was_tried(self, error: BaseException, /) -> bool:
+        """Whether the events may be at fault when delivering has failed, and not the way."""
 
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None: ...
 
@@ -42,13 +50,29 @@ class Direct:
 
     def __init__(self, subscriber: Peer) -> None:
         self._subscriber = subscriber
+        self._is_away = False
 
     async def life(self) -> str:
+        """While the subscriber is away, it is asked with empty hands."""
+        if self._is_away:
+            await self._call(b'{"events":[]}')
         return ""
 
     async def deliver(self, batch: Batch) -> None:
-        body = f'{{"attempt":{batch.attempt},"events":[{",".join(batch.bodies)}]}}'
-        await self._subscriber.call("POST", RECEIVE, body.encode())
+        await self._call(f'{{"attempt":{batch.attempt},"events":[{",".join(batch.bodies)}]}}'.encode())
+
+    async def was_tried(self, error: BaseException, /) -> bool:
+        """An answer that is late is the events' fault if the subscriber answers when there are none."""
+        if isinstance(error, AnswerLate):
+            with suppress(Problem):
+                await self.life()
+                return True
+        return isinstance(error, AnswerLost)
+
+    async def _call(self, body: bytes) -> None:
+        self._is_away = True
+        await self._subscriber.call("POST", RECEIVE, body)
+        self._is_away = False
 
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None:
         outbox.arrived(session, batch)
@@ -65,6 +89,7 @@ class Relay:
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pause = PAUSE_SECONDS_MIN
+        self._logged = float("-inf")
         self._gather = GATHER_SECONDS
         database.on_commit.append(self._after_commit)
 
@@ -76,10 +101,16 @@ class Relay:
                 if was_told or await self._database.read(self._outbox.has_waiting, self._subscriber):
                     await self._deliver_all()
             except Problem as error:
-                if self._pause > PAUSE_SECONDS_MIN:  # the first is often a restart, and not worth a line
-                    log.warning("events_not_delivered", subscriber=self._subscriber, error=repr(error))
+                self._log(error)
                 await asyncio.sleep(self._pause)
                 self._pause = min(self._pause * 2, PAUSE_SECONDS_MAX)
+
+    def _log(self, error: Problem) -> None:
+        """The first failure is often a restart, and not worth a line."""
+        at = self._loop.time() if self._loop is not None else 0.0
+        if self._pause > PAUSE_SECONDS_MIN and at > self._logged + LOG_SECONDS:
+            self._logged = at
+            log.warning("events_not_delivered", subscriber=self._subscriber, error=repr(error))
 
     def _after_commit(self, session: Session) -> None:
         is_for_us = self._subscriber in session.info.get(EMITTED, ())
@@ -104,6 +135,7 @@ class Relay:
         """Until what is taken is less than could be: what has come meanwhile has woken us, and gathers."""
         is_full = True
         while is_full:
+            began = asyncio.get_running_loop().time()
             life = await self._transport.life()
             batch = await self._database.run(self._outbox.claim, self._subscriber, life)
             taken = 0 if batch is None else len(batch.numbers)
@@ -111,6 +143,9 @@ class Relay:
                 reached("relay: claimed")
                 await self._deliver(batch)
             is_full = taken == BATCH_MAX
+            if is_full:
+                # Whoever has much to catch up with leaves most of the time to requests, here and there.
+                await asyncio.sleep(PAUSE_SHARE * (asyncio.get_running_loop().time() - began))
             self._gather = GATHER_UNDER_LOAD_SECONDS if taken >= LOAD_EVENTS else GATHER_SECONDS
 
     async def _deliver(self, batch: Batch) -> None:
@@ -118,7 +153,8 @@ class Relay:
             await self._transport.deliver(batch)
         except (Problem, asyncio.CancelledError) as error:
             # Also when the service stops: the next process need not wait for the end of the lease.
-            await self._database.run(self._outbox.give_back, batch, repr(error))
+            was_tried = isinstance(error, Problem) and await self._transport.was_tried(error)
+            await self._database.run(self._outbox.give_back, batch, repr(error), was_tried=was_tried)
             raise
         reached("relay: sent")
         await self._database.run(self._transport.settle, self._outbox, batch)

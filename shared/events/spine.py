@@ -179,7 +179,7 @@ class Spine:
         return parts
 
     async def _retry(self) -> None:
-        """Try parked events, one after the other."""
+        """Try parked events again when their time has come."""
         while True:
             if not await self._database.in_thread(self.inbox.retry_next):
                 await asyncio.sleep(RETRY_SECONDS)
@@ -204,14 +204,14 @@ class Spine:
             here = backlog.get(name)
             WAITING.labels(name).set(here.number if here else 0)
             AGE.labels(name).set((now() - here.oldest).total_seconds() if here else 0)
-        parked, dead = self.inbox.census(session)
+        parked, dead = self.inbox.parked.census(session)
         PARKED.set(parked)
         DEAD.set(dead)
 
     def _tidy(self, session: Session) -> None:
-        execute, seen, parked = session.connection().execute, self._tables.inbox, self._tables.parked
-        execute(delete(seen).where(seen.c.received < now() - SEEN_KEPT))
-        execute(delete(parked).where(parked.c.dead, parked.c.received < now() - DEAD_KEPT))
+        seen = self._tables.inbox
+        session.connection().execute(delete(seen).where(seen.c.received < now() - SEEN_KEPT))
+        self.inbox.parked.forget_dead(session, now() - DEAD_KEPT)
 
 
 async def _always(name: str, work: Work) -> None:

@@ -92,6 +92,10 @@ class Broker:
                 pipeline.xadd(STREAM, {"event": body})
             self._entries = [_sortable(entry) for entry in await pipeline.execute()]
 
+    async def was_tried(self, _error: BaseException, /) -> bool:
+        """What Redis stores it does not try; attempts are counted where entries are read."""
+        return False
+
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None:
         outbox.sent(session, batch, self._entries)
 
@@ -207,9 +211,20 @@ class Reader:
     async def _receive(self, entries: list[Entry], after: str) -> None:
         attempt = 1 if after == ">" else await self._attempts()
         events = [event for _, fields in entries if (event := _opened(fields)) is not None]
-        await self._database.in_thread(self._inbox.receive, events, attempt)
+        try:
+            await self._database.in_thread(self._inbox.receive, events, attempt)
+        except Unavailable:
+            await self._not_an_attempt(entries, attempt)
+            raise
         reached("redis: applied")
         await self._redis.xack(STREAM, self._group, *(number for number, _ in entries))
+
+    async def _not_an_attempt(self, entries: list[Entry], attempt: int) -> None:
+        """Our database was away: that they were taken says nothing about them."""
+        numbers: list[Any] = [number for number, _ in entries]
+        await self._redis.xclaim(
+            STREAM, self._group, "reader", 0, numbers, retrycount=attempt - 1, justid=True
+        )
 
     async def _attempts(self) -> int:
         first = await self._redis.xpending_range(STREAM, self._group, "-", "+", 1)

@@ -72,8 +72,16 @@ class Suite:
 class Server:
     """One module that listens on a port."""
 
-    def __init__(self, module: str, data_dir: Path, *, core: str = SERVER_CORE, **settings: str) -> None:
-        self.port = free_port()
+    def __init__(
+        self,
+        module: str,
+        data_dir: Path,
+        *,
+        core: str = SERVER_CORE,
+        port: int = 0,
+        **settings: str,
+    ) -> None:
+        self.port = port or free_port()
         started = time.monotonic()
         self._process = subprocess.Popen(
             on_core(core, [sys.executable, "-m", module]),

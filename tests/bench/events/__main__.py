@@ -21,7 +21,16 @@ from pathlib import Path
 import jwt
 
 from shared.ids import new_id
-from tests.bench.processes import JWT_SECRET, LOAD_CORE, Server, cpu_seconds, on_core, settle, stopping
+from tests.bench.processes import (
+    JWT_SECRET,
+    LOAD_CORE,
+    SERVER_CORE,
+    Server,
+    cpu_seconds,
+    on_core,
+    settle,
+    stopping,
+)
 
 ROUNDS = 15
 SECONDS = 1
@@ -62,10 +71,10 @@ def main() -> None:
 
 
 @contextmanager
-def _running(module: str, data_dir: Path, **options: str) -> Iterator[Server]:
+def _running(module: str, data_dir: Path, *, core: str = SERVER_CORE, **options: str) -> Iterator[Server]:
     data_dir.mkdir(exist_ok=True)
-    where = {"DATABASE_URL": f"sqlite:///{data_dir}/orders.db", "LOG_FORMAT": "json"}
-    server = Server(module, data_dir, **where, **options)
+    where: dict[str, str] = {"DATABASE_URL": f"sqlite:///{data_dir}/orders.db", "LOG_FORMAT": "json"}
+    server = Server(module, data_dir, core=core, port=0, **where, **options)
     with stopping(server):
         yield server
 

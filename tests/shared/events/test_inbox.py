@@ -13,7 +13,8 @@ from shared.database import Database
 from shared.errors import Unavailable
 from shared.events import Poison
 from shared.events.event import Envelope
-from shared.events.inbox import ATTEMPTS_MAX, DEADLY, PAUSE_MAX, SUSPICIOUS_ATTEMPT, Inbox
+from shared.events.inbox import SUSPICIOUS_ATTEMPT, Inbox
+from shared.events.parked import ATTEMPTS_MAX, DEADLY, NEVER, PAUSE_MAX
 from tests.shared.events.conftest import TABLES
 from tests.shared.events.things import Blocking, Counted, Shared, applied, apply, envelope, parked
 
@@ -34,8 +35,11 @@ def kept(database: Database) -> list[tuple[str, int, bool, str]]:
 
 
 def make_due(database: Database) -> None:
+    """The pauses are over; what has no time of its own goes on waiting."""
+    parked = TABLES.parked
     with database.transaction() as session:
-        session.connection().execute(update(TABLES.parked).values(due=now() - timedelta(seconds=1)))
+        over = update(parked).where(parked.c.due < NEVER).values(due=now() - timedelta(seconds=1))
+        session.connection().execute(over)
 
 
 def retry(database: Database, inbox: Inbox) -> bool:
@@ -183,12 +187,11 @@ def test_a_claim_that_was_taken_over_applies_nothing(database: Database, inbox: 
     inbox.receive([envelope(-1)])
     make_due(database)
     with database.transaction() as session:
-        late = inbox._claim_parked(session)
-    assert late is not None
+        late = inbox.parked.claim(session)
     retry(database, inbox)
     with database.transaction() as session:
-        assert not inbox._take_out(session, late)
-        inbox._put_back(session, late, Poison("late"))
+        assert not inbox.parked.take_out(session, late)
+        inbox.parked.put_back(session, late[0], Poison("late"), reason="late", dead=True)
 
     assert kept(database) == [("thing a", 3, False, "ValueError('minus one')")]
 
@@ -200,17 +203,16 @@ def test_a_late_claim_does_not_take_another_event_that_has_got_its_number(
     inbox.receive([envelope(-1)])
     make_due(database)
     with database.transaction() as session:
-        late = inbox._claim_parked(session)
+        late = inbox.parked.claim(session)
         session.connection().execute(delete(TABLES.parked))
     inbox.receive([envelope(-1, "b")])
     make_due(database)
     with database.transaction() as session:
-        other = inbox._claim_parked(session)
-        assert late is not None
-        assert other is not None
-        session.connection().execute(update(TABLES.parked).values(seq=late.seq))
+        (other,) = inbox.parked.claim(session)
+        session.connection().execute(update(TABLES.parked).values(seq=late[0].seq))
 
-        assert not inbox._take_out(session, late)
+        assert not inbox.parked.take_out(session, late)
+        assert inbox.parked.take_out(session, [other])
 
 
 def test_a_clock_that_is_put_back_stops_nothing(database: Database, inbox: Inbox) -> None:

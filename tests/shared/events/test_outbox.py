@@ -104,9 +104,21 @@ def test_what_is_leased_is_taken_by_nobody_else_until_the_lease_ends(
     second = claim(database, outbox)
 
     assert (numbers(first), numbers(during), numbers(second)) == ([1], [], [1])
-    assert first is not None
-    assert second is not None
-    assert (first.attempt, second.attempt) == (1, 2)
+
+
+def test_only_what_the_subscriber_had_and_did_not_answer_counts_as_an_attempt(
+    database: Database, outbox: Outbox
+) -> None:
+    tell(database, 1)
+    attempts = []
+    for was_tried in (False, True, False, True, False):
+        batch = claim(database, outbox)
+        assert batch is not None
+        attempts.append(batch.attempt)
+        with database.transaction() as session:
+            outbox.give_back(session, batch, "no answer", was_tried=was_tried)
+
+    assert attempts == [1, 1, 2, 2, 3]
 
 
 def test_whoever_comes_after_the_lease_ended_changes_nothing(database: Database, outbox: Outbox) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from shared.events import inbox, outbox, relay, spine, streams
+from shared.events import inbox, outbox, parked, relay, spine, streams
 from shared.events.event import Envelope
 from shared.observe import configure_logging
 from shared.server import serve
@@ -15,8 +15,8 @@ from tests.shared.events.ledger.app import LedgerSettings, TellerSettings, creat
 def hurry() -> None:
     outbox.LEASE = timedelta(seconds=1.5)
     relay.PAUSE_SECONDS_MAX = 0.5
-    inbox.PAUSE_FIRST = timedelta(milliseconds=5)
-    inbox.ATTEMPT_SECONDS_MAX = timedelta(seconds=1.5)
+    parked.PAUSE_FIRST = timedelta(milliseconds=5)
+    parked.ATTEMPT_SECONDS_MAX = timedelta(seconds=1.5)
     spine.RETRY_SECONDS = 0.1
     spine.AFTER_FAULT_SECONDS = 0.5
     streams.LEADER_SECONDS = 1.5

@@ -1,0 +1,253 @@
+"""Events that were received and could not be applied yet, in line by key.
+
+Of every key only the first has a time at which it is tried; those behind it have none (NEVER) and get one
+when the first is applied, dropped or dead. So the next event to try is found by an index, whether ten are
+parked or a million.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlmodel import Session
+
+from shared.clock import now
+from shared.events.event import Envelope
+
+ATTEMPTS_MAX = 8
+PAUSE_FIRST = timedelta(seconds=2)
+PAUSE_MAX = timedelta(minutes=15)
+ATTEMPT_SECONDS_MAX = timedelta(minutes=2)
+RUN_MAX = 100  # so many are tried in one transaction
+REASON_CHARACTERS_MAX = 500
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+DEADLY = "it ended the process that tried it, or took too long"
+_LINE_LOCK = 0x6761746568 + 2  # of PostgreSQL: any number that nothing else of this database uses
+
+log = structlog.get_logger(__name__)
+
+
+class Parked:
+    """The parked events of one service; `blocking` tells of every topic it consumes whether it blocks."""
+
+    def __init__(self, table: Table, blocking: Mapping[str, bool]) -> None:
+        self._table = table
+        self._blocking = blocking
+
+    def behind(self, session: Session, envelopes: Iterable[Envelope]) -> set[str]:
+        """Which of their keys wait for a parked event. Until the transaction ends, these go on waiting."""
+        keys = {one.key for one in envelopes}
+        held = self._held(session, keys)
+        if held and _is_postgresql(session):
+            # Or the first one could be applied between this look and the commit of what is put behind it,
+            # which would then wait for nothing.
+            session.connection().execute(text(f"SELECT pg_advisory_xact_lock_shared({_LINE_LOCK})"))
+            held = self._held(session, keys)
+        return held
+
+    def _held(self, session: Session, keys: set[str]) -> set[str]:
+        table = self._table
+        held = select(table.c.key).where(table.c.key.in_(keys), _holds(table)).distinct()
+        return {row.key for row in session.connection().execute(held)}
+
+    def put(
+        self,
+        session: Session,
+        envelopes: Sequence[Envelope],
+        reason: str,
+        *,
+        attempts: int = 0,
+        dead: bool = False,
+        held: Iterable[str] = (),
+    ) -> None:
+        """Park them; those whose key is held, or has an earlier one among them, wait for that."""
+        at, waiting = now(), {*held}
+        rows = []
+        for one in envelopes:
+            due = at + (PAUSE_FIRST if attempts else timedelta())
+            row = {
+                "id": one.id,
+                "topic": one.topic,
+                "key": one.key,
+                "body": one.model_dump_json(),
+                "received": at,
+                "due": NEVER if dead or one.key in waiting else due,
+                "attempts": attempts,
+                "dead": dead,
+                "blocks": self._blocking[one.topic],
+                "reason": reason,
+            }
+            rows.append(row)
+            waiting.add(one.key)
+        if rows:
+            session.connection().execute(insert(self._table), rows)
+
+    def is_anything_due(self, session: Session) -> bool:
+        table, execute = self._table, session.connection().execute
+        oldest = select(table.c.seq).order_by(table.c.due).limit(1)
+        return any(execute(oldest.where(due)).first() is not None for due in _due(table))
+
+    def claim(self, session: Session) -> list[Row[Any]]:
+        """Take those to be tried next, counting the attempt before it is made, so that a deadly one shows.
+
+        What was never tried is taken in runs, each key in its order; what has failed, or was under way when
+        a process ended, is tried alone.
+        """
+        lock_line(session)
+        ready = self._first_in_line(session)
+        tried = [row for row in ready if row.attempts]
+        if tried and tried[0] is ready[0]:
+            rows = [] if self._is_given_up(session, tried[0]) else tried[:1]
+        else:
+            rows = self._runs(session, [row for row in ready if not row.attempts])
+        if rows:
+            table = self._table
+            taken = {"attempts": rows[0].attempts + 1, "due": now() + ATTEMPT_SECONDS_MAX}
+            here = table.c.seq.in_([row.seq for row in rows])
+            claimed = update(table).where(here).values(taken).returning(table)
+            rows = sorted(session.connection().execute(claimed).all(), key=lambda row: row.seq)
+        return rows
+
+    def _first_in_line(self, session: Session) -> list[Row[Any]]:
+        """Those whose time has come; what turns out to wait for another, or for nothing, loses its time."""
+        table, execute = self._table, session.connection().execute
+        before = table.alias()
+        is_behind = (
+            select(before.c.seq)
+            .where(before.c.key == table.c.key, before.c.seq < table.c.seq, _holds(before))
+            .exists()
+        )
+        for due in _due(table):
+            found = select(table, is_behind.label("is_behind")).where(due)
+            rows = execute(found.order_by(table.c.due, table.c.seq).limit(RUN_MAX)).all()
+            if rows:
+                break
+        timeless = [row.seq for row in rows if row.dead or row.is_behind]
+        unknown = [row.seq for row in rows if row.topic not in self._blocking and row.seq not in timeless]
+        for seqs, time in ((timeless, NEVER), (unknown, now() + PAUSE_MAX)):
+            if seqs:
+                execute(update(table).where(table.c.seq.in_(seqs)).values(due=time))
+        return [row for row in rows if row.seq not in {*timeless, *unknown}]
+
+    def _runs(self, session: Session, first: Sequence[Row[Any]]) -> list[Row[Any]]:
+        """These and what waits behind them, up to one that is no longer to be tried with others."""
+        table = self._table
+        runs: list[Row[Any]] = []
+        for row in first:
+            if len(runs) >= RUN_MAX:
+                break
+            behind = select(table).where(table.c.key == row.key, table.c.seq >= row.seq)
+            line = behind.order_by(table.c.seq).limit(RUN_MAX - len(runs))
+            for one in session.connection().execute(line).all():
+                if one.dead and not one.blocks:
+                    continue
+                if one.dead or one.attempts or one.topic not in self._blocking:
+                    break
+                runs.append(one)
+        return runs
+
+    def _is_given_up(self, session: Session, row: Row[Any]) -> bool:
+        """Whether its attempts are spent although none has ended: each has ended the process."""
+        if row.attempts < ATTEMPTS_MAX:
+            return False
+        reason = f"{DEADLY}; before that: {row.reason}"[:REASON_CHARACTERS_MAX]
+        log.error("event_dead", topic=row.topic, event_id=row.id, reason=reason)
+        values = {"dead": True, "due": NEVER, "reason": reason}
+        session.connection().execute(update(self._table).where(self._are_claimed([row])).values(values))
+        self.advance(session, [row.key])
+        return True
+
+    def take_out(self, session: Session, rows: Sequence[Row[Any]]) -> bool:
+        """First, and only while the claim holds for all: another process may have taken over meanwhile.
+
+        The transaction then holds the line: nothing is put behind what it takes out.
+        """
+        lock_line(session)
+        gone = delete(self._table).where(self._are_claimed(rows))
+        return session.connection().execute(gone).rowcount == len(rows)
+
+    def put_back(self, session: Session, row: Row[Any], error: Exception, *, reason: str, dead: bool) -> None:
+        dead = dead or row.attempts >= ATTEMPTS_MAX
+        write = log.error if dead else log.warning
+        write("event_dead" if dead else "event_failed", topic=row.topic, event_id=row.id, error=repr(error))
+        lock_line(session)
+        pause = min(PAUSE_FIRST * 2**row.attempts, PAUSE_MAX)
+        values = {"dead": dead, "due": NEVER if dead else now() + pause, "reason": reason}
+        changed = update(self._table).where(self._are_claimed([row])).values(values)
+        if session.connection().execute(changed).rowcount and dead:
+            self.advance(session, [row.key])
+
+    def release(self, session: Session, rows: Sequence[Row[Any]]) -> None:
+        """They were claimed and not tried: that was no attempt."""
+        changed = update(self._table).where(self._are_claimed(rows))
+        values = {"attempts": rows[0].attempts - 1, "due": now()}
+        session.connection().execute(changed.values(values))
+
+    def advance(self, session: Session, keys: Iterable[str]) -> None:
+        """The first of each key that is left is to be tried now."""
+        table, execute = self._table, session.connection().execute
+        for key in sorted({*keys}):
+            line = select(table.c.seq, table.c.dead).where(table.c.key == key, _holds(table))
+            first = execute(line.order_by(table.c.seq).limit(1)).first()
+            if first is not None and not first.dead:
+                execute(update(table).where(table.c.seq == first.seq, table.c.due > now()).values(due=now()))
+
+    def forget_dead(self, session: Session, received_before: datetime) -> None:
+        table = self._table
+        old = delete(table).where(table.c.dead, table.c.received < received_before).returning(table.c.key)
+        keys = {row.key for row in session.connection().execute(old)}
+        if keys:
+            lock_line(session)
+            self.advance(session, keys)
+
+    def census(self, session: Session) -> tuple[int, int]:
+        """How many events wait to be tried again, and how many are dead."""
+        numbers = select(self._table.c.dead, func.count()).group_by(self._table.c.dead)
+        counted = {bool(row[0]): row[1] for row in session.connection().execute(numbers)}
+        return counted.get(False, 0), counted.get(True, 0)
+
+    def _are_claimed(self, rows: Sequence[Row[Any]]) -> ColumnElement[bool]:
+        """Every claim counts an attempt, so that the number of attempts is the claim's."""
+        table = self._table
+        same = and_(table.c.attempts == rows[0].attempts, table.c.dead.is_(False))
+        return and_(table.c.id.in_([row.id for row in rows]), same)
+
+
+def lock_line(session: Session) -> None:
+    """Until the transaction ends nothing is put behind a parked event. SQLite has one writer anyway."""
+    if _is_postgresql(session):
+        session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_LINE_LOCK})"))
+
+
+def _is_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def _holds(table: Any) -> ColumnElement[bool]:
+    """Whether a parked event holds back the later ones of its key."""
+    return or_(table.c.dead.is_(False), table.c.blocks)
+
+
+def _due(table: Any) -> tuple[ColumnElement[bool], ...]:
+    """Two ranges of an index.
+
+    What is due later than the longest pause was put off before the clock was put back.
+    """
+    due: Column[datetime] = table.c.due
+    at = now()
+    return (due <= at, and_(due > at + PAUSE_MAX, due < NEVER))

@@ -1,0 +1,336 @@
+"""What is parked: tried in batches, found by an index, and nothing waits for what is no longer there."""
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text, update
+from sqlmodel import Session
+
+from shared.clock import now
+from shared.database import Database, TookTooLong
+from shared.errors import Unavailable
+from shared.events.dead import DeadLetters
+from shared.events.inbox import SUSPICIOUS_ATTEMPT, Inbox
+from shared.events.parked import ATTEMPTS_MAX, NEVER, RUN_MAX
+from shared.events.spine import DEAD_KEPT, SEEN_KEPT, Spine
+from shared.events.tables import EventTables
+from tests.shared.events.conftest import TABLES
+from tests.shared.events.test_inbox import kept, retry, seen
+from tests.shared.events.things import Blocking, Counted, apply, envelope
+
+WAITING = 4 * RUN_MAX
+SECONDS = 20
+
+
+@pytest.fixture
+def inbox(database: Database) -> Inbox:
+    return Inbox(TABLES, database, {Counted: apply, Blocking: apply})
+
+
+@pytest.fixture
+def statements(database: Database) -> list[tuple[str, Any]]:
+    """Every statement that is sent to the database, with its parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        sent.append((statement, parameters))
+
+    for engine in {database.engine, database._writing}:
+        event.listen(engine, "before_cursor_execute", note)
+    return sent
+
+
+def due(database: Database) -> list[bool]:
+    """Whether each has a time at which it is tried, in line."""
+    with database.transaction(write=False) as session:
+        rows = session.connection().execute(TABLES.parked.select().order_by(TABLES.parked.c.seq))
+        return [row.due < NEVER for row in rows]
+
+
+def test_what_was_sent_in_vain_a_few_times_is_not_yet_suspicious(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(1)], attempt=3)
+
+    assert seen(database) == [1]
+
+
+def test_what_was_sent_in_vain_four_times_is_parked_before_it_is_tried(
+    database: Database, inbox: Inbox
+) -> None:
+    inbox.receive([envelope(1), envelope(2), envelope(3, "b")], attempt=4)
+
+    assert SUSPICIOUS_ATTEMPT == 4
+    assert seen(database) == []
+    assert due(database) == [True, False, True]
+
+
+def test_what_waits_behind_one_key_is_applied_in_batches(
+    database: Database, inbox: Inbox, statements: list[tuple[str, Any]]
+) -> None:
+    for start in range(0, WAITING, 200):
+        batch = [envelope(number) for number in range(start, start + 200)]
+        inbox.receive(batch, attempt=SUSPICIOUS_ATTEMPT)
+    statements.clear()
+    rounds = 0
+    while inbox.retry_next():
+        rounds += 1
+
+    assert seen(database) == [*range(WAITING)]
+    assert rounds == WAITING / RUN_MAX
+    overhead = [one for one, _ in statements if "INSERT INTO applied" not in one]
+    assert len(overhead) < 20 * rounds
+
+
+def test_of_many_keys_each_is_tried_in_its_order_together(database: Database, inbox: Inbox) -> None:
+    batch = [envelope(number, f"thing {number % 7}") for number in range(100)]
+    inbox.receive(batch, attempt=SUSPICIOUS_ATTEMPT)
+
+    assert inbox.retry_next()
+    assert not inbox.retry_next()
+    assert sorted(seen(database)) == [*range(100)]
+    with database.transaction(write=False) as session:
+        rows = session.connection().execute(text("SELECT thing, number FROM applied ORDER BY place")).all()
+    for number in range(7):
+        assert [row.number for row in rows if row.thing == f"thing {number}"] == [*range(number, 100, 7)]
+
+
+def test_one_that_fails_in_a_batch_holds_back_its_own_key_alone(database: Database, inbox: Inbox) -> None:
+    bad = [envelope(1), envelope(-1), envelope(2)]
+    inbox.receive([*bad, envelope(3, "b"), envelope(4, "b")], attempt=SUSPICIOUS_ATTEMPT)
+    inbox.retry_next()
+
+    assert sorted(seen(database)) == [1, 3, 4]
+    assert [(key, attempts) for key, attempts, _, _ in kept(database)] == [("thing a", 1), ("thing a", 0)]
+    while retry(database, inbox):
+        pass
+    assert sorted(seen(database)) == [1, 2, 3, 4]
+    assert [(attempts, dead) for _, attempts, dead, _ in kept(database)] == [(ATTEMPTS_MAX, True)]
+
+
+def test_poison_in_a_batch_is_dead_and_what_follows_it_goes_on(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(1), envelope(-2), envelope(2)], attempt=SUSPICIOUS_ATTEMPT)
+    while inbox.retry_next():
+        pass
+
+    assert seen(database) == [1, 2]
+    assert [(dead, reason) for _, _, dead, reason in kept(database)] == [(True, "minus two")]
+
+
+def test_after_a_death_the_batch_that_was_under_way_is_tried_one_by_one(database: Database) -> None:
+    tried: list[list[int]] = []
+
+    def die(session: Session, events: Sequence[Counted]) -> None:
+        tried.append([one.number for one in events])
+        if -1 in tried[-1]:
+            raise SystemExit  # as near to a killed process as a thread can come
+        apply(session, events)
+
+    inbox = Inbox(TABLES, database, {Counted: die})
+    inbox.receive([envelope(1), envelope(-1), envelope(2)], attempt=SUSPICIOUS_ATTEMPT)
+    while len(kept(database)) != 1 or not kept(database)[0][2]:
+        try:
+            retry(database, inbox)
+        except SystemExit:
+            continue
+
+    assert tried == [[1, -1, 2], [1], *[[-1]] * (ATTEMPTS_MAX - 1), [2]]
+    while retry(database, inbox):
+        pass
+    assert seen(database) == [1, 2]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_database_that_went_away_is_no_attempt(database: Database, number: int) -> None:
+    is_away = True
+
+    def sometimes(session: Session, events: Sequence[Counted]) -> None:
+        if is_away:
+            raise Unavailable
+        apply(session, events)
+
+    inbox = Inbox(TABLES, database, {Counted: sometimes})
+    inbox.receive([envelope(one) for one in range(number)], attempt=SUSPICIOUS_ATTEMPT)
+    for _ in range(2 * ATTEMPTS_MAX):
+        with pytest.raises(Unavailable):
+            inbox.retry_next()
+    is_away = False
+    while inbox.retry_next():
+        pass
+
+    assert seen(database) == [*range(number)]
+
+
+def test_a_statement_that_takes_too_long_is_the_events_fault(database: Database) -> None:
+    def slow(_session: Session, _events: Sequence[Counted]) -> None:
+        raise TookTooLong
+
+    inbox = Inbox(TABLES, database, {Counted: slow})
+    inbox.receive([envelope(1)])
+    assert [attempts for _, attempts, _, _ in kept(database)] == [1]
+    while retry(database, inbox):
+        pass
+
+    assert [(attempts, dead) for _, attempts, dead, _ in kept(database)] == [(ATTEMPTS_MAX, True)]
+
+
+def test_a_statement_that_the_database_cancels_is_told_from_a_database_that_is_away(
+    postgresql_server: str,
+) -> None:
+    database = Database(postgresql_server, pool_size=1)
+
+    def sleep() -> None:
+        with database.transaction() as session:
+            session.connection().execute(text("SET LOCAL statement_timeout = 20"))
+            session.connection().execute(text("SELECT pg_sleep(5)"))
+
+    with pytest.raises(TookTooLong):
+        sleep()
+    database.close()
+
+
+def test_what_waited_behind_a_dropped_dead_letter_goes_on(database: Database, inbox: Inbox) -> None:
+    blocking = "thing.blocking"
+    inbox.receive([envelope(-2, topic=blocking), envelope(2, topic=blocking), envelope(3, topic=blocking)])
+    assert not inbox.retry_next()
+    letters = DeadLetters(TABLES)
+    with database.transaction() as session:
+        letters.drop(session, letters.all(session))
+    while inbox.retry_next():
+        pass
+
+    assert seen(database) == [2, 3]
+
+
+def test_a_replayed_dead_letter_goes_before_what_waits_behind_it(database: Database) -> None:
+    is_broken = True
+
+    def sometimes(session: Session, events: Sequence[Counted]) -> None:
+        if is_broken and any(one.number == 1 for one in events):
+            raise ValueError
+        apply(session, events)
+
+    inbox = Inbox(TABLES, database, {Blocking: sometimes})
+    inbox.receive([envelope(number, topic="thing.blocking") for number in (1, 2)])
+    while retry(database, inbox):
+        pass
+    assert seen(database) == []
+    is_broken = False
+    letters = DeadLetters(TABLES)
+    with database.transaction() as session:
+        letters.replay(session, letters.all(session))
+    while inbox.retry_next():
+        pass
+
+    assert seen(database) == [1, 2]
+
+
+def test_what_an_older_version_has_parked_is_applied_in_order(database: Database, inbox: Inbox) -> None:
+    """There every row had a time, also those behind another and the dead ones."""
+    blocking = "thing.blocking"
+    inbox.receive([envelope(-2, "b", topic=blocking), envelope(9, "b", topic=blocking)])
+    inbox.receive([envelope(number) for number in range(5)], attempt=SUSPICIOUS_ATTEMPT)
+    with database.transaction() as session:
+        session.connection().execute(update(TABLES.parked).values(due=now() - timedelta(minutes=1)))
+    while inbox.retry_next():
+        pass
+
+    assert seen(database) == [*range(5)]
+    assert due(database) == [False, False]
+
+
+def test_a_topic_that_is_no_longer_consumed_is_put_off(database: Database, inbox: Inbox) -> None:
+    inbox.receive([envelope(1)], attempt=SUSPICIOUS_ATTEMPT)
+    other = Inbox(TABLES, database, {Blocking: apply})
+
+    assert other.retry_next()
+    assert not other.retry_next()
+    assert retry(database, inbox)
+    assert seen(database) == [1]
+
+
+def test_finding_what_is_due_scans_nothing(
+    database: Database, inbox: Inbox, statements: list[tuple[str, Any]]
+) -> None:
+    """Half of 6,000 wait behind one of their key, and each of the others is the only one of its key."""
+    for start in range(0, 6000, 200):
+        pairs = ((number, "a" if number % 2 else f"b{number}") for number in range(start, start + 200))
+        inbox.receive([envelope(number, thing) for number, thing in pairs], attempt=SUSPICIOUS_ATTEMPT)
+    with database.transaction() as session:
+        session.connection().execute(text("ANALYZE"))
+    statements.clear()
+    inbox.retry_next()
+    asked = [(one, values) for one, values in statements if one.startswith("SELECT parked")]
+    assert len(asked) >= 4
+    with database.engine.connect() as connection:
+        for statement, values in asked:
+            explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+            plan = "\n".join(
+                str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", values)
+            )
+            assert "Seq Scan on parked" not in plan, statement + plan
+            assert not any(line.startswith("SCAN") for line in plan.splitlines()), statement + plan
+
+
+def test_nothing_is_put_behind_what_is_about_to_be_gone(database: Database) -> None:
+    """The next of a key arrives while the first, parked one is applied: it is tried after it."""
+    is_applying, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(session: Session, events: Sequence[Counted]) -> None:
+        if events[0].number == 1:
+            is_applying.set()
+            assert may_go_on.wait(SECONDS)
+        apply(session, events)
+
+    inbox = Inbox(TABLES, database, {Counted: slowly})
+    inbox.receive([envelope(1)], attempt=SUSPICIOUS_ATTEMPT)
+    retrying = threading.Thread(target=inbox.retry_next)
+    retrying.start()
+    assert is_applying.wait(SECONDS)
+    receiving = threading.Thread(target=inbox.receive, args=([envelope(2)],))
+    receiving.start()
+    receiving.join(0.2)  # on both databases it waits for the first
+    may_go_on.set()
+    retrying.join(SECONDS)
+    receiving.join(SECONDS)
+    while inbox.retry_next():
+        pass
+
+    assert seen(database) == [1, 2]
+    assert kept(database) == []
+
+
+class _Tidied(Spine):
+    def __init__(self, tables: EventTables, inbox: Inbox) -> None:
+        self._tables, self.inbox = tables, inbox
+
+
+def test_an_event_is_recognised_for_days_and_forgotten_in_the_end(database: Database, inbox: Inbox) -> None:
+    one = envelope(1)
+    inbox.receive([one])
+    tidied = _Tidied(TABLES, inbox)
+    for age, times in ((timedelta(days=13), 1), (timedelta(days=15), 2)):
+        with database.transaction() as session:
+            session.connection().execute(update(TABLES.inbox).values(received=now() - age))
+            tidied._tidy(session)
+        inbox.receive([one])
+        assert seen(database) == [1] * times
+
+    assert timedelta(days=13) < SEEN_KEPT < timedelta(days=15)
+
+
+def test_a_dead_letter_is_kept_for_a_month_and_then_holds_nothing_back(
+    database: Database, inbox: Inbox
+) -> None:
+    inbox.receive([envelope(-2, topic="thing.blocking"), envelope(2, topic="thing.blocking")])
+    tidied = _Tidied(TABLES, inbox)
+    for age, left in ((DEAD_KEPT - timedelta(days=1), 2), (DEAD_KEPT + timedelta(days=1), 1)):
+        with database.transaction() as session:
+            session.connection().execute(update(TABLES.parked).values(received=now() - age))
+            tidied._tidy(session)
+        assert len(kept(database)) == left
+    assert inbox.retry_next()
+
+    assert seen(database) == [2]
+    assert timedelta(days=29) < DEAD_KEPT < timedelta(days=31)

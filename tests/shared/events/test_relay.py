@@ -1,0 +1,170 @@
+"""Over HTTP: a subscriber that is away, starting or slow is no fault of the events that wait for it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from shared import client
+from shared.client import HttpClient, Peer
+from shared.database import Database
+from shared.events import emit, relay
+from shared.events.outbox import OUTBOX, Outbox
+from shared.events.relay import Direct, Relay
+from shared.events.spine import end
+from shared.testing import TEST_INTERNAL_SECRET
+from tests.shared.events.conftest import METADATA, TABLES
+from tests.shared.events.things import Counted, waiting
+from tests.shared.notes.app import Settings
+from tests.support import free_port
+
+SECONDS = 20
+
+
+class Subscriber:
+    """Does with each request what the test says: answer with a status, hang, or drop the connection."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.what: Callable[[int], str] = lambda _number: "204"
+        self.received: list[tuple[int, int]] = []  # the attempt, and how many events
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def with_events(self) -> list[int]:
+        return [attempt for attempt, number in self.received if number]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = int(head.partition("content-length:")[2].split()[0])
+                body = json.loads(await reader.readexactly(length))
+                number = len(body["events"])
+                self.received.append((body.get("attempt", 1), number))
+                what = self.what(number)
+                if what == "drop":
+                    return
+                if what != "hang":
+                    writer.write(f"HTTP/1.1 {what} x\r\ncontent-length: 0\r\n\r\n".encode())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    made = Subscriber()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def teller(tmp_path: Path) -> Iterator[tuple[Database, Outbox]]:
+    database = Database(f"sqlite:///{tmp_path}/teller.db")
+    METADATA.create_all(database.engine)
+    outbox = Outbox(TABLES, "teller", {Counted.topic: ["one"]})
+    database.session_info[OUTBOX] = outbox
+    with database.transaction() as session:
+        emit(session, *(Counted(thing="a", number=number) for number in range(3)))
+    yield database, outbox
+    database.close()
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(relay, "PAUSE_SECONDS_MIN", 0.02)
+    monkeypatch.setattr(relay, "PAUSE_SECONDS_MAX", 0.05)
+    monkeypatch.setitem(client._TIMEOUTS, "read", 0.3)
+
+
+class CountingCalls(Direct):
+    calls = 0
+
+    async def _call(self, body: bytes) -> None:
+        self.calls += 1
+        await super()._call(body)
+
+
+@asynccontextmanager
+async def sending(subscriber: Subscriber, teller: tuple[Database, Outbox]) -> AsyncIterator[CountingCalls]:
+    database, outbox = teller
+    settings = Settings.model_validate({"internal_secret": TEST_INTERNAL_SECRET})
+    http = HttpClient()
+    peer = Peer.of(settings, http, name="one", url=f"http://127.0.0.1:{subscriber.port}")
+    transport = CountingCalls(peer)
+    running = asyncio.create_task(Relay(database, outbox, "one", transport).run())
+    try:
+        yield transport
+    finally:
+        await end([running])
+        await http.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110 - it watches another thread, or a server
+            await asyncio.sleep(0.01)
+
+
+def number_waiting(teller: tuple[Database, Outbox]) -> int:
+    with teller[0].transaction(write=False) as session:
+        return waiting(session)
+
+
+async def test_a_refused_connection_is_no_attempt(
+    subscriber: Subscriber, teller: tuple[Database, Outbox]
+) -> None:
+    async with sending(subscriber, teller) as transport:
+        await until(lambda: transport.calls > 6)
+        await subscriber.start()
+        await until(lambda: number_waiting(teller) == 0)
+
+    assert subscriber.received == [(1, 0), (1, 3)]
+
+
+async def test_an_answer_503_is_no_attempt_and_is_asked_without_events(
+    subscriber: Subscriber, teller: tuple[Database, Outbox]
+) -> None:
+    subscriber.what = lambda _number: "503" if len(subscriber.received) < 8 else "204"
+    await subscriber.start()
+    async with sending(subscriber, teller):
+        await until(lambda: number_waiting(teller) == 0)
+
+    assert subscriber.received == [(1, 3), *[(1, 0)] * 7, (1, 3)]
+
+
+async def test_a_subscriber_that_answers_nothing_at_all_is_no_fault_of_the_events(
+    subscriber: Subscriber, teller: tuple[Database, Outbox]
+) -> None:
+    subscriber.what = lambda _number: "hang" if len(subscriber.received) < 4 else "204"
+    await subscriber.start()
+    async with sending(subscriber, teller):
+        await until(lambda: number_waiting(teller) == 0)
+
+    assert subscriber.with_events() == [1, 1]
+
+
+@pytest.mark.parametrize("what", ["drop", "hang"])
+async def test_events_that_are_never_answered_are_counted(
+    subscriber: Subscriber, teller: tuple[Database, Outbox], what: str
+) -> None:
+    """The connection ends, or everything is answered but them: the subscriber shall know how often."""
+    subscriber.what = lambda number: what if number and subscriber.with_events()[-1] < 4 else "204"
+    await subscriber.start()
+    async with sending(subscriber, teller):
+        await until(lambda: number_waiting(teller) == 0)
+
+    assert subscriber.with_events() == [1, 2, 3, 4]
