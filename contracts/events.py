@@ -9,6 +9,7 @@ class AccountState(Event):
     """An account as it is after the change."""
 
     key = "account_id"
+    source = "auth"
 
     account_id: str
     email: str | None
@@ -38,6 +39,7 @@ class AccountDeleted(Event):
 
     topic = "account.deleted"
     key = "account_id"
+    source = "auth"
 
     account_id: str
     deleted: datetime
@@ -47,6 +49,7 @@ class OrderState(Event):
     """An order as it is after the change."""
 
     key = "order_id"
+    source = "orders"
 
     order_id: str
     user_id: str
@@ -77,6 +80,7 @@ class OrderDeleted(Event):
 
     topic = "order.deleted"
     key = "order_id"
+    source = "orders"
 
     order_id: str
     user_id: str
@@ -87,6 +91,7 @@ class ProfileChanged(Event):
 
     topic = "profile.changed"
     key = "user_id"
+    source = "users"
 
     user_id: str
     fields: tuple[str, ...]
@@ -97,6 +102,7 @@ class FileUploaded(Event):
 
     topic = "file.uploaded"
     key = "file_id"
+    source = "files"
 
     file_id: str
     user_id: str
@@ -111,6 +117,7 @@ class FileChanged(Event):
 
     topic = "file.changed"
     key = "file_id"
+    source = "files"
 
     file_id: str
     user_id: str
@@ -123,6 +130,7 @@ class FileDeleted(Event):
 
     topic = "file.deleted"
     key = "file_id"
+    source = "files"
 
     file_id: str
     user_id: str

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import jwt
@@ -136,7 +137,7 @@ class InternalTokens:
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._service = settings.service
-        self._secret = settings.internal_secret.get_secret_value()
+        self._secrets = settings.internal_secrets
 
     def issue(self, audience: str) -> str:
         now = int(time.time())
@@ -146,22 +147,33 @@ class InternalTokens:
             "iat": now,
             "exp": now + INTERNAL_TOKEN_SECONDS,
         }
-        return jwt.encode(claims, self._secret, algorithm="HS256")
+        return jwt.encode(claims, self._secrets[0], algorithm="HS256")
 
     def verify(self, token: str) -> str:
         """The name of the service that calls."""
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=["HS256"],
-                audience=f"internal:{self._service}",
-                leeway=5,
-                options={"require": ["iss", "aud", "exp"]},
-            )
+            claims = self._decode(token)
         except (jwt.PyJWTError, TypeError, ValueError) as error:
             raise InvalidToken from error
         return str(claims["iss"])
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        *others, last = self._secrets
+        for secret in others:
+            with suppress(jwt.InvalidSignatureError):  # it may have been signed with the next one
+                return self._claims(token, secret)
+        return self._claims(token, last)
+
+    def _claims(self, token: str, secret: str) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            secret,
+            algorithms=["HS256"],
+            audience=f"internal:{self._service}",
+            leeway=5,
+            options={"require": ["iss", "aud", "exp"]},
+        )
+        return claims
 
 
 class Peer:

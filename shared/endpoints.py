@@ -20,7 +20,7 @@ from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated
 from shared.events.recording import REFUSALS, SAFE, Recorder, Trail
 from shared.identity import Caller, TokenVerifier, bearer_token, internal, public
 from shared.inputs import JSON, is_json, list_fields, read_body, read_query, valid
-from shared.observe import CALLER, ROUTE
+from shared.observe import CALLER, ROUTE, SERVICE
 from shared.operations import Operation, Signature
 from shared.schemas import Page, Versioned, WithHeaders
 
@@ -103,7 +103,7 @@ class Endpoint:
         if access is internal:
             if token is None:
                 raise Unauthenticated
-            service = self._chassis.internal_tokens.verify(token)
+            service = request.scope[SERVICE] = self._chassis.internal_tokens.verify(token)
             if trail is not None:
                 trail.caller = service
             return None

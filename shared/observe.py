@@ -23,6 +23,7 @@ from shared.settings import ProcessSettings
 
 REQUEST_ID = "gatehouse.request_id"  # scope key of the id that the answer and the log carry
 ROUTE = "gatehouse.route"  # scope key under which the matched route template is left for the labels
+SERVICE = "gatehouse.service"  # scope key under which the name of a calling service is left
 CALLER = "gatehouse.caller"  # scope key under which the verified account id is left for the log
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset(

@@ -61,6 +61,7 @@ class ProcessSettings(BaseSettings):
     auth_url: str = "http://127.0.0.1:8083"
     jwks_url: str = ""
     internal_secret: SecretStr = SecretStr("")
+    internal_secret_previous: SecretStr | None = None  # accepted as well, never signed with
     revocation_mode: Literal["available", "strict"] = "available"
 
     @field_validator("log_level", mode="before")
@@ -73,7 +74,7 @@ class ProcessSettings(BaseSettings):
     def _of_the_issuer(cls, url: str, info: ValidationInfo) -> str:
         return url or f"{str(info.data.get('auth_url', '')).rstrip('/')}/.well-known/jwks.json"
 
-    @field_validator("jwt_secret")
+    @field_validator("jwt_secret", "internal_secret_previous")
     @classmethod
     def _strong_if_set(cls, secret: SecretStr | None) -> SecretStr | None:
         return secret and strong(secret)
@@ -94,6 +95,13 @@ class ProcessSettings(BaseSettings):
         if faults:
             raise SettingsFaults(faults, cls.service)
         return settings
+
+    @property
+    def internal_secrets(self) -> tuple[str, ...]:
+        """What services of the suite may have signed with; the first one signs here."""
+        previous = self.internal_secret_previous
+        accepted = (self.internal_secret, *([previous] if previous else []))
+        return tuple(one.get_secret_value() for one in accepted)
 
     def masked(self) -> dict[str, str]:
         """The settings as they may be printed: secrets and passwords in URLs hidden."""

@@ -21,7 +21,8 @@ class Event(BaseModel):
     A topic is a kind of thing and what happened to it, `account.changed`. Events about one thing, the one
     that the field `key` names, arrive in the order they were emitted. A field that comes later has a
     default; a change that an older consumer would misread gets a higher version. With `blocks` a dead
-    letter holds back the later events of its key, until it is replayed or dropped.
+    letter holds back the later events of its key, until it is replayed or dropped. With a source, only the
+    service of that name may tell it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -30,8 +31,13 @@ class Event(BaseModel):
     key: ClassVar[str]
     version: ClassVar[int] = 1
     blocks: ClassVar[bool] = False
+    source: ClassVar[str | None] = None
 
     _envelope: "Envelope | None" = PrivateAttr(default=None)
+
+    @classmethod
+    def may_come_from(cls, source: str, _data: dict[str, Any]) -> bool:
+        return cls.source in (None, source)
 
     @property
     def envelope(self) -> "Envelope":

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import structlog
+from prometheus_client import Counter
 from pydantic import ValidationError
 from sqlalchemy import Row
 from sqlmodel import Session
@@ -33,6 +34,15 @@ Consumers = Mapping[type[Event], Consumer]
 log = structlog.get_logger(__name__)
 
 
+REFUSED = Counter("events_refused", "Events that were not from whom they should be", ["reason"])
+
+
+def refuse(reason: str, **details: object) -> None:
+    """Count and log an event that is not believed."""
+    REFUSED.labels(reason).inc()
+    log.error("event_refused", reason=reason, **details)
+
+
 class Poison(Exception):
     """This event can never be applied: it is dead at once, with the words given here."""
 
@@ -51,9 +61,12 @@ class Inbox:
     def topics(self) -> frozenset[str]:
         return frozenset(self._consumers)
 
-    def receive(self, envelopes: Sequence[Envelope], attempt: int = 1) -> None:
-        """Apply or park all of them; when this returns they are safe here. Blocks: call it in a thread."""
-        wanted = [one for one in envelopes if one.topic in self._consumers]
+    def receive(self, envelopes: Sequence[Envelope], attempt: int = 1, sender: str | None = None) -> None:
+        """Apply or park all of them; when this returns they are safe here. Blocks: call it in a thread.
+
+        What is not for the sender to tell is refused: it is neither applied nor kept.
+        """
+        wanted = [one for one in envelopes if one.topic in self._consumers and self._may_tell(one, sender)]
         if not wanted:
             return
         if attempt >= SUSPICIOUS_ATTEMPT:
@@ -67,6 +80,14 @@ class Inbox:
                 raise  # the sender keeps them
             for one in wanted:  # whatever a consumer raises, one by one it is found out which
                 self._receive_alone(one)
+
+    def _may_tell(self, envelope: Envelope, sender: str | None) -> bool:
+        kind, _ = self._consumers[envelope.topic]
+        is_its_own = sender in (None, envelope.source)
+        if is_its_own and kind.may_come_from(envelope.source, envelope.data):
+            return True
+        refuse("source", topic=envelope.topic, source=envelope.source, sender=sender)
+        return False
 
     def _receive_alone(self, envelope: Envelope) -> None:
         try:

@@ -54,6 +54,11 @@ class Recorded(Event):
     request_id: str | None
     trace_id: str | None
 
+    @classmethod
+    def may_come_from(cls, source: str, data: dict[str, Any]) -> bool:
+        """Every service records what was done there, and nothing else."""
+        return data.get("service") == source
+
 
 class Trail:
     """What one request leaves behind. A handler that asks for it can say more than its answer does."""

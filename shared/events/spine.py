@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from pydantic import Field
 from sqlalchemy import delete
 from sqlmodel import Session
+from starlette.requests import Request
 
 from shared.client import HttpClient, Peer
 from shared.clock import now
@@ -20,11 +21,13 @@ from shared.database import Database
 from shared.errors import Problem
 from shared.events.event import EVENT_BYTES_MAX, Envelope, Event
 from shared.events.inbox import Consumers, Inbox
-from shared.events.outbox import BATCH_MAX, OUTBOX, Outbox
+from shared.events.outbox import OUTBOX, Outbox
 from shared.events.recording import Recorder
 from shared.events.relay import RECEIVE, Direct, Relay
+from shared.events.signing import Signatures
 from shared.events.tables import EventTables
 from shared.identity import internal
+from shared.observe import SERVICE
 from shared.operations import Operation
 from shared.proxies import Proxies
 from shared.redis import close, connect
@@ -43,6 +46,7 @@ TIDY_SECONDS = 600.0
 SEEN_KEPT = timedelta(days=14)  # far longer than any event is sent again
 DEAD_KEPT = timedelta(days=30)
 REDIS_SECONDS = 5.0
+RECEIVED_MAX = 200  # in one request; senders of this version send fewer
 AFTER_FAULT_SECONDS = 5.0
 CANCEL_SECONDS = 0.2
 
@@ -64,12 +68,12 @@ class Delivery(Input):
     """Events for this service, oldest first, and how often the sender has tried."""
 
     attempt: int = Field(default=1, ge=1)
-    events: list[Envelope] = Field(max_length=BATCH_MAX)
+    events: list[Envelope] = Field(max_length=RECEIVED_MAX)
 
 
-async def receive_events(body: Delivery, database: Database, inbox: Inbox) -> None:
+async def receive_events(body: Delivery, database: Database, inbox: Inbox, request: Request) -> None:
     """Take events that other services tell; the answer means that they are safe here."""
-    await database.in_thread(inbox.receive, body.events, body.attempt)
+    await database.in_background(inbox.receive, body.events, body.attempt, request.scope[SERVICE])
 
 
 class Subscriber:
@@ -93,7 +97,7 @@ class Events:
     def operations(self) -> list[Operation]:
         if not self._consumes:
             return []
-        size = BATCH_MAX * (EVENT_BYTES_MAX + 1) + 1024
+        size = RECEIVED_MAX * (EVENT_BYTES_MAX + 1) + 1024
         return [
             Operation(
                 *("POST", RECEIVE, receive_events),
@@ -169,19 +173,20 @@ class Spine:
     def _through(self, redis: "Redis") -> dict[str, Work]:
         from shared.events.streams import BROKER, Broker, Reader
 
-        broker = Broker(redis, [*self._subscribers])
+        signatures = Signatures.of(self._settings)
+        broker = Broker(redis, [*self._subscribers], signatures)
         parts: dict[str, Work] = {
             "to Redis": Relay(self._database, self.outbox, BROKER, broker).run,
             "acknowledged": partial(broker.run, self._database, self.outbox),
         }
         if self.inbox.topics:
-            parts["from Redis"] = Reader(redis, self._settings.service, self.inbox, self._database).run
+            parts["from Redis"] = Reader(redis, signatures, self.inbox, self._database).run
         return parts
 
     async def _retry(self) -> None:
         """Try parked events again when their time has come."""
         while True:
-            if not await self._database.in_thread(self.inbox.retry_next):
+            if not await self._database.in_background(self.inbox.retry_next):
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _look_after(self) -> None:

@@ -20,14 +20,15 @@ from shared.database import Database
 from shared.errors import Problem, Unavailable
 from shared.events.event import Envelope
 from shared.events.failpoints import reached
-from shared.events.inbox import Inbox
+from shared.events.inbox import Inbox, refuse
 from shared.events.outbox import Batch, Outbox
+from shared.events.signing import Signatures
 from shared.ids import new_id
 
 STREAM = "gatehouse:events"
 BORN = "gatehouse:events:born"  # gone when somebody has emptied Redis
 BROKER = "*"  # the one subscriber of an outbox whose events go through Redis
-READ_MAX = 200
+READ_MAX = 100
 WAIT_MILLISECONDS = 2_000
 LEADER_SECONDS = 10.0
 FAREWELL_SECONDS = 0.5
@@ -55,9 +56,10 @@ log = structlog.get_logger(__name__)
 class Broker:
     """The sending side: puts events into the stream, and learns when all groups are done with them."""
 
-    def __init__(self, redis: Redis, groups: Sequence[str]) -> None:
+    def __init__(self, redis: Redis, groups: Sequence[str], signatures: Signatures) -> None:
         self._redis = redis
         self._groups = groups
+        self._signatures = signatures
         self._life = ""
         self._entries: list[str] = []
 
@@ -75,7 +77,7 @@ class Broker:
             _, born, server = await pipeline.execute()
         for group in self._groups:
             await _make_group(self._redis, group)
-        return _life(born, server)
+        return self._life_of(born, server)
 
     async def deliver(self, batch: Batch) -> None:
         """Only into the life that they were taken for: in another, older events may have to go first.
@@ -84,13 +86,17 @@ class Broker:
         """
         async with _unavailable_if_broken(), self._redis.pipeline(transaction=True) as pipeline:
             await pipeline.watch(BORN)
-            if _life(await pipeline.get(BORN), await pipeline.info("server")) != batch.life:
+            if self._life_of(await pipeline.get(BORN), await pipeline.info("server")) != batch.life:
                 self._life = ""
                 raise Unavailable("Redis began anew; what it may have lost is sent first.")
             pipeline.multi()  # type: ignore[no-untyped-call]
             for body in batch.bodies:
-                pipeline.xadd(STREAM, {"event": body})
+                pipeline.xadd(STREAM, self._entry(body.encode()))
             self._entries = [_sortable(entry) for entry in await pipeline.execute()]
+
+    def _entry(self, body: bytes) -> dict[Any, Any]:
+        signatures = self._signatures
+        return {"event": body, "source": signatures.source, "signature": signatures.sign(body)}
 
     async def was_tried(self, _error: BaseException, /) -> bool:
         """What Redis stores it does not try; attempts are counted where entries are read."""
@@ -136,15 +142,23 @@ class Broker:
             floors[name] = (
                 min(_after(read), _sortable(waiting["min"])) if waiting["pending"] else _after(read)
             )
-        return _life(born, server), floors
+        return self._life_of(born, server), floors
+
+    def _life_of(self, born: Any, server: dict[str, Any]) -> str:
+        """Changes when Redis was started anew, when another one took over, and when it was emptied.
+
+        And when we sign with another key: what was sent before is sent again, as nobody may believe it.
+        """
+        return f"{server['run_id']} {'' if born is None else born.decode()} {self._signatures.key_id}"
 
 
 class Reader:
     """The receiving side: of all replicas of a service one reads, so that the order of a key is kept."""
 
-    def __init__(self, redis: Redis, group: str, inbox: Inbox, database: Database) -> None:
+    def __init__(self, redis: Redis, signatures: Signatures, inbox: Inbox, database: Database) -> None:
         self._redis = redis
-        self._group = group
+        self._signatures = signatures
+        self._group = group = signatures.source
         self._inbox = inbox
         self._database = database
         self._token = new_id()
@@ -210,14 +224,32 @@ class Reader:
 
     async def _receive(self, entries: list[Entry], after: str) -> None:
         attempt = 1 if after == ">" else await self._attempts()
-        events = [event for _, fields in entries if (event := _opened(fields)) is not None]
+        events = [event for number, fields in entries if (event := self._opened(number, fields)) is not None]
         try:
-            await self._database.in_thread(self._inbox.receive, events, attempt)
+            await self._database.in_background(self._inbox.receive, events, attempt)
         except Unavailable:
             await self._not_an_attempt(entries, attempt)
             raise
         reached("redis: applied")
         await self._redis.xack(STREAM, self._group, *(number for number, _ in entries))
+
+    def _opened(self, number: bytes, fields: list[bytes] | None) -> Envelope | None:
+        """The event of an entry, if a service of the suite has signed it and tells it in its own name."""
+        pairs = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
+        body, source = pairs.get(b"event", b""), pairs.get(b"source", b"")
+        signature = pairs.get(b"signature")
+        if signature is None or not self._signatures.holds(source, body, signature):
+            refuse("unsigned" if signature is None else "signature", stream=STREAM, entry=number.decode())
+            return None
+        try:
+            envelope = Envelope.model_validate_json(body)
+        except ValidationError:
+            log.error("entry_is_no_event", stream=STREAM)  # noqa: TRY400 - it may be anything
+            return None
+        if envelope.source.encode() != source:
+            refuse("source", topic=envelope.topic, source=envelope.source, sender=source.decode())
+            return None
+        return envelope
 
     async def _not_an_attempt(self, entries: list[Entry], attempt: int) -> None:
         """Our database was away: that they were taken says nothing about them."""
@@ -242,20 +274,6 @@ async def _unavailable_if_broken() -> AsyncIterator[None]:
 async def _make_group(redis: Redis, group: str) -> None:
     with suppress(ResponseError):  # it exists
         await redis.xgroup_create(STREAM, group, id="0", mkstream=True)
-
-
-def _opened(fields: list[bytes] | None) -> Envelope | None:
-    pairs = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
-    try:
-        return Envelope.model_validate_json(pairs[b"event"])
-    except (KeyError, ValidationError):
-        log.error("entry_is_no_event", stream=STREAM)  # noqa: TRY400 - it may be anything
-        return None
-
-
-def _life(born: Any, server: dict[str, Any]) -> str:
-    """Changes when Redis was started anew, when another one took over, and when it was emptied."""
-    return f"{server['run_id']} {'' if born is None else born.decode()}"
 
 
 def _sortable(entry: bytes, *, plus: int = 0) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import httpx
@@ -19,7 +20,6 @@ from shared.testing import bearer, internal_token, running, token
 from tests.audit.support import ALICE, BOB, Log
 
 ADMIN = bearer(token(role="admin"))
-INTERNAL = bearer(internal_token("audit"))
 WAIT_SECONDS = 20
 
 
@@ -60,15 +60,18 @@ def envelope(topic: str, key: Any, data: dict[str, Any]) -> dict[str, Any]:
         "topic": topic,
         "version": 1,
         "key": f"{topic.partition('.')[0]} {key}",
-        "source": "files",
+        "source": "auth" if topic == "account.deleted" else "files",
         "time": "2025-10-15T10:35:00Z",
         "data": data,
     }
 
 
 async def send(audit: httpx.AsyncClient, *envelopes: dict[str, Any]) -> None:
-    response = await audit.post("/internal/events", json={"events": list(envelopes)}, headers=INTERNAL)
-    assert response.status_code == 204, response.text
+    """As the services that tell them would, each its own."""
+    for source, own in groupby(envelopes, key=lambda one: one["source"]):
+        headers = bearer(internal_token("audit", issuer=source))
+        response = await audit.post("/internal/events", json={"events": [*own]}, headers=headers)
+        assert response.status_code == 204, response.text
 
 
 async def logs(audit: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]]:
@@ -120,6 +123,24 @@ class TestKeep:
             (parked,) = session.connection().execute(select(EVENTS.parked)).all()
         assert parked.dead
         assert parked.reason == "only the log itself says what it did to itself"
+
+    async def test_a_record_of_another_service_is_refused(self, audit: httpx.AsyncClient) -> None:
+        """Neither under its name, nor with a record that names another service than the one that sends it."""
+        headers = bearer(internal_token("audit", issuer="orders"))
+        sent = {"events": [recorded(), recorded() | {"source": "orders"}]}
+        response = await audit.post("/internal/events", json=sent, headers=headers)
+        await send(audit, recorded(service="orders"))
+
+        assert response.status_code == 204
+        assert await logs(audit) == []
+
+    async def test_only_auth_says_that_an_account_was_deleted(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
+        await send(audit, deleted(ALICE) | {"source": "files"})
+
+        with Log(settings) as log, log.database.transaction(write=False) as session:
+            assert session.connection().execute(select(EVENTS.inbox)).all() == []
 
     async def test_only_from_our_services(self, audit: httpx.AsyncClient) -> None:
         body = {"events": [recorded()]}

@@ -72,7 +72,7 @@ def main() -> None:
 def _measure(server: Server, folder: Path, figures: list[Figure]) -> None:
     keeping, verifying, alone = figures
     bodies = [_batch() for _ in range(BATCHES)]
-    token = _token((folder / "secrets" / "internal_secret").read_text(), aud="internal:audit")
+    token = _token((folder / "secrets" / "internal_secret").read_text(), aud="internal:audit", iss="files")
     admin = _token(JWT_SECRET, sub="bench", user_id="bench", role="admin", aud="gatehouse", iss="gatehouse")
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from shared.client import HttpClient, InternalTokens, Peer, PeerRefusal
+from shared.client import INTERNAL_TOKEN_SECONDS, HttpClient, InternalTokens, Peer, PeerRefusal
 from shared.errors import InvalidToken, Unavailable
 from shared.observe import current_request_id
 from tests.shared.notes.app import Settings
@@ -157,6 +158,38 @@ async def test_no_content_is_nothing() -> None:
 
 async def test_a_client_that_was_never_used_closes() -> None:
     await HttpClient().close()
+
+
+def test_a_token_of_the_previous_secret_is_accepted_while_the_secret_changes(
+    make_settings: Callable[..., Any],
+) -> None:
+    """First every service accepts the new one, then every one signs with it, then the old one goes."""
+    old, new = "4f1c83d2a6b94e07b86d0a51c3f24e9a", "9d2b57e0f1a84c36a0e5d7c48b1f6230"
+    only_old, only_new = (make_settings(Settings, internal_secret=one) for one in (old, new))
+    both_old = make_settings(Settings, internal_secret=old, internal_secret_previous=new)
+    both_new = make_settings(Settings, internal_secret=new, internal_secret_previous=old)
+    for sender, receiver in (
+        (only_old, both_old),
+        (both_old, only_old),
+        (both_old, both_new),
+        (both_new, both_old),
+        (both_new, only_new),
+        (only_new, both_new),
+    ):
+        assert InternalTokens(receiver).verify(InternalTokens(sender).issue("notes")) == "notes"
+    with pytest.raises(InvalidToken):
+        InternalTokens(only_new).verify(InternalTokens(both_old).issue("notes"))
+    with pytest.raises(InvalidToken):
+        InternalTokens(both_new).verify(InternalTokens(both_old).issue("orders"))
+
+
+def test_a_weak_previous_secret_is_refused(make_settings: Callable[..., Any]) -> None:
+    with pytest.raises(ValidationError, match="internal_secret_previous"):
+        make_settings(Settings, internal_secret_previous="change-me")
+
+
+def test_a_token_lives_for_a_minute() -> None:
+    assert INTERNAL_TOKEN_SECONDS == 60
 
 
 def test_a_token_names_its_sender_and_fits_one_receiver(make_settings: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,17 +17,19 @@ from redis.asyncio import Redis
 from shared.database import Database
 from shared.errors import Unavailable
 from shared.events import emit, streams
-from shared.events.inbox import Inbox
+from shared.events.inbox import REFUSED, SUSPICIOUS_ATTEMPT, Inbox
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.relay import Relay
+from shared.events.signing import Signatures
 from shared.events.spine import end
-from shared.events.streams import BROKER, STREAM, Broker, Reader
+from shared.events.streams import BORN, BROKER, STREAM, Broker, Reader
 from shared.redis import close, connect
 from tests import support
 from tests.shared.events.conftest import METADATA, TABLES
 from tests.shared.events.things import Counted, applied, apply, envelope, waiting
 
 SECONDS = 30
+SECRET, OTHER_SECRET = "4f1c83d2a6b94e07", "b86d0a51c3f24e9a"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,7 @@ class Side:
     """One service with a database of its own, of which the parts are run that a test asks for."""
 
     def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.secrets = name, [SECRET]
         self.database = Database(f"sqlite:///{folder}/{name}.db")
         METADATA.create_all(self.database.engine)
         self.outbox = Outbox(TABLES, name, {Counted.topic: [BROKER]})
@@ -66,13 +70,13 @@ class Side:
 
     @asynccontextmanager
     async def sending(self, redis: Redis, *groups: str) -> AsyncIterator[None]:
-        broker = Broker(redis, groups)
+        broker = Broker(redis, groups, Signatures(self.name, SECRET))
         relay = Relay(self.database, self.outbox, BROKER, broker)
         async with running(relay.run(), _persistent(broker, self)):
             yield
 
     def reader(self, redis: Redis, group: str = "one") -> Reader:
-        return Reader(redis, group, self.inbox, self.database)
+        return Reader(redis, Signatures(group, *self.secrets), self.inbox, self.database)
 
 
 async def _persistent(broker: Broker, side: Side) -> None:
@@ -209,15 +213,109 @@ async def test_what_is_in_the_stream_and_no_event_is_passed_over(
     redis: Redis, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
-    await redis.xadd(STREAM, {"event": "{"})
+    await redis.xadd(STREAM, signed("{"))
     await redis.xadd(STREAM, {"something": "else"})
     for field in ("id", "key"):  # PostgreSQL could not even park these, and what follows would wait for ever
-        await redis.xadd(STREAM, {"event": envelope(9).model_copy(update={field: "a\0"}).model_dump_json()})
+        body = envelope(9).model_copy(update={field: "a\0"}).model_dump_json()
+        await redis.xadd(STREAM, signed(body))
     async with teller.sending(redis, "one"), running(one.reader(redis).run()):
         teller.tell(1)
         await until(lambda: teller.number_waiting() == 0)
 
     assert one.seen() == [1]
+
+
+def signed(body: str, *, source: str = "test", secret: str = SECRET) -> dict[Any, Any]:
+    return {
+        "event": body,
+        "source": source,
+        "signature": Signatures(source, secret).sign(body.encode()),
+    }
+
+
+def refused(reason: str) -> float:
+    return float(REFUSED.labels(reason)._value.get())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"signature": None}, "unsigned"),
+        ({"signature": "0" * 64}, "signature"),
+        ({"signature": signed(envelope(8).model_dump_json())["signature"]}, "signature"),
+        ({"signature": signed(envelope(9).model_dump_json(), secret=OTHER_SECRET)["signature"]}, "signature"),
+        ({"source": "other"}, "signature"),
+        (signed(envelope(9).model_dump_json(), source="other"), "source"),
+    ],
+    ids=["none", "zeros", "of another event", "of another secret", "another source", "in another's name"],
+)
+async def test_an_entry_that_its_source_has_not_signed_is_refused_and_holds_up_nothing(
+    redis: Redis, side: Callable[[str], Side], change: dict[str, Any], reason: str
+) -> None:
+    teller, one = side("teller"), side("one")
+    entry = {**signed(envelope(9).model_dump_json()), **change}
+    await redis.xadd(STREAM, {name: value for name, value in entry.items() if value is not None})
+    before = refused(reason)
+    async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+        teller.tell(1)
+        await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == [1]
+    assert refused(reason) == before + 1
+
+
+async def test_what_the_previous_secret_has_signed_is_believed_while_the_secret_changes(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    one.secrets = [OTHER_SECRET, SECRET]
+    async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+        teller.tell(1)
+        await until(lambda: one.seen() == [1])
+
+
+async def test_what_an_older_version_has_sent_unsigned_is_sent_again_signed(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    teller.tell(1)
+    await redis.set(BORN, "born")
+    old_life = f"{(await redis.info('server'))['run_id']} born"
+    with teller.database.transaction() as session:
+        batch = teller.outbox.claim(session, BROKER, old_life)
+    assert batch is not None
+    number: Any = await redis.xadd(STREAM, {"event": batch.bodies[0]})
+    with teller.database.transaction() as session:
+        teller.outbox.sent(session, batch, [streams._sortable(number)])
+    teller.tell(2)
+    async with teller.sending(redis, "one"), running(one.reader(redis).run()):
+        await until(lambda: teller.number_waiting() == 0)
+
+    assert one.seen() == [1, 2]
+
+
+async def test_a_database_that_is_away_is_no_attempt_of_what_was_read(
+    redis: Redis, side: Callable[[str], Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teller, one = side("teller"), side("one")
+    attempts: list[int] = []
+
+    def away(_events: object, attempt: int) -> None:
+        attempts.append(attempt)
+        raise Unavailable
+
+    monkeypatch.setattr(streams, "PAUSE_SECONDS_MIN", 0.01)
+    monkeypatch.setattr(streams, "PAUSE_SECONDS_MAX", 0.02)
+    async with teller.sending(redis, "one"):
+        with monkeypatch.context() as patched:
+            patched.setattr(one.inbox, "receive", away)
+            async with running(one.reader(redis).run()):
+                teller.tell(1)
+                await until(lambda: len(attempts) > SUSPICIOUS_ATTEMPT + 1)
+        async with running(one.reader(redis).run()):
+            await until(lambda: one.seen() == [1])
+
+    assert {*attempts} == {1}
 
 
 async def test_a_group_that_was_removed_is_made_again_and_nobody_is_told_twice(

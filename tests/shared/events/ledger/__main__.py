@@ -27,10 +27,12 @@ def count_what_is_received(file: Path) -> None:
     """One line for every batch, also for those whose transaction fails later."""
     receive = inbox.Inbox.receive
 
-    def counted(self: inbox.Inbox, envelopes: Sequence[Envelope], attempt: int = 1) -> None:
+    def counted(
+        self: inbox.Inbox, envelopes: Sequence[Envelope], attempt: int = 1, sender: str | None = None
+    ) -> None:
         with file.open("a") as lines:
             lines.write(f"{len(envelopes)}\n")
-        receive(self, envelopes, attempt)
+        receive(self, envelopes, attempt, sender)
 
     inbox.Inbox.receive = counted  # type: ignore[method-assign]
 
