@@ -2,11 +2,14 @@
 
 import asyncio
 import errno
+import json
+import re
 import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +21,7 @@ from gatehouse.screen import OURS, Screen
 from gatehouse.watched import Watched
 from shared.settings import ProcessSettings, SettingsFaults
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOOK_SECONDS = 0.5
 SLOW_SECONDS = 5.0  # from then on it says what it waits for
 SLOW_AGAIN_SECONDS = (5.0, 10.0, 30.0, 60.0)  # until the next line about it, where lines stay
@@ -208,11 +212,20 @@ def _log_file(settings: Settings) -> LogFile | None:
 def _reason(watched: Watched) -> str:
     """Why a program is not ready, for people; what it wrote last often says more than its exit code."""
     if watched.ending:
-        said = f": {watched.last_line}" if watched.last_line and not watched.last_line.startswith("{") else ""
-        return f"{watched.name} ended ({watched.ending}){said}"
+        said = _said(watched.last_line)
+        return f"{watched.name} ended ({watched.ending})" + (f": {said}" if said else "")
     return (
         f"{watched.name} made no progress for {time.monotonic() - watched.progressed:.0f} s ({watched.phase})"
     )
+
+
+def _said(line: str) -> str:
+    """The gist of a log line in any format, without colours."""
+    with suppress(ValueError, AttributeError):
+        entry = json.loads(line)
+        told = [str(entry[name]) for name in ("event", "reason", "remedy") if entry.get(name)]
+        return ", ".join(told)
+    return _COLOUR.sub("", line)
 
 
 def _port_faults(programs: Sequence[Program]) -> list[tuple[Program, str]]:

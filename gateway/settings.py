@@ -10,8 +10,13 @@ from gateway.headers import PASS, request_rule
 from gateway.limitstore import TAKE_SECONDS
 from shared.proxies import Networks
 from shared.settings import ProcessSettings, Seconds
+from shared.words import pattern
 
 _REDIS_URL = re.compile(r"(?:rediss?://[^/]|redis\+sentinel://[^/]+/[^/])")
+
+_HEADER_NAME = pattern(
+    r"^[A-Za-z][A-Za-z0-9-]{0,63}$", "must be a header's name of at most 64 characters, for example X-API-Key"
+)
 
 
 class Settings(ProcessSettings):
@@ -22,7 +27,7 @@ class Settings(ProcessSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     routes_file: Path = Path("routes.yaml")
     api_keys_file: Path | None = None
-    api_key_header: str = Field(default="X-API-Key", pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
+    api_key_header: str = Field(default="X-API-Key", pattern=_HEADER_NAME)
     workers: int = Field(default=1, ge=1, le=64)
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener

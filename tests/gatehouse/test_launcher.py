@@ -254,6 +254,22 @@ class TestCannotStart:
             assert "welcome" not in running.lines
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("I cannot start", "I cannot start"),
+        ("", ""),
+        ("\x1b[31merror\x1b[0m gone", "error gone"),
+        (
+            '{"event":"database_unreachable","reason":"refused","remedy":"Start it."}',
+            "database_unreachable, refused, Start it.",
+        ),
+    ],
+)
+def test_last_line_of_a_program_that_ended_is_told_without_its_format(line: str, said: str) -> None:
+    assert launcher._said(line) == said
+
+
 class TestOutput:
     def test_every_line_is_json_when_there_is_no_terminal(
         self, suite: Path, environment: dict[str, str]
