@@ -4,8 +4,9 @@ from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
 from services.audit.caretaker import Caretaker
-from services.audit.checkpoints import Checkpoints, LogKeys
+from services.audit.checkpoints import Checkpoints
 from services.audit.events import CONSUMES
+from services.audit.keys import LogKeys
 from services.audit.models import EVENTS
 from services.audit.routes import OPERATIONS
 from services.audit.settings import Settings

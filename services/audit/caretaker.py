@@ -9,6 +9,7 @@ import structlog
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.erasure import erase_due
+from services.audit.opening import open_log
 from services.audit.retention import cut, prepare_months
 from services.audit.settings import Settings
 from shared.clock import now
@@ -55,7 +56,7 @@ class Caretaker:
                 Duty("sign the rest", settings.checkpoint_seconds, lambda: checkpoints.make(whole=True)),
             ],
             "clears the log": [
-                Duty("erase", ERASE_SECONDS, lambda: erase_due(database, self._stopping.is_set)),
+                Duty("erase", ERASE_SECONDS, self._erase),
                 Duty("cut", CUT_SECONDS, self._cut),
             ],
         }
@@ -67,6 +68,7 @@ class Caretaker:
     def start(self) -> None:
         with self._database.transaction() as session:
             prepare_months(session, now())
+            open_log(session, self._checkpoints.keys)
         self._checkpoints.make(whole=True)
         for thread in self._threads:
             thread.start()
@@ -86,8 +88,11 @@ class Caretaker:
             for duty in duties:
                 duty.do_when_due()
 
+    def _erase(self) -> None:
+        erase_due(self._database, self._checkpoints.keys, self._stopping.is_set)
+
     def _cut(self) -> None:
         moment = now()
         with self._database.transaction() as session:
             prepare_months(session, moment)
-        cut(self._database, moment, self._settings.retention_months, self._stopping.is_set)
+        cut(self._checkpoints, moment, self._settings.retention_months, self._stopping.is_set)

@@ -1,21 +1,20 @@
 """Checkpoints: what the log signs of itself, so that nobody can change it behind the back of who kept one."""
 
 import base64
-import hmac
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import SecretStr
 from sqlalchemy import func, select
 from sqlmodel import Session
 
+from services.audit.keys import LogKeys
 from services.audit.log import size_of, tree_of
 from services.audit.models import CHECKPOINTS
-from services.audit.proofs import Checkpoint, Key, notes_in
+from services.audit.proofs import Checkpoint, notes_in
 from services.audit.settings import Settings
 from services.audit.tree import TILE_HASHES, TileMissing, Tree
 from shared.clock import now
@@ -26,34 +25,10 @@ AT_ONCE_MAX = 256
 TAIL_BYTES = 4096
 NOTHING = -1  # is signed yet, not even that the log is empty
 
+_OTHER_KEY = "set KEY_SECRET_PREVIOUS to the secret before"
+_ROLLED_BACK = "put the newer database back; or keep the anchor file, set ANCHOR_FILE anew and say why"
+
 log = structlog.get_logger(__name__)
-
-
-class LogKeys:
-    """The key that signs, made from KEY_SECRET and kept nowhere; while it is changed, the one before, too.
-
-    `known` are those that have signed something that is still to be checked.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.name = settings.log_name
-        secrets = [settings.key_secret, *filter(None, [settings.key_secret_previous])]
-        self._signing = [_signing_key(secret) for secret in secrets]
-        self.public = [Key(self.name, key.public_key()) for key in self._signing]
-        self.known = [*self.public, *map(Key.parse, settings.old_keys.split())]
-
-    def sign(self, text: str) -> str:
-        """The text as a note signed by every key, the newest first."""
-        lines = [
-            f"— {key.name} {base64.b64encode(key.id + signing.sign(text.encode())).decode()}\n"
-            for key, signing in zip(self.public, self._signing, strict=True)
-        ]
-        return f"{text}\n{''.join(lines)}"
-
-
-def _signing_key(secret: SecretStr) -> Ed25519PrivateKey:
-    seed = hmac.digest(secret.get_secret_value().encode(), b"gatehouse audit log", "sha256")
-    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 class Checkpoints:
@@ -61,22 +36,24 @@ class Checkpoints:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = LogKeys(settings)
-        self._database = database
-        self._told = NOTHING  # at which size it was said that nothing is signed any more
+        self.database = database
+        self._told: tuple[str, int] | None = None  # why nothing is signed any more, and since which size
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
 
     def make(self, *, whole: bool) -> None:
         """Sign at every multiple of 256 records, and with `whole` up to the last record there is."""
-        with self._database.transaction(write=False) as session:
+        with self.database.transaction(write=False) as session:
             done, size = latest_size(session), size_of(session)
         due = list(range((max(done, 0) // EVERY_RECORDS + 1) * EVERY_RECORDS, size + 1, EVERY_RECORDS))
         if whole and size not in {*due, done}:
             due.append(size)
         for start in range(0, len(due), AT_ONCE_MAX):
-            with self._database.transaction() as session:
+            with self.database.transaction() as session:
                 self._sign(session, due[start : start + AT_ONCE_MAX])
         if self._anchor is not None:
-            self._anchor.catch_up(self._database)
+            with self.database.transaction(write=False) as session:
+                if self._anchor.is_behind(session) and self._agrees_with_anchor(session, tree_of(session)):
+                    self._anchor.catch_up(session)
 
     def _sign(self, session: Session, sizes: list[int]) -> None:
         tree = tree_of(session)
@@ -88,21 +65,44 @@ class Checkpoints:
         session.connection().execute(insert_into(session, CHECKPOINTS).on_conflict_do_nothing(), rows)
 
     def _continues(self, session: Session, tree: Tree) -> bool:
-        """Whether the tree begins with what was signed last. Nothing is signed that denies it."""
+        """Whether the tree begins with what was signed last. Nothing is signed that denies it.
+
+        An older database that was put back agrees with its own checkpoints: the anchor knows better.
+        """
         note = latest_note(session)
         last = Checkpoint.of(note, self.keys.known) if note is not None else None
-        if note is None or (last is not None and _leads_to(tree, last)):
+        if note is not None and last is None:
+            return self._refuse(session, "audit_checkpoint_of_another_key", _OTHER_KEY)
+        if last is not None and not _leads_to(tree, last):
+            return self._refuse(session, "audit_log_changed_behind_our_back", "see GET /audit/verify")
+        return self._agrees_with_anchor(session, tree)
+
+    def _agrees_with_anchor(self, session: Session, tree: Tree) -> bool:
+        # The anchor first: meanwhile another replica may sign more, and hand it on.
+        anchored = self.newest_anchored()
+        if anchored is None:
             return True
-        if self._told != latest_size(session):
-            self._told = latest_size(session)
-            log.error(
-                "audit_log_changed_behind_our_back" if last else "audit_checkpoint_of_another_key",
-                next_step="see GET /audit/verify" if last else "set KEY_SECRET_PREVIOUS to the secret before",
-            )
+        if anchored.size > size_of(session):
+            return self._refuse(session, "audit_log_rolled_back", _ROLLED_BACK, anchored=anchored.size)
+        if not _leads_to(tree, anchored):
+            event = "audit_log_is_not_the_anchored_one"
+            return self._refuse(session, event, _ROLLED_BACK, anchored=anchored.size)
+        return True
+
+    def _refuse(self, session: Session, event: str, next_step: str, **details: Any) -> bool:
+        """Say once why nothing is signed any more."""
+        told = event, latest_size(session)
+        if self._told != told:
+            self._told = told
+            log.error(event, next_step=next_step, **details)
         return False
 
     def note(self, size: int, root: bytes) -> str:
         return self.keys.sign(f"{self.keys.name}\n{size}\n{base64.b64encode(root).decode()}\n")
+
+    def newest_anchored(self) -> Checkpoint | None:
+        """The last checkpoint that the anchor holds."""
+        return self._anchor.newest() if self._anchor is not None else None
 
     def anchored(self, sizes: range) -> list[Checkpoint]:
         """The checkpoints of these sizes that the anchor holds."""
@@ -123,14 +123,14 @@ class Anchor:
         self._file, self._keys = file, keys
         self._handed_on = NOTHING
 
-    def catch_up(self, database: Database) -> None:
+    def is_behind(self, session: Session) -> bool:
+        """Whether it has another size than the log has signed."""
+        return self._last_size() != latest_size(session)
+
+    def catch_up(self, session: Session) -> None:
         """Write down the checkpoints that are newer than the last one there."""
-        last = self._last_size()
-        with database.transaction(write=False) as session:
-            newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).where(CHECKPOINTS.c.size > last)
-            rows = session.connection().execute(newer.order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)).all()
-            if latest_size(session) < last:
-                log.error("audit_log_rolled_back", anchored=last, file=str(self._file))
+        newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).where(CHECKPOINTS.c.size > self._last_size())
+        rows = session.connection().execute(newer.order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)).all()
         if rows:
             self._append("".join(f"{row.note}\n" for row in rows))
             self._handed_on = rows[-1].size
@@ -153,15 +153,20 @@ class Anchor:
         yield from notes_in("".join(lines))
 
     def _last_size(self) -> int:
-        if not self._file.exists() or self._file.stat().st_size == 0:
-            return NOTHING
+        # When the last ones are of a key that is not known, they would be written again and again.
+        newest = self.newest()
+        return self._handed_on if newest is None else newest.size
+
+    def newest(self) -> Checkpoint | None:
+        """The last checkpoint there that one of our keys has signed."""
+        if not self._file.exists():
+            return None
         with self._file.open("rb") as opened:
-            opened.seek(max(0, self._file.stat().st_size - TAIL_BYTES))
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - TAIL_BYTES))
             # The first note may be cut in two; the last one counts.
             notes = notes_in(opened.read().decode(errors="replace"))
-        sizes = [one.size for note in notes if (one := Checkpoint.of(note, self._keys.known)) is not None]
-        # When the last ones are of a key that is not known, they would be written again and again.
-        return max(sizes, default=self._handed_on)
+        known = (Checkpoint.of(note, self._keys.known) for note in notes)
+        return max(filter(None, known), default=None)
 
     def _append(self, text: str) -> None:
         with self._file.open("a+b") as opened:

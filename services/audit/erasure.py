@@ -2,8 +2,8 @@
 
 Of what the person did, the details go and where it came from; of what others did to them, the details. The
 id of the account stays, which by then is the id of nobody: otherwise whoever did wrong could have it undone
-by deleting the account. The log records each erasure with a digest of the places that were emptied, so that
-nobody can empty others and call it an erasure.
+by deleting the account. The log records each erasure in a signed statement: the account, and for each month
+a digest of the places that were emptied, so that nobody can empty others and call it an erasure.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +14,11 @@ import structlog
 from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, exists, or_, select, update
 from sqlmodel import Session
 
-from services.audit.log import append_own, take_turn
+from services.audit.keys import LogKeys
+from services.audit.log import append_own, rfc3339, take_turn
 from services.audit.models import ERASURES, HOLDS, PERSONAL, RECORDS
 from services.audit.proofs import Erasure
-from services.audit.verifier import PERSON_ERASED
+from services.audit.statements import LOG_ITSELF, MONTH, PERSON_ERASED, month_of
 from shared.clock import now
 from shared.database import Database, insert_into
 
@@ -37,13 +38,13 @@ def ask_for_erasure(session: Session, account_ids: Iterable[str]) -> None:
     session.connection().execute(insert_into(session, ERASURES).on_conflict_do_nothing(), rows)
 
 
-def erase_due(database: Database, is_stopping: Callable[[], bool] = lambda: False) -> None:
+def erase_due(database: Database, keys: LogKeys, is_stopping: Callable[[], bool] = lambda: False) -> None:
     """Forget everybody who is to be forgotten, unless a hold forbids it."""
     for row in _waiting(database, _has_traces()):
         done_to: int | None = row.done_to
         while done_to is not None and not is_stopping():
             with database.transaction() as session:
-                done_to = erase(session, row.account_id, done_to)
+                done_to = erase(session, keys, row.account_id, done_to)
     over = [row.account_id for row in _waiting(database, ~_has_traces(), ERASURES.c.since < now() - LATE)]
     if over:
         with database.transaction() as session:
@@ -61,10 +62,16 @@ def _has_traces() -> ColumnElement[bool]:
     """Of most there is nothing more to erase: they only wait for what arrives late, and hold up nobody."""
     is_fresh = RECORDS.c.seq > ERASURES.c.done_to
     columns = RECORDS.c.user_id, RECORDS.c.resource  # each asked by itself, for each has an index
-    return or_(*(exists().where(column == ERASURES.c.account_id, is_fresh) for column in columns))
+    return or_(
+        *(exists().where(column == ERASURES.c.account_id, is_fresh, _IS_NOT_OWN) for column in columns)
+    )
 
 
-def erase(session: Session, account_id: str, after: int) -> int | None:
+# What the log says about an account holds nothing of the person, and explains what is empty.
+_IS_NOT_OWN = RECORDS.c.actor != LOG_ITSELF
+
+
+def erase(session: Session, keys: LogKeys, account_id: str, after: int) -> int | None:
     """Empty the next records of a person; how far it came, or None when there are no more or a hold came."""
     take_turn(session)
     connection = session.connection()
@@ -74,40 +81,50 @@ def erase(session: Session, account_id: str, after: int) -> int | None:
         connection.exec_driver_sql("PRAGMA secure_delete = ON")  # overwrite, not only unlink
     is_own, is_theirs = RECORDS.c.user_id == account_id, RECORDS.c.resource == account_id
     traces = (
-        select(RECORDS.c.seq, is_own.label("own"), PERSONAL.c.origin_salt, PERSONAL.c.details_salt)
+        select(
+            RECORDS.c.seq,
+            RECORDS.c.received,
+            is_own.label("own"),
+            PERSONAL.c.origin_salt,
+            PERSONAL.c.details_salt,
+        )
         .join(PERSONAL, and_(PERSONAL.c.seq == RECORDS.c.seq, PERSONAL.c.received == RECORDS.c.received))
-        .where(or_(is_own, is_theirs), RECORDS.c.seq > after)
+        .where(or_(is_own, is_theirs), RECORDS.c.seq > after, _IS_NOT_OWN)
         .order_by(RECORDS.c.seq)
         .limit(CHUNK_RECORDS)
     )
     found = connection.execute(traces).all()
     if not found:
         return None
-    _empty(session, found)
+    _empty(session, keys, account_id, found)
     done_to: int = found[-1].seq
     mine = update(ERASURES).where(ERASURES.c.account_id == account_id)
     connection.execute(mine.values(done_to=done_to))
     return done_to
 
 
-def _empty(session: Session, found: Sequence[Row[Any]]) -> None:
+def _empty(session: Session, keys: LogKeys, account_id: str, found: Sequence[Row[Any]]) -> None:
     places: dict[str, list[int]] = {"origin": [], "details": []}
-    erasure = Erasure(found[0].seq)
+    erasure, months = Erasure(found[0].seq), dict[str, Erasure]()
     for row in found:
+        month = months.setdefault(rfc3339(row.received)[MONTH], Erasure(row.seq))
         parts = {"origin": row.own and row.origin_salt, "details": row.details_salt}
         for part, is_there in parts.items():
             if is_there:
                 places[part].append(row.seq)
                 erasure.add(row.seq, part)
+                month.add(row.seq, part)
     if not erasure.places:
         return
-    said = {"first": erasure.first, "places": erasure.places, "digest": erasure.digest.hexdigest()}
-    by = append_own(session, PERSON_ERASED, said)
+    emptied = {name: month_of(month) for name, month in months.items() if month.places}
+    # The three over all of it are for verifiers that were kept from before there was one for each month.
+    said = {"first": erasure.first, **month_of(erasure), "months": emptied}
+    by = append_own(session, keys, PERSON_ERASED, account_id, said)
     for part, values in _EMPTY.items():
-        emptied = update(PERSONAL).where(PERSONAL.c.seq == bindparam("place"))
+        statement = update(PERSONAL).where(PERSONAL.c.seq == bindparam("place"))
         rows = [{"place": seq} for seq in places[part]]
         if rows:
-            session.connection().execute(emptied.values({**values, f"{part}_erased_by": by}), rows)
+            session.connection().execute(statement.values({**values, f"{part}_erased_by": by}), rows)
     log.info("person_erased", places=erasure.places, seq=by)
 
 

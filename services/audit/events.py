@@ -7,7 +7,7 @@ from sqlmodel import Session
 from contracts.events import AccountDeleted
 from services.audit.erasure import ask_for_erasure
 from services.audit.log import Entry, append
-from services.audit.verifier import LOG_ITSELF
+from services.audit.statements import LOG_ITSELF
 from shared.events import Consumers, Poison, Recorded
 
 

@@ -11,11 +11,18 @@ from pydantic_core import to_json
 from sqlalchemy import Select, select
 from sqlmodel import Session
 
-from services.audit.checkpoints import LogKeys
+from services.audit.keys import LogKeys
 from services.audit.log import kept_from, tree_of
 from services.audit.models import CHECKPOINTS, RECORDS
 from services.audit.proofs import FORMAT, end_text
-from services.audit.queries import CHUNK_RECORDS, metadata_of, read_lines, read_range
+from services.audit.queries import (
+    CHUNK_RECORDS,
+    erased_by,
+    metadata_of,
+    read_erasures,
+    read_lines,
+    read_range,
+)
 from shared.database import Database
 
 CSV_COLUMNS = (
@@ -47,6 +54,14 @@ class FullExport:
 
     def __init__(self, pinned: Pinned, first: int | None = None) -> None:
         self._pinned, self._first, self._next = pinned, first, 0
+
+    @property
+    def first(self) -> int:
+        return self._first or 0
+
+    @property
+    def end(self) -> int:
+        return self._pinned.size
 
     def header(self, session: Session) -> dict[str, Any]:
         first = self._next = kept_from(session) if self._first is None else self._first
@@ -81,6 +96,7 @@ class PartialExport:
         signed = statement.where(RECORDS.c.seq < pinned.size)
         self._statement = signed.order_by(RECORDS.c.id).limit(CHUNK_RECORDS)
         self._after, self._number = "", 0
+        self._stated: set[int] = set()
 
     def header(self, _session: Session) -> dict[str, Any]:
         return _header(self._pinned, is_partial=True, first=0, frontier=[])
@@ -92,7 +108,17 @@ class PartialExport:
             self._after, self._number = line["id"], self._number + 1
             line["number"] = self._number
             line["proof"] = [one.hex() for one in tree.inclusion(line["seq"], self._pinned.size)]
-        return lines
+        return [*self._statements(session, lines), *lines]
+
+    def _statements(self, session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What the log says of the erasures that emptied these records, before the first of them."""
+        wanted = erased_by(lines) - self._stated
+        self._stated |= wanted
+        found = [one for one in read_erasures(session, wanted) if one["seq"] < self._pinned.size]
+        tree = tree_of(session)
+        for one in found:
+            one["proof"] = [each.hex() for each in tree.inclusion(one["seq"], self._pinned.size)]
+        return found
 
 
 def _header(pinned: Pinned, *, is_partial: bool, first: int, frontier: list[bytes]) -> dict[str, Any]:
@@ -131,7 +157,7 @@ def _written(session: Session, export: Export) -> tuple[int, bytes]:
 
 
 def _readable(one: dict[str, Any]) -> dict[str, Any]:
-    return {**one, "metadata": metadata_of(one["metadata"])} if one["type"] == "record" else one
+    return {**one, "metadata": metadata_of(one["metadata"])} if "metadata" in one else one
 
 
 async def spreadsheet(database: Database, export: Export) -> AsyncIterator[bytes]:

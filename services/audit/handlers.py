@@ -9,12 +9,14 @@ from sqlalchemy import delete, select
 from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 
-from services.audit import proofs, verifier
-from services.audit.checkpoints import Checkpoints, LogKeys
+from services.audit import checking, proofs, statements, verifier
+from services.audit.checkpoints import Checkpoints
 from services.audit.errors import NotYetSigned
 from services.audit.export import FullExport, PartialExport, ndjson, spreadsheet
-from services.audit.log import take_turn, tree_of
+from services.audit.keys import LogKeys
+from services.audit.log import append_own, take_turn, tree_of
 from services.audit.models import HOLDS, RECORDS
+from services.audit.opening import state_hold
 from services.audit.queries import matching, metadata_of
 from services.audit.schemas import (
     ConsistencyOut,
@@ -32,6 +34,7 @@ from services.audit.schemas import (
     VerificationOut,
     VerifyLog,
 )
+from services.audit.statements import HOLD_LIFTED
 from services.audit.verification import pinned, verify
 from shared.clock import now
 from shared.database import Database, insert_into
@@ -106,10 +109,15 @@ def download_verifier() -> Response:
 
 
 def verifier_as_one_file() -> str:
-    """The verifier with what it imports from beside it in the place of the import."""
-    text, beside = (Path(str(module.__file__)).read_text() for module in (verifier, proofs))
-    imported = re.compile(rf"^from {re.escape(proofs.__name__)} import \([^)]*\)\n", re.MULTILINE)
-    return imported.sub(lambda _: beside.partition('"""\n\n')[2] + "\n", text)
+    """The verifier with what it imports from beside it in the place of the first import."""
+    beside = [Path(str(module.__file__)).read_text() for module in (proofs, statements, checking)]
+    parts = [_OWN_IMPORT.sub("", text.partition('"""\n\n')[2]) for text in beside]
+    head, _, command = Path(str(verifier.__file__)).read_text().partition("\nfrom services.audit.")
+    command = _OWN_IMPORT.sub("", f"from services.audit.{command}")
+    return "\n".join([head, *parts, command])
+
+
+_OWN_IMPORT = re.compile(r"^from services\.audit\.\w+ import \([^)]*\)\n", re.MULTILINE)
 
 
 def prove_inclusion(query: ProveInclusion, session: Session) -> InclusionOut:
@@ -174,7 +182,8 @@ def verify_log(query: VerifyLog, database: Database, checkpoints: Checkpoints) -
         size=checked.size,
         records=found.records,
         seconds=round(checked.seconds, 3),
-        faults=[FaultOut(kind=one.kind, seq=one.seq, detail=one.detail) for one in found.faults],
+        faults=[FaultOut(**one._asdict()) for one in found.faults],
+        unproven=[FaultOut(**one._asdict()) for one in found.unproven],
         remarks=found.remarks,
         next=checked.end if checked.end < checked.size and found.records else None,
     )
@@ -186,9 +195,11 @@ def list_holds(session: Session) -> list[HoldOut]:
     return [HoldOut.model_validate(row) for row in rows]
 
 
-def place_hold(user_id: Id, body: PlaceHold, session: Session) -> HoldOut:
+def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:
     """Keep the records of an account, even when it is deleted or they grow old."""
     take_turn(session)  # when this is answered, no erasure is under way any more
+    if not session.connection().execute(select(HOLDS).where(HOLDS.c.user_id == user_id)).first():
+        state_hold(session, keys, user_id)
     hold = {"user_id": user_id, "reason": body.reason, "created": now()}
     put = insert_into(session, HOLDS).values(hold)
     session.connection().execute(
@@ -198,11 +209,12 @@ def place_hold(user_id: Id, body: PlaceHold, session: Session) -> HoldOut:
     return HoldOut.model_validate(row)
 
 
-def lift_hold(user_id: Id, session: Session) -> None:
+def lift_hold(user_id: Id, session: Session, keys: LogKeys) -> None:
     """Let go of the records of an account: what waited to be erased will be."""
     lifted = session.connection().execute(delete(HOLDS).where(HOLDS.c.user_id == user_id))
     if not lifted.rowcount:
         raise NotFound
+    append_own(session, keys, HOLD_LIFTED, user_id, {})
 
 
 def _plain_text(text: str) -> Response:

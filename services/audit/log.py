@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select, text, update
 from sqlmodel import Session
 
+from services.audit.keys import LogKeys
 from services.audit.models import HORIZON, PERSONAL, RECORDS, TILES
 from services.audit.proofs import (
     INTEGER_MAX,
@@ -18,8 +19,8 @@ from services.audit.proofs import (
     leaf_of,
     origin_text,
 )
+from services.audit.statements import LOG_ITSELF, LOG_SERVICE
 from services.audit.tree import HASH_BYTES, TILE_BYTES, TILE_HASHES, Tree, grown
-from services.audit.verifier import LOG_ITSELF
 from shared.clock import now
 from shared.database import insert_into
 from shared.ids import new_id
@@ -74,9 +75,11 @@ _RECORD_COLUMNS = tuple(column.name for column in RECORDS.c)
 _PERSONAL_COLUMNS = tuple(column.name for column in PERSONAL.c if not column.name.endswith("erased_by"))
 
 
-def append_own(session: Session, action: str, metadata: dict[str, Any]) -> int:
-    """Write what the log does to itself; nobody else can act as it."""
-    return append(session, [Entry(action, "audit", LOG_ITSELF, "audit", metadata=metadata)])
+def append_own(session: Session, keys: LogKeys, action: str, resource: str, said: dict[str, Any]) -> int:
+    """Write what the log says about itself, signed: a record alone could be written into the database."""
+    take_turn(session)
+    signed = keys.sign_statement(size_of(session), action, resource, said)
+    return append(session, [Entry(action, LOG_SERVICE, LOG_ITSELF, resource, metadata=signed)])
 
 
 def take_turn(session: Session) -> None:

@@ -1,7 +1,7 @@
 """Which records a question is about, and how they look when they leave."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,11 +11,13 @@ from sqlmodel import Session
 from services.audit.log import rfc3339, tree_of
 from services.audit.models import PERSONAL, RECORDS
 from services.audit.schemas import FilterLogs
+from services.audit.statements import LOG_ITSELF, PERSON_ERASED
 from shared.database import UtcDateTime
 
 # An id begins with the time at which it was made, on the clock of another machine than the timestamp.
 CLOCKS_APART = timedelta(minutes=5)
 CHUNK_RECORDS = 1024
+PLACES_AT_ONCE = 500
 
 # An outer join: what is personal may have been taken away behind our back, and that must show.
 _TOGETHER = RECORDS.outerjoin(
@@ -91,5 +93,30 @@ def read_lines(session: Session, statement: Select[Any]) -> list[dict[str, Any]]
     return lines
 
 
+def erased_by(lines: Iterable[Mapping[str, Any]]) -> set[int]:
+    """The statements that explain what is empty in these records."""
+    names = ("origin_erased_by", "details_erased_by")
+    return {line[name] for line in lines for name in names if line.get(name) is not None}
+
+
+def read_erasures(session: Session, places: Iterable[int]) -> list[dict[str, Any]]:
+    """Those of these records that say that a person was erased."""
+    said = EVERYTHING.where(RECORDS.c.action == PERSON_ERASED, RECORDS.c.actor == LOG_ITSELF)
+    wanted, found = sorted(places), list[dict[str, Any]]()
+    for start in range(0, len(wanted), PLACES_AT_ONCE):
+        some = RECORDS.c.seq.in_(wanted[start : start + PLACES_AT_ONCE])
+        found += read_statements(session, said.where(some))
+    return found
+
+
+def read_statements(session: Session, statement: Select[Any]) -> list[dict[str, Any]]:
+    lines = read_lines(session, statement.order_by(RECORDS.c.seq))
+    return [line | {"type": "statement"} for line in lines]
+
+
 def metadata_of(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+    """As it was recorded; what somebody has put there that is no JSON is shown as it is."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text

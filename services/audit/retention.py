@@ -11,9 +11,11 @@ import structlog
 from sqlalchemy import Table, delete, func, select, text
 from sqlmodel import Session
 
+from services.audit.checkpoints import Checkpoints
 from services.audit.log import append_own, kept_from, move_horizon, rfc3339, size_of, take_turn
 from services.audit.models import HOLDS, PERSONAL, RECORDS
-from services.audit.verifier import RETENTION_CUT
+from services.audit.statements import LOG_SERVICE, RETENTION_CUT
+from services.audit.verification import checked_before_cut
 from shared.database import Database
 
 CHUNK_RECORDS = 2_000
@@ -48,19 +50,42 @@ def prepare_months(session: Session, moment: datetime) -> None:
 
 
 def cut(
-    database: Database, moment: datetime, months: int, is_stopping: Callable[[], bool] = lambda: False
+    checkpoints: Checkpoints, moment: datetime, months: int, is_stopping: Callable[[], bool] = lambda: False
 ) -> None:
     """Let go of what is older than so many whole months before this one; 0 keeps everything."""
+    database = checkpoints.database
     if months:
-        with database.transaction() as session:
-            _move_horizon(session, _month(moment, -months))
+        _move_horizon(checkpoints, _month(moment, -months), months)
     while not is_stopping() and _delete_some(database):
         pass
 
 
-def _move_horizon(session: Session, before: datetime) -> None:
-    """Say in the log what goes, before it does."""
-    take_turn(session)
+def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> None:
+    """Say in the log what goes, before it does, and only when it is as it was when it was signed.
+
+    The database says how old a record is, and whoever owns it could have what is new cut off as old.
+    """
+    with checkpoints.database.transaction(write=False) as session:
+        past, seq, before = _to_be_cut(session, before)
+    if seq <= past:
+        return
+    found = checked_before_cut(checkpoints, past, seq, rfc3339(before))
+    if found:
+        next_step = "see GET /audit/verify; nothing is cut until that is intact"
+        log.error("audit_cut_refused", kind=found[0].kind, seq=found[0].seq, next_step=next_step)
+        return
+    with checkpoints.database.transaction() as session:
+        take_turn(session)
+        if _to_be_cut(session, before) != (past, seq, before):  # a hold came, or another replica was first
+            return
+        said = {"kept_from": seq, "before": rfc3339(before), "months": months}
+        append_own(session, checkpoints.keys, RETENTION_CUT, LOG_SERVICE, said)
+        move_horizon(session, seq)
+    log.info("audit_log_cut", **said)
+
+
+def _to_be_cut(session: Session, before: datetime) -> tuple[int, int, datetime]:
+    """The first record that is kept now, the first that would be, and from which month on it is."""
     held = select(func.min(RECORDS.c.received)).where(RECORDS.c.user_id.in_(select(HOLDS.c.user_id)))
     first_held: datetime | None = session.connection().execute(held).scalar_one()
     if first_held is not None:
@@ -72,13 +97,7 @@ def _move_horizon(session: Session, before: datetime) -> None:
         .order_by(RECORDS.c.seq)
     )
     found = session.connection().execute(oldest.limit(1)).scalar_one_or_none()
-    seq = size_of(session) if found is None else found
-    if seq <= past:
-        return
-    said = {"kept_from": seq, "before": rfc3339(before)}
-    append_own(session, RETENTION_CUT, said)
-    move_horizon(session, seq)
-    log.info("audit_log_cut", **said)
+    return past, size_of(session) if found is None else found, before
 
 
 def _delete_some(database: Database) -> bool:

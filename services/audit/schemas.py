@@ -218,6 +218,9 @@ class VerificationOut(Output):
     records: int = Field(description="How many were checked.")
     seconds: float
     faults: list[FaultOut]
+    unproven: list[FaultOut] = Field(
+        description="Where nothing is wrong as far as can be seen, and the log does not prove it."
+    )
     remarks: list[str]
     next: int | None = Field(description="Where to go on: the next `from`; null at the end of the log.")
 

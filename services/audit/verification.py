@@ -2,21 +2,31 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, or_, select
 from sqlmodel import Session
 
+from services.audit.checking import Verification
 from services.audit.checkpoints import Checkpoints
 from services.audit.errors import NotYetSigned, VerificationRunning
 from services.audit.export import FullExport, Pinned
 from services.audit.log import kept_from, size_of, tree_of
-from services.audit.models import CHECKPOINTS
+from services.audit.models import CHECKPOINTS, RECORDS
 from services.audit.proofs import NotAnExport
+from services.audit.queries import (
+    EVERYTHING,
+    PLACES_AT_ONCE,
+    erased_by,
+    read_erasures,
+    read_range,
+    read_statements,
+)
 from services.audit.schemas import SEQ_MAX
+from services.audit.statements import ACCOUNT_DELETED, LASTING, LOG_ITSELF, RETENTION_CUT, Fault
 from services.audit.tree import TileMissing
-from services.audit.verifier import Verification
 from shared.database import Database
 
 _OTHER_TREE = "the hashes of the tree are not those that were signed"
@@ -56,7 +66,11 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
         checkpoints.make(whole=True)
         started = time.monotonic()
         with database.transaction(write=False) as session:
-            oldest, size, newest = kept_from(session), size_of(session), pinned(session)
+            # In this order, for meanwhile the log may grow.
+            lowest, highest = session.connection().execute(_EDGES).one()
+            oldest, size, newest = kept_from(session), size_of(session), _newest(session)
+            if newest is None:
+                return _unsigned(checkpoints, size)
             first = max(oldest, min(first or 0, newest.size))
             wanted = first + limit
             end = newest if wanted >= newest.size else pinned(session, wanted)
@@ -65,23 +79,88 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
         verification = Verification(
             checkpoints.keys.known,
             checkpoints.anchored(sizes),
-            is_range=first > oldest or end != newest,
+            begins_inside=first > oldest,
+            ends_inside=end != newest,
             metadata_text=str,
         )
-        _verify(database, FullExport(end, first), verification)
+        _check(database, FullExport(end, first), verification, newest.size)
         if size > newest.size:
             verification.remarks.append(f"records {newest.size} to {size - 1} are not signed")
+        _check_edges(verification, lowest, highest, oldest, size)
         return Checked(verification, first, end.size, size, time.monotonic() - started)
     finally:
         _running.release()
 
 
-def _verify(database: Database, export: FullExport, verification: Verification) -> None:
+def _newest(session: Session) -> Pinned | None:
+    try:
+        return pinned(session)
+    except NotYetSigned:
+        return None
+
+
+def _unsigned(checkpoints: Checkpoints, size: int) -> Checked:
+    """Nothing is signed, as the log is new; or as the anchor knows of one that is not this."""
+    anchored = checkpoints.newest_anchored()
+    if anchored is None:
+        raise NotYetSigned
+    found = Verification(checkpoints.keys.known)
+    found.report("rolled_back", 0, f"nothing of it is signed, and the anchor knows {anchored.size} records")
+    return Checked(found, 0, 0, size, 0.0)
+
+
+_EDGES = select(func.min(RECORDS.c.seq), func.max(RECORDS.c.seq))
+
+
+def _check_edges(
+    verification: Verification, lowest: int | None, highest: int | None, oldest: int, size: int
+) -> None:
+    """Rows that have no place in the log are shown by it all the same."""
+    if lowest is not None and lowest < 0:
+        verification.report("changed", lowest, "there is a record before the first one")
+    elif lowest is not None and lowest < oldest:
+        verification.doubt(lowest, f"records before {oldest} were cut off, and some are still there or again")
+    if highest is not None and highest >= size:
+        verification.report("changed", highest, "there is a record that the tree does not know")
+
+
+class _BeforeCut(Verification):
+    """Looks at the time of each record by its content that was checked, not by what a query has found."""
+
+    def __init__(self, checkpoints: Checkpoints, sizes: range, cut: range, before: str) -> None:
+        kept = checkpoints.anchored(sizes)
+        super().__init__(checkpoints.keys.known, kept, ends_inside=True, metadata_text=str)
+        self._cut, self._before = cut, before
+
+    def add_record(self, record: Mapping[str, Any]) -> None:
+        super().add_record(record)
+        if record["seq"] in self._cut and record["received"] >= self._before:
+            self.report("changed", record["seq"], "it is not as old as it is to be")
+
+
+def checked_before_cut(checkpoints: Checkpoints, first: int, end: int, before: str) -> list[Fault]:
+    """What is wrong with the records from one up to another, which are to be cut off."""
+    database = checkpoints.database
+    checkpoints.make(whole=True)
+    with database.transaction(write=False) as session:
+        newest, last = pinned(session), pinned(session, end)
+    found = _BeforeCut(checkpoints, range(first + 1, last.size + 1), range(first, end), before)
+    _check(database, FullExport(last, first), found, newest.size)
+    return found.faults
+
+
+def _check(database: Database, export: FullExport, verification: Verification, size: int) -> None:
+    feed = _Feed(export, verification, size)
     try:
         with database.transaction(write=False) as session:
             verification.begin(export.header(session))
-        while _feed(database, export, verification):
-            pass
+            feed.elsewhere(session)
+        is_going_on = True
+        while is_going_on:
+            with database.transaction(write=False) as session:
+                is_going_on = feed.chunk(session)
+        with database.transaction(write=False) as session:
+            feed.deletions(session)
         verification.finish()
     except TileMissing:
         verification.report("removed", verification.place, "the hashes of the tree are missing from here on")
@@ -89,17 +168,53 @@ def _verify(database: Database, export: FullExport, verification: Verification) 
         verification.report("changed", verification.place, str(error))
 
 
-def _feed(database: Database, export: FullExport, verification: Verification) -> bool:
-    """A chunk in a transaction of its own; False after the last."""
-    with database.transaction(write=False) as session:
-        lines: list[dict[str, Any]] = export.chunk(session)
+class _Feed:
+    """Hands the log to its verification, and from outside a range what the log says about itself.
+
+    That is compared with its own hash and signature only: the rest is for who checks the range it stands in.
+    """
+
+    def __init__(self, export: FullExport, verification: Verification, size: int) -> None:
+        self._export, self._verification, self._size = export, verification, size
+
+    def elsewhere(self, session: Session) -> None:
+        first, end = self._export.first, self._export.end
+        before = and_(RECORDS.c.action.in_(LASTING), RECORDS.c.seq < first)
+        after = and_(RECORDS.c.action == RETENTION_CUT, RECORDS.c.seq >= end, RECORDS.c.seq < self._size)
+        said = EVERYTHING.where(RECORDS.c.actor == LOG_ITSELF, or_(before, after))
+        self._state(read_statements(session, said))
+        for line in read_range(session, first - 1, first):
+            self._verification.follows(line["received"])
+
+    def chunk(self, session: Session) -> bool:
+        """A chunk in a transaction of its own; False after the last."""
+        lines: list[dict[str, Any]] = self._export.chunk(session)
         tree = tree_of(session)
+        later = {by for by in erased_by(lines) if self._export.end <= by < self._size}
+        known = self._verification.ledger.statements
+        self._state(read_erasures(session, later - known.keys()))
         for line in lines:
             if line["type"] == "record":
-                verification.add_record(line)
+                self._verification.add_record(line)
             elif line["type"] == "checkpoint":
-                said = verification.add_checkpoint(line["note"])
+                said = self._verification.add_checkpoint(line["note"])
                 # The tree that proofs are made of must be the one that the records make.
                 if said is not None and tree.root(said.size) != said.root:
-                    verification.report("changed", verification.place, _OTHER_TREE)
-    return bool(lines)
+                    self._verification.report("changed", self._verification.place, _OTHER_TREE)
+        return bool(lines)
+
+    def _state(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            self._verification.add_statement(line, is_proven=True)
+
+    def deletions(self, session: Session) -> None:
+        """Whether the accounts that were erased here were deleted is recorded elsewhere, too."""
+        service, action, outcome = ACCOUNT_DELETED
+        deleted = select(RECORDS.c.resource).where(
+            RECORDS.c.service == service, RECORDS.c.action == action, RECORDS.c.outcome == outcome
+        )
+        ledger = self._verification.ledger
+        accounts = [one.resource for one in ledger.erased_but_not_deleted()]
+        for start in range(0, len(accounts), PLACES_AT_ONCE):
+            some = deleted.where(RECORDS.c.resource.in_(accounts[start : start + PLACES_AT_ONCE]))
+            ledger.deleted.update(session.connection().execute(some).scalars())

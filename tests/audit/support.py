@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy import text
 
+from services.audit.checking import Verification
 from services.audit.checkpoints import Checkpoints
 from services.audit.export import Export, FullExport, PartialExport, ndjson
 from services.audit.log import Entry, append
@@ -17,8 +18,9 @@ from services.audit.queries import matching
 from services.audit.retention import prepare_months
 from services.audit.schemas import FilterLogs
 from services.audit.settings import Settings
+from services.audit.statements import Fault
 from services.audit.verification import Checked, pinned, verify
-from services.audit.verifier import Fault, Verification, check_export
+from services.audit.verifier import check_export
 from shared.clock import now
 from shared.database import Database
 from shared.ids import new_id

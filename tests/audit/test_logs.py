@@ -264,6 +264,7 @@ class TestVerifyLog:
             "size": 300,
             "records": 300,
             "faults": [],
+            "unproven": [],
             "remarks": [],
             "next": None,
         }

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.audit.checking import RECORD_FIELDS
 from services.audit.checkpoints import Checkpoints
 from services.audit.proofs import (
     Checkpoint,
@@ -21,7 +22,6 @@ from services.audit.proofs import (
     origin_text,
 )
 from services.audit.settings import Settings
-from services.audit.verifier import RECORD_FIELDS
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests.audit.support import ALICE, BOB, TEST_KEY_SECRET, Log, changed
 

@@ -1,0 +1,346 @@
+"""Checks the records of the log one by one, in the order of an export: their content, their place, the tree.
+
+Together with verifier.py this is what an auditor carries away.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from services.audit.proofs import (
+    FORMAT,
+    Checkpoint,
+    Frontier,
+    Key,
+    NotAnExport,
+    canonical,
+    commitment,
+    end_text,
+    leaf_of,
+    origin_text,
+    root_by_inclusion,
+    signed_text,
+)
+from services.audit.statements import (
+    LOG_ITSELF,
+    LOG_SERVICE,
+    MONTH,
+    WHOLE,
+    Fault,
+    Ledger,
+    Statement,
+)
+
+FAULTS_MAX = 100
+SALT_CHARACTERS = 32
+RECORD_FIELDS = frozenset(
+    "type seq received id timestamp user_id actor action resource outcome status service ip user_agent"
+    " metadata request_id trace_id origin origin_salt origin_erased_by details details_salt details_erased_by"
+    " leaf".split()
+)
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+PARTIAL_FIELDS = RECORD_FIELDS | {"number", "proof"}
+STATEMENT_FIELDS = RECORD_FIELDS | {"proof"}
+
+
+class Verification:
+    """Takes the parts of an export in their order, and gathers what is wrong with them.
+
+    `kept` are checkpoints from elsewhere. A range does not begin or not end with the log: of the months at
+    its edges it cannot tell whether exactly that is empty which was erased.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        kept: Iterable[Checkpoint] = (),
+        *,
+        begins_inside: bool = False,
+        ends_inside: bool = False,
+        metadata_text: Callable[[Any], str] = canonical,
+    ) -> None:
+        self.faults: list[Fault] = []
+        self.unproven: list[Fault] = []
+        self.remarks: list[str] = []
+        self.records = self.emptied = 0
+        self.checkpoint: Checkpoint | None = None
+        self.keys, self._metadata_text = keys, metadata_text
+        self._begins_inside, self._ends_inside = begins_inside, ends_inside
+        self._kept = sorted(kept)
+        self._tree = Frontier()
+        self._follows = True  # whether every record so far was there, so that the tree can be compared
+        self._first = self._next = self._proven = self._proven_by_kept = self._last_seq = 0
+        self._gaps: list[range] = []
+        self._partial = False
+        self._received = [""] * 2  # of the first and of the last record
+        self.ledger = Ledger(self.report, self.doubt)
+
+    def begin(self, header: Mapping[str, Any]) -> None:
+        """The first line: what the export holds, and the checkpoint that it ends with."""
+        if header.get("type") != "header" or header.get("format") != FORMAT:
+            raise NotAnExport(f"the first line is no header of format {FORMAT}")
+        try:
+            self._partial, self._first = header["partial"] is True, operator.index(header["first"])
+            hashes = [bytes.fromhex(one) for one in header["frontier"]]
+            self._tree = Frontier(0 if self._partial else self._first, hashes)
+            self.checkpoint = Checkpoint.of(header["checkpoint"], self.keys)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NotAnExport(f"the header cannot be read: {error!r}") from error
+        self._next = 1 if self._partial else self._first
+        self.ledger.first = self._first
+        self._last_seq = -1
+        self._proven = self._proven_by_kept = self._first
+        if self.checkpoint is None:
+            self.report("foreign_key", None, "the checkpoint is not signed by the key that was given")
+            return
+        if not self._partial:
+            self._compare_kept()
+        for kept in self._kept:
+            if kept.size > self.checkpoint.size:
+                known = f"{self.checkpoint.size}, and a checkpoint that was kept knows {kept.size}"
+                self.report("rolled_back", self.checkpoint.size, f"it has {known} records")
+            elif self._partial and kept.size == self.checkpoint.size and kept.root != self.checkpoint.root:
+                self.report("rewritten", None, "its checkpoint is not the one of the same size that was kept")
+            elif self._partial and kept.size < self.checkpoint.size:
+                self.remarks.append(
+                    f"only a full export can be compared with the checkpoint of {kept.size} records"
+                )
+
+    def add_record(self, record: Mapping[str, Any]) -> None:
+        seq, place = record.get("seq"), record.get("number" if self._partial else "seq")
+        if type(place) is not int or type(seq) is not int:
+            self.report("malformed", self.place, "it does not say its place")
+            return
+        if not self._in_place(place, seq):
+            return
+        try:
+            self._check_content(record, seq, PARTIAL_FIELDS if self._partial else RECORD_FIELDS)
+            leaf = bytes.fromhex(record["leaf"])
+            if self._partial:
+                self._check_proof(record, seq, leaf)
+            else:
+                self._grow(leaf)
+        except _UNREADABLE as error:
+            self.report("malformed", seq, f"it cannot be read: {error!r}")
+            self._follows = False
+        self.records += 1
+
+    def _in_place(self, place: int, seq: int) -> bool:
+        if place == self._next:
+            self._next += 1
+            self._last_seq = seq
+            return True
+        self._follows = False
+        if place > self._next:
+            what = f"{'number' if self._partial else 'record'} {self._next}"
+            after = f" after record {self._last_seq}" if self._partial else ""
+            where = self._last_seq + 1 if self._partial else self._next
+            self.report(
+                "removed", where, f"{what}{f' to {place - 1}' * (place - 1 > self._next)} is missing{after}"
+            )
+            self._gaps.append(range(self._next, place))
+            self._next, self._last_seq = place + 1, seq
+            return True
+        gap = next((gap for gap in self._gaps if place in gap), None)
+        if gap is None:
+            self.report("duplicated", seq, "it is there twice")
+        else:
+            self._came_late(gap, seq)
+        return False
+
+    def _came_late(self, gap: range, seq: int) -> None:
+        """It had been taken for removed."""
+        found = Fault("reordered", seq, f"it stands after record {self._last_seq}")
+        for index, fault in enumerate(self.faults):
+            if fault.kind == "removed" and (self._partial or fault.seq == gap.start):
+                self.faults[index] = found
+                return
+        self.report(*found)
+
+    def add_statement(self, record: Mapping[str, Any], *, is_proven: bool = False) -> None:
+        """A record of the log about itself that explains others, from elsewhere in the log."""
+        seq = record.get("seq")
+        if type(seq) is not int or seq in self.ledger.statements:
+            self.report("malformed", self.place, "a statement of the log that cannot be read")
+            return
+        try:
+            leaf = bytes.fromhex(record["leaf"])
+            self._check_content(
+                record, seq, RECORD_FIELDS if is_proven else STATEMENT_FIELDS, is_elsewhere=True
+            )
+            if not is_proven:
+                self._check_proof(record, seq, leaf)
+        except _UNREADABLE as error:
+            self.report("malformed", seq, f"it cannot be read: {error!r}")
+
+    def _check_content(
+        self, record: Mapping[str, Any], seq: int, wanted: frozenset[str], *, is_elsewhere: bool = False
+    ) -> None:
+        if record.keys() != wanted:
+            odd = ", ".join(sorted(record.keys() ^ wanted))
+            self.report("changed", seq, f"fields were added or taken away: {odd[:200]}")
+            return
+        statement = None
+        if type(record["status"]) is not int or leaf_of(record).hexdigest() != record["leaf"]:
+            self.report("changed", seq, "the record is not what its hash in the tree was made of")
+        elif not is_elsewhere:
+            self._check_time(seq, record["received"])
+            self.ledger.pass_by(record)
+        if self._is_kept(record, "origin", ("ip", "user_agent")):
+            text = origin_text(record)
+            if commitment(record["origin_salt"], text) != record["origin"]:
+                self.report("changed", seq, "ip or user_agent is not what was recorded")
+        if self._is_kept(record, "details", ("metadata",)):
+            text = self._metadata_text(record["metadata"])
+            if commitment(record["details_salt"], text) != record["details"]:
+                self.report("changed", seq, "metadata is not what was recorded")
+            elif record["actor"] == LOG_ITSELF and record["service"] == LOG_SERVICE:
+                statement = Statement.of(record, text, self.keys)
+        if statement is not None:
+            self.ledger.state(statement, is_elsewhere=is_elsewhere)
+
+    def follows(self, received: str) -> None:
+        """The record before the first one of a range was received then."""
+        self._received[1] = received
+
+    def _check_time(self, seq: int, received: str) -> None:
+        """The time at which records were received never goes backwards; of a part the order is another."""
+        if self._partial:
+            return
+        if received < self._received[1]:
+            self.report("changed", seq, "it says that it was received before the record before it")
+        self._received = [self._received[0] or received, max(received, self._received[1])]
+
+    def _is_kept(self, record: Mapping[str, Any], part: str, names: Sequence[str]) -> bool:
+        """Whether a part of a record is there; if not, whose erasure it says has emptied it."""
+        seq, by, salt = record["seq"], record[f"{part}_erased_by"], record[f"{part}_salt"]
+        if salt is not None:
+            if by is not None:
+                self.report("changed", seq, f"it says that its {part} was erased, and has it")
+            if len(salt) != SALT_CHARACTERS:  # or it could take in the beginning of what it was to hide
+                self.report("changed", seq, f"its salt ({part}_salt) is none of {SALT_CHARACTERS} digits")
+            return True
+        if type(by) is not int or any(record[name] is not None for name in names):
+            self.report("changed", seq, f"its salt ({part}_salt) was taken away")
+        else:
+            self.ledger.empty(record, part, by)
+            self.emptied += 1
+        return False
+
+    def _check_proof(self, record: Mapping[str, Any], seq: int, leaf: bytes) -> None:
+        if self.checkpoint is None:
+            return
+        proof = [bytes.fromhex(one) for one in record["proof"]]
+        if root_by_inclusion(leaf, seq, self.checkpoint.size, proof) != self.checkpoint.root:
+            self.report("rewritten", seq, "its proof does not lead to the checkpoint")
+
+    def _grow(self, leaf: bytes) -> None:
+        self._tree.add(leaf)
+        if self._kept and self._kept[0].size <= self._tree.size:
+            self._compare_kept()
+
+    def _compare_kept(self) -> None:
+        while self._kept and self._kept[0].size <= self._tree.size:
+            kept = self._kept.pop(0)
+            if kept.size < self._tree.size:
+                self.remarks.append(f"the checkpoint of {kept.size} records is older than the first one here")
+            elif self._follows and kept.root != self._tree.root():
+                self._diverged(self._proven_by_kept, kept.size, "the checkpoint that was kept")
+            self._proven_by_kept = kept.size
+
+    def add_checkpoint(self, note: str) -> Checkpoint | None:
+        """A checkpoint between the records, which narrows down where something was changed."""
+        said = Checkpoint.of(note, self.keys)
+        if said is None:
+            self.report(
+                "foreign_key", self._tree.size, "the checkpoint there is not signed by the key that was given"
+            )
+        elif said.size != self._tree.size and self._follows:
+            self.report(
+                "changed", self._tree.size, f"a checkpoint of {said.size} records does not belong there"
+            )
+        else:
+            self._compare(said)
+        return said
+
+    def _compare(self, said: Checkpoint) -> None:
+        if not self._follows:
+            return
+        if said.root != self._tree.root():
+            self._diverged(self._proven, said.size, "the checkpoint that was signed then")
+        self._proven = said.size
+
+    def _diverged(self, proven: int, size: int, what: str) -> None:
+        self._follows = False
+        self.report("rewritten", proven, f"among records {proven} to {size - 1}: they do not lead to {what}")
+
+    def finish(self) -> None:
+        """After the last record."""
+        if not self._partial:
+            self._finish_tree()
+        size = self.checkpoint.size if self.checkpoint else 0
+        ledger, old = self.ledger, list[int]()
+        ledger.finish_statements()
+        months = WHOLE if self._partial else self._whole_months()
+        ledger.finish_erasures(size, months, is_partial=self._partial, old=old)
+        if not self._partial:
+            for one in ledger.erased_but_not_deleted():
+                what = f"account {one.resource} was erased, and no record says that it was deleted"
+                self.doubt(one.seq, what)
+        if old:
+            erasures = f"{sum(old)} places were emptied by {len(old)} erasures"
+            self.remarks.append(f"{erasures} from before the log named the account that it erased")
+
+    def _whole_months(self) -> tuple[str, str]:
+        """The first month of which every record is among these, and the first that is not."""
+        first, last = (moment[MONTH] for moment in self._received)
+        begin = f"{first}~"
+        if not self._begins_inside:
+            begin = self.ledger.finish_cut(self._first, self._received[0] or None)
+        return begin, last if self._ends_inside else WHOLE[1]
+
+    def _finish_tree(self) -> None:
+        if self.checkpoint is None:
+            return
+        if self._next < self.checkpoint.size:
+            missing = f"records {self._next} to {self.checkpoint.size - 1}"
+            self.report("truncated", self._next, f"{missing} are missing at the end")
+        elif self._next > self.checkpoint.size:
+            self.report(
+                "changed", self.checkpoint.size, "there are records that the checkpoint does not know"
+            )
+        else:
+            self._compare(self.checkpoint)
+
+    def check_end(self, note: str, digest: bytes) -> None:
+        """The last line of a file: a signed digest of all lines before it."""
+        text = signed_text(note, self.keys)
+        if text is None:
+            self.report("foreign_key", None, "the last line is not signed by the key that was given")
+        elif text not in {end_text(key.name, self.records, digest) for key in self.keys}:
+            self.report(
+                "changed", self.place, "somewhere before: the file is not as it was when its end was signed"
+            )
+
+    @property
+    def is_partial(self) -> bool:
+        return self._partial
+
+    @property
+    def place(self) -> int:
+        """The record after the last one that was read."""
+        return self._last_seq + 1 if self._partial else self._next
+
+    def summary(self) -> str:
+        size = self.checkpoint.size if self.checkpoint else 0
+        emptied = f", {self.emptied} places emptied when persons were erased" if self.emptied else ""
+        return f"{self.records} records{emptied}, proven by the signed checkpoint of {size}"
+
+    def report(self, kind: str, seq: int | None, detail: str) -> None:
+        if len(self.faults) < FAULTS_MAX:
+            self.faults.append(Fault(kind, seq, detail))
+
+    def doubt(self, seq: int | None, detail: str) -> None:
+        """Nothing is wrong with it as far as can be seen, which is not far enough."""
+        if len(self.unproven) < FAULTS_MAX:
+            self.unproven.append(Fault("unproven", seq, detail))

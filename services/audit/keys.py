@@ -1,0 +1,45 @@
+"""The keys that sign checkpoints, the ends of exports, and what the log says about itself."""
+
+import base64
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import SecretStr
+
+from services.audit.proofs import Key
+from services.audit.settings import Settings
+from services.audit.statements import SIGNATURE, statement_text
+
+
+class LogKeys:
+    """The key that signs, made from KEY_SECRET and kept nowhere; while it is changed, the one before, too.
+
+    `known` are those that have signed something that is still to be checked.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.log_name
+        secrets = [settings.key_secret, *filter(None, [settings.key_secret_previous])]
+        self._signing = [_signing_key(secret) for secret in secrets]
+        self.public = [Key(self.name, key.public_key()) for key in self._signing]
+        self.known = [*self.public, *map(Key.parse, settings.old_keys.split())]
+
+    def sign(self, text: str) -> str:
+        """The text as a note signed by every key, the newest first."""
+        lines = [
+            f"— {key.name} {base64.b64encode(key.id + signing.sign(text.encode())).decode()}\n"
+            for key, signing in zip(self.public, self._signing, strict=True)
+        ]
+        return f"{text}\n{''.join(lines)}"
+
+    def sign_statement(self, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """What the log says about itself, with a signature that binds it to its place in the log."""
+        text = statement_text(self.name, seq, action, resource, said)
+        return {**said, SIGNATURE: self.sign(text).removeprefix(f"{text}\n")}
+
+
+def _signing_key(secret: SecretStr) -> Ed25519PrivateKey:
+    seed = hmac.digest(secret.get_secret_value().encode(), b"gatehouse audit log", "sha256")
+    return Ed25519PrivateKey.from_private_bytes(seed)

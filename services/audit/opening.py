@@ -1,0 +1,29 @@
+"""The first statement of a log: from here on, what the log says about itself is signed."""
+
+from sqlalchemy import select
+from sqlmodel import Session
+
+from services.audit.keys import LogKeys
+from services.audit.log import append_own, take_turn
+from services.audit.models import HOLDS, RECORDS
+from services.audit.queries import EVERYTHING
+from services.audit.statements import HOLD_PLACED, LOG_ITSELF, LOG_OPENED, LOG_SERVICE, Statement
+
+
+def open_log(session: Session, keys: LogKeys) -> None:
+    """Say so, and repeat the holds of a log from before, unless that was done already."""
+    take_turn(session)  # several replicas may start at once
+    opened = EVERYTHING.where(RECORDS.c.action == LOG_OPENED, RECORDS.c.actor == LOG_ITSELF)
+    for row in session.connection().execute(opened.order_by(RECORDS.c.id.desc()).limit(1)).mappings():
+        if Statement.of({**row}, row["metadata"] or "null", keys.known).is_signed:
+            return
+    append_own(session, keys, LOG_OPENED, LOG_SERVICE, {"statements": "signed"})
+    for account in session.connection().execute(select(HOLDS.c.user_id)).scalars().all():
+        state_hold(session, keys, account)
+
+
+def state_hold(session: Session, keys: LogKeys, account: str) -> None:
+    """Say in the log from which record on it must keep everything, so that lifting it cannot be pretended."""
+    own = select(RECORDS.c.seq).where(RECORDS.c.user_id == account).order_by(RECORDS.c.seq).limit(1)
+    first = session.connection().execute(own).scalar_one_or_none()
+    append_own(session, keys, HOLD_PLACED, account, {"first": first})

@@ -1,0 +1,290 @@
+"""What the log says about itself, and whether what is empty or missing is explained by it.
+
+Whoever owns the database can write a well-formed record at its end, and the service signs the tree over it.
+So a record about the log itself counts only when the log's key has signed it, at its place. A statement
+PERSON_ERASED names an account; it explains empty places of that account alone, and only older ones.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from services.audit.proofs import (
+    Erasure,
+    Key,
+    canonical,
+    signed_text,
+)
+
+LOG_ITSELF = "log"  # the actor of what the log records about itself
+LOG_SERVICE = "audit"
+LOG_OPENED = "LOG_OPENED"  # from here on every statement is signed
+PERSON_ERASED, RETENTION_CUT = "PERSON_ERASED", "RETENTION_CUT"
+HOLD_PLACED, HOLD_LIFTED = "HOLD_PLACED", "HOLD_LIFTED"
+LASTING = (LOG_OPENED, RETENTION_CUT, HOLD_PLACED, HOLD_LIFTED)  # say something about what comes later
+ACCOUNT_DELETED = ("auth", "DELETE_ACCOUNT", "success")  # service, action and outcome of such a record
+SIGNATURE = "signature"
+MONTH = slice(0, 7)  # of a time in RFC 3339
+# A deletion may be recorded in one month and what arrived late be erased in the next.
+ERASED_LATE = timedelta(days=4)
+WHOLE = ("", "~")  # before any month, and after any
+
+
+class Fault(NamedTuple):
+    """What is wrong, and where: the sequence number of the first record concerned, if it is about one."""
+
+    kind: str
+    seq: int | None
+    detail: str
+
+
+Report = Callable[[str, int | None, str], None]
+
+
+def statement_text(name: str, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> str:
+    """What is signed of a statement."""
+    return f"{name}/statement\n{canonical([seq, action, resource, dict(said)])}\n"
+
+
+class Statement(NamedTuple):
+    """A record of the log about itself."""
+
+    seq: int
+    action: str
+    resource: str
+    received: str
+    said: Mapping[str, Any]
+    is_signed: bool
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], text: str, keys: Sequence[Key]) -> "Statement":
+        """`text` is the metadata of the record, compared with its commitment already."""
+        said = json.loads(text)
+        said = dict(said) if isinstance(said, dict) else {}
+        signature = said.pop(SIGNATURE, None)
+        seq, action, resource = record["seq"], record["action"], record["resource"]
+        is_signed = isinstance(signature, str) and any(
+            signed_text(f"{wanted}\n{signature}", [key]) == wanted
+            for key in keys
+            for wanted in [statement_text(key.name, seq, action, resource, said)]
+        )
+        return cls(seq, action, resource, record["received"], said, is_signed)
+
+
+@dataclass
+class Emptied:
+    """The places that name one erasure, in the order in which they come."""
+
+    erasure: Erasure
+    last: int
+    months: dict[str, Erasure] = field(default_factory=dict)
+    # Whose erasure it may be: both accounts of the first place, and the first place that is not of each.
+    accounts: dict[str, int | None] = field(default_factory=dict)
+
+    @classmethod
+    def beginning_with(cls, seq: int, owners: Sequence[str]) -> "Emptied":
+        return cls(Erasure(seq), seq, accounts=dict.fromkeys(owners))
+
+    def add(self, seq: int, part: str, month: str, owners: Sequence[str]) -> None:
+        self.last = max(self.last, seq)
+        self.erasure.add(seq, part)
+        self.months.setdefault(month, Erasure(seq)).add(seq, part)
+        for account, odd in self.accounts.items():
+            if odd is None and account not in owners:
+                self.accounts[account] = seq
+
+    def not_of(self, account: str) -> int | None:
+        """The first place that has nothing to do with the account."""
+        return self.accounts.get(account, self.erasure.first)
+
+
+def owners_of(record: Mapping[str, Any], part: str) -> list[str]:
+    """Whose erasure may empty this part of the record: of what others did to a person only the details go."""
+    names = (record["user_id"], record["resource"] if part == "details" else None)
+    return [name for name in names if isinstance(name, str)]
+
+
+class Ledger:
+    """Gathers the statements of a log and its empty places, and compares them at the end."""
+
+    def __init__(self, report: Report, doubt: Callable[[int | None, str], None]) -> None:
+        self._report, self._doubt = report, doubt
+        self.statements: dict[int, Statement] = {}
+        self.here: list[Statement] = []  # those that are not from elsewhere
+        self.deleted: set[str] = set()
+        self._emptied: dict[int, Emptied] = {}
+        self._holds: dict[str, int] = {}  # by account, the first record that must stay
+        self.first = 0  # the first record of what is checked
+
+    def empty(self, record: Mapping[str, Any], part: str, by: int) -> None:
+        """A part of this record is gone, and it says that record `by` says why."""
+        seq, owners = record["seq"], owners_of(record, part)
+        found = self._emptied.setdefault(by, Emptied.beginning_with(seq, owners))
+        found.add(seq, part, record["received"][MONTH], owners)
+
+    def pass_by(self, record: Mapping[str, Any]) -> None:
+        """Any record, in the order of the log."""
+        if (record["service"], record["action"], record["outcome"]) == ACCOUNT_DELETED:
+            self.deleted.add(record["resource"])
+
+    def state(self, statement: Statement, *, is_elsewhere: bool = False) -> None:
+        """A statement in the order of the log; one from elsewhere is only looked up later."""
+        self.statements[statement.seq] = statement
+        if not is_elsewhere:
+            self.here.append(statement)
+        if not statement.is_signed:
+            return
+        account = statement.resource
+        if statement.action == HOLD_PLACED:
+            self._holds.setdefault(account, _whole(statement.said, "first", statement.seq))
+        elif statement.action == HOLD_LIFTED:
+            self._holds.pop(account, None)
+        elif is_elsewhere:
+            return
+        elif statement.action == PERSON_ERASED and account in self._holds:
+            self._report("erased", statement.seq, "an account was erased whose records were under a hold")
+        elif statement.action == RETENTION_CUT:
+            first_held = min(self._holds.values(), default=None)
+            if first_held is not None and _whole(statement.said, "kept_from", 0) > first_held:
+                self._report("removed", statement.seq, f"records from {first_held} on were under a hold")
+
+    def finish_statements(self) -> None:
+        """From the first signed statement on there is no other."""
+        signed_from = min((one.seq for one in self.statements.values() if one.is_signed), default=None)
+        for one in self.statements.values():
+            if not one.is_signed and signed_from is not None and one.seq > signed_from:
+                self._report(
+                    "forged", one.seq, "it speaks for the log, and the key of the log did not sign it"
+                )
+
+    def finish_cut(self, first: int, received: str | None) -> str:
+        """Whether a cut is the reason that the log begins with this record; the month it begins with."""
+        cuts = [one for one in sorted(self.statements.values()) if one.action == RETENTION_CUT]
+        if not first:
+            return ""
+        last = cuts[-1] if cuts else None
+        if last is None or last.said.get("kept_from") != first:
+            detail = f"records 0 to {first - 1} are missing, and no retention cut them off"
+            self._report("removed", 0, detail)
+            return (received or "")[MONTH]
+        before = str(last.said.get("before"))
+        is_month = re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-01T00:00:00\.000000Z", before) is not None
+        if not is_month or first > last.seq or before > last.received:
+            self._report("removed", last.seq, "it says that more was cut off than there was to cut")
+            return (received or "")[MONTH]
+        if received is not None and received < before:
+            self._report(
+                "removed", last.seq, f"it says that what is older than {before} was cut off: not all was"
+            )
+        return before[MONTH]
+
+    def finish_erasures(
+        self, size: int, months: tuple[str, str], *, is_partial: bool, old: list[int]
+    ) -> None:
+        """Whether each empty place is explained. `months` are those of which every record was seen.
+
+        Erasures from before statements were signed are gathered in `old`.
+        """
+        for by, found in sorted(self._emptied.items()):
+            said = self.statements.get(by)
+            first = found.erasure.first
+            if said is None and by >= size:
+                detail = f"it was emptied, and record {by}, which is to say why, came after this: look again"
+                self._report("erased", first, detail)
+            elif said is None and is_partial and by > found.last:
+                self._doubt(
+                    first, f"it was emptied, and record {by}, which is to say why, is not in this export"
+                )
+            elif said is None or said.action != PERSON_ERASED:
+                detail = f"it was emptied, and record {by} does not say that a person was erased"
+                self._report("erased", first, detail)
+            elif found.last >= by:
+                self._report(
+                    "erased", found.last, f"it was emptied by the erasure of record {by}, which is older"
+                )
+            elif said.is_signed:
+                self._judge(said, found)
+            else:
+                old.append(found.erasure.places)
+                self._judge_old(said, found, months, is_partial=is_partial)
+        if not is_partial:
+            for statement in sorted(self.statements.values()):
+                if statement.action == PERSON_ERASED and statement.is_signed:
+                    self._compare_months(statement, months)
+
+    def _judge(self, said: Statement, found: Emptied) -> None:
+        odd = found.not_of(said.resource)
+        if odd is not None:
+            detail = f"it was emptied by record {said.seq}, which erased an account that it is not about"
+            self._report("erased", odd, detail)
+
+    def _compare_months(self, statement: Statement, months: tuple[str, str]) -> None:
+        """Month by month, so that what is cut off later takes whole digests with it."""
+        emptied = self._emptied.get(statement.seq)
+        found = emptied.months if emptied is not None else {}
+        said = statement.said.get("months")
+        said = said if isinstance(said, dict) else {}
+        for month in sorted({*said, *found}):
+            if not months[0] <= month < months[1]:
+                continue
+            here = found.get(month)
+            if here is None or said.get(month) != month_of(here):
+                first = here.first if here is not None else None
+                detail = f"what is empty in {month} is not what record {statement.seq} says was erased"
+                self._report("erased", first if first is not None else statement.seq, detail)
+                return
+
+    def _judge_old(
+        self, said: Statement, found: Emptied, months: tuple[str, str], *, is_partial: bool
+    ) -> None:
+        """It names no account, and has one digest over all of its places."""
+        erasure, first = found.erasure, found.erasure.first
+        begin, places = _whole(said.said, "first", first), _whole(said.said, "places", 0)
+        agrees = (places, said.said.get("digest")) == (erasure.places, erasure.digest.hexdigest())
+        is_of_one = any(odd is None for odd in found.accounts.values())
+        if not is_of_one or first < begin or erasure.places > places:
+            detail = f"what is empty from here on is not what record {said.seq} says was erased"
+            self._report("erased", first, detail)
+        elif is_partial or (not agrees and self._is_incomplete(begin, months)):
+            detail = (
+                f"record {said.seq}, which emptied it, can be compared only as a whole, which is not here"
+            )
+            self._doubt(first, detail)
+        elif not agrees:
+            detail = f"what is empty from here on is not what record {said.seq} says was erased"
+            self._report("erased", first, detail)
+
+    def _is_incomplete(self, begin: int, months: tuple[str, str]) -> bool:
+        return begin < self.first or months[1] != WHOLE[1]
+
+    def erased_but_not_deleted(self) -> Iterator[Statement]:
+        """Erasures of accounts that no record says were deleted; the first of each account.
+
+        That record may have been cut off while the erasure is still there.
+        """
+        cuts = [one for one in self.statements.values() if one.action == RETENTION_CUT and one.is_signed]
+        cut_before = max((str(one.said.get("before")) for one in cuts), default="")
+        known = set(self.deleted)
+        for one in sorted(self.here):
+            if one.action != PERSON_ERASED or not one.is_signed or one.resource in known:
+                continue
+            known.add(one.resource)
+            if not cut_before or _day(one.received) >= _day(cut_before) + ERASED_LATE:
+                yield one
+
+
+def month_of(erasure: Erasure) -> dict[str, Any]:
+    """What a statement says of the places of one month."""
+    return {"places": erasure.places, "digest": erasure.digest.hexdigest()}
+
+
+def _whole(said: Mapping[str, Any], name: str, default: int) -> int:
+    value = said.get(name)
+    return value if type(value) is int else default
+
+
+def _day(text: str) -> datetime:
+    return datetime.fromisoformat(text[:10])

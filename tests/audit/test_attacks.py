@@ -1,0 +1,400 @@
+"""The owner of the database wants one record gone. Whatever they do to it, those who check the log see it.
+
+Each attack is made on a log in which an account was erased and a month was cut off. It is then looked at
+by the stand-alone verifier in an export of the whole log, and by the service, as a whole and piece by piece.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from services.audit import log as log_module
+from services.audit.checking import Verification
+from services.audit.erasure import ask_for_erasure, erase_due
+from services.audit.log import append
+from services.audit.models import HOLDS
+from services.audit.opening import open_log, state_hold
+from services.audit.proofs import Erasure
+from services.audit.retention import cut
+from services.audit.statements import HOLD_LIFTED, PERSON_ERASED, RETENTION_CUT
+from services.audit.tree import TileMissing
+from shared.clock import now
+from tests.audit.support import ALICE, BOB, Log, entry
+from tests.audit.test_tampering import own_settings
+
+JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 10, tzinfo=UTC) for month in (1, 2, 3))
+FIRST, ALICE_ERASED, LATE_ERASED, CUT = 5, 14, 17, 19  # see build()
+
+Attack = Callable[[Log], None]
+
+
+def erase(log: Log, *accounts: str) -> None:
+    with log.database.transaction() as session:
+        ask_for_erasure(session, accounts)
+    erase_due(log.database, log.checkpoints.keys)
+
+
+def deletion(account: str) -> Any:
+    return entry(None, action="DELETE_ACCOUNT", service="auth", resource=account, actor="service:users")
+
+
+def build(log: Log, at: Callable[[datetime], None]) -> None:
+    """What each place holds is what the attacks are about."""
+    at(JANUARY)
+    with log.database.transaction() as session:
+        open_log(session, log.checkpoints.keys)  # 0
+    log.add(entry(ALICE), entry(ALICE), entry(BOB), entry(BOB))  # 1 to 4
+    log.sign()
+    at(FEBRUARY)
+    log.add(entry(ALICE), entry(ALICE), entry(BOB), entry(BOB), entry(BOB, resource=ALICE))  # 5 to 9
+    log.sign()
+    at(MARCH)
+    log.add(entry(ALICE), entry(BOB), entry(BOB), deletion(ALICE))  # 10 to 13
+    log.sign()
+    erase(log, ALICE)  # 14
+    log.add(entry(BOB), entry(ALICE))  # 15, 16
+    erase_due(log.database, log.checkpoints.keys)  # 17
+    log.add(entry(BOB))  # 18
+    log.sign()
+    cut(log.checkpoints, MARCH, months=1)  # 19
+    log.add(entry(BOB), entry(BOB, resource=ALICE + "0"))  # 20, 21
+    log.sign()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("attacked")
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        Log(own_settings(folder, anchor_file=folder / "anchor")) as log,
+    ):
+        build(log, lambda moment: patched.setattr("services.audit.log.now", lambda: moment))
+        with log.database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return folder
+
+
+@pytest.fixture
+def attacked(template: Path, tmp_path: Path) -> Iterator[Log]:
+    folder = tmp_path / "copy"
+    shutil.copytree(template, folder)
+    with Log(own_settings(folder, anchor_file=folder / "anchor")) as log:
+        yield log
+
+
+def verdict(*checked: Verification) -> str:
+    if any(one.faults for one in checked):
+        return "tampered"
+    return "unproven" if any(one.unproven for one in checked) else "ok"
+
+
+def by_verifier(log: Log) -> str:
+    try:
+        return verdict(log.check(log.lines()))
+    except TileMissing:  # then there is no export, and 503 with the words to look at GET /audit/verify
+        return "tampered"
+
+
+def by_part(log: Log, account: str = BOB) -> str:
+    return verdict(log.check(log.lines(log.partial(account))))
+
+
+def by_service(log: Log) -> str:
+    return verdict(log.verify().verification)
+
+
+def in_pieces(log: Log) -> str:
+    found, first = [], 0
+    while True:
+        checked = log.verify(first, limit=2)
+        found.append(checked.verification)
+        if checked.end >= checked.size or checked.end <= first:
+            return verdict(*found)
+        first = checked.end
+
+
+def blank(seq: int, by: int, part: str = "details") -> str:
+    columns = ("metadata",) if part == "details" else ("ip", "user_agent")
+    emptied = ", ".join(f"{column} = NULL" for column in (*columns, f"{part}_salt"))
+    return f"UPDATE personal SET {emptied}, {part}_erased_by = {by} WHERE seq = {seq}"
+
+
+def owner(*statements: str) -> Attack:
+    return lambda log: log.tamper(*statements)
+
+
+def forged(log: Log, action: str, resource: str, said: dict[str, Any]) -> int:
+    """A well-formed record at the end of the log, as if the log had written it."""
+    with log.database.transaction() as session:
+        one = entry(None, action=action, service="audit", actor="log", resource=resource, metadata=said)
+        return append(session, [one])
+
+
+def forged_erasure(log: Log) -> None:
+    by = forged(log, PERSON_ERASED, BOB, {"first": 7, "places": 1, "months": {}})
+    log.tamper(blank(7, by))
+
+
+def copied_erasure(log: Log) -> None:
+    """With the signature of a true one, which stands elsewhere."""
+    with log.database.engine.connect() as connection:
+        said = connection.execute(text("SELECT metadata FROM personal WHERE seq = 14")).scalar_one()
+    by = forged(log, PERSON_ERASED, ALICE, json.loads(said))
+    log.tamper(blank(9, by, "origin"))
+
+
+def old_erasure(log: Log) -> None:
+    """As they were before statements were signed."""
+    by = forged(log, PERSON_ERASED, "audit", legacy(7, "details"))
+    log.tamper(blank(7, by))
+
+
+def legacy(seq: int, *parts: str) -> dict[str, Any]:
+    erasure = Erasure(seq)
+    for part in parts:
+        erasure.add(seq, part)
+    return {"first": seq, "places": erasure.places, "digest": erasure.digest.hexdigest()}
+
+
+def forged_cut(log: Log) -> None:
+    forged(log, RETENTION_CUT, "audit", {"kept_from": 10, "before": "2026-03-01T00:00:00.000000Z"})
+    gone(10)(log)
+
+
+def gone(first: int) -> Attack:
+    tables = ("records", "personal")
+    return owner(
+        *(f"DELETE FROM {table} WHERE seq < {first}" for table in tables),
+        f"UPDATE horizon SET kept_from = {first}",
+    )
+
+
+def relabelled(log: Log) -> None:
+    """A record is made one of the person's, erased with the person's, and made another's again."""
+    log.tamper(f"UPDATE records SET user_id = '{ALICE}' WHERE seq = 18")
+    erase_due(log.database, log.checkpoints.keys)
+    log.tamper(f"UPDATE records SET user_id = '{BOB}' WHERE seq = 18")
+
+
+def held_then_erased(log: Log) -> None:
+    hold(log, BOB)
+    log.tamper("DELETE FROM holds")
+    log.add(deletion(BOB))
+    erase(log, BOB)
+
+
+def hold_lifted_by_a_forged_record(log: Log) -> None:
+    hold(log, BOB)
+    forged(log, HOLD_LIFTED, BOB, {})
+    log.tamper("DELETE FROM holds")
+    log.add(deletion(BOB))
+    erase(log, BOB)
+
+
+def held_then_cut(log: Log) -> None:
+    hold(log, BOB)
+    log.tamper("DELETE FROM holds")
+    cut(log.checkpoints, datetime(2026, 4, 2, tzinfo=UTC), months=1)
+
+
+def hold(log: Log, account: str) -> None:
+    with log.database.transaction() as session:
+        session.connection().execute(HOLDS.insert().values(user_id=account, reason="a case", created=now()))
+        state_hold(session, log.checkpoints.keys, account)
+
+
+def appended_in_the_past(log: Log) -> None:
+    """A record of today that says it was received long ago, as if it were old enough to go soon."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(log_module, "_not_before_the_last", lambda *_: JANUARY)
+        log.add(entry(BOB))
+
+
+def salt_with_a_piece_of_the_text(log: Log) -> None:
+    """The hash is the same, and what was recorded is another."""
+    log.tamper(
+        "UPDATE personal SET details_salt = details_salt || substr(metadata, 1, 1),"
+        " metadata = substr(metadata, 2) WHERE seq = 7"
+    )
+
+
+ATTACKS: dict[str, Attack] = {
+    # A place is emptied, and an erasure is named that is not its own.
+    "a newer record names an older erasure": owner(blank(15, ALICE_ERASED)),
+    "where it came from of a newer record names an older erasure": owner(blank(18, LATE_ERASED, "origin")),
+    "a record of another account names the erasure": owner(blank(7, ALICE_ERASED)),
+    "both parts of a record of another account": owner(
+        blank(8, LATE_ERASED), blank(8, LATE_ERASED, "origin")
+    ),
+    "a record with a similar resource": owner(blank(21, 22)),
+    "where another came from who did something to the person": owner(blank(9, ALICE_ERASED, "origin")),
+    "a late record names the erasure before it": owner(
+        "UPDATE personal SET details_erased_by = 14 WHERE seq = 16"
+    ),
+    "an old record names the later erasure": owner("UPDATE personal SET origin_erased_by = 17 WHERE seq = 5"),
+    "a record names an ordinary one": owner(blank(7, 11)),
+    "a record names the cut": owner(blank(7, CUT)),
+    "a record names itself": owner(blank(11, 11)),
+    "a record names one before the log": owner(blank(11, -1)),
+    "a record names one that is cut off": owner(blank(11, 0)),
+    "a record names one that is still to come": owner(blank(11, 10_000)),
+    "a statement of the log is emptied": owner(blank(ALICE_ERASED, LATE_ERASED)),
+    "the cut itself is emptied": owner(blank(CUT, 20)),
+    "a part is emptied without a name": owner("UPDATE personal SET metadata = NULL WHERE seq = 7"),
+    "metadata is made null and its salt stays": owner("UPDATE personal SET metadata = 'null' WHERE seq = 7"),
+    "only the salt is taken": owner("UPDATE personal SET details_salt = NULL WHERE seq = 7"),
+    "the row beside a record is deleted": owner("DELETE FROM personal WHERE seq = 7"),
+    "what was erased is filled again": owner("UPDATE personal SET metadata = '{}' WHERE seq = 5"),
+    "a salt takes in a piece of the text": salt_with_a_piece_of_the_text,
+    "a salt is short": owner("UPDATE personal SET details_salt = 'abc' WHERE seq = 7"),
+    # The log is made to say what it did not say.
+    "an erasure is forged at the end": forged_erasure,
+    "an erasure is copied to the end": copied_erasure,
+    "an erasure of the old kind is forged at the end": old_erasure,
+    "a cut is forged at the end": forged_cut,
+    "a hold is lifted by a forged record": hold_lifted_by_a_forged_record,
+    # The service is made to do it.
+    "a record is relabelled and erased": relabelled,
+    "a hold is deleted and the account erased": held_then_erased,
+    "a hold is deleted and its records cut off": held_then_cut,
+    # Records are cut, moved and put in between.
+    "more is gone than was cut off": gone(10),
+    "the cut is undone in the horizon": owner("UPDATE horizon SET kept_from = 0"),
+    "a record is deleted": owner("DELETE FROM records WHERE seq = 11"),
+    "two records change places": owner(
+        *(
+            f"UPDATE {table} SET seq = {to} WHERE seq = {seq}"
+            for table in ("records", "personal")
+            for seq, to in ((11, 99), (12, 11), (99, 12))
+        )
+    ),
+    "a record is put before the log": owner(
+        "UPDATE records SET seq = -1 WHERE seq = 11", "UPDATE personal SET seq = -1 WHERE seq = 11"
+    ),
+    "a record is appended that was received in the past": appended_in_the_past,
+    "a record is dated back": owner(
+        *(
+            f"UPDATE {table} SET received = '2026-01-10 00:00:00.000000+00:00' WHERE seq = 5"
+            for table in ("records", "personal")
+        )
+    ),
+    "the action is another": owner("UPDATE records SET action = 'HARMLESS' WHERE seq = 7"),
+    # The tree and what was signed of it.
+    "a hash is another": owner("UPDATE tiles SET hashes = zeroblob(length(hashes)) WHERE level = 0"),
+    "the tree is deleted": owner("DELETE FROM tiles"),
+    "the newest checkpoints are deleted with their records": owner(
+        "DELETE FROM checkpoints WHERE size > 13",
+        "DELETE FROM records WHERE seq > 12",
+        "DELETE FROM personal WHERE seq > 12",
+        "UPDATE tiles SET hashes = substr(hashes, 1, 13 * 32)",
+    ),
+    "a checkpoint says another size": owner(
+        "UPDATE checkpoints SET note = replace(note, char(10) || '22', char(10) || '23')"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "look", [by_verifier, by_part, by_service, in_pieces], ids=lambda look: look.__name__
+)
+def test_a_log_that_was_not_attacked_is_intact(attacked: Log, look: Callable[[Log], str]) -> None:
+    assert look(attacked) == "ok"
+
+
+def test_the_log_is_the_one_that_the_attacks_are_about(attacked: Log) -> None:
+    with attacked.database.engine.connect() as connection:
+        rows = connection.execute(text("SELECT seq, action FROM records ORDER BY seq")).all()
+        emptied = connection.execute(
+            text("SELECT seq, details_erased_by, origin_erased_by FROM personal WHERE details_salt IS NULL")
+        ).all()
+    places = {seq: action for seq, action in rows if action != "FILE_UPLOAD"}
+
+    assert places == {13: "DELETE_ACCOUNT", 14: PERSON_ERASED, 17: PERSON_ERASED, 19: RETENTION_CUT}
+    assert [seq for seq, _ in rows] == list(range(FIRST, 22))
+    assert {tuple(row) for row in emptied} == {
+        (5, 14, 14), (6, 14, 14), (9, 14, None), (10, 14, 14), (13, 14, None), (16, 17, 17)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("look", [by_verifier, by_service, in_pieces], ids=lambda look: look.__name__)
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_found(attacked: Log, attack: str, look: Callable[[Log], str]) -> None:
+    ATTACKS[attack](attacked)
+
+    if look is in_pieces and attack in ONLY_AS_A_WHOLE:
+        return
+    assert look(attacked) == "tampered"
+
+
+# It empties nothing, and takes a digest over a whole month to be seen.
+ONLY_AS_A_WHOLE = {"an old record names the later erasure"}
+
+
+IN_PARTS = {
+    "a newer record names an older erasure": "tampered",
+    "a record of another account names the erasure": "tampered",
+    "where another came from who did something to the person": "tampered",
+    "a record names an ordinary one": "unproven",
+    "a record names itself": "tampered",
+    "a record names one that is cut off": "tampered",
+    "a record names one that is still to come": "tampered",
+    "an erasure of the old kind is forged at the end": "tampered",
+    "an erasure is forged at the end": "tampered",
+    "metadata is made null and its salt stays": "tampered",
+    "a salt is short": "tampered",
+    "the action is another": "tampered",
+}
+
+
+@pytest.mark.parametrize("attack", IN_PARTS)
+def test_an_attack_is_found_in_the_trail_of_the_account(attacked: Log, attack: str) -> None:
+    ATTACKS[attack](attacked)
+
+    assert by_part(attacked) == IN_PARTS[attack]
+
+
+@pytest.mark.parametrize("look", [by_verifier, by_service, in_pieces], ids=lambda look: look.__name__)
+def test_an_account_that_was_never_deleted_is_not_proven_to_be_erased(
+    attacked: Log, look: Callable[[Log], str]
+) -> None:
+    """Whoever owns the database can have the service erase anybody."""
+    erase(attacked, BOB)
+    assert look(attacked) == "unproven"
+
+    attacked.add(deletion(BOB))
+    assert look(attacked) == "ok"
+
+
+def test_records_that_were_dated_back_are_not_cut_off(attacked: Log) -> None:
+    tables = ("records", "personal")
+    attacked.tamper(
+        *(f"UPDATE {one} SET received = '2026-01-31 00:00:00.000000+00:00' WHERE seq < 12" for one in tables)
+    )
+    cut(attacked.checkpoints, MARCH, months=1)
+
+    with attacked.database.engine.connect() as connection:
+        assert connection.execute(text("SELECT min(seq) FROM records")).scalar_one() == FIRST
+    assert by_verifier(attacked) == "tampered"
+
+
+def put(log: Log, seq: int) -> None:
+    columns = "received, id, action, outcome, status, service, actor, resource, timestamp, origin, details"
+    log.tamper(f"INSERT INTO records (seq, {columns}) SELECT {seq}, {columns} FROM records WHERE seq = 7")
+
+
+def test_a_record_from_before_the_cut_that_was_put_back_is_not_proven(attacked: Log) -> None:
+    put(attacked, 2)
+
+    assert by_service(attacked) == "unproven"
+
+
+def test_a_record_that_the_tree_does_not_know_is_found(attacked: Log) -> None:
+    put(attacked, 500)
+
+    assert by_service(attacked) == "tampered"

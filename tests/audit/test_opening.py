@@ -1,0 +1,131 @@
+"""A log begins with a signed statement: from there on nobody else speaks for it."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from services.audit.app import create_app
+from services.audit.checkpoints import Checkpoints
+from services.audit.models import HOLDS
+from services.audit.opening import open_log
+from services.audit.settings import Settings
+from shared.clock import now
+from shared.testing import bearer, running, token
+from tests.audit.support import ALICE, Log, entry
+
+ADMIN = bearer(token(role="admin"))
+
+
+@pytest.fixture
+def unopened() -> None:
+    """Here it is opened as it is in earnest."""
+
+
+@pytest.fixture
+async def audit(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app, settings) as client:
+        yield client
+
+
+async def actions(audit: httpx.AsyncClient) -> list[str]:
+    return [one["action"] for one in (await audit.get("/audit/logs", headers=ADMIN)).json()]
+
+
+async def test_a_new_log_is_opened_once_however_often_it_starts(
+    audit: httpx.AsyncClient, settings: Settings
+) -> None:
+    assert await actions(audit) == ["LOG_OPENED"]
+    async with running(create_app, settings) as again:
+        assert await actions(again) == ["LOG_OPENED"]
+        assert (await again.get("/audit/verify", headers=ADMIN)).json()["intact"]
+
+
+async def test_a_hold_is_stated_when_it_is_placed_and_when_it_is_lifted(audit: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
+    await audit.delete(f"/audit/holds/{ALICE}", headers=ADMIN)
+
+    assert await actions(audit) == ["HOLD_LIFTED", "HOLD_PLACED", "LOG_OPENED"]
+    found = (await audit.get(f"/audit/logs?resource={ALICE}", headers=ADMIN)).json()
+    assert {one["actor"] for one in found} == {"log"}
+
+
+def test_holds_from_before_are_stated_with_their_first_record(log: Log) -> None:
+    log.add(entry(None), entry(ALICE))
+    with log.database.transaction() as session:
+        session.connection().execute(HOLDS.insert().values(user_id=ALICE, reason="a case", created=now()))
+        open_log(session, log.checkpoints.keys)
+    stated = log.check(log.lines()).ledger.statements
+
+    assert [(one.action, one.resource, one.said, one.is_signed) for one in stated.values()] == [
+        ("LOG_OPENED", "audit", {"statements": "signed"}, True),
+        ("HOLD_PLACED", ALICE, {"first": 1}, True),
+    ]
+
+
+def test_a_log_whose_opening_was_signed_by_another_key_is_opened_anew(log: Log) -> None:
+    other = {"key_secret": type(log.settings.key_secret)("70f1e2d3c4b5a69788796a5b4c3d2e1f")}
+    keys = Checkpoints(log.settings.model_copy(update=other), log.database).keys
+    with log.database.transaction() as session:
+        open_log(session, log.checkpoints.keys)
+        open_log(session, keys)
+        open_log(session, keys)
+
+    assert sum(b'"LOG_OPENED"' in line for line in log.lines()) == 2
+
+
+class TestAnOlderDatabaseThatWasPutBack:
+    """The key must not sign a second log beside the one that the anchor knows."""
+
+    @pytest.fixture
+    def put_back(self, log: Log) -> Log:
+        log.fill(10)
+        log.sign()
+        log.fill(10)
+        log.sign()
+        log.tamper(
+            "DELETE FROM checkpoints WHERE size > 10",
+            "DELETE FROM records WHERE seq >= 10",
+            "DELETE FROM personal WHERE seq >= 10",
+            "UPDATE tiles SET hashes = substr(hashes, 1, 10 * 32)",
+        )
+        return log
+
+    @pytest.mark.parametrize(
+        ("more", "event"), [(3, "audit_log_rolled_back"), (30, "audit_log_is_not_the_anchored_one")]
+    )
+    def test_is_not_signed_whether_it_is_shorter_or_longer(
+        self, put_back: Log, more: int, event: str
+    ) -> None:
+        anchor = put_back.settings.anchor_file
+        assert anchor is not None
+        before = anchor.read_bytes()
+        put_back.fill(more)
+        restarted = Checkpoints(put_back.settings, put_back.database)
+        with capture_logs() as logs:
+            restarted.make(whole=True)
+            restarted.make(whole=True)
+
+        assert [one["event"] for one in logs] == [event]
+        assert "put the newer database back" in logs[0]["next_step"]
+        assert anchor.read_bytes() == before
+        assert put_back.full().end == 10
+        assert [one[:2] for one in put_back.verify().verification.faults] == [("rolled_back", 10)]
+
+    def test_without_any_checkpoint_is_found_as_well(self, put_back: Log) -> None:
+        put_back.tamper("DELETE FROM checkpoints")
+
+        assert [one[:2] for one in put_back.verify().verification.faults] == [("rolled_back", 0)]
+
+    def test_a_log_that_was_signed_elsewhere_is_not_anchored(self, put_back: Log) -> None:
+        anchor = put_back.settings.anchor_file
+        assert anchor is not None
+        before = anchor.read_bytes()
+        put_back.fill(30)
+        elsewhere = put_back.settings.model_copy(update={"anchor_file": None})
+        Checkpoints(elsewhere, put_back.database).make(whole=True)
+        put_back.checkpoints.make(whole=True)
+
+        assert anchor.read_bytes() == before
