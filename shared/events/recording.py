@@ -5,6 +5,8 @@ records are written together, and the answer waits for them, so that none is los
 """
 
 import asyncio
+import math
+import time
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
@@ -20,6 +22,7 @@ from shared.database import Database
 from shared.errors import Problem
 from shared.events.event import Event
 from shared.events.outbox import emit
+from shared.events.refusals import Refusals
 from shared.identity import Caller
 from shared.observe import current_request_id
 from shared.operations import Operation
@@ -29,6 +32,7 @@ from shared.schemas import unchecked
 REFUSALS = frozenset((401, 403, 404))  # 404 is what somebody else's things answer
 SAFE = ("GET", "HEAD")
 TEXT_MAX = 300
+COUNT_SECONDS = 5.0
 _TRACE_ID = slice(3, 35)  # of a traceparent: version, trace id, parent id, flags
 
 log = structlog.get_logger(__name__)
@@ -145,8 +149,23 @@ class Recorder:
         self._proxies = proxies
         self._waiting: list[tuple[Recorded, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._refusals = Refusals()
 
     async def keep(self, record: Recorded) -> None:
+        if not self._refusals.counts(record, time.monotonic()):
+            await self._write(record)
+
+    async def count_refusals(self) -> None:
+        """Record again and again how often strangers were refused."""
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            await self.write_counted(time.monotonic())
+
+    async def write_counted(self, moment: float = math.inf) -> None:
+        """Record what was counted up to now, at the end all of it."""
+        await asyncio.gather(*map(self._write, self._refusals.due(moment)))
+
+    async def _write(self, record: Recorded) -> None:
         written = asyncio.get_running_loop().create_future()
         self._waiting.append((record, written))
         if self._writer is None or self._writer.done():

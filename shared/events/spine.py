@@ -146,7 +146,8 @@ class Spine:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            parts: dict[str, Work] = {"count": self._look_after}
+            stack.push_async_callback(self.recorder.write_counted)
+            parts: dict[str, Work] = {"count": self._look_after, "refusals": self.recorder.count_refusals}
             if self.inbox.topics:
                 parts["retry"] = self._retry
             if self._settings.redis_url is None:

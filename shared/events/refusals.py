@@ -1,0 +1,101 @@
+"""Refusals of strangers: the first one is recorded, and how many follow it is counted.
+
+A stranger may be refused a hundred times a second, and each record is kept for months. Of one action, by one
+network, against one account, the first refusal leaves a record at once, and every minute after that one
+record says how many there were. Whoever has signed in is recorded each time.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from shared.schemas import unchecked
+
+if TYPE_CHECKING:
+    from shared.events.recording import Recorded
+
+WINDOW_SECONDS = 60.0
+KEYS_MAX = 1_000  # networks, actions and accounts that are told apart at once
+IPV4_NETWORK_BITS, IPV6_NETWORK_BITS = 24, 64
+OTHERS = "others"
+
+
+class Key(NamedTuple):
+    action: str
+    status: int
+    network: str | None
+    user_id: str | None
+
+
+@dataclass
+class Repeated:
+    """What came after the first refusal of its kind, in this window."""
+
+    until: float
+    count: int = 0
+    first: datetime | None = None
+    last: "Recorded | None" = None
+
+    def add(self, record: "Recorded") -> None:
+        self.count += 1
+        self.first = self.first or record.timestamp
+        self.last = record
+
+
+class Refusals:
+    """Counts in bounded memory; `moment` is of a clock that never goes backwards."""
+
+    def __init__(self) -> None:
+        self._repeated: dict[Key, Repeated] = {}
+
+    def counts(self, record: "Recorded", moment: float) -> bool:
+        """Whether this one is only counted; if not, it is to be recorded by itself."""
+        if record.outcome != "refused" or record.actor != "anonymous":
+            return False
+        key = Key(record.action, record.status, network_of(record.ip), record.user_id)
+        known = self._repeated.get(key)
+        if known is None and len(self._repeated) >= KEYS_MAX:
+            key = Key(record.action, record.status, OTHERS, None)
+            known = self._repeated.get(key)
+        if known is None:
+            self._repeated[key] = Repeated(moment + WINDOW_SECONDS)
+            return False
+        known.add(record)
+        return True
+
+    def due(self, moment: float) -> "list[Recorded]":
+        """One record for each whose window is over; those that stay quiet for a window are forgotten."""
+        over = [(key, one) for key, one in self._repeated.items() if one.until <= moment]
+        for key, one in over:
+            if one.count:
+                self._repeated[key] = Repeated(moment + WINDOW_SECONDS)
+            else:
+                del self._repeated[key]
+        return [
+            _summed_up(key, one.count, one.first, one.last) for key, one in over if one.first and one.last
+        ]
+
+
+def _summed_up(key: Key, count: int, first: datetime, last: "Recorded") -> "Recorded":
+    """The last of them, with their number and the time they took."""
+    several = {"count": count, "first": _text(first), "last": _text(last.timestamp), "network": key.network}
+    user_id = last.user_id if key.network != OTHERS else None
+    changed = {"metadata": {**last.metadata, "repeated": several}, "user_id": user_id}
+    return unchecked(type(last), {**vars(last), **changed})
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=4096)
+def network_of(address: str | None) -> str | None:
+    """What is counted as one stranger: an IPv4 /24 or an IPv6 /64."""
+    if address is None:
+        return None
+    ip = ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    bits = IPV4_NETWORK_BITS if ip.version == 4 else IPV6_NETWORK_BITS
+    return str(ip_network(f"{str(ip).partition('%')[0]}/{bits}", strict=False))  # without its scope
