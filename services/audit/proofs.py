@@ -259,7 +259,7 @@ class Erasure:
 def parsed(line: bytes) -> dict[str, Any]:
     """A line of an export; one that cannot be read has a type that no line has."""
     try:
-        document = json.loads(line, object_pairs_hook=_once, parse_constant=_no_constant)
+        document = json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         return {"type": f"unreadable: {error}"}
     return document if isinstance(document, dict) else {}

@@ -1,0 +1,110 @@
+"""Lines of an export that read the same to one program and otherwise to another, or leave out the reason."""
+
+import json
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from services.audit.statements import PERSON_ERASED
+from tests.audit.support import ALICE, BOB, Log, changed, entry
+from tests.audit.test_attacks import deletion, erase
+
+NAME = unicodedata.normalize("NFC", "Amélie.pdf")
+DETAILS = {"filename": NAME, "size": 2**53 - 1, "share": 0.25}
+
+
+@pytest.fixture
+def log(sqlite_log: Log) -> Log:
+    one = sqlite_log
+    one.add(entry(BOB, metadata=DETAILS), entry(BOB, resource=ALICE), entry(BOB), deletion(ALICE))
+    erase(one, ALICE)
+    return one
+
+
+def looked_at(log: Log, lines: list[bytes]) -> tuple[list[Any], list[Any]]:
+    """What is found by itself: the signature at the end, which tells of every change, is left out."""
+    checked = log.check(lines)
+    faults = [one[:2] for one in checked.faults if "its end was signed" not in one.detail]
+    return faults, [one[:2] for one in checked.unproven]
+
+
+def swapped(old: str, new: str) -> Callable[[bytes], bytes]:
+    def change(line: bytes) -> bytes:
+        assert old.encode() in line, "the attack changes nothing"
+        return line.replace(old.encode(), new.encode(), 1)
+
+    return change
+
+
+CHANGES: dict[str, Callable[[bytes], bytes]] = {
+    "a number as text": swapped('"status":200', '"status":"200"'),
+    "a number with a fraction": swapped('"status":200', '"status":200.0'),
+    "a number as true": swapped('"status":200', '"status":true'),
+    "a name twice": swapped('{"type"', '{"action":"HARMLESS","type"'),
+    "a name of metadata twice": swapped('"share":0.25', '"share":0.25,"share":0.5'),
+    "not a number": swapped('"share":0.25', '"share":NaN'),
+    "an infinite number": swapped('"share":0.25', '"share":1e999'),
+    "a number that few can read": swapped(str(2**53 - 1), "9" * 5000),
+    "a number that is nearly the same": swapped(str(2**53 - 1), str(2**53)),
+    "the same letters in other characters": swapped(NAME, unicodedata.normalize("NFD", NAME)),
+    "half a character": swapped(NAME, "\\ud800"),
+    "a place as text": swapped('"seq":0', '"seq":"0"'),
+    "a place as true": swapped('"seq":0', '"seq":false'),
+    "another encoding": lambda line: line.decode().encode("utf-16"),
+    "a list for an object": lambda line: b"[" + line.rstrip() + b"]\n",
+    "very deep": swapped('"share":0.25', '"share":' + "[" * 100_000 + "]" * 100_000),
+    "a long salt": lambda line: changed(line, details_salt=json.loads(line)["details_salt"] + "0"),
+    "no salt": lambda line: changed(line, details_salt="", metadata={}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("is_partial", [False, True])
+def test_a_line_that_can_be_read_in_two_ways_is_refused(log: Log, change: str, *, is_partial: bool) -> None:
+    lines = log.lines(log.partial(BOB)) if is_partial else log.lines()
+    place = next(index for index, line in enumerate(lines) if b'"type":"record"' in line)
+    if is_partial:
+        assert [json.loads(line)["type"] for line in lines[:3]] == ["header", "statement", "record"]
+    lines[place] = CHANGES[change](lines[place])
+
+    assert looked_at(log, lines)[0]
+
+
+class TestTheStatementInAPart:
+    """It explains why a record of the trail is empty."""
+
+    @pytest.fixture
+    def part(self, log: Log) -> list[bytes]:
+        return log.lines(log.partial(BOB))
+
+    def test_as_it_is_sent_explains_it(self, log: Log, part: list[bytes]) -> None:
+        assert looked_at(log, part) == ([], [])
+
+    def test_left_out_proves_nothing(self, log: Log, part: list[bytes]) -> None:
+        assert looked_at(log, [part[0], *part[2:]]) == ([], [("unproven", 1)])
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{"resource": BOB}, {"seq": 3}, {"action": "NOTHING"}, {"proof": []}, {"details_salt": None}],
+    )
+    def test_changed_is_found(self, log: Log, part: list[bytes], fields: dict[str, Any]) -> None:
+        lines = [part[0], changed(part[1], **fields), *part[2:]]
+
+        assert looked_at(log, lines)[0]
+
+    def test_twice_is_found(self, log: Log, part: list[bytes]) -> None:
+        assert looked_at(log, [part[0], part[1], part[1], *part[2:]])[0]
+
+    def test_in_the_whole_log_has_no_place(self, log: Log, part: list[bytes]) -> None:
+        whole = log.lines()
+
+        assert looked_at(log, [whole[0], part[1], *whole[1:]])[0]
+
+    def test_of_another_erasure_does_not_explain_it(self, log: Log) -> None:
+        log.tamper("UPDATE personal SET details_erased_by = 2 WHERE seq = 1")
+        lines = log.lines(log.partial(BOB))
+
+        assert PERSON_ERASED not in b"".join(lines).decode()
+        assert looked_at(log, lines) == ([], [("unproven", 1)])
