@@ -38,6 +38,19 @@ SWITCH_SECONDS = 0.0005
 QUERY_CANCELED = "57014"
 
 
+# How libpq watches its connection: connecting, an idle line, and what was sent and is not acknowledged.
+_WATCHED = {
+    "connect_timeout": 4,  # seconds
+    "keepalives": 1,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 9_000,  # ms
+}
+AWAY_SECONDS = 1.0
+_NO_ANSWER = "The database did not answer; try again in a moment."
+
+
 class TookTooLong(Unavailable):
     """The database ended a statement that took too long; try again in a moment."""
 
@@ -83,6 +96,7 @@ class Database:
             max_workers=BACKGROUND_THREADS, thread_name_prefix="background", initializer=_give_way
         )
         self._waiting = 0
+        self._away_until = 0.0
         # What every session brings along, for functions that are handed nothing but the session.
         self.session_info: dict[str, Any] = {}
         self.on_commit: list[Callable[[Session], None]] = []
@@ -115,6 +129,8 @@ class Database:
     def transaction(self, *, write: bool = True) -> Iterator[Session]:
         """A session whose changes are committed together when the block ends, or not at all."""
         lock, engine = (self._write_lock, self._writing) if write else (nullcontext(), self.engine)
+        if time.monotonic() < self._away_until:
+            raise Unavailable(_NO_ANSWER)
         try:
             with lock, Session(engine, expire_on_commit=False, info=self.session_info.copy()) as session:
                 yield session
@@ -126,8 +142,18 @@ class Database:
                 log.exception("database_failed")
                 if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
                     raise TookTooLong from error
-                raise Unavailable("The database did not answer; try again in a moment.") from error
+                self._note_absence(error)
+                raise Unavailable(_NO_ANSWER) from error
             raise
+
+    def _note_absence(self, error: DBAPIError) -> None:
+        """Those that wait for a thread are refused at once, instead of each waiting for a connection."""
+        if self.is_sqlite:
+            return
+        from psycopg.errors import ConnectionTimeout  # where there is only SQLite it is never loaded
+
+        if isinstance(error.orig, ConnectionTimeout):
+            self._away_until = time.monotonic() + AWAY_SECONDS
 
     def _in_transaction(
         self, write: bool, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -236,5 +262,19 @@ def create_postgresql(url: URL, pool_size: int) -> Engine:
         pool_recycle=1800,
         query_cache_size=CACHED_STATEMENTS,
         hide_parameters=True,  # errors are logged, and a parameter may be a password hash
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c statement_timeout=30000"},
+        connect_args=postgresql_options(url),
     )
+
+
+def postgresql_options(url: URL) -> dict[str, str]:
+    """For libpq, on every connection; what the URL says goes first.
+
+    A host that vanishes without a word is given up 10 s after its last one, while it is silent because a
+    statement takes long its kernel still answers.
+    """
+    chosen = {name: value for name, value in url.query.items() if isinstance(value, str)}
+    options = "-c timezone=UTC -c statement_timeout=30000"
+    return {
+        **{name: str(number) for name, number in _WATCHED.items() if name not in chosen},
+        "options": f"{options} {chosen.get('options', '')}".strip(),
+    }

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -26,17 +26,17 @@ def need(*programs: str) -> list[str]:
     found = [shutil.which(program) or _debian(program) for program in programs]
     missing = [program for program, path in zip(programs, found, strict=True) if path is None]
     if missing:
-        _do_without(f"not installed: {', '.join(missing)}")
+        do_without(f"not installed: {', '.join(missing)}")
     return [path for path in found if path is not None]
 
 
 def need_answer(command: list[str], otherwise: str) -> None:
     """The same for something that must not only be installed but answer."""
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        _do_without(otherwise)
+        do_without(otherwise)
 
 
-def _do_without(reason: str) -> None:
+def do_without(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -81,24 +81,30 @@ def _migrated(migrations: Path) -> bytes:
 class PostgreSQL:
     """A PostgreSQL server of our own, in a folder that is thrown away."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, inside: Sequence[str] = (), host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        """`inside` is a command that runs another, in a network of its own."""
         initdb, self._program = need("initdb", "postgres")
-        self._folder, self._port = folder, free_port()
+        self._folder, self._port, self._host = folder, port or free_port(), host
         self._as_user = _unprivileged(folder)
+        self._inside = inside
         self._server: subprocess.Popen[bytes] | None = None
-        self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        self.url = f"postgresql://postgres@{host}:{self._port}/postgres"
         options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(
             [*self._as_user, initdb, "-D", str(folder / "data"), *options], check=True, capture_output=True
         )
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
 
     def start(self) -> None:
-        where = ["-D", str(self._folder / "data"), "-p", str(self._port), "-h", "127.0.0.1"]
+        where = ["-D", str(self._folder / "data"), "-p", str(self._port), "-h", self._host]
         settings = ["fsync=off", "max_connections=200", f"unix_socket_directories={self._folder}"]
         options = [word for setting in settings for word in ("-c", setting)]
         with (self._folder / "log").open("a") as log:
             self._server = subprocess.Popen(
-                [*self._as_user, self._program, *where, *options], stdout=log, stderr=log
+                [*self._inside, *self._as_user, self._program, *where, *options], stdout=log, stderr=log
             )
         _wait_for_postgresql(self.url, self._server, self._folder / "log")
 
@@ -113,13 +119,22 @@ class PostgreSQL:
 @contextmanager
 def postgresql_that_stops() -> Iterator[PostgreSQL]:
     """A server that the test may stop and start."""
+    with folder_for_postgresql() as folder:
+        server = PostgreSQL(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop(signal.SIGINT)
+
+
+@contextmanager
+def folder_for_postgresql() -> Iterator[Path]:
+    """One that the server can enter as the user that it runs as."""
     folder = Path(tempfile.mkdtemp(prefix="gatehouse-postgresql-"))
-    server = PostgreSQL(folder)
     try:
-        server.start()
-        yield server
+        yield folder
     finally:
-        server.stop(signal.SIGINT)
         shutil.rmtree(folder, ignore_errors=True)
 
 
