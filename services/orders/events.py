@@ -1,6 +1,7 @@
 """What the orders service tells others, and what it does when it is told something."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -12,12 +13,12 @@ from shared.events import Consumers, emit
 BY_US = "gatehouse"
 
 
-def tell_placed(session: Session, order: Order) -> None:
-    emit(session, OrderPlaced(**_state(order)))
+def tell_placed(session: Session, order: Mapping[str, Any]) -> None:
+    emit(session, OrderPlaced(order_id=order["id"], **order))
 
 
-def tell_changed(session: Session, order: Order, status_before: str) -> None:
-    emit(session, OrderChanged(**_state(order), status_before=status_before))
+def tell_changed(session: Session, order: Mapping[str, Any], status_before: str) -> None:
+    emit(session, OrderChanged(order_id=order["id"], **order, status_before=status_before))
 
 
 def tell_deleted(session: Session, order: Order) -> None:
@@ -31,20 +32,7 @@ def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) ->
     for order in session.scalars(pending.with_for_update()):
         session.add(order.take_step(OrderStatus.CANCELLED, by=BY_US))
         order.touch()
-        tell_changed(session, order, OrderStatus.PENDING)
-
-
-def _state(order: Order) -> dict[str, object]:
-    return {
-        "order_id": order.id,
-        "user_id": order.user_id,
-        "status": order.status,
-        "product_name": order.product_name,
-        "quantity": order.quantity,
-        "total_minor": order.total_minor,
-        "currency": order.currency,
-        "updated": order.updated,
-    }
+        tell_changed(session, order.model_dump(), OrderStatus.PENDING)
 
 
 CONSUMES: Consumers = {AccountDeleted: cancel_pending_orders}

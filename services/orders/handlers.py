@@ -2,23 +2,24 @@
 
 from decimal import Decimal
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlmodel import Session
 
 from services.orders.errors import StepNeedsAdmin
 from services.orders.events import tell_changed, tell_deleted, tell_placed
-from services.orders.models import ORDERS, STEPS, Order, OrderStatus, OrderStep
+from services.orders.models import ORDERS, STEPS, Order, OrderStatus
 from services.orders.money import from_minor, to_minor
 from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
 from shared.concurrency import IfMatch
-from shared.database import one_row
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.events import Trail
 from shared.identity import Caller
-from shared.pagination import PageQuery, paginate
+from shared.pagination import PageQuery, paginate_equal
 from shared.schemas import Id, Page
+from shared.statements import Rows, insert_row
 
 STEPS_MAX = 100
+ORDER_BY_ID = Rows(select(ORDERS).where(ORDERS.c.id == bindparam("id")))
 
 
 def list_orders(query: ListOrders, caller: Caller, session: Session) -> Page[OrderOut]:
@@ -35,35 +36,35 @@ def list_orders_of_user(user_id: Id, query: PageQuery, caller: Caller, session: 
 def _page(
     session: Session, query: PageQuery, caller: Caller, owner: str | None, status: OrderStatus | None
 ) -> Page[OrderOut]:
-    statement = select(ORDERS)
+    wanted: dict[str, str] = {}
     if owner is not None:
         if not caller.owns(owner):
             raise NotFound
-        statement = statement.where(ORDERS.c.user_id == owner)
+        wanted["user_id"] = owner
     if status is not None:
-        statement = statement.where(ORDERS.c.status == status)
-    return paginate(session, statement, ORDERS.c.id, query, OrderOut.of)
+        wanted["status"] = status
+    return paginate_equal(session, ORDERS, wanted, query, OrderOut.of)
 
 
 def place_order(body: PlaceOrder, caller: Caller, session: Session) -> OrderOut:
     """Place an order for yourself."""
-    order = Order(
+    order = insert_row(
+        session,
+        ORDERS,
         user_id=caller.id,
         product_name=body.product_name,
         quantity=body.quantity,
         total_minor=to_minor(body.total_price, body.currency),
         currency=body.currency,
     )
-    session.add(order)
-    session.flush()  # the history refers to the order, which must be there first
-    session.add(OrderStep(order_id=order.id, status=order.status, by=caller.id))
+    insert_row(session, STEPS, order_id=order["id"], status=order["status"], by=caller.id)
     tell_placed(session, order)
-    return OrderOut.of(order.model_dump())
+    return OrderOut.of(order)
 
 
 def show_order(order_id: Id, caller: Caller, session: Session) -> OrderOut:
     """Show one order."""
-    row = one_row(session, select(ORDERS).where(ORDERS.c.id == order_id))
+    row = ORDER_BY_ID.one(session, id=order_id)
     if row is None or not caller.owns(row["user_id"]):
         raise NotFound
     return OrderOut.of(row)
@@ -91,8 +92,9 @@ def change_order(
         session.add(order.take_step(status, by=caller.id))
         trail.add(status={"before": status_before, "after": status})
     order.touch()
-    tell_changed(session, order, status_before)
-    return OrderOut.of(order.model_dump())
+    changed = order.model_dump()
+    tell_changed(session, changed, status_before)
+    return OrderOut.of(changed)
 
 
 def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:

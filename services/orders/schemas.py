@@ -104,7 +104,7 @@ class OrderOut(Versioned):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """From the columns of a row."""
-        return cls.unchecked({**row, "total_price": from_minor(row["total_minor"], row["currency"])})
+        return cls.unchecked(row, total_price=from_minor(row["total_minor"], row["currency"]))
 
 
 class StepOut(Output):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlmodel import Session
 
 from contracts.events import ProfileChanged
@@ -14,17 +14,19 @@ from services.users.models import PREFERENCES, PROFILES, Preferences, Profile, S
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from shared.clock import now
 from shared.concurrency import IfMatch
-from shared.database import insert_into, one_row
+from shared.database import insert_into
 from shared.errors import NotFound
 from shared.events import emit
 from shared.pagination import paginate
 from shared.schemas import Page
+from shared.statements import Rows
 
 ANY_VERSION = IfMatch(None)
+PROFILE_BY_ID = Rows(select(PROFILES).where(PROFILES.c.id == bindparam("id")))
 
 
 def find(session: Session, user_id: str) -> ProfileOut | None:
-    row = one_row(session, select(PROFILES).where(PROFILES.c.id == user_id))
+    row = PROFILE_BY_ID.one(session, id=user_id)
     return None if row is None else ProfileOut.unchecked(row)
 
 

@@ -13,7 +13,7 @@ from shared.database import Database
 from shared.errors import Invalid
 from shared.ids import new_id
 from shared.migrate import upgrade
-from shared.pagination import PAGE_ROWS_MAX, PageQuery, paginate
+from shared.pagination import PAGE_ROWS_MAX, PageQuery, paginate, paginate_equal
 from shared.schemas import Page
 from tests.shared.notes.app import MIGRATIONS
 from tests.shared.notes.handlers import NOTES, NoteOut
@@ -100,3 +100,22 @@ def test_any_other_cursor_is_refused(database: Database, cursor: str) -> None:
 def test_a_page_has_its_limits(limit: object) -> None:
     with pytest.raises(ValueError, match="limit"):
         PageQuery.model_validate({"limit": limit})
+
+
+def test_a_list_by_values_holds_the_rows_with_these_values_page_by_page(database: Database) -> None:
+    with database.transaction() as session:
+        session.connection().execute(delete(NOTES))
+        there = add(session, 5)
+        session.add(Note(owner="somebody else", text="not in it"))
+        session.flush()
+        seen: list[str] = []
+        cursor: str | None = None
+        for size in (2, 2, 1):
+            query = PageQuery(limit=2, cursor=cursor)
+            shown = paginate_equal(session, NOTES, {"owner": "o"}, query, NoteOut.unchecked)
+            assert len(shown.items) == size
+            seen += [row.id for row in shown.items]
+            cursor = shown.next
+        assert (seen, cursor) == (there[::-1], None)
+        everything = paginate_equal(session, NOTES, {}, PageQuery(), NoteOut.unchecked)
+        assert len(everything.items) == 6
