@@ -23,6 +23,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Session
 
 from shared.errors import Overloaded, Unavailable
+from shared.threads import Threads
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WAITING_MAX = 1_000
+SQLITE_READERS = 4
+POSTGRESQL_CONNECTIONS = 10
 BUSY_TIMEOUT_MS = 10_000
 CACHED_STATEMENTS = 500
 BACKGROUND_THREADS = 4
@@ -77,21 +80,30 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """The database of one service, with as many threads as connections: neither waits for the other."""
+    """The database of one service, with as many threads as connections: neither waits for the other.
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
+    SQLite does its work in the process itself, so more threads only take the interpreter from each other:
+    a few that read, so that a long read does not hold up the others, and one that writes.
+    """
+
+    def __init__(self, url: str, pool_size: int | None = None) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        pool_size = pool_size or (SQLITE_READERS if self.is_sqlite else POSTGRESQL_CONNECTIONS)
         self._writing = self.engine = (
-            create_sqlite(self.url, pool_size) if self.is_sqlite else create_postgresql(self.url, pool_size)
+            create_sqlite(self.url, pool_size + BACKGROUND_THREADS)
+            if self.is_sqlite
+            else create_postgresql(self.url, pool_size)
         )
+        self._readers = self._writers = Threads(pool_size, "database")
         # SQLite lets one transaction write at a time and makes the others poll with sleeps. A lock in the
         # process hands over at once and in turn, as a pool of one does not; the busy time-out is left for
         # other processes. They share a connection, as one forgets what it has read when another writes.
+        # Requests wait for the one writing thread and not for the lock, which is for threads of other kinds.
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             self._writing = create_sqlite(self.url, 1, begin="BEGIN IMMEDIATE")
-        self._threads = ThreadPoolExecutor(max_workers=pool_size, thread_name_prefix="database")
+            self._writers = Threads(1, "database_writer")
         self._background = ThreadPoolExecutor(
             max_workers=BACKGROUND_THREADS, thread_name_prefix="background", initializer=_give_way
         )
@@ -103,20 +115,22 @@ class Database:
 
     async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(session, …)` in a thread, in one transaction that commits when it returns."""
-        return await self.in_thread(self._in_transaction, True, work, args, kwargs)
+        return await self.in_thread(self._in_transaction, True, work, args, kwargs, write=True)
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for work that only reads: on SQLite it does not wait for writers."""
         return await self.in_thread(self._in_transaction, False, work, args, kwargs)
 
-    async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        """Call blocking work in one of the database's threads, with the caller's log context."""
+    async def in_thread(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
+        """Call blocking work in one of the database's threads, with the caller's log context.
+
+        What is one transaction that writes says so: on SQLite it waits its turn without keeping readers out.
+        """
         if self._waiting >= WAITING_MAX:
             raise Overloaded
         self._waiting += 1
         try:
-            context = contextvars.copy_context()
-            return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, work, *args)
+            return await (self._writers if write else self._readers).call(work, *args)
         finally:
             self._waiting -= 1
 
@@ -166,7 +180,8 @@ class Database:
             connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
-        self._threads.shutdown(wait=True)
+        for threads in {self._readers, self._writers}:
+            threads.close()
         self._background.shutdown(wait=True)
         self._writing.dispose()
         self.engine.dispose()

@@ -73,7 +73,8 @@ class Endpoint:
         if self.signature.is_async:
             return self._reply(await self._handler(**arguments), request, trail)
         key = self._idempotency_key(request, caller, body)
-        return await self._chassis.database.in_thread(self._run, request, arguments, key, trail)
+        run, write = self._run, self._writes and self.signature.session_name is not None
+        return await self._chassis.database.in_thread(run, request, arguments, key, trail, write=write)
 
     def _run(
         self, request: Request, arguments: dict[str, Any], key: IdempotencyKey | None, trail: Trail | None

@@ -116,7 +116,7 @@ class ServiceSettings(ProcessSettings):
     """What a service with a database of its own reads on top."""
 
     database_url: str = ""
-    database_pool: int = Field(default=10, ge=1, le=200)
+    database_pool: int | None = Field(default=None, ge=1, le=200)  # by kind of database
     database_wait_seconds: float = Field(default=60.0, ge=0)  # for a server that is not up yet
     redis_url: SecretStr | None = None
     public_url: str = ""  # what clients write before a path; by default what they wrote in this request

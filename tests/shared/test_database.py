@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Session
 from structlog.testing import capture_logs
 
-from shared.database import WAITING_MAX, Database, execute_in_driver
+from shared.database import SQLITE_READERS, WAITING_MAX, Database, execute_in_driver
 from shared.errors import Overloaded, Unavailable
 from shared.ids import new_id
 from shared.migrate import upgrade
@@ -219,6 +219,39 @@ class TestSideBySide:
             writing.flush()
             with database.transaction(write=False) as reading:
                 assert texts(reading) == []
+
+    async def test_requests_that_read_do_not_wait_for_all_those_that_write(self, sqlite: Database) -> None:
+        """More writers than threads wait for the one that writes, and a read is done at once."""
+        started, release = threading.Event(), threading.Event()
+
+        def hold(_session: Session) -> None:
+            started.set()
+            release.wait(30)
+
+        writing = [asyncio.ensure_future(sqlite.run(hold)) for _ in range(2 * SQLITE_READERS)]
+        try:
+            await asyncio.to_thread(started.wait, 30)
+            async with asyncio.timeout(10):
+                assert await sqlite.read(texts) == []
+        finally:
+            release.set()
+            await asyncio.gather(*writing)
+
+    async def test_a_long_read_does_not_hold_up_the_others(self, sqlite: Database) -> None:
+        started, release = threading.Event(), threading.Event()
+
+        def hold(_session: Session) -> None:
+            started.set()
+            release.wait(30)
+
+        long = asyncio.ensure_future(sqlite.read(hold))
+        try:
+            await asyncio.to_thread(started.wait, 30)
+            async with asyncio.timeout(10):
+                assert await sqlite.read(texts) == []
+        finally:
+            release.set()
+            await long
 
     def test_a_writer_in_another_process_that_never_ends(
         self, sqlite: Database, monkeypatch: pytest.MonkeyPatch
