@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from shared.client import InternalTokens
@@ -19,10 +19,12 @@ from shared.database import Database
 from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
 from shared.events.recording import REFUSALS, SAFE, Recorder, Trail
 from shared.identity import Caller, TokenVerifier, bearer_token, internal, public
-from shared.inputs import JSON, is_json, list_fields, read_body, read_query, valid
+from shared.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
 from shared.observe import CALLER, ROUTE, SERVICE
 from shared.operations import Operation, Signature
 from shared.schemas import Page, Versioned, WithHeaders
+
+_MAYBE_CALLER = Caller | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,9 @@ class Endpoint:
 
     async def _identify(self, request: Request, trail: Trail | None) -> Caller | None:
         access, wanted = self.operation.access, self.signature.injected.values()
-        if access is public and Caller | None not in wanted:
+        if access is public and _MAYBE_CALLER not in wanted:
             return None
-        token = bearer_token(request.headers.get("authorization"))
+        token = bearer_token(header(request, b"authorization"))
         if access is internal:
             if token is None:
                 raise Unauthenticated
@@ -130,10 +132,10 @@ class Endpoint:
         return arguments
 
     def _inject(self, kind: Any, request: Request, caller: Caller | None) -> Any:
-        if kind is Caller or kind == Caller | None:
+        if kind is Caller or kind == _MAYBE_CALLER:
             return caller
         if kind is IfMatch:
-            return IfMatch.parse(request.headers.get("if-match"))
+            return IfMatch.parse(header(request, b"if-match"))
         if kind is Request:
             return request
         return self._chassis.provided[kind]
@@ -146,7 +148,7 @@ class Endpoint:
         if not body and not self.signature.body_required:
             arguments["body"] = None
             return body
-        if body and not is_json(request.headers.get("content-type")):
+        if body and not is_json(header(request, b"content-type")):
             message = "must be application/json"
             raise UnsupportedMediaType(
                 errors=[FieldFault(field="Content-Type", code="wrong", message=message)]
@@ -155,12 +157,12 @@ class Endpoint:
         return body
 
     def _idempotency_key(self, request: Request, caller: Caller | None, body: bytes) -> IdempotencyKey | None:
-        header = request.headers.get("idempotency-key") if self.operation.idempotent else None
-        if header is None or caller is None:
+        value = header(request, b"idempotency-key") if self.operation.idempotent else None
+        if value is None or caller is None:
             return None
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}\n".encode()
         return IdempotencyKey.parse(
-            header, caller_id=caller.id, operation=self.operation.name, request=target + body
+            value, caller_id=caller.id, operation=self.operation.name, request=target + body
         )
 
     def _reply(
@@ -251,6 +253,28 @@ class Resource:
             del headers[0]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+class FixedPaths:
+    """Finds the resource of a path without parameters by one look-up; a router tries all in turn."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._by_path = {
+            route.path: route.endpoint
+            for route in router.routes
+            if isinstance(route, Route)
+            and isinstance(route.endpoint, Resource)
+            and not route.param_convertors
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        resource = self._by_path.get(scope["path"]) if scope["type"] == "http" else None
+        if resource is None:
+            await self._router(scope, receive, send)
+            return
+        scope["path_params"] = {}
+        await resource(scope, receive, send)
 
 
 def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:

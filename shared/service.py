@@ -19,7 +19,7 @@ from shared.client import HttpClient, InternalTokens
 from shared.clock import timestamp
 from shared.concurrency import IdempotencyStore
 from shared.database import Database
-from shared.endpoints import Chassis, Endpoint, resources
+from shared.endpoints import Chassis, Endpoint, FixedPaths, resources
 from shared.errors import (
     PROBLEM_JSON,
     BadRequest,
@@ -55,7 +55,7 @@ class Service(Starlette):
         self.router.redirect_slashes = False  # it would send callers of the gateway to the service's address
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Observe(self.router)
+        return Observe(FixedPaths(self.router))
 
 
 def create_service(
