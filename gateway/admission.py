@@ -8,11 +8,11 @@ from gateway.apikeys import caller_of
 from gateway.attempts import forward
 from gateway.errors import Refusal, too_large
 from gateway.framing import fault_of
-from gateway.identity import require, token_of
+from gateway.identity import is_open_to_strangers, require, token_of
 from gateway.limits import RouteLimits
 from gateway.observe import record
 from gateway.outgoing import cors_of, preflight_answer
-from gateway.table import ANYBODY
+from gateway.table import ANYBODY, Policy
 from shared.errors import InvalidToken, Problem
 from shared.identity import Caller
 
@@ -45,26 +45,47 @@ def admit(exchange: "Exchange") -> None:
     if route.is_public(request.method, exchange.match.path):
         _admit_caller(exchange, None)
         return
-    holder = caller_of(exchange) if route.policy.api_keys else None
-    if holder is not None:
-        _admit_caller(exchange, holder)
-        return
-    token = token_of(seen.get(b"authorization"))
-    if token is None:
-        require(route.policy, None)
-        _admit_caller(exchange, None)
-        return
-    caller = exchange.gateway.verifier.remembered(token)
-    if caller is None:
-        exchange.wait_for(_verify(exchange, token))
-    else:
-        _admit_caller(exchange, caller)
+    _identify(exchange, route.policy)
+
+
+def _identify(exchange: "Exchange", policy: Policy) -> None:
+    """Admit whoever shows a valid API key or token, and nobody else where the route demands one."""
+    try:
+        caller = caller_of(exchange) if policy.api_keys else None
+        token = None if caller is not None else token_of(exchange.fields.seen.get(b"authorization"))
+    except Refusal as refusal:
+        if refusal.kind.status == 401:
+            _count_failure(exchange)
+        raise
+    if token is not None:
+        caller = exchange.gateway.verifier.remembered(token)
+        if caller is None:
+            exchange.gateway.failures.require_few(exchange.address, time.monotonic())
+            exchange.wait_for(_verify(exchange, token))
+            return
+    elif caller is None and not is_open_to_strangers(policy):
+        _count_stranger(exchange)
+        require(policy, None)
+    _admit_caller(exchange, caller)
+
+
+def _count_failure(exchange: "Exchange") -> None:
+    """A token or a key was not valid: some of that are refused as such, more are not even looked at."""
+    exchange.gateway.failures.add(exchange.address, time.monotonic())
+    _count_stranger(exchange)
+
+
+def _count_stranger(exchange: "Exchange") -> None:
+    """The limits of the route hold for requests that are refused before anybody is known, too."""
+    assert exchange.route is not None
+    exchange.routing.limits[exchange.route.name].take_refused(exchange, time.monotonic())
 
 
 async def _verify(exchange: "Exchange", token: str) -> None:
     try:
         caller = await exchange.gateway.verifier.verify(token)
     except InvalidToken as error:
+        _count_failure(exchange)
         raise Refusal.of(error, errors.UNAUTHENTICATED) from error
     except Problem as error:
         raise Refusal.of(error, errors.UNAVAILABLE) from error

@@ -11,6 +11,7 @@ from gateway.backend import Backend
 from gateway.balance import Group
 from gateway.crowd import Crowd
 from gateway.errors import Refusal
+from gateway.failures import Failures
 from gateway.forward import Exchange
 from gateway.frames import POLICY_VIOLATION
 from gateway.hangups import Hangups
@@ -108,6 +109,7 @@ class Gateway:
         self.verifier.revocations.on_change.append(self._end_revoked)
         self.follower = Follower(self.verifier.revocations, client, settings)
         self.proxies = Proxies(settings.trusted_proxies)
+        self.failures = Failures(settings.auth_failures_per_second)
         self.crowd = Crowd(settings, self.proxies)
         self.pace = Pace(settings)
         redis_url = settings.redis_url and settings.redis_url.get_secret_value()

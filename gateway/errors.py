@@ -72,6 +72,13 @@ BODY_TOO_LARGE = Kind(
 RATE_LIMITED = Kind(
     429, "rate_limited", CLIENT, "limit", "Too many requests; try again after the time in Retry-After."
 )
+TOO_MANY_FAILURES = Kind(
+    429,
+    "too_many_failures",
+    CLIENT,
+    "auth",
+    "Too many tokens or API keys from your network were not valid; try again after the time in Retry-After.",
+)
 TOO_MANY_AT_ONCE = Kind(
     429,
     "too_many_at_once",

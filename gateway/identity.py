@@ -14,10 +14,14 @@ def token_of(authorization: bytes | None) -> str | None:
         raise Refusal.of(error, UNAUTHENTICATED) from error
 
 
+def is_open_to_strangers(policy: Policy) -> bool:
+    return policy.auth != "required" and not policy.demands_of_caller
+
+
 def require(policy: Policy, caller: Caller | None) -> None:
     """The route's access rule; several roles mean any of them, several scopes mean all."""
     if caller is None:
-        if policy.auth == "required" or policy.demands_of_caller:
+        if not is_open_to_strangers(policy):
             raise Refusal(UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})
         return
     if policy.roles and caller.role not in policy.roles:

@@ -123,6 +123,8 @@ class RouteLimits:
         )
         self._only = self.limiters[0] if len(limits) == 1 else None
         self._counted = tuple(counted(limit.key) for limit in limits)
+        # Whoever is not known is counted by household, unless everybody is counted as one.
+        self._by_household = [place for place, limit in enumerate(limits) if limit.key != "route"]
         self._store = store
         self._parts = 0  # not known: limiters from before may have been divided
         self._shared = [
@@ -188,6 +190,17 @@ class RouteLimits:
                     limiter.give_back(key)
             verdicts = [limiter.look(key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
         self._tell(exchange, dict(enumerate(verdicts)))
+
+    def take_refused(self, exchange: "Exchange", now: float) -> None:
+        """Count a request that is refused for want of a valid token, or refuse it for the limit.
+
+        It counts for the limits of its household alone, so that strangers cannot use up what a whole route
+        shares, and in this process alone, so that they cost no round trip.
+        """
+        for place in self._by_household:
+            verdict = self.limiters[place].take(self._counted[place](exchange), now)
+            if not verdict.allowed:
+                raise _refused(verdict.retry_after)
 
     def _tell(self, exchange: "Exchange", verdicts: Mapping[int, Verdict]) -> None:
         told = ", ".join(self.limiters[place].told(verdicts[place]) for place in sorted(verdicts))

@@ -28,6 +28,7 @@ class Settings(ProcessSettings):
     routes_file: Path = Path("routes.yaml")
     api_keys_file: Path | None = None
     api_key_header: str = Field(default="X-API-Key", pattern=_HEADER_NAME)
+    auth_failures_per_second: int = Field(default=10, ge=0, le=100_000)  # of one household; 0: any number
     workers: int = Field(default=1, ge=1, le=64)
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
