@@ -57,7 +57,7 @@ def token(user_id: str | None = None, *, role: str = "user", **claims: Any) -> s
         **claims,
     }
     kept = {name: value for name, value in every.items() if value is not None}
-    return jwt.encode(kept, TEST_JWT_SECRET, algorithm="HS256")
+    return jwt.encode(kept, TEST_JWT_SECRET, algorithm="HS256", headers={"typ": "at+jwt"})
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -126,6 +126,17 @@ class Forger:
             yield f"alg {str(alg)[:20]!r}", self.token(header | {"alg": alg}, claims, rs256(self._key))
 
     def _true_signature_on_a_bad_header(self) -> Iterator[tuple[str, str]]:
+        for kind in ("JWT", "", None, ["at+jwt"], "at+jwt ", "id+jwt"):
+            yield f"typ {kind}", self.signed({"typ": kind})
+        header, claims = json.dumps(self.header), json.dumps(self.claims)
+        for name in ("alg", "kid", "typ"):
+            again = f"{header[:-1]}, {json.dumps(name)}: {json.dumps(self.header[name])}}}"
+            yield f"{name} twice", self.raw(again, claims, rs256(self._key))
+        for name in ("sub", "role", "exp"):
+            again = f'{{{json.dumps(name)}: "x", {claims[1:]}'
+            yield f"{name} twice", self.raw(header, again, rs256(self._key))
+        nested = f'{claims[:-1]}, "more": {{"a": 1, "a": 2}}}}'
+        yield "twice inside", self.raw(header, nested, rs256(self._key))
         true, claims, kid = rs256(self._key), json.dumps(self.claims), self.header["kid"]
         yield "unknown crit", self.signed({"crit": ["exp-in-moons"], "exp-in-moons": 1})
         yield "empty crit", self.signed({"crit": []})

@@ -61,12 +61,16 @@ class TestAttacks:
             claims = jwt.decode(good, options={"verify_signature": False})
             key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
             forged = [
-                jwt.encode(claims, key, algorithm="RS256"),
-                jwt.encode(claims, "", algorithm="none"),
-                jwt.encode(claims, TEST_INTERNAL_SECRET, algorithm="HS256"),
-                jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS512"),
-                jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS256", headers={"kid": "x"}),
-                jwt.encode(claims | {"exp": 1}, TEST_JWT_SECRET, algorithm="HS256"),
+                jwt.encode(claims, key, algorithm="RS256", headers={"typ": "at+jwt"}),
+                jwt.encode(claims, "", algorithm="none", headers={"typ": "at+jwt"}),
+                jwt.encode(claims, TEST_INTERNAL_SECRET, algorithm="HS256", headers={"typ": "at+jwt"}),
+                jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS512", headers={"typ": "at+jwt"}),
+                jwt.encode(
+                    claims, TEST_JWT_SECRET * 2, algorithm="HS256", headers={"kid": "x", "typ": "at+jwt"}
+                ),
+                jwt.encode(
+                    claims | {"exp": 1}, TEST_JWT_SECRET, algorithm="HS256", headers={"typ": "at+jwt"}
+                ),
             ]
 
             assert [await _faults(auth, token) for token in forged] == [[]] * len(forged)

@@ -135,7 +135,8 @@ def _envelope() -> dict[str, Any]:
 
 def _token(secret: str, **claims: Any) -> str:
     now = int(time.time())
-    return jwt.encode({"iss": "bench", "iat": now, "exp": now + 600, **claims}, secret, algorithm="HS256")
+    told = {"iss": "bench", "iat": now, "exp": now + 600, **claims}
+    return jwt.encode(told, secret, algorithm="HS256", headers={"typ": "at+jwt"})
 
 
 def _send(

@@ -220,7 +220,7 @@ def place_recorded_order(body: OrderBase, claims: ClaimsDep, session: SessionDep
 def issue(user: User) -> str:
     now = int(time.time())
     claims = {"sub": user.id, "iss": "gatehouse", "aud": "gatehouse", "iat": now, "exp": now + 3600}
-    return jwt.encode(claims, SECRET, algorithm="HS256")
+    return jwt.encode(claims, SECRET, algorithm="HS256", headers={"typ": "at+jwt"})
 
 
 if __name__ == "__main__":

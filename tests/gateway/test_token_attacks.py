@@ -35,7 +35,7 @@ class Issuer:
 
     def forger(self, listener: str) -> Forger:
         claims = jwt.decode(token(), TEST_JWT_SECRET, algorithms=["HS256"], audience="gatehouse")
-        good = jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": KEY_ID})
+        good = jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": KEY_ID, "typ": "at+jwt"})
         return Forger(good, self.jwks, self.key, listener)
 
 
@@ -55,6 +55,7 @@ async def gateway(start_gateway: Start, backend: Backend, jwks: Backend) -> Runn
         f"routes: [{{path: /x, backend: '{backend.url}', rate_limit: {{rate: 100000/s}}}}]",
         jwt_secret=None,
         jwks_url=f"{jwks.url}/jwks.json",
+        auth_failures_per_second=0,  # every one of them is to be verified
     )
 
 
@@ -119,11 +120,16 @@ async def test_a_shared_secret_is_the_only_one_that_signs(start_gateway: Start, 
     claims = jwt.decode(token(), TEST_JWT_SECRET, algorithms=["HS256"], audience="gatehouse")
     own = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     forged = [
-        jwt.encode(claims, own, algorithm="RS256", headers={"kid": KEY_ID}),
-        jwt.encode(claims, "", algorithm="none"),
-        jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS512"),
-        jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS256"),
-        jwt.encode({**claims, "exp": int(time.time()) - 60}, TEST_JWT_SECRET, algorithm="HS256"),
+        jwt.encode(claims, own, algorithm="RS256", headers={"kid": KEY_ID, "typ": "at+jwt"}),
+        jwt.encode(claims, "", algorithm="none", headers={"typ": "at+jwt"}),
+        jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS512", headers={"typ": "at+jwt"}),
+        jwt.encode(claims, TEST_JWT_SECRET * 2, algorithm="HS256", headers={"typ": "at+jwt"}),
+        jwt.encode(
+            {**claims, "exp": int(time.time()) - 60},
+            TEST_JWT_SECRET,
+            algorithm="HS256",
+            headers={"typ": "at+jwt"},
+        ),
         json.dumps(claims),
     ]
     statuses = [(await gateway.request("GET", "/x", bearer(each))).status for each in forged]

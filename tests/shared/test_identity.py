@@ -57,7 +57,9 @@ def published(name: str, **fields: Any) -> dict[str, Any]:
 def signed_by(name: str, *, kid: str | None = None, **claims: Any) -> str:
     told = {**jwt.decode(token(), options={"verify_signature": False}), **claims}
     kept = {claim: value for claim, value in told.items() if value is not None}
-    return jwt.encode(kept, ISSUER_KEYS[name], algorithm="RS256", headers={"kid": kid or name})
+    return jwt.encode(
+        kept, ISSUER_KEYS[name], algorithm="RS256", headers={"kid": kid or name, "typ": "at+jwt"}
+    )
 
 
 class Clock:
@@ -357,6 +359,46 @@ class TestTokenVerifier:
             with pytest.raises(InvalidToken):
                 await verifier.verify(spelling)
 
+    @pytest.mark.parametrize("kind", ["at+jwt", "AT+JWT", "application/at+jwt"])
+    async def test_an_access_token_says_that_it_is_one(
+        self, make_verifier: Callable[..., TokenVerifier], kind: str
+    ) -> None:
+        claims = jwt.decode(token(), options={"verify_signature": False})
+        text = jwt.encode(claims, TEST_JWT_SECRET, algorithm="HS256", headers={"typ": kind})
+
+        assert (await make_verifier(Issuer(), jwt_secret=TEST_JWT_SECRET).verify(text)).id == claims["sub"]
+
+    @pytest.mark.parametrize("kind", ["JWT", "jwt", "", "at", "logout+jwt", None, 1, ["at+jwt"]])
+    async def test_any_other_kind_of_token_is_refused(
+        self, make_verifier: Callable[..., TokenVerifier], kind: object
+    ) -> None:
+        _, claims, _ = token().split(".")
+        header = {"alg": "HS256"} | ({} if kind is None else {"typ": kind})
+        signed = f"{_encode(header)}.{claims}"
+        with pytest.raises(InvalidToken):
+            await make_verifier(Issuer(), jwt_secret=TEST_JWT_SECRET).verify(
+                f"{signed}.{_hs256(signed, TEST_JWT_SECRET.encode())}"
+            )
+
+    @pytest.mark.parametrize("where", ["header", "claims"])
+    async def test_a_member_that_is_given_twice_is_refused(
+        self, make_verifier: Callable[..., TokenVerifier], where: str
+    ) -> None:
+        import json
+
+        claims = json.dumps(jwt.decode(token(), options={"verify_signature": False}))
+        parts = {"header": '{"alg": "HS256", "typ": "at+jwt"}', "claims": claims}
+        for doubled in (False, True):
+            if doubled:
+                parts[where] = parts[where][:-1] + ', "typ": "at+jwt", "typ": "at+jwt"}'
+            signed = ".".join(jwt.utils.base64url_encode(part.encode()).decode() for part in parts.values())
+            text = f"{signed}.{_hs256(signed, TEST_JWT_SECRET.encode())}"
+            if doubled:
+                with pytest.raises(InvalidToken):
+                    await make_verifier(Issuer(), jwt_secret=TEST_JWT_SECRET).verify(text)
+            else:
+                await make_verifier(Issuer(), jwt_secret=TEST_JWT_SECRET).verify(text)
+
 
 class TestBearerToken:
     def test_reads_it(self) -> None:
@@ -380,7 +422,7 @@ def _from_now(claims: dict[str, Any]) -> dict[str, Any]:
 
 def _with_key_id(text: str, key_id: str) -> str:
     claims = jwt.decode(text, options={"verify_signature": False})
-    return jwt.encode(claims, TEST_JWT_SECRET, algorithm="HS256", headers={"kid": key_id})
+    return jwt.encode(claims, TEST_JWT_SECRET, algorithm="HS256", headers={"kid": key_id, "typ": "at+jwt"})
 
 
 def _encode(value: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def _script(folder: Path) -> Path:
 def _token() -> str:
     now = int(time.time())
     claims = {"sub": new_id(), "iss": "gatehouse", "aud": "gatehouse", "iat": now, "exp": now + 3600}
-    return jwt.encode(claims, JWT_SECRET, algorithm="HS256")
+    return jwt.encode(claims, JWT_SECRET, algorithm="HS256", headers={"typ": "at+jwt"})
 
 
 def _measure(wrk: str, script: Path, side: Side, connections: int) -> tuple[float, float]:
