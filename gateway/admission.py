@@ -34,6 +34,9 @@ def admit(exchange: "Exchange") -> None:
         exchange.keep_alive = False
         raise fault
     assert route is not None
+    expected = exchange.fields.seen.get(b"expect")
+    if expected is not None and expected.lower() != b"100-continue" and not request.is_http10:
+        raise Refusal(errors.EXPECTATION_FAILED)
     if route.policy.ip is not ANYBODY and not route.policy.ip.lets_in(exchange.address):
         raise Refusal(errors.IP_DENIED)
     seen = exchange.fields.seen

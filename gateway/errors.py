@@ -69,6 +69,9 @@ HEAD_TIMEOUT = Kind(
 BODY_TOO_LARGE = Kind(
     413, "body_too_large", CLIENT, "request_body", "The body is larger than this address takes."
 )
+EXPECTATION_FAILED = Kind(
+    417, "expectation_failed", CLIENT, "request", "The only expectation that can be met is `100-continue`."
+)
 RATE_LIMITED = Kind(
     429, "rate_limited", CLIENT, "limit", "Too many requests; try again after the time in Retry-After."
 )

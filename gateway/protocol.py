@@ -27,6 +27,7 @@ TARGET = "gatehouse.target"  # and the target as the client wrote it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 2.0
+BEGUN_BYTES = len("\r\n") + 1  # the least that is the beginning of a head, and not an empty line
 _NOWHERE = Match(None, b"", b"", None)
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,9 @@ class GatewayProtocol(HttpToolsProtocol):
     server_state: State
 
     # Together with uvicorn's own these would be more than Python keeps outside of a dictionary.
-    __slots__ = "_current _deaf _early _head_bytes _is_long _moved _watched deadline gateway peer".split()
+    __slots__ = """
+        _begins_late _current _deaf _early _head_bytes _is_long _moved _pieces _watched deadline gateway peer
+    """.split()
 
     def __init__(
         self,
@@ -57,6 +60,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._current: Exchange | RequestResponseCycle | None = None
         self._early = self.url = b""
         self._head_bytes = 0  # of a head that is not complete yet, or behind a body
+        self._begins_late = False  # whether what is read now began behind something else in one read
+        self._pieces: list[bytes] = []  # of a body, as far as they came in one read
         self._is_long = False  # whether a head that ends in this read could be longer than it may be
         self._moved = False  # since the last read: a head is complete, or a piece of a body has come
         self._deaf = False  # nothing that is still read counts
@@ -91,10 +96,12 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._is_switching:
             self._keep_early(data)
             return
-        self._is_long = self._head_bytes + len(data) > HEAD_BYTES_MAX
+        self._is_long = self._begins_late or self._head_bytes + len(data) > HEAD_BYTES_MAX
         while data and not self._deaf:
             try:
                 self.parser.feed_data(data)
+                if self._pieces:
+                    self._pass_pieces()
                 self._after_read(len(data))
                 data = b""
             except httptools.HttpParserUpgrade as upgrade:
@@ -131,13 +138,17 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
+        if self._moved:
+            self._begins_late = self._is_long = True  # measured when it is complete
+        else:
+            self._begins_late = False
         self._moved, self._head_bytes = False, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self._moved = True
+        self._moved, self._begins_late = True, False
         self.gateway.open.discard(self)
         if self._deaf:
             return
@@ -178,7 +189,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         if isinstance(cycle, Exchange):
-            cycle.request_body(body)
+            self._pieces.append(body)
         else:
             super().on_body(body)
 
@@ -188,9 +199,19 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         if isinstance(cycle, Exchange):
+            if self._pieces:
+                self._pass_pieces()
             cycle.request_end()
         else:
             super().on_message_complete()
+
+    def _pass_pieces(self) -> None:
+        """Chunks of one read go on as one, since each costs the same however small it is."""
+        cycle: Any = self.cycle
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        if not self._deaf and isinstance(cycle, Exchange):
+            cycle.request_body(body)
 
     # Order and flow.
 
@@ -308,8 +329,9 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._moved:
             self._moved, self._head_bytes = False, 0
             return
-        # The beginning of a head, or trailers: the parser keeps them until they are complete.
-        self._head_bytes += read_bytes
+        # The beginning of a head, or trailers: the parser keeps them until they are complete. How much of a
+        # read with several requests belongs to the last one is not known.
+        self._head_bytes += BEGUN_BYTES if self._begins_late and not self._head_bytes else read_bytes
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
 
@@ -329,7 +351,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.gateway.open.discard(self)
         if self._current is not None:
             return
-        if self._head_bytes > len("\r\n"):  # old browsers leave an empty line behind a body
+        if self._head_bytes >= BEGUN_BYTES:  # old browsers leave an empty line behind a body
             self._refuse_what_was_read(Refusal(errors.HEAD_TIMEOUT))
         else:
             self.transport.close()
@@ -354,6 +376,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _refuse_what_was_read(self, refusal: Refusal) -> None:
         """It cannot be a request. Everything before it is still answered."""
+        self._pieces.clear()
         cycle: Any = self.cycle
         if isinstance(cycle, RequestResponseCycle) and cycle.more_body:
             self.cut()

@@ -32,6 +32,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._backend = backend
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[Header] = []
+        self._pieces: list[bytes] = []  # of a body, as far as they came in one read
         self._keep = self._interim = self._until_close = False
         self._answering = self._complete = self._read_paused = False
         self.exchange: Exchange | None = None
@@ -115,6 +116,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._keep = False
             if not self._complete and self.exchange is not None:
                 self.exchange.upstream_invalid()
+        if self._pieces:
+            self._pass_pieces()
         if self._complete:
             # Only now, with nothing left of what was read, may the connection be given to the next one.
             self._finish()
@@ -122,6 +125,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.flush_answer()
             if self._silent_bytes > HEAD_BYTES_MAX:
                 self.exchange.upstream_invalid()
+
+    def _pass_pieces(self) -> None:
+        """Chunks of one read go on as one, however small they are."""
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        if self.exchange is not None:
+            self.exchange.answer_body(body)
 
     def _switched(self, rest: bytes) -> None:
         if self.exchange is not None:
@@ -188,8 +198,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._silent_bytes = 0
         if self._complete:
             self._keep = False
-        elif self.exchange is not None:
-            self.exchange.answer_body(body)
+        else:
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._interim:
