@@ -1,5 +1,6 @@
 """What the gateway answers itself: health, metrics, documents, and the page for what is not there."""
 
+import hmac
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -62,7 +63,7 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
             Route("/health", health.aggregate),
             Route("/health/live", health.live),
             Route("/health/ready", health.ready),
-            Route("/metrics", show_metrics),
+            Route("/metrics", Metrics(settings).show),
             *docs.routes,
         ],
         middleware=[Middleware(Observe), Middleware(Edge, gateway=gateway)],
@@ -85,12 +86,26 @@ async def index(request: Request) -> Response:
     return JSONResponse({"name": "Gatehouse", "version": __version__, "docs": "/docs"})
 
 
-async def show_metrics(request: Request) -> Response:
-    """Under no other spelling: whoever keeps /metrics from outsiders need not know the aliases."""
-    if request.scope.get(ALIAS) is not None:
-        raise HTTPException(404)
-    request.scope[ROUTE] = "/metrics"
-    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+class Metrics:
+    """The metrics on the data port, where anybody may ask: in production for holders of METRICS_TOKEN alone.
+
+    The admin listener shows them without.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        token = settings.metrics_token
+        self._credentials = None if token is None else f"Bearer {token.get_secret_value()}".encode()
+        self._is_open = token is None and settings.environment == "development"
+
+    async def show(self, request: Request) -> Response:
+        """Under no other spelling: whoever keeps /metrics from outsiders need not know the aliases."""
+        if request.scope.get(ALIAS) is not None or not (self._is_open or self._credentials):
+            raise HTTPException(404)
+        request.scope[ROUTE] = "/metrics"
+        shown = request.headers.get("authorization", "").encode()
+        if self._credentials is not None and not hmac.compare_digest(shown, self._credentials):
+            return _problem(request, Refusal(errors.METRICS_DENIED, headers={"WWW-Authenticate": "Bearer"}))
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _http_exception(request: Request, error: Exception) -> Response:

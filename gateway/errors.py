@@ -30,6 +30,13 @@ UNAUTHENTICATED = Kind(
     "auth",
     "A valid bearer token is needed. Sign in at /auth/login and send `Authorization: Bearer <token>`.",
 )
+METRICS_DENIED = Kind(
+    401,
+    "unauthenticated",
+    CLIENT,
+    "auth",
+    "Send `Authorization: Bearer <METRICS_TOKEN>` to read the metrics.",
+)
 REVOKED = Kind(
     401, "invalid_token", CLIENT, "auth", "The bearer token was revoked before the answer was complete."
 )

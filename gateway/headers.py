@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from gateway.errors import Refusal
+from shared.observe import TRACEPARENT
 
 Header = tuple[bytes, bytes]
 
@@ -49,7 +50,6 @@ NAME_BYTES_REMEMBERED = 256  # of longer ones, a few thousand would take a hundr
 
 _USUAL_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade", b"te"))
 _LIKE_FRAMING = re.compile(rb"transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 DROP, PASS, READ, READ_AND_PASS, PASS_LINK = range(5)
 
@@ -178,7 +178,7 @@ def answer_rule(name: bytes) -> int:
 
 def trace_parent(value: bytes | None) -> bytes:
     """The caller's trace when it is well-formed, else the beginning of a new one."""
-    if value is not None and _TRACEPARENT.fullmatch(value):
+    if value is not None and TRACEPARENT.fullmatch(value):
         return value
     # Ids of traces are no secrets; a system call for each would be the dearest part of a request's head.
     return b"00-%032x-%016x-01" % (random.getrandbits(128) or 1, random.getrandbits(64) or 1)

@@ -39,7 +39,11 @@ def own_document() -> Document:
                 )
             ),
         ),
-        "/metrics": _get("show_metrics", "Show counters and timings for Prometheus.", _as("text/plain")),
+        "/metrics": _get(
+            "show_metrics",
+            "Show counters and timings for Prometheus, to holders of METRICS_TOKEN.",
+            _as("text/plain"),
+        ),
         "/openapi.json": _get(
             "show_openapi", "Show this document.", _json({"type": "object", "required": ["openapi"]})
         ),

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from gateway.headers import PASS, request_rule
 from gateway.limitstore import TAKE_SECONDS
 from shared.proxies import Networks
-from shared.settings import ProcessSettings, Seconds
+from shared.settings import ProcessSettings, Seconds, strong
 from shared.words import pattern
 
 _REDIS_URL = re.compile(r"(?:rediss?://[^/]|redis\+sentinel://[^/]+/[^/])")
@@ -30,6 +30,7 @@ class Settings(ProcessSettings):
     api_key_header: str = Field(default="X-API-Key", pattern=_HEADER_NAME)
     auth_failures_per_second: int = Field(default=10, ge=0, le=100_000)  # of one household; 0: any number
     workers: int = Field(default=1, ge=1, le=64)
+    metrics_token: SecretStr | None = None  # whoever reads /metrics on the data port shows it
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
@@ -54,6 +55,11 @@ class Settings(ProcessSettings):
                 "must be redis://host:6379/0, rediss://host:6379/0 or redis+sentinel://host:26379/name/0"
             )
         return url
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _hard_to_guess(cls, token: SecretStr | None) -> SecretStr | None:
+        return token and strong(token)
 
     @field_validator("api_key_header")
     @classmethod

@@ -26,6 +26,10 @@ REQUEST_ID = "gatehouse.request_id"  # scope key of the id that the answer and t
 ROUTE = "gatehouse.route"  # scope key under which the matched route template is left for the labels
 SERVICE = "gatehouse.service"  # scope key under which the name of a calling service is left
 CALLER = "gatehouse.caller"  # scope key under which the verified account id is left for the log
+# W3C Trace Context: version, trace id, parent id, flags; later versions may add more.
+TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{0,256})?"
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset(
     "GET HEAD POST PUT PATCH DELETE OPTIONS".split()

@@ -59,6 +59,8 @@ def household(address: str) -> str:
 
 
 def _is_address(text: str) -> bool:
+    if "%" in text:  # a zone means something on one machine only, and may be any text
+        return False
     try:
         ip_address(text)
     except ValueError:

@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.guessable import is_guessable
 from shared.proxies import Networks
 from shared.words import words_of
 
@@ -84,6 +85,20 @@ class ProcessSettings(BaseSettings):
     def _made_in_development(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
         return strong_or_made(secret, "internal_secret", info.data)
 
+    @model_validator(mode="after")
+    def _each_secret_its_own(self) -> Self:
+        """Whoever learns one secret must not have all of them."""
+        found: dict[str, str] = {}
+        for name, value in self if self.environment == "production" else ():
+            secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
+            first = found.setdefault(secret, name)
+            if secret and first != name:
+                raise ValueError(
+                    f"{first.upper()} and {name.upper()} have the same value; "
+                    "make one for each with: openssl rand -hex 32"
+                )
+        return self
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment; `NAME_FILE` names a file that holds the value of `NAME`."""
@@ -142,12 +157,13 @@ class ServiceSettings(ProcessSettings):
         return Path(inspect.getfile(cls)).parent / "migrations"
 
 
-def strong(secret: SecretStr) -> SecretStr:
-    """Refuse a secret that is short or taken from an example."""
+def strong(secret: SecretStr, *, is_old: bool = False) -> SecretStr:
+    """Refuse a secret that is short, taken from an example or, unless it is being replaced, guessable."""
     value = secret.get_secret_value()
-    if len(value) < SECRET_CHARACTERS_MIN or is_placeholder(value):
+    is_weak = is_guessable(value) and not is_old
+    if len(value) < SECRET_CHARACTERS_MIN or is_placeholder(value) or is_weak:
         raise ValueError(
-            f"needs at least {SECRET_CHARACTERS_MIN} random characters and no placeholder; "
+            f"needs at least {SECRET_CHARACTERS_MIN} random characters, no placeholder, no well-known words; "
             "make one with: openssl rand -hex 32"
         )
     return secret

@@ -39,4 +39,4 @@ class Settings(ServiceSettings):
     @field_validator("key_secret_previous")
     @classmethod
     def _strong_if_set(cls, secret: SecretStr | None) -> SecretStr | None:
-        return secret and strong(secret)
+        return secret and strong(secret, is_old=True)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from services.auth.schemas import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
+from shared.guessable import is_guessable
 from shared.settings import ServiceSettings, is_placeholder, strong_or_made
 
 MINUTE = 60
@@ -46,6 +47,10 @@ class Settings(ServiceSettings):
             raise ValueError(f"needs {shortest} to {PASSWORD_CHARACTERS_MAX} characters")
         if not only_this_machine(info.data) and is_placeholder(password):
             raise ValueError("is a placeholder; leave it out to have a random one printed once")
+        if not only_this_machine(info.data) and is_guessable(password):
+            raise ValueError(
+                "is among the first that anybody would try; leave it out to have a random one printed once"
+            )
         return secret
 
     def first_admin_password(self) -> str | None:

@@ -24,7 +24,7 @@ from shared.events.event import Event
 from shared.events.outbox import emit
 from shared.events.refusals import Refusals
 from shared.identity import Caller
-from shared.observe import current_request_id
+from shared.observe import TRACEPARENT, current_request_id
 from shared.operations import Operation
 from shared.proxies import Proxies
 from shared.schemas import unchecked
@@ -108,7 +108,7 @@ class Trail:
         user_id, actor = self._who(outcome)
         in_path = [*scope["path_params"].values()]
         resource = self.resource or (in_path[-1] if in_path else "") or user_id or ""
-        trace = headers.get(b"traceparent", b"").decode("latin-1")
+        trace = headers.get(b"traceparent", b"")
         return unchecked(
             Recorded,
             {
@@ -124,7 +124,7 @@ class Trail:
                 "status": status,
                 "service": recorder.service,
                 "request_id": current_request_id.get(),
-                "trace_id": trace[_TRACE_ID] if trace else None,
+                "trace_id": trace[_TRACE_ID].decode() if TRACEPARENT.fullmatch(trace) else None,
             },
         )
 

@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
+from pydantic import SecretStr, ValidationError
 from structlog.testing import capture_logs
 
+from gateway.settings import Settings
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
@@ -104,3 +107,45 @@ aliases: [{{path: /api, to: /}}, {{path: /api/v1, to: /, envelope: v1}}, {{path:
     for target in ("/api/metrics", "/api/v1/metrics", "/m", "/metrics/", "/api/metrics/"):
         assert (await gateway.request("GET", target)).status == 404
     assert (await gateway.request("GET", "/api/health/live")).status == 200
+
+
+SPELLINGS = ("/metrics", "/%6detrics", "/metric%73", "//metrics", "/./metrics")
+
+
+async def test_in_production_nobody_reads_the_metrics_without_a_token_set(
+    start_gateway: Start, backend: Backend
+) -> None:
+    gateway = await start_gateway(
+        f"routes: [{{path: /open, backend: '{backend.url}'}}]", environment="production"
+    )
+    for target in SPELLINGS:
+        for headers in ({}, bearer(token(role="admin")), bearer("")):
+            assert (await gateway.request("GET", target, headers)).status in (400, 404)
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+async def test_metrics_are_shown_to_holders_of_the_token(
+    start_gateway: Start, backend: Backend, environment: str
+) -> None:
+    secret = "5f1d7a84e0c9423b8f60a7d219ec3b55"
+    gateway = await start_gateway(
+        f"routes: [{{path: /open, backend: '{backend.url}'}}]", environment=environment, metrics_token=secret
+    )
+    for target in SPELLINGS:
+        for headers in (
+            {},
+            bearer("x"),
+            bearer(secret[:-1]),
+            bearer(secret + "x"),
+            {"Authorization": secret},
+        ):
+            assert (await gateway.request("GET", target, headers)).status in (400, 401, 404)
+    refused = await gateway.request("GET", "/metrics")
+    assert (refused.status, refused.value("www-authenticate")) == (401, "Bearer")
+    shown = await gateway.request("GET", "/metrics", bearer(secret))
+    assert (shown.status, b"http_requests_total" in shown.body) == (200, True)
+
+
+def test_a_weak_token_for_metrics_is_refused() -> None:
+    with pytest.raises(ValidationError, match="metrics_token"):
+        Settings(metrics_token=SecretStr("password" * 4))

@@ -1,5 +1,6 @@
 """Settings: all faults at once, secrets from files, nothing weak, nothing printed."""
 
+import secrets
 import stat
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from shared.guessable import is_guessable
 from shared.settings import (
     ProcessSettings,
     SettingsError,
@@ -251,3 +253,55 @@ class TestPrinting:
 
         assert isinstance(Alone.load().internal_secret, SecretStr)
         assert "jwt_secret" not in Alone.load().masked()
+
+
+class TestGuessable:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "passwordpasswordpasswordpassword",
+            "Password1234",
+            "P@ssw0rd1234",
+            "admin1234567890",
+            "letmein2024!!",
+            "abcdefghijklmnopqrstuvwxyz012345",
+            "98765432109876543210987654321098",
+            "my-secret-my-secret-my-secret-my",
+            "5f1d7a84e0c9423b5f1d7a84e0c9423b",
+            "aaaaaaaaaaaabbbbbbbbbbbbcccccccc",
+            "",
+        ],
+    )
+    def test_what_anybody_would_try_first(self, text: str) -> None:
+        assert is_guessable(text)
+
+    @pytest.mark.parametrize(
+        "text", [GOOD, TEST_JWT_SECRET, TEST_INTERNAL_SECRET, "correct horse battery", "Tr0ub4dor&3x"]
+    )
+    def test_what_nobody_would(self, text: str) -> None:
+        assert not is_guessable(text)
+
+    def test_random_secrets_are_never_among_them(self) -> None:
+        made = [secrets.token_hex(16) for _ in range(5000)] + [secrets.token_urlsafe(18) for _ in range(5000)]
+
+        assert [text for text in made if is_guessable(text)] == []
+
+    @pytest.mark.parametrize("name", ["JWT_SECRET", "INTERNAL_SECRET"])
+    def test_a_guessable_secret_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        monkeypatch.setenv(name, "passwordpasswordpasswordpassword")
+
+        assert f"  {name}: needs at least 32 random characters" in faults()
+
+    def test_in_production_one_value_for_two_secrets_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("JWT_SECRET", GOOD)
+        monkeypatch.setenv("INTERNAL_SECRET", GOOD)
+        Settings.load()
+        monkeypatch.setenv("ENVIRONMENT", "production")
+        told = faults()
+
+        assert "JWT_SECRET and INTERNAL_SECRET have the same value" in told
+        assert GOOD not in told
+        monkeypatch.setenv("INTERNAL_SECRET", TEST_INTERNAL_SECRET)
+        Settings.load()

@@ -131,3 +131,31 @@ async def test_a_forged_address_is_not_believed_from_afar(
         await notes.post("/notes", json={"text": "a"}, headers=headers)
 
     assert [one["ip"] for one in records()] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "x",
+        "00-" + "x" * 32 + "-00f067aa0ba902b7-01",
+        "00-" + "0" * 32 + "-00f067aa0ba902b7-01",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "00-<script>alert(document.domain)</script>-00f067aa0ba902b7-01",
+    ],
+)
+async def test_a_trace_id_that_is_none_is_not_recorded(
+    notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str], told: str
+) -> None:
+    await notes.post("/notes", json={"text": "a"}, headers={**signed_in, "traceparent": told})
+
+    assert [one["trace_id"] for one in records()] == [None]
+
+
+async def test_an_address_with_a_zone_is_not_recorded(
+    notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
+) -> None:
+    headers = {**signed_in, "X-Forwarded-For": "fe80::1%<script>"}
+    await notes.post("/notes", json={"text": "a"}, headers=headers)
+
+    assert [one["ip"] for one in records()] == ["127.0.0.1"]

@@ -1,0 +1,38 @@
+"""Which secrets and passwords are among the first that anybody would try."""
+
+import re
+
+DISTINCT_MIN = 6  # characters that are left when words and series are taken out
+_WORDS = (
+    "password passwort passwd secret admin administrator root user login welcome letmein changeme token test "
+    "qwerty qwertz asdfgh zxcvbn iloveyou monkey dragon master sunshine princess football baseball trustno "
+    "default guest gatehouse internal production abc"
+).split()
+_WORD = re.compile("|".join(sorted(_WORDS, key=len, reverse=True)))
+_LOOKALIKES = str.maketrans("@4301!$5", "aaeoiiss")
+
+
+def is_guessable(text: str) -> bool:
+    """Whether it repeats itself, or is made of well-known words, series of characters and little else."""
+    if text in (text + text)[1:-1]:
+        return True
+    return any(
+        len(set(_WORD.sub("", _without_series(each)))) < DISTINCT_MIN
+        for each in (text.lower(), text.lower().translate(_LOOKALIKES))
+    )
+
+
+def _without_series(text: str) -> str:
+    """Leave out what is one character again and again, or counts up or down."""
+    kept: list[str] = []
+    start = 0
+    while start < len(text):
+        end = start + 1
+        step = ord(text[end]) - ord(text[start]) if end < len(text) else 2
+        while abs(step) <= 1 and end < len(text) and ord(text[end]) - ord(text[end - 1]) == step:
+            end += 1
+        if end - start < 3:
+            end = start + 1
+            kept.append(text[start])
+        start = end
+    return "".join(kept)
