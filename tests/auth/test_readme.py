@@ -1,14 +1,23 @@
 """The page about auth says what is true."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import services.auth.routes
+from services.auth.devices import DEVICES_PER_ACCOUNT_MAX, KEPT
 from services.auth.routes import OPERATIONS
 from services.auth.settings import Settings
-from services.auth.throttle import FORGOTTEN_AFTER, FREE_FAILURES
+from services.auth.throttle import (
+    BLOCK_SECONDS_MAX,
+    FORGOTTEN_AFTER,
+    FREE_FAILURES,
+    ROWS_MAX,
+    STRANGERS_AT_ONCE,
+    STRANGERS_INTERVAL,
+)
 from shared.operations import Operation
 
 README = (Path(services.auth.routes.__file__).parent / "README.md").read_text()
@@ -50,5 +59,10 @@ def test_no_endpoint_is_made_up() -> None:
 
 
 def test_the_brake_is_described_as_it_is() -> None:
-    assert (FREE_FAILURES, FORGOTTEN_AFTER.days) == (5, 1)
-    assert "After five in vain" in README
+    assert (FREE_FAILURES, FORGOTTEN_AFTER.days, BLOCK_SECONDS_MAX) == (5, 1, 15 * 60)
+    assert "fails five times at one account is blocked there" in README
+    assert "at most 15 minutes" in README
+    assert (100, timedelta(minutes=5)) == (STRANGERS_AT_ONCE, STRANGERS_INTERVAL)
+    assert "100 at once and then\n  one every 5 minutes" in README
+    assert (DEVICES_PER_ACCOUNT_MAX, KEPT.days, ROWS_MAX) == (20, 180, 100_000)
+    assert all(words in README for words in ("20 last used devices", "180 days", "100,000 rows"))
