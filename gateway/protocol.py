@@ -14,12 +14,12 @@ from gateway.core import Gateway
 from gateway.crowd import Holder
 from gateway.errors import Kind, Refusal
 from gateway.forward import Exchange
-from gateway.framing import HEAD_BYTES_MAX, fault_of, fault_of_head
-from gateway.headers import Fields, Request, has_body, may_switch
+from gateway.framing import HEAD_BYTES_MAX
+from gateway.headers import Request
 from gateway.observe import note_stalled
 from gateway.outlet import Outlet
-from gateway.table import BadPath, Match
-from gateway.target import match_of
+from gateway.reading import NOWHERE, read_head
+from gateway.table import Match
 from shared.server import State
 
 ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
@@ -28,7 +28,6 @@ PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 2.0
 BEGUN_BYTES = len("\r\n") + 1  # the least that is the beginning of a head, and not an empty line
-_NOWHERE = Match(None, b"", b"", None)
 
 log = structlog.get_logger(__name__)
 
@@ -152,32 +151,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self.gateway.open.discard(self)
         if self._deaf:
             return
-        parser = self.parser
         # Trailers come later and must not join the headers.
         headers, self.headers = self.headers, []
         target, self.url = self.url, b""
-        request = Request(parser.get_method(), target, headers)
-        version = parser.get_http_version()
-        request.is_http10 = version == "1.0"
-        keep_alive = not request.is_http10 and parser.should_keep_alive()
-        if parser.should_upgrade():
-            request.upgrade = request.method == b"GET" and may_switch(headers)
-            if has_body(headers):
-                # The parser ends the request at its head, so that the body would be read as the next one.
-                request.fault = Refusal(
-                    errors.MALFORMED, "A request for another protocol cannot have a body."
-                )
-                keep_alive = False
-        try:
-            match = match_of(self.gateway.table, request)
-        except BadPath:
-            match, request.fault = _NOWHERE, Refusal(errors.BAD_PATH)
-        fault = fault_of_head(request, version, is_long=self._is_long)
-        if fault is None and match.route is None:
-            # What is forwarded is asked this in its turn; the rest is answered between.
-            fault = fault_of(request, Fields(headers))
-        if fault is not None:
-            request.fault, keep_alive = fault, False
+        request, match, keep_alive = read_head(
+            self.parser, target, headers, self.gateway.table, is_long=self._is_long
+        )
         if match.route is None and request.fault is None:
             self._hand_to_app(request, match)
         else:
@@ -389,7 +368,7 @@ class GatewayProtocol(HttpToolsProtocol):
             method = self.parser.get_method() if self.url else b"GET"  # known once the target is
             request = Request(method, self.url or b"/", [])
             request.fault = refusal
-            self._enqueue(Exchange(self, request, _NOWHERE, keep_alive=False))
+            self._enqueue(Exchange(self, request, NOWHERE, keep_alive=False))
         self._deaf = True
 
     # Other protocols.

@@ -338,7 +338,7 @@ def _rsa_headed_token() -> str:
     import base64
     import json
 
-    parts: list[dict[str, str]] = [{"alg": "RS256", "kid": "k1"}, {"sub": "1"}, {}]
+    parts: list[dict[str, str]] = [{"alg": "RS256", "kid": "k1", "typ": "at+jwt"}, {"sub": "1"}, {}]
     return ".".join(
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
     )

@@ -163,7 +163,7 @@ FIELDS: tuple[Case, ...] = (
     passes("COMP-ACCEPT-NONSENSE", get("Accept: application/x-nonsense"), BACKEND),
     passes("COMP-RANGE-INVALID", get("Range: bytes=abc-xyz"), BACKEND),
     passes("COMP-RANGE-POST", post("Content-Length: 5", "Range: bytes=0-10", body="hello"), BACKEND),
-    passes("COMP-EXPECT-UNKNOWN", get("Expect: 200-ok"), BACKEND),
+    Case("COMP-EXPECT-UNKNOWN", get("Expect: 200-ok"), (417,), (), "open", "RFC 9110 10.1.1"),
     passes("hop by hop", get("Connection: close-not, X-Hop", "X-Hop: 1", "Keep-Alive: 5", "TE: trailers"), "RFC 9110 7.6.1"),
     passes("Host named as of this hop", get("Connection: Host"), "RFC 9110 7.6.1: the gateway writes its own"),
     passes("the request id named as of this hop", get("Connection: X-Request-ID"), "the gateway writes its own"),
