@@ -156,7 +156,7 @@ class TestKeySet:
         async with running(create_app, make_auth_settings()):
             pass
         with pytest.raises(SettingsError, match="KEY_SECRET is not the one"):
-            async with running(create_app, make_auth_settings(key_secret="9f1c" * 8)):
+            async with running(create_app, make_auth_settings(key_secret="0f9e8d7c6b5a49382716051423324150")):
                 pass
 
     async def test_with_a_shared_secret_there_is_no_key(
