@@ -1,9 +1,13 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test check fix bench bench-gateway env migrate migration service lock clean
+.PHONY: help up test prove check fix bench bench-gateway env migrate migration service lock clean
 
 PYTHON ?= python3
+LENGTH ?= 1
+JOBS ?= auto
 BIN := .venv/bin
+# One file, one worker: what a file's tests share (servers, databases) is started once.
+IN_PARALLEL := -n $(JOBS) --dist loadfile --durations 20
 # Extras stay in the locks: without them an old pip takes another version than the pinned one.
 RESOLVE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-strip-extras --upgrade
@@ -17,8 +21,11 @@ help: ## Show this list
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m gatehouse up
 
-test: .venv/ready-dev ## Run all tests, or some: make test TESTS=tests/orders
-	$(BIN)/python -m pytest $(TESTS)
+test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TESTS=tests/orders
+	$(BIN)/python -m pytest -m "not prove" $(IN_PARALLEL) $(TESTS)
+
+prove: .venv/ready-dev ## Run what takes minutes (kills, soak, containers); longer: make prove LENGTH=10
+	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m prove $(IN_PARALLEL) $(TESTS)
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
 	$(BIN)/ruff format --check --quiet .

@@ -95,7 +95,7 @@ def install(lock: Path) -> None:
 
 def installers() -> Iterator[tuple[str, Sequence[str]]]:
     """What can install packages into .venv, the fastest first; each is looked for only when it is needed."""
-    into = ["pip", "install", "--quiet", "--python", str(PYTHON)]
+    into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON)]
     on_path = shutil.which("uv")
     if on_path is not None:
         yield "uv", [on_path, *into]

@@ -62,7 +62,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
                 **values,
             }
         )
-        if isinstance(settings, ServiceSettings) and settings.database_url.startswith("sqlite"):
+        if isinstance(settings, ServiceSettings):
             support.migrate(settings.database_url, settings.migrations())
         return settings
 

@@ -1,6 +1,7 @@
 """Real servers for tests: started from the installed programs, thrown away at the end."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,15 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
 
+from shared.ids import new_id
 from shared.migrate import upgrade
 
 START_SECONDS = 60
+PORT_FIRST, PORTS_PER_RANGE, PORT_RANGES = 10_000, 2_500, 9
 
 
 def need(*programs: str) -> list[str]:
@@ -42,11 +47,31 @@ def do_without(reason: str) -> None:
     pytest.skip(reason)
 
 
+def length(usual: float) -> float:
+    """How long a test goes on that may go on for ever: `make prove LENGTH=10` makes it ten times as long."""
+    return usual * float(os.environ.get("PROVE_LENGTH", "1"))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that no other test has been given, from a range of this worker's own.
+
+    It lies below those that the kernel gives to outgoing connections, which could take it first.
+    """
+    while True:
+        port = next(_ports)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _ports_of_this_worker() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_RANGES
+    first = PORT_FIRST + worker * PORTS_PER_RANGE
+    start = random.randrange(PORTS_PER_RANGE)  # another run on the same machine starts elsewhere
+    return cycle(first + (start + index) % PORTS_PER_RANGE for index in range(PORTS_PER_RANGE))
+
+
+_ports = _ports_of_this_worker()
 
 
 def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
@@ -60,22 +85,48 @@ def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
 
 
 def migrate(url: str, migrations: Path) -> None:
-    """Bring a new database to the newest migration; a file is a copy of one that was made before."""
+    """Bring a new database to the newest migration, by a copy of one that was migrated before.
+
+    Alembic takes longer than most tests. A database that is not empty is migrated by Alembic.
+    """
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or parsed.database is None:
-        upgrade(url, migrations)
-    elif not (file := Path(parsed.database)).exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_bytes(_migrated(migrations))
+    if parsed.get_backend_name() == "sqlite" and parsed.database is not None:
+        if not (file := Path(parsed.database)).exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.write_bytes(_migrated_file(migrations))
+    else:
+        with psycopg.connect(url, autocommit=True) as connection:
+            if connection.execute(
+                "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            ).fetchone():
+                upgrade(url, migrations)
+            else:
+                connection.execute(_migrated_dump(url, migrations))
 
 
 @cache
-def _migrated(migrations: Path) -> bytes:
+def _migrated_file(migrations: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "new.db")
         upgrade(f"sqlite:///{file}", migrations)
         return file.read_bytes()
+
+
+_dumps: dict[Path, bytes] = {}
+
+
+def _migrated_dump(url: str, migrations: Path) -> bytes:
+    """The statements that make a migrated database out of an empty one; lines for psql itself left out."""
+    if migrations not in _dumps:
+        (pg_dump,) = need("pg_dump")
+        with new_database(url, f"dump_{new_id()}") as new:
+            upgrade(new, migrations)
+            done = subprocess.run([pg_dump, "--inserts", "--no-owner", new], capture_output=True, check=True)
+        _dumps[migrations] = b"\n".join(
+            line for line in done.stdout.splitlines() if not line.startswith((b"\\", b"CREATE SCHEMA public"))
+        )
+    return _dumps[migrations]
 
 
 class PostgreSQL:
@@ -208,7 +259,11 @@ def empty_database(url: str) -> None:
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        connection.execute("DROP SCHEMA public CASCADE")
+        schemas = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        ).fetchall()
+        for (schema,) in schemas:
+            connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
         connection.execute("CREATE SCHEMA public")
 
 

@@ -19,6 +19,8 @@ from tests.files.dying import STEPS
 from tests.shared.processes import service_environment, started
 from tests.support import eventually, free_port, migrate
 
+pytestmark = pytest.mark.prove
+
 CONTENT = b"some bytes " * 200_000
 SECONDS = 20.0
 PURGING = ("purging", "removing", "removed")

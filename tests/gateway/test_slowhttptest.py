@@ -14,6 +14,8 @@ from tests.gateway.conftest import StartBackend
 from tests.gateway.test_drain import connect, gateway_process
 from tests.support import need
 
+pytestmark = pytest.mark.prove
+
 CONNECTIONS = 200
 SERVED_SECONDS_MAX = 5.0  # by a core that also pushes half a gigabyte to slow readers
 SECONDS_MAX = 20

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-from tests.bench.gateway import mix, soak
-from tests.support import need
+import pytest
 
-SECONDS = 20
+from tests.bench.gateway import mix, soak
+from tests.support import length, need
+
+pytestmark = pytest.mark.prove
+
+SECONDS = round(length(20))
 
 
 def test_nothing_grows_under_full_load(tmp_path: Path) -> None:

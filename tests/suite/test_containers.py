@@ -18,6 +18,8 @@ from tests import support
 from tests.suite.accounts import LAPTOP, register
 from tests.suite.conftest import ROOT
 
+pytestmark = pytest.mark.prove
+
 BUILD_SECONDS = 900
 STOP_SECONDS = 35
 

@@ -9,6 +9,8 @@ from shared.ids import new_id
 from tests import support
 from tests.shared.events.stage import Stage, stage
 
+pytestmark = pytest.mark.prove
+
 STEP_SECONDS = 30
 REST_SECONDS = 60
 AFTERWARDS = 40  # so many events more after the death, of which some are of the keys that it hit

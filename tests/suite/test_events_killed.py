@@ -1,9 +1,8 @@
 """Tellers, ledgers and Redis are killed at random under load: totals match, to the last unit.
 
-A minute on each database, half of it on each transport; GATEHOUSE_KILL_SECONDS=60 makes each half longer.
+A minute on each database, half of it on each transport; `make prove LENGTH=2` doubles it.
 """
 
-import os
 import random
 import signal
 import time
@@ -19,7 +18,9 @@ from shared.ids import new_id
 from tests import support
 from tests.shared.events.stage import Player, Stage, stage
 
-SECONDS = float(os.environ.get("GATEHOUSE_KILL_SECONDS", "30"))
+pytestmark = pytest.mark.prove
+
+SECONDS = support.length(30)
 PROGRESS_SECONDS = 30
 REST_SECONDS = 180  # what a deadly event held up is tried one by one
 

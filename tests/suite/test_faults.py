@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import pytest
 
 from shared.ids import new_id
 from shared.testing import bearer
 from tests import support
 from tests.suite.accounts import LAPTOP, PASSWORD, Person, register
 from tests.suite.conftest import Suite, running_suite
+
+pytestmark = pytest.mark.prove
 
 CLIENTS = 8
 NOTICED_SECONDS = 5  # until the gateway asks a service again that it had left alone

@@ -18,6 +18,8 @@ from shared.ids import new_id
 from tests.suite.accounts import Person, register, sign_in_admin
 from tests.suite.conftest import Suite, running_suite
 
+pytestmark = pytest.mark.prove
+
 EXAMPLES_PER_OPERATION = 25
 CHECKS = (
     "not_a_server_error",

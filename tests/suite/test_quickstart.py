@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -134,11 +135,37 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, suite: Suite) -> None:
     assert "GATEWAY_PORT=" in done.stderr
 
 
-@pytest.mark.skipif(os.environ.get("CI") != "true", reason="downloads every package again; CI does it")
-def test_make_up_in_a_clean_clone(tmp_path: Path) -> None:
-    clone = tmp_path / "clone"
+def interpreter(version: str) -> str:
+    """A Python of this version, wherever it is installed; not every machine has them all, CI neither."""
+    places = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
+    for place in filter(None, places):
+        command = [str(place), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return str(place)
+    pytest.skip(f"Python {version} is not installed")
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_make_up_in_a_clean_clone(tmp_path: Path, version: str) -> None:
+    clone, home = tmp_path / "clone", tmp_path / "home"
+    home.mkdir()
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    with running_suite(tmp_path / "data", {}, command=["make", "up"], cwd=clone, start_seconds=300) as suite:
+    settings = {"HOME": str(home), "PYTHON": interpreter(version)}
+    with running_suite(
+        tmp_path / "data", settings, command=["make", "up"], cwd=clone, start_seconds=300
+    ) as suite:
         (health,) = answers(run("curl http://localhost:8000/health", suite))
+    tested = subprocess.run(
+        ["make", "test", "JOBS=1", "TESTS=tests/orders/test_orders.py"],
+        cwd=clone,
+        env={**settings, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert health["status"] == "healthy"
+    assert tested.returncode == 0, tested.stdout[-3000:]
+    assert f"Python {version}." in "\n".join(suite.lines)

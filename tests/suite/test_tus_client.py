@@ -17,6 +17,8 @@ from tests import support
 from tests.suite.accounts import Person, register
 from tests.suite.conftest import Suite
 
+pytestmark = pytest.mark.prove
+
 PACKAGE = "tus-js-client@4.3.1"
 SCRIPT = Path(__file__).with_name("tus_client.cjs")
 MIB = 1 << 20
