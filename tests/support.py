@@ -98,7 +98,7 @@ def migrate(url: str, migrations: Path) -> None:
     else:
         with psycopg.connect(url, autocommit=True) as connection:
             if connection.execute(
-                "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace"
             ).fetchone():
                 upgrade(url, migrations)
             else:

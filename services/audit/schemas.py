@@ -206,6 +206,7 @@ class VerificationOut(Output):
             "records": 64,
             "seconds": 0.02,
             "faults": [],
+            "unproven": [],
             "remarks": [],
             "next": None,
         }
