@@ -337,3 +337,17 @@ class TestServerGone:
                 outcomes = list(threads.map(touch, [("a", "b"), ("b", "a")]))
             assert sorted(outcomes) == ["done", "refused"]
             database.close()
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_sqlite_is_as_durable_and_as_strict_as_the_readme_says(tmp_path: Path, write: bool) -> None:
+    """Asked on the connections that transactions use."""
+    database = Database(f"sqlite:///{tmp_path}/new.db")
+    with database.transaction(write=write) as session:
+        asked = {
+            name: session.connection().exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    database.close()
+
+    assert asked == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1}  # 1: NORMAL
