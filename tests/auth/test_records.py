@@ -89,3 +89,15 @@ async def test_asked_for_by_another_service(
     assert (done["action"], done["actor"], done["resource"]) == (action, "service:users", account_id)
     assert done["metadata"] == metadata
     assert (refused["action"], refused["outcome"], refused["actor"]) == (action, "refused", "anonymous")
+
+
+async def test_a_deletion_that_is_asked_for_again_is_recorded_once(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    ada = await signed_in(auth)
+    for _ in range(2):
+        gone = await auth.delete(f"/internal/accounts/{ada['user']['id']}", headers=SERVICE)
+        assert gone.status_code == 204
+
+    actions = [record["action"] for record in records(database_url, EVENTS)]
+    assert actions == ["REGISTER", "DELETE_ACCOUNT"]

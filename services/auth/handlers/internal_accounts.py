@@ -74,13 +74,14 @@ def change_account(
     return AccountOut.model_validate(account)
 
 
-def delete_account(account_id: Id, sessions: Sessions, session: Session) -> None:
+def delete_account(account_id: Id, sessions: Sessions, session: Session, trail: Trail) -> None:
     """Delete an account: what tells who it was is erased, its id stays taken."""
     admins = lock_admins(session)
     account = locked_account(session, account_id)
     if account is None:
         raise NotFound
     if account.status == Status.DELETED:
+        trail.is_written = True  # when it was deleted, and not again when somebody asks again
         return
     refuse_last_admin(account, admins)
     account.anonymise()
