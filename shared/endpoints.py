@@ -16,12 +16,13 @@ from starlette.types import Receive, Scope, Send
 from shared.client import InternalTokens
 from shared.concurrency import IdempotencyKey, IdempotencyStore, IfMatch, Reply, etag
 from shared.database import Database
+from shared.disk import Disk
 from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
 from shared.events.recording import REFUSALS, SAFE, Recorder, Trail
 from shared.identity import Caller, TokenVerifier, bearer_token, internal, public
 from shared.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
 from shared.observe import CALLER, ROUTE, SERVICE
-from shared.operations import Operation, Signature
+from shared.operations import TAKES_IN, Operation, Signature
 from shared.schemas import Page, Versioned, WithHeaders
 
 _MAYBE_CALLER = Caller | None
@@ -37,6 +38,7 @@ class Chassis:
     idempotency: IdempotencyStore | None
     provided: Mapping[type, Any]
     recorder: Recorder | None = None
+    disk: Disk | None = None  # of the database, where that is a file
 
 
 class Endpoint:
@@ -70,6 +72,8 @@ class Endpoint:
 
     async def _answer(self, request: Request, trail: Trail | None) -> Reply | Response:
         caller = await self._identify(request, trail)
+        if self._chassis.disk is not None and self.operation.method in TAKES_IN:
+            self._chassis.disk.require_writable()
         arguments = self._arguments(request, caller, trail)
         body = await self._read_body(request, arguments)
         if self.signature.is_async:

@@ -153,6 +153,23 @@ def no_such_address(path: str) -> str:
     return f"There is nothing at this address; /docs lists what there is.{slash}"
 
 
+class DiskFull(Problem):
+    """The disk of the server is nearly full, and nothing new is taken in; reading and deleting still work.
+
+    Its operator has to make room, and need not restart anything; try again later.
+    """
+
+    status = 507
+    code = "disk_full"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk of the server is nearly full, and nothing new is taken in. Reading and deleting still "
+            "work. Its operator has to make room; try again later.",
+            headers={"Retry-After": "60"},
+        )
+
+
 def problem_body(
     status: int,
     code: str,

@@ -12,6 +12,7 @@ from shared.document import REF, frame
 from shared.endpoints import Endpoint
 from shared.errors import (
     BadRequest,
+    DiskFull,
     Forbidden,
     Invalid,
     MethodNotAllowed,
@@ -27,6 +28,7 @@ from shared.errors import (
 )
 from shared.identity import admin, internal, public
 from shared.inputs import JSON
+from shared.operations import TAKES_IN
 from shared.schemas import Page, Versioned
 from shared.words import words_for_pattern
 
@@ -181,6 +183,8 @@ def _refusals(endpoint: Endpoint) -> dict[str, Any]:
     """Declared refusals and those that follow from the shape of the operation, by status."""
     signature, operation = endpoint.signature, endpoint.operation
     kinds: list[type[Problem]] = [*operation.errors, MethodNotAllowed, TooManyRequests, Overloaded]
+    if operation.method in TAKES_IN:
+        kinds.append(DiskFull)
     if operation.access is not public:
         kinds.append(Unauthenticated)
     if operation.access is admin:

@@ -19,6 +19,7 @@ from shared.client import HttpClient, InternalTokens
 from shared.clock import timestamp
 from shared.concurrency import IdempotencyStore
 from shared.database import Database
+from shared.disk import Disk
 from shared.endpoints import Chassis, Endpoint, FixedPaths, resources
 from shared.errors import (
     PROBLEM_JSON,
@@ -71,6 +72,7 @@ def create_service(
     verifier: TokenVerifier | None = None,
     follower: AbstractAsyncContextManager[object] | None = None,
     events: Events | None = None,
+    disks: Sequence[Disk] = (),
 ) -> Starlette:
     """Wire the operations of a service to everything they may ask for by type.
 
@@ -80,6 +82,8 @@ def create_service(
     revocations = verifier.revocations
     follower = follower or Follower(revocations, client, settings)
     spine = events.attach(settings, database, client) if events else None
+    disk = Disk.of_database(settings)
+    disks = [*disks, *([disk] if disk else [])]
     chassis = Chassis(
         verifier=verifier,
         internal_tokens=InternalTokens(settings),
@@ -92,6 +96,7 @@ def create_service(
             **(provide or {}),
         },
         recorder=spine.recorder if spine else None,
+        disk=disk,
     )
     operations = [*operations, *(events.operations() if events else [])]
     _refuse_twins(operations)
@@ -110,7 +115,7 @@ def create_service(
             await client.close()
             database.close()
 
-    own = _operational_routes(settings, endpoints, database.ping, revocations)
+    own = _operational_routes(settings, endpoints, database.ping, revocations, disks)
     return Service([*own, *resources(endpoints)], lifespan)
 
 
@@ -159,7 +164,11 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def _operational_routes(
-    settings: ServiceSettings, endpoints: Sequence[Endpoint], check: Check, revocations: Revocations
+    settings: ServiceSettings,
+    endpoints: Sequence[Endpoint],
+    check: Check,
+    revocations: Revocations,
+    disks: Sequence[Disk],
 ) -> list[BaseRoute]:
     openapi = cache(partial(document, settings.service, __version__, endpoints))  # made when first asked for
 
@@ -168,14 +177,20 @@ def _operational_routes(
         return JSONResponse(openapi())
 
     return [
-        *health_routes(check, revocations),
+        *health_routes(check, revocations, disks),
         Route("/metrics", metrics),
         Route("/openapi.json", show_openapi),
     ]
 
 
-def health_routes(check: Check, revocations: Revocations | None = None) -> list[BaseRoute]:
-    """`/health` and `/health/live` say that the process answers; `/health/ready` that it can work."""
+def health_routes(
+    check: Check, revocations: Revocations | None = None, disks: Sequence[Disk] = ()
+) -> list[BaseRoute]:
+    """`/health` and `/health/live` say that the process answers; `/health/ready` that it can work.
+
+    With a disk that is nearly full it is `degraded` and still ready: reads go on, which they would not when
+    a gateway ejected it.
+    """
 
     async def alive(request: Request) -> Response:
         request.scope[ROUTE] = request.url.path
@@ -192,7 +207,9 @@ def health_routes(check: Check, revocations: Revocations | None = None) -> list[
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the dependency is the answer
             log.warning("not_ready", error=repr(error))
             checks["database"], is_ready = "down", False
-        status = "healthy" if is_ready else "unhealthy"
+        checks.update({f"{disk.holds}_disk": disk.state for disk in disks})
+        is_degraded = any(disk.state != "up" for disk in disks)
+        status = "unhealthy" if not is_ready else "degraded" if is_degraded else "healthy"
         answer = {"status": status, "timestamp": timestamp(), "checks": checks}
         return JSONResponse(answer, 200 if is_ready else 503)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
 
 from shared.guessable import is_guessable
 from shared.proxies import Networks
@@ -133,6 +134,7 @@ class ServiceSettings(ProcessSettings):
     database_url: str = ""
     database_pool: int | None = Field(default=None, ge=1, le=200)  # by kind of database
     database_wait_seconds: float = Field(default=60.0, ge=0)  # for a server that is not up yet
+    disk_reserve: int | None = Field(default=None, ge=0)
     redis_url: SecretStr | None = None
     public_url: str = ""  # what clients write before a path; by default what they wrote in this request
     trusted_proxies: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
@@ -150,6 +152,13 @@ class ServiceSettings(ProcessSettings):
         if url and _PUBLIC_URL.fullmatch(url) is None:
             raise ValueError("must be an address like https://api.example.com, without query or fragment")
         return url.rstrip("/")
+
+    def sqlite_file(self) -> Path | None:
+        """The file of the database, if it is one."""
+        url = make_url(self.database_url)
+        if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+            return None
+        return Path(str(url.database)).absolute()
 
     @classmethod
     def migrations(cls) -> Path:

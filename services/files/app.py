@@ -18,6 +18,7 @@ from services.files.staging import FULL, Staging
 from services.files.sweeper import Sweeper
 from shared.client import HttpClient
 from shared.database import Database
+from shared.disk import Disk
 from shared.events import Events
 from shared.service import create_service
 from shared.settings import SettingsFaults
@@ -30,13 +31,15 @@ def create_app(settings: Settings) -> Starlette:
     blobs = Blobs(make_store(settings), Staging(settings.storage_path / "staging"))
     sweeper = Sweeper(database, blobs, settings)
     scanner = Scanner(database, blobs, settings)
-    intake = Intake(database, blobs, settings)
+    disk = Disk("files", settings.storage_path, settings.disk_reserve)
+    intake = Intake(database, blobs, settings, disk)
     return create_service(
         settings,
         OPERATIONS,
         client=HttpClient(),
         database=database,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
+        disks=[disk],
         provide={Blobs: blobs, Intake: intake, Resumable: Resumable(database, intake, settings)},
         on_start=[sweeper.start, scanner.start],
         on_stop=[sweeper.stop, scanner.stop, blobs.close],

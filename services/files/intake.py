@@ -25,6 +25,7 @@ from services.files.settings import Settings
 from services.files.staging import Landed, StagedFile
 from shared.clock import now
 from shared.database import Database
+from shared.disk import Disk
 from shared.errors import Problem
 from shared.events import Trail
 
@@ -52,8 +53,9 @@ class Room:
 class Intake:
     """Takes files in."""
 
-    def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
+    def __init__(self, database: Database, blobs: Blobs, settings: Settings, disk: Disk) -> None:
         self.blobs = blobs
+        self.disk = disk
         self.quota = Quota.of(settings)
         self.first_state = first_state(settings)
         self._database = database
@@ -62,6 +64,7 @@ class Intake:
     @asynccontextmanager
     async def room(self, user_id: str, size: int) -> AsyncIterator[Room]:
         """Room for so many bytes, and where to put them; both are taken back when the block fails."""
+        self.disk.require_room(size)
         key = quota.new_key()
         await self._database.run(quota.reserve, user_id, size, self.quota, now() + self._lease, key)
         keeping = asyncio.create_task(self._keep(key))

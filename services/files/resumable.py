@@ -78,6 +78,7 @@ class Resumable:
     ) -> Upload:
         """Make room for an upload; without a description it is to be a part of another."""
         self._require_allowed(length)
+        self._intake.disk.require_room(length)
         key = quota.new_key()
         upload = Upload(
             id=new_id(),
@@ -127,6 +128,7 @@ class Resumable:
             announced = request.headers.get("content-length", "")
             if announced.isdecimal() and offset + int(announced) > upload.length:
                 raise _too_long(upload)
+            self._intake.disk.require_room(int(announced) if announced.isdecimal() else 0)
             hash_ = None if checksum is None else checksum.hash
             if not await self._blobs.run(hold.file.go_on, upload.received, hash_):
                 raise ContentLost

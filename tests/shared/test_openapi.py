@@ -115,7 +115,7 @@ def test_a_writing_operation(document: Any) -> None:
     assert add["requestBody"]["required"] is True
     reference = {"$ref": "#/components/schemas/NoteIn"}
     assert add["requestBody"]["content"]["application/json"]["schema"] == reference
-    assert set(add["responses"]) == {"201", "400", "401", "405", "413", "415", "422", "429", "503"}
+    assert set(add["responses"]) == {"201", "400", "401", "405", "413", "415", "422", "429", "503", "507"}
     assert set(add["responses"]["201"]["headers"]) == {"ETag", "Location"}
     assert "`idempotency_key_reused`" in add["responses"]["422"]["description"]
     assert [parameter["name"] for parameter in add["parameters"]] == ["Idempotency-Key"]
