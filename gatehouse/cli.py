@@ -70,12 +70,16 @@ def up(_arguments: argparse.Namespace) -> int:
 
 def migrate(arguments: argparse.Namespace) -> int:
     """Bring the databases to the newest migration (services do so themselves when they start)."""
-    from shared.migrate import newest, upgrade
+    from shared.migrate import DatabaseTooNew, newest, upgrade
 
     for program in programs.load(ROOT, os.environ):
         if isinstance(program.settings, ServiceSettings) and arguments.service in (None, program.name):
             migrations = program.settings.migrations()
-            upgrade(program.settings.database_url, migrations)
+            try:
+                upgrade(program.settings.database_url, migrations)
+            except DatabaseTooNew as error:
+                sys.stderr.write(f"{program.name}: {error}; run the newer one, or restore a backup.\n")
+                return 5
             sys.stdout.write(f"{program.name}: at {newest(migrations)}\n")
     return 0
 

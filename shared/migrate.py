@@ -28,10 +28,18 @@ class MigrationFailed(Exception):
     """The process that migrates has failed; the message is what it wrote."""
 
 
+class DatabaseTooNew(Exception):
+    """A newer program has changed the database; this one does not know how to read it."""
+
+    def __init__(self, database: str, program: str | None) -> None:
+        super().__init__(f"the database is at version {database}, and this program knows {program or 'none'}")
+        self.database, self.program = database, program
+
+
 def upgrade(database_url: str, migrations: Path) -> None:
     """Bring the database to the newest migration."""
     with _connection(database_url) as connection, _lock(connection, migrations.parent.name):
-        if current(connection) != newest(migrations):
+        if _is_behind(current(connection), newest(migrations)):
             from alembic import command
 
             command.upgrade(_config(connection, migrations), "head")
@@ -41,10 +49,16 @@ def upgrade_apart(database_url: str, migrations: Path) -> None:
     """Do the same in a process of its own, which takes the memory of Alembic with it when it ends."""
     with _connection(database_url) as connection:
         before, after = current(connection), newest(migrations)
-    if before != after:
+    if _is_behind(before, after):
         report_phase(f"migrating from {before or 'an empty database'} to {after}")
         _run_apart(database_url, migrations)
         log.info("migrated", from_version=before, to_version=after)
+
+
+def _is_behind(database: str | None, program: str | None) -> bool:
+    if database is not None and (program is None or int(database) > int(program)):
+        raise DatabaseTooNew(database, program)
+    return database != program
 
 
 def _run_apart(database_url: str, migrations: Path) -> None:
@@ -71,9 +85,15 @@ def differences(database_url: str, migrations: Path, metadata: MetaData) -> list
     upgrade(database_url, migrations)
     with _connection(database_url) as connection:
         context = MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+            connection,
+            opts={"version_table": VERSION_TABLE, "compare_type": True, "include_name": _is_of_the_models},
         )
         return list(compare_metadata(context, metadata))
+
+
+def _is_of_the_models(name: str | None, _kind: str, _parents: object) -> bool:
+    """Indexes for searches are tables and functions of the database; only migrations know of them."""
+    return name is None or re.search(r"_search(_|$)", name) is None
 
 
 def write(database_url: str, migrations: Path, metadata: MetaData, message: str) -> Path:
