@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from datetime import datetime, timedelta
 
 _FRACTION_BITS = 12
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
@@ -27,6 +28,13 @@ def new_id() -> str:
         end = _ends.pop()
     start = f"{now:015x}"
     return f"{start[:8]}-{start[8:12]}-7{start[12:]}-{end}"
+
+
+def first_id(moment: datetime, apart: timedelta = timedelta(0)) -> str:
+    """The smallest id of a moment, or of one that is so far `apart` from it."""
+    milliseconds = max(0, int(moment.timestamp() * 1000) + int(apart.total_seconds() * 1000))
+    digits = f"{milliseconds:012x}"
+    return f"{digits[:8]}-{digits[8:12]}-7000-8000-000000000000"
 
 
 def _random_ends() -> list[str]:

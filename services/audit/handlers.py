@@ -17,7 +17,7 @@ from services.audit.keys import LogKeys
 from services.audit.log import append_own, take_turn, tree_of
 from services.audit.models import HOLDS, RECORDS
 from services.audit.opening import state_hold
-from services.audit.queries import matching, metadata_of
+from services.audit.queries import by_index, matching, metadata_of
 from services.audit.schemas import (
     ConsistencyOut,
     ExportLogs,
@@ -49,7 +49,8 @@ _DOWNLOAD = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 def list_logs(query: ListLogs, caller: Caller, session: Session) -> Page[LogOut]:
     """List what you did, newest first; admins see everybody's records."""
-    return paginate(session, matching(query, _whose(query, caller)), RECORDS.c.id, query, _shown)
+    walk, checked = by_index(query, _whose(query, caller))
+    return paginate(session, [walk], RECORDS.c.id, query, _shown, checked=checked)
 
 
 def _shown(row: dict[str, Any]) -> LogOut:

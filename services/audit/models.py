@@ -10,8 +10,11 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
-from shared.database import UtcDateTime
+from shared.database import UtcDateTime, rows_where
 from shared.events import EventTables
+
+REFUSED = "refused"
+_ONLY_REFUSED = rows_where(f"outcome = '{REFUSED}'")
 
 
 class Table(SQLModel, registry=registry()):
@@ -42,6 +45,8 @@ RECORDS = SqlTable(
     Index("ix_records_action_id", "action", "id"),
     Index("ix_records_user_id_id", "user_id", "id"),
     Index("ix_records_resource_id", "resource", "id"),
+    Index("ix_records_refused_id", "id", **_ONLY_REFUSED),
+    Index("ix_records_refused_user_id_id", "user_id", "id", **_ONLY_REFUSED),
 )
 # Erasing a person empties the columns of a part and its salt, and names the record that says so.
 PERSONAL = SqlTable(
@@ -93,5 +98,6 @@ HOLDS = SqlTable(
     Column("user_id", String(36), primary_key=True),
     Column("reason", String(500), nullable=False),
     Column("created", UtcDateTime, nullable=False),
+    Index("ix_holds_created", "created"),
 )
 EVENTS = EventTables(Table.metadata)

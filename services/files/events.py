@@ -41,7 +41,8 @@ def delete_files_of(session: Session, events: Sequence[AccountDeleted]) -> None:
     run = session.connection().execute
     run(update(BLOBS).where(BLOBS.c.user_id.in_(people)).values(state=BlobState.DOOMED, until=None))
     run(delete(UPLOADS).where(UPLOADS.c.user_id.in_(people)))
-    run(delete(FILES).where(FILES.c.user_id.in_(people)))
+    for trashed in (FILES.c.trashed.is_(None), FILES.c.trashed.is_not(None)):  # each has its index
+        run(delete(FILES).where(FILES.c.user_id.in_(people), trashed))
     run(delete(USAGE).where(USAGE.c.user_id.in_(people)))
 
 

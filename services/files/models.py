@@ -9,12 +9,14 @@ from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel, Text
 
 from shared.clock import now
-from shared.database import UtcDateTime
+from shared.database import UtcDateTime, rows_where
 from shared.events import EventTables
 from shared.ids import new_id
+from shared.search import Part, SearchIndex
 
 ID_CHARACTERS = 36
 KEY_CHARACTERS = 32
+_KEPT, _IN_TRASH = "trashed IS NULL", "trashed IS NOT NULL"
 
 
 class Visibility(StrEnum):
@@ -61,9 +63,10 @@ class Blob(Table, table=True):
 class File(Table, table=True):
     __tablename__ = "files"
     __table_args__ = (
-        Index("ix_files_user_id_id", "user_id", "id"),
-        Index("ix_files_visibility_id", "visibility", "id"),
-        Index("ix_files_trashed", "trashed"),
+        Index("ix_files_user_id_visibility_id", "user_id", "visibility", "id", **rows_where(_KEPT)),
+        Index("ix_files_visibility_id", "visibility", "id", **rows_where(_KEPT)),
+        Index("ix_files_trash_user_id_id", "user_id", "id", **rows_where(_IN_TRASH)),
+        Index("ix_files_trashed", "trashed", **rows_where(_IN_TRASH)),
         Index("ix_files_state_id", "state", "id"),
     )
 
@@ -146,6 +149,10 @@ class Share(Table, table=True):
 
 EVENTS = EventTables(Table.metadata)
 FILES: SqlTable = File.__table__  # type: ignore[attr-defined]
+SEARCH = SearchIndex(
+    FILES,
+    {"user_id": Part.END, "visibility": Part.START, "mime_type": Part.ALL, "folded_name": Part.ALL},
+)
 BLOBS: SqlTable = Blob.__table__  # type: ignore[attr-defined]
 SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
 UPLOADS: SqlTable = Upload.__table__  # type: ignore[attr-defined]

@@ -99,7 +99,11 @@ class ChangeFile(Input):
 class ListFiles(PageQuery):
     name: str | None = Field(default=None, max_length=255, description="Only files of exactly this name.")
     search: str | None = Field(
-        default=None, min_length=1, max_length=255, description="Only files with this in their name."
+        default=None,
+        min_length=1,
+        max_length=255,
+        description="Only files with this in their name. Of one or two characters, a page may hold few or "
+        "none of the files that there are, and still have a next one.",
     )
     type: str | None = Field(
         default=None,

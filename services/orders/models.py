@@ -47,6 +47,7 @@ class Order(Table, table=True):
     __table_args__ = (
         Index("ix_orders_user_id_id", "user_id", "id"),
         Index("ix_orders_status_id", "status", "id"),
+        Index("ix_orders_user_id_status_id", "user_id", "status", "id"),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)

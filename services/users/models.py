@@ -15,6 +15,7 @@ from services.users.errors import ProfileDeleted
 from shared.clock import now
 from shared.database import UtcDateTime
 from shared.events import EventTables
+from shared.search import Part, SearchIndex
 
 ID_CHARACTERS = 36
 COPIED = ("email", "username", "role", "status")
@@ -44,10 +45,7 @@ class Profile(Table, table=True):
     """
 
     __tablename__ = "profiles"
-    __table_args__ = (
-        Index("ix_profiles_status_id", "status", "id"),
-        Index("ix_profiles_role_id", "role", "id"),
-    )
+    __table_args__ = (Index("ix_profiles_status_role_id", "status", "role", "id"),)
 
     id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
     email: str | None = None
@@ -159,6 +157,7 @@ class Preferences(Table, table=True):
 
 PROFILES: SqlTable = Profile.__table__  # type: ignore[attr-defined]
 PREFERENCES: SqlTable = Preferences.__table__  # type: ignore[attr-defined]
+SEARCH = SearchIndex(PROFILES, {"status": Part.START, "role": Part.START, "search": Part.ALL})
 EVENTS = EventTables(Table.metadata)
 
 

@@ -10,15 +10,24 @@ from sqlmodel import Session
 from contracts.events import ProfileChanged
 from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
-from services.users.models import PREFERENCES, PROFILES, Preferences, Profile, Status, searchable
+from services.users.models import (
+    PREFERENCES,
+    PROFILES,
+    SEARCH,
+    Preferences,
+    Profile,
+    Role,
+    Status,
+    searchable,
+)
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from shared.clock import now
 from shared.concurrency import IfMatch
 from shared.database import insert_into
 from shared.errors import NotFound
 from shared.events import emit
-from shared.pagination import paginate
 from shared.schemas import Page
+from shared.search import Search, find_page
 from shared.statements import Rows
 
 ANY_VERSION = IfMatch(None)
@@ -31,16 +40,12 @@ def find(session: Session, user_id: str) -> ProfileOut | None:
 
 
 def search(session: Session, query: ListUsers) -> Page[ProfileOut]:
-    statement = select(PROFILES)
-    if query.status is None:
-        statement = statement.where(PROFILES.c.status != Status.DELETED)
-    else:
-        statement = statement.where(PROFILES.c.status == query.status)
-    if query.role is not None:
-        statement = statement.where(PROFILES.c.role == query.role)
-    if query.q is not None:
-        statement = statement.where(PROFILES.c.search.contains(searchable(query.q), autoescape=True))
-    return paginate(session, statement, PROFILES.c.id, query, ProfileOut.unchecked)
+    """Without a status all but deleted profiles. Each status with each role is one walk along the index."""
+    statuses = [query.status] if query.status else [one for one in Status if one is not Status.DELETED]
+    roles = [query.role] if query.role else list(Role)
+    scopes = [{"status": status, "role": role} for status in statuses for role in roles]
+    wanted = {} if query.q is None else {"search": searchable(query.q)}
+    return find_page(session, SEARCH, Search(scopes, wanted), query, ProfileOut.unchecked)
 
 
 def keep_accounts(session: Session, accounts: Sequence[Account]) -> None:

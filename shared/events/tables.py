@@ -1,17 +1,10 @@
 """The tables of the event spine, in each service's own database."""
 
-from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, text
-
-from shared.database import UtcDateTime
+from shared.database import UtcDateTime, rows_where
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in an INTEGER
-
-
-def _only(condition: str) -> dict[str, Any]:
-    """For an index that holds only some of the rows."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 class EventTables:
@@ -36,9 +29,9 @@ class EventTables:
             Column("sent_as", String(40)),  # the number of a broker's entry, written so that it sorts
             Column("sent_in", String(120)),  # which life of the broker that was
             Column("last_error", String(500)),
-            Index("ix_outbox_waiting", "subscriber", "seq", **_only("sent_as IS NULL")),
-            Index("ix_outbox_leased", "subscriber", "leased_until", **_only("leased_until IS NOT NULL")),
-            Index("ix_outbox_sent", "sent_in", "sent_as", **_only("sent_as IS NOT NULL")),
+            Index("ix_outbox_waiting", "subscriber", "seq", **rows_where("sent_as IS NULL")),
+            Index("ix_outbox_leased", "subscriber", "leased_until", **rows_where("leased_until IS NOT NULL")),
+            Index("ix_outbox_sent", "sent_in", "sent_as", **rows_where("sent_as IS NOT NULL")),
         )
         self.inbox = Table(
             "inbox",

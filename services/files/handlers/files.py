@@ -1,12 +1,14 @@
 """Files as their owner sees them, and public ones as everybody does."""
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import ColumnElement, select
 from sqlmodel import Session
 
 from services.files.events import tell_changed, tell_deleted
-from services.files.models import FILES, USAGE, File, Visibility
+from services.files.models import FILES, SEARCH, USAGE, File, Visibility
 from services.files.names import folded
 from services.files.schemas import ChangeFile, FileOut, ListFiles, UsageOut, dumped
 from services.files.settings import Settings
@@ -15,24 +17,26 @@ from shared.concurrency import IfMatch
 from shared.database import one_row
 from shared.errors import NotFound
 from shared.identity import Caller
-from shared.pagination import paginate
+from shared.ids import first_id
 from shared.schemas import Id, Page
+from shared.search import Search, find_page
 
-PERCENT_MAX = 3
+# An id and a time are given to a file one after the other; the clock may be set in between.
+CLOCK_STEP = timedelta(minutes=5)
 
 
 def list_files(query: ListFiles, caller: Caller, session: Session) -> Page[FileOut]:
     """List your files, newest first."""
-    statement = select(FILES).where(FILES.c.user_id == caller.id, FILES.c.trashed.is_(None))
-    return paginate(session, _filtered(statement, query), FILES.c.id, query, FileOut.of)
+    own = [{"user_id": caller.id, "visibility": one} for one in Visibility]
+    return _page(session, own, query)
 
 
 def list_visible_files(query: ListFiles, caller: Caller | None, session: Session) -> Page[FileOut]:
     """List the public files of everybody, and all of yours if you are signed in; newest first."""
-    public = FILES.c.visibility == Visibility.PUBLIC
-    seen = public if caller is None else or_(public, FILES.c.user_id == caller.id)
-    statement = select(FILES).where(seen, FILES.c.trashed.is_(None))
-    return paginate(session, _filtered(statement, query), FILES.c.id, query, FileOut.of)
+    scopes = [{"visibility": str(Visibility.PUBLIC)}]
+    if caller is not None:
+        scopes.append({"user_id": caller.id, "visibility": Visibility.PRIVATE})
+    return _page(session, scopes, query)
 
 
 def show_metadata(file_id: Id, caller: Caller | None, session: Session) -> FileOut:
@@ -105,24 +109,45 @@ def _is_owner(caller: Caller | None, user_id: str) -> bool:
     return caller is not None and caller.id == user_id
 
 
-def _filtered(statement: Select[Any], query: ListFiles) -> Select[Any]:
-    column = FILES.c
-    wanted = []
-    if query.name is not None:
-        wanted.append(column.name == query.name)
-    if query.search is not None:
-        wanted.append(column.folded_name.contains(folded(query.search), autoescape=True))
-    if query.type is not None:
-        kind = query.type.rstrip("*")
-        wanted.append(
-            column.mime_type.startswith(kind, autoescape=True)
-            if kind.endswith("/")
-            else column.mime_type == kind
-        )
+def _page(session: Session, scopes: Sequence[Mapping[str, str]], query: ListFiles) -> Page[FileOut]:
+    """One page of some scopes, each of them the files of one visibility."""
+    texts, checked = _wanted(query)
+    since, until = query.created_from, query.created_before
+    always: list[ColumnElement[bool]] = [FILES.c.trashed.is_(None)]
     if query.visibility is not None:
-        wanted.append(column.visibility == query.visibility)
-    if query.created_from is not None:
-        wanted.append(column.created >= query.created_from)
-    if query.created_before is not None:
-        wanted.append(column.created < query.created_before)
-    return statement.where(and_(True, *wanted))
+        scopes = [scope for scope in scopes if scope["visibility"] == query.visibility]
+    if since is not None:
+        always.append(FILES.c.created >= since)
+    if until is not None:
+        always.append(FILES.c.created < until)
+    search = Search(
+        scopes,
+        texts,
+        checked,
+        always,
+        since=None if since is None else first_id(since, -CLOCK_STEP),
+        until=None if until is None else first_id(until, CLOCK_STEP),
+    )
+    return find_page(session, SEARCH, search, query, FileOut.of)
+
+
+def _wanted(query: ListFiles) -> tuple[dict[str, str], list[ColumnElement[bool]]]:
+    """The texts that the index knows, and what it does not know exactly."""
+    texts: dict[str, str] = {}
+    checked: list[ColumnElement[bool]] = []
+    if query.name is not None:
+        checked.append(FILES.c.name == query.name)
+        texts["folded_name"] = folded(query.name)
+    if query.search is not None:
+        part = folded(query.search)
+        checked.append(FILES.c.folded_name.contains(part, autoescape=True))
+        texts["folded_name"] = max(part, texts.get("folded_name", ""), key=len)
+    if query.type is not None:
+        texts["mime_type"] = query.type.rstrip("*")
+        checked.append(_is_of_type(texts["mime_type"]))
+    return texts, checked
+
+
+def _is_of_type(kind: str) -> ColumnElement[bool]:
+    column = FILES.c.mime_type
+    return column.startswith(kind, autoescape=True) if kind.endswith("/") else column == kind

@@ -120,8 +120,9 @@ def show_upload(upload_id: Id, caller: Caller, session: Session) -> UploadOut:
 
 def list_uploads(query: PageQuery, caller: Caller, session: Session) -> Page[UploadOut]:
     """List your uploads in pieces that have not expired; each holds room until it is whole or ended."""
-    mine = select(UPLOADS).where(UPLOADS.c.user_id == caller.id, UPLOADS.c.expires > now())
-    return paginate(session, mine, UPLOADS.c.id, query, UploadOut.model_validate)
+    mine = select(UPLOADS).where(UPLOADS.c.user_id == caller.id)
+    living = [UPLOADS.c.expires > now()]
+    return paginate(session, mine, UPLOADS.c.id, query, UploadOut.model_validate, checked=living)
 
 
 async def _append(

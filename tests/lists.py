@@ -1,0 +1,328 @@
+"""Every list of every service, with what may be asked of it, on tables of any number of rows.
+
+The rows are laid out against the planner: half belong to one account and ten, the oldest, to another; what
+a filter seldom finds lies at the far end of the table. So a plan that reads row by row reads all of them.
+"""
+
+import importlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import psycopg
+from sqlalchemy import Table
+from sqlalchemy.engine import make_url
+from sqlmodel import Session
+
+from shared.database import Database
+from shared.identity import Caller, admin, public
+from shared.operations import Operation
+from shared.pagination import PageQuery
+from shared.schemas import Page
+
+SERVICES = sorted(file.parent.name for file in Path("services").glob("*/routes.py"))
+BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+FEW = 10
+LARGE, SMALL, OTHER = (f"018cc251-f400-7000-8000-00000000{end}" for end in ("0a1e", "05ab", "0c0f"))
+
+
+def row_id(number: int) -> str:
+    """The id of the row that was made in that second."""
+    digits = f"{int(BEGIN.timestamp() * 1000) + number * 1000:012x}"
+    return f"{digits[:8]}-{digits[8:12]}-7000-8000-{number:012x}"
+
+
+def moment(number: int) -> datetime:
+    return BEGIN + timedelta(seconds=number)
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The tables of one service to fill, and values of every filter and part of a path: a rare one first."""
+
+    rows: Mapping[str, Any]
+    values: Mapping[str, tuple[str, ...]]
+
+
+def _owner(number: int) -> str:
+    return SMALL if number < FEW else LARGE if number % 2 else OTHER
+
+
+def _order(number: int) -> dict[str, Any]:
+    status = "returned" if number < 2 * FEW else "delivered"
+    return {
+        "id": row_id(number),
+        "user_id": _owner(number),
+        "product_name": "Laptop",
+        "quantity": 1,
+        "total_minor": 99999,
+        "currency": "USD",
+        "status": status,
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
+def _profile(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    email = f"{'needle' if is_rare else 'person'}{number}@example.com"
+    status = "disabled" if is_rare else "deleted" if number % 2 else "active"
+    return {
+        "id": row_id(number),
+        "email": email,
+        "search": email,
+        "role": "admin" if is_rare else "user",
+        "status": status,
+        "version": 1,
+        "account_updated": moment(number),
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
+def _blob(number: int) -> dict[str, Any]:
+    return {"key": f"{number:032x}", "user_id": _owner(number), "reserved": 1, "state": "kept"}
+
+
+def _file(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    name = f"{'needle' if is_rare else 'Report'} {number % 1000}.pdf"
+    return {
+        "id": row_id(number),
+        "user_id": _owner(number),
+        "name": name,
+        "folded_name": name.casefold(),
+        "mime_type": "image/png" if is_rare else "application/pdf",
+        "size": 1,
+        "sha256": "0" * 64,
+        "visibility": "private" if number % 3 == 0 else "public",
+        "details": "{}",
+        "state": "ready",
+        "blob_key": f"{number:032x}",
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+        "trashed": moment(number) if number % 10 == 9 else None,
+    }
+
+
+def _upload(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "user_id": _owner(number),
+        "blob_key": f"{number:032x}",
+        "length": 1,
+        "received": 0,
+        "metadata_header": "",
+        "created": moment(number),
+        "expires": datetime(2999, 1, 1, tzinfo=UTC),
+    }
+
+
+def _record(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    return {
+        "seq": number,
+        "received": moment(number),
+        "id": row_id(number),
+        "status": 200,
+        "action": "FILE_UPLOAD" if is_rare else "SHOW_USER",
+        "service": "files",
+        "outcome": "refused" if is_rare else "success",
+        "user_id": _owner(number),
+        "actor": "user",
+        "resource": "the-file" if is_rare else "users",
+        "timestamp": moment(number),
+        "origin": "0" * 64,
+        "details": "0" * 64,
+    }
+
+
+def _personal(number: int) -> dict[str, Any]:
+    return {"seq": number, "received": moment(number), "ip": "127.0.0.1", "metadata": "{}"}
+
+
+_TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
+LISTS = {
+    "orders": Lists(
+        {"ORDERS": _order},
+        {"user_id": (SMALL, LARGE), "status": ("returned", "delivered"), "order_id": (row_id(FEW + 1),)},
+    ),
+    "users": Lists(
+        {"PROFILES": _profile},
+        {
+            "q": ("needle", "example", "no"),
+            "role": ("admin", "user"),
+            "status": ("disabled", "active", "deleted"),
+        },
+    ),
+    "files": Lists(
+        {"BLOBS": _blob, "FILES": _file, "UPLOADS": _upload},
+        {
+            "name": ("needle 1.pdf", "Report 500.pdf"),
+            "search": ("needle", "report", "no"),
+            "type": ("image/png", "image/*", "application/*"),
+            "visibility": ("private", "public"),
+            "created_from": _TIMES,
+            "created_before": _TIMES,
+            "file_id": (row_id(FEW + 1),),
+        },
+    ),
+    "audit": Lists(
+        {"RECORDS": _record, "PERSONAL": _personal},
+        {
+            "user_id": (SMALL, LARGE),
+            "action": ("FILE_UPLOAD", "SHOW_USER"),
+            "resource": ("the-file", "users"),
+            "outcome": ("refused", "success"),
+            "from": _TIMES,
+            "to": _TIMES,
+        },
+    ),
+}
+
+
+def _caller(user_id: str, role: str) -> Caller:
+    return Caller(user_id, role, None, None, None, frozenset(), 0.0)
+
+
+CALLERS = {
+    "anonymous": None,
+    "small": _caller(SMALL, "user"),
+    "large": _caller(LARGE, "user"),
+    "admin": _caller(OTHER, "admin"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call of one list."""
+
+    operation: Operation
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    caller: str
+
+    def __str__(self) -> str:
+        asked = "&".join(f"{name}={value}" for name, value in {**self.path, **self.query}.items())
+        return f"{self.caller} {self.operation.path}?{asked}"
+
+    def ask(self, session: Session) -> Any:
+        """Call the handler as the endpoint does."""
+        hints = get_type_hints(self.operation.handler)
+        arguments: dict[str, Any] = {"session": session, "caller": CALLERS[self.caller], **self.path}
+        if "query" in hints:
+            arguments["query"] = hints["query"].model_validate(dict(self.query))
+        return self.operation.handler(**{name: arguments[name] for name in hints if name != "return"})
+
+    @property
+    def is_paged(self) -> bool:
+        return "query" in get_type_hints(self.operation.handler)
+
+    @property
+    def asks_nothing(self) -> bool:
+        """A stranger sees no private files, and the database is not asked for any."""
+        return self.caller == "anonymous" and self.query.get("visibility") == "private"
+
+    def on_page_after(self, cursor: str) -> "Question":
+        return Question(self.operation, self.path, {**self.query, "cursor": cursor}, self.caller)
+
+
+def lists_of(service: str) -> list[Operation]:
+    operations: list[Operation] = importlib.import_module(f"services.{service}.routes").OPERATIONS
+    return [one for one in operations if one.method == "GET" and _is_list(one)]
+
+
+def _is_list(operation: Operation) -> bool:
+    answer = get_type_hints(operation.handler)["return"]
+    if get_origin(answer) is list:
+        return True
+    return isinstance(answer, type) and issubclass(answer, Page)
+
+
+def filters_of(operation: Operation) -> list[str]:
+    query = get_type_hints(operation.handler).get("query")
+    if query is None:
+        return []
+    pages = set(PageQuery.model_fields)
+    return [field.alias or name for name, field in query.model_fields.items() if name not in pages]
+
+
+def questions(service: str, operation: Operation) -> Iterator[Question]:
+    """Nothing asked, every value of every filter alone, and every pair of two filters."""
+    values = LISTS[service].values
+    names = filters_of(operation)
+    in_path = {name: values[name][-1] for name in re.findall(r"{(\w+)}", operation.path)}
+    alone = [{}, *({name: value} for name in names for value in values[name])]
+    pairs = [
+        {one: first, two: second}
+        for one, two in itertools.combinations(names, 2)
+        for first in values[one][:2]
+        for second in values[two][:2]
+    ]
+    for caller in _callers(operation):
+        for query in [*alone, *pairs]:
+            if caller == "admin" or query.get("user_id") in (None, getattr(CALLERS[caller], "id", None)):
+                yield Question(operation, in_path, query, caller)
+
+
+def _callers(operation: Operation) -> list[str]:
+    hints = get_type_hints(operation.handler)
+    if operation.access is admin or "caller" not in hints:
+        return ["admin"]
+    owner_only = "{" in operation.path
+    is_open = operation.access is public and type(None) in get_args(hints["caller"])
+    return ["large"] if owner_only else [*(["anonymous"] if is_open else []), "small", "large", "admin"]
+
+
+def tables(service: str) -> dict[Table, Any]:
+    models = importlib.import_module(f"services.{service}.models")
+    return {getattr(models, name): make for name, make in LISTS[service].rows.items()}
+
+
+def fill(service: str, url: str, rows: int) -> None:
+    """Put so many rows into every table of the service's lists, and let the planner look at them."""
+    for table, make in tables(service).items():
+        columns = list(make(0))
+        every = ([make(number)[name] for name in columns] for number in range(rows))
+        if url.startswith("sqlite"):
+            _insert(url, table, columns, every)
+        else:
+            _copy(url, table, columns, every)
+    database = Database(url)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        connection.commit()
+    database.close()
+
+
+def _insert(url: str, table: Table, columns: list[str], rows: Iterator[list[Any]]) -> None:
+    database = Database(url)
+    marks = ", ".join("?" * len(columns))
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+    with database.transaction() as session:
+        driver: Any = session.connection().connection.driver_connection
+        driver.executemany(statement, (tuple(_as_text(value) for value in row) for row in rows))
+    database.close()
+
+
+def _as_text(value: Any) -> Any:
+    return value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+
+
+def _copy(url: str, table: Table, columns: list[str], rows: Iterator[list[Any]]) -> None:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain) as connection:
+        if table.name in ("records", "personal"):  # one partition is enough here
+            connection.execute("CREATE SCHEMA IF NOT EXISTS partitions")
+            name = f"partitions.{table.name}_all"
+            connection.execute(f"CREATE TABLE {name} PARTITION OF {table.name} DEFAULT".encode())
+        copying = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN".encode()
+        with connection.cursor().copy(copying) as copy:
+            for row in rows:
+                copy.write_row(row)

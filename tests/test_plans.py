@@ -1,0 +1,185 @@
+"""No list reads a table: the work of a page does not grow with the rows, whatever is asked and by whom."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import Connection
+
+from shared import pagination, statements
+from shared.database import Database, execute_in_driver
+from shared.migrate import upgrade
+from tests import lists, support
+from tests.lists import LISTS, Question
+
+ROWS = 20_000
+WINDOW_ROWS = 60  # more than a page, and as far from all rows as it is in life
+STEPS = 50
+STEPS_MAX = 40_000  # of SQLite's machine; reading all rows takes four times as many at the least
+ROWS_READ_MAX = 1_500
+
+every_service = pytest.mark.parametrize("service", LISTS)
+
+
+@pytest.fixture(autouse=True)
+def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pagination, "WINDOW_ROWS", WINDOW_ROWS)
+
+
+@contextmanager
+def filled(service: str, url: str) -> Iterator[Database]:
+    upgrade(url, Path("services", service, "migrations"))
+    lists.fill(service, url, ROWS)
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+class Watched:
+    """What the database was asked while a question was answered, and SQLite's steps for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.statements: list[tuple[str, Any]] = []
+        self.steps = 0
+        event.listen(engine, "before_cursor_execute", self._executes)
+
+    def _executes(
+        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> None:
+        self.statements.append((statement, parameters))
+
+    def in_driver(self, connection: Connection, statement: str, parameters: Any) -> Any:
+        """In the place of what runs statements past SQLAlchemy."""
+        self.statements.append((statement, parameters))
+        return execute_in_driver(connection, statement, parameters)
+
+    def step(self) -> int:
+        self.steps += STEPS
+        return 0
+
+    def forget(self) -> None:
+        self.statements, self.steps = [], 0
+
+
+def asked(service: str) -> list[Question]:
+    first = [one for operation in lists.lists_of(service) for one in lists.questions(service, operation)]
+    deep = pagination._encode(lists.row_id(ROWS // 4))
+    return [*first, *(one.on_page_after(deep) for one in first if one.is_paged)]
+
+
+def faults_on_sqlite(database: Database, watched: Watched, question: Question) -> list[str]:
+    with database.transaction(write=False) as session:
+        driver: Any = session.connection().connection.driver_connection
+        driver.set_progress_handler(watched.step, STEPS)
+        watched.forget()
+        question.ask(session)
+        driver.set_progress_handler(None, 0)
+        seen, steps = watched.statements, watched.steps
+        plans = [
+            (statement, driver.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
+            for statement, parameters in seen
+        ]
+        partial = _partial_indexes(driver)
+    faults = [
+        fault
+        for statement, plan in plans
+        for fault in _bad_lines(statement, [row[3] for row in plan], partial)
+        if question.is_paged or "TEMP B-TREE" not in fault  # of one file or order there are few
+    ]
+    if bool(seen) == question.asks_nothing:
+        faults.append("nothing was seen of it")
+    if steps > STEPS_MAX:
+        faults.append(f"{steps} steps")
+    return [f"{question}: {fault}" for fault in faults]
+
+
+def _bad_lines(statement: str, plan: list[str], partial: set[str]) -> Iterator[str]:
+    for line in plan:
+        scanned = re.match(r"SCAN (?!anon_)\w+(?: USING (?:COVERING )?INDEX (\w+))?", line)  # of a table
+        by_text = re.search(r"VIRTUAL TABLE INDEX \d+:.*M", line)
+        # The first rows of an index are all there is to read without conditions, or when it has them itself.
+        if scanned and not by_text and scanned[1] not in partial and ("WHERE" in statement or not scanned[1]):
+            yield line
+        # What is sorted has to have a limit of its own.
+        if "TEMP B-TREE" in line and statement.count("LIMIT") < 2:
+            yield line
+
+
+def _partial_indexes(driver: Any) -> set[str]:
+    found = driver.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '% WHERE %'")
+    return {name for (name,) in found}
+
+
+def faults_on_postgresql(database: Database, watched: Watched, question: Question) -> list[str]:
+    with database.transaction(write=False) as session:
+        watched.forget()
+        question.ask(session)
+        seen = watched.statements
+        cursor: Any = session.connection().connection.cursor()
+        faults: list[str] = [] if bool(seen) != question.asks_nothing else ["nothing was seen of it"]
+        for statement, parameters in seen:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+            faults += _bad_nodes(cursor.fetchone()[0][0]["Plan"])
+    return [f"{question}: {fault}" for fault in faults]
+
+
+def _bad_nodes(root: dict[str, Any]) -> Iterator[str]:
+    nodes = list(_nodes(root))
+    read = sum(_rows_read(node) for node in nodes if "Scan" in node["Node Type"])
+    if read > ROWS_READ_MAX:
+        yield f"{read} rows read by {[node['Node Type'] for node in nodes]}"
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", ()):
+        yield from _nodes(below)
+
+
+def _rows_read(node: dict[str, Any]) -> int:
+    removed = sum(value for name, value in node.items() if name.startswith("Rows Removed by"))
+    rows: int = node["Actual Loops"] * (node["Actual Rows"] + removed)
+    return rows
+
+
+@every_service
+def test_every_page_of_every_list_is_read_along_an_index_of_sqlite(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled(service, f"sqlite:///{tmp_path}/lists.db") as database:
+        watched = Watched(database.engine)
+        monkeypatch.setattr(statements, "execute_in_driver", watched.in_driver)
+
+        faults = [fault for one in asked(service) for fault in faults_on_sqlite(database, watched, one)]
+        assert faults == []
+
+
+@every_service
+def test_every_page_of_every_list_reads_few_rows_of_postgresql(
+    service: str, postgresql_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with support.new_database(postgresql_server, f"plans_{service}") as url, filled(service, url) as database:
+        watched = Watched(database.engine)
+        monkeypatch.setattr(statements, "execute_in_driver", watched.in_driver)
+
+        assert [
+            fault for one in asked(service) for fault in faults_on_postgresql(database, watched, one)
+        ] == []
+
+
+def test_every_filter_of_every_list_is_asked_for() -> None:
+    """A service with a list has to be in LISTS, and each filter there with a rare value and a common one."""
+    lacking = [
+        f"{service} {operation.path}: {name}"
+        for service in lists.SERVICES
+        for operation in lists.lists_of(service)
+        for name in lists.filters_of(operation)
+        if service not in LISTS or len(LISTS[service].values.get(name, ())) < 2
+    ]
+    assert lacking == []
