@@ -25,7 +25,7 @@ test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TE
 	$(BIN)/python -m pytest -m "not prove" $(IN_PARALLEL) $(TESTS)
 
 prove: .venv/ready-dev ## Run what takes minutes (kills, soak, containers); longer: make prove LENGTH=10
-	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m prove $(IN_PARALLEL) $(TESTS)
+	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m prove --durations 20 $(TESTS)
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
 	$(BIN)/ruff format --check --quiet .
