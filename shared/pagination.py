@@ -25,7 +25,7 @@ Out = TypeVar("Out", bound=BaseModel)
 PAGE_ROWS = 50
 PAGE_ROWS_MAX = 200
 LISTINGS_MAX = 200  # sets of columns in use
-WINDOW_ROWS = 1_000
+WINDOW_ROWS = 500
 _ID = TypeAdapter[str](Id)
 
 

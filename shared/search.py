@@ -10,7 +10,7 @@ looked for there first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -19,17 +19,22 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    FromClause,
     MetaData,
     Select,
     String,
     Table,
     Text,
+    UnaryExpression,
+    and_,
     cast,
     func,
     literal_column,
+    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.operators import custom_op
 from sqlmodel import Session
 
 from shared import pagination
@@ -37,7 +42,6 @@ from shared.pagination import (
     PageQuery,
     Walk,
     decode,
-    newest_of,
     page_of,
     paginate,
     read,
@@ -93,19 +97,15 @@ class SearchIndex:
         statement = select(self.table).where(*conditions, *search.always)
         return Walk(statement, self.key).between(search.until, search.since)
 
-    def found(self, scope: Mapping[str, str], search: Search) -> Walk:
-        """The rows of a scope that the index of PostgreSQL finds and that are wanted."""
-        wanted = self._tokens().op("@>")(self._wanted(scope, search))
-        walk = self.walk(scope, search)
-        return replace(walk, statement=walk.statement.where(wanted, *self.conditions(search)))
+    def found(self, search: Search) -> Walk:
+        """The rows that the index of PostgreSQL finds and that are wanted."""
+        wanted = self._tokens().op("@>")(self._wanted(search))
+        return Walk(self._of_scopes(search).where(wanted), self.key, search.until, search.since)
 
-    def candidates(self, scope: Mapping[str, str], search: Search, before: str | None) -> Select[Any]:
-        """What the index of SQLite finds, newest first: few of it are not wanted, or of another scope."""
-        match = " AND ".join(
-            f'{name} : "{gram.replace(chr(34), chr(34) * 2)}"'
-            for name, value in (*scope.items(), *search.texts.items())
-            for gram in _grams(self._kept(name, value))
-        )
+    def candidates(self, search: Search, before: str | None) -> Select[Any]:
+        """What the index of SQLite finds, newest first; few of it is not wanted, or of another scope."""
+        scopes = " OR ".join(f"({self._match(scope)})" for scope in search.scopes)
+        match = f"{self._match(search.texts)} AND ({scopes})"
         fts, ends = self._fts, [end for end in (before, search.until) if end is not None]
         found = select(fts.c.id, fts.c.rowid).where(literal_column(self._name).op("MATCH")(match))
         if ends:
@@ -113,6 +113,28 @@ class SearchIndex:
         if search.since is not None:
             found = found.where(fts.c.rowid >= place_of(search.since))
         return found.order_by(fts.c.rowid.desc())
+
+    def wanted_of(self, window: FromClause, search: Search, before: str | None) -> Select[Any]:
+        """The rows of some candidates that are wanted."""
+        rows = self._of_scopes(search, _unindexed).join(window, window.c.id == self.key)
+        for end in (before, search.until):
+            if end is not None:
+                rows = rows.where(window.c.id < end)
+        return rows.order_by(window.c.rowid.desc())
+
+    def _of_scopes(
+        self, search: Search, seen: Callable[[Column[Any]], ColumnElement[Any]] = lambda column: column
+    ) -> Select[Any]:
+        columns = {name: seen(self.table.c[name]) for scope in search.scopes for name in scope}
+        scopes = [and_(*(columns[name] == value for name, value in one.items())) for one in search.scopes]
+        return select(self.table).where(or_(*scopes), *search.always, *self.conditions(search))
+
+    def _match(self, terms: Mapping[str, str]) -> str:
+        return " AND ".join(
+            f'{name} : "{gram.replace(chr(34), chr(34) * 2)}"'
+            for name, value in terms.items()
+            for gram in _grams(self._kept(name, value))
+        )
 
     def conditions(self, search: Search) -> list[ColumnElement[bool]]:
         """What makes of a found row one that is wanted."""
@@ -126,11 +148,16 @@ class SearchIndex:
     def _tokens(self) -> ColumnElement[Any]:
         return func.__getattr__(f"{self._name}_tokens")(*(self.table.c[name] for name in self.columns))
 
-    def _wanted(self, scope: Mapping[str, str], search: Search) -> ColumnElement[Any]:
+    def _wanted(self, search: Search) -> ColumnElement[Any]:
+        """The tokens of the texts, and of what all scopes have in common."""
         numbers = {name: number for number, name in enumerate(self.columns)}
+        first, *others = search.scopes
+        shared = {
+            name: value for name, value in first.items() if all(one.get(name) == value for one in others)
+        }
         tokens = [
             f"{numbers[name]}{token}"
-            for name, value in (*scope.items(), *search.texts.items())
+            for name, value in (*shared.items(), *search.texts.items())
             for token in (_grams(value) if self.columns[name] is Part.ALL else [value])
         ]
         return cast(tokens, ARRAY(Text))
@@ -160,18 +187,13 @@ def _found_by_sqlite(
     session: Session, index: SearchIndex, search: Search, wanted: int, before: str | None
 ) -> tuple[list[dict[str, Any]], str | None]:
     """The rows of a window of what the index finds, and the id down to which that reaches."""
-    parts, ends = [], []
-    for scope in search.scopes:
-        found = index.candidates(scope, search, before)
-        window = found.limit(pagination.WINDOW_ROWS).subquery()
-        walk = index.walk(scope, search).between(before, None)
-        rows = walk.bounded.join(window, window.c.id == index.key).where(*index.conditions(search))
-        parts.append(rows.order_by(window.c.rowid.desc()).limit(wanted))
-        last = found.limit(1).offset(pagination.WINDOW_ROWS - 1)
-        ends.append(session.connection().execute(last).scalar())
-    floor = max((end for end in ends if end is not None), default=None)
-    there = rows_of(session, newest_of(parts, index.key, wanted))
-    return [row for row in there if floor is None or row[index.key.key] >= floor], floor
+    found = index.candidates(search, before)
+    window = found.limit(pagination.WINDOW_ROWS).subquery()
+    rows = rows_of(session, index.wanted_of(window, search, before).limit(wanted))
+    if len(rows) == wanted:
+        return rows, None
+    last = found.limit(1).offset(pagination.WINDOW_ROWS - 1)
+    return rows, session.connection().execute(last).scalar()
 
 
 def _found_by_postgresql(
@@ -182,9 +204,13 @@ def _found_by_postgresql(
     floor = window_floor(session, walks)
     rows = read(session, [walk.between(None, floor) for walk in walks], wanted, index.conditions(search))
     if floor is not None and len(rows) < wanted:
-        found = [index.found(scope, search).between(floor, None) for scope in search.scopes]
-        rows += read(session, found, wanted - len(rows))
+        rows += read(session, [index.found(search).between(floor, None)], wanted - len(rows))
     return rows, None
+
+
+def _unindexed(column: Column[Any]) -> ColumnElement[Any]:
+    """Keeps SQLite from beginning with all rows of a scope instead of the few candidates."""
+    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
 
 
 def _grams(text: str) -> list[str]:

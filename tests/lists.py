@@ -4,6 +4,7 @@ The rows are laid out against the planner: half belong to one account and ten, t
 a filter seldom finds lies at the far end of the table. So a plan that reads row by row reads all of them.
 """
 
+import base64
 import importlib
 import itertools
 import re
@@ -34,6 +35,11 @@ def row_id(number: int) -> str:
     """The id of the row that was made in that second."""
     digits = f"{int(BEGIN.timestamp() * 1000) + number * 1000:012x}"
     return f"{digits[:8]}-{digits[8:12]}-7000-8000-{number:012x}"
+
+
+def cursor_at(key: str) -> str:
+    """The cursor of the page that goes on below this row."""
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def moment(number: int) -> datetime:

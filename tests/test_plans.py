@@ -41,6 +41,12 @@ def filled(service: str, url: str) -> Iterator[Database]:
         database.close()
 
 
+def forget_statistics(database: Database) -> None:
+    with database.transaction() as session:
+        session.connection().exec_driver_sql("DELETE FROM sqlite_stat1")
+    database.engine.dispose()  # a connection reads them when it opens
+
+
 class Watched:
     """What the database was asked while a question was answered, and SQLite's steps for it."""
 
@@ -69,7 +75,7 @@ class Watched:
 
 def asked(service: str) -> list[Question]:
     first = [one for operation in lists.lists_of(service) for one in lists.questions(service, operation)]
-    deep = pagination._encode(lists.row_id(ROWS // 4))
+    deep = lists.cursor_at(lists.row_id(ROWS // 4))
     return [*first, *(one.on_page_after(deep) for one in first if one.is_paged)]
 
 
@@ -149,10 +155,13 @@ def _rows_read(node: dict[str, Any]) -> int:
 
 
 @every_service
+@pytest.mark.parametrize("is_analysed", [True, False], ids=["analysed", "not analysed"])
 def test_every_page_of_every_list_is_read_along_an_index_of_sqlite(
-    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_analysed: bool
 ) -> None:
     with filled(service, f"sqlite:///{tmp_path}/lists.db") as database:
+        if not is_analysed:  # as every new database is
+            forget_statistics(database)
         watched = Watched(database.engine)
         monkeypatch.setattr(statements, "execute_in_driver", watched.in_driver)
 
