@@ -53,7 +53,9 @@ from shared.schemas import Page
 Out = TypeVar("Out", bound=BaseModel)
 
 GRAM = 3
-GRAMS_MAX = 16  # of one text; the rows that are found are compared with all of it anyway
+GRAMS_MAX = (
+    6  # of one text: each is a list to go along; the rows that are found are compared with all of it anyway
+)
 
 
 class Part(StrEnum):

@@ -65,6 +65,10 @@ class File(Table, table=True):
     __table_args__ = (
         Index("ix_files_user_id_visibility_id", "user_id", "visibility", "id", **rows_where(_KEPT)),
         Index("ix_files_visibility_id", "visibility", "id", **rows_where(_KEPT)),
+        Index(
+            "ix_files_user_id_visibility_name_id", "user_id", "visibility", "name", "id", **rows_where(_KEPT)
+        ),
+        Index("ix_files_visibility_name_id", "visibility", "name", "id", **rows_where(_KEPT)),
         Index("ix_files_trash_user_id_id", "user_id", "id", **rows_where(_IN_TRASH)),
         Index("ix_files_trashed", "trashed", **rows_where(_IN_TRASH)),
         Index("ix_files_state_id", "state", "id"),

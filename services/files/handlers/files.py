@@ -116,6 +116,9 @@ def _page(session: Session, scopes: Sequence[Mapping[str, str]], query: ListFile
     always: list[ColumnElement[bool]] = [FILES.c.trashed.is_(None)]
     if query.visibility is not None:
         scopes = [scope for scope in scopes if scope["visibility"] == query.visibility]
+    if query.name is not None:  # an index of its own; what else is asked is left to check
+        scopes = [{**scope, "name": query.name} for scope in scopes]
+        texts = {}
     if since is not None:
         always.append(FILES.c.created >= since)
     if until is not None:
@@ -135,13 +138,9 @@ def _wanted(query: ListFiles) -> tuple[dict[str, str], list[ColumnElement[bool]]
     """The texts that the index knows, and what it does not know exactly."""
     texts: dict[str, str] = {}
     checked: list[ColumnElement[bool]] = []
-    if query.name is not None:
-        checked.append(FILES.c.name == query.name)
-        texts["folded_name"] = folded(query.name)
     if query.search is not None:
-        part = folded(query.search)
-        checked.append(FILES.c.folded_name.contains(part, autoescape=True))
-        texts["folded_name"] = max(part, texts.get("folded_name", ""), key=len)
+        texts["folded_name"] = folded(query.search)
+        checked.append(FILES.c.folded_name.contains(texts["folded_name"], autoescape=True))
     if query.type is not None:
         texts["mime_type"] = query.type.rstrip("*")
         checked.append(_is_of_type(texts["mime_type"]))

@@ -1,0 +1,13 @@
+"""Find files by their whole name: among many that look alike, what they are made of tells too little."""
+
+from alembic import op
+
+from shared.database import rows_where
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    for columns in (["user_id", "visibility", "name", "id"], ["visibility", "name", "id"]):
+        op.create_index(f"ix_files_{'_'.join(columns)}", "files", columns, **rows_where("trashed IS NULL"))
