@@ -199,6 +199,7 @@ class TestHealth:
         async with running(lambda _settings: app, settings) as notes:
             assert (await notes.get("/health/ready")).json()["checks"] == {
                 "database": "up",
+                "database_disk": "up",
                 "revocations": "stale",  # no auth runs in this test
             }
             database.engine.dispose()

@@ -435,7 +435,8 @@ async def test_a_strict_service_is_not_ready_without_news(make_settings: Callabl
         refused = await notes.get("/notes", headers=bearer(token()))
         greeted = await notes.get("/greeting")
 
-    assert (ready.status_code, ready.json()["checks"]) == (503, {"database": "up", "revocations": "stale"})
+    checks = {"database": "up", "database_disk": "up", "revocations": "stale"}
+    assert (ready.status_code, ready.json()["checks"]) == (503, checks)
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert refused.headers["retry-after"] == "1"
     assert greeted.status_code == 200
