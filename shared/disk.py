@@ -4,6 +4,7 @@ Content stops at the reserve and writes to a SQLite file at half of it, so that 
 keep anybody from signing in. Reading and deleting go on.
 """
 
+import math
 import os
 from pathlib import Path
 
@@ -47,13 +48,19 @@ class Disk:
         file = settings.sqlite_file()
         return None if file is None else cls("database", file.parent, settings.disk_reserve)
 
-    def free(self) -> int:
-        found = os.statvfs(self._folder)
+    def free(self) -> float:
+        """Free bytes; infinite while the folder is gone: whatever opens a file there explains that better."""
+        try:
+            found = os.statvfs(self._folder)
+        except OSError:
+            return math.inf
         return found.f_bavail * found.f_frsize
 
     @property
     def state(self) -> str:
         free = self.free()
+        if free == math.inf:
+            return "gone"
         return "up" if free >= self.reserve else "low" if free >= self.reserve // 2 else "full"
 
     def require_room(self, size: int = 0) -> None:

@@ -212,6 +212,7 @@ class TestHealth:
             assert ready.status_code == 503
             assert ready.json()["status"] == "unhealthy"
             assert ready.json()["checks"]["database"] == "down"
+            assert ready.json()["checks"]["database_disk"] == "gone"
             assert alive.status_code == 200
             assert refused.status_code == 503
             assert refused.json()["code"] == "unavailable"
