@@ -163,7 +163,7 @@ class Inbox:
 
     def _retry(self, rows: Sequence[Row[Any]]) -> None:
         try:
-            self._in_transaction(self._apply_parked, rows)
+            self._apply_parked(rows)
             reached("retry: committed")
         except Exception as error:
             if _is_away(error):
@@ -174,13 +174,17 @@ class Inbox:
             else:  # whatever a consumer raises, one by one it is found out which
                 self._retry_each(rows)
 
-    def _apply_parked(self, session: Session, rows: Sequence[Row[Any]]) -> None:
-        if self.parked.take_out(session, rows):
+    def _apply_parked(self, rows: Sequence[Row[Any]], *, more_follow: bool = False) -> bool:
+        """Apply them unless another process has claimed one of them meanwhile; whether it has not."""
+        with self._database.transaction() as session:
+            if not self.parked.take_out(session, rows):
+                session.rollback()
+                return False
             self._consume_all(session, [Envelope.model_validate_json(row.body) for row in rows])
-            self.parked.advance(session, [row.key for row in rows])
+            if not more_follow:  # the next of the key is claimed by us, and not for others to try
+                self.parked.advance(session, [row.key for row in rows])
             reached("retry: consumed")
-        else:
-            session.rollback()
+            return True
 
     def _retry_each(self, rows: Sequence[Row[Any]]) -> None:
         """Of each key up to the first that fails."""
@@ -196,13 +200,15 @@ class Inbox:
 
     def _retry_line(self, line: Sequence[Row[Any]]) -> None:
         for number, row in enumerate(line):
+            later = line[number + 1 :]
             try:
-                self._in_transaction(self._apply_parked, [row])
+                if not self._apply_parked([row], more_follow=bool(later)):
+                    return  # what follows it waits for the process that has it now
             except Exception as error:
                 if _is_away(error):
                     raise
                 self._put_back(row, error)
-                if later := line[number + 1 :]:
+                if later:
                     self._in_transaction(self.parked.release, later)
                 return
 

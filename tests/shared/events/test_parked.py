@@ -1,12 +1,12 @@
 """What is parked: tried in batches, found by an index, and nothing waits for what is no longer there."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text, update
+from sqlalchemy import Row, event, text, update
 from sqlmodel import Session
 
 from shared.clock import now
@@ -139,6 +139,48 @@ def test_after_a_death_the_batch_that_was_under_way_is_tried_one_by_one(database
     while retry(database, inbox):
         pass
     assert seen(database) == [1, 2]
+
+
+class Held(Inbox):
+    """A replica that is held up before it tries one event alone."""
+
+    def __init__(self, database: Database, before: str, meanwhile: Callable[[], None]) -> None:
+        super().__init__(TABLES, database, {Counted: apply_alone})
+        self._before, self._meanwhile = before, meanwhile
+
+    def _apply_parked(self, rows: Sequence[Row[Any]], *, more_follow: bool = False) -> bool:
+        if [row.id for row in rows] == [self._before]:
+            self._meanwhile()
+        return super()._apply_parked(rows, more_follow=more_follow)
+
+
+def apply_alone(session: Session, events: Sequence[Counted]) -> None:
+    if len(events) > 1:
+        raise ValueError("one by one")
+    apply(session, events)
+
+
+def test_what_another_replica_has_claimed_is_not_overtaken(database: Database, inbox: Inbox) -> None:
+    events = [envelope(1), envelope(2), envelope(3)]
+    tried_too_early: list[bool] = []
+
+    def another_replica_takes_the_second() -> None:
+        tried_too_early.append(inbox.retry_next())
+        second = TABLES.parked.c.id == events[1].id
+        with database.transaction() as session:  # as when the claim has expired
+            session.connection().execute(update(TABLES.parked).where(second).values(due=now()))
+        with database.transaction() as session:
+            assert [row.id for row in inbox.parked.claim(session)] == [events[1].id]
+
+    held = Held(database, events[1].id, another_replica_takes_the_second)
+    held.receive(events, attempt=SUSPICIOUS_ATTEMPT)
+    held.retry_next()
+
+    assert tried_too_early == [False]
+    assert seen(database) == [1]
+    while retry(database, inbox):
+        pass
+    assert seen(database) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("number", [1, 3])
