@@ -4,10 +4,12 @@
 
 PYTHON ?= python3
 LENGTH ?= 1
-JOBS ?= auto
+# One more than there are cores: tests wait for processes, too.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN := .venv/bin
-# One file, one worker: what a file's tests share (servers, databases) is started once.
-IN_PARALLEL := -n $(JOBS) --dist loadfile --durations 20
+IN_PARALLEL := -n $(JOBS) --dist worksteal --durations 20
+# Tests start hundreds of processes, which are to find what others have compiled.
+unexport PYTHONDONTWRITEBYTECODE
 # Extras stay in the locks: without them an old pip takes another version than the pinned one.
 RESOLVE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-strip-extras --upgrade
