@@ -181,9 +181,9 @@ class Launcher:
         if self._asked_to_stop.is_set():  # asked twice: do not wait any longer
             for watched in self._watched:
                 watched.kill()
-        else:
-            self._screen.say("stopping", "\nstopping … (once more to stop at once)")
+            return
         self._asked_to_stop.set()
+        self._screen.say("stopping", "\nstopping … (once more to stop at once)")
 
 
 def up(programs: Sequence[Program], notices: Sequence[str] = ()) -> int:

@@ -1,6 +1,7 @@
 """What `gatehouse up` writes: text for people, one JSON object per line for programs, and the log file."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -52,20 +53,16 @@ class Screen:
         """Replace what was shown before; for terminals."""
         width = shutil.get_terminal_size().columns - self._width - 4
         shown = [f"{self._prefix(program)}{words[: max(20, width)]}\n" for program, words in lines]
-        self._wipe()
-        sys.stdout.write("".join(shown))
-        sys.stdout.flush()
+        _put(f"{self._wiping()}{''.join(shown)}")
         self._status_lines = len(shown)
 
-    def _wipe(self) -> None:
-        if self._status_lines:
-            sys.stdout.write(f"\x1b[{self._status_lines}A\x1b[J")
-            self._status_lines = 0
+    def _wiping(self) -> str:
+        """What takes the status off the terminal."""
+        lines, self._status_lines = self._status_lines, 0
+        return f"\x1b[{lines}A\x1b[J" if lines else ""
 
     def _write(self, line: str) -> None:
-        self._wipe()  # the status comes back below it with the next look
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        _put(f"{self._wiping()}{line}\n")  # the status comes back below it with the next look
 
     def _prefix(self, program: str) -> str:
         name = f"{program:<{self._width}}"
@@ -74,6 +71,18 @@ class Screen:
         if program not in self._colours:
             self._colours[program] = next(_COLOURS)
         return f"\x1b[{self._colours[program]}m{name}\x1b[0m │ "
+
+
+def _put(text: str) -> None:
+    """Write it if possible: without a reader, or on a full disk, the suite goes on and can be stopped."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is in the buffer would fail again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass
 
 
 def _as_json(program: str, line: str) -> str:

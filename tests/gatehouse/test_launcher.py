@@ -7,11 +7,13 @@ import re
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -193,8 +195,6 @@ class TestUp:
             assert alive(running) == []
 
     def test_a_line_without_end_does_not_stop_anybody(self, suite: Path, environment: dict[str, str]) -> None:
-        import httpx
-
         with up(suite, environment) as running:
             running.line_with("stop with Ctrl-C")
             address = f"http://127.0.0.1:{environment['CAT_PORT']}/shout"
@@ -203,6 +203,35 @@ class TestUp:
             running.line_with("(a line that is too long)")
             running.send(signal.SIGINT)
             assert running.code() == 0
+
+    def test_a_suite_whose_reader_is_gone_goes_on_and_stops_when_asked_to(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
+        reading, writing = os.pipe()
+        process = subprocess.Popen(
+            [sys.executable, "-c", UP],
+            env={**environment, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            cwd=suite,
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(writing)
+        try:
+            with open(reading) as lines:  # noqa: PTH123 - a pipe has no path
+                assert any(line.startswith("ready in") for line in lines)
+            answers = [
+                httpx.get(f"http://127.0.0.1:{environment['CAT_PORT']}{path}", trust_env=False).text
+                for path in ("/shout", "/shout")  # each writes more than a pipe holds
+            ]
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(SECONDS_MAX)
+        finally:
+            process.kill()
+            process.wait(SECONDS_MAX)
+
+        assert answers == ["done", "done"]
+        assert code == 0
 
 
 class TestCannotStart:
