@@ -214,7 +214,7 @@ def _record(user_id: str) -> Recorded:
 def _message(method: str, path: str, body: str = "") -> bytes:
     at = int(time.time())
     claims = {"sub": PERSON, "iss": "gatehouse", "aud": "gatehouse", "iat": at, "exp": at + 3600}
-    token = jwt.encode(claims, JWT_SECRET, algorithm="HS256")
+    token = jwt.encode(claims, JWT_SECRET, algorithm="HS256", headers={"typ": "at+jwt"})
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}"]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", body]
     return "\r\n".join(lines).encode()
