@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib
+import importlib.util
 import os
 import re
 import secrets
@@ -55,7 +56,7 @@ def _of_programs() -> "Commands":
     """What programs bring along in a `cli.py` of their own, in a table like the one below."""
     found: Commands = {}
     for module in programs.find(ROOT).values():
-        if (ROOT / module.replace(".", "/") / "cli.py").exists():
+        if importlib.util.find_spec(f"{module}.cli"):
             found |= importlib.import_module(f"{module}.cli").COMMANDS
     return found
 

@@ -4,14 +4,14 @@ import os
 import signal
 import sys
 
-from gateway import workers
-from gateway.app import create_app
-from gateway.crowd import allow_descriptors
-from gateway.inside import WORKER
-from gateway.protocol import GatewayProtocol
-from gateway.reload import first_keys, first_table
-from gateway.routesfile import RoutesFileError
+from gateway.clients.connection_limits import allow_descriptors
+from gateway.config.routes_file import RoutesFileError
+from gateway.forwarding.client_protocol import GatewayProtocol
+from gateway.runtime import workers
+from gateway.runtime.process_status import WORKER
+from gateway.runtime.reload import first_keys, first_table
 from gateway.settings import Settings
+from gateway.site.app import create_app
 from shared.observe import configure_logging, log_start
 from shared.server import serve
 from shared.settings import SettingsError, exit_on_bad_settings

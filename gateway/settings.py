@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from gateway.headers import PASS, request_rule
-from gateway.limitstore import TAKE_SECONDS
+from gateway.http.headers import PASS, request_rule
+from gateway.policies.rate_limit_store import TAKE_SECONDS
 from shared.proxies import Networks
 from shared.settings import ProcessSettings, Seconds, strong
 from shared.words import pattern

@@ -158,7 +158,7 @@ class TestTheChecksThemselves:
             ("shared/service.py", "import gateway"),
             ("shared/service.py", "import httpx"),
             ("shared/service.py", "from httpx import Client"),
-            ("gateway/app.py", "from services.auth.app import create_app"),
+            ("gateway/site/app.py", "from services.auth.app import create_app"),
         ],
     )
     def test_a_wrong_import_is_found(self, path: str, source: str) -> None:
@@ -174,7 +174,7 @@ class TestTheChecksThemselves:
             ("services/orders/handlers.py", "from . import models\nfrom .money import Amount"),
             ("services/orders/handlers.py", "import httpx, sharedlike"),
             ("shared/client.py", "import httpx\nfrom shared import errors"),
-            ("gateway/app.py", "from gateway.table import Route\nimport httpx\nimport shared.errors"),
+            ("gateway/site/app.py", "from gateway.table import Route\nimport httpx\nimport shared.errors"),
         ],
     )
     def test_a_right_import_is_not(self, path: str, source: str) -> None:

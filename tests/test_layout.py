@@ -63,7 +63,7 @@ def test_no_two_programs_share_a_port() -> None:
 
 @every_service
 def test_every_endpoint_is_behind_the_gateway(service: str) -> None:
-    from gateway.routesfile import load
+    from gateway.config.routes_file import load
 
     table = load(ROUTES, development=True)
     routed = {route.path.decode() for route in table.routes}

@@ -11,12 +11,12 @@ from typing import Any, Self
 
 import uvicorn
 
-from gateway.app import create_app
-from gateway.core import Gateway
-from gateway.protocol import GatewayProtocol
-from gateway.reload import Reload, first_keys
-from gateway.routesfile import load
+from gateway.config.routes_file import load
+from gateway.forwarding.client_protocol import GatewayProtocol
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.reload import Reload, first_keys
 from gateway.settings import Settings
+from gateway.site.app import create_app
 from shared.server import CloseWhenDraining, Server
 
 WAIT_SECONDS_MAX = 15

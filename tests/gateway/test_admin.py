@@ -9,7 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import observe
+from gateway.telemetry import metrics
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway
@@ -18,7 +18,7 @@ from tests.support import free_port
 
 @pytest.fixture
 async def gateway(start_gateway: Start, backend: Backend) -> RunningGateway:
-    observe.RECENT.clear()
+    metrics.RECENT.clear()
     return await start_gateway(
         f"""
 routes:
@@ -84,9 +84,9 @@ async def test_errors_are_remembered_the_newest_first_and_not_for_ever(gateway: 
     assert [error["route"] for error in errors] == ["orders", "open"]
     assert [error["request_id"] for error in errors] == [answer.value("x-request-id"), "first"]
     assert "secret" not in str(errors)
-    for _ in range(observe.ERRORS_KEPT_MAX + 5):
+    for _ in range(metrics.ERRORS_KEPT_MAX + 5):
         assert (await gateway.request("GET", "/orders")).status == 401
-    assert len((await ask(gateway, "/errors"))[1]) == observe.ERRORS_KEPT_MAX
+    assert len((await ask(gateway, "/errors"))[1]) == metrics.ERRORS_KEPT_MAX
 
 
 async def test_failures_of_a_service_are_remembered(
@@ -97,7 +97,7 @@ async def test_failures_of_a_service_are_remembered(
             await conversation.answer(b"", "500 Sorry")
 
     backend = await start_backend(fails)
-    observe.RECENT.clear()
+    metrics.RECENT.clear()
     gateway = await start_gateway(
         f"routes: [{{path: /a, backend: '{backend.url}', auth: none}}]", admin_port=free_port()
     )

@@ -14,10 +14,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from gatehouse.cli import main as gatehouse
-from gateway import cli, routesfile
-from gateway.apikeys import load, new_key, parse
-from gateway.reload import KEPT_ROUTES, first_keys
-from gateway.routesfile import RoutesFileError
+from gateway import cli
+from gateway.config import routes_file
+from gateway.config.routes_file import RoutesFileError
+from gateway.policies.api_keys import load, new_key, parse
+from gateway.runtime.reload import KEPT_ROUTES, first_keys
 from gateway.settings import Settings
 from shared.revocations import Revocation
 from shared.testing import bearer, token
@@ -189,7 +190,7 @@ def test_a_worker_that_starts_again_goes_by_the_last_good_keys(
 ) -> None:
     key = keys.add()
     settings = make_settings(Settings, api_keys_file=keys.file)
-    table = routesfile.parse("routes: []", "routes.yaml", development=True)
+    table = routes_file.parse("routes: []", "routes.yaml", development=True)
     keys.file.write_text("keys: nonsense")
     with pytest.raises(RoutesFileError, match="must be a list"):
         first_keys(settings, table)  # the very first start

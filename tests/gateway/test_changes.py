@@ -4,11 +4,11 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.addresses import AddressRule
-from gateway.described import differences, table_shown
-from gateway.explain import explain
-from gateway.routesfile import RoutesFileError, parse
-from gateway.table import RouteTable
+from gateway.cli.explain import explain
+from gateway.config.description import differences, table_shown
+from gateway.config.routes_file import RoutesFileError, parse
+from gateway.routing.addresses import AddressRule
+from gateway.routing.table import RouteTable
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend

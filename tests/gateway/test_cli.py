@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from gatehouse.cli import main as gatehouse
-from gateway import cli, routesfile, schema
-from gateway.described import differences
-from gateway.explain import explain
-from gateway.routesfile import examine, parse
-from gateway.table import RouteTable
+from gateway import cli
+from gateway.cli.explain import explain
+from gateway.config import json_schema, routes_file
+from gateway.config.description import differences
+from gateway.config.routes_file import examine, parse
+from gateway.routing.table import RouteTable
 
 PROJECT = Path(__file__).parents[2]
 
@@ -246,9 +247,9 @@ def test_diff(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_schema_in_the_repository_is_the_one_that_is_made() -> None:
     kept = (PROJECT / "deploy" / "routes.schema.json").read_text()
-    assert kept == schema.text(), "gatehouse routes schema > deploy/routes.schema.json"
-    assert jsonschema_rs.is_valid(schema.schema(), yaml.safe_load((PROJECT / "routes.yaml").read_text()))
-    assert jsonschema_rs.is_valid(schema.schema(), yaml.safe_load(FILE))
+    assert kept == json_schema.text(), "gatehouse routes schema > deploy/routes.schema.json"
+    assert jsonschema_rs.is_valid(json_schema.schema(), yaml.safe_load((PROJECT / "routes.yaml").read_text()))
+    assert jsonschema_rs.is_valid(json_schema.schema(), yaml.safe_load(FILE))
 
 
 VALUES: list[Any] = [
@@ -275,10 +276,10 @@ VALUES: list[Any] = [
     *({"allow": ["10.0.0.0/8"]}, {"allow": "10.0.0.0/8"}, {"deny": [[]]}, {"deny": []}),
 ]
 PLACES = [
-    *(("route", key) for key in (*routesfile.ROUTE_KEYS, "unknown")),
-    *(("defaults", key) for key in (*routesfile.POLICY_KEYS, "path")),
-    *(("alias", key) for key in (*routesfile.ALIAS_KEYS, "unknown")),
-    *(("file", key) for key in (*routesfile.FILE_KEYS, "unknown")),
+    *(("route", key) for key in (*routes_file.ROUTE_KEYS, "unknown")),
+    *(("defaults", key) for key in (*routes_file.POLICY_KEYS, "path")),
+    *(("alias", key) for key in (*routes_file.ALIAS_KEYS, "unknown")),
+    *(("file", key) for key in (*routes_file.FILE_KEYS, "unknown")),
 ]
 # What two entries or keys do to each other is beyond a schema.
 BEYOND = ("leads nowhere", "must lead from one path", "holds one parameter", "the path has no",
@@ -288,7 +289,7 @@ BEYOND = ("leads nowhere", "must lead from one path", "holds one parameter", "th
 
 @pytest.mark.parametrize(("section", "key"), PLACES)
 def test_the_schema_and_the_validator_agree(section: str, key: str) -> None:
-    validator = jsonschema_rs.validator_for(schema.schema())
+    validator = jsonschema_rs.validator_for(json_schema.schema())
     compared = 0
     for value, given in product(VALUES, (True, False)):
         document: dict[str, Any] = {"routes": [{"path": "/r", "backend": "http://a"}]}

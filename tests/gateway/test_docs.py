@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from gateway.components import METHODS
+from gateway.site.openapi_components import METHODS
 from tests.gateway.backends import Backend, Conversation, Handler
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway
@@ -231,8 +231,8 @@ async def test_aliases_of_everything_are_servers(gateway: RunningGateway, start_
 async def test_a_service_that_is_down_is_named_until_it_answers(
     start_gateway: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.docs.KEPT_SECONDS", 0.0)
-    monkeypatch.setattr("gateway.docs.KEPT_INCOMPLETE_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.site.docs.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.site.docs.KEPT_INCOMPLETE_SECONDS", 0.0)
     backend = Backend(serving(document({"/cats": {"get": answering("list_cats")}})))
     async with backend:
         url = backend.url

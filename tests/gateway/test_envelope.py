@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway import envelope
+from gateway.forwarding import envelope
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation, Received
 from tests.gateway.conftest import Start, StartBackend

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.apikeys import new_key
-from gateway.failures import Failures
-from gateway.limits import KEYS_MAX
+from gateway.policies.api_keys import new_key
+from gateway.policies.failed_credentials import Failures
+from gateway.policies.rate_limits import KEYS_MAX
 from shared.identity import TokenVerifier
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from gateway.frames import GOING_AWAY, Frames, close_frame
+from gateway.http.websocket import GOING_AWAY, Frames, close_frame
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, Wire, eventually

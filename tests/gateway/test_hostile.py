@@ -6,11 +6,11 @@ import tracemalloc
 
 import pytest
 
-from gateway.core import Gateway
-from gateway.headers import Request
-from gateway.table import Policy, Route, RouteTable
-from gateway.target import match_of
-from gateway.targets import Origin, Upstream
+from gateway.http.headers import Request
+from gateway.routing.request_target import match_of
+from gateway.routing.table import Policy, Route, RouteTable
+from gateway.routing.upstreams import Origin, Upstream
+from gateway.runtime.gateway import Gateway
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, eventually
@@ -93,7 +93,7 @@ async def test_a_body_is_not_waited_for_once_the_service_has_answered(
         await conversation.head()
         await conversation.answer(b"", "413 Content Too Large")
 
-    monkeypatch.setattr("gateway.forward.DISCARD_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.forwarding.exchange.DISCARD_SECONDS", 0.0)
     backend = await start_backend(refuse)
     gateway = await start_gateway(f'routes: [{{path: /open, backend: "{backend.url}", auth: none}}]')
     wire = await gateway.connect()

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import limits
-from gateway.counted import counted
 from gateway.errors import Refusal
-from gateway.forward import Exchange
-from gateway.limits import Limiter, RouteLimits
-from gateway.limitstore import LimitStore
-from gateway.table import RateLimit
+from gateway.forwarding.exchange import Exchange
+from gateway.policies import rate_limits
+from gateway.policies.limit_subjects import counted
+from gateway.policies.rate_limit_store import LimitStore
+from gateway.policies.rate_limits import Limiter, RouteLimits
+from gateway.routing.table import RateLimit
 
 
 @given(
@@ -61,9 +61,9 @@ def test_waiting_as_told_is_enough() -> None:
 
 def test_memory_is_bounded_and_old_keys_are_dropped(monkeypatch: object) -> None:
     limiter = Limiter("x", RateLimit(10, 1.0, 10))
-    for number in range(limits.KEYS_MAX * 3):
+    for number in range(rate_limits.KEYS_MAX * 3):
         limiter.take(str(number), 0.0)
-    assert limiter.keys <= 2 * limits.KEYS_MAX
+    assert limiter.keys <= 2 * rate_limits.KEYS_MAX
     for now in (100.0, 200.0):
         limiter.take("last", now)
     assert limiter.keys <= 2

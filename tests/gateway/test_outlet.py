@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.outlet import HELD_BYTES_MAX, Outlet
+from gateway.http.coalescing import HELD_BYTES_MAX, Outlet
 
 
 class Ends:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.docs import PAGES
+from gateway.site.docs import PAGES
 from tests import support
 
 BROWSER = """

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.forward import Exchange
-from gateway.framing import HEAD_BYTES_MAX
+from gateway.forwarding.exchange import Exchange
+from gateway.http.framing import HEAD_BYTES_MAX
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import StartBackend
 from tests.gateway.support import RunningGateway

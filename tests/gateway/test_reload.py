@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-import gateway.reload
+import gateway.runtime.reload
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway, eventually
@@ -92,7 +92,7 @@ async def test_an_error_of_our_own_changes_nothing(
         raise ZeroDivisionError
 
     running = await start_gateway(routes(one("/a", backend)))
-    monkeypatch.setattr(gateway.reload, "parse", fails)
+    monkeypatch.setattr(gateway.runtime.reload, "parse", fails)
     with capture_logs() as lines:
         assert not (await running.reload.now()).success
     assert "routes_not_read" in [line["event"] for line in lines]
@@ -102,7 +102,7 @@ async def test_an_error_of_our_own_changes_nothing(
 async def test_the_file_is_watched(
     start_gateway: Start, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.reload, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(gateway.runtime.reload, "POLL_SECONDS", 0.02)
     running = await start_gateway(routes(one("/a", backend)))
     running.write(routes(one("/b", backend)))
     await eventually(lambda: running.state.table.routes[0].path == b"/b")

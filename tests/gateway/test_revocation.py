@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from gateway import core
+from gateway.runtime import gateway as core
 from shared.ids import new_id
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation

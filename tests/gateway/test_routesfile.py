@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routesfile import RoutesFileError, load, parse
-from gateway.table import RateLimit, RouteTable, Timeouts
-from gateway.targets import Origin
+from gateway.config.routes_file import RoutesFileError, load, parse
+from gateway.routing.table import RateLimit, RouteTable, Timeouts
+from gateway.routing.upstreams import Origin
 from tests.support import free_port
 
 PROJECT = Path(__file__).parents[2]

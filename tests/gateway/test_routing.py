@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routesfile import RoutesFileError, parse
-from gateway.table import Policy, Route, RouteTable
-from gateway.targets import Origin, Upstream
+from gateway.config.routes_file import RoutesFileError, parse
+from gateway.routing.table import Policy, Route, RouteTable
+from gateway.routing.upstreams import Origin, Upstream
 from tests.gateway.backends import Backend
 from tests.gateway.conftest import Start
 from tests.gateway.support import RunningGateway

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.limits import _digest
-from gateway.limitstore import MISSES_MAX, Ask, LimitStore
+from gateway.policies.rate_limit_store import MISSES_MAX, Ask, LimitStore
+from gateway.policies.rate_limits import _digest
 from shared.ids import new_id
 from shared.testing import TEST_JWT_SECRET, bearer, token
 from tests.gateway.backends import Backend

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.table import Alias, BadPath, Policy, Route, RouteTable, is_internal
-from gateway.targets import Origin, Upstream
+from gateway.routing.table import Alias, BadPath, Policy, Route, RouteTable, is_internal
+from gateway.routing.upstreams import Origin, Upstream
 
 words = st.sampled_from(["a", "b", "ab", "a-b", "users", "x"])
 paths = st.lists(words, max_size=4).map(lambda parts: "/" + "/".join(parts))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from gateway.tally import Tally
+from gateway.telemetry.tally import Tally
 from shared.observe import BOUNDS_SECONDS, Durations
 
 # On the bounds, beside them and beyond them; the sum of eighths is exact.

@@ -2,8 +2,17 @@
 
 import pytest
 
-from gateway.table import Route
-from gateway.targets import Breaker, Care, Ejection, HealthCheck, Origin, PoolLimits, Retry, Upstream
+from gateway.routing.table import Route
+from gateway.routing.upstreams import (
+    Breaker,
+    Care,
+    Ejection,
+    HealthCheck,
+    Origin,
+    PoolLimits,
+    Retry,
+    Upstream,
+)
 from tests.gateway.test_routesfile import faults, read
 
 

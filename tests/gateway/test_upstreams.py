@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.backend import Backend as Target
-from gateway.balance import Group
 from gateway.errors import Refusal
-from gateway.forward import Exchange
-from gateway.targets import Balance, Care, Ejection, HealthCheck, Origin, Share, Upstream
-from gateway.targets import Target as Address
+from gateway.forwarding.exchange import Exchange
+from gateway.routing.upstreams import Balance, Care, Ejection, HealthCheck, Origin, Share, Upstream
+from gateway.routing.upstreams import Target as Address
+from gateway.upstream.balancer import Group
+from gateway.upstream.pool import Backend as Target
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway import standing as module
-from gateway.standing import Standing
-from gateway.targets import Care, Ejection, HealthCheck, Origin, Target
+from gateway.routing.upstreams import Care, Ejection, HealthCheck, Origin, Target
+from gateway.upstream import ejection as module
+from gateway.upstream.ejection import Standing
 
 EJECTION = Ejection(failures=3, window=10, time=10, time_max=35)
 

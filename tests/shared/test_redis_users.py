@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway.limitstore import MEMBERS, Ask, LimitStore, Standing
+from gateway.policies.rate_limit_store import MEMBERS, Ask, LimitStore, Standing
 from shared.events.streams import STREAM
 from shared.redis import connect
 from tests import support

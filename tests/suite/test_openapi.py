@@ -13,7 +13,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from gateway.components import operations
+from gateway.site.openapi_components import operations
 from shared.ids import new_id
 from tests.suite.accounts import Person, register, sign_in_admin
 from tests.suite.conftest import Suite, running_suite

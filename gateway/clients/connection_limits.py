@@ -1,0 +1,101 @@
+"""Who is connected: how many connections there may be, in all and from one address."""
+
+import asyncio
+import resource
+from collections import Counter
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from gateway import errors
+from gateway.errors import Kind
+from gateway.settings import Settings
+from gateway.telemetry.metrics import CONNECTIONS
+from shared.proxies import Proxies, household
+
+REFUSED_MAX = 100
+SPARE_DESCRIPTORS = 100  # for everything but connections of clients and those to services
+
+log = structlog.get_logger(__name__)
+
+
+class Holder(Protocol):
+    """What reads from a client's connection."""
+
+    def stalled(self) -> None:
+        """The client takes next to nothing of what it is sent, and is going to be cut."""
+
+
+class Seat:
+    """The place of one connection."""
+
+    __slots__ = ("holder", "household", "is_refused", "taken_bytes", "waiting_bytes", "waits_since")
+
+    def __init__(self, transport: asyncio.Transport, holder: Holder, household: str | None) -> None:
+        self.waiting_bytes = transport.get_write_buffer_size  # asked often, and of everybody
+        self.holder = holder
+        self.household = household  # None: one of our proxies, behind which are many clients
+        self.is_refused = False
+        self.waits_since = 0.0  # when bytes for the client were first seen to wait, or 0
+        self.taken_bytes = 0  # by the client until then
+
+
+class Crowd:
+    """All connections of clients, whatever protocol they speak."""
+
+    def __init__(self, settings: Settings, proxies: Proxies) -> None:
+        self._max = min(settings.connections_max, _connections_possible())
+        self._per_address_max = settings.connections_per_address_max
+        self._proxies = proxies
+        self._households: Counter[str] = Counter()
+        self.seats: dict[asyncio.Transport, Seat] = {}
+        self.refused = 0  # of them, those that are about to be closed
+        if self._max < settings.connections_max:
+            log.info("connections_limited", connections_max=self._max, reason="open files (ulimit -n)")
+
+    @property
+    def is_stormed(self) -> bool:
+        """Whether more are being told that there is no room than there is room for."""
+        return self.refused > REFUSED_MAX
+
+    def enter(self, transport: asyncio.Transport, holder: Holder, peer: str) -> Kind | None:
+        """Count it in; what comes back is why it has to leave again."""
+        address = None if self._proxies.trusts(peer) else household(peer)
+        seat = self.seats[transport] = Seat(transport, holder, address)
+        kind = errors.CROWDED if len(self.seats) > self._max else None
+        if address is not None:
+            self._households[address] += 1
+            if self._households[address] > self._per_address_max:
+                kind = errors.TOO_MANY_CONNECTIONS
+        CONNECTIONS.set(len(self.seats))
+        seat.is_refused = kind is not None
+        self.refused += seat.is_refused
+        return kind
+
+    def leave(self, transport: asyncio.Transport) -> None:
+        seat = self.seats.pop(transport, None)
+        if seat is None:
+            return
+        CONNECTIONS.set(len(self.seats))
+        self.refused -= seat.is_refused
+        if seat.household is None:
+            return
+        self._households[seat.household] -= 1
+        if self._households[seat.household] <= 0:
+            del self._households[seat.household]
+
+
+def allow_descriptors() -> None:
+    """As many open files as the system lets us have; the usual 1,024 are for programs with `select`."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems allow less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _connections_possible() -> float:
+    """Every client may need a connection to a service, too."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return float("inf")
+    return max(1, (allowed - SPARE_DESCRIPTORS) // 2)

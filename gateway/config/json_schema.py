@@ -1,0 +1,271 @@
+"""The JSON Schema of routes files, for editors: made of the very keys, words and patterns that validate.
+
+It knows what one value may be. What two entries do to each other only `gatehouse routes check` knows.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any
+
+from gateway.config import limit_keys, policy_keys, routes_file, upstream_keys, yaml_values
+from gateway.routing import claims, header_changes
+from gateway.routing.table import Timeouts
+from gateway.routing.upstreams import Breaker, Ejection, HealthCheck, PoolLimits
+
+Schema = dict[str, Any]
+
+VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[^}]*\}"}
+ABOUT = {
+    "routes": "What is forwarded: one entry per path.",
+    "defaults": "Policies of every route that does not say otherwise.",
+    "cors": "Which pages of other origins may call.",
+    "aliases": "Second spellings: the path is replaced once, and then matched against the routes.",
+    "path": "A prefix on a segment boundary. In routes, a segment may be a {parameter}.",
+    "backend": "Where the service listens: http://host:port.",
+    "backends": "Several targets that do the same work, each an address or {url, weight}.",
+    "balance": "p2c: the less busy one of two (default). round_robin: in turn.",
+    "retry": "Further attempts, by method and phase, within a budget.",
+    "pool": "Idle connections to each target.",
+    "breaker": "How many requests one target may have under way, and how many may wait.",
+    "ejection": "When a target that gives no answers is left alone.",
+    "health": "Ask each target at intervals; off is the default.",
+    "split": "Other targets for a part of the callers, or for those who send a header.",
+    "weight": "A target's part of the requests (0 drains it); in a split, a part such as 5%.",
+    "name": "Label in metrics and logs; default: the path.",
+    "hosts": "Only requests for these hosts; *.example stands for everything below.",
+    "exact": "This path alone, and nothing below it.",
+    "strip": "The backend is sent what follows the path.",
+    "rewrite": "What stands in place of the path towards the backend; may hold its {parameter}s.",
+    "methods": "Other methods are answered with 405. HEAD comes with GET.",
+    "auth": "required (default): a valid token. optional: looked at when there is one. none: open.",
+    "roles": "Any of these.",
+    "scopes": "All of these.",
+    "api_keys": "true: an API key may be shown in place of a token. For backends that verify no tokens.",
+    "claims": "What the token must say: one value, or one of a list, under each of these names.",
+    "rate_limit": "How many requests one caller may make. In a list, all of the limits hold.",
+    "concurrency": "How many requests and open sockets one caller may have at one time.",
+    "max": "So many at one time.",
+    "store": "shared (default): by all gateways together where REDIS_URL is set. local: by each process.",
+    "rate": "Such as 100/s or 20/m.",
+    "burst": "How many at once; default: one second of the rate.",
+    "key": "Who is counted: user (by address without a token), ip, client, route, or joined as in user+ip.",
+    "timeout": "One limit per phase, so that streams may last.",
+    "body_max": "Such as 10MiB; counted while the body streams.",
+    "to": "The path that stands in its place.",
+    "envelope": "Wrap JSON answers in {success, message, data, meta, errors}.",
+    "origins": "Such as https://app.example, http://localhost:* or *.",
+    "headers": "Request headers a page may set.",
+    "credentials": "Whether cookies and Authorization may be sent by the browser.",
+    "request": "What becomes of the fields that the backend is sent.",
+    "response": "What becomes of the fields of its answers.",
+    "set": "In place of what came with this name.",
+    "add": "Beside what came with this name.",
+    "remove": "What does not pass.",
+    "security_headers": "What browsers are told of each answer, unless the backend tells them otherwise.",
+    "preset": "Those that stand in no way of: api (answers that no page shows), site (pages).",
+    "ip": "Which addresses are let in; behind trusted proxies that of the client.",
+    "allow": "Nobody else.",
+    "deny": "Goes before allow.",
+    "max_age": "How long a browser may remember the answer.",
+}
+
+
+def schema() -> Schema:
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Gatehouse routes",
+        **_mapping(routes_file.FILE_KEYS, _FILE, required=["routes"]),
+    }
+
+
+def text() -> str:
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _mapping(keys: Collection[str], values: Mapping[str, Schema], required: Collection[str] = ()) -> Schema:
+    described = {key: {"description": ABOUT[key]} if key in ABOUT else {} for key in keys}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: {**described[key], **values[key]} for key in keys},
+        **({"required": list(required)} if required else {}),
+    }
+
+
+def _settings(made: type, **values: Schema) -> Schema:
+    """A mapping with a key for every field of what is made of it."""
+    return _mapping([field.name for field in fields(made)], values)
+
+
+def _matching(pattern: re.Pattern[str]) -> Schema:
+    return _or_variable({"type": "string", "pattern": f"^(?:{pattern.pattern})$"})
+
+
+def _word(pattern: re.Pattern[str]) -> Schema:
+    # `7` and `true` are words to the validator, and something else to a reader of YAML.
+    return {"anyOf": [*_matching(pattern)["anyOf"], {"type": "number", "minimum": 0}, {"type": "boolean"}]}
+
+
+def _one_of(words: Collection[str]) -> Schema:
+    return _or_variable({"enum": list(words)})
+
+
+def _or_variable(*shapes: Schema) -> Schema:
+    return {"anyOf": [*shapes, VARIABLE]}
+
+
+def _list(item: Schema, at_least: int = 0, at_most: int = 0) -> Schema:
+    fewest = {"minItems": at_least} if at_least else {}
+    return {"type": "array", "items": item, **fewest, **({"maxItems": at_most} if at_most else {})}
+
+
+_TEXT: Schema = {"type": ["string", "number", "boolean"]}
+_BOOLEAN = _or_variable({"type": "boolean"}, {"enum": ["true", "false"]})
+_COUNT = _or_variable({"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+$"})
+_WHOLE = _or_variable({"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^0*[1-9][0-9]*$"})
+_SIZE = _or_variable(
+    {"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^(?:{yaml_values.SIZE.pattern})$"}
+)
+_DURATION = _matching(yaml_values.DURATION)
+_PERCENT = _matching(yaml_values.PERCENT)
+_RANGE = _or_variable(
+    {
+        "type": "string",
+        "pattern": rf"^(?:{yaml_values.DURATION.pattern})(?:\s*\.\.\s*(?:{yaml_values.DURATION.pattern}))?$",
+    }
+)
+_PATH, _PATTERN = _matching(routes_file.PATH), _matching(routes_file.PATTERN)
+_CORS = _mapping(
+    routes_file.CORS_KEYS,
+    {
+        "origins": _list(_matching(routes_file.ORIGIN)),
+        "methods": _list(_TEXT),
+        "headers": _list(_TEXT),
+        "credentials": _BOOLEAN,
+        "max_age": _DURATION,
+    },
+)
+_RATE_LIMIT = _mapping(
+    limit_keys.RATE_LIMIT_KEYS,
+    {
+        "rate": _matching(yaml_values.RATE),
+        "burst": _WHOLE,
+        "key": _matching(limit_keys.KEY),
+        "store": _one_of(limit_keys.STORES),
+    },
+)
+_RATE_LIMITS = {
+    "anyOf": [_RATE_LIMIT, _list({**_RATE_LIMIT, "required": ["rate"]}, 1, limit_keys.LIMITS_MAX)]
+}
+_CONCURRENCY = _or_variable(
+    {"enum": ["off"]},
+    _mapping(
+        limit_keys.CONCURRENCY_KEYS, {"max": _WHOLE, "key": _matching(limit_keys.KEY)}, required=["max"]
+    ),
+)
+_BACKEND = _or_variable({"type": "string", "pattern": "^http://[^/?#@]+/?$"})
+_SHARE = _mapping(upstream_keys.SHARE_KEYS, {"url": _BACKEND, "weight": _COUNT}, required=["url"])
+_BACKENDS = _list({"anyOf": [*_BACKEND["anyOf"], _SHARE]}, 1)
+_RETRY = _mapping(
+    upstream_keys.RETRY_KEYS, {"attempts": _COUNT, "budget": _PERCENT, "backoff": _RANGE, "buffer": _SIZE}
+)
+_HEALTH_PATH = _matching(upstream_keys.HEALTH_PATH)
+_CARE: dict[str, Schema] = {
+    "pool": _settings(PoolLimits, max_idle=_COUNT, idle=_DURATION, max_age=_DURATION),
+    "breaker": _settings(Breaker, max_requests=_WHOLE, max_pending=_COUNT),
+    "ejection": _settings(Ejection, failures=_COUNT, window=_DURATION, time=_DURATION, time_max=_DURATION),
+    "health": _or_variable(
+        {"enum": ["off"]},
+        _settings(HealthCheck, path=_HEALTH_PATH, every=_DURATION, timeout=_DURATION, up=_WHOLE, down=_WHOLE),
+    ),
+}
+_SPLIT = {
+    **_mapping(
+        upstream_keys.SPLIT_KEYS,
+        {"backends": _BACKENDS, "weight": _PERCENT, "header": {"type": "string", "pattern": ":"}},
+        required=["backends"],
+    ),
+    "anyOf": [{"required": ["weight"]}, {"required": ["header"]}],
+}
+_HEADER_NAME, _HEADER_VALUE = (
+    # Numbers and `true` are text here.
+    {"anyOf": [*_matching(pattern)["anyOf"], {"type": ["number", "boolean"]}]}
+    for pattern in (policy_keys.HEADER_NAME, policy_keys.HEADER_VALUE)
+)
+_FIELDS: Schema = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^(?:{policy_keys.HEADER_NAME.pattern})$"},
+    "additionalProperties": {"anyOf": [_HEADER_VALUE, _list(_HEADER_VALUE)]},
+}
+_CHANGES = _mapping(policy_keys.CHANGE_KEYS, {"set": _FIELDS, "add": _FIELDS, "remove": _list(_HEADER_NAME)})
+_HEADERS = {
+    **_mapping(policy_keys.DIRECTION_KEYS, {"request": _CHANGES, "response": _CHANGES}),
+    "description": "Header fields to set, add and remove.",
+}
+_SECURITY_HEADERS: Schema = {
+    "anyOf": [
+        *_one_of((*header_changes.PRESETS, "off"))["anyOf"],
+        _mapping(
+            policy_keys.SECURITY_KEYS,
+            {
+                "preset": _one_of(tuple(header_changes.PRESETS)),
+                **dict.fromkeys(policy_keys.SECURITY_NAMES, _HEADER_VALUE),
+            },
+        ),
+    ]
+}
+_NETWORKS = _list({"type": "string"})
+_PLAIN = _or_variable(
+    {"type": "string", "minLength": 0}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+)
+_CLAIMS: Schema = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^(?:{claims.NAME.pattern})$", "not": {"enum": [*claims.ELSEWHERE]}},
+    "additionalProperties": {"anyOf": [*_PLAIN["anyOf"], _list(_PLAIN, 1, claims.VALUES_MAX)]},
+}
+_TIMEOUTS = [field.name for field in fields(Timeouts)]
+_POLICY: dict[str, Schema] = {
+    "methods": _list(_one_of(routes_file.METHODS), 1),
+    "auth": _one_of(routes_file.AUTH),
+    "roles": _list(_TEXT),
+    "scopes": _list(_TEXT),
+    "api_keys": _BOOLEAN,
+    "claims": _CLAIMS,
+    "rate_limit": _RATE_LIMITS,
+    "concurrency": _CONCURRENCY,
+    "timeout": _mapping(_TIMEOUTS, dict.fromkeys(_TIMEOUTS, _DURATION)),
+    "body_max": _SIZE,
+    "cors": _CORS,
+    "headers": _HEADERS,
+    "security_headers": _SECURITY_HEADERS,
+    "ip": _mapping(policy_keys.ADDRESS_KEYS, {"allow": _NETWORKS, "deny": _NETWORKS}),
+    "balance": _one_of(upstream_keys.BALANCE),
+    "retry": _RETRY,
+    **_CARE,
+}
+_ROUTE: dict[str, Schema] = {
+    "path": _PATTERN,
+    "backend": _BACKEND,
+    "backends": _BACKENDS,
+    "split": _SPLIT,
+    "name": _word(routes_file.NAME),
+    "hosts": _list(_word(routes_file.HOST), 1),
+    "exact": _BOOLEAN,
+    "strip": _BOOLEAN,
+    "rewrite": _PATTERN,
+    **_POLICY,
+}
+_ALIAS = {"path": _PATH, "to": _PATH, "envelope": _one_of(routes_file.ENVELOPES)}
+_FILE = {
+    "routes": _list(
+        {
+            **_mapping(routes_file.ROUTE_KEYS, _ROUTE, required=["path"]),
+            "oneOf": [{"required": ["backend"]}, {"required": ["backends"]}],
+        }
+    ),
+    "defaults": _mapping(routes_file.POLICY_KEYS, _POLICY),
+    "cors": _CORS,
+    "aliases": _list(_mapping(routes_file.ALIAS_KEYS, _ALIAS, required=["path", "to"])),
+}

@@ -1,0 +1,399 @@
+"""The client's connection: uvicorn's own, except that requests for a route never reach the application."""
+
+import asyncio
+import time
+from typing import Any, cast
+
+import httptools
+import structlog
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway import errors
+from gateway.clients.connection_limits import Holder
+from gateway.errors import Kind, Refusal
+from gateway.forwarding.exchange import Exchange
+from gateway.forwarding.request_head import NOWHERE, read_head
+from gateway.http.coalescing import Outlet
+from gateway.http.framing import HEAD_BYTES_MAX
+from gateway.http.headers import Request
+from gateway.routing.table import Match
+from gateway.runtime.gateway import Gateway
+from gateway.telemetry.metrics import note_stalled
+from shared.server import State
+
+ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
+TARGET = "gatehouse.target"  # and the target as the client wrote it
+PIPELINED_MAX = 100
+EARLY_BYTES_MAX = 64 * 1024
+LINGER_SECONDS = 2.0
+BEGUN_BYTES = len("\r\n") + 1  # the least that is the beginning of a head, and not an empty line
+
+log = structlog.get_logger(__name__)
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """Reads requests and starts an exchange for each one that matches a route.
+
+    Requests of one connection are answered in the order they came. uvicorn's queue (`pipeline`) holds
+    exchanges and requests for the application alike.
+    """
+
+    server_state: State
+
+    # Together with uvicorn's own these would be more than Python keeps outside of a dictionary.
+    __slots__ = """
+        _begins_late _current _deaf _early _head_bytes _is_long _moved _pieces _watched deadline gateway peer
+    """.split()
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: State,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.gateway: Gateway = app_state["gateway"]
+        self.peer = ""
+        self._current: Exchange | RequestResponseCycle | None = None
+        self._early = self.url = b""
+        self._head_bytes = 0  # of a head that is not complete yet, or behind a body
+        self._begins_late = False  # whether what is read now began behind something else in one read
+        self._pieces: list[bytes] = []  # of a body, as far as they came in one read
+        self._is_long = False  # whether a head that ends in this read could be longer than it may be
+        self._moved = False  # since the last read: a head is complete, or a piece of a body has come
+        self._deaf = False  # nothing that is still read counts
+        self.deadline = 0.0  # of a head, while one is expected
+        self._watched: int | None = None  # the descriptor, while only the end of the connection is looked for
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", Outlet(transport)))
+        self.peer = self.client[0] if self.client else ""
+        kind = self.gateway.crowd.enter(self.transport, self, self.peer)
+        self._expect_head()
+        if kind is not None:
+            self._turn_away(kind)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        current, self._current = self._current, None
+        self._watch_for_end(False)
+        if isinstance(current, Exchange):
+            current.client_gone()
+        self.pipeline.clear()
+        self.gateway.open.discard(self)
+        self.gateway.idle.pop(self, None)
+        self.gateway.crowd.leave(self.transport)
+        # uvicorn tells the last request; it has to be the one that is being answered.
+        self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._is_switching:
+            self._keep_early(data)
+            return
+        self._is_long = self._begins_late or self._head_bytes + len(data) > HEAD_BYTES_MAX
+        while data and not self._deaf:
+            try:
+                self.parser.feed_data(data)
+                if self._pieces:
+                    self._pass_pieces()
+                self._after_read(len(data))
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                self._after_read(0)
+                data = data[upgrade.args[0] :]
+                self._fresh_parser()
+                if self._is_switching:
+                    self._keep_early(data)
+                    return
+            except httptools.HttpParserCallbackError as error:
+                log.exception("connection_failed", exc_info=error.__context__ or error)
+                self.cut()
+                return
+            except httptools.HttpParserError:
+                self._refuse_what_was_read(Refusal(errors.MALFORMED))
+                return
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if isinstance(self._current, Exchange) and self._current.upstream is not None:
+            self._current.upstream.hold_reading()
+        elif self._current is None:
+            self.adjust_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if isinstance(self._current, Exchange):
+            self._current.client_ready()
+        elif not self._deaf:
+            self._next()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        if self._moved:
+            self._begins_late = self._is_long = True  # measured when it is complete
+        else:
+            self._begins_late = False
+        self._moved, self._head_bytes = False, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._moved, self._begins_late = True, False
+        self.gateway.open.discard(self)
+        if self._deaf:
+            return
+        # Trailers come later and must not join the headers.
+        headers, self.headers = self.headers, []
+        target, self.url = self.url, b""
+        request, match, keep_alive = read_head(
+            self.parser, target, headers, self.gateway.table, is_long=self._is_long
+        )
+        if match.route is None and request.fault is None:
+            self._hand_to_app(request, match)
+        else:
+            self._enqueue(Exchange(self, request, match, keep_alive=keep_alive))
+
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        self._moved = True
+        if self._deaf:
+            return
+        if isinstance(cycle, Exchange):
+            self._pieces.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        cycle: Any = self.cycle
+        self._moved = True
+        if self._deaf:
+            return
+        if isinstance(cycle, Exchange):
+            if self._pieces:
+                self._pass_pieces()
+            cycle.request_end()
+        else:
+            super().on_message_complete()
+
+    def _pass_pieces(self) -> None:
+        """Chunks of one read go on as one, since each costs the same however small it is."""
+        cycle: Any = self.cycle
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        if not self._deaf and isinstance(cycle, Exchange):
+            cycle.request_body(body)
+
+    # Order and flow.
+
+    def _enqueue(self, exchange: Exchange) -> None:
+        existing: Any = self.cycle
+        self.cycle = exchange  # type: ignore[assignment]
+        if existing is None or existing.response_complete:
+            self._start_asgi_task(exchange, self.app)  # type: ignore[arg-type]
+            return
+        self.flow.pause_reading()
+        self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+        if len(self.pipeline) >= PIPELINED_MAX:
+            # Enough: this one is answered with `Connection: close`, and the rest has to be asked again.
+            exchange.keep_alive = False
+            exchange.request_complete = True
+            self._deaf = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._current = cycle
+        started: Any = cycle
+        if isinstance(started, Exchange):
+            started.start()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _hand_to_app(self, request: Request, match: Match) -> None:
+        super().on_message_begin()
+        self.url = match.target
+        for name, value in request.headers:
+            super().on_header(name, value)
+        scope = cast("dict[str, Any]", self.scope)
+        scope[ALIAS], scope[TARGET] = match.alias, request.target
+        super().on_headers_complete()
+        self.headers = []
+
+    def exchange_over(self, exchange: Exchange) -> None:
+        """It is answered: close, or read on once the whole request has been read."""
+        if self.transport.is_closing():
+            return
+        if not exchange.keep_alive:
+            self._close(linger=self._deaf or not exchange.request_complete)
+        elif exchange.request_complete:
+            self.gateway.open.discard(exchange)
+            self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._current = None
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            # In its own turn of the loop: a long queue of quick answers would pile up calls.
+            self.loop.call_soon(self._next)
+            return
+        self.adjust_reading()
+        self.gateway.idle[self] = time.monotonic()
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
+
+    def _next(self) -> None:
+        if self.transport.is_closing() or self._current is not None or self.flow.write_paused:
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            self._after_read(0)
+        self.adjust_reading()  # the rest of its body may still have to come
+
+    def adjust_reading(self) -> None:
+        """Read on unless somebody behind is full, others wait already, or the answers are not taken."""
+        current = self._current
+        if self.transport.is_closing():
+            return
+        is_full = isinstance(current, Exchange) and current.is_full
+        if is_full or self._watched is not None:
+            self._watch_for_end(is_full)
+        if self.pipeline or is_full or (current is None and self.flow.write_paused):
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    def _watch_for_end(self, wanted: bool) -> None:
+        """While a body is held back nothing is read, and so a client that goes away would not be noticed."""
+        if wanted and self._watched is None:
+            self._watched = self.gateway.hangups.watch(self.transport, self.cut)
+        elif not wanted and self._watched is not None:
+            self.gateway.hangups.forget(self._watched)
+            self._watched = None
+
+    # Ends.
+
+    def cut(self) -> None:
+        """Break off, so that the client cannot take what it has for the whole."""
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+    def _close(self, *, linger: bool) -> None:
+        self._deaf = True
+        self._watch_for_end(False)
+        if not linger:
+            self.transport.close()
+            return
+        # Closing with unread data makes the system send a reset, which can overtake the answer.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _after_read(self, read_bytes: int) -> None:
+        current = self._current
+        if isinstance(current, Exchange):
+            if not current.request_complete:
+                self.gateway.pace.arrives(current)
+        elif current is None and not self.pipeline and self not in self.gateway.idle:
+            self._expect_head()  # something has begun that is not yet a request
+        if self._moved:
+            self._moved, self._head_bytes = False, 0
+            return
+        # The beginning of a head, or trailers: the parser keeps them until they are complete. How much of a
+        # read with several requests belongs to the last one is not known.
+        self._head_bytes += BEGUN_BYTES if self._begins_late and not self._head_bytes else read_bytes
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Instead of uvicorn's, which has a timer for each pause between two requests."""
+        self.gateway.idle.pop(self, None)
+
+    # What the gateway's clock calls: it watches over connections whose next head is on its way.
+
+    def _expect_head(self) -> None:
+        if self not in self.gateway.open:
+            self.deadline = time.monotonic() + self.gateway.settings.head_seconds
+            self.gateway.open.add(self)
+
+    def expire(self) -> None:
+        """Whoever sends nothing, or next to nothing, holds a connection that others need."""
+        self.gateway.open.discard(self)
+        if self._current is not None:
+            return
+        if self._head_bytes >= BEGUN_BYTES:  # old browsers leave an empty line behind a body
+            self._refuse_what_was_read(Refusal(errors.HEAD_TIMEOUT))
+        else:
+            self.transport.close()
+
+    def stalled(self) -> None:
+        if isinstance(self._current, Exchange):
+            self._current.refuse(Refusal(errors.CLIENT_STALLED))
+        else:
+            note_stalled(self.peer)
+
+    def close(self) -> None:
+        self.gateway.open.discard(self)
+        if self._current is None:
+            self.transport.close()
+
+    def _turn_away(self, kind: Kind) -> None:
+        """There is no room. A few are told why; a storm of them is not worth that."""
+        if self.gateway.crowd.is_stormed:
+            self.transport.abort()
+        else:
+            self._refuse_what_was_read(Refusal(kind, headers={"Retry-After": "1"}))
+
+    def _refuse_what_was_read(self, refusal: Refusal) -> None:
+        """It cannot be a request. Everything before it is still answered."""
+        self._pieces.clear()
+        cycle: Any = self.cycle
+        if isinstance(cycle, RequestResponseCycle) and cycle.more_body:
+            self.cut()
+        elif isinstance(cycle, Exchange) and not cycle.request_complete:
+            cycle.keep_alive = False
+            cycle.request.fault = refusal
+            if cycle is self._current:
+                cycle.refuse(refusal)
+        else:
+            method = self.parser.get_method() if self.url else b"GET"  # known once the target is
+            request = Request(method, self.url or b"/", [])
+            request.fault = refusal
+            self._enqueue(Exchange(self, request, NOWHERE, keep_alive=False))
+        self._deaf = True
+
+    # Other protocols.
+
+    @property
+    def _is_switching(self) -> bool:
+        cycle: Any = self.cycle
+        return isinstance(cycle, Exchange) and cycle.request.upgrade and not cycle.response_complete
+
+    def _keep_early(self, data: bytes) -> None:
+        self._early += data
+        if len(self._early) > EARLY_BYTES_MAX:
+            self.flow.pause_reading()
+
+    def become_relay(self, end: Holder) -> bytes:
+        """Give the transport to a relay; what the client has sent since the handshake comes back."""
+        self._unset_keepalive_if_required()
+        self._current = None
+        self.connections.discard(self)
+        self.connections.add(end)  # type: ignore[arg-type]
+        self.gateway.crowd.seats[self.transport].holder = end
+        self.flow.resume_reading()
+        early, self._early = self._early, b""
+        return early
+
+    def _fresh_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)

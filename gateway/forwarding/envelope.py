@@ -1,0 +1,135 @@
+"""The `{success, message, data, meta, errors}` envelope of /api/v1, written once for all services."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from gateway.http.headers import DROP, Header, answer_rule
+from shared.clock import timestamp
+from shared.identity import Caller
+
+if TYPE_CHECKING:
+    from gateway.forwarding.exchange import Exchange
+
+BYTES_MAX = 16 << 20
+LIMIT_DIGITS_MAX = 18
+_JSON = re.compile(rb"application/(?:[\w.-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
+
+
+class Envelope:
+    """One JSON answer on its way into an envelope: the only thing the gateway ever holds back."""
+
+    def __init__(self, exchange: "Exchange", headers: Sequence[Header]) -> None:
+        self._exchange = exchange
+        self._headers = headers
+        self._body = bytearray()
+
+    @staticmethod
+    def fits(method: bytes, status: int, headers: Sequence[Header]) -> bool:
+        """Whether this answer is JSON with a body; downloads and streams pass as they are."""
+        if method == b"HEAD" or status in (204, 304):
+            return False
+        fields = dict(headers)
+        plain = fields.get(b"content-encoding", b"identity") == b"identity"
+        return plain and _JSON.fullmatch(fields.get(b"content-type", b"").strip()) is not None
+
+    def add(self, piece: bytes) -> bool:
+        self._body += piece
+        return len(self._body) <= BYTES_MAX
+
+    def answer(self) -> bytes:
+        from gateway.forwarding.heads import client_head_end, link_for_client
+
+        exchange = self._exchange
+        lines, link = [STATUS_LINE[exchange.status]], None
+        for name, value in self._headers:
+            if name == b"content-type" or answer_rule(name) == DROP:
+                continue
+            passed = link_for_client(exchange, value) if name in (b"location", b"link") else value
+            link = passed.decode("latin-1") if name == b"link" else link
+            lines += (name, b": ", passed, b"\r\n")
+        path = exchange.request.target.decode("latin-1")
+        pagination = page_links(link, path)
+        body = wrap(
+            exchange.status, bytes(self._body), exchange.request_id, exchange.caller, pagination=pagination
+        )
+        exchange.sent_bytes = len(body)
+        lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
+        return b"".join((*lines, client_head_end(exchange), body))
+
+
+def wrap(
+    status: int,
+    body: bytes,
+    request_id: str,
+    caller: Caller | None,
+    *,
+    pagination: Mapping[str, Any] | None = None,
+) -> bytes:
+    if status >= 400:
+        return wrap_problem(body, request_id, caller, status)
+    # The body is JSON already: it is set in as it came, so that no number changes its digits.
+    return b'{"success":true,"message":%b,"data":%b,"meta":%b,"errors":[]}' % (
+        _dump(_phrase(status)),
+        body.strip() or b"null",
+        _dump(_meta(request_id, caller, pagination)),
+    )
+
+
+def wrap_problem(body: bytes, request_id: str, caller: Caller | None, status: int = 500) -> bytes:
+    try:
+        problem = json.loads(body)
+    except (ValueError, RecursionError):
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    message = str(problem.get("detail") or problem.get("title") or _phrase(status))
+    faults = problem.get("errors")
+    if not isinstance(faults, list) or not faults:
+        faults = [{"code": str(problem.get("code", "error")), "message": message}]
+    return _dump(
+        {
+            "success": False,
+            "message": message,
+            "data": None,
+            "meta": _meta(request_id, caller, None),
+            "errors": faults,
+        }
+    )
+
+
+def page_links(link: str | None, path: str) -> dict[str, Any] | None:
+    """`Link: <…>; rel="next"` in the words of the envelope."""
+    found = _NEXT.search(link) if link else None
+    if found is None:
+        return None
+    target = found[1]
+    if target.startswith("?"):
+        target = path.partition("?")[0] + target
+    limit = parse_qs(target.partition("?")[2].partition("#")[0]).get("limit", [""])[0]
+    is_number = limit.isascii() and limit.isdigit() and len(limit) <= LIMIT_DIGITS_MAX
+    return {"next": target, "limit": int(limit) if is_number else None}
+
+
+def _phrase(status: int) -> str:
+    """What a status is called; services may answer with some that nobody has named."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"Status {status}"
+
+
+def _meta(request_id: str, caller: Caller | None, pagination: Mapping[str, Any] | None) -> dict[str, Any]:
+    actor = {"user_id": caller and caller.id, "client_id": None, "role": caller and caller.role}
+    meta = {"timestamp": timestamp(), "request_id": request_id, "version": "v1", "actor": actor}
+    return meta if pagination is None else {**meta, "pagination": pagination}
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

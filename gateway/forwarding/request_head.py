@@ -1,0 +1,42 @@
+"""A head as the parser has read it, made into a request, and what the routing table says to it."""
+
+from typing import TYPE_CHECKING
+
+from gateway import errors
+from gateway.errors import Refusal
+from gateway.http.framing import fault_of, fault_of_head
+from gateway.http.headers import Fields, Header, Request, has_body, may_switch
+from gateway.routing.request_target import match_of
+from gateway.routing.table import BadPath, Match, RouteTable
+
+if TYPE_CHECKING:
+    from httptools import HttpRequestParser
+
+NOWHERE = Match(None, b"", b"", None)
+
+
+def read_head(
+    parser: "HttpRequestParser", target: bytes, headers: list[Header], table: RouteTable, *, is_long: bool
+) -> tuple[Request, Match, bool]:
+    """The request, where it leads, and whether the connection may be kept."""
+    request = Request(parser.get_method(), target, headers)
+    version = parser.get_http_version()
+    request.is_http10 = version == "1.0"
+    keep_alive = not request.is_http10 and parser.should_keep_alive()
+    if parser.should_upgrade():
+        request.upgrade = request.method == b"GET" and may_switch(headers)
+        if has_body(headers):
+            # The parser ends the request at its head, so that the body would be read as the next one.
+            request.fault = Refusal(errors.MALFORMED, "A request for another protocol cannot have a body.")
+            keep_alive = False
+    try:
+        match = match_of(table, request)
+    except BadPath:
+        match, request.fault = NOWHERE, Refusal(errors.BAD_PATH)
+    fault = fault_of_head(request, version, is_long=is_long)
+    if fault is None and match.route is None:
+        # What is forwarded is asked this in its turn; the rest is answered between.
+        fault = fault_of(request, Fields(headers))
+    if fault is not None:
+        request.fault, keep_alive = fault, False
+    return request, match, keep_alive

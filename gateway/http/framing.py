@@ -1,0 +1,70 @@
+"""What comes before everything else: a request that nobody could read in two ways."""
+
+import re
+from functools import lru_cache
+
+from gateway import errors
+from gateway.errors import Refusal
+from gateway.http.headers import Fields, Request
+
+HEAD_BYTES_MAX = 64 * 1024  # and as much again, beside one read, for trailers
+TARGET_BYTES_MAX = 32 * 1024  # services read no more than 64 KiB as an address
+AUTHORITY_BYTES_MAX = 255 + len(":65535")
+LENGTH_DIGITS_MAX = 20  # as many as 2 ** 64 has
+AUTHORITIES_REMEMBERED = 1024
+
+# RFC 3986, 3.2.2 and 3.2.3, but for the comma, which would make two hosts of one.
+_AUTHORITY = re.compile(
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+)
+
+
+def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal | None:
+    """What is wrong wherever the request leads; whoever sends such a thing has to connect anew."""
+    if request.method == b"CONNECT":
+        return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
+    if version not in ("1.1", "1.0"):
+        return Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
+    if len(request.target) > TARGET_BYTES_MAX or (is_long and request.size > HEAD_BYTES_MAX):
+        return Refusal(errors.HEAD_TOO_LARGE)
+    return None
+
+
+def fault_of(request: Request, fields: Fields) -> Refusal | None:
+    """Why the request has to be refused and its connection closed, if it has to be."""
+    words = _framing_fault(request, fields) or _host_fault(request, fields)
+    return None if words is None else Refusal(errors.MALFORMED, words)
+
+
+def _framing_fault(request: Request, fields: Fields) -> str | None:
+    """The parser has found the end of the body; this asks whether everybody else would find it there, too."""
+    seen = fields.seen
+    coding = seen.get(b"transfer-encoding")
+    if coding is not None:
+        if coding.lower() != b"chunked" or request.is_http10:
+            return "The only transfer coding that is understood is `chunked`, in HTTP/1.1."
+    elif len(seen.get(b"content-length", b"")) > LENGTH_DIGITS_MAX:
+        return "The Content-Length has too many digits."
+    if b"authorization" in fields.doubled:
+        return "There is more than one Authorization header."
+    return None
+
+
+def _host_fault(request: Request, fields: Fields) -> str | None:
+    host = fields.seen.get(b"host")
+    if host is None:
+        return None if request.is_http10 else "There is no Host header."
+    if b"host" in fields.doubled:
+        return "There is more than one Host header."
+    return None if is_authority(host) else "The Host header does not name a host."
+
+
+def is_authority(value: bytes) -> bool:
+    """Whether these bytes are a host, with a port or without."""
+    # What is longer is not even remembered: whoever sends such things would fill the memory with them.
+    return len(value) <= AUTHORITY_BYTES_MAX and _is_authority(value)
+
+
+@lru_cache(maxsize=AUTHORITIES_REMEMBERED)
+def _is_authority(value: bytes) -> bool:
+    return _AUTHORITY.fullmatch(value) is not None

@@ -1,0 +1,33 @@
+"""Who is calling, and whether the route lets them."""
+
+from gateway.errors import FORBIDDEN, UNAUTHENTICATED, Refusal
+from gateway.routing.claims import require_claims
+from gateway.routing.table import Policy
+from shared.errors import InvalidToken
+from shared.identity import Caller, bearer_token
+
+
+def token_of(authorization: bytes | None) -> str | None:
+    try:
+        return bearer_token(None if authorization is None else authorization.decode("latin-1"))
+    except InvalidToken as error:
+        raise Refusal.of(error, UNAUTHENTICATED) from error
+
+
+def is_open_to_strangers(policy: Policy) -> bool:
+    return policy.auth != "required" and not policy.demands_of_caller
+
+
+def require(policy: Policy, caller: Caller | None) -> None:
+    """The route's access rule; several roles mean any of them, several scopes mean all."""
+    if caller is None:
+        if not is_open_to_strangers(policy):
+            raise Refusal(UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})
+        return
+    if policy.roles and caller.role not in policy.roles:
+        raise Refusal(FORBIDDEN, f"This needs the role {' or '.join(sorted(policy.roles))}.")
+    if not policy.scopes <= caller.scopes:
+        missing = " ".join(sorted(policy.scopes - caller.scopes))
+        challenge = f'Bearer error="insufficient_scope", scope="{missing}"'
+        raise Refusal(FORBIDDEN, f"The token lacks the scope {missing}.", {"WWW-Authenticate": challenge})
+    require_claims(policy.claims, caller)

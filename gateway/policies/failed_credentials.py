@@ -1,0 +1,40 @@
+"""Households that show bad tokens and keys: after a number of them, no other one is verified for a while.
+
+Verifying a token costs more than everything else that a refused request does, and strangers can send as many
+as they like. What was verified before passes all the same, since looking it up costs next to nothing.
+"""
+
+from gateway.errors import TOO_MANY_FAILURES, Refusal
+from gateway.policies.rate_limits import Limiter
+from gateway.routing.table import RateLimit
+from shared.proxies import household
+
+BURST_SECONDS = 10
+
+
+class Failures:
+    """Bad credentials by household, in bounded memory; each worker counts for itself."""
+
+    def __init__(self, per_second: int) -> None:
+        self._limiter: Limiter | None = None
+        if per_second:
+            limit = RateLimit(per_second, 1.0, per_second * BURST_SECONDS, "ip", "local")
+            self._limiter = Limiter("failures", limit)
+
+    def require_few(self, address: str, now: float) -> None:
+        """Refuse a household that has failed too often, before anything of it is verified."""
+        if self._limiter is not None:
+            verdict = self._limiter.look(household(address), now)
+            if not verdict.allowed:
+                raise _refused(verdict.retry_after)
+
+    def add(self, address: str, now: float) -> None:
+        """Count a failure; one too many is refused as such."""
+        if self._limiter is not None:
+            verdict = self._limiter.take(household(address), now)
+            if not verdict.allowed:
+                raise _refused(verdict.retry_after)
+
+
+def _refused(retry_after: int) -> Refusal:
+    return Refusal(TOO_MANY_FAILURES, headers={"Retry-After": str(retry_after)})

@@ -1,0 +1,250 @@
+"""Rate limits: GCRA, exact in one process in bounded memory, and through a store in all of them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import RATE_LIMITED, Refusal
+from gateway.policies.limit_subjects import counted
+from gateway.policies.rate_limit_store import Ask, LimitStore, Standing
+from gateway.routing.table import RateLimit
+
+if TYPE_CHECKING:
+    from gateway.forwarding.exchange import Exchange
+
+KEYS_MAX = 100_000
+
+
+class Verdict(NamedTuple):
+    """What one request was told; times are whole seconds, rounded up."""
+
+    allowed: bool
+    remaining: int
+    reset: int
+    retry_after: int
+
+
+class Limiter:
+    """The generic cell rate algorithm: one number per key, the time at which its bucket is full again.
+
+    Keys live in two generations. Those that were not seen for as long as a bucket takes to fill are at
+    their full burst, so dropping the older generation then forgets nothing that counts.
+    """
+
+    def __init__(self, name: str, limit: RateLimit) -> None:
+        self.name = name
+        self.limit = limit
+        self._interval = limit.seconds / limit.count
+        self._span = self._interval * limit.burst
+        self._young: dict[str, float] = {}
+        self._old: dict[str, float] = {}
+        self._turn = float("-inf")
+        self._label = f'"{name}"'
+        # The fields of draft-ietf-httpapi-ratelimit-headers-10.
+        self.policy = f"{self._label};q={limit.burst};w={ceil(self._span)}"
+        self._before = f"ratelimit-policy: {self.policy}\r\nratelimit: {self._label};r="
+
+    def take(self, key: str, now: float) -> Verdict:
+        """Count one request; a refused one is not counted."""
+        if now >= self._turn or len(self._young) >= KEYS_MAX:
+            self._next_generation(now)
+        full_at = max(now, self._young.get(key) or self._old.get(key, now))
+        next_full_at = full_at + self._interval
+        # Floats of long sums are off by a hair; nobody is refused for that.
+        if next_full_at - now > self._span + 1e-9:
+            return Verdict(False, 0, ceil(full_at - now), max(1, ceil(next_full_at - now - self._span)))
+        self._young[key] = next_full_at
+        remaining = int((self._span - (next_full_at - now)) / self._interval + 1e-6)
+        return Verdict(True, remaining, ceil(next_full_at - now), 0)
+
+    def give_back(self, key: str) -> None:
+        """The request that was counted last is not to count."""
+        self._young[key] -= self._interval
+
+    def look(self, key: str, now: float) -> Verdict:
+        """What the next request will be told, without counting it."""
+        full_at = max(now, self._young.get(key) or self._old.get(key, now))
+        remaining = int((self._span - (full_at - now)) / self._interval + 1e-6)
+        wait = full_at + self._interval - now - self._span
+        allowed = wait <= 1e-9
+        return Verdict(allowed, remaining, ceil(full_at - now), 0 if allowed else max(1, ceil(wait)))
+
+    def note(self, key: str, now: float) -> None:
+        """Count what somebody else has let through. That leaves a bucket empty at the worst."""
+        if now >= self._turn or len(self._young) >= KEYS_MAX:
+            self._next_generation(now)
+        full_at = max(now, self._young.get(key) or self._old.get(key, now))
+        self._young[key] = min(full_at + self._interval, now + self._span)
+
+    def divide(self, parts: int) -> None:
+        """Let through one of so many equal parts of the limit, and be it a single request."""
+        whole = self.limit.seconds / self.limit.count
+        self._interval = whole * parts
+        self._span = max(whole * self.limit.burst, self._interval)
+
+    def headers(self, verdict: Verdict) -> bytes:
+        """Both fields, for a limit that is the only one."""
+        return f"{self._before}{verdict.remaining};t={verdict.reset}\r\n".encode()
+
+    def told(self, verdict: Verdict) -> str:
+        """What stands in the list of a RateLimit field."""
+        return f"{self._label};r={verdict.remaining};t={verdict.reset}"
+
+    @property
+    def keys(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def _next_generation(self, now: float) -> None:
+        self._old = self._young
+        self._young = {}
+        self._turn = now + max(self._span, 1.0)
+
+
+class RouteLimits:
+    """All rate limits of one route. A request counts for each of them, or is refused and counts for none.
+
+    With a store, what others have let through counts, too. A limiter of our own goes along with each shared
+    limit, so that it knows who has just used up what when the store goes away.
+    """
+
+    def __init__(
+        self,
+        route: str,
+        limits: Sequence[RateLimit],
+        before: "RouteLimits | None" = None,
+        store: LimitStore | None = None,
+    ) -> None:
+        kept = {} if before is None else {(each.name, each.limit): each for each in before.limiters}
+        self.limiters: tuple[Limiter, ...] = tuple(
+            kept.get((name, limit)) or Limiter(name, limit)
+            for name, limit in zip(_names(route, limits), limits, strict=True)
+        )
+        self._only = self.limiters[0] if len(limits) == 1 else None
+        self._counted = tuple(counted(limit.key) for limit in limits)
+        # Whoever is not known is counted by household, unless everybody is counted as one.
+        self._by_household = [place for place, limit in enumerate(limits) if limit.key != "route"]
+        self._store = store
+        self._parts = 0  # not known: limiters from before may have been divided
+        self._shared = [
+            (place, _prefix(route, limit), *_microseconds(limit))
+            for place, limit in enumerate(limits)
+            if store is not None and limit.store == "shared"
+        ]
+        self._policies = ", ".join(limiter.policy for limiter in self.limiters)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody else has to be asked."""
+        return bool(self._shared) and self._store is not None and self._store.is_up
+
+    async def take_shared(self, exchange: "Exchange") -> None:
+        """The same as `take`, for all gateways together; by ourselves when the store does not answer."""
+        assert self._store is not None
+        now = time.monotonic()
+        keys = [key(exchange) for key in self._counted]
+        own = [place for place in range(len(keys)) if place not in {each[0] for each in self._shared}]
+        found = {place: self.limiters[place].look(keys[place], now) for place in own}
+        if all(verdict.allowed for verdict in found.values()):
+            asks = [
+                Ask(prefix + _digest(keys[place]), interval, span)
+                for place, prefix, interval, span in self._shared
+            ]
+            standings = await self._store.take(asks)
+            if standings is None:
+                self.take(exchange, time.monotonic())
+                return
+            for (place, _, interval, span), standing in zip(self._shared, standings, strict=True):
+                found[place] = _verdict(standing, interval / 1e6, span / 1e6)
+            if all(verdict.allowed for verdict in found.values()):
+                self._divide()
+                for place, _, _, _ in self._shared:
+                    self.limiters[place].note(keys[place], now)
+                found |= {place: self.limiters[place].take(keys[place], now) for place in own}
+        self._tell(exchange, found)
+
+    def _divide(self) -> None:
+        """Of a shared limit, our part is what is left of it without the store."""
+        if self._store is not None and self._store.gateways != self._parts:
+            self._parts = self._store.gateways
+            for place, _, _, _ in self._shared:
+                self.limiters[place].divide(self._parts)
+
+    def take(self, exchange: "Exchange", now: float) -> None:
+        """Count the request, or raise why not; either way every answer says how it stands."""
+        if self._shared:
+            self._divide()
+        only = self._only
+        if only is not None:
+            verdict = only.take(self._counted[0](exchange), now)
+            exchange.limit_headers = only.headers(verdict)
+            if not verdict.allowed:
+                raise _refused(verdict.retry_after)
+            return
+        keys = [key(exchange) for key in self._counted]
+        verdicts = [limiter.take(key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
+        if not all(verdict.allowed for verdict in verdicts):
+            for limiter, key, verdict in zip(self.limiters, keys, verdicts, strict=True):
+                if verdict.allowed:
+                    limiter.give_back(key)
+            verdicts = [limiter.look(key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
+        self._tell(exchange, dict(enumerate(verdicts)))
+
+    def take_refused(self, exchange: "Exchange", now: float) -> None:
+        """Count a request that is refused for want of a valid token, or refuse it for the limit.
+
+        It counts for the limits of its household alone, so that strangers cannot use up what a whole route
+        shares, and in this process alone, so that they cost no round trip.
+        """
+        for place in self._by_household:
+            verdict = self.limiters[place].take(self._counted[place](exchange), now)
+            if not verdict.allowed:
+                raise _refused(verdict.retry_after)
+
+    def _tell(self, exchange: "Exchange", verdicts: Mapping[int, Verdict]) -> None:
+        told = ", ".join(self.limiters[place].told(verdicts[place]) for place in sorted(verdicts))
+        exchange.limit_headers = f"ratelimit-policy: {self._policies}\r\nratelimit: {told}\r\n".encode()
+        retry_after = max(verdict.retry_after for verdict in verdicts.values())
+        if retry_after:
+            raise _refused(retry_after)
+
+
+def _verdict(standing: Standing, interval: float, span: float) -> Verdict:
+    remaining = int((span - standing.ahead) / interval + 1e-6)
+    return Verdict(standing.wait == 0, remaining, ceil(standing.ahead), ceil(standing.wait))
+
+
+def _prefix(route: str, limit: RateLimit) -> str:
+    """What the keys of one limit begin with; in a cluster, the braces keep the limits of a route together.
+
+    A limit that was changed begins anew, as it does in a process.
+    """
+    rate = f"{limit.count}/{limit.seconds:g}s:{limit.burst}"
+    return f"gatehouse:limit:{{{route}}}:{rate}:{limit.key}:"
+
+
+def _microseconds(limit: RateLimit) -> tuple[int, int]:
+    """Interval and span, rounded so that never more passes than was said."""
+    interval = ceil(limit.seconds * 1e6 / limit.count)
+    return interval, interval * limit.burst
+
+
+def _digest(key: str) -> str:
+    """Of whatever length ids are, and whoever may read Redis, it learns none of them."""
+    return blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def _names(route: str, limits: Sequence[RateLimit]) -> list[str]:
+    """What each limit is called in answers: as the route, and where there are several after its key, too."""
+    if len(limits) == 1:
+        return [route]
+    names = [f"{route}.{limit.key}" for limit in limits]
+    return [
+        name if names.count(name) == 1 else f"{name}.{names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _refused(retry_after: int) -> Refusal:
+    return Refusal(RATE_LIMITED, headers={"Retry-After": str(retry_after)})

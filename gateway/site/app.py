@@ -1,0 +1,127 @@
+"""What the gateway answers itself: health, metrics, documents, and the page for what is not there."""
+
+import hmac
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway import errors
+from gateway.errors import Refusal
+from gateway.forwarding.client_protocol import ALIAS
+from gateway.policies.api_keys import NO_KEYS, ApiKeys
+from gateway.routing.table import RouteTable
+from gateway.runtime.admin_listener import Alone, listening
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.process_status import WORKER, Inside
+from gateway.runtime.reload import Reload
+from gateway.runtime.workers import answering_parent
+from gateway.settings import Settings
+from gateway.site.docs import Docs
+from gateway.site.health import Health
+from gateway.site.middleware import Edge
+from gateway.telemetry.metrics import exposition
+from shared import __version__
+from shared.client import HttpClient
+from shared.errors import PROBLEM_JSON, no_such_address
+from shared.observe import REQUEST_ID, ROUTE, Observe
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEYS) -> Starlette:
+    """The application behind GatewayProtocol."""
+    client = HttpClient()
+    gateway = Gateway(settings, table, client, api_keys)
+    reload = Reload(gateway)
+    health = Health(gateway)
+    docs = Docs(gateway)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        gateway.start()
+        reload.start()
+        # uvicorn hands this state to every connection, which is how the protocol comes by it.
+        store = gateway.limit_store or nullcontext()
+        async with gateway.follower, store, _asked(settings, Inside(gateway, reload)):
+            yield {"gateway": gateway, "reload": reload}
+        reload.stop()
+        await gateway.stop()
+
+    app = Starlette(
+        routes=[
+            Route("/", index),
+            Route("/health", health.aggregate),
+            Route("/health/live", health.live),
+            Route("/health/ready", health.ready),
+            Route("/metrics", Metrics(settings).show),
+            *docs.routes,
+        ],
+        middleware=[Middleware(Observe), Middleware(Edge, gateway=gateway)],
+        exception_handlers={HTTPException: _http_exception, Exception: _unexpected},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # it would believe the Host of the request
+    return app
+
+
+def _asked(settings: Settings, inside: Inside) -> AbstractAsyncContextManager[None]:
+    """How others ask this process: its parent when there is one, else the admin listener."""
+    if WORKER in os.environ:
+        return answering_parent(inside)
+    return listening(Alone(inside), settings)
+
+
+async def index(request: Request) -> Response:
+    request.scope[ROUTE] = "/"
+    return JSONResponse({"name": "Gatehouse", "version": __version__, "docs": "/docs"})
+
+
+class Metrics:
+    """The metrics on the data port, where anybody may ask: in production for holders of METRICS_TOKEN alone.
+
+    The admin listener shows them without.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        token = settings.metrics_token
+        self._credentials = None if token is None else f"Bearer {token.get_secret_value()}".encode()
+        self._is_open = token is None and settings.environment == "development"
+
+    async def show(self, request: Request) -> Response:
+        """Under no other spelling: whoever keeps /metrics from outsiders need not know the aliases."""
+        if request.scope.get(ALIAS) is not None or not (self._is_open or self._credentials):
+            raise HTTPException(404)
+        request.scope[ROUTE] = "/metrics"
+        shown = request.headers.get("authorization", "").encode()
+        if self._credentials is not None and not hmac.compare_digest(shown, self._credentials):
+            return _problem(request, Refusal(errors.METRICS_DENIED, headers={"WWW-Authenticate": "Bearer"}))
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _problem(request, Refusal(errors.NOT_FOUND, no_such_address(request.url.path)))
+    known = {405: errors.METHOD_NOT_ALLOWED}
+    return _problem(request, Refusal(known.get(error.status_code, errors.MALFORMED), headers=error.headers))
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("unhandled_error", path=request.url.path, exc_info=error)
+    return _problem(request, Refusal(errors.INTERNAL))
+
+
+def _problem(request: Request, refusal: Refusal) -> Response:
+    body = refusal.body(request.scope[REQUEST_ID])
+    headers = {"cache-control": "no-store", **refusal.headers}
+    return Response(body, refusal.kind.status, headers=headers, media_type=PROBLEM_JSON)

@@ -1,0 +1,92 @@
+"""What the gateway answers itself, in the words of OpenAPI."""
+
+from typing import Any
+
+from gateway.site.openapi_components import Document
+from shared import __version__
+from shared.document import frame
+
+_TEXT = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
+_HEALTHY = {"type": "string", "const": "healthy"}
+
+
+def own_document() -> Document:
+    """A document like those of the services, with the same Problem and the same bearer scheme."""
+    paths = {
+        "/": _get("show_index", "Say what this is.", _json(_object(name=_TEXT, version=_TEXT, docs=_TEXT))),
+        "/health": _get(
+            "show_health",
+            "Tell how every service feels; 200 for as long as the gateway itself answers.",
+            _json(_health()),
+        ),
+        "/health/live": _get(
+            "show_liveness",
+            "Say that the process answers.",
+            _json(_object(status=_HEALTHY, timestamp=_TIME)),
+        ),
+        "/health/ready": _get(
+            "show_readiness",
+            "Say that requests can be forwarded.",
+            _json(
+                _object(
+                    status=_HEALTHY,
+                    timestamp=_TIME,
+                    checks=_object(
+                        routes={"type": "integer", "description": "Routes in the table."},
+                        revocations={"type": "string", "enum": ["current", "stale"]},
+                    ),
+                )
+            ),
+        ),
+        "/metrics": _get(
+            "show_metrics",
+            "Show counters and timings for Prometheus, to holders of METRICS_TOKEN.",
+            _as("text/plain"),
+        ),
+        "/openapi.json": _get(
+            "show_openapi", "Show this document.", _json({"type": "object", "required": ["openapi"]})
+        ),
+        "/docs": _get("show_docs", "Show this document as a page to try it.", _as("text/html")),
+    }
+    return frame("gateway", __version__, paths, {})
+
+
+def _health() -> Document:
+    service = _object(
+        status={"type": "string", "enum": ["healthy", "unreachable"]},
+        ms={"type": "number", "description": "How long it took to find out."},
+    )
+    return {
+        "description": "The gateway and the services behind it.",
+        **_object(
+            status={"type": "string", "enum": ["healthy", "degraded"]},
+            timestamp=_TIME,
+            services={"type": "object", "additionalProperties": service},
+        ),
+    }
+
+
+def _get(name: str, summary: str, content: Document) -> Document:
+    answer = {"description": "Done", "content": content}
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": [],
+            "responses": {"200": answer},
+            "security": [],
+        }
+    }
+
+
+def _json(schema: Document) -> Document:
+    return {"application/json": {"schema": schema}}
+
+
+def _as(media_type: str) -> Document:
+    return {media_type: {"schema": _TEXT}}
+
+
+def _object(**properties: Any) -> Document:
+    return {"type": "object", "required": [*properties], "properties": properties}

@@ -1,0 +1,157 @@
+"""One access line and the metrics of every exchange; labels come from the routing table alone."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.errors import CLIENT_STALLED
+from gateway.telemetry.tally import Tally
+from shared.accesslog import access_log
+from shared.clock import timestamp
+from shared.observe import BOUNDS_SECONDS, DURATION, REQUESTS, Durations
+
+if TYPE_CHECKING:
+    from gateway.forwarding.exchange import Exchange
+
+UNMATCHED = "unmatched"
+ERRORS_KEPT_MAX = 200
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when it is imported; set for workers only
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+
+UPSTREAM_DURATION = Durations(
+    "gateway_upstream_duration_seconds",
+    "Time a backend took to begin its answer",
+    ["route"],
+    buckets=BOUNDS_SECONDS,
+)
+REFUSALS = Counter(
+    "gateway_refusals_total", "Requests the gateway refused or cut", ["route", "code", "phase"]
+)
+RETRIES = Counter(
+    "gateway_retries_total",
+    "Attempts after the first, by what became of them; denied are those beyond the budget",
+    ["route", "outcome"],
+)
+EJECTIONS = Counter("gateway_ejections_total", "Targets left alone after failures in a row", ["target"])
+CONNECTIONS = Gauge("gateway_connections", "Connections of clients", multiprocess_mode="livesum")
+# With several workers the figure is that of the one that sees it worst.
+HEALTHY = Gauge(
+    "gateway_target_healthy",
+    "1 while the target is asked, 0 while it is ejected or down",
+    ["route", "target"],
+    multiprocess_mode="livemin",
+)
+
+# What went wrong lately, for the admin listener.
+RECENT: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT_MAX)
+
+_tallies: dict[tuple[str, bytes, int], Tally] = {}
+
+
+def record(exchange: "Exchange") -> None:
+    route, request = exchange.route, exchange.request
+    name = route.name if route is not None else UNMATCHED
+    seconds = time.perf_counter() - exchange.started
+    key = (name, request.method, exchange.status)
+    tally = _tallies.get(key) or _tally(key)
+    tally.count(seconds, exchange.upstream_seconds)
+    if exchange.attempts > 1:
+        RETRIES.labels(name, "answered" if exchange.upstream_seconds else "failed").inc()
+    failure = exchange.failure
+    if failure is not None:
+        REFUSALS.labels(name, failure.code, failure.phase).inc()
+    if failure is not None or exchange.status >= 500:
+        _remember(exchange, name)
+    access_log.add(
+        method=request.method.decode(),
+        path=request.target.partition(b"?")[0].decode("latin-1"),
+        status=exchange.status,
+        ms=int(seconds * 100_000) / 100,  # as `round` would, at a third of its cost
+        user_id=exchange.caller and exchange.caller.id,
+        ip=exchange.address,
+        request_id=exchange.request_id,
+        route=name,
+        upstream_ms=int(exchange.upstream_seconds * 100_000) / 100,
+        target=exchange.backend and exchange.backend.name,
+        attempts=exchange.attempts,
+        bytes_in=exchange.received_bytes,
+        bytes_out=exchange.sent_bytes,
+        **({"code": failure.code, "source": failure.source, "phase": failure.phase} if failure else {}),
+    )
+
+
+def _remember(exchange: "Exchange", route: str) -> None:
+    failure = exchange.failure
+    RECENT.append(
+        {
+            "time": timestamp(),
+            "request_id": exchange.request_id,
+            "route": route,
+            "status": exchange.status,
+            "code": failure.code if failure else "upstream_status",
+            "source": failure.source if failure else "upstream",
+            "phase": failure.phase if failure else "answered",
+        }
+    )
+
+
+def note_stalled(peer: str) -> None:
+    """A client was cut that did not take its last answer, which has a line already."""
+    REFUSALS.labels(UNMATCHED, CLIENT_STALLED.code, CLIENT_STALLED.phase).inc()
+    structlog.get_logger(__name__).info("client_stalled", ip=peer)
+
+
+def exposition(folder: Path | None = None) -> bytes:
+    """All metrics for Prometheus; with several workers, the sums of what all of them have counted."""
+    pour()
+    shared = str(folder) if folder else os.environ.get(METRICS_FOLDER)
+    if shared is None:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=shared)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def pour() -> None:
+    """Bring the metrics up to date."""
+    for tally in _tallies.values():
+        tally.pour()
+
+
+def forget(routes: Collection[str]) -> None:
+    """Drop the series of routes that are gone, so that reloads cannot make more and more of them."""
+    if not routes or METRICS_FOLDER in os.environ:  # files of several processes only grow
+        return
+    for key in [key for key in _tallies if key[0] in routes]:
+        del _tallies[key]
+    for metric in (REQUESTS, DURATION, UPSTREAM_DURATION, REFUSALS, RETRIES):
+        for route in routes:
+            metric.remove_by_labels({"route": route})
+
+
+def forget_targets(before: Collection[tuple[str, str]], now: Collection[tuple[str, str]]) -> None:
+    """Drop the series of targets, given with their routes, that are gone."""
+    if METRICS_FOLDER in os.environ:
+        return
+    for route, target in set(before) - set(now):
+        HEALTHY.remove_by_labels({"route": route, "target": target})
+    for target in {target for _, target in before} - {target for _, target in now}:
+        EJECTIONS.remove_by_labels({"target": target})
+
+
+def _tally(key: tuple[str, bytes, int]) -> Tally:
+    route, method, status = key
+    known = route != UNMATCHED and method in _METHODS
+    label = method.decode() if known else "other"
+    tally = Tally(
+        REQUESTS.labels(route, label, str(status)), DURATION.labels(route), UPSTREAM_DURATION.labels(route)
+    )
+    _tallies[key] = tally
+    return tally

@@ -1,0 +1,98 @@
+"""Whether a target is asked: failures in a row eject it, and one answered request brings it back."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from gateway.routing.upstreams import Target
+from gateway.telemetry.metrics import EJECTIONS
+
+log = structlog.get_logger(__name__)
+
+
+class Standing:
+    """What is known of one target's health, from its answers and from active checks.
+
+    Only the time before an answer begins counts: refused, reset, not in time, not HTTP. What an answer
+    says, and how it ends, is the service's own business.
+    """
+
+    def __init__(self, target: Target, changed: Callable[[], None]) -> None:
+        self.is_ejected = False
+        self.is_down = False  # by active checks
+        self.is_troubled = False  # whether the next answer is news
+        self.since = self.until = 0.0  # when it was ejected, and before when nobody tries it again
+        self.trial: object | None = None  # the one request that finds out whether it is back
+        self._name = target.origin.authority
+        self._ejection = target.care.ejection
+        self._check = target.care.health
+        self._changed = changed
+        self._failures: deque[float] = deque(maxlen=max(1, self._ejection.failures))
+        self._term = self._ejection.time
+        self._returned = float("-inf")
+        self._contrary_checks = 0
+
+    @property
+    def is_healthy(self) -> bool:
+        return not (self.is_ejected or self.is_down)
+
+    def may_try(self, now: float) -> bool:
+        """Whether an ejected target has had its time, and nobody else is finding out."""
+        return now >= self.until and self.trial is None
+
+    def answered(self) -> None:
+        """An answer has begun."""
+        self._failures.clear()
+        self.is_troubled = False
+        if self.is_ejected:
+            self.is_ejected, self.trial, self._returned = False, None, time.monotonic()
+            log.info("target_returned", target=self._name)
+            self._changed()
+
+    def failed(self, request: object) -> None:
+        """A request got no answer to begin with."""
+        if not self._ejection.failures:
+            return
+        now = time.monotonic()
+        self.is_troubled = True
+        if self.is_ejected:
+            # What was on its way at the ejection says nothing new; only the trial does.
+            if self.trial is request:
+                self._eject(now, min(2 * self._term, self._ejection.time_max))
+            return
+        self._failures.append(now)
+        if len(self._failures) == self._ejection.failures and (
+            now - self._failures[0] <= self._ejection.window
+        ):
+            # Who was well for as long as the last ejection lasted begins anew.
+            is_forgiven = now - self._returned > self._term
+            longer = min(2 * self._term, self._ejection.time_max)
+            self._eject(now, self._ejection.time if is_forgiven else longer)
+
+    def let_go(self, request: object) -> None:
+        """The request ended without telling anything about the target, because its client went away."""
+        if self.trial is request:
+            self.trial = None
+
+    def checked(self, *, is_well: bool) -> None:
+        """One active check has ended."""
+        assert self._check is not None
+        if is_well is not self.is_down:
+            self._contrary_checks = 0
+            return
+        self._contrary_checks += 1
+        if self._contrary_checks >= (self._check.up if is_well else self._check.down):
+            self._contrary_checks, self.is_down = 0, not is_well
+            log.info("target_checked", target=self._name, is_down=self.is_down)
+            self._changed()
+
+    def _eject(self, now: float, term: float) -> None:
+        self._term, self.until = term, now + term
+        self.since = self.since if self.is_ejected else now
+        self.is_ejected, self.trial = True, None
+        self._failures.clear()
+        EJECTIONS.labels(self._name).inc()
+        log.warning("target_ejected", target=self._name, seconds=round(term, 3))
+        self._changed()
