@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,15 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
 
 
+@cache
+def _session() -> Any:
+    """One for the process: reading what boto3 knows of all of AWS takes longer than making the client."""
+    return boto3.session.Session()
+
+
 def _client(settings: Settings) -> Any:
     secret = settings.s3_secret_key
-    return boto3.session.Session().client(
+    return _session().client(
         "s3",
         endpoint_url=settings.s3_endpoint_url,
         region_name=settings.s3_region,
