@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import importlib
-import importlib.util
 import os
 import re
 import secrets
@@ -15,7 +14,7 @@ from typing import NoReturn
 
 from gatehouse import events, programs
 from shared import __version__
-from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
+from shared.process.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,12 +52,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_programs() -> "Commands":
-    """What programs bring along in a `cli.py` of their own, in a table like the one below."""
+    """What programs bring along in a module `cli` of their own, in a table like the one below."""
     found: Commands = {}
     for module in programs.find(ROOT).values():
-        if importlib.util.find_spec(f"{module}.cli"):
+        if _has_commands(module):
             found |= importlib.import_module(f"{module}.cli").COMMANDS
     return found
+
+
+def _has_commands(module: str) -> bool:
+    place = ROOT / module.replace(".", "/")
+    return (place / "cli.py").exists() or (place / "cli" / "__init__.py").exists()
 
 
 def up(_arguments: argparse.Namespace) -> int:
@@ -71,7 +75,7 @@ def up(_arguments: argparse.Namespace) -> int:
 
 def migrate(arguments: argparse.Namespace) -> int:
     """Bring the databases to the newest migration (services do so themselves when they start)."""
-    from shared.migrate import DatabaseTooNew, newest, upgrade
+    from shared.data.migrate import DatabaseTooNew, newest, upgrade
 
     for program in programs.load(ROOT, os.environ):
         if isinstance(program.settings, ServiceSettings) and arguments.service in (None, program.name):
@@ -89,7 +93,7 @@ def migration(arguments: argparse.Namespace) -> int:
     """Write a service's next migration from what its models have and its migrations lack."""
     from tempfile import TemporaryDirectory
 
-    from shared.migrate import write
+    from shared.data.migrate import write
 
     models = importlib.import_module(f"services.{arguments.service}.models")
     with TemporaryDirectory() as folder:

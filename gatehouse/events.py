@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from gatehouse import programs
 from gatehouse.programs import Program
 from shared.clock import now
-from shared.settings import ServiceSettings, mask
+from shared.process.settings import ServiceSettings, mask
 
 if TYPE_CHECKING:
-    from shared.database import Database
+    from shared.data.database import Database
     from shared.events.dead import DeadLetter, DeadLetters
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +131,7 @@ def _letters_of(program: Program) -> "Iterator[tuple[Database, DeadLetters] | No
     from sqlalchemy import inspect, make_url
     from sqlalchemy.exc import OperationalError
 
-    from shared.database import Database
+    from shared.data.database import Database
     from shared.events import EventTables
     from shared.events.dead import DeadLetters
 

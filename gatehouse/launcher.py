@@ -19,7 +19,7 @@ from gatehouse.logfile import LogFile
 from gatehouse.programs import GATEWAY, Program
 from gatehouse.screen import OURS, Screen
 from gatehouse.watched import Watched
-from shared.settings import ProcessSettings, SettingsFaults
+from shared.process.settings import ProcessSettings, SettingsFaults
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOOK_SECONDS = 0.5

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.settings import ProcessSettings, SettingsFaults
+from shared.process.settings import ProcessSettings, SettingsFaults
 
 GATEWAY = "gateway"
 # Set for all, these would give every process the same port or the same database. ORDERS_PORT reaches

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gatehouse.programs import Program
 from gatehouse.screen import Screen
-from shared.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
+from shared.process.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
 
 POLL_SECONDS = 0.05
 POLL_SECONDS_MAX = 0.5

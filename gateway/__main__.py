@@ -12,9 +12,9 @@ from gateway.runtime.process_status import WORKER
 from gateway.runtime.reload import first_keys, first_table
 from gateway.settings import Settings
 from gateway.site.app import create_app
-from shared.observe import configure_logging, log_start
-from shared.server import serve
-from shared.settings import SettingsError, exit_on_bad_settings
+from shared.process.observe import configure_logging, log_start
+from shared.process.server import serve
+from shared.process.settings import SettingsError, exit_on_bad_settings
 
 
 def main() -> None:

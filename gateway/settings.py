@@ -8,8 +8,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from gateway.http.headers import PASS, request_rule
 from gateway.policies.rate_limit_store import TAKE_SECONDS
-from shared.proxies import Networks
-from shared.settings import ProcessSettings, Seconds, strong
+from shared.process.proxies import Networks
+from shared.process.settings import ProcessSettings, Seconds, strong
 from shared.words import pattern
 
 _REDIS_URL = re.compile(r"(?:rediss?://[^/]|redis\+sentinel://[^/]+/[^/])")

@@ -15,12 +15,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Lifespan
 
 from shared import __version__
-from shared.client import HttpClient, InternalTokens
 from shared.clock import timestamp
-from shared.concurrency import IdempotencyStore
-from shared.database import Database
-from shared.disk import Disk
-from shared.endpoints import Chassis, Endpoint, FixedPaths, resources
+from shared.data.database import Database
+from shared.data.opening import open_database
 from shared.errors import (
     PROBLEM_JSON,
     BadRequest,
@@ -32,14 +29,17 @@ from shared.errors import (
 )
 from shared.events import Events
 from shared.events.inbox import Inbox
-from shared.identity import TokenVerifier
-from shared.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
-from shared.openapi import document
-from shared.opening import open_database
-from shared.operations import Operation
-from shared.revocations import Follower, Revocations
-from shared.server import serve
-from shared.settings import ServiceSettings, SettingsError, exit_on_bad_settings
+from shared.http.concurrency import IdempotencyStore
+from shared.http.endpoints import Chassis, Endpoint, FixedPaths, resources
+from shared.http.openapi import document
+from shared.http.operations import Operation
+from shared.identity.revocations import Follower, Revocations
+from shared.identity.tokens import TokenVerifier
+from shared.peers.client import HttpClient, InternalTokens
+from shared.process.disk import Disk
+from shared.process.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
+from shared.process.server import serve
+from shared.process.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 
 S = TypeVar("S", bound=ServiceSettings)
 Check = Callable[[], None]

@@ -9,9 +9,9 @@ import httpx
 import jwt
 from starlette.applications import Starlette
 
+from shared.data.migrate import upgrade
 from shared.ids import new_id
-from shared.migrate import upgrade
-from shared.settings import ServiceSettings
+from shared.process.settings import ServiceSettings
 
 S = TypeVar("S", bound=ServiceSettings)
 

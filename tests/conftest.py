@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from shared.ids import new_id
-from shared.settings import ProcessSettings, ServiceSettings
+from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import support
 

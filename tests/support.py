@@ -19,8 +19,8 @@ import pytest
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
 
+from shared.data.migrate import upgrade
 from shared.ids import new_id
-from shared.migrate import upgrade
 
 START_SECONDS = 60
 PORT_FIRST, PORTS_PER_RANGE, PORT_RANGES = 10_000, 2_500, 9

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("contracts", "gatehouse", "gateway", "services", "shared")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 400
-HTTPX_DOORS = ("shared/client.py", "shared/testing.py")
+HTTPX_DOORS = ("shared/peers/client.py", "shared/testing.py")
 
 FILES = [file for part in PARTS for file in sorted((ROOT / part).rglob("*.py"))]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
@@ -149,7 +149,7 @@ class TestTheChecksThemselves:
             ("services/orders/handlers.py", "from services.users import models"),
             ("services/orders/handlers.py", "from services import users"),
             ("services/orders/handlers.py", "from ..users import models"),
-            ("services/orders/handlers.py", "from gateway.table import Route"),
+            ("services/orders/handlers.py", "from gateway.routing.table import Route"),
             ("services/orders/handlers.py", "def late():\n    import services.users"),
             ("services/orders/handlers.py", "importlib.import_module('services.users.models')"),
             ("services/orders/handlers.py", "from tests.support import free_port"),
@@ -173,8 +173,11 @@ class TestTheChecksThemselves:
             ),
             ("services/orders/handlers.py", "from . import models\nfrom .money import Amount"),
             ("services/orders/handlers.py", "import httpx, sharedlike"),
-            ("shared/client.py", "import httpx\nfrom shared import errors"),
-            ("gateway/site/app.py", "from gateway.table import Route\nimport httpx\nimport shared.errors"),
+            ("shared/peers/client.py", "import httpx\nfrom shared import errors"),
+            (
+                "gateway/site/app.py",
+                "from gateway.routing.table import Route\nimport httpx\nimport shared.errors",
+            ),
         ],
     )
     def test_a_right_import_is_not(self, path: str, source: str) -> None:

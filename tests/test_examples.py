@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from gatehouse import programs
 from shared import words
-from shared.schemas import Input, Output
+from shared.http.schemas import Input, Output
 
 ROOT = Path(__file__).parent.parent
 SERVICES = [name for name in programs.find(ROOT) if name != programs.GATEWAY]

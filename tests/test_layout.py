@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from shared import migrate
-from shared.operations import Operation
-from shared.settings import ProcessSettings, ServiceSettings
+from shared.data import migrate
+from shared.http.operations import Operation
+from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, running
 from tests.shared.test_openapi import sound
 

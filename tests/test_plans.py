@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
 
-from shared import pagination, statements
-from shared.database import Database, execute_in_driver
-from shared.migrate import upgrade
+from shared.data import statements
+from shared.data.database import Database, execute_in_driver
+from shared.data.migrate import upgrade
+from shared.lists import pagination
 from tests import lists, support
 from tests.lists import LISTS, Question
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import EventTables
 from shared.events.event import Envelope
 

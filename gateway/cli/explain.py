@@ -13,7 +13,7 @@ from gateway.routing.header_changes import masked
 from gateway.routing.request_target import host_of, match_of
 from gateway.routing.table import BadPath, Match, Policy, Route, RouteTable, is_internal
 from gateway.runtime.gateway import Routing
-from shared.proxies import Proxies
+from shared.process.proxies import Proxies
 
 PEER = "127.0.0.1"
 API_KEY_HEADER = b"x-api-key"  # or whatever the gateway that runs has been told

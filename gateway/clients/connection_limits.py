@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.errors import Kind
 from gateway.settings import Settings
 from gateway.telemetry.metrics import CONNECTIONS
-from shared.proxies import Proxies, household
+from shared.process.proxies import Proxies, household
 
 REFUSED_MAX = 100
 SPARE_DESCRIPTORS = 100  # for everything but connections of clients and those to services

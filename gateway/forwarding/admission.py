@@ -14,7 +14,7 @@ from gateway.policies.rate_limits import RouteLimits
 from gateway.routing.table import ANYBODY, Policy
 from gateway.telemetry.metrics import record
 from shared.errors import InvalidToken, Problem
-from shared.identity import Caller
+from shared.identity.tokens import Caller
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -20,7 +20,7 @@ from gateway.http.headers import Request
 from gateway.routing.table import Match
 from gateway.runtime.gateway import Gateway
 from gateway.telemetry.metrics import note_stalled
-from shared.server import State
+from shared.process.server import State
 
 ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
 TARGET = "gatehouse.target"  # and the target as the client wrote it

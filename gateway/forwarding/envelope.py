@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.http.headers import DROP, Header, answer_rule
 from shared.clock import timestamp
-from shared.identity import Caller
+from shared.identity.tokens import Caller
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -9,24 +9,17 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway import errors
 from gateway.errors import Kind, Refusal
-from gateway.forwarding import attempts
+from gateway.forwarding import attempts, heads
 from gateway.forwarding.admission import admit, dismiss
 from gateway.forwarding.envelope import Envelope
-from gateway.forwarding.heads import (
-    changed_answer,
-    client_head_end,
-    link_for_client,
-    own_answer,
-    upstream_head,
-)
 from gateway.forwarding.relay import Relay, may_switch
 from gateway.http.headers import AnswerFields, Fields, Header, Request
 from gateway.routing.table import Match
 from gateway.upstream.balancer import Group
 from gateway.upstream.connection import BODILESS, UpstreamConnection
 from gateway.upstream.pool import Backend
-from shared.identity import Caller
-from shared.observe import request_id_of
+from shared.identity.tokens import Caller
+from shared.process.observe import request_id_of
 
 if TYPE_CHECKING:
     from gateway.forwarding.client_protocol import GatewayProtocol
@@ -124,9 +117,8 @@ class Exchange:
         if self.request.method in attempts.REPEATABLE:
             self._keep(piece)
         if not self._begun:
-            attempts.gather(
-                self._held, piece
-            )  # it waits behind others; the connection reads no more meanwhile
+            # It waits behind others; the connection reads no more meanwhile.
+            attempts.gather(self._held, piece)
         elif self.received_bytes > self.route.policy.body_max:
             self.refuse(errors.too_large(self.route.policy.body_max))
         elif self.upstream is None:
@@ -172,7 +164,7 @@ class Exchange:
         self.upstream = connection
         self.upstream_started = time.perf_counter()
         connection.begin(self)
-        connection.transport.write(upstream_head(self))
+        connection.transport.write(heads.upstream_head(self))
         self.gateway.open.add(self)
         self.progress()
         if self._held:
@@ -223,7 +215,7 @@ class Exchange:
             return
         self._answer_begins(status)
         if self.route is not None and self.route.policy.changes_answers:
-            fields = AnswerFields(changed_answer(self, fields.headers))
+            fields = AnswerFields(heads.changed_answer(self, fields.headers))
         alias = self.match.alias
         is_enveloped = alias is not None and alias.envelope
         if is_enveloped and Envelope.fits(self.request.method, status, fields.headers):
@@ -232,12 +224,12 @@ class Exchange:
             return
         lines = fields.passed
         for place in fields.links:
-            lines[place] = link_for_client(self, lines[place])
+            lines[place] = heads.link_for_client(self, lines[place])
         is_wrapped_later = is_enveloped and self.request.method == b"HEAD"
         self._frame_answer(lines, None if is_wrapped_later else fields.length)
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
             self.keep_alive = False  # the body was not asked for, and whether it still comes nobody knows
-        self._to_client += (STATUS_LINE[status], *lines, client_head_end(self))
+        self._to_client += (STATUS_LINE[status], *lines, heads.client_head_end(self))
 
     def _answer_begins(self, status: int) -> None:
         assert self.backend is not None
@@ -371,7 +363,7 @@ class Exchange:
         else:
             self._envelope = None
             self._to_client.clear()  # what was about to be sent, and now never will
-            self.answer(refusal.kind.status, own_answer(self, refusal))
+            self.answer(refusal.kind.status, heads.own_answer(self, refusal))
 
     def answer(self, status: int, rest: list[bytes]) -> None:
         """Answer without a backend: the lines behind the status line, and the body."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from gateway.errors import Refusal
-from shared.observe import TRACEPARENT
+from shared.process.observe import TRACEPARENT
 
 Header = tuple[bytes, bytes]
 

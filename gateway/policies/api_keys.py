@@ -20,7 +20,7 @@ from gateway.config.routes_file import RoutesFileError, read
 from gateway.config.yaml_values import Fault, Faults, Value, compose, field
 from gateway.errors import Refusal
 from shared.errors import Problem
-from shared.identity import Caller
+from shared.identity.tokens import Caller
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

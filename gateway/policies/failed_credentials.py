@@ -7,7 +7,7 @@ as they like. What was verified before passes all the same, since looking it up 
 from gateway.errors import TOO_MANY_FAILURES, Refusal
 from gateway.policies.rate_limits import Limiter
 from gateway.routing.table import RateLimit
-from shared.proxies import household
+from shared.process.proxies import household
 
 BURST_SECONDS = 10
 

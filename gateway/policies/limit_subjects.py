@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from shared.proxies import household
+from shared.process.proxies import household
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Gauge
 
 from shared.ids import new_id
-from shared.redis import close, connect
+from shared.process.redis import close, connect
 
 TAKE_SECONDS = 0.05  # no request waits longer to learn whether it may pass
 MISSES_MAX = 3  # so many that were not answered in time, and Redis is not asked any more

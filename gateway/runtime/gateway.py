@@ -24,10 +24,10 @@ from gateway.settings import Settings
 from gateway.telemetry import metrics
 from gateway.upstream.balancer import Group
 from gateway.upstream.pool import Backend
-from shared.client import HttpClient
-from shared.identity import Caller, TokenVerifier
-from shared.proxies import Proxies
-from shared.revocations import Follower
+from shared.identity.revocations import Follower
+from shared.identity.tokens import Caller, TokenVerifier
+from shared.peers.client import HttpClient
+from shared.process.proxies import Proxies
 
 WATCH_SECONDS = 0.25
 REVOKED_SECONDS = 5.0

@@ -11,7 +11,7 @@ from gateway.runtime.reload import Reload
 from gateway.telemetry import metrics
 from gateway.upstream.pool import Backend
 from shared.clock import timestamp
-from shared.revocations import LAG
+from shared.identity.revocations import LAG
 
 WORKER = "GATEHOUSE_WORKER"  # the number of this worker, in its environment
 

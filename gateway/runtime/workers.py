@@ -30,8 +30,8 @@ from gateway.runtime.process_status import WORKER, Inside
 from gateway.runtime.reload import KEPT_ROUTES
 from gateway.settings import Settings
 from gateway.telemetry.metrics import METRICS_FOLDER, exposition
-from shared.server import LISTEN_FD, listen
-from shared.supervision import SUPERVISED, follow_parent, report_phase
+from shared.process.server import LISTEN_FD, listen
+from shared.process.supervision import SUPERVISED, follow_parent, report_phase
 
 CONTROL = "GATEHOUSE_CONTROL"  # the Unix socket on which a worker answers its parent
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)

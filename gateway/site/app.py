@@ -31,9 +31,9 @@ from gateway.site.health import Health
 from gateway.site.middleware import Edge
 from gateway.telemetry.metrics import exposition
 from shared import __version__
-from shared.client import HttpClient
 from shared.errors import PROBLEM_JSON, no_such_address
-from shared.observe import REQUEST_ID, ROUTE, Observe
+from shared.peers.client import HttpClient
+from shared.process.observe import REQUEST_ID, ROUTE, Observe
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ from gateway.runtime.gateway import Gateway
 from gateway.site.openapi_components import Document, is_usable
 from gateway.site.openapi_merge import merge
 from shared.errors import Problem
-from shared.observe import ROUTE
+from shared.process.observe import ROUTE
 
 ASK_SECONDS = 3.0
 KEPT_SECONDS = 60.0

@@ -12,7 +12,7 @@ from gateway.routing.upstreams import Origin
 from gateway.runtime.gateway import Gateway
 from shared.clock import timestamp
 from shared.errors import Problem
-from shared.observe import ROUTE
+from shared.process.observe import ROUTE
 
 ASK_SECONDS = 2.0
 CACHE_SECONDS = 1.0

@@ -8,7 +8,7 @@ from gateway.forwarding.envelope import Envelope, wrap
 from gateway.forwarding.heads import NO_SNIFFING
 from gateway.runtime.gateway import Gateway
 from shared.errors import PROBLEM_JSON
-from shared.observe import REQUEST_ID
+from shared.process.observe import REQUEST_ID
 
 
 class Edge:

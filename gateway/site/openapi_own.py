@@ -4,7 +4,7 @@ from typing import Any
 
 from gateway.site.openapi_components import Document
 from shared import __version__
-from shared.document import frame
+from shared.http.openapi_frame import frame
 
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}

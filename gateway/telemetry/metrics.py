@@ -13,9 +13,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.errors import CLIENT_STALLED
 from gateway.telemetry.tally import Tally
-from shared.accesslog import access_log
 from shared.clock import timestamp
-from shared.observe import BOUNDS_SECONDS, DURATION, REQUESTS, Durations
+from shared.process.access_log import access_log
+from shared.process.observe import BOUNDS_SECONDS, DURATION, REQUESTS, Durations
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -8,7 +8,7 @@ from bisect import bisect_left
 
 from prometheus_client import Counter
 
-from shared.observe import BOUNDS_SECONDS, Durations
+from shared.process.observe import BOUNDS_SECONDS, Durations
 
 
 class Tally:

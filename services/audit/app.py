@@ -10,9 +10,9 @@ from services.audit.keys import LogKeys
 from services.audit.models import EVENTS
 from services.audit.routes import OPERATIONS
 from services.audit.settings import Settings
-from shared.client import HttpClient
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import Events
+from shared.peers.client import HttpClient
 from shared.service import create_service
 
 

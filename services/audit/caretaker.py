@@ -13,7 +13,7 @@ from services.audit.opening import open_log
 from services.audit.retention import cut, prepare_months
 from services.audit.settings import Settings
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Problem
 
 TICK_SECONDS = 1.0

@@ -18,7 +18,7 @@ from services.audit.proofs import Checkpoint, notes_in
 from services.audit.settings import Settings
 from services.audit.tree import TILE_HASHES, TileMissing, Tree
 from shared.clock import now
-from shared.database import Database, insert_into
+from shared.data.database import Database, insert_into
 
 EVERY_RECORDS = TILE_HASHES
 AT_ONCE_MAX = 256

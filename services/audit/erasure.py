@@ -20,7 +20,7 @@ from services.audit.models import ERASURES, HOLDS, PERSONAL, RECORDS
 from services.audit.proofs import Erasure
 from services.audit.statements import LOG_ITSELF, MONTH, PERSON_ERASED, month_of
 from shared.clock import now
-from shared.database import Database, insert_into
+from shared.data.database import Database, insert_into
 
 CHUNK_RECORDS = 5_000
 # How long records of somebody who is gone may still arrive.

@@ -23,7 +23,7 @@ from services.audit.queries import (
     read_lines,
     read_range,
 )
-from shared.database import Database
+from shared.data.database import Database
 
 CSV_COLUMNS = (
     "seq timestamp user_id actor action resource outcome status service ip user_agent metadata request_id"

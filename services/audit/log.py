@@ -22,7 +22,7 @@ from services.audit.proofs import (
 from services.audit.statements import LOG_ITSELF, LOG_SERVICE
 from services.audit.tree import HASH_BYTES, TILE_BYTES, TILE_HASHES, Tree, grown
 from shared.clock import now
-from shared.database import insert_into
+from shared.data.database import insert_into
 from shared.ids import new_id
 
 WRITER_LOCK = 0x61756469  # of PostgreSQL's advisory locks; SQLite has one writer anyway

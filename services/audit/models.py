@@ -10,7 +10,7 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
-from shared.database import UtcDateTime, rows_where
+from shared.data.database import UtcDateTime, rows_where
 from shared.events import EventTables
 
 REFUSED = "refused"

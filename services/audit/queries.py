@@ -12,9 +12,9 @@ from services.audit.log import rfc3339, tree_of
 from services.audit.models import PERSONAL, RECORDS, REFUSED
 from services.audit.schemas import FilterLogs
 from services.audit.statements import LOG_ITSELF, PERSON_ERASED
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 from shared.ids import first_id
-from shared.pagination import Walk
+from shared.lists.pagination import Walk
 
 # An id begins with the time at which it was made, on the clock of another machine than the timestamp.
 CLOCKS_APART = timedelta(minutes=5)

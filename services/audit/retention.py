@@ -16,7 +16,7 @@ from services.audit.log import append_own, kept_from, move_horizon, rfc3339, siz
 from services.audit.models import HOLDS, PERSONAL, RECORDS
 from services.audit.statements import LOG_SERVICE, RETENTION_CUT
 from services.audit.verification import checked_before_cut
-from shared.database import Database
+from shared.data.database import Database
 
 CHUNK_RECORDS = 2_000
 MONTHS_AHEAD = 3

@@ -3,8 +3,8 @@
 from services.audit import handlers
 from services.audit.errors import NotYetSigned, VerificationRunning
 from shared.errors import NotFound
-from shared.identity import admin, public
-from shared.operations import Operation
+from shared.http.operations import Operation
+from shared.identity.tokens import admin, public
 
 _HOLD = "/audit/holds/{user_id}"
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from shared.pagination import PageQuery
-from shared.schemas import Id, Input, Output, Query, Text, example
+from shared.http.schemas import Id, Input, Output, Query, Text, example
+from shared.lists.pagination import PageQuery
 from shared.words import pattern
 
 SEQ_MAX = 2**53

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from services.audit.proofs import Key, NotAnExport
-from shared.settings import ServiceSettings, strong, strong_or_made
+from shared.process.settings import ServiceSettings, strong, strong_or_made
 
 
 class Settings(ServiceSettings):

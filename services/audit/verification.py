@@ -27,7 +27,7 @@ from services.audit.queries import (
 from services.audit.schemas import SEQ_MAX
 from services.audit.statements import ACCOUNT_DELETED, LASTING, LOG_ITSELF, RETENTION_CUT, Fault
 from services.audit.tree import TileMissing
-from shared.database import Database
+from shared.data.database import Database
 
 _OTHER_TREE = "the hashes of the tree are not those that were signed"
 

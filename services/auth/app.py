@@ -17,11 +17,11 @@ from services.auth.routes import OPERATIONS
 from services.auth.sessions import Sessions
 from services.auth.settings import Settings
 from services.auth.tokens import AccessTokens
-from shared.client import HttpClient
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import Events
-from shared.identity import TokenVerifier
-from shared.proxies import Proxies
+from shared.identity.tokens import TokenVerifier
+from shared.peers.client import HttpClient
+from shared.process.proxies import Proxies
 from shared.service import create_service
 
 

@@ -10,8 +10,8 @@ from services.auth.errors import EmailTaken, UsernameTaken
 from services.auth.models import Account, Role
 from services.auth.passwords import hash_password
 from services.auth.settings import DEFAULT_ADMIN_PASSWORD, Settings, is_loopback, only_this_machine
-from shared.database import Database
-from shared.settings import SettingsError
+from shared.data.database import Database
+from shared.process.settings import SettingsError
 
 RANDOM_PASSWORD_BYTES = 18
 

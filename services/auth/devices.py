@@ -13,7 +13,7 @@ from services.auth.keys import derived_key
 from services.auth.models import DEVICES, EXPIRED_PER_CHANGE_MAX, KnownDevice
 from services.auth.settings import Settings
 from shared.clock import now
-from shared.database import insert_into
+from shared.data.database import insert_into
 from shared.ids import new_id
 
 COOKIE = "__Host-device"  # browsers take such a name only over HTTPS, or from localhost

@@ -11,9 +11,9 @@ import structlog
 
 from services.auth.revocations import PAGE_ROWS, RevocationLog, read_page
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Overloaded, Problem, Unavailable
-from shared.revocations import Revocation, RevocationPage, Revocations
+from shared.identity.revocations import Revocation, RevocationPage, Revocations
 
 POLL_SECONDS = 0.25  # for what another replica has committed; our own commits are told at once
 RETRY_SECONDS = 1.0

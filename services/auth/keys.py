@@ -17,8 +17,8 @@ from sqlmodel import Session
 
 from services.auth.models import SIGNING_KEYS, SigningKey
 from services.auth.settings import Settings
-from shared.database import Database
-from shared.settings import SettingsError
+from shared.data.database import Database
+from shared.process.settings import SettingsError
 
 RSA_BITS = 2048
 PUBLISHED_MAX = 10

@@ -11,7 +11,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, Session, SQLModel
 
 from shared.clock import now
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 from shared.events import EventTables
 from shared.ids import new_id
 

@@ -10,8 +10,8 @@ from sqlmodel import Session
 from services.auth.models import COUNTER, REVOCATIONS, delete_expired
 from services.auth.settings import Settings
 from shared.clock import now
-from shared.identity import LEEWAY_SECONDS
-from shared.revocations import Kind, Revocation, RevocationPage
+from shared.identity.revocations import Kind, Revocation, RevocationPage
+from shared.identity.tokens import LEEWAY_SECONDS
 
 MARGIN_SECONDS = 300  # clocks that differ, and tokens that were being signed at that moment
 PAGE_ROWS = 1_000

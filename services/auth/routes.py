@@ -12,9 +12,9 @@ from services.auth.errors import (
 )
 from services.auth.handlers import internal_accounts, keys, me, revocations, signing_in
 from shared.errors import InvalidToken, NotFound, Unauthenticated
-from shared.identity import internal, public
-from shared.operations import Operation
-from shared.revocations import FEED
+from shared.http.operations import Operation
+from shared.identity.revocations import FEED
+from shared.identity.tokens import internal, public
 
 _TAKEN = (EmailTaken, UsernameTaken)
 _REFRESH = (InvalidRefreshToken, RefreshTokenReused)

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from services.auth.models import Role
-from shared.schemas import Input, Output, Query, Text, WithHeaders, example
+from shared.http.schemas import Input, Output, Query, Text, WithHeaders, example
 from shared.words import pattern
 
 PASSWORD_CHARACTERS_MIN = 8

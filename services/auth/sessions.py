@@ -15,8 +15,8 @@ from services.auth.revocations import RevocationLog
 from services.auth.settings import Settings
 from services.auth.tokens import RefreshToken, RefreshTokens
 from shared.clock import now
-from shared.identity import Caller
-from shared.revocations import Kind
+from shared.identity.revocations import Kind
+from shared.identity.tokens import Caller
 
 SESSIONS_PER_ACCOUNT_MAX = 100
 Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]

@@ -20,7 +20,7 @@ from sqlmodel import Session
 from services.auth.errors import LoginThrottled
 from services.auth.models import ATTEMPTS, LoginAttempts, delete_expired
 from shared.clock import now
-from shared.database import insert_into
+from shared.data.database import insert_into
 
 FREE_FAILURES = 5
 BLOCK_SECONDS_MAX = 15 * 60

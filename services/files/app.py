@@ -6,22 +6,22 @@ from tempfile import TemporaryFile
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
-from services.files.blobs import Blobs, make_store
 from services.files.events import CONSUMES
-from services.files.intake import Intake
 from services.files.models import EVENTS
-from services.files.resumable import Resumable
 from services.files.routes import OPERATIONS
-from services.files.scanner import Scanner
+from services.files.scanning.scanner import Scanner
 from services.files.settings import Settings
-from services.files.staging import FULL, Staging
+from services.files.storage.blob_store import Blobs, make_store
+from services.files.storage.staging import FULL, Staging
 from services.files.sweeper import Sweeper
-from shared.client import HttpClient
-from shared.database import Database
-from shared.disk import Disk
+from services.files.uploads.intake import Intake
+from services.files.uploads.resumable import Resumable
+from shared.data.database import Database
 from shared.events import Events
+from shared.peers.client import HttpClient
+from shared.process.disk import Disk
+from shared.process.settings import SettingsFaults
 from shared.service import create_service
-from shared.settings import SettingsFaults
 
 
 def create_app(settings: Settings) -> Starlette:

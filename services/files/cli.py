@@ -24,10 +24,10 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 def verify(_arguments: argparse.Namespace) -> int:
     """Read all content and name what is missing, changed or orphaned; exit code 0 if nothing is."""
-    from services.files.blobs import make_store
     from services.files.settings import Settings
-    from services.files.verification import Progress, check
-    from shared.database import Database
+    from services.files.storage.blob_store import make_store
+    from services.files.storage.verification import Progress, check
+    from shared.data.database import Database
 
     _take_own_variables()
     settings = Settings.load()
@@ -58,8 +58,8 @@ def _obstacle(database_url: str) -> str | None:
     from sqlalchemy.exc import OperationalError
 
     from services.files.models import FILES
-    from shared.database import Database
-    from shared.settings import mask
+    from shared.data.database import Database
+    from shared.process.settings import mask
 
     url = make_url(database_url)
     remedy = "start the service, or `gatehouse migrate files`"

@@ -9,10 +9,10 @@ from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel, Text
 
 from shared.clock import now
-from shared.database import UtcDateTime, rows_where
+from shared.data.database import UtcDateTime, rows_where
 from shared.events import EventTables
 from shared.ids import new_id
-from shared.search import Part, SearchIndex
+from shared.lists.search import Part, SearchIndex
 
 ID_CHARACTERS = 36
 KEY_CHARACTERS = 32

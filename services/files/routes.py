@@ -1,6 +1,5 @@
 """Every endpoint of the files service, one line each."""
 
-from services.files import tus
 from services.files.errors import (
     BadForm,
     BadName,
@@ -23,9 +22,10 @@ from services.files.errors import (
 )
 from services.files.handlers import downloading, files, resumable, shares, trash, uploading
 from services.files.schemas import UploadForm
+from services.files.uploads import tus_headers
 from shared.errors import BadRequest, Invalid, UnsupportedMediaType
-from shared.identity import public
-from shared.operations import Operation
+from shared.http.operations import Operation
+from shared.identity.tokens import public
 
 UPLOAD = (BadForm, BadName, FileTooLarge, QuotaExceeded, UnsupportedMediaType, UploadAbandoned)
 UPLOADS, ONE_UPLOAD = "/files/uploads", "/files/uploads/{upload_id}"
@@ -57,7 +57,7 @@ OPERATIONS = [
         *("POST", UPLOADS, resumable.create_upload),
         action=FILE_UPLOAD,
         status=201,
-        body_type=tus.BYTES_TYPE,
+        body_type=tus_headers.BYTES_TYPE,
         errors=(*APPEND, BadName, QuotaExceeded, PartsUnfinished, Invalid),
     ),
     Operation("GET", UPLOADS, resumable.list_uploads),
@@ -73,7 +73,7 @@ OPERATIONS = [
         *("PATCH", ONE_UPLOAD, resumable.append_to_upload),
         action=FILE_UPLOAD,
         status=204,
-        body_type=tus.BYTES_TYPE,
+        body_type=tus_headers.BYTES_TYPE,
         errors=APPEND,
     ),
     Operation(

@@ -19,8 +19,8 @@ from pydantic import (
 
 from services.files.models import Visibility
 from services.files.names import fault_of, good_name
-from shared.pagination import PageQuery
-from shared.schemas import Input, Output, Query, Versioned, example
+from shared.http.schemas import Input, Output, Query, Versioned, example
+from shared.lists.pagination import PageQuery
 from shared.words import pattern
 
 METADATA_BYTES_MAX = 4096

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from shared.settings import Seconds, ServiceSettings
+from shared.process.settings import Seconds, ServiceSettings
 
 MIB = 1 << 20
 GIB = 1 << 30

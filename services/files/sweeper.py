@@ -13,15 +13,15 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlmodel import Session
 
-from services.files import quota
-from services.files.blobs import Blobs
 from services.files.handlers.trash import purge
-from services.files.intake import first_state
 from services.files.models import BLOBS, FILES, UPLOADS, BlobState, File, FileState
 from services.files.settings import Settings
-from services.files.stores import Stored
+from services.files.storage.blob_store import Blobs
+from services.files.storage.store import Stored
+from services.files.uploads import quota
+from services.files.uploads.intake import first_state
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 
 log = structlog.get_logger(__name__)
 

@@ -7,9 +7,9 @@ from services.orders.events import CONSUMES
 from services.orders.models import EVENTS, IDEMPOTENCY
 from services.orders.routes import OPERATIONS
 from services.orders.settings import Settings
-from shared.client import HttpClient
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import Events
+from shared.peers.client import HttpClient
 from shared.service import create_service
 
 

@@ -10,9 +10,9 @@ from sqlmodel import BigInteger, Field, SQLModel
 
 from services.orders.errors import IllegalStep, OrderLocked
 from shared.clock import now
-from shared.concurrency import IdempotencyStore
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 from shared.events import EventTables
+from shared.http.concurrency import IdempotencyStore
 from shared.ids import new_id
 
 ID_CHARACTERS = 36

@@ -3,7 +3,7 @@
 from services.orders import handlers
 from services.orders.errors import IllegalStep, OrderLocked, StepNeedsAdmin
 from shared.errors import NotFound
-from shared.operations import Operation
+from shared.http.operations import Operation
 
 OPERATIONS = [
     Operation("GET", "/orders", handlers.list_orders, errors=(NotFound,)),

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from services.orders.models import OrderStatus
 from services.orders.money import CURRENCIES, Amount, from_minor, to_minor
-from shared.pagination import PageQuery
-from shared.schemas import Id, Input, Output, Text, Versioned, example
+from shared.http.schemas import Id, Input, Output, Text, Versioned, example
+from shared.lists.pagination import PageQuery
 
 
 def _known(currency: str) -> str:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.client import Peer, PeerRefusal
 from shared.errors import NotFound, Unavailable
+from shared.peers.client import Peer, PeerRefusal
 
 _UNKNOWN = (404, 422)  # 422: not even an account id, such as the subject of an API client's own token
 

@@ -7,9 +7,9 @@ from services.users.events import CONSUMES
 from services.users.models import EVENTS
 from services.users.routes import OPERATIONS
 from services.users.settings import Settings
-from shared.client import HttpClient, Peer
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import Events
+from shared.peers.client import HttpClient, Peer
 from shared.service import create_service
 
 

@@ -19,13 +19,13 @@ from services.users.schemas import (
     ProfileOut,
     PutPreferences,
 )
-from shared.client import Peer
-from shared.concurrency import IfMatch
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import NotFound, Unavailable
 from shared.events import Trail
-from shared.identity import Caller
-from shared.schemas import Id, Page
+from shared.http.concurrency import IfMatch
+from shared.http.schemas import Id, Page
+from shared.identity.tokens import Caller
+from shared.peers.client import Peer
 
 P = ParamSpec("P")
 T = TypeVar("T")

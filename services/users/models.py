@@ -13,9 +13,9 @@ from sqlmodel import Field, SQLModel
 from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
 from shared.clock import now
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 from shared.events import EventTables
-from shared.search import Part, SearchIndex
+from shared.lists.search import Part, SearchIndex
 
 ID_CHARACTERS = 36
 COPIED = ("email", "username", "role", "status")

@@ -22,13 +22,13 @@ from services.users.models import (
 )
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from shared.clock import now
-from shared.concurrency import IfMatch
-from shared.database import insert_into
+from shared.data.database import insert_into
+from shared.data.statements import Rows
 from shared.errors import NotFound
 from shared.events import emit
-from shared.schemas import Page
-from shared.search import Search, find_page
-from shared.statements import Rows
+from shared.http.concurrency import IfMatch
+from shared.http.schemas import Page
+from shared.lists.search import Search, find_page
 
 ANY_VERSION = IfMatch(None)
 PROFILE_BY_ID = Rows(select(PROFILES).where(PROFILES.c.id == bindparam("id")))

@@ -4,8 +4,8 @@ from services.users import handlers
 from services.users.errors import EmailTaken, LastAdmin, ProfileDeleted, UsernameTaken
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, Unavailable
-from shared.identity import admin
-from shared.operations import Operation
+from shared.http.operations import Operation
+from shared.identity.tokens import admin
 
 TAKEN = (EmailTaken, UsernameTaken)
 

@@ -21,9 +21,9 @@ from pydantic import (
 
 from services.users.models import Profile, Role, Status
 from shared.errors import FieldFault, Invalid
-from shared.identity import Caller
-from shared.pagination import PageQuery
-from shared.schemas import Input, Text, Versioned, example
+from shared.http.schemas import Input, Text, Versioned, example
+from shared.identity.tokens import Caller
+from shared.lists.pagination import PageQuery
 from shared.words import pattern
 
 PREFERENCES_MAX = 100

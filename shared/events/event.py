@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from shared.clock import now
 from shared.ids import new_id
-from shared.observe import current_request_id
+from shared.process.observe import current_request_id
 
 EVENT_BYTES_MAX = 16 * 1024
 KEY_CHARACTERS_MAX = 300

@@ -17,7 +17,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.database import Database, TookTooLong, insert_into
+from shared.data.database import Database, TookTooLong, insert_into
 from shared.errors import Unavailable
 from shared.events.event import Envelope, Event
 from shared.events.failpoints import reached

@@ -7,7 +7,7 @@ of its own with the next number.
 import sqlalchemy as sa
 from alembic import op
 
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.database import UtcDateTime, execute_in_driver
+from shared.data.database import UtcDateTime, execute_in_driver
 from shared.events.event import Event, Sealed
 from shared.events.failpoints import reached
 from shared.events.tables import EventTables

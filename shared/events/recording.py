@@ -18,16 +18,16 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Problem
 from shared.events.event import Event
 from shared.events.outbox import emit
 from shared.events.refusals import Refusals
-from shared.identity import Caller
-from shared.observe import TRACEPARENT, current_request_id
-from shared.operations import Operation
-from shared.proxies import Proxies
-from shared.schemas import unchecked
+from shared.http.operations import Operation
+from shared.http.schemas import unchecked
+from shared.identity.tokens import Caller
+from shared.process.observe import TRACEPARENT, current_request_id
+from shared.process.proxies import Proxies
 
 REFUSALS = frozenset((401, 403, 404))  # 404 is what somebody else's things answer
 SAFE = ("GET", "HEAD")

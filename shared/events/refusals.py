@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.schemas import unchecked
+from shared.http.schemas import unchecked
 
 if TYPE_CHECKING:
     from shared.events.recording import Recorded

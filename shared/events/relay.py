@@ -7,11 +7,11 @@ from typing import Protocol
 import structlog
 from sqlmodel import Session
 
-from shared.client import AnswerLate, AnswerLost, Peer
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.events.outbox import BATCH_MAX, EMITTED, Batch, Outbox
+from shared.peers.client import AnswerLate, AnswerLost, Peer
 
 # Lets a burst of events travel together. Every delivery costs as much as dozens of events, so that under load
 # they gather longer; it is the most that an event is late when nothing is wrong.

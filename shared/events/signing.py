@@ -7,7 +7,7 @@ accepts what was signed with INTERNAL_SECRET_PREVIOUS, while the secret is being
 import hashlib
 import hmac
 
-from shared.settings import ProcessSettings
+from shared.process.settings import ProcessSettings
 
 _PURPOSE = b"gatehouse events, version 1"  # the secret also signs tokens, by a key of its own
 

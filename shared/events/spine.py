@@ -15,9 +15,8 @@ from sqlalchemy import delete
 from sqlmodel import Session
 from starlette.requests import Request
 
-from shared.client import HttpClient, Peer
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Problem
 from shared.events.event import EVENT_BYTES_MAX, Envelope, Event
 from shared.events.inbox import Consumers, Inbox
@@ -26,13 +25,14 @@ from shared.events.recording import Recorder
 from shared.events.relay import RECEIVE, Direct, Relay
 from shared.events.signing import Signatures
 from shared.events.tables import EventTables
-from shared.identity import internal
-from shared.observe import SERVICE
-from shared.operations import Operation
-from shared.proxies import Proxies
-from shared.redis import close, connect
-from shared.schemas import Input
-from shared.settings import ServiceSettings
+from shared.http.operations import Operation
+from shared.http.schemas import Input
+from shared.identity.tokens import internal
+from shared.peers.client import HttpClient, Peer
+from shared.process.observe import SERVICE
+from shared.process.proxies import Proxies
+from shared.process.redis import close, connect
+from shared.process.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlmodel import Session
 
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Problem, Unavailable
 from shared.events.event import Envelope
 from shared.events.failpoints import reached

@@ -22,9 +22,9 @@ from services.audit.statements import Fault
 from services.audit.verification import Checked, pinned, verify
 from services.audit.verifier import check_export
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
+from shared.data.migrate import upgrade
 from shared.ids import new_id
-from shared.migrate import upgrade
 
 TEST_KEY_SECRET = "3f1c9a5e7b2d4860a1c3e5f7092b4d6f"
 ALICE, BOB = new_id(), new_id()

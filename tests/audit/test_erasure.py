@@ -12,7 +12,7 @@ from services.audit.erasure import ask_for_erasure, erase_due
 from services.audit.models import ERASURES, HOLDS, RECORDS
 from services.audit.queries import EVERYTHING
 from shared.clock import now
-from shared.database import insert_into
+from shared.data.database import insert_into
 from shared.ids import new_id
 from shared.testing import bearer, token
 from tests.audit.support import ALICE, BOB, Log, entry

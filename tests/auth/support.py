@@ -8,7 +8,7 @@ from sqlalchemy import Table, select, update
 from sqlmodel import SQLModel
 
 from services.auth.models import ACCOUNTS
-from shared.database import Database
+from shared.data.database import Database
 from shared.ids import new_id
 
 PASSWORD = "password123"

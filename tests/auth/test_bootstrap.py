@@ -17,7 +17,7 @@ from services.auth.app import create_app
 from services.auth.models import Account, SigningKey
 from services.auth.passwords import hash_password
 from services.auth.settings import Settings
-from shared.settings import SettingsError
+from shared.process.settings import SettingsError
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running
 from tests.auth.support import login, register, rows
 

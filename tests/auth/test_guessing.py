@@ -24,8 +24,8 @@ from services.auth.throttle import (
     Attempt,
     block_seconds,
 )
-from shared.database import Database
-from shared.migrate import upgrade
+from shared.data.database import Database
+from shared.data.migrate import upgrade
 from shared.testing import bearer, internal_token, running
 from tests.auth.conftest import StoppedClock
 from tests.auth.support import PASSWORD, let_time_pass, login, register, rows

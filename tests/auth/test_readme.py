@@ -18,7 +18,7 @@ from services.auth.throttle import (
     STRANGERS_AT_ONCE,
     STRANGERS_INTERVAL,
 )
-from shared.operations import Operation
+from shared.http.operations import Operation
 
 README = (Path(services.auth.routes.__file__).parent / "README.md").read_text()
 

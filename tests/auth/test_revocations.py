@@ -25,11 +25,11 @@ from services.auth.app import create_app
 from services.auth.models import COUNTER, REVOCATIONS, LoginSession, Revoked
 from services.auth.revocations import MARGIN_SECONDS, RevocationLog, read_page
 from services.auth.settings import Settings
-from shared.client import HttpClient
-from shared.database import Database
-from shared.identity import LEEWAY_SECONDS, RevokedToken, TokenVerifier
-from shared.migrate import upgrade
-from shared.revocations import Kind, RevocationPage
+from shared.data.database import Database
+from shared.data.migrate import upgrade
+from shared.identity.revocations import Kind, RevocationPage
+from shared.identity.tokens import LEEWAY_SECONDS, RevokedToken, TokenVerifier
+from shared.peers.client import HttpClient
 from shared.testing import TEST_JWT_SECRET, bearer, internal_token, running
 from tests import support
 from tests.auth.support import PASSWORD, let_time_pass, login, refresh, register, rows

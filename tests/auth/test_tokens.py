@@ -15,8 +15,8 @@ from services.auth.app import create_app
 from services.auth.keys import SigningKeys, thumbprint
 from services.auth.models import SigningKey
 from services.auth.settings import Settings
-from shared.database import Database
-from shared.settings import SettingsError
+from shared.data.database import Database
+from shared.process.settings import SettingsError
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, internal_token, running
 from tests.auth.forging import Forger
 from tests.auth.support import register, rows

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared.clock import timestamp
-from shared.observe import ROUTE, Observe, configure_logging
-from shared.server import serve
-from shared.settings import ProcessSettings
+from shared.process.observe import ROUTE, Observe, configure_logging
+from shared.process.server import serve
+from shared.process.settings import ProcessSettings
 from tests.bench.processes import PROBE
 
 

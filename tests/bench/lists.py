@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sqlmodel import Session
 
-from shared.database import Database
-from shared.migrate import upgrade
-from shared.schemas import Page
+from shared.data.database import Database
+from shared.data.migrate import upgrade
+from shared.http.schemas import Page
 from tests import lists, support
 from tests.lists import LISTS, Question
 

@@ -9,23 +9,23 @@ from typing import Any
 
 # What is wrapped, and whether the end comes before or after it.
 STEPS = {
-    "room-reserved": ("services.files.staging", "Staging.create", "before"),
-    "staging-begun": ("services.files.staging", "Staging.create", "after"),
-    "half-written": ("services.files.staging", "StagedFile.write", "after"),
-    "all-durable": ("services.files.staging", "StagedFile.finish", "after"),
-    "moving": ("services.files.disk", "DiskStore.put", "before"),
-    "moved": ("services.files.disk", "sync_folder", "after"),
-    "stored": ("services.files.disk", "DiskStore.put", "after"),
+    "room-reserved": ("services.files.storage.staging", "Staging.create", "before"),
+    "staging-begun": ("services.files.storage.staging", "Staging.create", "after"),
+    "half-written": ("services.files.storage.staging", "StagedFile.write", "after"),
+    "all-durable": ("services.files.storage.staging", "StagedFile.finish", "after"),
+    "moving": ("services.files.storage.disk_store", "DiskStore.put", "before"),
+    "moved": ("services.files.storage.disk_store", "sync_folder", "after"),
+    "stored": ("services.files.storage.disk_store", "DiskStore.put", "after"),
     "row-written": ("services.files.handlers.uploading", "add_file", "after"),
-    "piece-written": ("services.files.staging", "PartialFile.write", "after"),
-    "piece-durable": ("services.files.staging", "PartialFile.sync", "after"),
-    "piece-noted": ("services.files.resumable", "Resumable._complete", "before"),
-    "pieces-stored": ("services.files.disk", "DiskStore.put", "after"),
-    "pieces-in-a-row": ("services.files.resumable", "add_file", "after"),
-    "committed": ("shared.endpoints", "Endpoint._reply", "before"),
+    "piece-written": ("services.files.storage.staging", "PartialFile.write", "after"),
+    "piece-durable": ("services.files.storage.staging", "PartialFile.sync", "after"),
+    "piece-noted": ("services.files.uploads.resumable", "Resumable._complete", "before"),
+    "pieces-stored": ("services.files.storage.disk_store", "DiskStore.put", "after"),
+    "pieces-in-a-row": ("services.files.uploads.resumable", "add_file", "after"),
+    "committed": ("shared.http.endpoints", "Endpoint._reply", "before"),
     "purging": ("services.files.handlers.trash", "purge", "after"),
-    "removing": ("services.files.disk", "DiskStore.delete", "before"),
-    "removed": ("services.files.disk", "DiskStore.delete", "after"),
+    "removing": ("services.files.storage.disk_store", "DiskStore.delete", "before"),
+    "removed": ("services.files.storage.disk_store", "DiskStore.delete", "after"),
 }
 
 

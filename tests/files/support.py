@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from services.files.blobs import make_store
 from services.files.settings import Settings
+from services.files.storage.blob_store import make_store
 from shared.testing import bearer, token
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.files.blobs import WRITE_BYTES, Blobs, Inflow
-from services.files.disk import DiskStore
-from services.files.staging import Staging
+from services.files.storage.blob_store import WRITE_BYTES, Blobs, Inflow
+from services.files.storage.disk_store import DiskStore
+from services.files.storage.staging import Staging
 
 
 class SlowFile:

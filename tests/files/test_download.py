@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from services.files import media_types, ranges
-from services.files.blobs import Blobs, make_store
-from services.files.downloads import READ_BYTES, Content, answer
+from services.files import media_types
+from services.files.downloads import ranges
+from services.files.downloads.content import READ_BYTES, Content, answer
 from services.files.errors import RangeNotSatisfiable
 from services.files.names import disposition
 from services.files.settings import Settings
-from services.files.staging import Staging
+from services.files.storage.blob_store import Blobs, make_store
+from services.files.storage.staging import Staging
 from shared.clock import now
 from shared.ids import new_id
 from tests.files.support import Person

@@ -13,11 +13,12 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from contracts.events import AccountDeleted, FileChanged, FileDeleted, FileUploaded
-from services.files import app, intake, quota
+from services.files import app
 from services.files.events import delete_files_of
 from services.files.models import EVENTS
 from services.files.settings import Settings
-from shared.database import Database
+from services.files.uploads import intake, quota
+from shared.data.database import Database
 from shared.events import Subscriber
 from shared.events.event import Sealed
 from shared.ids import new_id

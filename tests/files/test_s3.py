@@ -10,13 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from services.files import s3
 from services.files.app import create_app
 from services.files.errors import StorageUnavailable
-from services.files.s3 import S3Store
 from services.files.settings import Settings
-from services.files.stores import BlobMissing
-from shared.settings import SettingsError
+from services.files.storage import s3_store
+from services.files.storage.s3_store import S3Store
+from services.files.storage.store import BlobMissing
+from shared.process.settings import SettingsError
 from shared.testing import running
 from tests.files.conftest import MIB
 from tests.files.support import Person
@@ -81,8 +81,8 @@ def test_a_blob_is_sent_with_its_checksum_and_only_if_it_is_new(
 
 
 def test_a_large_blob_goes_in_parts(store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "MULTIPART_BYTES_MIN", 6 * MIB)
-    monkeypatch.setattr(s3, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(s3_store, "MULTIPART_BYTES_MIN", 6 * MIB)
+    monkeypatch.setattr(s3_store, "PART_BYTES", 5 * MIB)
     content = os.urandom(13 * MIB + 5)
     made = calls(store, monkeypatch)
     store.put(KEY, *staged(tmp_path, content))
@@ -99,8 +99,8 @@ def test_a_large_blob_goes_in_parts(store: S3Store, tmp_path: Path, monkeypatch:
 def test_parts_are_given_up_when_one_fails(
     store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "MULTIPART_BYTES_MIN", 6 * MIB)
-    monkeypatch.setattr(s3, "PART_BYTES", MIB)  # the server takes no parts as small as this
+    monkeypatch.setattr(s3_store, "MULTIPART_BYTES_MIN", 6 * MIB)
+    monkeypatch.setattr(s3_store, "PART_BYTES", MIB)  # the server takes no parts as small as this
     file, sha256 = staged(tmp_path, os.urandom(7 * MIB))
     with pytest.raises(StorageUnavailable):
         store.put(KEY, file, sha256)

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
-from services.files import scanner
 from services.files.app import create_app
-from services.files.blobs import Blobs, make_store
-from services.files.clamd import NotScannable, ScannerAway, scan
+from services.files.scanning import scanner
+from services.files.scanning.clamd import NotScannable, ScannerAway, scan
 from services.files.settings import Settings
-from services.files.staging import Staging
-from shared.database import Database
-from shared.settings import SettingsError
+from services.files.storage.blob_store import Blobs, make_store
+from services.files.storage.staging import Staging
+from shared.data.database import Database
+from shared.process.settings import SettingsError
 from shared.testing import running
 from tests.files.support import Person
 from tests.support import START_SECONDS, eventually, free_port, need

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared import pagination
+from shared.lists import pagination
 from tests.files.support import Person
 
 STORAGE = ("sqlite", "postgresql")

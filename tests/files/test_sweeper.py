@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from services.files.app import create_app
-from services.files.blobs import Blobs, make_store
 from services.files.models import EVENTS
 from services.files.settings import Settings
-from services.files.staging import Staging
+from services.files.storage.blob_store import Blobs, make_store
+from services.files.storage.staging import Staging
 from services.files.sweeper import Sweeper
-from shared.database import Database
+from shared.data.database import Database
 from shared.events.outbox import OUTBOX, Outbox
 from shared.testing import running
 from tests.files.support import Person

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from sqlalchemy import delete
 
-from services.files.disk import DiskStore
 from services.files.models import FILES
 from services.files.settings import Settings
-from services.files.stores import BlobMissing, BlobReader
-from services.files.verification import Progress, check
-from shared.database import Database
+from services.files.storage.disk_store import DiskStore
+from services.files.storage.store import BlobMissing, BlobReader
+from services.files.storage.verification import Progress, check
+from shared.data.database import Database
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests.files.support import Person
 from tests.shared.processes import ROOT, started

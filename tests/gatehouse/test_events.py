@@ -15,12 +15,12 @@ from gatehouse import catalogue, cli
 from services.orders.models import EVENTS
 from services.orders.settings import Settings
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
+from shared.data.migrate import upgrade
 from shared.events import Poison, dead
 from shared.events.event import Envelope, Sealed
 from shared.events.inbox import Inbox
 from shared.ids import new_id
-from shared.migrate import upgrade
 from shared.testing import TEST_INTERNAL_SECRET
 
 ROOT = Path(catalogue.__file__).parent.parent

@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from gatehouse import launcher, watched
 from gatehouse.programs import Program
 from gatehouse.screen import Screen
-from shared.settings import ProcessSettings
-from shared.supervision import PHASE_MARK
+from shared.process.settings import ProcessSettings
+from shared.process.supervision import PHASE_MARK
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, SECONDS_MAX, Running, started
 from tests.support import eventually, free_port
@@ -29,7 +29,7 @@ from tests.support import eventually, free_port
 SETTINGS = """
 from pathlib import Path
 from typing import ClassVar
-from shared.settings import ProcessSettings
+from shared.process.settings import ProcessSettings
 
 class Settings(ProcessSettings):
     service: ClassVar[str] = "{name}"
@@ -44,9 +44,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from {module}.settings import Settings
-from shared.server import serve
+from shared.process.server import serve
 from shared.service import health_routes
-from shared.settings import SettingsError, exit_on_bad_settings
+from shared.process.settings import SettingsError, exit_on_bad_settings
 
 async def shout(request):
     print("x" * 3_000_000, flush=True)
@@ -382,7 +382,7 @@ sys.stdin.read()
 
 SLOW = """
 import http.server, os, time
-from shared.supervision import follow_parent, report_phase
+from shared.process.supervision import follow_parent, report_phase
 
 follow_parent()
 ends = time.monotonic() + {seconds}

@@ -8,12 +8,12 @@ import pytest
 
 from gatehouse import programs
 from gatehouse.programs import own_environment
-from shared.settings import SettingsFaults
+from shared.process.settings import SettingsFaults
 
 MODULES = {"orders": "services.orders", "users": "services.users", "gateway": "gateway"}
 SETTINGS = """
 from typing import ClassVar
-from shared.settings import ServiceSettings
+from shared.process.settings import ServiceSettings
 
 class Settings(ServiceSettings):
     service: ClassVar[str] = "{name}"

@@ -17,7 +17,7 @@ from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reload, first_keys
 from gateway.settings import Settings
 from gateway.site.app import create_app
-from shared.server import CloseWhenDraining, Server
+from shared.process.server import CloseWhenDraining, Server
 
 WAIT_SECONDS_MAX = 15
 

@@ -20,7 +20,7 @@ from gateway.config.routes_file import RoutesFileError
 from gateway.policies.api_keys import load, new_key, parse
 from gateway.runtime.reload import KEPT_ROUTES, first_keys
 from gateway.settings import Settings
-from shared.revocations import Revocation
+from shared.identity.revocations import Revocation
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend
 from tests.gateway.conftest import Start

@@ -8,7 +8,7 @@ import pytest
 from gateway.policies.api_keys import new_key
 from gateway.policies.failed_credentials import Failures
 from gateway.policies.rate_limits import KEYS_MAX
-from shared.identity import TokenVerifier
+from shared.identity.tokens import TokenVerifier
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend
 from tests.gateway.conftest import Start

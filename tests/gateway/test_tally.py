@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from gateway.telemetry.tally import Tally
-from shared.observe import BOUNDS_SECONDS, Durations
+from shared.process.observe import BOUNDS_SECONDS, Durations
 
 # On the bounds, beside them and beyond them; the sum of eighths is exact.
 SECONDS = some.sampled_from(BOUNDS_SECONDS) | some.integers(0, 200).map(lambda eighths: eighths / 8)

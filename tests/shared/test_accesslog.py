@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.accesslog import WRITE_BYTES_MAX
+from shared.process.access_log import WRITE_BYTES_MAX
 from tests.shared.processes import ROOT, service_environment, started
 from tests.shared.test_server import wait_until_ready
 from tests.support import free_port
 
 PREPARED = """
 import asyncio, os, structlog, sys
-from shared.accesslog import access_log
-from shared.observe import configure_logging
+from shared.process.access_log import access_log
+from shared.process.observe import configure_logging
 from tests.shared.notes.app import Settings
 
 configure_logging(Settings.load())

@@ -13,10 +13,10 @@ from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
-from shared.database import WAITING_MAX
-from shared.identity import Caller, public
+from shared.data.database import WAITING_MAX
+from shared.http.operations import Operation
+from shared.identity.tokens import Caller, public
 from shared.ids import new_id
-from shared.operations import Operation
 from shared.testing import TEST_INTERNAL_SECRET, bearer, internal_token, running, token
 from tests.shared.notes import handlers
 from tests.shared.notes.app import Settings, create_app_with

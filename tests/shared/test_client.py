@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from shared.client import INTERNAL_TOKEN_SECONDS, HttpClient, InternalTokens, Peer, PeerRefusal
 from shared.errors import InvalidToken, Unavailable
-from shared.observe import current_request_id
+from shared.peers.client import INTERNAL_TOKEN_SECONDS, HttpClient, InternalTokens, Peer, PeerRefusal
+from shared.process.observe import current_request_id
 from tests.shared.notes.app import Settings
 from tests.shared.processes import Running, service_environment, started
 from tests.shared.test_server import wait_until_ready

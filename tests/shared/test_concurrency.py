@@ -12,11 +12,11 @@ from sqlalchemy import select, update
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.concurrency import EXPIRED_PER_CLAIM_MAX, KEYS_KEPT, IdempotencyKey, IfMatch, Reply
-from shared.database import Database
+from shared.data.database import Database
+from shared.data.migrate import upgrade
 from shared.errors import Stale
+from shared.http.concurrency import EXPIRED_PER_CLAIM_MAX, KEYS_KEPT, IdempotencyKey, IfMatch, Reply
 from shared.ids import new_id
-from shared.migrate import upgrade
 from shared.testing import bearer, running, token
 from tests.shared.notes.app import MIGRATIONS, Settings, create_app
 from tests.shared.notes.calls import add, count

@@ -17,10 +17,10 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Session
 from structlog.testing import capture_logs
 
-from shared.database import SQLITE_READERS, WAITING_MAX, Database, execute_in_driver
+from shared.data.database import SQLITE_READERS, WAITING_MAX, Database, execute_in_driver
+from shared.data.migrate import upgrade
 from shared.errors import Overloaded, Unavailable
 from shared.ids import new_id
-from shared.migrate import upgrade
 from shared.testing import bearer, running, token
 from tests import support
 from tests.shared.notes.app import MIGRATIONS, Settings, create_app
@@ -161,7 +161,7 @@ class TestTimes:
 WRITER = """
 import sys
 from sqlalchemy import func, select
-from shared.database import Database
+from shared.data.database import Database
 from tests.shared.notes.models import Note
 database = Database(sys.argv[1])
 for number in range(100):
@@ -256,7 +256,7 @@ class TestSideBySide:
     def test_a_writer_in_another_process_that_never_ends(
         self, sqlite: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("shared.database.BUSY_TIMEOUT_MS", 50)
+        monkeypatch.setattr("shared.data.database.BUSY_TIMEOUT_MS", 50)
         impatient, other = Database(str(sqlite.url)), Database(str(sqlite.url))
         with other.transaction() as holding:
             holding.execute(text("SELECT 1"))

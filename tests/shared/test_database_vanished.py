@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
-from shared.database import Database, postgresql_options
+from shared.data.database import Database, postgresql_options
 from shared.errors import Unavailable
 from tests import support
 

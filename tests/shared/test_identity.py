@@ -10,10 +10,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-import shared.identity
-from shared.client import HttpClient
+import shared.identity.tokens
 from shared.errors import InvalidToken, Unavailable
-from shared.identity import (
+from shared.identity.tokens import (
     KEY_FETCH_SECONDS_MIN,
     KEY_LIFE_SECONDS,
     LEEWAY_SECONDS,
@@ -22,7 +21,8 @@ from shared.identity import (
     TokenVerifier,
     bearer_token,
 )
-from shared.settings import ProcessSettings
+from shared.peers.client import HttpClient
+from shared.process.settings import ProcessSettings
 from shared.testing import TEST_JWT_SECRET, TOKEN_SECONDS, token
 
 ISSUER_KEYS = {
@@ -78,7 +78,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(shared.identity, "time", made)
+    monkeypatch.setattr(shared.identity.tokens, "time", made)
     return made
 
 
@@ -251,7 +251,7 @@ class TestTokenVerifier:
         self, make_verifier: Callable[..., TokenVerifier], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert VERIFIED_TOKENS_MAX == 10_000
-        monkeypatch.setattr(shared.identity, "VERIFIED_TOKENS_MAX", 3)
+        monkeypatch.setattr(shared.identity.tokens, "VERIFIED_TOKENS_MAX", 3)
         verifier = make_verifier(Issuer("one"))
         tokens = [signed_by("one", sub=str(number)) for number in range(5)]
         for one in tokens:

@@ -10,8 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from shared import ids
+from shared.http.schemas import Id
 from shared.ids import new_id
-from shared.schemas import Id
 
 
 def test_it_is_a_uuid_of_version_7_with_the_time_in_it() -> None:

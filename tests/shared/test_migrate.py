@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Column, MetaData, String, Table, inspect, text
 from sqlmodel import AutoString
 
-from shared.database import Database, UtcDateTime
+from shared.data.database import Database, UtcDateTime
+from shared.data.migrate import VERSION_TABLE, current, differences, newest, upgrade, write
 from shared.ids import new_id
-from shared.migrate import VERSION_TABLE, current, differences, newest, upgrade, write
 from tests.shared.notes import models
 from tests.shared.notes.app import MIGRATIONS
 from tests.shared.processes import ROOT
@@ -21,7 +21,7 @@ UPGRADE = """
 import sys
 from pathlib import Path
 from shared.ids import new_id
-from shared.migrate import upgrade
+from shared.data.migrate import upgrade
 print("loaded", flush=True)
 sys.stdin.readline()  # until all of them have, so that they begin together
 upgrade(sys.argv[1], Path(sys.argv[2]))

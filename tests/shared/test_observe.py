@@ -9,10 +9,10 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from shared.client import HttpClient
-from shared.database import Database
-from shared.identity import public
-from shared.operations import Operation
+from shared.data.database import Database
+from shared.http.operations import Operation
+from shared.identity.tokens import public
+from shared.peers.client import HttpClient
 from shared.service import create_service
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, running, token
 from tests.shared.notes import handlers

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from shared.migrate import newest
-from shared.opening import open_database
+from shared.data.migrate import newest
+from shared.data.opening import open_database
 from tests.shared.notes.app import MIGRATIONS, Settings
 
 

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from shared.identity import public
+from shared.http.operations import Operation
+from shared.identity.tokens import public
 from shared.ids import new_id
-from shared.operations import Operation
 from shared.testing import bearer, running, token
 from tests.shared.notes import handlers
 from tests.shared.notes.app import Settings, create_app_with

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 from sqlmodel import Session
 
-from shared.database import Database
+from shared.data.database import Database
+from shared.data.migrate import upgrade
 from shared.errors import Invalid
+from shared.http.schemas import Page
 from shared.ids import new_id
-from shared.migrate import upgrade
-from shared.pagination import PAGE_ROWS_MAX, PageQuery, paginate, paginate_equal
-from shared.schemas import Page
+from shared.lists.pagination import PAGE_ROWS_MAX, PageQuery, paginate, paginate_equal
 from tests.shared.notes.app import MIGRATIONS
 from tests.shared.notes.handlers import NOTES, NoteOut
 from tests.shared.notes.models import Note

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from shared.proxies import Proxies, household
+from shared.process.proxies import Proxies, household
 
 
 def test_an_ipv6_household_is_one_client() -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from shared.public import absolute
+from shared.process.public_address import absolute
 from tests.shared.notes.app import Settings
 
 Make = Callable[..., Any]

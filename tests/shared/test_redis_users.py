@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.policies.rate_limit_store import MEMBERS, Ask, LimitStore, Standing
 from shared.events.streams import STREAM
-from shared.redis import connect
+from shared.process.redis import connect
 from tests import support
 from tests.shared.events.test_streams import Side, running, until
 

@@ -17,11 +17,11 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-import shared.revocations
-from shared.client import HttpClient
+import shared.identity.revocations
 from shared.errors import Unavailable
-from shared.identity import Caller, RevokedToken, TokenVerifier
-from shared.revocations import Follower, Kind, Revocation, Revocations
+from shared.identity.revocations import Follower, Kind, Revocation, Revocations
+from shared.identity.tokens import Caller, RevokedToken, TokenVerifier
+from shared.peers.client import HttpClient
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running, token
 from tests.gateway.backends import Backend, Conversation
 from tests.shared.notes.app import Settings, create_app
@@ -103,7 +103,7 @@ class TestRevocations:
         assert revocations.cover(a_caller(id="later"))
 
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shared.revocations, "KEPT_MAX", MANY)
+        monkeypatch.setattr(shared.identity.revocations, "KEPT_MAX", MANY)
         revocations, used = Revocations(), []
         tracemalloc.start()
         try:
@@ -120,7 +120,7 @@ class TestRevocations:
         assert revocations.cover(a_caller(session_id=f"{MANY:036}"))
 
     def test_dropping_what_still_counts_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shared.revocations, "KEPT_MAX", 2)
+        monkeypatch.setattr(shared.identity.revocations, "KEPT_MAX", 2)
         revocations = Revocations()
         with capture_logs() as lines:
             revocations.add([revoked("session", str(number)) for number in range(5)])
@@ -264,7 +264,7 @@ def test_the_lag_of_several_workers_is_the_longest(tmp_path: Path) -> None:
 import sys
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from shared.revocations import Revocations
+from shared.identity.revocations import Revocations
 revocations = Revocations()
 revocations._known -= float(sys.argv[1])
 revocations.note_silence(Exception("quiet"))
@@ -310,7 +310,7 @@ class TestFollower:
     async def test_signs_of_life_keep_it_current(
         self, feed: Feed, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shared.revocations, "STALE_SECONDS", 0.3)
+        monkeypatch.setattr(shared.identity.revocations, "STALE_SECONDS", 0.3)
         feed.will_answer(newest=0)
         async with Backend(feed.talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
             began = time.monotonic()
@@ -359,7 +359,7 @@ class TestFollower:
     async def test_silence_is_noticed_said_once_and_overcome(
         self, feed: Feed, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shared.revocations, "STALE_SECONDS", 0.3)
+        monkeypatch.setattr(shared.identity.revocations, "STALE_SECONDS", 0.3)
         mute = asyncio.Event()
 
         async def talk(conversation: Conversation) -> None:
@@ -387,7 +387,7 @@ class TestFollower:
     async def test_it_says_why_it_hears_nothing(
         self, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shared.revocations, "FIRST_LOAD_SECONDS", 0.1)
+        monkeypatch.setattr(shared.identity.revocations, "FIRST_LOAD_SECONDS", 0.1)
 
         async def refuses(conversation: Conversation) -> None:
             while await conversation.request():
@@ -419,7 +419,7 @@ class TestFollower:
     async def test_with_a_mute_auth_it_starts_all_the_same(
         self, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(shared.revocations, "STALE_SECONDS", 0.1)
+        monkeypatch.setattr(shared.identity.revocations, "STALE_SECONDS", 0.1)
 
         async def mute(conversation: Conversation) -> None:
             await conversation.reader.read()

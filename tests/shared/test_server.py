@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.supervision import SUPERVISED
+from shared.process.supervision import SUPERVISED
 from shared.testing import bearer, token
 from tests.shared.processes import SECONDS_MAX, Running, service_environment, started
 from tests.support import eventually, free_port, postgresql_that_stops

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from shared.guessable import is_guessable
-from shared.settings import (
+from shared.process.guessable import is_guessable
+from shared.process.settings import (
     ProcessSettings,
     SettingsError,
     development_secret,
@@ -195,7 +195,8 @@ class TestSecrets:
 
     def test_processes_that_start_together_share_one(self, tmp_path: Path) -> None:
         code = (
-            "import sys; from shared.settings import development_secret; print('loaded', flush=True); "
+            "import sys; from shared.process.settings import development_secret; "
+            "print('loaded', flush=True); "
             "sys.stdin.readline(); settings = {'environment': 'development', 'data_dir': sys.argv[1]}; "
             "print(development_secret('internal_secret', settings).get_secret_value())"
         )

@@ -8,10 +8,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from shared.database import Database
+from shared.data.database import Database
+from shared.data.migrate import upgrade
+from shared.data.statements import Rows, insert_row
 from shared.ids import new_id
-from shared.migrate import upgrade
-from shared.statements import Rows, insert_row
 from tests.shared.notes.app import MIGRATIONS
 from tests.shared.notes.handlers import NOTES
 

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from shared.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
+from shared.process.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import started
 from tests.support import free_port
@@ -10,12 +10,12 @@ from tests.support import free_port
 # It asks for news of an auth that is not there, and for a peer, again and again.
 LONELY = """
 import asyncio
-from shared import revocations
-from shared.client import HttpClient
+from shared.identity import revocations
+from shared.peers.client import HttpClient
 from shared.errors import Unavailable
-from shared.observe import configure_logging
-from shared.settings import ServiceSettings
-from shared.supervision import follow_parent, report_phase, suite_is_starting
+from shared.process.observe import configure_logging
+from shared.process.settings import ServiceSettings
+from shared.process.supervision import follow_parent, report_phase, suite_is_starting
 
 class Settings(ServiceSettings):
     service = "lonely"

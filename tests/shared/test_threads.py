@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from shared.threads import Threads
+from shared.process.threads import Threads
 
 SPOKEN: ContextVar[str] = ContextVar("spoken", default="nothing")
 

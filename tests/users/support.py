@@ -15,10 +15,10 @@ import uvicorn
 from contracts.events import AccountChanged, AccountCreated, AccountDeleted
 from services.auth.app import create_app as create_auth
 from services.auth.settings import Settings as AuthSettings
+from shared.data.migrate import upgrade
 from shared.events import Event
 from shared.events.event import Sealed
 from shared.ids import new_id
-from shared.migrate import upgrade
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, internal_token, token
 
 PASSWORD = "correct horse battery 9 Staple"

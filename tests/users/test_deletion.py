@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from services.users.models import PREFERENCES as PREFERENCES_TABLE
-from shared.database import Database
+from shared.data.database import Database
 from tests.users.support import (
     NOWHERE,
     PASSWORD,

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from contracts.events import AccountChanged, AccountCreated, ProfileChanged
 from services.users import app
 from services.users.models import EVENTS, PROFILES
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import Subscriber
 from shared.testing import bearer, internal_token, token
 from tests.told import events

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shared.database import rows_where
+from shared.data.database import rows_where
 
 revision = "0004"
 down_revision = "0003"

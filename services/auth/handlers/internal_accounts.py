@@ -16,10 +16,10 @@ from services.auth.models import Account, Status
 from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
 from services.auth.sessions import Sessions
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import NotFound
 from shared.events import Trail
-from shared.schemas import Id
+from shared.http.schemas import Id
 
 
 def show_account(account_id: Id, session: Session) -> AccountOut:

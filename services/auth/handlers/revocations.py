@@ -5,7 +5,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.auth.feed import RevocationFeed
 from services.auth.schemas import FollowRevocations
-from shared.server import is_draining
+from shared.process.server import is_draining
 
 
 async def follow_revocations(query: FollowRevocations, request: Request, feed: RevocationFeed) -> Response:

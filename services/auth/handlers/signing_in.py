@@ -16,11 +16,11 @@ from services.auth.sessions import Refusal, Sessions, SignedIn
 from services.auth.settings import Settings
 from services.auth.throttle import Attempt
 from services.auth.tokens import AccessTokens
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Unauthenticated
 from shared.events import Trail
-from shared.identity import RevokedToken, TokenVerifier, bearer_token
-from shared.proxies import Proxies, household
+from shared.identity.tokens import RevokedToken, TokenVerifier, bearer_token
+from shared.process.proxies import Proxies, household
 
 
 async def register(

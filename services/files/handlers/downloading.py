@@ -6,17 +6,17 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.files import downloads
-from services.files.blobs import Blobs
-from services.files.downloads import Content
+from services.files.downloads import content as downloads
+from services.files.downloads.content import Content
 from services.files.errors import BeingScanned, ContentLost, Infected
 from services.files.handlers.files import visible
 from services.files.models import FileState
 from services.files.schemas import Download
 from services.files.settings import Settings
-from shared.database import Database
-from shared.identity import Caller
-from shared.schemas import Id
+from services.files.storage.blob_store import Blobs
+from shared.data.database import Database
+from shared.http.schemas import Id
+from shared.identity.tokens import Caller
 
 # A browser may keep it and has to ask each time whether it may still be seen.
 CACHE = "private, no-cache"

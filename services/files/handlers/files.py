@@ -13,13 +13,13 @@ from services.files.names import folded
 from services.files.schemas import ChangeFile, FileOut, ListFiles, UsageOut, dumped
 from services.files.settings import Settings
 from shared.clock import now
-from shared.concurrency import IfMatch
-from shared.database import one_row
+from shared.data.database import one_row
 from shared.errors import NotFound
-from shared.identity import Caller
+from shared.http.concurrency import IfMatch
+from shared.http.schemas import Id, Page
+from shared.identity.tokens import Caller
 from shared.ids import first_id
-from shared.schemas import Id, Page
-from shared.search import Search, find_page
+from shared.lists.search import Search, find_page
 
 # An id and a time are given to a file one after the other; the clock may be set in between.
 CLOCK_STEP = timedelta(minutes=5)

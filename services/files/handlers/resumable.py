@@ -5,33 +5,33 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.files import tus
 from services.files.models import UPLOADS, Upload
-from services.files.resumable import Resumable, described_by
 from services.files.schemas import UploadOut
 from services.files.settings import Settings
+from services.files.uploads import tus_headers
+from services.files.uploads.resumable import Resumable, described_by
 from shared.clock import now
-from shared.database import one_row
+from shared.data.database import one_row
 from shared.errors import MethodNotAllowed, NotFound
 from shared.events import Trail
-from shared.identity import Caller
-from shared.pagination import PageQuery, paginate
-from shared.schemas import Id, Page
+from shared.http.schemas import Id, Page
+from shared.identity.tokens import Caller
+from shared.lists.pagination import PageQuery, paginate
 
 
 async def show_upload_options(settings: Settings) -> Response:
     """Say which parts of tus are spoken here, and how large an upload may be."""
     headers = {
-        "Tus-Resumable": tus.VERSION,
-        "Tus-Version": tus.VERSION,
-        "Tus-Extension": tus.EXTENSIONS,
+        "Tus-Resumable": tus_headers.VERSION,
+        "Tus-Version": tus_headers.VERSION,
+        "Tus-Extension": tus_headers.EXTENSIONS,
         "Tus-Max-Size": str(settings.resumable_max_size),
-        "Tus-Checksum-Algorithm": tus.ALGORITHMS,
+        "Tus-Checksum-Algorithm": tus_headers.ALGORITHMS,
     }
     return Response(status_code=204, headers=headers)
 
 
-@tus.spoken
+@tus_headers.spoken
 async def create_upload(request: Request, caller: Caller, uploads: Resumable, trail: Trail) -> Response:
     """Begin an upload in pieces (tus 1.0), perhaps with the first piece, or join parts into a file.
 
@@ -41,22 +41,22 @@ async def create_upload(request: Request, caller: Caller, uploads: Resumable, tr
     metadata = request.headers.get("upload-metadata", "")
     if concat is not None and concat != "partial":
         if "upload-length" in request.headers:
-            raise tus.wrong("Upload-Length", "must be left out: the parts say how long they are")
-        parts = tus.parts(concat)
+            raise tus_headers.wrong("Upload-Length", "must be left out: the parts say how long they are")
+        parts = tus_headers.parts(concat)
         upload = await uploads.concatenate(caller.id, parts, concat, metadata, described_by(metadata), trail)
         return _answer(201, upload, {"Location": _address(upload)})
-    tus.metadata(metadata)
-    length = tus.number(request, "upload-length")
-    checksum = tus.checksum(request.headers.get("upload-checksum"))
+    tus_headers.metadata(metadata)
+    length = tus_headers.number(request, "upload-length")
+    checksum = tus_headers.checksum(request.headers.get("upload-checksum"))
     described = None if concat == "partial" else described_by(metadata)
     trail.is_written = True  # until it is whole, nothing is done that anybody would ask about
     upload = await uploads.create(caller.id, length, metadata, described, trail)
-    if request.headers.get("content-type") == tus.BYTES_TYPE and length:
+    if request.headers.get("content-type") == tus_headers.BYTES_TYPE and length:
         upload = await uploads.append(upload.id, caller.id, 0, request, checksum, trail)
     return _answer(201, upload, {"Location": _address(upload)})
 
 
-@tus.spoken
+@tus_headers.spoken
 async def show_upload_offset(
     upload_id: Id,
     request: Request,  # noqa: ARG001 - tus.spoken reads it
@@ -74,7 +74,7 @@ async def show_upload_offset(
     return _answer(200, upload, headers)
 
 
-@tus.spoken
+@tus_headers.spoken
 async def append_to_upload(
     upload_id: Id, request: Request, caller: Caller, uploads: Resumable, trail: Trail
 ) -> Response:
@@ -82,7 +82,7 @@ async def append_to_upload(
     return await _append(upload_id, request, caller, uploads, trail)
 
 
-@tus.spoken
+@tus_headers.spoken
 async def end_upload(
     upload_id: Id,
     request: Request,  # noqa: ARG001 - tus.spoken reads it
@@ -94,7 +94,7 @@ async def end_upload(
     return await _end(upload_id, caller, uploads, trail)
 
 
-@tus.spoken
+@tus_headers.spoken
 async def override_upload_method(
     upload_id: Id, request: Request, caller: Caller, uploads: Resumable, trail: Trail
 ) -> Response:
@@ -129,9 +129,9 @@ async def _append(
     upload_id: str, request: Request, caller: Caller, uploads: Resumable, trail: Trail
 ) -> Response:
     trail.is_written = True  # a piece is not worth a record; the file that it ends in writes one
-    tus.require_bytes(request)
-    offset = tus.number(request, "upload-offset")
-    checksum = tus.checksum(request.headers.get("upload-checksum"))
+    tus_headers.require_bytes(request)
+    offset = tus_headers.number(request, "upload-offset")
+    checksum = tus_headers.checksum(request.headers.get("upload-checksum"))
     return _answer(204, await uploads.append(upload_id, caller.id, offset, request, checksum, trail))
 
 
@@ -143,7 +143,7 @@ async def _end(upload_id: str, caller: Caller, uploads: Resumable, trail: Trail)
 def _answer(status: int, upload: Upload, more: dict[str, str] | None = None) -> Response:
     headers = {
         "Upload-Offset": str(upload.received),
-        "Upload-Expires": tus.date(upload.expires),
+        "Upload-Expires": tus_headers.date(upload.expires),
         **(more or {}),
     }
     if upload.file_id is not None and not upload.is_partial:

@@ -10,21 +10,21 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.files import downloads
-from services.files.blobs import Blobs
-from services.files.downloads import Content
+from services.files.downloads import content as downloads
+from services.files.downloads.content import Content
 from services.files.errors import TooManyShares
 from services.files.handlers.downloading import served
 from services.files.handlers.files import locked
 from services.files.models import FILES, SHARES, Share
 from services.files.schemas import MadeShareOut, MakeShare, ShareOut, ShareQuery
 from services.files.settings import Settings
+from services.files.storage.blob_store import Blobs
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import NotFound
-from shared.identity import Caller
-from shared.public import absolute
-from shared.schemas import Id
+from shared.http.schemas import Id
+from shared.identity.tokens import Caller
+from shared.process.public_address import absolute
 
 SHARES_MAX = 100
 TOKEN_BYTES = 32

@@ -3,14 +3,14 @@
 from sqlalchemy import select
 from sqlmodel import Session
 
-from services.files import quota
 from services.files.events import tell_changed, tell_deleted
 from services.files.handlers.files import locked
 from services.files.models import FILES, File
 from services.files.schemas import FileOut, TrashedOut
-from shared.identity import Caller
-from shared.pagination import PageQuery, paginate
-from shared.schemas import Id, Page
+from services.files.uploads import quota
+from shared.http.schemas import Id, Page
+from shared.identity.tokens import Caller
+from shared.lists.pagination import PageQuery, paginate
 
 
 def list_trash(query: PageQuery, caller: Caller, session: Session) -> Page[TrashedOut]:

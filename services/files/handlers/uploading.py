@@ -3,17 +3,17 @@
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.files.described import Described, describe
-from services.files.forms import FilePart, Form, too_large
-from services.files.intake import Intake, add_file
 from services.files.models import FileState
 from services.files.names import good_name, last_part
 from services.files.schemas import FileOut
 from services.files.settings import Settings
-from services.files.staging import Landed
-from shared.database import Database
+from services.files.storage.staging import Landed
+from services.files.uploads.description import Described, describe
+from services.files.uploads.intake import Intake, add_file
+from services.files.uploads.multipart import FilePart, Form, too_large
+from shared.data.database import Database
 from shared.events import Trail
-from shared.identity import Caller
+from shared.identity.tokens import Caller
 
 FIELDS = frozenset({"visibility", "metadata"})
 

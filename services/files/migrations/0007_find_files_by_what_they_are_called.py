@@ -2,9 +2,9 @@
 
 from alembic import op
 
-from shared.database import rows_where
-from shared.search import Part
-from shared.search_migrations import create_search_index_1
+from shared.data.database import rows_where
+from shared.lists.search import Part
+from shared.lists.search_migrations import create_search_index_1
 
 revision = "0007"
 down_revision = "0006"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from shared.database import rows_where
+from shared.data.database import rows_where
 
 revision = "0008"
 down_revision = "0007"

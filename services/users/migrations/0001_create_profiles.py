@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 
 revision = "0001"
 down_revision = None

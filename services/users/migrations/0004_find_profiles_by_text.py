@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from shared.search import Part
-from shared.search_migrations import create_search_index_1
+from shared.lists.search import Part
+from shared.lists.search_migrations import create_search_index_1
 
 revision = "0004"
 down_revision = "0003"

@@ -27,7 +27,7 @@ from sqlalchemy import Table, func, select
 from services.audit.models import RECORDS
 from services.orders.models import EVENTS
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import Recorded, emit
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.streams import BROKER

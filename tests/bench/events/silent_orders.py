@@ -8,10 +8,10 @@ from starlette.applications import Starlette
 from services.orders.models import IDEMPOTENCY
 from services.orders.routes import OPERATIONS
 from services.orders.settings import Settings
-from shared.client import HttpClient
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import Event
 from shared.events.outbox import OUTBOX
+from shared.peers.client import HttpClient
 from shared.service import create_service, run
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from shared.identity import VERIFIED_TOKENS_MAX
+from shared.identity.tokens import VERIFIED_TOKENS_MAX
 from tests.bench.gateway import mix
 from tests.bench.gateway.programs import Program
 from tests.bench.gateway.proxies import OURS, stage

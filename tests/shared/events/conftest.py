@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
-from shared.database import Database
+from shared.data.database import Database
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.tables import EventTables
 

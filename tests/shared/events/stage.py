@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import Select, func, select
 from sqlmodel import Session
 
-from shared.database import Database
+from shared.data.database import Database
+from shared.data.migrate import upgrade
 from shared.events.event import Envelope
-from shared.migrate import upgrade
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import support
 from tests.shared.events.ledger.app import MIGRATIONS

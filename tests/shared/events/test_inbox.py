@@ -9,7 +9,7 @@ from sqlalchemy import delete, update
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Unavailable
 from shared.events import Poison
 from shared.events.event import Envelope

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from shared.clock import now
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import emit
 from shared.events.event import EVENT_BYTES_MAX, KEY_CHARACTERS_MAX, Envelope, Sealed
 from shared.events.outbox import BATCH_MAX, LEASE, Batch, Outbox

@@ -10,7 +10,7 @@ from sqlalchemy import Row, event, text, update
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.database import Database, TookTooLong
+from shared.data.database import Database, TookTooLong
 from shared.errors import Unavailable
 from shared.events.dead import DeadLetters
 from shared.events.inbox import SUSPICIOUS_ATTEMPT, Inbox

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from shared.database import Database
+from shared.data.database import Database
 from shared.events.event import Envelope
 from shared.ids import new_id
 from shared.testing import bearer, internal_token, running, token

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from shared.database import Database
+from shared.data.database import Database
 from shared.events.event import Envelope
 from shared.events.recording import Recorded
 from shared.events.refusals import KEYS_MAX, OTHERS, WINDOW_SECONDS, Refusals, network_of

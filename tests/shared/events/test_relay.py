@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from shared import client
-from shared.client import HttpClient, Peer
-from shared.database import Database
+from shared.data.database import Database
 from shared.events import emit, relay
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.relay import Direct, Relay
 from shared.events.spine import end
+from shared.peers import client
+from shared.peers.client import HttpClient, Peer
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.events.conftest import METADATA, TABLES
 from tests.shared.events.things import Counted, waiting

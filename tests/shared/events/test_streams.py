@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Unavailable
 from shared.events import emit, streams
 from shared.events.inbox import REFUSED, SUSPICIOUS_ATTEMPT, Inbox
@@ -23,7 +23,7 @@ from shared.events.relay import Relay
 from shared.events.signing import Signatures
 from shared.events.spine import end
 from shared.events.streams import BORN, BROKER, STREAM, Broker, Reader
-from shared.redis import close, connect
+from shared.process.redis import close, connect
 from tests import support
 from tests.shared.events.conftest import METADATA, TABLES
 from tests.shared.events.things import Counted, applied, apply, envelope, waiting

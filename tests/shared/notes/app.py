@@ -7,15 +7,15 @@ from typing import ClassVar
 from pydantic import Field
 from starlette.applications import Starlette
 
-from shared.client import HttpClient
-from shared.concurrency import IdempotencyStore
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Conflict
 from shared.events import Events, Recorded, Subscriber
-from shared.identity import admin, internal, public
-from shared.operations import Operation
+from shared.http.concurrency import IdempotencyStore
+from shared.http.operations import Operation
+from shared.identity.tokens import admin, internal, public
+from shared.peers.client import HttpClient
+from shared.process.settings import ServiceSettings
 from shared.service import create_service
-from shared.settings import ServiceSettings
 from tests.shared.notes import handlers
 from tests.shared.notes.models import EVENTS, IDEMPOTENCY
 

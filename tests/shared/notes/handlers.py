@@ -8,11 +8,11 @@ from sqlalchemy import delete, func, select
 from sqlmodel import Session
 from starlette.responses import Response
 
-from shared.concurrency import IfMatch
 from shared.errors import Conflict, NotFound
-from shared.identity import Caller
-from shared.pagination import PageQuery, paginate
-from shared.schemas import Id, Input, Output, Page, Text, Versioned
+from shared.http.concurrency import IfMatch
+from shared.http.schemas import Id, Input, Output, Page, Text, Versioned
+from shared.identity.tokens import Caller
+from shared.lists.pagination import PageQuery, paginate
 from tests.shared.notes.models import Note
 
 NOTES = Note.__table__  # type: ignore[attr-defined]

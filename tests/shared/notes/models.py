@@ -4,9 +4,9 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from shared.clock import now
-from shared.concurrency import IdempotencyStore
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 from shared.events import EventTables
+from shared.http.concurrency import IdempotencyStore
 from shared.ids import new_id
 
 

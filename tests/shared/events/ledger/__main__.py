@@ -7,8 +7,8 @@ from pathlib import Path
 
 from shared.events import inbox, outbox, parked, relay, spine, streams
 from shared.events.event import Envelope
-from shared.observe import configure_logging
-from shared.server import serve
+from shared.process.observe import configure_logging
+from shared.process.server import serve
 from tests.shared.events.ledger.app import LedgerSettings, TellerSettings, create_ledger, create_teller
 
 

@@ -15,12 +15,12 @@ from sqlalchemy import insert, update
 from sqlmodel import Session
 from starlette.applications import Starlette
 
-from shared.client import HttpClient
-from shared.database import Database
+from shared.data.database import Database
 from shared.errors import Problem
 from shared.events import Events, Poison, Subscriber, emit
+from shared.peers.client import HttpClient
+from shared.process.settings import ServiceSettings
 from shared.service import create_service
-from shared.settings import ServiceSettings
 from tests.shared.events.ledger.models import APPLIED, DONE, EVENTS, THINGS, Heard, Told, manner_of
 
 MIGRATIONS = Path(__file__).parent / "migrations"

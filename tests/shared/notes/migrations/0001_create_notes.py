@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from shared.database import UtcDateTime
+from shared.data.database import UtcDateTime
 from shared.events.migrations import create_event_tables_1
 
 revision = "0001"

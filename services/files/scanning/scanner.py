@@ -1,0 +1,106 @@
+"""Has new content looked at before anybody gets it, when there is a ClamAV daemon to ask.
+
+A file is written down as `scanning` and becomes `ready` or `infected`. Which ones are still to be scanned
+stands in the table, so that nothing is forgotten when a process dies, and several replicas may scan the same
+file: each says the same of it.
+"""
+
+import threading
+from collections.abc import Iterator
+
+import structlog
+from sqlalchemy import select, update
+
+from services.files.events import tell_changed
+from services.files.models import FILES, File, FileState
+from services.files.scanning.clamd import NotScannable, ScannerAway, scan
+from services.files.settings import Settings
+from services.files.storage.blob_store import Blobs
+from services.files.storage.store import BlobMissing
+from shared.data.database import Database
+
+log = structlog.get_logger(__name__)
+
+BATCH = 20
+PIECE_BYTES = 256 * 1024
+LOOK_SECONDS = 1.0
+PAUSE_SECONDS = 10.0  # after the daemon could not be asked
+
+
+class Stopped(Exception):
+    """The service stops; the file is scanned when it runs again."""
+
+
+class Scanner:
+    """Scans what waits to be scanned, oldest first, until the service stops."""
+
+    def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
+        self._database, self._store = database, blobs.store
+        self._address = settings.clamav_address
+        self._not_scannable: set[str] = set()  # asked about again when the service starts again
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scanner", daemon=True)
+
+    def start(self) -> None:
+        if self._address:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            try:
+                pause = 0.0 if self._scan_some() else LOOK_SECONDS
+            except Exception:
+                log.exception("scan_failed")
+                pause = PAUSE_SECONDS
+
+    def _scan_some(self) -> bool:
+        waiting = select(FILES.c.id, FILES.c.blob_key, FILES.c.size).where(
+            FILES.c.state == FileState.SCANNING, FILES.c.id.not_in(self._not_scannable)
+        )
+        with self._database.transaction(write=False) as session:
+            rows = session.connection().execute(waiting.order_by(FILES.c.id).limit(BATCH)).all()
+        for row in rows:
+            if self._stopping.is_set():
+                return False
+            try:
+                found = scan(self._address, self._pieces(row.blob_key, row.size))
+            except Stopped:
+                return False
+            except BlobMissing:
+                self._write_down(row.id, FileState.LOST, None)
+            except NotScannable as error:
+                log.error("not_scannable", file_id=row.id, error=str(error))  # noqa: TRY400 - says it all
+                self._not_scannable.add(row.id)
+            except ScannerAway as error:
+                log.error("scanner_away", error=str(error))  # noqa: TRY400 - says it all
+                self._stopping.wait(PAUSE_SECONDS)
+                return False
+            else:
+                self._write_down(row.id, FileState.INFECTED if found else FileState.READY, found)
+        return len(rows) == BATCH
+
+    def _pieces(self, key: str, size: int) -> Iterator[bytes]:
+        reader = self._store.open(key, 0, size)
+        try:
+            while piece := reader.read(PIECE_BYTES):
+                if self._stopping.is_set():  # a large file may take longer than there is time to stop
+                    raise Stopped
+                yield piece
+        finally:
+            reader.close()
+
+    def _write_down(self, file_id: str, state: FileState, found: str | None) -> None:
+        if found:
+            log.warning("infected", file_id=file_id, found=found)
+        with self._database.transaction() as session:
+            marking = update(FILES).where(FILES.c.id == file_id, FILES.c.state == FileState.SCANNING)
+            if session.connection().execute(marking.values(state=state, threat=found)).rowcount:
+                file = session.get(File, file_id)
+                assert file is not None
+                tell_changed(session, file)

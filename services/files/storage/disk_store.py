@@ -1,0 +1,85 @@
+"""Blobs on the local disk, spread over 256 folders."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from services.files.storage.store import KEY, BlobMissing, BlobReader, Stored
+
+_FOLDER = re.compile(r"[0-9a-f]{2}")
+
+
+class DiskStore:
+    """A folder of blobs. A blob appears under its name whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def put(self, key: str, staged: Path, _sha256: str, /) -> None:
+        file = self._file(key)
+        if not file.parent.exists():
+            file.parent.mkdir(exist_ok=True, mode=0o700)
+            sync_folder(self._folder)
+        staged.rename(file)
+        sync_folder(file.parent)
+
+    def open(self, key: str, start: int, _length: int, /) -> BlobReader:
+        try:
+            # Only we write here; a link that somebody else put in the place of a blob is not followed.
+            descriptor = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise BlobMissing(key) from error
+        handle = os.fdopen(descriptor, "rb", buffering=0)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            handle.close()
+            raise BlobMissing(key)
+        handle.seek(start)
+        return handle
+
+    def size(self, key: str) -> int | None:
+        try:
+            return self._file(key).lstat().st_size
+        except FileNotFoundError:
+            return None
+
+    def delete(self, key: str) -> None:
+        self._file(key).unlink(missing_ok=True)
+
+    def list(self) -> Iterator[Stored]:
+        for folder in sorted(self._folder.iterdir()):
+            if not _FOLDER.fullmatch(folder.name):
+                continue
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not KEY.fullmatch(entry.name):
+                        continue
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        found = entry.stat(follow_symlinks=False)
+                        yield Stored(entry.name, found.st_size, found.st_mtime)
+
+    def clear(self, _older_than: float, /) -> None:
+        """A rename leaves nothing behind."""
+
+    def link(self, _key: str, _disposition: str, _content_type: str, _seconds: int, /) -> str | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _file(self, key: str) -> Path:
+        if not KEY.fullmatch(key):
+            raise ValueError(f"{key!r} is no key of a blob")
+        return self._folder / key[:2] / key
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was linked into the folder, or removed from it, survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

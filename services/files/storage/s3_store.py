@@ -1,0 +1,191 @@
+"""Blobs in a bucket of S3, or of anything that speaks like it.
+
+boto3 blocks, so it is only called in the threads of Blobs; one client serves them all, as boto3 allows.
+"""
+
+import base64
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+import structlog
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from services.files.errors import StorageUnavailable
+from services.files.settings import Settings
+from services.files.storage.store import KEY, BlobMissing, BlobReader, Stored
+
+log = structlog.get_logger(__name__)
+
+MULTIPART_BYTES_MIN = 64 << 20
+PART_BYTES = 16 << 20
+PARTS_MAX = 10_000
+PARTS_AT_ONCE = 4
+CONNECTIONS = 32
+MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+THERE_ALREADY = frozenset({"412", "PreconditionFailed"})
+
+
+class S3Store:
+    """A bucket of blobs. What is sent carries its checksum, so that what was bent on the way is refused."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bucket, self._prefix = settings.s3_bucket, settings.s3_prefix
+        self._client = _client(settings)
+        self._parts = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="s3-parts")
+
+    def put(self, key: str, staged: Path, sha256: str, /) -> None:
+        size = staged.stat().st_size
+        with _told("put", key):
+            try:
+                if size > MULTIPART_BYTES_MIN:
+                    self._put_in_parts(key, staged, size)
+                else:
+                    self._put_at_once(key, staged, size, sha256)
+            except ClientError as error:
+                # A key is used once: what is there came from this upload, whose answer was lost.
+                if _code(error) not in THERE_ALREADY or self.size(key) != size:
+                    raise
+        staged.unlink()
+
+    def _put_at_once(self, key: str, staged: Path, size: int, sha256: str) -> None:
+        with staged.open("rb") as body:
+            self._client.put_object(
+                **self._at(key),
+                Body=body,
+                ContentLength=size,
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
+                IfNoneMatch="*",
+            )
+
+    def _put_in_parts(self, key: str, staged: Path, size: int) -> None:
+        begun = self._client.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256")
+        upload = {**self._at(key), "UploadId": begun["UploadId"]}
+        step = max(PART_BYTES, -(-size // PARTS_MAX))
+
+        def send(number: int) -> dict[str, Any]:
+            with staged.open("rb") as handle:
+                handle.seek((number - 1) * step)
+                body = handle.read(step)
+            sent = self._client.upload_part(
+                **upload, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256"
+            )
+            kept = {name: sent[name] for name in ("ETag", "ChecksumSHA256") if name in sent}
+            return {"PartNumber": number, **kept}
+
+        try:
+            parts = [*self._parts.map(send, range(1, -(-size // step) + 1))]
+            self._client.complete_multipart_upload(
+                **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+            )
+        except BaseException:
+            self._client.abort_multipart_upload(**upload)
+            raise
+
+    def open(self, key: str, start: int, length: int, /) -> BlobReader:
+        if length == 0:  # no range says nothing
+            if self.size(key) is None:
+                raise BlobMissing(key)
+            return io.BytesIO()
+        with _told("get", key):
+            found = self._client.get_object(**self._at(key), Range=f"bytes={start}-{start + length - 1}")
+        reader: BlobReader = found["Body"]
+        return reader
+
+    def size(self, key: str) -> int | None:
+        try:
+            with _told("head", key):
+                size: int = self._client.head_object(**self._at(key))["ContentLength"]
+        except BlobMissing:
+            return None
+        return size
+
+    def delete(self, key: str) -> None:
+        with _told("delete", key):
+            self._client.delete_object(**self._at(key))
+
+    def list(self) -> Iterator[Stored]:
+        pages = self._client.get_paginator("list_objects_v2")
+        with _told("list", ""):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                for one in page.get("Contents", ()):
+                    key = one["Key"].removeprefix(self._prefix)
+                    if KEY.fullmatch(key):  # the bucket may hold more than blobs
+                        yield Stored(key, one["Size"], one["LastModified"].timestamp())
+
+    def clear(self, older_than: float) -> None:
+        """End uploads in parts that nobody will end any more: their parts cost money and are in no list."""
+        before = datetime.now(UTC) - timedelta(seconds=older_than)
+        pages = self._client.get_paginator("list_multipart_uploads")
+        with _told("clear", ""):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                for one in page.get("Uploads", ()):
+                    is_ours = KEY.fullmatch(one["Key"].removeprefix(self._prefix))
+                    if is_ours and one["Initiated"] < before:
+                        where = {"Bucket": self._bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
+                        self._client.abort_multipart_upload(**where)
+
+    def link(self, key: str, disposition: str, content_type: str, seconds: int) -> str | None:
+        """An address at which a browser gets the blob from the bucket itself, for a while."""
+        saved_as = {"ResponseContentDisposition": disposition, "ResponseContentType": content_type}
+        address: str = self._client.generate_presigned_url(
+            "get_object", Params={**self._at(key), **saved_as}, ExpiresIn=seconds
+        )
+        return address
+
+    def close(self) -> None:
+        self._parts.shutdown()
+        self._client.close()
+
+    def _at(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+
+@cache
+def _session() -> Any:
+    """One for the process: reading what boto3 knows of all of AWS takes longer than making the client."""
+    return boto3.session.Session()
+
+
+def _client(settings: Settings) -> Any:
+    secret = settings.s3_secret_key
+    return _session().client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        region_name=settings.s3_region,
+        aws_access_key_id=settings.s3_access_key,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        config=Config(
+            signature_version="s3v4",
+            retries={"mode": "standard", "max_attempts": 3},
+            connect_timeout=3,
+            read_timeout=30,
+            tcp_keepalive=True,
+            max_pool_connections=CONNECTIONS,
+            # What is no AWS seldom has a name for every bucket.
+            s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+        ),
+    )
+
+
+@contextmanager
+def _told(what: str, key: str) -> Iterator[None]:
+    """Say what is wrong with the bucket in our words to the caller, and in its own to the log."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        if isinstance(error, ClientError) and _code(error) in MISSING:
+            raise BlobMissing(key) from error
+        log.exception("storage_failed", operation=what, key=key)
+        raise StorageUnavailable from error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,37 @@
+"""The one Alembic environment of all services; shared/data/migrate.py hands over the connection."""
+
+from typing import Any, Literal
+
+from alembic import context
+from sqlmodel import AutoString
+
+from shared.data.database import UtcDateTime
+from shared.process.supervision import report_phase
+
+
+def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
+    """Write our own types as script.py.mako imports them, and those of SQLModel as what they are."""
+    if kind == "type" and isinstance(value, UtcDateTime):
+        return "UtcDateTime"
+    if kind == "type" and isinstance(value, AutoString):
+        return f"sa.String({value.length or ''})"
+    return False
+
+
+def report(*_: Any, **applied: Any) -> None:
+    """Whoever waits for a long upgrade sees how far it is."""
+    report_phase(f"migrating: {applied['step'].up_revision_id} is done")
+
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=context.config.attributes.get("metadata"),
+    version_table="schema_migrations",
+    render_as_batch=connection.dialect.name == "sqlite",
+    compare_type=True,
+    render_item=render_item,
+    on_version_apply=report,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,305 @@
+"""One engine per process, one transaction per request, and the threads that wait for it."""
+
+import asyncio
+import contextvars
+import os
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import structlog
+from sqlalchemy import DateTime, Engine, Select, String, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, Dialect, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import Session
+
+from shared.errors import DiskFull, Overloaded, Unavailable
+from shared.process.threads import Threads
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WAITING_MAX = 1_000
+SQLITE_READERS = 4
+POSTGRESQL_CONNECTIONS = 10
+BUSY_TIMEOUT_MS = 10_000
+CACHED_STATEMENTS = 500
+BACKGROUND_THREADS = 4
+BACKGROUND_NICE = 5
+SWITCH_SECONDS = 0.0005
+QUERY_CANCELED = "57014"
+
+
+# How libpq watches its connection: connecting, an idle line, and what was sent and is not acknowledged.
+_WATCHED = {
+    "connect_timeout": 4,  # seconds
+    "keepalives": 1,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 9_000,  # ms
+}
+AWAY_SECONDS = 1.0
+_NO_ANSWER = "The database did not answer; try again in a moment."
+
+
+class TookTooLong(Unavailable):
+    """The database ended a statement that took too long; try again in a moment."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time, in UTC on both sides. SQLite has no zones, so there it is RFC 3339 text that sorts."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(String(32) if dialect.name == "sqlite" else self.impl_instance)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")  # the two databases would read it differently
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def result_processor(self, dialect: Dialect, _type: object) -> Callable[[Any], datetime | None] | None:
+        # Every row of every list passes here: one call for SQLite, none for PostgreSQL, which answers in UTC.
+        return _from_text if dialect.name == "sqlite" else None
+
+
+class Database:
+    """The database of one service, with as many threads as connections: neither waits for the other.
+
+    SQLite does its work in the process itself, so more threads only take the interpreter from each other:
+    a few that read, so that a long read does not hold up the others, and one that writes.
+    """
+
+    def __init__(self, url: str, pool_size: int | None = None) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        pool_size = pool_size or (SQLITE_READERS if self.is_sqlite else POSTGRESQL_CONNECTIONS)
+        self._writing = self.engine = (
+            create_sqlite(self.url, pool_size + BACKGROUND_THREADS)
+            if self.is_sqlite
+            else create_postgresql(self.url, pool_size)
+        )
+        self._readers = self._writers = Threads(pool_size, "database")
+        # SQLite lets one transaction write at a time and makes the others poll with sleeps. A lock in the
+        # process hands over at once and in turn, as a pool of one does not; the busy time-out is left for
+        # other processes. They share a connection, as one forgets what it has read when another writes.
+        # Requests wait for the one writing thread and not for the lock, which is for threads of other kinds.
+        self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
+        if self.is_sqlite:
+            self._writing = create_sqlite(self.url, 1, begin="BEGIN IMMEDIATE")
+            self._writers = Threads(1, "database_writer")
+        self._background = ThreadPoolExecutor(
+            max_workers=BACKGROUND_THREADS, thread_name_prefix="background", initializer=_give_way
+        )
+        self._waiting = 0
+        self._away_until = 0.0
+        # What every session brings along, for functions that are handed nothing but the session.
+        self.session_info: dict[str, Any] = {}
+        self.on_commit: list[Callable[[Session], None]] = []
+
+    async def run(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work(session, …)` in a thread, in one transaction that commits when it returns."""
+        return await self.in_thread(self._in_transaction, True, work, args, kwargs, write=True)
+
+    async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for work that only reads: on SQLite it does not wait for writers."""
+        return await self.in_thread(self._in_transaction, False, work, args, kwargs)
+
+    async def in_thread(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
+        """Call blocking work in one of the database's threads, with the caller's log context.
+
+        What is one transaction that writes says so: on SQLite it waits its turn without keeping readers out.
+        """
+        if self._waiting >= WAITING_MAX:
+            raise Overloaded
+        self._waiting += 1
+        try:
+            return await (self._writers if write else self._readers).call(work, *args)
+        finally:
+            self._waiting -= 1
+
+    async def in_background(self, work: Callable[..., T], *args: Any) -> T:
+        """The same for work that no request waits for: it gives way to those that do."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._background, context.run, work, *args)
+
+    @contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[Session]:
+        """A session whose changes are committed together when the block ends, or not at all."""
+        lock, engine = (self._write_lock, self._writing) if write else (nullcontext(), self.engine)
+        if time.monotonic() < self._away_until:
+            raise Unavailable(_NO_ANSWER)
+        try:
+            with lock, Session(engine, expire_on_commit=False, info=self.session_info.copy()) as session:
+                yield session
+                session.commit()
+                for committed in self.on_commit:
+                    committed(session)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                log.error("disk_full", error=str(error.orig))  # noqa: TRY400 - that says it all
+                raise DiskFull from error
+            if isinstance(error, OperationalError) or error.connection_invalidated:
+                log.exception("database_failed")
+                if getattr(error.orig, "sqlstate", None) == QUERY_CANCELED:
+                    raise TookTooLong from error
+                self._note_absence(error)
+                raise Unavailable(_NO_ANSWER) from error
+            raise
+
+    def _note_absence(self, error: DBAPIError) -> None:
+        """Those that wait for a thread are refused at once, instead of each waiting for a connection."""
+        if self.is_sqlite:
+            return
+        from psycopg.errors import ConnectionTimeout  # where there is only SQLite it is never loaded
+
+        if isinstance(error.orig, ConnectionTimeout):
+            self._away_until = time.monotonic() + AWAY_SECONDS
+
+    def _in_transaction(
+        self, write: bool, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> T:
+        with self.transaction(write=write) as session:
+            return work(session, *args, **kwargs)
+
+    def ping(self) -> None:
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        for threads in {self._readers, self._writers}:
+            threads.close()
+        self._background.shutdown(wait=True)
+        self._writing.dispose()
+        self.engine.dispose()
+
+
+def _give_way() -> None:
+    """Threads of the background run when no other wants to, and let go of the interpreter sooner."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    if sys.platform == "linux":  # elsewhere this would be the whole process
+        thread = threading.get_native_id()
+        lower = os.getpriority(os.PRIO_PROCESS, thread) + BACKGROUND_NICE
+        os.setpriority(os.PRIO_PROCESS, thread, min(lower, 19))
+
+
+def one_row(session: Session, statement: Select[Any]) -> dict[str, Any] | None:
+    """The only row of a statement, by column name: half the price of an object that follows its changes."""
+    row = session.connection().execute(statement).one_or_none()
+    return None if row is None else row._asdict()
+
+
+def execute_in_driver(connection: Connection, statement: str, parameters: Any) -> Any:
+    """Straight to the driver, at a fifth of the price: for what every request pays. Returns its cursor."""
+    driver: Any = connection.connection.driver_connection
+    kind = connection.dialect.loaded_dbapi.Error
+    try:
+        return driver.execute(statement, parameters)
+    except kind as error:
+        raise DBAPIError.instance(statement, None, error, kind, dialect=connection.dialect) from error
+
+
+def insert_into(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT: both databases have it, and SQLAlchemy one for each."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
+
+
+def rows_where(condition: str) -> dict[str, Any]:
+    """Options of an index that holds only some of the rows, on either database."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+def _from_text(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:
+    if url.database and url.database != ":memory:":
+        with suppress(OSError):  # connecting will say that there is no such file, and which
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            # SQLite would let everybody read it; -wal and -shm take on its mode.
+            Path(url.database).touch(mode=0o600)
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        query_cache_size=CACHED_STATEMENTS,
+        hide_parameters=True,  # errors are logged, and a parameter may be a password hash
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+        _use_write_ahead_log(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin_in_driver(connection: Connection) -> None:
+        # The driver would begin only at the first write, and then fail when another writer came first.
+        execute_in_driver(connection, begin, ())
+
+    return engine
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Of several who open a new file at once, SQLite refuses some without waiting."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def create_postgresql(url: URL, pool_size: int) -> Engine:
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_use_lifo=True,  # a few connections that stay warm
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        query_cache_size=CACHED_STATEMENTS,
+        hide_parameters=True,  # errors are logged, and a parameter may be a password hash
+        connect_args=postgresql_options(url),
+    )
+
+
+def postgresql_options(url: URL) -> dict[str, str]:
+    """For libpq, on every connection; what the URL says goes first.
+
+    A host that vanishes without a word is given up 10 s after its last one, while it is silent because a
+    statement takes long its kernel still answers. A page of a list reads some rows by an index: at the price
+    of a random read on a spinning disk, which is the default, the planner would rather walk along the
+    primary key past the rows of everybody else.
+    """
+    chosen = {name: value for name, value in url.query.items() if isinstance(value, str)}
+    options = "-c timezone=UTC -c statement_timeout=30000 -c random_page_cost=1.1"
+    return {
+        **{name: str(number) for name, number in _WATCHED.items() if name not in chosen},
+        "options": f"{options} {chosen.get('options', '')}".strip(),
+    }

@@ -1,0 +1,179 @@
+"""Migrations: run at start, under a lock, so that several replicas may start together."""
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import structlog
+from sqlalchemy import Connection, MetaData, inspect, text
+
+from shared.data.database import Database
+from shared.process.supervision import report_phase
+
+VERSION_TABLE = "schema_migrations"
+STILL_AT_WORK_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class MigrationFailed(Exception):
+    """The process that migrates has failed; the message is what it wrote."""
+
+
+class DatabaseTooNew(Exception):
+    """A newer program has changed the database; this one does not know how to read it."""
+
+    def __init__(self, database: str, program: str | None) -> None:
+        super().__init__(f"the database is at version {database}, and this program knows {program or 'none'}")
+        self.database, self.program = database, program
+
+
+def upgrade(database_url: str, migrations: Path) -> None:
+    """Bring the database to the newest migration."""
+    with _connection(database_url) as connection, _lock(connection, migrations.parent.name):
+        if _is_behind(current(connection), newest(migrations)):
+            from alembic import command
+
+            command.upgrade(_config(connection, migrations), "head")
+
+
+def upgrade_apart(database_url: str, migrations: Path) -> None:
+    """Do the same in a process of its own, which takes the memory of Alembic with it when it ends."""
+    with _connection(database_url) as connection:
+        before, after = current(connection), newest(migrations)
+    if _is_behind(before, after):
+        report_phase(f"migrating from {before or 'an empty database'} to {after}")
+        _run_apart(database_url, migrations)
+        log.info("migrated", from_version=before, to_version=after)
+
+
+def _is_behind(database: str | None, program: str | None) -> bool:
+    if database is not None and (program is None or int(database) > int(program)):
+        raise DatabaseTooNew(database, program)
+    return database != program
+
+
+def _run_apart(database_url: str, migrations: Path) -> None:
+    """Wait as long as it takes, and report every few seconds that it is still at work."""
+    command = [sys.executable, "-m", "shared.data.migrate", str(migrations)]
+    environment = {**os.environ, "DATABASE_URL": database_url}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
+        while True:
+            try:
+                faults = process.communicate(timeout=STILL_AT_WORK_SECONDS)[1]
+                break
+            except subprocess.TimeoutExpired:
+                report_phase("")
+    if process.returncode != 0:
+        raise MigrationFailed(faults.strip())
+    sys.stderr.write(faults)
+
+
+def differences(database_url: str, migrations: Path, metadata: MetaData) -> list[Any]:
+    """What the models have and the migrations lack, or the reverse."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    upgrade(database_url, migrations)
+    with _connection(database_url) as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={"version_table": VERSION_TABLE, "compare_type": True, "include_name": _is_of_the_models},
+        )
+        return list(compare_metadata(context, metadata))
+
+
+def _is_of_the_models(name: str | None, _kind: str, _parents: object) -> bool:
+    """Indexes for searches are tables and functions of the database; only migrations know of them."""
+    return name is None or re.search(r"_search(_|$)", name) is None
+
+
+def write(database_url: str, migrations: Path, metadata: MetaData, message: str) -> Path:
+    """Write the next migration from the difference between models and database; to be read before use."""
+    from alembic import command
+
+    upgrade(database_url, migrations)
+    number = f"{int(newest(migrations) or 0) + 1:04}"
+    with _connection(database_url) as connection:
+        config = _config(connection, migrations)
+        config.attributes["metadata"] = metadata
+        config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+        script = command.revision(config, message=message, rev_id=number, autogenerate=True)
+    assert script is not None
+    assert not isinstance(script, list)
+    file = Path(script.path)
+    # Alembic marks what it wrote as something to adjust, which is true only until it has been read.
+    file.write_text(re.sub(r"^ *# ###.*\n", "", file.read_text(), flags=re.MULTILINE))
+    return file
+
+
+def newest(migrations: Path) -> str | None:
+    """The number of the last file, read from its name: cheaper than loading Alembic at every start."""
+    numbers = [name.group() for file in migrations.glob("*.py") if (name := re.match(r"\d{4}", file.name))]
+    return max(numbers, default=None)
+
+
+def current(connection: Connection) -> str | None:
+    try:
+        if not inspect(connection).has_table(VERSION_TABLE):
+            return None
+        statement = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant of ours
+        return str(connection.execute(statement).scalar_one())
+    finally:
+        connection.rollback()  # what follows begins, and so commits, a transaction of its own
+
+
+@contextmanager
+def _connection(database_url: str) -> Iterator[Connection]:
+    database = Database(database_url, pool_size=1)
+    try:
+        with database.engine.connect() as connection:
+            if database.is_sqlite:
+                # Changing a table means making it anew, which must not delete rows that refer to it.
+                connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+            yield connection
+    finally:
+        database.close()
+
+
+@contextmanager
+def _lock(connection: Connection, name: str) -> Iterator[None]:
+    if connection.dialect.name == "sqlite":
+        with Path(f"{connection.engine.url.database}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    # A migration, and the wait for one, may take longer than a request may.
+    connection.execute(text("SET statement_timeout = 0"))
+    number = crc32(name.encode())
+    connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+        connection.commit()
+
+
+def _config(connection: Connection, migrations: Path) -> Any:
+    from alembic.config import Config
+
+    config = Config(cmd_opts=Namespace(quiet=True))
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("version_locations", str(migrations))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+if __name__ == "__main__":
+    upgrade(os.environ["DATABASE_URL"], Path(sys.argv[1]))

@@ -1,0 +1,138 @@
+"""Two answers to two writers: If-Match for changes, Idempotency-Key for what must not happen twice."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    select,
+    update,
+)
+from sqlmodel import Session
+
+from shared.clock import now
+from shared.data.database import UtcDateTime, insert_into
+from shared.errors import BadRequest, Problem, Stale
+
+KEY_CHARACTERS_MAX = 255
+KEYS_KEPT = timedelta(hours=24)
+EXPIRED_PER_CLAIM_MAX = 100
+
+
+class KeyReused(Problem):
+    """This Idempotency-Key was used before with another request. Use a new key for a new request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+@dataclass(frozen=True, slots=True)
+class IfMatch:
+    """The versions a change may start from; without the header any version will do."""
+
+    tags: frozenset[str] | None
+
+    @classmethod
+    def parse(cls, header: str | None) -> "IfMatch":
+        if header is None or header.strip() == "*":
+            return cls(None)
+        return cls(frozenset(tag.strip() for tag in header.split(",")))
+
+    def check(self, version: int) -> None:
+        """Raise Stale unless the row is still at a version the caller has read."""
+        if self.tags is not None and etag(version) not in self.tags:
+            raise Stale
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A finished answer, as it is sent and as it is kept for a repeated request."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """One key of one caller on one operation; the fingerprint tells whether it is the same request again."""
+
+    value: str
+    scope: str
+    fingerprint: str
+
+    @classmethod
+    def parse(cls, header: str, *, caller_id: str, operation: str, request: bytes) -> "IdempotencyKey":
+        if not header.isascii() or not header.isprintable() or not 1 <= len(header) <= KEY_CHARACTERS_MAX:
+            raise BadRequest(f"Idempotency-Key must be 1 to {KEY_CHARACTERS_MAX} printable ASCII characters.")
+        return cls(header, f"{caller_id} {operation}", hashlib.sha256(request).hexdigest())
+
+
+class IdempotencyStore:
+    """Answers by key, in the service's own database, so that the answer and its effect commit together."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self.table = Table(
+            "idempotency_keys",
+            metadata,
+            Column("scope", String(200), primary_key=True),
+            Column("key", String(KEY_CHARACTERS_MAX), primary_key=True),
+            Column("fingerprint", String(64), nullable=False),
+            Column("created", UtcDateTime, nullable=False, index=True),
+            Column("status", Integer),
+            Column("headers", Text),
+            Column("body", LargeBinary),
+        )
+
+    def claim(self, session: Session, key: IdempotencyKey) -> Reply | None:
+        """Take the key, or return the answer it already has.
+
+        A parallel request with the same key waits here until the first has committed: on PostgreSQL for
+        its row, on SQLite for the one writer.
+        """
+        self._forget_expired(session)
+        row = {"scope": key.scope, "key": key.value, "fingerprint": key.fingerprint, "created": now()}
+        taking = (
+            insert_into(session, self.table).values(row).on_conflict_do_nothing().returning(self.table.c.key)
+        )
+        if session.connection().execute(taking).first() is not None:
+            return None
+        found = session.connection().execute(select(self.table).where(*self._is(key))).one()
+        if found.fingerprint != key.fingerprint:
+            raise KeyReused
+        headers = tuple((name, value) for name, value in json.loads(found.headers))
+        return Reply(found.status, (*headers, ("idempotency-replayed", "true")), found.body)
+
+    def keep(self, session: Session, key: IdempotencyKey, reply: Reply) -> None:
+        answer = {"status": reply.status, "headers": json.dumps(reply.headers), "body": reply.body}
+        session.connection().execute(update(self.table).where(*self._is(key)).values(answer))
+
+    def _forget_expired(self, session: Session) -> None:
+        table = self.table
+        old = (
+            select(table.c.scope, table.c.key)
+            .where(table.c.created < now() - KEYS_KEPT)
+            .limit(EXPIRED_PER_CLAIM_MAX)
+            .with_for_update(skip_locked=True)  # those another request is forgetting are no reason to wait
+        )
+        for row in session.connection().execute(old).all():
+            session.connection().execute(
+                delete(table).where(table.c.scope == row.scope, table.c.key == row.key)
+            )
+
+    def _is(self, key: IdempotencyKey) -> tuple[ColumnElement[bool], ...]:
+        return self.table.c.scope == key.scope, self.table.c.key == key.value
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'

@@ -1,0 +1,290 @@
+"""Operations made ready to answer requests: found by path and method, run, and written as bytes."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from pydantic import TypeAdapter
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from shared.data.database import Database
+from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
+from shared.events.recording import REFUSALS, SAFE, Recorder, Trail
+from shared.http.concurrency import IdempotencyKey, IdempotencyStore, IfMatch, Reply, etag
+from shared.http.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
+from shared.http.operations import TAKES_IN, Operation, Signature
+from shared.http.schemas import Page, Versioned, WithHeaders
+from shared.identity.tokens import Caller, TokenVerifier, bearer_token, internal, public
+from shared.peers.client import InternalTokens
+from shared.process.disk import Disk
+from shared.process.observe import CALLER, ROUTE, SERVICE
+
+_MAYBE_CALLER = Caller | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chassis:
+    """What the endpoints of one service share."""
+
+    verifier: TokenVerifier
+    internal_tokens: InternalTokens
+    database: Database
+    idempotency: IdempotencyStore | None
+    provided: Mapping[type, Any]
+    recorder: Recorder | None = None
+    disk: Disk | None = None  # of the database, where that is a file
+
+
+class Endpoint:
+    """One operation, made ready: everything that can be decided once is decided here."""
+
+    def __init__(self, operation: Operation, chassis: Chassis) -> None:
+        self.operation = operation
+        self.signature = Signature.of(operation)
+        self.adapter: TypeAdapter[Any] = TypeAdapter(_shape(self.signature.answer))
+        self._chassis = chassis
+        self._handler = operation.handler
+        self._query_lists = list_fields(self.signature.query)
+        self._writes = operation.method not in SAFE
+        self._check()
+
+    async def __call__(self, request: Request) -> Reply | Response:
+        """Answer one request, or raise a Problem; either may leave a record."""
+        recorder = self._chassis.recorder
+        trail = Trail(recorder, self.operation, request) if recorder and self.operation.recorded else None
+        if trail is None:
+            return await self._answer(request, None)
+        try:
+            reply = await self._answer(request, trail)
+        except Problem as problem:
+            if problem.status in REFUSALS:
+                await trail.keep(refused_with=problem.status)
+            raise
+        if not trail.is_written and (self._writes or trail.is_of_admin):
+            await trail.keep()
+        return reply
+
+    async def _answer(self, request: Request, trail: Trail | None) -> Reply | Response:
+        caller = await self._identify(request, trail)
+        if self._chassis.disk is not None and self.operation.method in TAKES_IN:
+            self._chassis.disk.require_writable()
+        arguments = self._arguments(request, caller, trail)
+        body = await self._read_body(request, arguments)
+        if self.signature.is_async:
+            return self._reply(await self._handler(**arguments), request, trail)
+        key = self._idempotency_key(request, caller, body)
+        run, write = self._run, self._writes and self.signature.session_name is not None
+        return await self._chassis.database.in_thread(run, request, arguments, key, trail, write=write)
+
+    def _run(
+        self, request: Request, arguments: dict[str, Any], key: IdempotencyKey | None, trail: Trail | None
+    ) -> Reply | Response:
+        name, store = self.signature.session_name, self._chassis.idempotency
+        if name is None:
+            return self._reply(self._handler(**arguments), request, trail)
+        with self._chassis.database.transaction(write=self._writes) as session:
+            kept = store.claim(session, key) if key and store else None
+            if kept is not None:
+                if trail is not None:
+                    trail.is_written = True  # when it was done, and not again when it is told once more
+                return kept
+            reply = self._reply(self._handler(**arguments, **{name: session}), request, trail, session)
+            if key and store:
+                assert isinstance(reply, Reply)  # see _check
+                store.keep(session, key, reply)
+            if trail is not None and self._writes and not trail.is_written:
+                trail.write(session)
+            return reply
+
+    async def _identify(self, request: Request, trail: Trail | None) -> Caller | None:
+        access, wanted = self.operation.access, self.signature.injected.values()
+        if access is public and _MAYBE_CALLER not in wanted:
+            return None
+        token = bearer_token(header(request, b"authorization"))
+        if access is internal:
+            if token is None:
+                raise Unauthenticated
+            service = request.scope[SERVICE] = self._chassis.internal_tokens.verify(token)
+            if trail is not None:
+                trail.caller = service
+            return None
+        verifier = self._chassis.verifier
+        caller = None if token is None else verifier.remembered(token) or await verifier.verify(token)
+        if caller is not None:
+            request.scope[CALLER] = caller.id
+        if trail is not None:
+            trail.caller = caller
+        access(caller)
+        return caller
+
+    def _arguments(self, request: Request, caller: Caller | None, trail: Trail | None) -> dict[str, Any]:
+        signature = self.signature
+        arguments: dict[str, Any] = {}
+        if signature.path is not None:
+            arguments.update(dict(valid(signature.path.model_validate, request.path_params)))
+        if signature.query is not None:
+            pairs = read_query(request.scope["query_string"], self._query_lists)
+            arguments["query"] = valid(signature.query.model_validate, pairs)
+        for name, kind in signature.injected.items():
+            arguments[name] = trail if kind is Trail else self._inject(kind, request, caller)
+        return arguments
+
+    def _inject(self, kind: Any, request: Request, caller: Caller | None) -> Any:
+        if kind is Caller or kind == _MAYBE_CALLER:
+            return caller
+        if kind is IfMatch:
+            return IfMatch.parse(header(request, b"if-match"))
+        if kind is Request:
+            return request
+        return self._chassis.provided[kind]
+
+    async def _read_body(self, request: Request, arguments: dict[str, Any]) -> bytes:
+        model = self.signature.body
+        if model is None:
+            return b""
+        body = await read_body(request, self.operation.body_bytes_max)
+        if not body and not self.signature.body_required:
+            arguments["body"] = None
+            return body
+        if body and not is_json(header(request, b"content-type")):
+            message = "must be application/json"
+            raise UnsupportedMediaType(
+                errors=[FieldFault(field="Content-Type", code="wrong", message=message)]
+            )
+        arguments["body"] = valid(model.model_validate_json, body)
+        return body
+
+    def _idempotency_key(self, request: Request, caller: Caller | None, body: bytes) -> IdempotencyKey | None:
+        value = header(request, b"idempotency-key") if self.operation.idempotent else None
+        if value is None or caller is None:
+            return None
+        target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}\n".encode()
+        return IdempotencyKey.parse(
+            value, caller_id=caller.id, operation=self.operation.name, request=target + body
+        )
+
+    def _reply(
+        self, result: Any, request: Request, trail: Trail | None, session: Session | None = None
+    ) -> Reply | Response:
+        if trail is not None:
+            trail.answered(result)
+        if isinstance(result, Response):
+            return result
+        if session is not None:
+            session.flush()  # so that the answer shows what the database will hold
+        headers = []
+        if isinstance(result, Versioned):
+            headers.append(("etag", etag(result.version)))
+        if isinstance(result, WithHeaders):
+            headers += result.headers
+        if self.operation.location is not None:
+            headers.append(("location", self.operation.location.format_map(vars(result))))
+        if isinstance(result, Page):
+            if result.next is not None:
+                headers.append(("link", _next_link(request.scope["query_string"], result.next)))
+            result = result.items
+        if self.signature.answer is type(None):
+            return Reply(self.operation.status, (), b"")
+        return Reply(self.operation.status, tuple(headers), self.adapter.dump_json(result))
+
+    def _check(self) -> None:
+        """Stop the start, not a request, when a handler cannot work."""
+        signature, name = self.signature, self.operation.name
+        if signature.is_async and signature.session_name:
+            raise TypeError(
+                f"{name}: an async handler would block the loop with its Session; make it a plain def"
+            )
+        if self.operation.idempotent and not (signature.session_name and self._chassis.idempotency):
+            raise TypeError(
+                f"{name}: Idempotency-Key needs a handler with a Session and a store to keep answers in"
+            )
+        if self.operation.idempotent and signature.answer is Response:
+            raise TypeError(f"{name}: a Response cannot be kept under an Idempotency-Key")
+        if Trail in signature.injected.values() and not (self._chassis.recorder and self.operation.recorded):
+            raise TypeError(f"{name}: nothing records what it does, so it has no Trail")
+        known = {Caller, Caller | None, IfMatch, Request, Trail, *self._chassis.provided}
+        for parameter, kind in signature.injected.items():
+            if kind not in known:
+                raise TypeError(f"{name}: nothing provides {parameter}: {kind}")
+
+
+def _shape(answer: Any) -> Any:
+    """What is serialised: of a page its items; a Response has been serialised already."""
+    if answer is Response:
+        return Any
+    if inspect.isclass(answer) and issubclass(answer, Page):
+        (item,) = answer.__pydantic_generic_metadata__["args"]
+        return list[item]  # type: ignore[valid-type]
+    return answer
+
+
+def _next_link(query_string: bytes, cursor: str) -> str:
+    # A reference of the query alone is right under every spelling of the path.
+    pairs = [pair for pair in parse_qsl(query_string.decode("latin-1")) if pair[0] != "cursor"]
+    return f'<?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'
+
+
+class Resource:
+    """All operations on one path, as an ASGI application: picks by method and writes the answer."""
+
+    def __init__(self, path: str, endpoints: list[Endpoint]) -> None:
+        self.path = path
+        self._by_method = {endpoint.operation.method: endpoint for endpoint in endpoints}
+        if "GET" in self._by_method:
+            self._by_method.setdefault("HEAD", self._by_method["GET"])
+        self._allow = ", ".join(sorted(self._by_method))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ROUTE] = self.path
+        endpoint = self._by_method.get(scope["method"])
+        if endpoint is None:
+            raise MethodNotAllowed(headers={"Allow": self._allow})
+        reply = await endpoint(Request(scope, receive))
+        if isinstance(reply, Response):
+            await reply(scope, receive, send)
+            return
+        headers = [(b"content-length", str(len(reply.body)).encode()), (b"cache-control", b"no-store")]
+        if reply.body:
+            headers.append((b"content-type", JSON.encode()))
+        headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
+        if reply.status == 204:  # has no body, and so no length
+            del headers[0]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+class FixedPaths:
+    """Finds the resource of a path without parameters by one look-up; a router tries all in turn."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._by_path = {
+            route.path: route.endpoint
+            for route in router.routes
+            if isinstance(route, Route)
+            and isinstance(route.endpoint, Resource)
+            and not route.param_convertors
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        resource = self._by_path.get(scope["path"]) if scope["type"] == "http" else None
+        if resource is None:
+            await self._router(scope, receive, send)
+            return
+        scope["path_params"] = {}
+        await resource(scope, receive, send)
+
+
+def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
+    """One route per path, fixed segments before parameters, so that /users/me is never read as an id."""
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.operation.path, []).append(endpoint)
+    ordered = sorted(by_path.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
+    return [Route(path, Resource(path, group)) for path, group in ordered]

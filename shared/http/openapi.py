@@ -1,0 +1,210 @@
+"""The OpenAPI 3.1 document of a service, from the same signatures that answer the requests."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+from starlette.responses import Response
+
+from shared.errors import (
+    BadRequest,
+    DiskFull,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    Problem,
+    Stale,
+    TooLarge,
+    TooManyRequests,
+    Unauthenticated,
+    UnsupportedMediaType,
+    first_line,
+)
+from shared.http.concurrency import IfMatch, KeyReused
+from shared.http.endpoints import Endpoint
+from shared.http.inputs import JSON
+from shared.http.openapi_frame import REF, frame
+from shared.http.operations import TAKES_IN
+from shared.http.schemas import Page, Versioned
+from shared.identity.tokens import admin, internal, public
+from shared.words import words_for_pattern
+
+PATTERN_WORDS = "x-pattern-words"
+_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+_BYTES = {"type": "string", "format": "binary"}
+_PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
+
+
+def document(name: str, version: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """Everything the service answers to the outside; internal operations are left out."""
+    shown = [endpoint for endpoint in endpoints if endpoint.operation.access is not internal]
+    schemas = _Schemas(shown)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in shown:
+        item = paths.setdefault(endpoint.operation.path, {})
+        item[endpoint.operation.method.lower()] = _operation(name, endpoint, schemas)
+    return frame(name, version, paths, schemas.definitions)
+
+
+class _Schemas:
+    """All schemas of a service, made in one go so that equal names mean equal shapes."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        inputs: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = []
+        for endpoint in endpoints:
+            signature, key = endpoint.signature, endpoint.operation.name
+            for part in ("path", "query", "body"):
+                model = getattr(signature, part)
+                if model is not None:
+                    inputs.append(((key, part), "validation", TypeAdapter(model)))
+            if endpoint.operation.form is not None:
+                inputs.append(((key, "form"), "validation", TypeAdapter(endpoint.operation.form)))
+            inputs.append(((key, "out"), "serialization", endpoint.adapter))
+        self._by_key, rest = TypeAdapter.json_schemas(inputs, ref_template=REF)
+        self.definitions: dict[str, Any] = rest.get("$defs", {})
+        _explain_patterns([self._by_key, self.definitions])
+
+    def of(self, endpoint: Endpoint, part: str) -> dict[str, Any]:
+        mode: JsonSchemaMode = "serialization" if part == "out" else "validation"
+        return dict(self._by_key[(endpoint.operation.name, part), mode])
+
+    def parameters(self, endpoint: Endpoint, part: str) -> list[dict[str, Any]]:
+        if getattr(endpoint.signature, part) is None:
+            return []
+        schema = self.of(endpoint, part)
+        if "$ref" in schema:
+            schema = self.definitions[schema["$ref"].rpartition("/")[2]]
+        required = schema.get("required", ())
+        return [
+            {
+                "name": name,
+                "in": part,
+                "required": name in required,
+                "schema": {key: value for key, value in field.items() if key != "title"},
+            }
+            for name, field in schema["properties"].items()
+        ]
+
+
+def _explain_patterns(schemas: Any) -> None:
+    """Beside each pattern the words that refuse what does not match it: people do not read expressions."""
+    if isinstance(schemas, dict):
+        words = words_for_pattern(schemas["pattern"]) if isinstance(schemas.get("pattern"), str) else None
+        if words is not None:
+            schemas[PATTERN_WORDS] = words
+    for part in schemas.values() if isinstance(schemas, dict) else schemas:
+        if isinstance(part, dict | list):
+            _explain_patterns(part)
+
+
+def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    operation = endpoint.operation
+    summary, _, description = (operation.handler.__doc__ or operation.name).strip().partition("\n")
+    shown: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [tag],
+        "summary": summary,
+        "description": " ".join(description.split()),
+        "parameters": [
+            *schemas.parameters(endpoint, "path"),
+            *schemas.parameters(endpoint, "query"),
+            *_headers(endpoint),
+        ],
+        "responses": {**_successes(endpoint, schemas), **_refusals(endpoint)},
+        "security": [] if operation.access is public else _BEARER,
+    }
+    body = _body(endpoint, schemas)
+    if body is not None:
+        shown["requestBody"] = body
+    return shown
+
+
+def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
+    operation, signature = endpoint.operation, endpoint.signature
+    if operation.form is not None:
+        content = {"multipart/form-data": {"schema": schemas.of(endpoint, "form")}}
+        return {"required": True, "content": content}
+    if operation.body_type is not None:
+        return {"required": False, "content": {operation.body_type: {"schema": _BYTES}}}
+    if signature.body is not None:
+        content = {JSON: {"schema": schemas.of(endpoint, "body")}}
+        return {"required": signature.body_required, "content": content}
+    return None
+
+
+def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
+    wanted = []
+    if IfMatch in endpoint.signature.injected.values():
+        wanted.append(("If-Match", "The ETag you read; refused with 412 when it was changed since."))
+    if endpoint.operation.idempotent:
+        wanted.append(("Idempotency-Key", "Repeating a request with the same key returns the first answer."))
+    return [
+        {"name": name, "in": "header", "required": False, "description": why, "schema": {"type": "string"}}
+        for name, why in wanted
+    ]
+
+
+def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    operation = endpoint.operation
+    if not operation.sends_bytes:
+        return {str(operation.status): _success(endpoint, schemas)}
+    content = {"*/*": {"schema": _BYTES}}
+    return {
+        "200": {"description": "All of it", "content": content},
+        "206": {"description": "What Range asked for", "content": content},
+        "307": {"description": "Get it from where Location says, for the next moments"},
+        "304": {"description": "You have it already: its ETag is in If-None-Match"},
+    }
+
+
+def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    operation, answer = endpoint.operation, endpoint.signature.answer
+    described: dict[str, Any] = {"description": "Done"}
+    if operation.answer_types:
+        described["content"] = {kind: {"schema": {"type": "string"}} for kind in operation.answer_types}
+    elif answer not in (type(None), Response):
+        described["content"] = {JSON: {"schema": schemas.of(endpoint, "out")}}
+    headers = {
+        "ETag": isinstance(answer, type) and issubclass(answer, Versioned),
+        "Location": operation.location is not None,
+        "Link": isinstance(answer, type) and issubclass(answer, Page),
+    }
+    if any(headers.values()):
+        described["headers"] = {
+            name: {"schema": {"type": "string"}} for name, sent in headers.items() if sent
+        }
+    return described
+
+
+def _refusals(endpoint: Endpoint) -> dict[str, Any]:
+    """Declared refusals and those that follow from the shape of the operation, by status."""
+    signature, operation = endpoint.signature, endpoint.operation
+    kinds: list[type[Problem]] = [*operation.errors, MethodNotAllowed, TooManyRequests, Overloaded]
+    if operation.method in TAKES_IN:
+        kinds.append(DiskFull)
+    if operation.access is not public:
+        kinds.append(Unauthenticated)
+    if operation.access is admin:
+        kinds.append(Forbidden)
+    if signature.path is not None:
+        kinds += [NotFound, Invalid]
+    if signature.query is not None:
+        kinds.append(Invalid)
+    if signature.body is not None:
+        kinds += [BadRequest, TooLarge, UnsupportedMediaType, Invalid]
+    if IfMatch in signature.injected.values():
+        kinds.append(Stale)
+    if operation.idempotent:
+        kinds += [KeyReused, BadRequest]
+    by_status: dict[int, list[type[Problem]]] = {}
+    for kind in dict.fromkeys(kinds):
+        by_status.setdefault(kind.status, []).append(kind)
+    return {str(status): _refusal(kinds) for status, kinds in sorted(by_status.items())}
+
+
+def _refusal(kinds: list[type[Problem]]) -> dict[str, Any]:
+    description = " ".join(f"`{kind.code}`: {first_line(kind.__doc__)}" for kind in kinds)
+    return {"description": description, "content": _PROBLEM_CONTENT}

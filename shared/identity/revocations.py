@@ -1,0 +1,247 @@
+"""Tokens that count no more, though they have not expired: told by auth, kept in memory, asked every time."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import structlog
+from prometheus_client import Gauge
+from pydantic import BaseModel
+
+from shared.errors import Unavailable
+from shared.peers.client import HttpClient, InternalTokens
+from shared.process.settings import ProcessSettings
+from shared.process.supervision import suite_is_starting
+
+if TYPE_CHECKING:
+    from shared.identity.tokens import Caller
+
+STALE_SECONDS = 3.0  # auth gives a sign of life every second
+FIRST_LOAD_SECONDS = 10.0  # a suite that starts is not told that it has not started yet
+KEPT_MAX = 200_000  # of each kind
+RETRY_SECONDS_MIN = 0.05
+RETRY_SECONDS_MAX = 0.5  # after auth was away, everybody is back within the second that was promised
+FEED = "/internal/revocations"
+
+LAG = Gauge(
+    *("revocation_lag_seconds", "How long ago it was known that no revocation was missed"),
+    multiprocess_mode="livemax",  # of several workers, the one that knows least
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Kind(StrEnum):
+    """What is revoked: a session, a user's or a client's tokens so far, one token, a signing key."""
+
+    SESSION = "session"
+    USER = "user"
+    CLIENT = "client"
+    TOKEN = "token"  # noqa: S105 - a kind of thing, and no secret
+    KEY = "key"
+
+
+class Revocation(BaseModel):
+    """One entry of the feed. `below` spares the tokens of that version and newer ones."""
+
+    number: int
+    kind: str
+    subject: str
+    below: int | None = None
+    expires: datetime
+
+
+class RevocationPage(BaseModel):
+    """An answer of the feed: go on after `next`, and at once while that is less than `newest`."""
+
+    revocations: list[Revocation]
+    next: int
+    oldest: int
+    newest: int
+
+
+class Mark(NamedTuple):
+    below: float
+    expires: float
+
+
+class Revocations:
+    """What is revoked, by kind and subject. An entry is dropped when every token it is about has expired."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._kept: dict[str, dict[str, Mark]] = {kind: {} for kind in Kind}
+        self._sessions, self._users = self._kept[Kind.SESSION], self._kept[Kind.USER]
+        self._rare = (self._kept[Kind.TOKEN], self._kept[Kind.CLIENT], self._kept[Kind.KEY])
+        self._has_rare = False
+        self._known = time.monotonic()
+        self._loaded = self._told = False
+        self.on_change: list[Callable[[], None]] = []
+        LAG.set_function(lambda: self.lag_seconds)  # exact, but of no use where workers keep it in files
+
+    def __len__(self) -> int:
+        return sum(map(len, self._kept.values()))
+
+    def cover(self, caller: "Caller") -> bool:
+        """Whether the token of this caller is revoked. Asked by every request, so it only looks up."""
+        mark = self._users.get(caller.id)
+        return (
+            caller.session_id in self._sessions
+            or (mark is not None and caller.version < mark.below)
+            or (self._has_rare and self._cover_rarely(caller))
+        )
+
+    def _cover_rarely(self, caller: "Caller") -> bool:
+        tokens, clients, keys = self._rare
+        mark = None if caller.client_id is None else clients.get(caller.client_id)
+        return (
+            caller.token_id in tokens
+            or caller.key_id in keys
+            or (mark is not None and caller.client_version < mark.below)
+        )
+
+    def require_current(self) -> None:
+        """With REVOCATION_MODE=strict, refuse rather than believe what may be revoked."""
+        if self._strict and not self.is_current:
+            raise Unavailable("Whether tokens are revoked is not known at the moment; try again in a moment.")
+
+    @property
+    def lag_seconds(self) -> float:
+        return time.monotonic() - self._known
+
+    @property
+    def is_current(self) -> bool:
+        return self._loaded and self.lag_seconds <= STALE_SECONDS
+
+    @property
+    def is_ready(self) -> bool:
+        return not self._strict or self.is_current
+
+    @property
+    def state(self) -> str:
+        return "current" if self.is_current else "stale"
+
+    def add(self, revocations: Iterable[Revocation]) -> None:
+        added = False
+        for one in revocations:
+            kept = self._kept.get(one.kind)
+            if kept is None:  # a newer auth knows more kinds
+                continue
+            before = kept.pop(one.subject, Mark(-math.inf, 0.0))  # to the end: the front expires first
+            below = math.inf if one.below is None else one.below
+            kept[one.subject] = Mark(max(before.below, below), max(before.expires, one.expires.timestamp()))
+            added = True
+        self._drop_expired()
+        self._has_rare = any(self._rare)
+        if added:
+            for changed in self.on_change:
+                changed()
+
+    def forget(self) -> None:
+        """Begin again, because the feed did."""
+        for kept in self._kept.values():
+            kept.clear()
+
+    def confirm(self) -> None:
+        """At this moment nothing is missing."""
+        if self._told:
+            log.info("revocations_current", silent_seconds=round(self.lag_seconds, 1))
+        self._known, self._loaded, self._told = time.monotonic(), True, False
+        LAG.set(0.0)
+
+    def note_silence(self, reason: Exception) -> None:
+        """Something could not be read: say so, once, when it takes long."""
+        LAG.set(self.lag_seconds)
+        if suite_is_starting():
+            return  # the launcher says what it waits for
+        patience = STALE_SECONDS if self._loaded else FIRST_LOAD_SECONDS
+        if not self._told and self.lag_seconds > patience:
+            self._told = True
+            seconds = round(self.lag_seconds, 1)
+            log.warning("revocations_stale", silent_seconds=seconds, strict=self._strict, reason=str(reason))
+
+    def _drop_expired(self) -> None:
+        for kind, kept in self._kept.items():
+            for subject in _expired(kept):
+                del kept[subject]
+            surplus = [*islice(kept, max(0, len(kept) - KEPT_MAX))]
+            if surplus:
+                log.error("revocations_dropped", kind=str(kind), number=len(surplus))
+            for subject in surplus:
+                del kept[subject]
+
+
+def _expired(kept: dict[str, Mark]) -> list[str]:
+    # One walk from the front; looking for the first again and again would pass all that are gone.
+    now = time.time()
+    return [*takewhile(lambda subject: kept[subject].expires <= now, kept)]
+
+
+class Follower:
+    """Keeps revocations current: asks auth for what is new, and auth answers when there is something."""
+
+    def __init__(self, revocations: Revocations, client: HttpClient, settings: ProcessSettings) -> None:
+        self._revocations = revocations
+        self._client = client
+        self._tokens = InternalTokens(settings)
+        self._url = settings.auth_url.rstrip("/") + FEED
+        self._after = 0
+        self._tried = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Load what there is; without auth go on all the same, and load it as soon as that answers."""
+        self._task = asyncio.create_task(self._follow(), name="revocations")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STALE_SECONDS):
+                await self._tried.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _follow(self) -> None:
+        wait = RETRY_SECONDS_MIN
+        while True:
+            try:
+                await self._ask()
+            except Exception as error:
+                # Whatever it was: without this task, every token would be believed for ever.
+                if not isinstance(error, Unavailable):
+                    log.exception("revocations_unreadable")
+                self._tried.set()
+                self._revocations.note_silence(error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, RETRY_SECONDS_MAX)
+            else:
+                wait = RETRY_SECONDS_MIN
+
+    async def _ask(self) -> None:
+        page = RevocationPage.model_validate_json(
+            await self._client.long_poll(
+                f"{self._url}?after={self._after}",
+                headers={"Authorization": f"Bearer {self._tokens.issue('auth')}"},
+                silence_seconds=STALE_SECONDS,
+                on_sign_of_life=self._confirm,
+            )
+        )
+        if page.newest < self._after:  # another database than before, such as one that was restored
+            log.warning("revocations_began_again", after=self._after, newest=page.newest)
+            self._revocations.forget()
+            self._after = 0
+            return
+        self._revocations.add(page.revocations)
+        self._after = page.next
+        if page.next >= page.newest:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        self._revocations.confirm()
+        self._tried.set()

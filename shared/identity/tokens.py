@@ -1,0 +1,306 @@
+"""Who is calling: tokens are verified here and never signed."""
+
+import asyncio
+import json
+import re
+import time
+from base64 import urlsafe_b64decode
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+import structlog
+from jwt.types import Options
+
+from shared.errors import Forbidden, InvalidToken, Unauthenticated, Unavailable
+from shared.identity.revocations import Revocations
+from shared.peers.client import HttpClient
+from shared.process.settings import ProcessSettings
+
+log = structlog.get_logger(__name__)
+
+TOKEN_BYTES_MAX = 8 * 1024
+LEEWAY_SECONDS = 30
+VERIFIED_TOKENS_MAX = 10_000
+KEY_FETCH_SECONDS_MIN = 10.0
+KEY_LIFE_SECONDS = 300.0
+REQUIRED_CLAIMS = ["sub", "exp", "iat", "iss", "aud"]
+ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068; no other kind of token is taken for one
+_THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # no padding: one token has one spelling
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account behind a verified token."""
+
+    id: str
+    role: str
+    username: str | None
+    email: str | None
+    session_id: str | None
+    scopes: frozenset[str]
+    expires: float
+    # What a revocation may name, beside the account and the session.
+    version: int = 0
+    token_id: str | None = None
+    client_id: str | None = None
+    client_version: int = 0
+    key_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # beside those above
+
+    def claim(self, name: str) -> Any:
+        """What the token says under this name; None when it says nothing."""
+        return getattr(self, _HELD[name]) if name in _HELD else self.claims.get(name)
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+    def owns(self, user_id: str) -> bool:
+        return self.is_admin or self.id == user_id
+
+
+# Claims that a caller has as attributes, and claims that have been checked and are of no more use.
+_HELD = {
+    "sub": "id",
+    "user_id": "id",
+    "role": "role",
+    "username": "username",
+    "email": "email",
+    "sid": "session_id",
+    "jti": "token_id",
+    "client_id": "client_id",
+    "ver": "version",
+    "client_ver": "client_version",
+}
+_CHECKED = frozenset(("iss", "aud", "exp", "iat", "nbf", "scope"))
+
+Access = Callable[[Caller | None], None]
+FetchKeys = Callable[[], Awaitable[Any]]
+
+
+def public(caller: Caller | None) -> None:
+    """Anybody, with or without a token."""
+
+
+def signed_in(caller: Caller | None) -> None:
+    """Any account."""
+    if caller is None:
+        raise Unauthenticated
+
+
+def admin(caller: Caller | None) -> None:
+    """Accounts with the role admin."""
+    signed_in(caller)
+    if caller is not None and not caller.is_admin:
+        raise Forbidden("This needs the role admin.")
+
+
+def internal(caller: Caller | None) -> None:
+    """Other services of the suite, which present a token signed with INTERNAL_SECRET for this service."""
+
+
+class RevokedToken(InvalidToken):
+    """The bearer token was revoked: its session or its account has changed. Sign in again."""
+
+
+class TokenVerifier:
+    """Turns bearer tokens into callers.
+
+    A token that was verified once is remembered until it expires, so that most requests cost a few
+    dictionary look-ups; whether it was revoked is asked every time. Keys come from the key set of the
+    issuer (RS256), or from JWT_SECRET (HS256): one algorithm, chosen by configuration and never by the
+    token. `fetch_keys` reads the key set from elsewhere than JWKS_URL: the issuer itself has it in its own
+    database.
+    """
+
+    def __init__(
+        self, settings: ProcessSettings, client: HttpClient, *, fetch_keys: FetchKeys | None = None
+    ) -> None:
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+        self._keys = KeySet(fetch_keys or (lambda: client.get_json(settings.jwks_url)))
+        self._verified: OrderedDict[str, Caller] = OrderedDict()
+        self.revocations = Revocations(strict=settings.revocation_mode == "strict")
+
+    def remembered(self, token: str) -> Caller | None:
+        """The caller of a token that was verified before and is still good. Never waits."""
+        caller = self._known(token)
+        if caller is None or self.revocations.cover(caller) or not self.revocations.is_ready:
+            return None
+        return caller
+
+    async def verify(self, token: str) -> Caller:
+        """The caller of this token, or InvalidToken."""
+        self.revocations.require_current()
+        caller = self._known(token) or await self._verify(token)
+        if self.revocations.cover(caller):
+            raise RevokedToken
+        return caller
+
+    def _known(self, token: str) -> Caller | None:
+        caller = self._verified.get(token)
+        if caller is not None and caller.expires <= time.time():
+            del self._verified[token]
+            return None
+        return caller
+
+    async def _verify(self, token: str) -> Caller:
+        if len(token) > TOKEN_BYTES_MAX or not _THREE_PARTS.fullmatch(token):
+            raise InvalidToken
+        caller = await self._read(token)
+        # A revoked one is kept like any other, so that refusing it again costs no signature.
+        self._verified[token] = caller
+        if len(self._verified) > VERIFIED_TOKENS_MAX:
+            self._verified.popitem(last=False)
+        return caller
+
+    async def _read(self, token: str) -> Caller:
+        try:
+            header = _read_once(token)
+            if self._secret is not None:
+                return _caller(self._decode(token, self._secret, "HS256"))
+            key = await self._keys.key(header.get("kid"))
+            return _caller(self._decode(token, key, "RS256"), key.key_id)
+        except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidToken from error
+
+    def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+        options: Options = {"require": REQUIRED_CLAIMS, "strict_aud": False}
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=LEEWAY_SECONDS,
+            options=options,
+        )
+        return claims
+
+
+class KeySet:
+    """The issuer's public keys: fetched once for all waiters, kept when the issuer is down."""
+
+    def __init__(self, fetch: FetchKeys) -> None:
+        self._fetch = fetch
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = self._tried = float("-inf")
+        self._fetching = asyncio.Lock()
+
+    async def key(self, key_id: object) -> jwt.PyJWK:
+        if not isinstance(key_id, str):
+            raise InvalidToken
+        if key_id not in self._keys or time.monotonic() - self._fetched > KEY_LIFE_SECONDS:
+            await self._refresh(key_id)
+        if key_id not in self._keys:
+            raise InvalidToken
+        return self._keys[key_id]
+
+    async def _refresh(self, key_id: str) -> None:
+        async with self._fetching:
+            now = time.monotonic()
+            fresh = now - self._fetched < KEY_LIFE_SECONDS and key_id in self._keys
+            if fresh or (self._keys and now - self._tried < KEY_FETCH_SECONDS_MIN):
+                return
+            self._tried = now
+            try:
+                self._keys = _public_keys(await self._fetch())
+                self._fetched = now
+            except Unavailable:
+                if not self._keys:
+                    raise
+
+
+def _read_once(token: str) -> dict[str, Any]:
+    """The header of a token that can be read in one way only and says that it is an access token.
+
+    Of a member that is given twice one reader takes the first and another the last.
+    """
+    header, claims = (
+        json.loads(urlsafe_b64decode(part + "=="), object_pairs_hook=_each_once)
+        for part in token.split(".")[:2]
+    )
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise InvalidToken
+    kind = header.get("typ")
+    if not isinstance(kind, str) or kind.lower() not in ACCESS_TOKEN_TYPES:
+        raise InvalidToken
+    return header
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InvalidToken
+    return found
+
+
+def bearer_token(authorization: str | None) -> str | None:
+    """The token in an Authorization header; None when there is no header."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token or " " in token:
+        raise InvalidToken("The Authorization header must read `Bearer <token>`.")
+    return token
+
+
+def _public_keys(document: Any) -> dict[str, jwt.PyJWK]:
+    """The keys of a key set that this suite can use; the others are somebody else's business."""
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list):
+        log.error("key_set_unreadable")
+        raise Unavailable
+    return {key["kid"]: usable for key in keys if (usable := _usable(key)) is not None}
+
+
+def _usable(key: Any) -> jwt.PyJWK | None:
+    if not isinstance(key, dict) or key.get("kty") != "RSA" or key.get("use", "sig") != "sig":
+        return None
+    try:
+        return jwt.PyJWK(key, algorithm="RS256") if isinstance(key.get("kid"), str) else None
+    except (jwt.PyJWTError, TypeError, ValueError):
+        log.warning("key_unusable", key_id=key["kid"])
+        return None
+
+
+def _caller(claims: Mapping[str, Any], key_id: str | None = None) -> Caller:
+    subject, role = claims["sub"], claims.get("role", "user")
+    if not _text(subject) or not isinstance(role, str):
+        raise InvalidToken
+    return Caller(
+        id=subject,
+        role=role,
+        username=_text(claims.get("username")),
+        email=_text(claims.get("email")),
+        session_id=_text(claims.get("sid")),
+        scopes=frozenset((_text(claims.get("scope")) or "").split()),
+        expires=float(claims["exp"]) + LEEWAY_SECONDS,
+        version=_version(claims.get("ver", 0)),
+        token_id=_text(claims.get("jti")),
+        client_id=_text(claims.get("client_id")),
+        client_version=_version(claims.get("client_ver", 0)),
+        key_id=key_id,
+        claims={name: claims[name] for name in claims.keys() - _HELD.keys() - _CHECKED},
+    )
+
+
+def _version(value: object) -> int:
+    if type(value) is not int:
+        raise InvalidToken
+    return value
+
+
+def _text(value: object) -> str | None:
+    """The value if it is text that a database can hold."""
+    if not isinstance(value, str) or "\x00" in value:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a character: neither a log nor a database takes it
+        return None
+    return value

@@ -1,0 +1,230 @@
+"""Calls from one process to another. The only place in `shared` that knows httpx."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+import jwt
+import structlog
+
+from shared.errors import InvalidToken, Problem, Unavailable
+from shared.process.observe import current_request_id
+from shared.process.settings import ProcessSettings
+from shared.process.supervision import suite_is_starting
+
+if TYPE_CHECKING:
+    import httpx
+
+INTERNAL_TOKEN_SECONDS = 60
+CONNECTIONS_MAX = 50
+_TIMEOUTS = {"connect": 2.0, "read": 10.0, "write": 10.0, "pool": 2.0}
+
+log = structlog.get_logger(__name__)
+
+
+class PeerRefusal(Problem):
+    """Another service refused; status, code and words are its own."""
+
+    def __init__(self, status: int, document: dict[str, Any]) -> None:
+        super().__init__(document.get("detail"), errors=document.get("errors", ()))
+        # A refusal carries its own status, where the other classes carry one for all.
+        self.status = status  # type: ignore[misc]
+        self.code = str(document.get("code", "refused"))  # type: ignore[misc]
+
+
+class NotReached(Unavailable):
+    """The other service cannot be reached; try again in a moment."""
+
+
+class AnswerLost(Unavailable):
+    """The other service took the request, and the connection ended before it answered."""
+
+
+class AnswerLate(Unavailable):
+    """The other service took the request, and did not answer in time."""
+
+
+class HttpClient:
+    """A pooled HTTP client that is made when it is first used."""
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    async def get_json(self, url: str) -> Any:
+        return await self.request("GET", url)
+
+    async def request(
+        self, method: str, url: str, *, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Any:
+        """Send JSON, read JSON; a refusal raises PeerRefusal, anything else but a success Unavailable.
+
+        A body of bytes is JSON already.
+        """
+        return _outcome(url, await self._send(method, url, body, headers))
+
+    async def long_poll(
+        self,
+        url: str,
+        *,
+        headers: dict[str, str],
+        silence_seconds: float,
+        on_sign_of_life: Callable[[], None],
+    ) -> bytes:
+        """An answer that may be long in coming; until then, white space is a sign of life.
+
+        Whoever asks like this asks for ever, so a failure is only raised: the asker logs when it lasts.
+        """
+        import httpx
+
+        timeout = httpx.Timeout(**{**_TIMEOUTS, "read": silence_seconds})
+        pieces: list[bytes] = []
+        try:
+            async with self._pool().stream("GET", url, headers=headers, timeout=timeout) as response:
+                if not response.is_success:
+                    raise Unavailable(f"It answered {response.status_code}.")
+                async for piece in response.aiter_bytes():
+                    if pieces or piece.strip():
+                        pieces.append(piece)
+                    else:
+                        on_sign_of_life()
+        except httpx.HTTPError as error:
+            raise Unavailable(repr(error)) from error
+        if not pieces:
+            raise Unavailable("It ended without an answer.")
+        return b"".join(pieces)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _send(
+        self, method: str, url: str, body: Any, headers: dict[str, str] | None
+    ) -> "httpx.Response":
+        import httpx
+
+        request_id = current_request_id.get()
+        sent = {"Accept": "application/json", **({"X-Request-ID": request_id} if request_id else {})}
+        try:
+            if isinstance(body, bytes):
+                sent["Content-Type"] = "application/json"
+                return await self._pool().request(method, url, content=body, headers=sent | (headers or {}))
+            return await self._pool().request(method, url, json=body, headers=sent | (headers or {}))
+        except httpx.HTTPError as error:
+            say = log.debug if suite_is_starting() else log.warning
+            say("peer_unreachable", url=url, error=repr(error))
+            raise _failure(error) from error
+
+    def _pool(self) -> "httpx.AsyncClient":
+        if self._client is None:
+            # Imported late: most processes never call another one, and httpx is a fifth of their memory.
+            import httpx
+
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(**_TIMEOUTS),
+                limits=httpx.Limits(
+                    max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX
+                ),
+                follow_redirects=False,
+                trust_env=False,
+            )
+        return self._client
+
+
+class InternalTokens:
+    """Short-lived tokens between services, signed with the shared secret and bound to the receiver."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._service = settings.service
+        self._secrets = settings.internal_secrets
+
+    def issue(self, audience: str) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": self._service,
+            "aud": f"internal:{audience}",
+            "iat": now,
+            "exp": now + INTERNAL_TOKEN_SECONDS,
+        }
+        return jwt.encode(claims, self._secrets[0], algorithm="HS256")
+
+    def verify(self, token: str) -> str:
+        """The name of the service that calls."""
+        try:
+            claims = self._decode(token)
+        except (jwt.PyJWTError, TypeError, ValueError) as error:
+            raise InvalidToken from error
+        return str(claims["iss"])
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        *others, last = self._secrets
+        for secret in others:
+            with suppress(jwt.InvalidSignatureError):  # it may have been signed with the next one
+                return self._claims(token, secret)
+        return self._claims(token, last)
+
+    def _claims(self, token: str, secret: str) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            secret,
+            algorithms=["HS256"],
+            audience=f"internal:{self._service}",
+            leeway=5,
+            options={"require": ["iss", "aud", "exp"]},
+        )
+        return claims
+
+
+class Peer:
+    """One other service, called under its internal API."""
+
+    def __init__(self, client: HttpClient, tokens: InternalTokens, *, name: str, url: str) -> None:
+        self._client = client
+        self._tokens = tokens
+        self._name = name
+        self._url = url.rstrip("/")
+
+    @classmethod
+    def of(cls, settings: ProcessSettings, client: HttpClient, *, name: str, url: str) -> Self:
+        return cls(client, InternalTokens(settings), name=name, url=url)
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        return await self._client.request(method, f"{self._url}{path}", body=body, headers=self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._tokens.issue(self._name)}"}
+
+
+def _failure(error: "httpx.HTTPError") -> Unavailable:
+    """What became of the request, as far as the error tells."""
+    import httpx
+
+    if isinstance(error, httpx.ReadTimeout):
+        return AnswerLate()
+    is_lost = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
+    return AnswerLost() if is_lost else NotReached()
+
+
+def _outcome(url: str, response: "httpx.Response") -> Any:
+    document = _json(response)
+    if response.is_success:
+        return document
+    if (
+        response.is_client_error
+        and isinstance(document, dict)
+        and response.status_code not in (401, 403, 429)
+    ):
+        raise PeerRefusal(response.status_code, document)
+    # 401 and 403 are a fault of this suite's own set-up, never something its caller could mend.
+    log.error("peer_failed", url=url, status=response.status_code)
+    raise Unavailable
+
+
+def _json(response: "httpx.Response") -> Any:
+    if not response.content:
+        return None
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None

@@ -1,0 +1,74 @@
+"""Free disk is kept in reserve: what is taken in stops before the disk is full, and says what to do.
+
+Content stops at the reserve and writes to a SQLite file at half of it, so that uploads of strangers do not
+keep anybody from signing in. Reading and deleting go on.
+"""
+
+import math
+import os
+from pathlib import Path
+
+from prometheus_client import Gauge
+
+from shared.errors import DiskFull
+from shared.process.settings import ServiceSettings
+
+MIB = 1 << 20
+RESERVE_MIN, RESERVE_MAX = 256 * MIB, 4096 * MIB
+RESERVE_SHARE = 50  # one part in so many of the file system
+
+FREE = Gauge(
+    "disk_free_bytes", "Free bytes of the disk that holds this", ["holds"], multiprocess_mode="livemin"
+)
+RESERVE = Gauge(
+    "disk_reserve_bytes",
+    "Free bytes below which nothing new is taken in",
+    ["holds"],
+    multiprocess_mode="livemax",
+)
+
+
+class Disk:
+    """The file system below one folder."""
+
+    def __init__(self, holds: str, folder: Path, reserve: int | None) -> None:
+        self.holds = holds
+        self._folder = folder.absolute()
+        while not self._folder.exists():  # it is made when it is first used
+            self._folder = self._folder.parent
+        found = os.statvfs(self._folder)
+        share = found.f_blocks * found.f_frsize // RESERVE_SHARE
+        self.reserve = min(max(share, RESERVE_MIN), RESERVE_MAX) if reserve is None else reserve
+        FREE.labels(holds).set_function(self.free)
+        RESERVE.labels(holds).set(self.reserve)
+
+    @classmethod
+    def of_database(cls, settings: ServiceSettings) -> "Disk | None":
+        """Where the SQLite file lies; PostgreSQL looks after its disk itself."""
+        file = settings.sqlite_file()
+        return None if file is None else cls("database", file.parent, settings.disk_reserve)
+
+    def free(self) -> float:
+        """Free bytes; infinite while the folder is gone: whatever opens a file there explains that better."""
+        try:
+            found = os.statvfs(self._folder)
+        except OSError:
+            return math.inf
+        return found.f_bavail * found.f_frsize
+
+    @property
+    def state(self) -> str:
+        free = self.free()
+        if free == math.inf:
+            return "gone"
+        return "up" if free >= self.reserve else "low" if free >= self.reserve // 2 else "full"
+
+    def require_room(self, size: int = 0) -> None:
+        """Refuse content of this size when it would not leave the reserve."""
+        if self.free() - size < self.reserve:
+            raise DiskFull
+
+    def require_writable(self) -> None:
+        """Refuse what is small, but goes on for ever."""
+        if self.free() < self.reserve // 2:
+            raise DiskFull

@@ -1,0 +1,251 @@
+"""What a process says about itself: one log line and one set of metrics per request, and its request id."""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, TextIO, cast
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import __version__
+from shared.ids import new_id
+from shared.process.access_log import Output, access_log
+from shared.process.settings import ProcessSettings
+
+REQUEST_ID = "gatehouse.request_id"  # scope key of the id that the answer and the log carry
+ROUTE = "gatehouse.route"  # scope key under which the matched route template is left for the labels
+SERVICE = "gatehouse.service"  # scope key under which the name of a calling service is left
+CALLER = "gatehouse.caller"  # scope key under which the verified account id is left for the log
+# W3C Trace Context: version, trace id, parent id, flags; later versions may add more.
+TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{0,256})?"
+)
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset(
+    "GET HEAD POST PUT PATCH DELETE OPTIONS".split()
+)  # a label must not be the caller's choice
+SERIES_MAX = 2_000
+BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Durations(Histogram):
+    """A histogram that many observations can be added to at once."""
+
+    def add(self, total: float, counts: Sequence[int]) -> None:
+        """Their sum, and how many of them fall into each bucket."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
+REQUESTS = Counter("http_requests_total", "Requests answered", ["route", "method", "status"])
+DURATION = Durations("http_request_duration_seconds", "Time to answer", ["route"], buckets=BOUNDS_SECONDS)
+
+# The request that is being answered; structlog's own context costs five times as much to bind and merge.
+current_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+log = structlog.get_logger("access")
+
+
+def configure_logging(settings: ProcessSettings) -> None:
+    """Log to stdout: colours on a terminal, JSON everywhere else unless LOG_FORMAT says otherwise."""
+    console = _on_console(settings)
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    render: list[Any] = (
+        # plain: the default prints local variables, and those hold tokens and passwords
+        [
+            structlog.dev.ConsoleRenderer(
+                exception_formatter=structlog.dev.plain_traceback, pad_event_to=24, sort_keys=False
+            )
+        ]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+    )
+    output = Output()
+    if not console and level <= logging.INFO:
+        access_log.write_json(settings.service, output)
+    structlog.configure(
+        processors=[
+            _with_request_id,
+            structlog.processors.add_log_level,
+            _for_people if console else _named(settings.service),
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
+        cache_logger_on_first_use=True,
+    )
+    _route_standard_logging(level)
+
+
+def log_start(settings: ProcessSettings) -> None:
+    """Say what this process runs with: everything to machines, to people what differs from the defaults."""
+    masked = settings.masked()
+    if _on_console(settings):
+        fields = type(settings).model_fields
+        given = {one for one in settings.model_fields_set if getattr(settings, one) != fields[one].default}
+        changed = {name.upper(): masked[name] for name in sorted(given & masked.keys() - {"log_format"})}
+        log.info("starting", version=__version__, **changed)
+    else:
+        log.info("starting", version=__version__, settings=masked)
+
+
+def _on_console(settings: ProcessSettings) -> bool:
+    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stdout.isatty())
+
+
+def _json(entry: structlog.types.EventDict, **_options: object) -> str:
+    return to_json(entry, fallback=repr).decode()
+
+
+def _with_request_id(
+    _logger: object, _method: str, entry: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    request_id = current_request_id.get()
+    if request_id is not None:
+        entry.setdefault("request_id", request_id)
+    return entry
+
+
+def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict) -> structlog.types.EventDict:
+    """A request on one line of a terminal: what was asked, what was answered, and the id to search for."""
+    if entry["event"] != "request" or not {"method", "path", "status", "ms"} <= entry.keys():
+        return entry
+    told = ("level", "code", "request_id")
+    return {
+        "event": f"{entry['method']} {_printable(entry['path'])} {entry['status']} in {entry['ms']:g} ms",
+        **{name: entry[name] for name in told if entry.get(name) is not None},
+    }
+
+
+def _printable(text: str) -> str:
+    # Quoted like any other value of the log, so that nobody can forge a line or move the cursor.
+    return text if text.isprintable() and " " not in text else repr(text)
+
+
+def _named(service: str) -> structlog.types.Processor:
+    def add_service(
+        _logger: object, _method: str, entry: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        return {"service": service, **entry}
+
+    return add_service
+
+
+class Observe:
+    """The outermost middleware: request id in and out, then one line and one observation per request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = request_id_of(scope["headers"])
+        scope[REQUEST_ID] = request_id
+        current_request_id.set(request_id)
+        status, begun = 500, False
+        id_header = (b"x-request-id", request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], True
+                message["headers"] = [*message["headers"], id_header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            # Starlette would answer outside of all middleware, without the request id, and then hand the
+            # error on to the server, which would log it once more.
+            answer = _handler_of(scope["app"], error)
+            if begun:
+                log.exception("unhandled_error", path=scope["path"])
+            if begun or answer is None:
+                raise
+            await answer(Request(scope), error)(scope, receive, send_with_id)
+        finally:
+            record(scope, status, time.perf_counter() - started)
+
+
+def _handler_of(app: Starlette, error: Exception) -> Any:
+    """The application's handler for this kind of error, the nearest kind first."""
+    handlers = app.exception_handlers
+    return next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), None)
+
+
+def record(scope: Scope, status: int, seconds: float) -> None:
+    route = scope.get(ROUTE, "unmatched")
+    method = scope["method"] if route != "unmatched" and scope["method"] in _METHODS else "other"
+    _requests(route, method, status).inc()
+    _durations(route).observe(seconds)
+    if route in QUIET and status < 500:
+        return
+    access_log.add(
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        ms=round(seconds * 1000, 2),
+        user_id=scope.get(CALLER),
+        request_id=scope[REQUEST_ID],
+    )
+
+
+# Finding a series by its labels costs several times what counting does.
+
+
+@lru_cache(maxsize=SERIES_MAX)
+def _requests(route: str, method: str, status: int) -> Counter:
+    return REQUESTS.labels(route, method, str(status))
+
+
+@lru_cache(maxsize=SERIES_MAX)
+def _durations(route: str) -> Durations:
+    return DURATION.labels(route)
+
+
+QUIET = frozenset(
+    {"/health", "/health/live", "/health/ready", "/metrics", "/internal/events", "/internal/revocations"}
+)  # polled by machines; counted, not logged
+
+
+def request_id_of(headers: list[tuple[bytes, bytes]]) -> str:
+    """The caller's request id when it is a plain token, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return new_id()
+
+
+async def metrics(request: Request) -> Response:
+    request.scope[ROUTE] = "/metrics"
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+class _ToStructlog(logging.Handler):
+    """Lines of libraries that use standard logging join the one stream, in its format."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(record.name)
+        logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+def _route_standard_logging(level: int) -> None:
+    root = logging.getLogger()
+    root.handlers = [_ToStructlog()]
+    root.setLevel(max(level, logging.WARNING))

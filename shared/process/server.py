@@ -1,0 +1,188 @@
+"""uvicorn, set up the same way for every process, and a stop that loses no request."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Literal, NoReturn
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from shared.process.settings import ProcessSettings
+from shared.process.supervision import follow_parent, report_phase
+
+KEEP_ALIVE_SECONDS = (
+    75  # longer than any client of ours keeps an idle connection, so that we never close first
+)
+LAST_REQUESTS_SECONDS = 1.0
+LAST_BYTES_SECONDS = 0.5
+LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the number of a listening socket that the parent has opened
+SERVER_STATE = "gatehouse.server_state"  # scope key by which an answer that waits sees the end come
+
+log = structlog.get_logger(__name__)
+
+
+class State(ServerState):
+    """What all connections of a server share; each of them can see that the end has begun."""
+
+    draining = False
+
+
+class Server(uvicorn.Server):
+    """Stops in two steps: first it asks every connection to close after its next answer, then it ends.
+
+    uvicorn alone closes idle keep-alive connections at once, and a request that is on its way on one of
+    them is lost.
+    """
+
+    server_state: State
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state = State()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Obey SIGTERM and exit with 0. uvicorn would raise the signal once more after draining."""
+        if sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        try:
+            # Two may bind one port as long as neither listens. When the other was first, uvloop does not
+            # say so, and the process would go on without ever being asked anything.
+            for listening in sockets or ():
+                listening.listen(self.config.backlog)
+        except OSError:
+            await self.lifespan.shutdown()
+            raise
+        report_phase("listening")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("draining", connections=len(self.server_state.connections))
+        for server in self.servers:
+            server.close()
+        self.server_state.draining = True
+        await self._all_connections_closed_within(LAST_REQUESTS_SECONDS)
+        await super().shutdown(sockets)
+        # What is open now has had all its time: long streams, and what runs over an upgraded connection.
+        for connection in tuple(self.server_state.connections):
+            connection.transport.close()
+        await self._all_connections_closed_within(LAST_BYTES_SECONDS)
+        log.info("stopped")
+
+    async def _all_connections_closed_within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._all_connections_closed()
+
+    async def _all_connections_closed(self) -> None:
+        # uvicorn keeps a set of connections and tells nobody when it is empty.
+        while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+class CloseWhenDraining:
+    """Adds `Connection: close` to every answer once the server has begun to stop."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.server: Server | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self.server is None:
+            await self._app(scope, receive, send)
+            return
+        server = self.server
+        scope[SERVER_STATE] = server.server_state
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and server.server_state.draining:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_and_close)
+
+
+def is_draining(scope: Scope) -> bool:
+    """Whether the server is about to stop, so that whoever waits should come to an end."""
+    state: State | None = scope.get(SERVER_STATE)
+    return state is not None and state.draining
+
+
+def serve(
+    app: ASGIApp,
+    settings: ProcessSettings,
+    protocol: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until told to stop. A port that is taken ends the process with a sentence that names it.
+
+    `prepare` is what may take long and need not be done when there is no port to serve on.
+    """
+    closing = CloseWhenDraining(app)
+    config = uvicorn.Config(
+        closing,
+        host=settings.host,
+        port=settings.port,
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=2048,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+    server = closing.server = Server(config)
+    listening = listen(settings)
+    follow_parent()
+    prepare()
+    report_phase("starting")
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass  # Ctrl-C was obeyed, and uvicorn raises it once more at the end
+    except OSError as error:
+        _exit_without_port(settings, error)
+    if not server.started:
+        sys.exit(3)
+
+
+def listen(settings: ProcessSettings, *, shared: bool = False) -> socket.socket:
+    """The socket to listen on, or an end with a sentence that says what to do.
+
+    Several that are `shared` may have one port, and the system spreads connections over them.
+    """
+    inherited = os.environ.get(LISTEN_FD)
+    if inherited is not None:
+        return socket.socket(fileno=int(inherited))
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        listening.bind(address)
+    except OSError as error:
+        _exit_without_port(settings, error)
+    listening.set_inheritable(True)
+    return listening
+
+
+def _exit_without_port(settings: ProcessSettings, error: OSError) -> NoReturn:
+    reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror})"
+    sys.stderr.write(f"{settings.service}: {reason}. Stop what uses the port, or set PORT to a free one.\n")
+    sys.exit(4)
