@@ -3,7 +3,8 @@
 import base64
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,35 +40,48 @@ class Checkpoints:
         self.database = database
         self._told: tuple[str, int] | None = None  # why nothing is signed any more, and since which size
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
+        self.remembered: Checkpoint | None = None  # the newest one that this process has signed or found
+        self._turn = threading.Lock()
 
     def make(self, *, whole: bool) -> None:
         """Sign at every multiple of 256 records, and with `whole` up to the last record there is."""
+        with self._turn:  # or one thread would remember what the other does not see yet
+            self._make(whole=whole)
+
+    def _make(self, *, whole: bool) -> None:
         with self.database.transaction(write=False) as session:
             done, size = latest_size(session), size_of(session)
-        due = list(range((max(done, 0) // EVERY_RECORDS + 1) * EVERY_RECORDS, size + 1, EVERY_RECORDS))
-        if whole and size not in {*due, done}:
-            due.append(size)
+            if self.remembered is None and done != NOTHING:
+                self.remembered = Checkpoint.of(latest_note(session) or "", self.keys.known)
+        # A range: a damaged tree may pretend any size.
+        due = range((max(done, 0) // EVERY_RECORDS + 1) * EVERY_RECORDS, size + 1, EVERY_RECORDS)
         for start in range(0, len(due), AT_ONCE_MAX):
             with self.database.transaction() as session:
                 self._sign(session, due[start : start + AT_ONCE_MAX])
+        if whole and size not in due and size != done:
+            with self.database.transaction() as session:
+                self._sign(session, [size])
         if self._anchor is not None:
             with self.database.transaction(write=False) as session:
                 if self._anchor.is_behind(session) and self._agrees_with_anchor(session, tree_of(session)):
                     self._anchor.catch_up(session)
 
-    def _sign(self, session: Session, sizes: list[int]) -> None:
+    def _sign(self, session: Session, sizes: Sequence[int]) -> None:
         tree = tree_of(session)
         if not self._continues(session, tree):
             return
         made = now()
-        rows = [{"size": size, "note": self.note(size, tree.root(size)), "created": made} for size in sizes]
+        signed = [Checkpoint(size, tree.root(size)) for size in sizes]
+        rows = [{"size": one.size, "note": self.note(*one), "created": made} for one in signed]
         # Another replica may have been first; it has signed the same.
         session.connection().execute(insert_into(session, CHECKPOINTS).on_conflict_do_nothing(), rows)
+        self.remembered = signed[-1]
 
     def _continues(self, session: Session, tree: Tree) -> bool:
         """Whether the tree begins with what was signed last. Nothing is signed that denies it.
 
-        An older database that was put back agrees with its own checkpoints: the anchor knows better.
+        An older database that was put back agrees with its own checkpoints, and one whose checkpoints were
+        deleted with any. The anchor knows better, and so does a process that has signed a newer one.
         """
         note = latest_note(session)
         last = Checkpoint.of(note, self.keys.known) if note is not None else None
@@ -79,7 +93,7 @@ class Checkpoints:
 
     def _agrees_with_anchor(self, session: Session, tree: Tree) -> bool:
         # The anchor first: meanwhile another replica may sign more, and hand it on.
-        anchored = self.newest_anchored()
+        anchored = max(filter(None, (self.newest_anchored(), self.remembered)), default=None)
         if anchored is None:
             return True
         if anchored.size > size_of(session):
@@ -129,11 +143,19 @@ class Anchor:
 
     def catch_up(self, session: Session) -> None:
         """Write down the checkpoints that are newer than the last one there."""
-        newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).where(CHECKPOINTS.c.size > self._last_size())
-        rows = session.connection().execute(newer.order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)).all()
-        if rows:
-            self._append("".join(f"{row.note}\n" for row in rows))
-            self._handed_on = rows[-1].size
+        newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)
+        last = self._last_size()
+        while rows := session.connection().execute(newer.where(CHECKPOINTS.c.size > last)).all():
+            # Whoever owns the database could push the true ones out of the end that `newest` looks at.
+            signed = [row for row in rows if self._is_signed(row.size, row.note)]
+            if signed:
+                self._append("".join(f"{row.note}\n" for row in signed))
+                self._handed_on = signed[-1].size
+            last = rows[-1].size
+
+    def _is_signed(self, size: int, note: str) -> bool:
+        found = Checkpoint.of(note, self._keys.known)
+        return found is not None and found.size == size
 
     def read(self, sizes: range) -> list[Checkpoint]:
         """Its checkpoints of these sizes. It grows for years, so it is read piece by piece."""
