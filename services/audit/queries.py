@@ -39,8 +39,10 @@ class TimeText(TypeDecorator[str]):
         return _as_written if dialect.name == "sqlite" else rfc3339
 
 
-def _as_written(value: str) -> str:
-    return f"{value.removesuffix('+00:00')}Z"
+def _as_written(value: object) -> str:
+    """As it was hashed; what the log would not have written so must not look as if it had."""
+    text = str(value)
+    return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
 
 
 _TIMES = {"received", "timestamp"}

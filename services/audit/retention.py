@@ -8,13 +8,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Table, delete, func, select, text
+from sqlalchemy import Table, and_, delete, func, select, text
 from sqlmodel import Session
 
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import append_own, kept_from, move_horizon, rfc3339, size_of, take_turn
 from services.audit.models import HOLDS, PERSONAL, RECORDS
-from services.audit.statements import LOG_SERVICE, RETENTION_CUT
+from services.audit.statements import HOLD_PLACED, LOG_SERVICE, RETENTION_CUT
 from services.audit.verification import checked_before_cut
 from shared.data.database import Database
 
@@ -86,8 +86,13 @@ def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> No
 
 def _to_be_cut(session: Session, before: datetime) -> tuple[int, int, datetime]:
     """The first record that is kept now, the first that would be, and from which month on it is."""
-    held = select(func.min(RECORDS.c.received)).where(RECORDS.c.user_id.in_(select(HOLDS.c.user_id)))
-    first_held: datetime | None = session.connection().execute(held).scalar_one()
+    accounts = select(HOLDS.c.user_id)
+    of_account = RECORDS.c.user_id.in_(accounts)
+    # The hold itself stays, too: without it nothing would say that the account is under one.
+    placed = and_(RECORDS.c.resource.in_(accounts), RECORDS.c.action == HOLD_PLACED)
+    held = [select(func.min(RECORDS.c.received)).where(one) for one in (of_account, placed)]
+    moments = [session.connection().execute(one).scalar_one() for one in held]
+    first_held: datetime | None = min(filter(None, moments), default=None)
     if first_held is not None:
         before = min(before, _month(first_held, 0))
     past = kept_from(session)

@@ -117,11 +117,14 @@ class Ledger:
         self.deleted: set[str] = set()
         self._emptied: dict[int, Emptied] = {}
         self._holds: dict[str, int] = {}  # by account, the first record that must stay
+        self.holds: dict[str, int] = {}  # by account, the record that placed the hold
         self.first = 0  # the first record of what is checked
 
     def empty(self, record: Mapping[str, Any], part: str, by: int) -> None:
         """A part of this record is gone, and it says that record `by` says why."""
         seq, owners = record["seq"], owners_of(record, part)
+        if record["actor"] == LOG_ITSELF and record["service"] == LOG_SERVICE:
+            self._report("erased", seq, "what the log says about itself was emptied, which no erasure does")
         found = self._emptied.setdefault(by, Emptied.beginning_with(seq, owners))
         found.add(seq, part, record["received"][MONTH], owners)
 
@@ -140,8 +143,10 @@ class Ledger:
         account = statement.resource
         if statement.action == HOLD_PLACED:
             self._holds.setdefault(account, _whole(statement.said, "first", statement.seq))
+            self.holds.setdefault(account, statement.seq)
         elif statement.action == HOLD_LIFTED:
             self._holds.pop(account, None)
+            self.holds.pop(account, None)
         elif is_elsewhere:
             return
         elif statement.action == PERSON_ERASED and account in self._holds:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import and_, func, or_, select
+from sqlalchemy.exc import InvalidRequestError
 from sqlmodel import Session
 
 from services.audit.checking import Verification
@@ -14,7 +16,7 @@ from services.audit.checkpoints import Checkpoints
 from services.audit.errors import NotYetSigned, VerificationRunning
 from services.audit.export import FullExport, Pinned
 from services.audit.log import kept_from, size_of, tree_of
-from services.audit.models import CHECKPOINTS, RECORDS
+from services.audit.models import CHECKPOINTS, HOLDS, RECORDS
 from services.audit.proofs import NotAnExport
 from services.audit.queries import (
     EVERYTHING,
@@ -25,11 +27,21 @@ from services.audit.queries import (
     read_statements,
 )
 from services.audit.schemas import SEQ_MAX
-from services.audit.statements import ACCOUNT_DELETED, LASTING, LOG_ITSELF, RETENTION_CUT, Fault
+from services.audit.statements import (
+    ACCOUNT_DELETED,
+    HOLD_LIFTED,
+    LASTING,
+    LOG_ITSELF,
+    RETENTION_CUT,
+    Fault,
+    Statement,
+)
 from services.audit.tree import TileMissing
 from shared.data.database import Database
 
 _OTHER_TREE = "the hashes of the tree are not those that were signed"
+
+log = structlog.get_logger(__name__)
 
 _running = threading.Lock()
 
@@ -63,33 +75,67 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
     if not _running.acquire(blocking=False):
         raise VerificationRunning
     try:
-        checkpoints.make(whole=True)
-        started = time.monotonic()
-        with database.transaction(write=False) as session:
-            # In this order, for meanwhile the log may grow.
-            lowest, highest = session.connection().execute(_EDGES).one()
-            oldest, size, newest = kept_from(session), size_of(session), _newest(session)
-            if newest is None:
-                return _unsigned(checkpoints, size)
-            first = max(oldest, min(first or 0, newest.size))
-            wanted = first + limit
-            end = newest if wanted >= newest.size else pinned(session, wanted)
-        # What the anchor knows of later records is for the range that reaches the end.
-        sizes = range(first + 1, SEQ_MAX if end == newest else end.size + 1)
-        verification = Verification(
-            checkpoints.keys.known,
-            checkpoints.anchored(sizes),
-            begins_inside=first > oldest,
-            ends_inside=end != newest,
-            metadata_text=str,
-        )
-        _check(database, FullExport(end, first), verification, newest.size)
-        if size > newest.size:
-            verification.remarks.append(f"records {newest.size} to {size - 1} are not signed")
-        _check_edges(verification, lowest, highest, oldest, size)
-        return Checked(verification, first, end.size, size, time.monotonic() - started)
+        return _verify(database, checkpoints, first, limit)
+    except _NEVER_WRITTEN as error:
+        log.exception("audit_log_unreadable")
+        found = Verification(checkpoints.keys.known)
+        found.report("malformed", None, f"the database holds what the log never wrote: {error!r}"[:500])
+        return Checked(found, 0, 0, 0, 0.0)
     finally:
         _running.release()
+
+
+# What reading comes to when somebody has put values of another type, rows or tiles where they do not belong.
+_NEVER_WRITTEN = (
+    TileMissing,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    InvalidRequestError,
+)
+
+
+def _verify(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
+    checkpoints.make(whole=True)
+    remembered = checkpoints.remembered
+    started = time.monotonic()
+    with database.transaction(write=False) as session:
+        # In this order, for meanwhile the log may grow.
+        lowest, highest = session.connection().execute(_EDGES).one()
+        is_placeless = session.connection().execute(_PLACELESS).first() is not None
+        oldest, size, newest = kept_from(session), size_of(session), _newest(session)
+        is_ahead = newest is not None and newest.size > size_of(session)
+        if newest is None:
+            return _unsigned(checkpoints, size)
+        first = max(oldest, min(first or 0, newest.size))
+        wanted = first + limit
+        end = newest if wanted >= newest.size else pinned(session, wanted)
+    # What the anchor knows of later records is for the range that reaches the end.
+    sizes = range(first + 1, SEQ_MAX if end == newest else end.size + 1)
+    kept = checkpoints.anchored(sizes)
+    if remembered is not None and remembered.size in sizes and remembered not in kept:
+        kept.append(remembered)
+    verification = Verification(
+        checkpoints.keys.known,
+        kept,
+        begins_inside=first > oldest,
+        ends_inside=end != newest,
+        metadata_text=str,
+    )
+    _check(database, FullExport(end, first), verification, newest.size)
+    if size > newest.size:
+        verification.remarks.append(f"records {newest.size} to {size - 1} are not signed")
+    _check_edges(verification, lowest, highest, oldest, size)
+    if is_ahead:
+        verification.report("changed", newest.size, "there is a checkpoint of more records than were written")
+    if is_placeless:
+        verification.report("changed", None, "there is a record without a place")
+    if end == newest:
+        with database.transaction(write=False) as session:
+            _check_holds(session, verification, end.size)
+    return Checked(verification, first, end.size, size, time.monotonic() - started)
 
 
 def _newest(session: Session) -> Pinned | None:
@@ -101,15 +147,32 @@ def _newest(session: Session) -> Pinned | None:
 
 def _unsigned(checkpoints: Checkpoints, size: int) -> Checked:
     """Nothing is signed, as the log is new; or as the anchor knows of one that is not this."""
-    anchored = checkpoints.newest_anchored()
+    anchored = checkpoints.newest_anchored() or checkpoints.remembered
     if anchored is None:
         raise NotYetSigned
     found = Verification(checkpoints.keys.known)
-    found.report("rolled_back", 0, f"nothing of it is signed, and the anchor knows {anchored.size} records")
+    found.report("rolled_back", 0, f"nothing of it is signed, and {anchored.size} records were signed once")
     return Checked(found, 0, 0, size, 0.0)
 
 
 _EDGES = select(func.min(RECORDS.c.seq), func.max(RECORDS.c.seq))
+_PLACELESS = select(RECORDS.c.id).where(RECORDS.c.seq.is_(None)).limit(1)
+
+
+def _check_holds(session: Session, verification: Verification, size: int) -> None:
+    """Whether the service still keeps to each hold; one may have been lifted since the checkpoint."""
+    stated = verification.ledger.holds.items()
+    here = set(session.connection().execute(select(HOLDS.c.user_id)).scalars())
+    for account, seq in stated:
+        if account in here:
+            continue
+        lifted = read_statements(session, _LIFTED.where(RECORDS.c.resource == account, RECORDS.c.seq >= size))
+        keys = verification.keys
+        if not any(Statement.of(one, one["metadata"] or "null", keys).is_signed for one in lifted):
+            verification.report("changed", seq, "the hold that it placed is gone, and was not lifted")
+
+
+_LIFTED = EVERYTHING.where(RECORDS.c.action == HOLD_LIFTED, RECORDS.c.actor == LOG_ITSELF)
 
 
 def _check_edges(
