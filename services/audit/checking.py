@@ -128,6 +128,8 @@ class Verification:
     def _in_place(self, place: int, seq: int) -> bool:
         if place == self._next:
             self._next += 1
+            if self._partial and seq == self._last_seq:
+                self.report("duplicated", seq, "it is there twice")
             self._last_seq = seq
             return True
         self._follows = False

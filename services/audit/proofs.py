@@ -127,7 +127,8 @@ class Frontier:
     """The tree over all leaves so far, remembered by the roots of its complete subtrees."""
 
     def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
-        if len(hashes) != size.bit_count() or any(len(one) != hashlib.sha256().digest_size for one in hashes):
+        is_whole = all(len(one) == hashlib.sha256().digest_size for one in hashes)
+        if size < 0 or len(hashes) != size.bit_count() or not is_whole:
             raise ValueError("these are not the subtrees of a tree of that size")
         self.size = size
         self._hashes = list(hashes)

@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verification = Verification(keys, [one for file in given.checkpoint for one in _kept(file, keys)])
         check_export(_lines(given.export), verification)
     except (NotAnExport, OSError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"cannot be checked: {error}\n")
+        sys.stderr.write(f"cannot be checked: {_harmless(str(error))}\n")
         return 2
-    sys.stdout.write("".join(f"{line}\n" for line in _said(verification)))
+    sys.stdout.write("".join(f"{_harmless(line)}\n" for line in _said(verification)))
     return 1 if verification.faults else 3 if verification.unproven else 0
 
 
@@ -99,8 +99,13 @@ def _said(verification: Verification) -> Iterator[str]:
         yield f"{'NOT ALL PROVEN' if verification.unproven else 'OK'}: {verification.summary()}"
 
 
+def _harmless(line: str) -> str:
+    """Names in an export must not begin a line of their own, nor move the cursor of a terminal."""
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
+
+
 def _kept(file: Path, keys: Sequence[Key]) -> list[Checkpoint]:
-    notes = notes_in(file.read_text())
+    notes = notes_in(file.read_text(encoding="utf-8") + "\n")  # the last line may lack its end
     kept = [one for one in (Checkpoint.of(note, keys) for note in notes) if one is not None]
     if not kept or len(kept) < len(notes):
         raise NotAnExport(
