@@ -1,0 +1,1 @@
+"""Work beside requests: leased work, jobs with progress, and duties."""

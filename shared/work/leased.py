@@ -1,0 +1,282 @@
+"""Work that one of several processes does: added with a change, claimed under a lease, deleted when done.
+
+A claim sets `due` to the moment at which the lease expires. So a worker that died needs no clean-up: its
+work becomes due again. Every later step compares the token of the lease, and raises LeaseLost when another
+worker has claimed the work meanwhile, which rolls the transaction back.
+
+Of the rows with the same key only the first has a time; those behind it wait (NEVER) and become due when
+the first is finished, given up or withdrawn. So no two of them run at once, and a claim reads as many rows
+as it takes, whether ten wait or a million.
+
+Lock order on PostgreSQL: the row, then the lock of its key, then the next row of the key.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlmodel import Session
+
+from shared.clock import now
+from shared.data.database import UtcDateTime, insert_into, rows_where
+from shared.events.failpoints import reached
+from shared.ids import new_id
+
+LEASE = timedelta(seconds=30)
+ATTEMPTS_MAX = 8
+BODY_CHARACTERS_MAX = 64 * 1024
+ERROR_CHARACTERS_MAX = 500
+GIVEN_UP_KEPT = timedelta(days=30)
+GIVEN_UP_ROWS_MAX = 1_000  # of each queue
+TIDY_ROWS = 1_000  # at once
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+SPENT = "it ended the process that tried it, or took too long"
+_IN_LINE = "key IS NOT NULL AND given_up IS NULL"
+_KEY_LOCKS = 0x676174  # of PostgreSQL: any number that nothing else of this database uses
+
+log = structlog.get_logger(__name__)
+
+
+class LeaseLost(Exception):
+    """Another worker has this work now, or it is gone: whatever was done for it must not be committed."""
+
+
+class WorkTable:
+    """The table of all queues of a service."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        leased = rows_where("lease IS NOT NULL")
+        self.work = Table(
+            "work",
+            metadata,
+            Column("id", String(60), primary_key=True),
+            Column("queue", String(60), nullable=False),
+            Column("key", String(200)),
+            Column("body", Text, nullable=False),
+            Column("created", UtcDateTime, nullable=False),
+            Column("due", UtcDateTime, nullable=False),  # while it is leased: when the lease expires
+            Column("attempts", Integer, nullable=False, default=0),
+            Column("lease", String(36)),
+            Column("error", String(500)),
+            Column("given_up", UtcDateTime),
+            Index("ix_work_due", "queue", "due", "id"),
+            Index("ix_work_key", "queue", "key", "due", "id", **rows_where(_IN_LINE)),
+            Index("ix_work_leased", "queue", "due", **leased),
+            Index("ix_work_leased_key", "queue", "key", unique=True, **leased),
+            Index("ix_work_given_up", "queue", "given_up", **rows_where("given_up IS NOT NULL")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """One piece of work under a lease; `attempts` counts this attempt."""
+
+    id: str
+    token: str
+    key: str | None
+    body: str
+    attempts: int
+
+
+class Queue:
+    """The work of one name in the table of its service.
+
+    Every method takes the session of the caller, so that a step commits together with what it stands for.
+    """
+
+    def __init__(
+        self, table: WorkTable, name: str, *, lease: timedelta = LEASE, attempts_max: int = ATTEMPTS_MAX
+    ) -> None:
+        self._table, self.name = table.work, name
+        self.lease, self.attempts_max = lease, attempts_max
+
+    def add(
+        self,
+        session: Session,
+        body: str,
+        *,
+        work_id: str | None = None,
+        key: str | None = None,
+        after: timedelta = timedelta(0),
+    ) -> str:
+        """Add work if and only if this transaction commits; it is due after that time.
+
+        With a key it waits until all earlier work of this key has ended, and is due at once then.
+        """
+        if len(body) > BODY_CHARACTERS_MAX:
+            raise ValueError(f"the body of work has more than {BODY_CHARACTERS_MAX} characters")
+        at, work_id = clock(session), work_id or new_id()
+        due = at + after
+        if key is not None:
+            self._lock_key(session, key)
+            if self._first_of(session, key) is not None:
+                due = NEVER
+        session.connection().execute(insert(self._table), [self._row(work_id, body, key, at, due)])
+        return work_id
+
+    def add_once(self, session: Session, work_id: str, body: str = "") -> bool:
+        """Add work that is due now unless there is work of this id already; whether it was added."""
+        at = clock(session)
+        row = insert_into(session, self._table).values(self._row(work_id, body, None, at, at))
+        added = row.on_conflict_do_nothing().returning(self._table.c.id)
+        return session.connection().execute(added).first() is not None
+
+    def _row(
+        self, work_id: str, body: str, key: str | None, created: datetime, due: datetime
+    ) -> dict[str, Any]:
+        times = {"created": created, "due": due}
+        return {"id": work_id, "queue": self.name, "key": key, "body": body, "attempts": 0, **times}
+
+    def is_due(self, session: Session) -> bool:
+        """Whether a claim would find anything: a read, which disturbs no writer."""
+        table = self._table
+        waiting = select(table.c.id).where(table.c.queue == self.name, table.c.due <= clock(session))
+        return session.connection().execute(waiting.order_by(table.c.due).limit(1)).first() is not None
+
+    def claim(self, session: Session, number: int) -> list[Leased]:
+        """Lease what has been due longest. The attempt is counted before it is made.
+
+        What has used up its attempts without an end has killed its workers: it is given up instead.
+        """
+        table, at = self._table, clock(session)
+        due = (
+            select(table.c.id)
+            .where(table.c.queue == self.name, table.c.due <= at)
+            .order_by(table.c.due, table.c.id)
+            .limit(number)
+            .with_for_update(skip_locked=True)
+            .cte("claimable")  # a subquery could be run again, and lock other rows each time
+        )
+        values = {"lease": new_id(), "due": at + self.lease, "attempts": table.c.attempts + 1}
+        claimed = (
+            update(table)
+            .where(table.c.id.in_(select(due.c.id)))
+            .values(values)
+            .returning(table.c.id, table.c.lease, table.c.key, table.c.body, table.c.attempts)
+        )
+        found = [Leased(*row) for row in session.connection().execute(claimed)]
+        reached("work: claiming")
+        for one in found:
+            if one.attempts > self.attempts_max:
+                self.give_up(session, one, SPENT)
+        return sorted((one for one in found if one.attempts <= self.attempts_max), key=lambda one: one.id)
+
+    def renew(self, session: Session, leased: Leased) -> None:
+        """Begin the time of the lease anew; as the first step of a transaction it protects the others."""
+        self._change(session, leased, due=clock(session) + self.lease)
+
+    def finish(self, session: Session, leased: Leased) -> None:
+        """It is done: delete it, and let the next of its key begin."""
+        table = self._table
+        gone = delete(table).where(table.c.id == leased.id, table.c.lease == leased.token)
+        if not session.connection().execute(gone).rowcount:
+            raise LeaseLost
+        self._advance(session, leased.key)
+        reached("work: finishing")
+
+    def retry(self, session: Session, leased: Leased, after: timedelta, error: str) -> bool:
+        """It failed: make it due again after that time; False when its attempts are used up."""
+        if leased.attempts >= self.attempts_max:
+            self.give_up(session, leased, error)
+            return False
+        due = clock(session) + after
+        self._change(session, leased, due=due, lease=None, error=error[:ERROR_CHARACTERS_MAX])
+        return True
+
+    def put_off(self, session: Session, leased: Leased, after: timedelta, *, attempts: int) -> None:
+        """Make it due again, with so many attempts counted: it was not its fault, or it did its work."""
+        self._change(session, leased, due=clock(session) + after, lease=None, attempts=attempts)
+
+    def give_up(self, session: Session, leased: Leased, reason: str) -> None:
+        """It is not tried again. The row is kept for a while, so that somebody can see why."""
+        log.error("work_given_up", queue=self.name, work_id=leased.id, reason=reason[:ERROR_CHARACTERS_MAX])
+        reason = reason[:ERROR_CHARACTERS_MAX]
+        self._change(session, leased, due=NEVER, lease=None, given_up=clock(session), error=reason)
+        self._advance(session, leased.key)
+
+    def withdraw(self, session: Session, work_id: str) -> bool:
+        """Delete work that no worker has; False when one has it, or it has ended."""
+        table = self._table
+        idle = select(table.c.id, table.c.key).where(table.c.id == work_id, table.c.queue == self.name)
+        idle = idle.where(table.c.lease.is_(None), table.c.given_up.is_(None))
+        row = session.connection().execute(idle.with_for_update(skip_locked=True)).first()
+        if row is None:
+            return False
+        session.connection().execute(delete(table).where(table.c.id == row.id))
+        self._advance(session, row.key)
+        return True
+
+    def tidy(self, session: Session) -> None:
+        """Keep the rows that were given up bounded, and end leases that a clock put back has prolonged."""
+        table, execute = self._table, session.connection().execute
+        at = clock(session)
+        mine, was_given_up = table.c.queue == self.name, table.c.given_up.is_not(None)
+        kept = select(table.c.given_up).where(mine, was_given_up).order_by(table.c.given_up.desc())
+        oldest = execute(kept.offset(GIVEN_UP_ROWS_MAX).limit(1)).scalar()
+        limit = max(filter(None, [oldest, at - GIVEN_UP_KEPT]))
+        old = select(table.c.id).where(mine, was_given_up, table.c.given_up <= limit).limit(TIDY_ROWS)
+        execute(delete(table).where(table.c.id.in_(old)))
+        prolonged = [mine, table.c.lease.is_not(None), table.c.due > at + self.lease]
+        execute(update(table).where(*prolonged).values(due=at))
+
+    def _change(self, session: Session, leased: Leased, **values: Any) -> None:
+        table = self._table
+        mine = update(table).where(table.c.id == leased.id, table.c.lease == leased.token)
+        if not session.connection().execute(mine.values(values)).rowcount:
+            raise LeaseLost
+
+    def _first_of(self, session: Session, key: str) -> tuple[str, datetime] | None:
+        """The work of a key that may run, or else the one that has waited longest; and when it is due."""
+        table = self._table
+        line = select(table.c.id, table.c.due).where(table.c.queue == self.name, table.c.key == key)
+        line = line.where(table.c.given_up.is_(None)).order_by(table.c.due, table.c.id).limit(1)
+        first = session.connection().execute(line).first()
+        return None if first is None else (first.id, first.due)
+
+    def _advance(self, session: Session, key: str | None) -> None:
+        """Make the next work of a key due, unless there is one of it that may run already."""
+        if key is None:
+            return
+        self._lock_key(session, key)
+        first, table = self._first_of(session, key), self._table
+        if first is not None and first[1] == NEVER:
+            begins = update(table).where(table.c.id == first[0]).values(due=clock(session))
+            session.connection().execute(begins)
+
+    def _lock_key(self, session: Session, key: str) -> None:
+        """Work is neither added behind a key nor taken from it while this transaction looks at it.
+
+        SQLite has one writer anyway.
+        """
+        if session.get_bind().dialect.name == "postgresql":
+            locking = text("SELECT pg_advisory_xact_lock(:kind, hashtext(:key))")
+            session.connection().execute(locking, {"kind": _KEY_LOCKS, "key": f"{self.name}\n{key}"})
+
+
+def clock(session: Session) -> datetime:
+    """The time by which all replicas go: the server's, or that of the one machine a SQLite file is on."""
+    if session.get_bind().dialect.name == "sqlite":
+        return now()
+    at: datetime = session.connection().execute(text("SELECT statement_timestamp()")).scalar_one()
+    return at
+
+
+def pause_after(attempts: int, first: timedelta, longest: timedelta) -> timedelta:
+    """Twice as long after every attempt."""
+    doublings: int = 2 ** min(attempts - 1, 20)
+    return min(first * doublings, longest)

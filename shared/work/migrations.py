@@ -1,0 +1,34 @@
+"""The tables of work beside requests, as migrations make them.
+
+What a function here has made exists in databases, so it is never changed; what comes later is a function
+of its own with the next number.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from shared.data.database import UtcDateTime, rows_where
+
+
+def create_work_tables_1() -> None:
+    """Create the table of leased work."""
+    op.create_table(
+        "work",
+        sa.Column("id", sa.String(60), primary_key=True),
+        sa.Column("queue", sa.String(60), nullable=False),
+        sa.Column("key", sa.String(200)),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("due", UtcDateTime, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("lease", sa.String(36)),
+        sa.Column("error", sa.String(500)),
+        sa.Column("given_up", UtcDateTime),
+    )
+    op.create_index("ix_work_due", "work", ["queue", "due", "id"])
+    in_line = rows_where("key IS NOT NULL AND given_up IS NULL")
+    op.create_index("ix_work_key", "work", ["queue", "key", "due", "id"], **in_line)
+    leased = rows_where("lease IS NOT NULL")
+    op.create_index("ix_work_leased", "work", ["queue", "due"], **leased)
+    op.create_index("ix_work_leased_key", "work", ["queue", "key"], unique=True, **leased)
+    op.create_index("ix_work_given_up", "work", ["queue", "given_up"], **rows_where("given_up IS NOT NULL"))

@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table
+
+from shared.data.database import Database
+from shared.work.leased import WorkTable
+
+METADATA = MetaData()
+WORK = WorkTable(METADATA)
+# One row for every effect that work has had.
+EFFECTS = Table(
+    "effects",
+    METADATA,
+    Column("place", Integer, primary_key=True, autoincrement=True),
+    Column("subject", String(60), nullable=False),
+    Column("number", Integer, nullable=False),
+)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    METADATA.create_all(opened.engine)
+    yield opened
+    opened.close()
