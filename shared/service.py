@@ -1,8 +1,8 @@
 """A folder of endpoints made into a service: routes, errors, health, metrics, documents, start and stop."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from shared.http.concurrency import IdempotencyStore
 from shared.http.endpoints import Chassis, Endpoint, FixedPaths, resources
 from shared.http.openapi import document
 from shared.http.operations import Operation
+from shared.http.streams import Streams
 from shared.identity.revocations import Follower, Revocations
 from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient, InternalTokens
@@ -73,8 +74,11 @@ def create_service(
     follower: AbstractAsyncContextManager[object] | None = None,
     events: Events | None = None,
     disks: Sequence[Disk] = (),
+    beside: Sequence[AbstractAsyncContextManager[object]] = (),
 ) -> Starlette:
     """Wire the operations of a service to everything they may ask for by type.
+
+    What works `beside` the requests (jobs, duties) is open while the service runs.
 
     While `follower` is open it keeps the verifier's revocations current; by default it asks auth for them.
     """
@@ -91,6 +95,7 @@ def create_service(
         idempotency=idempotency,
         provided={
             Database: database,
+            Streams: Streams(revocations),
             type(settings): settings,
             **({Inbox: spine.inbox} if spine else {}),
             **(provide or {}),
@@ -107,16 +112,28 @@ def create_service(
         try:
             for start in on_start:
                 await database.in_thread(start)
-            async with follower, spine.running() if spine else nullcontext():
+            async with _all_of([follower, spine.running() if spine else nullcontext(), *beside]):
                 yield
         finally:
-            for stop in on_stop:
-                await database.in_thread(stop)
-            await client.close()
-            database.close()
+            await _close(database, client, on_stop)
 
     own = _operational_routes(settings, endpoints, database.ping, revocations, disks)
     return Service([*own, *resources(endpoints)], lifespan)
+
+
+@asynccontextmanager
+async def _all_of(parts: Iterable[AbstractAsyncContextManager[object]]) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for part in parts:
+            await stack.enter_async_context(part)
+        yield
+
+
+async def _close(database: Database, client: HttpClient, on_stop: Sequence[Callable[[], Any]]) -> None:
+    for stop in on_stop:
+        await database.in_thread(stop)
+    await client.close()
+    database.close()
 
 
 def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:

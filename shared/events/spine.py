@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client import Gauge
@@ -232,13 +232,13 @@ async def _always(name: str, work: Work) -> None:
         await asyncio.sleep(AFTER_FAULT_SECONDS)
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel them until they have ended.
 
     Redis-py writes under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes when
     the writing is done: told once, a task that talks to Redis goes on in half of all cases.
     """
-    left = {*tasks}
+    left: set[asyncio.Task[Any]] = {*tasks}
     while left:
         for task in left:
             task.cancel()

@@ -34,6 +34,10 @@ class State(ServerState):
 
     draining = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.ending = asyncio.Event()  # set when draining begins, for answers that wait for something else
+
 
 class Server(uvicorn.Server):
     """Stops in two steps: first it asks every connection to close after its next answer, then it ends.
@@ -72,6 +76,7 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         self.server_state.draining = True
+        self.server_state.ending.set()
         await self._all_connections_closed_within(LAST_REQUESTS_SECONDS)
         await super().shutdown(sockets)
         # What is open now has had all its time: long streams, and what runs over an upgraded connection.

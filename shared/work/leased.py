@@ -102,7 +102,7 @@ class Queue:
     def __init__(
         self, table: WorkTable, name: str, *, lease: timedelta = LEASE, attempts_max: int = ATTEMPTS_MAX
     ) -> None:
-        self._table, self.name = table.work, name
+        self.table, self.name = table.work, name
         self.lease, self.attempts_max = lease, attempts_max
 
     def add(
@@ -126,14 +126,14 @@ class Queue:
             self._lock_key(session, key)
             if self._first_of(session, key) is not None:
                 due = NEVER
-        session.connection().execute(insert(self._table), [self._row(work_id, body, key, at, due)])
+        session.connection().execute(insert(self.table), [self._row(work_id, body, key, at, due)])
         return work_id
 
     def add_once(self, session: Session, work_id: str, body: str = "") -> bool:
         """Add work that is due now unless there is work of this id already; whether it was added."""
         at = clock(session)
-        row = insert_into(session, self._table).values(self._row(work_id, body, None, at, at))
-        added = row.on_conflict_do_nothing().returning(self._table.c.id)
+        row = insert_into(session, self.table).values(self._row(work_id, body, None, at, at))
+        added = row.on_conflict_do_nothing().returning(self.table.c.id)
         return session.connection().execute(added).first() is not None
 
     def _row(
@@ -144,7 +144,7 @@ class Queue:
 
     def is_due(self, session: Session) -> bool:
         """Whether a claim would find anything: a read, which disturbs no writer."""
-        table = self._table
+        table = self.table
         waiting = select(table.c.id).where(table.c.queue == self.name, table.c.due <= clock(session))
         return session.connection().execute(waiting.order_by(table.c.due).limit(1)).first() is not None
 
@@ -153,7 +153,7 @@ class Queue:
 
         What has used up its attempts without an end has killed its workers: it is given up instead.
         """
-        table, at = self._table, clock(session)
+        table, at = self.table, clock(session)
         due = (
             select(table.c.id)
             .where(table.c.queue == self.name, table.c.due <= at)
@@ -182,7 +182,7 @@ class Queue:
 
     def finish(self, session: Session, leased: Leased) -> None:
         """It is done: delete it, and let the next of its key begin."""
-        table = self._table
+        table = self.table
         gone = delete(table).where(table.c.id == leased.id, table.c.lease == leased.token)
         if not session.connection().execute(gone).rowcount:
             raise LeaseLost
@@ -211,7 +211,7 @@ class Queue:
 
     def withdraw(self, session: Session, work_id: str) -> bool:
         """Delete work that no worker has; False when one has it, or it has ended."""
-        table = self._table
+        table = self.table
         idle = select(table.c.id, table.c.key).where(table.c.id == work_id, table.c.queue == self.name)
         idle = idle.where(table.c.lease.is_(None), table.c.given_up.is_(None))
         row = session.connection().execute(idle.with_for_update(skip_locked=True)).first()
@@ -223,7 +223,7 @@ class Queue:
 
     def tidy(self, session: Session) -> None:
         """Keep the rows that were given up bounded, and end leases that a clock put back has prolonged."""
-        table, execute = self._table, session.connection().execute
+        table, execute = self.table, session.connection().execute
         at = clock(session)
         mine, was_given_up = table.c.queue == self.name, table.c.given_up.is_not(None)
         kept = select(table.c.given_up).where(mine, was_given_up).order_by(table.c.given_up.desc())
@@ -235,14 +235,14 @@ class Queue:
         execute(update(table).where(*prolonged).values(due=at))
 
     def _change(self, session: Session, leased: Leased, **values: Any) -> None:
-        table = self._table
+        table = self.table
         mine = update(table).where(table.c.id == leased.id, table.c.lease == leased.token)
         if not session.connection().execute(mine.values(values)).rowcount:
             raise LeaseLost
 
     def _first_of(self, session: Session, key: str) -> tuple[str, datetime] | None:
         """The work of a key that may run, or else the one that has waited longest; and when it is due."""
-        table = self._table
+        table = self.table
         line = select(table.c.id, table.c.due).where(table.c.queue == self.name, table.c.key == key)
         line = line.where(table.c.given_up.is_(None)).order_by(table.c.due, table.c.id).limit(1)
         first = session.connection().execute(line).first()
@@ -253,7 +253,7 @@ class Queue:
         if key is None:
             return
         self._lock_key(session, key)
-        first, table = self._first_of(session, key), self._table
+        first, table = self._first_of(session, key), self.table
         if first is not None and first[1] == NEVER:
             begins = update(table).where(table.c.id == first[0]).values(due=clock(session))
             session.connection().execute(begins)

@@ -32,3 +32,31 @@ def create_work_tables_1() -> None:
     op.create_index("ix_work_leased", "work", ["queue", "due"], **leased)
     op.create_index("ix_work_leased_key", "work", ["queue", "key"], unique=True, **leased)
     op.create_index("ix_work_given_up", "work", ["queue", "given_up"], **rows_where("given_up IS NOT NULL"))
+
+
+def create_job_tables_1() -> None:
+    """Create the table of jobs; it stands on that of leased work."""
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("kind", sa.String(50), nullable=False),
+        sa.Column("subject", sa.String(150), nullable=False),
+        sa.Column("owner", sa.String(36), nullable=False),
+        sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("input", sa.Text, nullable=False),
+        sa.Column("cursor", sa.Text),
+        sa.Column("progress", sa.BigInteger, nullable=False),
+        sa.Column("total", sa.BigInteger),
+        sa.Column("note", sa.String(500)),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("cancel_asked", sa.Boolean, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("result", sa.Text),
+        sa.Column("error", sa.String(500)),
+        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("started", UtcDateTime),
+        sa.Column("ended", UtcDateTime),
+    )
+    op.create_index("ix_jobs_owner", "jobs", ["owner", "id"])
+    op.create_index("ix_jobs_owner_unfinished", "jobs", ["owner"], **rows_where("ended IS NULL"))
+    op.create_index("ix_jobs_ended", "jobs", ["ended"], **rows_where("ended IS NOT NULL"))

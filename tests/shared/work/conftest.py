@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from shared.data.database import Database
-from shared.work.leased import WorkTable
+from shared.work.jobs import JobTables
 
 METADATA = MetaData()
-WORK = WorkTable(METADATA)
+WORK = JOBS = JobTables(METADATA)
 # One row for every effect that work has had.
 EFFECTS = Table(
     "effects",

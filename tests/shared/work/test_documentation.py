@@ -1,22 +1,34 @@
 """The examples of docs/chassis do what the pages say."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator  # noqa: F401 - for an example
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from starlette.requests import Request
+from starlette.responses import Response  # noqa: F401 - for an example
 
 from shared.data.database import Database
+from shared.http.operations import Operation  # noqa: F401 - for an example
+from shared.http.streams import ServerSentEvent, Streams, last_event_id  # noqa: F401 - for an example
+from shared.identity.revocations import Revocations
+from shared.identity.tokens import Caller
+from shared.ids import new_id
+from shared.work.jobs import Jobs, Kind
 from shared.work.leased import Queue, pause_after
-from tests.shared.work.conftest import WORK
+from shared.work.operations import job_operations
+from shared.work.runner import Runner, Running
+from tests.shared.work.conftest import JOBS, WORK
 
 PAGES = Path(__file__).resolve().parents[3] / "docs" / "chassis"
 
 
 def example(page: str) -> str:
     [code] = re.findall(r"```python\n(.*?)```", (PAGES / page).read_text(), re.DOTALL)
-    assert 10 <= len(code.splitlines()) <= 22
+    assert 10 <= len(code.splitlines()) <= 24
     return str(code)
 
 
@@ -47,3 +59,36 @@ def test_example_of_leased_work_sends_and_retries(database: Database) -> None:
     exec(code.replace('key="ann"', 'key="bob"'), names)
     with database.transaction(write=False) as session:
         assert [row.key for row in session.connection().execute(select(WORK.work))] == ["ann"]
+
+
+async def test_example_of_jobs_adds_up_every_month_once(database: Database) -> None:
+    written: list[tuple[str, int]] = []
+    names: dict[str, Any] = {
+        "Running": Running,
+        "JobTables": lambda _metadata: JOBS,
+        "Jobs": Jobs,
+        "Kind": Kind,
+        "job_operations": job_operations,
+        "write_month": lambda _session, subject, month: written.append((subject, month)),
+        "metadata": None,
+        "database": database,
+        "account_id": new_id(),
+    }
+    exec(example("jobs.md"), names)
+    async with Runner(names["JOBS"], database), asyncio.timeout(20):
+        while (row := await database.read(names["JOBS"].read, names["job_id"]))["ended"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert (row["result"], row["progress"]) == ('{"months":3}', 3)
+    assert written == [("2026", 0), ("2026", 1), ("2026", 2)]
+    assert len(names["OPERATIONS"]) == 4
+
+
+async def test_example_of_streams_goes_on_after_the_last_event() -> None:
+    wanted = "AsyncIterator Caller Operation Request Response ServerSentEvent Streams last_event_id"
+    names: dict[str, Any] = {name: globals()[name] for name in wanted.split()}
+    exec(example("streams.md"), names)
+    caller = Caller("1", "user", None, None, None, frozenset(), float("inf"))
+    request = Request({"type": "http", "headers": [(b"last-event-id", b"1")]})
+    stream = await names["follow_readings"](caller, Streams(Revocations()), request)
+    sent = [bytes(event) async for event in stream._events]
+    assert sent == [b"id: 2\nevent: reading\ndata: reading 2\n\n"]

@@ -1,0 +1,219 @@
+"""Jobs: long work that a client starts, follows and cancels, and that another replica resumes.
+
+A job is a row of history and, until it ends, a piece of leased work of the same id. The key of that work is
+the subject, so of one kind and subject one job runs at a time over all replicas; others wait in their order.
+Every effect commits together with the job's cursor and under its lease: it happens exactly once.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlmodel import Session
+
+from shared.clock import now
+from shared.data.database import UtcDateTime, rows_where
+from shared.errors import NotFound, TooManyRequests
+from shared.events.failpoints import reached
+from shared.ids import new_id
+from shared.work.leased import Leased, Queue, WorkTable
+
+if TYPE_CHECKING:
+    from shared.work.runner import Running
+
+LEASE = timedelta(seconds=15)
+ATTEMPTS_MAX = 5
+UNFINISHED_MAX = 100  # of each owner
+ENDED_MAX = 200  # of each owner
+ENDED_KEPT = timedelta(days=30)
+TIDY_ROWS = 1_000
+TEXT_CHARACTERS_MAX = 64 * 1024  # of input, cursor and result each
+NOTE_CHARACTERS_MAX = 500
+SUBJECT_CHARACTERS_MAX = 150
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = (State.DONE, State.FAILED, State.CANCELLED)
+Handler = Callable[["Running"], Awaitable[Mapping[str, Any] | None]]
+
+
+class JobTables(WorkTable):
+    """The tables of jobs, and of the leased work that they stand on."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        super().__init__(metadata)
+        self.jobs = Table(
+            "jobs",
+            metadata,
+            Column("id", String(36), primary_key=True),
+            Column("kind", String(50), nullable=False),
+            Column("subject", String(150), nullable=False),
+            Column("owner", String(36), nullable=False),
+            Column("state", String(10), nullable=False),
+            Column("input", Text, nullable=False),
+            Column("cursor", Text),
+            Column("progress", BigInteger, nullable=False, default=0),
+            Column("total", BigInteger),
+            Column("note", String(500)),
+            Column("version", Integer, nullable=False, default=1),
+            Column("cancel_asked", Boolean, nullable=False, default=False),
+            Column("attempts", Integer, nullable=False, default=0),
+            Column("result", Text),
+            Column("error", String(500)),
+            Column("created", UtcDateTime, nullable=False),
+            Column("started", UtcDateTime),
+            Column("ended", UtcDateTime),
+            Index("ix_jobs_owner", "owner", "id"),
+            Index("ix_jobs_owner_unfinished", "owner", **rows_where("ended IS NULL")),
+            Index("ix_jobs_ended", "ended", **rows_where("ended IS NOT NULL")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How jobs of one kind run: an async handler, and how often a failed one is tried again."""
+
+    handler: Handler
+    attempts_max: int = ATTEMPTS_MAX
+    pause_first: timedelta = timedelta(seconds=2)
+    pause_max: timedelta = timedelta(minutes=5)
+
+
+class CannotSucceed(Exception):
+    """Raised by a handler: the job fails at once with these words, which its owner sees."""
+
+
+class Jobs:
+    """The jobs of one service."""
+
+    def __init__(self, tables: JobTables, kinds: Mapping[str, Kind], *, lease: timedelta = LEASE) -> None:
+        self.table, self.kinds, self.lease = tables.jobs, kinds, lease
+        self.queues = {
+            name: Queue(tables, f"job:{name}", lease=lease, attempts_max=kind.attempts_max)
+            for name, kind in kinds.items()
+        }
+
+    def start(self, session: Session, kind: str, subject: str, owner: str, **given: Any) -> str:
+        """Start a job if and only if this transaction commits; returns its id."""
+        if len(subject) > SUBJECT_CHARACTERS_MAX:
+            raise ValueError(f"the subject of a job has more than {SUBJECT_CHARACTERS_MAX} characters")
+        table, job_id = self.table, new_id()
+        unfinished = select(func.count()).where(table.c.owner == owner, table.c.ended.is_(None))
+        if session.connection().execute(unfinished).scalar_one() >= UNFINISHED_MAX:
+            raise TooManyRequests(f"{UNFINISHED_MAX} of your jobs have not ended; wait, or cancel some.")
+        row = {"id": job_id, "kind": kind, "subject": subject, "owner": owner, "input": as_text(given)}
+        state = {"state": State.WAITING, "created": now(), "progress": 0, "version": 1, "attempts": 0}
+        self.queues[kind].add(session, "", work_id=job_id, key=subject)
+        session.connection().execute(insert(table), [{**row, **state, "cancel_asked": False}])
+        return job_id
+
+    def read(self, session: Session, job_id: str, owner: str | None = None) -> dict[str, Any]:
+        """The row of a job; with an owner, only when it is theirs."""
+        found = select(self.table).where(self.table.c.id == job_id)
+        row = session.connection().execute(found).first()
+        if row is None or owner not in (None, row.owner):
+            raise NotFound
+        return row._asdict()
+
+    def cancel(self, session: Session, job_id: str) -> None:
+        """End a job that waits at once, and a running one soon. One that has ended is not changed."""
+        row = self.read(session, job_id)
+        queue = self.queues.get(row["kind"])
+        if row["ended"] is not None:
+            return
+        if queue is not None and queue.withdraw(session, job_id):
+            self.end(session, job_id, State.CANCELLED)
+            return
+        asked = update(self.table).where(self.table.c.id == job_id, self.table.c.ended.is_(None))
+        session.connection().execute(asked.values(cancel_asked=True, version=self.table.c.version + 1))
+
+    def forget(self, session: Session, owner: str) -> None:
+        """The owner's account is gone: cancel what has not ended and delete the rest."""
+        table, execute = self.table, session.connection().execute
+        for job_id in execute(select(table.c.id).where(table.c.owner == owner, table.c.ended.is_(None))):
+            self.cancel(session, job_id[0])
+        execute(delete(table).where(table.c.owner == owner, table.c.ended.is_not(None)))
+
+    # What follows is for the runner.
+
+    def claim(self, session: Session, kind: str, number: int) -> list[tuple[Leased, dict[str, Any]]]:
+        """Take jobs to run; those that killed every process that ran them have failed."""
+        queue, table, started = self.queues[kind], self.table, []
+        claimed = queue.claim(session, number)
+        for leased in claimed:
+            values = {"state": State.RUNNING, "attempts": leased.attempts}
+            values["started"] = func.coalesce(table.c.started, now())
+            self.change(session, leased.id, **values)
+            started.append((leased, self.read(session, leased.id)))
+        self._fail_spent(session, queue)
+        reached("job: starting")
+        return started
+
+    def _fail_spent(self, session: Session, queue: Queue) -> None:
+        """End the jobs whose work was given up by the claim because it killed its workers."""
+        work, execute = queue.table, session.connection().execute
+        spent = select(work.c.id, work.c.error).where(
+            work.c.queue == queue.name, work.c.given_up.is_not(None)
+        )
+        for row in execute(spent.limit(TIDY_ROWS)).all():
+            self.end(session, row.id, State.FAILED, error=row.error)
+            execute(delete(work).where(work.c.id == row.id))
+
+    def change(self, session: Session, job_id: str, **values: Any) -> None:
+        table = self.table
+        changed = update(table).where(table.c.id == job_id, table.c.ended.is_(None))
+        session.connection().execute(changed.values(version=table.c.version + 1, **values))
+
+    def end(self, session: Session, job_id: str, state: State, **values: Any) -> None:
+        """Write down how it ended, and keep the owner's history bounded."""
+        self.change(session, job_id, state=state, ended=now(), **values)
+        table, execute = self.table, session.connection().execute
+        owner = execute(select(table.c.owner).where(table.c.id == job_id)).scalar_one()
+        history = select(table.c.id).where(table.c.owner == owner, table.c.ended.is_not(None))
+        older = history.order_by(table.c.id.desc()).offset(ENDED_MAX).limit(TIDY_ROWS)
+        ids: Sequence[str] = execute(older).scalars().all()
+        if ids:
+            execute(delete(table).where(table.c.id.in_(ids)))
+
+    def tidy(self, session: Session) -> None:
+        """Delete history that is too old."""
+        table = self.table
+        old = select(table.c.id).where(table.c.ended < now() - ENDED_KEPT)
+        some = old.order_by(table.c.ended).limit(TIDY_ROWS)
+        session.connection().execute(delete(table).where(table.c.id.in_(some)))
+        for queue in self.queues.values():
+            queue.tidy(session)
+
+
+def as_text(value: Any) -> str:
+    """JSON of a bounded length."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if len(text) > TEXT_CHARACTERS_MAX:
+        raise ValueError(f"a job keeps at most {TEXT_CHARACTERS_MAX} characters of this")
+    return text

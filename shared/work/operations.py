@@ -1,0 +1,140 @@
+"""The endpoints of jobs: a service adds `*job_operations("/reports")` to its routing table."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.data.database import Database
+from shared.errors import NotFound, Overloaded, TooManyRequests
+from shared.http.operations import Operation
+from shared.http.schemas import Id, Output, Page, example
+from shared.http.streams import ServerSentEvent, Streams, last_event_id
+from shared.identity.tokens import Caller
+from shared.lists.pagination import PageQuery, paginate_equal
+from shared.work.jobs import Jobs, State
+
+FOLLOW_SECONDS = 0.5
+
+
+class JobOut(Output):
+    """One job; `total` is null as long as nobody knows how much there is to do."""
+
+    model_config = example(
+        {
+            "id": "0197a3e2-5c1d-7b44-9d0e-6f2a8c3b1e57",
+            "kind": "report",
+            "subject": "2026-10",
+            "owner": "0197a3e2-0000-7b44-9d0e-6f2a8c3b1e57",
+            "state": "running",
+            "progress": 400,
+            "total": 1200,
+            "note": "Adding up October",
+            "cancel_asked": False,
+            "attempts": 1,
+            "result": None,
+            "error": None,
+            "created": "2026-11-02T08:00:00Z",
+            "started": "2026-11-02T08:00:01Z",
+            "ended": None,
+        }
+    )
+
+    id: str
+    kind: str
+    subject: str
+    owner: str
+    state: State
+    progress: int
+    total: int | None
+    note: str | None
+    cancel_asked: bool
+    attempts: int
+    result: dict[str, Any] | None
+    error: str | None
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "JobOut":
+        result = None if row["result"] is None else json.loads(row["result"])
+        return cls.model_validate({**row, "result": result})
+
+
+def job_operations(prefix: str) -> list[Operation]:
+    """List, show, cancel and follow the caller's jobs; those of others are 404, but for an admin."""
+    jobs = f"{prefix}/jobs"
+    return [
+        Operation("GET", jobs, list_jobs),
+        Operation("GET", f"{jobs}/{{job_id}}", show_job),
+        Operation("POST", f"{jobs}/{{job_id}}/cancel", cancel_job, status=202),
+        Operation(
+            "GET",
+            f"{jobs}/{{job_id}}/progress",
+            follow_job,
+            answer_types=("text/event-stream",),
+            errors=(TooManyRequests, Overloaded),
+        ),
+    ]
+
+
+def list_jobs(query: PageQuery, caller: Caller, jobs: Jobs, session: Session) -> Page[JobOut]:
+    """List your jobs, newest first."""
+    return paginate_equal(session, jobs.table, {"owner": caller.id}, query, JobOut.of)
+
+
+def show_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobOut:
+    """Show a job and how far it is."""
+    return JobOut.of(jobs.read(session, job_id, _whose(caller)))
+
+
+def cancel_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobOut:
+    """Cancel a job. One that waits ends at once; one that runs ends within seconds, after its current step.
+
+    What it has done so far stays done. A job that has ended is not changed.
+    """
+    jobs.read(session, job_id, _whose(caller))
+    jobs.cancel(session, job_id)
+    return JobOut.of(jobs.read(session, job_id))
+
+
+async def follow_job(
+    job_id: Id, caller: Caller, jobs: Jobs, database: Database, streams: Streams, request: Request
+) -> Response:
+    """Follow a job as server-sent events: `progress` with each change, and `end` as the last one.
+
+    The data of each is the job as JSON. A client that connects again sends `Last-Event-ID`, gets only what
+    has changed since, and 204 when it has seen the end.
+    """
+    row = await database.read(jobs.read, job_id, _whose(caller))
+    seen = last_event_id(request)
+    last = int(seen) if seen is not None and seen.isascii() and seen.isdecimal() else 0
+    if row["ended"] is not None and row["version"] <= last:
+        return Response(status_code=204)  # which tells an EventSource not to connect again
+    return streams.answer(caller, _changes(jobs, database, job_id, last))
+
+
+async def _changes(jobs: Jobs, database: Database, job_id: str, last: int) -> AsyncIterator[ServerSentEvent]:
+    """The job with each change that is newer than what the client has, until it has ended or is gone."""
+    while True:
+        try:
+            row = await database.read(jobs.read, job_id)
+        except NotFound:  # its history was deleted
+            return
+        is_end = row["ended"] is not None
+        if row["version"] > last:
+            last, data = row["version"], JobOut.of(row).model_dump_json()
+            yield ServerSentEvent(data, id=str(last), name="end" if is_end else "progress")
+        if is_end:
+            return
+        await asyncio.sleep(FOLLOW_SECONDS)
+
+
+def _whose(caller: Caller) -> str | None:
+    return None if caller.is_admin else caller.id

@@ -1,0 +1,232 @@
+"""Runs the jobs of a service beside its requests: claims, renews, cancels, and hands over at drain."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import structlog
+from prometheus_client import Gauge
+from sqlmodel import Session
+
+from shared.data.database import Database, TookTooLong
+from shared.errors import Overloaded, Problem, Unavailable
+from shared.events.failpoints import reached
+from shared.events.spine import end
+from shared.work.jobs import NOTE_CHARACTERS_MAX, CannotSucceed, Jobs, Kind, State, as_text
+from shared.work.leased import Leased, LeaseLost, pause_after
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 0.5
+BEATS = 8  # so many times a lease is renewed before it would expire
+TIDY_SECONDS = 600.0
+AFTER_FAULT_SECONDS = 5.0
+RUNNING_MAX = 4  # of each replica
+AWAY_PAUSE = timedelta(seconds=10)
+FAILED = "It failed on our side; the log says why."
+
+RUNNING = Gauge("jobs_running", "Jobs that run in this process", multiprocess_mode="livesum")
+
+log = structlog.get_logger(__name__)
+
+
+class CancelAsked(Exception):
+    """The job was cancelled; let it pass, so that the job ends."""
+
+
+class Running:
+    """What a handler is given: the input, the cursor to resume from, and the way to have effects."""
+
+    def __init__(self, jobs: Jobs, database: Database, leased: Leased, row: Mapping[str, Any]) -> None:
+        self._jobs, self._database, self.leased = jobs, database, leased
+        self.id: str = row["id"]
+        self.kind: str = row["kind"]
+        self.subject: str = row["subject"]
+        self.owner: str = row["owner"]
+        self.is_cancelled: bool = row["cancel_asked"]
+        self.input: dict[str, Any] = json.loads(row["input"])
+        self.cursor: Any = None if row["cursor"] is None else json.loads(row["cursor"])
+
+    async def do(
+        self,
+        work: Callable[[Session], T],
+        *,
+        cursor: Any,
+        progress: int | None = None,
+        total: int | None = None,
+        note: str | None = None,
+    ) -> T:
+        """Call `work(session)` and write the cursor and the progress, in one transaction under the lease.
+
+        Raises LeaseLost when another replica has the job, and CancelAsked when its owner has cancelled it.
+        """
+        told = {"progress": progress, "total": total, "note": note and note[:NOTE_CHARACTERS_MAX]}
+        values = {name: value for name, value in told.items() if value is not None}
+        result = await self._database.run(self._step, work, {**values, "cursor": as_text(cursor)})
+        reached("job: stepped")
+        self.cursor = cursor
+        return result
+
+    async def tell(self, *, progress: int, total: int | None = None, note: str | None = None) -> None:
+        """Write the progress alone."""
+        await self.do(lambda _: None, cursor=self.cursor, progress=progress, total=total, note=note)
+
+    def _step(self, session: Session, work: Callable[[Session], T], values: dict[str, Any]) -> T:
+        self.renew(session)
+        if self.is_cancelled:
+            raise CancelAsked
+        result = work(session)
+        reached("job: stepping")
+        self._jobs.change(session, self.id, **values)
+        return result
+
+    def renew(self, session: Session) -> None:
+        """Prolong the lease, and look whether the job was cancelled."""
+        self._jobs.queues[self.kind].renew(session, self.leased)
+        self.is_cancelled = self._jobs.read(session, self.id)["cancel_asked"]
+
+
+class Runner:
+    """Open while the service runs: `async with Runner(jobs, database)`."""
+
+    def __init__(self, jobs: Jobs, database: Database, *, running_max: int = RUNNING_MAX) -> None:
+        self._jobs, self._database, self._running_max = jobs, database, running_max
+        self._stopping = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._stopping.clear()
+        self._loops = [
+            asyncio.create_task(self._always(self._look, LOOK_SECONDS), name="jobs: look"),
+            asyncio.create_task(self._always(self._tidy, TIDY_SECONDS), name="jobs: tidy"),
+        ]
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """What runs is handed over: another replica, or the next start, resumes it from its cursor."""
+        self._stopping.set()
+        await end(self._loops)
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _always(self, work: Callable[[], Any], seconds: float) -> None:
+        while True:
+            pause = seconds
+            try:
+                await work()
+            except Problem as error:
+                log.warning("jobs_paused", error=repr(error))
+                pause = AFTER_FAULT_SECONDS
+            except Exception:
+                log.exception("jobs_interrupted")
+                pause = AFTER_FAULT_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _tidy(self) -> None:
+        await self._database.run(self._jobs.tidy)
+
+    async def _look(self) -> None:
+        for name, queue in self._jobs.queues.items():
+            free = self._running_max - len(self._running)
+            if free <= 0 or not await self._database.read(queue.is_due):
+                continue
+            # Once it is claimed it is run, even when the service stops at this moment.
+            claiming = asyncio.ensure_future(self._database.run(self._jobs.claim, name, free))
+            claiming.add_done_callback(self._begin)
+            await asyncio.wait([claiming])
+            claiming.result()
+
+    def _begin(self, claiming: "asyncio.Future[list[tuple[Leased, dict[str, Any]]]]") -> None:
+        if claiming.cancelled() or claiming.exception() is not None:
+            return
+        for leased, row in claiming.result():
+            task = asyncio.create_task(self._run(leased, row), name=f"job: {leased.id}")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            task.add_done_callback(lambda _: RUNNING.set(len(self._running)))
+        RUNNING.set(len(self._running))
+
+    async def _run(self, leased: Leased, row: Mapping[str, Any]) -> None:
+        running = Running(self._jobs, self._database, leased, row)
+        kind = self._jobs.kinds[running.kind]
+        work = asyncio.create_task(_handle(kind, running), name=f"job: {running.kind}")
+        beside = [
+            asyncio.create_task(self._beat(running), name="job: lease"),
+            asyncio.create_task(self._stopping.wait(), name="job: stop"),
+        ]
+        await asyncio.wait([work, *beside], return_when=asyncio.FIRST_COMPLETED)
+        await end([work, *beside])
+        for task in beside:
+            if not task.cancelled() and task.exception() is not None:
+                log.error("job_lease_failed", job_id=running.id, error=repr(task.exception()))
+        try:
+            await self._database.run(self._settle, running, kind, work)
+        except LeaseLost:
+            log.warning("job_lost", job_id=running.id, kind=running.kind)
+        except Problem as error:  # its lease expires, and then it is resumed
+            log.warning("job_not_settled", job_id=running.id, error=repr(error))
+        except Exception:
+            log.exception("job_not_settled", job_id=running.id)
+
+    async def _beat(self, running: Running) -> None:
+        """Renew the lease until it is lost or the job is cancelled."""
+        while not running.is_cancelled:
+            await asyncio.sleep(self._jobs.lease.total_seconds() / BEATS)
+            try:
+                await self._database.run(running.renew)
+            except LeaseLost:
+                return
+            except Problem as error:
+                log.warning("job_lease_not_renewed", job_id=running.id, error=repr(error))
+
+    def _settle(
+        self, session: Session, running: Running, kind: Kind, work: "asyncio.Task[Mapping[str, Any] | None]"
+    ) -> None:
+        """Write down how a handler ended; LeaseLost when another replica has the job by now."""
+        queue, leased = self._jobs.queues[running.kind], running.leased
+        error = None if work.cancelled() else work.exception()
+        if isinstance(error, LeaseLost):
+            raise error
+        if not work.cancelled() and error is None:
+            queue.finish(session, leased)
+            result = work.result()
+            text = None if result is None else as_text(dict(result))
+            self._jobs.end(session, running.id, State.DONE, result=text)
+        elif running.is_cancelled:
+            queue.finish(session, leased)
+            self._jobs.end(session, running.id, State.CANCELLED)
+        elif self._stopping.is_set() and work.cancelled():
+            queue.put_off(session, leased, timedelta(0), attempts=leased.attempts - 1)
+            self._jobs.change(session, running.id, state=State.WAITING)
+        elif isinstance(error, Unavailable | Overloaded) and not isinstance(error, TookTooLong):
+            # Something was away, which says nothing about the job.
+            queue.put_off(session, leased, AWAY_PAUSE, attempts=leased.attempts - 1)
+            self._jobs.change(session, running.id, state=State.WAITING, error=error.detail)
+        else:
+            self._fail(session, running, kind, error or asyncio.CancelledError())
+        reached("job: settling")
+
+    def _fail(self, session: Session, running: Running, kind: Kind, error: BaseException) -> None:
+        queue, leased = self._jobs.queues[running.kind], running.leased
+        is_final = isinstance(error, CannotSucceed) or leased.attempts >= queue.attempts_max
+        log.error("job_failed", job_id=running.id, kind=running.kind, is_final=is_final, exc_info=error)
+        told = str(error)[:NOTE_CHARACTERS_MAX] if isinstance(error, CannotSucceed) else FAILED
+        if is_final:
+            queue.finish(session, leased)
+            self._jobs.end(session, running.id, State.FAILED, error=told)
+        else:
+            queue.retry(
+                session, leased, pause_after(leased.attempts, kind.pause_first, kind.pause_max), FAILED
+            )
+            self._jobs.change(session, running.id, state=State.WAITING, error=told)
+
+
+async def _handle(kind: Kind, running: Running) -> Mapping[str, Any] | None:
+    if running.is_cancelled:  # while the process that ran it died
+        raise CancelAsked
+    return await kind.handler(running)

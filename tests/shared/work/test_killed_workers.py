@@ -1,0 +1,156 @@
+"""Replicas are killed and stopped: every effect happens once, none is lost, no subject runs twice."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.context import ForkServerProcess
+
+import pytest
+from sqlalchemy import func, insert, select
+from sqlmodel import Session
+
+from shared.data.database import Database
+from shared.ids import new_id
+from shared.work.jobs import State
+from tests.shared.work.conftest import EFFECTS, JOBS
+from tests.shared.work.factory import make_jobs, replica
+from tests.support import eventually, length
+
+SECONDS = 40
+STEPS = [
+    "work: claiming",
+    "job: starting",
+    "job: stepping",
+    "job: stepped",
+    "work: finishing",
+    "job: settling",
+]
+processes = multiprocessing.get_context("forkserver")  # each begins with all modules loaded
+processes.set_forkserver_preload(["tests.shared.work.factory", "psycopg", "sqlalchemy.dialects.postgresql"])
+
+
+@contextmanager
+def started(database: Database, step: str | None = None) -> Iterator[ForkServerProcess]:
+    url = database.url.render_as_string(hide_password=False)
+    process = processes.Process(target=replica, args=(url, step), daemon=True)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join(SECONDS)
+
+
+def start(database: Database, subject: str, total: int, kind: str = "count", pause: float = 0.0) -> str:
+    with database.transaction() as session:
+        return make_jobs().start(session, kind, subject, new_id(), total=total, pause=pause)
+
+
+def states(database: Database) -> dict[str, str]:
+    with database.transaction(write=False) as session:
+        return {row.id: row.state for row in session.connection().execute(select(JOBS.jobs))}
+
+
+def effects(database: Database) -> list[tuple[str, int]]:
+    with database.transaction(write=False) as session:
+        rows = session.connection().execute(select(EFFECTS).order_by(EFFECTS.c.place))
+        return [(row.subject, row.number) for row in rows]
+
+
+def all_done(database: Database) -> Callable[[], bool]:
+    return lambda: {*states(database).values()} == {State.DONE}
+
+
+def check(database: Database, totals: dict[str, int]) -> None:
+    """Every number of every job once and in order, and no job of a subject began before another ended."""
+    found: dict[str, list[int]] = {}
+    order: dict[str, list[str]] = {}
+    for name, number in effects(database):
+        subject, job_id = name.split(":")
+        found.setdefault(job_id, []).append(number)
+        line = order.setdefault(subject, [])
+        if not line or line[-1] != job_id:
+            line.append(job_id)
+    assert found == {job_id: [*range(total)] for job_id, total in totals.items() if total}
+    assert all(len(line) == len({*line}) for line in order.values()), "two of a subject ran at once"
+    with database.transaction(write=False) as session:
+        assert session.connection().execute(select(func.count()).select_from(JOBS.work)).scalar_one() == 0
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_replica_that_dies_at_a_step_is_replaced_by_another(database: Database, step: str) -> None:
+    totals = {start(database, "a", 3): 3, start(database, "a", 2): 2}
+    with started(database, step) as mortal:
+        mortal.join(SECONDS)
+        assert mortal.exitcode == -signal.SIGKILL
+    with started(database):
+        assert eventually(all_done(database), seconds=SECONDS), states(database)
+    check(database, totals)
+
+
+def test_replica_that_was_stopped_beyond_its_lease_has_no_effect_when_it_goes_on(database: Database) -> None:
+    total = 40
+    job_id = start(database, "a", total, pause=0.02)
+    with started(database) as stopped:
+        assert eventually(lambda: len(effects(database)) >= 3, seconds=SECONDS)
+        os.kill(stopped.pid or 0, signal.SIGSTOP)
+        with started(database):
+            is_locked = not eventually(lambda: len(effects(database)) >= 15, seconds=6)
+            os.kill(stopped.pid or 0, signal.SIGCONT)  # in the middle of what the other does
+            assert database.is_sqlite or not is_locked, "its lease did not end"
+            assert eventually(all_done(database), seconds=SECONDS), states(database)
+    check(database, {job_id: total})
+
+
+def test_job_that_kills_its_replicas_fails_and_others_go_on(database: Database) -> None:
+    deadly, behind = start(database, "a", 0, "kill"), start(database, "b", 2)
+    with ExitStack() as stack:
+        living = [stack.enter_context(started(database))]
+        ended = {deadly: State.FAILED, behind: State.DONE}
+        deadline = time.monotonic() + SECONDS
+        while states(database) != ended and time.monotonic() < deadline:
+            living[-1].join(0.05)
+            if living[-1].exitcode is not None:
+                living.append(stack.enter_context(started(database)))
+    assert states(database) == ended
+    assert len(living) == 4, "three attempts, and the one that found it spent"
+
+
+@pytest.mark.prove
+def test_replicas_that_are_killed_and_stopped_at_random_lose_and_double_nothing(database: Database) -> None:
+    chance = random.Random(7)
+    totals: dict[str, int] = {}
+    deadline = time.monotonic() + length(30)
+    with ExitStack() as stack:
+        living = [stack.enter_context(started(database)) for _ in range(3)]
+        while time.monotonic() < deadline:
+            total = chance.randrange(60)
+            totals[start(database, chance.choice("abcd"), total, pause=0.005)] = total
+            time.sleep(chance.uniform(0, 0.4))
+            victim = chance.randrange(len(living))
+            if chance.random() < 0.5:
+                living[victim].kill()
+                living[victim] = stack.enter_context(started(database))
+            elif not database.is_sqlite:  # a stopped writer holds up everybody on SQLite
+                os.kill(living[victim].pid or 0, signal.SIGSTOP)
+                time.sleep(chance.uniform(0, 2))
+                os.kill(living[victim].pid or 0, signal.SIGCONT)
+        assert eventually(all_done(database), seconds=180), states(database)
+    check(database, totals)
+    assert len(totals) > 10
+
+
+def test_the_check_finds_what_was_doubled(database: Database) -> None:
+    with database.transaction() as session:
+        _double(session)
+    with pytest.raises(AssertionError):
+        check(database, {"x": 1})
+
+
+def _double(session: Session) -> None:
+    rows = [{"subject": "a:x", "number": 0}, {"subject": "a:x", "number": 0}]
+    session.connection().execute(insert(EFFECTS), rows)
