@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator  # noqa: F401 - for an example
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from shared.http.streams import ServerSentEvent, Streams, last_event_id  # noqa:
 from shared.identity.revocations import Revocations
 from shared.identity.tokens import Caller
 from shared.ids import new_id
+from shared.work.duties import Duties, Duty, IsStopping
 from shared.work.jobs import Jobs, Kind
 from shared.work.leased import Queue, pause_after
 from shared.work.operations import job_operations
@@ -92,3 +94,20 @@ async def test_example_of_streams_goes_on_after_the_last_event() -> None:
     stream = await names["follow_readings"](caller, Streams(Revocations()), request)
     sent = [bytes(event) async for event in stream._events]
     assert sent == [b"id: 2\nevent: reading\ndata: reading 2\n\n"]
+
+
+async def test_example_of_duties_sweeps_and_refreshes(database: Database) -> None:
+    swept, refreshed = [3, 2, 1, 0], threading.Event()
+    names: dict[str, Any] = {
+        "Duties": Duties,
+        "Duty": Duty,
+        "IsStopping": IsStopping,
+        "WORK": WORK,
+        "database": database,
+        "delete_some_old_rows": lambda: swept.pop(0),
+        "refresh_memory": refreshed.set,
+    }
+    exec(example("duties.md"), names)
+    async with names["DUTIES"], asyncio.timeout(20):
+        while swept or not refreshed.is_set():  # noqa: ASYNC110 - its threads tell it by no event
+            await asyncio.sleep(0.02)

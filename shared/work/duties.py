@@ -1,0 +1,185 @@
+"""Work that a service does again and again beside its requests: sweeping, scanning, signing.
+
+A duty with a queue is done by one replica at a time, under a lease: it is a row of leased work that is put
+off instead of finished, so that its time is kept over restarts. Without one, each replica does it.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from shared.data.database import Database
+from shared.errors import Problem
+from shared.events.spine import end
+from shared.work.leased import Leased, LeaseLost, Queue, WorkTable, pause_after
+
+LOOK_SECONDS = 5.0  # how soon a replica notices that another one has died
+LEASE = timedelta(seconds=60)
+RETRY_FIRST = timedelta(seconds=1)
+RETRY_MAX = timedelta(minutes=5)
+BEATS = 4  # so many times a lease is renewed before it would expire
+
+SUCCESS = Gauge(
+    "duty_last_success_timestamp_seconds",
+    "When this process last did its duty",
+    ["duty"],
+    multiprocess_mode="livemax",
+)
+FAILURES = Counter("duty_failures_total", "How often a duty failed", ["duty"])
+
+log = structlog.get_logger(__name__)
+
+IsStopping = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something to do every so many seconds, counted from its last end; it is told whether to stop early.
+
+    `work` blocks, in a thread of its own. With `alone` one replica does it at a time.
+    """
+
+    name: str
+    seconds: float
+    work: Callable[[IsStopping], None]
+    alone: bool = False
+
+
+class Duties:
+    """The duties of a service, open while it runs: `beside=[Duties(database, […], WORK)]`."""
+
+    def __init__(self, database: Database, duties: Sequence[Duty], table: WorkTable | None = None) -> None:
+        self._database, self._duties, self._table = database, duties, table
+        if table is None and any(duty.alone for duty in duties):
+            raise TypeError("a duty that is done by one replica at a time needs a table of leased work")
+        self._stopping = threading.Event()
+        self._added: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        self._stopping.clear()
+        self._threads = ThreadPoolExecutor(len(self._duties) or 1, thread_name_prefix="duty")
+        self._tasks = [
+            asyncio.create_task(self._do_always(duty), name=f"duty: {duty.name}") for duty in self._duties
+        ]
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        for task in self._tasks:
+            task.cancel()  # once: what follows a cancelled duty is not to be interrupted
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._threads.shutdown(wait=False)  # its threads have nothing to do any more
+
+    async def _do_always(self, duty: Duty) -> None:
+        failures = 0
+        turn = self._in_turn if duty.alone else self._at_once
+        while True:
+            try:
+                pause = await turn(duty)
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - whatever it was, the duty is to be done again
+                failures += 1
+                pause = pause_after(failures, RETRY_FIRST, RETRY_MAX).total_seconds()
+                _note_failure(duty, error)
+            await asyncio.sleep(pause)
+
+    async def _at_once(self, duty: Duty) -> float:
+        await self._work(duty, self._stopping.is_set)
+        return duty.seconds
+
+    async def _in_turn(self, duty: Duty) -> float:
+        """Do it when it is due and no other replica does it; returns when to look again."""
+        assert self._table is not None
+        queue = Queue(self._table, f"duty:{duty.name}", lease=LEASE, attempts_max=2**31 - 2)
+        look = min(LOOK_SECONDS, duty.seconds)
+        if queue.name not in self._added:
+            await self._database.run(queue.add_once, queue.name)
+            self._added.add(queue.name)
+        if not await self._database.read(queue.is_due):
+            return look
+        claimed = await self._database.run(queue.claim, 1)
+        for leased in claimed:
+            await self._under_lease(duty, queue, leased)
+        return look
+
+    async def _under_lease(self, duty: Duty, queue: Queue, leased: Leased) -> None:
+        """Whatever happens, the lease is given back, with the pause that follows from it."""
+        after, attempts = timedelta(seconds=duty.seconds), 0
+        stop = _Stop(self._stopping)
+        beat = asyncio.create_task(self._beat(queue, leased), name=f"duty: lease of {duty.name}")
+        try:
+            await self._work(duty, stop)
+        except Exception as error:  # noqa: BLE001 - as above
+            _note_failure(duty, error)
+            after, attempts = pause_after(leased.attempts, RETRY_FIRST, RETRY_MAX), leased.attempts
+        finally:
+            await end([beat])
+            if stop.was_told:  # it did a part: another replica may do the rest at once
+                after = timedelta(0)
+            try:
+                await asyncio.shield(self._put_off(queue, leased, after, attempts))
+            except LeaseLost:
+                log.warning("duty_lease_lost", duty=duty.name)
+
+    async def _put_off(self, queue: Queue, leased: Leased, after: timedelta, attempts: int) -> None:
+        await self._database.run(queue.put_off, leased, after, attempts=attempts)
+
+    async def _beat(self, queue: Queue, leased: Leased) -> None:
+        while True:
+            await asyncio.sleep(queue.lease.total_seconds() / BEATS)
+            try:
+                await self._database.run(queue.renew, leased)
+            except LeaseLost:
+                return
+            except Problem as error:
+                log.warning("duty_lease_not_renewed", queue=queue.name, error=repr(error))
+
+    async def _work(self, duty: Duty, is_stopping: IsStopping) -> None:
+        """In its thread, to its end: a cancelled duty sees that it is to stop, and is awaited."""
+        loop = asyncio.get_running_loop()
+        working = loop.run_in_executor(self._threads, duty.work, is_stopping)
+        await _to_its_end(working)
+        SUCCESS.labels(duty.name).set(time.time())
+
+
+class _Stop:
+    """Whether to stop, and whether the work was told so."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping, self.was_told = stopping, False
+
+    def __call__(self) -> bool:
+        self.was_told = self.was_told or self._stopping.is_set()
+        return self.was_told
+
+
+async def _to_its_end(working: "asyncio.Future[None]") -> None:
+    is_cancelled = False
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError:  # the thread cannot be interrupted
+            is_cancelled = True
+    working.result()
+    if is_cancelled:
+        raise asyncio.CancelledError
+
+
+def _note_failure(duty: Duty, error: Exception) -> None:
+    FAILURES.labels(duty.name).inc()
+    if isinstance(error, Problem):
+        log.warning("duty_failed", duty=duty.name, error=repr(error))
+    else:
+        log.error("duty_failed", duty=duty.name, exc_info=error)

@@ -1,0 +1,138 @@
+import asyncio
+import threading
+from datetime import timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import select, update
+
+from shared.clock import now
+from shared.data.database import Database
+from shared.ids import new_id
+from shared.work import duties
+from shared.work.duties import Duties, Duty, IsStopping
+from shared.work.leased import Queue
+from tests.shared.work.conftest import WORK
+
+SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duties, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(duties, "RETRY_FIRST", timedelta(milliseconds=20))
+
+
+class Counted:
+    """Work that counts itself, and lets the test wait for that."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.times, self._fails = 0, fails
+        self._changed = threading.Condition()
+        self.active = self.active_max = 0
+
+    def __call__(self, _: IsStopping) -> None:
+        with self._changed:
+            self.times += 1
+            self.active += 1
+            self.active_max = max(self.active, self.active_max)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.active > 1, 0.01)
+            self.active -= 1
+            if self.times <= self._fails:
+                raise RuntimeError("not yet")
+
+    async def reaches(self, times: int) -> None:
+        def wait() -> bool:
+            with self._changed:
+                return self._changed.wait_for(lambda: self.times >= times, SECONDS)
+
+        assert await asyncio.to_thread(wait), self.times
+
+
+async def test_duty_is_done_again_and_again_and_its_success_is_a_metric(database: Database) -> None:
+    work = Counted()
+    async with Duties(database, [Duty("counts", 0.01, work)]):
+        await work.reaches(3)
+    last = REGISTRY.get_sample_value("duty_last_success_timestamp_seconds", {"duty": "counts"})
+    assert last is not None
+    assert abs(now().timestamp() - last) < SECONDS
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_failing_duty_is_tried_again(database: Database, alone: bool) -> None:
+    work, labels = Counted(fails=2), {"duty": f"fails {new_id()}"}
+    async with Duties(database, [Duty(labels["duty"], 3600, work, alone=alone)], WORK):
+        await work.reaches(3)
+    assert REGISTRY.get_sample_value("duty_failures_total", labels) == 2
+
+
+async def test_duty_is_done_by_one_replica_at_a_time(database: Database) -> None:
+    work = Counted()
+    duty = Duty("alone", 0.0, work, alone=True)
+    async with Duties(database, [duty], WORK), Duties(database, [duty], WORK), Duties(database, [duty], WORK):
+        await work.reaches(12)
+    assert work.active_max == 1
+
+
+async def test_time_of_a_duty_is_kept_over_a_restart(database: Database) -> None:
+    work, other = Counted(), Counted()
+    daily = Duty("daily", 86_400, work, alone=True)
+    async with Duties(database, [daily], WORK):
+        await work.reaches(1)
+    async with Duties(database, [daily, Duty("other", 0.01, other, alone=True)], WORK):
+        await other.reaches(5)
+    assert work.times == 1
+
+
+async def test_duty_of_a_replica_that_died_is_done_by_another(database: Database) -> None:
+    work = Counted()
+    duty = Duty("orphaned", 3600, work, alone=True)
+    with database.transaction() as session:
+        queue = Queue(WORK, "duty:orphaned")
+        queue.add_once(session, queue.name)
+        assert queue.claim(session, 1)
+    async with Duties(database, [duty], WORK):
+        with database.transaction() as session:
+            session.connection().execute(update(WORK.work).values(due=now() - timedelta(seconds=1)))
+        await work.reaches(1)
+
+
+async def test_working_duty_renews_its_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that takes three times as long as its lease is begun once."""
+    monkeypatch.setattr(duties, "LEASE", timedelta(seconds=0.5))
+    begun: list[int] = []
+    ended = threading.Event()
+
+    def long(is_stopping: IsStopping) -> None:
+        begun.append(1)
+        threading.Event().wait(1.5)
+        ended.set()
+
+    duty = Duty("long", 3600, long, alone=True)
+    async with Duties(database, [duty], WORK), Duties(database, [duty], WORK):
+        assert await asyncio.to_thread(ended.wait, SECONDS)
+    assert begun == [1]
+
+
+async def test_duty_is_told_to_stop_is_awaited_and_gives_its_lease_back(database: Database) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def patient(is_stopping: IsStopping) -> None:
+        begun.set()
+        while not is_stopping():
+            threading.Event().wait(0.01)
+        ended.set()
+
+    async with Duties(database, [Duty("patient", 3600, patient, alone=True)], WORK):
+        await asyncio.to_thread(begun.wait, SECONDS)
+    assert ended.is_set()
+    with database.transaction(write=False) as session:
+        [row] = session.connection().execute(select(WORK.work)).all()
+    assert row.lease is None
+    assert row.due <= now(), "another replica may do it at once"
+
+
+def test_duty_that_is_done_alone_needs_a_table(database: Database) -> None:
+    with pytest.raises(TypeError, match="table of leased work"):
+        Duties(database, [Duty("alone", 1, Counted(), alone=True)])
