@@ -1,5 +1,6 @@
 """What tests of every service use."""
 
+import gc
 import ssl
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -12,7 +13,7 @@ import structlog
 from shared.ids import new_id
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
-from tests import support
+from tests import databases, support
 
 S = TypeVar("S", bound=ProcessSettings)
 
@@ -24,6 +25,12 @@ def pytest_configure() -> None:
     structlog.configure(processors=[*before, plain])
     # Every client reads the certificates of the whole world, which takes longer than most tests, too.
     ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests that stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +52,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{tmp_path}/test.db"
         return
     url: str = request.getfixturevalue("postgresql_database")
-    support.empty_database(url)
+    clear = databases.clear_database if "make_settings" in request.fixturenames else databases.empty_database
+    clear(url)
     yield url
 
 
@@ -63,7 +71,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
             }
         )
         if isinstance(settings, ServiceSettings):
-            support.migrate(settings.database_url, settings.migrations())
+            databases.migrate(settings.database_url, settings.migrations())
         return settings
 
     return make

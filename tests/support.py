@@ -10,17 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import cycle
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
-from sqlalchemy.engine import make_url
-
-from shared.data.migrate import upgrade
-from shared.ids import new_id
 
 START_SECONDS = 60
 PORT_FIRST, PORTS_PER_RANGE, PORT_RANGES = 10_000, 2_500, 9
@@ -82,51 +76,6 @@ def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def migrate(url: str, migrations: Path) -> None:
-    """Bring a new database to the newest migration, by a copy of one that was migrated before.
-
-    Alembic takes longer than most tests. A database that is not empty is migrated by Alembic.
-    """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database is not None:
-        if not (file := Path(parsed.database)).exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-            file.write_bytes(_migrated_file(migrations))
-    else:
-        with psycopg.connect(url, autocommit=True) as connection:
-            if connection.execute(
-                "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            ).fetchone():
-                upgrade(url, migrations)
-            else:
-                connection.execute(_migrated_dump(url, migrations))
-
-
-@cache
-def _migrated_file(migrations: Path) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "new.db")
-        upgrade(f"sqlite:///{file}", migrations)
-        return file.read_bytes()
-
-
-_dumps: dict[Path, bytes] = {}
-
-
-def _migrated_dump(url: str, migrations: Path) -> bytes:
-    """The statements that make a migrated database out of an empty one; lines for psql itself left out."""
-    if migrations not in _dumps:
-        (pg_dump,) = need("pg_dump")
-        with new_database(url, f"dump_{new_id()}") as new:
-            upgrade(new, migrations)
-            done = subprocess.run([pg_dump, "--inserts", "--no-owner", new], capture_output=True, check=True)
-        _dumps[migrations] = b"\n".join(
-            line for line in done.stdout.splitlines() if not line.startswith((b"\\", b"CREATE SCHEMA public"))
-        )
-    return _dumps[migrations]
 
 
 class PostgreSQL:
@@ -250,21 +199,6 @@ def new_database(server_url: str, name: str) -> Iterator[str]:
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
-
-
-def empty_database(url: str) -> None:
-    """Take everything out of it, and everybody: forty times as fast as a new one for each test."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        schemas = connection.execute(
-            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
-        ).fetchall()
-        for (schema,) in schemas:
-            connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
-        connection.execute("CREATE SCHEMA public")
 
 
 def _wait_for_postgresql(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

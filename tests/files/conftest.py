@@ -13,7 +13,7 @@ from services.files.app import create_app
 from services.files.settings import Settings
 from shared.ids import new_id
 from shared.testing import running
-from tests import support
+from tests import databases, support
 
 MIB = 1 << 20
 FILE_BYTES_MAX, QUOTA_BYTES, QUOTA_FILES = 2 * MIB, 4 * MIB, 50
@@ -74,7 +74,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """The settings of a database and a storage; a test that asks for them runs once on each kind."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_database")
-        support.empty_database(url)
+        databases.clear_database(url)
         return {"database_url": url}
     local = {"database_url": f"sqlite:///{tmp_path}/test.db"}
     return local | request.getfixturevalue("s3_settings") if request.param == "s3" else local

@@ -15,9 +15,10 @@ from sqlalchemy.engine import make_url
 
 from services.files.settings import Settings
 from shared.testing import bearer, token
+from tests.databases import migrate
 from tests.files.dying import STEPS
 from tests.shared.processes import service_environment, started
-from tests.support import eventually, free_port, migrate
+from tests.support import eventually, free_port
 
 pytestmark = pytest.mark.prove
 

@@ -16,7 +16,7 @@ import pytest
 
 from gatehouse import programs
 from shared.ids import new_id
-from tests import support
+from tests import databases, support
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -113,7 +113,7 @@ class Suite:
 def _make_databases(data_dir: Path, settings: dict[str, str]) -> None:
     for name in programs.find(ROOT).keys() - {programs.GATEWAY}:
         url = settings.get(f"{name.upper()}_DATABASE_URL", f"sqlite:///{data_dir}/{name}.db")
-        support.migrate(url, ROOT / "services" / name / "migrations")
+        databases.migrate(url, ROOT / "services" / name / "migrations")
 
 
 def _without_limits(data_dir: Path) -> Path:

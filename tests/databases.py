@@ -1,0 +1,151 @@
+"""Databases for tests: migrated once, then copied or cleared, since Alembic takes longer than most tests."""
+
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+from sqlalchemy.engine import make_url
+
+from shared.data.migrate import upgrade
+from shared.ids import new_id
+from tests.support import need, new_database
+
+# Whatever a test changes of the schema shows here: each catalog row carries the transaction that wrote it.
+_FINGERPRINT = " || ".join(
+    f"(SELECT coalesce(md5(string_agg(oid || ':' || xmin, ',' ORDER BY oid)), '') FROM {catalog})"
+    for catalog in (
+        "pg_class WHERE relnamespace = 'public'::regnamespace",
+        "pg_proc WHERE pronamespace = 'public'::regnamespace",
+        "pg_trigger",
+        "pg_constraint",
+        "pg_namespace",
+    )
+)
+_CLEAR = """
+DO $$ DECLARE name text; BEGIN
+  SET LOCAL session_replication_role = replica;
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE format('DELETE FROM public.%I', name);
+  END LOOP;
+  FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' LOOP
+    EXECUTE format('ALTER SEQUENCE public.%I RESTART', name);
+  END LOOP;
+END $$
+"""
+
+
+class _Dump(NamedTuple):
+    everything: bytes
+    rows: bytes  # those that migrations write
+
+
+class _Migrated(NamedTuple):
+    migrations: Path
+    fingerprint: str
+
+
+_dumps: dict[Path, _Dump] = {}
+_migrated: dict[str, _Migrated] = {}  # by URL
+
+
+def migrate(url: str, migrations: Path) -> None:
+    """Bring a new database to the newest migration, by a copy of one that was migrated before.
+
+    A database that holds something else is migrated by Alembic.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database is not None:
+        if not (file := Path(parsed.database)).exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.write_bytes(_migrated_file(migrations))
+        return
+    with psycopg.connect(url, autocommit=True) as connection:
+        known = _migrated.get(url)
+        if known and known.migrations == migrations and known.fingerprint == _fingerprint(connection):
+            return  # cleared by `clear_database`
+        if known:
+            _drop_all(connection)
+            del _migrated[url]
+        if connection.execute(
+            "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        ).fetchone():
+            upgrade(url, migrations)
+        else:
+            connection.execute(_migrated_dump(url, migrations).everything)
+            _migrated[url] = _Migrated(migrations, _fingerprint(connection))
+
+
+def empty_database(url: str) -> None:
+    """Take everything out of it, and everybody: forty times as fast as a new one for each test."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        _end_others(connection)
+        _drop_all(connection)
+        _migrated.pop(url, None)
+
+
+def clear_database(url: str) -> None:
+    """The same before `migrate`: the tables of the last test stay, unless something has changed them."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        _end_others(connection)
+        known = _migrated.get(url)
+        if known is None or known.fingerprint != _fingerprint(connection):
+            _drop_all(connection)
+            _migrated.pop(url, None)
+            return
+        connection.execute(_CLEAR)
+        connection.execute(_migrated_dump(url, known.migrations).rows)
+        # Restarting a sequence is a change of the schema, too.
+        _migrated[url] = known._replace(fingerprint=_fingerprint(connection))
+
+
+def _fingerprint(connection: psycopg.Connection[Any]) -> str:
+    found = connection.execute(f"SELECT {_FINGERPRINT}".encode()).fetchone()
+    assert found is not None
+    return str(found[0])
+
+
+def _end_others(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+def _drop_all(connection: psycopg.Connection[Any]) -> None:
+    schemas = connection.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+    ).fetchall()
+    for (schema,) in schemas:
+        connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
+    connection.execute("CREATE SCHEMA public")
+
+
+@cache
+def _migrated_file(migrations: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "new.db")
+        upgrade(f"sqlite:///{file}", migrations)
+        return file.read_bytes()
+
+
+def _migrated_dump(url: str, migrations: Path) -> _Dump:
+    """The statements that make a migrated database out of an empty one, and those for its rows alone."""
+    if migrations not in _dumps:
+        with new_database(url, f"dump_{new_id()}") as new:
+            upgrade(new, migrations)
+            _dumps[migrations] = _Dump(_dump(new), _dump(new, "--data-only"))
+    return _dumps[migrations]
+
+
+def _dump(url: str, *options: str) -> bytes:
+    (pg_dump,) = need("pg_dump")
+    command = [pg_dump, "--inserts", "--no-owner", *options, url]
+    done = subprocess.run(command, capture_output=True, check=True)
+    lines = done.stdout.splitlines()
+    # Lines for psql itself, and what is there already, are left out.
+    return b"\n".join(line for line in lines if not line.startswith((b"\\", b"CREATE SCHEMA public")))
