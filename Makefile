@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test prove check fix bench bench-gateway env migrate migration service lock clean
+.PHONY: help up dev test prove check fix bench bench-gateway env migrate migration service lock clean
 
 PYTHON ?= python3
 LENGTH ?= 1
@@ -22,6 +22,9 @@ help: ## Show this list
 
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m gatehouse up
+
+dev: .venv/ready ## The same, and restart what you change within a second
+	@exec $(BIN)/python -m gatehouse up --reload
 
 test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TESTS=tests/orders
 	$(BIN)/python -m pytest -m "not prove" $(IN_PARALLEL) $(TESTS)

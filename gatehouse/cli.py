@@ -65,12 +65,19 @@ def _has_commands(module: str) -> bool:
     return (place / "cli.py").exists() or (place / "cli" / "__init__.py").exists()
 
 
-def up(_arguments: argparse.Namespace) -> int:
+def up(arguments: argparse.Namespace) -> int:
     """Start every service and the gateway, each as a process of its own."""
-    from gatehouse import launcher
+    from gatehouse.starting import ByExecution, ByFork, can_fork
 
-    found = programs.load(ROOT, os.environ)
-    return launcher.up(found, programs.without_effect(found, os.environ))
+    starter = ByFork(ROOT) if can_fork() else ByExecution()
+    try:
+        from gatehouse import launcher
+
+        found = programs.load(ROOT, os.environ)
+        root = ROOT if arguments.reload else None
+        return launcher.up(found, programs.without_effect(found, os.environ), starter, reload_from=root)
+    finally:
+        starter.close()
 
 
 def migrate(arguments: argparse.Namespace) -> int:
@@ -157,6 +164,11 @@ def _no_options(_parser: argparse.ArgumentParser) -> None:
     """This command takes none."""
 
 
+def _reload(parser: argparse.ArgumentParser) -> None:
+    text = "restart what you change, for development"
+    parser.add_argument("--reload", action="store_true", help=text)
+
+
 def _one_service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "service",
@@ -183,7 +195,7 @@ def _file(parser: argparse.ArgumentParser) -> None:
 Command = Callable[[argparse.Namespace], int]
 Commands = dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]]
 COMMANDS: Commands = {
-    "up": (up, _no_options),
+    "up": (up, _reload),
     "migrate": (migrate, _one_service),
     "migration": (migration, _service_and_message),
     "service": (service, _name),

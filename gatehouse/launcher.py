@@ -17,7 +17,9 @@ from pydantic import Field
 
 from gatehouse.logfile import LogFile
 from gatehouse.programs import GATEWAY, Program
+from gatehouse.reloading import Reloader
 from gatehouse.screen import OURS, Screen
+from gatehouse.starting import ByExecution, Starter
 from gatehouse.watched import Watched
 from shared.process.settings import ProcessSettings, SettingsFaults
 
@@ -59,9 +61,16 @@ class Launcher:
     """The suite as a whole: services first and the gateway last, the other way round when it stops."""
 
     def __init__(
-        self, programs: Sequence[Program], notices: Sequence[str] = (), settings: Settings | None = None
+        self,
+        programs: Sequence[Program],
+        notices: Sequence[str] = (),
+        settings: Settings | None = None,
+        starter: Starter | None = None,
+        *,
+        reload_from: Path | None = None,
     ) -> None:
         settings = settings or Settings.load()
+        starter = starter or ByExecution()
         self._notices = notices
         self._log_file = _log_file(settings)
         self._screen = Screen(
@@ -70,10 +79,17 @@ class Launcher:
             width=max(len(program.name) for program in programs),
         )
         self._watched = [
-            Watched(program, self._screen, "json" if self._log_file else _log_format(program.settings))
+            Watched(
+                program, self._screen, "json" if self._log_file else _log_format(program.settings), starter
+            )
             for program in programs
         ]
         self._asked_to_stop = asyncio.Event()
+        # What changes while the suite starts is noticed, too.
+        self._reloader = Reloader(reload_from, self._watched) if reload_from else None
+
+    def _log_format_of(self, program: Program) -> str:
+        return "json" if self._log_file else _log_format(program.settings)
 
     async def run(self) -> int:
         """Start everything, wait, stop everything; the exit code."""
@@ -87,6 +103,8 @@ class Launcher:
             await asyncio.wait({ready, stop}, return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and not ready.result():
                 return 1
+            if self._reloader is not None:
+                running.append(asyncio.create_task(self._reloader.run()))
             await stop
             return 0
         finally:
@@ -186,8 +204,10 @@ class Launcher:
         self._screen.say("stopping", "\nstopping … (once more to stop at once)")
 
 
-def up(programs: Sequence[Program], notices: Sequence[str] = ()) -> int:
-    """Run the suite in this terminal until Ctrl-C."""
+def up(
+    programs: Sequence[Program], notices: Sequence[str], starter: Starter, *, reload_from: Path | None = None
+) -> int:
+    """Run the suite in this terminal until Ctrl-C; restart what changes below the folder `reload_from`."""
     settings = Settings.load()
     faults = _port_faults(programs)
     if faults:
@@ -197,7 +217,7 @@ def up(programs: Sequence[Program], notices: Sequence[str] = ()) -> int:
         if ports:
             sys.stderr.write(f"Stop what uses them, or choose other ports: {' '.join(ports)} make up\n")
         return 4
-    return asyncio.run(Launcher(programs, notices, settings).run())
+    return asyncio.run(Launcher(programs, notices, settings, starter, reload_from=reload_from).run())
 
 
 def _log_file(settings: Settings) -> LogFile | None:

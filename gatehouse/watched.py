@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,27 +11,30 @@ from pathlib import Path
 
 from gatehouse.programs import Program
 from gatehouse.screen import Screen
+from gatehouse.starting import Process, Starter
 from shared.process.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERVISED
 
 POLL_SECONDS = 0.05
 POLL_SECONDS_MAX = 0.5
 STOP_SECONDS = 25.0
+RESTART_SECONDS = 0.3  # for requests that are on their way when the code has changed
 # The first restarts come at once; only what ends again and again has to wait.
 BACKOFF_SECONDS = (0.1, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_SECONDS = 10.0  # what lived this long is in no crash loop
-LINE_BYTES_MAX = 1024 * 1024
 IMPORTING, LISTENING = "importing", "listening"  # the first and the last phase of a start
 
 
 class Watched:
     """One program and its process, which is a new one after each restart."""
 
-    def __init__(self, program: Program, screen: Screen, log_format: str) -> None:
+    def __init__(self, program: Program, screen: Screen, log_format: str, starter: Starter) -> None:
         self.program = program
+        self._starter = starter
         self._screen = screen
         self._log_format = log_format
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._stopping = False
+        self._restart = asyncio.Event()
         self._suite_is_up = False
         self._is_listening = asyncio.Event()
         self.was_ready = False
@@ -57,26 +59,35 @@ class Watched:
             if not self.was_ready:
                 self.ending = ending
                 return
+            if self._restart.is_set():
+                self._restart.clear()
+                failures = 0
+                continue
             failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures + 1
             delay = BACKOFF_SECONDS[min(max(failures - 1, 0), len(BACKOFF_SECONDS) - 1)]
             words = f"ended ({ending}); starting again in {delay:g} s"
             self.say("ended", words, level="error", ending=ending, starting_again_in_seconds=delay)
-            await asyncio.sleep(delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._restart.wait()
+            self._restart.clear()
+
+    async def restart(self) -> None:
+        """Start it again because its code has changed; what is still running has little time to finish."""
+        self.say("changed", "changed; starting again", "info")
+        self._restart.set()
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.terminate()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESTART_SECONDS):
+                    await process.wait()
+            process.kill()
 
     async def _run_once(self) -> int:
         supervised = "1" if self._suite_is_up else STARTING
         environment = {**self.program.environment, SUPERVISED: supervised, "LOG_FORMAT": self._log_format}
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.program.module,
-            env=environment,
-            stdin=asyncio.subprocess.PIPE,  # closes when we die, which tells the process to stop
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,  # Ctrl-C reaches only us, and we stop the programs in order
-        )
+        self._process = process = await self._starter.start(self.program.module, environment)
         if self._suite_is_up and supervised == STARTING:  # it came up while this process was being made
             self.tell_suite_is_up()
         assert process.stdout is not None
@@ -129,8 +140,8 @@ class Watched:
 
     def tell_suite_is_up(self) -> None:
         self._suite_is_up = True
-        if self._process is not None and self._process.stdin is not None and self._process.returncode is None:
-            self._process.stdin.write(SUITE_IS_UP)
+        if self._process is not None:
+            self._process.tell(SUITE_IS_UP)
 
     async def stop(self) -> None:
         self._stopping = True

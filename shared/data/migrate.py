@@ -7,8 +7,10 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 from zlib import crc32
 
@@ -46,12 +48,15 @@ def upgrade(database_url: str, migrations: Path) -> None:
 
 
 def upgrade_apart(database_url: str, migrations: Path) -> None:
-    """Do the same in a process of its own, which takes the memory of Alembic with it when it ends."""
+    """Do the same in a process of its own, which takes the memory of Alembic with it when it ends.
+
+    A process that was forked shares that memory with others, and migrates by itself.
+    """
     with _connection(database_url) as connection:
         before, after = current(connection), newest(migrations)
     if _is_behind(before, after):
         report_phase(f"migrating from {before or 'an empty database'} to {after}")
-        _run_apart(database_url, migrations)
+        (_run_here if "alembic.command" in sys.modules else _run_apart)(database_url, migrations)
         log.info("migrated", from_version=before, to_version=after)
 
 
@@ -59,6 +64,15 @@ def _is_behind(database: str | None, program: str | None) -> bool:
     if database is not None and (program is None or int(database) > int(program)):
         raise DatabaseTooNew(database, program)
     return database != program
+
+
+def _run_here(database_url: str, migrations: Path) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        upgrading = thread.submit(upgrade, database_url, migrations)
+        while not wait([upgrading], STILL_AT_WORK_SECONDS).done:
+            report_phase("")
+    if upgrading.exception() is not None:
+        raise MigrationFailed("".join(format_exception(upgrading.exception())).strip())
 
 
 def _run_apart(database_url: str, migrations: Path) -> None:

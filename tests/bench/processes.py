@@ -63,10 +63,19 @@ class Suite:
         self._process.wait(timeout=60)
 
     def _pid(self, module: str) -> int:
-        wanted = re.compile(rf"-m\0{re.escape(module)}\0$")
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        (pid,) = [int(pid) for pid in children if wanted.search(Path(f"/proc/{pid}/cmdline").read_text())]
+        wanted = re.compile(rf"-m\0{re.escape(module)}\0+$")
+        (pid,) = [pid for pid in _below(self._process.pid) if wanted.search(_command(pid))]
         return pid
+
+
+def _below(pid: int) -> list[int]:
+    """All processes that this one has started, and those that they have."""
+    children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(each for child in children for each in _below(child))]
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 class Server:

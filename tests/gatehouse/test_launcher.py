@@ -9,8 +9,9 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from pydantic import SecretStr
 from gatehouse import launcher, watched
 from gatehouse.programs import Program
 from gatehouse.screen import Screen
+from gatehouse.starting import ByExecution
 from shared.process.settings import ProcessSettings
 from shared.process.supervision import PHASE_MARK
 from shared.testing import TEST_INTERNAL_SECRET
@@ -66,7 +68,7 @@ import sys
 from pathlib import Path
 from gatehouse import cli
 cli.ROOT = Path.cwd()
-sys.exit(cli.main(["up"]))
+sys.exit(cli.main(["up", *sys.argv[1:]]))
 """
 
 
@@ -95,8 +97,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def up(suite: Path, environment: dict[str, str]) -> Iterator[Running]:
-    with started("-c", UP, environment=environment, cwd=suite) as running:
+def up(suite: Path, environment: dict[str, str], *options: str) -> Iterator[Running]:
+    with started("-c", UP, *options, environment=environment, cwd=suite) as running:
         try:
             yield running
         finally:
@@ -120,6 +122,51 @@ def _runs(number: int) -> bool:
         return "State:\tZ" not in Path(f"/proc/{number}/status").read_text()
     except OSError:
         return False
+
+
+class TestReload:
+    RESTARTED_SECONDS = 1.0
+
+    def test_only_the_service_that_was_changed_is_restarted_within_a_second(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
+        with up(suite, environment, "--reload") as running:
+            running.line_with("stop with Ctrl-C")
+            before, seen = pids(running), len(running.lines)
+            main = suite / "services" / "cat" / "__main__.py"
+            began = time.monotonic()
+            main.write_text(main.read_text().replace("I am", "I am new"))
+            running.line_with("cat     | I am new", after=seen)
+            address = f"http://127.0.0.1:{environment['CAT_PORT']}/health"
+            assert eventually(lambda: _answers(address), seconds=SECONDS_MAX)
+            took = time.monotonic() - began
+
+            assert pids(running)["dog"] == before["dog"]
+            assert took < self.RESTARTED_SECONDS
+            running.send(signal.SIGINT)
+            assert running.code() == 0
+
+    def test_a_mistake_is_waited_out_until_the_next_change(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
+        with up(suite, environment, "--reload") as running:
+            running.line_with("stop with Ctrl-C")
+            main = suite / "services" / "dog" / "__main__.py"
+            good, seen = main.read_text(), len(running.lines)
+            main.write_text(good + "this is no Python\n")
+            running.line_with("SyntaxError", after=seen)
+            running.line_with("starting again in 1 s", after=seen)
+            seen = len(running.lines)
+            main.write_text(good)
+            running.line_with("dog     | I am", after=seen)
+            running.send(signal.SIGINT)
+            assert running.code() == 0
+
+
+def _answers(address: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(address).status_code == 200
+    return False
 
 
 class TestUp:
@@ -430,7 +477,7 @@ class TestOneProgram:
     ) -> None:
         monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
         said = ""
-        one = watched.Watched(stubborn, Screen(as_json=False, width=8), "console")
+        one = watched.Watched(stubborn, Screen(as_json=False, width=8), "console", ByExecution())
         running = asyncio.create_task(one.run())
         while "I stay" not in said:
             await asyncio.sleep(0)

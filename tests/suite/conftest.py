@@ -43,19 +43,20 @@ class Suite:
         ports = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         if cwd == ROOT:  # what a newcomer starts in a new clone makes its databases itself
             _make_databases(data_dir, settings)
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")},
+            "DATA_DIR": str(data_dir),
+            "AUTH_BCRYPT_COST": "4",
+            "GATEWAY_ADMIN_PORT": "0",
+            "ROUTES_FILE": str(_without_limits(data_dir)),
+            **ports,
+            **settings,
+        }
         self.process = subprocess.Popen(
             [*command],
             cwd=cwd,
             start_new_session=True,
-            env={
-                **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")},
-                "DATA_DIR": str(data_dir),
-                "AUTH_BCRYPT_COST": "4",
-                "GATEWAY_ADMIN_PORT": "0",
-                "ROUTES_FILE": str(_without_limits(data_dir)),
-                **ports,
-                **settings,
-            },
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -105,6 +106,11 @@ class Suite:
         wanted = re.compile(rf"-m {re.escape(module)}\s*$")
         (pid,) = [pid for pid, command in self.processes().items() if wanted.search(command.strip())]
         return pid
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        """What the launcher gives to a program, but for what it says of itself."""
+        addresses = {f"{each.upper()}_URL": f"http://127.0.0.1:{port}" for each, port in self.ports.items()}
+        return addresses | programs.own_environment(name, programs.find(ROOT), self.environment)
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=30, **options)

@@ -278,11 +278,8 @@ async def test_what_another_replica_revoked(two_replicas: tuple[Suite, str]) -> 
 @contextmanager
 def another_auth(suite: Suite) -> Iterator[str]:
     """A second auth process with the settings of the first, but for its port."""
-    raw = Path(f"/proc/{suite.pid_of('services.auth')}/environ").read_bytes().decode()
-    environment = dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
-    environment.pop("GATEHOUSE_SUPERVISED")
     port = support.free_port()
-    with started("-m", "services.auth", environment={**environment, "PORT": str(port)}):
+    with started("-m", "services.auth", environment={**suite.environment_of("auth"), "PORT": str(port)}):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -244,10 +244,10 @@ def test_lease_that_a_clock_put_back_has_prolonged_ends(database: Database) -> N
 def test_replica_whose_clock_is_ahead_takes_no_lease_of_others(
     postgresql_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests import support
+    from tests import databases
     from tests.shared.work.conftest import METADATA
 
-    support.empty_database(postgresql_database)
+    databases.empty_database(postgresql_database)
     database = Database(postgresql_database)
     METADATA.create_all(database.engine)
 

@@ -1,0 +1,49 @@
+"""`gatehouse up --reload`: what is changed on disk is started again."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gatehouse.starting import IMPORTED_ONCE
+from gatehouse.watched import Watched
+
+LOOK_SECONDS = 0.2
+State = Mapping[str, tuple[int, float]]
+
+
+class Reloader:
+    """Looks at the files of every program, and restarts those whose code has changed."""
+
+    def __init__(self, root: Path, all_watched: Sequence[Watched]) -> None:
+        self._root, self._watched = root, all_watched
+        self._seen = self._look()
+
+    async def run(self) -> None:
+        while True:
+            now = await asyncio.to_thread(self._look)
+            changed = {part for part in now if now[part] != self._seen[part]}
+            self._seen = now
+            await asyncio.gather(*[watched.restart() for watched in self._affected(changed)])
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _affected(self, changed: set[str]) -> list[Watched]:
+        is_all = not changed.isdisjoint(IMPORTED_ONCE)
+        return [watched for watched in self._watched if is_all or _folder(watched) in changed]
+
+    def _look(self) -> State:
+        parts = (*IMPORTED_ONCE, *map(_folder, self._watched))
+        return {part: _state(self._root / part) for part in parts}
+
+
+def _folder(watched: Watched) -> str:
+    return watched.program.module.replace(".", "/")
+
+
+def _state(folder: Path) -> tuple[int, float]:
+    """How many Python files there are, and when one was changed last."""
+    changed = []
+    for file in folder.rglob("*.py"):
+        with suppress(OSError):  # an editor has just put another in its place
+            changed.append(file.stat().st_mtime)
+    return len(changed), max(changed, default=0.0)

@@ -1,0 +1,271 @@
+"""How processes of the suite are started: by fork from a warm process, or by a Python of their own."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from gatehouse.fork_server import MESSAGE_BYTES_MAX
+
+LINE_BYTES_MAX = 1024 * 1024
+# What the fork server has imported: when it changes, the next process comes from a new one.
+IMPORTED_ONCE = ("shared", "contracts")
+# Each argument leaves room for what a process is called after the fork.
+_ROOM = "-" * 64
+
+
+class Process(Protocol):
+    """What the launcher needs of a process, however it was started."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdout(self) -> asyncio.StreamReader | None: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def tell(self, words: bytes) -> None: ...
+
+
+class Starter(Protocol):
+    async def start(self, module: str, environment: Mapping[str, str]) -> Process: ...
+    def close(self) -> None: ...
+
+
+class Executed:
+    """A process with a Python of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid, self.stdout = process.pid, process.stdout
+        self.wait, self.terminate, self.kill = process.wait, process.terminate, process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    def tell(self, words: bytes) -> None:
+        if self._process.stdin is not None and self.returncode is None:
+            self._process.stdin.write(words)
+
+
+class ByExecution:
+    """Starts each process on its own; the way where fork is not safe, as on macOS."""
+
+    async def start(self, module: str, environment: Mapping[str, str]) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,  # closes when we die, which tells the process to stop
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,  # Ctrl-C reaches only us, and we stop the programs in order
+        )
+        return Executed(process)
+
+    def close(self) -> None:
+        """Nothing is left open between two starts."""
+
+
+class Forked:
+    """A process that the fork server has made; a handle (pidfd) makes sure that no other is signalled."""
+
+    def __init__(self, pid: int, handle: int, stdin: int, stdout: asyncio.StreamReader) -> None:
+        self.pid, self.stdout = pid, stdout
+        self._handle, self._stdin = handle, stdin
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._ended.result() if self._ended.done() else None
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._ended)
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def tell(self, words: bytes) -> None:
+        if not self._ended.done():
+            with suppress(OSError):
+                os.write(self._stdin, words)
+
+    def note_end(self, code: int) -> None:
+        if self._ended.done():
+            return
+        self._ended.set_result(code)
+        for file in (self._handle, self._stdin):
+            os.close(file)
+
+    def watch_alone(self) -> None:
+        """The fork server is gone: notice the end all the same, without the exit code."""
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(self._handle)
+            self.note_end(1)
+
+        loop.add_reader(self._handle, ended)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self._ended.done():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+
+class _Server:
+    """One fork server and the processes it has made."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.born = time.time()
+        with theirs:
+            command = [sys.executable, "-m", "gatehouse.fork_server", str(theirs.fileno()), _ROOM]
+            self._process = subprocess.Popen(  # noqa: S603 - our own
+                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
+            )
+        self._channel.setblocking(False)
+        self._is_read = False
+        self.is_gone = False
+        self._starting: deque[asyncio.Future[tuple[int, int]]] = deque()
+        self._processes: dict[int, Forked] = {}
+        self._ended_early: dict[int, int] = {}
+
+    async def fork(self, module: str, environment: Mapping[str, str]) -> Forked:
+        loop = asyncio.get_running_loop()
+        if not self._is_read:
+            self._is_read = True
+            loop.add_reader(self._channel, self._receive)
+        their_stdin, stdin = os.pipe()
+        stdout, their_stdout = os.pipe()
+        message = json.dumps({"module": module, "environment": dict(environment)}).encode()
+        started: asyncio.Future[tuple[int, int]] = loop.create_future()
+        try:
+            socket.send_fds(self._channel, [message], [their_stdin, their_stdout])
+            self._starting.append(started)
+            pid, handle = await started
+        except OSError:
+            os.close(stdin)
+            os.close(stdout)
+            raise
+        finally:
+            os.close(their_stdin)
+            os.close(their_stdout)
+        process = Forked(pid, handle, stdin, await _reader(stdout))
+        self._processes[pid] = process
+        if (code := self._ended_early.pop(pid, None)) is not None:
+            self._note_end(pid, code)
+        elif self.is_gone:
+            process.watch_alone()
+        return process
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                message, files, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES_MAX, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, files = b"", []
+            if not message:
+                self._lost()
+                return
+            self._take(json.loads(message), files)
+
+    def _take(self, message: Mapping[str, Any], files: list[int]) -> None:
+        if "started" in message:
+            self._starting.popleft().set_result((message["started"], files[0]))
+        else:
+            self._note_end(message["ended"], message["code"])
+
+    def _note_end(self, pid: int, code: int) -> None:
+        process = self._processes.pop(pid, None)
+        if process is None:
+            self._ended_early[pid] = code
+        else:
+            process.note_end(code)
+
+    def _lost(self) -> None:
+        self.is_gone = True
+        asyncio.get_running_loop().remove_reader(self._channel)
+        while self._starting:
+            self._starting.popleft().set_exception(ConnectionError("the fork server has ended"))
+        for process in self._processes.values():
+            process.watch_alone()
+
+    def close(self) -> None:
+        """End it. Processes that it has made go on."""
+        self._channel.close()
+        self._process.terminate()
+        self._process.wait()
+
+    def is_stale(self, root: Path) -> bool:
+        return newest_change(root, IMPORTED_ONCE) > self.born
+
+
+class ByFork:
+    """Forks processes from a warm server, which is made anew when its code has changed or it has died."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._server = _Server()  # begins to import at once, while the launcher reads settings
+        self._retired: list[_Server] = []  # they say how the processes end that they have made
+        self._alone = ByExecution()
+
+    async def start(self, module: str, environment: Mapping[str, str]) -> Process:
+        if self._server.is_gone or self._server.is_stale(self._root):
+            self._retired.append(self._server)
+            self._server = _Server()
+        try:
+            return await self._server.fork(module, environment)
+        except OSError:
+            # It could not even import what all need, or an order was too large: a process that is started
+            # on its own says what is wrong.
+            return await self._alone.start(module, environment)
+
+    def close(self) -> None:
+        for server in (*self._retired, self._server):
+            server.close()
+
+
+def newest_change(root: Path, parts: Iterable[str]) -> float:
+    """When any Python file below these folders was last changed."""
+    files = (file for part in parts for file in (root / part).rglob("*.py"))
+    return max((_changed(file) for file in files), default=0.0)
+
+
+def _changed(file: Path) -> float:
+    with suppress(OSError):
+        return file.stat().st_mtime
+    return 0.0
+
+
+async def _reader(file: int) -> asyncio.StreamReader:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=LINE_BYTES_MAX, loop=loop)
+    await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader, loop=loop), os.fdopen(file, "rb", 0)
+    )
+    return reader
+
+
+def can_fork() -> bool:
+    """Whether forking is safe here: elsewhere system libraries start threads behind Python's back."""
+    return sys.platform == "linux" and hasattr(os, "pidfd_open")

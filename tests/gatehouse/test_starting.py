@@ -1,0 +1,141 @@
+"""Processes made by fork from a warm process, and by a Python of their own."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from gatehouse.starting import ByExecution, ByFork, Process, Starter, can_fork
+
+pytestmark = pytest.mark.skipif(not can_fork(), reason="no fork here")
+
+# Says what it sees, then waits for its input to end as a service does.
+TOY = """
+import json, os, signal, sys
+seen = {"pid": os.getpid(), "parent": os.getppid(), "words": os.environ.get("WORDS"), "session": os.getsid(0),
+        "inherited": os.environ.get("INHERITED"), "warm": "shared.service" in sys.modules, "name": __name__,
+        "arguments": sys.argv, "terminates": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL}
+print(json.dumps(seen), flush=True)
+print("to stderr", file=sys.stderr, flush=True)
+said = sys.stdin.readline()
+sys.exit(int(said or 0))
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a module to start, and one that stands for what the fork server has imported."""
+    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "code.py").touch()
+    os.utime(tmp_path / "shared" / "code.py", (0, 0))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), str(tmp_path)]))
+    monkeypatch.setenv("INHERITED", "by the launcher only")
+    return tmp_path
+
+
+@pytest.fixture
+async def by_fork(root: Path) -> AsyncIterator[ByFork]:
+    starter = ByFork(root)
+    yield starter
+    starter.close()
+
+
+async def start(starter: Starter, **environment: str) -> tuple[Process, Mapping[str, object]]:
+    process = await starter.start("toy", {"PYTHONPATH": os.environ["PYTHONPATH"], **environment})
+    assert process.stdout is not None
+    return process, json.loads(await process.stdout.readline())
+
+
+async def end(process: Process, code: int = 0) -> int:
+    process.tell(f"{code}\n".encode())
+    return await process.wait()
+
+
+def _command(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+
+
+async def test_a_forked_process_is_like_one_that_was_started_on_its_own(by_fork: ByFork) -> None:
+    forked, seen = await start(by_fork, WORDS="hello")
+    executed, wanted = await start(ByExecution(), WORDS="hello")
+
+    for process, saw in ((forked, seen), (executed, wanted)):
+        assert saw["pid"] == saw["session"] == process.pid
+        assert (saw["words"], saw["inherited"], saw["name"]) == ("hello", None, "__main__")
+        assert saw["terminates"]
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"to stderr\n"
+    assert (seen["warm"], wanted["warm"]) == (True, False)
+    assert _command(forked.pid) == [sys.executable.encode(), b"-m", b"toy"]
+    assert await end(forked, 3) == await end(executed, 3) == 3
+
+
+async def test_what_a_process_writes_last_is_read_and_its_pipe_ends(by_fork: ByFork) -> None:
+    process, _ = await start(by_fork)
+    other, _ = await start(by_fork)  # must not hold the pipes of the first one open
+    await end(process)
+
+    assert process.stdout is not None
+    async with asyncio.timeout(5):
+        assert await process.stdout.read() == b"to stderr\n"
+    assert other.returncode is None
+    other.kill()
+    assert await other.wait() == -signal.SIGKILL
+
+
+async def test_a_module_that_does_not_exist_ends_with_its_reason(by_fork: ByFork) -> None:
+    process = await by_fork.start("no_such_module", {})
+
+    assert process.stdout is not None
+    assert b"No module named no_such_module" in await process.stdout.read()
+    assert await process.wait() == 1
+
+
+async def test_processes_come_from_one_server_until_its_code_has_changed(by_fork: ByFork, root: Path) -> None:
+    started = [await start(by_fork) for _ in range(2)]
+    parents = {seen["parent"] for _, seen in started}
+    (root / "shared" / "code.py").touch()
+    after, seen = await start(by_fork)
+
+    assert len(parents) == 1
+    assert seen["parent"] not in parents
+    # The end of those that the old server made is still noticed.
+    assert [await end(process, 4) for process, _ in started] == [4, 4]
+    await end(after)
+
+
+async def test_processes_survive_their_fork_server_and_the_next_one_gets_a_new_one(by_fork: ByFork) -> None:
+    process, seen = await start(by_fork)
+    os.kill(int(str(seen["parent"])), signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while (again := await start(by_fork))[1]["parent"] == seen["parent"]:
+            await end(again[0])
+
+    assert process.returncode is None
+    process.terminate()
+    async with asyncio.timeout(5):
+        assert await process.wait() != 0
+    await end(again[0])
+
+
+async def test_without_what_all_need_a_process_is_started_on_its_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = root / "contracts"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('broken')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(Path.cwd())]))
+    monkeypatch.chdir(root)
+    starter = ByFork(root)
+
+    process, seen = await start(starter)
+
+    assert seen["parent"] == os.getpid()
+    assert await end(process) == 0
+    starter.close()
