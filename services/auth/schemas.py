@@ -1,51 +1,26 @@
 """What goes into the auth service and what comes out."""
 
-import re
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import (
-    AfterValidator,
     Field,
-    StringConstraints,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from services.auth.models import Role
-from shared.http.schemas import Input, Output, Query, Text, WithHeaders, example
-from shared.words import pattern
-
-PASSWORD_CHARACTERS_MIN = 8
-PASSWORD_CHARACTERS_MAX = 1024
-# The addresses that HTML forms take, with a dot in the domain. ASCII, so that two that look alike are alike.
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_EMAIL = re.compile(rf"[a-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
-
-
-def _address(text: str) -> str:
-    if not _EMAIL.fullmatch(text):
-        raise ValueError("must be an e-mail address, for example name@example.com")
-    return text
-
-
-Email = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, to_lower=True, max_length=254),
-    AfterValidator(_address),
-    Field(json_schema_extra={"format": "email"}),
-]
-_USERNAME = pattern(
-    r"^[A-Za-z0-9_.-]{3,32}$", "must have 3 to 32 letters, digits or any of _ . -, for example jane_doe"
+from services.auth.fields import (
+    AnyPassword,
+    Email,
+    LoginName,
+    Name,
+    NewPassword,
+    RefreshTokenText,
+    Username,
 )
-Username = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_USERNAME)]
-Name = Annotated[Text, Field(max_length=100)]
-NewPassword = Annotated[str, Field(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX)]
-AnyPassword = Annotated[str, Field(min_length=1, max_length=PASSWORD_CHARACTERS_MAX)]
-LoginName = Annotated[Text, Field(max_length=254)]
-RefreshTokenText = Annotated[str, Field(min_length=1, max_length=512)]
-
+from services.auth.models import Role
+from shared.http.schemas import Input, Output, Query, WithHeaders, example
 
 # Not real ones: what they look like.
 _TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIuLi4ifQ.c2lnbmF0dXJl"  # noqa: S105

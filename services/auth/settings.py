@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from services.auth.schemas import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
+from services.auth.fields import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
 from shared.process.guessable import is_guessable
 from shared.process.settings import ServiceSettings, is_placeholder, strong_or_made
 
