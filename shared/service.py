@@ -29,8 +29,8 @@ from shared.errors import (
 )
 from shared.events import Events
 from shared.events.inbox import Inbox
-from shared.http.concurrency import IdempotencyStore
 from shared.http.endpoints import Chassis, Endpoint, FixedPaths, resources
+from shared.http.idempotency import IdempotencyStore
 from shared.http.openapi import document
 from shared.http.operations import Operation
 from shared.http.streams import Streams

@@ -19,10 +19,11 @@ from sqlalchemy import Table
 from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.http.operations import Operation
 from shared.http.schemas import Page
-from shared.identity.tokens import Caller, admin, public
+from shared.identity.tokens import admin, public
 from shared.lists.pagination import PageQuery
 
 SERVICES = sorted(file.parent.name for file in Path("services").glob("*/routes.py"))

@@ -13,8 +13,8 @@ from gateway.policies.authentication import is_open_to_strangers, require, token
 from gateway.policies.rate_limits import RouteLimits
 from gateway.routing.table import ANYBODY, Policy
 from gateway.telemetry.metrics import record
+from shared.caller import Caller
 from shared.errors import InvalidToken, Problem
-from shared.identity.tokens import Caller
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.http.headers import DROP, Header, answer_rule
+from shared.caller import Caller
 from shared.clock import timestamp
-from shared.identity.tokens import Caller
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -18,7 +18,7 @@ from gateway.routing.table import Match
 from gateway.upstream.balancer import Group
 from gateway.upstream.connection import BODILESS, UpstreamConnection
 from gateway.upstream.pool import Backend
-from shared.identity.tokens import Caller
+from shared.caller import Caller
 from shared.process.observe import request_id_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.forwarding.admission import dismiss
 from gateway.http.headers import DROP, Header, answer_rule
 from gateway.http.websocket import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
-from shared.identity.tokens import Caller
+from shared.caller import Caller
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -19,8 +19,8 @@ from gateway import errors
 from gateway.config.routes_file import RoutesFileError, read
 from gateway.config.yaml_values import Fault, Faults, Value, compose, field
 from gateway.errors import Refusal
+from shared.caller import Caller
 from shared.errors import Problem
-from shared.identity.tokens import Caller
 
 if TYPE_CHECKING:
     from gateway.forwarding.exchange import Exchange

@@ -3,8 +3,9 @@
 from gateway.errors import FORBIDDEN, UNAUTHENTICATED, Refusal
 from gateway.routing.claims import require_claims
 from gateway.routing.table import Policy
+from shared.caller import Caller
 from shared.errors import InvalidToken
-from shared.identity.tokens import Caller, bearer_token
+from shared.identity.tokens import bearer_token
 
 
 def token_of(authorization: bytes | None) -> str | None:

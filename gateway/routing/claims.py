@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.config.yaml_values import Fault, Value
 from gateway.errors import FORBIDDEN, Refusal
-from shared.identity.tokens import Caller
+from shared.caller import Caller
 
 Plain = str | int | bool
 

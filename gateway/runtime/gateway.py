@@ -24,8 +24,9 @@ from gateway.settings import Settings
 from gateway.telemetry import metrics
 from gateway.upstream.balancer import Group
 from gateway.upstream.pool import Backend
+from shared.caller import Caller
 from shared.identity.revocations import Follower
-from shared.identity.tokens import Caller, TokenVerifier
+from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient
 from shared.process.proxies import Proxies
 

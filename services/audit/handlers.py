@@ -36,11 +36,11 @@ from services.audit.schemas import (
 )
 from services.audit.statements import HOLD_LIFTED
 from services.audit.verification import pinned, verify
+from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import Database, insert_into
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import Caller
 from shared.lists.pagination import paginate
 
 HOLDS_MAX = 1_000

@@ -14,9 +14,9 @@ from services.auth.models import ACCOUNTS, SESSIONS, Account, LoginSession, Stat
 from services.auth.revocations import RevocationLog
 from services.auth.settings import Settings
 from services.auth.tokens import RefreshToken, RefreshTokens
+from shared.caller import Caller
 from shared.clock import now
 from shared.identity.revocations import Kind
-from shared.identity.tokens import Caller
 
 SESSIONS_PER_ACCOUNT_MAX = 100
 Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]

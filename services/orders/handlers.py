@@ -10,12 +10,12 @@ from services.orders.events import tell_changed, tell_deleted, tell_placed
 from services.orders.models import ORDERS, STEPS, Order, OrderStatus
 from services.orders.money import from_minor, to_minor
 from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
+from shared.caller import Caller
 from shared.data.statements import Rows, insert_row
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.events import Trail
-from shared.http.concurrency import IfMatch
+from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import Caller
 from shared.lists.pagination import PageQuery, paginate_equal
 
 STEPS_MAX = 100

@@ -12,7 +12,7 @@ from services.orders.errors import IllegalStep, OrderLocked
 from shared.clock import now
 from shared.data.database import UtcDateTime
 from shared.events import EventTables
-from shared.http.concurrency import IdempotencyStore
+from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
 
 ID_CHARACTERS = 36

@@ -19,12 +19,12 @@ from services.users.schemas import (
     ProfileOut,
     PutPreferences,
 )
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import NotFound, Unavailable
 from shared.events import Trail
-from shared.http.concurrency import IfMatch
+from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import Caller
 from shared.peers.client import Peer
 
 P = ParamSpec("P")

@@ -26,7 +26,7 @@ from shared.data.database import insert_into
 from shared.data.statements import Rows
 from shared.errors import NotFound
 from shared.events import emit
-from shared.http.concurrency import IfMatch
+from shared.http.preconditions import IfMatch
 from shared.http.schemas import Page
 from shared.lists.search import Search, find_page
 

@@ -20,9 +20,9 @@ from pydantic import (
 )
 
 from services.users.models import Profile, Role, Status
+from shared.caller import Caller
 from shared.errors import FieldFault, Invalid
 from shared.http.schemas import Input, Text, Versioned, example
-from shared.identity.tokens import Caller
 from shared.lists.pagination import PageQuery
 from shared.words import pattern
 

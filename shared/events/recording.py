@@ -17,6 +17,7 @@ from pydantic import Field
 from sqlmodel import Session
 from starlette.requests import Request
 
+from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Problem
@@ -25,7 +26,6 @@ from shared.events.outbox import emit
 from shared.events.refusals import Refusals
 from shared.http.operations import Operation
 from shared.http.schemas import unchecked
-from shared.identity.tokens import Caller
 from shared.process.observe import TRACEPARENT, current_request_id
 from shared.process.proxies import Proxies
 

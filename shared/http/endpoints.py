@@ -13,14 +13,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
 from shared.events.recording import REFUSALS, SAFE, Recorder, Trail
-from shared.http.concurrency import IdempotencyKey, IdempotencyStore, IfMatch, Reply, etag
+from shared.http.idempotency import IdempotencyKey, IdempotencyStore, Reply
 from shared.http.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
 from shared.http.operations import TAKES_IN, Operation, Signature
+from shared.http.preconditions import IfMatch, etag
 from shared.http.schemas import Page, Versioned, WithHeaders
-from shared.identity.tokens import Caller, TokenVerifier, bearer_token, internal, public
+from shared.identity.tokens import TokenVerifier, bearer_token, internal, public
 from shared.peers.client import InternalTokens
 from shared.process.disk import Disk
 from shared.process.observe import CALLER, ROUTE, SERVICE

@@ -23,11 +23,12 @@ from shared.errors import (
     UnsupportedMediaType,
     first_line,
 )
-from shared.http.concurrency import IfMatch, KeyReused
 from shared.http.endpoints import Endpoint
+from shared.http.idempotency import KeyReused
 from shared.http.inputs import JSON
 from shared.http.openapi_frame import REF, frame
 from shared.http.operations import TAKES_IN
+from shared.http.preconditions import IfMatch
 from shared.http.schemas import Page, Versioned
 from shared.identity.tokens import admin, internal, public
 from shared.words import words_for_pattern

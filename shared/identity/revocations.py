@@ -8,19 +8,17 @@ from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import structlog
 from prometheus_client import Gauge
 from pydantic import BaseModel
 
+from shared.caller import Caller
 from shared.errors import Unavailable
 from shared.peers.client import HttpClient, InternalTokens
 from shared.process.settings import ProcessSettings
 from shared.process.supervision import suite_is_starting
-
-if TYPE_CHECKING:
-    from shared.identity.tokens import Caller
 
 STALE_SECONDS = 3.0  # auth gives a sign of life every second
 FIRST_LOAD_SECONDS = 10.0  # a suite that starts is not told that it has not started yet
@@ -88,7 +86,7 @@ class Revocations:
     def __len__(self) -> int:
         return sum(map(len, self._kept.values()))
 
-    def cover(self, caller: "Caller") -> bool:
+    def cover(self, caller: Caller) -> bool:
         """Whether the token of this caller is revoked. Asked by every request, so it only looks up."""
         mark = self._users.get(caller.id)
         return (
@@ -97,7 +95,7 @@ class Revocations:
             or (self._has_rare and self._cover_rarely(caller))
         )
 
-    def _cover_rarely(self, caller: "Caller") -> bool:
+    def _cover_rarely(self, caller: Caller) -> bool:
         tokens, clients, keys = self._rare
         mark = None if caller.client_id is None else clients.get(caller.client_id)
         return (

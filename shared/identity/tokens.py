@@ -7,13 +7,13 @@ import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
 import structlog
 from jwt.types import Options
 
+from shared.caller import HELD, Caller
 from shared.errors import Forbidden, InvalidToken, Unauthenticated, Unavailable
 from shared.identity.revocations import Revocations
 from shared.peers.client import HttpClient
@@ -31,50 +31,7 @@ ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068; no other kind
 _THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # no padding: one token has one spelling
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The account behind a verified token."""
-
-    id: str
-    role: str
-    username: str | None
-    email: str | None
-    session_id: str | None
-    scopes: frozenset[str]
-    expires: float
-    # What a revocation may name, beside the account and the session.
-    version: int = 0
-    token_id: str | None = None
-    client_id: str | None = None
-    client_version: int = 0
-    key_id: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # beside those above
-
-    def claim(self, name: str) -> Any:
-        """What the token says under this name; None when it says nothing."""
-        return getattr(self, _HELD[name]) if name in _HELD else self.claims.get(name)
-
-    @property
-    def is_admin(self) -> bool:
-        return self.role == "admin"
-
-    def owns(self, user_id: str) -> bool:
-        return self.is_admin or self.id == user_id
-
-
-# Claims that a caller has as attributes, and claims that have been checked and are of no more use.
-_HELD = {
-    "sub": "id",
-    "user_id": "id",
-    "role": "role",
-    "username": "username",
-    "email": "email",
-    "sid": "session_id",
-    "jti": "token_id",
-    "client_id": "client_id",
-    "ver": "version",
-    "client_ver": "client_version",
-}
+# Claims that have been checked and are of no more use.
 _CHECKED = frozenset(("iss", "aud", "exp", "iat", "nbf", "scope"))
 
 Access = Callable[[Caller | None], None]
@@ -285,7 +242,7 @@ def _caller(claims: Mapping[str, Any], key_id: str | None = None) -> Caller:
         client_id=_text(claims.get("client_id")),
         client_version=_version(claims.get("client_ver", 0)),
         key_id=key_id,
-        claims={name: claims[name] for name in claims.keys() - _HELD.keys() - _CHECKED},
+        claims={name: claims[name] for name in claims.keys() - HELD.keys() - _CHECKED},
     )
 
 

@@ -13,9 +13,10 @@ from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
 
+from shared.caller import Caller
 from shared.data.database import WAITING_MAX
 from shared.http.operations import Operation
-from shared.identity.tokens import Caller, public
+from shared.identity.tokens import public
 from shared.ids import new_id
 from shared.testing import TEST_INTERNAL_SECRET, bearer, internal_token, running, token
 from tests.shared.notes import handlers

@@ -15,7 +15,8 @@ from shared.clock import now
 from shared.data.database import Database
 from shared.data.migrate import upgrade
 from shared.errors import Stale
-from shared.http.concurrency import EXPIRED_PER_CLAIM_MAX, KEYS_KEPT, IdempotencyKey, IfMatch, Reply
+from shared.http.idempotency import EXPIRED_PER_CLAIM_MAX, KEYS_KEPT, IdempotencyKey, Reply
+from shared.http.preconditions import IfMatch
 from shared.ids import new_id
 from shared.testing import bearer, running, token
 from tests.shared.notes.app import MIGRATIONS, Settings, create_app

@@ -18,9 +18,10 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 import shared.identity.revocations
+from shared.caller import Caller
 from shared.errors import Unavailable
 from shared.identity.revocations import Follower, Kind, Revocation, Revocations
-from shared.identity.tokens import Caller, RevokedToken, TokenVerifier
+from shared.identity.tokens import RevokedToken, TokenVerifier
 from shared.peers.client import HttpClient
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running, token
 from tests.gateway.backends import Backend, Conversation

@@ -11,10 +11,10 @@ from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, ChangePassword, is_a_name_of
 from services.auth.sessions import Sessions
 from services.auth.throttle import Attempt
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import FieldFault, Invalid, InvalidToken
 from shared.events import Trail
-from shared.identity.tokens import Caller
 
 
 def show_me(caller: Caller, sessions: Sessions, session: Session) -> AccountOut:

@@ -14,9 +14,9 @@ from services.files.models import FileState
 from services.files.schemas import Download
 from services.files.settings import Settings
 from services.files.storage.blob_store import Blobs
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.http.schemas import Id
-from shared.identity.tokens import Caller
 
 # A browser may keep it and has to ask each time whether it may still be seen.
 CACHE = "private, no-cache"

@@ -12,12 +12,12 @@ from services.files.models import FILES, SEARCH, USAGE, File, Visibility
 from services.files.names import folded
 from services.files.schemas import ChangeFile, FileOut, ListFiles, UsageOut, dumped
 from services.files.settings import Settings
+from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import one_row
 from shared.errors import NotFound
-from shared.http.concurrency import IfMatch
+from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import Caller
 from shared.ids import first_id
 from shared.lists.search import Search, find_page
 

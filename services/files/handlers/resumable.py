@@ -10,12 +10,12 @@ from services.files.schemas import UploadOut
 from services.files.settings import Settings
 from services.files.uploads import tus_headers
 from services.files.uploads.resumable import Resumable, described_by
+from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import one_row
 from shared.errors import MethodNotAllowed, NotFound
 from shared.events import Trail
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import Caller
 from shared.lists.pagination import PageQuery, paginate
 
 

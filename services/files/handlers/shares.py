@@ -19,11 +19,11 @@ from services.files.models import FILES, SHARES, Share
 from services.files.schemas import MadeShareOut, MakeShare, ShareOut, ShareQuery
 from services.files.settings import Settings
 from services.files.storage.blob_store import Blobs
+from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import NotFound
 from shared.http.schemas import Id
-from shared.identity.tokens import Caller
 from shared.process.public_address import absolute
 
 SHARES_MAX = 100

@@ -8,8 +8,8 @@ from services.files.handlers.files import locked
 from services.files.models import FILES, File
 from services.files.schemas import FileOut, TrashedOut
 from services.files.uploads import quota
+from shared.caller import Caller
 from shared.http.schemas import Id, Page
-from shared.identity.tokens import Caller
 from shared.lists.pagination import PageQuery, paginate
 
 

@@ -11,9 +11,9 @@ from services.files.storage.staging import Landed
 from services.files.uploads.description import Described, describe
 from services.files.uploads.intake import Intake, add_file
 from services.files.uploads.multipart import FilePart, Form, too_large
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.events import Trail
-from shared.identity.tokens import Caller
 
 FIELDS = frozenset({"visibility", "metadata"})
 

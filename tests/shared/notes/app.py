@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from shared.data.database import Database
 from shared.errors import Conflict
 from shared.events import Events, Recorded, Subscriber
-from shared.http.concurrency import IdempotencyStore
+from shared.http.idempotency import IdempotencyStore
 from shared.http.operations import Operation
 from shared.identity.tokens import admin, internal, public
 from shared.peers.client import HttpClient

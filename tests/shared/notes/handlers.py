@@ -8,10 +8,10 @@ from sqlalchemy import delete, func, select
 from sqlmodel import Session
 from starlette.responses import Response
 
+from shared.caller import Caller
 from shared.errors import Conflict, NotFound
-from shared.http.concurrency import IfMatch
+from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Input, Output, Page, Text, Versioned
-from shared.identity.tokens import Caller
 from shared.lists.pagination import PageQuery, paginate
 from tests.shared.notes.models import Note
 

@@ -6,7 +6,7 @@ from sqlmodel import Field, SQLModel
 from shared.clock import now
 from shared.data.database import UtcDateTime
 from shared.events import EventTables
-from shared.http.concurrency import IdempotencyStore
+from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
 
 

@@ -1,4 +1,4 @@
-"""Two answers to two writers: If-Match for changes, Idempotency-Key for what must not happen twice."""
+"""Idempotency-Key: a repeated request gets the first response again, and its effect happens once."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from sqlmodel import Session
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, insert_into
-from shared.errors import BadRequest, Problem, Stale
+from shared.errors import BadRequest, Problem
 
 KEY_CHARACTERS_MAX = 255
 KEYS_KEPT = timedelta(hours=24)
@@ -34,24 +34,6 @@ class KeyReused(Problem):
 
     status = 422
     code = "idempotency_key_reused"
-
-
-@dataclass(frozen=True, slots=True)
-class IfMatch:
-    """The versions a change may start from; without the header any version will do."""
-
-    tags: frozenset[str] | None
-
-    @classmethod
-    def parse(cls, header: str | None) -> "IfMatch":
-        if header is None or header.strip() == "*":
-            return cls(None)
-        return cls(frozenset(tag.strip() for tag in header.split(",")))
-
-    def check(self, version: int) -> None:
-        """Raise Stale unless the row is still at a version the caller has read."""
-        if self.tags is not None and etag(version) not in self.tags:
-            raise Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +114,3 @@ class IdempotencyStore:
 
     def _is(self, key: IdempotencyKey) -> tuple[ColumnElement[bool], ...]:
         return self.table.c.scope == key.scope, self.table.c.key == key.value
-
-
-def etag(version: int) -> str:
-    return f'"{version}"'

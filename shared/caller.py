@@ -1,0 +1,50 @@
+"""The account behind a verified token: what every layer may ask about whoever sent a request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Claims that a caller has as attributes.
+HELD = {
+    "sub": "id",
+    "user_id": "id",
+    "role": "role",
+    "username": "username",
+    "email": "email",
+    "sid": "session_id",
+    "jti": "token_id",
+    "client_id": "client_id",
+    "ver": "version",
+    "client_ver": "client_version",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account behind a verified token."""
+
+    id: str
+    role: str
+    username: str | None
+    email: str | None
+    session_id: str | None
+    scopes: frozenset[str]
+    expires: float
+    # What a revocation may name, beside the account and the session.
+    version: int = 0
+    token_id: str | None = None
+    client_id: str | None = None
+    client_version: int = 0
+    key_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # beside those above
+
+    def claim(self, name: str) -> Any:
+        """What the token says under this name; None when it says nothing."""
+        return getattr(self, HELD[name]) if name in HELD else self.claims.get(name)
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+    def owns(self, user_id: str) -> bool:
+        return self.is_admin or self.id == user_id
