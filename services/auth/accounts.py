@@ -7,6 +7,18 @@ from sqlmodel import Session
 from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
 from services.auth.events import tell_created
 from services.auth.models import ACCOUNTS, Account, Role, Status
+from services.auth.schemas import Register
+
+
+def new_account(body: Register, password_hash: str) -> Account:
+    account = Account(
+        email=body.email,
+        first_name=body.first_name,
+        last_name=body.last_name,
+        password_hash=password_hash,
+    )
+    account.name(body.username)
+    return account
 
 
 def add_account(session: Session, account: Account) -> Account:

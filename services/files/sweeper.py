@@ -13,11 +13,11 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlmodel import Session
 
-from services.files.handlers.trash import purge
 from services.files.models import BLOBS, FILES, UPLOADS, BlobState, File, FileState
 from services.files.settings import Settings
 from services.files.storage.blob_store import Blobs
 from services.files.storage.store import Stored
+from services.files.trash import purge
 from services.files.uploads import quota
 from services.files.uploads.intake import first_state
 from shared.clock import now

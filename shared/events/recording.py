@@ -7,13 +7,11 @@ records are written together, and the answer waits for them, so that none is los
 import asyncio
 import math
 import time
-from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Literal
 
 import structlog
-from pydantic import Field
 from sqlmodel import Session
 from starlette.requests import Request
 
@@ -21,16 +19,14 @@ from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Problem
-from shared.events.event import Event
 from shared.events.outbox import emit
+from shared.events.recorded import Recorded
 from shared.events.refusals import Refusals
 from shared.http.operations import Operation
 from shared.http.schemas import unchecked
 from shared.process.observe import TRACEPARENT, current_request_id
 from shared.process.proxies import Proxies
 
-REFUSALS = frozenset((401, 403, 404))  # 404 is what somebody else's things answer
-SAFE = ("GET", "HEAD")
 TEXT_MAX = 300
 COUNT_SECONDS = 5.0
 _TRACE_ID = slice(3, 35)  # of a traceparent: version, trace id, parent id, flags
@@ -38,34 +34,8 @@ _TRACE_ID = slice(3, 35)  # of a traceparent: version, trace id, parent id, flag
 log = structlog.get_logger(__name__)
 
 
-class Recorded(Event):
-    """Somebody did something, or was refused."""
-
-    topic = "action.recorded"
-    key = "actor"
-
-    user_id: str | None
-    actor: str  # user:<id>, client:<id>, service:<name> or anonymous
-    action: str
-    resource: str
-    ip: str | None
-    user_agent: str | None
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    timestamp: datetime
-    outcome: Literal["success", "refused"]
-    status: int
-    service: str
-    request_id: str | None
-    trace_id: str | None
-
-    @classmethod
-    def may_come_from(cls, source: str, data: dict[str, Any]) -> bool:
-        """Every service records what was done there, and nothing else."""
-        return data.get("service") == source
-
-
-class Trail:
-    """What one request leaves behind. A handler that asks for it can say more than its answer does."""
+class RequestTrail:
+    """The trail of one request, whose record becomes an event."""
 
     def __init__(self, recorder: "Recorder", operation: Operation, request: Request) -> None:
         self._recorder = recorder
@@ -150,6 +120,9 @@ class Recorder:
         self._waiting: list[tuple[Recorded, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._refusals = Refusals()
+
+    def trail(self, operation: Operation, request: Request) -> RequestTrail:
+        return RequestTrail(self, operation, request)
 
     async def keep(self, record: Recorded) -> None:
         if not self._refusals.counts(record, time.monotonic()):

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from shared.events.recorded import Recorded
 from shared.http.schemas import unchecked
-
-if TYPE_CHECKING:
-    from shared.events.recording import Recorded
 
 WINDOW_SECONDS = 60.0
 KEYS_MAX = 1_000  # networks, actions and accounts that are told apart at once
@@ -36,9 +34,9 @@ class Repeated:
     until: float
     count: int = 0
     first: datetime | None = None
-    last: "Recorded | None" = None
+    last: Recorded | None = None
 
-    def add(self, record: "Recorded") -> None:
+    def add(self, record: Recorded) -> None:
         self.count += 1
         self.first = self.first or record.timestamp
         self.last = record
@@ -50,7 +48,7 @@ class Refusals:
     def __init__(self) -> None:
         self._repeated: dict[Key, Repeated] = {}
 
-    def counts(self, record: "Recorded", moment: float) -> bool:
+    def counts(self, record: Recorded, moment: float) -> bool:
         """Whether this one is only counted; if not, it is to be recorded by itself."""
         if record.outcome != "refused" or record.actor != "anonymous":
             return False
@@ -65,7 +63,7 @@ class Refusals:
         known.add(record)
         return True
 
-    def due(self, moment: float) -> "list[Recorded]":
+    def due(self, moment: float) -> list[Recorded]:
         """One record for each whose window is over; those that stay quiet for a window are forgotten."""
         over = [(key, one) for key, one in self._repeated.items() if one.until <= moment]
         for key, one in over:
@@ -78,7 +76,7 @@ class Refusals:
         ]
 
 
-def _summed_up(key: Key, count: int, first: datetime, last: "Recorded") -> "Recorded":
+def _summed_up(key: Key, count: int, first: datetime, last: Recorded) -> Recorded:
     """The last of them, with their number and the time they took."""
     several = {"count": count, "first": _text(first), "last": _text(last.timestamp), "network": key.network}
     user_id = last.user_id if key.network != OTHERS else None

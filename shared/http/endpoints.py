@@ -16,17 +16,19 @@ from starlette.types import Receive, Scope, Send
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
-from shared.events.recording import REFUSALS, SAFE, Recorder, Trail
 from shared.http.idempotency import IdempotencyKey, IdempotencyStore, Reply
 from shared.http.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
 from shared.http.operations import TAKES_IN, Operation, Signature
 from shared.http.preconditions import IfMatch, etag
 from shared.http.schemas import Page, Versioned, WithHeaders
+from shared.http.trail import Recorder, Trail
 from shared.identity.tokens import TokenVerifier, bearer_token, internal, public
 from shared.peers.client import InternalTokens
 from shared.process.disk import Disk
 from shared.process.observe import CALLER, ROUTE, SERVICE
 
+REFUSALS = frozenset((401, 403, 404))  # recorded; 404 is the response for what belongs to somebody else
+SAFE = ("GET", "HEAD")
 _MAYBE_CALLER = Caller | None
 
 
@@ -59,7 +61,7 @@ class Endpoint:
     async def __call__(self, request: Request) -> Reply | Response:
         """Answer one request, or raise a Problem; either may leave a record."""
         recorder = self._chassis.recorder
-        trail = Trail(recorder, self.operation, request) if recorder and self.operation.recorded else None
+        trail = recorder.trail(self.operation, request) if recorder and self.operation.recorded else None
         if trail is None:
             return await self._answer(request, None)
         try:

@@ -7,11 +7,11 @@ from services.auth.accounts import (
     flush_names,
     lock_admins,
     locked_account,
+    new_account,
     refuse_last_admin,
 )
 from services.auth.devices import forget_devices
 from services.auth.events import tell_changed, tell_deleted
-from services.auth.handlers.signing_in import new_account
 from services.auth.models import Account, Status
 from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount

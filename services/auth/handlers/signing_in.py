@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.accounts import account_named, add_account, locked_account
+from services.auth.accounts import account_named, add_account, locked_account, new_account
 from services.auth.bootstrap import is_known_to_everybody
 from services.auth.devices import Devices, is_known, remember
 from services.auth.errors import InvalidCredentials
@@ -38,17 +38,6 @@ async def register(
     shown = devices.device_of(request)
     signed_in, device_id = await database.run(_add_and_open, account, shown, sessions, trail)
     return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
-
-
-def new_account(body: Register, password_hash: str) -> Account:
-    account = Account(
-        email=body.email,
-        first_name=body.first_name,
-        last_name=body.last_name,
-        password_hash=password_hash,
-    )
-    account.name(body.username)
-    return account
 
 
 def _add_and_open(

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from services.files import media_types
 from services.files.downloads import ranges
 from services.files.downloads.ranges import Span
-from services.files.errors import ContentLost
+from services.files.errors import BeingScanned, ContentLost, Infected
+from services.files.models import FileState
 from services.files.names import disposition
 from services.files.storage.blob_store import Blobs
 from services.files.storage.store import BlobMissing, BlobReader
@@ -55,6 +56,17 @@ class Content:
     @property
     def modified(self) -> str:
         return format_datetime(self.created, usegmt=True)
+
+
+def served(row: dict[str, Any]) -> Content:
+    """The content of a file whose state allows a download."""
+    if row["state"] == FileState.SCANNING:
+        raise BeingScanned
+    if row["state"] == FileState.INFECTED:
+        raise Infected
+    if row["state"] == FileState.LOST:
+        raise ContentLost
+    return Content.of(row)
 
 
 async def link(

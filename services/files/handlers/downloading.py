@@ -1,16 +1,12 @@
 """Downloading the content of a file."""
 
-from typing import Any
-
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.files.access import visible
 from services.files.downloads import content as downloads
-from services.files.downloads.content import Content
-from services.files.errors import BeingScanned, ContentLost, Infected
-from services.files.handlers.files import visible
-from services.files.models import FileState
+from services.files.downloads.content import Content, served
 from services.files.schemas import Download
 from services.files.settings import Settings
 from services.files.storage.blob_store import Blobs
@@ -39,14 +35,3 @@ async def download_file(
 
 def _content(session: Session, file_id: str, caller: Caller | None) -> Content:
     return served(visible(session, file_id, caller))
-
-
-def served(row: dict[str, Any]) -> Content:
-    """The content of a file, if it is in a state to be sent."""
-    if row["state"] == FileState.SCANNING:
-        raise BeingScanned
-    if row["state"] == FileState.INFECTED:
-        raise Infected
-    if row["state"] == FileState.LOST:
-        raise ContentLost
-    return Content.of(row)

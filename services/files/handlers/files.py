@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, select
 from sqlmodel import Session
 
+from services.files.access import locked, visible
 from services.files.events import tell_changed, tell_deleted
-from services.files.models import FILES, SEARCH, USAGE, File, Visibility
+from services.files.models import FILES, SEARCH, USAGE, Visibility
 from services.files.names import folded
 from services.files.schemas import ChangeFile, FileOut, ListFiles, UsageOut, dumped
 from services.files.settings import Settings
 from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import one_row
-from shared.errors import NotFound
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
 from shared.ids import first_id
@@ -87,26 +86,6 @@ def show_usage(caller: Caller, settings: Settings, session: Session) -> UsageOut
         files=row.get("files", 0),
         files_limit=settings.quota_files,
     )
-
-
-def visible(session: Session, file_id: str, caller: Caller | None) -> dict[str, Any]:
-    """The file, if the caller may see it: his own, or a public one. Not even admins see private ones."""
-    row = one_row(session, select(FILES).where(FILES.c.id == file_id, FILES.c.trashed.is_(None)))
-    if row is None or not (row["visibility"] == Visibility.PUBLIC or _is_owner(caller, row["user_id"])):
-        raise NotFound
-    return row
-
-
-def locked(session: Session, caller: Caller, file_id: str, *, trashed: bool = False) -> File:
-    """Read a file of the caller's so that nobody else changes it before this transaction ends."""
-    file = session.get(File, file_id, with_for_update=True)
-    if file is None or file.user_id != caller.id or (file.trashed is not None) != trashed:
-        raise NotFound
-    return file
-
-
-def _is_owner(caller: Caller | None, user_id: str) -> bool:
-    return caller is not None and caller.id == user_id
 
 
 def _page(session: Session, scopes: Sequence[Mapping[str, str]], query: ListFiles) -> Page[FileOut]:

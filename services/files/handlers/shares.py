@@ -10,11 +10,10 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.files.access import locked
 from services.files.downloads import content as downloads
-from services.files.downloads.content import Content
+from services.files.downloads.content import Content, served
 from services.files.errors import TooManyShares
-from services.files.handlers.downloading import served
-from services.files.handlers.files import locked
 from services.files.models import FILES, SHARES, Share
 from services.files.schemas import MadeShareOut, MakeShare, ShareOut, ShareQuery
 from services.files.settings import Settings

@@ -3,11 +3,11 @@
 from sqlalchemy import select
 from sqlmodel import Session
 
-from services.files.events import tell_changed, tell_deleted
-from services.files.handlers.files import locked
-from services.files.models import FILES, File
+from services.files.access import locked
+from services.files.events import tell_changed
+from services.files.models import FILES
 from services.files.schemas import FileOut, TrashedOut
-from services.files.uploads import quota
+from services.files.trash import purge
 from shared.caller import Caller
 from shared.http.schemas import Id, Page
 from shared.lists.pagination import PageQuery, paginate
@@ -31,11 +31,3 @@ def restore_file(file_id: Id, caller: Caller, session: Session) -> FileOut:
 def purge_file(file_id: Id, caller: Caller, session: Session) -> None:
     """Delete a file in the trash for good."""
     purge(session, locked(session, caller, file_id, trashed=True))
-
-
-def purge(session: Session, file: File) -> None:
-    """Remove the row; the bytes follow, and their room is free at once."""
-    session.delete(file)
-    session.flush()
-    quota.forget(session, file.blob_key, file.size)
-    tell_deleted(session, file, permanent=True)

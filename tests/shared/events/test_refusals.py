@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from shared.data.database import Database
 from shared.events.event import Envelope
-from shared.events.recording import Recorded
+from shared.events.recorded import Recorded
 from shared.events.refusals import KEYS_MAX, OTHERS, WINDOW_SECONDS, Refusals, network_of
 from shared.ids import new_id
 from shared.testing import bearer, running, token

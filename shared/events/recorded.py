@@ -1,0 +1,34 @@
+"""The record of one action: who did what to which resource, from where, and how it ended."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from shared.events.event import Event
+
+
+class Recorded(Event):
+    """Somebody did something, or was refused."""
+
+    topic = "action.recorded"
+    key = "actor"
+
+    user_id: str | None
+    actor: str  # user:<id>, client:<id>, service:<name> or anonymous
+    action: str
+    resource: str
+    ip: str | None
+    user_agent: str | None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    timestamp: datetime
+    outcome: Literal["success", "refused"]
+    status: int
+    service: str
+    request_id: str | None
+    trace_id: str | None
+
+    @classmethod
+    def may_come_from(cls, source: str, data: dict[str, Any]) -> bool:
+        """Every service records what was done there, and nothing else."""
+        return data.get("service") == source
