@@ -1,8 +1,9 @@
-"""Which way imports point, how large things may grow, and what the locks hold."""
+"""Which way imports point, how large files and functions may grow, and what the locks hold."""
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,41 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("contracts", "gatehouse", "gateway", "services", "shared")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 400
+# The rooms of a part from the ground up: a file imports from its own layer and from those before it only.
+# Imports for type annotations count as well. A file outside these rooms is refused.
+LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "gateway": (
+        ("__init__", "errors"),
+        ("http",),
+        ("routing",),
+        ("request",),
+        ("telemetry",),
+        ("policies",),
+        ("settings",),
+        ("config",),
+        ("upstream",),
+        ("clients",),
+        ("runtime",),
+        ("forwarding",),
+        ("site",),
+        ("cli",),
+        ("__main__",),
+        ("worker",),
+    ),
+    "shared": (
+        ("__init__", "errors", "caller", "clock", "ids", "words"),
+        ("process",),
+        ("data",),
+        ("peers",),
+        ("identity",),
+        ("http",),
+        ("lists",),
+        ("events",),
+        ("work",),
+        ("service",),
+        ("testing",),
+    ),
+}
 HTTPX_DOORS = ("shared/peers/client.py", "shared/testing.py")
 
 FILES = [file for part in PARTS for file in sorted((ROOT / part).rglob("*.py"))]
@@ -56,6 +92,77 @@ def layer_faults(path: str, source: str) -> list[str]:
             faults.append(f"{path} imports {name}")
         if name.split(".")[0] == "httpx" and path.startswith("shared/") and path not in HTTPX_DOORS:
             faults.append(f"{path} imports httpx")
+    return faults
+
+
+def module_of(path: str) -> str:
+    """The name that a file is imported by."""
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Every module by name, with the modules of these files that it imports."""
+    modules = {module_of(path) for path in sources}
+    found: dict[str, set[str]] = {}
+    for path, source in sources.items():
+        package = ".".join(path.split("/")[:-1])
+        names = {_nearest(name, modules) for name in imported(ast.parse(source), package)}
+        found[module_of(path)] = names - {"", module_of(path)}
+    return found
+
+
+def _nearest(name: str, modules: set[str]) -> str:
+    """The module that `name` is, or is defined in; empty for everything that is not ours."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def room_faults(graph: Mapping[str, set[str]]) -> list[str]:
+    """Files outside of every room, and imports that point up."""
+    floors = {
+        (part, room): floor
+        for part, layers in LAYERS.items()
+        for floor, rooms in enumerate(layers)
+        for room in rooms
+    }
+    faults = []
+    for module, imports in graph.items():
+        if module.split(".")[0] not in LAYERS:
+            continue
+        floor = floors.get(_room(module))
+        if floor is None:
+            faults.append(f"{module} is in no room")
+            continue
+        faults += [
+            f"{module} imports {name}, which is above"
+            for name in sorted(imports)
+            if _room(name)[0] == _room(module)[0] and floors.get(_room(name), 0) > floor
+        ]
+    return faults
+
+
+def _room(module: str) -> tuple[str, str]:
+    part, *rest = module.split(".")
+    return part, rest[0] if rest else "__init__"
+
+
+def circle_faults(graph: Mapping[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" imports ".join(reversed(error.args[1]))]
+    return []
+
+
+def handler_faults(graph: Mapping[str, set[str]]) -> list[str]:
+    """Handlers that are imported by another module than the routes of their service."""
+    faults = []
+    for module, imports in graph.items():
+        for name in sorted(imports):
+            service, is_handler, _ = name.partition(".handlers")
+            if is_handler and service.startswith("services.") and module != f"{service}.routes":
+                faults.append(f"{module} imports {name}")
     return faults
 
 
@@ -115,6 +222,19 @@ def test_imports_point_one_way_and_things_stay_small(file: Path) -> None:
     path, source = str(file.relative_to(ROOT)), file.read_text()
 
     assert layer_faults(path, source) + size_faults(path, source) == []
+
+
+def test_rooms_import_downwards_without_circles_and_only_routes_import_handlers() -> None:
+    graph = import_graph({str(file.relative_to(ROOT)): file.read_text() for file in FILES})
+
+    assert room_faults(graph) + circle_faults(graph) + handler_faults(graph) == []
+
+
+def test_every_room_of_the_table_is_a_folder_or_a_file() -> None:
+    rooms = {f"{part}/{room}" for part, layers in LAYERS.items() for layer in layers for room in layer}
+    missing = {room for room in rooms if not ((ROOT / room).is_dir() or (ROOT / f"{room}.py").is_file())}
+
+    assert missing <= {"shared/work"}
 
 
 def test_the_files_are_there_to_be_checked() -> None:
@@ -182,6 +302,81 @@ class TestTheChecksThemselves:
     )
     def test_a_right_import_is_not(self, path: str, source: str) -> None:
         assert layer_faults(path, source) == []
+
+    @pytest.mark.parametrize(
+        ("path", "source"),
+        [
+            ("gateway/policies/x.py", "from gateway.forwarding.exchange import Exchange"),
+            ("gateway/policies/x.py", "from gateway.forwarding import exchange"),
+            ("gateway/policies/x.py", "import gateway.forwarding.exchange"),
+            ("gateway/policies/x.py", "from ..forwarding.exchange import Exchange"),
+            ("gateway/policies/x.py", "def late():\n    from gateway.forwarding import exchange"),
+            ("gateway/policies/x.py", "importlib.import_module('gateway.forwarding.exchange')"),
+            ("gateway/policies/x.py", "if TYPE_CHECKING:\n    from gateway.forwarding import exchange"),
+            ("gateway/errors.py", "from gateway.policies.y import Y"),
+            ("shared/caller.py", "from shared.http.y import Y"),
+            ("shared/process/x.py", "from shared.http.y import Y"),
+            ("shared/http/x.py", "if TYPE_CHECKING:\n    from shared.service import create_service"),
+        ],
+    )
+    def test_an_upward_import_is_found(self, path: str, source: str) -> None:
+        above = ("gateway/forwarding/exchange.py", "gateway/policies/y.py", "shared/http/y.py")
+        graph = import_graph(dict.fromkeys((*above, "shared/service.py"), "") | {path: source})
+
+        assert len(room_faults(graph)) == 1
+
+    def test_an_import_of_the_same_room_or_a_lower_one_is_not(self) -> None:
+        source = "from gateway.policies import y\nfrom gateway.errors import Refusal\nimport shared.service"
+        others = ("gateway/policies/y.py", "gateway/errors.py", "shared/service.py")
+        graph = import_graph(dict.fromkeys(others, "") | {"gateway/policies/x.py": source})
+
+        assert room_faults(graph) == []
+
+    @pytest.mark.parametrize("path", ["gateway/limits.py", "gateway/helpers/x.py", "shared/helpers.py"])
+    def test_a_file_outside_a_room_is_found(self, path: str) -> None:
+        assert room_faults(import_graph({path: ""})) == [f"{module_of(path)} is in no room"]
+
+    @pytest.mark.parametrize("path", ["gateway/__init__.py", "gateway/worker.py", "gateway/cli/__init__.py"])
+    def test_a_file_inside_a_room_is_not(self, path: str) -> None:
+        assert room_faults(import_graph({path: ""})) == []
+
+    def test_a_circle_inside_a_room_is_found(self) -> None:
+        third = "if TYPE_CHECKING:\n    from shared.http import a"
+        graph = import_graph(
+            {
+                "shared/http/a.py": "from shared.http.b import B",
+                "shared/http/b.py": "from shared.http.c import C",
+                "shared/http/c.py": third,
+            }
+        )
+        (circle,) = circle_faults(graph)
+
+        assert sorted(set(circle.split(" imports "))) == ["shared.http.a", "shared.http.b", "shared.http.c"]
+        assert circle_faults(graph | {"shared.http.c": set()}) == []
+
+    @pytest.mark.parametrize(
+        ("path", "source"),
+        [
+            ("services/files/sweeper.py", "from services.files.handlers.trash import purge"),
+            ("services/files/handlers/shares.py", "from services.files.handlers.trash import purge"),
+            ("services/files/handlers/shares.py", "from services.files.handlers import trash"),
+            ("services/files/handlers/shares.py", "from .trash import purge"),
+            ("services/orders/sweeper.py", "from services.orders import handlers"),
+            ("services/orders/routes.py", "from services.files.handlers import trash"),
+        ],
+    )
+    def test_a_handler_imported_by_another_module_than_routes_is_found(self, path: str, source: str) -> None:
+        handlers = ("services/files/handlers/trash.py", "services/orders/handlers.py")
+
+        assert len(handler_faults(import_graph(dict.fromkeys(handlers, "") | {path: source}))) == 1
+
+    def test_a_handler_imported_by_routes_is_not(self) -> None:
+        sources = {
+            "services/files/routes.py": "from services.files.handlers import trash",
+            "services/files/handlers/trash.py": "",
+        }
+
+        assert handler_faults(import_graph(sources)) == []
 
     def test_what_is_too_long_is_found(self) -> None:
         body = "    pass\n"

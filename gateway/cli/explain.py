@@ -1,22 +1,22 @@
-"""What would become of one request, and why: `gatehouse routes explain`, by the code that really does it."""
+"""What would happen to one request, and why: `gatehouse routes explain`, by the code that really does it."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gateway import errors
-from gateway.errors import Kind
-from gateway.forwarding.exchange import Exchange
-from gateway.forwarding.heads import cors_of, upstream_head
-from gateway.http.headers import Fields, Header, Request
+from gateway.errors import Kind, Refusal
+from gateway.forwarding.admission import STEPS
+from gateway.forwarding.heads import upstream_head
+from gateway.http.headers import Header, Request
+from gateway.policies.api_keys import CLIENT_HEADER, keys_shown
+from gateway.request import RequestRules, RequestState
 from gateway.routing.header_changes import masked
 from gateway.routing.request_target import host_of, match_of
 from gateway.routing.table import BadPath, Match, Policy, Route, RouteTable, is_internal
-from gateway.runtime.gateway import Routing
-from shared.process.proxies import Proxies
+from gateway.runtime.live_routes import Routing
 
 PEER = "127.0.0.1"
-API_KEY_HEADER = b"x-api-key"  # or whatever the gateway that runs has been told
 
 
 class Line(NamedTuple):
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 class _Client:
-    """The connection that a request comes by."""
+    """A client of this address that connects without HTTPS."""
 
     scheme = "http"
 
@@ -35,33 +35,10 @@ class _Client:
         self.peer = address
 
 
-class _Gateway:
-    """A gateway that trusts no proxy."""
-
-    proxies = Proxies(())
-
-
-class _Asked:
-    """As much of an exchange as the head for the backend is made of."""
-
-    def __init__(self, request: Request, match: Match, routing: Routing, address: str) -> None:
-        self.request, self.match, self.routing = request, match, routing
-        self.route = match.route
-        targets = [] if match.route is None else [share.target for share in match.route.upstream.shares]
-        self.backend = routing.backends[targets[0]] if targets else None
-        self.fields = Fields(request.headers)
-        if match.route is not None and _shows_key(match.route, request):
-            self.fields.passed = self.fields.passed_without(API_KEY_HEADER)
-            self.fields.passed += (b"x-gatehouse-client", b": ", b"<of the key>", b"\r\n")
-        self.client, self.gateway = _Client(address), _Gateway()
-        self.address = address
-        self.id_line = b"x-request-id: <new>\r\n"
-
-
 def explain(
     table: RouteTable, method: str, url: str, headers: Sequence[str], address: str = PEER
 ) -> list[Line]:
-    """One line per step; the last one says what becomes of the request."""
+    """One line per step; the last one says what happens to the request."""
     request = _request(method, url, headers)
     lines = [Line("request", f"{method} {request.target.decode()} at host {host_of(request) or '(none)'}")]
     try:
@@ -75,15 +52,15 @@ def explain(
     if match.route is None:
         return [*lines, *_without_route(match)]
     lines += _about(match.route, match.path, table, request)
-    asked = _asked(request, match, table, address)
-    refusal = _refusal(asked)
-    if refusal is not None:
-        return [*lines, refusal]
-    head = upstream_head(asked).decode("latin-1").strip().splitlines()
+    state = _state(request, match, table, address)
+    end = _end(state)
+    if end is not None:
+        return [*lines, end]
+    head = upstream_head(state).decode("latin-1").strip().splitlines()
     return [
         *lines,
         *(Line("sent", masked(each)) for each in head),
-        Line("result", _verdict(match.route, match.path, request)),
+        Line("result", _verdict(match.route, state)),
     ]
 
 
@@ -96,12 +73,22 @@ def _request(method: str, url: str, headers: Sequence[str]) -> Request:
         fields.append((name.strip().lower().encode("latin-1"), value.strip().encode("latin-1")))
     if parts.netloc and not any(name == b"host" for name, _ in fields):
         fields.insert(0, (b"host", parts.netloc.encode("latin-1")))
-    target = target.partition("#")[0]  # clients keep that part to themselves
+    target = target.partition("#")[0]  # clients do not send that part
     return Request(method.upper().encode("latin-1"), (target or "/").encode("latin-1", "replace"), fields)
 
 
-def _asked(request: Request, match: Match, table: RouteTable, address: str) -> Exchange:
-    return cast("Exchange", _Asked(request, match, Routing(table), address))
+def _state(request: Request, match: Match, table: RouteTable, address: str) -> RequestState:
+    """The request as the gateway would see it: from this address, without a trusted proxy."""
+    assert match.route is not None
+    state = RequestState(_Client(address), RequestRules(), table, request, match, keep_alive=True)
+    state.read_headers()
+    state.fields.seen.setdefault(b"host", b"localhost")  # every client sends one
+    state.id_line = b"x-request-id: <new>\r\n"
+    state.backend = Routing(table).backends[match.route.upstream.shares[0].target]
+    if _shows_key(state):
+        state.fields.passed = state.fields.passed_without(state.rules.api_key_header)
+        state.fields.passed += (CLIENT_HEADER, b": ", b"<of the key>", b"\r\n")
+    return state
 
 
 def _without_route(match: Match) -> Iterator[Line]:
@@ -150,7 +137,7 @@ def _addresses(policy: Policy) -> Iterator[Line]:
 
 
 def _answers(policy: Policy) -> Iterator[Line]:
-    """What becomes of the fields of an answer."""
+    """What happens to the headers of a response."""
     changes = policy.headers.response.shown()
     for verb in ("set", "add", "remove"):
         for line in changes[verb]:
@@ -180,7 +167,7 @@ def _place(route: Route) -> str:
 
 
 def _why(winner: Route, table: RouteTable, request: Request) -> str:
-    """Who else would have taken the request."""
+    """Which other routes would have matched the request."""
     others = [route for route in table.routes if route is not winner and _fits(route, table, request)]
     if not others:
         return "no other route fits"
@@ -209,24 +196,16 @@ def _is_public(route: Route, method: bytes, path: bytes) -> bool:
     return route.policy.auth != "none" and route.is_public(method, path)
 
 
-def _refusal(asked: Exchange) -> Line | None:
-    """Why the gateway would answer itself, in the order in which it looks."""
-    request, match, route, seen = asked.request, asked.match, asked.route, asked.fields.seen
-    assert route is not None
-    if not route.policy.ip.lets_in(asked.address):
-        return _refused(errors.IP_DENIED, f" ({asked.address})")
-    if request.method == b"OPTIONS" and b"access-control-request-method" in seen and b"origin" in seen:
-        permission = cors_of(asked).preflight_headers(seen[b"origin"], match.allow_header)
-        return Line("result", "204, a preflight") if permission else _refused(errors.ORIGIN_DENIED)
-    if not route.allows(request.method):
-        return _refused(errors.METHOD_NOT_ALLOWED, f" Allow: {match.allow_header}")
-    needs_token = route.policy.auth == "required" or route.policy.demands_of_caller
-    shows_one = b"authorization" in seen or _shows_key(route, request)
-    if needs_token and not shows_one and not route.is_public(request.method, match.path):
-        return _refused(errors.UNAUTHENTICATED)
-    length = seen.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > route.policy.body_max:
-        return _refused(errors.BODY_TOO_LARGE)
+def _end(state: RequestState) -> Line | None:
+    """The response of the gateway itself, by the steps of admission that need no running gateway."""
+    for step in STEPS:
+        try:
+            if step.foresee(state) is not None:
+                return Line("result", "204, a preflight")
+        except Refusal as refusal:
+            more = f" ({state.address})" if refusal.kind is errors.IP_DENIED else ""
+            allowed = refusal.headers.get("Allow")
+            return _refused(refusal.kind, f" Allow: {allowed}" if allowed else more)
     return None
 
 
@@ -234,13 +213,13 @@ def _refused(kind: Kind, more: str = "") -> Line:
     return Line("result", f"{kind.status} {kind.code} ({kind.source}, {kind.phase}): {kind.words}{more}")
 
 
-def _verdict(route: Route, path: bytes, request: Request) -> str:
-    has_token = any(name == b"authorization" for name, _ in request.headers)
-    shown = "key" if _shows_key(route, request) else "token"
-    if (has_token or shown == "key") and not route.is_public(request.method, path):
+def _verdict(route: Route, state: RequestState) -> str:
+    shows_key, has_token = _shows_key(state), b"authorization" in state.fields.seen
+    if (has_token or shows_key) and not route.is_public(state.request.method, state.match.path):
+        shown = "key" if shows_key else "token"
         return f"forwarded, if the {shown} is valid and grants what is demanded, and the limits allow it"
     return "forwarded, if the limits allow it"
 
 
-def _shows_key(route: Route, request: Request) -> bool:
-    return route.policy.api_keys and any(name == API_KEY_HEADER for name, _ in request.headers)
+def _shows_key(state: RequestState) -> bool:
+    return state.policy.api_keys and bool(keys_shown(state))

@@ -35,8 +35,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 def new(arguments: argparse.Namespace) -> int:
     """Make a key: print it, this once, and write its digest into the file."""
+    from gateway.config.api_keys_file import new_key, parse
     from gateway.config.routes_file import RoutesFileError, read
-    from gateway.policies.api_keys import new_key, parse
 
     file: Path = arguments.file
     before = read(file, "API_KEYS_FILE") if file.exists() else "keys:\n"
@@ -64,7 +64,7 @@ def new(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Say everything that is wrong with the file; exit code 0 good, 1 invalid or unreadable."""
-    from gateway.policies.api_keys import load
+    from gateway.config.api_keys_file import load
 
     number = len(load(arguments.file))
     sys.stdout.write(f"{arguments.file}: good, {number} {'key' if number == 1 else 'keys'}\n")
@@ -94,7 +94,8 @@ def _file(parser: argparse.ArgumentParser) -> None:
 
 
 def _new(parser: argparse.ArgumentParser) -> None:
-    from gateway.policies.api_keys import CLIENT, ROLE, SCOPE
+    from gateway.config.api_keys_file import CLIENT, SCOPE
+    from gateway.policies.api_keys import ROLE
 
     def matching(pattern: str, words: str) -> Callable[[str], str]:
         def checked(text: str) -> str:

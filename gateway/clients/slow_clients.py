@@ -1,7 +1,7 @@
-"""Slow clients: how slowly a body may come, and how slowly an answer may be taken.
+"""Slow clients: the lowest rate of a request body, and of reading a response.
 
-The gateway's clock looks at those that are under way, so that whoever is quick costs nothing. Clients are
-only blamed for time in which they could have gone on: a body that waits for the service is not slow.
+A timer checks requests that are under way, so that fast ones cost nothing. Only time in which the client
+could have continued counts: a body that waits for the service is not slow.
 """
 
 import asyncio
@@ -9,17 +9,15 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gateway import errors
 from gateway.clients.connection_limits import Seat
 from gateway.errors import Kind, Refusal
+from gateway.routing.table import Policy
 from gateway.settings import Settings
 
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
-
-# When the gateway itself was held up, nobody else is to blame for the time between two looks.
+# If the gateway itself was delayed, the time between two checks does not count against clients.
 STEP_SECONDS_MAX = 1.0
 LOOKS_PER_WAIT = 10
 LOOK_SECONDS_MAX = 1.0
@@ -28,33 +26,53 @@ _TCP_INFO = getattr(socket, "TCP_INFO", None)
 _ACKNOWLEDGED = struct.Struct("=120xQ")  # tcpi_bytes_acked
 
 
+class Arriving(Protocol):
+    """A request whose body is on its way."""
+
+    received_bytes: int
+    request_complete: bool
+    response_complete: bool
+    keep_alive: bool
+    policy: Policy
+
+    @property
+    def may_send_body(self) -> bool:
+        """Whether nothing but the client itself delays the rest of the body."""
+
+    def refuse(self, refusal: Refusal) -> None: ...
+
+    def recheck_access(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Pace:
-    """Watches over bodies that are on their way, and over answers that wait to be taken."""
+    """Watches bodies that are on their way, and responses that clients have not read yet."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._arrivals: dict[Exchange, Arrival] = {}
+        self._arrivals: dict[Arriving, Arrival] = {}
         self._looked_at_answers = 0.0
         self._look_seconds = min(LOOK_SECONDS_MAX, settings.write_idle_seconds / LOOKS_PER_WAIT)
 
     @property
-    def arriving(self) -> list["Exchange"]:
+    def arriving(self) -> list[Arriving]:
         return list(self._arrivals)
 
-    def arrives(self, exchange: "Exchange") -> None:
-        """One read has not brought the whole body."""
-        if exchange not in self._arrivals:
-            self._arrivals[exchange] = Arrival(exchange, self._settings)
+    def arrives(self, request: Arriving) -> None:
+        """Watch a request whose body did not arrive in one read."""
+        if request not in self._arrivals:
+            self._arrivals[request] = Arrival(request, self._settings)
 
     def look(self, now: float, seats: Iterable[tuple[asyncio.Transport, Seat]]) -> None:
-        for exchange, arrival in tuple(self._arrivals.items()):
-            if exchange.request_complete or exchange.response_complete:
-                del self._arrivals[exchange]
+        for request, arrival in tuple(self._arrivals.items()):
+            if request.request_complete or request.response_complete:
+                del self._arrivals[request]
                 continue
             kind = arrival.too_slow(now)
             if kind is not None:
-                exchange.keep_alive = False
-                exchange.refuse(Refusal(kind))
+                request.keep_alive = False
+                request.refuse(Refusal(kind))
         if now - self._looked_at_answers >= self._look_seconds:
             self._looked_at_answers = now
             self._look_at_answers(now, seats)
@@ -79,37 +97,35 @@ class Pace:
 class Arrival:
     """A body on its way."""
 
-    __slots__ = ("_behind", "_exchange", "_looked", "_received_bytes", "_settings", "_silent")
+    __slots__ = ("_behind", "_looked", "_received_bytes", "_request", "_settings", "_silent")
 
-    def __init__(self, exchange: "Exchange", settings: Settings) -> None:
-        self._exchange = exchange
+    def __init__(self, request: Arriving, settings: Settings) -> None:
+        self._request = request
         self._settings = settings
-        self._received_bytes = exchange.received_bytes
+        self._received_bytes = request.received_bytes
         self._looked = time.monotonic()
         self._silent = 0.0  # seconds
         self._behind = 0.0  # seconds behind the lowest rate, or ahead of it when negative
 
     def too_slow(self, now: float) -> Kind | None:
-        """In which way it is, if it is."""
-        exchange, settings = self._exchange, self._settings
-        assert exchange.route is not None
-        is_their_turn = not (exchange.client.flow.read_paused or exchange.awaits_continue)
-        seconds = min(now - self._looked, STEP_SECONDS_MAX) * is_their_turn
+        """Which limit is violated, if any."""
+        request, settings = self._request, self._settings
+        seconds = min(now - self._looked, STEP_SECONDS_MAX) * request.may_send_body
         self._looked = now
-        came_bytes = exchange.received_bytes - self._received_bytes
+        came_bytes = request.received_bytes - self._received_bytes
         self._received_bytes += came_bytes
         self._silent = 0.0 if came_bytes else self._silent + seconds
-        # Whoever was quick may rest, but not live on that for hours.
+        # A client that was fast may pause, but not for hours.
         behind = self._behind + seconds - came_bytes / settings.bytes_per_second_min
         self._behind = max(behind, -settings.body_idle_seconds)
-        idle = min(settings.body_idle_seconds, exchange.route.policy.timeouts.idle)
+        idle = min(settings.body_idle_seconds, request.policy.timeouts.idle)
         if self._silent >= idle:
             return errors.REQUEST_TIMEOUT
         return errors.BODY_TOO_SLOW if self._behind >= settings.body_grace_seconds else None
 
 
 def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
-    """How much of what was sent the client has taken; None where the system does not tell."""
+    """How many bytes the client has acknowledged; None where the system does not say."""
     if _TCP_INFO is None:
         return None
     try:

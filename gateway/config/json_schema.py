@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from gateway.config import limit_keys, policy_keys, routes_file, upstream_keys, yaml_values
-from gateway.routing import claims, header_changes
+from gateway.config import claim_keys, limit_keys, policy_keys, routes_file, upstream_keys, yaml_values
+from gateway.routing import header_changes
 from gateway.routing.table import Timeouts
 from gateway.routing.upstreams import Breaker, Ejection, HealthCheck, PoolLimits
 
@@ -222,8 +222,11 @@ _PLAIN = _or_variable(
 )
 _CLAIMS: Schema = {
     "type": "object",
-    "propertyNames": {"pattern": f"^(?:{claims.NAME.pattern})$", "not": {"enum": [*claims.ELSEWHERE]}},
-    "additionalProperties": {"anyOf": [*_PLAIN["anyOf"], _list(_PLAIN, 1, claims.VALUES_MAX)]},
+    "propertyNames": {
+        "pattern": f"^(?:{claim_keys.NAME.pattern})$",
+        "not": {"enum": [*claim_keys.ELSEWHERE]},
+    },
+    "additionalProperties": {"anyOf": [*_PLAIN["anyOf"], _list(_PLAIN, 1, claim_keys.VALUES_MAX)]},
 }
 _TIMEOUTS = [field.name for field in fields(Timeouts)]
 _POLICY: dict[str, Schema] = {

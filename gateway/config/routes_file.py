@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from gateway.config import limit_keys, policy_keys, upstream_keys
+from gateway.config.claim_keys import claims
 from gateway.config.cross_checks import check_aliases, check_names, check_places, check_policy
 from gateway.config.yaml_values import Fault, Faults, Value, compose
 from gateway.config.yaml_values import field as _field
-from gateway.routing.claims import claims
 from gateway.routing.cors import DEVELOPMENT_ORIGINS, Cors
 from gateway.routing.table import (
     WELL_KNOWN,

@@ -1,150 +1,211 @@
-"""What a request must pass before it is forwarded, in order, the cheapest first. Waits only for keys."""
+"""What a request must pass before it is forwarded: one ordered tuple of steps, the cheapest first."""
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from gateway import errors
 from gateway.errors import Refusal, too_large
-from gateway.forwarding.attempts import forward
-from gateway.forwarding.heads import cors_of, preflight_answer
+from gateway.forwarding.transfer import Transfer
 from gateway.http.framing import fault_of
-from gateway.policies.api_keys import caller_of
+from gateway.policies.api_keys import caller_of, keys_shown
 from gateway.policies.authentication import is_open_to_strangers, require, token_of
-from gateway.policies.rate_limits import RouteLimits
-from gateway.routing.table import ANYBODY, Policy
+from gateway.request import RequestState
+from gateway.routing.table import ANYBODY, Route
 from gateway.telemetry.metrics import record
-from shared.caller import Caller
 from shared.errors import InvalidToken, Problem
 
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
-
-# So much of a body is awaited before a connection to a backend is taken: whoever trickles it then has none.
-# It is no more than what is held anyway while there is no connection.
+# A body of at most this size is received whole before a connection to a target is taken, so that a slow
+# client does not occupy one. It is no more than what is buffered without a connection in any case.
 COLLECTED_BYTES_MAX = 64 * 1024
 
+Wait = Coroutine[Any, Any, None]
 
-def admit(exchange: "Exchange") -> None:
-    """Forward the exchange, answer it, or raise Refusal."""
-    request, route = exchange.request, exchange.route
-    if request.fault is not None:
-        raise request.fault
-    fault = fault_of(request, exchange.fields)
+
+class Step(NamedTuple):
+    """One step of admission. It raises Refusal, or returns None to go on with the next step.
+
+    A step that has to wait returns a coroutine; the next step follows when that has ended. The headers of a
+    preflight response end admission. `foresee` is what can be said without a running gateway.
+    """
+
+    decide: Callable[[Transfer], Wait | bytes | None]
+    foresee: Callable[[RequestState], bytes | None]
+
+
+def check_framing(request: RequestState) -> None:
+    if request.request.fault is not None:
+        raise request.request.fault
+    fault = fault_of(request.request, request.fields)
     if fault is not None:
-        exchange.keep_alive = False
+        request.keep_alive = False
         raise fault
-    assert route is not None
-    expected = exchange.fields.seen.get(b"expect")
-    if expected is not None and expected.lower() != b"100-continue" and not request.is_http10:
+
+
+def check_expectation(request: RequestState) -> None:
+    expected = request.fields.seen.get(b"expect")
+    if expected is not None and expected.lower() != b"100-continue" and not request.request.is_http10:
         raise Refusal(errors.EXPECTATION_FAILED)
-    if route.policy.ip is not ANYBODY and not route.policy.ip.lets_in(exchange.address):
+
+
+def check_address(request: RequestState) -> None:
+    rule = request.policy.ip
+    if rule is not ANYBODY and not rule.lets_in(request.address):
         raise Refusal(errors.IP_DENIED)
-    seen = exchange.fields.seen
-    if request.method == b"OPTIONS" and b"access-control-request-method" in seen and b"origin" in seen:
-        _answer_preflight(exchange)
-        return
-    if not route.allows(request.method):
-        raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": exchange.match.allow_header})
-    if route.is_public(request.method, exchange.match.path):
-        _admit_caller(exchange, None)
-        return
-    _identify(exchange, route.policy)
 
 
-def _identify(exchange: "Exchange", policy: Policy) -> None:
-    """Admit whoever shows a valid API key or token, and nobody else where the route demands one."""
+def answer_preflight(request: RequestState) -> bytes | None:
+    seen = request.fields.seen
+    if request.request.method != b"OPTIONS" or b"access-control-request-method" not in seen:
+        return None
+    origin = seen.get(b"origin")
+    if origin is None:
+        return None
+    permission = request.cors.preflight_headers(origin, request.match.allow_header)
+    if permission is None:
+        raise Refusal(errors.ORIGIN_DENIED)
+    return permission
+
+
+def check_method(request: RequestState) -> None:
+    if not _route(request).allows(request.request.method):
+        raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": request.match.allow_header})
+
+
+def require_credentials(request: RequestState) -> None:
+    """401 where the route needs a caller and the request shows neither a token nor a key."""
+    policy = request.policy
+    shows_credentials = b"authorization" in request.fields.seen or is_open_to_strangers(policy)
+    if not (shows_credentials or _is_public(request) or (policy.api_keys and keys_shown(request))):
+        require(policy, None)
+
+
+def _count_strangers(transfer: Transfer) -> None:
     try:
-        caller = caller_of(exchange) if policy.api_keys else None
-        token = None if caller is not None else token_of(exchange.fields.seen.get(b"authorization"))
+        require_credentials(transfer)
+    except Refusal:
+        _count_stranger(transfer)
+        raise
+
+
+def identify(transfer: Transfer) -> Wait | None:
+    """Find the caller of the API key or the token that the request shows."""
+    if _is_public(transfer):
+        return None
+    gateway, policy = transfer.gateway, transfer.policy
+    try:
+        if policy.api_keys:
+            transfer.caller = caller_of(transfer, gateway.api_keys, gateway.verifier.revocations)
+        if transfer.caller is not None:
+            return None
+        token = token_of(transfer.fields.seen.get(b"authorization"))
     except Refusal as refusal:
         if refusal.kind.status == 401:
-            _count_failure(exchange)
+            _count_failure(transfer)
         raise
-    if token is not None:
-        caller = exchange.gateway.verifier.remembered(token)
-        if caller is None:
-            exchange.gateway.failures.require_few(exchange.address, time.monotonic())
-            exchange.wait_for(_verify(exchange, token))
-            return
-    elif caller is None and not is_open_to_strangers(policy):
-        _count_stranger(exchange)
-        require(policy, None)
-    _admit_caller(exchange, caller)
+    if token is None:
+        return None
+    transfer.caller = gateway.verifier.remembered(token)
+    if transfer.caller is not None:
+        return None
+    gateway.failures.require_few(transfer.address, time.monotonic())
+    return _verify(transfer, token)
 
 
-def _count_failure(exchange: "Exchange") -> None:
-    """A token or a key was not valid: some of that are refused as such, more are not even looked at."""
-    exchange.gateway.failures.add(exchange.address, time.monotonic())
-    _count_stranger(exchange)
-
-
-def _count_stranger(exchange: "Exchange") -> None:
-    """The limits of the route hold for requests that are refused before anybody is known, too."""
-    assert exchange.route is not None
-    exchange.routing.limits[exchange.route.name].take_refused(exchange, time.monotonic())
-
-
-async def _verify(exchange: "Exchange", token: str) -> None:
+async def _verify(transfer: Transfer, token: str) -> None:
     try:
-        caller = await exchange.gateway.verifier.verify(token)
+        transfer.caller = await transfer.gateway.verifier.verify(token)
     except InvalidToken as error:
-        _count_failure(exchange)
+        _count_failure(transfer)
         raise Refusal.of(error, errors.UNAUTHENTICATED) from error
     except Problem as error:
         raise Refusal.of(error, errors.UNAVAILABLE) from error
-    if not exchange.response_complete:
-        _admit_caller(exchange, caller)
 
 
-def _admit_caller(exchange: "Exchange", caller: Caller | None) -> None:
-    assert exchange.route is not None
-    policy = exchange.route.policy
-    exchange.caller = caller
-    if caller is not None:
+def authorize(transfer: Transfer) -> None:
+    """Check roles, scopes and claims, and that there is a caller where the route needs one."""
+    policy, caller = transfer.policy, transfer.caller
+    if caller is not None or not (is_open_to_strangers(policy) or _is_public(transfer)):
         require(policy, caller)
-    if policy.concurrency is not None:
-        exchange.routing.slots[exchange.route.name].take(exchange)
-    limits = exchange.routing.limits[exchange.route.name]
+
+
+def take_slot(transfer: Transfer) -> None:
+    route = _route(transfer)
+    if route.policy.concurrency is not None:
+        transfer.routing.slots[route.name].take(transfer)
+
+
+def count(transfer: Transfer) -> Wait | None:
+    """Count the request for the rate limits of its route."""
+    limits = transfer.routing.limits[_route(transfer).name]
     if limits.is_shared:
-        exchange.wait_for(_count_with_others(exchange, limits))
-    else:
-        limits.take(exchange, time.monotonic())
-        _let_in(exchange)
+        return limits.take_shared(transfer)
+    limits.take(transfer, time.monotonic())
+    return None
 
 
-async def _count_with_others(exchange: "Exchange", limits: RouteLimits) -> None:
-    await limits.take_shared(exchange)
-    if not exchange.response_complete:
-        _let_in(exchange)
+def check_body(request: RequestState) -> None:
+    announced = int(request.fields.seen.get(b"content-length", 0))
+    length_max = request.policy.body_max
+    if announced > length_max or request.received_bytes > length_max:
+        raise too_large(length_max)
 
 
-def _let_in(exchange: "Exchange") -> None:
-    assert exchange.route is not None
-    policy = exchange.route.policy
-    seen = exchange.fields.seen
-    announced = int(seen.get(b"content-length", 0))
-    if max(announced, exchange.received_bytes) > policy.body_max:
-        raise too_large(policy.body_max)
-    length_max = policy.body_max if b"transfer-encoding" in seen else announced
-    is_small = 0 < length_max <= COLLECTED_BYTES_MAX and b"expect" not in seen
-    if is_small and not exchange.request_complete:
-        exchange.is_collecting = True  # it is forwarded with its end
-    else:
-        forward(exchange)
+def _unknown(_request: RequestState) -> None:
+    """Only a running gateway can decide this step."""
 
 
-def dismiss(exchange: "Exchange") -> None:
-    """It has ended, however it did: whoever comes next may have its place, and it is told of."""
-    route = exchange.route
+def _by_request_alone(check: Callable[[RequestState], bytes | None]) -> Step:
+    return Step(check, check)
+
+
+STEPS = (
+    _by_request_alone(check_framing),
+    _by_request_alone(check_expectation),
+    _by_request_alone(check_address),
+    _by_request_alone(answer_preflight),
+    _by_request_alone(check_method),
+    Step(_count_strangers, require_credentials),
+    Step(identify, _unknown),
+    Step(authorize, _unknown),
+    Step(take_slot, _unknown),
+    Step(count, _unknown),
+    _by_request_alone(check_body),
+)
+
+
+def collects_body(request: RequestState) -> bool:
+    """Whether to receive the rest of a small body before a connection to a target is taken."""
+    seen = request.fields.seen
+    if request.request_complete or b"expect" in seen:
+        return False
+    length_max = request.policy.body_max if request.is_chunked else int(seen.get(b"content-length", 0))
+    return 0 < length_max <= COLLECTED_BYTES_MAX
+
+
+def dismiss(transfer: Transfer) -> None:
+    """The request has ended, in whatever way: free its slot and record it."""
+    route = transfer.route
     if route is not None and route.policy.concurrency is not None:
-        exchange.routing.slots[route.name].free(exchange)
-    record(exchange)
+        transfer.routing.slots[route.name].free(transfer)
+    record(transfer)
 
 
-def _answer_preflight(exchange: "Exchange") -> None:
-    assert exchange.route is not None
-    origin = exchange.fields.seen[b"origin"]
-    permission = cors_of(exchange).preflight_headers(origin, exchange.match.allow_header)
-    if permission is None:
-        raise Refusal(errors.ORIGIN_DENIED)
-    exchange.answer(204, preflight_answer(exchange, permission))
+def _count_failure(transfer: Transfer) -> None:
+    """Count an invalid token or key. After too many of them no other one is verified for a while."""
+    transfer.gateway.failures.add(transfer.address, time.monotonic())
+    _count_stranger(transfer)
+
+
+def _count_stranger(transfer: Transfer) -> None:
+    """Requests that are refused without a caller count for the limits of the route as well."""
+    transfer.routing.limits[_route(transfer).name].take_refused(transfer, time.monotonic())
+
+
+def _route(request: RequestState) -> Route:
+    assert request.route is not None
+    return request.route
+
+
+def _is_public(request: RequestState) -> bool:
+    return _route(request).is_public(request.request.method, request.match.path)

@@ -1,24 +1,21 @@
-"""Sending a request to a target, and to another one when that is sure to do no harm.
+"""Choosing targets for the attempts of a request, and connecting to them.
 
-Nothing was sent when no connection came about, so every method may try again. A connection that is closed
-before any byte of an answer may have done its work: then only methods that may be repeated are, as long as
-all that was sent of the body is still at hand.
+No connection means that nothing was sent, so that every method may try again. If a connection closes before
+the first byte of a response, the service may have done the work: then only idempotent methods are repeated,
+and only while everything sent of the body is still buffered.
 """
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway import errors
 from gateway.errors import Kind, Refusal
+from gateway.forwarding.transfer import Transfer
 from gateway.telemetry.metrics import RETRIES
 from gateway.upstream.balancer import is_split
 from gateway.upstream.connection import UpstreamConnection
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
 
 PIECES_MAX = 64
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
@@ -27,112 +24,105 @@ log = structlog.get_logger(__name__)
 
 
 def gather(pieces: list[bytes], piece: bytes) -> None:
-    """Keep one more piece of a body. Thousands of a few bytes each would take many times their size."""
+    """Buffer one more piece of a body. Thousands of a few bytes each would take many times their size."""
     pieces.append(piece)
     if len(pieces) > PIECES_MAX:
         pieces[:] = [b"".join(pieces)]
 
 
-def forward(exchange: "Exchange") -> None:
-    """It is let in: send it on a connection that is open already, or on a new one."""
-    route, routing = exchange.route, exchange.routing
+def begin(transfer: Transfer) -> UpstreamConnection | None:
+    """Choose the target of the first attempt; returns an idle connection to it if there is one."""
+    route, routing = transfer.route, transfer.routing
     assert route is not None
     group = routing.groups[route.name]
-    if route.split is not None and is_split(exchange, route.split):
+    if route.split is not None and is_split(transfer, route.split):
         other = routing.split_groups[route.name]
-        # Being served is worth more than being served by the new version.
+        # A response of the usual version is better than none of the new one.
         group = other if other.may_be_asked else group
     group.requests += 1
-    exchange.group = group
-    exchange.backend = backend = group.pick(exchange)
-    exchange.attempts = 1
-    connection = backend.take()
-    if connection is None:
-        exchange.wait_for(_connect(exchange, fresh=False))
-    else:
-        exchange.send(connection)
+    transfer.group = group
+    transfer.backend = backend = group.pick(transfer)
+    transfer.attempts = 1
+    return backend.take()
 
 
-def lost(exchange: "Exchange", connection: UpstreamConnection, kind: Kind) -> None:
-    """The connection was closed before the answer began."""
-    assert exchange.group is not None
-    refusal = Refusal(kind)
+def may_repeat(transfer: Transfer, connection: UpstreamConnection, kind: Kind) -> bool:
+    """Whether to send the request again after its connection was closed before the response began."""
+    assert transfer.group is not None
     is_stale = connection.used and not connection.heard
-    if not is_stale:  # else it was closed while it lay idle, and the request crossed with that
-        failed(exchange, kind)
-    is_safe = exchange.request.method in REPEATABLE and not exchange.request.upgrade
-    if connection.heard or not is_safe or exchange.received_bytes > exchange.group.retry.buffer:
-        exchange.refuse(refusal)
-    else:
-        exchange.hold_all()
-        exchange.wait_for(_again(exchange, refusal))
+    if not is_stale:  # otherwise the target closed an idle connection while the request was on its way
+        failed(transfer, kind)
+    is_safe = transfer.request.method in REPEATABLE and not transfer.request.upgrade
+    is_buffered = transfer.received_bytes <= transfer.group.retry.buffer
+    return is_safe and is_buffered and not connection.heard
 
 
-def failed(exchange: "Exchange", kind: Kind) -> None:
-    """An attempt got no answer, and the target is to blame."""
-    backend = exchange.backend
+def failed(transfer: Transfer, kind: Kind) -> None:
+    """Count a failed attempt against its target."""
+    backend = transfer.backend
     assert backend is not None
-    assert exchange.route is not None
-    backend.standing.failed(exchange)
+    assert transfer.route is not None
+    backend.standing.failed(transfer)
     log.warning(
         "attempt_failed",
-        request_id=exchange.request_id,
-        route=exchange.route.name,
+        request_id=transfer.request_id,
+        route=transfer.route.name,
         target=backend.name,
-        attempt=exchange.attempts,
+        attempt=transfer.attempts,
         code=kind.code,
         phase=kind.phase,
     )
 
 
-async def _again(exchange: "Exchange", refusal: Refusal) -> None:
-    await _turn_elsewhere(exchange, refusal)
-    await _connect(exchange, fresh=True)
+async def repeat(transfer: Transfer, refusal: Refusal) -> UpstreamConnection | None:
+    """A new connection for the next attempt; raises `refusal` if no attempt is left."""
+    await _choose_next(transfer, refusal)
+    return await connect(transfer, fresh=True)
 
 
-async def _connect(exchange: "Exchange", *, fresh: bool) -> None:
-    assert exchange.route is not None
-    seconds = exchange.route.policy.timeouts.connect
-    while not exchange.response_complete:  # else the client has gone away meanwhile
-        assert exchange.backend is not None
+async def connect(transfer: Transfer, *, fresh: bool) -> UpstreamConnection | None:
+    """A connection to the target, or to another one if it cannot be reached; None if the client has left."""
+    seconds = transfer.policy.timeouts.connect
+    while not transfer.response_complete:
+        backend = transfer.backend
+        assert backend is not None
         try:
-            connection = await exchange.backend.connect(seconds, fresh=fresh)
+            connection = await backend.connect(seconds, fresh=fresh)
         except Refusal as refusal:
-            if refusal.kind is errors.OVERLOADED or exchange.response_complete:
+            if refusal.kind is errors.OVERLOADED or transfer.response_complete:
                 raise
-            failed(exchange, refusal.kind)
-            await _turn_elsewhere(exchange, refusal)
+            failed(transfer, refusal.kind)
+            await _choose_next(transfer, refusal)
             continue
-        if exchange.response_complete:
-            exchange.backend.release(connection)
-        else:
-            exchange.send(connection)
-        return
+        if not transfer.response_complete:
+            return connection
+        backend.release(connection)
+    return None
 
 
-async def _turn_elsewhere(exchange: "Exchange", refusal: Refusal) -> None:
-    """Choose the target of the next attempt, or raise why there is none."""
-    group, backend, route = exchange.group, exchange.backend, exchange.route
+async def _choose_next(transfer: Transfer, refusal: Refusal) -> None:
+    """Choose the target of the next attempt, or raise the refusal."""
+    group, backend, route = transfer.group, transfer.backend, transfer.route
     assert group is not None
     assert backend is not None
     assert route is not None
-    if exchange.attempts > group.retry.attempts:
+    if transfer.attempts > group.retry.attempts:
         raise refusal
     if not group.may_retry:
         RETRIES.labels(route.name, "denied").inc()
         raise refusal
-    backend.standing.let_go(exchange)
-    exchange.tried = (*exchange.tried, backend)
+    backend.standing.let_go(transfer)
+    transfer.tried = (*transfer.tried, backend)
     try:
-        exchange.backend = group.pick(exchange, exchange.tried)
+        transfer.backend = group.pick(transfer, transfer.tried)
     except Refusal:
-        raise refusal from None  # what went wrong tells more than that nothing is left to ask
-    if exchange.attempts > 1:
+        raise refusal from None  # the first failure says more than the lack of another target
+    if transfer.attempts > 1:
         RETRIES.labels(route.name, "failed").inc()
     group.retries += 1
-    if exchange.backend in exchange.tried:
+    if transfer.backend in transfer.tried:
         retry = group.retry
-        most = min(retry.backoff_max, retry.backoff_min * 2**exchange.attempts)
+        most = min(retry.backoff_max, retry.backoff_min * 2**transfer.attempts)
         await asyncio.sleep(random.uniform(retry.backoff_min, most))  # noqa: S311 - spreads load
-    if not exchange.response_complete:
-        exchange.attempts += 1
+    if not transfer.response_complete:
+        transfer.attempts += 1

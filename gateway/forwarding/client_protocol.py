@@ -1,4 +1,4 @@
-"""The client's connection: uvicorn's own, except that requests for a route never reach the application."""
+"""The client's connection: uvicorn's, except that requests for a route never reach the application."""
 
 import asyncio
 import time
@@ -14,6 +14,7 @@ from gateway.clients.connection_limits import Holder
 from gateway.errors import Kind, Refusal
 from gateway.forwarding.exchange import Exchange
 from gateway.forwarding.request_head import NOWHERE, read_head
+from gateway.forwarding.transfer import Transfer
 from gateway.http.coalescing import Outlet
 from gateway.http.framing import HEAD_BYTES_MAX
 from gateway.http.headers import Request
@@ -35,8 +36,7 @@ log = structlog.get_logger(__name__)
 class GatewayProtocol(HttpToolsProtocol):
     """Reads requests and starts an exchange for each one that matches a route.
 
-    Requests of one connection are answered in the order they came. uvicorn's queue (`pipeline`) holds
-    exchanges and requests for the application alike.
+    Responses keep the order of the requests: uvicorn's queue (`pipeline`) holds those of both kinds.
     """
 
     server_state: State
@@ -185,12 +185,11 @@ class GatewayProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _pass_pieces(self) -> None:
-        """Chunks of one read go on as one, since each costs the same however small it is."""
+        """Pass on the chunks of one read together, since each costs the same however small it is."""
         cycle: Any = self.cycle
-        body = b"".join(self._pieces)
-        self._pieces.clear()
+        pieces, self._pieces = self._pieces, []
         if not self._deaf and isinstance(cycle, Exchange):
-            cycle.request_body(body)
+            cycle.request_body(b"".join(pieces))
 
     # Order and flow.
 
@@ -226,14 +225,13 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.headers = []
 
-    def exchange_over(self, exchange: Exchange) -> None:
-        """It is answered: close, or read on once the whole request has been read."""
+    def exchange_over(self, exchange: Transfer) -> None:
+        """The response is complete: close, or read on once the whole request has been read."""
         if self.transport.is_closing():
             return
         if not exchange.keep_alive:
             self._close(linger=self._deaf or not exchange.request_complete)
         elif exchange.request_complete:
-            self.gateway.open.discard(exchange)
             self.on_response_complete()
 
     def on_response_complete(self) -> None:
@@ -260,7 +258,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.adjust_reading()  # the rest of its body may still have to come
 
     def adjust_reading(self) -> None:
-        """Read on unless somebody behind is full, others wait already, or the answers are not taken."""
+        """Read on unless the target is full, requests are queued, or the client reads no responses."""
         current = self._current
         if self.transport.is_closing():
             return
@@ -273,7 +271,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _watch_for_end(self, wanted: bool) -> None:
-        """While a body is held back nothing is read, and so a client that goes away would not be noticed."""
+        """While a body is held back nothing is read; without this a closed connection would go unnoticed."""
         if wanted and self._watched is None:
             self._watched = self.gateway.hangups.watch(self.transport, self.cut)
         elif not wanted and self._watched is not None:
@@ -283,7 +281,7 @@ class GatewayProtocol(HttpToolsProtocol):
     # Ends.
 
     def cut(self) -> None:
-        """Break off, so that the client cannot take what it has for the whole."""
+        """Close at once, so that the client cannot take a part of the response for all of it."""
         if not self.transport.is_closing():
             self.transport.abort()
 
@@ -326,7 +324,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.gateway.open.add(self)
 
     def expire(self) -> None:
-        """Whoever sends nothing, or next to nothing, holds a connection that others need."""
+        """The headers did not come in time: idle connections are closed, as others need them."""
         self.gateway.open.discard(self)
         if self._current is not None:
             return
@@ -341,20 +339,23 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             note_stalled(self.peer)
 
+    def recheck_access(self) -> None:
+        """Nothing: no request has arrived yet."""
+
     def close(self) -> None:
         self.gateway.open.discard(self)
         if self._current is None:
             self.transport.close()
 
     def _turn_away(self, kind: Kind) -> None:
-        """There is no room. A few are told why; a storm of them is not worth that."""
+        """There are too many connections. Say so, unless a storm of them arrives."""
         if self.gateway.crowd.is_stormed:
             self.transport.abort()
         else:
             self._refuse_what_was_read(Refusal(kind, headers={"Retry-After": "1"}))
 
     def _refuse_what_was_read(self, refusal: Refusal) -> None:
-        """It cannot be a request. Everything before it is still answered."""
+        """Refuse what is not a request. Requests before it still get their responses."""
         self._pieces.clear()
         cycle: Any = self.cycle
         if isinstance(cycle, RequestResponseCycle) and cycle.more_body:
@@ -384,7 +385,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def become_relay(self, end: Holder) -> bytes:
-        """Give the transport to a relay; what the client has sent since the handshake comes back."""
+        """Give the transport to a relay; returns what the client has sent since the handshake."""
         self._unset_keepalive_if_required()
         self._current = None
         self.connections.discard(self)

@@ -2,66 +2,16 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
-from gateway.http.headers import DROP, Header, answer_rule
 from shared.caller import Caller
 from shared.clock import timestamp
 
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
-
-BYTES_MAX = 16 << 20
 LIMIT_DIGITS_MAX = 18
-_JSON = re.compile(rb"application/(?:[\w.-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
-
-
-class Envelope:
-    """One JSON answer on its way into an envelope: the only thing the gateway ever holds back."""
-
-    def __init__(self, exchange: "Exchange", headers: Sequence[Header]) -> None:
-        self._exchange = exchange
-        self._headers = headers
-        self._body = bytearray()
-
-    @staticmethod
-    def fits(method: bytes, status: int, headers: Sequence[Header]) -> bool:
-        """Whether this answer is JSON with a body; downloads and streams pass as they are."""
-        if method == b"HEAD" or status in (204, 304):
-            return False
-        fields = dict(headers)
-        plain = fields.get(b"content-encoding", b"identity") == b"identity"
-        return plain and _JSON.fullmatch(fields.get(b"content-type", b"").strip()) is not None
-
-    def add(self, piece: bytes) -> bool:
-        self._body += piece
-        return len(self._body) <= BYTES_MAX
-
-    def answer(self) -> bytes:
-        from gateway.forwarding.heads import client_head_end, link_for_client
-
-        exchange = self._exchange
-        lines, link = [STATUS_LINE[exchange.status]], None
-        for name, value in self._headers:
-            if name == b"content-type" or answer_rule(name) == DROP:
-                continue
-            passed = link_for_client(exchange, value) if name in (b"location", b"link") else value
-            link = passed.decode("latin-1") if name == b"link" else link
-            lines += (name, b": ", passed, b"\r\n")
-        path = exchange.request.target.decode("latin-1")
-        pagination = page_links(link, path)
-        body = wrap(
-            exchange.status, bytes(self._body), exchange.request_id, exchange.caller, pagination=pagination
-        )
-        exchange.sent_bytes = len(body)
-        lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
-        return b"".join((*lines, client_head_end(exchange), body))
 
 
 def wrap(

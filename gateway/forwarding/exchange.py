@@ -1,8 +1,9 @@
-"""One request and its answer, passed between a client's connection and a backend's as they arrive."""
+"""One request and its response, passed between a client's connection and a target's as they arrive."""
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -10,95 +11,91 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from gateway import errors
 from gateway.errors import Kind, Refusal
 from gateway.forwarding import attempts, heads
-from gateway.forwarding.admission import admit, dismiss
-from gateway.forwarding.envelope import Envelope
+from gateway.forwarding.admission import STEPS, Wait, collects_body, dismiss
+from gateway.forwarding.enveloped_answer import EnvelopedAnswer, may_wrap
 from gateway.forwarding.relay import Relay, may_switch
-from gateway.http.headers import AnswerFields, Fields, Header, Request
+from gateway.forwarding.transfer import ClientSide, Transfer
+from gateway.http.headers import AnswerFields, Header, Request
 from gateway.routing.table import Match
-from gateway.upstream.balancer import Group
-from gateway.upstream.connection import BODILESS, UpstreamConnection
-from gateway.upstream.pool import Backend
-from shared.caller import Caller
-from shared.process.observe import request_id_of
-
-if TYPE_CHECKING:
-    from gateway.forwarding.client_protocol import GatewayProtocol
+from gateway.upstream.connection import UpstreamConnection
 
 HELD_BYTES_MAX = 64 * 1024
-DISCARDED_BYTES_MAX = 64 * 1024
 DISCARD_SECONDS = 5.0
+REVOKED_SECONDS = 5.0
 NEVER = float("inf")
 
 log = structlog.get_logger(__name__)
 
 
-class Exchange:
-    """A request on its way to a backend and the answer on its way back.
+class Exchange(Transfer):
+    """A request on its way to a target and the response on its way back.
 
-    It stands where uvicorn keeps a cycle, and has what uvicorn looks at: `response_complete`, `keep_alive`.
+    uvicorn keeps it as the cycle of a connection and reads its `response_complete` and `keep_alive`.
     """
 
-    # One is made for each request: without slots its many fields would fill a dictionary every time.
     __slots__ = """
-        _answer_chunked _begun _continue_sent _envelope _held _sent _to_client attempts backend caller
-        client deadline failure fields gateway group id_line is_collecting keep_alive limit_headers match
-        received_bytes request request_complete request_id response_complete response_started route
-        routing sent_bytes started status tried upstream upstream_seconds upstream_started
+        _answer_chunked _begun _continue_sent _envelope _held _sent _to_client deadline is_collecting
     """.split()
 
-    def __init__(
-        self, client: "GatewayProtocol", request: Request, match: Match, *, keep_alive: bool
-    ) -> None:
-        self.client = client
-        self.gateway = client.gateway
-        self.routing = client.gateway.routing  # to its end, whatever file is read meanwhile
-        self.request = request
-        self.match = match
-        self.route = match.route
-        self.keep_alive = keep_alive
-        self.started = time.perf_counter()
+    def __init__(self, client: ClientSide, request: Request, match: Match, *, keep_alive: bool) -> None:
+        super().__init__(client, request, match, keep_alive=keep_alive)
         self.deadline = NEVER
-        self.caller: Caller | None = None
-        self.failure: Kind | None = None
-        self.group: Group | None = None
-        self.backend: Backend | None = None  # that of the last attempt
-        self.tried: tuple[Backend, ...] = ()  # those of the attempts before it
-        self.upstream: UpstreamConnection | None = None
-        self.upstream_started = self.upstream_seconds = 0.0
-        self.attempts = self.status = self.sent_bytes = self.received_bytes = 0
-        self.request_complete = self.response_started = self.response_complete = False
-        self.is_collecting = False  # a small body, without a connection to the backend
-        self.limit_headers = b""
+        self.is_collecting = False  # a small body, without a connection to a target
         self._held: list[bytes] = []
-        self._sent: list[bytes] = []  # kept for another attempt, while it is little
-        self._to_client: list[bytes] = []  # of one read, to its end: so long a refusal can take its place
-        self._envelope: Envelope | None = None
+        self._sent: list[bytes] = []  # kept for another attempt, while it is small
+        self._to_client: list[bytes] = []  # from one read; a refusal can replace it until that read ends
+        self._envelope: EnvelopedAnswer | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
 
     # The request, called by the client's connection.
 
     def start(self) -> None:
-        """Everything before it is answered: let it in or refuse it."""
+        """Every response before it on this connection is complete: admit it or refuse it."""
         self._begun = True
-        self.fields = Fields(self.request.headers)
-        self.request_id = request_id_of(self.request.headers)
-        self.id_line = b"x-request-id: %b\r\n" % self.request_id.encode()
-        self._step(admit)
+        self.read_headers()
+        self._unless_refused(self._admit)
 
-    def _step(self, step: Callable[["Exchange"], None]) -> None:
+    def _unless_refused(self, work: Callable[[], None]) -> None:
         try:
-            step(self)
+            work()
         except Refusal as refusal:
             self.refuse(refusal)
 
-    @property
-    def address(self) -> str:
-        """Who asks: the peer of the connection, or whom a trusted proxy says it asks for."""
-        forwarded_for = self.fields.seen.get(b"x-forwarded-for")
-        return self.gateway.proxies.client_address(self.client.peer, forwarded_for)
+    def _admit(self, first: int = 0) -> None:
+        """Take the steps of admission from this one on, and forward the request after the last."""
+        for following, step in enumerate(STEPS[first:], first + 1):
+            outcome = step.decide(self)
+            if outcome is None:
+                continue
+            if isinstance(outcome, bytes):
+                self.answer(204, heads.preflight_answer(self, outcome))
+            else:
+                self._wait_for(self._admit_after(outcome, following))
+            return
+        if collects_body(self):
+            self.is_collecting = True  # forwarded as soon as it is complete
+        else:
+            self._forward()
 
-    def wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Go on in a task: the few steps that cannot be taken at once."""
+    async def _admit_after(self, wait: Wait, following: int) -> None:
+        await wait
+        if not self.response_complete:
+            self._admit(following)
+
+    def _forward(self) -> None:
+        connection = attempts.begin(self)
+        if connection is None:
+            self._wait_for(self._send_on(attempts.connect(self, fresh=False)))
+        else:
+            self.send(connection)
+
+    async def _send_on(self, connecting: Coroutine[Any, Any, UpstreamConnection | None]) -> None:
+        connection = await connecting
+        if connection is not None:
+            self.send(connection)
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on in a task; most requests never have to wait."""
         self.gateway.spawn(self._until_done(work))
 
     async def _until_done(self, work: Coroutine[Any, Any, None]) -> None:
@@ -117,10 +114,10 @@ class Exchange:
         if self.request.method in attempts.REPEATABLE:
             self._keep(piece)
         if not self._begun:
-            # It waits behind others; the connection reads no more meanwhile.
+            # It is pipelined behind others; the connection is not read meanwhile.
             attempts.gather(self._held, piece)
-        elif self.received_bytes > self.route.policy.body_max:
-            self.refuse(errors.too_large(self.route.policy.body_max))
+        elif self.received_bytes > self.policy.body_max:
+            self.refuse(errors.too_large(self.policy.body_max))
         elif self.upstream is None:
             attempts.gather(self._held, piece)
             self.client.adjust_reading()
@@ -131,21 +128,27 @@ class Exchange:
     def request_end(self) -> None:
         self.request_complete = True
         if self.response_complete:
+            self.gateway.open.discard(self)
             self.client.exchange_over(self)
         elif self.upstream is not None:
-            if self._is_chunked:
+            if self.is_chunked:
                 self.upstream.transport.write(b"0\r\n\r\n")
             self.progress()
         elif self.is_collecting:
             self.is_collecting = False
-            self._step(attempts.forward)
+            self._unless_refused(self._forward)
 
     @property
     def is_full(self) -> bool:
-        """Whether the client should wait with more of its body."""
+        """Whether to stop reading the body for now."""
         if self.upstream is not None:
             return self.upstream.write_paused
         return bool(self._held) and self.received_bytes > HELD_BYTES_MAX
+
+    @property
+    def may_send_body(self) -> bool:
+        """Whether nothing but the client itself delays the rest of the body."""
+        return not (self.client.flow.read_paused or self.awaits_continue)
 
     @property
     def awaits_continue(self) -> bool:
@@ -158,7 +161,7 @@ class Exchange:
             self._drop_upstream()
             self._over()
 
-    # Towards the backend.
+    # Towards the target.
 
     def send(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
@@ -171,39 +174,28 @@ class Exchange:
             connection.transport.write(b"".join(map(self._framed, self._held)))
             self._held.clear()
             self.client.adjust_reading()
-        if self.request_complete and self._is_chunked:
+        if self.request_complete and self.is_chunked:
             connection.transport.write(b"0\r\n\r\n")
 
-    def hold_all(self) -> None:
-        """Nothing of the body counts as sent, since the whole request is going to be sent again."""
-        self._held = list(self._sent)
-        self.deadline = NEVER
-
     def _keep(self, piece: bytes) -> None:
-        assert self.route is not None
-        if self.received_bytes <= self.route.policy.retry.buffer:
+        if self.received_bytes <= self.policy.retry.buffer:
             attempts.gather(self._sent, piece)
         else:
             self._sent.clear()
 
-    @property
-    def _is_chunked(self) -> bool:
-        return b"transfer-encoding" in self.fields.seen
-
     def _framed(self, piece: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(piece), piece) if self._is_chunked else piece
+        return b"%x\r\n%b\r\n" % (len(piece), piece) if self.is_chunked else piece
 
     def progress(self) -> None:
-        """Something moved: the clock of the current phase begins again."""
-        assert self.route is not None
-        timeouts = self.route.policy.timeouts
+        """Bytes have moved: the timeout of the current phase begins again."""
+        timeouts = self.policy.timeouts
         waits_for_answer = self.request_complete and not self.response_started
         self.deadline = time.monotonic() + (timeouts.first_byte if waits_for_answer else timeouts.idle)
 
-    # The answer, called by the backend's connection.
+    # The response, called by the target's connection.
 
     def interim(self, status: int, fields: AnswerFields) -> None:
-        """A 1xx answer: passed on at once, and the real one is still to come."""
+        """Pass on a 1xx response at once; the final one is still to come."""
         if self.response_complete or self.request.is_http10:
             return
         self._continue_sent = self._continue_sent or status == 100
@@ -214,21 +206,21 @@ class Exchange:
             self.upstream_invalid()
             return
         self._answer_begins(status)
-        if self.route is not None and self.route.policy.changes_answers:
+        if self.policy.changes_answers:
             fields = AnswerFields(heads.changed_answer(self, fields.headers))
         alias = self.match.alias
         is_enveloped = alias is not None and alias.envelope
-        if is_enveloped and Envelope.fits(self.request.method, status, fields.headers):
-            self._envelope = Envelope(self, fields.headers)
+        if is_enveloped and may_wrap(self.request.method, status, fields.headers):
+            self._envelope = EnvelopedAnswer(self, fields.headers)
             self.progress()
             return
         lines = fields.passed
         for place in fields.links:
             lines[place] = heads.link_for_client(self, lines[place])
         is_wrapped_later = is_enveloped and self.request.method == b"HEAD"
-        self._frame_answer(lines, None if is_wrapped_later else fields.length)
+        self._answer_chunked = heads.frame_answer(self, lines, None if is_wrapped_later else fields.length)
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
-            self.keep_alive = False  # the body was not asked for, and whether it still comes nobody knows
+            self.keep_alive = False  # whether the body still comes is unknown
         self._to_client += (STATUS_LINE[status], *lines, heads.client_head_end(self))
 
     def _answer_begins(self, status: int) -> None:
@@ -237,18 +229,6 @@ class Exchange:
         self.upstream_seconds = time.perf_counter() - self.upstream_started
         if self.backend.standing.is_troubled:
             self.backend.standing.answered()
-
-    def _frame_answer(self, lines: list[bytes], length: bytes | None) -> None:
-        """Say how the body ends: by its length, in chunks, or with the connection (HTTP/1.0)."""
-        bodiless = self.request.method == b"HEAD" or self.status in BODILESS
-        if length is not None:
-            if self.status != 204:
-                lines += (b"content-length: ", length, b"\r\n")
-        elif self.request.is_http10:
-            self.keep_alive = False
-        elif not bodiless:
-            self._answer_chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
 
     def answer_body(self, piece: bytes) -> None:
         if self.response_complete:
@@ -261,7 +241,7 @@ class Exchange:
         self._to_client.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._answer_chunked else piece)
 
     def flush_answer(self) -> None:
-        """The backend's connection has read what there was."""
+        """The target's connection has handed over everything from one read."""
         if not self._to_client or self.response_complete:
             return
         self._write_answer()
@@ -284,14 +264,21 @@ class Exchange:
         self._write_answer()
         self._over()
 
+    def upstream_full(self) -> None:
+        self.client.adjust_reading()
+
+    def upstream_ready(self) -> None:
+        self.progress()
+        self.client.adjust_reading()
+
     def client_ready(self) -> None:
-        """The client has read what was written: go on."""
+        """The client has taken what was written: read on from the target."""
         if self.upstream is not None:
             self.progress()
             self.upstream.allow_reading()
 
     def switched(self, headers: list[Header], rest: bytes) -> None:
-        """101: from here on both sides speak another protocol, and the gateway only passes bytes."""
+        """101: both sides speak another protocol from here on, and the gateway only relays bytes."""
         if not may_switch(self, headers) or self.upstream is None or self.response_complete:
             self.upstream_invalid()
             return
@@ -300,7 +287,7 @@ class Exchange:
         self.gateway.open.discard(self)
         Relay(self, headers, rest)
 
-    # What goes wrong.
+    # Failures.
 
     def upstream_lost(self) -> None:
         upstream, self.upstream = self.upstream, None
@@ -309,8 +296,16 @@ class Exchange:
         if self.response_started or self._envelope is not None:
             self.refuse(Refusal(errors.CUT))
         else:
-            kind = errors.RESET if self.request_complete else errors.RESET_IN_BODY
-            attempts.lost(self, upstream, kind)
+            self._repeat(upstream, errors.RESET if self.request_complete else errors.RESET_IN_BODY)
+
+    def _repeat(self, upstream: UpstreamConnection, kind: Kind) -> None:
+        refusal = Refusal(kind)
+        if attempts.may_repeat(self, upstream, kind):
+            self._held = list(self._sent)
+            self.deadline = NEVER
+            self._wait_for(self._send_on(attempts.repeat(self, refusal)))
+        else:
+            self.refuse(refusal)
 
     def upstream_invalid(self) -> None:
         if self.response_started or self.response_complete:
@@ -325,7 +320,7 @@ class Exchange:
     def expire(self) -> None:
         """The deadline has passed."""
         if self.response_complete:
-            self.client.cut()  # answered, but the rest of the request never came
+            self.client.cut()  # the response is complete, but the rest of the request never came
             self.gateway.open.discard(self)
         elif self.response_started:
             by_client = self.client.flow.write_paused
@@ -335,7 +330,7 @@ class Exchange:
         elif self.request_complete:
             self._blame(errors.ANSWER_TIMEOUT)
         elif self.awaits_continue:
-            # Some services never say `100 Continue`. Who waits for it anyway must not get them ejected.
+            # Some services never send `100 Continue`. A client that insists on it must not get them ejected.
             self.keep_alive = False
             self.refuse(Refusal(errors.ANSWER_TIMEOUT))
         else:
@@ -345,13 +340,22 @@ class Exchange:
             else:
                 self.refuse(Refusal(errors.REQUEST_TIMEOUT))
 
+    def recheck_access(self) -> None:
+        """If the token or key was revoked, refuse the request after a few seconds.
+
+        It may be the very change that revokes, whose caller is waiting for the response.
+        """
+        if self.gateway.has_lost_access(self.caller):
+            refusal = Refusal(errors.REVOKED)
+            asyncio.get_running_loop().call_later(REVOKED_SECONDS, self.refuse, refusal)
+
     def close(self) -> None:
-        """The gateway stops, and the time to finish is over."""
+        """The gateway is shutting down, and the time to finish is over."""
         self.keep_alive = False
         self.refuse(Refusal(errors.STOPPED))
 
     def refuse(self, refusal: Refusal) -> None:
-        """Tell the client in place of an answer; once one has begun, only cutting it tells the truth."""
+        """Respond with the refusal; a response that has begun is cut instead."""
         if self.response_complete:
             return
         self.failure = refusal.kind
@@ -362,22 +366,15 @@ class Exchange:
             self.client.cut()
         else:
             self._envelope = None
-            self._to_client.clear()  # what was about to be sent, and now never will
+            self._to_client.clear()  # it was about to be sent
             self.answer(refusal.kind.status, heads.own_answer(self, refusal))
 
     def answer(self, status: int, rest: list[bytes]) -> None:
-        """Answer without a backend: the lines behind the status line, and the body."""
+        """Respond without a target: the lines after the status line, and the body."""
         self.status = status
         self.response_started = True
         self.client.transport.write(b"".join((STATUS_LINE[status], *rest)))
         self._over()
-
-    @property
-    def rest_is_small(self) -> bool:
-        """Whether what is still to come of the request is worth reading only to keep the connection."""
-        if self.request_complete or self._is_chunked:
-            return self.request_complete
-        return int(self.fields.seen.get(b"content-length", 0)) - self.received_bytes <= DISCARDED_BYTES_MAX
 
     def _drop_upstream(self) -> None:
         if self.upstream is not None:
@@ -393,6 +390,6 @@ class Exchange:
         dismiss(self)
         self.client.exchange_over(self)
         if self.keep_alive and not self.request_complete and not self.client.transport.is_closing():
-            # The rest of the body is read and thrown away, so that the connection can be kept.
+            # The rest of the body is read and discarded so that the connection can be kept.
             self.gateway.open.add(self)
             self.deadline = time.monotonic() + DISCARD_SECONDS

@@ -1,40 +1,37 @@
-"""The bytes the gateway writes around what it passes on: request heads, ends of answer heads, own answers."""
+"""The headers that the gateway writes: of requests, at the end of forwarded responses, and of its own."""
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from gateway.errors import Refusal
 from gateway.forwarding.envelope import wrap_problem
+from gateway.forwarding.transfer import Transfer
 from gateway.http.headers import Header, trace_parent
-from gateway.routing.cors import Cors
+from gateway.request import RequestState
 from gateway.routing.header_changes import NO_CHANGES
 from gateway.routing.request_target import authority_of
 from gateway.routing.table import NO_SECURITY
+from gateway.upstream.connection import BODILESS
 from shared.errors import PROBLEM_JSON
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
 
 FORWARDED_CHARS_REMEMBERED = 200  # behind proxies, clients write a part of it
 NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 
-def upstream_head(exchange: "Exchange") -> bytes:
-    """The head of the request as the backend is sent it, with the framing built anew."""
-    request, fields, route = exchange.request, exchange.fields, exchange.route
-    assert exchange.backend is not None
-    assert route is not None
+def upstream_head(state: RequestState) -> bytes:
+    """The request line and headers for the target, with the framing built anew."""
+    request, fields = state.request, state.fields
+    assert state.backend is not None
     seen = fields.seen
-    alias = exchange.match.alias
-    # What goes into an envelope has to be read, so that it must not come compressed.
+    alias = state.match.alias
+    # The gateway has to read what it wraps in an envelope, so the response must not be compressed.
     enveloped = alias is not None and alias.envelope
     passed = fields.passed_without(b"accept-encoding") if enveloped else fields.passed
-    changes = route.policy.headers.request
+    changes = state.policy.headers.request
     if changes is not NO_CHANGES:
         passed = changes.of_request(passed)
-    lines = [request.method, b" ", exchange.match.target, b" HTTP/1.1\r\n", *passed]
-    lines += (exchange.backend.host_line, exchange.id_line, *_forwarded(exchange))
+    lines = [request.method, b" ", state.match.target, b" HTTP/1.1\r\n", *passed]
+    lines += (state.backend.host_line, state.id_line, *_forwarded(state))
     lines += (b"\r\ntraceparent: ", trace_parent(seen.get(b"traceparent")), b"\r\n")
     if b"transfer-encoding" in seen:
         lines.append(b"transfer-encoding: chunked\r\n")
@@ -49,13 +46,13 @@ def upstream_head(exchange: "Exchange") -> bytes:
     return b"".join(lines)
 
 
-def _forwarded(exchange: "Exchange") -> tuple[bytes, bytes]:
-    """Who asks, how and whom: as the client said it, or as a proxy of ours in front says that it did."""
-    seen, client = exchange.fields.seen, exchange.client
-    host = authority_of(exchange.request.target) or seen.get(b"host", b"")  # as for the routing table
+def _forwarded(state: RequestState) -> tuple[bytes, bytes]:
+    """The X-Forwarded headers: from the connection, or from a trusted proxy in front of the gateway."""
+    seen, client = state.fields.seen, state.client
+    host = authority_of(state.request.target) or seen.get(b"host", b"")  # as for the routing table
     address = client.peer
     proto: str = client.scheme or "http"
-    if exchange.gateway.proxies.trusts(client.peer):
+    if state.rules.proxies.trusts(client.peer):
         before = seen.get(b"x-forwarded-for")
         address = f"{before.decode('latin-1')}, {client.peer}" if before else client.peer
         proto = seen.get(b"x-forwarded-proto", proto.encode()).decode("latin-1")
@@ -71,80 +68,88 @@ def _forwarded_lines(address: str, proto: str) -> bytes:
 _remembered_lines = lru_cache(maxsize=4096)(_forwarded_lines)
 
 
-def changed_answer(exchange: "Exchange", headers: Sequence[Header]) -> list[Header]:
-    """The fields of a backend's answer as the route wants them."""
-    assert exchange.route is not None
-    policy = exchange.route.policy
+def changed_answer(state: RequestState, headers: Sequence[Header]) -> list[Header]:
+    """The headers of a target's response after the changes of the route."""
+    policy = state.policy
     headers = policy.headers.response.of_answer(headers)
-    return headers + policy.security_headers.missing(headers, is_https=_is_https(exchange))
+    return headers + policy.security_headers.missing(headers, is_https=_is_https(state))
 
 
-def _is_https(exchange: "Exchange") -> bool:
-    """Whether the client came by HTTPS, to the gateway or to a proxy of ours in front of it."""
-    client = exchange.client
-    if exchange.gateway.proxies.trusts(client.peer):
-        return exchange.fields.seen.get(b"x-forwarded-proto", b"").lower() == b"https"
+def _is_https(state: RequestState) -> bool:
+    """Whether the client used HTTPS, to the gateway or to a trusted proxy in front of it."""
+    client = state.client
+    if state.rules.proxies.trusts(client.peer):
+        return state.fields.seen.get(b"x-forwarded-proto", b"").lower() == b"https"
     return bool(client.scheme == "https")
 
 
-def _security_lines(exchange: "Exchange") -> bytes:
-    """Nobody should take an answer of the gateway's own for anything but what it says it is."""
-    if exchange.route is None or exchange.route.policy.security_headers is NO_SECURITY:
+def _security_lines(state: RequestState) -> bytes:
+    """The security headers of the gateway's own responses."""
+    if state.policy.security_headers is NO_SECURITY:
         return NO_SNIFFING
-    fields = exchange.route.policy.security_headers.missing((), is_https=_is_https(exchange))
+    fields = state.policy.security_headers.missing((), is_https=_is_https(state))
     rest = [b"%b: %b\r\n" % each for each in fields if each[0] != b"x-content-type-options"]
     return b"".join((NO_SNIFFING, *rest))
 
 
-def cors_of(exchange: "Exchange") -> Cors:
-    return exchange.route.policy.cors if exchange.route is not None else exchange.routing.table.cors
-
-
-def client_head_end(exchange: "Exchange") -> bytes:
-    """What every answer ends its head with, a forwarded one as much as the gateway's own."""
-    if exchange.client.server_state.draining:
-        exchange.keep_alive = False
+def client_head_end(transfer: Transfer) -> bytes:
+    """The last headers of every response, forwarded or the gateway's own."""
+    if transfer.client.server_state.draining:
+        transfer.keep_alive = False
     return b"%b%b%b%b" % (
-        exchange.id_line,
-        exchange.limit_headers,
-        cors_of(exchange).answer_headers(exchange.fields.seen.get(b"origin")),
-        b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n",
+        transfer.id_line,
+        transfer.limit_headers,
+        transfer.cors.answer_headers(transfer.fields.seen.get(b"origin")),
+        b"\r\n" if transfer.keep_alive else b"connection: close\r\n\r\n",
     )
 
 
-def own_answer(exchange: "Exchange", refusal: Refusal) -> list[bytes]:
-    """A refusal, in the spelling the client used: problem+json or the envelope."""
-    exchange.keep_alive = exchange.keep_alive and exchange.rest_is_small
-    body, media_type = refusal.body(exchange.request_id), PROBLEM_JSON
-    alias = exchange.match.alias
+def frame_answer(transfer: Transfer, lines: list[bytes], length: bytes | None) -> bool:
+    """Frame the body by its length, in chunks, or by closing the connection (HTTP/1.0): whether in chunks."""
+    if length is not None:
+        if transfer.status != 204:
+            lines += (b"content-length: ", length, b"\r\n")
+    elif transfer.request.is_http10:
+        transfer.keep_alive = False
+    elif transfer.request.method != b"HEAD" and transfer.status not in BODILESS:
+        lines.append(b"transfer-encoding: chunked\r\n")
+        return True
+    return False
+
+
+def own_answer(transfer: Transfer, refusal: Refusal) -> list[bytes]:
+    """A refusal as problem+json, or in the envelope where the client used an alias that has one."""
+    transfer.keep_alive = transfer.keep_alive and transfer.rest_is_small
+    body, media_type = refusal.body(transfer.request_id), PROBLEM_JSON
+    alias = transfer.match.alias
     if alias is not None and alias.envelope:
-        body, media_type = wrap_problem(body, exchange.request_id, exchange.caller), "application/json"
-    lines = [name + b": " + value + b"\r\n" for name, value in exchange.client.server_state.default_headers]
+        body, media_type = wrap_problem(body, transfer.request_id, transfer.caller), "application/json"
+    lines = [name + b": " + value + b"\r\n" for name, value in transfer.client.server_state.default_headers]
     for name, text in refusal.headers.items():
         lines.append(f"{name.lower()}: {text}\r\n".encode())
     lines.append(
         f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\n".encode()
     )
-    lines += (_security_lines(exchange), client_head_end(exchange))
-    if exchange.request.method != b"HEAD":
+    lines += (_security_lines(transfer), client_head_end(transfer))
+    if transfer.request.method != b"HEAD":
         lines.append(body)
-        exchange.sent_bytes = len(body)
+        transfer.sent_bytes = len(body)
     return lines
 
 
-def preflight_answer(exchange: "Exchange", permission: bytes) -> list[bytes]:
-    state = exchange.client.server_state
-    exchange.keep_alive = exchange.keep_alive and exchange.rest_is_small and not state.draining
+def preflight_answer(transfer: Transfer, permission: bytes) -> list[bytes]:
+    state = transfer.client.server_state
+    transfer.keep_alive = transfer.keep_alive and transfer.rest_is_small and not state.draining
     lines = [name + b": " + value + b"\r\n" for name, value in state.default_headers]
-    close = b"" if exchange.keep_alive else b"connection: close\r\n"
-    return [*lines, permission, exchange.id_line, close, b"\r\n"]
+    close = b"" if transfer.keep_alive else b"connection: close\r\n"
+    return [*lines, permission, transfer.id_line, close, b"\r\n"]
 
 
-def link_for_client(exchange: "Exchange", value: bytes) -> bytes:
-    """A Location or Link as the client can follow it: without the backend's address, in its own spelling."""
-    assert exchange.backend is not None
-    value = value.replace(exchange.backend.origin.url.encode(), b"")
-    match = exchange.match
+def link_for_client(state: RequestState, value: bytes) -> bytes:
+    """A Location or Link that the client can follow: without the target's address, by the alias used."""
+    assert state.backend is not None
+    value = value.replace(state.backend.origin.url.encode(), b"")
+    match = state.match
     if match.alias is None and match.moved is None:
         return value
     if value.startswith(b"/"):

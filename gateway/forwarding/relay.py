@@ -1,64 +1,59 @@
-"""After a 101: bytes both ways, with back-pressure, until one side closes."""
+"""After a 101: bytes in both directions, with back-pressure, until one side closes."""
 
 import asyncio
 import random
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway import errors
 from gateway.forwarding.admission import dismiss
+from gateway.forwarding.transfer import Transfer
 from gateway.http.headers import DROP, Header, answer_rule
 from gateway.http.websocket import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
-from shared.caller import Caller
 
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
-
-# Quiet is normal for a terminal or a subscription; this only finds peers that are gone without a word.
+# Silence is normal for a terminal or a subscription; this only finds peers that vanished.
 IDLE_SECONDS = 3600.0
-LEAVE_SECONDS = 5.0  # for both sides of a WebSocket to say goodbye
-LEAVING_PER_SECOND = 1000  # all of them come back somewhere else
+LEAVE_SECONDS = 5.0  # for both sides of a WebSocket to send their close frames
+LEAVING_PER_SECOND = 1000  # all of them reconnect elsewhere
 
 
-def may_switch(exchange: "Exchange", headers: list[Header]) -> bool:
-    """Whether the client has asked for what the backend wants to speak (RFC 9110, 7.8)."""
-    asked = exchange.fields.seen.get(b"upgrade", b"").lower().split(b",")
+def may_switch(transfer: Transfer, headers: list[Header]) -> bool:
+    """Whether the client asked for the protocol that the target has chosen (RFC 9110, 7.8)."""
+    asked = transfer.fields.seen.get(b"upgrade", b"").lower().split(b",")
     told = b",".join(value for name, value in headers if name == b"upgrade").lower().split(b",")
-    return exchange.request.upgrade and {each.strip() for each in told} <= {each.strip() for each in asked}
+    return transfer.request.upgrade and {each.strip() for each in told} <= {each.strip() for each in asked}
 
 
-def _passed(exchange: "Exchange", headers: list[Header]) -> Iterator[bytes]:
-    """The fields that the client is sent, as of every other answer; only here `Upgrade` is for it, too."""
-    assert exchange.route is not None
-    for name, value in exchange.route.policy.headers.response.of_answer(headers):
+def _passed(transfer: Transfer, headers: list[Header]) -> Iterator[bytes]:
+    """The headers for the client, as in every other response, with `Upgrade` in addition."""
+    for name, value in transfer.policy.headers.response.of_answer(headers):
         if name == b"upgrade" or answer_rule(name) != DROP:
             yield b"%b: %b\r\n" % (name, value)
 
 
 class Relay:
-    """Two transports, each written what the other reads. Of WebSocket frames it only knows where they end."""
+    """Two transports, each written what the other reads. Of WebSocket frames it only finds the ends."""
 
-    def __init__(self, exchange: "Exchange", headers: list[Header], rest: bytes) -> None:
-        assert exchange.upstream is not None
-        assert exchange.backend is not None
-        exchange.backend.relays += 1
-        self._exchange = exchange
+    def __init__(self, transfer: Transfer, headers: list[Header], rest: bytes) -> None:
+        assert transfer.upstream is not None
+        assert transfer.backend is not None
+        transfer.backend.relays += 1
+        self._transfer = transfer
         self._open, self._is_leaving = True, False
-        upstream = exchange.upstream.hand_over()
-        is_websocket = exchange.fields.seen[b"upgrade"].lower() == b"websocket"
+        upstream = transfer.upstream.hand_over()
+        is_websocket = transfer.fields.seen[b"upgrade"].lower() == b"websocket"
         kind = _WebSocketEnd if is_websocket else _End
-        self._client_end = kind(self, exchange.client.transport)
+        self._client_end = kind(self, transfer.client.transport)
         self._upstream_end = kind(self, upstream)
         self._client_end.other, self._upstream_end.other = self._upstream_end, self._client_end
         self.progress()
-        exchange.gateway.open.add(self)
-        lines = [STATUS_LINE[101], b"connection: upgrade\r\n", *_passed(exchange, headers)]
-        lines += (exchange.limit_headers, exchange.id_line, b"\r\n", rest)
+        transfer.gateway.open.add(self)
+        lines = [STATUS_LINE[101], b"connection: upgrade\r\n", *_passed(transfer, headers)]
+        lines += (transfer.limit_headers, transfer.id_line, b"\r\n", rest)
         self._upstream_end.passed(rest)
-        early = exchange.client.become_relay(self._client_end)
+        early = transfer.client.become_relay(self._client_end)
         self._client_end.read_bytes, self._upstream_end.read_bytes = len(early), len(rest)
         self._client_end.transport.set_protocol(self._client_end)
         self._upstream_end.transport.set_protocol(self._upstream_end)
@@ -66,12 +61,11 @@ class Relay:
         if early:
             self._client_end.passed(early)
             self._upstream_end.transport.write(early)
-        if exchange.gateway.has_lost_access(self.caller):  # while the backend took its time to switch
-            self.close(POLICY_VIOLATION)
+        self.recheck_access()  # it may have been lost while the target was switching
 
-    @property
-    def caller(self) -> Caller | None:
-        return self._exchange.caller
+    def recheck_access(self) -> None:
+        if self._transfer.gateway.has_lost_access(self._transfer.caller):
+            self.close(POLICY_VIOLATION)
 
     def progress(self) -> None:
         if not self._is_leaving:
@@ -81,14 +75,14 @@ class Relay:
         self.close()
 
     def drain(self) -> None:
-        """The gateway stops. Clients are told one after the other, since all of them come back elsewhere."""
-        gateway = self._exchange.gateway
+        """The gateway is shutting down. Clients are closed one after the other, as all of them reconnect."""
+        gateway = self._transfer.gateway
         spread = min(len(gateway.open) / LEAVING_PER_SECOND, gateway.settings.drain_seconds / 2)
         delay = random.uniform(0, spread)  # noqa: S311 - spreads load
         asyncio.get_running_loop().call_later(delay, self._leave)
 
     def _leave(self) -> None:
-        """Tell a WebSocket's client; what it answers passes, and so the backend is told, too."""
+        """Send 1001 to a WebSocket's client; its reply is relayed, so the service receives 1001 as well."""
         if self._open and self._upstream_end.leave(GOING_AWAY):
             self._is_leaving = True
             self.deadline = time.monotonic() + LEAVE_SECONDS
@@ -103,25 +97,25 @@ class Relay:
         return end is self._upstream_end
 
     def stalled(self) -> None:
-        self._exchange.failure = errors.CLIENT_STALLED
+        self._transfer.failure = errors.CLIENT_STALLED
 
     def ended(self, end: "_End") -> None:
-        """One side has closed, so the other is closed once it has been sent everything."""
-        self._exchange.gateway.crowd.leave(end.transport)
+        """One side has closed: close the other one once everything is sent."""
+        self._transfer.gateway.crowd.leave(end.transport)
         if not self._open:
             return
         self._open = False
         self.close()
-        exchange = self._exchange
-        exchange.gateway.open.discard(self)
-        if exchange.backend is not None:
-            exchange.backend.relays -= 1
-        exchange.client.connections.discard(self._client_end)
-        exchange.received_bytes, exchange.sent_bytes = (
+        transfer = self._transfer
+        transfer.gateway.open.discard(self)
+        if transfer.backend is not None:
+            transfer.backend.relays -= 1
+        transfer.client.connections.discard(self._client_end)
+        transfer.received_bytes, transfer.sent_bytes = (
             self._client_end.read_bytes,
             self._upstream_end.read_bytes,
         )
-        dismiss(exchange)
+        dismiss(transfer)
 
 
 class _End(asyncio.Protocol):
@@ -155,14 +149,14 @@ class _End(asyncio.Protocol):
         self._relay.stalled()
 
     def shutdown(self) -> None:
-        """What uvicorn asks of every connection when it stops."""
+        """Called by uvicorn for every connection at shutdown."""
         self._relay.drain()
 
     def passed(self, data: bytes) -> None:
-        """What was passed on before this end took over."""
+        """Take note of bytes that were relayed before this end took over."""
 
     def leave(self, code: int) -> bool:  # noqa: ARG002 - for protocols that have such a thing
-        """Say goodbye to the other side in the words of the protocol; whether it has any."""
+        """Send the other side a close message; returns whether the protocol has one."""
         return False
 
 
@@ -172,7 +166,7 @@ class _WebSocketEnd(_End):
     def __init__(self, relay: Relay, transport: asyncio.Transport) -> None:
         super().__init__(relay, transport)
         self._frames = Frames()
-        self._code = 0  # that the other side is to be told as soon as the current frame has passed
+        self._code = 0  # to send to the other side after the current frame
         self.passed = self._frames.read  # type: ignore[method-assign]
 
     def data_received(self, data: bytes) -> None:
@@ -189,7 +183,7 @@ class _WebSocketEnd(_End):
         return True
 
     def _say(self) -> None:
-        """Nothing may follow a close frame, and nothing may stand in the middle of another one."""
+        """Nothing may follow a close frame, and nothing may interrupt another frame."""
         other = self.other.transport
         if self._frames.is_between and not self._frames.has_closed and not other.is_closing():
             frame = close_frame(self._code, masked=self._relay.is_backend(self.other))

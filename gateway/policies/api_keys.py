@@ -1,4 +1,4 @@
-"""API keys of machine clients: a file of digests, read like routes.yaml and reloaded with it.
+"""API keys of machine clients: who shows which, and whether it is valid.
 
 A key holds 256 random bits, so that one round of SHA-256 keeps it: nobody can try them all, and whoever reads
 the file learns nothing to send. The id before them is how it is found, and told apart in logs.
@@ -7,33 +7,19 @@ the file learns nothing to send. The id before them is how it is found, and told
 import hashlib
 import hmac
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gateway import errors
-from gateway.config.routes_file import RoutesFileError, read
-from gateway.config.yaml_values import Fault, Faults, Value, compose, field
 from gateway.errors import Refusal
+from gateway.request import RequestState
 from shared.caller import Caller
 from shared.errors import Problem
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
+from shared.identity.revocations import Revocations
 
 KEY = re.compile(rb"gatehouse_([0-9a-f]{16})_[0-9a-f]{64}")
-FILE_KEYS = ("keys",)
-ENTRY_KEYS = ("id", "client", "sha256", "role", "scopes", "expires")
-KEYS_MAX = 4_000
 ROLE = "client"  # of no person
-_ID = re.compile(r"[0-9a-f]{16}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SCOPE = re.compile(r"[!#-\[\]-~]{1,200}")
 CLIENT_HEADER, SCOPES_HEADER = b"x-gatehouse-client", b"x-gatehouse-scopes"
 
 
@@ -71,7 +57,7 @@ class KeyCaller(Caller):
 
 
 class ApiKeys:
-    """All keys that count."""
+    """All valid keys."""
 
     def __init__(self, keys: Iterable[ApiKey] = (), digest: str = "") -> None:
         self.digest = digest  # of the file, to know it again
@@ -81,7 +67,7 @@ class ApiKeys:
         return len(self._callers)
 
     def caller(self, shown: bytes) -> KeyCaller | None:
-        """Whose key this is; None for one that is not known or has expired."""
+        """The client of this key; None for a key that is unknown or expired."""
         found = KEY.fullmatch(shown)
         caller = None if found is None else self._callers.get(found[1].decode())
         expected = "" if caller is None else caller.token_id or ""
@@ -89,127 +75,36 @@ class ApiKeys:
         return caller if caller is not None and is_right and caller.expires > time.time() else None
 
     def have_dropped(self, caller: Caller) -> bool:
-        """Whether this one showed a key that counts no more."""
+        """Whether this caller showed a key that is no longer in the file."""
         return isinstance(caller, KeyCaller) and self._callers.get(caller.key_id or "") != caller
 
 
 NO_KEYS = ApiKeys()
 
 
-def caller_of(exchange: "Exchange") -> Caller | None:
-    """Who shows an API key, where the route takes keys. The key goes no further; whose it is does."""
-    gateway, fields = exchange.gateway, exchange.fields
-    name = gateway.settings.api_key_header.lower().encode()
-    shown = [value.strip() for field_name, value in exchange.request.headers if field_name == name]
+def keys_shown(request: RequestState) -> list[bytes]:
+    """The API keys in the headers of a request."""
+    name = request.rules.api_key_header
+    return [value.strip() for field_name, value in request.request.headers if field_name == name]
+
+
+def caller_of(request: RequestState, api_keys: ApiKeys, revocations: Revocations) -> Caller | None:
+    """The client whose API key the request shows. The key is not forwarded; the client's name is."""
+    shown = keys_shown(request)
     if not shown:
         return None
+    fields = request.fields
     if b"authorization" in fields.seen:
         raise Refusal(errors.MALFORMED, "There is a bearer token and an API key; send one of them.")
     try:
-        gateway.verifier.revocations.require_current()
+        revocations.require_current()
     except Problem as error:
         raise Refusal.of(error, errors.UNAVAILABLE) from error
-    caller = gateway.api_keys.caller(shown[0]) if len(shown) == 1 else None
-    if caller is None or gateway.has_lost_access(caller):
+    caller = api_keys.caller(shown[0]) if len(shown) == 1 else None
+    if caller is None or revocations.cover(caller):
         raise Refusal(errors.INVALID_API_KEY, headers={"WWW-Authenticate": "ApiKey"})
-    fields.passed = fields.passed_without(name)
-    told = ((CLIENT_HEADER, caller.client_id or ""), (SCOPES_HEADER, " ".join(sorted(caller.scopes))))
-    for header, text in told:
+    fields.passed = fields.passed_without(request.rules.api_key_header)
+    client, scopes = caller.client_id or "", " ".join(sorted(caller.scopes))
+    for header, text in ((CLIENT_HEADER, client), (SCOPES_HEADER, scopes)):
         fields.passed += (header, b": ", text.encode(), b"\r\n")
     return caller
-
-
-def load(file: Path) -> ApiKeys:
-    """Read the file whole, or raise RoutesFileError with every fault in it."""
-    return parse(read(file, "API_KEYS_FILE"), str(file))
-
-
-def parse(text: str, file: str) -> ApiKeys:
-    faults = Faults(file)
-    root = compose(text, faults)
-    nothing: tuple[ApiKey, ...] = ()
-    keys = nothing if root is None else root.read(_keys, nothing)
-    if faults.in_order():
-        raise RoutesFileError(*faults.in_order())
-    return ApiKeys(keys, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _keys(root: Value) -> tuple[ApiKey, ...]:
-    entries = root.mapping(FILE_KEYS)
-    if "keys" not in entries:
-        raise Fault("has no `keys:`")
-    nothing: tuple[ApiKey, ...] = ()
-    return field(entries, "keys", _entries, nothing)
-
-
-def _entries(value: Value) -> tuple[ApiKey, ...]:
-    found: dict[str, ApiKey] = {}
-    for item in value.items():
-        key = item.read(_key, None)
-        if key is not None and key.id in found:
-            item.fault(f"the id {key.id!r} is given twice")
-        elif key is not None:
-            found[key.id] = key
-    if len(found) > KEYS_MAX:
-        raise Fault(f"holds more than {KEYS_MAX} keys")
-    return tuple(found.values())
-
-
-def _key(value: Value) -> ApiKey | None:
-    keys = value.mapping(ENTRY_KEYS)
-    for name in ("id", "client", "sha256"):
-        if name not in keys:
-            value.fault(f"has no `{name}:`; make keys with `gatehouse keys new`")
-    return ApiKey(
-        id=field(keys, "id", lambda each: _matching(each, _ID, "16 hexadecimal digits"), ""),
-        client=field(keys, "client", lambda each: _matching(each, CLIENT, "a name such as billing"), ""),
-        sha256=field(keys, "sha256", lambda each: _matching(each, _DIGEST, "64 hexadecimal digits"), ""),
-        role=field(keys, "role", lambda each: _matching(each, CLIENT, "a role such as client"), ROLE),
-        scopes=field(keys, "scopes", _scopes, frozenset[str]()),
-        expires=field(keys, "expires", _expires, float("inf")),
-    )
-
-
-def _matching(value: Value, pattern: re.Pattern[str], words: str) -> str:
-    text = value.text()
-    if not pattern.fullmatch(text):
-        raise Fault(f"must be {words}")  # what stands there may be a key that belongs elsewhere
-    return text
-
-
-def _scopes(value: Value) -> frozenset[str]:
-    return frozenset(
-        item.read(lambda each: _matching(each, SCOPE, "a scope such as orders:read"), "")
-        for item in value.items()
-    )
-
-
-def _expires(value: Value) -> float:
-    try:
-        moment = datetime.fromisoformat(value.text())
-    except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - refused below, like every other without a zone
-    if moment.tzinfo is None:
-        raise Fault("must be a time with its zone, such as 2027-01-31T00:00:00Z")
-    return moment.timestamp()
-
-
-def new_key(client: str, role: str, scopes: Iterable[str], expires: datetime | None) -> tuple[str, str]:
-    """A new key, and the entry that makes it count; the key itself is nowhere else."""
-    key_id = secrets.token_hex(8)
-    key = f"gatehouse_{key_id}_{secrets.token_hex(32)}"
-    lines = [
-        f"  - id: {_quoted(key_id)}",
-        f"    client: {_quoted(client)}",
-        f"    sha256: {_quoted(hashlib.sha256(key.encode()).hexdigest())}",
-        f"    role: {_quoted(role)}",
-        f"    scopes: [{', '.join(map(_quoted, sorted(scopes)))}]",
-    ]
-    if expires is not None:
-        lines.append(f"    expires: {_quoted(expires.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ'))}")
-    return key, "\n".join([*lines, ""])
-
-
-def _quoted(text: str) -> str:
-    # Always, since `1e10` and `true` are something else to YAML when they stand bare.
-    return "'" + text.replace("'", "''") + "'"

@@ -1,13 +1,9 @@
 """How many requests and open sockets each caller has at one time."""
 
-from typing import TYPE_CHECKING
-
 from gateway.errors import TOO_MANY_AT_ONCE, Refusal
 from gateway.policies.limit_subjects import counted
+from gateway.request import RequestState
 from gateway.routing.table import Concurrency
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
 
 RETRY_SECONDS = 1  # when one of them will end, nobody knows
 
@@ -15,28 +11,28 @@ RETRY_SECONDS = 1  # when one of them will end, nobody knows
 class Slots:
     """The places of one route in this process; only callers who have something under way need memory.
 
-    A place is kept until the exchange, or the socket that it became, has ended.
+    A place is kept until the request, or the socket that it became, has ended.
     """
 
     def __init__(self, concurrency: Concurrency) -> None:
         self.concurrency = concurrency
         self._counted = counted(concurrency.key)
-        self._holders: dict[Exchange, str] = {}
+        self._holders: dict[RequestState, str] = {}
         self.taken: dict[str, int] = {}
 
-    def take(self, exchange: "Exchange") -> None:
-        key = self._counted(exchange)
+    def take(self, request: RequestState) -> None:
+        key = self._counted(request)
         under_way = self.taken.get(key, 0)
         most = self.concurrency.max
         if under_way >= most:
             words = f"There are {most} requests under way already, and that is all that may be at one time."
             raise Refusal(TOO_MANY_AT_ONCE, words, {"Retry-After": str(RETRY_SECONDS)})
-        self._holders[exchange] = key
+        self._holders[request] = key
         self.taken[key] = under_way + 1
 
-    def free(self, exchange: "Exchange") -> None:
+    def free(self, request: RequestState) -> None:
         """It has ended; one that was refused before it had a place has none to give back."""
-        key = self._holders.pop(exchange, None)
+        key = self._holders.pop(request, None)
         if key is not None:
             self.taken[key] -= 1
             if not self.taken[key]:

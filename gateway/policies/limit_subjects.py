@@ -1,14 +1,11 @@
 """Who a limit counts: the user, the address, the API client, the whole route, or several of them together."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from gateway.request import RequestState
 from shared.process.proxies import household
 
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
-
-Counted = Callable[["Exchange"], str]
+Counted = Callable[[RequestState], str]
 _BETWEEN = "\x00"  # in no id and in no address, so that no two callers have one key
 
 
@@ -17,26 +14,26 @@ def counted(key: str) -> Counted:
     parts = [_PARTS[part] for part in key.split("+")]
     if len(parts) == 1:
         return parts[0]
-    return lambda exchange: _BETWEEN.join(part(exchange) for part in parts)
+    return lambda request: _BETWEEN.join(part(request) for part in parts)
 
 
-def by_user(exchange: "Exchange") -> str:
+def by_user(request: RequestState) -> str:
     """Whoever shows no token is counted by address."""
-    caller = exchange.caller
-    return by_address(exchange) if caller is None else f"user {caller.id}"
+    caller = request.caller
+    return by_address(request) if caller is None else f"user {caller.id}"
 
 
-def by_address(exchange: "Exchange") -> str:
-    return household(exchange.address)
+def by_address(request: RequestState) -> str:
+    return household(request.address)
 
 
-def by_client(exchange: "Exchange") -> str:
+def by_client(request: RequestState) -> str:
     """The client that a token was made for; a user's own token is counted as that user's."""
-    caller = exchange.caller
-    return by_user(exchange) if caller is None or caller.client_id is None else f"client {caller.client_id}"
+    caller = request.caller
+    return by_user(request) if caller is None or caller.client_id is None else f"client {caller.client_id}"
 
 
-def by_route(_exchange: "Exchange") -> str:
+def by_route(_request: RequestState) -> str:
     return ""
 
 

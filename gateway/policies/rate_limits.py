@@ -4,15 +4,13 @@ import time
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gateway.errors import RATE_LIMITED, Refusal
 from gateway.policies.limit_subjects import counted
 from gateway.policies.rate_limit_store import Ask, LimitStore, Standing
+from gateway.request import RequestState
 from gateway.routing.table import RateLimit
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
 
 KEYS_MAX = 100_000
 
@@ -139,11 +137,11 @@ class RouteLimits:
         """Whether somebody else has to be asked."""
         return bool(self._shared) and self._store is not None and self._store.is_up
 
-    async def take_shared(self, exchange: "Exchange") -> None:
+    async def take_shared(self, request: RequestState) -> None:
         """The same as `take`, for all gateways together; by ourselves when the store does not answer."""
         assert self._store is not None
         now = time.monotonic()
-        keys = [key(exchange) for key in self._counted]
+        keys = [key(request) for key in self._counted]
         own = [place for place in range(len(keys)) if place not in {each[0] for each in self._shared}]
         found = {place: self.limiters[place].look(keys[place], now) for place in own}
         if all(verdict.allowed for verdict in found.values()):
@@ -153,7 +151,7 @@ class RouteLimits:
             ]
             standings = await self._store.take(asks)
             if standings is None:
-                self.take(exchange, time.monotonic())
+                self.take(request, time.monotonic())
                 return
             for (place, _, interval, span), standing in zip(self._shared, standings, strict=True):
                 found[place] = _verdict(standing, interval / 1e6, span / 1e6)
@@ -162,7 +160,7 @@ class RouteLimits:
                 for place, _, _, _ in self._shared:
                     self.limiters[place].note(keys[place], now)
                 found |= {place: self.limiters[place].take(keys[place], now) for place in own}
-        self._tell(exchange, found)
+        self._tell(request, found)
 
     def _divide(self) -> None:
         """Of a shared limit, our part is what is left of it without the store."""
@@ -171,40 +169,40 @@ class RouteLimits:
             for place, _, _, _ in self._shared:
                 self.limiters[place].divide(self._parts)
 
-    def take(self, exchange: "Exchange", now: float) -> None:
+    def take(self, request: RequestState, now: float) -> None:
         """Count the request, or raise why not; either way every answer says how it stands."""
         if self._shared:
             self._divide()
         only = self._only
         if only is not None:
-            verdict = only.take(self._counted[0](exchange), now)
-            exchange.limit_headers = only.headers(verdict)
+            verdict = only.take(self._counted[0](request), now)
+            request.limit_headers = only.headers(verdict)
             if not verdict.allowed:
                 raise _refused(verdict.retry_after)
             return
-        keys = [key(exchange) for key in self._counted]
+        keys = [key(request) for key in self._counted]
         verdicts = [limiter.take(key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
         if not all(verdict.allowed for verdict in verdicts):
             for limiter, key, verdict in zip(self.limiters, keys, verdicts, strict=True):
                 if verdict.allowed:
                     limiter.give_back(key)
             verdicts = [limiter.look(key, now) for limiter, key in zip(self.limiters, keys, strict=True)]
-        self._tell(exchange, dict(enumerate(verdicts)))
+        self._tell(request, dict(enumerate(verdicts)))
 
-    def take_refused(self, exchange: "Exchange", now: float) -> None:
+    def take_refused(self, request: RequestState, now: float) -> None:
         """Count a request that is refused for want of a valid token, or refuse it for the limit.
 
         It counts for the limits of its household alone, so that strangers cannot use up what a whole route
         shares, and in this process alone, so that they cost no round trip.
         """
         for place in self._by_household:
-            verdict = self.limiters[place].take(self._counted[place](exchange), now)
+            verdict = self.limiters[place].take(self._counted[place](request), now)
             if not verdict.allowed:
                 raise _refused(verdict.retry_after)
 
-    def _tell(self, exchange: "Exchange", verdicts: Mapping[int, Verdict]) -> None:
+    def _tell(self, request: RequestState, verdicts: Mapping[int, Verdict]) -> None:
         told = ", ".join(self.limiters[place].told(verdicts[place]) for place in sorted(verdicts))
-        exchange.limit_headers = f"ratelimit-policy: {self._policies}\r\nratelimit: {told}\r\n".encode()
+        request.limit_headers = f"ratelimit-policy: {self._policies}\r\nratelimit: {told}\r\n".encode()
         retry_after = max(verdict.retry_after for verdict in verdicts.values())
         if retry_after:
             raise _refused(retry_after)

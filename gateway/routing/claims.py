@@ -1,22 +1,11 @@
 """What a route demands of the claims in a token."""
 
-import re
 from dataclasses import dataclass
 
-from gateway.config.yaml_values import Fault, Value
 from gateway.errors import FORBIDDEN, Refusal
 from shared.caller import Caller
 
 Plain = str | int | bool
-
-NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
-VALUES_MAX = 100
-# Every token is asked for these anyway, or a route has a key of its own for them.
-ELSEWHERE = {
-    **dict.fromkeys(("iss", "aud", "exp", "iat", "nbf"), "is checked in every token"),
-    "role": "has a key of its own; say `roles:`",
-    "scope": "has a key of its own; say `scopes:`",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +31,6 @@ def require_claims(conditions: tuple[Condition, ...], caller: Caller) -> None:
     for condition in conditions:
         if not condition.holds(caller):
             raise Refusal(FORBIDDEN, f"This needs a token in which {condition}.")
-
-
-def claims(value: Value) -> tuple[Condition, ...]:
-    """How a routes file says it: `claims: {email_verified: true, tenant: [a, b]}`."""
-    conditions = []
-    for name, each in value.pairs():
-        if name in ELSEWHERE:
-            each.fault(ELSEWHERE[name])
-        elif not NAME.fullmatch(name):
-            each.fault(f"{name!r} is not the name of a claim")
-        conditions.append(Condition(name, each.read(_values, ())))
-    return tuple(conditions)
-
-
-def _values(value: Value) -> tuple[Plain, ...]:
-    if not value.is_list:
-        return (value.plain(),)
-    nothing: Plain = ""
-    values = tuple(item.read(Value.plain, nothing) for item in value.items())
-    if not 1 <= len(values) <= VALUES_MAX:
-        raise Fault(f"must be one value or a list of 1 to {VALUES_MAX}, not of {len(values)}")
-    return values
 
 
 def _words(value: Plain) -> str:

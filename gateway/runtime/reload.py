@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 from prometheus_client import Gauge
 
+from gateway.config import api_keys_file
 from gateway.config.routes_file import RoutesFileError, load, parse, read
-from gateway.policies import api_keys
-from gateway.policies.api_keys import ApiKeys
+from gateway.policies.api_keys import NO_KEYS, ApiKeys
 from gateway.routing.table import RouteTable
 from gateway.runtime.gateway import Gateway
 from gateway.settings import Settings
@@ -71,7 +71,7 @@ def first_keys(settings: Settings, table: RouteTable) -> ApiKeys:
         if kept is None or not kept.exists():
             raise
         log.error("keys_refused", note="the keys from before stay", faults=error.faults[:FAULTS_LOGGED_MAX])  # noqa: TRY400 - the file's fault
-        return api_keys.load(kept)
+        return api_keys_file.load(kept)
     keep(text, _kept_keys())
     return keys
 
@@ -85,9 +85,9 @@ def read_keys(file: Path | None, table: RouteTable) -> tuple[ApiKeys, str]:
                 f"route {route.name!r} takes API keys, and there are none: set API_KEYS_FILE to a file with "
                 "keys (`gatehouse keys new --client NAME FILE` makes it)"
             )
-        return api_keys.NO_KEYS, ""
+        return NO_KEYS, ""
     text = read(file, "API_KEYS_FILE")
-    return api_keys.parse(text, str(file)), text
+    return api_keys_file.parse(text, str(file)), text
 
 
 def _kept_keys() -> Path | None:

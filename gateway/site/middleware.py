@@ -4,7 +4,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import ORIGIN_DENIED, Refusal
 from gateway.forwarding.client_protocol import ALIAS
-from gateway.forwarding.envelope import Envelope, wrap
+from gateway.forwarding.envelope import wrap
+from gateway.forwarding.enveloped_answer import may_wrap
 from gateway.forwarding.heads import NO_SNIFFING
 from gateway.runtime.gateway import Gateway
 from shared.errors import PROBLEM_JSON
@@ -53,7 +54,7 @@ class Edge:
         alias = scope.get(ALIAS)  # read late: a handler may take its answer out of the envelope
         if alias is None or not alias.envelope:
             return False
-        return Envelope.fits(scope["method"].encode(), start["status"], start["headers"])
+        return may_wrap(scope["method"].encode(), start["status"], start["headers"])
 
 
 async def _answer_preflight(permission: bytes | None, scope: Scope, send: Send) -> None:

@@ -1,24 +1,22 @@
-"""One access line and the metrics of every exchange; labels come from the routing table alone."""
+"""One access line and the metrics of every request; labels come from the routing table alone."""
 
 import os
 import time
 from collections import deque
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.errors import CLIENT_STALLED
+from gateway.request import RequestState
 from gateway.telemetry.tally import Tally
 from shared.clock import timestamp
 from shared.process.access_log import access_log
 from shared.process.observe import BOUNDS_SECONDS, DURATION, REQUESTS, Durations
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
 
 UNMATCHED = "unmatched"
 ERRORS_KEPT_MAX = 200
@@ -55,46 +53,46 @@ RECENT: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT_MAX)
 _tallies: dict[tuple[str, bytes, int], Tally] = {}
 
 
-def record(exchange: "Exchange") -> None:
-    route, request = exchange.route, exchange.request
-    name = route.name if route is not None else UNMATCHED
-    seconds = time.perf_counter() - exchange.started
-    key = (name, request.method, exchange.status)
+def record(request: RequestState) -> None:
+    name = request.route.name if request.route is not None else UNMATCHED
+    method, target = request.request.method, request.request.target
+    seconds = time.perf_counter() - request.started
+    key = (name, method, request.status)
     tally = _tallies.get(key) or _tally(key)
-    tally.count(seconds, exchange.upstream_seconds)
-    if exchange.attempts > 1:
-        RETRIES.labels(name, "answered" if exchange.upstream_seconds else "failed").inc()
-    failure = exchange.failure
+    tally.count(seconds, request.upstream_seconds)
+    if request.attempts > 1:
+        RETRIES.labels(name, "answered" if request.upstream_seconds else "failed").inc()
+    failure = request.failure
     if failure is not None:
         REFUSALS.labels(name, failure.code, failure.phase).inc()
-    if failure is not None or exchange.status >= 500:
-        _remember(exchange, name)
+    if failure is not None or request.status >= 500:
+        _remember(request, name)
     access_log.add(
-        method=request.method.decode(),
-        path=request.target.partition(b"?")[0].decode("latin-1"),
-        status=exchange.status,
+        method=method.decode(),
+        path=target.partition(b"?")[0].decode("latin-1"),
+        status=request.status,
         ms=int(seconds * 100_000) / 100,  # as `round` would, at a third of its cost
-        user_id=exchange.caller and exchange.caller.id,
-        ip=exchange.address,
-        request_id=exchange.request_id,
+        user_id=request.caller and request.caller.id,
+        ip=request.address,
+        request_id=request.request_id,
         route=name,
-        upstream_ms=int(exchange.upstream_seconds * 100_000) / 100,
-        target=exchange.backend and exchange.backend.name,
-        attempts=exchange.attempts,
-        bytes_in=exchange.received_bytes,
-        bytes_out=exchange.sent_bytes,
+        upstream_ms=int(request.upstream_seconds * 100_000) / 100,
+        target=request.backend and request.backend.name,
+        attempts=request.attempts,
+        bytes_in=request.received_bytes,
+        bytes_out=request.sent_bytes,
         **({"code": failure.code, "source": failure.source, "phase": failure.phase} if failure else {}),
     )
 
 
-def _remember(exchange: "Exchange", route: str) -> None:
-    failure = exchange.failure
+def _remember(request: RequestState, route: str) -> None:
+    failure = request.failure
     RECENT.append(
         {
             "time": timestamp(),
-            "request_id": exchange.request_id,
+            "request_id": request.request_id,
             "route": route,
-            "status": exchange.status,
+            "status": request.status,
             "code": failure.code if failure else "upstream_status",
             "source": failure.source if failure else "upstream",
             "phase": failure.phase if failure else "answered",

@@ -8,21 +8,18 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from itertools import accumulate
 from math import ceil
-from typing import TYPE_CHECKING
 
 from gateway.errors import OPEN, Refusal
+from gateway.request import RequestState
 from gateway.routing.upstreams import Split, Target, Upstream
 from gateway.upstream.pool import Backend
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
 
 BUDGET_SECONDS = 10
 RETRIES_PER_SECOND_MIN = 3
 
 
 class Group:
-    """The targets of one upstream; who of them is asked next, and how much may be asked twice."""
+    """The targets of one upstream: which one is next, and how many retries are allowed."""
 
     def __init__(self, upstream: Upstream, backends: Mapping[Target, Backend]) -> None:
         self.upstream = upstream
@@ -38,11 +35,11 @@ class Group:
         self._ejected: list[Backend] = []
         self._choose = self._by_turns if upstream.balance == "round_robin" else self._better_of_two
         for backend, _ in self._members:
-            backend.groups.add(self)
+            backend.subscribe(self.sort_out)
         self.sort_out()
 
     def sort_out(self) -> None:
-        """Some target has come or gone.
+        """The health of a target has changed.
 
         At most half of the targets are ejected, the first ones to fail; a target that is alone may be,
         since asking it would only make everybody wait for the same error. When nothing would be left,
@@ -61,13 +58,13 @@ class Group:
         self._weights = [weight for _, weight in usable]
         self._cumulative = list(accumulate(self._weights))
 
-    def pick(self, exchange: "Exchange", tried: Collection[Backend] = ()) -> Backend:
+    def pick(self, request: RequestState, tried: Collection[Backend] = ()) -> Backend:
         """The target for this request, another one than those it has tried if there is one."""
         if self._ejected:
             now = time.monotonic()
             for backend in self._ejected:
                 if backend not in tried and backend.standing.may_try(now):
-                    backend.standing.trial = exchange
+                    backend.standing.trial = request
                     return backend
         usable = self._usable
         if tried:
@@ -121,13 +118,13 @@ class Group:
         return self.retries - retries < max(share, RETRIES_PER_SECOND_MIN * BUDGET_SECONDS)
 
 
-def is_split(exchange: "Exchange", split: Split) -> bool:
+def is_split(request: RequestState, split: Split) -> bool:
     """Whether this caller goes the other way: the same answer for the same caller, request for request."""
-    if split.header is not None and split.header in exchange.request.headers:
+    if split.header is not None and split.header in request.request.headers:
         return True
     if not split.weight:
         return False
-    assert exchange.route is not None
-    who = exchange.caller.id if exchange.caller is not None else exchange.address
+    assert request.route is not None
+    who = request.caller.id if request.caller is not None else request.address
     # With a greater weight later, whoever was in stays in.
-    return zlib.crc32(f"{exchange.route.name} {who}".encode()) < split.weight * 2**32
+    return zlib.crc32(f"{request.route.name} {who}".encode()) < split.weight * 2**32

@@ -1,18 +1,14 @@
-"""One connection to a backend, read as HTTP by httptools."""
+"""One connection to a target, read as HTTP by httptools."""
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import httptools
 import structlog
 
 from gateway.http.coalescing import Outlet
-from gateway.http.headers import AnswerFields
-
-if TYPE_CHECKING:
-    from gateway.forwarding.exchange import Exchange
-    from gateway.upstream.pool import Backend
+from gateway.http.headers import AnswerFields, Header, Request
 
 BODILESS = frozenset((204, 304))
 SWITCHING = 101
@@ -20,45 +16,89 @@ HEAD_BYTES_MAX = 256 * 1024  # and as much again for trailers
 
 log = structlog.get_logger(__name__)
 
-Header = tuple[bytes, bytes]
+
+class AnswerReceiver(Protocol):
+    """Whoever sent the request on a connection, and receives the response."""
+
+    upstream: "UpstreamConnection | None"
+    request: Request
+    request_complete: bool
+
+    def interim(self, status: int, fields: AnswerFields) -> None: ...
+
+    def answer_head(self, status: int, fields: AnswerFields) -> None: ...
+
+    def answer_body(self, piece: bytes) -> None: ...
+
+    def flush_answer(self) -> None:
+        """Everything from one read has been handed over."""
+
+    def answer_end(self) -> None: ...
+
+    def switched(self, headers: list[Header], rest: bytes) -> None:
+        """101: `rest` is the first of the other protocol."""
+
+    def upstream_full(self) -> None:
+        """Stop sending for now."""
+
+    def upstream_ready(self) -> None:
+        """Go on sending."""
+
+    def upstream_lost(self) -> None:
+        """The connection was closed before the end of the response."""
+
+    def upstream_invalid(self) -> None:
+        """What was received is not a valid response."""
+
+
+class Pool(Protocol):
+    """Where a connection belongs."""
+
+    open: set["UpstreamConnection"]
+
+    def release(self, connection: "UpstreamConnection") -> None:
+        """Take back a connection whose last response ended cleanly."""
+
+    def forget(self, connection: "UpstreamConnection") -> None:
+        """The connection was closed, or carries another protocol from now on."""
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to a backend; it serves one exchange at a time."""
+    """One connection to a target; it serves one request at a time."""
 
     transport: asyncio.Transport
 
-    def __init__(self, backend: "Backend") -> None:
-        self._backend = backend
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[Header] = []
         self._pieces: list[bytes] = []  # of a body, as far as they came in one read
         self._keep = self._interim = self._until_close = False
         self._answering = self._complete = self._read_paused = False
-        self.exchange: Exchange | None = None
-        self.heard = False  # whether anything of the answer to the current request has come
+        self.receiver: AnswerReceiver | None = None
+        self.heard = False  # whether anything of the current response has come
         self.used = False  # whether it has served a request before the current one
         self.write_paused = False
         self.opened = self.idle_since = 0.0
-        self._silent_bytes = 0  # read since the last of which something came: a head, or a piece of a body
+        self._silent_bytes = 0  # read since the last header section or piece of a body
 
-    def begin(self, exchange: "Exchange") -> None:
-        self.exchange = exchange
+    def begin(self, receiver: AnswerReceiver) -> None:
+        self.receiver = receiver
         self.heard = self._answering = self._keep = self._interim = self._until_close = self._complete = False
 
     def close(self) -> None:
-        """Cut the connection; the exchange that waits for its answer is told by connection_lost."""
+        """Cut the connection; connection_lost then informs the receiver."""
         self.transport.abort()
 
     def drop(self) -> None:
-        """Cut the connection; its exchange is over already."""
-        self.exchange = None
+        """Cut the connection; its request is over already."""
+        self.receiver = None
         self.transport.abort()
 
     def hand_over(self) -> asyncio.Transport:
         """Leave the pool: from here on the connection belongs to a relay."""
-        self.exchange = None
-        self._backend.forget(self)
+        self.receiver = None
+        self._pool.forget(self)
         return self.transport
 
     def hold_reading(self) -> None:
@@ -76,32 +116,31 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", Outlet(transport))
         self.opened = time.monotonic()
-        self._backend.open.add(self)
+        self._pool.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._backend.forget(self)
-        exchange, self.exchange = self.exchange, None
-        if exchange is None:
+        self._pool.forget(self)
+        receiver, self.receiver = self.receiver, None
+        if receiver is None:
             return
         if self._until_close and exc is None:
-            exchange.answer_end()
+            receiver.answer_end()
         else:
-            exchange.upstream_lost()
+            receiver.upstream_lost()
 
     def pause_writing(self) -> None:
         self.write_paused = True
-        if self.exchange is not None:
-            self.exchange.client.adjust_reading()
+        if self.receiver is not None:
+            self.receiver.upstream_full()
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        if self.exchange is not None:
-            self.exchange.progress()
-            self.exchange.client.adjust_reading()
+        if self.receiver is not None:
+            self.receiver.upstream_ready()
 
     def data_received(self, data: bytes) -> None:
-        if self.exchange is None:
-            # Nobody asked: what follows could be taken for the answer to the next request.
+        if self.receiver is None:
+            # Unsolicited: what follows could be taken for the response to the next request.
             self.close()
             return
         self._silent_bytes += len(data)
@@ -114,43 +153,43 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
         except httptools.HttpParserError:
             self._keep = False
-            if not self._complete and self.exchange is not None:
-                self.exchange.upstream_invalid()
+            if not self._complete and self.receiver is not None:
+                self.receiver.upstream_invalid()
         if self._pieces:
             self._pass_pieces()
         if self._complete:
-            # Only now, with nothing left of what was read, may the connection be given to the next one.
+            # Only now, with nothing left of this read, may the connection serve the next request.
             self._finish()
-        elif self.exchange is not None:
-            self.exchange.flush_answer()
+        elif self.receiver is not None:
+            self.receiver.flush_answer()
             if self._silent_bytes > HEAD_BYTES_MAX:
-                self.exchange.upstream_invalid()
+                self.receiver.upstream_invalid()
 
     def _pass_pieces(self) -> None:
-        """Chunks of one read go on as one, however small they are."""
+        """Pass on the chunks of one read together, however small they are."""
         body = b"".join(self._pieces)
         self._pieces.clear()
-        if self.exchange is not None:
-            self.exchange.answer_body(body)
+        if self.receiver is not None:
+            self.receiver.answer_body(body)
 
     def _switched(self, rest: bytes) -> None:
-        if self.exchange is not None:
-            self.exchange.switched(self._headers, rest)
+        if self.receiver is not None:
+            self.receiver.switched(self._headers, rest)
 
     def _finish(self) -> None:
-        exchange, self.exchange = self.exchange, None
+        receiver, self.receiver = self.receiver, None
         self._complete = False
-        if exchange is None:
+        if receiver is None:
             return
         self.used = True
-        exchange.upstream = None
-        is_free = exchange.request_complete and not self.write_paused  # it has been sent all there was
+        receiver.upstream = None
+        is_free = receiver.request_complete and not self.write_paused  # the whole request was sent
         if self._keep and is_free and not self.transport.is_closing():
             self.allow_reading()
-            self._backend.release(self)
+            self._pool.release(self)
         else:
             self.close()
-        exchange.answer_end()
+        receiver.answer_end()
 
     # What the parser calls.
 
@@ -165,22 +204,22 @@ class UpstreamConnection(asyncio.Protocol):
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        exchange, status = self.exchange, self._parser.get_status_code()
+        receiver, status = self.receiver, self._parser.get_status_code()
         self._silent_bytes = 0
-        if exchange is None or self._complete or status == SWITCHING:
+        if receiver is None or self._complete or status == SWITCHING:
             return
         fields = AnswerFields(self._headers)
         if status < 100 or (fields.framing and not self._is_clear(fields.framing)):
-            exchange.upstream_invalid()
+            receiver.upstream_invalid()
             return
         if status < 200:
             self._interim = True
-            exchange.interim(status, fields)
+            receiver.interim(status, fields)
             return
         self._answering = True
-        is_head = exchange.request.method == b"HEAD"
+        is_head = receiver.request.method == b"HEAD"
         self._until_close = not (is_head or fields.framing or status in BODILESS)
-        exchange.answer_head(status, fields)
+        receiver.answer_head(status, fields)
         if is_head:
             # The parser cannot know that no body follows, whatever the headers say: it is replaced.
             self._keep = self._parser.should_keep_alive()

@@ -1,11 +1,11 @@
-"""One target at work: its connections, kept alive and taken again, and how it stands."""
+"""The pool of connections to one target, and the health of that target."""
 
 import asyncio
 import re
 import time
 from collections import deque
-from typing import TYPE_CHECKING
-from weakref import WeakSet
+from collections.abc import Callable
+from weakref import WeakMethod
 
 import structlog
 
@@ -15,16 +15,13 @@ from gateway.telemetry.metrics import HEALTHY
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.ejection import Standing
 
-if TYPE_CHECKING:
-    from gateway.upstream.balancer import Group
-
 _WELL = re.compile(rb"HTTP/1\.[01] [23]\d\d")
 
 log = structlog.get_logger(__name__)
 
 
 class Backend:
-    """All connections to one target. What is idle is taken again, the last one used first."""
+    """All connections to one target. Idle ones are reused, the last one used first."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -35,7 +32,7 @@ class Backend:
         self.relays = 0
         self.is_retired = False
         self._routes: set[str] = set()
-        self.groups: WeakSet[Group] = WeakSet()
+        self._subscribers: list[WeakMethod[Callable[[], None]]] = []
         self.standing = Standing(target, self._changed)
         self._pool = target.care.pool
         self._breaker = target.care.breaker
@@ -63,10 +60,19 @@ class Backend:
         for route in self._routes:
             HEALTHY.labels(route, self.name).set(self.standing.is_healthy)
 
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call this method when the target is ejected, fails its checks, or returns.
+
+        Only a weak reference is kept: a group that a newer routes file replaced needs no unsubscribing.
+        """
+        self._subscribers = [each for each in self._subscribers if each() is not None]
+        self._subscribers.append(WeakMethod(changed))
+
     def _changed(self) -> None:
-        """It is not asked any more, or again: tell those who choose, and those who watch."""
-        for group in self.groups:
-            group.sort_out()
+        for subscriber in self._subscribers:
+            changed = subscriber()
+            if changed is not None:
+                changed()
         self._show()
 
     # Connections.

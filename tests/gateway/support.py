@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,47 @@ import uvicorn
 
 from gateway.config.routes_file import load
 from gateway.forwarding.client_protocol import GatewayProtocol
+from gateway.forwarding.request_head import NOWHERE
+from gateway.http.headers import Header, Request
+from gateway.request import RequestRules, RequestState
+from gateway.routing.table import RouteTable
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reload, first_keys
 from gateway.settings import Settings
 from gateway.site.app import create_app
+from shared.caller import Caller
 from shared.process.server import CloseWhenDraining, Server
 
 WAIT_SECONDS_MAX = 15
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A client at this address."""
+
+    peer: str = "127.0.0.1"
+    scheme: str = "http"
+
+
+def request_state(peer: str = "127.0.0.1", headers: Sequence[Header] = ()) -> RequestState:
+    """A GET request as policies and targets see it, which matches no route."""
+    request = Request(b"GET", b"/", [*headers])
+    state = RequestState(Peer(peer), RequestRules(), RouteTable([]), request, NOWHERE, keep_alive=True)
+    state.read_headers()
+    return state
+
+
+def caller(user_id: str, client_id: str | None = None) -> Caller:
+    return Caller(
+        id=user_id,
+        role="user",
+        username=None,
+        email=None,
+        session_id=None,
+        scopes=frozenset(),
+        expires=float("inf"),
+        client_id=client_id,
+    )
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from gatehouse.cli import main as gatehouse
 from gateway import cli
 from gateway.config import routes_file
+from gateway.config.api_keys_file import load, new_key, parse
 from gateway.config.routes_file import RoutesFileError
-from gateway.policies.api_keys import load, new_key, parse
 from gateway.runtime.reload import KEPT_ROUTES, first_keys
 from gateway.settings import Settings
 from shared.identity.revocations import Revocation

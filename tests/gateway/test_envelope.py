@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.forwarding import envelope
+from gateway.forwarding import enveloped_answer
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation, Received
 from tests.gateway.conftest import Start, StartBackend
@@ -49,7 +49,7 @@ async def answers(conversation: Conversation) -> None:
             case "health":
                 await conversation.answer_json({"status": "healthy"})
             case "large":
-                body = b'"' + b"x" * envelope.BYTES_MAX + b'"'
+                body = b'"' + b"x" * enveloped_answer.BYTES_MAX + b'"'
                 await conversation.answer(body, "200 OK", "Content-Type: application/json")
             case "cut":
                 await conversation.send(

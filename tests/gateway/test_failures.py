@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policies.api_keys import new_key
+from gateway.config.api_keys_file import new_key
 from gateway.policies.failed_credentials import Failures
 from gateway.policies.rate_limits import KEYS_MAX
 from shared.identity.tokens import TokenVerifier

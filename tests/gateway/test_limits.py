@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -10,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
-from gateway.forwarding.exchange import Exchange
 from gateway.policies import rate_limits
 from gateway.policies.limit_subjects import counted
 from gateway.policies.rate_limit_store import LimitStore
 from gateway.policies.rate_limits import Limiter, RouteLimits
+from gateway.request import RequestState
 from gateway.routing.table import RateLimit
+from tests.gateway.support import caller, request_state
 
 
 @given(
@@ -136,7 +136,7 @@ def test_a_request_counts_for_all_limits_or_for_none(
     now = Fraction(100)
     for who, gap in requests:
         now += Fraction(gap, 1000) + Fraction(1, 7919)
-        asks = exchange(who)
+        asks = request(who)
         mine = [
             buckets.setdefault((place, counted(limit.key)(asks)), Bucket(limit))
             for place, limit in enumerate(wanted)
@@ -149,7 +149,7 @@ def test_a_request_counts_for_all_limits_or_for_none(
         assert refused is None or int(refused.headers["Retry-After"]) >= 1
 
 
-def refusal_of(route: RouteLimits, asks: Exchange, now: float) -> Refusal | None:
+def refusal_of(route: RouteLimits, asks: RequestState, now: float) -> Refusal | None:
     try:
         route.take(asks, now)
     except Refusal as refusal:
@@ -157,10 +157,12 @@ def refusal_of(route: RouteLimits, asks: Exchange, now: float) -> Refusal | None
     return None
 
 
-def exchange(who: int) -> Exchange:
+def request(who: int) -> RequestState:
     """The second and the third are one user at two addresses, the fourth shows no token."""
-    caller = None if who == 3 else SimpleNamespace(id=f"u{min(who, 1)}", client_id="c" if who else None)
-    return cast("Exchange", SimpleNamespace(caller=caller, address=f"10.0.0.{who}", limit_headers=b""))
+    state = request_state(peer=f"10.0.0.{who}")
+    if who != 3:
+        state.caller = caller(f"u{min(who, 1)}", client_id="c" if who else None)
+    return state
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def exchange(who: int) -> Exchange:
     ],
 )
 def test_who_is_counted(key: str, found: list[str]) -> None:
-    assert [counted(key)(exchange(who)).replace("\x00", " ") for who in range(4)] == found
+    assert [counted(key)(request(who)).replace("\x00", " ") for who in range(4)] == found
 
 
 @given(
@@ -204,11 +206,11 @@ def test_shares_are_together_no_more_than_the_whole(
 def test_limits_that_stay_as_they_are_count_on() -> None:
     kept, changed = RateLimit(1, 60.0, 1, "user"), RateLimit(5, 60.0, 5, "ip")
     before = RouteLimits("x", [kept, changed])
-    before.take(exchange(0), 0.0)
+    before.take(request(0), 0.0)
     after = RouteLimits("x", [kept, RateLimit(9, 60.0, 9, "ip")], before)
     assert (after.limiters[0] is before.limiters[0], after.limiters[1].keys) == (True, 0)
     with pytest.raises(Refusal):
-        after.take(exchange(0), 1.0)
+        after.take(request(0), 1.0)
 
 
 class TwoGateways:
@@ -221,10 +223,10 @@ class TwoGateways:
 def test_a_share_is_that_of_the_gateways_there_are_also_after_a_reload() -> None:
     limit, store = RateLimit(1, 60.0, 8), TwoGateways()
     before = RouteLimits("x", [limit], None, cast("LimitStore", store))
-    before.take(exchange(0), 0.0)
+    before.take(request(0), 0.0)
     store.gateways = 1
     after = RouteLimits("x", [limit], before, cast("LimitStore", store))
     for _ in range(6):  # the one before them, as one of two, was worth two
-        after.take(exchange(0), 0.0)
+        after.take(request(0), 0.0)
     with pytest.raises(Refusal):
-        after.take(exchange(0), 0.0)
+        after.take(request(0), 0.0)

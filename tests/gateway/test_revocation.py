@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from gateway.runtime import gateway as core
+from gateway.forwarding import exchange
 from shared.ids import new_id
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation
@@ -207,8 +207,8 @@ class TestUnderWay:
         steps: dict[str, asyncio.Event],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        assert core.REVOKED_SECONDS == 5
-        monkeypatch.setattr(core, "REVOKED_SECONDS", 0.05)
+        assert exchange.REVOKED_SECONDS == 5
+        monkeypatch.setattr(exchange, "REVOKED_SECONDS", 0.05)
         wire = await self._ask_and_log_out(gateway, auth, steps)
 
         with pytest.raises(asyncio.IncompleteReadError):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from prometheus_client import REGISTRY
 
+from gateway.forwarding.exchange import Exchange
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import Answer, RunningGateway, Wire, eventually
@@ -184,7 +185,7 @@ class TestSlowBodies:
         )
         wire = await gateway.connect()
         upload = asyncio.create_task(wire.request("POST", "/x", body=b"a" * 20_000_000))
-        await eventually(lambda: any(each.client.flow.read_paused for each in gateway.state.pace.arriving))
+        await eventually(lambda: any(not each.may_send_body for each in gateway.state.pace.arriving))
         await asyncio.sleep(1.0)  # what is tested is time going by
         go_on.set()
         assert (await upload).body == b"20000000"
@@ -248,6 +249,7 @@ class TestSlowBodies:
         await wire.send("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\n\r\n")
         await eventually(lambda: len(gateway.state.pace.arriving) == 1)
         (exchange,) = gateway.state.pace.arriving
+        assert isinstance(exchange, Exchange)
         for _ in range(300):
             before = exchange.received_bytes
             await wire.send(b"ab")

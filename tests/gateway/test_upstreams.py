@@ -10,7 +10,6 @@ import pytest
 from prometheus_client import REGISTRY
 
 from gateway.errors import Refusal
-from gateway.forwarding.exchange import Exchange
 from gateway.routing.upstreams import Balance, Care, Ejection, HealthCheck, Origin, Share, Upstream
 from gateway.routing.upstreams import Target as Address
 from gateway.upstream.balancer import Group
@@ -18,9 +17,9 @@ from gateway.upstream.pool import Backend as Target
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend, Conversation
 from tests.gateway.conftest import Start, StartBackend
-from tests.gateway.support import RunningGateway, eventually
+from tests.gateway.support import RunningGateway, eventually, request_state
 
-NOBODY = cast("Exchange", None)
+REQUEST = request_state()
 CHECKED = Care(health=HealthCheck("/", up=1, down=1))
 
 
@@ -36,60 +35,60 @@ class TestChoice:
         random.seed(1)
         some, targets = group(5, 3, 2)
         turns = 20_000
-        seen = Counter(some.pick(NOBODY) for _ in range(turns))
+        seen = Counter(some.pick(REQUEST) for _ in range(turns))
         for target, part in zip(targets, (0.5, 0.3, 0.2), strict=True):
             assert abs(seen[target] - turns * part) < 5 * sqrt(turns * part * (1 - part))
 
     def test_of_two_the_less_loaded_is_chosen(self) -> None:
         some, (busy, idle) = group(1, 1)
         busy.relays = 1
-        assert {some.pick(NOBODY) for _ in range(100)} == {idle}
+        assert {some.pick(REQUEST) for _ in range(100)} == {idle}
 
     def test_load_is_seen_in_proportion_to_the_weight(self) -> None:
         some, (heavy, light) = group(9, 1)
         heavy.relays, light.relays = 8, 1
-        assert {some.pick(NOBODY) for _ in range(100)} == {heavy}
+        assert {some.pick(REQUEST) for _ in range(100)} == {heavy}
         heavy.relays = 18
-        assert {some.pick(NOBODY) for _ in range(100)} == {light}
+        assert {some.pick(REQUEST) for _ in range(100)} == {light}
 
     def test_the_busiest_of_many_is_never_chosen(self) -> None:
         some, targets = group(1, 1, 1, 1)
         targets[2].relays = 3
-        seen = Counter(some.pick(NOBODY) for _ in range(1000))
+        seen = Counter(some.pick(REQUEST) for _ in range(1000))
         assert targets[2] not in seen
         assert min(seen[target] for target in targets if target is not targets[2]) > 100
 
     def test_round_robin_takes_turns_by_weight(self) -> None:
         some, (first, second) = group(3, 1, balance="round_robin")
-        order = [some.pick(NOBODY) for _ in range(8)]
+        order = [some.pick(REQUEST) for _ in range(8)]
         assert order == [first, first, second, first] * 2
 
     def test_a_weight_of_0_is_never_chosen(self) -> None:
         for balance in ("p2c", "round_robin"):
             some, (first, drained, third) = group(1, 0, 1, balance=balance)
-            assert {some.pick(NOBODY) for _ in range(100)} == {first, third}
-            assert some.pick(NOBODY, (first, third)) is not drained
+            assert {some.pick(REQUEST) for _ in range(100)} == {first, third}
+            assert some.pick(REQUEST, (first, third)) is not drained
 
     def test_another_attempt_goes_elsewhere_if_there_is_anywhere(self) -> None:
         some, (first, second, third) = group(1, 1, 1)
-        assert {some.pick(NOBODY, (first, second)) for _ in range(20)} == {third}
-        assert some.pick(NOBODY, (first, second, third)) in {first, second, third}
+        assert {some.pick(REQUEST, (first, second)) for _ in range(20)} == {third}
+        assert some.pick(REQUEST, (first, second, third)) in {first, second, third}
 
 
 class TestWhoIsLeftOut:
     def test_at_most_half_are_ejected_the_first_ones_to_fail(self) -> None:
         some, targets = group(1, 1, 1, 1, 1, care=Care(ejection=Ejection(failures=1)))
         for target in targets:
-            target.standing.failed(NOBODY)
-        assert {some.pick(NOBODY) for _ in range(200)} == set(targets[2:])
+            target.standing.failed(REQUEST)
+        assert {some.pick(REQUEST) for _ in range(200)} == set(targets[2:])
 
     def test_the_only_one_may_be_too(self) -> None:
         some, (only,) = group(1, care=Care(ejection=Ejection(failures=2, time=30)))
-        only.standing.failed(NOBODY)
-        assert some.pick(NOBODY) is only
-        only.standing.failed(NOBODY)
+        only.standing.failed(REQUEST)
+        assert some.pick(REQUEST) is only
+        only.standing.failed(REQUEST)
         with pytest.raises(Refusal) as refused:
-            some.pick(NOBODY)
+            some.pick(REQUEST)
         assert refused.value.kind.code == "upstream_open"
         assert refused.value.headers == {"Retry-After": "30"}
         assert not some.may_be_asked
@@ -97,23 +96,23 @@ class TestWhoIsLeftOut:
     def test_what_checks_find_down_is_left_out(self) -> None:
         some, (first, second) = group(1, 1)
         first.standing.checked(is_well=False)
-        assert {some.pick(NOBODY) for _ in range(100)} == {second}
+        assert {some.pick(REQUEST) for _ in range(100)} == {second}
         first.standing.checked(is_well=True)
-        assert {some.pick(NOBODY) for _ in range(100)} == {first, second}
+        assert {some.pick(REQUEST) for _ in range(100)} == {first, second}
 
     def test_when_checks_find_all_down_they_are_not_believed(self) -> None:
         for weights in ((1,), (1, 1, 1)):
             some, targets = group(*weights)
             for target in targets:
                 target.standing.checked(is_well=False)
-            assert {some.pick(NOBODY) for _ in range(200)} == set(targets)
+            assert {some.pick(REQUEST) for _ in range(200)} == set(targets)
 
     def test_down_and_ejected_together_leave_nothing_out(self) -> None:
         some, targets = group(1, 1, care=Care(ejection=Ejection(failures=1), health=CHECKED.health))
         for _ in range(3):
             targets[0].standing.checked(is_well=False)
-        targets[1].standing.failed(NOBODY)
-        assert {some.pick(NOBODY) for _ in range(100)} == set(targets)
+        targets[1].standing.failed(REQUEST)
+        assert {some.pick(REQUEST) for _ in range(100)} == set(targets)
 
 
 async def test_a_slow_target_gets_less_and_all_get_some(
@@ -354,7 +353,7 @@ class TestReload:
     ) -> None:
         first, second = await start_backend(), await start_backend()
         gateway = await start_gateway(_routes(first, second, more="ejection: {failures: 1, time: 5m}"))
-        _target(gateway, first).standing.failed(NOBODY)
+        _target(gateway, first).standing.failed(REQUEST)
         await _reload(gateway, _routes((first, 2), second, more="ejection: {failures: 1, time: 5m}"))
         assert [(await gateway.request("GET", "/x")).status for _ in range(10)] == [200] * 10
         assert not first.received

@@ -1,0 +1,59 @@
+"""A request between its two connections: the state that admission, attempts, headers and relays work on."""
+
+import asyncio
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from gateway.clients.connection_limits import Holder
+from gateway.http.headers import Request
+from gateway.request import Client, RequestState
+from gateway.routing.table import Match
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.live_routes import Routing
+from gateway.upstream.balancer import Group
+from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.pool import Backend
+from shared.process.server import State
+
+
+class ClientSide(Client, Protocol):
+    """The client's connection, as far as a request, its response or a relay needs it."""
+
+    transport: asyncio.Transport
+    server_state: State
+    connections: set[Any]
+    flow: FlowControl
+
+    @property
+    def gateway(self) -> Gateway: ...
+
+    def adjust_reading(self) -> None:
+        """Read on, or stop reading, depending on whether the request is full."""
+
+    def exchange_over(self, exchange: "Transfer") -> None:
+        """The response is complete, and perhaps the rest of its request as well."""
+
+    def cut(self) -> None:
+        """Close at once, so that the client cannot take a part of the response for all of it."""
+
+    def become_relay(self, end: Holder) -> bytes:
+        """Give up the transport; returns what the client has sent since the handshake."""
+
+
+class Transfer(RequestState):
+    """A request in a running gateway."""
+
+    __slots__ = ("gateway", "group", "routing", "tried", "upstream", "upstream_started")
+
+    client: ClientSide
+    backend: Backend | None
+
+    def __init__(self, client: ClientSide, request: Request, match: Match, *, keep_alive: bool) -> None:
+        self.gateway = gateway = client.gateway
+        self.routing: Routing = gateway.routing  # to its end, even if the routes file changes meanwhile
+        super().__init__(client, gateway.rules, self.routing.table, request, match, keep_alive=keep_alive)
+        self.group: Group | None = None
+        self.tried: tuple[Backend, ...] = ()  # in earlier attempts
+        self.upstream: UpstreamConnection | None = None
+        self.upstream_started = 0.0
