@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from shared.caller import Caller
 from shared.errors import Overloaded, TooManyRequests
 from shared.identity.revocations import Revocations
-from shared.identity.tokens import Caller
 from shared.process.server import SERVER_STATE
 
 HEARTBEAT_SECONDS = 15.0  # less than the 60 s after which the gateway gives up a silent service

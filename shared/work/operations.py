@@ -10,12 +10,12 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
 from shared.http.schemas import Id, Output, Page, example
 from shared.http.streams import ServerSentEvent, Streams, last_event_id
-from shared.identity.tokens import Caller
 from shared.lists.pagination import PageQuery, paginate_equal
 from shared.work.jobs import Jobs, State
 

@@ -10,11 +10,11 @@ from sqlmodel import Session
 from starlette.applications import Starlette
 from starlette.responses import Response
 
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.http.operations import Operation
 from shared.http.schemas import Input
 from shared.http.streams import ServerSentEvent, Streams
-from shared.identity.tokens import Caller
 from shared.peers.client import HttpClient
 from shared.process.settings import ServiceSettings
 from shared.service import create_service

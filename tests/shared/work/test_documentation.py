@@ -12,11 +12,11 @@ from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import Response  # noqa: F401 - for an example
 
+from shared.caller import Caller
 from shared.data.database import Database
 from shared.http.operations import Operation  # noqa: F401 - for an example
 from shared.http.streams import ServerSentEvent, Streams, last_event_id  # noqa: F401 - for an example
 from shared.identity.revocations import Revocations
-from shared.identity.tokens import Caller
 from shared.ids import new_id
 from shared.work.duties import Duties, Duty, IsStopping
 from shared.work.jobs import Jobs, Kind

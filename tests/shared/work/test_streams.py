@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from gateway.settings import Settings as GatewaySettings
+from shared.caller import Caller
 from shared.http import streams
 from shared.http.streams import ServerSentEvent
 from shared.identity.revocations import Revocations
-from shared.identity.tokens import Caller
 from shared.process.server import Server
 from shared.testing import bearer, token
 from tests.gateway.support import RunningGateway
