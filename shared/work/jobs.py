@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -31,14 +31,13 @@ from sqlalchemy import (
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.data.database import UtcDateTime, rows_where
+from shared.data.database import Database, UtcDateTime, rows_where
 from shared.errors import NotFound, TooManyRequests
 from shared.events.failpoints import reached
 from shared.ids import new_id
 from shared.work.leased import Leased, Queue, WorkTable
 
-if TYPE_CHECKING:
-    from shared.work.runner import Running
+T = TypeVar("T")
 
 LEASE = timedelta(seconds=15)
 ATTEMPTS_MAX = 5
@@ -217,3 +216,59 @@ def as_text(value: Any) -> str:
     if len(text) > TEXT_CHARACTERS_MAX:
         raise ValueError(f"a job keeps at most {TEXT_CHARACTERS_MAX} characters of this")
     return text
+
+
+class CancelAsked(Exception):
+    """The job was cancelled; let it pass, so that the job ends."""
+
+
+class Running:
+    """What a handler is given: the input, the cursor to resume from, and the way to have effects."""
+
+    def __init__(self, jobs: Jobs, database: Database, leased: Leased, row: Mapping[str, Any]) -> None:
+        self._jobs, self._database, self.leased = jobs, database, leased
+        self.id: str = row["id"]
+        self.kind: str = row["kind"]
+        self.subject: str = row["subject"]
+        self.owner: str = row["owner"]
+        self.is_cancelled: bool = row["cancel_asked"]
+        self.input: dict[str, Any] = json.loads(row["input"])
+        self.cursor: Any = None if row["cursor"] is None else json.loads(row["cursor"])
+
+    async def do(
+        self,
+        work: Callable[[Session], T],
+        *,
+        cursor: Any,
+        progress: int | None = None,
+        total: int | None = None,
+        note: str | None = None,
+    ) -> T:
+        """Call `work(session)` and write the cursor and the progress, in one transaction under the lease.
+
+        Raises LeaseLost when another replica has the job, and CancelAsked when its owner has cancelled it.
+        """
+        told = {"progress": progress, "total": total, "note": note and note[:NOTE_CHARACTERS_MAX]}
+        values = {name: value for name, value in told.items() if value is not None}
+        result = await self._database.run(self._step, work, {**values, "cursor": as_text(cursor)})
+        reached("job: stepped")
+        self.cursor = cursor
+        return result
+
+    async def tell(self, *, progress: int, total: int | None = None, note: str | None = None) -> None:
+        """Write the progress alone."""
+        await self.do(lambda _: None, cursor=self.cursor, progress=progress, total=total, note=note)
+
+    def _step(self, session: Session, work: Callable[[Session], T], values: dict[str, Any]) -> T:
+        self.renew(session)
+        if self.is_cancelled:
+            raise CancelAsked
+        result = work(session)
+        reached("job: stepping")
+        self._jobs.change(session, self.id, **values)
+        return result
+
+    def renew(self, session: Session) -> None:
+        """Prolong the lease, and look whether the job was cancelled."""
+        self._jobs.queues[self.kind].renew(session, self.leased)
+        self.is_cancelled = self._jobs.read(session, self.id)["cancel_asked"]

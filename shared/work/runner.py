@@ -1,7 +1,6 @@
 """Runs the jobs of a service beside its requests: claims, renews, cancels, and hands over at drain."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -15,7 +14,16 @@ from shared.data.database import Database, TookTooLong
 from shared.errors import Overloaded, Problem, Unavailable
 from shared.events.failpoints import reached
 from shared.events.spine import end
-from shared.work.jobs import NOTE_CHARACTERS_MAX, CannotSucceed, Jobs, Kind, State, as_text
+from shared.work.jobs import (
+    NOTE_CHARACTERS_MAX,
+    CancelAsked,
+    CannotSucceed,
+    Jobs,
+    Kind,
+    Running,
+    State,
+    as_text,
+)
 from shared.work.leased import Leased, LeaseLost, pause_after
 
 T = TypeVar("T")
@@ -31,62 +39,6 @@ FAILED = "It failed on our side; the log says why."
 RUNNING = Gauge("jobs_running", "Jobs that run in this process", multiprocess_mode="livesum")
 
 log = structlog.get_logger(__name__)
-
-
-class CancelAsked(Exception):
-    """The job was cancelled; let it pass, so that the job ends."""
-
-
-class Running:
-    """What a handler is given: the input, the cursor to resume from, and the way to have effects."""
-
-    def __init__(self, jobs: Jobs, database: Database, leased: Leased, row: Mapping[str, Any]) -> None:
-        self._jobs, self._database, self.leased = jobs, database, leased
-        self.id: str = row["id"]
-        self.kind: str = row["kind"]
-        self.subject: str = row["subject"]
-        self.owner: str = row["owner"]
-        self.is_cancelled: bool = row["cancel_asked"]
-        self.input: dict[str, Any] = json.loads(row["input"])
-        self.cursor: Any = None if row["cursor"] is None else json.loads(row["cursor"])
-
-    async def do(
-        self,
-        work: Callable[[Session], T],
-        *,
-        cursor: Any,
-        progress: int | None = None,
-        total: int | None = None,
-        note: str | None = None,
-    ) -> T:
-        """Call `work(session)` and write the cursor and the progress, in one transaction under the lease.
-
-        Raises LeaseLost when another replica has the job, and CancelAsked when its owner has cancelled it.
-        """
-        told = {"progress": progress, "total": total, "note": note and note[:NOTE_CHARACTERS_MAX]}
-        values = {name: value for name, value in told.items() if value is not None}
-        result = await self._database.run(self._step, work, {**values, "cursor": as_text(cursor)})
-        reached("job: stepped")
-        self.cursor = cursor
-        return result
-
-    async def tell(self, *, progress: int, total: int | None = None, note: str | None = None) -> None:
-        """Write the progress alone."""
-        await self.do(lambda _: None, cursor=self.cursor, progress=progress, total=total, note=note)
-
-    def _step(self, session: Session, work: Callable[[Session], T], values: dict[str, Any]) -> T:
-        self.renew(session)
-        if self.is_cancelled:
-            raise CancelAsked
-        result = work(session)
-        reached("job: stepping")
-        self._jobs.change(session, self.id, **values)
-        return result
-
-    def renew(self, session: Session) -> None:
-        """Prolong the lease, and look whether the job was cancelled."""
-        self._jobs.queues[self.kind].renew(session, self.leased)
-        self.is_cancelled = self._jobs.read(session, self.id)["cancel_asked"]
 
 
 class Runner:

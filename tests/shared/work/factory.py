@@ -13,8 +13,8 @@ from sqlmodel import Session
 from shared.data.database import Database
 from shared.events import failpoints
 from shared.work import runner
-from shared.work.jobs import CannotSucceed, Jobs, Kind
-from shared.work.runner import Runner, Running
+from shared.work.jobs import CannotSucceed, Jobs, Kind, Running
+from shared.work.runner import Runner
 from tests.shared.work.conftest import EFFECTS, JOBS
 
 LEASE = timedelta(seconds=1.5)

@@ -19,10 +19,10 @@ from shared.http.streams import ServerSentEvent, Streams, last_event_id  # noqa:
 from shared.identity.revocations import Revocations
 from shared.ids import new_id
 from shared.work.duties import Duties, Duty, IsStopping
-from shared.work.jobs import Jobs, Kind
+from shared.work.jobs import Jobs, Kind, Running
 from shared.work.leased import Queue, pause_after
 from shared.work.operations import job_operations
-from shared.work.runner import Runner, Running
+from shared.work.runner import Runner
 from tests.shared.work.conftest import JOBS, WORK
 
 PAGES = Path(__file__).resolve().parents[3] / "docs" / "chassis"

@@ -13,9 +13,9 @@ from shared.errors import NotFound, TooManyRequests
 from shared.ids import new_id
 from shared.work import jobs as jobs_module
 from shared.work import runner
-from shared.work.jobs import Jobs, Kind, State
+from shared.work.jobs import CancelAsked, Jobs, Kind, Running, State
 from shared.work.leased import LeaseLost
-from shared.work.runner import CancelAsked, Runner, Running
+from shared.work.runner import Runner
 from tests.shared.work.conftest import EFFECTS, JOBS, WORK
 from tests.shared.work.factory import make_jobs
 
