@@ -45,13 +45,15 @@ IsStopping = Callable[[], bool]
 class Duty:
     """Something to do every so many seconds, counted from its last end; it is told whether to stop early.
 
-    `work` blocks, in a thread of its own. With `alone` one replica does it at a time.
+    `work` blocks, in a thread of its own. With `alone` one replica does it at a time. After failures the
+    pause grows up to `retry_max`.
     """
 
     name: str
     seconds: float
     work: Callable[[IsStopping], None]
     alone: bool = False
+    retry_max: timedelta = RETRY_MAX
 
 
 class Duties:
@@ -91,7 +93,7 @@ class Duties:
                 failures = 0
             except Exception as error:  # noqa: BLE001 - whatever it was, the duty is to be done again
                 failures += 1
-                pause = pause_after(failures, RETRY_FIRST, RETRY_MAX).total_seconds()
+                pause = pause_after(failures, RETRY_FIRST, duty.retry_max).total_seconds()
                 _note_failure(duty, error)
             await asyncio.sleep(pause)
 
@@ -123,7 +125,7 @@ class Duties:
             await self._work(duty, stop)
         except Exception as error:  # noqa: BLE001 - as above
             _note_failure(duty, error)
-            after, attempts = pause_after(leased.attempts, RETRY_FIRST, RETRY_MAX), leased.attempts
+            after, attempts = pause_after(leased.attempts, RETRY_FIRST, duty.retry_max), leased.attempts
         finally:
             await end([beat])
             if stop.was_told:  # it did a part: another replica may do the rest at once
@@ -172,9 +174,9 @@ async def _to_its_end(working: "asyncio.Future[None]") -> None:
             await asyncio.wait([working])
         except asyncio.CancelledError:  # the thread cannot be interrupted
             is_cancelled = True
-    working.result()
-    if is_cancelled:
+    if is_cancelled:  # also when the work has failed, or the duty would be begun once more
         raise asyncio.CancelledError
+    working.result()
 
 
 def _note_failure(duty: Duty, error: Exception) -> None:

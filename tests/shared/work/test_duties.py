@@ -133,6 +133,19 @@ async def test_duty_is_told_to_stop_is_awaited_and_gives_its_lease_back(database
     assert row.due <= now(), "another replica may do it at once"
 
 
+async def test_duty_that_fails_while_it_is_told_to_stop_is_not_begun_again(database: Database) -> None:
+    begun = threading.Event()
+
+    def fails_late(is_stopping: IsStopping) -> None:
+        begun.set()
+        while not is_stopping():
+            threading.Event().wait(0.01)
+        raise RuntimeError("interrupted")
+
+    async with asyncio.timeout(SECONDS), Duties(database, [Duty("fails late", 0, fails_late)]):
+        await asyncio.to_thread(begun.wait, SECONDS)
+
+
 def test_duty_that_is_done_alone_needs_a_table(database: Database) -> None:
     with pytest.raises(TypeError, match="table of leased work"):
         Duties(database, [Duty("alone", 1, Counted(), alone=True)])
