@@ -6,6 +6,8 @@ PYTHON ?= python3
 LENGTH ?= 1
 # One more than there are cores: tests wait for processes, too.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Each of these starts many processes itself; two at a time leave no core idle while one waits.
+PROVE_JOBS ?= 2
 BIN := .venv/bin
 IN_PARALLEL := -n $(JOBS) --dist worksteal --durations 20
 # Tests start hundreds of processes, which are to find what others have compiled.
@@ -30,7 +32,7 @@ test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TE
 	$(BIN)/python -m pytest -m "not prove" $(IN_PARALLEL) $(TESTS)
 
 prove: .venv/ready-dev ## Run what takes minutes (kills, soak, containers); longer: make prove LENGTH=10
-	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m prove --durations 20 $(TESTS)
+	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m prove -n $(PROVE_JOBS) --dist worksteal --durations 20 $(TESTS)
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
 	$(BIN)/ruff format --check --quiet .
