@@ -79,10 +79,11 @@ class Watched:
         process = self._process
         if process is not None and process.returncode is None:
             process.terminate()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(RESTART_SECONDS):
                     await process.wait()
-            process.kill()
+            except TimeoutError:
+                process.kill()
 
     async def _run_once(self) -> int:
         supervised = "1" if self._suite_is_up else STARTING

@@ -472,6 +472,22 @@ class TestOneProgram:
     def stubborn(self, tmp_path: Path) -> Program:
         return program(tmp_path, "stubborn", STUBBORN)
 
+    async def test_one_with_a_python_of_its_own_is_restarted_more_than_once(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        polite = program(tmp_path, "polite", "import time\nprint('I am here', flush=True)\ntime.sleep(600)")
+        one = watched.Watched(polite, Screen(as_json=False, width=8), "console", ByExecution())
+        one.was_ready = True
+        running = asyncio.create_task(one.run())
+        said = ""
+        for times in (1, 2, 3):
+            while said.count("I am here") < times:
+                await asyncio.sleep(0.01)
+                said += capsys.readouterr().out
+            await (one.stop() if times == 3 else one.restart())
+        await running
+        assert "starting again in" not in said
+
     async def test_one_that_does_not_stop_is_killed(
         self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
