@@ -1,7 +1,5 @@
 """People for the tests of the users service, and the real auth service that knows them."""
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
@@ -10,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from contracts.events import AccountChanged, AccountCreated, AccountDeleted
-from services.auth.app import create_app as create_auth
-from services.auth.settings import Settings as AuthSettings
-from shared.data.migrate import upgrade
 from shared.events import Event
 from shared.events.event import Sealed
 from shared.ids import new_id
-from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, internal_token, token
+from shared.testing import bearer, internal_token, token
+from tests.shared.processes import SECONDS_MAX, service_environment, started
+from tests.support import eventually, free_port
 
 PASSWORD = "correct horse battery 9 Staple"
 NOWHERE = "http://127.0.0.1:9"  # the discard port, on which nothing listens
@@ -110,24 +106,18 @@ def fields_of(response: httpx.Response) -> list[str]:
 
 @contextmanager
 def serving_auth(folder: Path) -> Iterator[str]:
-    """The auth service behind a real socket, with a database of its own."""
-    settings = AuthSettings(
-        data_dir=folder,
-        jwt_secret=TEST_JWT_SECRET,
-        internal_secret=TEST_INTERNAL_SECRET,
-        bcrypt_cost=4,
-    )
-    upgrade(settings.database_url, settings.migrations())
-    config = uvicorn.Config(create_auth(settings), lifespan="on", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            # Waits in the queue of the socket until it is served.
-            assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
-            yield url
-        finally:
-            server.should_exit = True
-            thread.join()
+    """The auth service in a process of its own: what it logs appears in no other test."""
+    port = free_port()
+    nobody = {f"{name}_URL": NOWHERE for name in ("USERS", "ORDERS", "FILES", "AUDIT")}
+    environment = service_environment(folder, port, BCRYPT_COST="4", **nobody)
+    with started("-m", "services.auth", environment=environment) as auth:
+        url = f"http://127.0.0.1:{port}"
+        assert eventually(lambda: is_ready(url), seconds=SECONDS_MAX), auth.output
+        yield url
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
