@@ -133,7 +133,7 @@ def service(arguments: argparse.Namespace) -> int:
         return 1
     sys.stdout.write("".join(f"wrote {file.relative_to(ROOT)}\n" for file in files))
     sys.stdout.write("try it: make up (stop it first, if it runs), and make test; ")
-    sys.stdout.write('then make it yours (README, "Add a service")\n')
+    sys.stdout.write("then make it yours (docs/services.md)\n")
     return 0
 
 

@@ -77,9 +77,9 @@ def _covered(path: str, routed: set[str]) -> bool:
 
 
 def documented(program: str) -> set[str]:
-    """The variables that the README of a program and that of the whole name."""
+    """The variables that docs/settings.md and the README of a program describe."""
     own = ROOT / ("gateway" if program == "gateway" else f"services/{program}") / "README.md"
-    texts = [file.read_text() for file in (ROOT / "README.md", own) if file.exists()]
+    texts = [file.read_text() for file in (ROOT / "docs/settings.md", own) if file.exists()]
     return set(re.findall(r"`([A-Z][A-Z0-9_]+)`", "\n".join(texts)))
 
 

@@ -12,6 +12,7 @@ from gateway.errors import TABLE
 from shared.testing import bearer, token
 from tests.gateway.backends import Backend
 from tests.gateway.conftest import Start
+from tests.gateway.process import PROJECT
 from tests.gateway.support import RunningGateway
 
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
@@ -320,14 +321,10 @@ class TestCors:
 
 
 def test_every_refusal_is_documented() -> None:
-    from pathlib import Path
-
-    import gateway.errors
-
-    readme = (Path(gateway.errors.__file__).parent / "README.md").read_text()
+    page = (PROJECT / "docs/refusals.md").read_text()
     for kind in TABLE:
         row = f"| {kind.status} | `{kind.code}` | {kind.source} | {kind.phase} | {kind.words} |"
-        assert row in readme, f"gateway/README.md lacks: {row}"
+        assert row in page, f"docs/refusals.md lacks: {row}"
 
 
 def _routes(backend: Backend, more: str = "") -> str:

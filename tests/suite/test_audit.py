@@ -102,7 +102,7 @@ def test_nobody_asks_for_many_exports_at_once() -> None:
 async def test_the_lines_of_the_readme(suite: Suite, tmp_path: Path) -> None:
     support.need("curl", "bash")
     (block,) = re.findall(
-        r"test_audit\.py -->\n```bash\n(.*?)```", (ROOT / "services/audit/README.md").read_text(), re.DOTALL
+        r"test_audit\.py -->\n```bash\n(.*?)```", (ROOT / "docs/audit.md").read_text(), re.DOTALL
     )
     async with suite.client() as client:
         person = await register(client)

@@ -62,7 +62,7 @@ def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
 
 
 def test_the_curl_lines_of_the_readme_of_files(tmp_path: Path) -> None:
-    lines = block_of("services/files/README.md").replace("--output-dir /tmp", f"--output-dir {tmp_path}")
+    lines = block_of("docs/files.md").replace("--output-dir /tmp", f"--output-dir {tmp_path}")
     with running_suite(tmp_path / "data") as suite:
         output = run(block_of("README.md") + lines, suite)
 

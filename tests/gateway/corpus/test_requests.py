@@ -133,8 +133,8 @@ def test_what_others_call_dangerous_is_refused(case: Case) -> None:
 
 
 def test_the_cases_are_as_many_as_is_told() -> None:
-    readme = (PROJECT / "gateway/README.md").read_text()
-    assert f"sends {len(CASES) - len(DESYNC)} cases of our own" in readme
-    assert f"the {len(DESYNC)} that\nhttp-desync-guardian classifies" in readme
-    assert f"{len(answers.CASES)} answers of backends" in readme
+    page = (PROJECT / "docs/http.md").read_text()
+    assert f"sends {len(CASES) - len(DESYNC)} cases of our own" in page
+    assert f"the {len(DESYNC)} that\nhttp-desync-guardian classifies" in page
+    assert f"{len(answers.CASES)} answers of backends" in page
     assert len({case.name for case in CASES}) == len(CASES)
