@@ -47,10 +47,10 @@ def test_there_are_services() -> None:
 def test_the_same_question_is_answered_in_the_same_place(service: str) -> None:
     folder = ROOT / "services" / service
     missing = [name for name in FILES if not (folder / name).exists()]
-    handlers = [folder / "handlers.py", folder / "handlers"]
+    places = [folder / "handlers.py", folder / "handlers", [*folder.glob("*/handlers.py")]]
 
     assert missing == []
-    assert sum(place.exists() for place in handlers) == 1
+    assert sum(place.exists() if isinstance(place, Path) else bool(place) for place in places) == 1
     assert list((folder / "migrations").glob("0001_*.py"))
     assert settings_class(service).service == service
 

@@ -5,18 +5,18 @@ from functools import partial
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
-from services.auth.bootstrap import create_first_admin
-from services.auth.devices import Devices
+from services.auth.accounts.first_admin import create_first_admin
+from services.auth.credentials.devices import Devices
+from services.auth.credentials.passwords import Passwords
 from services.auth.events import CONSUMES
-from services.auth.feed import RevocationFeed
-from services.auth.keys import SigningKeys
+from services.auth.keys.signing_keys import SigningKeys
 from services.auth.models import EVENTS
-from services.auth.passwords import Passwords
-from services.auth.revocations import RevocationLog
+from services.auth.revocations.feed import RevocationFeed
+from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
-from services.auth.sessions import Sessions
+from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.tokens import AccessTokens
 from services.auth.settings import Settings
-from services.auth.tokens import AccessTokens
 from shared.data.database import Database
 from shared.events import Events
 from shared.identity.tokens import TokenVerifier

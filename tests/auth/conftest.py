@@ -23,7 +23,7 @@ def _one_key(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
 @pytest.fixture(autouse=True)
 def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A true key for every service under test, but the same one: making it takes most of a start."""
-    monkeypatch.setattr("services.auth.keys.generate_private_key", _one_key)
+    monkeypatch.setattr("services.auth.keys.signing_keys.generate_private_key", _one_key)
 
 
 class StoppedClock:
@@ -42,7 +42,7 @@ class StoppedClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
     made = StoppedClock()
-    monkeypatch.setattr("services.auth.throttle.now", made)
+    monkeypatch.setattr("services.auth.credentials.throttle.now", made)
     return made
 
 

@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
-import services.auth.bootstrap
-import services.auth.keys
+import services.auth.accounts.first_admin
+import services.auth.keys.signing_keys
 from services.auth.app import create_app
+from services.auth.credentials.passwords import hash_password
 from services.auth.models import Account, SigningKey
-from services.auth.passwords import hash_password
 from services.auth.settings import Settings
 from shared.process.settings import SettingsError
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running
@@ -155,8 +155,8 @@ class TestTogether:
             both.wait()
             return hash_password(password, cost)
 
-        monkeypatch.setattr(services.auth.keys, "generate_private_key", make_key)
-        monkeypatch.setattr(services.auth.bootstrap, "hash_password", hash_slowly)
+        monkeypatch.setattr(services.auth.keys.signing_keys, "generate_private_key", make_key)
+        monkeypatch.setattr(services.auth.accounts.first_admin, "hash_password", hash_slowly)
         with capture_logs() as logs:
             async with AsyncExitStack() as stack:
                 one, other = await asyncio.gather(

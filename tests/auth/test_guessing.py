@@ -10,13 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from services.auth import throttle
 from services.auth.app import create_app
-from services.auth.devices import COOKIE, DEVICES_PER_ACCOUNT_MAX, KEPT
-from services.auth.errors import LoginThrottled
-from services.auth.models import KnownDevice, LoginAttempts
-from services.auth.settings import Settings
-from services.auth.throttle import (
+from services.auth.credentials import throttle
+from services.auth.credentials.devices import COOKIE, DEVICES_PER_ACCOUNT_MAX, KEPT
+from services.auth.credentials.throttle import (
     BLOCK_SECONDS_MAX,
     FREE_FAILURES,
     STRANGERS_AT_ONCE,
@@ -24,6 +21,9 @@ from services.auth.throttle import (
     Attempt,
     block_seconds,
 )
+from services.auth.errors import LoginThrottled
+from services.auth.models import KnownDevice, LoginAttempts
+from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.data.migrate import upgrade
 from shared.testing import bearer, internal_token, running

@@ -13,7 +13,7 @@ import pytest
 
 from services.auth.app import create_app
 from services.auth.models import Account, LoginSession
-from services.auth.sessions import SESSIONS_PER_ACCOUNT_MAX
+from services.auth.sessions.sessions import SESSIONS_PER_ACCOUNT_MAX
 from services.auth.settings import Settings
 from shared.testing import bearer, internal_token, running
 from tests.auth.support import PASSWORD, let_time_pass, login, register, rows, set_account
@@ -113,7 +113,7 @@ class TestLogin:
     async def test_old_sessions_of_an_account_make_room(
         self, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("services.auth.sessions.SESSIONS_PER_ACCOUNT_MAX", 3)
+        monkeypatch.setattr("services.auth.sessions.sessions.SESSIONS_PER_ACCOUNT_MAX", 3)
         first = await register(auth, username="ann")
         for _ in range(3):
             last = (await login(auth, "ann")).json()

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.auth.throttle import FREE_FAILURES
+from services.auth.credentials.throttle import FREE_FAILURES
 from shared.testing import bearer, internal_token
 from tests.auth.conftest import StoppedClock
 from tests.auth.support import PASSWORD, login, refresh, register

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import bcrypt
 import pytest
 
-from services.auth.passwords import (
+from services.auth.credentials.passwords import (
     WAITING_PER_THREAD_MAX,
     Passwords,
     check_password,

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 import services.auth.routes
-from services.auth.devices import DEVICES_PER_ACCOUNT_MAX, KEPT
-from services.auth.routes import OPERATIONS
-from services.auth.settings import Settings
-from services.auth.throttle import (
+from services.auth.credentials.devices import DEVICES_PER_ACCOUNT_MAX, KEPT
+from services.auth.credentials.throttle import (
     BLOCK_SECONDS_MAX,
     FORGOTTEN_AFTER,
     FREE_FAILURES,
@@ -18,6 +16,8 @@ from services.auth.throttle import (
     STRANGERS_AT_ONCE,
     STRANGERS_INTERVAL,
 )
+from services.auth.routes import OPERATIONS
+from services.auth.settings import Settings
 from shared.http.operations import Operation
 
 README = (Path(services.auth.routes.__file__).parent / "README.md").read_text()

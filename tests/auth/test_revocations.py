@@ -17,13 +17,13 @@ from sqlalchemy import delete, event, update
 from sqlmodel import Session
 from structlog.testing import capture_logs
 
-import services.auth.feed
-import services.auth.revocations
-import services.auth.sessions
-import services.auth.tokens
+import services.auth.revocations.feed
+import services.auth.revocations.log
+import services.auth.sessions.sessions
+import services.auth.sessions.tokens
 from services.auth.app import create_app
 from services.auth.models import COUNTER, REVOCATIONS, LoginSession, Revoked
-from services.auth.revocations import MARGIN_SECONDS, RevocationLog, read_page
+from services.auth.revocations.log import MARGIN_SECONDS, RevocationLog, read_page
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.data.migrate import upgrade
@@ -43,7 +43,7 @@ async def hasty_auth(
     make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Answers at once when there is no news."""
-    monkeypatch.setattr(services.auth.feed, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(services.auth.revocations.feed, "HOLD_SECONDS", 0.0)
     async with running(create_app, make_auth_settings()) as client:
         yield client
 
@@ -142,7 +142,7 @@ class TestWhatIsWritten:
     async def test_a_session_that_makes_room(
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, database_url: str
     ) -> None:
-        monkeypatch.setattr(services.auth.sessions, "SESSIONS_PER_ACCOUNT_MAX", 2)
+        monkeypatch.setattr(services.auth.sessions.sessions, "SESSIONS_PER_ACCOUNT_MAX", 2)
         one = await register(auth, username="ann")
         for _ in range(2):
             await login(auth, "ann")
@@ -178,7 +178,7 @@ async def test_in_the_same_second_the_new_token_passes_and_the_old_does_not(
     make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     second = int(time.time())
-    monkeypatch.setattr(services.auth.tokens, "time", SimpleNamespace(time=lambda: second))
+    monkeypatch.setattr(services.auth.sessions.tokens, "time", SimpleNamespace(time=lambda: second))
     settings = make_auth_settings(jwt_secret=TEST_JWT_SECRET)
     async with running(create_app, settings) as auth:
         old = await register(auth, username="ann")
@@ -216,7 +216,7 @@ class TestFeed:
         assert page == RevocationPage(revocations=[], next=0, oldest=1, newest=0)
 
     async def test_news_ends_the_wait(self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(services.auth.feed, "SIGN_OF_LIFE_SECONDS", 0.02)
+        monkeypatch.setattr(services.auth.revocations.feed, "SIGN_OF_LIFE_SECONDS", 0.02)
         one = await register(auth)
         waiting = asyncio.create_task(auth.get(FEED, headers=as_service()))
         assert not (await asyncio.wait([waiting], timeout=0.3))[0]
@@ -240,8 +240,8 @@ class TestFeed:
             return read_page(session, after)
 
         one = await register(auth)
-        monkeypatch.setattr(services.auth.feed, "read_page", counted)
-        monkeypatch.setattr(services.auth.feed, "POLL_SECONDS", 60.0)
+        monkeypatch.setattr(services.auth.revocations.feed, "read_page", counted)
+        monkeypatch.setattr(services.auth.revocations.feed, "POLL_SECONDS", 60.0)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(50)]
         await asyncio.wait(waiting, timeout=0.5)
         queries = 0
@@ -252,7 +252,7 @@ class TestFeed:
         assert queries == 1
 
     async def test_not_too_many_wait(self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(services.auth.feed, "WAITING_MAX", 2)
+        monkeypatch.setattr(services.auth.revocations.feed, "WAITING_MAX", 2)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(2)]
         await asyncio.wait(waiting, timeout=0.2)
         refused = await auth.get(FEED, headers=as_service())
@@ -269,8 +269,8 @@ class TestFeed:
         for person in people:
             await hasty_auth.post("/auth/logout", headers=bearer(person["token"]))
         with pytest.MonkeyPatch.context() as small:
-            small.setattr(services.auth.feed, "PAGE_ROWS", 3)
-            small.setattr(services.auth.revocations, "PAGE_ROWS", 3)
+            small.setattr(services.auth.revocations.feed, "PAGE_ROWS", 3)
+            small.setattr(services.auth.revocations.log, "PAGE_ROWS", 3)
             async with running(create_app, make_auth_settings()) as auth:
                 pages = [await follow(auth)]
                 while pages[-1].next < pages[-1].newest:
@@ -364,10 +364,10 @@ class TestTrouble:
             raise ZeroDivisionError
 
         one = await register(auth)
-        monkeypatch.setattr(services.auth.feed, "RETRY_SECONDS", 0.01)
+        monkeypatch.setattr(services.auth.revocations.feed, "RETRY_SECONDS", 0.01)
         with capture_logs() as lines:
             with monkeypatch.context() as broken:
-                broken.setattr(services.auth.feed, "read_page", fails)
+                broken.setattr(services.auth.revocations.feed, "read_page", fails)
                 # the question that is held ends when the next look at the table fails
                 assert (await auth.get(FEED, headers=as_service())).content.strip() == b""
                 assert (await auth.get(FEED, headers=as_service())).status_code == 503

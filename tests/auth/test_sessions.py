@@ -12,8 +12,8 @@ import pytest
 
 from services.auth.app import create_app
 from services.auth.models import LoginSession
+from services.auth.sessions.tokens import RefreshTokens
 from services.auth.settings import Settings
-from services.auth.tokens import RefreshTokens
 from shared.ids import new_id
 from shared.testing import bearer, internal_token, running
 from tests.auth.support import let_time_pass, refresh, register, rows, set_account

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.auth.app import create_app
-from services.auth.keys import SigningKeys, thumbprint
+from services.auth.keys.signing_keys import SigningKeys, thumbprint
 from services.auth.models import SigningKey
 from services.auth.settings import Settings
 from shared.data.database import Database

@@ -2,7 +2,7 @@
 
 from sqlmodel import Session
 
-from services.auth.accounts import (
+from services.auth.accounts.accounts import (
     add_account,
     flush_names,
     lock_admins,
@@ -10,12 +10,12 @@ from services.auth.accounts import (
     new_account,
     refuse_last_admin,
 )
-from services.auth.devices import forget_devices
+from services.auth.credentials.devices import forget_devices
+from services.auth.credentials.passwords import Passwords
 from services.auth.events import tell_changed, tell_deleted
 from services.auth.models import Account, Status
-from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
-from services.auth.sessions import Sessions
+from services.auth.sessions.sessions import Sessions
 from shared.data.database import Database
 from shared.errors import NotFound
 from shared.events import Trail

@@ -2,7 +2,7 @@
 
 from starlette.responses import JSONResponse, Response
 
-from services.auth.keys import SigningKeys
+from services.auth.keys.signing_keys import SigningKeys
 
 
 async def show_keys(keys: SigningKeys) -> Response:

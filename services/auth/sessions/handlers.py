@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.accounts import account_named, add_account, locked_account, new_account
-from services.auth.bootstrap import is_known_to_everybody
-from services.auth.devices import Devices, is_known, remember
+from services.auth.accounts.accounts import account_named, add_account, locked_account, new_account
+from services.auth.accounts.first_admin import is_known_to_everybody
+from services.auth.credentials.devices import Devices, is_known, remember
+from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.throttle import Attempt
 from services.auth.errors import InvalidCredentials
 from services.auth.models import Account
-from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, Login, Logout, Refresh, Register, SignedInOut
-from services.auth.sessions import Refusal, Sessions, SignedIn
+from services.auth.sessions.sessions import Refusal, Sessions, SignedIn
+from services.auth.sessions.tokens import AccessTokens
 from services.auth.settings import Settings
-from services.auth.throttle import Attempt
-from services.auth.tokens import AccessTokens
 from shared.data.database import Database
 from shared.errors import Unauthenticated
 from shared.events import Trail

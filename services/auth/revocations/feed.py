@@ -9,7 +9,7 @@ from typing import Self
 
 import structlog
 
-from services.auth.revocations import PAGE_ROWS, RevocationLog, read_page
+from services.auth.revocations.log import PAGE_ROWS, RevocationLog, read_page
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Overloaded, Problem, Unavailable

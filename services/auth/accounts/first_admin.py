@@ -5,10 +5,10 @@ import secrets
 import structlog
 from starlette.requests import Request
 
-from services.auth.accounts import add_account, any_admin
+from services.auth.accounts.accounts import add_account, any_admin
+from services.auth.credentials.passwords import hash_password
 from services.auth.errors import EmailTaken, UsernameTaken
 from services.auth.models import Account, Role
-from services.auth.passwords import hash_password
 from services.auth.settings import DEFAULT_ADMIN_PASSWORD, Settings, is_loopback, only_this_machine
 from shared.data.database import Database
 from shared.process.settings import SettingsError

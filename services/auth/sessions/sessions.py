@@ -11,9 +11,9 @@ from sqlmodel import Session
 
 from services.auth.errors import InvalidRefreshToken, RefreshTokenReused
 from services.auth.models import ACCOUNTS, SESSIONS, Account, LoginSession, Status, delete_expired
-from services.auth.revocations import RevocationLog
+from services.auth.revocations.log import RevocationLog
+from services.auth.sessions.tokens import RefreshToken, RefreshTokens
 from services.auth.settings import Settings
-from services.auth.tokens import RefreshToken, RefreshTokens
 from shared.caller import Caller
 from shared.clock import now
 from shared.identity.revocations import Kind

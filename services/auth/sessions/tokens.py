@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.auth.keys import SigningKeys, derived_key
+from services.auth.keys.signing_keys import SigningKeys, derived_key
 from services.auth.models import Account
 from services.auth.settings import Settings
 from shared.ids import new_id

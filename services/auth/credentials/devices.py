@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.keys import derived_key
+from services.auth.keys.signing_keys import derived_key
 from services.auth.models import DEVICES, EXPIRED_PER_CHANGE_MAX, KnownDevice
 from services.auth.settings import Settings
 from shared.clock import now

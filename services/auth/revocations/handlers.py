@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from services.auth.feed import RevocationFeed
+from services.auth.revocations.feed import RevocationFeed
 from services.auth.schemas import FollowRevocations
 from shared.process.server import is_draining
 

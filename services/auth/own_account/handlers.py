@@ -3,14 +3,14 @@
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.accounts import locked_account
-from services.auth.devices import Devices, forget_devices
+from services.auth.accounts.accounts import locked_account
+from services.auth.credentials.devices import Devices, forget_devices
+from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.throttle import Attempt
 from services.auth.errors import WrongPassword
 from services.auth.models import Account
-from services.auth.passwords import Passwords
 from services.auth.schemas import AccountOut, ChangePassword, is_a_name_of
-from services.auth.sessions import Sessions
-from services.auth.throttle import Attempt
+from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import FieldFault, Invalid, InvalidToken

@@ -1,0 +1,7 @@
+"""The public keys."""
+
+from services.auth.keys import handlers
+from shared.http.operations import Operation
+from shared.identity.tokens import public
+
+OPERATIONS = [Operation("GET", "/.well-known/jwks.json", handlers.show_keys, access=public)]
