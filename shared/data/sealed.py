@@ -1,0 +1,165 @@
+"""Secrets that a database keeps encrypted: AES-256-GCM, under a key of the service, bound to their place.
+
+A sealed value is text: the version, the id of the key, and the nonce with what was encrypted. Its place
+(table, column and row) is authenticated along with it, so whoever can write to the database cannot move a
+value to a row that would send it elsewhere.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr, ValidationInfo, field_validator
+from sqlalchemy import Column, Table, select, update
+from sqlmodel import Session
+
+from shared.data.database import Database
+from shared.process.settings import ServiceSettings, strong, strong_or_made
+
+VERSION = "s1"
+VALUE_BYTES_MAX = 64 * 1024
+NONCE_BYTES = 12
+TAG_BYTES = 16
+RESEALED_AT_ONCE = 200
+_SEALED = re.compile(rf"{VERSION}\.([0-9a-f]{{16}})\.([A-Za-z0-9_-]+)", re.ASCII)
+
+log = structlog.get_logger(__name__)
+
+
+class SealBroken(Exception):
+    """This value was not sealed for this place, or was changed since."""
+
+
+class KeyMissing(Exception):
+    """The value was sealed with another key than KEY_SECRET and KEY_SECRET_PREVIOUS."""
+
+
+class SealingSettings(ServiceSettings):
+    """The settings of a service that keeps secrets."""
+
+    key_secret: SecretStr = SecretStr("")
+    key_secret_previous: SecretStr | None = None  # opens what it has sealed, and seals nothing new
+
+    @field_validator("key_secret")
+    @classmethod
+    def _key_secret_made_in_development(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        return strong_or_made(secret, "key_secret", info.data)
+
+    @field_validator("key_secret_previous")
+    @classmethod
+    def _previous_is_strong_if_set(cls, secret: SecretStr | None) -> SecretStr | None:
+        return secret and strong(secret, is_old=True)
+
+    def sealer(self) -> "Sealer":
+        previous = self.key_secret_previous
+        secrets = [self.key_secret, *([previous] if previous else [])]
+        return Sealer(self.service, [secret.get_secret_value() for secret in secrets])
+
+
+class _Key:
+    def __init__(self, service: str, secret: str) -> None:
+        key = hmac.digest(secret.encode(), f"gatehouse sealed values of {service}".encode(), "sha256")
+        self.id = hashlib.sha256(b"id of " + key).hexdigest()[:16]
+        self.cipher = AESGCM(key)
+
+
+class Sealer:
+    """Seals with the first secret and opens what any of them has sealed."""
+
+    def __init__(self, service: str, secrets: Sequence[str]) -> None:
+        keys = [_Key(service, secret) for secret in secrets]
+        self._newest, self._keys = keys[0], {key.id: key for key in reversed(keys)}
+
+    @property
+    def prefix(self) -> str:
+        """What all values begin with that need not be sealed anew."""
+        return f"{VERSION}.{self._newest.id}."
+
+    def seal(self, value: str, *place: str) -> str:
+        content = value.encode()
+        if len(content) > VALUE_BYTES_MAX:
+            raise ValueError(f"a sealed value has at most {VALUE_BYTES_MAX} bytes")
+        nonce = os.urandom(NONCE_BYTES)
+        encrypted = self._newest.cipher.encrypt(nonce, content, _associated(place))
+        return self.prefix + urlsafe_b64encode(nonce + encrypted).decode().rstrip("=")
+
+    def open(self, sealed: str, *place: str) -> str:
+        """The value; SealBroken when it is not the one that was sealed for this place."""
+        found = _SEALED.fullmatch(sealed)
+        if found is None:
+            raise SealBroken
+        key = self._keys.get(found[1])
+        if key is None:
+            raise KeyMissing(f"the key {found[1]} is in neither KEY_SECRET nor KEY_SECRET_PREVIOUS")
+        try:
+            content = urlsafe_b64decode(found[2] + "=" * (-len(found[2]) % 4))
+            opened = key.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], _associated(place))
+        except (ValueError, InvalidTag) as error:
+            raise SealBroken from error
+        return opened.decode()
+
+
+class SealedColumn:
+    """One column of a table whose rows have one text as their primary key."""
+
+    def __init__(self, sealer: Sealer, column: Column[Any]) -> None:
+        table = column.table
+        assert isinstance(table, Table)
+        (self._id,) = table.primary_key.columns
+        self._sealer, self._table, self._column = sealer, table, column
+
+    def seal(self, row_id: str, value: str) -> str:
+        """What to write into the column of this row."""
+        return self._sealer.seal(value, *self._place(row_id))
+
+    def open(self, row_id: str, sealed: str) -> str:
+        """The value of the column of this row."""
+        return self._sealer.open(sealed, *self._place(row_id))
+
+    def renew(self, database: Database, is_stopping: Callable[[], bool]) -> None:
+        """Seal again what an older key has sealed, so that the older key can be dropped. Made for a duty."""
+        after: str | None = ""
+        renewed = 0
+        while after is not None and not is_stopping():
+            with database.transaction() as session:
+                after, number = self._renew_some(session, after)
+            renewed += number
+        if renewed:
+            log.info("sealed_values_renewed", table=self._table.name, renewed=renewed, is_all=after is None)
+
+    def _renew_some(self, session: Session, after: str) -> tuple[str | None, int]:
+        """Some rows behind this id: the last id, None at the end, and how many were sealed again."""
+        execute, column, number = session.connection().execute, self._column, 0
+        some = select(self._id, column).where(self._id > after).order_by(self._id).limit(RESEALED_AT_ONCE)
+        rows = execute(some).all()
+        for row_id, sealed in rows:
+            if sealed is None or sealed.startswith(self._sealer.prefix):
+                continue
+            try:
+                again = self.seal(row_id, self.open(row_id, sealed))
+            except (SealBroken, KeyMissing) as error:
+                log.error("sealed_value_unreadable", **self._named(row_id), error=repr(error))  # noqa: TRY400
+                continue
+            # One that was changed meanwhile was sealed with the newest key.
+            unchanged = update(self._table).where(self._id == row_id, column == sealed)
+            number += execute(unchanged.values({column.name: again})).rowcount
+        return (rows[-1][0] if rows else None), number
+
+    def _named(self, row_id: str) -> dict[str, str]:
+        return dict(zip(("table", "column", "row_id"), self._place(row_id), strict=True))
+
+    def _place(self, row_id: str) -> tuple[str, str, str]:
+        return self._table.name, self._column.name, row_id
+
+
+def _associated(place: Sequence[str]) -> bytes:
+    """One text for one place: parts that were only joined could be cut elsewhere."""
+    return json.dumps([VERSION, *place], ensure_ascii=True).encode()
