@@ -3,11 +3,12 @@
 import fcntl
 import os
 import re
+import select
 import subprocess
 import sys
+import threading
 from argparse import Namespace
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import format_exception
@@ -48,15 +49,16 @@ def upgrade(database_url: str, migrations: Path) -> None:
 
 
 def upgrade_apart(database_url: str, migrations: Path) -> None:
-    """Do the same in a process of its own, which takes the memory of Alembic with it when it ends.
+    """Do the same in a process of its own, which takes the memory that migrating needs with it when it ends.
 
-    A process that was forked shares that memory with others, and migrates by itself.
+    It is forked where Alembic is loaded already and no thread would be lost.
     """
     with _connection(database_url) as connection:
         before, after = current(connection), newest(migrations)
     if _is_behind(before, after):
         report_phase(f"migrating from {before or 'an empty database'} to {after}")
-        (_run_here if "alembic.command" in sys.modules else _run_apart)(database_url, migrations)
+        forks = "alembic.command" in sys.modules and threading.active_count() == 1
+        (_run_forked if forks else _run_apart)(database_url, migrations)
         log.info("migrated", from_version=before, to_version=after)
 
 
@@ -66,13 +68,32 @@ def _is_behind(database: str | None, program: str | None) -> bool:
     return database != program
 
 
-def _run_here(database_url: str, migrations: Path) -> None:
-    with ThreadPoolExecutor(1) as thread:
-        upgrading = thread.submit(upgrade, database_url, migrations)
-        while not wait([upgrading], STILL_AT_WORK_SECONDS).done:
+def _run_forked(database_url: str, migrations: Path) -> None:
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os._exit(_report_failure(writing, database_url, migrations))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        while not select.select([pipe], [], [], STILL_AT_WORK_SECONDS)[0]:
             report_phase("")
-    if upgrading.exception() is not None:
-        raise MigrationFailed("".join(format_exception(upgrading.exception())).strip())
+        failure = pipe.read().decode()
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code != 0:
+        raise MigrationFailed(failure.strip() or f"the process that migrates ended with {code}")
+
+
+def _report_failure(writing: int, database_url: str, migrations: Path) -> int:
+    try:
+        upgrade(database_url, migrations)
+    except BaseException as error:  # noqa: BLE001 - nothing of the parent's code may run in this process
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write("".join(format_exception(error)))
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
 
 
 def _run_apart(database_url: str, migrations: Path) -> None:

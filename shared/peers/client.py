@@ -50,7 +50,7 @@ class HttpClient:
     """A pooled HTTP client that is made when it is first used."""
 
     def __init__(self) -> None:
-        self._client: httpx.AsyncClient | None = None
+        self._clients: dict[bool, httpx.AsyncClient] = {}
 
     async def get_json(self, url: str) -> Any:
         return await self.request("GET", url)
@@ -81,7 +81,7 @@ class HttpClient:
         timeout = httpx.Timeout(**{**_TIMEOUTS, "read": silence_seconds})
         pieces: list[bytes] = []
         try:
-            async with self._pool().stream("GET", url, headers=headers, timeout=timeout) as response:
+            async with self._pool(url).stream("GET", url, headers=headers, timeout=timeout) as response:
                 if not response.is_success:
                     raise Unavailable(f"It answered {response.status_code}.")
                 async for piece in response.aiter_bytes():
@@ -96,8 +96,8 @@ class HttpClient:
         return b"".join(pieces)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
 
     async def _send(
         self, method: str, url: str, body: Any, headers: dict[str, str] | None
@@ -109,19 +109,24 @@ class HttpClient:
         try:
             if isinstance(body, bytes):
                 sent["Content-Type"] = "application/json"
-                return await self._pool().request(method, url, content=body, headers=sent | (headers or {}))
-            return await self._pool().request(method, url, json=body, headers=sent | (headers or {}))
+                return await self._pool(url).request(
+                    method, url, content=body, headers=sent | (headers or {})
+                )
+            return await self._pool(url).request(method, url, json=body, headers=sent | (headers or {}))
         except httpx.HTTPError as error:
             say = log.debug if suite_is_starting() else log.warning
             say("peer_unreachable", url=url, error=repr(error))
             raise _failure(error) from error
 
-    def _pool(self) -> "httpx.AsyncClient":
-        if self._client is None:
+    def _pool(self, url: str) -> "httpx.AsyncClient":
+        # Reading the certificates of all authorities takes 10 MiB, which plain HTTP can do without.
+        uses_tls = url.startswith("https:")
+        if uses_tls not in self._clients:
             # Imported late: most processes never call another one, and httpx is a fifth of their memory.
             import httpx
 
-            self._client = httpx.AsyncClient(
+            self._clients[uses_tls] = httpx.AsyncClient(
+                verify=uses_tls,
                 timeout=httpx.Timeout(**_TIMEOUTS),
                 limits=httpx.Limits(
                     max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX
@@ -129,7 +134,7 @@ class HttpClient:
                 follow_redirects=False,
                 trust_env=False,
             )
-        return self._client
+        return self._clients[uses_tls]
 
 
 class InternalTokens:

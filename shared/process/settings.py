@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
 
 from shared.process.guessable import is_guessable
 from shared.process.proxies import Networks
@@ -155,10 +154,9 @@ class ServiceSettings(ProcessSettings):
 
     def sqlite_file(self) -> Path | None:
         """The file of the database, if it is one."""
-        url = make_url(self.database_url)
-        if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-            return None
-        return Path(str(url.database)).absolute()
+        kind, _, place = self.database_url.partition(":///")
+        file = place.partition("?")[0]
+        return Path(file).absolute() if kind == "sqlite" and file not in ("", ":memory:") else None
 
     @classmethod
     def migrations(cls) -> Path:

@@ -28,6 +28,19 @@ upgrade(sys.argv[1], Path(sys.argv[2]))
 print("alembic" in sys.modules)
 """
 
+# As a process does that a warm one has forked: Alembic is loaded, and there is one thread.
+FORKED = """
+import os, sys
+import alembic.command
+from pathlib import Path
+from shared.data.migrate import MigrationFailed, upgrade_apart
+try:
+    upgrade_apart(sys.argv[1], Path(sys.argv[2]))
+except MigrationFailed as failure:
+    print("failed:", str(failure).splitlines()[-1])
+print("of", os.getpid())
+"""
+
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
@@ -117,6 +130,28 @@ def test_a_migration_that_fails_leaves_nothing(
     upgrade(database_url, migrations)
     assert "whole" in tables(database)
     assert version(database) == "0002"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("import os, sys; print('forked' if '-c' in sys.orig_argv else 'executed', 'by', os.getppid())", []),
+        ("raise ValueError('no such unit')", ["failed: ValueError: no such unit"]),
+        ("import os; os.kill(os.getpid(), 9)", ["failed: the process that migrates ended with -9"]),
+    ],
+)
+def test_a_warm_process_migrates_in_a_fork_that_takes_its_memory_with_it(
+    database_url: str, database: Database, migrations: Path, body: str, said: list[str]
+) -> None:
+    upgrade(database_url, migrations)
+    add_migration(migrations, 2, body)
+    command = [sys.executable, "-c", FORKED, database_url, str(migrations)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("failed", "forked", "of"))]
+    *rest, last = lines
+    assert rest == (said or [f"forked by {last.removeprefix('of ')}"])
+    assert version(database) == ("0001" if said else "0002")
 
 
 def test_those_before_the_one_that_fails_are_kept(
