@@ -60,11 +60,13 @@ migration: .venv/ready-dev ## Write a migration: make migration SERVICE=orders M
 	@$(BIN)/python -m gatehouse migration "$(SERVICE)" "$(MESSAGE)"
 	@$(BIN)/ruff format --quiet "services/$(SERVICE)/migrations"
 
-service: .venv/ready-dev ## Add a service: make service NAME=billing
-	@test -n "$(NAME)" || { echo "say its name: make service NAME=billing"; exit 2; }
-	@$(BIN)/python -m gatehouse service "$(NAME)"
+service: .venv/ready-dev ## Add a service: make service NAME=billing THING=invoice
+	@test -n "$(NAME)" || { echo "say its name: make service NAME=billing THING=invoice"; exit 2; }
+	@$(BIN)/python -m gatehouse service "$(NAME)" $(if $(THING),--thing "$(THING)")
 	@$(BIN)/ruff check --quiet --fix "services/$(NAME)" "tests/$(NAME)"
-	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)"
+	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)" contracts
+	@$(BIN)/python -m gatehouse events catalogue > contracts/README.new
+	@mv contracts/README.new contracts/README.md
 
 lock: .venv/ready-dev ## Resolve the newest versions into the three lock files (needs uv)
 	$(RESOLVE) --all-extras pyproject.toml -o requirements.lock

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows the help where a command is missing, and the nearest word where one is misspelled."""
+    """Shows the help if a command is missing, and suggests the nearest word if one is misspelled."""
 
     def error(self, message: str) -> NoReturn:
         if message.endswith("required: COMMAND"):
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = Parser(prog="gatehouse", description="Run and look after a Gatehouse suite.")
+    parser = Parser(prog="gatehouse", description="Run and maintain a Gatehouse suite.")
     parser.add_argument("--version", action="version", version=f"gatehouse {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     known = COMMANDS | _of_programs()
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_programs() -> "Commands":
-    """What programs bring along in a module `cli` of their own, in a table like the one below."""
+    """The commands of programs: the table in their module `cli`, like the one below."""
     found: Commands = {}
     for module in programs.find(ROOT).values():
         if _has_commands(module):
@@ -66,7 +66,7 @@ def _has_commands(module: str) -> bool:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Start every service and the gateway, each as a process of its own."""
+    """Start every service and the gateway, each as a separate process."""
     from gatehouse.starting import ByExecution, ByFork, can_fork
 
     starter = ByFork(ROOT) if can_fork() else ByExecution()
@@ -81,7 +81,7 @@ def up(arguments: argparse.Namespace) -> int:
 
 
 def migrate(arguments: argparse.Namespace) -> int:
-    """Bring the databases to the newest migration (services do so themselves when they start)."""
+    """Migrate the databases to the newest version (services do so themselves at startup)."""
     from shared.data.migrate import DatabaseTooNew, newest, upgrade
 
     for program in programs.load(ROOT, os.environ):
@@ -97,7 +97,7 @@ def migrate(arguments: argparse.Namespace) -> int:
 
 
 def migration(arguments: argparse.Namespace) -> int:
-    """Write a service's next migration from what its models have and its migrations lack."""
+    """Write a service's next migration from the difference between its models and its migrations."""
     from tempfile import TemporaryDirectory
 
     from shared.data.migrate import write
@@ -113,22 +113,22 @@ def migration(arguments: argparse.Namespace) -> int:
 
 
 def _to_mend(migration: str) -> Iterator[str]:
-    """What its author has to see to, because nobody can write it for them."""
+    """Hints about what the author has to complete by hand."""
     if migration.endswith("    pass\n"):
-        yield "it is empty, for no migration lacks what the models have: fill it by hand, or remove it"
+        yield "it is empty, because models and migrations agree: fill it by hand, or remove it"
     for line in migration.splitlines():
         if "add_column(" in line and "nullable=False" in line and "server_default" not in line:
             name = line.partition("Column(")[2].partition(",")[0].strip("'\"")
-            yield f'rows that are there have no {name}: give it a server_default="…", or the migration fails'
+            yield f'existing rows have no {name}: give it a server_default="…", or the migration fails'
 
 
 def service(arguments: argparse.Namespace) -> int:
-    """Write a new service that works, with its tests and its route."""
-    from gatehouse import new_service
+    """Create a working service with its tests, route, events and container."""
+    from gatehouse import compose, new_service
 
     try:
-        files = new_service.create(ROOT, arguments.name)
-    except new_service.NotPossible as error:
+        files = new_service.create(ROOT, arguments.name, arguments.thing)
+    except (new_service.NotPossible, compose.NotDrawn) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write("".join(f"wrote {file.relative_to(ROOT)}\n" for file in files))
@@ -137,14 +137,26 @@ def service(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def draw_containers(_arguments: argparse.Namespace) -> int:
+    """Draw the parts of docker-compose.yml that repeat for every service."""
+    from gatehouse import compose
+
+    try:
+        changed = compose.write(ROOT)
+    except compose.NotDrawn as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"wrote {file.relative_to(ROOT)}\n" for file in changed))
+    return 0
+
+
 def env(arguments: argparse.Namespace) -> int:
-    """Write .env with fresh random secrets for docker-compose; an existing file is kept."""
+    """Write .env with fresh random secrets for docker-compose; add what an existing file lacks."""
     file = Path(arguments.file)
-    if file.exists():
-        sys.stdout.write(f"{file} is there already and was left as it is\n")
-        return 0
     template = (ROOT / "deploy" / "env.template").read_text()
     lines = [line.replace("<secret>", secrets.token_hex(32)) for line in template.splitlines()]
+    if file.exists():
+        return _add_secrets(file, lines)
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
@@ -156,16 +168,31 @@ def env(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_secrets(file: Path, lines: list[str]) -> int:
+    before = file.read_text()
+    known = {line.partition("=")[0] for line in before.splitlines()}
+    missing = [line for line in lines if "=" in line and not line.startswith("#")]
+    missing = [line for line in missing if line.partition("=")[0] not in known]
+    if not missing:
+        sys.stdout.write(f"{file} exists already and is unchanged\n")
+        return 0
+    with file.open("a") as handle:
+        handle.write("" if before.endswith("\n") else "\n")
+        handle.writelines(f"{line}\n" for line in missing)
+    sys.stdout.write(f"added {', '.join(line.partition('=')[0] for line in missing)} to {file}\n")
+    return 0
+
+
 def _services() -> list[str]:
     return [name for name in programs.find(ROOT) if name != programs.GATEWAY]
 
 
 def _no_options(_parser: argparse.ArgumentParser) -> None:
-    """This command takes none."""
+    """This command has no options."""
 
 
 def _reload(parser: argparse.ArgumentParser) -> None:
-    text = "restart what you change, for development"
+    text = "restart changed services, for development"
     parser.add_argument("--reload", action="store_true", help=text)
 
 
@@ -186,6 +213,8 @@ def _service_and_message(parser: argparse.ArgumentParser) -> None:
 
 def _name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="of the service: its folder, its path and its database")
+    text = "what it keeps, in the singular, for example: invoice (default: entry)"
+    parser.add_argument("--thing", default="entry", help=text)
 
 
 def _file(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +228,7 @@ COMMANDS: Commands = {
     "migrate": (migrate, _one_service),
     "migration": (migration, _service_and_message),
     "service": (service, _name),
+    "compose": (draw_containers, _no_options),
     "env": (env, _file),
     "events": (events.events, events.describe),
 }

@@ -1,56 +1,134 @@
-"""`gatehouse service NAME`: a new service that works, to be changed into what is wanted."""
+"""`gatehouse service NAME`: creates a working service as a starting point."""
 
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import Template
 
+from gatehouse import compose
+
 TEMPLATES = Path(__file__).parent / "scaffold"
-FIRST_FREE_PORT = 8090  # those below are spoken for
+FIRST_FREE_PORT = 8090  # lower ports belong to the services that come with the suite
 # Names of programs, and first segments of paths that the gateway keeps for itself.
 TAKEN = frozenset("contracts gatehouse gateway shared tests api internal health metrics docs console".split())
+# Names that the templates use for something else.
+TAKEN_THINGS = frozenset(
+    "account action body caller client database duty event id operation page query record session setting "
+    "table title token trail work".split()
+)
 
-ENTRY = Template("""\
+ROUTE = Template("""\
   - path: /$name
     backend: $${${upper}_URL:-http://127.0.0.1:$port}
     methods: ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 """)
+CONTRACT = Template('''\
+class ${Thing}State(Event):
+    """$A $thing as it is after the change."""
+
+    key = "${thing}_id"
+    source = "$name"
+
+    ${thing}_id: str
+    user_id: str
+    title: str
+
+
+class ${Thing}Added(${Thing}State):
+    """Somebody added $a $thing."""
+
+    topic = "$thing.added"
+
+
+class ${Thing}Changed(${Thing}State):
+    """The title or the expiry of $a $thing changed."""
+
+    topic = "$thing.changed"
+
+
+class ${Thing}Deleted(Event):
+    """$A $thing was deleted or has expired."""
+
+    topic = "$thing.deleted"
+    key = "${thing}_id"
+    source = "$name"
+
+    ${thing}_id: str
+    user_id: str
+
+
+''')
+SUBSCRIBER = Template('    "$name": Subscriber("http://127.0.0.1:$port", AccountDeleted),\n')
 
 
 class NotPossible(Exception):
-    """The service cannot be made; the message says why."""
+    """The service cannot be created; the message says why."""
 
 
-def create(root: Path, name: str) -> list[Path]:
-    """Write the service's folder, its tests, and its entry in routes.yaml; return what was written."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name):
-        raise NotPossible(f"{name!r} is no good name: 2 to 31 lower-case letters, digits and underscores")
-    if keyword.iskeyword(name) or name in TAKEN:
-        raise NotPossible(f"{name!r} has a meaning already; choose another name")
+def create(root: Path, name: str, thing: str = "entry") -> list[Path]:
+    """Write the service, its tests, and its entries in routes, contracts and containers; return the files."""
+    _require_usable(name, TAKEN, "service")
+    _require_usable(thing, TAKEN_THINGS, "thing")
     folders = {TEMPLATES / "service": root / "services" / name, TEMPLATES / "tests": root / "tests" / name}
     for folder in folders.values():
         if folder.exists():
             raise NotPossible(f"{folder.relative_to(root)} is there already")
-    values = {"name": name, "port": str(_free_port(root))}
-    routes = root / "routes.yaml"
-    routes_with_it = _with_route(routes, values)  # before anything is written
+    values = _values(name, thing, _free_port(root))
+    changed = {  # all of it before anything is written
+        root / "routes.yaml": _with_route(root / "routes.yaml", values),
+        root / "contracts" / "events.py": _with_events(root / "contracts" / "events.py", values),
+    }
     written = [file for source, target in folders.items() for file in _fill(source, target, values)]
-    routes.write_text(routes_with_it)
-    return [*written, routes]
+    for file, text in changed.items():
+        file.write_text(text)
+    return [*written, *changed, *compose.write(root)]
+
+
+def _require_usable(word: str, taken: frozenset[str], what: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", word):
+        raise NotPossible(
+            f"{word!r} is not a valid {what} name: use 2 to 31 lower-case letters, digits and underscores"
+        )
+    if keyword.iskeyword(word) or word in taken:
+        raise NotPossible(f"{word!r} already has a meaning; choose another {what} name")
+
+
+def _values(name: str, thing: str, port: int) -> dict[str, str]:
+    things = plural(thing)
+    article = "an" if thing[0] in "aeiou" else "a"
+    return {
+        "name": name,
+        "upper": name.upper(),
+        "port": str(port),
+        "thing": thing,
+        "things": things,
+        "Thing": "".join(part.capitalize() for part in thing.split("_")),
+        "THINGS": things.upper(),
+        "a": article,
+        "A": article.capitalize(),
+        "path": f"/{name}" if name == things else f"/{name}/{things}",
+    }
+
+
+def plural(thing: str) -> str:
+    if re.search(r"[^aeiou]y$", thing):
+        return f"{thing[:-1]}ies"
+    return f"{thing}es" if re.search(r"(s|x|z|ch|sh)$", thing) else f"{thing}s"
 
 
 def _fill(source: Path, target: Path, values: dict[str, str]) -> Iterable[Path]:
     for template in sorted(source.rglob("*.txt")):
-        file = target / template.relative_to(source).with_suffix("")
+        named = str(template.relative_to(source).with_suffix("")).replace("things", values["things"])
+        file = target / named
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(Template(template.read_text()).substitute(values))
         yield file
 
 
 def _with_route(file: Path, values: dict[str, str]) -> str:
-    entry = ENTRY.substitute(values, upper=values["name"].upper())
+    entry = ROUTE.substitute(values)
     text, found = re.subn(
         r"^routes:[ \t]*(#.*)?\n", lambda line: line.group() + entry, file.read_text(), flags=re.MULTILINE
     )
@@ -59,7 +137,25 @@ def _with_route(file: Path, values: dict[str, str]) -> str:
     return text
 
 
+def _with_events(file: Path, values: dict[str, str]) -> str:
+    """The contracts with the events of the thing before the list of subscribers, and the service in it."""
+    text = file.read_text()
+    if re.search(rf"^class {values['Thing']}(State|Added|Changed|Deleted)\b", text, re.MULTILINE):
+        raise NotPossible(
+            f"contracts/events.py has events of {values['thing']!r} already; name another thing"
+        )
+    listed = re.search(r"^(?:#.*\n)*SUBSCRIBERS = \{\n(?:.*\n)*?\}\n", text, re.MULTILINE)
+    if listed is None:
+        raise NotPossible("contracts/events.py has no SUBSCRIBERS, one line each")
+    with_it = listed.group().removesuffix("}\n") + SUBSCRIBER.substitute(values) + "}\n"
+    return text[: listed.start()] + CONTRACT.substitute(values) + with_it + text[listed.end() :]
+
+
 def _free_port(root: Path) -> int:
-    settings = [file.read_text() for file in (root / "services").glob("*/settings.py")]
-    taken = {int(port) for text in settings for port in re.findall(r"default=(\d{4,5})", text)}
-    return max([FIRST_FREE_PORT - 1, *taken]) + 1
+    return max([FIRST_FREE_PORT - 1, *dict(_ports(root)).values()]) + 1
+
+
+def _ports(root: Path) -> Iterator[tuple[str, int]]:
+    for file in sorted((root / "services").glob("*/settings.py")):
+        for port in re.findall(r"default=(\d{4,5})", file.read_text()):
+            yield file.parent.name, int(port)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -12,15 +13,34 @@ from typing import Any
 import pytest
 import yaml
 
+from gatehouse.compose import Container, NotDrawn, draw, drawn
 from tests import support
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
 SERVERS = {"postgres", "redis"}
-GATEWAYS = {name for name in CONTAINERS if name.startswith("gateway")}
+GATEWAYS = {"gateway"}
 SERVICES = CONTAINERS.keys() - SERVERS - GATEWAYS - {"nginx"}
 HEALTHCHECK = ROOT / "deploy" / "healthcheck.sh"
+
+
+def test_containers_are_those_that_are_drawn_from_the_services() -> None:
+    assert {file.name for file, text in drawn(ROOT).items() if file.read_text() != text} == set()
+    assert {folder.parent.name for folder in (ROOT / "services").glob("*/__main__.py")} == SERVICES
+
+
+def test_hand_written_parts_survive_drawing_and_unmarked_files_are_refused() -> None:
+    services = [Container("billing", 8090, {"SIZE": "1"}, "invoices", {"shm_size": "64m"})]
+    text = draw((ROOT / "docker-compose.yml").read_text(), services)
+    billing = yaml.safe_load(text)["services"]["billing"]
+
+    assert yaml.safe_load(text)["services"].keys() == {"nginx", "gateway", "billing", "postgres", "redis"}
+    assert (billing["environment"]["SIZE"], billing["shm_size"]) == ("1", "64m")
+    assert billing["volumes"] == ["billing:/data"]
+    assert yaml.safe_load(text)["services"]["gateway"]["depends_on"].keys() == {"billing"}
+    with pytest.raises(NotDrawn, match="addresses"):
+        draw("services: {}\n", services)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -112,3 +132,41 @@ def check_health(port: int, **more: str) -> int:
         [bash, str(HEALTHCHECK)], env=environment, capture_output=True, timeout=60, check=False
     )
     return done.returncode
+
+
+def test_nginx_is_reloaded_when_gateways_come_or_go_but_not_when_all_are_gone(tmp_path: Path) -> None:
+    (shell,) = support.need("sh")
+    names, calls, asked = tmp_path / "names", tmp_path / "calls", tmp_path / "asked"
+    programs = {
+        "getent": f"cat {names}; [ -s {names} ] || touch {asked}",
+        "nginx": f'echo "$@" >>{calls}; [ "$1" = -s ] || exec sleep 60',
+    }
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def resolve_to(*addresses: str) -> None:
+        new = tmp_path / "new"
+        new.write_text(
+            "".join(f"{one} {kind} gateway\n" for one in addresses for kind in ("STREAM", "DGRAM"))
+        )
+        new.replace(names)
+
+    def reloads() -> int:
+        return calls.read_text().splitlines().count("-s reload")
+
+    resolve_to("10.0.0.1")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RESOLVE_SECONDS": "0.02"}
+    command = [shell, str(ROOT / "deploy/nginx-start.sh")]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as running:
+        try:
+            assert support.eventually(calls.exists, seconds=30)
+            for number, addresses in enumerate([("10.0.0.1", "10.0.0.2"), ("10.0.0.2",)], start=1):
+                resolve_to(*addresses)
+                assert support.eventually(lambda number=number: reloads() == number, seconds=30)
+            resolve_to()
+            assert support.eventually(asked.exists, seconds=30)
+            resolve_to("10.0.0.2", "10.0.0.3")
+            assert support.eventually(lambda: reloads() == 3, seconds=30)
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gatehouse import cli
+from gatehouse.new_service import plural
 from shared import __version__
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, started
@@ -31,9 +32,9 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("contracts", "gatehouse", "gateway", "services", "shared", "deploy"):
         shutil.copytree(ROOT / folder, target / folder, ignore=left_out)
     (target / "tests").mkdir()
-    for file in ("__init__.py", "conftest.py", "databases.py", "support.py"):
+    for file in ("__init__.py", "conftest.py", "databases.py", "support.py", "told.py"):
         shutil.copy(ROOT / "tests" / file, target / "tests" / file)
-    for file in ("routes.yaml", "pyproject.toml", "README.md"):
+    for file in ("routes.yaml", "pyproject.toml", "README.md", "docker-compose.yml"):
         shutil.copy(ROOT / file, target / file)
     monkeypatch.setattr(cli, "ROOT", target)
     monkeypatch.chdir(target)
@@ -145,11 +146,16 @@ class TestMigration:
 class TestService:
     def test_it_works_as_it_is(self, copy: Path) -> None:
         """Its own tests pass, its migrations make its models, and the gateway finds its route."""
-        code, output = run_changed(copy, "service", "billing")
+        code, output = run_changed(copy, "service", "billing", "--thing", "invoice")
 
         assert code == 0, output
         assert "wrote services/billing/models.py" in output
         assert "  - path: /billing\n" in (copy / "routes.yaml").read_text()
+        assert "  billing:\n    <<: *service\n" in (copy / "docker-compose.yml").read_text()
+        assert "BILLING_DATABASE_PASSWORD=<secret>\n" in (copy / "deploy/env.template").read_text()
+        assert "| `invoice.added` | billing |" in run_changed(copy, "events", "catalogue")[1]
+        fix = [sys.executable, "-m", "ruff", "check", "--quiet", "--fix", "services/billing", "tests/billing"]
+        assert subprocess.run(fix, cwd=copy, check=False).returncode == 0
         ruff = [sys.executable, "-m", "ruff", "format", "--check", "services/billing", "tests/billing"]
         assert subprocess.run(ruff, cwd=copy, check=False).returncode == 0
         tests = [
@@ -199,6 +205,23 @@ class TestService:
         assert name in output
         assert (copy / "routes.yaml").read_text() == before
 
+    @pytest.mark.parametrize("thing", ["Invoice", "class", "session", "order", "../x"])
+    def test_thing_whose_name_is_taken_is_refused(self, run: Run, copy: Path, thing: str) -> None:
+        before = (copy / "contracts/events.py").read_text()
+        code, output = run("service", "billing", "--thing", thing)
+
+        assert code == 1
+        assert repr(thing) in output
+        assert (copy / "contracts/events.py").read_text() == before
+        assert not (copy / "services/billing").exists()
+
+    @pytest.mark.parametrize(
+        ("thing", "things"),
+        [("entry", "entries"), ("day", "days"), ("box", "boxes"), ("credit_note", "credit_notes")],
+    )
+    def test_things_are_the_plural_of_thing(self, thing: str, things: str) -> None:
+        assert plural(thing) == things
+
     def test_a_routes_file_it_does_not_understand(self, run: Run, copy: Path) -> None:
         (copy / "routes.yaml").write_text("routes: []\n")
         code, output = run("service", "billing")
@@ -220,8 +243,21 @@ class TestEnv:
         secrets = re.findall(r"=([0-9a-f]{64})$", written, re.MULTILINE)
         assert len(secrets) == len(set(secrets)) >= 3
         assert "<secret>" not in written
-        assert run("env") == (0, ".env is there already and was left as it is\n")
+        assert run("env") == (0, ".env exists already and is unchanged\n")
         assert file.read_text() == written
+
+    def test_existing_file_gets_only_the_secrets_that_it_lacks(self, run: Run, copy: Path) -> None:
+        assert run("env")[0] == 0
+        whole = (copy / ".env").read_text()
+        older = re.sub("^(USERS_DATABASE|REDIS_GATEWAY)_PASSWORD=.*\n", "", whole, flags=re.MULTILINE)
+        (copy / ".env").write_text(older.rstrip("\n"))
+        code, output = run("env")
+        added = (copy / ".env").read_text().removeprefix(older)
+
+        assert (code, output) == (0, "added USERS_DATABASE_PASSWORD, REDIS_GATEWAY_PASSWORD to .env\n")
+        assert re.fullmatch(
+            "USERS_DATABASE_PASSWORD=[0-9a-f]{64}\nREDIS_GATEWAY_PASSWORD=[0-9a-f]{64}\n", added
+        )
 
     def test_where_nothing_can_be_written(self, run: Run, copy: Path) -> None:
         assert run("env", "--file", "missing/.env") == (

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Starts nginx, and reloads it when gateways came or went: nginx resolves the name of an upstream only when it reads its
+# configuration. A reload ends no request. While no gateway has an address, nginx keeps those it knows.
+set -eu
+
+addresses() { getent ahostsv4 gateway | cut -d ' ' -f 1 | sort -u | tr '\n' ' '; }
+
+known=$(addresses || true)
+while sleep "${RESOLVE_SECONDS:-3}"; do
+  now=$(addresses || true)
+  if [ -n "$now" ] && [ "$now" != "$known" ]; then
+    nginx -s reload && known=$now
+  fi
+done &
+
+exec nginx -g 'daemon off;'
