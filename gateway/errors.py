@@ -1,4 +1,4 @@
-"""Every answer the gateway gives on its own account, in one table: what went wrong, where, and by whom."""
+"""Every refusal of the gateway itself, in one table: what went wrong, when, and whose fault it is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ METRICS_DENIED = Kind(
     "Send `Authorization: Bearer <METRICS_TOKEN>` to read the metrics.",
 )
 REVOKED = Kind(
-    401, "invalid_token", CLIENT, "auth", "The bearer token was revoked before the answer was complete."
+    401, "invalid_token", CLIENT, "auth", "The bearer token was revoked before the response was complete."
 )
 INVALID_API_KEY = Kind(
     401,
     "invalid_api_key",
     CLIENT,
     "auth",
-    "The API key is not known here, has expired or was revoked; ask whoever runs this gateway for another.",
+    "The API key is unknown, expired or revoked; ask the operator of this gateway for another.",
 )
 FORBIDDEN = Kind(403, "forbidden", CLIENT, "auth", "Your account may not do this.")
 ORIGIN_DENIED = Kind(
@@ -53,7 +53,7 @@ ORIGIN_DENIED = Kind(
     "origin_denied",
     CLIENT,
     "cors",
-    "Pages of this origin may not call this address; see `cors.origins`.",
+    "Pages of this origin may not call this path; see `cors.origins`.",
 )
 IP_DENIED = Kind(403, "ip_denied", CLIENT, "address", "This address is not open to your network.")
 NOT_FOUND = Kind(404, "not_found", CLIENT, "route", no_such_address("/"))
@@ -62,22 +62,22 @@ METHOD_NOT_ALLOWED = Kind(
     "method_not_allowed",
     CLIENT,
     "route",
-    "This address does not take that method; the Allow header lists those it takes.",
+    "This path does not accept that method; the Allow header lists those it accepts.",
 )
 REQUEST_TIMEOUT = Kind(
-    408, "request_timeout", CLIENT, "request_body", "The rest of the body did not come in time."
+    408, "request_timeout", CLIENT, "request_body", "The rest of the body did not arrive in time."
 )
 BODY_TOO_SLOW = Kind(
-    408, "body_too_slow", CLIENT, "request_body", "The body comes too slowly; send it at a higher rate."
+    408, "body_too_slow", CLIENT, "request_body", "The body arrives too slowly; send it at a higher rate."
 )
 HEAD_TIMEOUT = Kind(
-    408, "request_timeout", CLIENT, "request", "The rest of the headers did not come in time."
+    408, "request_timeout", CLIENT, "request", "The rest of the headers did not arrive in time."
 )
 BODY_TOO_LARGE = Kind(
-    413, "body_too_large", CLIENT, "request_body", "The body is larger than this address takes."
+    413, "body_too_large", CLIENT, "request_body", "The body is larger than this path accepts."
 )
 EXPECTATION_FAILED = Kind(
-    417, "expectation_failed", CLIENT, "request", "The only expectation that can be met is `100-continue`."
+    417, "expectation_failed", CLIENT, "request", "The only supported expectation is `100-continue`."
 )
 RATE_LIMITED = Kind(
     429, "rate_limited", CLIENT, "limit", "Too many requests; try again after the time in Retry-After."
@@ -87,14 +87,14 @@ TOO_MANY_FAILURES = Kind(
     "too_many_failures",
     CLIENT,
     "auth",
-    "Too many tokens or API keys from your network were not valid; try again after the time in Retry-After.",
+    "Too many tokens or API keys from your network were invalid; try again after the time in Retry-After.",
 )
 TOO_MANY_AT_ONCE = Kind(
     429,
     "too_many_at_once",
     CLIENT,
     "limit",
-    "There are too many requests under way already; try again when one of them has ended.",
+    "Too many of your requests are in progress; try again when one of them has ended.",
 )
 INTERNAL = Kind(
     500,
@@ -111,7 +111,7 @@ STOPPED = Kind(
     "stopping",
     GATEWAY,
     "drain",
-    "The gateway stops, and time is over; try again in a moment.",
+    "The gateway is shutting down; try again in a moment.",
 )
 CROWDED = Kind(
     503,
@@ -135,27 +135,31 @@ UNREACHABLE = Kind(
     "The service does not accept connections; try again in a moment.",
 )
 RESET = Kind(
-    502, "upstream_reset", UPSTREAM, "first_byte", "The service closed the connection without an answer."
+    502, "upstream_reset", UPSTREAM, "first_byte", "The service closed the connection without a response."
 )
 RESET_IN_BODY = Kind(
     502,
     "upstream_reset",
     UPSTREAM,
     "request_body",
-    "The service closed the connection while it was sent the body.",
+    "The service closed the connection while the body was being sent.",
 )
 INVALID_ANSWER = Kind(
-    502, "upstream_invalid", UPSTREAM, "first_byte", "The service's answer is not valid HTTP."
+    502, "upstream_invalid", UPSTREAM, "first_byte", "The service's response is not valid HTTP."
 )
 ANSWER_TOO_LARGE = Kind(
     502,
     "answer_too_large",
     UPSTREAM,
     "response_body",
-    "The answer is too large for an envelope; use the plain address.",
+    "The response is too large for an envelope; use the plain path.",
 )
 CUT = Kind(
-    502, "upstream_cut", UPSTREAM, "response_body", "The service broke off in the middle of its answer."
+    502,
+    "upstream_cut",
+    UPSTREAM,
+    "response_body",
+    "The service closed the connection in the middle of its response.",
 )
 UNAVAILABLE = Kind(
     503, "unavailable", GATEWAY, "auth", "Tokens cannot be verified at the moment; try again in a moment."
@@ -168,7 +172,7 @@ OPEN = Kind(
     "upstream_open",
     UPSTREAM,
     "connect",
-    "The service has failed several times in a row and is left alone for the time in Retry-After.",
+    "The service has failed several times in a row and gets no requests for the time in Retry-After.",
 )
 CONNECT_TIMEOUT = Kind(
     504, "upstream_timeout", UPSTREAM, "connect", "The service did not accept a connection in time."
@@ -177,16 +181,20 @@ SEND_TIMEOUT = Kind(
     504, "upstream_timeout", UPSTREAM, "request_body", "The service did not take the body in time."
 )
 ANSWER_TIMEOUT = Kind(
-    504, "upstream_timeout", UPSTREAM, "first_byte", "The service did not begin to answer in time."
+    504, "upstream_timeout", UPSTREAM, "first_byte", "The service did not begin its response in time."
 )
 STALLED = Kind(
-    504, "upstream_timeout", UPSTREAM, "response_body", "The service stopped in the middle of its answer."
+    504, "upstream_timeout", UPSTREAM, "response_body", "The service stalled in the middle of its response."
 )
 CLIENT_STALLED = Kind(
-    408, "client_stalled", CLIENT, "response_body", "The client stopped reading in the middle of the answer."
+    408,
+    "client_stalled",
+    CLIENT,
+    "response_body",
+    "The client stopped reading in the middle of the response.",
 )
 CLIENT_GONE = Kind(
-    499, "client_gone", CLIENT, "response", "The client closed the connection before the answer."
+    499, "client_gone", CLIENT, "response", "The client closed the connection before the response."
 )
 
 TABLE = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
@@ -204,7 +212,7 @@ class Refusal(Exception):
 
     @classmethod
     def of(cls, problem: Problem, kind: Kind) -> "Refusal":
-        """What `shared` refused, with the place where it happened."""
+        """A refusal by `shared`, with the phase in which it happened."""
         named = Kind(problem.status, problem.code, kind.source, kind.phase, problem.detail)
         return cls(named, headers=problem.headers)
 
@@ -215,7 +223,7 @@ class Refusal(Exception):
 
 
 def too_large(limit_bytes: int) -> Refusal:
-    """In the words of the services, which also name what is too large."""
+    """The same words as the services use, which name the limit."""
     refusal = Refusal(BODY_TOO_LARGE, f"The body may have at most {limit_bytes} bytes.")
     refusal.faults = [{"field": "body", "code": "too_large", "message": f"at most {limit_bytes} bytes"}]
     return refusal

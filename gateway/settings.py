@@ -1,4 +1,4 @@
-"""What the gateway reads from the environment."""
+"""The settings of the gateway."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ _HEADER_NAME = pattern(
 
 
 class Settings(ProcessSettings):
-    """The gateway's own settings, beside those of every process."""
+    """The settings of the gateway, in addition to those of every process."""
 
     service: ClassVar[str] = "gateway"
 
@@ -37,7 +37,7 @@ class Settings(ProcessSettings):
     trusted_proxies: Networks = ()
     redis_url: SecretStr | None = None  # where several gateways count rate limits together
     limit_store_seconds: Seconds = TAKE_SECONDS  # and how long a request waits for that
-    # How slow clients may be, and how many; each worker counts for itself.
+    # Limits on slow clients and connections; each worker counts for itself.
     head_seconds: Seconds = 15.0
     body_idle_seconds: Seconds = 30.0
     body_grace_seconds: Seconds = 10.0

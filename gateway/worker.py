@@ -1,7 +1,7 @@
 """`python -m gateway.worker`: one of several workers, started by their parent.
 
-It counts under its number instead of its process id, so that its successor counts on where it ended, and
-the files of counts stay as many as there are workers.
+It counts under its number instead of its process id, so that its successor continues its counts and
+the number of count files equals that of workers.
 """
 
 import os
@@ -10,7 +10,7 @@ from prometheus_client import values
 
 NUMBER = "GATEHOUSE_WORKER"  # in its environment
 
-# Before anything is imported that counts.
+# Before the import of anything that counts.
 values.ValueClass = values.MultiProcessValue(lambda: os.environ[NUMBER])  # type: ignore[no-untyped-call]
 
 from gateway.__main__ import main  # noqa: E402

@@ -1,4 +1,4 @@
-"""What would happen to one request, and why: `gatehouse routes explain`, by the code that really does it."""
+"""`gatehouse routes explain`: what would happen to a request, and why, by the real admission steps."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ PEER = "127.0.0.1"
 
 
 class Line(NamedTuple):
-    """One thing to know about the request."""
+    """One fact about the request."""
 
     name: str
     words: str
@@ -107,7 +107,7 @@ def _about(route: Route, path: bytes, table: RouteTable, request: Request) -> It
     yield Line("route", f"{route.name}: {_place(route)}")
     yield Line("why", _why(route, table, request))
     public = (
-        " (public by itself: nobody could get in otherwise)"
+        " (public by default: nobody could sign in otherwise)"
         if _is_public(route, request.method, path)
         else ""
     )

@@ -1,4 +1,4 @@
-"""`gatehouse keys …`: making API keys and looking after the file that holds their digests."""
+"""`gatehouse keys …`: create API keys and maintain the file that holds their digests."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ DAYS_MAX = 3650
 
 
 def keys(arguments: argparse.Namespace) -> int:
-    """Make and check the API keys of machine clients."""
+    """Create and check the API keys of machine clients."""
     from gateway.config.routes_file import RoutesFileError
 
     chosen: Command = arguments.keys_command
@@ -34,7 +34,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def new(arguments: argparse.Namespace) -> int:
-    """Make a key: print it, this once, and write its digest into the file."""
+    """Create a key: print it once, and write its digest into the file."""
     from gateway.config.api_keys_file import new_key, parse
     from gateway.config.routes_file import RoutesFileError, read
 
@@ -48,7 +48,7 @@ def new(arguments: argparse.Namespace) -> int:
     try:
         parse(text, str(file))
     except RoutesFileError as error:
-        sys.stderr.write(f"{error}\nThe file was left as it is, and the key counts nowhere.\n")
+        sys.stderr.write(f"{error}\nThe file is unchanged, and the key is not valid.\n")
         return INVALID
     try:
         _write(file, text)
@@ -57,13 +57,13 @@ def new(arguments: argparse.Namespace) -> int:
         return INVALID
     sys.stdout.write(f"{key}\n")
     sys.stderr.write(
-        f"Nobody can show this key again. {file} holds its digest; gateways take it on their own.\n"
+        f"This key cannot be shown again. {file} holds its digest; gateways take it on their own.\n"
     )
     return OK
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Say everything that is wrong with the file; exit code 0 good, 1 invalid or unreadable."""
+    """List all faults of the file; exit code 0 valid, 1 invalid or unreadable."""
     from gateway.config.api_keys_file import load
 
     number = len(load(arguments.file))
@@ -72,7 +72,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def _write(file: Path, text: str) -> None:
-    """Whole or not at all, and for the eyes of its owner alone unless it was for more before."""
+    """Write the file completely or not at all, readable by its owner only unless it was readable by more."""
     descriptor, name = mkstemp(dir=file.parent, prefix=file.name)
     with os.fdopen(descriptor, "w") as handle:
         handle.write(text)

@@ -1,4 +1,4 @@
-"""`gatehouse routes …`: everything about a routes file without a gateway that runs."""
+"""`gatehouse routes …`: everything about a routes file that needs no running gateway."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Say everything that is wrong with a file; exit code 0 good, 1 invalid, 2 unreadable."""
+    """List all faults of a file; exit code 0 valid, 1 invalid, 2 unreadable."""
     from gateway.config.routes_file import Unreadable, examine, read
 
     file = arguments.file
@@ -58,7 +58,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Say which route a request takes and why, what is demanded of it, and what the backend is sent."""
+    """Show which route a request takes and why, what it must satisfy, and what the backend receives."""
     from gateway.cli.explain import explain as explain_request
     from gateway.config.routes_file import load
 
@@ -75,7 +75,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 
 def diff(arguments: argparse.Namespace) -> int:
-    """Say what a new file adds (+), removes (-) and changes (~); exit code 1 when there is something."""
+    """Show what a new file adds (+), removes (-) and changes (~); exit code 1 if anything differs."""
     from gateway.config.description import differences
     from gateway.config.routes_file import RoutesFileError, load
 

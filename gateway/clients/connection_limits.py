@@ -1,4 +1,4 @@
-"""Who is connected: how many connections there may be, in all and from one address."""
+"""Limits on client connections, in total and from one address."""
 
 import asyncio
 import resource
@@ -24,11 +24,11 @@ class Holder(Protocol):
     """What reads from a client's connection."""
 
     def stalled(self) -> None:
-        """The client takes next to nothing of what it is sent, and is going to be cut."""
+        """The client reads almost nothing of its response and is about to be disconnected."""
 
 
 class Seat:
-    """The place of one connection."""
+    """The slot of one connection."""
 
     __slots__ = ("holder", "household", "is_refused", "taken_bytes", "waiting_bytes", "waits_since")
 
@@ -56,11 +56,11 @@ class Crowd:
 
     @property
     def is_stormed(self) -> bool:
-        """Whether more are being told that there is no room than there is room for."""
+        """Whether too many connections are already being refused."""
         return self.refused > REFUSED_MAX
 
     def enter(self, transport: asyncio.Transport, holder: Holder, peer: str) -> Kind | None:
-        """Count it in; what comes back is why it has to leave again."""
+        """Count a connection; returns the reason if it has to be refused."""
         address = None if self._proxies.trusts(peer) else household(peer)
         seat = self.seats[transport] = Seat(transport, holder, address)
         kind = errors.CROWDED if len(self.seats) > self._max else None
@@ -87,7 +87,7 @@ class Crowd:
 
 
 def allow_descriptors() -> None:
-    """As many open files as the system lets us have; the usual 1,024 are for programs with `select`."""
+    """Raise the limit of open files as far as possible; the usual 1,024 suits programs with `select`."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems allow less than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -10,7 +10,7 @@ _CLOSED = getattr(select, "EPOLLRDHUP", 0)
 
 
 class Hangups:
-    """Watches sockets for nothing but their end."""
+    """Watches sockets for their end only."""
 
     def __init__(self) -> None:
         self._watched: dict[int, Callable[[], None]] = {}
@@ -27,7 +27,7 @@ class Hangups:
             self._poll = None
 
     def watch(self, transport: asyncio.Transport, hung_up: Callable[[], None]) -> int:
-        """Call back when the peer is gone; what is returned is for `forget`, before the socket is closed."""
+        """Call back when the peer is gone; pass the returned value to `forget` before closing the socket."""
         descriptor: int = transport.get_extra_info("socket").fileno()
         if self._poll is not None:
             self._watched[descriptor] = hung_up

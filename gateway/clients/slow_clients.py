@@ -27,7 +27,7 @@ _ACKNOWLEDGED = struct.Struct("=120xQ")  # tcpi_bytes_acked
 
 
 class Arriving(Protocol):
-    """A request whose body is on its way."""
+    """A request whose body is still arriving."""
 
     received_bytes: int
     request_complete: bool
@@ -47,7 +47,7 @@ class Arriving(Protocol):
 
 
 class Pace:
-    """Watches bodies that are on their way, and responses that clients have not read yet."""
+    """Watches bodies that are still arriving, and responses that clients have not read yet."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -95,7 +95,7 @@ class Pace:
 
 
 class Arrival:
-    """A body on its way."""
+    """A body that is still arriving."""
 
     __slots__ = ("_behind", "_looked", "_received_bytes", "_request", "_settings", "_silent")
 
@@ -125,7 +125,7 @@ class Arrival:
 
 
 def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
-    """How many bytes the client has acknowledged; None where the system does not say."""
+    """How many bytes the client has acknowledged; None if the system cannot tell."""
     if _TCP_INFO is None:
         return None
     try:
@@ -139,6 +139,6 @@ def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
 
 
 def _discard_at_the_end(transport: asyncio.Transport) -> None:
-    """Otherwise the system keeps megabytes for the client when the gateway has long forgotten it."""
+    """Discard what is unsent: the system would keep megabytes for a client that is gone."""
     linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -21,7 +21,7 @@ SCOPE = re.compile(r"[!#-\[\]-~]{1,200}")
 
 
 def load(file: Path) -> ApiKeys:
-    """Read the file whole, or raise RoutesFileError with every fault in it."""
+    """Read the whole file, or raise RoutesFileError with every fault in it."""
     return parse(read(file, "API_KEYS_FILE"), str(file))
 
 
@@ -96,7 +96,7 @@ def _expires(value: Value) -> float:
 
 
 def new_key(client: str, role: str, scopes: Iterable[str], expires: datetime | None) -> tuple[str, str]:
-    """A new key, and the entry that makes it count; the key itself is nowhere else."""
+    """A new key, and the entry that makes it valid; the key itself is stored nowhere."""
     key_id = secrets.token_hex(8)
     key = f"gatehouse_{key_id}_{secrets.token_hex(32)}"
     lines = [

@@ -1,4 +1,4 @@
-"""What is wrong with entries of a routes file that are right each by itself."""
+"""Faults between entries of a routes file that are valid on their own."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from gateway.routing.table import OWN, Alias, Policy, Route
 
 
 def check_policy(keys: Mapping[str, Value], policy: Policy) -> None:
-    """What does not go together in one route, as far as it is said there."""
+    """Contradictions within one route."""
     for key in ("api_keys", "roles", "scopes", "claims"):
         if policy.auth == "none" and "auth" in keys and key in keys:
             keys[key].fault("is never looked at with `auth: none`, which lets everybody in")
@@ -27,7 +27,7 @@ def _knows_caller(key: str) -> bool:
 
 
 def check_places(entries: Sequence[tuple[Value, Route | Alias]]) -> None:
-    """Say which entries can never be reached, and who stands in their way."""
+    """Report entries that can never match, and the entries that shadow them."""
     taken: dict[tuple[str, bytes, bool], list[tuple[Value, Route | Alias]]] = {}
     for value, entry in entries:
         if any(path in OWN for path in _from_the_top(entry.path)):
@@ -50,7 +50,7 @@ def _places_of(entry: Route | Alias) -> list[tuple[str, bytes, bool]]:
 
 
 def _shared_methods(one: Route | Alias, other: Route | Alias) -> frozenset[bytes] | None:
-    """For which methods two entries of one place stand in each other's way; empty means for all."""
+    """The methods for which two entries of the same path conflict; empty means all."""
     if isinstance(one, Alias) or isinstance(other, Alias) or one.policy.methods == other.policy.methods:
         return frozenset()
     shared = one.policy.methods & other.policy.methods
@@ -85,7 +85,7 @@ def check_names(routes: Sequence[tuple[Value, Route]]) -> None:
 
 
 def _same_place(routes: Sequence[tuple[Value, Route]], value: Value, holder: str) -> bool:
-    """Whether two routes have one place, which has been reported already."""
+    """Whether two routes have the same path, which has been reported already."""
     places = {each.where: set(_places_of(route)) for each, route in routes}
     return not places[value.where].isdisjoint(places[holder])
 

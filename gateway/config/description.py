@@ -1,4 +1,4 @@
-"""Routes in words: for `gatehouse routes`, for the admin listener, for what a reload has changed."""
+"""Descriptions of routes, for `gatehouse routes`, the admin listener and the log of a reload."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -16,7 +16,7 @@ _IN_WORDS: Mapping[type, Callable[[Any], Any]] = {
 
 
 def shown(value: Any) -> Any:
-    """A part of the table as JSON can hold it. Every field appears, also those that come later."""
+    """A part of the table as JSON. Every field appears, including fields that are added later."""
     in_words = _IN_WORDS.get(type(value))
     if in_words is not None:
         return in_words(value)
@@ -90,7 +90,7 @@ def _changes(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list
 
 
 def _flat(entry: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The keys of an entry with the way that leads to them; those of its policy as they stand in the file."""
+    """The keys of an entry with their paths; those of its policy as they are written in the file."""
     found: dict[str, Any] = {}
     for key, value in entry.items():
         if key == "upstream":  # how it treats its targets is in the policy, too

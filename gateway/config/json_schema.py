@@ -1,6 +1,6 @@
-"""The JSON Schema of routes files, for editors: made of the very keys, words and patterns that validate.
+"""The JSON Schema of routes files, for editors, generated from the keys and patterns that validate them.
 
-It knows what one value may be. What two entries do to each other only `gatehouse routes check` knows.
+It describes single values. Conflicts between entries are found by `gatehouse routes check` only.
 """
 
 import json
@@ -21,54 +21,54 @@ ABOUT = {
     "routes": "What is forwarded: one entry per path.",
     "defaults": "Policies of every route that does not say otherwise.",
     "cors": "Which pages of other origins may call.",
-    "aliases": "Second spellings: the path is replaced once, and then matched against the routes.",
+    "aliases": "Alternative spellings: the path is replaced once and then matched against the routes.",
     "path": "A prefix on a segment boundary. In routes, a segment may be a {parameter}.",
     "backend": "Where the service listens: http://host:port.",
     "backends": "Several targets that do the same work, each an address or {url, weight}.",
     "balance": "p2c: the less busy one of two (default). round_robin: in turn.",
     "retry": "Further attempts, by method and phase, within a budget.",
     "pool": "Idle connections to each target.",
-    "breaker": "How many requests one target may have under way, and how many may wait.",
-    "ejection": "When a target that gives no answers is left alone.",
-    "health": "Ask each target at intervals; off is the default.",
+    "breaker": "How many requests one target may have in progress, and how many may wait.",
+    "ejection": "When a target that does not respond is ejected.",
+    "health": "Check each target at intervals; off by default.",
     "split": "Other targets for a part of the callers, or for those who send a header.",
     "weight": "A target's part of the requests (0 drains it); in a split, a part such as 5%.",
     "name": "Label in metrics and logs; default: the path.",
     "hosts": "Only requests for these hosts; *.example stands for everything below.",
     "exact": "This path alone, and nothing below it.",
-    "strip": "The backend is sent what follows the path.",
-    "rewrite": "What stands in place of the path towards the backend; may hold its {parameter}s.",
+    "strip": "The backend receives only what follows the path.",
+    "rewrite": "What replaces the path towards the backend; may contain its {parameter}s.",
     "methods": "Other methods are answered with 405. HEAD comes with GET.",
-    "auth": "required (default): a valid token. optional: looked at when there is one. none: open.",
+    "auth": "required (default): a valid token. optional: checked if there is one. none: open.",
     "roles": "Any of these.",
     "scopes": "All of these.",
-    "api_keys": "true: an API key may be shown in place of a token. For backends that verify no tokens.",
-    "claims": "What the token must say: one value, or one of a list, under each of these names.",
-    "rate_limit": "How many requests one caller may make. In a list, all of the limits hold.",
-    "concurrency": "How many requests and open sockets one caller may have at one time.",
-    "max": "So many at one time.",
+    "api_keys": "true: an API key is accepted instead of a token. For backends that verify no tokens.",
+    "claims": "Claims that the token must have: under each name one value, or one of a list.",
+    "rate_limit": "How many requests one caller may make. In a list, all limits apply.",
+    "concurrency": "How many requests and open sockets one caller may have at the same time.",
+    "max": "The maximum at the same time.",
     "store": "shared (default): by all gateways together where REDIS_URL is set. local: by each process.",
     "rate": "Such as 100/s or 20/m.",
     "burst": "How many at once; default: one second of the rate.",
-    "key": "Who is counted: user (by address without a token), ip, client, route, or joined as in user+ip.",
+    "key": "What is counted: user (by address without a token), ip, client, route, or several as in user+ip.",
     "timeout": "One limit per phase, so that streams may last.",
     "body_max": "Such as 10MiB; counted while the body streams.",
-    "to": "The path that stands in its place.",
+    "to": "The path that replaces it.",
     "envelope": "Wrap JSON answers in {success, message, data, meta, errors}.",
     "origins": "Such as https://app.example, http://localhost:* or *.",
     "headers": "Request headers a page may set.",
     "credentials": "Whether cookies and Authorization may be sent by the browser.",
-    "request": "What becomes of the fields that the backend is sent.",
-    "response": "What becomes of the fields of its answers.",
-    "set": "In place of what came with this name.",
-    "add": "Beside what came with this name.",
-    "remove": "What does not pass.",
-    "security_headers": "What browsers are told of each answer, unless the backend tells them otherwise.",
-    "preset": "Those that stand in no way of: api (answers that no page shows), site (pages).",
-    "ip": "Which addresses are let in; behind trusted proxies that of the client.",
+    "request": "Changes to the headers that the backend receives.",
+    "response": "Changes to the headers of its responses.",
+    "set": "Replaces headers of this name.",
+    "add": "Adds a header of this name.",
+    "remove": "Removes headers of this name.",
+    "security_headers": "Security headers of each response, unless the backend sends its own.",
+    "preset": "A preset: api (responses that no page displays) or site (pages).",
+    "ip": "Which client addresses are allowed; read behind trusted proxies.",
     "allow": "Nobody else.",
     "deny": "Goes before allow.",
-    "max_age": "How long a browser may remember the answer.",
+    "max_age": "How long a browser may cache the preflight response.",
 }
 
 
@@ -95,7 +95,7 @@ def _mapping(keys: Collection[str], values: Mapping[str, Schema], required: Coll
 
 
 def _settings(made: type, **values: Schema) -> Schema:
-    """A mapping with a key for every field of what is made of it."""
+    """The schema of a mapping, from the fields of the class that it becomes."""
     return _mapping([field.name for field in fields(made)], values)
 
 

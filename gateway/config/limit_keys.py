@@ -1,4 +1,4 @@
-"""The keys of a route that say how often, and how much at one time."""
+"""The keys of a route that limit rate and concurrency."""
 
 import re
 from typing import cast
@@ -20,7 +20,7 @@ def rate_limits(keys: dict[str, Value], base: tuple[RateLimit, ...]) -> tuple[Ra
 
 
 def _rate_limits(value: Value, base: tuple[RateLimit, ...]) -> tuple[RateLimit, ...]:
-    """One limit, which inherits what it does not say, or a list of limits that stand by themselves."""
+    """One limit, which inherits what it omits, or a list of independent limits."""
     if not value.is_list:
         return (_rate_limit(value, base[0] if len(base) == 1 else None),)
     limits = tuple(item.read(lambda each: _rate_limit(each, None), base[0]) for item in value.items())

@@ -1,4 +1,4 @@
-"""How a routes file says what a route does beyond forwarding: header changes, security headers, addresses."""
+"""The keys of a route beyond forwarding: header changes, security headers, addresses."""
 
 import re
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def _changes(value: Value, base: Changes, check: Check) -> Changes:
 
 
 def _lines(value: Value, check: Check) -> tuple[str, ...]:
-    """`name: value`, and more of them when a list is given."""
+    """`name: value` lines, several for a list."""
     lines = []
     for name, each in value.pairs():
         texts = (each.text(),) if each.is_text else each.texts()
@@ -102,7 +102,7 @@ def _names_in(lines: tuple[str, ...]) -> set[str]:
 
 
 def security(value: Value) -> SecurityHeaders:
-    """A preset, or single headers with or without one; `off` leaves out."""
+    """A preset, single headers, or both; `off` omits one."""
     if value.is_text:
         preset = value.choice((*PRESETS, "off"))
         return SecurityHeaders(PRESETS.get(preset, ()))
@@ -144,7 +144,7 @@ def _network(value: Value) -> Network | None:
 
 
 def _meant(text: str) -> str:
-    """The network of an address with a prefix, which leaves open what is meant."""
+    """The network that was probably meant by an address with a prefix."""
     try:
         return f"; did you mean '{ip_network(text, strict=False)}'?"
     except ValueError:

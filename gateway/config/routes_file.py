@@ -1,4 +1,4 @@
-"""routes.yaml made into a routing table, or into the list of everything that is wrong with it."""
+"""Turns routes.yaml into a routing table, or into the list of its faults."""
 
 import hashlib
 import re
@@ -72,7 +72,7 @@ class Unreadable(RoutesFileError):
 
 
 def load(file: Path, *, development: bool) -> RouteTable:
-    """Read the file whole, or raise RoutesFileError with every fault in it."""
+    """Read the whole file, or raise RoutesFileError with every fault in it."""
     return parse(read(file), str(file), development=development)
 
 
@@ -99,7 +99,7 @@ def parse(text: str, file: str, *, development: bool) -> RouteTable:
 
 
 def examine(text: str, file: str, *, development: bool) -> tuple[RouteTable | None, Faults]:
-    """The table unless something is wrong, and all there is to say about the file."""
+    """The table unless the file has a fault, and all findings."""
     faults = Faults(file)
     root = compose(text, faults)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -259,7 +259,7 @@ def _hosts(value: Value) -> tuple[str, ...]:
 
 
 def _rewrite(keys: dict[str, Value], path: str) -> bytes | None:
-    """What stands in place of the route's path towards the backend."""
+    """The path that replaces the route's own towards the backend."""
     strip = _field(keys, "strip", Value.boolean, False)
     if "rewrite" not in keys:
         return b"/" if strip else None
@@ -303,7 +303,7 @@ def _origins(value: Value) -> tuple[str, ...]:
 
 
 def _well_known(routes: Sequence[Route]) -> list[Route]:
-    """Discovery documents and keys come from the service that signs, unless a route says otherwise."""
+    """Route discovery documents and keys to the service that signs, unless a route says otherwise."""
     auth = next((route for route in routes if route.path == b"/auth" and not route.hosts), None)
     if auth is None or any(route.path in (WELL_KNOWN, b"/") and not route.hosts for route in routes):
         return []
@@ -319,7 +319,7 @@ def _well_known(routes: Sequence[Route]) -> list[Route]:
 
 
 def _each(value: Value, reader: Callable[[Value], T]) -> list[tuple[Value, T]]:
-    """Every item with its place; an item that is wrong is noted and left out."""
+    """Every item with its position; an invalid item is reported and omitted."""
     found: list[tuple[Value, T]] = []
     for item in value.items():
         made = item.read(reader, None)

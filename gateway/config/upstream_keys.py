@@ -1,4 +1,4 @@
-"""The keys of a route that say where it leads, and how carefully."""
+"""The keys of a route about its targets and how they are treated."""
 
 import re
 from dataclasses import fields, replace
@@ -37,7 +37,7 @@ NO_SHARES: tuple[Share, ...] = ()
 
 
 def upstream(keys: dict[str, Value], balance: Balance, retry: Retry, care: Care) -> Upstream:
-    """What `backend:` or `backends:` say."""
+    """The targets of `backend:` or `backends:`."""
     if "backend" in keys and "backends" in keys:
         keys["backend"].fault("stands beside `backends:`; give one of them")
     shares = field(keys, "backends", lambda value: _shares(value, care), NO_SHARES)

@@ -1,4 +1,4 @@
-"""Reading YAML so that every fault is found at once and told with its line and column."""
+"""Reads YAML so that all faults are reported at once, with line and column."""
 
 import os
 import re
@@ -32,11 +32,11 @@ RATE = re.compile(r"(\d+)\s*/\s*(\d*)(s|m|h)")
 
 
 class Fault(Exception):
-    """One thing that is wrong at one place."""
+    """One fault at one position."""
 
 
 class Finding(NamedTuple):
-    """One thing to say about one place of a file; line and column count from 1, and 0 is the whole file."""
+    """One finding in a file; line and column count from 1, and 0 means the whole file."""
 
     line: int
     column: int
@@ -51,7 +51,7 @@ class Finding(NamedTuple):
 
 
 class Faults:
-    """All that is wrong with one file, and what only looks as if it were."""
+    """The errors and warnings of one file."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -73,7 +73,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A node of the file with the way that leads to it."""
+    """A node of the file with the path that leads to it."""
 
     node: yaml.Node
     where: str
@@ -86,7 +86,7 @@ class Value:
         self.faults.add(self.node.start_mark, self.where, message, "warning")
 
     def read(self, reader: Callable[["Value"], T], default: T) -> T:
-        """What the reader makes of this node; a fault is noted and the default returned."""
+        """What the reader makes of this node; on a fault, which is recorded, the default."""
         try:
             return reader(self)
         except Fault as fault:
@@ -109,7 +109,7 @@ class Value:
         return found
 
     def pairs(self) -> Iterator[tuple[str, "Value"]]:
-        """The entries of a mapping whose keys are anybody's choice."""
+        """The entries of a mapping with arbitrary keys."""
         if not isinstance(self.node, yaml.MappingNode):
             raise Fault("must be a mapping")
         seen = set()
@@ -129,7 +129,7 @@ class Value:
             yield Value(node, f"{self.where}[{index}]", self.faults)
 
     def text(self) -> str:
-        """The scalar as it is written, with `${NAME}` and `${NAME:-default}` filled in."""
+        """The scalar as written, with `${NAME}` and `${NAME:-default}` replaced."""
         if not isinstance(self.node, yaml.ScalarNode):
             raise Fault("must be a single value")
         if self.node.tag == "tag:yaml.org,2002:null":
@@ -149,7 +149,7 @@ class Value:
         return self.choice(("true", "false")) == "true"
 
     def plain(self) -> str | int | bool:
-        """A text, a whole number, or true or false, as YAML tells them apart."""
+        """A string, a whole number or a boolean, as YAML distinguishes them."""
         text = self.text()
         if self.node.tag == "tag:yaml.org,2002:bool":
             return self.boolean()
@@ -183,10 +183,10 @@ class Value:
         return number
 
     def percent(self) -> float:
-        """A part of one."""
+        """A fraction between 0 and 1."""
         match = PERCENT.fullmatch(self.text())
         if match is None or float(match[1]) > 100:
-            raise Fault(f"must be a part such as 5% or 0.5%, at most 100%, not {self.text()!r}")
+            raise Fault(f"must be a percentage such as 5% or 0.5%, at most 100%, not {self.text()!r}")
         return float(match[1]) / 100
 
     def duration(self) -> float:
@@ -212,7 +212,7 @@ class Value:
         return int(match[1]) * _SIZE_BYTES[match[2] or "B"]
 
     def rate(self) -> tuple[int, float]:
-        """How many, in how many seconds."""
+        """A number per a number of seconds."""
         match = RATE.fullmatch(self.text())
         if match is None or int(match[1]) == 0 or match[2] == "0":
             raise Fault(f"must be a rate such as 100/s or 20/m, not {self.text()!r}")
@@ -220,7 +220,7 @@ class Value:
 
 
 def compose(text: str, faults: Faults) -> Value | None:
-    """The document's root, or None when it is not YAML at all."""
+    """The root of the document, or None if it is not YAML."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -239,7 +239,7 @@ def compose(text: str, faults: Faults) -> Value | None:
 
 
 def field(keys: dict[str, Value], key: str, reader: Callable[[Value], T], default: T) -> T:
-    """What the reader makes of one key; the default when it is not there or wrong."""
+    """The value of one key; the default if it is missing or invalid."""
     return keys[key].read(reader, default) if key in keys else default
 
 

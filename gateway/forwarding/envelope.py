@@ -68,7 +68,7 @@ def page_links(link: str | None, path: str) -> dict[str, Any] | None:
 
 
 def _phrase(status: int) -> str:
-    """What a status is called; services may answer with some that nobody has named."""
+    """The phrase of a status; services may use codes without a standard name."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -1,4 +1,4 @@
-"""A JSON response on its way into an envelope."""
+"""Puts a JSON response into an envelope."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def may_wrap(method: bytes, status: int, headers: Sequence[Header]) -> bool:
 
 
 class EnvelopedAnswer:
-    """One response that is buffered until its end: the only kind that the gateway ever holds back."""
+    """A response that is buffered until its end: the only kind that the gateway ever buffers."""
 
     def __init__(self, transfer: Transfer, headers: Sequence[Header]) -> None:
         self._transfer = transfer
@@ -32,7 +32,7 @@ class EnvelopedAnswer:
         self._body = bytearray()
 
     def add(self, piece: bytes) -> bool:
-        """Whether there is still room for it."""
+        """Whether it still fits."""
         self._body += piece
         return len(self._body) <= BYTES_MAX
 

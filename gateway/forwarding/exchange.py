@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Exchange(Transfer):
-    """A request on its way to a target and the response on its way back.
+    """A request that is forwarded to a target, and the response that is passed back.
 
     uvicorn keeps it as the cycle of a connection and reads its `response_complete` and `keep_alive`.
     """
@@ -187,7 +187,7 @@ class Exchange(Transfer):
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self.is_chunked else piece
 
     def progress(self) -> None:
-        """Bytes have moved: the timeout of the current phase begins again."""
+        """Bytes have moved: restart the timeout of the current phase."""
         timeouts = self.policy.timeouts
         waits_for_answer = self.request_complete and not self.response_started
         self.deadline = time.monotonic() + (timeouts.first_byte if waits_for_answer else timeouts.idle)

@@ -34,7 +34,7 @@ def _passed(transfer: Transfer, headers: list[Header]) -> Iterator[bytes]:
 
 
 class Relay:
-    """Two transports, each written what the other reads. Of WebSocket frames it only finds the ends."""
+    """Two transports: what one receives is written to the other. It only finds where WebSocket frames end."""
 
     def __init__(self, transfer: Transfer, headers: list[Header], rest: bytes) -> None:
         assert transfer.upstream is not None
@@ -153,7 +153,7 @@ class _End(asyncio.Protocol):
         self._relay.drain()
 
     def passed(self, data: bytes) -> None:
-        """Take note of bytes that were relayed before this end took over."""
+        """Account for bytes that were relayed before this side took over."""
 
     def leave(self, code: int) -> bool:  # noqa: ARG002 - for protocols that have such a thing
         """Send the other side a close message; returns whether the protocol has one."""

@@ -1,4 +1,4 @@
-"""A head as the parser has read it, made into a request, and what the routing table says to it."""
+"""Turns a parsed request head into a request and looks up its route."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ NOWHERE = Match(None, b"", b"", None)
 def read_head(
     parser: "HttpRequestParser", target: bytes, headers: list[Header], table: RouteTable, *, is_long: bool
 ) -> tuple[Request, Match, bool]:
-    """The request, where it leads, and whether the connection may be kept."""
+    """The request, its route, and whether the connection may be kept."""
     request = Request(parser.get_method(), target, headers)
     version = parser.get_http_version()
     request.is_http10 = version == "1.0"

@@ -1,7 +1,7 @@
-"""Small writes, held back until everything that can be read in this turn of the event loop has been read.
+"""Holds back small writes until everything readable in this turn of the event loop has been read.
 
 A write that finds the other side asleep has to wake it up, which costs more than the write. When writes
-follow one another closely, most of them find somebody who is awake already.
+follow one another closely, most of them find the other side awake already.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ HELD_BYTES_MAX = 64 * 1024  # beyond it a wake-up does not matter, but the memor
 
 
 class Outlet:
-    """A transport that holds back small writes; in everything else it is the one that it stands for."""
+    """A transport that holds back small writes and otherwise behaves like the one it wraps."""
 
     __slots__ = ("_held", "_loop", "_transport", "is_closing")
 

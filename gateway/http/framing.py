@@ -1,4 +1,4 @@
-"""What comes before everything else: a request that nobody could read in two ways."""
+"""Framing checks that come first: a request must have only one possible reading."""
 
 import re
 from functools import lru_cache
@@ -20,7 +20,7 @@ _AUTHORITY = re.compile(
 
 
 def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal | None:
-    """What is wrong wherever the request leads; whoever sends such a thing has to connect anew."""
+    """A fault of the request whatever its route; the connection has to be closed."""
     if request.method == b"CONNECT":
         return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
     if version not in ("1.1", "1.0"):
@@ -31,18 +31,18 @@ def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal |
 
 
 def fault_of(request: Request, fields: Fields) -> Refusal | None:
-    """Why the request has to be refused and its connection closed, if it has to be."""
+    """The reason to refuse the request and close its connection, or None."""
     words = _framing_fault(request, fields) or _host_fault(request, fields)
     return None if words is None else Refusal(errors.MALFORMED, words)
 
 
 def _framing_fault(request: Request, fields: Fields) -> str | None:
-    """The parser has found the end of the body; this asks whether everybody else would find it there, too."""
+    """The parser has found the end of the body; check that every other parser would find the same end."""
     seen = fields.seen
     coding = seen.get(b"transfer-encoding")
     if coding is not None:
         if coding.lower() != b"chunked" or request.is_http10:
-            return "The only transfer coding that is understood is `chunked`, in HTTP/1.1."
+            return "The only supported transfer coding is `chunked`, in HTTP/1.1."
     elif len(seen.get(b"content-length", b"")) > LENGTH_DIGITS_MAX:
         return "The Content-Length has too many digits."
     if b"authorization" in fields.doubled:
@@ -60,7 +60,7 @@ def _host_fault(request: Request, fields: Fields) -> str | None:
 
 
 def is_authority(value: bytes) -> bool:
-    """Whether these bytes are a host, with a port or without."""
+    """Whether these bytes are a host, with or without a port."""
     # What is longer is not even remembered: whoever sends such things would fill the memory with them.
     return len(value) <= AUTHORITY_BYTES_MAX and _is_authority(value)
 

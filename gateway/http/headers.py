@@ -1,4 +1,4 @@
-"""The head of a request, and which header fields pass in both directions."""
+"""Request heads, and which headers are forwarded in both directions."""
 
 import random
 import re
@@ -55,7 +55,7 @@ DROP, PASS, READ, READ_AND_PASS, PASS_LINK = range(5)
 
 
 class Request:
-    """The head of a request as the parser left it."""
+    """The head of a request as parsed."""
 
     __slots__ = ("fault", "headers", "is_http10", "method", "target", "upgrade")
 
@@ -74,7 +74,7 @@ class Request:
 
 
 class Fields:
-    """The header fields of one request, sorted once: what the gateway reads, and what goes on as it is."""
+    """The headers of one request, sorted once: those the gateway reads, and those it forwards unchanged."""
 
     __slots__ = ("doubled", "passed", "seen")
 
@@ -89,7 +89,7 @@ class Fields:
             self._sort(headers, {token.strip() for token in connection.lower().split(b",")})
 
     def passed_without(self, name: bytes) -> list[bytes]:
-        """The same without one field; each takes four places: name, colon, value, line end."""
+        """The same without one header; each takes four items: name, colon, value, line end."""
         passed = self.passed
         starts = [start for start in range(0, len(passed), 4) if passed[start] != name]
         return [part for start in starts for part in passed[start : start + 4]]
@@ -113,7 +113,7 @@ class Fields:
 
 
 def rule_of_request(name: bytes) -> int:
-    """What becomes of a request field; the name is in small letters."""
+    """How a request header is treated; the name is in lower case."""
     if name in REWRITTEN:
         return READ
     if name in READ_AND_PASSED:
@@ -128,7 +128,7 @@ request_rule = lru_cache(maxsize=NAMES_REMEMBERED)(rule_of_request)
 
 
 class AnswerFields:
-    """The header fields of one answer, sorted once: how its body ends, and what goes on to the client."""
+    """The headers of one response, sorted once: how its body ends, and what is forwarded to the client."""
 
     __slots__ = ("framing", "headers", "links", "passed")
 
@@ -146,12 +146,12 @@ class AnswerFields:
 
     @property
     def length(self) -> bytes | None:
-        """What Content-Length says, where it is what the body goes by."""
+        """The value of Content-Length, if it frames the body."""
         name, value = self.framing[0] if self.framing else (b"", b"")
         return value if name == b"content-length" else None
 
     def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> Collection[bytes]:
-        """Returns the fields that the answer declares to be for this hop only."""
+        """The headers that the response declares to be for this hop only."""
         passed = self.passed
         found: Collection[bytes] = ()
         for name, value in headers:
@@ -169,7 +169,7 @@ class AnswerFields:
 
 @lru_cache(maxsize=NAMES_REMEMBERED)
 def answer_rule(name: bytes) -> int:
-    """What becomes of an answer's field; the name is in small letters."""
+    """How a response header is treated; the name is in lower case."""
     own = name in (b"x-request-id", b"ratelimit", b"ratelimit-policy", b"content-length")
     if own or name in HOP_BY_HOP or name.startswith(b"access-control-"):
         return DROP
@@ -177,7 +177,7 @@ def answer_rule(name: bytes) -> int:
 
 
 def trace_parent(value: bytes | None) -> bytes:
-    """The caller's trace when it is well-formed, else the beginning of a new one."""
+    """The caller's trace if it is well-formed, otherwise a new one."""
     if value is not None and TRACEPARENT.fullmatch(value):
         return value
     # Ids of traces are no secrets; a system call for each would be the dearest part of a request's head.

@@ -1,4 +1,4 @@
-"""Where WebSocket frames end: as much of RFC 6455 as a relay needs to say something between two of them."""
+"""Finds where WebSocket frames end: as much of RFC 6455 as a relay needs to insert a frame of its own."""
 
 import os
 
@@ -19,11 +19,11 @@ class Frames:
 
     @property
     def is_between(self) -> bool:
-        """Whether the last frame is over and the next one has not begun."""
+        """Whether the stream is between two frames."""
         return not self._head and not self._left
 
     def read(self, data: bytes) -> None:
-        """Follow what passes."""
+        """Follow the bytes that are relayed."""
         if len(data) <= self._left:
             self._left -= len(data)
             return
@@ -50,7 +50,7 @@ class Frames:
 
 
 def close_frame(code: int, *, masked: bool) -> bytes:
-    """What says goodbye; clients have to mask what they send."""
+    """A close frame; clients have to mask their frames."""
     payload = code.to_bytes(2, "big")
     if not masked:
         return bytes((0x80 | _CLOSE, len(payload))) + payload

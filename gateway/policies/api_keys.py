@@ -1,7 +1,7 @@
-"""API keys of machine clients: who shows which, and whether it is valid.
+"""API keys of machine clients: which key a request carries, and whether it is valid.
 
-A key holds 256 random bits, so that one round of SHA-256 keeps it: nobody can try them all, and whoever reads
-the file learns nothing to send. The id before them is how it is found, and told apart in logs.
+A key holds 256 random bits, so one round of SHA-256 protects it: it cannot be guessed, and a reader of
+the file cannot recover it. The id in front of them finds the key and identifies it in logs.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ CLIENT_HEADER, SCOPES_HEADER = b"x-gatehouse-client", b"x-gatehouse-scopes"
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What the file says about one key."""
+    """One key as the file describes it."""
 
     id: str
     client: str

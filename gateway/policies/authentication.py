@@ -1,4 +1,4 @@
-"""Who is calling, and whether the route lets them."""
+"""Authentication of the caller, and the route's rules for roles and scopes."""
 
 from gateway.errors import FORBIDDEN, UNAUTHENTICATED, Refusal
 from gateway.routing.claims import require_claims

@@ -1,4 +1,4 @@
-"""How many requests and open sockets each caller has at one time."""
+"""Concurrency limits: how many requests and open sockets each caller may have."""
 
 from gateway.errors import TOO_MANY_AT_ONCE, Refusal
 from gateway.policies.limit_subjects import counted
@@ -9,9 +9,9 @@ RETRY_SECONDS = 1  # when one of them will end, nobody knows
 
 
 class Slots:
-    """The places of one route in this process; only callers who have something under way need memory.
+    """The slots of one route in this process; only callers with requests in progress need memory.
 
-    A place is kept until the request, or the socket that it became, has ended.
+    A slot is kept until the request, or the socket that it became, has ended.
     """
 
     def __init__(self, concurrency: Concurrency) -> None:
@@ -25,13 +25,13 @@ class Slots:
         under_way = self.taken.get(key, 0)
         most = self.concurrency.max
         if under_way >= most:
-            words = f"There are {most} requests under way already, and that is all that may be at one time."
+            words = f"There are {most} requests in progress, which is the maximum."
             raise Refusal(TOO_MANY_AT_ONCE, words, {"Retry-After": str(RETRY_SECONDS)})
         self._holders[request] = key
         self.taken[key] = under_way + 1
 
     def free(self, request: RequestState) -> None:
-        """It has ended; one that was refused before it had a place has none to give back."""
+        """Free the slot of a request that has ended; one that was refused earlier has none."""
         key = self._holders.pop(request, None)
         if key is not None:
             self.taken[key] -= 1

@@ -1,7 +1,7 @@
-"""Households that show bad tokens and keys: after a number of them, no other one is verified for a while.
+"""Networks that send invalid tokens and keys: after too many, no other one is verified for a while.
 
 Verifying a token costs more than everything else that a refused request does, and strangers can send as many
-as they like. What was verified before passes all the same, since looking it up costs next to nothing.
+as they like. Tokens that were verified before still pass, since looking them up costs almost nothing.
 """
 
 from gateway.errors import TOO_MANY_FAILURES, Refusal
@@ -13,7 +13,7 @@ BURST_SECONDS = 10
 
 
 class Failures:
-    """Bad credentials by household, in bounded memory; each worker counts for itself."""
+    """Invalid credentials by network, in bounded memory; each worker counts for itself."""
 
     def __init__(self, per_second: int) -> None:
         self._limiter: Limiter | None = None
@@ -22,7 +22,7 @@ class Failures:
             self._limiter = Limiter("failures", limit)
 
     def require_few(self, address: str, now: float) -> None:
-        """Refuse a household that has failed too often, before anything of it is verified."""
+        """Refuse a network that has failed too often, before verifying anything from it."""
         if self._limiter is not None:
             verdict = self._limiter.look(household(address), now)
             if not verdict.allowed:

@@ -1,4 +1,4 @@
-"""Who a limit counts: the user, the address, the API client, the whole route, or several of them together."""
+"""What a limit counts by: user, address, API client, the whole route, or a combination."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ _BETWEEN = "\x00"  # in no id and in no address, so that no two callers have one
 
 
 def counted(key: str) -> Counted:
-    """The function that finds what a `key:` counts a request as."""
+    """The function that returns the bucket of a request for a `key:`."""
     parts = [_PARTS[part] for part in key.split("+")]
     if len(parts) == 1:
         return parts[0]
@@ -18,7 +18,7 @@ def counted(key: str) -> Counted:
 
 
 def by_user(request: RequestState) -> str:
-    """Whoever shows no token is counted by address."""
+    """Requests without a token are counted by address."""
     caller = request.caller
     return by_address(request) if caller is None else f"user {caller.id}"
 

@@ -1,7 +1,7 @@
 """Rate limits that several gateways share: counted in Redis, by one atomic script, in one round trip.
 
-When Redis does not answer, nobody is refused for that and nobody is let through without limit: each gateway
-counts its share. How many they are it knows from Redis, where all of them sign in every second.
+When Redis does not answer, requests are neither refused nor unlimited: each gateway counts its share of the
+limit. It knows the number of gateways from Redis, where each registers every second.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ log = structlog.get_logger(__name__)
 
 
 class Ask(NamedTuple):
-    """One limit that a request falls under; times are microseconds."""
+    """One limit that applies to a request; times are in microseconds."""
 
     key: str
     interval: int
@@ -82,7 +82,7 @@ class Standing(NamedTuple):
 
 
 class LimitStore:
-    """What all gateways have counted together, as long as Redis answers."""
+    """The counts that all gateways share while Redis answers."""
 
     def __init__(self, url: str, take_seconds: float = TAKE_SECONDS) -> None:
         self.is_up = False
@@ -107,7 +107,7 @@ class LimitStore:
         self._is_told = False
 
     async def __aenter__(self) -> Self:
-        """Sign in; without Redis go on all the same, and share as soon as it answers."""
+        """Register this gateway; without Redis start anyway, and share as soon as it answers."""
         await self._beat()
         self._beating = asyncio.create_task(self._keep_beating(), name="limit-store")
         return self
@@ -144,7 +144,7 @@ class LimitStore:
             return None
 
     async def _serve(self) -> None:
-        """Ask for all that wait, together; meanwhile others may come to wait."""
+        """Ask Redis about all waiting requests together; others may queue up meanwhile."""
         while self._waiting:
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             found: list[list[Standing] | None] = [None] * len(batch)
@@ -176,7 +176,7 @@ class LimitStore:
             await self._beat()
 
     async def _beat(self) -> None:
-        """Sign in, see how many we are, and find out whether Redis is back."""
+        """Register, count the gateways, and find out whether Redis is back."""
         redis: Any = self._redis
         try:
             async with asyncio.timeout(CONNECT_SECONDS), self._one_connection:
@@ -191,7 +191,7 @@ class LimitStore:
                 self._go_up()
 
     def _note_gateways(self, number: int) -> None:
-        """Fewer than before are believed after a while: a Redis that was restarted hears of us one by one."""
+        """Accept a smaller number only after a while: gateways register one by one at a restarted Redis."""
         if number >= self.gateways:
             self.gateways, self._fewer_since = number, None
         elif self._fewer_since is None:
@@ -209,5 +209,5 @@ class LimitStore:
         UP.set(0)
         if not self._is_told:
             self._is_told = True
-            note = "until Redis is back, this gateway counts its share of shared rate limits itself"
+            note = "this gateway counts its share of the shared rate limits until Redis is back"
             log.warning("limit_store_down", reason=str(reason), note=note, gateways=self.gateways)

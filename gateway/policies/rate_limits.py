@@ -1,4 +1,4 @@
-"""Rate limits: GCRA, exact in one process in bounded memory, and through a store in all of them."""
+"""Rate limits (GCRA): exact in one process with bounded memory, and across all gateways through a store."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ KEYS_MAX = 100_000
 
 
 class Verdict(NamedTuple):
-    """What one request was told; times are whole seconds, rounded up."""
+    """The decision about one request; times are whole seconds, rounded up."""
 
     allowed: bool
     remaining: int
@@ -50,7 +50,7 @@ class Limiter:
             self._next_generation(now)
         full_at = max(now, self._young.get(key) or self._old.get(key, now))
         next_full_at = full_at + self._interval
-        # Floats of long sums are off by a hair; nobody is refused for that.
+        # Tolerate the rounding errors of long sums.
         if next_full_at - now > self._span + 1e-9:
             return Verdict(False, 0, ceil(full_at - now), max(1, ceil(next_full_at - now - self._span)))
         self._young[key] = next_full_at
@@ -58,11 +58,11 @@ class Limiter:
         return Verdict(True, remaining, ceil(next_full_at - now), 0)
 
     def give_back(self, key: str) -> None:
-        """The request that was counted last is not to count."""
+        """Take back the request that was counted last."""
         self._young[key] -= self._interval
 
     def look(self, key: str, now: float) -> Verdict:
-        """What the next request will be told, without counting it."""
+        """The decision that the next request would get, without counting it."""
         full_at = max(now, self._young.get(key) or self._old.get(key, now))
         remaining = int((self._span - (full_at - now)) / self._interval + 1e-6)
         wait = full_at + self._interval - now - self._span
@@ -70,24 +70,24 @@ class Limiter:
         return Verdict(allowed, remaining, ceil(full_at - now), 0 if allowed else max(1, ceil(wait)))
 
     def note(self, key: str, now: float) -> None:
-        """Count what somebody else has let through. That leaves a bucket empty at the worst."""
+        """Count a request that the store allowed. At worst that leaves a bucket empty."""
         if now >= self._turn or len(self._young) >= KEYS_MAX:
             self._next_generation(now)
         full_at = max(now, self._young.get(key) or self._old.get(key, now))
         self._young[key] = min(full_at + self._interval, now + self._span)
 
     def divide(self, parts: int) -> None:
-        """Let through one of so many equal parts of the limit, and be it a single request."""
+        """Allow one of `parts` equal shares of the limit, and at least one request."""
         whole = self.limit.seconds / self.limit.count
         self._interval = whole * parts
         self._span = max(whole * self.limit.burst, self._interval)
 
     def headers(self, verdict: Verdict) -> bytes:
-        """Both fields, for a limit that is the only one."""
+        """Both headers, for a single limit."""
         return f"{self._before}{verdict.remaining};t={verdict.reset}\r\n".encode()
 
     def told(self, verdict: Verdict) -> str:
-        """What stands in the list of a RateLimit field."""
+        """This limit's item in the RateLimit header."""
         return f"{self._label};r={verdict.remaining};t={verdict.reset}"
 
     @property
@@ -103,8 +103,8 @@ class Limiter:
 class RouteLimits:
     """All rate limits of one route. A request counts for each of them, or is refused and counts for none.
 
-    With a store, what others have let through counts, too. A limiter of our own goes along with each shared
-    limit, so that it knows who has just used up what when the store goes away.
+    With a store, requests at other gateways count as well. A local limiter runs along with each shared
+    limit, so that it knows the recent usage when the store goes away.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class RouteLimits:
         )
         self._only = self.limiters[0] if len(limits) == 1 else None
         self._counted = tuple(counted(limit.key) for limit in limits)
-        # Whoever is not known is counted by household, unless everybody is counted as one.
+        # Anonymous callers are counted by network, unless the limit counts all callers together.
         self._by_household = [place for place, limit in enumerate(limits) if limit.key != "route"]
         self._store = store
         self._parts = 0  # not known: limiters from before may have been divided
@@ -134,11 +134,11 @@ class RouteLimits:
 
     @property
     def is_shared(self) -> bool:
-        """Whether somebody else has to be asked."""
+        """Whether the store has to be asked."""
         return bool(self._shared) and self._store is not None and self._store.is_up
 
     async def take_shared(self, request: RequestState) -> None:
-        """The same as `take`, for all gateways together; by ourselves when the store does not answer."""
+        """The same as `take` for all gateways together; local if the store does not answer."""
         assert self._store is not None
         now = time.monotonic()
         keys = [key(request) for key in self._counted]
@@ -163,14 +163,14 @@ class RouteLimits:
         self._tell(request, found)
 
     def _divide(self) -> None:
-        """Of a shared limit, our part is what is left of it without the store."""
+        """The share of a shared limit that this gateway applies without the store."""
         if self._store is not None and self._store.gateways != self._parts:
             self._parts = self._store.gateways
             for place, _, _, _ in self._shared:
                 self.limiters[place].divide(self._parts)
 
     def take(self, request: RequestState, now: float) -> None:
-        """Count the request, or raise why not; either way every answer says how it stands."""
+        """Count the request or raise the refusal; either way the response reports the limits."""
         if self._shared:
             self._divide()
         only = self._only
@@ -190,10 +190,10 @@ class RouteLimits:
         self._tell(request, dict(enumerate(verdicts)))
 
     def take_refused(self, request: RequestState, now: float) -> None:
-        """Count a request that is refused for want of a valid token, or refuse it for the limit.
+        """Count a request that lacks a valid token, or refuse it because of the limit.
 
-        It counts for the limits of its household alone, so that strangers cannot use up what a whole route
-        shares, and in this process alone, so that they cost no round trip.
+        It counts for the limits of its network only, so that strangers cannot use up what a whole route
+        shares, and in this process only, so that it costs no round trip.
         """
         for place in self._by_household:
             verdict = self.limiters[place].take(self._counted[place](request), now)
@@ -214,27 +214,27 @@ def _verdict(standing: Standing, interval: float, span: float) -> Verdict:
 
 
 def _prefix(route: str, limit: RateLimit) -> str:
-    """What the keys of one limit begin with; in a cluster, the braces keep the limits of a route together.
+    """The prefix of one limit's keys; in a cluster, the braces keep the limits of a route together.
 
-    A limit that was changed begins anew, as it does in a process.
+    A changed limit starts with full buckets, as it does in a process.
     """
     rate = f"{limit.count}/{limit.seconds:g}s:{limit.burst}"
     return f"gatehouse:limit:{{{route}}}:{rate}:{limit.key}:"
 
 
 def _microseconds(limit: RateLimit) -> tuple[int, int]:
-    """Interval and span, rounded so that never more passes than was said."""
+    """Interval and span, rounded so that never more than the limit passes."""
     interval = ceil(limit.seconds * 1e6 / limit.count)
     return interval, interval * limit.burst
 
 
 def _digest(key: str) -> str:
-    """Of whatever length ids are, and whoever may read Redis, it learns none of them."""
+    """A digest: of bounded length, and Redis never learns an id."""
     return blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _names(route: str, limits: Sequence[RateLimit]) -> list[str]:
-    """What each limit is called in answers: as the route, and where there are several after its key, too."""
+    """The name of each limit in responses: the route, and the key as well if there are several."""
     if len(limits) == 1:
         return [route]
     names = [f"{route}.{limit.key}" for limit in limits]

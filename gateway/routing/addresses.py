@@ -10,7 +10,7 @@ ADDRESSES_REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class AddressRule:
-    """The `ip:` block: what is denied is denied, and with `allow` everybody else who is not in it, too."""
+    """The `ip:` block: denies what is in `deny`, and with `allow` everything that is not in it."""
 
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()

@@ -1,4 +1,4 @@
-"""What a route demands of the claims in a token."""
+"""The claims that a route demands of a token."""
 
 from dataclasses import dataclass
 

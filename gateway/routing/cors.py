@@ -1,4 +1,4 @@
-"""Which pages of other origins may call the API, and what their browsers are told."""
+"""CORS: which pages of other origins may call the API, and the headers for their browsers."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 ORIGIN_BYTES_MAX = 300  # a name has at most 253; nothing longer is worth remembering
 DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
-# What our services take and say beyond what every page may; of files, also how far an upload is.
+# Headers of our services beyond what every page may use; those of resumable uploads as well.
 ACCEPTED = (
     "Authorization",
     "Content-Type",
@@ -31,7 +31,7 @@ EXPOSED = (
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """The `cors:` block; without origins, no other origin is let in."""
+    """The `cors:` block; without origins, no other origin is allowed."""
 
     origins: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()  # empty: those of the route
@@ -42,17 +42,17 @@ class Cors:
 
     def __post_init__(self) -> None:
         if self.origins and "*" not in self.origins:
-            # Also on answers to requests without Origin: a cache must not hand them to another origin.
+            # Also on responses to requests without Origin: a cache must not serve them to another origin.
             object.__setattr__(self, "_vary", b"vary: Origin\r\n")
 
     def answer_headers(self, origin: bytes | None) -> bytes:
-        """The header lines every answer carries."""
+        """The header lines of every response."""
         if origin is None or not self.origins or len(origin) > ORIGIN_BYTES_MAX:
             return self._vary
         return _answer_headers(self, origin)
 
     def preflight_headers(self, origin: bytes, methods: str) -> bytes | None:
-        """The header lines that answer a preflight; None when the origin is not let in."""
+        """The header lines of a preflight response; None if the origin is not allowed."""
         if len(origin) > ORIGIN_BYTES_MAX or not _allows(self, origin):
             return None
         return b"%baccess-control-allow-methods: %b\r\naccess-control-allow-headers: %b\r\n%b%d\r\n" % (

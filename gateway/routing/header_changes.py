@@ -1,4 +1,4 @@
-"""Header fields that a route sets, adds and removes, and the security headers of its answers."""
+"""Headers that a route sets, adds and removes, and the security headers of its responses."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from gateway.http.headers import Header
 SECRET = re.compile(r"auth|cookie|key|password|secret|token", re.IGNORECASE)
 TRANSPORT_SECURITY = b"strict-transport-security"
 PRESETS = {
-    # Answers that no page shows: JSON, files to be saved.
+    # Responses that no page displays: JSON, downloads.
     "api": (
         "x-content-type-options: nosniff",
         "content-security-policy: default-src 'none'; frame-ancestors 'none'",
@@ -20,7 +20,7 @@ PRESETS = {
         "cross-origin-resource-policy: same-origin",
         "strict-transport-security: max-age=31536000",
     ),
-    # Pages: what they load from where only they know, so that the policy says nothing of it.
+    # Pages: only they know what they load, so the policy does not restrict that.
     "site": (
         "x-content-type-options: nosniff",
         "content-security-policy: base-uri 'self'; frame-ancestors 'self'; object-src 'none'",
@@ -36,7 +36,7 @@ PRESETS = {
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What becomes of the fields of one direction; lines are `name: value`, names in small letters."""
+    """The changes to the headers of one direction; lines are `name: value`, names in lower case."""
 
     set: tuple[str, ...] = ()
     add: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Changes:
         object.__setattr__(self, "_new", new)
 
     def of_request(self, passed: Sequence[bytes]) -> list[bytes]:
-        """The fields for the backend, each in four parts: name, colon, value, line end."""
+        """The headers for the backend, each in four parts: name, colon, value, line end."""
         starts = [start for start in range(0, len(passed), 4) if passed[start] not in self._gone]
         kept = [part for start in starts for part in passed[start : start + 4]]
         return [*kept, *(part for name, value in self._new for part in (name, b": ", value, b"\r\n"))]
@@ -60,7 +60,7 @@ class Changes:
         return [*(each for each in headers if each[0] not in self._gone), *self._new]
 
     def shown(self) -> dict[str, Any]:
-        """For people: values that look like secrets are not told."""
+        """For display: secret-looking values are masked."""
         return {
             "set": [masked(line) for line in self.set],
             "add": [masked(line) for line in self.add],
@@ -81,7 +81,7 @@ class HeaderPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SecurityHeaders:
-    """What browsers are told of every answer, unless the service tells them something else."""
+    """The security headers of every response, unless the service sends its own."""
 
     lines: tuple[str, ...] = ()
     _fields: tuple[Header, ...] = field(init=False, repr=False, compare=False, default=())
@@ -90,7 +90,7 @@ class SecurityHeaders:
         object.__setattr__(self, "_fields", tuple(split(line) for line in self.lines))
 
     def missing(self, headers: Sequence[Header], *, is_https: bool) -> list[Header]:
-        """Those that the answer does not have yet. Over plain HTTP browsers ignore HSTS, as they have to."""
+        """Those that the response lacks. HSTS is omitted over plain HTTP, where browsers ignore it."""
         there = {name for name, _ in headers}
         if not is_https:
             there.add(TRANSPORT_SECURITY)

@@ -1,4 +1,4 @@
-"""Which entry of a routes file a path belongs to: cost by the length of the path, not of the file."""
+"""Finds the route of a path; the cost depends on the length of the path, not on the number of routes."""
 
 from typing import Generic, TypeVar
 
@@ -6,7 +6,7 @@ T = TypeVar("T")
 
 
 class _Node(Generic[T]):
-    """What may follow one segment."""
+    """The possible continuations after one segment."""
 
     __slots__ = ("below", "here", "literal", "parameter")
 
@@ -43,7 +43,7 @@ class Places(Generic[T]):
         self._depth = max(self._depth, len(parts))
 
     def find(self, path: bytes) -> T | None:
-        # No pattern looks further than the deepest one, and a path may have a million segments.
+        # A path may have a million segments; no pattern looks further than the deepest one.
         parts = [] if path == b"/" else path.split(b"/", self._depth + 1)[1:]
         return _find(self._root, parts, 0)
 
@@ -73,5 +73,5 @@ def is_parameter(segment: bytes) -> bool:
 
 
 def shape(pattern: bytes) -> bytes:
-    """The pattern without the names of its parameters: what two patterns have in common that match alike."""
+    """The pattern without the names of its parameters: equal for patterns that match the same paths."""
     return b"/" + b"/".join(b"{}" if is_parameter(part) else part for part in segments(pattern))

@@ -1,4 +1,4 @@
-"""What a request asks for: its path, its host and its method, as the routing table is asked."""
+"""Path, host and method of a request, as the routing table looks them up."""
 
 import re
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ _ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?(?P<host>[^/?#@]*)(?P<rest>[/?#
 
 
 def match_of(table: RouteTable, request: "Request") -> Match:
-    """What the table says to a request; a preflight is about the request that it announces."""
+    """Look up a request; a preflight is looked up as the request that it announces."""
     method = request.method
     if method == b"OPTIONS":
         method = dict(request.headers).get(b"access-control-request-method", method)
@@ -22,7 +22,7 @@ def match_of(table: RouteTable, request: "Request") -> Match:
 
 
 def host_of(request: "Request") -> str:
-    """Who is asked, without a port; nobody when it is longer than a name can be."""
+    """The host without its port; empty if it is longer than a name can be."""
     authority = authority_of(request.target)
     if authority is None:
         authority = next((value for name, value in request.headers if name == b"host"), b"").strip()
@@ -34,7 +34,7 @@ def host_of(request: "Request") -> str:
 
 
 def authority_of(target: bytes) -> bytes | None:
-    """The host in the target itself, which has the last word over the Host header (RFC 9112, 3.2.2)."""
+    """The host in the target itself, which overrides the Host header (RFC 9112, 3.2.2)."""
     absolute = None if target.startswith(b"/") else _ABSOLUTE.fullmatch(target)
     return None if absolute is None else absolute["host"]
 

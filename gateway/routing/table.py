@@ -24,8 +24,8 @@ ANYBODY = AddressRule()
 LimitScope = Literal["shared", "local"]  # by all gateways where there is Redis, or by each for itself
 Auth = Literal["required", "optional", "none"]
 
-# What has to be open for anybody to get in at all. A route for exactly one of these paths that says
-# `auth:` has the last word.
+# Paths that must be public so that callers can sign in. A route for exactly one of these paths that says
+# `auth:` overrides this.
 PUBLIC = frozenset(
     (b"POST", path) for path in (b"/auth/register", b"/auth/login", b"/auth/refresh", b"/auth/logout")
 )
@@ -33,7 +33,7 @@ WELL_KNOWN = b"/.well-known"
 OWN = (b"/health", b"/metrics", b"/docs", b"/openapi.json")
 INTERNAL = b"internal"
 
-# A target whose path everybody reads alike, and not as the internal API: one look instead of five.
+# A path that has one reading only and is not the internal API: one check instead of five.
 _PLAIN = re.compile(rb"(?!/(?i:internal)(?:[/?]|\Z))((?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+/?)(?:\?[^#]*)?")
 _TARGET = re.compile(rb"/[!\"$-\[\]-~]*(?:\?[!\"$-~]*)?")
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\])\.{1,2}(?:[/\\;]|$)")
@@ -63,7 +63,7 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """One limit per phase; there is none on the whole, which would cut streams."""
+    """One timeout per phase; a total one would abort streams."""
 
     connect: float = 2.0
     first_byte: float = 30.0
@@ -72,7 +72,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a route demands; the defaults are those of the built-in `defaults:`."""
+    """The policy of a route; the defaults are those of the built-in `defaults:`."""
 
     methods: frozenset[bytes] = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"))
     auth: Auth = "required"
@@ -128,14 +128,14 @@ class Route:
         return method in methods or (method == b"HEAD" and b"GET" in methods)
 
     def is_public(self, method: bytes, path: bytes) -> bool:
-        """Whether a token is not even looked at."""
+        """Whether tokens are ignored."""
         policy = self.policy
         if policy.auth == "none":
             return True
         return (method, path) in PUBLIC and not (policy.auth_stated and path == self.path)
 
     def moved(self, path: bytes) -> tuple[bytes, bytes]:
-        """The part of this path that is replaced, and by what."""
+        """The part of this path that is replaced, and its replacement."""
         assert self.rewrite is not None
         pattern = segments(self.path)
         parts = path.split(b"/", len(pattern) + 1)[1 : len(pattern) + 1]
@@ -156,12 +156,12 @@ class Alias:
         return _replace_prefix(target, self.path, self.to)
 
     def outward(self, target: bytes) -> bytes:
-        """The same address in this spelling, so that links in answers stay in the caller's world."""
+        """The same URL in this spelling, so that links in responses use the caller's spelling."""
         return _replace_prefix(target, self.to, self.path) if _is_under(target, self.to) else target
 
 
 class Match(NamedTuple):
-    """What the table says to one target; without a route the gateway answers itself."""
+    """The result of a lookup; without a route the gateway responds itself."""
 
     route: Route | None
     target: bytes  # as it is forwarded
@@ -178,7 +178,7 @@ class Match(NamedTuple):
         return ", ".join(sorted(method.decode() for method in methods))
 
     def outward(self, target: bytes) -> bytes:
-        """An address in the backend's words as the caller may use it."""
+        """Translates a URL of the backend into one that the caller can use."""
         if self.moved is not None:
             outer, inner = self.moved
             target = _replace_prefix(target, inner, outer) if _is_under(target, inner) else target
@@ -190,7 +190,7 @@ class BadPath(Exception):
 
 
 class _Own:
-    """The gateway's own answers stand at this place."""
+    """The gateway itself responds at this path."""
 
 
 Entry = tuple[Route, ...] | Alias | _Own
@@ -224,7 +224,7 @@ class RouteTable:
         return {name: origins for origins, name in names.items()}
 
     def match(self, target: bytes, method: bytes = b"GET", host: str = "") -> Match:
-        """Where this request leads. The bytes that are matched are forwarded, unless the route rewrites."""
+        """Look up a request. The matched bytes are forwarded unless the route rewrites them."""
         path, is_plain = _path_of(target)
         found = self._entry(self._spelled, path, host, is_plain=is_plain)
         alias = found if isinstance(found, Alias) else None
@@ -246,10 +246,10 @@ class RouteTable:
         return Match(route, target, path, alias, found, moved)
 
     def _entry(self, any_host: Places[Entry], path: bytes, host: str, *, is_plain: bool) -> Entry | None:
-        """The entry of a path, which every reader must find.
+        """The entry of a path; every parser must find the same one.
 
-        Services decode what they are sent, some drop empty segments and parameters. `/auth/%6cogin` would
-        be login there, and here only something under /auth, with another limit and other roles.
+        Services decode paths, and some drop empty segments and parameters. `/auth/%6cogin` would
+        be login there, but here only something under /auth, with another limit and other roles.
         """
         places = [*self._of_host(host), any_host] if self._hosts else (any_host,)
         found = _find(places, path)
@@ -260,7 +260,7 @@ class RouteTable:
         return found
 
     def _of_host(self, host: str) -> list[Places[Entry]]:
-        """The places of this very host first, then those of `*.` and what it ends with, the longest first."""
+        """The tables of this exact host first, then those of matching `*.` patterns, the longest first."""
         names, rest = [host], host
         while rest:
             rest = rest.partition(".")[2]
@@ -292,7 +292,7 @@ def _find(places: Sequence[Places[Entry]], path: bytes) -> Entry | None:
 
 
 def is_internal(path: bytes) -> bool:
-    """Whether any service might read this path as its internal API, however it is written."""
+    """Whether a service could read this path as its internal API, in any spelling."""
     first = re.split(rb"[/\\]", _decoded(path).lstrip(b"/\\"), maxsplit=1)[0]
     # Parameters, spaces, NUL bytes and the like behind the word do not make it another word.
     first = re.split(rb"[^A-Za-z0-9_~.-]", first, maxsplit=1)[0] or first
@@ -300,7 +300,7 @@ def is_internal(path: bytes) -> bool:
 
 
 def _path_of(target: bytes) -> tuple[bytes, bool]:
-    """The path of a target and whether it is plain, unless two parties could disagree about what it means."""
+    """The path of a target and whether it is plain; refused if two parties could read it differently."""
     plain = _PLAIN.fullmatch(target)
     if plain is not None:
         return plain[1], True

@@ -1,4 +1,4 @@
-"""Where a route leads and how carefully. Immutable; what is known of a target at work is elsewhere."""
+"""Targets of a route and how they are treated. Immutable; the live state of a target is in `upstream/`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +36,7 @@ class PoolLimits:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """How many requests one target may have under way, and how many more may wait for their turn."""
+    """How many requests one target may have in progress, and how many more may wait."""
 
     max_requests: int = 1024
     max_pending: int = 256
@@ -44,7 +44,7 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Ejection:
-    """After `failures` in a row within `window`, a target is left alone for `time`, each time for longer."""
+    """After `failures` in a row within `window`, a target is ejected for `time`, longer each time."""
 
     failures: int = 5
     window: float = 10.0
@@ -54,7 +54,7 @@ class Ejection:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """Asking a target at intervals how it is."""
+    """Active health checks of a target."""
 
     path: str
     every: float = 5.0
@@ -75,9 +75,9 @@ class Care:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address with the care it gets.
+    """One address and how it is treated.
 
-    Connections and health are kept under it, so that a new table in which it is unchanged finds them as
+    It is the key of connections and health, so that a new table with an unchanged target finds them as
     they were.
     """
 
@@ -98,7 +98,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A target's part of the requests; with a weight of 0 it is drained."""
+    """A target's share of the requests; with weight 0 it drains."""
 
     target: Target
     weight: int = 1
@@ -106,7 +106,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The targets that do the same work, and how requests are spread over them."""
+    """The targets that do the same work, and how requests are balanced over them."""
 
     shares: tuple[Share, ...]
     balance: Balance = "p2c"
@@ -123,7 +123,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Another upstream for some callers: a part of them, or those who ask for it by a header."""
+    """Another upstream for some callers: a percentage of them, or those that ask for it by a header."""
 
     upstream: Upstream
     weight: float = 0.0

@@ -1,4 +1,4 @@
-"""The admin listener: how the gateway is, and what it can be told to do. Never on the data port."""
+"""The admin listener: the state of the gateway and its controls. Never on the public port."""
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,13 +26,13 @@ from shared.ids import new_id
 NOTICE_SECONDS_MAX = 300.0
 CONNECTIONS_MAX = 64
 ABOUT = {
-    "GET /routes": "every route with its policy, as it is at work",
+    "GET /routes": "every active route with its policy",
     "GET /targets": "connections and health of every target, as each worker sees it",
-    "GET /limits": "rate limits and places taken, and whether they are counted together with other gateways",
-    "GET /reload": "what became of the routes file when it was last read, with every fault",
+    "GET /limits": "rate limits and slots in use, and whether they are shared with other gateways",
+    "GET /reload": "the result of the last load of the routes file, with every fault",
     "POST /reload": "read it now",
-    "GET /errors": f"the last {ERRORS_KEPT_MAX} refusals and failures, the newest first",
-    "POST /drain?notice=SECONDS": "say 503 on /health/ready for that long, then stop as after SIGTERM",
+    "GET /errors": f"the last {ERRORS_KEPT_MAX} refusals and failures, newest first",
+    "POST /drain?notice=SECONDS": "answer 503 on /health/ready so long, then shut down as after SIGTERM",
     "GET /health/live, /health/ready, /metrics": "for machines",
 }
 
@@ -159,12 +159,12 @@ Page = Callable[[Request], Awaitable[Response]]
 
 
 def _guarded(page: Page) -> Page:
-    """Pages in a browser on this machine can reach loopback, too, and may not even look."""
+    """Refuse web pages: a browser on this machine can reach loopback as well."""
 
     async def guarded(request: Request) -> Response:
         if "origin" in request.headers or not _is_direct(request.headers.get("host", "")):
             return _problem(
-                403, "forbidden", "The admin listener is not for web pages; ask it by its address."
+                403, "forbidden", "The admin listener does not serve web pages; call it by its IP address."
             )
         return await page(request)
 
@@ -172,7 +172,7 @@ def _guarded(page: Page) -> Page:
 
 
 def _is_direct(host: str) -> bool:
-    """Whether the host is an address and no name: a name may be made to point here by anybody."""
+    """Whether the host is an IP address: anybody can make a name resolve to this one."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name == "localhost":
         return True
@@ -193,7 +193,7 @@ def _problem(status: int, code: str, detail: str) -> Response:
 
 @asynccontextmanager
 async def listening(fleet: Fleet, settings: Settings) -> AsyncIterator[None]:
-    """Serve the admin pages meanwhile. A port that is taken costs these pages, and nothing else."""
+    """Serve the admin pages meanwhile. If the port is taken, only these pages are missing."""
     if not settings.admin_port:
         yield
         return
@@ -211,7 +211,7 @@ async def listening(fleet: Fleet, settings: Settings) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def served(app: ASGIApp, opened: socket) -> AsyncIterator[None]:
-    """Serve an application of our own on a socket, beside the data port."""
+    """Serve an application on a socket beside the public port."""
     config = uvicorn.Config(
         app,
         http="httptools",

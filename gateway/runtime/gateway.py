@@ -27,7 +27,7 @@ WATCH_SECONDS = 0.25
 
 
 class Watched(Protocol):
-    """Something with a deadline."""
+    """An object with a deadline."""
 
     deadline: float
 
@@ -40,7 +40,7 @@ class Watched(Protocol):
 
 
 class Gateway:
-    """The routing and what outlives it: verified tokens and open requests."""
+    """The routing, and what survives a reload: verified tokens and open requests."""
 
     def __init__(self, settings: Settings, table: RouteTable, client: HttpClient, api_keys: ApiKeys) -> None:
         self.settings = settings
@@ -96,7 +96,7 @@ class Gateway:
         self._arm()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what has to wait; the reference keeps the task alive."""
+        """Start a task; the reference keeps it alive."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""What one process of the gateway knows about itself, and what it can be asked to do."""
+"""The state of one gateway process, and the operations on it."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ WORKER = "GATEHOUSE_WORKER"  # the number of this worker, in its environment
 
 
 class Inside:
-    """The view that the admin listener has of one process."""
+    """One process as the admin listener sees it."""
 
     def __init__(self, gateway: Gateway, reload: Reload) -> None:
         self._gateway = gateway
@@ -55,7 +55,7 @@ class Inside:
         }
 
     def note_gauges(self) -> None:
-        """Write down what is else made up when it is asked for: files of workers hold numbers."""
+        """Store metrics that are otherwise computed on demand: the files of workers hold numbers."""
         LAG.set(self._gateway.verifier.revocations.lag_seconds)
 
     async def reload(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Inside:
         return {"worker": int(os.environ.get(WORKER, "1")), **outcome.shown()}
 
     def leave(self) -> None:
-        """Tell whoever spreads requests over several gateways to send no more of them here."""
+        """Make load balancers stop routing to this gateway."""
         self._gateway.is_leaving = True
 
     def stop_in(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A changed routes.yaml takes effect while requests go on; a bad one changes nothing and says why."""
+"""Reloads routes.yaml while requests continue; an invalid file changes nothing and its faults are logged."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ KEPT_ROUTES = "GATEHOUSE_KEPT_ROUTES"  # where workers leave the last good file 
 # With several workers the figure is that of the one that is worst off.
 SUCCESS = Gauge(
     "gateway_config_reload_success",
-    "1 when the routes file was taken as it is now, 0 while an older one is at work",
+    "1 if the current routes file is active, 0 while an older one is",
     multiprocess_mode="livemin",
 )
 TIMESTAMP = Gauge(
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the routes file when it was last read."""
+    """The result of the last load of the routes file."""
 
     time: str
     success: bool
@@ -63,14 +63,15 @@ Signature = tuple[tuple[int, int, int], ...]
 
 
 def first_keys(settings: Settings, table: RouteTable) -> ApiKeys:
-    """The API keys to start with; a worker that starts again goes by the last good ones, too."""
+    """The API keys at startup; a restarted worker uses the last valid ones."""
     try:
         keys, text = read_keys(settings.api_keys_file, table)
     except RoutesFileError as error:
         kept = _kept_keys()
         if kept is None or not kept.exists():
             raise
-        log.error("keys_refused", note="the keys from before stay", faults=error.faults[:FAULTS_LOGGED_MAX])  # noqa: TRY400 - the file's fault
+        faults = error.faults[:FAULTS_LOGGED_MAX]
+        log.error("keys_refused", note="the previous keys stay active", faults=faults)  # noqa: TRY400 - the file's fault
         return api_keys_file.load(kept)
     keep(text, _kept_keys())
     return keys
@@ -96,9 +97,9 @@ def _kept_keys() -> Path | None:
 
 
 def first_table(settings: Settings) -> RouteTable:
-    """The table to start with.
+    """The routing table at startup.
 
-    When a worker starts again and the file is bad by now, that is the one which the others still go by.
+    If a worker restarts and the file is invalid by then, it uses the table that the others still use.
     """
     development = settings.environment == "development"
     try:
@@ -109,7 +110,7 @@ def first_table(settings: Settings) -> RouteTable:
         if kept is None or not Path(kept).exists():
             raise
         faults = error.faults[:FAULTS_LOGGED_MAX]
-        log.error("routes_refused", note="the routes from before stay", faults=faults)  # noqa: TRY400 - the file's fault
+        log.error("routes_refused", note="the previous routes stay active", faults=faults)  # noqa: TRY400 - the file's fault
         return load(Path(kept), development=development)
     keep(text, _kept_routes())
     return table
@@ -121,7 +122,7 @@ def _kept_routes() -> Path | None:
 
 
 def keep(text: str, kept: Path | None) -> None:
-    """Leave a good file for workers that start later."""
+    """Keep a valid file for workers that start later."""
     if kept is not None:
         draft = Path(f"{kept}.{os.getpid()}")
         draft.write_text(text)
@@ -129,9 +130,9 @@ def keep(text: str, kept: Path | None) -> None:
 
 
 class Reload:
-    """Reads the files again on SIGHUP, and when one has changed and then both lay still for one poll.
+    """Reloads the files on SIGHUP, and when one has changed and both were unchanged for one poll.
 
-    The routes and the API keys are taken together or not at all.
+    Routes and API keys are loaded together or not at all.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -158,14 +159,14 @@ class Reload:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
     async def now(self) -> Outcome:
-        """Read the file and route by it, or refuse it whole."""
+        """Load the file, or reject it as a whole."""
         async with self._busy:
             try:
                 table, keys = await asyncio.to_thread(self._load)
             except RoutesFileError as error:
                 self.outcome = self._refused(error.faults)
             except Exception as error:
-                # Whatever a file can bring about, what works goes on.
+                # Whatever a file causes, the active routes keep working.
                 log.exception("routes_not_read", file=str(self._file), exc_info=error)
                 self.outcome = self._refused((f"{self._file}: {error!r}",))
             else:
@@ -174,7 +175,7 @@ class Reload:
             return self._note(self.outcome)
 
     def _load(self) -> tuple[RouteTable, ApiKeys]:
-        """Beside the loop, which goes on with its requests meanwhile and need not wait long for a turn."""
+        """Run in a thread, so that the event loop continues with its requests."""
         usual = sys.getswitchinterval()
         sys.setswitchinterval(TURN_SECONDS)
         try:
@@ -201,13 +202,13 @@ class Reload:
             self._gateway.take(table)
             log.info("routes_reloaded", file=str(self._file), **_changes(before, table))
         elif not self.outcome.success:
-            log.info("routes_reloaded", file=str(self._file), note="the file is again what is at work")
+            log.info("routes_reloaded", file=str(self._file), note="the file equals the active one again")
         return Outcome(timestamp(), success=True, changed=changed)
 
     def _refused(self, faults: tuple[str, ...]) -> Outcome:
         more = len(faults) - FAULTS_LOGGED_MAX
         told = [*faults[:FAULTS_LOGGED_MAX], *([f"and {more} more"] if more > 0 else [])]
-        log.error("routes_refused", file=str(self._file), note="the routes from before stay", faults=told)
+        log.error("routes_refused", file=str(self._file), note="the previous routes stay active", faults=told)
         return Outcome(timestamp(), success=False, changed=False, faults=faults)
 
     def _note(self, outcome: Outcome) -> Outcome:
@@ -225,7 +226,7 @@ class Reload:
                 await self.now()
 
     def _is_changed(self) -> bool:
-        """Whether the file is another one than was read, and nobody is writing it any more."""
+        """Whether the file has changed since it was read and is no longer being written."""
         before, self._seen = self._seen, self._signature()
         if self._seen == self._read or self._seen != before:
             return False

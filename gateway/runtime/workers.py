@@ -1,8 +1,8 @@
-"""Several workers on one port, and the parent that starts, watches, asks and stops them.
+"""Several workers on one port, and the parent that starts, supervises, queries and stops them.
 
 Each worker has a listening socket of its own on the same port, and the kernel spreads connections over them.
-The parent holds all of them open, so that what waits in the queue of a worker that died is answered by its
-successor. Workers answer the parent on a Unix socket each; what they count goes into files side by side.
+The parent holds all of them open, so that connections in the queue of a worker that died are served by its
+successor. Each worker answers the parent on a Unix socket and keeps its counts in files of its own.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def answering_parent(inside: Inside) -> AsyncIterator[None]:
-    """In a worker: answer the parent meanwhile."""
+    """In a worker: answer the parent while serving."""
     path = os.environ[CONTROL]
 
     async def state(_request: Request) -> Response:
@@ -88,7 +88,7 @@ def _bound(path: str) -> socket.socket:
 
 
 class Worker:
-    """One worker: started, asked, and started again when it ends unasked."""
+    """One worker: started, queried, and restarted if it ends unexpectedly."""
 
     def __init__(self, number: int, settings: Settings, folder: Path) -> None:
         self.number = number
@@ -119,7 +119,7 @@ class Worker:
             self._socket = None
 
     async def run(self) -> int:
-        """Keep it running until it is stopped; the exit code of one that cannot even start."""
+        """Keep it running until it is stopped; returns the exit code if it cannot start at all."""
         failures = 0
         while True:
             started = time.monotonic()
@@ -165,7 +165,7 @@ class Worker:
         return code
 
     async def ready(self) -> None:
-        """Wait until it answers."""
+        """Wait until it responds."""
         while not self.was_ready:
             self.was_ready = await self.ask("GET", "/state", ASK_SECONDS) is not None
             if not self.was_ready:
@@ -190,7 +190,7 @@ class Worker:
 
 
 class Workers:
-    """All of them, as the parent sees and steers them."""
+    """All workers, as the parent controls them."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""What the gateway answers itself: health, metrics, documents, and the page for what is not there."""
+"""The gateway's own application: health, metrics, documentation, and 404 for everything else."""
 
 import hmac
 import os
@@ -75,7 +75,7 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
 
 
 def _asked(settings: Settings, inside: Inside) -> AbstractAsyncContextManager[None]:
-    """How others ask this process: its parent when there is one, else the admin listener."""
+    """Serve the state of this process: to its parent if there is one, else on the admin listener."""
     if WORKER in os.environ:
         return answering_parent(inside)
     return listening(Alone(inside), settings)
@@ -87,9 +87,9 @@ async def index(request: Request) -> Response:
 
 
 class Metrics:
-    """The metrics on the data port, where anybody may ask: in production for holders of METRICS_TOKEN alone.
+    """The metrics on the public port: in production only with METRICS_TOKEN.
 
-    The admin listener shows them without.
+    The admin listener shows them without it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -98,7 +98,7 @@ class Metrics:
         self._is_open = token is None and settings.environment == "development"
 
     async def show(self, request: Request) -> Response:
-        """Under no other spelling: whoever keeps /metrics from outsiders need not know the aliases."""
+        """No alias leads here: a proxy that hides /metrics need not know the aliases."""
         if request.scope.get(ALIAS) is not None or not (self._is_open or self._credentials):
             raise HTTPException(404)
         request.scope[ROUTE] = "/metrics"

@@ -1,4 +1,4 @@
-"""Health of the gateway and of what stands behind it."""
+"""Health of the gateway and of the services behind it."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ CACHE_SECONDS = 1.0
 
 
 class Health:
-    """Asks all services at once, and remembers the answer for a second."""
+    """Checks all services concurrently and caches the result for a second."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -28,7 +28,7 @@ class Health:
         self._answer: dict[str, Any] = {}
 
     async def aggregate(self, request: Request) -> Response:
-        """200 for as long as the gateway itself lives; `status` and `services` tell the rest."""
+        """200 while the gateway itself runs; `status` and `services` describe the rest."""
         request.scope[ROUTE] = "/health"
         async with self._asking:
             if time.monotonic() - self._asked > CACHE_SECONDS:
@@ -41,7 +41,7 @@ class Health:
         return JSONResponse({"status": "healthy", "timestamp": timestamp()})
 
     async def ready(self, request: Request) -> Response:
-        """Ready means that the table is loaded, and that what is revoked is known where that is demanded."""
+        """Ready if the table is loaded, and the revocations are known where that is required."""
         request.scope[ROUTE] = "/health/ready"
         revocations = self._gateway.verifier.revocations
         checks = {"routes": len(self._gateway.table.routes), "revocations": revocations.state}
@@ -62,7 +62,7 @@ class Health:
         }
 
     async def _service(self, origins: Sequence[Origin]) -> dict[str, Any]:
-        """A service is healthy for as long as one of its targets is."""
+        """A service is healthy while one of its targets is."""
         started = time.perf_counter()
         answers = await asyncio.gather(*(self._answers(origin) for origin in origins))
         status = "healthy" if any(answers) else "unreachable"

@@ -1,4 +1,4 @@
-"""The gateway's own answers get what forwarded ones get: CORS, and the envelope of the spelling used."""
+"""Gives the gateway's own responses CORS headers and the envelope, like forwarded ones."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

@@ -1,4 +1,4 @@
-"""Parts of several OpenAPI documents under one roof: what a part needs, and what its names become."""
+"""Joins parts of several OpenAPI documents: the components each part needs, and their new names."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _NAMED = frozenset(
 
 
 def is_usable(document: Any) -> TypeGuard[Document]:
-    """Whether this is an OpenAPI 3.1 document whose outline can be relied on."""
+    """Whether this is an OpenAPI 3.1 document with a valid outline."""
     if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3.1."):
         return False
     paths, sections = document.get("paths"), document.get("components", {})
@@ -39,7 +39,7 @@ def operations(item: Document) -> Iterator[tuple[str, Document]]:
 
 
 class Place(NamedTuple):
-    """Where an operation is found from outside."""
+    """The public path of an operation."""
 
     path: str
     parameters: Sequence[str] = ()  # names in the path that the service knows nothing of
@@ -90,9 +90,9 @@ def _with_id(operation: Document, place: Place, ids: set[str]) -> Document:
 
 
 class Names:
-    """What the components of each part are called in the union.
+    """The names of each part's components in the union.
 
-    A name stays as it is when it means one thing everywhere; else it is prefixed with the part it is from.
+    A name is kept if it means the same everywhere; otherwise it is prefixed with the name of its part.
     """
 
     def __init__(self, parts: Mapping[str, Document]) -> None:
@@ -139,7 +139,7 @@ def unite(parts: Mapping[str, Document], names: Names) -> tuple[Document, Docume
 
 
 def _clashing(found: Mapping[str, list[Any]]) -> set[str]:
-    """The references that mean two things."""
+    """The references with more than one meaning."""
     clashing = {
         reference for reference, shapes in found.items() if len({_text(shape) for shape in shapes}) > 1
     }

@@ -1,4 +1,4 @@
-"""One OpenAPI document of everything the gateway forwards, with what it adds to each operation."""
+"""One OpenAPI document of all forwarded operations, including what the gateway adds to each."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from shared.errors import PROBLEM_JSON, InvalidToken, first_line
 # Routes are named in small letters, so that no service can have this name.
 GATEWAY = "Gateway"
 ABOUT = (
-    "One address for all services. Every answer carries `X-Request-ID`. Refusals are problem+json (RFC 9457) "
-    "with a stable `code`; those of the gateway also name the party at fault in `source` and what was being "
-    "done in `phase`."
+    "One address for all services. Every response carries `X-Request-ID`. Refusals are problem+json "
+    "(RFC 9457) with a stable `code`; those of the gateway also name the party at fault in `source` "
+    "and what was being done in `phase`."
 )
 BEARER = "#/components/securitySchemes/bearer"
 PROBLEM = "#/components/schemas/Problem"
@@ -29,7 +29,7 @@ _PARAMETER = re.compile(r"{[^}]*}")
 
 
 def merge(documents: Mapping[str, Document], table: RouteTable, unavailable: Sequence[str] = ()) -> Document:
-    """The documents of services, by name, as one; services without a document are named in it."""
+    """Merge the documents of services by name; services without a document are listed in it."""
     parts = {name: _forwarded(name, documents[name], table) for name in table.services if name in documents}
     parts[GATEWAY] = _own(table)
     names = Names(parts)
@@ -39,7 +39,7 @@ def merge(documents: Mapping[str, Document], table: RouteTable, unavailable: Seq
             for method, operation in operations(paths[path]):
                 operation["tags"] = [name]
                 _add_policy(operation, table, method, path, names.rename(GATEWAY))
-    missing = f" Not in this document, because they do not answer: {', '.join(unavailable)}."
+    missing = f" Missing from this document, because they do not respond: {', '.join(unavailable)}."
     return {
         "openapi": "3.1.0",
         "info": {
@@ -59,14 +59,14 @@ def merge(documents: Mapping[str, Document], table: RouteTable, unavailable: Seq
 
 
 def _own(table: RouteTable) -> Document:
-    """What the gateway answers itself, unless a route takes it away; and what its refusals are made of."""
+    """The gateway's own operations, unless a route overrides them, and the schema of its refusals."""
     own = own_document()
     paths = {path: item for path, item in own["paths"].items() if _match(table, path) is None}
     return {"paths": paths, "components": own["components"]}
 
 
 def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
-    """What of a service's document can be reached through the gateway, at the paths that callers use."""
+    """The operations of a service that are reachable through the gateway, at their public paths."""
     routes = [route for route in table.routes if route.upstream.origins == table.services[name]]
 
     def places_of(path: str, method: str) -> Iterator[Place]:
@@ -79,7 +79,7 @@ def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
 
 
 def _outside(route: Route, path: str) -> Place | None:
-    """Where a path of the service is found by this route."""
+    """The public path of a service's path under this route."""
     if route.rewrite is None:
         return Place(path, (), route.name)
     inner, outer = segments(route.rewrite), segments(route.path)
@@ -117,7 +117,7 @@ def _leads(table: RouteTable, route: Route, outside: str, path: str, method: str
 
 
 def _match(table: RouteTable, path: str, method: str = "get") -> Match | None:
-    """What the table says to requests for this templated path, when it is a route."""
+    """The route that requests for this templated path would take, if any."""
     try:
         match = table.match(_sample(path), method.upper().encode())
     except BadPath:
@@ -135,7 +135,7 @@ def _server(alias: Alias) -> dict[str, str]:
 
 
 def _add_policy(operation: Document, table: RouteTable, method: str, path: str, rename: Rename) -> None:
-    """What the gateway demands before it forwards, and how it refuses."""
+    """The gateway's demands on an operation, and its refusals."""
     match = _match(table, path, method)
     kinds = [errors.MALFORMED, errors.BAD_PATH]
     if match is not None and match.route is not None:
@@ -168,7 +168,7 @@ def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[K
 
 
 def _add_refusal(response: Document, kind: Kind, problem: str) -> None:
-    """One more reason for this status; a reason that the service names too is told once."""
+    """Add a reason for this status; a reason that the service also lists appears once."""
     before = response.setdefault("description", "")
     if f"`{kind.code}`" not in before:
         response["description"] = f"{before} `{kind.code}`: {kind.words}".strip()

@@ -1,4 +1,4 @@
-"""What the gateway answers itself, in the words of OpenAPI."""
+"""The OpenAPI document of the gateway's own operations."""
 
 from typing import Any
 
@@ -14,20 +14,22 @@ _HEALTHY = {"type": "string", "const": "healthy"}
 def own_document() -> Document:
     """A document like those of the services, with the same Problem and the same bearer scheme."""
     paths = {
-        "/": _get("show_index", "Say what this is.", _json(_object(name=_TEXT, version=_TEXT, docs=_TEXT))),
+        "/": _get(
+            "show_index", "Show name and version.", _json(_object(name=_TEXT, version=_TEXT, docs=_TEXT))
+        ),
         "/health": _get(
             "show_health",
-            "Tell how every service feels; 200 for as long as the gateway itself answers.",
+            "Show the health of every service; 200 while the gateway itself runs.",
             _json(_health()),
         ),
         "/health/live": _get(
             "show_liveness",
-            "Say that the process answers.",
+            "Show that the process runs.",
             _json(_object(status=_HEALTHY, timestamp=_TIME)),
         ),
         "/health/ready": _get(
             "show_readiness",
-            "Say that requests can be forwarded.",
+            "Show whether requests can be forwarded.",
             _json(
                 _object(
                     status=_HEALTHY,

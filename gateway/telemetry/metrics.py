@@ -25,24 +25,24 @@ _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"O
 
 UPSTREAM_DURATION = Durations(
     "gateway_upstream_duration_seconds",
-    "Time a backend took to begin its answer",
+    "Time until a backend began its response",
     ["route"],
     buckets=BOUNDS_SECONDS,
 )
 REFUSALS = Counter(
-    "gateway_refusals_total", "Requests the gateway refused or cut", ["route", "code", "phase"]
+    "gateway_refusals_total", "Requests that the gateway refused or aborted", ["route", "code", "phase"]
 )
 RETRIES = Counter(
     "gateway_retries_total",
-    "Attempts after the first, by what became of them; denied are those beyond the budget",
+    "Attempts after the first, by outcome; denied are those beyond the budget",
     ["route", "outcome"],
 )
-EJECTIONS = Counter("gateway_ejections_total", "Targets left alone after failures in a row", ["target"])
+EJECTIONS = Counter("gateway_ejections_total", "Ejections of targets after consecutive failures", ["target"])
 CONNECTIONS = Gauge("gateway_connections", "Connections of clients", multiprocess_mode="livesum")
 # With several workers the figure is that of the one that sees it worst.
 HEALTHY = Gauge(
     "gateway_target_healthy",
-    "1 while the target is asked, 0 while it is ejected or down",
+    "1 while the target gets requests, 0 while it is ejected or down",
     ["route", "target"],
     multiprocess_mode="livemin",
 )
@@ -101,13 +101,13 @@ def _remember(request: RequestState, route: str) -> None:
 
 
 def note_stalled(peer: str) -> None:
-    """A client was cut that did not take its last answer, which has a line already."""
+    """A client that did not read its last response was disconnected; the response has a line already."""
     REFUSALS.labels(UNMATCHED, CLIENT_STALLED.code, CLIENT_STALLED.phase).inc()
     structlog.get_logger(__name__).info("client_stalled", ip=peer)
 
 
 def exposition(folder: Path | None = None) -> bytes:
-    """All metrics for Prometheus; with several workers, the sums of what all of them have counted."""
+    """All metrics for Prometheus; with several workers, their sums."""
     pour()
     shared = str(folder) if folder else os.environ.get(METRICS_FOLDER)
     if shared is None:
@@ -124,7 +124,7 @@ def pour() -> None:
 
 
 def forget(routes: Collection[str]) -> None:
-    """Drop the series of routes that are gone, so that reloads cannot make more and more of them."""
+    """Drop the series of removed routes, so that reloads cannot accumulate series."""
     if not routes or METRICS_FOLDER in os.environ:  # files of several processes only grow
         return
     for key in [key for key in _tallies if key[0] in routes]:
@@ -135,7 +135,7 @@ def forget(routes: Collection[str]) -> None:
 
 
 def forget_targets(before: Collection[tuple[str, str]], now: Collection[tuple[str, str]]) -> None:
-    """Drop the series of targets, given with their routes, that are gone."""
+    """Drop the series of removed targets, given with their routes."""
     if METRICS_FOLDER in os.environ:
         return
     for route, target in set(before) - set(now):

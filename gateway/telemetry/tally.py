@@ -12,7 +12,7 @@ from shared.process.observe import BOUNDS_SECONDS, Durations
 
 
 class Tally:
-    """What has happened since it was last poured into its metrics. Only the thread of the loop counts."""
+    """Counts since the last transfer into the metrics. Only the event loop's thread counts."""
 
     __slots__ = (
         "_buckets",
@@ -38,7 +38,7 @@ class Tally:
         self._upstream_buckets = self._buckets.copy()
 
     def count(self, seconds: float, upstream_seconds: float) -> None:
-        """One request, and how long its backend took when it answered."""
+        """One request, and the time its backend took if it responded."""
         self.requests += 1
         self._seconds += seconds
         self._buckets[bisect_left(BOUNDS_SECONDS, seconds)] += 1

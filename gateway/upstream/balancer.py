@@ -1,4 +1,4 @@
-"""Which target a request is sent to."""
+"""Chooses the target of a request."""
 
 import random
 import time
@@ -41,9 +41,9 @@ class Group:
     def sort_out(self) -> None:
         """The health of a target has changed.
 
-        At most half of the targets are ejected, the first ones to fail; a target that is alone may be,
-        since asking it would only make everybody wait for the same error. When nothing would be left,
-        nothing is left out: then rather the checks are wrong.
+        At most half of the targets are ejected, the first ones to fail. A single target may be ejected,
+        since trying it would only make callers wait for the same error. If no target would be left,
+        all are used: then the checks are more likely to be wrong.
         """
         up = [member for member in self._members if not member[0].standing.is_down] or self._members
         ejected = sorted(
@@ -59,7 +59,7 @@ class Group:
         self._cumulative = list(accumulate(self._weights))
 
     def pick(self, request: RequestState, tried: Collection[Backend] = ()) -> Backend:
-        """The target for this request, another one than those it has tried if there is one."""
+        """The target for this request, preferably one that it has not tried."""
         if self._ejected:
             now = time.monotonic()
             for backend in self._ejected:
@@ -84,7 +84,7 @@ class Group:
         return bool(self._usable) or any(backend.standing.may_try(now) for backend in self._ejected)
 
     def _better_of_two(self) -> Backend:
-        """Two by chance, the first one according to the weights; the second only if it is less loaded."""
+        """Draw two, the first by weight; use the second only if it is less loaded."""
         backends, weights = self._usable, self._weights
         count = len(backends)
         first = bisect(self._cumulative, random.random() * self._cumulative[-1])  # noqa: S311 - spreads load
@@ -94,7 +94,7 @@ class Group:
         return backends[first]
 
     def _by_turns(self) -> Backend:
-        """Round robin in which a heavy target's turns do not follow one another."""
+        """Smooth weighted round robin: the turns of a heavy target are spread out."""
         turns = self._turns
         for backend, weight in zip(self._usable, self._weights, strict=True):
             turns[backend] += weight
@@ -112,19 +112,19 @@ class Group:
 
     @property
     def may_retry(self) -> bool:
-        """Whether one more is within the budget: a dying service must not be asked twice for everything."""
+        """Whether the budget allows one more retry: a failing service must not get every request twice."""
         requests, retries = self._history[0]
         share = self.retry.budget * (self.requests - requests)
         return self.retries - retries < max(share, RETRIES_PER_SECOND_MIN * BUDGET_SECONDS)
 
 
 def is_split(request: RequestState, split: Split) -> bool:
-    """Whether this caller goes the other way: the same answer for the same caller, request for request."""
+    """Whether this caller belongs to the split: always the same result for the same caller."""
     if split.header is not None and split.header in request.request.headers:
         return True
     if not split.weight:
         return False
     assert request.route is not None
     who = request.caller.id if request.caller is not None else request.address
-    # With a greater weight later, whoever was in stays in.
+    # If the weight grows later, callers in the split stay in it.
     return zlib.crc32(f"{request.route.name} {who}".encode()) < split.weight * 2**32

@@ -1,4 +1,4 @@
-"""Whether a target is asked: failures in a row eject it, and one answered request brings it back."""
+"""Ejection of targets: consecutive failures eject one, and one successful response brings it back."""
 
 import time
 from collections import deque
@@ -13,9 +13,9 @@ log = structlog.get_logger(__name__)
 
 
 class Standing:
-    """What is known of one target's health, from its answers and from active checks.
+    """The health of one target, from its responses and from active checks.
 
-    Only the time before an answer begins counts: refused, reset, not in time, not HTTP. What an answer
+    Only failures before a response begins count: refused, reset, timeout, invalid HTTP. What a response
     says, and how it ends, is the service's own business.
     """
 
@@ -39,11 +39,11 @@ class Standing:
         return not (self.is_ejected or self.is_down)
 
     def may_try(self, now: float) -> bool:
-        """Whether an ejected target has had its time, and nobody else is finding out."""
+        """Whether the ejection time is over and no probe is in progress."""
         return now >= self.until and self.trial is None
 
     def answered(self) -> None:
-        """An answer has begun."""
+        """A response has begun."""
         self._failures.clear()
         self.is_troubled = False
         if self.is_ejected:
@@ -52,13 +52,13 @@ class Standing:
             self._changed()
 
     def failed(self, request: object) -> None:
-        """A request got no answer to begin with."""
+        """A request failed before its response began."""
         if not self._ejection.failures:
             return
         now = time.monotonic()
         self.is_troubled = True
         if self.is_ejected:
-            # What was on its way at the ejection says nothing new; only the trial does.
+            # Requests sent before the ejection say nothing new; only the probe does.
             if self.trial is request:
                 self._eject(now, min(2 * self._term, self._ejection.time_max))
             return
@@ -66,18 +66,18 @@ class Standing:
         if len(self._failures) == self._ejection.failures and (
             now - self._failures[0] <= self._ejection.window
         ):
-            # Who was well for as long as the last ejection lasted begins anew.
+            # A target that was healthy for as long as its last ejection starts again with the shortest time.
             is_forgiven = now - self._returned > self._term
             longer = min(2 * self._term, self._ejection.time_max)
             self._eject(now, self._ejection.time if is_forgiven else longer)
 
     def let_go(self, request: object) -> None:
-        """The request ended without telling anything about the target, because its client went away."""
+        """The request ended without a result for the target, because its client disconnected."""
         if self.trial is request:
             self.trial = None
 
     def checked(self, *, is_well: bool) -> None:
-        """One active check has ended."""
+        """The result of an active check."""
         assert self._check is not None
         if is_well is not self.is_down:
             self._contrary_checks = 0

@@ -43,7 +43,7 @@ class Backend:
 
     @property
     def load(self) -> int:
-        """How many requests and relays it has under way or waiting."""
+        """How many requests and relays it has in progress or waiting."""
         in_use = len(self.open) - len(self._idle)
         return in_use + self._connecting + len(self._waiting) + self.relays
 
@@ -52,7 +52,7 @@ class Backend:
         return sorted(self._routes)
 
     def serve(self, routes: set[str]) -> None:
-        """These routes lead here from now on."""
+        """Set the routes that lead to this target."""
         self._routes = routes
         self._show()
 
@@ -134,7 +134,7 @@ class Backend:
             self._idle.popleft().close()
 
     def retire(self) -> None:
-        """No new request will come this way: close what is idle, and everything else once it is."""
+        """Close idle connections now, and the others once they are idle: no new request will use them."""
         self.is_retired = True
         self._routes = set()
         while self._idle:
@@ -199,7 +199,7 @@ class Backend:
         return True
 
     async def check(self) -> None:
-        """Ask on a connection of its own, as a new client would: 2xx and 3xx are well."""
+        """Check on a new connection, as a new client would: 2xx and 3xx are healthy."""
         health = self.target.care.health
         assert health is not None
         line = b""

@@ -23,7 +23,7 @@ async def test_address_with_a_slash_too_many_says_so(gateway: RunningGateway) ->
     for path, hint in (("/healthy", False), ("/health/", True)):
         answer = await gateway.request("GET", path)
         assert answer.status == 404
-        said = "There is nothing at this address; /docs lists what there is."
+        said = "This address does not exist; /docs lists those that do."
         assert answer.json()["detail"] == said + (" Leave out the slash at its end." if hint else "")
 
 
