@@ -1,4 +1,4 @@
-"""The account behind a verified token: what every layer may ask about whoever sent a request."""
+"""The caller of a request: the account behind a verified token."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Caller:
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # beside those above
 
     def claim(self, name: str) -> Any:
-        """What the token says under this name; None when it says nothing."""
+        """The claim of this name; None if the token lacks it."""
         return getattr(self, HELD[name]) if name in HELD else self.claims.get(name)
 
     @property

@@ -9,7 +9,7 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class FieldFault(TypedDict):
-    """What is wrong with one field of the input."""
+    """A fault in one field of the input."""
 
     field: str
     code: str
@@ -17,7 +17,7 @@ class FieldFault(TypedDict):
 
 
 class Problem(Exception):
-    """A refusal the caller is told about. Subclasses name the reason; the docstring is its default detail."""
+    """A refusal that the caller sees. Subclasses name the reason; the docstring is its default detail."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -72,35 +72,35 @@ class Forbidden(Problem):
 
 
 class NotFound(Problem):
-    """There is nothing here, or it belongs to somebody else."""
+    """This does not exist, or it belongs to somebody else."""
 
     status = 404
     code = "not_found"
 
 
 class MethodNotAllowed(Problem):
-    """This address does not take that method; the Allow header lists those it takes."""
+    """This path does not accept that method; the Allow header lists those it accepts."""
 
     status = 405
     code = "method_not_allowed"
 
 
 class Conflict(Problem):
-    """The current state refuses this."""
+    """The current state does not allow this."""
 
     status = 409
     code = "conflict"
 
 
 class Stale(Problem):
-    """It was changed since you read it. Read it again and repeat the change with the new ETag."""
+    """It has changed since you read it. Read it again and repeat the change with the new ETag."""
 
     status = 412
     code = "stale"
 
 
 class TooLarge(Problem):
-    """The body is larger than this address takes."""
+    """The body is larger than this path accepts."""
 
     status = 413
     code = "body_too_large"
@@ -114,7 +114,7 @@ class UnsupportedMediaType(Problem):
 
 
 class Invalid(Problem):
-    """Some fields are not as they must be; `errors` names them."""
+    """Some fields are invalid; `errors` lists them."""
 
     status = 422
     code = "validation_failed"
@@ -138,7 +138,7 @@ class Overloaded(Problem):
 
 
 class Unavailable(Problem):
-    """Something this answer depends on is not reachable; try again in a moment."""
+    """A dependency of this request is unreachable; try again in a moment."""
 
     status = 503
     code = "unavailable"
@@ -148,9 +148,9 @@ class Unavailable(Problem):
 
 
 def no_such_address(path: str) -> str:
-    """What to say of a path that no route has."""
+    """The detail for a path without a route."""
     slash = " Leave out the slash at its end." if path != "/" and path.endswith("/") else ""
-    return f"There is nothing at this address; /docs lists what there is.{slash}"
+    return f"This address does not exist; /docs lists those that do.{slash}"
 
 
 class DiskFull(Problem):
@@ -194,7 +194,7 @@ def problem_body(
 
 
 def _phrase(status: int) -> str | None:
-    """The standard's own words; some protocols on top of HTTP have numbers of their own."""
+    """The standard phrase; protocols on top of HTTP have statuses of their own."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 as text, so that they sort by the time they were made."""
+"""Identifiers: UUIDv7 as text, which sort by creation time."""
 
 import os
 import threading
@@ -38,7 +38,7 @@ def first_id(moment: datetime, apart: timedelta = timedelta(0)) -> str:
 
 
 def _random_ends() -> list[str]:
-    """What stands behind the time: the two bits of the variant, and 62 bits of chance."""
+    """The part after the time: the two bits of the variant, and 62 random bits."""
     digits = os.urandom(8 * _DRAWN_AT_ONCE).hex()
     return [
         f"{_VARIANT[digits[start]]}{digits[start + 1 : start + 4]}-{digits[start + 4 : start + 16]}"

@@ -1,4 +1,4 @@
-"""A folder of endpoints made into a service: routes, errors, health, metrics, documents, start and stop."""
+"""Turns a folder of endpoints into a service: routes, errors, health, metrics, OpenAPI, start and stop."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ def create_service(
     disks: Sequence[Disk] = (),
     beside: Sequence[AbstractAsyncContextManager[object]] = (),
 ) -> Starlette:
-    """Wire the operations of a service to everything they may ask for by type.
+    """Connect the operations of a service with everything they may request by type.
 
     What works `beside` the requests (jobs, duties) is open while the service runs.
 
@@ -156,7 +156,7 @@ def _refuse_twins(operations: Sequence[Operation]) -> None:
 
 
 def problem_response(request: Request, error: Exception) -> Response:
-    """A refusal, as the caller sees it."""
+    """The response for a refusal."""
     assert isinstance(error, Problem)
     request_id = request.scope.get(REQUEST_ID)
     body = problem_body(error.status, error.code, error.detail, request_id, error.errors, error.extensions)
@@ -176,7 +176,7 @@ def _unexpected(request: Request, error: Exception) -> Response:
     # Everything to the log, nothing to the caller but the id that finds the log line.
     log.error("unhandled_error", path=request.url.path, exc_info=error)
     return problem_response(
-        request, Problem("Something went wrong on our side; the request id finds it in the log.")
+        request, Problem("Something went wrong on the server; the request id finds it in the log.")
     )
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a value, in plain sentences that say what is allowed. pydantic's own words do not."""
+"""Plain sentences about invalid values that say what is allowed, instead of pydantic's own."""
 
 from collections.abc import Callable
 from typing import Any

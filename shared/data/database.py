@@ -1,4 +1,4 @@
-"""One engine per process, one transaction per request, and the threads that wait for it."""
+"""One engine per process, one transaction per request, and the threads that run them."""
 
 import asyncio
 import contextvars
@@ -41,7 +41,7 @@ SWITCH_SECONDS = 0.0005
 QUERY_CANCELED = "57014"
 
 
-# How libpq watches its connection: connecting, an idle line, and what was sent and is not acknowledged.
+# How libpq supervises its connection: connecting, idle, and data that is not acknowledged.
 _WATCHED = {
     "connect_timeout": 4,  # seconds
     "keepalives": 1,
@@ -55,11 +55,11 @@ _NO_ANSWER = "The database did not answer; try again in a moment."
 
 
 class TookTooLong(Unavailable):
-    """The database ended a statement that took too long; try again in a moment."""
+    """The database cancelled a statement that took too long; try again in a moment."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time, in UTC on both sides. SQLite has no zones, so there it is RFC 3339 text that sorts."""
+    """A point in time in UTC. SQLite has no time zones, so there it is RFC 3339 text, which sorts."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -75,12 +75,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
 
     def result_processor(self, dialect: Dialect, _type: object) -> Callable[[Any], datetime | None] | None:
-        # Every row of every list passes here: one call for SQLite, none for PostgreSQL, which answers in UTC.
+        # Every row of every list passes here: one call for SQLite, none for PostgreSQL, which returns UTC.
         return _from_text if dialect.name == "sqlite" else None
 
 
 class Database:
-    """The database of one service, with as many threads as connections: neither waits for the other.
+    """The database of one service, with as many threads as connections, so that neither waits for the other.
 
     SQLite does its work in the process itself, so more threads only take the interpreter from each other:
     a few that read, so that a long read does not hold up the others, and one that writes.
@@ -109,7 +109,7 @@ class Database:
         )
         self._waiting = 0
         self._away_until = 0.0
-        # What every session brings along, for functions that are handed nothing but the session.
+        # Values that every session carries, for functions that get nothing but the session.
         self.session_info: dict[str, Any] = {}
         self.on_commit: list[Callable[[Session], None]] = []
 
@@ -135,13 +135,13 @@ class Database:
             self._waiting -= 1
 
     async def in_background(self, work: Callable[..., T], *args: Any) -> T:
-        """The same for work that no request waits for: it gives way to those that do."""
+        """The same for background work, which yields to requests."""
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._background, context.run, work, *args)
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[Session]:
-        """A session whose changes are committed together when the block ends, or not at all."""
+        """A session whose changes are committed together at the end of the block, or not at all."""
         lock, engine = (self._write_lock, self._writing) if write else (nullcontext(), self.engine)
         if time.monotonic() < self._away_until:
             raise Unavailable(_NO_ANSWER)
@@ -164,7 +164,7 @@ class Database:
             raise
 
     def _note_absence(self, error: DBAPIError) -> None:
-        """Those that wait for a thread are refused at once, instead of each waiting for a connection."""
+        """Refuse all that wait for a thread at once, instead of letting each wait for a connection."""
         if self.is_sqlite:
             return
         from psycopg.errors import ConnectionTimeout  # where there is only SQLite it is never loaded
@@ -191,7 +191,7 @@ class Database:
 
 
 def _give_way() -> None:
-    """Threads of the background run when no other wants to, and let go of the interpreter sooner."""
+    """Lower the priority of background threads, and make them release the interpreter sooner."""
     sys.setswitchinterval(SWITCH_SECONDS)
     if sys.platform == "linux":  # elsewhere this would be the whole process
         thread = threading.get_native_id()
@@ -200,13 +200,13 @@ def _give_way() -> None:
 
 
 def one_row(session: Session, statement: Select[Any]) -> dict[str, Any] | None:
-    """The only row of a statement, by column name: half the price of an object that follows its changes."""
+    """The only row of a statement, by column name: half the cost of an object that tracks its changes."""
     row = session.connection().execute(statement).one_or_none()
     return None if row is None else row._asdict()
 
 
 def execute_in_driver(connection: Connection, statement: str, parameters: Any) -> Any:
-    """Straight to the driver, at a fifth of the price: for what every request pays. Returns its cursor."""
+    """Execute directly in the driver, at a fifth of the cost. For hot paths. Returns its cursor."""
     driver: Any = connection.connection.driver_connection
     kind = connection.dialect.loaded_dbapi.Error
     try:
@@ -216,7 +216,7 @@ def execute_in_driver(connection: Connection, statement: str, parameters: Any) -
 
 
 def insert_into(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT: both databases have it, and SQLAlchemy one for each."""
+    """An INSERT with ON CONFLICT, which SQLAlchemy has separately for each database."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
@@ -234,7 +234,7 @@ def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:
     if url.database and url.database != ":memory:":
         with suppress(OSError):  # connecting will say that there is no such file, and which
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-            # SQLite would let everybody read it; -wal and -shm take on its mode.
+            # SQLite would make it readable for everybody; -wal and -shm inherit its mode.
             Path(url.database).touch(mode=0o600)
     engine = create_engine(
         url,
@@ -260,7 +260,7 @@ def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. Of several who open a new file at once, SQLite refuses some without waiting."""
+    """Switch to WAL. If several processes open a new file at once, SQLite refuses some without waiting."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -290,12 +290,12 @@ def create_postgresql(url: URL, pool_size: int) -> Engine:
 
 
 def postgresql_options(url: URL) -> dict[str, str]:
-    """For libpq, on every connection; what the URL says goes first.
+    """Parameters for libpq on every connection; those in the URL take precedence.
 
-    A host that vanishes without a word is given up 10 s after its last one, while it is silent because a
-    statement takes long its kernel still answers. A page of a list reads some rows by an index: at the price
+    A host that vanishes silently is given up after 10 s. While it is silent because a
+    statement takes long, its kernel still responds. A page of a list reads some rows by an index: at the cost
     of a random read on a spinning disk, which is the default, the planner would rather walk along the
-    primary key past the rows of everybody else.
+    primary key past the rows of all other accounts.
     """
     chosen = {name: value for name, value in url.query.items() if isinstance(value, str)}
     options = "-c timezone=UTC -c statement_timeout=30000 -c random_page_cost=1.1"

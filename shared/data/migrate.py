@@ -1,4 +1,4 @@
-"""Migrations: run at start, under a lock, so that several replicas may start together."""
+"""Migrations: run at startup under a lock, so that several replicas may start together."""
 
 import fcntl
 import os
@@ -28,11 +28,11 @@ log = structlog.get_logger(__name__)
 
 
 class MigrationFailed(Exception):
-    """The process that migrates has failed; the message is what it wrote."""
+    """The migrating process has failed; the message is its output."""
 
 
 class DatabaseTooNew(Exception):
-    """A newer program has changed the database; this one does not know how to read it."""
+    """A newer program has migrated the database; this one cannot read it."""
 
     def __init__(self, database: str, program: str | None) -> None:
         super().__init__(f"the database is at version {database}, and this program knows {program or 'none'}")
@@ -49,7 +49,7 @@ def upgrade(database_url: str, migrations: Path) -> None:
 
 
 def upgrade_apart(database_url: str, migrations: Path) -> None:
-    """Do the same in a process of its own, which takes the memory that migrating needs with it when it ends.
+    """Do the same in a separate process, so that the memory that migrating needs is freed when it ends.
 
     It is forked where Alembic is loaded already and no thread would be lost.
     """
@@ -97,7 +97,7 @@ def _report_failure(writing: int, database_url: str, migrations: Path) -> int:
 
 
 def _run_apart(database_url: str, migrations: Path) -> None:
-    """Wait as long as it takes, and report every few seconds that it is still at work."""
+    """Wait as long as it takes, and report every few seconds that it is still running."""
     command = [sys.executable, "-m", "shared.data.migrate", str(migrations)]
     environment = {**os.environ, "DATABASE_URL": database_url}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
@@ -113,7 +113,7 @@ def _run_apart(database_url: str, migrations: Path) -> None:
 
 
 def differences(database_url: str, migrations: Path, metadata: MetaData) -> list[Any]:
-    """What the models have and the migrations lack, or the reverse."""
+    """The differences between models and migrations."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -132,7 +132,7 @@ def _is_of_the_models(name: str | None, _kind: str, _parents: object) -> bool:
 
 
 def write(database_url: str, migrations: Path, metadata: MetaData, message: str) -> Path:
-    """Write the next migration from the difference between models and database; to be read before use."""
+    """Write the next migration from the difference between models and database; read it before use."""
     from alembic import command
 
     upgrade(database_url, migrations)
@@ -172,7 +172,7 @@ def _connection(database_url: str) -> Iterator[Connection]:
     try:
         with database.engine.connect() as connection:
             if database.is_sqlite:
-                # Changing a table means making it anew, which must not delete rows that refer to it.
+                # SQLite changes a table by recreating it, which must not delete rows that refer to it.
                 connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
             yield connection
     finally:

@@ -1,4 +1,4 @@
-"""Opening the database at start: wait for the server, migrate, or end with one line that says why not."""
+"""Opens the database at startup: wait for the server, migrate, or exit with a line that says why."""
 
 import sys
 import time
@@ -14,15 +14,15 @@ from shared.process.settings import ServiceSettings, mask
 from shared.process.supervision import report_phase, supervised
 
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
-# What a PostgreSQL server answers that will let us in soon. Everything else it says itself (wrong password,
-# no such database) does not get better by waiting.
+# Replies of a PostgreSQL server that will accept connections soon. Other errors (wrong password,
+# no such database) are not solved by waiting.
 _SOON = ("starting up", "shutting down", "recovery mode", "too many clients", "connection slots")
 
 log = structlog.get_logger(__name__)
 
 
 def open_database(settings: ServiceSettings) -> None:
-    """Bring the database to the newest migration, or end this process with exit code 5."""
+    """Bring the database to the newest migration, or exit with code 5."""
     _refuse_lost(settings)
     deadline = time.monotonic() + settings.database_wait_seconds
     attempts = 0
@@ -53,12 +53,12 @@ def open_database(settings: ServiceSettings) -> None:
 
 
 def _marker(settings: ServiceSettings) -> Path:
-    """Names the SQLite files that this service has had, apart from them: a file may get lost."""
+    """The marker file, which lists the SQLite files that this service has had: a file may get lost."""
     return settings.data_dir / "databases" / settings.service
 
 
 def _refuse_lost(settings: ServiceSettings) -> None:
-    """SQLite would make an empty database in the place of one that is gone, and nobody would notice."""
+    """Refuse a missing file: SQLite would silently create an empty database in its place."""
     file, marker = settings.sqlite_file(), _marker(settings)
     if file is None or not marker.exists() or str(file) not in marker.read_text().splitlines():
         return
@@ -99,7 +99,7 @@ def _address(settings: ServiceSettings) -> dict[str, str | int]:
 
 
 def _is_unreachable(settings: ServiceSettings, reason: str) -> bool:
-    """Whether nobody answered, as opposed to a server that refuses us."""
+    """Whether the server was unreachable, as opposed to refusing the connection."""
     if not _address(settings):
         return False
     return "FATAL" not in reason or any(words in reason for words in _SOON)

@@ -1,4 +1,4 @@
-"""Statements on the paths that every request takes: compiled once, then run by the driver itself.
+"""Statements of the hot paths: compiled once, then run by the driver itself.
 
 For each execution SQLAlchemy derives the cache key of a statement and wraps its result, and for a new object
 it tracks every attribute. For one row by its key that costs ten times as much as the database does. What runs
@@ -21,7 +21,7 @@ Convert = Callable[[Any], Any]
 
 
 class Compiled(NamedTuple):
-    """A statement as one kind of database reads it, and how values go in and come out."""
+    """A statement compiled for one kind of database, with the conversions of values in and out."""
 
     text: str
     positions: tuple[str, ...] | None  # of the parameters; None where the driver takes them by name
@@ -91,7 +91,7 @@ class Rows(Statement):
 
 
 def insert_row(session: Session, table: Table, **values: Any) -> dict[str, Any]:
-    """Insert one row, and return it whole: columns that are not given have their defaults."""
+    """Insert one row and return it with the defaults of columns that are not given."""
     statement, defaults = _insertion(table)
     row = {name: values.pop(name) if name in values else default() for name, default in defaults.items()}
     if values:

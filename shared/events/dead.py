@@ -1,4 +1,4 @@
-"""Dead letters: events that were tried in vain, kept with the reason until somebody decides about them."""
+"""Dead letters: events that could not be applied, kept with the reason until an operator decides."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ class DeadLetters:
         return self._read(session, ids)
 
     def replay(self, session: Session, letters: Sequence[DeadLetter]) -> None:
-        """Let the service try them again, in order; later events of their keys wait meanwhile."""
+        """Let the service retry them in order; later events of their keys wait meanwhile."""
         values = {"dead": False, "attempts": 0, "due": now()}
         session.connection().execute(update(self._parked).where(self._are(letters)).values(values))
 
     def drop(self, session: Session, letters: Sequence[DeadLetter]) -> None:
-        """Forget them; later events of keys that they held back go on."""
+        """Delete them; later events that they blocked continue."""
         lock_line(session)
         session.connection().execute(delete(self._parked).where(self._are(letters)))
         self._line.advance(session, [letter.key for letter in letters])
@@ -69,5 +69,5 @@ class DeadLetters:
         return [DeadLetter.of(row) for row in session.connection().execute(found)]
 
     def _are(self, letters: Sequence[DeadLetter]) -> Any:
-        """Still dead: somebody else may have replayed one meanwhile."""
+        """Those that are still dead: another operator may have replayed one meanwhile."""
         return self._parked.c.id.in_([letter.id for letter in letters]) & self._parked.c.dead

@@ -1,4 +1,4 @@
-"""What one service tells others: an event, and the envelope it travels in."""
+"""An event that one service sends to others, and its envelope."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -21,8 +21,8 @@ class Event(BaseModel):
     A topic is a kind of thing and what happened to it, `account.changed`. Events about one thing, the one
     that the field `key` names, arrive in the order they were emitted. A field that comes later has a
     default; a change that an older consumer would misread gets a higher version. With `blocks` a dead
-    letter holds back the later events of its key, until it is replayed or dropped. With a source, only the
-    service of that name may tell it.
+    letter holds back the later events of its key until it is replayed or dropped. With a source, only the
+    service of that name may send it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -41,13 +41,13 @@ class Event(BaseModel):
 
     @property
     def envelope(self) -> "Envelope":
-        """How it came; only an event that was received has one."""
+        """The envelope; only a received event has one."""
         assert self._envelope is not None
         return self._envelope
 
 
 class Envelope(BaseModel):
-    """An event on its way, which needs no knowledge of its topic to be carried, stored and counted."""
+    """An event in transit, which is delivered, stored and counted without knowing its topic."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -61,14 +61,14 @@ class Envelope(BaseModel):
     data: dict[str, Any]
 
     def opened(self, kind: type[Event]) -> Event:
-        """The event inside; ValidationError when it is not what its topic promises."""
+        """The event inside; ValidationError if its fields do not match its topic."""
         event = kind.model_validate(self.data)
         event._envelope = self  # noqa: SLF001 - the two classes are one thing
         return event
 
 
 class Sealed:
-    """An event ready to be stored: its id, its key, and the envelope as JSON, made once for everybody."""
+    """An event ready to be stored: id, key, and the envelope as JSON, encoded once for all subscribers."""
 
     __slots__ = ("body", "id", "key")
 
@@ -88,7 +88,7 @@ class Sealed:
                 "data": event,
             }
         )
-        # Whoever receives it has the same limits, and would refuse the whole batch that it is in.
+        # Receivers have the same limits and would refuse the whole batch.
         if len(body) > EVENT_BYTES_MAX or len(self.key) > KEY_CHARACTERS_MAX:
             raise ValueError(
                 f"an event {kind.topic} of {len(body)} bytes with a key of {len(self.key)} characters; "

@@ -1,4 +1,4 @@
-"""Named steps at which a test lets the process die, as by a power cut; in production nothing dies here."""
+"""Named steps at which a test kills the process, as a power failure would; without effect in production."""
 
 import os
 import signal

@@ -1,9 +1,9 @@
-"""What others told us: applied once, in order per key, in the consumer's own transaction.
+"""Received events: applied once, in order per key, in the consumer's own transaction.
 
 A batch is applied as a whole. When that fails, its events are applied one by one, and one that fails is
 parked: kept here and tried again with growing pauses, until it succeeds or is dead. Later events of its key
-wait behind it. So the sender is rid of what has arrived, and one event that cannot be applied holds up
-nobody but its own key. What is parked and was never tried is applied in batches, too.
+wait behind it. So the sender can delete what has arrived, and an event that cannot be applied delays
+only its own key. Parked events that were never tried are applied in batches as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from shared.events.failpoints import reached
 from shared.events.parked import REASON_CHARACTERS_MAX, Parked
 from shared.events.tables import EventTables
 
-# A sender that lost the answer this often may be sending what kills us: from then on events are parked
+# After this many lost responses the batch may be what kills us: from then on events are parked
 # first, where attempts are counted before they are made.
 SUSPICIOUS_ATTEMPT = 4
 
@@ -34,11 +34,11 @@ Consumers = Mapping[type[Event], Consumer]
 log = structlog.get_logger(__name__)
 
 
-REFUSED = Counter("events_refused", "Events that were not from whom they should be", ["reason"])
+REFUSED = Counter("events_refused", "Events from a sender that is not trusted for them", ["reason"])
 
 
 def refuse(reason: str, **details: object) -> None:
-    """Count and log an event that is not believed."""
+    """Count and log an event that is refused."""
     REFUSED.labels(reason).inc()
     log.error("event_refused", reason=reason, **details)
 
@@ -62,9 +62,9 @@ class Inbox:
         return frozenset(self._consumers)
 
     def receive(self, envelopes: Sequence[Envelope], attempt: int = 1, sender: str | None = None) -> None:
-        """Apply or park all of them; when this returns they are safe here. Blocks: call it in a thread.
+        """Apply or park all of them; they are durable when this returns. Blocks: call it in a thread.
 
-        What is not for the sender to tell is refused: it is neither applied nor kept.
+        Events that the sender may not send are refused: neither applied nor kept.
         """
         wanted = [one for one in envelopes if one.topic in self._consumers and self._may_tell(one, sender)]
         if not wanted:
@@ -126,7 +126,7 @@ class Inbox:
         consumer(session, [one.opened(kind) for one in envelopes])
 
     def _first_seen(self, session: Session, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Those not seen before, which from now on are."""
+        """Those not seen before; they are remembered."""
         at, seen, by_id = now(), self._seen, {one.id: one for one in envelopes}
         rows = [{"id": number, "received": at} for number in by_id]
         noted = insert_into(session, seen).values(rows).on_conflict_do_nothing().returning(seen.c.id)
@@ -147,7 +147,7 @@ class Inbox:
         self.parked.put(session, fresh, reason, attempts=attempts, dead=dead, held=held)
 
     def retry_next(self) -> bool:
-        """Try the parked events whose time has come, some at a time; False when there is none. Blocks."""
+        """Retry a batch of parked events that are due; False if there is none. Blocks."""
         if self._interrupted:  # the database was away, which was no attempt
             self._in_transaction(self.parked.release, self._interrupted)
             self._interrupted = ()
@@ -187,7 +187,7 @@ class Inbox:
             return True
 
     def _retry_each(self, rows: Sequence[Row[Any]]) -> None:
-        """Of each key up to the first that fails."""
+        """Apply the events of each key up to the first that fails."""
         lines: dict[str, list[Row[Any]]] = {}
         for row in rows:
             lines.setdefault(row.key, []).append(row)
@@ -218,7 +218,7 @@ class Inbox:
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether the database was not there, which says nothing about the event."""
+    """Whether the database was unreachable, which says nothing about the event."""
     return isinstance(error, Unavailable) and not isinstance(error, TookTooLong)
 
 

@@ -1,4 +1,4 @@
-"""What is still to be told: written with the change, taken under a lease, deleted when it has arrived."""
+"""Events to be sent: written with the change, taken under a lease, deleted once they have arrived."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _CLAIM_LOCK = 0x6761746568 + 1  # of PostgreSQL: any number that nothing else of
 
 
 def emit(session: Session, *events: Event) -> None:
-    """Tell everybody who wants to know, if and only if this transaction commits."""
+    """Send events to their subscribers if and only if this transaction commits."""
     outbox: Outbox = session.info[OUTBOX]
     reached("emit: before")
     for event in events:
@@ -95,9 +95,9 @@ class Outbox:
         return session.connection().execute(sent).first() is not None
 
     def claim(self, session: Session, subscriber: str, life: str = "") -> Batch | None:
-        """Take the oldest events that may go now, and keep others from taking them for a while.
+        """Lease the oldest events that may be sent now.
 
-        What a broker had in another life goes first: it is older than anything of its key that waits.
+        Events that an earlier life of the broker had come first: they are older than all that wait.
         """
         self._one_at_a_time(session)
         if life:
@@ -116,7 +116,7 @@ class Outbox:
         return Batch(lease, numbers, bodies, max(attempts) + 1, life)
 
     def _free(self, subscriber: str) -> Select[tuple[int]]:
-        """What may be taken: a key of which anything is under way is left alone, to keep its order."""
+        """The events that may be taken: none of a key with events in flight, to keep its order."""
         table, at = self._table, now()
         mine = table.c.subscriber == subscriber
         # A lease that ends later than any lease can was taken before the clock was put back.
@@ -134,11 +134,11 @@ class Outbox:
             session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_CLAIM_LOCK})"))
 
     def arrived(self, session: Session, batch: Batch) -> None:
-        """Forget what the subscriber has. Whoever comes after the lease ended deletes nothing."""
+        """Delete what the subscriber has received. After the lease has expired this deletes nothing."""
         session.connection().execute(delete(self._table).where(*self._of(batch)))
 
     def sent(self, session: Session, batch: Batch, entries: Sequence[str]) -> None:
-        """Note as what a broker has them; they have arrived when every reader has acknowledged them."""
+        """Record their ids at the broker; they have arrived once every reader has acknowledged them."""
         self._one_at_a_time(session)  # or a claim for the next life could pass between
         rows = [
             {"number": number, "entry": entry} for number, entry in zip(batch.numbers, entries, strict=True)
@@ -152,20 +152,20 @@ class Outbox:
         session.connection().execute(noted, rows)
 
     def acknowledged(self, session: Session, life: str, below: str) -> None:
-        """Forget what all readers are done with, and send again what was lost."""
+        """Delete what all readers have acknowledged, and send again what was lost."""
         table = self._table
         done = delete(table).where(table.c.sent_in == life, table.c.sent_as < below)
         session.connection().execute(done)
         self._send_again(session, life)
 
     def _send_again(self, session: Session, life: str) -> None:
-        """What a broker was given in an earlier life it may have lost. Two ranges, as an index reads them."""
+        """Events given to an earlier life of the broker, which may be lost. Two ranges, for an index."""
         table = self._table
         elsewhere = and_(table.c.sent_as.is_not(None), or_(table.c.sent_in < life, table.c.sent_in > life))
         session.connection().execute(update(table).where(elsewhere).values(sent_as=None, sent_in=None))
 
     def give_back(self, session: Session, batch: Batch, error: str, *, was_tried: bool = False) -> None:
-        """Let them be taken again. Only what the subscriber had and did not answer counts as an attempt."""
+        """Release them. It counts as an attempt only if the subscriber got them and did not respond."""
         table = self._table
         changed = (
             update(table)
@@ -180,7 +180,7 @@ class Outbox:
         session.connection().execute(changed)
 
     def backlog(self, session: Session) -> dict[str, Backlog]:
-        """Waiting and sent apart, because each of them has its index."""
+        """Count waiting and sent rows separately, because each has an index."""
         table, execute = self._table, session.connection().execute
         found: dict[str, Backlog] = {}
         for state in (table.c.sent_as.is_not(None), table.c.sent_as.is_(None)):

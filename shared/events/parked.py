@@ -1,4 +1,4 @@
-"""Events that were received and could not be applied yet, in line by key.
+"""Received events that could not be applied yet, queued by key.
 
 Of every key only the first has a time at which it is tried; those behind it have none (NEVER) and get one
 when the first is applied, dropped or dead. So the next event to try is found by an index, whether ten are
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 
 class Parked:
-    """The parked events of one service; `blocking` tells of every topic it consumes whether it blocks."""
+    """The parked events of one service; `blocking` says for each consumed topic whether it blocks."""
 
     def __init__(self, table: Table, blocking: Mapping[str, bool]) -> None:
         self._table = table
@@ -75,7 +75,7 @@ class Parked:
         dead: bool = False,
         held: Iterable[str] = (),
     ) -> None:
-        """Park them; those whose key is held, or has an earlier one among them, wait for that."""
+        """Park them; an event waits if an earlier one of its key is parked or among them."""
         at, waiting = now(), {*held}
         rows = []
         for one in envelopes:
@@ -103,10 +103,10 @@ class Parked:
         return any(execute(oldest.where(due)).first() is not None for due in _due(table))
 
     def claim(self, session: Session) -> list[Row[Any]]:
-        """Take those to be tried next, counting the attempt before it is made, so that a deadly one shows.
+        """Claim the events to try next; an attempt is counted before it is made, so that a crash counts.
 
-        What was never tried is taken in runs, each key in its order; what has failed, or was under way when
-        a process ended, is tried alone.
+        Events that were never tried are taken in runs, in order of each key; what failed, or was in progress
+        when a process ended, is tried alone.
         """
         lock_line(session)
         ready = self._first_in_line(session)
@@ -124,7 +124,7 @@ class Parked:
         return rows
 
     def _first_in_line(self, session: Session) -> list[Row[Any]]:
-        """Those whose time has come; what turns out to wait for another, or for nothing, loses its time."""
+        """The due events; one that turns out to wait for another loses its due time."""
         table, execute = self._table, session.connection().execute
         before = table.alias()
         is_behind = (
@@ -162,7 +162,7 @@ class Parked:
         return runs
 
     def _is_given_up(self, session: Session, row: Row[Any]) -> bool:
-        """Whether its attempts are spent although none has ended: each has ended the process."""
+        """Whether its attempts are used up without a result: each has killed the process."""
         if row.attempts < ATTEMPTS_MAX:
             return False
         reason = f"{DEADLY}; before that: {row.reason}"[:REASON_CHARACTERS_MAX]
@@ -193,13 +193,13 @@ class Parked:
             self.advance(session, [row.key])
 
     def release(self, session: Session, rows: Sequence[Row[Any]]) -> None:
-        """They were claimed and not tried: that was no attempt."""
+        """Take back the attempt of events that were claimed but not tried."""
         changed = update(self._table).where(self._are_claimed(rows))
         values = {"attempts": rows[0].attempts - 1, "due": now()}
         session.connection().execute(changed.values(values))
 
     def advance(self, session: Session, keys: Iterable[str]) -> None:
-        """The first of each key that is left is to be tried now."""
+        """Make the first remaining event of each key due now."""
         table, execute = self._table, session.connection().execute
         for key in sorted({*keys}):
             line = select(table.c.seq, table.c.dead).where(table.c.key == key, _holds(table))
@@ -216,7 +216,7 @@ class Parked:
             self.advance(session, keys)
 
     def census(self, session: Session) -> tuple[int, int]:
-        """How many events wait to be tried again, and how many are dead."""
+        """The numbers of events to be retried and of dead ones."""
         numbers = select(self._table.c.dead, func.count()).group_by(self._table.c.dead)
         counted = {bool(row[0]): row[1] for row in session.connection().execute(numbers)}
         return counted.get(False, 0), counted.get(True, 0)
@@ -229,7 +229,7 @@ class Parked:
 
 
 def lock_line(session: Session) -> None:
-    """Until the transaction ends nothing is put behind a parked event. SQLite has one writer anyway."""
+    """Prevent new events behind parked ones until the transaction ends. SQLite has one writer anyway."""
     if _is_postgresql(session):
         session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_LINE_LOCK})"))
 

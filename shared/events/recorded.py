@@ -1,4 +1,4 @@
-"""The record of one action: who did what to which resource, from where, and how it ended."""
+"""The record of one action: who did what to which resource, from where, with which outcome."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -30,5 +30,5 @@ class Recorded(Event):
 
     @classmethod
     def may_come_from(cls, source: str, data: dict[str, Any]) -> bool:
-        """Every service records what was done there, and nothing else."""
+        """A service may record only its own actions."""
         return data.get("service") == source

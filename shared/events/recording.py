@@ -56,17 +56,17 @@ class RequestTrail:
         return isinstance(self.caller, Caller) and self.caller.is_admin
 
     def answered(self, result: Any) -> None:
-        """Unless the handler has said it, what was made is what was acted on."""
+        """Unless the handler has named a resource, take the created one."""
         if self.resource is None:
             self.resource = getattr(result, "id", None)
 
     def write(self, session: Session) -> None:
-        """Record it as done in this transaction, with the change."""
+        """Record the success in the transaction of the change."""
         emit(session, self._record("success", self._status))
         self.is_written = True
 
     async def keep(self, refused_with: int | None = None) -> None:
-        """Record by itself what changed nothing, or was refused."""
+        """Record a refusal, or an action without a change, in a transaction of its own."""
         self.is_written = True
         done = refused_with is None
         record = self._record("success" if done else "refused", refused_with or self._status)
@@ -99,7 +99,7 @@ class RequestTrail:
         )
 
     def _who(self, outcome: str) -> tuple[str | None, str]:
-        """Whose record it is, and who acted: whoever fails to sign in as somebody is not that person."""
+        """The account of the record, and the actor: a failed sign-in was not made by that account."""
         caller = self.caller
         is_stranger = caller is None and outcome == "refused"
         if isinstance(caller, str):
@@ -111,7 +111,7 @@ class RequestTrail:
 
 
 class Recorder:
-    """Writes records that belong to no change; those that arrive while one is being written go together."""
+    """Writes records without a change; those that arrive during a write are written together."""
 
     def __init__(self, service: str, database: Database, proxies: Proxies) -> None:
         self.service = service
@@ -129,13 +129,13 @@ class Recorder:
             await self._write(record)
 
     async def count_refusals(self) -> None:
-        """Record again and again how often strangers were refused."""
+        """Record at intervals how often strangers were refused."""
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             await self.write_counted(time.monotonic())
 
     async def write_counted(self, moment: float = math.inf) -> None:
-        """Record what was counted up to now, at the end all of it."""
+        """Record the counts so far; at shutdown all of them."""
         await asyncio.gather(*map(self._write, self._refusals.due(moment)))
 
     async def _write(self, record: Recorded) -> None:
@@ -152,7 +152,7 @@ class Recorder:
             try:
                 await self._database.run(_emit_all, records)
             except Problem as error:
-                # The request was refused already, or has read what it may: it is told so all the same.
+                # The request was refused or has been answered already, so its response does not change.
                 for record in records:
                     log.error("record_lost", error=repr(error), record=record.model_dump(mode="json"))  # noqa: TRY400
             finally:
@@ -173,7 +173,7 @@ def _emit_all(session: Session, records: list[Recorded]) -> None:
 
 @lru_cache(maxsize=4096)
 def _written(address: str) -> str | None:
-    """The address in its one spelling."""
+    """The address in canonical form."""
     try:
         return str(ip_address(address))
     except ValueError:  # a socket without an address, as in some tests

@@ -1,4 +1,4 @@
-"""Refusals of strangers: the first one is recorded, and how many follow it is counted.
+"""Refusals of strangers: the first is recorded, those that follow are counted.
 
 A stranger may be refused a hundred times a second, and each record is kept for months. Of one action, by one
 network, against one account, the first refusal leaves a record at once, and every minute after that one
@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 @dataclass
 class Repeated:
-    """What came after the first refusal of its kind, in this window."""
+    """The refusals after the first of their kind, in this window."""
 
     until: float
     count: int = 0
@@ -49,7 +49,7 @@ class Refusals:
         self._repeated: dict[Key, Repeated] = {}
 
     def counts(self, record: Recorded, moment: float) -> bool:
-        """Whether this one is only counted; if not, it is to be recorded by itself."""
+        """Whether this refusal is only counted; otherwise it has to be recorded."""
         if record.outcome != "refused" or record.actor != "anonymous":
             return False
         key = Key(record.action, record.status, network_of(record.ip), record.user_id)
@@ -90,7 +90,7 @@ def _text(moment: datetime) -> str:
 
 @lru_cache(maxsize=4096)
 def network_of(address: str | None) -> str | None:
-    """What is counted as one stranger: an IPv4 /24 or an IPv6 /64."""
+    """The network that counts as one stranger: an IPv4 /24 or an IPv6 /64."""
     if address is None:
         return None
     ip = ip_address(address)

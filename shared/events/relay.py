@@ -1,4 +1,4 @@
-"""Carries what is in the outbox to those who want it: at least once, in order per key."""
+"""Delivers the outbox to subscribers: at least once, in order per key."""
 
 import asyncio
 from contextlib import suppress
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Transport(Protocol):
-    """A way to subscribers. `settle` notes in the outbox what `deliver` has achieved."""
+    """A transport to subscribers. `settle` updates the outbox after `deliver`."""
 
     async def life(self) -> str:
         """Which life of a broker it leads to; nothing where what was delivered cannot get lost.
@@ -40,20 +40,20 @@ class Transport(Protocol):
     async def deliver(self, batch: Batch) -> None: ...
 
     async def was_tried(self, error: BaseException, /) -> bool:
-        """Whether the events may be at fault when delivering has failed, and not the way."""
+        """Whether a failed delivery may be the fault of the events, and not of the transport."""
 
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None: ...
 
 
 class Direct:
-    """Straight to the subscriber, whose answer says that it has committed."""
+    """HTTP to the subscriber, whose response confirms its commit."""
 
     def __init__(self, subscriber: Peer) -> None:
         self._subscriber = subscriber
         self._is_away = False
 
     async def life(self) -> str:
-        """While the subscriber is away, it is asked with empty hands."""
+        """While the subscriber is unreachable, probe it with an empty batch."""
         if self._is_away:
             await self._call(b'{"events":[]}')
         return ""
@@ -62,7 +62,7 @@ class Direct:
         await self._call(f'{{"attempt":{batch.attempt},"events":[{",".join(batch.bodies)}]}}'.encode())
 
     async def was_tried(self, error: BaseException, /) -> bool:
-        """An answer that is late is the events' fault if the subscriber answers when there are none."""
+        """A timeout is the fault of the events if the subscriber answers an empty batch."""
         if isinstance(error, AnswerLate):
             with suppress(Problem):
                 await self.life()
@@ -79,7 +79,7 @@ class Direct:
 
 
 class Relay:
-    """Carries the events of one subscriber, woken by every commit that has something to tell."""
+    """Delivers the events of one subscriber, woken by every commit that has events."""
 
     def __init__(self, database: Database, outbox: Outbox, subscriber: str, transport: Transport) -> None:
         self._database = database
@@ -144,7 +144,7 @@ class Relay:
                 await self._deliver(batch)
             is_full = taken == BATCH_MAX
             if is_full:
-                # Whoever has much to catch up with leaves most of the time to requests, here and there.
+                # Catching up leaves most of the time to requests, at both ends.
                 await asyncio.sleep(PAUSE_SHARE * (asyncio.get_running_loop().time() - began))
             self._gather = GATHER_UNDER_LOAD_SECONDS if taken >= LOAD_EVENTS else GATHER_SECONDS
 

@@ -1,4 +1,4 @@
-"""Signatures of events that travel through a broker, where whoever may write could forge them.
+"""Signatures of events that pass a broker, where anybody who may write could forge them.
 
 A key made from INTERNAL_SECRET signs which service sends an event, and the event. With it, a service also
 accepts what was signed with INTERNAL_SECRET_PREVIOUS, while the secret is being changed.
@@ -13,7 +13,7 @@ _PURPOSE = b"gatehouse events, version 1"  # the secret also signs tokens, by a 
 
 
 class Signatures:
-    """Signs for one service, and checks what others have signed."""
+    """Signs for one service, and verifies the signatures of others."""
 
     def __init__(self, source: str, *secrets: str) -> None:
         self.source = source

@@ -1,4 +1,4 @@
-"""The event spine of one service: its outbox, its inbox, and what runs beside the requests."""
+"""The event spine of one service: outbox, inbox, and the tasks beside the requests."""
 
 import asyncio
 import os
@@ -51,15 +51,15 @@ AFTER_FAULT_SECONDS = 5.0
 CANCEL_SECONDS = 0.2
 
 WAITING = Gauge(
-    *("events_waiting", "Events that a subscriber has not got yet", ["subscriber"]),
+    *("events_waiting", "Events not yet delivered to a subscriber", ["subscriber"]),
     multiprocess_mode="livemax",
 )
 AGE = Gauge(
-    *("events_oldest_seconds", "How long the oldest of them has waited", ["subscriber"]),
+    *("events_oldest_seconds", "Age of the oldest undelivered event", ["subscriber"]),
     multiprocess_mode="livemax",
 )
-PARKED = Gauge("events_parked", "Events received and to be tried again", multiprocess_mode="livemax")
-DEAD = Gauge("events_dead", "Events that will not be tried again", multiprocess_mode="livemax")
+PARKED = Gauge("events_parked", "Received events that will be retried", multiprocess_mode="livemax")
+DEAD = Gauge("events_dead", "Received events that were given up", multiprocess_mode="livemax")
 
 log = structlog.get_logger(__name__)
 
@@ -72,12 +72,12 @@ class Delivery(Input):
 
 
 async def receive_events(body: Delivery, database: Database, inbox: Inbox, request: Request) -> None:
-    """Take events that other services tell; the answer means that they are safe here."""
+    """Receive events from other services; the response confirms that they are durable here."""
     await database.in_background(inbox.receive, body.events, body.attempt, request.scope[SERVICE])
 
 
 class Subscriber:
-    """A service that wants to be told: what, and where it is unless NAME_URL says otherwise."""
+    """A service that receives events: which, and its address unless NAME_URL says otherwise."""
 
     def __init__(self, url: str, *events: type[Event]) -> None:
         self.url = url
@@ -85,7 +85,7 @@ class Subscriber:
 
 
 class Events:
-    """What a service hands to create_service to tell others and to be told."""
+    """What a service passes to create_service in order to send and receive events."""
 
     def __init__(
         self, tables: EventTables, consumes: Consumers, subscribers: Mapping[str, Subscriber]
@@ -191,7 +191,7 @@ class Spine:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _look_after(self) -> None:
-        """Count what waits, for /metrics, and forget what is of no use any more."""
+        """Count waiting events for /metrics, and delete old rows."""
         loop = asyncio.get_running_loop()
         tidy_at = loop.time() + TIDY_SECONDS
         while True:
@@ -221,7 +221,7 @@ class Spine:
 
 
 async def _always(name: str, work: Work) -> None:
-    """Whatever goes wrong in one part, it begins again, and neither the others nor the service end."""
+    """Restart a part that fails, so that neither the others nor the service end."""
     while True:
         try:
             await work()

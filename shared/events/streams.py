@@ -1,4 +1,4 @@
-"""Events through Redis: one stream, one consumer group per service, and a database that stays the truth.
+"""Events through Redis: one stream, one consumer group per service; the database stays the source of truth.
 
 An event leaves the outbox when every group has acknowledged it, so a Redis that was restarted, failed over
 or emptied loses nothing: what it was given in an earlier life is given again. The stream is cut only below
@@ -145,7 +145,7 @@ class Broker:
         return self._life_of(born, server), floors
 
     def _life_of(self, born: Any, server: dict[str, Any]) -> str:
-        """Changes when Redis was started anew, when another one took over, and when it was emptied.
+        """Changes when Redis was restarted, failed over or emptied.
 
         And when we sign with another key: what was sent before is sent again, as nobody may believe it.
         """

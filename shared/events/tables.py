@@ -1,4 +1,4 @@
-"""The tables of the event spine, in each service's own database."""
+"""The event tables in each service's database."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 

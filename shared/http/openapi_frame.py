@@ -9,7 +9,7 @@ _BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field of the input."""
+    """A fault in one field of the input."""
 
     field: str
     code: str

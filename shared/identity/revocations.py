@@ -1,4 +1,4 @@
-"""Tokens that count no more, though they have not expired: told by auth, kept in memory, asked every time."""
+"""Revoked tokens that have not expired: received from auth, kept in memory, checked on every request."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ RETRY_SECONDS_MAX = 0.5  # after auth was away, everybody is back within the sec
 FEED = "/internal/revocations"
 
 LAG = Gauge(
-    *("revocation_lag_seconds", "How long ago it was known that no revocation was missed"),
+    *("revocation_lag_seconds", "Seconds since the revocation feed was last current"),
     multiprocess_mode="livemax",  # of several workers, the one that knows least
 )
 
@@ -70,7 +70,7 @@ class Mark(NamedTuple):
 
 
 class Revocations:
-    """What is revoked, by kind and subject. An entry is dropped when every token it is about has expired."""
+    """Revocations by kind and subject. An entry is dropped once all tokens it concerns have expired."""
 
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
@@ -107,7 +107,7 @@ class Revocations:
     def require_current(self) -> None:
         """With REVOCATION_MODE=strict, refuse rather than believe what may be revoked."""
         if self._strict and not self.is_current:
-            raise Unavailable("Whether tokens are revoked is not known at the moment; try again in a moment.")
+            raise Unavailable("Revoked tokens are not known at the moment; try again in a moment.")
 
     @property
     def lag_seconds(self) -> float:
@@ -147,14 +147,14 @@ class Revocations:
             kept.clear()
 
     def confirm(self) -> None:
-        """At this moment nothing is missing."""
+        """The feed is current."""
         if self._told:
             log.info("revocations_current", silent_seconds=round(self.lag_seconds, 1))
         self._known, self._loaded, self._told = time.monotonic(), True, False
         LAG.set(0.0)
 
     def note_silence(self, reason: Exception) -> None:
-        """Something could not be read: say so, once, when it takes long."""
+        """The feed could not be read: log it once if this lasts."""
         LAG.set(self.lag_seconds)
         if suite_is_starting():
             return  # the launcher says what it waits for
@@ -182,7 +182,7 @@ def _expired(kept: dict[str, Mark]) -> list[str]:
 
 
 class Follower:
-    """Keeps revocations current: asks auth for what is new, and auth answers when there is something."""
+    """Keeps revocations current by long polling auth."""
 
     def __init__(self, revocations: Revocations, client: HttpClient, settings: ProcessSettings) -> None:
         self._revocations = revocations
@@ -193,7 +193,7 @@ class Follower:
         self._tried = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Load what there is; without auth go on all the same, and load it as soon as that answers."""
+        """Load the current revocations; without auth start anyway and load them once it responds."""
         self._task = asyncio.create_task(self._follow(), name="revocations")
         with suppress(TimeoutError):
             async with asyncio.timeout(STALE_SECONDS):
@@ -211,7 +211,7 @@ class Follower:
             try:
                 await self._ask()
             except Exception as error:
-                # Whatever it was: without this task, every token would be believed for ever.
+                # Any error: without this task, revoked tokens would be accepted until they expire.
                 if not isinstance(error, Unavailable):
                     log.exception("revocations_unreadable")
                 self._tried.set()

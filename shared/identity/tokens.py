@@ -1,4 +1,4 @@
-"""Who is calling: tokens are verified here and never signed."""
+"""Token verification; tokens are never signed here."""
 
 import asyncio
 import json
@@ -84,7 +84,7 @@ class TokenVerifier:
         self.revocations = Revocations(strict=settings.revocation_mode == "strict")
 
     def remembered(self, token: str) -> Caller | None:
-        """The caller of a token that was verified before and is still good. Never waits."""
+        """The caller of a token that was verified before and is still valid. Never waits."""
         caller = self._known(token)
         if caller is None or self.revocations.cover(caller) or not self.revocations.is_ready:
             return None
@@ -173,9 +173,9 @@ class KeySet:
 
 
 def _read_once(token: str) -> dict[str, Any]:
-    """The header of a token that can be read in one way only and says that it is an access token.
+    """The header of a token that has one reading only and declares an access token.
 
-    Of a member that is given twice one reader takes the first and another the last.
+    If a member occurs twice, one parser takes the first and another the last.
     """
     header, claims = (
         json.loads(urlsafe_b64decode(part + "=="), object_pairs_hook=_each_once)
@@ -207,7 +207,7 @@ def bearer_token(authorization: str | None) -> str | None:
 
 
 def _public_keys(document: Any) -> dict[str, jwt.PyJWK]:
-    """The keys of a key set that this suite can use; the others are somebody else's business."""
+    """The usable keys of a key set; others are ignored."""
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list):
         log.error("key_set_unreadable")
@@ -253,7 +253,7 @@ def _version(value: object) -> int:
 
 
 def _text(value: object) -> str | None:
-    """The value if it is text that a database can hold."""
+    """The value if it is text that a database can store."""
     if not isinstance(value, str) or "\x00" in value:
         return None
     try:

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class PeerRefusal(Problem):
-    """Another service refused; status, code and words are its own."""
+    """A refusal of another service, with its status, code and detail."""
 
     def __init__(self, status: int, document: dict[str, Any]) -> None:
         super().__init__(document.get("detail"), errors=document.get("errors", ()))
@@ -47,7 +47,7 @@ class AnswerLate(Unavailable):
 
 
 class HttpClient:
-    """A pooled HTTP client that is made when it is first used."""
+    """A pooled HTTP client, created on first use."""
 
     def __init__(self) -> None:
         self._clients: dict[bool, httpx.AsyncClient] = {}
@@ -202,7 +202,7 @@ class Peer:
 
 
 def _failure(error: "httpx.HTTPError") -> Unavailable:
-    """What became of the request, as far as the error tells."""
+    """The outcome of the request, as far as the error shows it."""
     import httpx
 
     if isinstance(error, httpx.ReadTimeout):

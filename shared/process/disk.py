@@ -1,7 +1,7 @@
-"""Free disk is kept in reserve: what is taken in stops before the disk is full, and says what to do.
+"""A reserve of free disk: new content is refused before the disk is full, with an explanation.
 
-Content stops at the reserve and writes to a SQLite file at half of it, so that uploads of strangers do not
-keep anybody from signing in. Reading and deleting go on.
+Uploads stop at the reserve, and writes to a SQLite file at half of it, so that uploads of strangers do not
+prevent signing in. Reading and deleting still work.
 """
 
 import math
@@ -17,12 +17,10 @@ MIB = 1 << 20
 RESERVE_MIN, RESERVE_MAX = 256 * MIB, 4096 * MIB
 RESERVE_SHARE = 50  # one part in so many of the file system
 
-FREE = Gauge(
-    "disk_free_bytes", "Free bytes of the disk that holds this", ["holds"], multiprocess_mode="livemin"
-)
+FREE = Gauge("disk_free_bytes", "Free bytes of the disk", ["holds"], multiprocess_mode="livemin")
 RESERVE = Gauge(
     "disk_reserve_bytes",
-    "Free bytes below which nothing new is taken in",
+    "Free bytes below which new content is refused",
     ["holds"],
     multiprocess_mode="livemax",
 )

@@ -1,4 +1,4 @@
-"""Which secrets and passwords are among the first that anybody would try."""
+"""Secrets and passwords that an attacker would try first."""
 
 import re
 
@@ -13,7 +13,7 @@ _LOOKALIKES = str.maketrans("@4301!$5", "aaeoiiss")
 
 
 def is_guessable(text: str) -> bool:
-    """Whether it repeats itself, or is made of well-known words, series of characters and little else."""
+    """Whether it is repetitive, or consists of well-known words and series of characters."""
     if text in (text + text)[1:-1]:
         return True
     return any(

@@ -1,4 +1,4 @@
-"""What a process says about itself: one log line and one set of metrics per request, and its request id."""
+"""Observability of a process: one log line and one set of metrics per request, and the request id."""
 
 import logging
 import re
@@ -91,7 +91,7 @@ def configure_logging(settings: ProcessSettings) -> None:
 
 
 def log_start(settings: ProcessSettings) -> None:
-    """Say what this process runs with: everything to machines, to people what differs from the defaults."""
+    """Log the settings: all of them as JSON, on a terminal those that differ from the defaults."""
     masked = settings.masked()
     if _on_console(settings):
         fields = type(settings).model_fields
@@ -225,7 +225,7 @@ QUIET = frozenset(
 
 
 def request_id_of(headers: list[tuple[bytes, bytes]]) -> str:
-    """The caller's request id when it is a plain token, else a new one."""
+    """The caller's request id if it is a plain token, otherwise a new one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode()

@@ -1,4 +1,4 @@
-"""The address of the client behind proxies: only what trusted ones say of it is believed."""
+"""The address of the client behind proxies: only headers of trusted proxies are used."""
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -21,14 +21,14 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_comma_separ
 
 
 class Proxies:
-    """The proxies in front of the gateway whose X-Forwarded-* are believed."""
+    """The trusted proxies, whose X-Forwarded-* headers are used."""
 
     def __init__(self, networks: tuple[Network, ...]) -> None:
         self._networks = networks
         self.trusts = lru_cache(maxsize=4096)(self._trusts) if networks else _nobody
 
     def client_address(self, peer: str, forwarded_for: bytes | None) -> str:
-        """The right-most address that is not one of ours; what stands left of it anybody may have written."""
+        """The right-most address that is not a trusted proxy; anything to its left may be forged."""
         if forwarded_for is None or not self.trusts(peer):
             return peer
         address = peer
@@ -50,7 +50,7 @@ class Proxies:
 
 @lru_cache(maxsize=10_000)
 def household(address: str) -> str:
-    """What an address is counted as: an IPv6 user owns a whole /64, an IPv4 user one address."""
+    """The network that an address counts as: an IPv6 /64 or a single IPv4 address."""
     if ":" not in address:
         return address
     ip = ip_address(address)

@@ -1,4 +1,4 @@
-"""uvicorn, set up the same way for every process, and a stop that loses no request."""
+"""The uvicorn server of every process, and a shutdown that loses no request."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class State(ServerState):
-    """What all connections of a server share; each of them can see that the end has begun."""
+    """The state that all connections of a server share, including whether it is draining."""
 
     draining = False
 
@@ -119,7 +119,7 @@ class CloseWhenDraining:
 
 
 def is_draining(scope: Scope) -> bool:
-    """Whether the server is about to stop, so that whoever waits should come to an end."""
+    """Whether the server is draining, so that long responses should end."""
     state: State | None = scope.get(SERVER_STATE)
     return state is not None and state.draining
 

@@ -29,11 +29,11 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(Exception):
-    """The environment does not hold what this process needs; the message lists every fault."""
+    """The environment lacks what this process needs; the message lists every fault."""
 
 
 class SettingsFaults(SettingsError):
-    """What is wrong with the settings, one by one, the variable first."""
+    """The faults in the settings, each beginning with its variable."""
 
     def __init__(self, faults: Sequence[str], service: str = "") -> None:
         self.faults = faults
@@ -42,7 +42,7 @@ class SettingsFaults(SettingsError):
 
 
 class ProcessSettings(BaseSettings):
-    """What every process of the suite reads, gateway and services alike."""
+    """The settings of every process, gateway and services alike."""
 
     model_config = SettingsConfigDict(
         frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, validate_default=True
@@ -87,7 +87,7 @@ class ProcessSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _each_secret_its_own(self) -> Self:
-        """Whoever learns one secret must not have all of them."""
+        """Refuse one value for several secrets: a leak of one must not reveal the others."""
         found: dict[str, str] = {}
         for name, value in self if self.environment == "production" else ():
             secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
@@ -113,7 +113,7 @@ class ProcessSettings(BaseSettings):
 
     @property
     def internal_secrets(self) -> tuple[str, ...]:
-        """What services of the suite may have signed with; the first one signs here."""
+        """The secrets accepted in signatures; the first one signs here."""
         previous = self.internal_secret_previous
         accepted = (self.internal_secret, *([previous] if previous else []))
         return tuple(one.get_secret_value() for one in accepted)
@@ -123,12 +123,12 @@ class ProcessSettings(BaseSettings):
         return {name: mask(str(value)) for name, value in self if value is not None}
 
     def notice(self) -> str | None:
-        """One line for whoever started this, printed when everything is ready."""
+        """Lines for the operator, printed once everything is ready."""
         return None
 
 
 class ServiceSettings(ProcessSettings):
-    """What a service with a database of its own reads on top."""
+    """The additional settings of a service with a database."""
 
     database_url: str = ""
     database_pool: int | None = Field(default=None, ge=1, le=200)  # by kind of database
@@ -160,7 +160,7 @@ class ServiceSettings(ProcessSettings):
 
     @classmethod
     def migrations(cls) -> Path:
-        """A service keeps its migrations beside its settings."""
+        """The folder of migrations, beside the settings of the service."""
         return Path(inspect.getfile(cls)).parent / "migrations"
 
 
@@ -184,7 +184,7 @@ def strong_or_made(secret: SecretStr, name: str, settings: dict[str, Any]) -> Se
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether it was taken from an example."""
+    """Whether it is a placeholder from an example."""
     return _PLACEHOLDER.search(text) is not None
 
 
@@ -221,7 +221,7 @@ def _create_once(file: Path, text: str) -> None:
 
 
 def mask(text: str) -> str:
-    """Hide the password of a URL, wherever it stands; rather too much than a part of it."""
+    """Mask the password of a URL; when in doubt, mask too much."""
     text = re.sub(r"(?<=://)([^:/@\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"(?<=[?&]password=)[^&\s]*", "***", text)
 

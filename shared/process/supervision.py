@@ -1,4 +1,4 @@
-"""What a process and the launcher that started it tell each other.
+"""Communication between a process and the launcher that started it.
 
 The process reports the phase of its start as marked lines of its output. The launcher writes a line when the
 whole suite is up, and closes the pipe when it ends.
@@ -18,7 +18,7 @@ _suite_is_up = threading.Event()
 
 
 def supervised() -> bool:
-    """Whether a launcher started this process, and not a person or a container."""
+    """Whether a launcher started this process, rather than a person or a container."""
     return bool(os.environ.get(SUPERVISED))
 
 

@@ -1,4 +1,4 @@
-"""Threads for work that blocks, called from the event loop."""
+"""Threads for blocking work, called from the event loop."""
 
 import asyncio
 import contextvars
@@ -40,7 +40,7 @@ class Threads:
         return await future
 
     def close(self) -> None:
-        """Finish what was taken on, and end."""
+        """Finish accepted work, and end."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

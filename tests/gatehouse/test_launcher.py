@@ -191,8 +191,8 @@ class TestUp:
             running.line_with("stop with Ctrl-C")
 
             use = "CAT_PORT, DOG_PORT, GATEWAY_PORT"
-            assert f"PORT had no effect, for it is for one process: use {use}" in running.lines
-            assert "DOG_WORD had no effect: dog has no setting WORD" in running.lines
+            assert f"PORT has no effect, since it is for one process: use {use}" in running.lines
+            assert "DOG_WORD has no effect: dog has no setting WORD" in running.lines
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_nothing_is_left(self, suite: Path, environment: dict[str, str], number: signal.Signals) -> None:

@@ -119,7 +119,7 @@ def test_what_reaches_nobody_is_told(suite: Path) -> None:
 
     assert programs.without_effect(found, good) == []
     assert programs.without_effect(found, given) == [
-        "DATABASE_URL had no effect, for it is for one process: use ONE_DATABASE_URL, GATEWAY_DATABASE_URL",
-        "port had no effect, for it is for one process: use ONE_PORT, GATEWAY_PORT",
-        "GATEWAY_PROT had no effect: gateway has no setting PROT",
+        "DATABASE_URL has no effect, since it is for one process: use ONE_DATABASE_URL, GATEWAY_DATABASE_URL",
+        "port has no effect, since it is for one process: use ONE_PORT, GATEWAY_PORT",
+        "GATEWAY_PROT has no effect: gateway has no setting PROT",
     ]

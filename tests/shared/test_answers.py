@@ -102,7 +102,7 @@ class TestTransaction:
             "type": "about:blank",
             "title": "Internal Server Error",
             "status": 500,
-            "detail": "Something went wrong on our side; the request id finds it in the log.",
+            "detail": "Something went wrong on the server; the request id finds it in the log.",
             "code": "internal_error",
             "request_id": "find-me",
         }

@@ -274,5 +274,5 @@ class TestMethods:
         assert response.status_code == 404
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["code"] == "not_found"
-        assert response.json()["detail"].startswith("There is nothing at this address; ")
+        assert response.json()["detail"].startswith("This address does not exist; ")
         assert response.json()["detail"].endswith("Leave out the slash at its end.") == path.endswith("/")

@@ -1,4 +1,4 @@
-"""The one Alembic environment of all services; shared/data/migrate.py hands over the connection."""
+"""The Alembic environment shared by all services; shared/data/migrate.py passes the connection."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from shared.process.supervision import report_phase
 
 
 def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
-    """Write our own types as script.py.mako imports them, and those of SQLModel as what they are."""
+    """Render our own types as script.py.mako imports them, and those of SQLModel as their base types."""
     if kind == "type" and isinstance(value, UtcDateTime):
         return "UtcDateTime"
     if kind == "type" and isinstance(value, AutoString):
@@ -19,7 +19,7 @@ def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
 
 
 def report(*_: Any, **applied: Any) -> None:
-    """Whoever waits for a long upgrade sees how far it is."""
+    """Report the progress of a long upgrade."""
     report_phase(f"migrating: {applied['step'].up_revision_id} is done")
 
 
