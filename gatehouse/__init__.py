@@ -1,1 +1,1 @@
-"""The `gatehouse` command: start the suite, migrate it, add to it."""
+"""The `gatehouse` command: starts, migrates and extends the suite."""

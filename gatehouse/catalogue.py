@@ -1,4 +1,4 @@
-"""The catalogue of events as Markdown, from the classes themselves and from the code that tells them."""
+"""The catalogue of events as Markdown, from the classes and from the code that sends them."""
 
 import ast
 import textwrap
@@ -14,11 +14,10 @@ WIDTH = 116
 HEAD = """\
 # Events
 
-What services tell each other, written by `gatehouse events catalogue`; the classes are in
-[`events.py`](events.py). An event is told if and only if the change that it tells of is committed, at least
-once, and those with one key in the order in which they happened. Whoever is told applies it once, in a
-transaction of its own. A field that is added has a default and is ignored by who does not know it; a change
-that an older consumer would misread gets a higher version.
+The events between services, written by `gatehouse events catalogue`; the classes are in
+[`events.py`](events.py). An event is sent if and only if its change commits, at least once, and in order for
+each key. The receiver applies it once, in a transaction of its own. A new field has a default and is ignored
+by older receivers; a change that an older receiver would misread gets a higher version.
 """
 
 
@@ -26,7 +25,7 @@ def text() -> str:
     kinds = sorted(_kinds(), key=lambda kind: kind.topic)
     tellers = _tellers()
     rows = [_row(kind, tellers) for kind in kinds]
-    summary = ["| topic | told by | told to |", "|---|---|---|", *rows]
+    summary = ["| topic | sender | receivers |", "|---|---|---|", *rows]
     return "\n".join([HEAD, *summary, *(line for kind in kinds for line in _section(kind))]) + "\n"
 
 
@@ -37,7 +36,7 @@ def _kinds() -> Iterator[type[Event]]:
 
 
 def _tellers() -> dict[str, list[str]]:
-    """By name of the class, the services whose code makes such events; who is told only reads them."""
+    """The services whose code creates such events, by class name; receivers only read them."""
     tellers: dict[str, set[str]] = {}
     for file in (ROOT / "services").glob("*/**/*.py"):
         service = file.relative_to(ROOT / "services").parts[0]
@@ -56,7 +55,7 @@ def _row(kind: type[Event], tellers: dict[str, list[str]]) -> str:
 def _section(kind: type[Event]) -> list[str]:
     fields = kind.model_json_schema()["properties"]
     says = " ".join((kind.__doc__ or "").split())
-    holds_back = " A dead one holds back the later ones of its key." if kind.blocks else ""
+    holds_back = " A dead one blocks the later ones of its key." if kind.blocks else ""
     said = textwrap.wrap(f"{says} Version {kind.version}, in order per `{kind.key}`.{holds_back}", WIDTH)
     table = [f"| `{name}` | {_type(schema)} |" for name, schema in fields.items()]
     return ["", f"## `{kind.topic}`", "", *said, "", "| field | |", "|---|---|", *table]

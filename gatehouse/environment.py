@@ -1,4 +1,4 @@
-"""Makes .venv from a lock file: what `make` runs first, with nothing but the standard library.
+"""Creates .venv from a lock file: what `make` runs first, with the standard library only.
 
     python3 gatehouse/environment.py requirements-dev.lock
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv"
 PYTHON = FOLDER / "bin" / "python"
 FETCHED_UV = FOLDER / "uv"
-# Written first and removed last, so that an environment that was interrupted half-way is made anew.
+# Written first and removed last, so that an interrupted environment is created again.
 UNFINISHED = FOLDER / "unfinished"
 HEARTBEAT_SECONDS = 5.0
 OUTPUT_LINES_SHOWN = 12
@@ -36,11 +36,11 @@ This machine has neither uv nor pip to install packages with. Install one, then 
 
 
 class InstallFailed(Exception):
-    """No installer could install the lock; says what to do."""
+    """No installer could install the lock; the message says what to do."""
 
 
 def main(lock: str) -> int:
-    """Make the environment, or complete it; the exit code."""
+    """Create or complete the environment; returns the exit code."""
     started = time.monotonic()
     try:
         was_there = make_folder()
@@ -61,7 +61,7 @@ def main(lock: str) -> int:
 
 
 def make_folder() -> bool:
-    """Have an environment to install into; whether one that works was there, which is kept as it is."""
+    """Ensure an environment to install into; returns whether a working one existed, which is kept."""
     was_there = not UNFINISHED.exists() and succeeds([str(PYTHON), "-c", ""])
     if not was_there:
         shutil.rmtree(FOLDER, ignore_errors=True)
@@ -94,7 +94,7 @@ def install(lock: Path) -> None:
 
 
 def installers() -> Iterator[tuple[str, Sequence[str]]]:
-    """What can install packages into .venv, the fastest first; each is looked for only when it is needed."""
+    """The installers of packages into .venv, the fastest first; each is looked up only when needed."""
     into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON)]
     on_path = shutil.which("uv")
     if on_path is not None:
@@ -109,7 +109,7 @@ def installers() -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def find_pip() -> Sequence[str] | None:
-    """A pip that installs into .venv: the one of the Python that runs this, or a new one."""
+    """A pip that installs into .venv: that of the running Python, or a new one."""
     outside = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
     inside = [str(PYTHON), "-m", "pip"]
     if succeeds([*outside, "--version"]):
@@ -134,7 +134,7 @@ def succeeds(command: Sequence[str]) -> bool:
 
 
 def run(command: Sequence[str]) -> bool:
-    """Run an installer with a sign of life every few seconds; print the end of its output when it fails."""
+    """Run an installer and report progress every few seconds; print the end of its output if it fails."""
     with tempfile.TemporaryFile() as output:
         started = time.monotonic()
         process = subprocess.Popen(  # noqa: S603 - as above
@@ -157,7 +157,7 @@ def end_of(output: IO[bytes]) -> str:
 
 
 def write_command() -> None:
-    """The command that all documents mention, without installing the project."""
+    """Create the `gatehouse` command of the documentation without installing the project."""
     file = FOLDER / "bin" / "gatehouse"
     file.write_text(f'#!/bin/sh\nexec "{PYTHON}" -m gatehouse "$@"\n')
     file.chmod(0o755)

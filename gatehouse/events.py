@@ -1,4 +1,4 @@
-"""`gatehouse events …`: what services could not apply, decided upon; and the catalogue of all events."""
+"""`gatehouse events …`: handle dead letters, and print the catalogue of all events."""
 
 import argparse
 import importlib
@@ -28,11 +28,11 @@ Describe = Callable[[argparse.ArgumentParser], None]
 
 
 class NotPossible(Exception):
-    """What was asked cannot be done; the message says why."""
+    """The command cannot be carried out; the message says why."""
 
 
 def events(arguments: argparse.Namespace) -> int:
-    """Look at events that could not be applied, replay or drop them; print the catalogue of all events."""
+    """Show, replay or drop events that could not be applied; print the catalogue of all events."""
     chosen: Command = arguments.events_command
     try:
         return chosen(arguments)
@@ -58,7 +58,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def dead(arguments: argparse.Namespace) -> int:
-    """List what a service, or any of them, has received and could not apply."""
+    """List the events that a service, or any service, could not apply."""
     found: list[tuple[str, DeadLetter]] = []
     for program in _programs(arguments.service):
         with _letters_of(program) as opened:
@@ -74,7 +74,7 @@ def dead(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Show a dead letter as a whole, with what the event says."""
+    """Show a dead letter with the content of the event."""
     with _opened(arguments.service) as (database, letters), database.transaction(write=False) as session:
         (letter,) = _all_there(letters.those(session, [arguments.id]), [arguments.id])
     _print_json(_as_json(arguments.service, letter) | {"event": letter.event.model_dump(mode="json")})
@@ -82,7 +82,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """Let the service try dead letters again, in the order they came; it need not run meanwhile."""
+    """Let the service retry dead letters in order of arrival; it need not be running."""
     if bool(arguments.ids) == arguments.all:
         raise NotPossible("say which: one id or more, or --all")
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
@@ -100,7 +100,7 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def drop(arguments: argparse.Namespace) -> int:
-    """Forget dead letters; what they would have changed stays as it is."""
+    """Delete dead letters without applying them."""
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
         found = _all_there(letters.those(session, arguments.ids), arguments.ids)
         letters.drop(session, found)
@@ -109,7 +109,7 @@ def drop(arguments: argparse.Namespace) -> int:
 
 
 def catalogue(_arguments: argparse.Namespace) -> int:
-    """Print every event: its fields, who tells it and who is told (kept in contracts/README.md)."""
+    """Print every event with its fields, sender and receivers (kept in contracts/README.md)."""
     from gatehouse import catalogue
 
     sys.stdout.write(catalogue.text())
@@ -126,7 +126,7 @@ def _programs(service: str | None) -> list[Program]:
 
 @contextmanager
 def _letters_of(program: Program) -> "Iterator[tuple[Database, DeadLetters] | None]":
-    """The dead letters in a service's database; nothing when it has no such tables yet."""
+    """The dead letters in a service's database; None if it has no such tables yet."""
     # Imported late: `gatehouse up` needs none of it for as long as it runs.
     from sqlalchemy import inspect, make_url
     from sqlalchemy.exc import OperationalError
@@ -164,7 +164,7 @@ def _opened(service: str) -> "Iterator[tuple[Database, DeadLetters]]":
 
 
 def _all_there(found: "Sequence[DeadLetter]", ids: Sequence[str]) -> "list[DeadLetter]":
-    """All or nothing: half of what was asked is what nobody wanted."""
+    """All or nothing: refuse if one of the ids is unknown."""
     missing = sorted(set(ids) - {letter.id for letter in found})
     if missing:
         raise NotPossible(f"no dead letter {', '.join(missing)}; `gatehouse events dead` lists them")

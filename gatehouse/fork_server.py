@@ -1,8 +1,8 @@
-"""`python -m gatehouse.fork_server`: makes the processes of a suite by fork.
+"""`python -m gatehouse.fork_server`: creates the processes of a suite by fork.
 
-It imports what all of them need once, so that they start in a fraction of the time and share that memory.
+It imports the common modules once, so that processes start in a fraction of the time and share that memory.
 Modules of a service are imported after the fork: their metrics belong to one process only. The launcher sends
-each order over a socket, with the new process's stdin and stdout, and is told how every process ended.
+each order over a socket, with the stdin and stdout of the new process, and receives every exit code.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ _SET_NAME = 15  # PR_SET_NAME
 
 
 class Order(NamedTuple):
-    """What the forked process is to run."""
+    """What the forked process has to run."""
 
     module: str
     environment: Mapping[str, str]
@@ -99,7 +99,7 @@ class ForkServer:
         return None
 
     def _leave(self, stdin: int, stdout: int) -> None:
-        """In the forked process: be one as if it had been started on its own."""
+        """In the forked process: set it up as if it had been started on its own."""
         os.setsid()  # Ctrl-C reaches the launcher only, which stops all in order
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
@@ -117,7 +117,7 @@ class ForkServer:
 
 
 def _show_as(module: str) -> None:
-    """Let `ps` and `top` show what runs here, and not the command of the fork server."""
+    """Make `ps` and `top` show the name of the program instead of the fork server."""
     with suppress(OSError, ValueError, AttributeError):
         ctypes.CDLL(None).prctl(_SET_NAME, module.rpartition(".")[2].encode()[:15])
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""`gatehouse up`: every program of the suite as a process of its own, watched, and stopped in order."""
+"""`gatehouse up`: runs every program of the suite as a supervised process, and stops them in order."""
 
 import asyncio
 import errno
@@ -31,7 +31,7 @@ STALLED_SECONDS = 120.0
 
 
 class Settings(ProcessSettings):
-    """What the launcher reads for itself."""
+    """The settings of the launcher."""
 
     service: ClassVar[str] = OURS
 
@@ -41,7 +41,7 @@ class Settings(ProcessSettings):
 
 
 class Slow:
-    """A program that takes long to start, and when that was last said."""
+    """A program that is slow to start, and when this was last reported."""
 
     def __init__(self, watched: Watched, started: float) -> None:
         self.watched = watched
@@ -58,7 +58,7 @@ class Slow:
 
 
 class Launcher:
-    """The suite as a whole: services first and the gateway last, the other way round when it stops."""
+    """The whole suite: services start first and the gateway last, and stop in reverse order."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Launcher:
         return "json" if self._log_file else _log_format(program.settings)
 
     async def run(self) -> int:
-        """Start everything, wait, stop everything; the exit code."""
+        """Start everything, wait, stop everything; returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
@@ -114,7 +114,7 @@ class Launcher:
                 task.cancel()
 
     async def _all_ready(self) -> bool:
-        """Wait for all, for as long as any of them makes progress."""
+        """Wait for all as long as any of them makes progress."""
         started = time.monotonic()
         slow = [Slow(watched, started) for watched in self._watched]
         waiting = {asyncio.create_task(watched.ready()) for watched in self._watched}
@@ -138,7 +138,7 @@ class Launcher:
         return [watched for watched in self._watched if not watched.was_ready and not watched.ending]
 
     def _is_stalled(self) -> bool:
-        """Whether nothing that is still starting has made any progress for long."""
+        """Whether no starting program has made progress for a long time."""
         starting = self._starting()
         for watched in starting:
             watched.look_for_progress()
@@ -188,7 +188,7 @@ class Launcher:
         return [*(notice for notice in notices if notice is not None), *file, "stop with Ctrl-C"]
 
     async def _stop(self) -> None:
-        """The gateway first, so that no request finds its service gone."""
+        """Stop the gateway first, so that no request loses its service."""
         gateways = [watched for watched in self._watched if watched.name == GATEWAY]
         services = [watched for watched in self._watched if watched.name != GATEWAY]
         for group in (gateways, services):
@@ -207,7 +207,7 @@ class Launcher:
 def up(
     programs: Sequence[Program], notices: Sequence[str], starter: Starter, *, reload_from: Path | None = None
 ) -> int:
-    """Run the suite in this terminal until Ctrl-C; restart what changes below the folder `reload_from`."""
+    """Run the suite in this terminal until Ctrl-C; restart programs that change below `reload_from`."""
     settings = Settings.load()
     faults = _port_faults(programs)
     if faults:
@@ -230,7 +230,7 @@ def _log_file(settings: Settings) -> LogFile | None:
 
 
 def _reason(watched: Watched) -> str:
-    """Why a program is not ready, for people; what it wrote last often says more than its exit code."""
+    """Why a program is not ready; its last output often says more than its exit code."""
     if watched.ending:
         said = _said(watched.last_line)
         return f"{watched.name} ended ({watched.ending})" + (f": {said}" if said else "")
@@ -240,7 +240,7 @@ def _reason(watched: Watched) -> str:
 
 
 def _said(line: str) -> str:
-    """The gist of a log line in any format, without colours."""
+    """The essence of a log line in any format, without colours."""
     with suppress(ValueError, AttributeError):
         entry = json.loads(line)
         told = [str(entry[name]) for name in ("event", "reason", "remedy") if entry.get(name)]

@@ -1,4 +1,4 @@
-"""The file that LOG_FILE names: one writer, bounded in size, and at peace with logrotate."""
+"""The file that LOG_FILE names: one writer, bounded in size, compatible with logrotate."""
 
 import os
 import time
@@ -11,7 +11,7 @@ LOOK_SECONDS = 1.0
 class LogFile:
     """Lines at the end of a file. At its size limit it becomes `name.1`, that one `name.2`, and so on.
 
-    When something else moves it away, such as logrotate, it is made anew within a second, without a signal.
+    If another program such as logrotate moves it away, it is created again within a second, without a signal.
     """
 
     def __init__(self, path: Path, bytes_max: int, kept: int) -> None:
@@ -24,7 +24,7 @@ class LogFile:
         self._open()
 
     def write(self, line: str) -> None:
-        """Write it now. What cannot be written, as on a full disk, is lost and stops nothing."""
+        """Write now. Lines that cannot be written, as on a full disk, are lost without further effect."""
         data = line.encode(errors="replace") + b"\n"
         with suppress(OSError):
             if time.monotonic() >= self._look_at:

@@ -1,4 +1,4 @@
-"""The programs of the suite, found by looking at the folders, and the environment each of them gets."""
+"""The programs of the suite, found by their folders, and the environment of each."""
 
 import importlib
 import os
@@ -19,7 +19,7 @@ _ONE_PROCESS_ONLY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process of the suite: what to run, and with which settings."""
+    """One process of the suite: its module and its settings."""
 
     name: str
     module: str
@@ -32,14 +32,14 @@ class Program:
 
 
 def find(root: Path) -> dict[str, str]:
-    """The modules to run by name of program: every folder of services/, and the gateway last."""
+    """The modules to run by program name: every folder of services/, and the gateway last."""
     services = sorted(main.parent.name for main in (root / "services").glob("*/__main__.py"))
     gateway = {GATEWAY: GATEWAY} if (root / GATEWAY).is_dir() else {}  # an image of a service holds none
     return {name: f"services.{name}" for name in services} | gateway
 
 
 def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
-    """All programs with their settings; SettingsFaults lists what is wrong with any of them."""
+    """All programs with their settings; SettingsFaults lists the faults of all of them."""
     modules = find(root)
     programs: list[Program] = []
     faults: dict[str, list[str]] = {}
@@ -67,9 +67,9 @@ def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
 
 
 def own_environment(name: str, programs: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of one program: ORDERS_X reaches orders as X, and nobody else.
+    """The environment of one program: ORDERS_X reaches only orders, as X.
 
-    Where there is only one program, as in its own image, X can only be meant for it.
+    If there is only one program, as in its own image, X can only be meant for that one.
     """
     for_one_only = _ONE_PROCESS_ONLY if len(programs) > 1 else frozenset[str]()
     prefixes = tuple(f"{program.upper()}_" for program in programs)
@@ -84,7 +84,7 @@ def own_environment(name: str, programs: Mapping[str, str], environment: Mapping
 
 
 def without_effect(programs: Iterable[Program], environment: Mapping[str, str]) -> list[str]:
-    """What was set and reaches nobody, one sentence for each: whoever set it believes that it does."""
+    """Variables without effect, one sentence for each, since the operator expects an effect."""
     known = {program.name.upper(): program.settings for program in programs}
     sentences = []
     for variable in sorted(environment):
@@ -95,12 +95,12 @@ def without_effect(programs: Iterable[Program], environment: Mapping[str, str]) 
                 for program, settings in known.items()
                 if name.removesuffix("_FILE").lower() in type(settings).model_fields
             )
-            sentences.append(f"{variable} had no effect, for it is for one process: use {instead}")
+            sentences.append(f"{variable} has no effect, since it is for one process: use {instead}")
     for program, settings in known.items():
         own = f"{program}_"
         settable = {field.upper() + form for field in type(settings).model_fields for form in ("", "_FILE")}
         sentences += [
-            f"{variable} had no effect: {program.lower()} has no setting {variable.removeprefix(own)}"
+            f"{variable} has no effect: {program.lower()} has no setting {variable.removeprefix(own)}"
             for variable in sorted(environment)
             if variable.startswith(own) and variable.removeprefix(own) not in {"URL", *settable}
         ]
@@ -115,7 +115,7 @@ def _as_given(fault: str, program: str, environment: Mapping[str, str]) -> str:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Settings are read from the environment, so this process takes on that of the program meanwhile."""
+    """Settings are read from the environment, so this process uses that of the program meanwhile."""
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(values)

@@ -1,4 +1,4 @@
-"""`gatehouse up --reload`: what is changed on disk is started again."""
+"""`gatehouse up --reload`: restarts programs whose files change."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ State = Mapping[str, tuple[int, float]]
 
 
 class Reloader:
-    """Looks at the files of every program, and restarts those whose code has changed."""
+    """Watches the files of every program, and restarts programs whose code has changed."""
 
     def __init__(self, root: Path, all_watched: Sequence[Watched]) -> None:
         self._root, self._watched = root, all_watched
@@ -41,7 +41,7 @@ def _folder(watched: Watched) -> str:
 
 
 def _state(folder: Path) -> tuple[int, float]:
-    """How many Python files there are, and when one was changed last."""
+    """The number of Python files, and the time of the last change."""
     changed = []
     for file in folder.rglob("*.py"):
         with suppress(OSError):  # an editor has just put another in its place

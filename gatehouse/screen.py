@@ -1,4 +1,4 @@
-"""What `gatehouse up` writes: text for people, one JSON object per line for programs, and the log file."""
+"""The output of `gatehouse up`: text for people, one JSON object per line for programs, and the log file."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _COLOURS = cycle(("36", "33", "32", "35", "34", "31", "96", "93", "92"))
 
 
 class Screen:
-    """Standard output, and the log file when there is one: then the lines of the programs go there alone."""
+    """Standard output, and the log file if there is one: then the lines of the programs go only there."""
 
     def __init__(self, *, as_json: bool, log_file: LogFile | None = None, width: int = 0) -> None:
         self._as_json = as_json
@@ -37,7 +37,7 @@ class Screen:
             self._write(line if line.startswith("{") else f"{self._prefix(program)}{line}")
 
     def say(self, event: str, words: str, *, program: str = "", level: str = "info", **fields: Any) -> None:
-        """Something of our own: `words` for people, the rest for programs."""
+        """A line of the launcher itself: `words` for people, the rest for programs."""
         named = {"program": program} if program else {}
         entry = _entry(OURS, event, level, **named, **fields)
         if self._log_file is not None:
@@ -46,18 +46,18 @@ class Screen:
 
     @property
     def redraws(self) -> bool:
-        """Whether there is a terminal on which the status can stay below everything else."""
+        """Whether there is a terminal that can keep the status below everything else."""
         return self._is_terminal and not self._as_json
 
     def show_status(self, lines: Sequence[tuple[str, str]]) -> None:
-        """Replace what was shown before; for terminals."""
+        """Replace the status on a terminal."""
         width = shutil.get_terminal_size().columns - self._width - 4
         shown = [f"{self._prefix(program)}{words[: max(20, width)]}\n" for program, words in lines]
         _put(f"{self._wiping()}{''.join(shown)}")
         self._status_lines = len(shown)
 
     def _wiping(self) -> str:
-        """What takes the status off the terminal."""
+        """The control sequence that removes the status from the terminal."""
         lines, self._status_lines = self._status_lines, 0
         return f"\x1b[{lines}A\x1b[J" if lines else ""
 
@@ -74,7 +74,7 @@ class Screen:
 
 
 def _put(text: str) -> None:
-    """Write it if possible: without a reader, or on a full disk, the suite goes on and can be stopped."""
+    """Write if possible: without a reader, or on a full disk, the suite keeps running and can be stopped."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -86,7 +86,7 @@ def _put(text: str) -> None:
 
 
 def _as_json(program: str, line: str) -> str:
-    """The line as it is when it is JSON; else, as when Python itself writes one, inside an event."""
+    """The line unchanged if it is JSON; otherwise, such as Python's own output, wrapped in an event."""
     if line.startswith('{"') and line.endswith("}"):
         return line
     return _entry(program, "output", "warning", text=line)

@@ -1,4 +1,4 @@
-"""How processes of the suite are started: by fork from a warm process, or by a Python of their own."""
+"""Starts the processes of the suite: by fork from a warm process, or each with its own Python."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ _ROOM = "-" * 64
 
 
 class Process(Protocol):
-    """What the launcher needs of a process, however it was started."""
+    """What the launcher needs of a process, whichever way it was started."""
 
     @property
     def pid(self) -> int: ...
@@ -44,7 +44,7 @@ class Starter(Protocol):
 
 
 class Executed:
-    """A process with a Python of its own."""
+    """A process with its own Python."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -61,7 +61,7 @@ class Executed:
 
 
 class ByExecution:
-    """Starts each process on its own; the way where fork is not safe, as on macOS."""
+    """Starts each process on its own, where fork is not safe, as on macOS."""
 
     async def start(self, module: str, environment: Mapping[str, str]) -> Process:
         process = await asyncio.create_subprocess_exec(
@@ -82,7 +82,7 @@ class ByExecution:
 
 
 class Forked:
-    """A process that the fork server has made; a handle (pidfd) makes sure that no other is signalled."""
+    """A process created by the fork server; a handle (pidfd) ensures that no other process is signalled."""
 
     def __init__(self, pid: int, handle: int, stdin: int, stdout: asyncio.StreamReader) -> None:
         self.pid, self.stdout = pid, stdout
@@ -115,7 +115,7 @@ class Forked:
             os.close(file)
 
     def watch_alone(self) -> None:
-        """The fork server is gone: notice the end all the same, without the exit code."""
+        """The fork server is gone: notice the end of the process without its exit code."""
         loop = asyncio.get_running_loop()
 
         def ended() -> None:
@@ -131,7 +131,7 @@ class Forked:
 
 
 class _Server:
-    """One fork server and the processes it has made."""
+    """One fork server and the processes it has created."""
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -211,7 +211,7 @@ class _Server:
             process.watch_alone()
 
     def close(self) -> None:
-        """End it. Processes that it has made go on."""
+        """Stop it. The processes that it has created keep running."""
         self._channel.close()
         self._process.terminate()
         self._process.wait()
@@ -221,7 +221,7 @@ class _Server:
 
 
 class ByFork:
-    """Forks processes from a warm server, which is made anew when its code has changed or it has died."""
+    """Forks processes from a warm server, which is replaced when its code has changed or it has died."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -267,5 +267,5 @@ async def _reader(file: int) -> asyncio.StreamReader:
 
 
 def can_fork() -> bool:
-    """Whether forking is safe here: elsewhere system libraries start threads behind Python's back."""
+    """Whether forking is safe: on other systems, system libraries start threads unknown to Python."""
     return sys.platform == "linux" and hasattr(os, "pidfd_open")

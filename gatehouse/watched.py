@@ -1,4 +1,4 @@
-"""One program of the suite: started, its lines passed on, started again when it ends unasked."""
+"""One program of the suite: starts it, passes on its output, and restarts it if it ends unexpectedly."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.05
 POLL_SECONDS_MAX = 0.5
 STOP_SECONDS = 25.0
 RESTART_SECONDS = 0.3  # for requests that are on their way when the code has changed
-# The first restarts come at once; only what ends again and again has to wait.
+# The first restarts are immediate; only a program that keeps ending has to wait.
 BACKOFF_SECONDS = (0.1, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_SECONDS = 10.0  # what lived this long is in no crash loop
 IMPORTING, LISTENING = "importing", "listening"  # the first and the last phase of a start
@@ -49,7 +49,7 @@ class Watched:
         return self.program.name
 
     async def run(self) -> None:
-        """Keep the program running until it is stopped; return when it cannot even start."""
+        """Keep the program running until it is stopped; return if it cannot start at all."""
         failures = 0
         while not self._stopping:
             started = time.monotonic()
@@ -73,7 +73,7 @@ class Watched:
             self._restart.clear()
 
     async def restart(self) -> None:
-        """Start it again because its code has changed; what is still running has little time to finish."""
+        """Restart it because its code has changed; requests in progress have little time to finish."""
         self.say("changed", "changed; starting again", "info")
         self._restart.set()
         process = self._process
@@ -113,7 +113,7 @@ class Watched:
             self._screen.pass_on(self.name, line)
 
     async def ready(self) -> bool:
-        """Wait until the program answers; False when it ended instead."""
+        """Wait until the program responds; False if it ended instead."""
         pause = POLL_SECONDS
         while not self.ending:
             if await self._answers():
@@ -133,7 +133,7 @@ class Watched:
         return refused == ""
 
     def look_for_progress(self) -> None:
-        """While it loads code, the time it spends on that is the only sign of life."""
+        """While it loads code, its CPU time is the only sign of progress."""
         if self.phase == IMPORTING and self._process is not None:
             ticks = _cpu_ticks(self._process.pid)
             if ticks > self._cpu_ticks:
@@ -171,7 +171,7 @@ class Watched:
 
 
 def _refused_with(url: str) -> str | None:
-    """Empty when it is ready; what it says is missing when it is not; None when nothing answers."""
+    """Empty if it is ready; what is missing if it is not; None if it does not respond."""
     try:
         with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - an address of our own
             return ""
@@ -179,13 +179,13 @@ def _refused_with(url: str) -> str | None:
         with error, suppress(ValueError, AttributeError):
             checks = json.loads(error.read(10_000)).get("checks", {})
             return "not ready: " + ", ".join(f"{name} {state}" for name, state in checks.items())
-        return f"not ready: it answers {error.code}"
+        return f"not ready: it responds with {error.code}"
     except OSError:
         return None
 
 
 def _cpu_ticks(pid: int) -> int:
-    """What the process has spent so far; 0 where the system does not say."""
+    """The CPU time of the process so far; 0 if the system does not tell."""
     with suppress(OSError, ValueError, IndexError):
         user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return int(user) + int(system)
