@@ -1,4 +1,4 @@
-"""What is done for the log while nobody asks: sign it, forget who is to be forgotten, cut what is old."""
+"""Background work of the log: sign it, erase deleted people, cut off old records."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Duty:
-    """Something to do again and again."""
+    """One periodic duty."""
 
     def __init__(self, name: str, seconds: float, work: Callable[[], None]) -> None:
         self._name, self._seconds, self._work = name, seconds, work
@@ -39,17 +39,17 @@ class Duty:
         except Problem as error:
             log.warning("audit_duty_failed", duty=self._name, error=repr(error))
         except Exception:
-            # Whatever it was: without its thread nobody would do this any more.
+            # Any error: without its thread this duty would never run again.
             log.exception("audit_duty_failed", duty=self._name)
 
 
 class Caretaker:
-    """Threads of its own, so that neither records nor requests wait for it."""
+    """Runs in threads of its own, so that neither records nor requests wait for it."""
 
     def __init__(self, settings: Settings, database: Database, checkpoints: Checkpoints) -> None:
         self._settings, self._database, self._checkpoints = settings, database, checkpoints
         self._stopping = threading.Event()
-        # What takes minutes when there is much of it must not keep new records unsigned.
+        # Long erasures and cuts must not delay the signing of new records.
         duties = {
             "signs the log": [
                 Duty("sign", TICK_SECONDS, lambda: checkpoints.make(whole=False)),

@@ -1,6 +1,6 @@
-"""Checks the records of the log one by one, in the order of an export: their content, their place, the tree.
+"""Checks the records of the log one by one, in the order of an export: content, position and tree.
 
-Together with verifier.py this is what an auditor carries away.
+Together with verifier.py this is what an auditor downloads.
 """
 
 import operator
@@ -44,7 +44,7 @@ STATEMENT_FIELDS = RECORD_FIELDS | {"proof"}
 
 
 class Verification:
-    """Takes the parts of an export in their order, and gathers what is wrong with them.
+    """Reads the parts of an export in order and collects faults.
 
     `kept` are checkpoints from elsewhere. A range does not begin or not end with the log: of the months at
     its edges it cannot tell whether exactly that is empty which was erased.
@@ -76,7 +76,7 @@ class Verification:
         self.ledger = Ledger(self.report, self.doubt)
 
     def begin(self, header: Mapping[str, Any]) -> None:
-        """The first line: what the export holds, and the checkpoint that it ends with."""
+        """The first line: the content of the export, and the checkpoint at its end."""
         if header.get("type") != "header" or header.get("format") != FORMAT:
             raise NotAnExport(f"the first line is no header of format {FORMAT}")
         try:
@@ -151,7 +151,7 @@ class Verification:
         return False
 
     def _came_late(self, gap: range, seq: int) -> None:
-        """It had been taken for removed."""
+        """Withdraw the fault that it was removed."""
         found = Fault("reordered", seq, f"it stands after record {self._last_seq}")
         for index, fault in enumerate(self.faults):
             if fault.kind == "removed" and (self._partial or fault.seq == gap.start):
@@ -206,7 +206,7 @@ class Verification:
         self._received[1] = received
 
     def _check_time(self, seq: int, received: str) -> None:
-        """The time at which records were received never goes backwards; of a part the order is another."""
+        """The time of receipt never goes backwards; parts of a log have another order."""
         if self._partial:
             return
         if received < self._received[1]:
@@ -214,7 +214,7 @@ class Verification:
         self._received = [self._received[0] or received, max(received, self._received[1])]
 
     def _is_kept(self, record: Mapping[str, Any], part: str, names: Sequence[str]) -> bool:
-        """Whether a part of a record is there; if not, whose erasure it says has emptied it."""
+        """Whether a part of a record is present; if not, which erasure emptied it."""
         seq, by, salt = record["seq"], record[f"{part}_erased_by"], record[f"{part}_salt"]
         if salt is not None:
             if by is not None:
@@ -251,7 +251,7 @@ class Verification:
             self._proven_by_kept = kept.size
 
     def add_checkpoint(self, note: str) -> Checkpoint | None:
-        """A checkpoint between the records, which narrows down where something was changed."""
+        """A checkpoint between the records, which narrows down the place of a change."""
         said = Checkpoint.of(note, self.keys)
         if said is None:
             self.report(
@@ -315,7 +315,7 @@ class Verification:
             self._compare(self.checkpoint)
 
     def check_end(self, note: str, digest: bytes) -> None:
-        """The last line of a file: a signed digest of all lines before it."""
+        """The last line of an export: a signed digest of all lines before it."""
         text = signed_text(note, self.keys)
         if text is None:
             self.report("foreign_key", None, "the last line is not signed by the key that was given")
@@ -343,6 +343,6 @@ class Verification:
             self.faults.append(Fault(kind, seq, detail))
 
     def doubt(self, seq: int | None, detail: str) -> None:
-        """Nothing is wrong with it as far as can be seen, which is not far enough."""
+        """No fault was found, but not everything is proven."""
         if len(self.unproven) < FAULTS_MAX:
             self.unproven.append(Fault("unproven", seq, detail))

@@ -1,4 +1,4 @@
-"""Checkpoints: what the log signs of itself, so that nobody can change it behind the back of who kept one."""
+"""Checkpoints: signed states of the log, so that nobody can change it unnoticed by those who keep one."""
 
 import base64
 import os
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class Checkpoints:
-    """Signs the log as it grows, and hands every checkpoint on to the anchor."""
+    """Signs the log as it grows, and appends every checkpoint to the anchor."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = LogKeys(settings)
@@ -78,9 +78,9 @@ class Checkpoints:
         self.remembered = signed[-1]
 
     def _continues(self, session: Session, tree: Tree) -> bool:
-        """Whether the tree begins with what was signed last. Nothing is signed that denies it.
+        """Whether the tree begins with the last signed state. A state that contradicts it is never signed.
 
-        An older database that was put back agrees with its own checkpoints, and one whose checkpoints were
+        A restored older database agrees with its own checkpoints, and one whose checkpoints were
         deleted with any. The anchor knows better, and so does a process that has signed a newer one.
         """
         note = latest_note(session)
@@ -104,7 +104,7 @@ class Checkpoints:
         return True
 
     def _refuse(self, session: Session, event: str, next_step: str, **details: Any) -> bool:
-        """Say once why nothing is signed any more."""
+        """Log once why signing has stopped."""
         told = event, latest_size(session)
         if self._told != told:
             self._told = told
@@ -138,7 +138,7 @@ class Anchor:
         self._handed_on = NOTHING
 
     def is_behind(self, session: Session) -> bool:
-        """Whether it has another size than the log has signed."""
+        """Whether the anchor contradicts the signed size of the log."""
         return self._last_size() != latest_size(session)
 
     def catch_up(self, session: Session) -> None:
@@ -201,7 +201,7 @@ class Anchor:
 
 
 def _size_in(note: str) -> int:
-    """What a note says before anybody has looked at its signature, which takes a hundred times as long."""
+    """The content of a note before its signature is verified, which takes a hundred times as long."""
     said = note.split("\n")[1]
     return int(said) if re.fullmatch(r"\d{1,19}", said) else NOTHING
 

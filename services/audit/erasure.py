@@ -1,9 +1,9 @@
-"""Forgetting a person: what tells about them leaves the log, and every proof stays valid.
+"""Erasure of a person: personal data leaves the log, and every proof stays valid.
 
-Of what the person did, the details go and where it came from; of what others did to them, the details. The
-id of the account stays, which by then is the id of nobody: otherwise whoever did wrong could have it undone
-by deleting the account. The log records each erasure in a signed statement: the account, and for each month
-a digest of the places that were emptied, so that nobody can empty others and call it an erasure.
+Of the person's own actions, origin and details are erased; of actions of others on the account, the
+details. The id of the account stays, which by then identifies nobody: otherwise deleting an account would
+undo its deeds. The log records each erasure in a signed statement: the account, and for each month a digest
+of the emptied places, so that nobody can empty others and call it an erasure.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,14 +32,14 @@ log = structlog.get_logger(__name__)
 
 
 def ask_for_erasure(session: Session, account_ids: Iterable[str]) -> None:
-    """Have these accounts forgotten soon; it may be too much for one transaction."""
+    """Schedule these accounts for erasure, which may be too much for one transaction."""
     asked = now()
     rows = [{"account_id": account_id, "since": asked, "done_to": NOTHING} for account_id in account_ids]
     session.connection().execute(insert_into(session, ERASURES).on_conflict_do_nothing(), rows)
 
 
 def erase_due(database: Database, keys: LogKeys, is_stopping: Callable[[], bool] = lambda: False) -> None:
-    """Forget everybody who is to be forgotten, unless a hold forbids it."""
+    """Erase all scheduled accounts, unless a hold forbids it."""
     for row in _waiting(database, _has_traces()):
         done_to: int | None = row.done_to
         while done_to is not None and not is_stopping():

@@ -4,12 +4,12 @@ from shared.errors import Conflict, NotFound
 
 
 class NotYetSigned(NotFound):
-    """No checkpoint covers this yet; ask again in some seconds."""
+    """No checkpoint covers this yet; try again in a few seconds."""
 
     code = "not_yet_signed"
 
 
 class VerificationRunning(Conflict):
-    """Somebody is verifying the log already; ask again when that is done."""
+    """The log is being verified already; try again when that is done."""
 
     code = "verification_running"

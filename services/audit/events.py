@@ -1,4 +1,4 @@
-"""What the audit service does when it is told something: this is all it lives on."""
+"""The events that the audit service consumes, which are its only input."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from shared.events import Consumers, Poison, Recorded
 
 
 def keep(session: Session, events: Sequence[Recorded]) -> None:
-    """Write what happened at the end of the log."""
+    """Append the actions to the log."""
     append(session, [_entry(event) for event in events])
 
 
@@ -23,7 +23,7 @@ def _entry(event: Recorded) -> Entry:
 
 
 def forget(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Have what the log knows of these people erased."""
+    """Schedule the erasure of these people."""
     ask_for_erasure(session, [event.account_id for event in events])
 
 

@@ -1,4 +1,4 @@
-"""Exports: streamed chunk by chunk, so that memory does not grow with the log."""
+"""Exports, streamed in chunks so that memory does not grow with the log."""
 
 import csv
 import hashlib
@@ -42,7 +42,7 @@ class Pinned:
 
 
 class Export(Protocol):
-    """Something whose lines are read a chunk at a time."""
+    """A source of lines that are read in chunks."""
 
     def header(self, session: Session) -> dict[str, Any]: ...
 
@@ -50,7 +50,7 @@ class Export(Protocol):
 
 
 class FullExport:
-    """Every record from a place up to a checkpoint, with the checkpoints on the way."""
+    """Every record from a position up to a checkpoint, with the checkpoints in between."""
 
     def __init__(self, pinned: Pinned, first: int | None = None) -> None:
         self._pinned, self._first, self._next = pinned, first, 0
@@ -89,7 +89,7 @@ class FullExport:
 
 
 class PartialExport:
-    """Some records, each with a proof that it stands in the log."""
+    """Some records, each with a proof that it is in the log."""
 
     def __init__(self, pinned: Pinned, statement: Select[Any]) -> None:
         self._pinned = pinned
@@ -150,7 +150,7 @@ async def ndjson(database: Database, export: Export, keys: LogKeys) -> AsyncIter
 
 
 def _written(session: Session, export: Export) -> tuple[int, bytes]:
-    """The next records, how many they are and as text: in a thread, for it takes its time."""
+    """The next records as text and their number, read in a thread."""
     lines = export.chunk(session)
     piece = b"".join(to_json(_readable(one)) + b"\n" for one in lines)
     return sum(one["type"] == "record" for one in lines), piece

@@ -58,7 +58,7 @@ def _shown(row: dict[str, Any]) -> LogOut:
 
 
 def _whose(query: FilterLogs, caller: Caller) -> str | None:
-    """Whose records are meant; None for everybody's."""
+    """The account whose records are requested; None for all."""
     if query.user_id is None:
         return None if caller.is_admin else caller.id
     if not caller.owns(query.user_id):
@@ -122,7 +122,7 @@ _OWN_IMPORT = re.compile(r"^from services\.audit\.\w+ import \([^)]*\)\n", re.MU
 
 
 def prove_inclusion(query: ProveInclusion, session: Session) -> InclusionOut:
-    """Prove that a record stands in the log (RFC 9162, 2.1.3)."""
+    """Prove that a record is in the log (RFC 9162, 2.1.3)."""
     size = _signed_size(session, query.size)
     if query.size is not None and query.seq >= query.size:
         raise _wrong("seq", "must be less than `size`, for the first record is 0")
@@ -171,7 +171,7 @@ def _signed_size(session: Session, size: int | None) -> int:
 def verify_log(query: VerifyLog, database: Database, checkpoints: Checkpoints) -> VerificationOut:
     """Check the log against its tree, its checkpoints and the anchor.
 
-    This finds what somebody did to the database. Who wants to trust nobody here exports the log and runs
+    This finds changes to the database. To trust nobody here, export the log and run
     the verifier elsewhere, with a checkpoint kept elsewhere.
     """
     checked = verify(database, checkpoints, query.since, query.limit)
@@ -197,7 +197,7 @@ def list_holds(session: Session) -> list[HoldOut]:
 
 
 def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:
-    """Keep the records of an account, even when it is deleted or they grow old."""
+    """Place a hold: keep the records of an account, even if it is deleted or they grow old."""
     take_turn(session)  # when this is answered, no erasure is under way any more
     if not session.connection().execute(select(HOLDS).where(HOLDS.c.user_id == user_id)).first():
         state_hold(session, keys, user_id)
@@ -211,7 +211,7 @@ def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) ->
 
 
 def lift_hold(user_id: Id, session: Session, keys: LogKeys) -> None:
-    """Let go of the records of an account: what waited to be erased will be."""
+    """Lift the hold on an account; a pending erasure then continues."""
     lifted = session.connection().execute(delete(HOLDS).where(HOLDS.c.user_id == user_id))
     if not lifted.rowcount:
         raise NotFound

@@ -1,4 +1,4 @@
-"""The log itself: one writer at a time gives every record its place, and the tree its leaf."""
+"""The log itself: one writer at a time gives every record its position, and the tree its leaf."""
 
 import json
 import os
@@ -32,7 +32,7 @@ SALT_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What happened, before it has a place in the log."""
+    """A record before it has a position in the log."""
 
     action: str
     service: str
@@ -51,7 +51,7 @@ class Entry:
 
 
 def append(session: Session, entries: Sequence[Entry]) -> int:
-    """Write the entries at the end of the log; the place of the first one."""
+    """Append the entries to the log; returns the position of the first."""
     take_turn(session)
     edge = _last_tile(session, 0)
     first = edge[0] * TILE_HASHES + len(edge[1]) // HASH_BYTES
@@ -83,7 +83,7 @@ def append_own(session: Session, keys: LogKeys, action: str, resource: str, said
 
 
 def take_turn(session: Session) -> None:
-    """Wait until nobody else writes; until the transaction ends, nobody else does."""
+    """Lock the log against other writers until the transaction ends."""
     if session.get_bind().dialect.name != "sqlite":
         session.connection().execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": WRITER_LOCK})
 
@@ -119,7 +119,7 @@ def _storable(value: str) -> str:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """What every reader of JSON understands in the same way; what is not becomes text."""
+    """Values that every JSON parser reads the same way; others become text."""
     if isinstance(value, dict | list) and depth == DEPTH_MAX:
         return json.dumps(value)
     if isinstance(value, dict):
@@ -158,7 +158,7 @@ def _last_tile(session: Session, level: int) -> tuple[int, bytes]:
 
 
 def size_of(session: Session) -> int:
-    """How many records the log has ever had."""
+    """The number of records that the log has ever had."""
     number, tile = _last_tile(session, 0)
     return number * TILE_HASHES + len(tile) // HASH_BYTES
 
@@ -174,7 +174,7 @@ def tree_of(session: Session) -> Tree:
 
 
 def kept_from(session: Session) -> int:
-    """The first record that is more than a hash."""
+    """The first record whose content is kept."""
     seq: int = session.connection().execute(select(HORIZON.c.kept_from)).scalar_one()
     return seq
 

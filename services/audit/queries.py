@@ -1,4 +1,4 @@
-"""Which records a question is about, and how they look when they leave."""
+"""Queries on records, and the form in which records are returned."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -53,7 +53,7 @@ _EXPORTED = [
 
 
 def matching(query: FilterLogs, user_id: str | None) -> Select[Any]:
-    """The records that a question is about."""
+    """The records that a filter selects."""
     walk, checked = by_index(query, user_id)
     return walk.bounded.where(*checked)
 

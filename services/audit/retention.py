@@ -1,4 +1,4 @@
-"""Keeping records for as long as was decided: then their content goes, and their hashes stay.
+"""Retention: after the configured time the content of records is deleted, and their hashes stay.
 
 It goes by whole months of the time at which the log received it. PostgreSQL has a partition for each month,
 made ahead and dropped as a whole; in SQLite the rows are deleted some at a time.
@@ -52,7 +52,7 @@ def prepare_months(session: Session, moment: datetime) -> None:
 def cut(
     checkpoints: Checkpoints, moment: datetime, months: int, is_stopping: Callable[[], bool] = lambda: False
 ) -> None:
-    """Let go of what is older than so many whole months before this one; 0 keeps everything."""
+    """Delete content older than this number of whole months; 0 keeps everything."""
     database = checkpoints.database
     if months:
         _move_horizon(checkpoints, _month(moment, -months), months)

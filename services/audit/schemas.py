@@ -39,11 +39,13 @@ Hash = Annotated[str, Field(pattern=_HASH, description="SHA-256, in hexadecimal.
 
 
 class FilterLogs(Query):
-    """Which records; all that is given must be true of them."""
+    """Filters; a record must match all of them."""
 
-    user_id: Id | None = Field(default=None, description="Who acted; another account than yours for admins.")
+    user_id: Id | None = Field(
+        default=None, description="The account that acted; admins may name another than their own."
+    )
     action: str | None = Field(default=None, max_length=100, description="For example FILE_UPLOAD.")
-    resource: str | None = Field(default=None, max_length=200, description="What was acted on.")
+    resource: str | None = Field(default=None, max_length=200, description="The resource of the action.")
     outcome: Literal["success", "refused"] | None = None
     since: Time | None = Field(default=None, alias="from", description="From then on.")
     until: Time | None = Field(default=None, alias="to", description="Before then.")
@@ -220,10 +222,10 @@ class VerificationOut(Output):
     seconds: float
     faults: list[FaultOut]
     unproven: list[FaultOut] = Field(
-        description="Where nothing is wrong as far as can be seen, and the log does not prove it."
+        description="Places without a visible fault that the log does not prove."
     )
     remarks: list[str]
-    next: int | None = Field(description="Where to go on: the next `from`; null at the end of the log.")
+    next: int | None = Field(description="Where to continue: the next `from`; null at the end of the log.")
 
 
 class PlaceHold(Input):

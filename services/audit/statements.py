@@ -1,4 +1,4 @@
-"""What the log says about itself, and whether what is empty or missing is explained by it.
+"""Statements of the log about itself, and whether they explain what is empty or missing.
 
 Whoever owns the database can write a well-formed record at its end, and the service signs the tree over it.
 So a record about the log itself counts only when the log's key has signed it, at its place. A statement
@@ -34,7 +34,7 @@ WHOLE = ("", "~")  # before any month, and after any
 
 
 class Fault(NamedTuple):
-    """What is wrong, and where: the sequence number of the first record concerned, if it is about one."""
+    """A fault and its position: the sequence number of the first record concerned, if any."""
 
     kind: str
     seq: int | None

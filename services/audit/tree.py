@@ -105,7 +105,7 @@ class Tree:
 
 
 class TileMissing(Unavailable):
-    """The tree of the log is damaged: a part of it is missing. Ask an admin to look at /audit/verify."""
+    """The tree of the log is damaged: a part is missing. Ask an admin to run /audit/verify."""
 
     code = "log_damaged"
 

@@ -1,4 +1,4 @@
-"""Checking the log where it is, by the same rules that the stand-alone verifier follows."""
+"""Verification of the log in place, by the same rules as the stand-alone verifier."""
 
 import threading
 import time
@@ -48,7 +48,7 @@ _running = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was checked, and what came out of it."""
+    """The range that was checked, and the result."""
 
     verification: Verification
     first: int
@@ -71,7 +71,7 @@ def pinned(session: Session, size: int | None = None) -> Pinned:
 
 
 def verify(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
-    """Check so many records from a place on, and up to the checkpoint that follows. One at a time."""
+    """Check `limit` records from a position on, up to the next checkpoint. One check runs at a time."""
     if not _running.acquire(blocking=False):
         raise VerificationRunning
     try:

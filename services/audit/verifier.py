@@ -1,4 +1,4 @@
-"""Checks an export of the audit log, without asking whoever made it.
+"""Checks an export of the audit log without trusting its origin.
 
     python audit-verifier.py export.ndjson --key KEY [--checkpoint FILE]
 
@@ -6,7 +6,7 @@ KEY is the log's public key, or a file that holds it, had from GET /audit/key at
 FILE holds checkpoints you kept (GET /audit/checkpoint, or an anchor file); each one proves that nothing
 older than it was changed since. GET /audit/verifier hands this out as one file that needs Python 3.11 and
 the package `cryptography`, so that an auditor can read it and run it anywhere. Exit code: 0 as it was,
-1 tampered with, 2 cannot be checked, 3 nothing is wrong, but not everything is proven.
+1 tampered with, 2 cannot be checked, 3 no fault found, but not everything is proven.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def _said(verification: Verification) -> Iterator[str]:
 
 
 def _harmless(line: str) -> str:
-    """Names in an export must not begin a line of their own, nor move the cursor of a terminal."""
+    """Names in an export must not start a new line or move the cursor of a terminal."""
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
 
 

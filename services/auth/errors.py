@@ -22,7 +22,7 @@ class RefreshTokenReused(Unauthenticated):
 
 
 class WrongPassword(Forbidden):
-    """The current password is not right."""
+    """The current password is wrong."""
 
     code = "wrong_password"
 

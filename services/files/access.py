@@ -1,4 +1,4 @@
-"""Which files a caller may see, and which ones a caller may change."""
+"""Which files a caller may see, and which a caller may change."""
 
 from typing import Any
 

@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _require_place(folder: Path) -> None:
-    """Find out now whether anything can be written there, and not when the first upload comes."""
+    """Check at startup, rather than at the first upload, that the folder is writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with TemporaryFile(dir=folder):

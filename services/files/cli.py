@@ -1,4 +1,4 @@
-"""`gatehouse files …`: what an operator does with stored content."""
+"""`gatehouse files …`: maintenance of stored content."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ PREFIX = "FILES_"
 
 
 def files(arguments: argparse.Namespace) -> int:
-    """Look after the content of files."""
+    """Verify the stored content of files."""
     chosen: Callable[[argparse.Namespace], int] = arguments.files_command
     return chosen(arguments)
 
@@ -23,7 +23,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(_arguments: argparse.Namespace) -> int:
-    """Read all content and name what is missing, changed or orphaned; exit code 0 if nothing is."""
+    """Read all content and report what is missing, changed or orphaned; exit code 0 if nothing is."""
     from services.files.settings import Settings
     from services.files.storage.blob_store import make_store
     from services.files.storage.verification import Progress, check
@@ -53,7 +53,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _obstacle(database_url: str) -> str | None:
-    """Why there is nothing to read; a database that is not there is not made for that."""
+    """Why there is nothing to read; a missing database is not created."""
     from sqlalchemy import inspect, make_url
     from sqlalchemy.exc import OperationalError
 

@@ -16,104 +16,104 @@ class BadName(Invalid):
 
 
 class FileTooLarge(TooLarge):
-    """The file is larger than this server takes in one request."""
+    """The file is larger than this server accepts in one request."""
 
     code = "file_too_large"
 
 
 class QuotaExceeded(Problem):
-    """There is no room left for you. Delete files for good, or ask for a larger quota."""
+    """Your quota is used up. Delete files for good, or ask for a larger quota."""
 
     status = 507
     code = "quota_exceeded"
 
 
 class UploadAbandoned(Conflict):
-    """The upload took so long that its place was given away. Send the file again."""
+    """The upload took too long and its reservation has expired. Send the file again."""
 
     code = "upload_abandoned"
 
 
 class ContentLost(Problem):
-    """The content of this file is missing from the storage; ask the operator for a backup of it."""
+    """The content of this file is missing from the storage; ask the operator to restore it from a backup."""
 
     status = 410
     code = "content_lost"
 
 
 class RangeNotSatisfiable(Problem):
-    """The file is shorter than where the wanted range begins; Content-Range says how long it is."""
+    """The file ends before the requested range begins; Content-Range says how long it is."""
 
     status = 416
     code = "range_not_satisfiable"
 
 
 class UnknownVersion(Problem):
-    """Uploads in pieces speak tus 1.0: send `Tus-Resumable: 1.0.0`."""
+    """Resumable uploads use tus 1.0: send `Tus-Resumable: 1.0.0`."""
 
     status = 412
     code = "unknown_tus_version"
 
 
 class BadUploadHeader(BadRequest):
-    """A header of the upload is not as tus says it must be."""
+    """A header of the upload is not valid in tus."""
 
     code = "bad_upload_header"
 
 
 class NotThePlace(Conflict):
-    """The upload has another offset; Upload-Offset says from where to go on."""
+    """The upload has another offset; Upload-Offset says where to continue."""
 
     code = "wrong_offset"
 
 
 class TakenOver(Conflict):
-    """Another request for the same upload took over. Ask for the offset, and go on from there."""
+    """Another request for the same upload took over. Ask for the offset, and continue from there."""
 
     code = "taken_over"
 
 
 class UploadLocked(Problem):
-    """Another request for the same upload does not come to an end; try again in a moment."""
+    """Another request for the same upload is still in progress; try again in a moment."""
 
     status = 423
     code = "upload_locked"
 
 
 class ChecksumMismatch(Problem):
-    """The bytes are not those that the checksum was made of. They were thrown away; send them again."""
+    """The bytes do not match the checksum and were discarded; send them again."""
 
     status = 460
     code = "checksum_mismatch"
 
 
 class FinalUpload(Forbidden):
-    """This upload is made of others; it takes no bytes of its own."""
+    """This upload is joined from others; it accepts no bytes of its own."""
 
     code = "final_upload"
 
 
 class PartsUnfinished(Conflict):
-    """Some of the uploads that were named lack bytes, are no parts, or are parts of something else by now."""
+    """Some of the named uploads are incomplete, not partial, or already part of another file."""
 
     code = "parts_unfinished"
 
 
 class StorageUnavailable(Unavailable):
-    """The storage does not answer as it should; try again in a moment."""
+    """The storage failed; try again in a moment."""
 
     code = "storage_unavailable"
 
 
 class StorageFull(Problem):
-    """The server has no room left for anybody. Its operator has to make some; try again later."""
+    """The server has no storage left. Its operator has to free some; try again later."""
 
     status = 507
     code = "storage_full"
 
 
 class TooManyShares(Conflict):
-    """There are as many links to this file as there may be; revoke one first."""
+    """This file has the maximum number of links; revoke one first."""
 
     code = "too_many_shares"
 
@@ -128,6 +128,6 @@ class BeingScanned(Conflict):
 
 
 class Infected(Conflict):
-    """The content is held back: a virus scanner found something in it. Its owner can delete it."""
+    """The content is blocked: a virus scanner found something in it. Its owner can delete it."""
 
     code = "infected"

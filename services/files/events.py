@@ -1,4 +1,4 @@
-"""What the files service tells others, and what it does when it is told of accounts."""
+"""The events that the files service sends, and what it does when an account is deleted."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def tell_deleted(session: Session, file: File, *, permanent: bool) -> None:
 
 
 def delete_files_of(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Delete all that a person had, for good and without a trash; the sweeper removes the bytes.
+    """Delete all files of a person for good, without the trash; the sweeper removes the bytes.
 
     What is still on its way in finds its room gone, and ends. The blobs come first: whoever is writing down
     a file holds its blob, is waited for here, and the file is seen by what follows.

@@ -1,4 +1,4 @@
-"""What a file is: told by its first bytes, then by its name, and only then by whoever sent it."""
+"""Media types: from the first bytes of a file, then its name, and only then its sender."""
 
 import mimetypes
 import re
@@ -84,7 +84,7 @@ def of(head: bytes, name: str, declared: str | None) -> str:
 
 
 def may_be_shown(mime_type: str) -> bool:
-    """Whether a browser may show it in the place where it came from."""
+    """Whether a browser may display it inline."""
     return _is_harmless(mime_type)
 
 

@@ -1,4 +1,4 @@
-"""Names of files: which are good, and how one is told to whoever downloads it.
+"""Names of files: which are valid, and how they are sent in downloads.
 
 A name is never a path here: blobs lie under random keys, and the name is a column.
 """
@@ -36,9 +36,7 @@ def fault_of(name: str) -> str | None:
     if "/" in composed or "\\" in composed:
         return "must be a name and not a path: no / and no \\"
     if any(unicodedata.category(one) in _BAD_CATEGORIES or one in _TURNS_TEXT for one in composed):
-        return (
-            "must not contain control characters, line breaks, or characters that turn the direction of text"
-        )
+        return "must not contain control characters, line breaks, or characters that turn text around"
     if len(composed.encode()) > NAME_BYTES_MAX:
         return f"must be at most {NAME_BYTES_MAX} bytes in UTF-8"
     return None
@@ -50,7 +48,7 @@ def last_part(path: str) -> str:
 
 
 def folded(name: str) -> str:
-    """What a search compares."""
+    """The form of a text that searches compare."""
     return unicodedata.normalize("NFC", name.casefold())
 
 

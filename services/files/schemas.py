@@ -115,14 +115,12 @@ class ListFiles(PageQuery):
         description="Only files of this media type, such as `image/png` or `image/*`.",
     )
     visibility: Visibility | None = Field(default=None, description="Only private or only public files.")
-    created_from: Time | None = Field(default=None, description="Only files made at this time or later.")
-    created_before: Time | None = Field(default=None, description="Only files made before this time.")
+    created_from: Time | None = Field(default=None, description="Only files created at this time or later.")
+    created_before: Time | None = Field(default=None, description="Only files created before this time.")
 
 
 class Download(Query):
-    inline: bool = Field(
-        default=False, description="Show it in the browser, if it is of a kind that can do no harm."
-    )
+    inline: bool = Field(default=False, description="Display it in the browser if its type is harmless.")
 
 
 class FileOut(Versioned):
@@ -188,7 +186,7 @@ class TrashedOut(FileOut):
 
 
 class UploadOut(Output):
-    """An upload in pieces; `file_id` once it is whole."""
+    """A resumable upload; `file_id` once it is complete."""
 
     model_config = example(
         {
@@ -224,7 +222,7 @@ class MakeShare(Input):
 
 
 class ShareQuery(Query):
-    token: str = Field(max_length=100, description="What makes the link work.")
+    token: str = Field(max_length=100, description="The secret of the link.")
 
 
 class ShareOut(Output):
@@ -248,7 +246,7 @@ class ShareOut(Output):
 
 
 class MadeShareOut(ShareOut):
-    """A new link; `url` is told this once."""
+    """A new link; `url` is shown only once."""
 
     model_config = example(
         {
@@ -266,7 +264,7 @@ class MadeShareOut(ShareOut):
 
 
 class UsageOut(Output):
-    """What you use, in bytes and files, and how much you may."""
+    """Your usage and quota, in bytes and files."""
 
     model_config = example(
         {

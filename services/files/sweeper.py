@@ -1,4 +1,4 @@
-"""Makes rows and blobs agree again after whatever went wrong between them.
+"""Makes rows and blobs agree again after crashes and failures.
 
 Everything here may be done twice, or by several replicas at once: each step looks at the state it changes.
 """
@@ -66,7 +66,7 @@ class Sweeper:
             log.exception("sweep_failed")  # the database or the storage is away; the next one will do it
 
     def sweep(self) -> None:
-        """Take back the room of uploads that died, empty old trash, and remove bytes that nobody has."""
+        """Release the quota of dead uploads, empty old trash, and remove bytes without a file."""
         for work in (self._abandon, self._empty_trash, self._remove_doomed):
             while work() == BATCH and not self._stopping.is_set():
                 pass
@@ -104,7 +104,7 @@ class Sweeper:
         return len(keys)
 
     def compare(self) -> None:
-        """Hold what the storage lists against what the rows say, both ways."""
+        """Compare the storage with the rows, both ways."""
         self._clear_staging()
         self._store.clear(self._orphan_seconds)
         for prefix, listed in self._listed():

@@ -4,13 +4,13 @@ from shared.errors import Conflict, Forbidden
 
 
 class IllegalStep(Conflict):
-    """The order cannot take this step from where it is; `allowed` lists the steps it can take."""
+    """The order cannot take this step in its current state; `allowed` lists the steps it can take."""
 
     code = "illegal_step"
 
 
 class OrderLocked(Conflict):
-    """What was ordered changes only while it is pending; only pending and cancelled orders can be deleted."""
+    """Only pending orders can be changed; only pending and cancelled orders can be deleted."""
 
     code = "order_locked"
 

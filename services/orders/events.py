@@ -1,4 +1,4 @@
-"""What the orders service tells others, and what it does when it is told something."""
+"""The events that the orders service sends, and what it does with events of others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def tell_deleted(session: Session, order: Order) -> None:
 
 
 def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Nobody is left to confirm or pay them. The others stay: they know of the person only the id."""
+    """Cancel the pending orders of deleted accounts. The others stay: they hold only the id of the person."""
     gone = [event.account_id for event in events]
     pending = select(Order).where(ORDERS.c.user_id.in_(gone), ORDERS.c.status == OrderStatus.PENDING)
     for order in session.scalars(pending.with_for_update()):

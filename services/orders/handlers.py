@@ -114,7 +114,7 @@ def list_history(order_id: Id, caller: Caller, session: Session) -> list[StepOut
 
 
 def _locked(session: Session, caller: Caller, order_id: str) -> Order:
-    """Read the order so that nobody else changes it before this transaction ends."""
+    """Read and lock the order until this transaction ends."""
     order = session.get(Order, order_id, with_for_update=True)
     if order is None or not caller.owns(order.user_id):
         raise NotFound

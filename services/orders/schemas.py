@@ -46,7 +46,7 @@ class PlaceOrder(Input):
 
 
 class ChangeOrder(Input):
-    """Any part of what was ordered while it is pending, or the next step of its life."""
+    """Changes of a pending order, or its next step."""
 
     model_config = example(
         {

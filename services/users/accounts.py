@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 class Account(BaseModel):
-    """What auth tells of an account. A field that it adds later does not break us."""
+    """An account as auth returns it. Fields that auth adds later are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -64,7 +64,7 @@ async def change_account(auth: Peer, account_id: str, changes: dict[str, Any]) -
 
 
 async def delete_account(auth: Peer, account_id: str) -> None:
-    """Anonymise the account and end its sessions; once more does no harm."""
+    """Anonymise the account and end its sessions; may be repeated."""
     try:
         await auth.call("DELETE", _path(account_id))
     except PeerRefusal as refusal:

@@ -8,7 +8,7 @@ from shared.errors import Conflict
 
 
 class ProfileDeleted(Conflict):
-    """The account is deleted; what is left of it can no longer be changed."""
+    """The account is deleted; its profile can no longer be changed."""
 
     code = "profile_deleted"
 

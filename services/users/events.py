@@ -1,4 +1,4 @@
-"""What the users service does when it is told of accounts."""
+"""What the users service does with events about accounts."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from shared.events import Consumers
 
 
 def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
-    """Make the profiles of new accounts; let the others follow theirs."""
+    """Create the profiles of new accounts, and update the others."""
     profiles.keep_accounts(session, [_account(event) for event in events])
 
 
 def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Keep of the profile nothing that tells who it was."""
+    """Anonymise the profiles of deleted accounts."""
     profiles.forget(session, {event.account_id: event.deleted for event in events})
 
 

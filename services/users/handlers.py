@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 
 def list_users(query: ListUsers, session: Session) -> Page[ProfileOut]:
-    """List all users, newest first, or those a search finds."""
+    """List all users, newest first, or those that match a search."""
     return profiles.search(session, query)
 
 
 async def create_user(body: CreateUser, database: Database, auth: Peer, trail: Trail) -> ProfileOut:
-    """Make an account with its profile."""
+    """Create an account with its profile."""
     account = await create_account(auth, body.account())
     own = {} if body.phone is None else {"phone": body.phone}
     trail.resource = account.id
@@ -100,7 +100,7 @@ async def delete_user(
 ) -> None:
     """Delete an account: your own, or as an admin anybody's.
 
-    The person is forgotten here and at auth, and can register again; the id stays for what refers to it.
+    The person is erased here and at auth, and can register again; the id stays for references to it.
     """
     profile = await _profile(user_id, caller, database, auth)
     if profile.is_deleted:
@@ -119,7 +119,7 @@ def show_preferences(caller: Caller, session: Session) -> PreferencesOut:
 async def put_preferences(
     body: PutPreferences, caller: Caller, if_match: IfMatch, database: Database, auth: Peer, trail: Trail
 ) -> PreferencesOut:
-    """Replace your own preferences as a whole."""
+    """Replace all your preferences."""
     await _profile(caller.id, caller, database, auth)
     return await database.run(_recorded, trail, profiles.put_preferences, caller.id, body.root, if_match)
 

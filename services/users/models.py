@@ -79,7 +79,7 @@ class Profile(Table, table=True):
 
     @classmethod
     def blank(cls, account_id: str, deleted: datetime) -> "Profile":
-        """What is left of somebody who was deleted before anybody was seen."""
+        """The remains of an account that was deleted before its profile was created."""
         return cls(
             id=account_id,
             role=Role.USER,
@@ -114,7 +114,7 @@ class Profile(Table, table=True):
         return self._set(changes)
 
     def anonymise(self) -> None:
-        """Forget the person; the id stays, because orders and the audit log refer to it."""
+        """Anonymise; the id stays, because orders and the audit log refer to it."""
         self._blank()
         self.status = Status.DELETED
         self.touch()
@@ -143,7 +143,7 @@ class Profile(Table, table=True):
 
 
 class Preferences(Table, table=True):
-    """What somebody has set for themselves."""
+    """The preferences of one account."""
 
     __tablename__ = "preferences"
 

@@ -29,7 +29,7 @@ from shared.words import pattern
 PREFERENCES_MAX = 100
 PREFERENCES_BYTES_MAX = 16 * 1024
 BY_ADMIN = frozenset({"email", "username", "role", "status"})
-_LEFT_TO_AUTH = "For admins. Auth decides whether it will do."
+_LEFT_TO_AUTH = "For admins. Auth decides whether it is valid."
 
 
 def _web_address(url: str) -> str:
@@ -87,7 +87,7 @@ class CreateUser(Input):
     phone: Phone | None = None
 
     def account(self) -> dict[str, Any]:
-        """What auth is asked to make."""
+        """The account that auth is asked to create."""
         fields = self.model_dump(exclude={"phone", "password"}, exclude_none=True)
         return {**fields, "password": self.password.get_secret_value()}
 
@@ -130,10 +130,10 @@ class ChangeUser(Input):
         return self.model_dump(include=set(self.model_fields_set - BY_ADMIN))
 
     def of_account(self, caller: Caller) -> dict[str, Any]:
-        """What auth is asked to change; refused unless the caller is an admin."""
+        """The changes that auth is asked to make; refused unless the caller is an admin."""
         names = self.model_fields_set & BY_ADMIN
         if names and not caller.is_admin:
-            message = "Only an admin changes this."
+            message = "Only an admin may change this."
             faults = [FieldFault(field=name, code="admin_only", message=message) for name in sorted(names)]
             raise Invalid(errors=faults)
         return self.model_dump(include=set(names), mode="json")
@@ -196,7 +196,7 @@ class ProfileOut(Versioned):
 
 
 class PutPreferences(RootModel[Annotated[dict[PreferenceKey, JsonValue], Field(max_length=PREFERENCES_MAX)]]):
-    """All your preferences, by key: what is not in it is forgotten."""
+    """All your preferences by key; keys that are missing are deleted."""
 
     model_config = ConfigDict(
         strict=True, json_schema_extra={"examples": [{"language": "de", "timezone": "Europe/Berlin"}]}

@@ -196,7 +196,7 @@ class TestChangeProfile:
 
         assert response.status_code == 422
         assert response.json()["errors"] == [
-            {"field": field, "code": "admin_only", "message": "Only an admin changes this."}
+            {"field": field, "code": "admin_only", "message": "Only an admin may change this."}
         ]
         shown = (await users.get("/users/me", headers=ada.headers)).json()
         assert shown["version"] == 1

@@ -1,4 +1,4 @@
-"""What other services of the suite may do with accounts."""
+"""The internal API for accounts, for other services of the suite."""
 
 from sqlmodel import Session
 
@@ -33,7 +33,7 @@ def show_account(account_id: Id, session: Session) -> AccountOut:
 async def create_account(
     body: CreateAccount, database: Database, passwords: Passwords, trail: Trail
 ) -> AccountOut:
-    """Make an account without signing in to it."""
+    """Create an account without signing in to it."""
     account = new_account(body, await passwords.hash(body.password))
     account.role = body.role
     return AccountOut.model_validate(await database.run(_add, account, trail))

@@ -1,4 +1,4 @@
-"""A brake on guessing passwords, in the database, so that it holds over all replicas.
+"""Throttling of password guesses, in the database so that it holds across all replicas.
 
 Attempts of a known device are counted for that device alone. All other attempts are counted twice: for the
 account together with the household (an IPv4 address or an IPv6 /64), which is blocked early, and for the

@@ -1,4 +1,4 @@
-"""Registering, signing in, carrying on and signing out."""
+"""Registration, sign-in, refresh and sign-out."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ async def register(
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut:
-    """Make an account and sign in to it."""
+    """Create an account and sign in to it."""
     account = new_account(body, await passwords.hash(body.password))
     shown = devices.device_of(request)
     signed_in, device_id = await database.run(_add_and_open, account, shown, sessions, trail)

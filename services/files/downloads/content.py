@@ -1,4 +1,4 @@
-"""A blob on its way out."""
+"""Downloads of blobs."""
 
 import asyncio
 import secrets
@@ -25,7 +25,7 @@ from services.files.storage.store import BlobMissing, BlobReader
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 512 * 1024
-# Whatever a browser makes of the bytes, it makes it without our origin, without scripts and without guessing.
+# A browser must render the content without our origin, without scripts and without sniffing.
 GUARDS = {
     "content-security-policy": "sandbox; default-src 'none'",
     "cross-origin-resource-policy": "same-origin",
@@ -36,7 +36,7 @@ GUARDS = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is known of a file before its first byte is sent."""
+    """The description of a file before its first byte is sent."""
 
     blob_key: str
     name: str
@@ -72,7 +72,7 @@ def served(row: dict[str, Any]) -> Content:
 async def link(
     request: Request, blobs: Blobs, content: Content, *, shown: bool, seconds: int
 ) -> Response | None:
-    """A way to the content past us, if the storage has one; conditions and ranges are then its business."""
+    """A direct link to the storage, if it offers one; it then handles conditions and ranges."""
     if seconds == 0 or request.method == "HEAD":
         return None
     shown = shown and media_types.may_be_shown(content.mime_type)
@@ -86,7 +86,7 @@ async def link(
 async def answer(
     request: Request, blobs: Blobs, content: Content, *, shown: bool, cache: str, whole: bool = False
 ) -> Response:
-    """What the request is to be sent of the content; with `whole` nothing less than all of it."""
+    """The response for the requested part of the content; with `whole` always for all of it."""
     headers = {**GUARDS, "etag": content.etag, "last-modified": content.modified, "cache-control": cache}
     if _is_known(request, content):
         return Response(status_code=304, headers=headers)
@@ -164,7 +164,7 @@ class BlobResponse(Response):
 
 
 async def _left(receive: Receive) -> None:
-    """Return when the client has gone; the server does not say so to whoever sends."""
+    """Return when the client has disconnected, which the sender would not notice."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -1,4 +1,4 @@
-"""The Range header (RFC 9110, section 14): what part of a file is wanted."""
+"""The Range header (RFC 9110, section 14): the requested part of a file."""
 
 import re
 from collections.abc import Sequence

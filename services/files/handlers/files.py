@@ -39,7 +39,7 @@ def list_visible_files(query: ListFiles, caller: Caller | None, session: Session
 
 
 def show_metadata(file_id: Id, caller: Caller | None, session: Session) -> FileOut:
-    """Show what is known about a file, without its content."""
+    """Show the description of a file, without its content."""
     return FileOut.of(visible(session, file_id, caller))
 
 
@@ -63,12 +63,12 @@ def change_file(
 def update_file(
     file_id: Id, body: ChangeFile, caller: Caller, if_match: IfMatch, session: Session
 ) -> FileOut:
-    """Change a file as PATCH does, for clients that only know PUT."""
+    """Change a file like PATCH, for clients that only support PUT."""
     return change_file(file_id, body, caller, if_match, session)
 
 
 def delete_file(file_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
-    """Put a file into the trash, from where it can be restored for a while."""
+    """Move a file to the trash, from where it can be restored for a while."""
     file = locked(session, caller, file_id)
     if_match.check(file.version)
     file.trashed = now()
@@ -77,7 +77,7 @@ def delete_file(file_id: Id, caller: Caller, if_match: IfMatch, session: Session
 
 
 def show_usage(caller: Caller, settings: Settings, session: Session) -> UsageOut:
-    """Show how much room you use, and how much you have."""
+    """Show your usage and your quota."""
     row = one_row(session, select(USAGE).where(USAGE.c.user_id == caller.id)) or {}
     return UsageOut(
         used=row.get("used", 0),

@@ -1,4 +1,4 @@
-"""Uploading in pieces, by tus 1.0."""
+"""Resumable uploads by tus 1.0."""
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -20,7 +20,7 @@ from shared.lists.pagination import PageQuery, paginate
 
 
 async def show_upload_options(settings: Settings) -> Response:
-    """Say which parts of tus are spoken here, and how large an upload may be."""
+    """Show the supported extensions of tus, and how large an upload may be."""
     headers = {
         "Tus-Resumable": tus_headers.VERSION,
         "Tus-Version": tus_headers.VERSION,
@@ -33,9 +33,9 @@ async def show_upload_options(settings: Settings) -> Response:
 
 @tus_headers.spoken
 async def create_upload(request: Request, caller: Caller, uploads: Resumable, trail: Trail) -> Response:
-    """Begin an upload in pieces (tus 1.0), perhaps with the first piece, or join parts into a file.
+    """Start a resumable upload (tus 1.0), optionally with the first piece, or join parts into a file.
 
-    `Upload-Metadata` holds `filename`, and `filetype`, `visibility` and `metadata` if you like.
+    `Upload-Metadata` holds `filename`, and optionally `filetype`, `visibility` and `metadata`.
     """
     concat = request.headers.get("upload-concat")
     metadata = request.headers.get("upload-metadata", "")
@@ -64,7 +64,7 @@ async def show_upload_offset(
     uploads: Resumable,
     trail: Trail,
 ) -> Response:
-    """Say how many bytes of an upload have arrived for certain (tus 1.0)."""
+    """Show how many bytes of an upload are stored durably (tus 1.0)."""
     upload = await uploads.settled(upload_id, caller.id, trail)
     headers = {"Upload-Length": str(upload.length), "Cache-Control": "no-store"}
     if upload.metadata_header:
@@ -90,7 +90,7 @@ async def end_upload(
     uploads: Resumable,
     trail: Trail,
 ) -> Response:
-    """Give up an upload and free its room (tus 1.0); a file that was made of it stays."""
+    """Terminate an upload and free its quota (tus 1.0); a file that it became stays."""
     return await _end(upload_id, caller, uploads, trail)
 
 
@@ -98,7 +98,7 @@ async def end_upload(
 async def override_upload_method(
     upload_id: Id, request: Request, caller: Caller, uploads: Resumable, trail: Trail
 ) -> Response:
-    """Do what X-HTTP-Method-Override says, for clients that can send neither PATCH nor DELETE (tus 1.0)."""
+    """Apply X-HTTP-Method-Override, for clients that cannot send PATCH or DELETE (tus 1.0)."""
     method = request.headers.get("x-http-method-override", "").upper()
     if method == "PATCH":
         return await _append(upload_id, request, caller, uploads, trail)
@@ -108,7 +108,7 @@ async def override_upload_method(
 
 
 def show_upload(upload_id: Id, caller: Caller, session: Session) -> UploadOut:
-    """Show how far an upload is, and which file it became."""
+    """Show the progress of an upload, and the file that it became."""
     mine = select(UPLOADS).where(
         UPLOADS.c.id == upload_id, UPLOADS.c.user_id == caller.id, UPLOADS.c.expires > now()
     )
@@ -119,7 +119,7 @@ def show_upload(upload_id: Id, caller: Caller, session: Session) -> UploadOut:
 
 
 def list_uploads(query: PageQuery, caller: Caller, session: Session) -> Page[UploadOut]:
-    """List your uploads in pieces that have not expired; each holds room until it is whole or ended."""
+    """List your resumable uploads; each reserves quota until it is complete, ended or expired."""
     mine = select(UPLOADS).where(UPLOADS.c.user_id == caller.id)
     living = [UPLOADS.c.expires > now()]
     return paginate(session, mine, UPLOADS.c.id, query, UploadOut.model_validate, checked=living)

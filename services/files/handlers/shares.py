@@ -1,4 +1,4 @@
-"""Links to a file that expire: whoever has one gets the content, without an account."""
+"""Links to a file that expire: anybody with the link gets the content, without an account."""
 
 import hashlib
 import hmac
@@ -32,9 +32,9 @@ TOKEN_BYTES = 32
 def make_share(
     file_id: Id, body: MakeShare, caller: Caller, session: Session, request: Request, settings: Settings
 ) -> MadeShareOut:
-    """Make a link to a file of yours that works for a while, and for so many downloads if you like.
+    """Create a link to a file of yours that works for a while, and optionally for a number of downloads.
 
-    The answer is the only place where the link is told; what is kept of it is a hash.
+    The link is shown in this response only; the service stores its hash.
     """
     file = locked(session, caller, file_id)
     session.connection().execute(delete(SHARES).where(SHARES.c.file_id == file.id, SHARES.c.expires < now()))
@@ -62,7 +62,7 @@ def list_shares(file_id: Id, caller: Caller, session: Session) -> list[ShareOut]
 
 
 def revoke_share(file_id: Id, share_id: Id, caller: Caller, session: Session) -> None:
-    """Make a link stop working at once."""
+    """Revoke a link at once."""
     file = locked(session, caller, file_id)
     gone = delete(SHARES).where(SHARES.c.id == share_id, SHARES.c.file_id == file.id)
     if session.connection().execute(gone).rowcount == 0:

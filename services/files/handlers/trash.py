@@ -20,7 +20,7 @@ def list_trash(query: PageQuery, caller: Caller, session: Session) -> Page[Trash
 
 
 def restore_file(file_id: Id, caller: Caller, session: Session) -> FileOut:
-    """Take a file out of the trash."""
+    """Restore a file from the trash."""
     file = locked(session, caller, file_id, trashed=True)
     file.trashed = None
     file.touch()

@@ -21,7 +21,7 @@ FIELDS = frozenset({"visibility", "metadata"})
 async def upload_file(
     request: Request, caller: Caller, intake: Intake, settings: Settings, database: Database, trail: Trail
 ) -> FileOut:
-    """Upload a file: a form with the field `file`, and `visibility` and `metadata` if you like."""
+    """Upload a file: a form with the field `file`, and optionally `visibility` and `metadata`."""
     limit = settings.max_file_size
     form = Form(request, FIELDS, limit)
     pieces = aiter(form)

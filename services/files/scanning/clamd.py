@@ -11,11 +11,11 @@ _INFECTED = re.compile(r"stream: (.+) FOUND")
 
 
 class ScannerAway(Exception):
-    """The daemon cannot be asked."""
+    """The daemon is unreachable."""
 
 
 class NotScannable(Exception):
-    """The daemon was asked and does not know, for example because the file is too large for it."""
+    """The daemon could not scan the file, for example because it is too large."""
 
 
 def scan(address: str, pieces: Iterable[bytes]) -> str | None:

@@ -1,4 +1,4 @@
-"""Has new content looked at before anybody gets it, when there is a ClamAV daemon to ask.
+"""Scans new content with ClamAV before it is served, if a daemon is configured.
 
 A file is written down as `scanning` and becomes `ready` or `infected`. Which ones are still to be scanned
 stands in the table, so that nothing is forgotten when a process dies, and several replicas may scan the same

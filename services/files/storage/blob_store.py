@@ -1,4 +1,4 @@
-"""The storage as asynchronous handlers use it: a store and a staging folder, in threads of their own."""
+"""The storage for asynchronous handlers: a store and a staging folder, used in threads of their own."""
 
 import asyncio
 from collections.abc import Callable, Sequence

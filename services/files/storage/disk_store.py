@@ -13,7 +13,7 @@ _FOLDER = re.compile(r"[0-9a-f]{2}")
 
 
 class DiskStore:
-    """A folder of blobs. A blob appears under its name whole or not at all."""
+    """A folder of blobs. A blob appears under its name complete or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,7 +68,7 @@ class DiskStore:
         return None
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
     def _file(self, key: str) -> Path:
         if not KEY.fullmatch(key):
@@ -77,7 +77,7 @@ class DiskStore:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was linked into the folder, or removed from it, survive a power cut."""
+    """Make changes of the folder's entries survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

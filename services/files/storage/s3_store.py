@@ -1,4 +1,4 @@
-"""Blobs in a bucket of S3, or of anything that speaks like it.
+"""Blobs in a bucket of S3 or a compatible service.
 
 boto3 blocks, so it is only called in the threads of Blobs; one client serves them all, as boto3 allows.
 """

@@ -1,4 +1,4 @@
-"""Bytes on their way in: a folder of files that are not blobs yet."""
+"""Staging: a folder of files that are not blobs yet."""
 
 import errno
 import fcntl
@@ -122,7 +122,7 @@ class PartialFile:
                 one.update(data)
 
     def sync(self) -> None:
-        """Make what was written survive a power cut."""
+        """Make the written bytes survive a power failure."""
         os.fsync(self._descriptor)
 
     def landed(self) -> Landed | None:

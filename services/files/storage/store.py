@@ -1,4 +1,4 @@
-"""What a place for blobs can do; the disk and S3 both do it."""
+"""The interface of a blob store, implemented by disk and S3."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Read all content again, and say what is not as it was stored."""
+"""Read all content again and report differences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ BAR_CHARACTERS = 30
 
 @dataclass
 class Findings:
-    """What was read, and what is wrong, one line each."""
+    """The result: what was read, and one line per fault."""
 
     files: int = 0
     bytes: int = 0

@@ -1,4 +1,4 @@
-"""How bytes become a file: room first, then the bytes, then the blob, then the row.
+"""How bytes become a file: quota first, then the bytes, then the blob, then the row.
 
 At every point between two steps the process may die. What is then left behind has a row that says so, and
 the sweeper removes it: a file is there whole, or it is not there.

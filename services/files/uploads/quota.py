@@ -1,4 +1,4 @@
-"""Room for bytes: held before the first one arrives, and given back when nobody needs it any more.
+"""Quota: reserved before the first byte arrives, and released when it is no longer needed.
 
 Every change of a blob's state and of what its owner uses is made here, in one transaction, so that the two
 always agree.
@@ -19,7 +19,7 @@ from shared.data.database import insert_into
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one account may have."""
+    """The quota of an account."""
 
     bytes: int
     files: int
@@ -30,7 +30,7 @@ class Quota:
 
 
 def new_key() -> str:
-    """A key that says nothing and that nobody guesses."""
+    """A random key that cannot be guessed."""
     return secrets.token_hex(16)
 
 

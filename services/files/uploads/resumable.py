@@ -1,4 +1,4 @@
-"""Uploads in pieces: what is certain to be there, and what follows when all of it is."""
+"""Resumable uploads: which bytes are durable, and what happens when the upload is complete."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""One upload is written by one request at a time; who comes later is let in at once.
+"""One request at a time writes to an upload; a later one takes over at once.
 
 A client whose connection broke comes back long before the server knows. So a newcomer asks whoever has the
 upload to let go: that one writes down what it has, and ends.
@@ -51,7 +51,9 @@ class Hold:
                 idle += LOOK_SECONDS
                 self._check()
                 if idle >= IDLE_SECONDS:
-                    raise BadRequest("No bytes came for a minute; ask for the offset, and go on.") from None
+                    raise BadRequest(
+                        "No bytes arrived for a minute; ask for the offset, and continue."
+                    ) from None
                 continue
             finally:
                 self._waiting = None
