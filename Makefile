@@ -63,8 +63,9 @@ migration: .venv/ready-dev ## Write a migration: make migration SERVICE=orders M
 service: .venv/ready-dev ## Add a service: make service NAME=billing THING=invoice
 	@test -n "$(NAME)" || { echo "say its name: make service NAME=billing THING=invoice"; exit 2; }
 	@$(BIN)/python -m gatehouse service "$(NAME)" $(if $(THING),--thing "$(THING)")
-	@$(BIN)/ruff check --quiet --fix "services/$(NAME)" "tests/$(NAME)"
 	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)" contracts
+	@$(BIN)/ruff check --quiet --fix "services/$(NAME)" "tests/$(NAME)"
+	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)"
 	@$(BIN)/python -m gatehouse events catalogue > contracts/README.new
 	@mv contracts/README.new contracts/README.md
 

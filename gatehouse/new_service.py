@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
@@ -26,7 +26,7 @@ ROUTE = Template("""\
 """)
 CONTRACT = Template('''\
 class ${Thing}State(Event):
-    """$A $thing as it is after the change."""
+    """$A $one as it is after the change."""
 
     key = "${thing}_id"
     source = "$name"
@@ -37,19 +37,19 @@ class ${Thing}State(Event):
 
 
 class ${Thing}Added(${Thing}State):
-    """Somebody added $a $thing."""
+    """Somebody added $a $one."""
 
     topic = "$thing.added"
 
 
 class ${Thing}Changed(${Thing}State):
-    """The title or the expiry of $a $thing changed."""
+    """The title or the expiry of $a $one changed."""
 
     topic = "$thing.changed"
 
 
 class ${Thing}Deleted(Event):
-    """$A $thing was deleted or has expired."""
+    """$A $one was deleted or has expired."""
 
     topic = "$thing.deleted"
     key = "${thing}_id"
@@ -76,14 +76,16 @@ def create(root: Path, name: str, thing: str = "entry") -> list[Path]:
         if folder.exists():
             raise NotPossible(f"{folder.relative_to(root)} is there already")
     values = _values(name, thing, _free_port(root))
-    changed = {  # all of it before anything is written
+    texts = {  # all of them before anything is written
+        file: text for source, target in folders.items() for file, text in _filled(source, target, values)
+    } | {
         root / "routes.yaml": _with_route(root / "routes.yaml", values),
         root / "contracts" / "events.py": _with_events(root / "contracts" / "events.py", values),
     }
-    written = [file for source, target in folders.items() for file in _fill(source, target, values)]
-    for file, text in changed.items():
+    for file, text in texts.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    return [*written, *changed, *compose.write(root)]
+    return [*texts, *compose.write(root)]
 
 
 def _require_usable(word: str, taken: frozenset[str], what: str) -> None:
@@ -104,6 +106,8 @@ def _values(name: str, thing: str, port: int) -> dict[str, str]:
         "port": str(port),
         "thing": thing,
         "things": things,
+        "one": thing.replace("_", " "),
+        "many": things.replace("_", " "),
         "Thing": "".join(part.capitalize() for part in thing.split("_")),
         "THINGS": things.upper(),
         "a": article,
@@ -118,13 +122,11 @@ def plural(thing: str) -> str:
     return f"{thing}es" if re.search(r"(s|x|z|ch|sh)$", thing) else f"{thing}s"
 
 
-def _fill(source: Path, target: Path, values: dict[str, str]) -> Iterable[Path]:
+def _filled(source: Path, target: Path, values: dict[str, str]) -> Iterator[tuple[Path, str]]:
+    """The files of a template, with their texts."""
     for template in sorted(source.rglob("*.txt")):
         named = str(template.relative_to(source).with_suffix("")).replace("things", values["things"])
-        file = target / named
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(Template(template.read_text()).substitute(values))
-        yield file
+        yield target / named, Template(template.read_text()).substitute(values)
 
 
 def _with_route(file: Path, values: dict[str, str]) -> str:

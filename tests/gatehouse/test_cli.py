@@ -154,10 +154,9 @@ class TestService:
         assert "  billing:\n    <<: *service\n" in (copy / "docker-compose.yml").read_text()
         assert "BILLING_DATABASE_PASSWORD=<secret>\n" in (copy / "deploy/env.template").read_text()
         assert "| `invoice.added` | billing |" in run_changed(copy, "events", "catalogue")[1]
-        fix = [sys.executable, "-m", "ruff", "check", "--quiet", "--fix", "services/billing", "tests/billing"]
-        assert subprocess.run(fix, cwd=copy, check=False).returncode == 0
-        ruff = [sys.executable, "-m", "ruff", "format", "--check", "services/billing", "tests/billing"]
-        assert subprocess.run(ruff, cwd=copy, check=False).returncode == 0
+        for command in (["format"], ["check", "--fix"], ["format"], ["check"]):
+            ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "services/billing", "tests/billing"]
+            assert subprocess.run(ruff, cwd=copy, check=False).returncode == 0
         tests = [
             sys.executable,
             "-m",
