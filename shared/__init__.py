@@ -1,3 +1,3 @@
 """The chassis that makes a folder of endpoints a service."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -7,6 +7,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from shared import __version__
+
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)\"""")
@@ -123,3 +125,10 @@ def test_a_link_that_leads_nowhere_is_a_fault(link: str, fault: str | None) -> N
     faults = link_faults(ROOT / "docs/page.md", f"See [this]({link}).")
 
     assert [fault is not None and fault in one for one in faults] == ([True] if fault else [])
+
+
+def test_changelog_has_a_dated_section_for_this_version() -> None:
+    sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert sections[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", sections[1])
