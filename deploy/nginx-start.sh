@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts nginx, and reloads it when gateways came or went: nginx resolves the name of an upstream only when it reads its
+# Starts nginx, and reloads it when gateways are added or removed: nginx resolves the name of an upstream only when it reads its
 # configuration. A reload ends no request. While no gateway has an address, nginx keeps those it knows.
 set -eu
 
