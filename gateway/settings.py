@@ -30,7 +30,7 @@ class Settings(ProcessSettings):
     api_key_header: str = Field(default="X-API-Key", pattern=_HEADER_NAME)
     auth_failures_per_second: int = Field(default=10, ge=0, le=100_000)  # of one household; 0: any number
     workers: int = Field(default=1, ge=1, le=64)
-    metrics_token: SecretStr | None = None  # whoever reads /metrics on the data port shows it
+    metrics_token: SecretStr | None = None  # required to read /metrics on the public port
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)

@@ -166,7 +166,7 @@ def problem_response(request: Request, error: Exception) -> Response:
 
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == 404:  # no endpoint has this path, so nothing can belong to somebody else
+    if error.status_code == 404:  # no endpoint has this path, so ownership cannot be the reason
         return problem_response(request, NotFound(no_such_address(request.url.path)))
     known: dict[int, type[Problem]] = {405: MethodNotAllowed}
     return problem_response(request, known.get(error.status_code, BadRequest)(headers=error.headers))

@@ -9,7 +9,7 @@ _PATTERNS: dict[str, str] = {}
 
 
 def pattern(expression: str, words: str) -> str:
-    """A regular expression for a field, and what a caller who does not read those is told to give."""
+    """A regular expression for a field, and a description for callers who do not read those."""
     _PATTERNS[expression] = words
     return expression
 

@@ -4,7 +4,7 @@ import asyncio
 import select
 from collections.abc import Callable
 
-# A peer that has closed is told apart from one that has more to say only by this event, which also comes
+# Only this event distinguishes a closed peer from one that has more to send. It also comes
 # when what was said before has not been read. Without epoll the idle timeout finds out.
 _CLOSED = getattr(select, "EPOLLRDHUP", 0)
 

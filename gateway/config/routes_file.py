@@ -120,7 +120,7 @@ def _table(root: Value, digest: str, *, development: bool) -> RouteTable:
         keys, "routes", lambda value: _each(value, lambda item: _route(item, defaults)), no_routes
     )
     aliases = _field(keys, "aliases", lambda value: _each(value, _alias), no_aliases)
-    # What has no usable path was told so already; it would only take part in misleading comparisons.
+    # Entries without a usable path are reported already and would only cause misleading comparisons.
     placed = [item for item in routes if item[1].path]
     check_places([*placed, *(item for item in aliases if item[1].path)])
     check_names(placed)

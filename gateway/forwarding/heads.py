@@ -19,7 +19,7 @@ NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 
 def upstream_head(state: RequestState) -> bytes:
-    """The request line and headers for the target, with the framing built anew."""
+    """The request line and headers for the target, with new framing."""
     request, fields = state.request, state.fields
     assert state.backend is not None
     seen = fields.seen

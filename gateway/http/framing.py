@@ -61,7 +61,7 @@ def _host_fault(request: Request, fields: Fields) -> str | None:
 
 def is_authority(value: bytes) -> bool:
     """Whether these bytes are a host, with or without a port."""
-    # What is longer is not even remembered: whoever sends such things would fill the memory with them.
+    # Longer values are not cached: clients could fill the memory with them.
     return len(value) <= AUTHORITY_BYTES_MAX and _is_authority(value)
 
 

@@ -118,7 +118,7 @@ class LimitStore:
             await self._beating
         if self._serving is not None:
             self._serving.cancel()
-        with suppress(*self._failures):  # whoever is left drops those who are silent, too
+        with suppress(*self._failures):  # the remaining gateways drop silent ones as well
             async with asyncio.timeout(self._take_seconds):
                 await self._redis.zrem(MEMBERS, self._name)
         with suppress(*self._failures):
@@ -129,7 +129,7 @@ class LimitStore:
         return "shared" if self.is_up else "by share"
 
     async def take(self, asks: Sequence[Ask]) -> list[Standing] | None:
-        """Count a request for all of these limits, or for none if one refuses it; None: nobody knows."""
+        """Count a request for all limits, or for none if one refuses it; None if Redis is unavailable."""
         answer: asyncio.Future[list[Standing] | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((asks, answer))
         if self._serving is None or self._serving.done():

@@ -24,7 +24,7 @@ def _lets_in(rule: AddressRule, address: str) -> bool:
     try:
         ip = ip_address(address)
     except ValueError:
-        return False  # who it is nobody knows
+        return False  # the address is unknown
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped  # an IPv4 client of a socket that takes both
     if any(ip in network for network in rule.deny):

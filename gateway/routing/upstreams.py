@@ -48,7 +48,7 @@ class Ejection:
 
     failures: int = 5
     window: float = 10.0
-    time: float = 1.0  # a service that was started again is back that soon, and most have nobody beside them
+    time: float = 1.0  # a restarted service is back that soon, and most targets have no alternative
     time_max: float = 10.0
 
 

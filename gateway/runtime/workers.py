@@ -271,7 +271,7 @@ class Workers:
 
 def run(settings: Settings) -> int:
     """The parent, until it is told to stop."""
-    listen(settings).close()  # says in one sentence when somebody else has the port
+    listen(settings).close()  # prints one sentence if the port is taken
     follow_parent()
     report_phase("starting workers")
     with tempfile.TemporaryDirectory(prefix="gatehouse-") as folder:

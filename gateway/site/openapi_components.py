@@ -12,7 +12,7 @@ _ROOT = "#/components/"
 _SCHEMES = "#/components/securitySchemes/"
 # No section of OpenAPI: ids of operations have to be unique just as the names of components have to be.
 _IDS = "#/components/operationIds/"
-# Below these stands what somebody sends, or names chosen by somebody, and no keywords of OpenAPI.
+# Below these are values or user-defined names, not keywords of OpenAPI.
 _DATA = frozenset(("default", "const", "enum", "example", "value"))
 _NAMED = frozenset(
     ("properties", "patternProperties", "$defs", "dependentSchemas", "responses", "headers", "content")

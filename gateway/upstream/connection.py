@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class AnswerReceiver(Protocol):
-    """Whoever sent the request on a connection, and receives the response."""
+    """The sender of the request on a connection, which receives the response."""
 
     upstream: "UpstreamConnection | None"
     request: Request

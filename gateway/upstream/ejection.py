@@ -23,7 +23,7 @@ class Standing:
         self.is_ejected = False
         self.is_down = False  # by active checks
         self.is_troubled = False  # whether the next answer is news
-        self.since = self.until = 0.0  # when it was ejected, and before when nobody tries it again
+        self.since = self.until = 0.0  # when it was ejected, and until when no request tries it
         self.trial: object | None = None  # the one request that finds out whether it is back
         self._name = target.origin.authority
         self._ejection = target.care.ejection

@@ -27,7 +27,9 @@ TAIL_BYTES = 4096
 NOTHING = -1  # is signed yet, not even that the log is empty
 
 _OTHER_KEY = "set KEY_SECRET_PREVIOUS to the secret before"
-_ROLLED_BACK = "put the newer database back; or keep the anchor file, set ANCHOR_FILE anew and say why"
+_ROLLED_BACK = (
+    "restore the newer database; or keep the anchor file, set ANCHOR_FILE to a new one and explain why"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -146,7 +148,7 @@ class Anchor:
         newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)
         last = self._last_size()
         while rows := session.connection().execute(newer.where(CHECKPOINTS.c.size > last)).all():
-            # Whoever owns the database could push the true ones out of the end that `newest` looks at.
+            # The owner of the database could push the true ones out of the end that `newest` reads.
             signed = [row for row in rows if self._is_signed(row.size, row.note)]
             if signed:
                 self._append("".join(f"{row.note}\n" for row in signed))

@@ -23,7 +23,7 @@ from shared.clock import now
 from shared.data.database import Database, insert_into
 
 CHUNK_RECORDS = 5_000
-# How long records of somebody who is gone may still arrive.
+# How long records of a deleted account may still arrive.
 LATE = timedelta(days=2)
 DUE_MAX = 1_000
 NOTHING = -1  # was done yet
@@ -59,7 +59,7 @@ def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[R
 
 
 def _has_traces() -> ColumnElement[bool]:
-    """Of most there is nothing more to erase: they only wait for what arrives late, and hold up nobody."""
+    """Skip accounts with nothing left to erase: they only wait for late records and must not delay others."""
     is_fresh = RECORDS.c.seq > ERASURES.c.done_to
     columns = RECORDS.c.user_id, RECORDS.c.resource  # each asked by itself, for each has an index
     return or_(

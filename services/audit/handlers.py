@@ -91,8 +91,8 @@ async def export_logs(
 def show_checkpoint(session: Session) -> Response:
     """Show the newest checkpoint: a signed note with the size and the root of the tree. Keep it.
 
-    Its format is that of c2sp.org/tlog-checkpoint. Whoever keeps one can prove later that nothing older was
-    changed.
+    Its format is that of c2sp.org/tlog-checkpoint. With a kept checkpoint you can prove later that nothing
+    older was changed.
     """
     return _plain_text(pinned(session).note)
 

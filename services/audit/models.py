@@ -91,7 +91,7 @@ ERASURES = SqlTable(
     Column("since", UtcDateTime, nullable=False),
     Column("done_to", BigInteger, nullable=False),
 )
-# Accounts whose traces must stay for now, whoever wants them erased or cut.
+# Accounts whose records must stay for now, despite erasure and retention.
 HOLDS = SqlTable(
     "holds",
     Table.metadata,

@@ -128,7 +128,7 @@ def read_statements(session: Session, statement: Select[Any]) -> list[dict[str, 
 
 
 def metadata_of(text: str | None) -> Any:
-    """As it was recorded; what somebody has put there that is no JSON is shown as it is."""
+    """The value as recorded; a value that is not JSON is returned unchanged."""
     try:
         return None if text is None else json.loads(text)
     except ValueError:

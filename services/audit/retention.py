@@ -63,7 +63,7 @@ def cut(
 def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> None:
     """Say in the log what goes, before it does, and only when it is as it was when it was signed.
 
-    The database says how old a record is, and whoever owns it could have what is new cut off as old.
+    The database says how old a record is, so its owner could have new records cut off as old.
     """
     with checkpoints.database.transaction(write=False) as session:
         past, seq, before = _to_be_cut(session, before)

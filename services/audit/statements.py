@@ -1,6 +1,6 @@
 """Statements of the log about itself, and whether they explain what is empty or missing.
 
-Whoever owns the database can write a well-formed record at its end, and the service signs the tree over it.
+The owner of the database can write a well-formed record at its end, and the service signs the tree over it.
 So a record about the log itself counts only when the log's key has signed it, at its place. A statement
 PERSON_ERASED names an account; it explains empty places of that account alone, and only older ones.
 """

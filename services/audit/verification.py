@@ -85,7 +85,7 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
         _running.release()
 
 
-# What reading comes to when somebody has put values of another type, rows or tiles where they do not belong.
+# Errors from reading tampered values, rows or tiles.
 _NEVER_WRITTEN = (
     TileMissing,
     ArithmeticError,

@@ -1,4 +1,4 @@
-"""What the auth service tells others; it needs to be told nothing."""
+"""The events that the auth service sends; it consumes none."""
 
 from sqlmodel import Session
 

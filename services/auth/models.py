@@ -168,7 +168,7 @@ EVENTS = EventTables(Table.metadata)
 def delete_expired(session: Session, key: Column[Any], expired: ColumnElement[bool]) -> Sequence[Row[Any]]:
     """Delete a bounded number of rows that have had their time, whenever others are written; return them.
 
-    Rows that somebody else is at are skipped, so that two cleanings never wait for each other.
+    Rows locked by others are skipped, so that two clean-ups never wait for each other.
     """
     old = select(key).where(expired).limit(EXPIRED_PER_CHANGE_MAX).with_for_update(skip_locked=True)
     gone = delete(key.table).where(key.in_(old)).returning(key.table)

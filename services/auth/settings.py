@@ -66,7 +66,7 @@ class Settings(ServiceSettings):
 
 
 def only_this_machine(settings: dict[str, Any]) -> bool:
-    """Whether this is development, and nobody but this machine can reach the port."""
+    """Whether this is development, and only this machine can reach the port."""
     return settings.get("environment") == "development" and is_loopback(str(settings.get("host")))
 
 

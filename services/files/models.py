@@ -32,9 +32,9 @@ class FileState(StrEnum):
 
 
 class BlobState(StrEnum):
-    ARRIVING = "arriving"  # bytes may be on their way in; until `until` nobody else touches them
+    ARRIVING = "arriving"  # bytes may be arriving; until `until` nothing else touches them
     KEPT = "kept"  # a file has it
-    DOOMED = "doomed"  # nobody has it; its bytes are to be removed
+    DOOMED = "doomed"  # no file has it; its bytes are to be removed
 
 
 class Table(SQLModel, registry=registry()):
@@ -97,7 +97,7 @@ class File(Table, table=True):
 
 
 class Usage(Table, table=True):
-    """What one account uses: bytes and files, also those in the trash, and room held for uploads."""
+    """The usage of one account: bytes and files, including the trash, and quota reserved for uploads."""
 
     __tablename__ = "usage"
 

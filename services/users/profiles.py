@@ -141,7 +141,7 @@ def put_preferences(
 
 
 def _locked(session: Session, user_id: str) -> Profile:
-    """Read the profile so that nobody else changes it before this transaction ends."""
+    """Read and lock the profile until this transaction ends."""
     profile = session.get(Profile, user_id, with_for_update=True)
     assert profile is not None  # handlers have seen it before, and a profile is blanked but never removed
     return profile

@@ -80,7 +80,7 @@ class Sealer:
 
     @property
     def prefix(self) -> str:
-        """What all values begin with that need not be sealed anew."""
+        """The prefix of values that need not be sealed again."""
         return f"{VERSION}.{self._newest.id}."
 
     def seal(self, value: str, *place: str) -> str:

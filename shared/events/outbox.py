@@ -73,7 +73,7 @@ class Outbox:
             "postgresql": f"{insert} (%s, %s, %s, %s, 0)",
         }
         self._source = source
-        self._subscribers = subscribers  # by topic; an event that nobody wants is not written
+        self._subscribers = subscribers  # by topic; an event without subscribers is not written
 
     def add(self, session: Session, event: Event) -> None:
         subscribers = self._subscribers.get(event.topic)

@@ -9,7 +9,7 @@ from shared.events.event import Event
 
 
 class Recorded(Event):
-    """Somebody did something, or was refused."""
+    """An action was carried out or refused."""
 
     topic = "action.recorded"
     key = "actor"

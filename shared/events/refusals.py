@@ -2,7 +2,7 @@
 
 A stranger may be refused a hundred times a second, and each record is kept for months. Of one action, by one
 network, against one account, the first refusal leaves a record at once, and every minute after that one
-record says how many there were. Whoever has signed in is recorded each time.
+record says how many there were. Refusals of signed-in accounts are recorded each time.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from shared.events.recorded import Recorded
 from shared.http.schemas import unchecked
 
 WINDOW_SECONDS = 60.0
-KEYS_MAX = 1_000  # networks, actions and accounts that are told apart at once
+KEYS_MAX = 1_000  # combinations of network, action and account at the same time
 IPV4_NETWORK_BITS, IPV6_NETWORK_BITS = 24, 64
 OTHERS = "others"
 

@@ -34,7 +34,7 @@ class Transport(Protocol):
     async def life(self) -> str:
         """Which life of a broker it leads to; nothing where what was delivered cannot get lost.
 
-        Asked before events are taken, and Unavailable while nobody is there to take them.
+        Called before events are taken; raises Unavailable while the broker is unreachable.
         """
 
     async def deliver(self, batch: Batch) -> None: ...

@@ -26,7 +26,7 @@ from shared.events.signing import Signatures
 from shared.ids import new_id
 
 STREAM = "gatehouse:events"
-BORN = "gatehouse:events:born"  # gone when somebody has emptied Redis
+BORN = "gatehouse:events:born"  # missing after Redis was emptied
 BROKER = "*"  # the one subscriber of an outbox whose events go through Redis
 READ_MAX = 100
 WAIT_MILLISECONDS = 2_000
@@ -88,7 +88,7 @@ class Broker:
             await pipeline.watch(BORN)
             if self._life_of(await pipeline.get(BORN), await pipeline.info("server")) != batch.life:
                 self._life = ""
-                raise Unavailable("Redis began anew; what it may have lost is sent first.")
+                raise Unavailable("Redis has restarted; what it may have lost is sent first.")
             pipeline.multi()  # type: ignore[no-untyped-call]
             for body in batch.bodies:
                 pipeline.xadd(STREAM, self._entry(body.encode()))
@@ -117,7 +117,7 @@ class Broker:
         async with _unavailable_if_broken():
             life, floors = await self._floors()
             missing = [group for group in self._groups if group not in floors]
-            if missing:  # nobody is done with anything; the next to send makes the groups
+            if missing:  # no group exists yet; the next sender creates them
                 self._life, floors = "", {}
             ours = [floors[group] for group in floors if group in self._groups]
             reached("redis: acknowledged")
@@ -147,7 +147,7 @@ class Broker:
     def _life_of(self, born: Any, server: dict[str, Any]) -> str:
         """Changes when Redis was restarted, failed over or emptied.
 
-        And when we sign with another key: what was sent before is sent again, as nobody may believe it.
+        Also when our signing key changes: earlier entries are sent again, since receivers may reject them.
         """
         return f"{server['run_id']} {'' if born is None else born.decode()} {self._signatures.key_id}"
 

@@ -8,9 +8,9 @@ _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only 
 
 
 class EventTables:
-    """What is still to be told (outbox), what was already heard (inbox), and what waits to be heard again.
+    """Events to be sent (outbox), known event ids (inbox), and events to be applied again (parked).
 
-    A row of the outbox waits, or is leased to whoever is about to send it, or was sent to a broker, and
+    A row of the outbox waits, is leased to a relay, or was sent to a broker, and
     each of the three has its index: taking the oldest costs the same whether ten wait or a million.
     """
 

@@ -27,7 +27,7 @@ from shared.peers.client import InternalTokens
 from shared.process.disk import Disk
 from shared.process.observe import CALLER, ROUTE, SERVICE
 
-REFUSALS = frozenset((401, 403, 404))  # recorded; 404 is the response for what belongs to somebody else
+REFUSALS = frozenset((401, 403, 404))  # recorded; 404 also means that it belongs to somebody else
 SAFE = ("GET", "HEAD")
 _MAYBE_CALLER = Caller | None
 
@@ -96,7 +96,7 @@ class Endpoint:
             kept = store.claim(session, key) if key and store else None
             if kept is not None:
                 if trail is not None:
-                    trail.is_written = True  # when it was done, and not again when it is told once more
+                    trail.is_written = True  # the time of the change; a repeated event does not alter it
                 return kept
             reply = self._reply(self._handler(**arguments, **{name: session}), request, trail, session)
             if key and store:

@@ -12,7 +12,7 @@ from shared.words import words_of
 
 JSON = "application/json"
 PARAMETERS_MAX = 100
-FAULTS_MAX = 100  # told at once; a body of a million wrong fields is not answered with a million faults
+FAULTS_MAX = 100  # reported together; a body with a million wrong fields does not get a million faults
 FIELD_CHARACTERS_MAX = 200
 
 

@@ -19,7 +19,7 @@ from sqlmodel import Session
 from shared.errors import Problem
 from shared.identity.tokens import Access, signed_in
 
-# What is wrong with a body is listed in full before a part of it is told: a mebibyte of small wrong fields
+# All faults of a body are collected before some are reported: a mebibyte of small wrong fields
 # held up all other requests for a second.
 BODY_BYTES_MAX = 64 * 1024
 TAKES_IN = ("POST", "PUT", "PATCH")  # methods that need room on a disk

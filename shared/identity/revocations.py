@@ -21,7 +21,7 @@ from shared.process.settings import ProcessSettings
 from shared.process.supervision import suite_is_starting
 
 STALE_SECONDS = 3.0  # auth gives a sign of life every second
-FIRST_LOAD_SECONDS = 10.0  # a suite that starts is not told that it has not started yet
+FIRST_LOAD_SECONDS = 10.0  # a starting suite needs no warning that it has not started yet
 KEPT_MAX = 200_000  # of each kind
 RETRY_SECONDS_MIN = 0.05
 RETRY_SECONDS_MAX = 0.5  # after auth was away, everybody is back within the second that was promised

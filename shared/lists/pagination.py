@@ -50,7 +50,7 @@ class Walk:
     def between(self, before: str | None, floor: str | None) -> "Walk":
         """Only the rows below one key, and not below another.
 
-        SQLite begins at one of two bounds, and not at the nearer one; so only the nearer one is told.
+        SQLite starts at one of two bounds, not necessarily the nearer one, so only the nearer one is given.
         """
         lowest = min((one for one in (before, self.before) if one is not None), default=None)
         highest = max((one for one in (floor, self.floor) if one is not None), default=None)

@@ -12,7 +12,7 @@ _DIGITS = "0123456789abcdef"
 def create_search_index_1(table: str, columns: Mapping[str, Part], where: str = "1 = 1") -> None:
     """Make the index over the rows for which `where` is true, and fill it.
 
-    A later migration that makes the table anew, as batches of Alembic do on SQLite, loses the triggers and
+    A later migration that recreates the table, as batches of Alembic do on SQLite, loses the triggers and
     has to call this again; it replaces what is there.
     """
     if op.get_bind().dialect.name == "sqlite":

@@ -74,7 +74,7 @@ class HttpClient:
     ) -> bytes:
         """An answer that may be long in coming; until then, white space is a sign of life.
 
-        Whoever asks like this asks for ever, so a failure is only raised: the asker logs when it lasts.
+        Callers poll for ever, so a failure is only raised; the caller logs it if it lasts.
         """
         import httpx
 

@@ -131,7 +131,7 @@ def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict)
 
 
 def _printable(text: str) -> str:
-    # Quoted like any other value of the log, so that nobody can forge a line or move the cursor.
+    # Quoted like any other value of the log, so that a value cannot forge a line or move the cursor.
     return text if text.isprintable() and " " not in text else repr(text)
 
 

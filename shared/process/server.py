@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
                 await self._all_connections_closed()
 
     async def _all_connections_closed(self) -> None:
-        # uvicorn keeps a set of connections and tells nobody when it is empty.
+        # uvicorn keeps a set of connections without an event for its becoming empty.
         while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -130,7 +130,7 @@ def serve(
     protocol: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
     prepare: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until told to stop. A port that is taken ends the process with a sentence that names it.
+    """Serve until stopped. If the port is taken, exit with a sentence that names it.
 
     `prepare` is what may take long and need not be done when there is no port to serve on.
     """

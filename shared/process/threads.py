@@ -48,7 +48,7 @@ class Threads:
         self._threads.clear()
 
     def _start(self) -> None:
-        # Daemons: an event loop that was broken off leaves nobody who could close them.
+        # Daemons: after an aborted event loop nothing could close them.
         for number in range(self._number):
             thread = threading.Thread(target=self._run, name=f"{self._name}_{number}", daemon=True)
             thread.start()

@@ -177,7 +177,7 @@ class Queue:
         return sorted((one for one in found if one.attempts <= self.attempts_max), key=lambda one: one.id)
 
     def renew(self, session: Session, leased: Leased) -> None:
-        """Begin the time of the lease anew; as the first step of a transaction it protects the others."""
+        """Renew the lease; as the first step of a transaction it protects the others."""
         self._change(session, leased, due=clock(session) + self.lease)
 
     def finish(self, session: Session, leased: Leased) -> None:
@@ -203,7 +203,7 @@ class Queue:
         self._change(session, leased, due=clock(session) + after, lease=None, attempts=attempts)
 
     def give_up(self, session: Session, leased: Leased, reason: str) -> None:
-        """It is not tried again. The row is kept for a while, so that somebody can see why."""
+        """Give up. The row is kept for a while with the reason."""
         log.error("work_given_up", queue=self.name, work_id=leased.id, reason=reason[:ERROR_CHARACTERS_MAX])
         reason = reason[:ERROR_CHARACTERS_MAX]
         self._change(session, leased, due=NEVER, lease=None, given_up=clock(session), error=reason)

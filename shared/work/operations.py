@@ -23,7 +23,7 @@ FOLLOW_SECONDS = 0.5
 
 
 class JobOut(Output):
-    """One job; `total` is null as long as nobody knows how much there is to do."""
+    """One job; `total` is null while the amount of work is unknown."""
 
     model_config = example(
         {

@@ -45,7 +45,7 @@ def account_named(session: Session, name: str) -> Account | None:
 
 
 def locked_account(session: Session, account_id: str) -> Account | None:
-    """Read an account so that nobody else changes it, or signs in to it, before this transaction ends."""
+    """Read and lock an account, against changes and sign-ins, until this transaction ends."""
     return session.get(Account, account_id, with_for_update=True, populate_existing=True)
 
 
@@ -57,7 +57,7 @@ def lock_admins(session: Session) -> frozenset[str]:
     """The ids of all active admins, who stay that until this transaction ends.
 
     Two admins who demote each other would otherwise both see that the other is left. They are locked in
-    one order, and before any other account, so that nobody waits in a circle.
+    one order, and before any other account, to avoid deadlocks.
     """
     admins = select(ACCOUNTS.c.id).where(*_active_admin()).order_by(ACCOUNTS.c.id).with_for_update()
     return frozenset(row.id for row in session.connection().execute(admins))

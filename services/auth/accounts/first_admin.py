@@ -1,4 +1,4 @@
-"""The first admin, without whom nobody could make another."""
+"""The first admin, who can create others."""
 
 import secrets
 

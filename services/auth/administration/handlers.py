@@ -81,7 +81,7 @@ def delete_account(account_id: Id, sessions: Sessions, session: Session, trail: 
     if account is None:
         raise NotFound
     if account.status == Status.DELETED:
-        trail.is_written = True  # when it was deleted, and not again when somebody asks again
+        trail.is_written = True  # the time of the first deletion, also if it is repeated
         return
     refuse_last_admin(account, admins)
     account.anonymise()

@@ -65,7 +65,7 @@ def is_known(session: Session, account_id: str, device_id: str) -> bool:
 
 
 def remember(session: Session, account_id: str, device_id: str | None) -> str:
-    """Make the device, or a new one, known to the account; return its id. The least used make room."""
+    """Make the device, or a new one, known to the account; returns its id. The least used are dropped."""
     device_id = device_id or new_id()
     row = KnownDevice(account_id=account_id, device_id=device_id).model_dump()
     adding = insert_into(session, DEVICES).values(row)

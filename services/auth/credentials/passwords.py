@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 BCRYPT_BYTES_MAX = 72
 DIGEST_KEY = b"gatehouse long password"  # no secret
 # At cost 12 a hash takes about a quarter of a second: the last in the queue still gets its answer before
-# a client gives up, and everybody after that is told at once.
+# a client gives up, and everybody after that is refused at once.
 WAITING_PER_THREAD_MAX = 50
 
 
@@ -70,7 +70,7 @@ def hash_password(password: str, cost: int) -> str:
 def check_password(password: str, password_hash: str) -> bool:
     try:
         return bcrypt.checkpw(_for_bcrypt(password), password_hash.encode())
-    except ValueError:  # an imported text that is no hash is nobody's password
+    except ValueError:  # an imported text that is not a hash matches no password
         log.warning("unusable_password_hash")
         return False
 
@@ -86,7 +86,7 @@ def _for_bcrypt(password: str) -> bytes:
 
     bcrypt takes 72 bytes, and a zero byte is where it starts over, so that `ab` is also `ab`, zero, `ab`.
     A password that is longer, or has a zero byte, is replaced by its digest; any other goes in as it is,
-    so that hashes made by other programs can be brought along. The digest is one that nobody else makes:
+    so that hashes of other programs can be imported. The digest is one that no other program computes:
     a plain SHA-256 could be in a list that another program has lost, and would be as good as the password.
     """
     encoded = unicodedata.normalize("NFC", password).encode()

@@ -66,10 +66,12 @@ class Attempt:
             earliest = now() - (STRANGERS_AT_ONCE - 1) * STRANGERS_INTERVAL
             strangers.blocked_until = max(strangers.blocked_until, earliest) + STRANGERS_INTERVAL
         session.flush()
-        _clean(session)  # at the end: whoever waits for a row deleted here holds none that is wanted here
+        _clean(
+            session
+        )  # last: a transaction that waits for a row deleted here holds none that is needed here
 
     def succeeded(self, session: Session) -> None:
-        """Start anew after the right password. Guesses of other strangers stay counted."""
+        """Reset the count after the right password. Guesses of other strangers stay counted."""
         if self.strangers is not None:
             strangers = _locked(session, self.strangers)
             strangers.blocked_until -= STRANGERS_INTERVAL
@@ -87,7 +89,7 @@ def block_seconds(failures: int) -> int:
 def _locked(session: Session, name: str) -> LoginAttempts:
     never = now() - FORGOTTEN_AFTER
     row = LoginAttempts(name_hash=_hash(name), blocked_until=never, updated=now()).model_dump()
-    # Writing to a row that is there already locks it. Doing nothing would not, and whoever signs in at this
+    # Writing to an existing row locks it. Doing nothing would not, and a sign-in at this
     # moment could delete it before it is read.
     touch = {"updated": row["updated"]}
     adding = insert_into(session, ATTEMPTS).values(row)

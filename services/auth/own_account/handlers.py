@@ -70,7 +70,7 @@ def _finish_change(
 
 
 def _attempt(caller: Caller) -> Attempt:
-    # Whoever holds a stolen access token may not guess the password either, nor keep its owner, who has
+    # A thief of an access token may not guess the password either, nor prevent its owner, who has
     # another session, from changing it.
     return Attempt(f"password in {caller.session_id}")
 

@@ -15,7 +15,7 @@ from shared.data.database import Database
 from shared.errors import Overloaded, Problem, Unavailable
 from shared.identity.revocations import Revocation, RevocationPage, Revocations
 
-POLL_SECONDS = 0.25  # for what another replica has committed; our own commits are told at once
+POLL_SECONDS = 0.25  # for commits of other replicas; our own are published at once
 RETRY_SECONDS = 1.0
 HOLD_SECONDS = 25.0
 SIGN_OF_LIFE_SECONDS = 1.0
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class RevocationFeed:
-    """Reads the table when something was committed, and keeps the newest rows for whoever asks.
+    """Reads the table after commits, and keeps the newest rows for waiting verifiers.
 
     Waiting costs no thread and no connection of the database. Only a reader that is further behind than
     the rows that are kept makes a query of its own, one page at a time.
@@ -65,7 +65,7 @@ class RevocationFeed:
         if self._waiting >= WAITING_MAX:
             raise Overloaded
         if after > self._newest:
-            # Another replica has told of something that was not read here yet.
+            # Another replica has published something that was not read here yet.
             await self._catch_up()
         if self._failing:
             raise Unavailable
@@ -108,7 +108,7 @@ class RevocationFeed:
             try:
                 await self._catch_up()
             except Exception as error:
-                # Whatever it was: without this task nobody would ever hear of another revocation.
+                # Any error: without this task no further revocation would be published.
                 if not isinstance(error, Problem):
                     log.exception("revocation_feed_failed")
                 self._failing = True

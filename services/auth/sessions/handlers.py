@@ -101,7 +101,7 @@ def household_of(request: Request, proxies: Proxies) -> str:
 
 def _begin_login(session: Session, name: str, device_id: str | None, asker: str) -> Candidate | None:
     account = account_named(session, name)
-    # A name nobody has goes the same way: the same questions to the database, and the same counters.
+    # An unknown name takes the same path: the same queries and the same counters.
     counted_as = f"name {name}" if account is None else f"account {account.id}"
     is_device_known = device_id is not None and is_known(session, account.id if account else "", device_id)
     known_device = device_id if is_device_known else None
@@ -165,7 +165,7 @@ async def logout(
     trail: Trail,
 ) -> None:
     """Sign out: end the session of the refresh token, or else of the bearer token."""
-    # The refresh token comes first: whoever signs out after a while holds a bearer token that has expired.
+    # The refresh token comes first: after a while the bearer token has expired.
     if body is not None and body.refresh_token is not None:
         await database.run(_end_by_token, body.refresh_token, sessions, trail)
         return

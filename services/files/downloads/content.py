@@ -151,7 +151,7 @@ class BlobResponse(Response):
             reader = await self._blobs.run(self._blobs.store.open, self._content.blob_key, span[0], left)
         ahead = self._blobs.start(reader.read, min(READ_BYTES, left))
         try:
-            while left and not leaving.done():  # to nobody the rest would be read for nothing
+            while left and not leaving.done():  # without a client, the rest would be read in vain
                 piece = await asyncio.shield(ahead)  # cancelled here, it still reads
                 if not piece:  # the length was promised; breaking off is all that can still be done
                     raise EOFError(f"blob {self._content.blob_key} ends {left} bytes early")
@@ -170,7 +170,7 @@ async def _left(receive: Receive) -> None:
 
 
 async def _open_first(blobs: Blobs, content: Content, pieces: Sequence[bytes | Span]) -> BlobReader:
-    """Open the blob before anything is sent, so that a blob that is missing is still told."""
+    """Open the blob before anything is sent, so that a missing blob can still be reported."""
     start, end = next(piece for piece in pieces if not isinstance(piece, bytes))
     try:
         return await blobs.run(blobs.store.open, content.blob_key, start, end - start)

@@ -98,7 +98,7 @@ def _shared(session: Session, share_id: str, token: str) -> tuple[bool, Content]
 def _count(session: Session, share_id: str) -> None:
     counting = update(SHARES).where(SHARES.c.id == share_id, _is_good())
     if session.connection().execute(counting.values(downloads=SHARES.c.downloads + 1)).rowcount == 0:
-        raise NotFound  # somebody else took the last one
+        raise NotFound  # another download took the last one
 
 
 def _is_good() -> ColumnElement[bool]:

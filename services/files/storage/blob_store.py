@@ -42,7 +42,7 @@ class Blobs:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """In a thread, and to its end, also for who is cancelled meanwhile.
 
-        No thread can be stopped, and whoever leaves closes the file that it works on: its number would go to
+        Threads cannot be stopped, and a cancelled caller closes the file that they use: its number would go to
         the next file that is opened, and the thread on to write into that.
         """
         begun = self.start(work, *args, **kwargs)

@@ -29,7 +29,7 @@ class DiskStore:
 
     def open(self, key: str, start: int, _length: int, /) -> BlobReader:
         try:
-            # Only we write here; a link that somebody else put in the place of a blob is not followed.
+            # Only this service writes here; a link in place of a blob is not followed.
             descriptor = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise BlobMissing(key) from error

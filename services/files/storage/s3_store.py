@@ -121,7 +121,7 @@ class S3Store:
                         yield Stored(key, one["Size"], one["LastModified"].timestamp())
 
     def clear(self, older_than: float) -> None:
-        """End uploads in parts that nobody will end any more: their parts cost money and are in no list."""
+        """Abort abandoned multipart uploads: their parts cost money and are in no list."""
         before = datetime.now(UTC) - timedelta(seconds=older_than)
         pages = self._client.get_paginator("list_multipart_uploads")
         with _told("clear", ""):

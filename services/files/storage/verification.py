@@ -42,7 +42,7 @@ def check(database: Database, store: BlobStore, progress: "Progress") -> Finding
 
 
 class Progress:
-    """A bar, where somebody looks at it."""
+    """A progress bar on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream if stream.isatty() else None

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Room that is held for a blob: the key it will have, and the file that will become it."""
+    """Quota reserved for a blob: the key it will have, and the file that will become it."""
 
     key: str
     staged: StagedFile
@@ -64,7 +64,7 @@ class Intake:
 
     @asynccontextmanager
     async def room(self, user_id: str, size: int) -> AsyncIterator[Room]:
-        """Room for so many bytes, and where to put them; both are taken back when the block fails."""
+        """Reserve quota and a staging file; both are released if the block fails."""
         self.disk.require_room(size)
         key = quota.new_key()
         await self._database.run(quota.reserve, user_id, size, self.quota, now() + self._lease, key)
@@ -88,7 +88,7 @@ class Intake:
             raise UploadAbandoned from error
 
     async def _keep(self, key: str) -> None:
-        """While bytes arrive, however slowly, nobody may think that they were given up."""
+        """Extend the reservation while bytes arrive, however slowly."""
         while True:
             await asyncio.sleep(self._lease.total_seconds() / 3)
             with suppress(Problem):  # the database is away; there is time for another attempt
@@ -105,7 +105,7 @@ class Intake:
 
 
 def first_state(settings: Settings) -> FileState:
-    """The state of a file whose content nobody has looked at yet."""
+    """The state of a file whose content was not scanned yet."""
     return FileState.SCANNING if settings.clamav_address else FileState.READY
 
 

@@ -35,7 +35,7 @@ def new_key() -> str:
 
 
 def reserve(session: Session, user_id: str, size: int, quota: Quota, until: datetime, key: str) -> None:
-    """Hold room for the blob that will have this key, or refuse with numbers."""
+    """Reserve quota for the blob of this key, or refuse with numbers."""
     blob = Blob(key=key, user_id=user_id, reserved=size, until=until)
     known = insert_into(session, USAGE).values(user_id=user_id, used=0, reserved=0, files=0)
     session.connection().execute(known.on_conflict_do_nothing())
@@ -55,7 +55,7 @@ def reserve(session: Session, user_id: str, size: int, quota: Quota, until: date
 
 
 def extend(session: Session, key: str, until: datetime) -> None:
-    """Hold the room a little longer."""
+    """Extend the reservation."""
     changed = update(BLOBS).where(BLOBS.c.key == key, BLOBS.c.state == BlobState.ARRIVING).values(until=until)
     session.connection().execute(changed)
 

@@ -45,7 +45,7 @@ COPY_BYTES = 1 << 20
 class Resumable:
     """Takes files in over several requests.
 
-    Of a piece that comes, what is on the disk for certain is noted every few moments. A process that dies
+    While a piece arrives, the durable offset is recorded every few moments. A process that dies
     takes no more than that with it, and what it wrote beyond is cut off.
     """
 
@@ -65,7 +65,7 @@ class Resumable:
         return upload
 
     async def settled(self, upload_id: str, user_id: str, trail: Trail) -> Upload:
-        """The upload after whoever is writing to it has let go."""
+        """The upload, after its current writer has released it."""
         upload = await self.find(upload_id, user_id, trail)
         if not upload.is_whole:
             with suppress(NothingToHold):
@@ -76,7 +76,7 @@ class Resumable:
     async def create(
         self, user_id: str, length: int, metadata_header: str, described: Described | None, trail: Trail
     ) -> Upload:
-        """Make room for an upload; without a description it is to be a part of another."""
+        """Reserve quota for an upload; without a description it is a partial upload."""
         self._require_allowed(length)
         self._intake.disk.require_room(length)
         key = quota.new_key()
@@ -123,7 +123,9 @@ class Resumable:
         if upload.is_whole:
             return upload
         async with self._opened(upload) as hold:
-            upload = await self.find(upload_id, user_id, trail)  # as it is now that nobody else writes to it
+            upload = await self.find(
+                upload_id, user_id, trail
+            )  # its state, now that no other request writes to it
             _require_place(upload, offset)
             announced = request.headers.get("content-length", "")
             if announced.isdecimal() and offset + int(announced) > upload.length:
@@ -215,8 +217,8 @@ class Resumable:
         described: Described,
         trail: Trail,
     ) -> Upload:
-        """Make a file of uploads that are whole; the room they held is its own."""
-        # One at a time: of many who ask for the same at once, each copy would take room that nobody counts.
+        """Join complete uploads into a file, which takes over their quota."""
+        # One at a time: concurrent requests for one file would each take disk space that no quota counts.
         async with self._joining.setdefault(user_id, asyncio.Lock()):
             parts = [await self.find(part_id, user_id, trail) for part_id in part_ids]
             if not all(part.is_partial and part.is_whole for part in parts):
@@ -264,7 +266,7 @@ class Resumable:
             )
 
     async def end(self, upload_id: str, user_id: str, trail: Trail) -> None:
-        """Forget an upload and free its room; a file that was made of it stays."""
+        """Delete an upload and free its quota; a file that it became stays."""
         upload = await self.find(upload_id, user_id, trail)
         if upload.file_id is not None:
             await self._database.run(_forget, upload)

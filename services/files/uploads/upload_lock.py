@@ -40,7 +40,7 @@ class Hold:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def pieces(self, request: Request) -> AsyncIterator[bytes]:
-        """What the request brings, until it ends or breaks off; TakenOver when somebody else comes."""
+        """The bytes of the request until it ends or breaks off; TakenOver if another request comes."""
         idle = 0.0
         while True:
             self._check()
