@@ -109,7 +109,7 @@ class TestAnOlderDatabaseThatWasPutBack:
             restarted.make(whole=True)
 
         assert [one["event"] for one in logs] == [event]
-        assert "put the newer database back" in logs[0]["next_step"]
+        assert "restore the newer database" in logs[0]["next_step"]
         assert anchor.read_bytes() == before
         assert put_back.full().end == 10
         assert [one[:2] for one in put_back.verify().verification.faults] == [("rolled_back", 10)]

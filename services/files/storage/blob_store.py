@@ -42,8 +42,8 @@ class Blobs:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """In a thread, and to its end, also for who is cancelled meanwhile.
 
-        Threads cannot be stopped, and a cancelled caller closes the file that they use: its number would go to
-        the next file that is opened, and the thread on to write into that.
+        Threads cannot be stopped, and a cancelled caller closes the file that they use: its number would go
+        to the next opened file, and the thread would write into that.
         """
         begun = self.start(work, *args, **kwargs)
         try:
