@@ -100,7 +100,10 @@ def test_every_page_of_docs_is_reached_from_its_index() -> None:
         reached.add(page)
         links = [first for first, _ in LINK.findall(prose(page)) if first and not first.startswith(FOREIGN)]
         targets = [(page.parent / link.partition("#")[0]).resolve() for link in links]
-        queue += [target for target in targets if target.suffix == ".md" and target.is_file()]
+        pages = [
+            page for target in targets for page in (target.glob("*.md") if target.is_dir() else [target])
+        ]
+        queue += [page for page in pages if page.suffix == ".md" and page.is_file()]
 
     assert sorted(set((ROOT / "docs").rglob("*.md")) - reached) == []
 
