@@ -30,7 +30,7 @@ class Container:
 
     name: str
     port: int
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, object] = field(default_factory=dict)
     data: str | None = None
     container: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class Container:
             "      <<: *settings",
             f'      PORT: "{self.port}"',
             f"      DATABASE_URL: postgresql://{self.name}:{password}@postgres/{self.name}",
-            *(f"      {name}: {value}" for name, value in self.environment.items()),
+            *(f"      {name}: {_text(value)}" for name, value in self.environment.items()),
         ]
         if self.data is None:
             lines.append("    tmpfs: [/tmp, /data]")
@@ -59,6 +59,12 @@ class Container:
             lines += ["    tmpfs: [/tmp]", f'    volumes: ["{self.name}:/data"]  # {self.data}']
         lines += [f"    {name}: {json.dumps(value)}" for name, value in self.container.items()]
         return "\n".join([*lines, "    depends_on: {postgres: *healthy}", ""])
+
+
+def _text(value: object) -> str:
+    """A value as YAML reads it back as text; plain where that is possible."""
+    plain = str(value)
+    return plain if ": " not in plain and yaml.safe_load(plain) == plain else json.dumps(plain)
 
 
 def containers(root: Path) -> list[Container]:
