@@ -81,7 +81,7 @@ class TestErase:
         assert [row.metadata for row in rows(log)[:3]] == [None] * 3
         assert log.faults() == []
 
-    def test_in_pieces(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_long_erasures_are_done_in_pieces(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("services.audit.erasure.CHUNK_RECORDS", 7)
         log.fill(20, user_id=ALICE)
         erase(log, ALICE)
@@ -237,7 +237,7 @@ class TestHolds:
         assert (await audit.get("/audit/holds", headers=ADMIN)).json() == []
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
-    async def test_are_for_admins(self, audit: httpx.AsyncClient, method: str) -> None:
+    async def test_holds_are_for_admins_only(self, audit: httpx.AsyncClient, method: str) -> None:
         url = "/audit/holds" if method == "GET" else f"/audit/holds/{ALICE}"
         body = {"reason": "x"} if method == "PUT" else None
         user = bearer(token())
@@ -246,7 +246,9 @@ class TestHolds:
         assert (await audit.request(method, url, json=body, headers=user)).status_code == 403
 
     @pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": "x" * 501}, {"reason": "x", "more": 1}])
-    async def test_malformed(self, audit: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    async def test_malformed_input_is_rejected_with_422(
+        self, audit: httpx.AsyncClient, body: dict[str, Any]
+    ) -> None:
         response = await audit.put(f"/audit/holds/{new_id()}", json=body, headers=ADMIN)
 
         assert response.status_code == 422

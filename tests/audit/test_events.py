@@ -91,7 +91,7 @@ async def becomes(audit: httpx.AsyncClient, url: str, wanted: Any) -> bool:
 
 
 class TestKeep:
-    async def test_as_it_was_told(self, audit: httpx.AsyncClient) -> None:
+    async def test_record_is_kept_as_it_was_sent(self, audit: httpx.AsyncClient) -> None:
         sent = recorded()
         await send(audit, sent)
         (kept,) = await logs(audit)

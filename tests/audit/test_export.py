@@ -73,7 +73,7 @@ class TestTheVerifierAlone:
         """Debian 12 has release 38, in which keys do not tell their bytes by a method of their own yet."""
         assert "_bytes_raw" not in (auditor.folder / "audit-verifier.py").read_text()
 
-    async def test_the_whole_log(
+    async def test_export_of_the_whole_log_is_verified(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
         kept = (await audit.get("/audit/checkpoint")).text
@@ -111,7 +111,7 @@ class TestTheVerifierAlone:
         assert code == 1
         assert output.startswith("TAMPERED: changed at record 1: the record is not what its hash")
 
-    async def test_a_foreign_key(
+    async def test_checkpoint_of_a_foreign_key_is_tampering(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
         other = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -151,14 +151,14 @@ class TestTheVerifierAlone:
 
 
 class TestWhoGetsWhat:
-    async def test_anonymous(self, audit: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get("/audit/export")).status_code == 401
 
     async def test_somebody_else_s(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get(f"/audit/export?user_id={BOB}", headers=AS_ALICE)).status_code == 404
 
     @pytest.mark.parametrize("query", ["format=xml", "limit=5", "from=x"])
-    async def test_malformed(self, audit: httpx.AsyncClient, query: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(self, audit: httpx.AsyncClient, query: str) -> None:
         assert (await audit.get(f"/audit/export?{query}", headers=AS_ALICE)).status_code == 422
 
     async def test_an_admin_with_a_filter(
@@ -189,7 +189,9 @@ class TestWhoGetsWhat:
 
 
 class TestSpreadsheets:
-    async def test_csv(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_csv_has_a_line_of_names_and_one_per_record(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         with Log(settings) as log:
             log.add(entry(), entry(BOB))
         response = await export(audit, AS_ALICE, "?format=csv")

@@ -94,7 +94,7 @@ class TestTheStatementInAPart:
 
         assert looked_at(log, lines)[0]
 
-    def test_twice_is_found(self, log: Log, part: list[bytes]) -> None:
+    def test_record_that_occurs_twice_is_found(self, log: Log, part: list[bytes]) -> None:
         assert looked_at(log, [part[0], part[1], part[1], *part[2:]])[0]
 
     def test_in_the_whole_log_has_no_place(self, log: Log, part: list[bytes]) -> None:

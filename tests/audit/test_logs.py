@@ -78,7 +78,7 @@ class TestListLogs:
         assert response.status_code == 404
         assert response.json()["code"] == "not_found"
 
-    async def test_anonymous(self, audit: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get("/audit/logs")).status_code == 401
 
     @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ class TestListLogs:
         ],
     )
     @pytest.mark.parametrize("admin", [True, False])
-    async def test_filters(
+    async def test_list_holds_what_all_filters_match(
         self,
         audit: httpx.AsyncClient,
         settings: Settings,
@@ -135,7 +135,7 @@ class TestListLogs:
             "action=A&action=B",
         ],
     )
-    async def test_malformed(self, audit: httpx.AsyncClient, query: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(self, audit: httpx.AsyncClient, query: str) -> None:
         response = await audit.get(f"/audit/logs?{query}", headers=AS_ALICE)
 
         assert response.status_code == 422, response.text
@@ -145,7 +145,7 @@ class TestListLogs:
         for path in ("logs", "export"):
             assert (await audit.get(f"/audit/{path}?{query}", headers=AS_ALICE)).status_code == 422
 
-    async def test_page_by_page(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_pages_hold_every_record_once(self, audit: httpx.AsyncClient, settings: Settings) -> None:
         made = [entry() for _ in range(7)]
         add(settings, *made)
         seen: list[str] = []
@@ -240,7 +240,7 @@ class TestProofs:
         assert [fault["field"] for fault in response.json()["errors"]] == [parameter]
 
     @pytest.mark.parametrize("query", ["", "?seq=-1", "?seq=x", "?seq=1&size=-1", f"?seq={2**53}"])
-    async def test_malformed(self, audit: httpx.AsyncClient, query: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(self, audit: httpx.AsyncClient, query: str) -> None:
         response = await audit.get(f"/audit/proof/inclusion{query}", headers=AS_ALICE)
 
         assert response.status_code == 422
@@ -250,7 +250,9 @@ class TestProofs:
 
 
 class TestVerifyLog:
-    async def test_an_intact_log(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_intact_log_is_verified_without_faults(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         with Log(settings) as log:
             log.fill(300)
         response = await audit.get("/audit/verify", headers=ADMIN)
@@ -269,7 +271,9 @@ class TestVerifyLog:
             "next": None,
         }
 
-    async def test_a_range(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_range_is_verified_up_to_its_checkpoint(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         with Log(settings) as log:
             log.fill(600)
         answer = (await audit.get("/audit/verify?from=256&limit=10", headers=ADMIN)).json()
@@ -286,11 +290,13 @@ class TestVerifyLog:
         assert answer["faults"][0]["kind"] == "changed"
         assert answer["faults"][0]["seq"] == 17
 
-    async def test_is_for_admins(self, audit: httpx.AsyncClient) -> None:
+    async def test_verification_is_for_admins_only(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get("/audit/verify")).status_code == 401
         assert (await audit.get("/audit/verify", headers=AS_ALICE)).status_code == 403
 
-    async def test_one_at_a_time(self, audit: httpx.AsyncClient) -> None:
+    async def test_second_verification_at_the_same_time_is_rejected_with_409(
+        self, audit: httpx.AsyncClient
+    ) -> None:
         with verification._running:
             response = await audit.get("/audit/verify", headers=ADMIN)
 
@@ -299,7 +305,7 @@ class TestVerifyLog:
         assert (await audit.get("/audit/verify", headers=ADMIN)).status_code == 200
 
     @pytest.mark.parametrize("query", ["limit=0", "limit=1000001", "from=-1", "from=x"])
-    async def test_malformed(self, audit: httpx.AsyncClient, query: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(self, audit: httpx.AsyncClient, query: str) -> None:
         assert (await audit.get(f"/audit/verify?{query}", headers=ADMIN)).status_code == 422
 
 

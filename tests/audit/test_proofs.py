@@ -133,7 +133,7 @@ class TestNotes:
     @pytest.mark.parametrize(
         "text", ["", "a+b", NOTE_KEY[:-4], NOTE_KEY.replace("c74f", "c74e"), NOTE_KEY.replace("+AR", "+AB")]
     )
-    def test_what_is_no_key(self, text: str) -> None:
+    def test_text_that_is_no_key_is_refused(self, text: str) -> None:
         with pytest.raises(NotAnExport, match="public key"):
             Key.parse(text)
 

@@ -80,7 +80,9 @@ class TestCut:
         assert seqs(aged) == list(range(600, 702))
         assert aged.faults() == []
 
-    def test_all_of_it(self, aged: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_cut_removes_all_content_before_the_horizon(
+        self, aged: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         later = datetime(2027, 1, 1, tzinfo=UTC)
         aged.prepare_month(later)
         monkeypatch.setattr("services.audit.log.now", lambda: later)

@@ -99,7 +99,7 @@ def something_else(value: Any) -> Any:
 
 
 class TestWhatIsAsItWas:
-    def test_the_whole_log(self, made: Log, full: list[bytes]) -> None:
+    def test_untouched_export_of_the_whole_log_has_no_faults(self, made: Log, full: list[bytes]) -> None:
         verification = made.check(full)
 
         assert verification.faults == []
@@ -266,7 +266,9 @@ class TestTheTail:
 
 
 class TestTheTree:
-    def test_a_foreign_key(self, made: Log, full: list[bytes], tmp_path: Path) -> None:
+    def test_tree_signed_by_a_foreign_key_is_found(
+        self, made: Log, full: list[bytes], tmp_path: Path
+    ) -> None:
         """All of it made anew, and signed with a key of theirs."""
         other = Checkpoints(own_settings(tmp_path, key_secret=OTHER_SECRET), made.database)
         frontier = Frontier()

@@ -64,7 +64,7 @@ class TestContent:
             assert fault.kind in {"changed", "malformed"}
             assert fault.seq == 300
 
-    def test_a_changed_time(self, filled: Log) -> None:
+    def test_changed_time_of_a_record_is_found(self, filled: Log) -> None:
         text = "2001-01-01T00:00:00.000000+00:00"
         filled.tamper(f"UPDATE records SET timestamp = '{text}' WHERE seq = 300")
 
@@ -112,7 +112,7 @@ class TestOrder:
 
 
 class TestTheTree:
-    def test_a_changed_leaf(self, filled: Log) -> None:
+    def test_changed_leaf_of_the_tree_is_found(self, filled: Log) -> None:
         filled.tamper(_swap_leaves(filled, level=0, number=1))
 
         assert {fault[:2] for fault in found(filled)} == {("changed", 256)}
@@ -126,7 +126,7 @@ class TestTheTree:
             "the hashes of the tree are not those that were signed",
         )
 
-    def test_a_missing_tile(self, filled: Log) -> None:
+    def test_missing_tile_of_the_tree_is_found(self, filled: Log) -> None:
         filled.tamper("DELETE FROM tiles WHERE level = 0 AND number = 1")
 
         assert filled.verify().verification.faults[0].kind == "removed"
@@ -210,6 +210,6 @@ class TestRanges:
         assert [fault.seq for fault in log.verify(256, 256).verification.faults] == [300]
         assert log.verify(512, 256).verification.faults == []
 
-    def test_an_empty_log(self, log: Log) -> None:
+    def test_empty_log_has_no_faults(self, log: Log) -> None:
         assert log.verify().verification.faults == []
         assert log.faults() == []

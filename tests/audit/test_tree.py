@@ -118,7 +118,7 @@ sizes = st.integers(min_value=1, max_value=1200)
 
 
 class TestRoots:
-    def test_the_known_ones(self) -> None:
+    def test_roots_are_those_of_the_published_vectors(self) -> None:
         leaves = [leaf_hash(bytes.fromhex(one)) for one in KNOWN_INPUTS]
         tiles, frontier = Tiles(), Frontier()
         for number, root in enumerate(KNOWN_ROOTS):
@@ -128,7 +128,7 @@ class TestRoots:
             assert tiles.tree().root(number + 1).hex() == root
             assert frontier.root().hex() == root
 
-    def test_nothing(self) -> None:
+    def test_root_of_an_empty_tree_is_the_hash_of_nothing(self) -> None:
         assert tree_of(0).root(0) == Frontier().root() == EMPTY_ROOT == hashlib.sha256().digest()
 
     @given(st.lists(st.integers(min_value=1, max_value=400), max_size=6))

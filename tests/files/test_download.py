@@ -47,7 +47,7 @@ class TestWhole:
         assert told["content-security-policy"] == "sandbox; default-src 'none'"
         assert told["cache-control"] == "private, no-cache"
 
-    async def test_head(self, files: httpx.AsyncClient) -> None:
+    async def test_head_has_the_headers_and_no_content(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(CONTENT)
         response = await files.head(f"/files/{file['id']}", headers=person.headers)
@@ -57,7 +57,7 @@ class TestWhole:
         assert response.headers["content-length"] == str(SIZE)
 
     @pytest.mark.parametrize("known", ['"{tag}"', 'W/"{tag}"', '"other", "{tag}"', "*"])
-    async def test_not_again(self, files: httpx.AsyncClient, known: str) -> None:
+    async def test_matching_etag_is_answered_with_304(self, files: httpx.AsyncClient, known: str) -> None:
         person = Person(files)
         file = await person.upload(CONTENT)
         response = await person.download(file["id"], If_None_Match=known.replace("{tag}", file["sha256"]))
@@ -65,10 +65,10 @@ class TestWhole:
         assert response.status_code == 304
         assert response.content == b""
 
-    async def test_unknown(self, files: httpx.AsyncClient) -> None:
+    async def test_unknown_id_is_404(self, files: httpx.AsyncClient) -> None:
         assert (await Person(files).download(new_id())).status_code == 404
 
-    async def test_malformed(self, files: httpx.AsyncClient) -> None:
+    async def test_malformed_input_is_rejected_with_422(self, files: httpx.AsyncClient) -> None:
         assert (await Person(files).download("7")).status_code == 422
 
     async def test_a_blob_that_is_gone(self, disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
@@ -147,7 +147,9 @@ class TestRanges:
             ("bytes=5-9, 0-6", 0, 10),
         ],
     )
-    async def test_one(self, files: httpx.AsyncClient, wanted: str, start: int, end: int) -> None:
+    async def test_single_range_is_answered_with_206(
+        self, files: httpx.AsyncClient, wanted: str, start: int, end: int
+    ) -> None:
         person = Person(files)
         file = await person.upload(CONTENT)
         response = await person.download(file["id"], Range=wanted)
@@ -157,7 +159,7 @@ class TestRanges:
         assert response.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
         assert response.headers["content-length"] == str(end - start)
 
-    async def test_several(self, files: httpx.AsyncClient) -> None:
+    async def test_several_ranges_are_answered_in_parts(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(CONTENT, "a.txt")
         response = await person.download(file["id"], Range="bytes=0-9,700000-700009,-10")
@@ -197,7 +199,9 @@ class TestRanges:
         assert response.content == CONTENT
 
     @pytest.mark.parametrize("beyond", [f"bytes={SIZE}-", "bytes=-0", f"bytes={SIZE}-,{SIZE + 5}-"])
-    async def test_beyond_the_end(self, files: httpx.AsyncClient, beyond: str) -> None:
+    async def test_range_beyond_the_end_is_rejected_with_416(
+        self, files: httpx.AsyncClient, beyond: str
+    ) -> None:
         person = Person(files)
         file = await person.upload(CONTENT)
         response = await person.download(file["id"], Range=beyond)

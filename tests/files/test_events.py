@@ -46,7 +46,9 @@ def user_id() -> str:
 
 
 class TestRecords:
-    async def test_an_upload(self, files: httpx.AsyncClient, settings: Settings, user_id: str) -> None:
+    async def test_upload_is_recorded_with_name_and_size(
+        self, files: httpx.AsyncClient, settings: Settings, user_id: str
+    ) -> None:
         file = await Person(files, user_id).upload(b"hello", "document.pdf")
 
         (record,) = records(settings.database_url, EVENTS)
@@ -71,7 +73,9 @@ class TestRecords:
         assert (record["action"], record["metadata"]["size"]) == ("FILE_UPLOAD", len(CONTENT))
         assert record["resource"] == (await person.get("/files")).json()[0]["id"]
 
-    async def test_a_refusal(self, files: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_refusal_is_recorded_with_its_status(
+        self, files: httpx.AsyncClient, settings: Settings
+    ) -> None:
         file = await Person(files).upload()
         await Person(files).delete(f"/files/{file['id']}")
 

@@ -25,7 +25,7 @@ class TestList:
 
         assert ids(await person.get("/files")) == made[::-1]
 
-    async def test_pages(self, files: httpx.AsyncClient) -> None:
+    async def test_pages_hold_every_file_once(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         made = [(await person.upload())["id"] for _ in range(5)]
         first = await person.get("/files?limit=2")
@@ -49,7 +49,9 @@ class TestList:
             ("created_before=2020-01-01T00:00:00Z", set()),
         ],
     )
-    async def test_filters(self, files: httpx.AsyncClient, query: str, found: set[str]) -> None:
+    async def test_list_holds_what_all_filters_match(
+        self, files: httpx.AsyncClient, query: str, found: set[str]
+    ) -> None:
         person = Person(files)
         await person.upload(name="Ähre.txt")
         await person.upload(name="straße_1.png")
@@ -70,17 +72,17 @@ class TestList:
             "q=x",
         ],
     )
-    async def test_malformed(self, files: httpx.AsyncClient, query: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(self, files: httpx.AsyncClient, query: str) -> None:
         assert (await Person(files).get(f"/files?{query}")).status_code == 422
 
     @pytest.mark.parametrize("query", ["name=a%00b", "search=%00"])
     async def test_what_no_name_holds(self, files: httpx.AsyncClient, query: str) -> None:
         assert (await files.get(f"/files/visible?{query}")).status_code == 422
 
-    async def test_anonymous(self, files: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, files: httpx.AsyncClient) -> None:
         assert (await files.get("/files")).status_code == 401
 
-    async def test_visible_ones(self, files: httpx.AsyncClient) -> None:
+    async def test_visible_files_are_public_ones_and_ones_own(self, files: httpx.AsyncClient) -> None:
         person, other = Person(files), Person(files)
         private = await person.upload()
         public = await person.upload(visibility="public")
@@ -91,7 +93,7 @@ class TestList:
 
 
 class TestChange:
-    async def test_changes_it(self, files: httpx.AsyncClient) -> None:
+    async def test_change_is_shown_afterwards(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         changed = await person.change(
@@ -108,7 +110,7 @@ class TestChange:
         }
         assert (await files.get(f"/files/{file['id']}")).content == b"content"
 
-    async def test_stale(self, files: httpx.AsyncClient) -> None:
+    async def test_second_change_of_one_version_is_rejected_with_412(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         headers = person.headers | {"If-Match": '"1"'}
@@ -132,7 +134,9 @@ class TestChange:
             {"state": "ready"},
         ],
     )
-    async def test_malformed(self, files: httpx.AsyncClient, change: dict[str, Any]) -> None:
+    async def test_malformed_input_is_rejected_with_422(
+        self, files: httpx.AsyncClient, change: dict[str, Any]
+    ) -> None:
         person = Person(files)
         file = await person.upload()
 
@@ -140,7 +144,7 @@ class TestChange:
 
 
 class TestTrash:
-    async def test_there_and_back(self, files: httpx.AsyncClient) -> None:
+    async def test_deleted_file_can_be_restored(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(visibility="public")
         assert (await person.delete(f"/files/{file['id']}")).status_code == 204
@@ -157,7 +161,7 @@ class TestTrash:
         assert (await person.download(file["id"])).content == b"content"
         assert ids(await person.get("/files/trash")) == []
 
-    async def test_for_good(self, files: httpx.AsyncClient) -> None:
+    async def test_file_is_deleted_for_good_from_the_trash_only(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         too_early = await person.delete(f"/files/trash/{file['id']}")

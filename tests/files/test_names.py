@@ -73,7 +73,7 @@ async def test_only_a_name_is_kept(files: httpx.AsyncClient, sent: bytes, kept: 
         ("e" + "\u0301" * 200).encode(),
     ],
 )
-async def test_refused(files: httpx.AsyncClient, sent: bytes) -> None:
+async def test_unusable_name_is_refused(files: httpx.AsyncClient, sent: bytes) -> None:
     person = Person(files)
     uploaded = await upload(person, sent)
     assert uploaded.status_code in (400, 422), uploaded.text

@@ -104,7 +104,7 @@ class TestCore:
         assert (await person.usage())["used"] == SIZE
         assert (await person.usage())["reserved"] == 0
 
-    async def test_options(self, files: httpx.AsyncClient) -> None:
+    async def test_options_lists_version_and_extensions(self, files: httpx.AsyncClient) -> None:
         response = await files.options("/files/uploads")
 
         assert response.status_code == 204
@@ -127,7 +127,7 @@ class TestCore:
         assert whole.headers["upload-offset"] == str(SIZE)
         assert await person.content(whole) == CONTENT
 
-    async def test_an_empty_file(self, person: Uploader) -> None:
+    async def test_empty_file_is_complete_at_once(self, person: Uploader) -> None:
         assert await person.content(await person.create(0)) == b""
 
     async def test_it_can_be_listed_and_shown(self, person: Uploader) -> None:
@@ -141,7 +141,9 @@ class TestCore:
         assert (await person.get("/files")).json()[0]["id"] == (await person.get(address)).json()["file_id"]
 
     @pytest.mark.parametrize("offset", [0, 99, 101, SIZE])
-    async def test_a_wrong_offset(self, person: Uploader, offset: int) -> None:
+    async def test_wrong_offset_is_rejected_with_409_and_the_right_one(
+        self, person: Uploader, offset: int
+    ) -> None:
         address = await person.begun()
         await person.add(address, 0, CONTENT[:100])
         response = await person.add(address, offset, b"x")
@@ -157,7 +159,7 @@ class TestCore:
         assert response.status_code == 400
         assert response.json()["errors"][0]["field"] == "upload-offset"
 
-    async def test_another_type(self, person: Uploader) -> None:
+    async def test_piece_of_another_type_is_rejected_with_415(self, person: Uploader) -> None:
         response = await person.add(await person.begun(), 0, b"x", Content_Type="text/plain")
 
         assert response.status_code == 415
@@ -287,14 +289,14 @@ class TestTooMuch:
 
 class TestChecksums:
     @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "md5"])
-    async def test_right(self, person: Uploader, algorithm: str) -> None:
+    async def test_piece_with_matching_checksum_is_stored(self, person: Uploader, algorithm: str) -> None:
         value = base64.b64encode(hashlib.new(algorithm, CONTENT).digest()).decode()
         response = await person.add(await person.begun(), 0, CONTENT, Upload_Checksum=f"{algorithm} {value}")
 
         assert response.status_code == 204
         assert await person.content(response) == CONTENT
 
-    async def test_wrong(self, person: Uploader) -> None:
+    async def test_piece_with_wrong_checksum_is_rejected_with_460(self, person: Uploader) -> None:
         address = await person.begun()
         await person.add(address, 0, CONTENT[:10])
         value = base64.b64encode(hashlib.sha1(b"other").digest()).decode()
@@ -306,14 +308,14 @@ class TestChecksums:
         assert await person.content(await person.add(address, 10, CONTENT[10:])) == CONTENT
 
     @pytest.mark.parametrize("header", [b"crc32 AAAA", b"sha1", b"sha1 !", b"sha1 \xe9", b""])
-    async def test_malformed(self, person: Uploader, header: bytes) -> None:
+    async def test_malformed_checksum_is_refused(self, person: Uploader, header: bytes) -> None:
         response = await person.add(await person.begun(), 0, CONTENT, Upload_Checksum=header)
 
         assert response.status_code in (400, 460)
 
 
 class TestEnd:
-    async def test_it_is_gone(self, person: Uploader) -> None:
+    async def test_terminated_upload_is_404(self, person: Uploader) -> None:
         address = await person.begun()
         ended = await person.client.delete(address, headers=person.headers | VERSION)
         again = await person.client.delete(address, headers=person.headers | VERSION)
@@ -322,7 +324,7 @@ class TestEnd:
         assert (await person.add(address, 0, b"x")).status_code == 404
         assert (await person.usage())["reserved"] == (await person.usage())["files"] == 0
 
-    async def test_the_file_stays(self, person: Uploader) -> None:
+    async def test_file_stays_when_its_upload_is_terminated(self, person: Uploader) -> None:
         whole = await person.create(content=CONTENT)
         address = whole.headers["location"]
         ended = await person.client.delete(address, headers=person.headers | VERSION)
@@ -330,7 +332,7 @@ class TestEnd:
         assert ended.status_code == 204
         assert await person.content(whole) == CONTENT
 
-    async def test_it_expires(self, person: Uploader) -> None:
+    async def test_upload_names_the_time_of_its_expiry(self, person: Uploader) -> None:
         created = await person.create()
         left = parsedate_to_datetime(created.headers["upload-expires"]) - now()
 

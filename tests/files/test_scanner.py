@@ -188,7 +188,9 @@ def test_what_is_asked_and_answered(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("address", ["clamav", "clamav:", "clamav:http"])
-def test_a_bad_address(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_invalid_address_of_the_scanner_is_a_settings_fault(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("CLAMAV_ADDRESS", address)
     with pytest.raises(SettingsError, match="CLAMAV_ADDRESS: must be host:port"):

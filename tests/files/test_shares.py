@@ -41,7 +41,7 @@ class TestLink:
         assert (await files.get(f"/files/{file['id']}")).status_code == 404
 
     @pytest.mark.parametrize("change", ["token", "id", "none", "long"])
-    async def test_a_wrong_one(self, files: httpx.AsyncClient, change: str) -> None:
+    async def test_wrong_link_is_refused(self, files: httpx.AsyncClient, change: str) -> None:
         person = Person(files)
         link = await shared(person, (await person.upload())["id"])
         other = await shared(person, (await person.upload())["id"])
@@ -80,7 +80,9 @@ class TestLink:
         assert "/files/shared/" in logged.out
         assert link["url"].partition("=")[2] not in logged.out + logged.err
 
-    async def test_it_expires(self, files: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_link_stops_working_when_it_expires(
+        self, files: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         person = Person(files)
         file = await person.upload()
         link = await shared(person, file["id"], hours=2)
@@ -93,7 +95,7 @@ class TestLink:
         assert (before.status_code, (await files.get(link["url"])).status_code) == (200, 404)
         assert (await person.get(f"/files/{file['id']}/shares")).json() == []
 
-    async def test_it_is_revoked(self, files: httpx.AsyncClient) -> None:
+    async def test_link_stops_working_when_its_owner_revokes_it(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         link = await shared(person, file["id"])
@@ -144,7 +146,7 @@ class TestCount:
     "body",
     [{"hours": 0}, {"hours": -1}, {"hours": 10**6}, {"downloads_max": 0}, {"downloads_max": 1.5}, {"x": 1}],
 )
-async def test_malformed(files: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_malformed_input_is_rejected_with_422(files: httpx.AsyncClient, body: dict[str, Any]) -> None:
     person = Person(files)
     file = await person.upload()
     response = await files.post(f"/files/{file['id']}/shares", json=body, headers=person.headers)

@@ -30,7 +30,7 @@ def test_a_folder_that_takes_nothing_is_found_out_at_the_start(tmp_path: Path) -
 
 
 class TestUpload:
-    async def test_stores_it(self, files: httpx.AsyncClient) -> None:
+    async def test_uploaded_file_is_described_with_201(self, files: httpx.AsyncClient) -> None:
         user_id = new_id()
         person = Person(files, user_id)
         response = await person.send(b"%PDF-1.7 hello", "report.pdf", metadata='{"topic": "Q3"}')
@@ -46,7 +46,9 @@ class TestUpload:
         assert (await person.get(f"/files/{file['id']}/metadata")).json() == file
 
     @pytest.mark.parametrize("size", [0, 1, 65_535, MIB + 1, FILE_BYTES_MAX])
-    async def test_every_size(self, files: httpx.AsyncClient, size: int) -> None:
+    async def test_content_of_every_size_comes_back_unchanged(
+        self, files: httpx.AsyncClient, size: int
+    ) -> None:
         person = Person(files)
         content = bytes(index * 7 % 251 for index in range(size))
         file = await person.upload(content)
@@ -71,12 +73,14 @@ class TestUpload:
         assert blob.stat().st_mode & 0o777 == 0o600
         assert blob.parent.stat().st_mode & 0o777 == 0o700
 
-    async def test_anonymous(self, files: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, files: httpx.AsyncClient) -> None:
         response = await files.post("/files", files={"file": ("a.txt", b"x")})
 
         assert response.status_code == 401
 
-    async def test_too_large(self, files: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_file_that_is_too_large_is_rejected_with_413(
+        self, files: httpx.AsyncClient, settings: Settings
+    ) -> None:
         person = Person(files)
         response = await person.send(b"x" * (FILE_BYTES_MAX + 1))
 
@@ -117,7 +121,7 @@ class TestUpload:
 
 
 class TestQuota:
-    async def test_exactly_full(self, files: httpx.AsyncClient) -> None:
+    async def test_quota_can_be_filled_to_the_last_byte(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         for _ in range(2):
             await person.upload(b"x" * FILE_BYTES_MAX)
@@ -180,7 +184,7 @@ class TestForms:
             (b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n', 422, "bad_name"),
         ],
     )
-    async def test_malformed(
+    async def test_malformed_form_is_refused_and_stores_nothing(
         self, files: httpx.AsyncClient, settings: Settings, body: bytes, status: int, code: str
     ) -> None:
         person = Person(files)
@@ -201,7 +205,9 @@ class TestForms:
             ("multipart/form-data; boundary=" + "b" * 71, 400),
         ],
     )
-    async def test_not_a_form(self, files: httpx.AsyncClient, kind: str, status: int) -> None:
+    async def test_body_that_is_no_form_is_refused(
+        self, files: httpx.AsyncClient, kind: str, status: int
+    ) -> None:
         headers = Person(files).headers | {"Content-Type": kind}
         response = await files.post("/files", content=HEAD + b"x\r\n--b--\r\n", headers=headers)
 

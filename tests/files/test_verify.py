@@ -46,7 +46,9 @@ def verified(settings: Settings) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
-async def test_all_is_well(files: httpx.AsyncClient, settings: Settings) -> None:
+async def test_intact_content_is_verified_without_faults(
+    files: httpx.AsyncClient, settings: Settings
+) -> None:
     person = Person(files)
     for content in (b"", b"one", b"two" * 1000):
         await person.upload(content)

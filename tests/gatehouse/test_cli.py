@@ -69,7 +69,7 @@ def run_changed(copy: Path, *arguments: str, **environment: str) -> tuple[int, s
 
 
 class TestMigrate:
-    def test_all(self, run: Run, copy: Path) -> None:
+    def test_migrate_without_a_name_migrates_all_services(self, run: Run, copy: Path) -> None:
         code, output = run("migrate")
 
         assert code == 0, output
@@ -77,7 +77,7 @@ class TestMigrate:
             assert re.search(rf"^{service}: at \d{{4}}$", output, re.MULTILINE)
             assert (copy / "data" / f"{service}.db").exists()
 
-    def test_one(self, run: Run, copy: Path) -> None:
+    def test_migrate_with_a_name_migrates_only_that_service(self, run: Run, copy: Path) -> None:
         code, output = run("migrate", "orders")
 
         assert code == 0, output
@@ -90,7 +90,9 @@ class TestMigrate:
         assert "oders" in output
         assert "orders" in output
 
-    def test_bad_settings(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_migrate_with_invalid_settings_names_the_variable(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("ORDERS_LOG_LEVEL", "loud")
         code, output = run("migrate")
 

@@ -36,7 +36,9 @@ class Settings(ServiceSettings):
         ({"ORDERS": "x", "ORDERSX": "y"}, {"ORDERS": "x", "ORDERSX": "y"}, {"ORDERS": "x", "ORDERSX": "y"}),
     ],
 )
-def test_who_gets_what(given: dict[str, str], orders: dict[str, str], users: dict[str, str]) -> None:
+def test_prefixed_variables_reach_only_their_program(
+    given: dict[str, str], orders: dict[str, str], users: dict[str, str]
+) -> None:
     assert own_environment("orders", MODULES, given) == orders
     assert own_environment("users", MODULES, given) == users
 

@@ -152,7 +152,7 @@ async def test_the_header_has_the_name_it_is_given(
     assert (await get(gateway, key)).status == 401
 
 
-async def test_keys_end(start_gateway: Start, backend: Backend, keys: Keys) -> None:
+async def test_key_is_refused_after_it_expired(start_gateway: Start, backend: Backend, keys: Keys) -> None:
     gone = keys.add("gone", expires=datetime.now(UTC) - timedelta(seconds=1))
     gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
     soon = datetime.now(UTC) + timedelta(seconds=4)

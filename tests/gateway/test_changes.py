@@ -122,7 +122,9 @@ routes:
 
 
 class TestSecurityHeaders:
-    async def test_api(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_preset_api_adds_its_security_headers(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         gateway = await start_gateway(
             _routes(await start_backend(speaks), "auth: none\n    security_headers: api")
         )
@@ -173,7 +175,9 @@ class TestSecurityHeaders:
         assert answer.values("x-frame-options") == ["SAMEORIGIN"]
         assert answer.values("referrer-policy") == ["no-referrer"]
 
-    async def test_single_ones(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_single_security_headers_are_replaced_or_left_out(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         block = '{preset: api, x_frame_options: off, content_security_policy: "default-src https:"}'
         gateway = await start_gateway(_routes(backend, f"auth: none\n    security_headers: {block}"))
         answer = await gateway.request("GET", "/x")
@@ -209,7 +213,9 @@ class TestSecurityHeaders:
 
 
 class TestAddresses:
-    async def test_who_is_let_in(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_addresses_are_allowed_and_denied_by_network(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         block = "auth: none\n    ip: {allow: [10.0.0.0/8, 2001:db8::/32], deny: [10.6.6.6]}"
         gateway = await start_gateway(_routes(backend, block), trusted_proxies="127.0.0.1/32")
         for forwarded, status in {

@@ -227,7 +227,9 @@ def test_explain_refuses_what_is_no_header_or_address(
     assert f"{wrong[1]!r} is not" in capsys.readouterr().err
 
 
-def test_diff(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diff_lists_added_removed_and_changed_keys(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(
         FILE.replace("10/s", "20/s").replace("/auth,", "/accounts,").replace("roles: [admin]", "exact: true")

@@ -333,7 +333,9 @@ async def test_the_page_loads_nothing_from_elsewhere(gateway: RunningGateway) ->
 class TestRewrittenRoutes:
     """The document holds the paths that callers use, and these lead where it says."""
 
-    async def test_strip(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_stripped_route_shows_the_paths_of_callers(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         shared = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
         shop = await start_backend(
             serving(

@@ -75,7 +75,7 @@ aliases:
 """)
 
 
-async def test_success(gateway: RunningGateway) -> None:
+async def test_successful_response_is_wrapped(gateway: RunningGateway) -> None:
     answer = await gateway.request("POST", "/api/v1/things/created", bearer(token("u-1")))
     body = answer.json()
     assert answer.status == 201
@@ -94,7 +94,7 @@ async def test_success(gateway: RunningGateway) -> None:
     assert meta["actor"] == {"user_id": "u-1", "client_id": None, "role": "user"}
 
 
-async def test_pages(gateway: RunningGateway) -> None:
+async def test_next_page_is_put_into_meta(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/api/v1/things/page?limit=2", bearer(token()))
     assert answer.json()["meta"]["pagination"] == {
         "next": "/api/v1/things/page?cursor=abc&limit=2",
@@ -115,7 +115,7 @@ async def test_what_is_wrapped_is_not_asked_for_compressed(gateway: RunningGatew
     assert backend.received[0].value("accept") == "application/json"
 
 
-async def test_problems(gateway: RunningGateway) -> None:
+async def test_problem_is_wrapped_with_its_errors(gateway: RunningGateway) -> None:
     answer = await gateway.request("POST", "/api/v1/things/invalid", bearer(token()))
     body = answer.json()
     assert (answer.status, body["success"], body["data"]) == (422, False, None)

@@ -175,7 +175,7 @@ def request(who: int) -> RequestState:
         ("user+ip", ["user u0 10.0.0.0", "user u1 10.0.0.1", "user u1 10.0.0.2", "10.0.0.3 10.0.0.3"]),
     ],
 )
-def test_who_is_counted(key: str, found: list[str]) -> None:
+def test_key_decides_who_shares_a_bucket(key: str, found: list[str]) -> None:
     assert [counted(key)(request(who)).replace("\x00", " ") for who in range(4)] == found
 
 

@@ -13,7 +13,7 @@ from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway
 
 
-async def test_index(gateway: RunningGateway) -> None:
+async def test_root_names_version_and_docs(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/")
     assert set(answer.json()) == {"name", "version", "docs"}
     assert answer.value("x-request-id")
@@ -27,7 +27,7 @@ async def test_address_with_a_slash_too_many_says_so(gateway: RunningGateway) ->
         assert answer.json()["detail"] == said + (" Leave out the slash at its end." if hint else "")
 
 
-async def test_live_and_ready(gateway: RunningGateway) -> None:
+async def test_health_pages_answer_while_the_gateway_runs(gateway: RunningGateway) -> None:
     assert (await gateway.request("GET", "/health/live")).json()["status"] == "healthy"
     assert (await gateway.request("GET", "/health/ready")).json()["checks"] == {
         "routes": 2,

@@ -19,7 +19,9 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 
 
 class TestToken:
-    async def test_without(self, gateway: RunningGateway, backend: Backend) -> None:
+    async def test_request_without_token_is_rejected_with_401(
+        self, gateway: RunningGateway, backend: Backend
+    ) -> None:
         answer = await gateway.request("GET", "/orders/7")
         assert (answer.status, answer.code) == (401, "unauthenticated")
         assert answer.value("www-authenticate") == "Bearer"
@@ -41,7 +43,9 @@ class TestToken:
             "Bearer " + token()[:-4] + "AAAA",
         ],
     )
-    async def test_bad(self, gateway: RunningGateway, backend: Backend, authorization: str) -> None:
+    async def test_invalid_token_is_rejected_with_401(
+        self, gateway: RunningGateway, backend: Backend, authorization: str
+    ) -> None:
         answer = await gateway.request("GET", "/orders", {"Authorization": authorization})
         assert (answer.status, answer.code) == (401, "invalid_token")
         assert answer.value("www-authenticate") == 'Bearer error="invalid_token"'
@@ -58,7 +62,9 @@ class TestToken:
         answer = await gateway.request("POST", "/orders", bearer(token()), b"x" * 50_000)
         assert answer.json()["body"] == "x" * 50_000
 
-    async def test_optional(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_token_is_optional_but_has_to_be_valid(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, "auth: optional"))
         assert (await gateway.request("GET", "/x")).status == 200
         assert (await gateway.request("GET", "/x", bearer(token()))).status == 200
@@ -78,7 +84,9 @@ class TestToken:
 
 
 class TestRolesAndScopes:
-    async def test_role(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_caller_without_the_role_is_rejected_with_403(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, "roles: [admin, auditor]"))
         assert (await gateway.request("GET", "/x")).status == 401
         refused = await gateway.request("GET", "/x", bearer(token(role="user")))
@@ -86,7 +94,9 @@ class TestRolesAndScopes:
         for role in ("admin", "auditor"):
             assert (await gateway.request("GET", "/x", bearer(token(role=role)))).status == 200
 
-    async def test_scopes(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_caller_without_all_scopes_is_rejected_with_403(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, "scopes: [read, write]"))
         refused = await gateway.request("GET", "/x", bearer(token(scope="read")))
         assert (refused.status, refused.code) == (403, "forbidden")
@@ -101,7 +111,9 @@ class TestClaims:
     @pytest.mark.parametrize(
         "claims", [{}, {"tenant": 7}, {"tenant": ["x", "a"]}, {"tenant": [7], "other": {"deep": [1]}}]
     )
-    async def test_held(self, start_gateway: Start, backend: Backend, claims: dict[str, Any]) -> None:
+    async def test_token_with_the_claims_passes(
+        self, start_gateway: Start, backend: Backend, claims: dict[str, Any]
+    ) -> None:
         gateway = await start_gateway(_routes(backend, self.CONDITIONS))
         assert (await gateway.request("GET", "/x", bearer(token(**{**self.GOOD, **claims})))).status == 200
 
@@ -118,7 +130,7 @@ class TestClaims:
             ({"client_id": "shop"}, "client_id is billing"),
         ],
     )
-    async def test_not_held(
+    async def test_token_without_a_claim_is_rejected_with_403_and_its_name(
         self, start_gateway: Start, backend: Backend, claims: dict[str, Any], missing: str
     ) -> None:
         gateway = await start_gateway(_routes(backend, self.CONDITIONS))
@@ -127,20 +139,24 @@ class TestClaims:
         assert answer.json()["detail"] == f"This needs a token in which {missing}."
         assert not backend.received
 
-    async def test_nobody(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_claims_without_a_token_are_rejected_with_401(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, f"auth: optional\n    {self.CONDITIONS}"))
         assert (await gateway.request("GET", "/x")).status == 401
 
 
 class TestMethodAndPath:
-    async def test_wrong_method(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_method_of_no_route_is_rejected_with_405_and_allow(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, 'methods: ["GET", "POST"]'))
         answer = await gateway.request("DELETE", "/x")
         assert (answer.status, answer.code) == (405, "method_not_allowed")
         assert answer.value("allow") == "GET, HEAD, POST"
         assert (await gateway.request("OPTIONS", "/x")).status == 405
 
-    async def test_nothing_there(self, gateway: RunningGateway) -> None:
+    async def test_path_of_no_route_is_404(self, gateway: RunningGateway) -> None:
         for path in ("/", "/opened", "/open-x", "/ope", "/other/open"):
             answer = await gateway.request("GET", path)
             assert answer.status == (200 if path == "/" else 404), path
@@ -158,7 +174,9 @@ class TestMethodAndPath:
             "/open/%252e%252e/x",
         ],
     )
-    async def test_dot_segments(self, gateway: RunningGateway, backend: Backend, path: str) -> None:
+    async def test_dot_segments_are_rejected_with_400(
+        self, gateway: RunningGateway, backend: Backend, path: str
+    ) -> None:
         answer = await gateway.request("GET", path)
         assert (answer.status, answer.code) == (400, "bad_path")
         assert not backend.received
@@ -212,7 +230,9 @@ class TestRateLimit:
         assert Counter(answer.status for answer in answers) == {200: 11, 429: 29}
         assert len(backend.received) == 11
 
-    async def test_several(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_several_limits_all_apply_and_are_all_reported(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         several = "[{rate: 9/m, burst: 9}, {rate: 3/h, burst: 2, key: route}]"
         gateway = await start_gateway(_routes(backend, f"rate_limit: {several}"))
         first, second = bearer(token("one")), bearer(token("two"))

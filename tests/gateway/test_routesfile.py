@@ -78,7 +78,7 @@ def test_the_projects_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(limit.key, limit.burst) for limit in login.policy.rate_limits] == [("ip", 100)]
 
 
-def test_all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_of_a_route_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ABSENT", raising=False)
     table = read("""
 defaults: {timeout: {idle: 5m}, rate_limit: {rate: 10/s, key: ip}}
@@ -213,7 +213,7 @@ extra: 1
         ),
     ],
 )
-def test_each_fault(text: str, told: str) -> None:
+def test_each_fault_of_a_file_is_reported(text: str, told: str) -> None:
     assert any(told in line for line in faults(text)), faults(text)
 
 

@@ -242,7 +242,9 @@ async def test_what_the_backend_is_sent(routing: RunningGateway, backend: Backen
         ("admin.example", "/health", 200),
     ],
 )
-async def test_hosts(routing: RunningGateway, host: str, target: str, status: int) -> None:
+async def test_route_with_hosts_is_found_by_host(
+    routing: RunningGateway, host: str, target: str, status: int
+) -> None:
     wire = await routing.connect()
     await wire.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
     assert (await wire.answer()).status == status
@@ -267,7 +269,7 @@ async def test_hosts(routing: RunningGateway, host: str, target: str, status: in
         (["path: '/a', exact: maybe"], "must be one of true, false"),
     ],
 )  # fmt: skip
-def test_faults(lines: list[str], told: str) -> None:
+def test_each_fault_of_a_path_is_reported(lines: list[str], told: str) -> None:
     text = "\n".join(["routes:", *(f"  - {{{line}, backend: 'http://b'}}" for line in lines)])
     with pytest.raises(RoutesFileError) as error:
         parse(text, "routes.yaml", development=True)

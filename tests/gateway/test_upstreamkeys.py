@@ -36,7 +36,7 @@ def test_several_with_weights() -> None:
     assert found.upstream.balance == "p2c"
 
 
-def test_all_keys() -> None:
+def test_every_key_of_an_upstream_is_read() -> None:
     found = route("""backend: http://a
 balance: round_robin
 retry: {attempts: 0, budget: 2.5%, backoff: 1ms..1s, buffer: 1KiB}
@@ -111,7 +111,7 @@ def test_defaults_are_merged_key_by_key() -> None:
         ("split: {backends: [http://b], header: 'X Canary: yes'}", "split.header: must be a header"),
     ],
 )
-def test_each_fault(more: str, told: str) -> None:
+def test_each_fault_of_an_upstream_is_reported(more: str, told: str) -> None:
     if more and "backend" not in more.partition("split")[0]:
         more = f"backend: http://a\n{more}"
     indented = "\n".join(f"    {line}" for line in more.splitlines())

@@ -236,7 +236,7 @@ class TestSplit:
         part = sum(side == {1} for side in sides.values())
         assert abs(part - users * 0.3) < 5 * sqrt(users * 0.3 * 0.7)
 
-    async def test_by_header(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_header_chooses_the_split(self, start_gateway: Start, start_backend: StartBackend) -> None:
         main, canary = await start_backend(), await start_backend()
         split = f"split: {{backends: ['{canary.url}'], header: 'X-Canary: yes'}}"
         gateway = await start_gateway(_routes(main, more=split))
@@ -249,7 +249,9 @@ class TestSplit:
             assert (await gateway.request("GET", "/x", headers)).status == 200
             assert len(chosen.received) == before + 1
 
-    async def test_all_or_none(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_weight_of_a_split_may_be_all_or_none(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         main, canary = await start_backend(), await start_backend()
         for weight, chosen in (("0%", main), ("100%", canary)):
             split = f"split: {{backends: ['{canary.url}'], weight: {weight}}}"

@@ -20,7 +20,7 @@ async def place(orders: httpx.AsyncClient, headers: dict[str, str], **changes: A
 
 
 class TestPlaceOrder:
-    async def test_places_it(self, orders: httpx.AsyncClient) -> None:
+    async def test_placed_order_is_returned_with_201(self, orders: httpx.AsyncClient) -> None:
         user_id = new_id()
         response = await orders.post("/orders", json=LAPTOP, headers=bearer(token(user_id)))
 
@@ -33,7 +33,7 @@ class TestPlaceOrder:
         assert response.headers["location"] == f"/orders/{order['id']}"
         assert response.headers["etag"] == '"1"'
 
-    async def test_anonymous(self, orders: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, orders: httpx.AsyncClient) -> None:
         response = await orders.post("/orders", json=LAPTOP)
 
         assert response.status_code == 401
@@ -62,7 +62,9 @@ class TestPlaceOrder:
             ({"role": "admin"}, "role"),
         ],
     )
-    async def test_malformed(self, orders: httpx.AsyncClient, changes: dict[str, Any], field: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(
+        self, orders: httpx.AsyncClient, changes: dict[str, Any], field: str
+    ) -> None:
         response = await orders.post("/orders", json=LAPTOP | changes, headers=bearer(token()))
 
         assert response.status_code == 422, response.text
@@ -72,7 +74,9 @@ class TestPlaceOrder:
         ("amount", "currency"),
         [("0.01", "USD"), ("0.1", "USD"), ("9999999999.99", "EUR"), ("1234567", "JPY"), ("0.125", "KWD")],
     )
-    async def test_money_is_exact(self, orders: httpx.AsyncClient, amount: str, currency: str) -> None:
+    async def test_amounts_come_back_exactly(
+        self, orders: httpx.AsyncClient, amount: str, currency: str
+    ) -> None:
         headers = bearer(token())
         body = f'{{"product_name":"x","quantity":1,"total_price":{amount},"currency":"{currency}"}}'
         json = {"Content-Type": "application/json"}
@@ -138,7 +142,9 @@ class TestListOrders:
 
         assert [order["id"] for order in response.json()] == [second["id"], first["id"]]
 
-    async def test_of_one_user(self, orders: httpx.AsyncClient) -> None:
+    async def test_orders_of_one_account_are_listed_for_it_and_admins(
+        self, orders: httpx.AsyncClient
+    ) -> None:
         user_id = new_id()
         placed = await place(orders, bearer(token(user_id)))
         address = f"/orders/user/{user_id}"
@@ -164,7 +170,9 @@ class TestListOrders:
             ("sort=name", "sort"),
         ],
     )
-    async def test_malformed(self, orders: httpx.AsyncClient, query: str, field: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(
+        self, orders: httpx.AsyncClient, query: str, field: str
+    ) -> None:
         response = await orders.get(f"/orders?{query}", headers=bearer(token()))
 
         assert response.status_code == 422
@@ -175,7 +183,9 @@ class TestOneOrder:
     @pytest.mark.parametrize(
         ("method", "suffix"), [("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/history")]
     )
-    async def test_not_mine(self, orders: httpx.AsyncClient, method: str, suffix: str) -> None:
+    async def test_resource_of_another_account_is_404(
+        self, orders: httpx.AsyncClient, method: str, suffix: str
+    ) -> None:
         order = await place(orders, bearer(token()))
         body = {"quantity": 2} if method == "PUT" else None
         address = f"/orders/{order['id']}{suffix}"
@@ -188,7 +198,7 @@ class TestOneOrder:
     @pytest.mark.parametrize(
         ("method", "suffix"), [("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/history")]
     )
-    async def test_unknown(self, orders: httpx.AsyncClient, method: str, suffix: str) -> None:
+    async def test_unknown_id_is_404(self, orders: httpx.AsyncClient, method: str, suffix: str) -> None:
         body = {"quantity": 2} if method == "PUT" else None
         address = f"/orders/{new_id()}{suffix}"
         response = await orders.request(method, address, json=body, headers=bearer(token()))
@@ -198,19 +208,21 @@ class TestOneOrder:
     @pytest.mark.parametrize(
         ("method", "suffix"), [("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/history")]
     )
-    async def test_anonymous(self, orders: httpx.AsyncClient, method: str, suffix: str) -> None:
+    async def test_request_without_token_is_rejected_with_401(
+        self, orders: httpx.AsyncClient, method: str, suffix: str
+    ) -> None:
         body = {"quantity": 2} if method == "PUT" else None
         response = await orders.request(method, f"/orders/{new_id()}{suffix}", json=body)
 
         assert response.status_code == 401
 
-    async def test_malformed_id(self, orders: httpx.AsyncClient) -> None:
+    async def test_malformed_id_is_rejected_with_422(self, orders: httpx.AsyncClient) -> None:
         response = await orders.get("/orders/7", headers=bearer(token()))
 
         assert response.status_code == 422
         assert response.json()["errors"][0]["field"] == "order_id"
 
-    async def test_shows_it(self, orders: httpx.AsyncClient) -> None:
+    async def test_order_is_shown_to_its_owner(self, orders: httpx.AsyncClient) -> None:
         headers = bearer(token())
         order = await place(orders, headers)
         response = await orders.get(f"/orders/{order['id']}", headers=headers)

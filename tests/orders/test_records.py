@@ -55,7 +55,9 @@ async def test_done_by_an_admin_and_refused_to_others(
     [("/orders", "LIST_ORDERS"), (f"/orders/user/{ME}", "LIST_ORDERS_OF_USER")],
     ids=["own", "of_a_user"],
 )
-async def test_lists(orders: httpx.AsyncClient, database_url: str, path: str, action: str) -> None:
+async def test_lists_read_by_admins_are_recorded(
+    orders: httpx.AsyncClient, database_url: str, path: str, action: str
+) -> None:
     await orders.get(path, headers=OWNER)
     await orders.get(path, headers=ADMIN)
     await orders.get(path)

@@ -42,7 +42,9 @@ class TestAnswer:
         assert response.headers["etag"] == shown.headers["etag"] == '"1"'
         assert response.headers["cache-control"] == "no-store"
 
-    async def test_nothing_to_say(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+    async def test_handler_without_a_result_is_answered_with_204(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
         added = await add(notes, signed_in)
         response = await notes.delete(f"/notes/{added['id']}", headers=signed_in)
 
@@ -68,7 +70,7 @@ class TestAnswer:
         ("if_match", "status"),
         [('"1"', 200), ('"7", "1"', 200), ("*", 200), ('"2"', 412), ('W/"1"', 412), ("", 412)],
     )
-    async def test_if_match(
+    async def test_if_match_decides_whether_a_change_is_made(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str], if_match: str, status: int
     ) -> None:
         address = f"/notes/{(await add(notes, signed_in))['id']}"
@@ -173,7 +175,9 @@ class TestAccess:
         ],
         ids=["none", "for another", "expired", "user", "admin", "user for internal", "secret", "empty"],
     )
-    async def test_anybody_else(self, notes: httpx.AsyncClient, presented: str | None) -> None:
+    async def test_caller_without_token_is_rejected_with_401(
+        self, notes: httpx.AsyncClient, presented: str | None
+    ) -> None:
         headers = {} if presented is None else bearer(presented)
         response = await notes.get("/internal/count", headers=headers)
 
@@ -183,7 +187,9 @@ class TestAccess:
     async def test_an_internal_token_opens_nothing_else(self, notes: httpx.AsyncClient) -> None:
         assert (await notes.get("/notes", headers=bearer(internal_token("notes")))).status_code == 401
 
-    async def test_admins(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+    async def test_operation_for_admins_refuses_everybody_else(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
         admin = bearer(token(role="admin"))
 
         assert (await notes.get("/admin/count", headers=admin)).status_code == 200

@@ -89,7 +89,7 @@ async def test_what_the_caller_cannot_mend_is_ours(
     assert [line["event"] for line in lines] == ["peer_failed"]
 
 
-async def test_nobody_there(make_settings: Callable[..., Any]) -> None:
+async def test_unreachable_peer_is_unavailable_and_logged_once(make_settings: Callable[..., Any]) -> None:
     client = HttpClient()
     peer = Peer.of(make_settings(Settings), client, name="notes", url=f"http://127.0.0.1:{free_port()}")
     with capture_logs() as lines, pytest.raises(Unavailable) as raised:

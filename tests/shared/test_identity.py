@@ -401,7 +401,7 @@ class TestTokenVerifier:
 
 
 class TestBearerToken:
-    def test_reads_it(self) -> None:
+    def test_bearer_token_is_read_from_the_header(self) -> None:
         assert bearer_token(None) is None
         assert bearer_token("Bearer a.b.c") == "a.b.c"
         assert bearer_token("bearer a.b.c") == "a.b.c"
@@ -409,7 +409,7 @@ class TestBearerToken:
     @pytest.mark.parametrize(
         "header", ["", "Bearer", "Bearer ", "Basic eDp5", "a.b.c", "Bearer  a", "Bearer a b"]
     )
-    def test_anything_else(self, header: str) -> None:
+    def test_other_authorization_headers_are_refused(self, header: str) -> None:
         with pytest.raises(InvalidToken):
             bearer_token(header)
 

@@ -180,7 +180,7 @@ class TestMetrics:
 
 class TestHealth:
     @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
-    async def test_healthy(self, notes: httpx.AsyncClient, path: str) -> None:
+    async def test_health_of_a_working_service_is_200(self, notes: httpx.AsyncClient, path: str) -> None:
         response = await notes.get(path)
 
         assert response.status_code == 200

@@ -66,7 +66,7 @@ async def document(notes: httpx.AsyncClient) -> Any:
     return (await notes.get("/openapi.json")).json()
 
 
-def test_it_is_sound(document: Any) -> None:
+def test_document_is_valid_openapi(document: Any) -> None:
     sound(document)
 
 
@@ -124,7 +124,7 @@ def test_a_writing_operation(document: Any) -> None:
     assert schema["properties"]["text"]["maxLength"] == 200
 
 
-def test_a_list(document: Any) -> None:
+def test_list_documents_paging_and_filters(document: Any) -> None:
     listing = document["paths"]["/notes"]["get"]
     parameters = {parameter["name"]: parameter for parameter in listing["parameters"]}
 
@@ -147,7 +147,7 @@ def test_what_may_be_left_out_is_said(document: Any) -> None:
     assert {"404", "409", "412"} <= set(change["responses"])
 
 
-def test_who_may_call(document: Any) -> None:
+def test_document_says_who_may_call(document: Any) -> None:
     assert document["paths"]["/greeting"]["get"]["security"] == []
     assert "401" not in document["paths"]["/greeting"]["get"]["responses"]
     assert "403" in document["paths"]["/admin/count"]["get"]["responses"]

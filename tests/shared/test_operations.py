@@ -123,7 +123,9 @@ class TestBody:
         ],
         ids=["broken", "not utf-8", "bad utf-8 inside", "half a surrogate", "deep", "endless number"],
     )
-    async def test_not_json(self, notes: httpx.AsyncClient, content: bytes) -> None:
+    async def test_body_that_is_not_json_is_rejected_with_400(
+        self, notes: httpx.AsyncClient, content: bytes
+    ) -> None:
         response = await notes.post("/numbers", content=content, headers=JSON)
 
         assert response.status_code == 400
@@ -138,7 +140,7 @@ class TestBody:
             ("note_id", "must be a UUID, as every `id` in an answer is")
         ]
 
-    async def test_nothing(self, notes: httpx.AsyncClient) -> None:
+    async def test_missing_body_is_rejected_with_400(self, notes: httpx.AsyncClient) -> None:
         response = await notes.post("/numbers")
 
         assert response.status_code == 400
@@ -163,7 +165,9 @@ class TestBody:
             (b'{"whole": 1, "extra": 2}', "extra"),
         ],
     )
-    async def test_wrong_values(self, notes: httpx.AsyncClient, content: bytes, field: str) -> None:
+    async def test_wrong_values_are_rejected_with_422_and_their_fields(
+        self, notes: httpx.AsyncClient, content: bytes, field: str
+    ) -> None:
         response = await notes.post("/numbers", content=content, headers=JSON)
 
         assert response.status_code == 422, response.text
@@ -260,7 +264,7 @@ class TestMethods:
         assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
         assert response.json()["code"] == "method_not_allowed"
 
-    async def test_head(self, notes: httpx.AsyncClient) -> None:
+    async def test_head_has_the_headers_of_get_and_no_body(self, notes: httpx.AsyncClient) -> None:
         shown = await notes.get("/greeting")
         head = await notes.head("/greeting")
 

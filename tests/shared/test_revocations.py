@@ -57,7 +57,7 @@ class TestRevocations:
     @pytest.mark.parametrize(
         ("kind", "subject"), [("session", "s"), ("user", "u"), ("token", "t"), ("client", "c"), ("key", "k")]
     )
-    def test_every_kind(self, kind: str, subject: str) -> None:
+    def test_revocation_of_every_kind_covers_its_tokens(self, kind: str, subject: str) -> None:
         revocations = Revocations()
         revocations.add([revoked(kind, f"other {subject}")])
         assert not revocations.cover(a_caller())
@@ -181,7 +181,9 @@ class TestVerifier:
             await verifier.verify(one)
         await verifier.verify(two)
 
-    async def test_versions(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+    async def test_tokens_of_newer_versions_are_spared(
+        self, make_verifier: Callable[..., TokenVerifier]
+    ) -> None:
         verifier = make_verifier()
         verifier.revocations.add([revoked("user", "u", below=2)])
         for version in (None, 0, 1, -1):

@@ -203,7 +203,7 @@ class TestStart:
             assert service.code() == 4
             assert "cannot listen on 192.0.2.1" in service.lines[-1]
 
-    def test_bad_settings(self, environment: dict[str, str]) -> None:
+    def test_invalid_settings_stop_the_start_with_exit_code_2(self, environment: dict[str, str]) -> None:
         bad = {"LOG_LEVEL": "loud", "DATABASE_POOL": "0", "JWT_SECRET": "weak"}
         with started(*MODULE, environment=environment | bad) as service:
             assert service.code() == 2

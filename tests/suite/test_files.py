@@ -106,7 +106,7 @@ async def test_the_spellings_of_seed_003(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["", "/api", "/api/v1"])
-async def test_nobody_elses(each_suite: Suite, spelling: str) -> None:
+async def test_files_of_others_are_neither_read_nor_changed(each_suite: Suite, spelling: str) -> None:
     async with each_suite.client() as client:
         victim, stranger = await register(client), await register(client)
         file = await upload(client, victim)

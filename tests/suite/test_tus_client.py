@@ -89,7 +89,7 @@ async def assert_arrived(client: httpx.AsyncClient, person: Person, file: Path) 
 @pytest.mark.parametrize(
     ("chunk", "parts", "pauses"), [(MIB, 1, 0), (SIZE, 1, 4), (MIB, 1, 4), (2 * MIB, 3, 0)]
 )
-async def test_it_arrives(
+async def test_upload_of_a_tus_client_arrives_complete(
     suite: Suite, client_folder: Path, content: Path, chunk: int, parts: int, pauses: int
 ) -> None:
     async with suite.client() as client:

@@ -57,12 +57,14 @@ class TestCreateUser:
         assert shown.status_code == 200
         assert shown.text == made.text
 
-    async def test_anonymous(self, users: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, users: httpx.AsyncClient) -> None:
         response = await users.post("/users", json={"email": new_email(), "password": PASSWORD})
 
         assert response.status_code == 401
 
-    async def test_not_an_admin(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_caller_who_is_not_an_admin_is_rejected_with_403(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada = await register(auth)
         forged = {"X-Role": "admin", "X-User-Role": "admin"}
         body = {"email": new_email(), "password": PASSWORD}
@@ -93,7 +95,7 @@ class TestCreateUser:
             ({"is_admin": True}, "is_admin"),
         ],
     )
-    async def test_malformed(
+    async def test_malformed_input_is_rejected_with_422(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, changes: dict[str, Any], field: str
     ) -> None:
         admin = await register_admin(auth)
@@ -104,7 +106,7 @@ class TestCreateUser:
         assert field in fields_of(response)
 
     @pytest.mark.parametrize(("name", "code"), [("email", "email_taken"), ("username", "username_taken")])
-    async def test_taken(
+    async def test_name_that_is_taken_is_rejected_with_409(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, name: str, code: str
     ) -> None:
         admin, ada = await register_admin(auth), await register(auth, username=tag())

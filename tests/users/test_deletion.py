@@ -61,7 +61,7 @@ def preferences_kept(database_url: str) -> Callable[[Person], int]:
     return count
 
 
-async def test_oneself(
+async def test_deleting_oneself_erases_profile_and_preferences(
     users: httpx.AsyncClient, auth: httpx.AsyncClient, preferences_kept: Callable[[Person], int]
 ) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)

@@ -72,7 +72,9 @@ class TestOfAccounts:
 
         assert (await shown(users, ada))["email"] == changed[-1]["email"]
 
-    async def test_all_at_once(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_events_in_any_order_lead_to_the_newest_state(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada, email = await register(auth), new_email()
         changed = ada.account | {"email": email, "updated": "2099-01-01T00:00:00Z"}
         news = [sealed(AccountCreated, ada.account), sealed(AccountChanged, changed)]
@@ -150,7 +152,7 @@ class TestOfProfiles:
         (told,) = events(database_url, EVENTS)
         assert told.data == {"user_id": made.json()["id"], "fields": ["phone"]}
 
-    async def test_refused(
+    async def test_refused_change_is_not_told(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         ada = await register(auth)

@@ -36,10 +36,10 @@ class TestListUsers:
             address = "/users" + following["url"] if following else ""
         assert seen == [person.id for person in reversed(people)]
 
-    async def test_anonymous(self, users: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, users: httpx.AsyncClient) -> None:
         assert (await users.get("/users", headers={"X-Role": "admin"})).status_code == 401
 
-    async def test_not_an_admin(self, users: httpx.AsyncClient) -> None:
+    async def test_caller_who_is_not_an_admin_is_rejected_with_403(self, users: httpx.AsyncClient) -> None:
         response = await users.get("/users", headers=bearer(token()) | {"X-Role": "admin"})
 
         assert response.status_code == 403
@@ -59,7 +59,9 @@ class TestListUsers:
             ("password=x", "password"),
         ],
     )
-    async def test_malformed(self, users: httpx.AsyncClient, query: str, field: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(
+        self, users: httpx.AsyncClient, query: str, field: str
+    ) -> None:
         response = await users.get(f"/users?{query}", headers=ADMIN)
 
         assert response.status_code == 422

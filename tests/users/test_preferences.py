@@ -23,7 +23,9 @@ class TestShowPreferences:
         assert response.headers["etag"] == '"0"'
 
     @pytest.mark.parametrize("method", ["GET", "PUT"])
-    async def test_anonymous(self, users: httpx.AsyncClient, method: str) -> None:
+    async def test_request_without_token_is_rejected_with_401(
+        self, users: httpx.AsyncClient, method: str
+    ) -> None:
         body = {"a": 1} if method == "PUT" else None
         assert (await users.request(method, ADDRESS, json=body)).status_code == 401
 
@@ -85,7 +87,9 @@ class TestPutPreferences:
             json.dumps({f"key_{number}": number for number in range(101)}),
         ],
     )
-    async def test_malformed(self, users: httpx.AsyncClient, auth: httpx.AsyncClient, body: str) -> None:
+    async def test_malformed_input_is_rejected_with_422(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, body: str
+    ) -> None:
         ada = await register(auth)
         headers = ada.headers | {"Content-Type": "application/json"}
         response = await users.put(ADDRESS, content=body, headers=headers)
@@ -103,7 +107,9 @@ class TestPutPreferences:
 
         assert response.status_code == 400
 
-    async def test_up_to_16_kib(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_preferences_of_more_than_16_kib_are_rejected_with_413(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada = await register(auth)
         room = 16 * 1024 - len('{"a":""}')
         fits = await users.put(ADDRESS, json={"a": "x" * room}, headers=ada.headers)

@@ -50,7 +50,7 @@ class TestShowMe:
         found = await users.get("/users", params={"q": ada.account["email"]}, headers=admin.headers)
         assert [profile["id"] for profile in found.json()] == [ada.id]
 
-    async def test_anonymous(self, users: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, users: httpx.AsyncClient) -> None:
         response = await users.get("/users/me", headers={"X-User-Id": new_id(), "X-Role": "admin"})
 
         assert response.status_code == 401
@@ -109,7 +109,9 @@ class TestShowUser:
         assert by_admin.json()["email"] == ada.account["email"]
         assert by_herself.text == by_admin.text
 
-    async def test_not_mine(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_resource_of_another_account_is_404(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada, other = await register(auth), await register(auth)
         await users.get("/users/me", headers=ada.headers)
         forged = {"X-User-Id": ada.id, "X-Role": "admin", "X-User-Role": "admin"}
@@ -118,17 +120,17 @@ class TestShowUser:
         assert response.status_code == 404
         assert response.json()["code"] == "not_found"
 
-    async def test_unknown(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_unknown_id_is_404(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         admin = await register_admin(auth)
         response = await users.get(f"/users/{new_id()}", headers=admin.headers)
 
         assert response.status_code == 404
 
-    async def test_anonymous(self, users: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, users: httpx.AsyncClient) -> None:
         assert (await users.get(f"/users/{new_id()}")).status_code == 401
 
     @pytest.mark.parametrize("user_id", ["7", "me2", "%00", UNKNOWN_ID + "0"])
-    async def test_malformed_id(self, users: httpx.AsyncClient, user_id: str) -> None:
+    async def test_malformed_id_is_rejected_with_422(self, users: httpx.AsyncClient, user_id: str) -> None:
         response = await users.get(f"/users/{user_id}", headers=bearer(token(role="admin")))
 
         assert response.status_code == 422
@@ -233,7 +235,7 @@ class TestChangeProfile:
             ({"email": "x" * 255}, "email"),
         ],
     )
-    async def test_malformed(
+    async def test_malformed_input_is_rejected_with_422(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, changes: dict[str, Any], field: str
     ) -> None:
         admin = await register_admin(auth)
@@ -243,13 +245,17 @@ class TestChangeProfile:
         assert fields_of(response) == [field]
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-    async def test_anonymous(self, users: httpx.AsyncClient, method: str) -> None:
+    async def test_request_without_token_is_rejected_with_401(
+        self, users: httpx.AsyncClient, method: str
+    ) -> None:
         body = {"bio": "x"} if method == "PUT" else None
         for address in ("/users/me", f"/users/{new_id()}"):
             assert (await users.request(method, address, json=body)).status_code == 401
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-    async def test_not_mine(self, users: httpx.AsyncClient, auth: httpx.AsyncClient, method: str) -> None:
+    async def test_resource_of_another_account_is_404(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, method: str
+    ) -> None:
         ada, other = await register(auth), await register(auth)
         before = await users.get("/users/me", headers=ada.headers)
         body = {"bio": "x"} if method == "PUT" else None
@@ -260,7 +266,9 @@ class TestChangeProfile:
         assert (await users.get("/users/me", headers=ada.headers)).text == before.text
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-    async def test_unknown(self, users: httpx.AsyncClient, auth: httpx.AsyncClient, method: str) -> None:
+    async def test_unknown_id_is_404(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, method: str
+    ) -> None:
         admin = await register_admin(auth)
         body = {"bio": "x"} if method == "PUT" else None
         response = await users.request(method, f"/users/{new_id()}", json=body, headers=admin.headers)

@@ -31,7 +31,7 @@ DISABLED = {"status": {"before": "active", "after": "disabled"}}
         (True, "GET", "/users/{id}", None, "SHOW_USER", {}),
     ],
 )
-async def test_done(
+async def test_action_is_recorded_as_success(
     users: httpx.AsyncClient,
     auth: httpx.AsyncClient,
     database_url: str,
@@ -74,7 +74,7 @@ async def test_made_by_an_admin(users: httpx.AsyncClient, auth: httpx.AsyncClien
         ("DELETE", "/users/{id}", 404, "DELETE_USER"),
     ],
 )
-async def test_refused(
+async def test_refusal_is_recorded_with_its_status(
     users: httpx.AsyncClient,
     auth: httpx.AsyncClient,
     database_url: str,
