@@ -17,7 +17,7 @@ from shared.ids import new_id
 from shared.process.redis import close, connect
 
 TAKE_SECONDS = 0.05  # no request waits longer to learn whether it may pass
-MISSES_MAX = 3  # so many that were not answered in time, and Redis is not asked any more
+MISSES_MAX = 3  # after this many timeouts Redis is not asked any more
 BEAT_SECONDS = 1.0
 PROBE_SECONDS = 0.25  # while it is away
 CONNECT_SECONDS = 1.0

@@ -14,7 +14,7 @@ from gateway.upstream.pool import Backend
 class Routing:
     """One routes file in use: its table, and the connections and limiters that belong to it.
 
-    A request keeps the one it began with, so that a newer file cannot take anything away from it. What is
+    A request keeps the one it began with, so that a newer file cannot affect it. What is
     the same in both files is the same object in both: no connection is closed, and no count starts again.
     """
 

@@ -105,7 +105,7 @@ class Group:
     # The budget of retries.
 
     def remember(self, now: float) -> None:
-        """Called several times a second; once a second the counts are noted."""
+        """Called several times a second; records the counts once a second."""
         if now >= self._history_turn:
             self._history_turn = now + 1
             self._history.append((self.requests, self.retries))

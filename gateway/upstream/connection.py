@@ -42,7 +42,7 @@ class AnswerReceiver(Protocol):
         """Stop sending for now."""
 
     def upstream_ready(self) -> None:
-        """Go on sending."""
+        """Continue sending."""
 
     def upstream_lost(self) -> None:
         """The connection was closed before the end of the response."""

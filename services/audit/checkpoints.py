@@ -40,7 +40,7 @@ class Checkpoints:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = LogKeys(settings)
         self.database = database
-        self._told: tuple[str, int] | None = None  # why nothing is signed any more, and since which size
+        self._told: tuple[str, int] | None = None  # why signing has stopped, and at which size
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
         self.remembered: Checkpoint | None = None  # the newest one that this process has signed or found
         self._turn = threading.Lock()

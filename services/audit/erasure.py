@@ -61,13 +61,13 @@ def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[R
 def _has_traces() -> ColumnElement[bool]:
     """Skip accounts with nothing left to erase: they only wait for late records and must not delay others."""
     is_fresh = RECORDS.c.seq > ERASURES.c.done_to
-    columns = RECORDS.c.user_id, RECORDS.c.resource  # each asked by itself, for each has an index
+    columns = RECORDS.c.user_id, RECORDS.c.resource  # separate queries, because each has an index
     return or_(
         *(exists().where(column == ERASURES.c.account_id, is_fresh, _IS_NOT_OWN) for column in columns)
     )
 
 
-# What the log says about an account holds nothing of the person, and explains what is empty.
+# Statements about an account hold no personal data, and explain what is empty.
 _IS_NOT_OWN = RECORDS.c.actor != LOG_ITSELF
 
 

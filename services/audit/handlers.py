@@ -161,7 +161,7 @@ def _wrong(parameter: str, message: str) -> Invalid:
 
 
 def _signed_size(session: Session, size: int | None) -> int:
-    """The size asked for, no larger than what is signed."""
+    """The requested size, at most the signed one."""
     newest = pinned(session).size
     if size is not None and size > newest:
         raise NotYetSigned
@@ -198,7 +198,7 @@ def list_holds(session: Session) -> list[HoldOut]:
 
 def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:
     """Place a hold: keep the records of an account, even if it is deleted or they grow old."""
-    take_turn(session)  # when this is answered, no erasure is under way any more
+    take_turn(session)  # after the response no erasure is in progress
     if not session.connection().execute(select(HOLDS).where(HOLDS.c.user_id == user_id)).first():
         state_hold(session, keys, user_id)
     hold = {"user_id": user_id, "reason": body.reason, "created": now()}

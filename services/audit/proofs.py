@@ -240,7 +240,7 @@ def notes_in(text: str) -> list[str]:
 
 
 def end_text(origin: str, lines: int, digest: bytes) -> str:
-    """What is signed at the end of an export, so that no part of it can be left out."""
+    """The digest signed at the end of an export, so that no part can be left out."""
     return f"{origin}/export\n{lines}\n{base64.b64encode(digest).decode()}\n"
 
 

@@ -21,7 +21,7 @@ CLOCKS_APART = timedelta(minutes=5)
 CHUNK_RECORDS = 1024
 PLACES_AT_ONCE = 500
 
-# An outer join: what is personal may have been taken away behind our back, and that must show.
+# An outer join: rows of personal data may have been removed by an attacker, and that must show.
 _TOGETHER = RECORDS.outerjoin(
     PERSONAL, and_(PERSONAL.c.seq == RECORDS.c.seq, PERSONAL.c.received == RECORDS.c.received)
 )
@@ -59,7 +59,7 @@ def matching(query: FilterLogs, user_id: str | None) -> Select[Any]:
 
 
 def by_index(query: FilterLogs, user_id: str | None) -> tuple[Walk, list[ColumnElement[bool]]]:
-    """The same in two parts: what one index answers, and what is left to check of each record.
+    """The same in two parts: the conditions that one index covers, and those to check for each record.
 
     Every index costs each record that is written; so there is one for each question, and none for two.
     """

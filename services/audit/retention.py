@@ -136,6 +136,6 @@ def _partitions(session: Session) -> list[str]:
 
 
 def _month(moment: datetime, ahead: int) -> datetime:
-    """The beginning of the month that lies so many months ahead."""
+    """The beginning of the month this number of months ahead."""
     count = moment.year * 12 + moment.month - 1 + ahead
     return datetime(count // 12, count % 12 + 1, 1, tzinfo=moment.tzinfo)

@@ -45,7 +45,7 @@ Report = Callable[[str, int | None, str], None]
 
 
 def statement_text(name: str, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> str:
-    """What is signed of a statement."""
+    """The signed form of a statement."""
     return f"{name}/statement\n{canonical([seq, action, resource, dict(said)])}\n"
 
 
@@ -227,7 +227,7 @@ class Ledger:
             self._report("erased", odd, detail)
 
     def _compare_months(self, statement: Statement, months: tuple[str, str]) -> None:
-        """Month by month, so that what is cut off later takes whole digests with it."""
+        """Check month by month, so that a later cut removes whole digests."""
         emptied = self._emptied.get(statement.seq)
         found = emptied.months if emptied is not None else {}
         said = statement.said.get("months")

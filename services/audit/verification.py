@@ -202,7 +202,7 @@ class _BeforeCut(Verification):
 
 
 def checked_before_cut(checkpoints: Checkpoints, first: int, end: int, before: str) -> list[Fault]:
-    """What is wrong with the records from one up to another, which are to be cut off."""
+    """The faults of a range of records that is about to be cut off."""
     database = checkpoints.database
     checkpoints.make(whole=True)
     with database.transaction(write=False) as session:

@@ -51,7 +51,7 @@ class Account(Table, table=True):
     password_hash: str | None = Field(default=None, max_length=100)
     role: str = Field(default=Role.USER, max_length=20, index=True)
     status: str = Field(default=Status.ACTIVE, max_length=20)
-    # Counted up when no access token so far may be believed any more; each carries the one of its time.
+    # Incremented when all access tokens so far are revoked; each token carries the version of its time.
     token_version: int = 0
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -98,7 +98,7 @@ class LoginSession(Table, table=True):
 
 
 class LoginAttempts(Table, table=True):
-    """How often in a row a password was tried in vain. The name is hashed: people type passwords there."""
+    """Consecutive failed attempts at a password. The name is hashed: people type passwords there."""
 
     __tablename__ = "login_attempts"
 
@@ -133,7 +133,7 @@ class SigningKey(Table, table=True):
 
 
 class Revoked(Table, table=True):
-    """What access tokens may not be believed any more, though they have not expired."""
+    """Revocations of access tokens that have not expired."""
 
     __tablename__ = "revocations"
 

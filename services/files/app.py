@@ -53,7 +53,7 @@ def _require_place(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             return
     except OSError as error:
-        if error.errno in FULL:  # what is there can still be downloaded, and deleted
+        if error.errno in FULL:  # stored files can still be downloaded and deleted
             return
         fault = f"STORAGE_PATH: cannot write to {folder} ({error.strerror}); set it to a folder where one can"
         raise SettingsFaults([fault], Settings.service) from error

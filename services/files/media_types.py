@@ -60,7 +60,7 @@ _HARMLESS = re.compile(
     r"image/(?:png|jpeg|gif|bmp|webp|avif)|audio/[a-z0-9.+-]+|video/(?:mp4|webm|ogg)|text/plain"
 )
 # What keeps its type when it is saved. All else is sent as bytes of no type, also JSON, which a gateway
-# might take for an answer of ours and set into an envelope.
+# might take for a response of the service and wrap in an envelope.
 _TOLD = re.compile(
     rf"{_HARMLESS.pattern}|video/[a-z0-9.+-]+|font/[a-z0-9.+-]+|text/(?:csv|markdown|calendar)"
     r"|application/(?:pdf|zip|gzip|x-tar|x-7z-compressed|epub\+zip|rtf|msword|vnd\.[a-z0-9.-]+)"

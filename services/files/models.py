@@ -42,7 +42,7 @@ class Table(SQLModel, registry=registry()):
 
 
 class Blob(Table, table=True):
-    """Whatever may lie in the storage has a row here, written before the first byte.
+    """Everything in the storage has a row here, written before the first byte.
 
     So a process may die at any moment: what it left behind is found by its row.
     """
@@ -117,7 +117,7 @@ class Upload(Table, table=True):
     user_id: str = Field(max_length=ID_CHARACTERS)
     blob_key: str = Field(max_length=KEY_CHARACTERS)
     length: int = Field(sa_type=BigInteger)
-    received: int = Field(default=0, sa_type=BigInteger)  # what is certain to be on the disk
+    received: int = Field(default=0, sa_type=BigInteger)  # the durable offset
     metadata_header: str = Field(default="", sa_type=Text)
     concat: str | None = Field(default=None, sa_type=Text)  # the header: `partial`, or `final;` and its parts
     file_id: str | None = Field(default=None, max_length=ID_CHARACTERS, index=True)

@@ -150,7 +150,7 @@ class Sweeper:
                 session.connection().execute(marking.values(state=becomes))
 
     def _clear_staging(self) -> None:
-        """Remove what no upload is writing any more and no row knows of."""
+        """Remove bytes that no upload is writing and no row knows."""
         old = [name for name, written in self._staging.list() if written < time.time() - self._orphan_seconds]
         for start in range(0, len(old), BATCH):
             names = old[start : start + BATCH]

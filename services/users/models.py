@@ -94,7 +94,7 @@ class Profile(Table, table=True):
         return self.status == Status.DELETED
 
     def take_over(self, account: Account) -> None:
-        """Follow the account, unless it is older than what is here already.
+        """Update from the account, unless it is older than the copy.
 
         Two readings of one account may arrive in either order. A deleted profile stays deleted, whatever
         was still on its way.

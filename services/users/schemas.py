@@ -231,7 +231,7 @@ class PreferencesOut(Versioned):
 
 
 def _scalars(value: JsonValue) -> Iterator[str | int | float | bool | None]:
-    """Every key and value in it. The JSON parser has refused what is nested so deep that this would end."""
+    """Every key and value in it. The JSON parser has refused nesting that is too deep for this recursion."""
     if isinstance(value, dict):
         yield from value
         for part in value.values():

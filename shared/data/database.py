@@ -124,7 +124,7 @@ class Database:
     async def in_thread(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
         """Call blocking work in one of the database's threads, with the caller's log context.
 
-        What is one transaction that writes says so: on SQLite it waits its turn without keeping readers out.
+        Mark a single writing transaction with `write`: on SQLite it waits its turn without blocking readers.
         """
         if self._waiting >= WAITING_MAX:
             raise Overloaded
@@ -222,7 +222,7 @@ def insert_into(session: Session, table: Table) -> sqlite.Insert | postgresql.In
 
 
 def rows_where(condition: str) -> dict[str, Any]:
-    """Options of an index that holds only some of the rows, on either database."""
+    """Options of a partial index, on either database."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 

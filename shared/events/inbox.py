@@ -175,7 +175,7 @@ class Inbox:
                 self._retry_each(rows)
 
     def _apply_parked(self, rows: Sequence[Row[Any]], *, more_follow: bool = False) -> bool:
-        """Apply them unless another process has claimed one of them meanwhile; whether it has not."""
+        """Apply them unless another process has claimed one of them; returns whether they were applied."""
         with self._database.transaction() as session:
             if not self.parked.take_out(session, rows):
                 session.rollback()

@@ -26,7 +26,7 @@ from shared.events.tables import EventTables
 from shared.ids import new_id
 
 OUTBOX = "outbox"  # under which a session finds the outbox of its service
-EMITTED = "emitted"  # under which a session notes whom it has something to tell
+EMITTED = "emitted"  # under which a session notes the recipients of its events
 BATCH_MAX = 100
 LEASE = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX = 500
@@ -56,7 +56,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many events wait for a subscriber, and since when the oldest does."""
+    """The number of events that wait for a subscriber, and the time of the oldest."""
 
     number: int
     oldest: datetime

@@ -33,7 +33,7 @@ ATTEMPTS_MAX = 8
 PAUSE_FIRST = timedelta(seconds=2)
 PAUSE_MAX = timedelta(minutes=15)
 ATTEMPT_SECONDS_MAX = timedelta(minutes=2)
-RUN_MAX = 100  # so many are tried in one transaction
+RUN_MAX = 100  # events tried in one transaction
 REASON_CHARACTERS_MAX = 500
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 DEADLY = "it ended the process that tried it, or took too long"

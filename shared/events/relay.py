@@ -20,9 +20,9 @@ GATHER_UNDER_LOAD_SECONDS = 0.2
 LOAD_EVENTS = 20  # in one delivery
 LOOK_SECONDS = 1.0  # for what another process has written, and for what has become due again
 PAUSE_SECONDS_MIN = 0.25
-PAUSE_SECONDS_MAX = 5.0  # asking one who is away costs next to nothing
-LOG_SECONDS = 60.0  # between two lines about one who is away
-PAUSE_SHARE = 1.5  # between two full batches: so many times what the last one took
+PAUSE_SECONDS_MAX = 5.0  # probing an unreachable subscriber costs almost nothing
+LOG_SECONDS = 60.0  # between two lines about an unreachable subscriber
+PAUSE_SHARE = 1.5  # pause between full batches, as a multiple of the duration of the last one
 RECEIVE = "/internal/events"
 
 log = structlog.get_logger(__name__)
@@ -132,7 +132,7 @@ class Relay:
         return was_told
 
     async def _deliver_all(self) -> None:
-        """Until what is taken is less than could be: what has come meanwhile has woken us, and gathers."""
+        """Deliver until a batch is not full: newer events have woken the relay and gather meanwhile."""
         is_full = True
         while is_full:
             began = asyncio.get_running_loop().time()

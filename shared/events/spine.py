@@ -236,7 +236,7 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel them until they have ended.
 
     Redis-py writes under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes when
-    the writing is done: told once, a task that talks to Redis goes on in half of all cases.
+    the write is done: cancelled once, a task that talks to Redis continues in half of all cases.
     """
     left: set[asyncio.Task[Any]] = {*tasks}
     while left:

@@ -195,7 +195,7 @@ class Reader:
                 await self._redis.eval(_STEP_DOWN, 1, self._leader_key, self._token)
 
     async def _read(self) -> None:
-        """As long as we lead: first what a reader took and did not acknowledge, then what is new."""
+        """While this replica leads: first the entries that were read but not acknowledged, then new ones."""
         after = "0"
         while (taken := await self._take(after)) is not None:
             last, entries = taken

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 class Kind(StrEnum):
-    """What is revoked: a session, a user's or a client's tokens so far, one token, a signing key."""
+    """What is revoked: a session, all tokens of a user or client so far, one token, or a signing key."""
 
     SESSION = "session"
     USER = "user"

@@ -201,7 +201,7 @@ def _found_by_sqlite(
 def _found_by_postgresql(
     session: Session, index: SearchIndex, search: Search, wanted: int, before: str | None
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """What is common is found among the newest rows; what is rare, by the index, which has few of it."""
+    """Find common matches among the newest rows, and rare ones by the index."""
     walks = [index.walk(scope, search).between(before, None) for scope in search.scopes]
     floor = window_floor(session, walks)
     rows = read(session, [walk.between(None, floor) for walk in walks], wanted, index.conditions(search))

@@ -1,7 +1,7 @@
 """One line per request, and standard output, to which such lines go several at a time.
 
 A trip through structlog and a system call for each line would cost the gateway more than all its policies
-together. What is lost when a process is killed are the requests of its last 50 ms.
+together. A killed process loses the request lines of its last 50 ms.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class AccessLog:
         self._second = 0
 
     def write_json(self, service: str, output: Output) -> None:
-        """From now on, collect lines of JSON. What is the same in all of them is encoded once."""
+        """Start collecting lines of JSON. Their common fields are encoded once."""
         self._output = output
         self._start = b'{"service":%b,' % to_json(service)
 

@@ -15,7 +15,7 @@ from shared.process.settings import ServiceSettings
 
 MIB = 1 << 20
 RESERVE_MIN, RESERVE_MAX = 256 * MIB, 4096 * MIB
-RESERVE_SHARE = 50  # one part in so many of the file system
+RESERVE_SHARE = 50  # a fraction of the file system: one part in this number
 
 FREE = Gauge("disk_free_bytes", "Free bytes of the disk", ["holds"], multiprocess_mode="livemin")
 RESERVE = Gauge(
@@ -67,6 +67,6 @@ class Disk:
             raise DiskFull
 
     def require_writable(self) -> None:
-        """Refuse what is small, but goes on for ever."""
+        """Refuse small writes, which never end."""
         if self.free() < self.reserve // 2:
             raise DiskFull

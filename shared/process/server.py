@@ -24,7 +24,7 @@ KEEP_ALIVE_SECONDS = (
 LAST_REQUESTS_SECONDS = 1.0
 LAST_BYTES_SECONDS = 0.5
 LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the number of a listening socket that the parent has opened
-SERVER_STATE = "gatehouse.server_state"  # scope key by which an answer that waits sees the end come
+SERVER_STATE = "gatehouse.server_state"  # scope key by which a waiting response learns of the shutdown
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class State(ServerState):
 
 
 class Server(uvicorn.Server):
-    """Stops in two steps: first it asks every connection to close after its next answer, then it ends.
+    """Shuts down in two steps: first every connection closes after its next response, then the server ends.
 
     uvicorn alone closes idle keep-alive connections at once, and a request that is on its way on one of
     them is lost.
@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         try:
             # Two may bind one port as long as neither listens. When the other was first, uvloop does not
-            # say so, and the process would go on without ever being asked anything.
+            # report it, and the process would run without ever getting a request.
             for listening in sockets or ():
                 listening.listen(self.config.backlog)
         except OSError:
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
         self.server_state.ending.set()
         await self._all_connections_closed_within(LAST_REQUESTS_SECONDS)
         await super().shutdown(sockets)
-        # What is open now has had all its time: long streams, and what runs over an upgraded connection.
+        # The time of everything that is still open is over: long streams and upgraded connections.
         for connection in tuple(self.server_state.connections):
             connection.transport.close()
         await self._all_connections_closed_within(LAST_BYTES_SECONDS)

@@ -26,7 +26,7 @@ LOOK_SECONDS = 5.0  # how soon a replica notices that another one has died
 LEASE = timedelta(seconds=60)
 RETRY_FIRST = timedelta(seconds=1)
 RETRY_MAX = timedelta(minutes=5)
-BEATS = 4  # so many times a lease is renewed before it would expire
+BEATS = 4  # renewals of a lease before it would expire
 
 SUCCESS = Gauge(
     "duty_last_success_timestamp_seconds",
@@ -43,7 +43,7 @@ IsStopping = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something to do every so many seconds, counted from its last end; it is told whether to stop early.
+    """A task that runs every `seconds`, counted from its last end; it can see whether to stop early.
 
     `work` blocks, in a thread of its own. With `alone` one replica does it at a time. After failures the
     pause grows up to `retry_max`.
@@ -82,7 +82,7 @@ class Duties:
             task.cancel()  # once: what follows a cancelled duty is not to be interrupted
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._threads.shutdown(wait=False)  # its threads have nothing to do any more
+        self._threads.shutdown(wait=False)  # its threads are idle
 
     async def _do_always(self, duty: Duty) -> None:
         failures = 0
@@ -157,7 +157,7 @@ class Duties:
 
 
 class _Stop:
-    """Whether to stop, and whether the work was told so."""
+    """Whether to stop, and whether the work has seen that."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping, self.was_told = stopping, False

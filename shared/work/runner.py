@@ -29,7 +29,7 @@ from shared.work.leased import Leased, LeaseLost, pause_after
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.5
-BEATS = 8  # so many times a lease is renewed before it would expire
+BEATS = 8  # renewals of a lease before it would expire
 TIDY_SECONDS = 600.0
 AFTER_FAULT_SECONDS = 5.0
 RUNNING_MAX = 4  # of each replica

@@ -1,4 +1,4 @@
-"""Create the log: its records, what is personal in them, the tree and its checkpoints."""
+"""Create the log: records, their personal data, the tree and its checkpoints."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Find what was refused among what was not, and holds in the order they were placed."""
+"""Index refused records, and holds in the order they were placed."""
 
 from alembic import op
 

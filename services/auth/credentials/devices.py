@@ -90,7 +90,7 @@ def _delete_expired(session: Session) -> None:
 
 
 def forget_devices(session: Session, account_id: str, but: str | None = None) -> None:
-    """Let no device of the account be known any more, except for one."""
+    """Forget all devices of the account except one."""
     session.connection().execute(
         delete(DEVICES).where(DEVICES.c.account_id == account_id, DEVICES.c.device_id != (but or ""))
     )

@@ -40,7 +40,7 @@ class Attempt:
     """One attempt at a password, with the names it is counted under."""
 
     own: str
-    strangers: str | None = None  # with those of everybody else who is not known
+    strangers: str | None = None  # counted with those of all other unknown devices
 
     @classmethod
     def at_login(cls, account: str, *, household: str, known_device: str | None) -> "Attempt":
@@ -80,7 +80,7 @@ class Attempt:
 
 
 def block_seconds(failures: int) -> int:
-    """How long the same device or household may not try again: nothing at first, then twice as long."""
+    """How long the device or network is blocked: nothing at first, then twice as long each time."""
     if failures < FREE_FAILURES:
         return 0
     return int(min(2 ** min(failures - FREE_FAILURES + 1, 30), BLOCK_SECONDS_MAX))
@@ -100,7 +100,7 @@ def _locked(session: Session, name: str) -> LoginAttempts:
 
 
 def _clean(session: Session) -> None:
-    """Forget what is old, and now and then what is too much: strangers choose the names and the addresses."""
+    """Delete old rows, and now and then the excess: strangers choose the names and addresses."""
     delete_expired(session, ATTEMPTS.c.name_hash, ATTEMPTS.c.updated < now() - FORGOTTEN_AFTER)
     if next(_attempts_made) % SURPLUS_EVERY:
         return

@@ -19,7 +19,7 @@ _PENDING = "revocations"
 
 
 class RevocationLog:
-    """Writes down what may not be believed any more, in the transaction that causes it.
+    """Writes revocations in the transaction that causes them.
 
     A reader asks for what comes after the last number it has seen, so no number may appear after a higher
     one. Numbers are therefore given under the lock of one row, as the last thing before the commit: they

@@ -64,7 +64,7 @@ class RefreshToken:
 class RefreshTokens:
     """Makes, reads and follows refresh tokens.
 
-    A token carries a seal, so that a made-up one for a known session is told from an old one and cannot
+    A token carries a seal, so that a forged one for a known session differs from an old one and cannot
     end that session. Its successor follows from it by a key only this service has: whoever asks twice gets
     the same successor, and nothing but hashes is stored.
     """

@@ -44,7 +44,7 @@ def _span(spec: str, size: int) -> Span | None:
     if match is None or spec == "-":
         return None
     first, last = match.groups()
-    if not first:  # the last so many bytes
+    if not first:  # a suffix: the last bytes
         return max(0, size - int(last)), size
     if last and int(last) < int(first):
         return None

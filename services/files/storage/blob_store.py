@@ -40,7 +40,7 @@ class Blobs:
         return asyncio.wrap_future(self._threads.submit(work, *args, **kwargs))
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """In a thread, and to its end, also for who is cancelled meanwhile.
+        """Run in a thread to its end, even if the caller is cancelled meanwhile.
 
         Threads cannot be stopped, and a cancelled caller closes the file that they use: its number would go
         to the next opened file, and the thread would write into that.
@@ -87,7 +87,7 @@ class Inflow:
         await self._written()
 
     async def settle(self) -> None:
-        """Wait until nothing is being written any more, whatever became of it."""
+        """Wait until the current write has ended, whatever its result."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
 

@@ -34,7 +34,7 @@ THERE_ALREADY = frozenset({"412", "PreconditionFailed"})
 
 
 class S3Store:
-    """A bucket of blobs. What is sent carries its checksum, so that what was bent on the way is refused."""
+    """A bucket of blobs. Uploads carry a checksum, so that corrupted ones are refused."""
 
     def __init__(self, settings: Settings) -> None:
         self._bucket, self._prefix = settings.s3_bucket, settings.s3_prefix
@@ -50,7 +50,7 @@ class S3Store:
                 else:
                     self._put_at_once(key, staged, size, sha256)
             except ClientError as error:
-                # A key is used once: what is there came from this upload, whose answer was lost.
+                # A key is used once: an existing blob came from this upload, whose response was lost.
                 if _code(error) not in THERE_ALREADY or self.size(key) != size:
                     raise
         staged.unlink()
@@ -169,7 +169,7 @@ def _client(settings: Settings) -> Any:
             read_timeout=30,
             tcp_keepalive=True,
             max_pool_connections=CONNECTIONS,
-            # What is no AWS seldom has a name for every bucket.
+            # Services other than AWS seldom have a host name for each bucket.
             s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
         ),
     )
@@ -177,7 +177,7 @@ def _client(settings: Settings) -> Any:
 
 @contextmanager
 def _told(what: str, key: str) -> Iterator[None]:
-    """Say what is wrong with the bucket in our words to the caller, and in its own to the log."""
+    """Report a failure of the bucket in our words to the caller, and in its own to the log."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:

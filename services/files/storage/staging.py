@@ -105,7 +105,7 @@ class PartialFile:
         self._fingerprint: Fingerprint | None = None
 
     def go_on(self, received: int, checksum: Hash | None) -> bool:
-        """Go on behind so many bytes, if they are there; what lies beyond them was never confirmed."""
+        """Continue after this number of bytes, if they exist; bytes beyond them were never confirmed."""
         if os.fstat(self._descriptor).st_size < received:
             return False
         os.truncate(self._descriptor, received)

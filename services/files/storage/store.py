@@ -49,10 +49,10 @@ class BlobStore(Protocol):
         """All blobs, in the order of the first two digits of their keys, and nothing else that lies there."""
 
     def clear(self, older_than: float, /) -> None:
-        """Remove what puts that died so many seconds ago left behind and no list shows."""
+        """Remove the remains of uploads that died before this number of seconds and that no list shows."""
 
     def link(self, key: str, disposition: str, content_type: str, seconds: int, /) -> str | None:
         """An address from which a browser gets the blob without us; None where there is no such thing."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""

@@ -1,4 +1,4 @@
-"""What the owner says about a file that is yet to come, checked before its bytes are taken."""
+"""The description of a file to come, checked before its bytes are received."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -89,7 +89,7 @@ def release(session: Session, key: str) -> bool:
 
 
 def forget(session: Session, key: str, size: int) -> None:
-    """No file has the blob any more: its bytes are to be removed."""
+    """Release a blob without a file: its bytes will be removed."""
     forgetting = (
         update(BLOBS)
         .where(BLOBS.c.key == key, BLOBS.c.state == BlobState.KEPT)

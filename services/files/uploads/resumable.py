@@ -164,7 +164,7 @@ class Resumable:
         await self._note(upload, hold, inflow, begun)
 
     async def _note(self, upload: Upload, hold: Hold, inflow: Inflow, begun: int) -> None:
-        """Write down what is certain to be on the disk."""
+        """Record the durable offset."""
         received = begun + inflow.size
         await inflow.flush()
         await self._blobs.run(hold.file.sync)

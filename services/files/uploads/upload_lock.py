@@ -22,7 +22,7 @@ IDLE_SECONDS = 60.0
 
 
 class NothingToHold(Exception):
-    """The upload has no file any more: it is whole, or it was ended."""
+    """The upload has no staging file: it is complete, or it was ended."""
 
 
 class Hold:
