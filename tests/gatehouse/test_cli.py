@@ -124,7 +124,7 @@ class TestMigration:
         models.write_text(
             before.replace("    version: int = 1\n", '    version: int = 1\n    note: str = ""\n', 1)
         )
-        assert "rows that are there have no note: give it a server_default" in self._said(copy, "add_note")
+        assert "existing rows have no note: give it a server_default" in self._said(copy, "add_note")
 
         models.write_text(before)
         dropped = self._said(copy, "drop_note")
@@ -187,7 +187,7 @@ class TestService:
 
     def test_two_get_two_ports(self, run: Run, copy: Path) -> None:
         for name in ("one", "two"):
-            assert run("service", name)[0] == 0
+            assert run("service", name, "--thing", f"{name}_entry")[0] == 0
         ports = [
             re.findall(r"default=(\d+)", (copy / "services" / name / "settings.py").read_text())
             for name in ("one", "two")
