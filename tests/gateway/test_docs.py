@@ -240,7 +240,7 @@ async def test_a_service_that_is_down_is_named_until_it_answers(
 
     missing = await merged_document(gateway)
     assert missing["x-unavailable"] == ["cats"]
-    assert missing["info"]["description"].endswith("they do not answer: cats.")
+    assert missing["info"]["description"].endswith("they do not respond: cats.")
     assert "/cats" not in missing["paths"]
 
     again = await asyncio.start_server(backend._serve, "127.0.0.1", backend.port)

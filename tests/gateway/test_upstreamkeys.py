@@ -91,7 +91,7 @@ def test_defaults_are_merged_key_by_key() -> None:
         ("balance: random", "must be one of p2c, round_robin"),
         ("retry: {attempts: many}", "retry.attempts: must be a whole number"),
         ("retry: {attempts: 9999999999999999999}", "retry.attempts: must be a whole number"),
-        ("retry: {budget: 20}", "retry.budget: must be a part such as 5%"),
+        ("retry: {budget: 20}", "retry.budget: must be a percentage such as 5%"),
         ("retry: {budget: 101%}", "at most 100%"),
         ("retry: {backoff: 2s..1s}", "retry.backoff: must be a range of times such as 25ms..250ms"),
         ("retry: {backoff: 2s..}", "must be a range of times"),
