@@ -155,6 +155,9 @@ def test_nginx_is_reloaded_when_gateways_come_or_go_but_not_when_all_are_gone(tm
     def reloads() -> int:
         return calls.read_text().splitlines().count("-s reload")
 
+    def reloaded(times: int) -> bool:
+        return support.eventually(lambda: reloads() == times, seconds=30)
+
     resolve_to("10.0.0.1")
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RESOLVE_SECONDS": "0.02"}
     command = [shell, str(ROOT / "deploy/nginx-start.sh")]
@@ -163,10 +166,10 @@ def test_nginx_is_reloaded_when_gateways_come_or_go_but_not_when_all_are_gone(tm
             assert support.eventually(calls.exists, seconds=30)
             for number, addresses in enumerate([("10.0.0.1", "10.0.0.2"), ("10.0.0.2",)], start=1):
                 resolve_to(*addresses)
-                assert support.eventually(lambda number=number: reloads() == number, seconds=30)
+                assert reloaded(number)
             resolve_to()
             assert support.eventually(asked.exists, seconds=30)
             resolve_to("10.0.0.2", "10.0.0.3")
-            assert support.eventually(lambda: reloads() == 3, seconds=30)
+            assert reloaded(3)
         finally:
             os.killpg(running.pid, signal.SIGKILL)
