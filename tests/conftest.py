@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 import structlog
 
+from shared import testing
 from shared.ids import new_id
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
@@ -25,6 +26,7 @@ def pytest_configure() -> None:
     structlog.configure(processors=[*before, plain])
     # Every client reads the certificates of the whole world, which takes longer than most tests, too.
     ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
+    testing.upgrade = databases.upgrade_unless_migrated  # type: ignore[attr-defined]
 
 
 def pytest_collection_finish() -> None:
@@ -41,7 +43,10 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgresql_database(postgresql_server: str) -> Iterator[str]:
-    with support.new_database(postgresql_server, f"test_{new_id()}") as url:
+    with (
+        support.new_database(postgresql_server, f"test_{new_id()}") as url,
+        databases.kept_connection(url),
+    ):
         yield url
 
 
