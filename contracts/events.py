@@ -142,5 +142,6 @@ SUBSCRIBERS = {
     "users": Subscriber("http://127.0.0.1:8081", AccountCreated, AccountChanged, AccountDeleted),
     "orders": Subscriber("http://127.0.0.1:8082", AccountDeleted),
     "files": Subscriber("http://127.0.0.1:8084", AccountDeleted),
+    "terminal": Subscriber("http://127.0.0.1:8087", AccountChanged, AccountDeleted),
     "audit": Subscriber("http://127.0.0.1:8085", Recorded, AccountDeleted),
 }

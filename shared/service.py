@@ -33,13 +33,14 @@ from shared.http.endpoints import Chassis, Endpoint, FixedPaths, resources
 from shared.http.idempotency import IdempotencyStore
 from shared.http.openapi import document
 from shared.http.operations import Operation
+from shared.http.sockets import Socket, socket_routes
 from shared.http.streams import Streams
 from shared.identity.revocations import Follower, Revocations
 from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient, InternalTokens
 from shared.process.disk import Disk
 from shared.process.observe import REQUEST_ID, ROUTE, Observe, configure_logging, log_start, metrics
-from shared.process.server import serve
+from shared.process.server import WebSockets, serve
 from shared.process.settings import ServiceSettings, SettingsError, exit_on_bad_settings
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -75,12 +76,12 @@ def create_service(
     events: Events | None = None,
     disks: Sequence[Disk] = (),
     beside: Sequence[AbstractAsyncContextManager[object]] = (),
+    sockets: Sequence[Socket] = (),
 ) -> Starlette:
     """Connect the operations of a service with everything they may request by type.
 
-    What works `beside` the requests (jobs, duties) is open while the service runs.
-
-    While `follower` is open it keeps the verifier's revocations current; by default it asks auth for them.
+    What works `beside` the requests (jobs, duties) is open while the service runs. While `follower` is open
+    it keeps the verifier's revocations current; by default it asks auth for them.
     """
     verifier = verifier or TokenVerifier(settings, client)
     revocations = verifier.revocations
@@ -118,7 +119,8 @@ def create_service(
             await _close(database, client, on_stop)
 
     own = _operational_routes(settings, endpoints, database.ping, revocations, disks)
-    return Service([*own, *resources(endpoints)], lifespan)
+    routes = [*own, *socket_routes(sockets, chassis, settings), *resources(endpoints)]
+    return Service(routes, lifespan)
 
 
 @asynccontextmanager
@@ -136,13 +138,16 @@ async def _close(database: Database, client: HttpClient, on_stop: Sequence[Calla
     database.close()
 
 
-def run(settings_class: type[S], create_app: Callable[[S], ASGIApp]) -> None:
-    """The whole life of a service's process."""
+def run(
+    settings_class: type[S], create_app: Callable[[S], ASGIApp], *, websockets: WebSockets = "none"
+) -> None:
+    """The whole life of a service's process; one with sockets names what implements them."""
     try:
         settings = settings_class.load()
         configure_logging(settings)
         log_start(settings)
-        serve(create_app(settings), settings, prepare=partial(open_database, settings))
+        prepare = partial(open_database, settings)
+        serve(create_app(settings), settings, prepare=prepare, websockets=websockets)
     except SettingsError as error:
         exit_on_bad_settings(error)
 

@@ -2,6 +2,7 @@
 
 import gc
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any, TypeVar
 
 import pytest
 import structlog
+from pydantic import TypeAdapter
 
+from shared import testing
+from shared.http import endpoints
+from shared.http.operations import Signature
 from shared.ids import new_id
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
@@ -25,6 +30,12 @@ def pytest_configure() -> None:
     structlog.configure(processors=[*before, plain])
     # Every client reads the certificates of the whole world, which takes longer than most tests, too.
     ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
+    # A process makes one application; here every test makes one, of the same few operations.
+    Signature.of = cache(Signature.of)  # type: ignore[method-assign]
+    vars(endpoints)["TypeAdapter"] = cache(TypeAdapter)
+    vars(testing)["upgrade"] = databases.upgrade_unless_migrated
+    # httpx looks for it several times in each request, and in the whole path.
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
 def pytest_collection_finish() -> None:
@@ -41,7 +52,10 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgresql_database(postgresql_server: str) -> Iterator[str]:
-    with support.new_database(postgresql_server, f"test_{new_id()}") as url:
+    with (
+        support.new_database(postgresql_server, f"test_{new_id()}") as url,
+        databases.kept_connection(url),
+    ):
         yield url
 
 

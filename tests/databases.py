@@ -2,6 +2,8 @@
 
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +52,20 @@ class _Migrated(NamedTuple):
 
 _dumps: dict[Path, _Dump] = {}
 _migrated: dict[str, _Migrated] = {}  # by URL
+_made: set[str] = set()  # URLs of databases that are at the newest migration
+_kept: dict[str, psycopg.Connection[Any]] = {}  # by URL
+
+
+@contextmanager
+def kept_connection(url: str) -> Iterator[None]:
+    """One connection for what is done between tests: it knows the tables, which a new one looks up."""
+    with psycopg.connect(url, autocommit=True) as _kept[url]:
+        yield
+    del _kept[url]
+
+
+def _connection(url: str) -> AbstractContextManager[psycopg.Connection[Any]]:
+    return nullcontext(_kept[url]) if url in _kept else psycopg.connect(url, autocommit=True)
 
 
 def migrate(url: str, migrations: Path) -> None:
@@ -63,10 +79,12 @@ def migrate(url: str, migrations: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch(mode=0o600)
             file.write_bytes(_migrated_file(migrations))
+            _made.add(url)
         return
-    with psycopg.connect(url, autocommit=True) as connection:
+    with _connection(url) as connection:
         known = _migrated.get(url)
         if known and known.migrations == migrations and known.fingerprint == _fingerprint(connection):
+            _made.add(url)
             return  # cleared by `clear_database`
         if known:
             _drop_all(connection)
@@ -78,19 +96,28 @@ def migrate(url: str, migrations: Path) -> None:
         else:
             connection.execute(_migrated_dump(url, migrations).everything)
             _migrated[url] = _Migrated(migrations, _fingerprint(connection))
+        _made.add(url)
+
+
+def upgrade_unless_migrated(url: str, migrations: Path) -> None:
+    """What a start does; to look again at what `migrate` has just made costs as much as a short test."""
+    if url not in _made:
+        upgrade(url, migrations)
 
 
 def empty_database(url: str) -> None:
     """Take everything out of it, and everybody: forty times as fast as a new one for each test."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with _connection(url) as connection:
         _end_others(connection)
         _drop_all(connection)
         _migrated.pop(url, None)
+        _made.discard(url)
 
 
 def clear_database(url: str) -> None:
     """The same before `migrate`: the tables of the last test stay, unless something has changed them."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with _connection(url) as connection:
+        _made.discard(url)
         _end_others(connection)
         known = _migrated.get(url)
         if known is None or known.fingerprint != _fingerprint(connection):

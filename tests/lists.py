@@ -8,9 +8,10 @@ import base64
 import importlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -206,6 +207,11 @@ CALLERS = {
 }
 
 
+@cache
+def _hints(handler: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(handler)
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One call of one list."""
@@ -221,7 +227,7 @@ class Question:
 
     def ask(self, session: Session) -> Any:
         """Call the handler as the endpoint does."""
-        hints = get_type_hints(self.operation.handler)
+        hints = _hints(self.operation.handler)
         arguments: dict[str, Any] = {"session": session, "caller": CALLERS[self.caller], **self.path}
         if "query" in hints:
             arguments["query"] = hints["query"].model_validate(dict(self.query))
@@ -229,7 +235,7 @@ class Question:
 
     @property
     def is_paged(self) -> bool:
-        return "query" in get_type_hints(self.operation.handler)
+        return "query" in _hints(self.operation.handler)
 
     @property
     def asks_nothing(self) -> bool:
@@ -246,14 +252,14 @@ def lists_of(service: str) -> list[Operation]:
 
 
 def _is_list(operation: Operation) -> bool:
-    answer = get_type_hints(operation.handler)["return"]
+    answer = _hints(operation.handler)["return"]
     if get_origin(answer) is list:
         return True
     return isinstance(answer, type) and issubclass(answer, Page)
 
 
 def filters_of(operation: Operation) -> list[str]:
-    query = get_type_hints(operation.handler).get("query")
+    query = _hints(operation.handler).get("query")
     if query is None:
         return []
     pages = set(PageQuery.model_fields)
@@ -279,7 +285,7 @@ def questions(service: str, operation: Operation) -> Iterator[Question]:
 
 
 def _callers(operation: Operation) -> list[str]:
-    hints = get_type_hints(operation.handler)
+    hints = _hints(operation.handler)
     if operation.access is admin or "caller" not in hints:
         return ["admin"]
     owner_only = "{" in operation.path
@@ -296,7 +302,7 @@ def fill(service: str, url: str, rows: int) -> None:
     """Put so many rows into every table of the service's lists, and let the planner look at them."""
     for table, make in tables(service).items():
         columns = list(make(0))
-        every = ([make(number)[name] for name in columns] for number in range(rows))
+        every = (list(make(number).values()) for number in range(rows))
         if url.startswith("sqlite"):
             _insert(url, table, columns, every)
         else:

@@ -26,7 +26,6 @@ from shared.data.database import Database
 log = structlog.get_logger(__name__)
 
 BATCH = 200
-PREFIXES = tuple(f"{number:02x}" for number in range(256))
 
 
 class Sweeper:
@@ -124,15 +123,24 @@ class Sweeper:
                 self._mark(session, prefix, lost)
 
     def _listed(self) -> Iterator[tuple[str, dict[str, Stored]]]:
-        """What the storage has, by key, in portions that memory holds; also those that are empty."""
+        """What the storage has, by key, in portions that memory holds; also where there are only rows."""
         groups = groupby(self._store.list(), key=lambda one: one.key[:2])
-        following = next(groups, None)
-        for prefix in PREFIXES:
-            if following is not None and following[0] == prefix:
-                yield prefix, {one.key: one for one in following[1]}
+        following, of_rows = next(groups, None), self._next_prefix_of_rows()
+        while following is not None or of_rows is not None:
+            if following is not None and (of_rows is None or following[0] <= of_rows):
+                prefix, listed = following[0], {one.key: one for one in following[1]}
                 following = next(groups, None)
             else:
-                yield prefix, {}
+                assert of_rows is not None
+                prefix, listed = of_rows, {}
+            yield prefix, listed
+            of_rows = self._next_prefix_of_rows(after=f"{prefix}g")  # beyond every hexadecimal digit
+
+    def _next_prefix_of_rows(self, after: str = "") -> str | None:
+        with self._database.transaction(write=False) as session:
+            first = select(BLOBS.c.key).where(BLOBS.c.key > after).order_by(BLOBS.c.key).limit(1)
+            key = session.connection().execute(first).scalar()
+        return None if key is None else key[:2]
 
     def _mark(self, session: Session, prefix: str, lost: set[str]) -> None:
         """Say of files whether their content is there; it may have come back from a backup."""

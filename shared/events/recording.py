@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import structlog
 from sqlmodel import Session
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from shared.caller import Caller
 from shared.clock import now
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 class RequestTrail:
     """The trail of one request, whose record becomes an event."""
 
-    def __init__(self, recorder: "Recorder", operation: Operation, request: Request) -> None:
+    def __init__(self, recorder: "Recorder", operation: Operation, request: HTTPConnection) -> None:
         self._recorder = recorder
         self._action = operation.action or operation.name.upper()
         self._status = operation.status
@@ -121,7 +121,7 @@ class Recorder:
         self._writer: asyncio.Task[None] | None = None
         self._refusals = Refusals()
 
-    def trail(self, operation: Operation, request: Request) -> RequestTrail:
+    def trail(self, operation: Operation, request: HTTPConnection) -> RequestTrail:
         return RequestTrail(self, operation, request)
 
     async def keep(self, record: Recorded) -> None:

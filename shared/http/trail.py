@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from sqlmodel import Session
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from shared.caller import Caller
 from shared.http.operations import Operation
@@ -36,4 +36,4 @@ class Trail(Protocol):
 class Recorder(Protocol):
     """Gives every request its trail."""
 
-    def trail(self, operation: Operation, request: Request) -> Trail: ...
+    def trail(self, operation: Operation, request: HTTPConnection) -> Trail: ...

@@ -23,8 +23,11 @@ KEEP_ALIVE_SECONDS = (
 )
 LAST_REQUESTS_SECONDS = 1.0
 LAST_BYTES_SECONDS = 0.5
+WEBSOCKET_MESSAGE_BYTES_MAX = 256 * 1024
 LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the number of a listening socket that the parent has opened
 SERVER_STATE = "gatehouse.server_state"  # scope key by which a waiting response learns of the shutdown
+
+WebSockets = Literal["none", "websockets-sansio"]
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +132,7 @@ def serve(
     settings: ProcessSettings,
     protocol: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
     prepare: Callable[[], None] = lambda: None,
+    websockets: WebSockets = "none",
 ) -> None:
     """Serve until stopped. If the port is taken, exit with a sentence that names it.
 
@@ -140,7 +144,9 @@ def serve(
         host=settings.host,
         port=settings.port,
         http=protocol,
-        ws="none",
+        ws=websockets,
+        ws_max_size=WEBSOCKET_MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,  # it costs memory for each connection
         lifespan="on",
         log_config=None,
         access_log=False,

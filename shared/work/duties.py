@@ -16,17 +16,20 @@ from typing import Self
 
 import structlog
 from prometheus_client import Counter, Gauge
+from sqlmodel import Session
 
 from shared.data.database import Database
 from shared.errors import Problem
 from shared.events.spine import end
-from shared.work.leased import Leased, LeaseLost, Queue, WorkTable, pause_after
+from shared.work.cron import Cron, Every
+from shared.work.leased import Leased, LeaseLost, Queue, WorkTable, clock, pause_after
 
 LOOK_SECONDS = 5.0  # how soon a replica notices that another one has died
-LEASE = timedelta(seconds=60)
+LEASE_SECONDS_MIN, LEASE_SECONDS_MAX = 5.0, 60.0
 RETRY_FIRST = timedelta(seconds=1)
 RETRY_MAX = timedelta(minutes=5)
-BEATS = 4  # renewals of a lease before it would expire
+TIDY_SECONDS = 600.0
+BEATS = 4  # so many times a lease is renewed before it would expire
 
 SUCCESS = Gauge(
     "duty_last_success_timestamp_seconds",
@@ -43,28 +46,61 @@ IsStopping = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """A task that runs every `seconds`, counted from its last end; it can see whether to stop early.
+    """Something to do so many seconds after its last end, or at the times of a Cron.
 
-    `work` blocks, in a thread of its own. With `alone` one replica does it at a time. After failures the
-    pause grows up to `retry_max`.
+    `work` blocks, in a thread of its own, and is told whether to stop early. With `alone` one replica does it
+    at a time; a Cron needs that. After failures the pause grows up to `retry_max`.
     """
 
     name: str
-    seconds: float
+    schedule: float | Cron
     work: Callable[[IsStopping], None]
     alone: bool = False
     retry_max: timedelta = RETRY_MAX
 
+    @property
+    def times(self) -> Cron | Every:
+        return self.schedule if isinstance(self.schedule, Cron) else Every(self.schedule)
+
+    @property
+    def seconds(self) -> float:
+        """About how often it is done."""
+        return LEASE_SECONDS_MAX if isinstance(self.schedule, Cron) else self.schedule
+
 
 class Duties:
-    """The duties of a service, open while it runs: `beside=[Duties(database, […], WORK)]`."""
+    """The duties of a service, open while it runs: `beside=[Duties(database, […], WORK)]`.
 
-    def __init__(self, database: Database, duties: Sequence[Duty], table: WorkTable | None = None) -> None:
-        self._database, self._duties, self._table = database, duties, table
-        if table is None and any(duty.alone for duty in duties):
-            raise TypeError("a duty that is done by one replica at a time needs a table of leased work")
+    The table of leased work is for those that are done alone. `queues` are others of the service; what they
+    have given up is deleted after a while, as `Queue.tidy` says.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        duties: Sequence[Duty],
+        table: WorkTable | None = None,
+        *,
+        queues: Sequence[Queue] = (),
+    ) -> None:
+        self._database, self._duties = database, list(duties)
+        self._queues: dict[str, Queue] = {}
+        for duty in duties:
+            if isinstance(duty.schedule, Cron) and not duty.alone:
+                raise TypeError(
+                    f"the duty {duty.name} has a cron schedule, so one replica does it: alone=True"
+                )
+            if duty.alone:
+                if table is None:
+                    raise TypeError(
+                        "a duty that is done by one replica at a time needs a table of leased work"
+                    )
+                self._queues[duty.name] = _queue(table, duty)
+        self._to_tidy = [*self._queues.values(), *queues]
+        if self._to_tidy:
+            self._duties.append(Duty("tidy_work", TIDY_SECONDS, self._tidy))
         self._stopping = threading.Event()
-        self._added: set[str] = set()
+        self._planned: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._stopping.clear()
@@ -82,7 +118,7 @@ class Duties:
             task.cancel()  # once: what follows a cancelled duty is not to be interrupted
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._threads.shutdown(wait=False)  # its threads are idle
+        self._threads.shutdown(wait=False)  # its threads have nothing to do any more
 
     async def _do_always(self, duty: Duty) -> None:
         failures = 0
@@ -103,12 +139,12 @@ class Duties:
 
     async def _in_turn(self, duty: Duty) -> float:
         """Do it when it is due and no other replica does it; returns when to look again."""
-        assert self._table is not None
-        queue = Queue(self._table, f"duty:{duty.name}", lease=LEASE, attempts_max=2**31 - 2)
+        queue = self._queues[duty.name]
         look = min(LOOK_SECONDS, duty.seconds)
-        if queue.name not in self._added:
-            await self._database.run(queue.add_once, queue.name)
-            self._added.add(queue.name)
+        if duty.name not in self._planned:
+            if not await self._database.run(_plan, queue, duty):
+                return look  # a replica with another schedule is at it
+            self._planned.add(duty.name)
         if not await self._database.read(queue.is_due):
             return look
         claimed = await self._database.run(queue.claim, 1)
@@ -118,7 +154,7 @@ class Duties:
 
     async def _under_lease(self, duty: Duty, queue: Queue, leased: Leased) -> None:
         """Whatever happens, the lease is given back, with the pause that follows from it."""
-        after, attempts = timedelta(seconds=duty.seconds), 0
+        after, attempts = None, 0
         stop = _Stop(self._stopping)
         beat = asyncio.create_task(self._beat(queue, leased), name=f"duty: lease of {duty.name}")
         try:
@@ -131,12 +167,9 @@ class Duties:
             if stop.was_told:  # it did a part: another replica may do the rest at once
                 after = timedelta(0)
             try:
-                await asyncio.shield(self._put_off(queue, leased, after, attempts))
+                await asyncio.shield(self._database.run(_put_off, queue, leased, duty, after, attempts))
             except LeaseLost:
                 log.warning("duty_lease_lost", duty=duty.name)
-
-    async def _put_off(self, queue: Queue, leased: Leased, after: timedelta, attempts: int) -> None:
-        await self._database.run(queue.put_off, leased, after, attempts=attempts)
 
     async def _beat(self, queue: Queue, leased: Leased) -> None:
         while True:
@@ -155,9 +188,40 @@ class Duties:
         await _to_its_end(working)
         SUCCESS.labels(duty.name).set(time.time())
 
+    def _tidy(self, is_stopping: IsStopping) -> None:
+        for queue in self._to_tidy:
+            if not is_stopping():
+                with self._database.transaction() as session:
+                    queue.tidy(session)
+
+
+def _queue(table: WorkTable, duty: Duty) -> Queue:
+    lease = timedelta(seconds=min(max(duty.seconds, LEASE_SECONDS_MIN), LEASE_SECONDS_MAX))
+    return Queue(table, f"duty:{duty.name}", lease=lease, attempts_max=2**31 - 2)
+
+
+def _plan(session: Session, queue: Queue, duty: Duty) -> bool:
+    """Have a row with this schedule: at first, or when the schedule was changed; False while it is leased.
+
+    What has a time of day waits for it. Anything else is due at once.
+    """
+    due, body = clock(session), str(duty.times)
+    if isinstance(duty.schedule, Cron):
+        due = duty.schedule.next_after(due)
+    is_added = queue.add_once(session, queue.name, body, due=due)
+    return is_added or queue.replan(session, queue.name, body, due)
+
+
+def _put_off(
+    session: Session, queue: Queue, leased: Leased, duty: Duty, after: timedelta | None, attempts: int
+) -> None:
+    at = clock(session)
+    due = duty.times.next_after(at) if after is None else at + after
+    queue.put_off_until(session, leased, due, attempts=attempts)
+
 
 class _Stop:
-    """Whether to stop, and whether the work has seen that."""
+    """Whether to stop, and whether the work was told so."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping, self.was_told = stopping, False

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     delete,
     insert,
+    or_,
     select,
     text,
     update,
@@ -129,12 +130,23 @@ class Queue:
         session.connection().execute(insert(self.table), [self._row(work_id, body, key, at, due)])
         return work_id
 
-    def add_once(self, session: Session, work_id: str, body: str = "") -> bool:
-        """Add work that is due now unless there is work of this id already; whether it was added."""
+    def add_once(
+        self, session: Session, work_id: str, body: str = "", *, due: datetime | None = None
+    ) -> bool:
+        """Add work unless there is work of this id already, by default due now; whether it was added."""
         at = clock(session)
-        row = insert_into(session, self.table).values(self._row(work_id, body, None, at, at))
+        row = insert_into(session, self.table).values(self._row(work_id, body, None, at, due or at))
         added = row.on_conflict_do_nothing().returning(self.table.c.id)
         return session.connection().execute(added).first() is not None
+
+    def replan(self, session: Session, work_id: str, body: str, due: datetime) -> bool:
+        """Give idle work another body and time, if the body is another one; False while a worker has it."""
+        table, execute = self.table, session.connection().execute
+        is_idle = or_(table.c.lease.is_(None), table.c.due <= clock(session))
+        other = update(table).where(table.c.id == work_id, table.c.body != body, is_idle)
+        execute(other.values(body=body, due=due, lease=None, attempts=0))
+        found = select(table.c.body).where(table.c.id == work_id)
+        return execute(found).scalar_one_or_none() == body
 
     def _row(
         self, work_id: str, body: str, key: str | None, created: datetime, due: datetime
@@ -200,7 +212,10 @@ class Queue:
 
     def put_off(self, session: Session, leased: Leased, after: timedelta, *, attempts: int) -> None:
         """Make it due again, with so many attempts counted: it was not its fault, or it did its work."""
-        self._change(session, leased, due=clock(session) + after, lease=None, attempts=attempts)
+        self.put_off_until(session, leased, clock(session) + after, attempts=attempts)
+
+    def put_off_until(self, session: Session, leased: Leased, due: datetime, *, attempts: int) -> None:
+        self._change(session, leased, due=due, lease=None, attempts=attempts)
 
     def give_up(self, session: Session, leased: Leased, reason: str) -> None:
         """Give up. The row is kept for a while with the reason."""
@@ -231,7 +246,8 @@ class Queue:
         limit = max(filter(None, [oldest, at - GIVEN_UP_KEPT]))
         old = select(table.c.id).where(mine, was_given_up, table.c.given_up <= limit).limit(TIDY_ROWS)
         execute(delete(table).where(table.c.id.in_(old)))
-        prolonged = [mine, table.c.lease.is_not(None), table.c.due > at + self.lease]
+        # One that another worker takes at this moment ends later than `at` by a little more than its length.
+        prolonged = [mine, table.c.lease.is_not(None), table.c.due > at + 2 * self.lease]
         execute(update(table).where(*prolonged).values(due=at))
 
     def _change(self, session: Session, leased: Leased, **values: Any) -> None:

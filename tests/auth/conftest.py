@@ -1,10 +1,11 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.auth.app import create_app
@@ -22,8 +23,10 @@ def _one_key(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
 
 @pytest.fixture(autouse=True)
 def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A true key for every service under test, but the same one: making it takes most of a start."""
+    """A true key for every service, but the same one: to make and to check one takes most of a start."""
     monkeypatch.setattr("services.auth.keys.signing_keys.generate_private_key", _one_key)
+    load = partial(serialization.load_pem_private_key, unsafe_skip_rsa_key_validation=True)
+    monkeypatch.setattr("services.auth.keys.signing_keys.serialization.load_pem_private_key", load)
 
 
 class StoppedClock:

@@ -20,7 +20,7 @@ FILE_BYTES_MAX, QUOTA_BYTES, QUOTA_FILES = 2 * MIB, 4 * MIB, 50
 S3_START_SECONDS = 60
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of moto's S3 server."""
     port = support.free_port()

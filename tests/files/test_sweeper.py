@@ -120,6 +120,24 @@ async def test_bytes_that_no_row_knows_are_removed_when_they_are_old(
     assert file["state"] == "ready"
 
 
+async def test_only_where_a_row_or_a_blob_is_anything_is_compared(
+    files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
+) -> None:
+    assert [*sweeper._listed()] == []
+    person = Person(files)
+    for _ in range(4):
+        await person.upload()
+    lost, *kept = stored(settings)
+    lost.unlink()
+    orphan = folder_of(settings) / "blobs" / "0f" / ("0f" * 16)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"orphan")
+    parts = dict(sweeper._listed())
+
+    assert [*parts] == sorted({one.name[:2] for one in (lost, *kept, orphan)})
+    assert {key for part in parts.values() for key in part} == {one.name for one in (*kept, orphan)}
+
+
 @pytest.mark.usefixtures("files")
 async def test_what_is_no_blob_is_left_alone(sweeper: Sweeper, settings: Settings) -> None:
     theirs = folder_of(settings) / "blobs" / "README"

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from shared.process.access_log import WRITE_BYTES_MAX
-from tests.shared.processes import ROOT, service_environment, started
+from tests.shared.processes import ROOT, forked, service_environment
 from tests.shared.test_server import wait_until_ready
 from tests.support import free_port
 
@@ -121,7 +121,7 @@ def test_a_full_disk_does_not_stop_the_work(tmp_path: Path) -> None:
 def test_a_service_that_is_told_to_stop_has_written_all(tmp_path: Path) -> None:
     port = free_port()
     environment = service_environment(tmp_path, port, LOG_FORMAT="json")
-    with started("-m", "tests.shared.notes", environment=environment) as service:
+    with forked("tests.shared.notes", environment=environment) as service:
         wait_until_ready(service, f"http://127.0.0.1:{port}")
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             for number in range(30):

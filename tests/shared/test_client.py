@@ -15,7 +15,7 @@ from shared.errors import InvalidToken, Unavailable
 from shared.peers.client import INTERNAL_TOKEN_SECONDS, HttpClient, InternalTokens, Peer, PeerRefusal
 from shared.process.observe import current_request_id
 from tests.shared.notes.app import Settings
-from tests.shared.processes import Running, service_environment, started
+from tests.shared.processes import Running, forked, service_environment
 from tests.shared.test_server import wait_until_ready
 from tests.support import free_port
 
@@ -29,7 +29,7 @@ def url() -> str:
 def service_at(url: str, folder: Path) -> Iterator[Running]:
     port = int(url.rpartition(":")[2])
     environment = service_environment(folder, port, LOG_FORMAT="json")
-    with started("-m", "tests.shared.notes", environment=environment) as running:
+    with forked("tests.shared.notes", environment=environment) as running:
         wait_until_ready(running, url)
         yield running
 

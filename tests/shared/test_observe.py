@@ -17,7 +17,7 @@ from shared.service import create_service
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, bearer, running, token
 from tests.shared.notes import handlers
 from tests.shared.notes.app import Settings
-from tests.shared.processes import Running, service_environment, started
+from tests.shared.processes import Running, forked, service_environment
 from tests.shared.test_server import wait_until_ready
 from tests.support import free_port
 
@@ -39,7 +39,7 @@ def port() -> int:
 @pytest.fixture(params=["json", "console"])
 def service(request: pytest.FixtureRequest, tmp_path: Path, port: int) -> Iterator[Running]:
     environment = service_environment(tmp_path, port, LOG_FORMAT=request.param)
-    with started("-m", "tests.shared.notes", environment=environment) as running:
+    with forked("tests.shared.notes", environment=environment) as running:
         wait_until_ready(running, f"http://127.0.0.1:{port}")
         yield running
 

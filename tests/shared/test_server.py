@@ -15,7 +15,7 @@ import pytest
 
 from shared.process.supervision import SUPERVISED
 from shared.testing import bearer, token
-from tests.shared.processes import SECONDS_MAX, Running, service_environment, started
+from tests.shared.processes import SECONDS_MAX, Running, forked, service_environment, started
 from tests.support import eventually, free_port, postgresql_that_stops
 
 MODULE = ("-m", "tests.shared.notes")
@@ -38,7 +38,7 @@ def address(port: int) -> str:
 
 @pytest.fixture
 def service(environment: dict[str, str], address: str) -> Iterator[Running]:
-    with started(*MODULE, environment=environment) as running:
+    with forked("tests.shared.notes", environment=environment) as running:
         wait_until_ready(running, address)
         yield running
 
@@ -113,7 +113,7 @@ class TestStop:
     async def test_a_request_that_never_ends_is_given_up(
         self, environment: dict[str, str], address: str, tmp_path: Path
     ) -> None:
-        with started(*MODULE, environment=environment | {"DRAIN_SECONDS": "1"}) as service:
+        with forked("tests.shared.notes", environment=environment | {"DRAIN_SECONDS": "1"}) as service:
             wait_until_ready(service, address)
             async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=SECONDS_MAX) as client:
                 asking = asyncio.create_task(client.get("/gate"))

@@ -153,14 +153,15 @@ def postgresql_databases(server: str) -> Iterator[dict[str, str]]:
         yield created
 
 
-@pytest.fixture(scope="session")
+# Not until the end of the session: six processes that wait for work take a tenth of a core from other tests.
+@pytest.fixture(scope="package")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """One suite on SQLite for all tests that only talk to it."""
     with running_suite(tmp_path_factory.mktemp("suite")) as running:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"], scope="session")
+@pytest.fixture(params=["sqlite", "postgresql"], scope="package")
 def each_suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """The suite on SQLite, and then on PostgreSQL by settings alone."""
     if request.param == "sqlite":

@@ -14,7 +14,7 @@ import pytest
 
 from shared.testing import bearer
 from tests import support
-from tests.shared.processes import started
+from tests.shared.processes import forked
 from tests.suite.accounts import PASSWORD, Person, register, sign_in_admin
 from tests.suite.conftest import Suite, postgresql_databases, running_suite
 
@@ -279,7 +279,7 @@ async def test_what_another_replica_revoked(two_replicas: tuple[Suite, str]) -> 
 def another_auth(suite: Suite) -> Iterator[str]:
     """A second auth process with the settings of the first, but for its port."""
     port = support.free_port()
-    with started("-m", "services.auth", environment={**suite.environment_of("auth"), "PORT": str(port)}):
+    with forked("services.auth", environment={**suite.environment_of("auth"), "PORT": str(port)}):
         yield f"http://127.0.0.1:{port}"
 
 

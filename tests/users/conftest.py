@@ -12,7 +12,7 @@ from shared.testing import bearer, internal_token, running
 from tests.users.support import StartUsers, serving_auth
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def auth_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The real auth service, one for all tests: each makes accounts of its own."""
     with serving_auth(tmp_path_factory.mktemp("auth")) as url:

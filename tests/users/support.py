@@ -14,7 +14,7 @@ from shared.events import Event
 from shared.events.event import Sealed
 from shared.ids import new_id
 from shared.testing import bearer, internal_token, token
-from tests.shared.processes import SECONDS_MAX, service_environment, started
+from tests.shared.processes import SECONDS_MAX, forked, service_environment
 from tests.support import eventually, free_port
 
 PASSWORD = "correct horse battery 9 Staple"
@@ -110,7 +110,7 @@ def serving_auth(folder: Path) -> Iterator[str]:
     port = free_port()
     nobody = {f"{name}_URL": NOWHERE for name in ("USERS", "ORDERS", "FILES", "AUDIT")}
     environment = service_environment(folder, port, BCRYPT_COST="4", **nobody)
-    with started("-m", "services.auth", environment=environment) as auth:
+    with forked("services.auth", environment=environment) as auth:
         url = f"http://127.0.0.1:{port}"
         assert eventually(lambda: is_ready(url), seconds=SECONDS_MAX), auth.output
         yield url

@@ -18,6 +18,7 @@ from shared.http.operations import Operation  # noqa: F401 - for an example
 from shared.http.streams import ServerSentEvent, Streams, last_event_id  # noqa: F401 - for an example
 from shared.identity.revocations import Revocations
 from shared.ids import new_id
+from shared.work.cron import Cron
 from shared.work.duties import Duties, Duty, IsStopping
 from shared.work.jobs import Jobs, Kind, Running
 from shared.work.leased import Queue, pause_after
@@ -102,6 +103,8 @@ async def test_example_of_duties_sweeps_and_refreshes(database: Database) -> Non
         "Duties": Duties,
         "Duty": Duty,
         "IsStopping": IsStopping,
+        "Cron": Cron,
+        "write_report": lambda _: None,
         "WORK": WORK,
         "database": database,
         "delete_some_old_rows": lambda: swept.pop(0),

@@ -1,17 +1,20 @@
 import asyncio
 import threading
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import select, update
+from sqlalchemy.exc import NoResultFound
 
 from shared.clock import now
 from shared.data.database import Database
 from shared.ids import new_id
 from shared.work import duties
+from shared.work.cron import Cron
 from shared.work.duties import Duties, Duty, IsStopping
-from shared.work.leased import Queue
+from shared.work.leased import GIVEN_UP_KEPT, Queue
 from tests.shared.work.conftest import WORK
 
 SECONDS = 20
@@ -100,7 +103,7 @@ async def test_duty_of_a_replica_that_died_is_done_by_another(database: Database
 
 async def test_working_duty_renews_its_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work that takes three times as long as its lease is begun once."""
-    monkeypatch.setattr(duties, "LEASE", timedelta(seconds=0.5))
+    monkeypatch.setattr(duties, "LEASE_SECONDS_MAX", 0.5)
     begun: list[int] = []
     ended = threading.Event()
 
@@ -149,3 +152,102 @@ async def test_duty_that_fails_while_it_is_told_to_stop_is_not_begun_again(datab
 def test_duty_that_is_done_alone_needs_a_table(database: Database) -> None:
     with pytest.raises(TypeError, match="table of leased work"):
         Duties(database, [Duty("alone", 1, Counted(), alone=True)])
+
+
+def due_of(database: Database, name: str) -> datetime:
+    work = WORK.work
+    with database.transaction(write=False) as session:
+        at = (
+            session.connection()
+            .execute(select(work.c.due).where(work.c.queue == f"duty:{name}"))
+            .scalar_one()
+        )
+    assert isinstance(at, datetime)
+    return at
+
+
+async def planned(database: Database, name: str) -> datetime:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            with suppress(NoResultFound):
+                return due_of(database, name)
+            await asyncio.sleep(0.01)
+
+
+async def test_cron_duty_waits_for_its_time_and_is_then_done_by_one_replica(database: Database) -> None:
+    work, yearly = Counted(), Cron("0 0 1 1 *", "Europe/Berlin")
+    duty = Duty("yearly", yearly, work, alone=True)
+    new_year = yearly.next_after(now())
+    async with Duties(database, [duty], WORK), Duties(database, [duty], WORK):
+        assert await planned(database, "yearly") == new_year
+        assert work.times == 0
+        with database.transaction() as session:
+            session.connection().execute(update(WORK.work).values(due=now() - timedelta(days=1)))
+        await work.reaches(1)
+    assert (work.times, work.active_max) == (1, 1)
+    assert due_of(database, "yearly") == new_year
+
+
+async def test_time_that_was_missed_is_made_up_for_once(database: Database) -> None:
+    work = Counted()
+    duty = Duty("hourly", Cron("0 * * * *"), work, alone=True)
+    queue = Queue(WORK, "duty:hourly")
+    with database.transaction() as session:
+        queue.add_once(session, queue.name, str(duty.schedule), due=now() - timedelta(days=3))
+    async with Duties(database, [duty], WORK):
+        await work.reaches(1)
+    assert work.times == 1
+    assert timedelta(0) < due_of(database, "hourly") - now() <= timedelta(hours=1)
+
+
+async def test_changed_schedule_counts_at_once(database: Database) -> None:
+    work, first = Counted(), Cron("0 0 1 1 *")
+    async with Duties(database, [Duty("moved", first, work, alone=True)], WORK):
+        await planned(database, "moved")
+    changed = Cron("0 0 1 6 *")
+    async with Duties(database, [Duty("moved", changed, work, alone=True)], WORK), asyncio.timeout(SECONDS):
+        while due_of(database, "moved") != changed.next_after(now()):  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(0.01)
+    assert work.times == 0
+
+
+def test_schedule_is_not_changed_under_a_replica_that_works(database: Database) -> None:
+    queue = Queue(WORK, "duty:busy")
+    with database.transaction() as session:
+        queue.add_once(session, queue.name, "old")
+        [leased] = queue.claim(session, 1)
+        assert not queue.replan(session, queue.name, "new", now() + timedelta(hours=1))
+        queue.renew(session, leased)
+        queue.put_off(session, leased, timedelta(0), attempts=0)
+        assert queue.replan(session, queue.name, "new", now() + timedelta(hours=1))
+    assert due_of(database, "busy") > now()
+
+
+def test_cron_duty_is_done_alone(database: Database) -> None:
+    with pytest.raises(TypeError, match="alone=True"):
+        Duties(database, [Duty("report", Cron("0 6 * * *"), Counted())], WORK)
+
+
+async def test_what_queues_have_given_up_is_deleted_after_a_while(database: Database) -> None:
+    queue = Queue(WORK, "mail")
+    with database.transaction() as session:
+        queue.add(session, "")
+        [leased] = queue.claim(session, 1)
+        queue.give_up(session, leased, "no such address")
+        old = now() - GIVEN_UP_KEPT - timedelta(days=1)
+        session.connection().execute(update(WORK.work).values(given_up=old))
+    async with Duties(database, [], queues=[queue]), asyncio.timeout(SECONDS):
+        while database_rows(database):  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(0.01)
+
+
+def database_rows(database: Database) -> int:
+    with database.transaction(write=False) as session:
+        return len(session.connection().execute(select(WORK.work.c.id)).all())
+
+
+def test_lease_of_a_duty_is_as_long_as_its_pause_within_limits() -> None:
+    pauses: list[float | Cron] = [0.1, 20, 3600, Cron("0 6 * * *")]
+    leases = [duties._queue(WORK, Duty("x", pause, Counted(), alone=True)).lease for pause in pauses]
+
+    assert [lease.total_seconds() for lease in leases] == [5, 20, 60, 60]

@@ -241,6 +241,17 @@ def test_lease_that_a_clock_put_back_has_prolonged_ends(database: Database) -> N
     assert [again.id for again in claim(database)] == [one.id]
 
 
+def test_lease_that_was_taken_while_another_replica_tidies_is_kept(database: Database) -> None:
+    add(database)
+    assert len(claim(database)) == 1
+    with database.transaction() as session:
+        # As if the claim had committed a moment after the other replica had looked at the clock.
+        taken = update(WORK.work).values(due=leased.clock(session) + QUEUE.lease + timedelta(seconds=1))
+        session.connection().execute(taken)
+        QUEUE.tidy(session)
+    assert claim(database) == []
+
+
 def test_replica_whose_clock_is_ahead_takes_no_lease_of_others(
     postgresql_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,53 @@
+"""Who may open a shell here: where nothing isolates them, only browsers and programs on the same machine."""
+
+from ipaddress import ip_address
+
+from starlette.requests import HTTPConnection
+
+from services.terminal.backends.base import Backend
+from services.terminal.errors import NotLocal
+from services.terminal.settings import Settings
+from shared.http.sockets import own_authority
+from shared.process.proxies import Proxies
+
+LOCAL_NAMES = frozenset(("localhost", "[::1]"))
+
+
+class Door:
+    """Checks where a request comes from before it reaches a shell."""
+
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self._is_local = backend.name == "process"
+        self._proxies = Proxies(settings.trusted_proxies)
+
+    def require_local(self, connection: HTTPConnection) -> None:
+        """Refuse whoever is not on this machine.
+
+        The name in the address counts as well: a page of another site whose name was made to point here sends
+        its own name, and its script could otherwise sign in and open a shell.
+        """
+        if not self._is_local:
+            return
+        peer = connection.client.host if connection.client else ""
+        forwarded = connection.headers.get("x-forwarded-for")
+        address = self._proxies.client_address(peer, forwarded.encode("latin-1") if forwarded else None)
+        authority = own_authority(connection, self._proxies.trusts)
+        if not (_is_loopback(address) and _is_local_name(_host_of(authority))):
+            raise NotLocal
+
+
+def _host_of(authority: str) -> str:
+    if authority.startswith("["):
+        return authority.partition("]")[0] + "]"
+    return authority.rpartition(":")[0] if ":" in authority else authority
+
+
+def _is_local_name(host: str) -> bool:
+    return host.lower() in LOCAL_NAMES or _is_loopback(host)
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        return ip_address(text).is_loopback
+    except ValueError:
+        return False

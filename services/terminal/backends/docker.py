@@ -1,0 +1,210 @@
+"""Shells in containers: one for each box, hardened, checked after it was made, found again by its labels."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+
+from services.terminal.backends import spec
+from services.terminal.backends.base import Isolation, Place, Start
+from services.terminal.errors import EngineUnavailable, ShellNotStarted
+from services.terminal.holder import PROGRAM
+from services.terminal.links import SOCKET_NAME
+from services.terminal.settings import Settings
+from shared.ids import new_id
+
+CALL_SECONDS = 20.0
+STOP_SECONDS = 5
+LINGER_SECONDS = 600
+CONTAINER_USER = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class DockerBackend:
+    """Containers by the Docker Engine API. No byte of a shell goes through it: holders connect out."""
+
+    name = "docker"
+    isolation: Isolation = "container"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._docker: Docker | None = None
+        self._running: dict[str, str] = {}  # containers by box
+        self._instance = ""
+        self._network = ""
+
+    async def adopt(self, places: Sequence[Place]) -> None:
+        """Find the containers of the process before this one; those that no box belongs to are stopped."""
+        self._instance = await asyncio.to_thread(_instance_of, self._settings.root / "instance")
+        known = {place.box_id for place in places}
+        try:
+            self._running = await self._found_running(known)
+        except EngineUnavailable:  # boxes may run all the same, and their holders connect by themselves
+            self._running = dict.fromkeys(known, "")
+
+    async def _found_running(self, known: set[str]) -> dict[str, str]:
+        running = {}
+        async with self._engine() as docker:
+            for container in await docker.containers.list(all=True, filters=self._mine()):
+                box_id = container["Labels"].get(f"{spec.LABEL}box", "")
+                if box_id not in known:
+                    log.warning("unknown_container_removed", container_id=container.id)
+                    await container.delete(force=True)
+                elif container["State"] == "running":
+                    running[box_id] = container.id
+        return running
+
+    def _mine(self, **labels: str) -> dict[str, list[str]]:
+        wanted = {"instance": self._instance, **labels}
+        return {"label": [f"{spec.LABEL}{name}={value}" for name, value in wanted.items()]}
+
+    @asynccontextmanager
+    async def _engine(self) -> AsyncIterator[Docker]:
+        """The engine; whatever goes wrong between it and us is the same to the caller."""
+        if self._docker is None:
+            connector = aiohttp.UnixConnector(path=self._settings.docker_socket, limit=0)
+            session = aiohttp.ClientSession(connector=connector)
+            self._docker = Docker(
+                url=f"unix://{self._settings.docker_socket}", session=session, api_version="v1.41"
+            )
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                yield self._docker
+        except (DockerError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.warning("engine_failed", error=repr(error)[:500])
+            raise EngineUnavailable from error
+
+    async def ensure(self, place: Place) -> None:
+        async with self._engine() as docker:
+            wanted = spec.body(
+                place,
+                self._settings,
+                instance=self._instance,
+                user=await asyncio.to_thread(_prepare_home, place.home),
+                network=await self._ready_network(docker),
+            )
+            container_id = await self._found(docker, place, wanted) or await self._made(docker, place, wanted)
+            self._running[place.box_id] = container_id
+
+    async def _found(self, docker: Docker, place: Place, wanted: dict[str, Any]) -> str | None:
+        """The running container of a box; one that is stopped or was made by other rules is removed."""
+        kept = None
+        for container in await docker.containers.list(all=True, filters=self._mine(box=place.box_id)):
+            shown = await container.show()
+            is_good = shown["State"]["Running"] and not spec.differences(wanted, shown)
+            if is_good and kept is None:
+                kept = container.id
+            else:
+                await container.delete(force=True)
+        return kept
+
+    async def _made(self, docker: Docker, place: Place, wanted: dict[str, Any]) -> str:
+        name = f"gh-{self._instance[-8:]}-{place.box_id}"  # for people; it is found by its labels
+        container = await docker.containers.create(wanted, name=name)
+        try:
+            faults = spec.differences(wanted, await container.show())
+            if faults:
+                log.error("container_refused", box_id=place.box_id, differences=faults)
+                raise EngineUnavailable  # noqa: TRY301 - removed below, like one that does not start
+            await container.start()
+        except BaseException:
+            await container.delete(force=True)
+            raise
+        return str(container.id)
+
+    async def _ready_network(self, docker: Docker) -> str:
+        if self._settings.box_network == "none":
+            return "none"
+        name = f"gh-{self._instance[-8:]}-{self._settings.box_network}"
+        if self._network != name:
+            try:
+                await docker.networks.get(name)
+            except DockerError:
+                await docker.networks.create(
+                    {
+                        "Name": name,
+                        "CheckDuplicate": True,
+                        "Driver": "bridge",
+                        "Internal": self._settings.box_network == "internal",
+                        "Options": {"com.docker.network.bridge.enable_icc": "false"},
+                        "Labels": {f"{spec.LABEL}instance": self._instance},
+                    }
+                )
+            self._network = name
+        return name
+
+    async def begin(self, place: Place, start: Start) -> None:
+        config = json.dumps(self._config(start))
+        async with self._engine() as docker:
+            container = docker.containers.container(self._running[place.box_id])
+            execution = await container.exec(
+                ["python3", "-I", "-S", "-B", "-c", PROGRAM, config, spec.INSIDE], stdout=False, stderr=False
+            )
+            await execution.start(detach=True)
+            shown = await execution.inspect()
+        if shown.get("ExitCode"):
+            raise ShellNotStarted
+
+    def _config(self, start: Start) -> dict[str, Any]:
+        return {
+            "terminal": start.terminal_id,
+            "epoch": start.epoch,
+            "run": spec.RUN,
+            "socket": SOCKET_NAME,
+            "argv": [spec.ENVIRONMENT["SHELL"], "-l"],
+            "directory": spec.HOME,
+            "environment": spec.ENVIRONMENT,
+            "rows": start.rows,
+            "columns": start.columns,
+            "ring_bytes": self._settings.ring_bytes,
+            "hold_seconds": self._settings.hold_seconds,
+            "orphan_seconds": self._settings.idle_seconds,
+            "linger_seconds": LINGER_SECONDS,
+        }
+
+    def is_alive(self, place: Place, terminal_id: str) -> bool:  # noqa: ARG002 - the box is what can be known
+        return place.box_id in self._running
+
+    async def stop(self, place: Place) -> None:
+        """Remove the container: the home is outside of it."""
+        self._running.pop(place.box_id, None)
+        async with self._engine() as docker:
+            for container in await docker.containers.list(all=True, filters=self._mine(box=place.box_id)):
+                with suppress(DockerError):  # it may have ended by itself
+                    await container.stop(t=STOP_SECONDS)
+                await container.delete(force=True)
+
+    async def close(self) -> None:
+        if self._docker is not None:
+            session = self._docker.session
+            await self._docker.close()
+            await session.close()
+
+
+def _prepare_home(home: Path) -> str:
+    """Make the folder, and say as whom the container runs, who is to own it: never as root."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if os.getuid() != 0:
+        return f"{os.getuid()}:{os.getgid()}"
+    if home.stat().st_uid != CONTAINER_USER:
+        shutil.chown(home, CONTAINER_USER, CONTAINER_USER)
+    return f"{CONTAINER_USER}:{CONTAINER_USER}"
+
+
+def _instance_of(file: Path) -> str:
+    """Two suites on one engine never touch each other's containers."""
+    if not file.exists():
+        draft = file.with_suffix(".draft")
+        draft.write_text(new_id())
+        draft.replace(file)
+    return file.read_text()

@@ -1,0 +1,112 @@
+"""Shells as processes of the service's own user: for development on one machine, and no isolation at all."""
+
+import asyncio
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from services.terminal.backends.base import Isolation, Place, Start
+from services.terminal.errors import ShellNotStarted
+from services.terminal.holder import PROGRAM
+from services.terminal.links import SOCKET_NAME
+from services.terminal.settings import Settings
+
+START_SECONDS = 10.0
+LINGER_SECONDS = 600
+NICE = 5
+FLAGS = ("-I", "-S", "-B", "-c")
+LIMITS = {"core": 0, "nofile": 4096, "fsize": 5 << 30}
+PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ProcessBackend:
+    """Starts holders that outlive the service; a lock that each of them keeps tells whether it runs."""
+
+    name = "process"
+    isolation: Isolation = "none"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def adopt(self, places: Sequence[Place]) -> None:
+        """Holders connect by themselves, and their locks tell which ones are gone."""
+
+    async def ensure(self, place: Place) -> None:
+        place.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def begin(self, place: Place, start: Start) -> None:
+        lock = os.open(_lock_file(place, start.terminal_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            config = json.dumps({**self._config(place, start), "keep": lock})
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, *FLAGS, PROGRAM, config, str(self._settings.holder.parent)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},
+                pass_fds=[lock],
+            )
+            async with asyncio.timeout(START_SECONDS):
+                if await process.wait() != 0:  # it forks, and the holder is the child
+                    raise ShellNotStarted
+        except (OSError, TimeoutError) as error:
+            raise ShellNotStarted from error
+        finally:
+            os.close(lock)
+
+    def _config(self, place: Place, start: Start) -> dict[str, Any]:
+        shell = str(self._settings.shell)
+        return {
+            "terminal": start.terminal_id,
+            "epoch": start.epoch,
+            "run": str(place.run),
+            "socket": SOCKET_NAME,
+            "argv": [shell, "-l"],
+            "directory": str(place.home),
+            "environment": {
+                "HOME": str(place.home),
+                "PATH": PATHS,
+                "SHELL": shell,
+                "TERM": "xterm-256color",
+                "LANG": "C.UTF-8",
+            },
+            "rows": start.rows,
+            "columns": start.columns,
+            "ring_bytes": self._settings.ring_bytes,
+            "hold_seconds": self._settings.hold_seconds,
+            "orphan_seconds": self._settings.idle_seconds,
+            "linger_seconds": LINGER_SECONDS,
+            "limits": LIMITS,
+            "nice": NICE,
+        }
+
+    def is_alive(self, place: Place, terminal_id: str) -> bool:
+        try:
+            lock = os.open(_lock_file(place, terminal_id), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    async def stop(self, place: Place) -> None:
+        """There is nothing to stop but the shells, which were asked to end."""
+        for lock in place.run.glob("*.lock"):
+            if not self.is_alive(place, lock.stem):
+                lock.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _lock_file(place: Place, terminal_id: str) -> Path:
+    return place.run / f"{terminal_id}.lock"

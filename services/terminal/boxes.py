@@ -1,0 +1,190 @@
+"""The life of a box: started when it is needed, stopped when it is idle, and removed with its account."""
+
+import asyncio
+import shutil
+from collections import defaultdict
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+from sqlalchemy import delete, func, select, update
+from sqlmodel import Session as DatabaseSession
+
+from services.terminal.backends.base import Backend, Place
+from services.terminal.errors import NoCapacity
+from services.terminal.events import DELETED
+from services.terminal.models import BOXES, TERMINALS, TICKETS, BoxState
+from services.terminal.places import Places
+from services.terminal.session import Session
+from services.terminal.settings import Settings
+from services.terminal.terminals import Terminals, forget_ended
+from shared.clock import now
+from shared.data.database import Database, one_row
+from shared.data.statements import insert_row
+from shared.errors import NotFound, Problem
+
+GRACE_SECONDS = 5.0
+SWEEP_ROWS = 100
+ACTIVITY_KEPT = timedelta(minutes=1)  # as exact as the time in the table is
+
+
+log = structlog.get_logger(__name__)
+
+
+class Boxes:
+    """One box for each account. What concerns one account is done one after the other."""
+
+    def __init__(
+        self, database: Database, backend: Backend, places: Places, terminals: Terminals, settings: Settings
+    ) -> None:
+        self._database, self._backend, self._places = database, backend, places
+        self._terminals, self._settings = terminals, settings
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Boxes go on without the service."""
+
+    @property
+    def backend(self) -> Backend:
+        return self._backend
+
+    async def ensure(self, owner: str) -> Place:
+        """The box of this account, running."""
+        async with self._locks[owner]:
+            row = await self._database.read(_row_of, owner)
+            place = self._places.of(row["id"], owner) if row else None
+            if row is None or place is None or row["state"] != BoxState.RUNNING:
+                row = await self._database.run(self._begin, owner)
+                place = self._places.of(row["id"], owner)
+            await self._terminals.listen(place)
+            try:
+                await self._backend.ensure(place)
+            except Problem:
+                await self._database.run(_set_stopped, row["id"], "failed")
+                raise
+            return place
+
+    def _begin(self, session: DatabaseSession, owner: str) -> dict[str, Any]:
+        run = session.connection().execute
+        running = run(select(func.count()).select_from(BOXES).where(BOXES.c.state == BoxState.RUNNING))
+        if running.scalar_one() >= self._settings.boxes_max:
+            raise NoCapacity
+        row = _row_of(session, owner)
+        if row is None:
+            return dict(insert_row(session, BOXES, owner=owner, backend=self._backend.name))
+        moment = now()
+        values = {"state": BoxState.RUNNING, "started": moment, "last_activity": moment}
+        run(
+            update(BOXES)
+            .where(BOXES.c.id == row["id"])
+            .values(**values, stopped=None, reason=None, ends_for=None)
+        )
+        return {**row, **values}
+
+    async def show(self, owner: str) -> dict[str, Any] | None:
+        return await self._database.read(_row_of, owner)
+
+    async def stop(self, owner: str, reason: str) -> None:
+        """End every shell of an account, and the box. The home stays."""
+        async with self._locks[owner]:
+            row = await self._database.read(_row_of, owner)
+            if row is None or row["state"] != BoxState.RUNNING:
+                return
+            place = self._places.of(row["id"], owner)
+            await self._terminals.hang_up(self._terminals.of(owner), GRACE_SECONDS)
+            self._terminals.ignore(place)
+            await self._backend.stop(place)
+            await self._database.run(_set_stopped, row["id"], reason)
+            log.info("box_stopped", box_id=row["id"], user_id=owner, reason=reason)
+
+    async def stop_by_id(self, box_id: str, reason: str) -> None:
+        owner = await self._database.read(_owner_of, box_id)
+        if owner is None:
+            raise NotFound
+        await self.stop(owner, reason)
+
+    # What duties do, in threads of their own.
+
+    def sweep(self) -> None:
+        """Stop boxes that nobody uses, and forget what is long over."""
+        asyncio.run_coroutine_threadsafe(self._stop_idle(), self._loop).result()
+        for row in self._unwanted():
+            self._end(row)
+        with self._database.transaction() as session:
+            run = session.connection().execute
+            run(delete(TICKETS).where(TICKETS.c.expires < now()))
+            forget_ended(session)
+
+    def _unwanted(self) -> list[dict[str, Any]]:
+        with self._database.transaction(write=False) as session:
+            unwanted = select(BOXES).where(BOXES.c.ends_for.is_not(None)).limit(SWEEP_ROWS)
+            return [row._asdict() for row in session.connection().execute(unwanted)]
+
+    def _end(self, row: dict[str, Any]) -> None:
+        """Stop the box of an account that was disabled, and remove all that one had that was deleted."""
+        stopping = self.stop(row["owner"], row["ends_for"])
+        asyncio.run_coroutine_threadsafe(stopping, self._loop).result()
+        if row["ends_for"] == DELETED:
+            _remove_home(self._places.of(row["id"], row["owner"]).home)
+        with self._database.transaction() as session:
+            run = session.connection().execute
+            if row["ends_for"] == DELETED:
+                run(delete(BOXES).where(BOXES.c.id == row["id"]))
+                run(delete(TERMINALS).where(TERMINALS.c.owner == row["owner"]))
+                run(delete(TICKETS).where(TICKETS.c.owner == row["owner"]))
+            else:
+                run(update(BOXES).where(BOXES.c.id == row["id"]).values(ends_for=None))
+
+    async def _stop_idle(self) -> None:
+        clock = asyncio.get_running_loop().time()
+        for row in await self._database.read(_running):
+            sessions = self._terminals.of(row["owner"])
+            active = max((_last_activity(one, clock) for one in sessions), default=None)
+            seen = row["last_activity"] if active is None else now() - timedelta(seconds=clock - active)
+            if (now() - seen).total_seconds() >= self._settings.idle_seconds:
+                await self.stop(row["owner"], "idle")
+            elif seen - row["last_activity"] > ACTIVITY_KEPT:
+                await self._database.run(_set_activity, row["id"], seen)
+
+
+def _remove_home(home: Path) -> None:
+    """Out of the way first, so that what is left of it after a crash belongs to nobody."""
+    gone = home.with_name(f".gone-{home.name}")
+    with suppress(FileNotFoundError):
+        home.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _last_activity(session: Session, clock: float) -> float:
+    return clock if session.viewers else session.last_output
+
+
+def _row_of(session: DatabaseSession, owner: str) -> dict[str, Any] | None:
+    return one_row(session, select(BOXES).where(BOXES.c.owner == owner))
+
+
+def _owner_of(session: DatabaseSession, box_id: str) -> str | None:
+    found: str | None = (
+        session.connection().execute(select(BOXES.c.owner).where(BOXES.c.id == box_id)).scalar_one_or_none()
+    )
+    return found
+
+
+def _running(session: DatabaseSession) -> list[dict[str, Any]]:
+    running = select(BOXES).where(BOXES.c.state == BoxState.RUNNING)
+    return [row._asdict() for row in session.connection().execute(running)]
+
+
+def _set_stopped(session: DatabaseSession, box_id: str, reason: str) -> None:
+    values = {"state": BoxState.STOPPED, "stopped": now(), "reason": reason}
+    session.connection().execute(update(BOXES).where(BOXES.c.id == box_id).values(**values))
+
+
+def _set_activity(session: DatabaseSession, box_id: str, seen: datetime) -> None:
+    session.connection().execute(update(BOXES).where(BOXES.c.id == box_id).values(last_activity=seen))

@@ -1,0 +1,32 @@
+"""What the terminal service does when it is told of accounts."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import update
+from sqlmodel import Session
+
+from contracts.events import AccountChanged, AccountDeleted
+from services.terminal.models import BOXES
+from shared.events import Consumers
+
+DELETED, DISABLED = "deleted", "disabled"
+ACTIVE = "active"
+
+
+def end_boxes_of_deleted(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """Mark them; the sweeping duty ends the shells and removes the homes."""
+    _mark(session, [event.account_id for event in events], DELETED)
+
+
+def end_boxes_of_disabled(session: Session, events: Sequence[AccountChanged]) -> None:
+    _mark(session, [event.account_id for event in events if event.status != ACTIVE], DISABLED)
+
+
+def _mark(session: Session, owners: list[str], reason: str) -> None:
+    marking = update(BOXES).where(BOXES.c.owner.in_(owners))
+    if reason == DISABLED:  # deletion is for good
+        marking = marking.where(BOXES.c.ends_for.is_(None))
+    session.connection().execute(marking.values(ends_for=reason))
+
+
+CONSUMES: Consumers = {AccountDeleted: end_boxes_of_deleted, AccountChanged: end_boxes_of_disabled}

@@ -1,0 +1,110 @@
+"""The terminals of the caller: opened, listed, closed, and tickets to show them."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import Session
+from starlette.requests import Request
+
+from services.terminal import tickets
+from services.terminal.access import Door
+from services.terminal.boxes import Boxes
+from services.terminal.errors import TerminalEnded
+from services.terminal.models import LIVE, TERMINALS
+from services.terminal.protocol import SIGNALS
+from services.terminal.schemas import (
+    CloseQuery,
+    MakeTicket,
+    OpenTerminal,
+    SignalTerminal,
+    TerminalOut,
+    TicketOut,
+)
+from services.terminal.settings import Settings
+from services.terminal.terminals import Terminals
+from shared.caller import Caller
+from shared.data.database import Database, one_row
+from shared.errors import NotFound
+from shared.http.schemas import Id, Page
+from shared.http.trail import Trail
+from shared.lists.pagination import PageQuery, paginate_equal
+
+
+async def open_terminal(
+    body: OpenTerminal,
+    caller: Caller,
+    request: Request,
+    boxes: Boxes,
+    terminals: Terminals,
+    door: Door,
+    trail: Trail,
+) -> TerminalOut:
+    """Start a shell in your box, which is started when it is not running."""
+    door.require_local(request)
+    place = await boxes.ensure(caller.id)
+    row = await terminals.open(place, body.tab, body.rows, body.cols, trail)
+    return TerminalOut.of(row)
+
+
+def list_terminals(query: PageQuery, caller: Caller, session: Session) -> Page[TerminalOut]:
+    """List your terminals, newest first; those that have ended are kept for a week."""
+    return paginate_equal(session, TERMINALS, {"owner": caller.id}, query, TerminalOut.of)
+
+
+async def show_terminal(
+    terminal_id: Id, caller: Caller, database: Database, terminals: Terminals
+) -> TerminalOut:
+    """Show one terminal, and what runs in it."""
+    row = await database.read(_row, terminal_id, caller.id)
+    shown = TerminalOut.of(row)
+    live = terminals.find(terminal_id)
+    if live is not None:
+        shown.viewers, shown.command, shown.directory = len(live.viewers), live.command, live.directory
+    return shown
+
+
+async def close_terminal(
+    terminal_id: Id, query: CloseQuery, caller: Caller, database: Database, terminals: Terminals
+) -> None:
+    """Hang up a shell, and kill what is left of it after the grace."""
+    await database.read(_row, terminal_id, caller.id)
+    live = terminals.find(terminal_id)
+    if live is not None:
+        await terminals.hang_up([live], query.grace)
+
+
+async def signal_terminal(
+    terminal_id: Id, body: SignalTerminal, caller: Caller, database: Database, terminals: Terminals
+) -> None:
+    """Send a signal to what runs in front."""
+    row = await database.read(_row, terminal_id, caller.id)
+    if row["state"] not in LIVE:
+        raise TerminalEnded
+    terminals.live(terminal_id).signal_foreground(SIGNALS[body.signal])
+
+
+def make_ticket(
+    body: MakeTicket,
+    caller: Caller,
+    request: Request,
+    session: Session,
+    door: Door,
+    settings: Settings,
+    trail: Trail,
+) -> TicketOut:
+    """Make a ticket that opens the WebSocket of one terminal once, within seconds."""
+    door.require_local(request)
+    row = _row(session, body.session, caller.id)
+    trail.resource = row["id"]
+    trail.add(mode=body.mode)
+    if row["state"] not in LIVE:
+        raise TerminalEnded
+    ticket, expires = tickets.issue(session, caller, row["id"], body.mode, settings.ticket_seconds)
+    return TicketOut(ticket=ticket, expires=expires)
+
+
+def _row(session: Session, terminal_id: str, owner: str) -> dict[str, Any]:
+    row = one_row(session, select(TERMINALS).where(TERMINALS.c.id == terminal_id))
+    if row is None or row["owner"] != owner:
+        raise NotFound
+    return row

@@ -1,0 +1,140 @@
+"""The listening side: holders connect to the socket of their box and say which terminal they hold."""
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+
+from services.terminal.holder.wire import NUMBER, PROTOCOL, FrameError, Frames, frame
+from services.terminal.session import Session
+
+SOCKET_NAME = "link.sock"
+HELLO_SECONDS = 5.0
+CONNECTIONS_MAX = 64  # of one box
+
+log = structlog.get_logger(__name__)
+
+Find = Callable[[str, str, str], Session | None]
+
+
+class Links:
+    """The sockets of all boxes.
+
+    A socket lies in a folder that only the service can write to, and one box sees: who speaks through it
+    belongs to that box, and what it says can only concern the terminals of that box.
+    """
+
+    def __init__(self, find: Find, lost: Callable[[Session], None]) -> None:
+        self.find, self.lost = find, lost
+        self._servers: dict[str, asyncio.Server] = {}
+        self.connections: dict[str, set[HolderConnection]] = {}
+
+    async def listen(self, box_id: str, folder: Path) -> None:
+        if box_id in self._servers:
+            return
+        listening = _bound(folder)
+        self.connections[box_id] = set()
+        loop = asyncio.get_running_loop()
+        self._servers[box_id] = await loop.create_unix_server(
+            lambda: HolderConnection(self, box_id), sock=listening
+        )
+
+    def ignore(self, box_id: str) -> None:
+        """Close the socket of a box, and what is connected to it."""
+        server = self._servers.pop(box_id, None)
+        if server is not None:
+            server.close()
+        for connection in tuple(self.connections.pop(box_id, ())):
+            connection.close()
+
+    def close(self) -> None:
+        for box_id in tuple(self._servers):
+            self.ignore(box_id)
+
+
+def _bound(folder: Path) -> socket.socket:
+    """A socket in a folder whose path may be longer than the 107 bytes that the kernel takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)  # whoever is in a container is another user; nobody else reaches the folder above it
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(SOCKET_NAME, dir_fd=descriptor)  # of the process before this one
+        near = Path(f"/proc/self/fd/{descriptor}")
+        path = (near if near.exists() else folder) / SOCKET_NAME
+        listening.bind(str(path))
+        path.chmod(0o666)
+        listening.listen(CONNECTIONS_MAX)
+    except OSError:
+        listening.close()
+        raise
+    finally:
+        os.close(descriptor)
+    listening.setblocking(False)
+    return listening
+
+
+class HolderConnection(asyncio.Protocol):
+    """One holder, from its hello to its end."""
+
+    def __init__(self, links: Links, box_id: str) -> None:
+        self._links, self._box_id = links, box_id
+        self._frames = Frames()
+        self._session: Session | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        others = self._links.connections.get(self._box_id)
+        if others is None or len(others) >= CONNECTIONS_MAX:
+            self._transport.abort()
+            return
+        others.add(self)
+        self._deadline = asyncio.get_running_loop().call_later(HELLO_SECONDS, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, payload in self._frames.feed(data):
+                if self._session is None:
+                    self._greet(kind, payload)
+                else:
+                    self._session.receive(kind, payload)
+        except (FrameError, ValueError, KeyError, TypeError, struct.error) as error:
+            log.warning("holder_refused", box_id=self._box_id, error=repr(error))
+            self._transport.abort()
+
+    def _greet(self, kind: bytes, payload: bytes) -> None:
+        hello: Any = json.loads(payload)
+        if kind != b"H" or hello["protocol"] != PROTOCOL:
+            raise FrameError("no hello of a protocol that is known")
+        session = self._links.find(self._box_id, str(hello["terminal"]), str(hello["epoch"]))
+        if session is None:
+            log.info("unknown_holder_ended", box_id=self._box_id)
+            self.send(b"E", NUMBER.pack(1000))
+            self._transport.close()
+            return
+        self._deadline.cancel()
+        self._session = session
+        session.attach(self, hello)
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        if not self._transport.is_closing():
+            self._transport.write(frame(kind, payload))
+
+    def close(self) -> None:
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if hasattr(self, "_deadline"):
+            self._deadline.cancel()
+        self._links.connections.get(self._box_id, set()).discard(self)
+        if self._session is not None:
+            self._session.detach(self)
+            self._links.lost(self._session)

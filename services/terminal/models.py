@@ -1,0 +1,99 @@
+"""Boxes, in which shells run, the terminals in them, and tickets to open a terminal's socket."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Index, Text
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.orm import registry
+from sqlmodel import BigInteger, Field, SQLModel
+
+from shared.clock import now
+from shared.data.database import UtcDateTime, rows_where
+from shared.events import EventTables
+from shared.ids import new_id
+
+ID_CHARACTERS = 36
+TAB_CHARACTERS = 64
+
+
+class BoxState(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class TerminalState(StrEnum):
+    """`lost` is a terminal whose shell vanished without a word, as when the machine was restarted."""
+
+    STARTING = "starting"
+    OPEN = "open"
+    ENDED = "ended"
+    LOST = "lost"
+
+
+LIVE = (TerminalState.STARTING, TerminalState.OPEN)
+IS_LIVE = "state IN ('starting', 'open')"
+
+
+class Table(SQLModel, registry=registry()):
+    """The base of this service's tables: their metadata is its own."""
+
+
+class Box(Table, table=True):
+    """Where the shells of one account run. There is one for each account."""
+
+    __tablename__ = "boxes"
+    __table_args__ = (Index("ix_boxes_state_last_activity", "state", "last_activity"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    owner: str = Field(max_length=ID_CHARACTERS, unique=True)
+    backend: str = Field(max_length=20)
+    state: str = Field(default=BoxState.RUNNING, max_length=20)
+    reason: str | None = Field(default=None, max_length=20)  # why it was stopped
+    ends_for: str | None = Field(default=None, max_length=20)  # why it is to be stopped, soon
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    started: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    stopped: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_activity: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Terminal(Table, table=True):
+    """A shell. What it prints is never here: its holder has that."""
+
+    __tablename__ = "terminals"
+    __table_args__ = (
+        Index("ix_terminals_owner_id", "owner", "id"),
+        Index("ix_terminals_ended", "ended"),
+        Index("uq_terminals_owner_tab", "owner", "tab", unique=True, **rows_where(IS_LIVE)),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    owner: str = Field(max_length=ID_CHARACTERS)
+    tab: str = Field(max_length=TAB_CHARACTERS)
+    epoch: str = Field(max_length=ID_CHARACTERS)  # another shell in the same place has another one
+    state: str = Field(default=TerminalState.STARTING, max_length=20)
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    head: int = Field(default=0, sa_type=BigInteger)  # bytes that were printed, when it ended
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    ended: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Ticket(Table, table=True):
+    """Opens one socket once, for who cannot send a bearer token. Only a hash of it is here."""
+
+    __tablename__ = "tickets"
+    __table_args__ = (Index("ix_tickets_expires", "expires"), Index("ix_tickets_owner", "owner"))
+
+    hash: str = Field(primary_key=True, max_length=64)
+    owner: str = Field(max_length=ID_CHARACTERS)
+    terminal_id: str = Field(max_length=ID_CHARACTERS)
+    mode: str = Field(max_length=2)
+    caller: str = Field(sa_type=Text)  # whose ticket it is, as JSON: a revocation must find it
+    expires: datetime = Field(sa_type=UtcDateTime)
+
+
+BOXES: SqlTable = Box.__table__  # type: ignore[attr-defined]
+TERMINALS: SqlTable = Terminal.__table__  # type: ignore[attr-defined]
+TICKETS: SqlTable = Ticket.__table__  # type: ignore[attr-defined]
+EVENTS = EventTables(Table.metadata)

@@ -1,0 +1,84 @@
+"""The output of a shell as the service sees it: the newest bytes, and where a replay may begin."""
+
+import re
+from collections import deque
+
+TAIL_BYTES_MAX = 256 * 1024
+SEQUENCE_BYTES_MAX = 4096  # no sensible escape sequence is longer
+
+_SCREENS = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
+_STRING_STARTS = re.compile(rb"\x1b[\]PX^_]")
+_STRING_ENDS = re.compile(rb"\x07|\x1b\\|\x18|\x1a")
+
+
+class Tail:
+    """The last bytes that came, in the pieces in which they came."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self.start = self.end = 0
+
+    def begin(self, offset: int) -> None:
+        """What follows begins here, and what was before does not join it."""
+        self._pieces.clear()
+        self.start = self.end = offset
+
+    def append(self, offset: int, data: bytes) -> None:
+        if offset != self.end:
+            self.begin(offset)
+        if data:
+            self._pieces.append(data)
+            self.end += len(data)
+        while self.end - self.start > TAIL_BYTES_MAX:
+            self._drop_first()
+
+    def forget_before(self, offset: int) -> None:
+        """Drop the pieces that everybody has."""
+        while self._pieces and self.start + len(self._pieces[0]) <= offset:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        self.start += len(self._pieces.popleft())
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes from an offset that is in the tail, as many as there are up to `length`."""
+        found, at = [], self.start
+        for piece in self._pieces:
+            if at + len(piece) > offset and at < offset + length:
+                found.append(piece[max(0, offset - at) : offset + length - at])
+            at += len(piece)
+        return b"".join(found)
+
+
+def safe_start(data: bytes, *, is_alternate: bool) -> int | None:
+    """Where in the middle of a stream a terminal may begin to read it; None when `data` holds no such place.
+
+    It is the beginning of a line, outside of escape sequences and on the main screen. A terminal that begins
+    elsewhere takes the rest of a sequence for text, or draws an editor's screen into the history.
+    """
+    at = 0
+    if is_alternate:
+        leaving = next((one for one in _SCREENS.finditer(data) if one[1] == b"l"), None)
+        if leaving is None:
+            return None
+        at = leaving.end()
+    while True:
+        newline = data.find(b"\n", at)
+        if newline < 0:
+            return None
+        end = _end_of_string(data, newline)
+        if end is None:
+            return newline + 1
+        at = end
+
+
+def _end_of_string(data: bytes, place: int) -> int | None:
+    """Where the control string ends that this place is in; None when it is in none."""
+    window = max(0, place - SEQUENCE_BYTES_MAX)
+    starts = [one.end() for one in _STRING_STARTS.finditer(data, window, place)]
+    if not starts:
+        return None
+    end = _STRING_ENDS.search(data, starts[-1])
+    if end is None or end.start() < place or end.start() - starts[-1] > SEQUENCE_BYTES_MAX:
+        return None
+    return end.end()

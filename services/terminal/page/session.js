@@ -1,0 +1,59 @@
+// The tokens of this tab, under the names that the page at /docs keeps them: who signed in there is signed in here.
+
+const TOKEN = "gatehouse.token";
+const REFRESH_TOKEN = "gatehouse.refresh";
+const EARLY_SECONDS = 60; // before the end, so that no request is sent with a token that expires on its way
+
+const token = () => sessionStorage.getItem(TOKEN);
+const refreshToken = () => sessionStorage.getItem(REFRESH_TOKEN);
+let exchange = null; // the one that is under way: a refresh token is good for one exchange
+
+export async function signIn(name, password) {
+  keep(await post("/auth/login", { [name.includes("@") ? "email" : "username"]: name, password }));
+}
+
+export async function signOut() {
+  const ended = refreshToken();
+  keep({});
+  if (ended) await post("/auth/logout", { refresh_token: ended }).catch(() => {}); // it expires by itself
+}
+
+export function claims() {
+  try {
+    return JSON.parse(atob(token().split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+  } catch {
+    return null;
+  }
+}
+
+/** Ask the service, with a token that is good; an error has the `status` and the `body` of the answer. */
+export async function ask(method, path, body) {
+  const expires = claims()?.exp ?? 0;
+  if (refreshToken() && expires * 1000 - Date.now() < EARLY_SECONDS * 1000) await renew();
+  return request(method, path, body, token() ? { Authorization: `Bearer ${token()}` } : {});
+}
+
+function renew() {
+  exchange ??= post("/auth/refresh", { refresh_token: refreshToken() })
+    .then(keep, (error) => error.status && keep({})) // refused: the session is over; unreachable: try again later
+    .finally(() => { exchange = null; });
+  return exchange;
+}
+
+function keep(answer) {
+  for (const [key, value] of [[TOKEN, answer.token], [REFRESH_TOKEN, answer.refresh_token]]) {
+    if (value) sessionStorage.setItem(key, value);
+    else sessionStorage.removeItem(key);
+  }
+}
+
+const post = (path, body) => request("POST", path, body, {});
+
+async function request(method, path, body, headers) {
+  const content = body === undefined ? {} : { body: JSON.stringify(body) };
+  const typed = body === undefined ? headers : { ...headers, "Content-Type": "application/json" };
+  const response = await fetch(path, { method, headers: typed, ...content });
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  throw Object.assign(new Error(answer.detail ?? response.statusText), { status: response.status, body: answer });
+}

@@ -1,0 +1,63 @@
+"""Every endpoint of the terminal service, one line each."""
+
+from services.terminal.errors import (
+    EngineUnavailable,
+    NoCapacity,
+    NotLocal,
+    ShellNotStarted,
+    TabTaken,
+    TerminalEnded,
+    TooManyTerminals,
+)
+from services.terminal.handlers import boxes, page, sockets, terminals
+from services.terminal.protocol import SUBPROTOCOL
+from shared.errors import TooManyRequests
+from shared.http.operations import Operation
+from shared.http.sockets import Socket
+from shared.identity.tokens import admin, public
+
+START = (NotLocal, NoCapacity, EngineUnavailable)
+SESSIONS, ONE_SESSION = "/terminal/sessions", "/terminal/sessions/{terminal_id}"
+
+OPERATIONS = [
+    Operation(
+        "GET", "/terminal/", page.show_page, access=public, recorded=False, answer_types=("text/html",)
+    ),
+    Operation(
+        *("GET", "/terminal/assets/{name}", page.show_asset),
+        access=public,
+        recorded=False,
+        answer_types=("text/javascript", "text/css"),
+    ),
+    Operation("GET", "/terminal", boxes.show_box),
+    Operation("POST", "/terminal/start", boxes.start_box, errors=START),
+    Operation("POST", "/terminal/stop", boxes.stop_box, status=204),
+    Operation("GET", SESSIONS, terminals.list_terminals),
+    Operation(
+        *("POST", SESSIONS, terminals.open_terminal),
+        status=201,
+        location="/terminal/sessions/{id}",
+        errors=(*START, TabTaken, TooManyTerminals, ShellNotStarted),
+    ),
+    Operation("GET", ONE_SESSION, terminals.show_terminal),
+    Operation("DELETE", ONE_SESSION, terminals.close_terminal, status=204),
+    Operation(
+        "POST", f"{ONE_SESSION}/signal", terminals.signal_terminal, status=204, errors=(TerminalEnded,)
+    ),
+    Operation(
+        *("POST", "/terminal/tickets", terminals.make_ticket),
+        status=201,
+        errors=(NotLocal, TerminalEnded, TooManyRequests),
+    ),
+    Operation("GET", "/terminal/admin/boxes", boxes.list_boxes, access=admin),
+    Operation("POST", "/terminal/admin/boxes/{box_id}/stop", boxes.stop_box_of, access=admin, status=204),
+]
+SOCKETS = [
+    Socket(
+        "/terminal/ws",
+        sockets.watch_terminal,
+        SUBPROTOCOL,
+        redeem=sockets.redeem_ticket,
+        origins=sockets.allowed_origins,
+    )
+]

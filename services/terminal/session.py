@@ -1,0 +1,399 @@
+"""One terminal while the service runs: its holder, its viewers, and who of them sets the pace and the size.
+
+The bytes stay with the holder. Here is only what came last; a viewer that is further behind fetches. The
+leader's acknowledgements move the limit up to which the holder pushes. A little beyond it the holder stops
+reading from the shell, so that a program cannot print more than its reader takes.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from services.terminal.holder.wire import (
+    CHUNK_HEAD,
+    GET,
+    NO_LIMIT,
+    NUMBER,
+    OFFSET,
+    PIECE_BYTES,
+    SIZE,
+    FrameError,
+)
+from services.terminal.output import Tail, safe_start
+from services.terminal.protocol import Close, Hello, ProtocolError
+from services.terminal.viewers import Chunk, Exit, Link, Viewer
+
+WINDOW_BYTES = 256 * 1024  # sent to a viewer and not acknowledged
+LAG_BYTES = 1024 * 1024  # a viewer that is further behind, and does not lead, is moved to the end
+RESIZE_SECONDS = 0.05
+FETCH_SECONDS = 10.0
+
+
+class Session:
+    """One terminal, from when its holder is expected until its shell has ended and everybody has seen it."""
+
+    def __init__(self, terminal_id: str, owner: str, epoch: str, rows: int, columns: int) -> None:
+        self.id, self.owner, self.epoch = terminal_id, owner, epoch
+        self.rows, self.columns = rows, columns
+        self.linked = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.viewers: set[Viewer] = set()
+        self.leader: Viewer | None = None
+        self.exit: Exit | None = None
+        self.directory = self.command = ""
+        self.last_output = 0.0  # by the clock of the event loop; set when the session is made known
+        self.head = self.base = 0
+        self.on_end: Callable[[Session], None] = lambda _: None
+        self._link: Link | None = None
+        self._tail = Tail()
+        self._follows = False
+        self._followed = asyncio.Event()
+        self._limit = NO_LIMIT
+        self._chunks: dict[int, asyncio.Future[Chunk]] = {}
+        self._request = 0
+        self._resizing: asyncio.TimerHandle | None = None
+        self._releasing: asyncio.TimerHandle | None = None
+        self._wants_size: tuple[int, int] | None = None
+
+    # The holder's side.
+
+    def attach(self, link: Link, hello: dict[str, Any]) -> None:
+        """A holder has connected; it may be one that the process before this one has started."""
+        base, head = hello["base"], hello["head"]
+        if (
+            type(base) is not int
+            or type(head) is not int
+            or not self.base <= base <= head
+            or head < self.head
+        ):
+            raise FrameError("the holder's offsets go back")
+        self.base, self.head, self._link = base, head, link
+        self._follows, self._limit = False, NO_LIMIT
+        self.linked.set()
+        if self.viewers:
+            self._set_pace()
+            self._follow()
+        if self._wants_size:
+            self._send_size()
+
+    def detach(self, link: Link) -> None:
+        if self._link is not link:
+            return
+        self._link, self._follows = None, False
+        self.linked.clear()
+        self._followed.clear()
+        for waiting in self._chunks.values():
+            waiting.cancel()
+        self._chunks.clear()
+
+    def receive(self, kind: bytes, payload: bytes) -> None:
+        """A frame of the holder. What it says can only concern this terminal, and is checked all the same."""
+        if kind == b"D":
+            self._receive_data(payload)
+        elif kind == b"C":
+            self._receive_chunk(payload)
+        elif kind == b"P":
+            self._receive_state(payload)
+        elif kind == b"X":
+            self._receive_exit(payload)
+        elif kind == b"O" and self.leader is not None:
+            self.leader.close(Close.TOO_LARGE, "the program does not read its input")
+        elif kind != b"O":
+            raise FrameError("an unknown kind of frame")
+
+    def _receive_data(self, payload: bytes) -> None:
+        (offset,) = OFFSET.unpack_from(payload)
+        data = payload[OFFSET.size :]
+        if offset < self._tail.end and self._followed.is_set():
+            raise FrameError("data came twice")
+        self._tail.append(offset, data)
+        self.head = max(self.head, self._tail.end)
+        self._note_output(bool(data))
+        self._followed.set()
+        self._wake_all()
+
+    def _receive_chunk(self, payload: bytes) -> None:
+        request, base, offset = CHUNK_HEAD.unpack_from(payload)
+        flag, data = payload[CHUNK_HEAD.size : CHUNK_HEAD.size + 1], payload[CHUNK_HEAD.size + 1 :]
+        self.base = max(self.base, base)
+        waiting = self._chunks.pop(request, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(Chunk(base, offset, flag == b"\1", data))
+
+    def _receive_state(self, payload: bytes) -> None:
+        state = json.loads(payload)
+        head = state["head"]
+        if type(head) is not int or head < self.head:
+            raise FrameError("the holder's offsets go back")
+        self._note_output(head > self.head)
+        self.head, self.base = head, max(self.base, int(state["base"]))
+        self.directory, self.command = str(state["directory"]), str(state["command"])
+
+    def _receive_exit(self, payload: bytes) -> None:
+        exit_ = Exit.told(json.loads(payload))
+        if exit_.head < self.head:
+            raise FrameError("the holder's offsets go back")
+        self.end(exit_)
+
+    def end(self, exit_: Exit) -> None:
+        """The shell has ended. Viewers read to the end, and are told once it is in the database."""
+        if self.exit is None:
+            self.exit = exit_
+            self.on_end(self)
+
+    def note_end(self) -> None:
+        """It is in the database: the holder may go, once everybody has read to the end."""
+        self.ended.set()
+        self._wake_all()
+        self._quit_when_read()
+
+    def _note_output(self, is_output: bool) -> None:
+        if is_output:
+            self.last_output = asyncio.get_running_loop().time()
+
+    def _quit_when_read(self) -> None:
+        if self.ended.is_set() and not self.viewers:
+            self._send(b"Q")
+
+    def _send(self, kind: bytes, payload: bytes = b"") -> None:
+        if self._link is not None:
+            self._link.send(kind, payload)
+
+    async def fetch(self, offset: int, length: int = PIECE_BYTES) -> Chunk:
+        """Ask the holder for what is no longer here; waits for it when it is connecting again."""
+        async with asyncio.timeout(FETCH_SECONDS):
+            while True:
+                await self.linked.wait()
+                self._request = (self._request + 1) % 2**32
+                answer: asyncio.Future[Chunk] = asyncio.get_running_loop().create_future()
+                self._chunks[self._request] = answer
+                self._send(b"G", GET.pack(self._request, offset, length))
+                await asyncio.wait([answer])
+                if not answer.cancelled():
+                    return answer.result()
+
+    # The viewers' side.
+
+    async def join(self, viewer: Viewer, hello: Hello) -> None:
+        """Find where the viewer begins to read, and tell it."""
+        self._cancel_release()
+        self.viewers.add(viewer)
+        if viewer.may_write and self.leader is None:
+            self._lead(viewer)
+        self._follow()
+        async with asyncio.timeout(FETCH_SECONDS):
+            await self._followed.wait()
+        resume = hello.resume if hello.resume and hello.resume.epoch == self.epoch else None
+        if resume is not None and resume.offset > self.head:
+            raise ProtocolError("resume.offset is in the future")
+        first = await self.fetch(resume.offset if resume else self.base, 0)
+        if resume is not None and first.base <= resume.offset:
+            await self._begin(viewer, "tail", resume.offset)
+        else:
+            await self._begin(viewer, "ring", None)
+
+    async def _begin(self, viewer: Viewer, kind: str, start: int | None) -> None:
+        is_alternate = False
+        if start is None:
+            start, is_alternate = await self._safe_start()
+        viewer.sent = viewer.acked = start
+        viewer.replay_to = self.head
+        if viewer is self.leader:
+            self._set_pace()
+        viewer.tell(
+            "hello",
+            session=self.id,
+            epoch=self.epoch,
+            base=self.base,
+            head=self.head,
+            rows=self.rows,
+            cols=self.columns,
+            leader=viewer is self.leader,
+            mode="rw" if viewer.may_write else "ro",
+        )
+        truncated = kind == "ring" and self.base > 0
+        fields = {"from": start, "to": self.head, "kind": kind}  # `from` is a word of Python
+        viewer.tell("replay", **fields, truncated=truncated, alternate=is_alternate)
+        if is_alternate:
+            self._nudge()
+
+    async def _safe_start(self) -> tuple[int, bool]:
+        """The first offset from which a terminal that knows nothing may read.
+
+        And whether that is inside of a program that fills the screen, and has to draw it anew.
+        """
+        chunk = await self.fetch(self.base)
+        base, data = chunk.base, b""
+        if base == 0:
+            return 0, False
+        chunk = await self.fetch(base)
+        while chunk.data and chunk.base <= chunk.offset:
+            data += chunk.data
+            found = safe_start(data, is_alternate=chunk.is_alternate)
+            if found is not None:
+                return base + found, False
+            if not chunk.is_alternate and len(data) >= 2 * PIECE_BYTES:
+                break  # one endless line: somewhere in it is as good as anywhere else
+            chunk = await self.fetch(base + len(data))
+        return self.head, chunk.is_alternate
+
+    def leave(self, viewer: Viewer, hold_seconds: float) -> None:
+        """A viewer has gone. When it was lost, output waits a little for it to come back."""
+        self.viewers.discard(viewer)
+        if self.leader is viewer:
+            self.leader = None
+            writing = [one for one in self.viewers if one.may_write]
+            if writing:
+                self._lead(writing[0])
+        if self.leader is None:
+            self._cancel_release()
+            loop = asyncio.get_running_loop()
+            if hold_seconds and self.exit is None:
+                self._releasing = loop.call_later(hold_seconds, self._release)
+            else:
+                self._release()
+        self._quit_when_read()
+
+    def _release(self) -> None:
+        """Nobody sets the pace: builds go on, and what is too old for the holder is forgotten."""
+        self._releasing = None
+        if self.viewers:
+            self._set_pace()
+        else:
+            self._limit, self._follows = NO_LIMIT, False
+            self._followed.clear()
+            self._tail.begin(self._tail.end)
+            self._send(b"F")
+
+    def _cancel_release(self) -> None:
+        if self._releasing is not None:
+            self._releasing.cancel()
+            self._releasing = None
+
+    def ack(self, viewer: Viewer, offset: int) -> None:
+        if offset > viewer.sent:
+            raise ProtocolError("ack.offset was not sent")
+        if offset < viewer.acked:  # on its way when the viewer was moved to the end
+            return
+        viewer.acked = offset
+        viewer.wake.set()
+        if viewer is self.leader:
+            self._set_pace()
+        self._tail.forget_before(min(one.sent for one in self.viewers))
+
+    def input(self, viewer: Viewer, data: bytes) -> None:
+        if not viewer.may_write:
+            viewer.tell(
+                "notice", code="read_only", message="You may watch this terminal, and not type in it."
+            )
+            return
+        if viewer is not self.leader:
+            self._lead(viewer)
+        self._send(b"I", data)
+
+    def signal(self, viewer: Viewer, number: int) -> None:
+        if viewer.may_write:
+            self._send(b"K", NUMBER.pack(number))
+        else:
+            viewer.tell("notice", code="read_only", message="You may watch this terminal, and not stop it.")
+
+    def signal_foreground(self, number: int) -> None:
+        self._send(b"K", NUMBER.pack(number))
+
+    def hang_up(self, grace_seconds: float) -> None:
+        self._send(b"E", NUMBER.pack(int(grace_seconds * 1000)))
+
+    def claim(self, viewer: Viewer) -> None:
+        if viewer.may_write and viewer is not self.leader:
+            self._lead(viewer)
+
+    def _lead(self, viewer: Viewer) -> None:
+        before, self.leader = self.leader, viewer
+        if before is not None:
+            before.tell("lead", leader=False)
+            viewer.tell("lead", leader=True)
+        self.resize(viewer, viewer.rows, viewer.columns)
+        self._set_pace()
+
+    def resize(self, viewer: Viewer, rows: int, columns: int) -> None:
+        """Only the leader's size counts, and of many in a short time the last one."""
+        viewer.rows, viewer.columns = rows, columns
+        if viewer is not self.leader or (rows, columns) == (self._wants_size or (self.rows, self.columns)):
+            return
+        self._wants_size = (rows, columns)
+        if self._resizing is None:
+            self._send_size()
+            self._resizing = asyncio.get_running_loop().call_later(RESIZE_SECONDS, self._resized)
+
+    def _resized(self) -> None:
+        self._resizing = None
+        if self._wants_size is not None:
+            self._send_size()
+            self._resizing = asyncio.get_running_loop().call_later(RESIZE_SECONDS, self._resized)
+
+    def _send_size(self) -> None:
+        if self._wants_size is None or self._link is None:
+            return
+        self.rows, self.columns = self._wants_size
+        self._wants_size = None
+        self._send(b"R", SIZE.pack(self.rows, self.columns))
+        for one in self.viewers:
+            one.tell("size", rows=self.rows, cols=self.columns)
+
+    def _nudge(self) -> None:
+        """Make a program that fills the screen draw it anew: it does when the size changes."""
+        rows = self.rows
+        self._send(b"R", SIZE.pack(rows - 1 if rows > 1 else 2, self.columns))
+        self._wants_size = (rows, self.columns)
+        if self._resizing is None:
+            self._resizing = asyncio.get_running_loop().call_later(RESIZE_SECONDS, self._resized)
+
+    # What is sent to a viewer.
+
+    async def next_piece(self, viewer: Viewer) -> bytes:
+        """What the viewer has not been sent yet and may be sent now."""
+        is_behind = viewer is not self.leader and viewer.replay_to is None
+        if is_behind and self.head - viewer.sent > LAG_BYTES:
+            await self._skip(viewer)
+        room = min(PIECE_BYTES, WINDOW_BYTES - (viewer.sent - viewer.acked))
+        if room <= 0 or viewer.sent >= self.head or viewer.controls:
+            return b""
+        if self._tail.start <= viewer.sent < self._tail.end:
+            return self._tail.read(viewer.sent, room)
+        chunk = await self.fetch(viewer.sent, room)
+        if chunk.base > viewer.sent:
+            await self._skip(viewer)
+        return chunk.data
+
+    async def _skip(self, viewer: Viewer) -> None:
+        """The viewer is so far behind that what it would read is gone, or soon will be."""
+        before = viewer.sent
+        await self.fetch(self.base, 0)
+        start = self.head
+        viewer.sent = viewer.acked = start
+        viewer.replay_to = None
+        viewer.tell("skipped", bytes=start - before, offset=start)
+        if viewer is self.leader:
+            self._set_pace()
+
+    def is_read_by(self, viewer: Viewer) -> bool:
+        """Whether the shell has ended and the viewer has been sent all of it."""
+        if self.exit is None or not self.ended.is_set():
+            return False
+        return self.exit.is_lost or viewer.sent >= self.exit.head
+
+    def _follow(self) -> None:
+        if self._link is not None and not self._follows:
+            self._follows = True
+            self._send(b"S")
+
+    def _set_pace(self) -> None:
+        limit = self.leader.acked + WINDOW_BYTES if self.leader else NO_LIMIT
+        if limit != self._limit and self._link is not None:
+            self._limit = limit
+            self._send(b"L", OFFSET.pack(limit))
+
+    def _wake_all(self) -> None:
+        for viewer in self.viewers:
+            viewer.wake.set()

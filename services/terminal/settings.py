@@ -1,0 +1,101 @@
+"""What the terminal service reads from its environment."""
+
+import os
+import re
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
+
+from services.terminal.engine import has_image
+from shared.process.settings import Seconds, ServiceSettings
+
+MIB = 1 << 20
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+
+
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not all(_ORIGIN.fullmatch(one) for one in origins):
+        raise ValueError("must be origins separated by commas, for example https://app.example")
+    return origins
+
+
+class Settings(ServiceSettings):
+    service: ClassVar[str] = "terminal"
+
+    port: int = Field(default=8087, ge=1, le=65535)
+    box_backend: Literal["auto", "docker", "process"] = "auto"
+    docker_socket: str = "/var/run/docker.sock"
+    box_image: str = Field(default="gatehouse-workspace:1", min_length=1, max_length=200)
+    box_network: Literal["none", "internal", "internet"] = "none"
+    box_runtime: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    box_cpus: float = Field(default=1.0, gt=0, le=1_000)
+    box_memory: int = Field(default=1024 * MIB, ge=64 * MIB)
+    box_pids: int = Field(default=256, ge=16, le=100_000)
+    box_tmp: int = Field(default=256 * MIB, ge=MIB)
+    box_shell: Path = Path("/bin/bash")
+    socket_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    homes_path: Path | None = None
+    boxes_max: int = Field(default=20, ge=1, le=10_000)
+    terminals_per_user: int = Field(default=16, ge=1, le=1_000)
+    viewers_per_terminal: int = Field(default=8, ge=1, le=100)
+    ring_bytes: int = Field(default=2 * MIB, ge=MIB, le=64 * MIB)
+    hold_seconds: float = Field(default=30.0, ge=0, le=600)
+    idle_seconds: Seconds = 1800.0
+    ticket_seconds: float = Field(default=30.0, gt=0, le=600)
+
+    @cached_property
+    def backend(self) -> Literal["docker", "process"]:
+        """What runs the shells. Only in development it depends on what there is at the start."""
+        if self.box_backend != "auto":
+            return self.box_backend
+        if self.environment == "production" or has_image(self.docker_socket, self.box_image):
+            return "docker"
+        return "process"
+
+    @property
+    def holder(self) -> Path:
+        return Path(__file__).resolve().with_name("holder")
+
+    @property
+    def root(self) -> Path:
+        return self.data_dir.absolute() / "terminal"
+
+    @property
+    def homes(self) -> Path:
+        return (self.homes_path or self.root / "homes").absolute()
+
+    @model_validator(mode="after")
+    def _process_is_for_development(self) -> Self:
+        """Shells of the process backend run as the user of the service: they can do all that it can."""
+        if self.environment == "production" and self.box_backend == "process":
+            raise ValueError(
+                "BOX_BACKEND=process isolates nothing and is for development only; leave it unset"
+            )
+        if self.backend == "process" and not _is_loopback(self.host):
+            raise ValueError(
+                "HOST must be a loopback address, such as 127.0.0.1: its shells are not isolated"
+            )
+        return self
+
+    def notice(self) -> str | None:
+        if self.backend != "process":
+            return None
+        return "terminal: shells run as your own user, isolated by nothing, and answer this machine only"
+
+    @property
+    def shell(self) -> Path:
+        return self.box_shell if os.access(self.box_shell, os.X_OK) else Path("/bin/sh")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

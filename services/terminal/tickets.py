@@ -1,0 +1,81 @@
+"""Tickets: a browser can send no bearer token with a WebSocket, so it asks for one of these just before."""
+
+import hashlib
+import json
+import secrets
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, func, select
+from sqlmodel import Session
+
+from services.terminal.models import TICKETS, Ticket
+from shared.caller import Caller
+from shared.clock import now
+from shared.errors import TooManyRequests
+
+TOKEN_BYTES = 32
+TICKET_CHARACTERS_MAX = 100
+TICKETS_PER_ACCOUNT = 100
+
+
+class Redeemed(NamedTuple):
+    """What a ticket was good for."""
+
+    caller: Caller
+    terminal_id: str
+    mode: str
+
+
+def issue(
+    session: Session, caller: Caller, terminal_id: str, mode: str, seconds: float
+) -> tuple[str, datetime]:
+    """A ticket that opens one terminal once."""
+    run = session.connection().execute
+    run(delete(TICKETS).where(TICKETS.c.owner == caller.id, TICKETS.c.expires < now()))
+    mine = run(select(func.count()).select_from(TICKETS).where(TICKETS.c.owner == caller.id)).scalar_one()
+    if mine >= TICKETS_PER_ACCOUNT:
+        raise TooManyRequests(headers={"Retry-After": str(int(seconds) + 1)})
+    ticket, expires = secrets.token_urlsafe(TOKEN_BYTES), now() + timedelta(seconds=seconds)
+    session.add(
+        Ticket(
+            hash=_hash(ticket),
+            owner=caller.id,
+            terminal_id=terminal_id,
+            mode=mode,
+            caller=_packed(caller),
+            expires=expires,
+        )
+    )
+    return ticket, expires
+
+
+def redeem(session: Session, ticket: str, terminal_id: str) -> Redeemed | None:
+    """Take a ticket away, and say whose it was; nothing when it is not good for this terminal."""
+    if not 0 < len(ticket) <= TICKET_CHARACTERS_MAX:
+        return None
+    row = (
+        session.connection()
+        .execute(delete(TICKETS).where(TICKETS.c.hash == _hash(ticket)).returning(*TICKETS.c))
+        .one_or_none()
+    )
+    if row is None or row.expires < now() or row.terminal_id != terminal_id:
+        return None
+    return Redeemed(_unpacked(row.caller), row.terminal_id, row.mode)
+
+
+def _packed(caller: Caller) -> str:
+    kept: dict[str, Any] = {**asdict(caller), "scopes": sorted(caller.scopes), "claims": {}}
+    return json.dumps(kept)
+
+
+def _unpacked(text: str) -> Caller:
+    kept = json.loads(text)
+    return Caller(**{**kept, "scopes": frozenset(kept["scopes"])})
+
+
+def _hash(ticket: str) -> str:
+    # A ticket of 256 random bits needs no slow hash: there is nothing to guess. It is found by its hash, so
+    # that no comparison of secrets takes a time that depends on them.
+    return hashlib.sha256(ticket.encode()).hexdigest()

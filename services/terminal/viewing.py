@@ -1,0 +1,152 @@
+"""One socket: what the client says goes to the session, and output goes to the client."""
+
+import asyncio
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from services.terminal import protocol
+from services.terminal.holder.wire import PIECE_BYTES
+from services.terminal.output import TAIL_BYTES_MAX
+from services.terminal.protocol import Close, Hello, ProtocolError
+from services.terminal.session import Session
+from services.terminal.viewers import Viewer
+from shared.events.spine import end
+
+HELLO_SECONDS = 5.0
+COALESCE_SECONDS = 0.004
+LEFT = 1000  # the close code of a client that does not come back
+
+assert TAIL_BYTES_MAX >= PIECE_BYTES
+
+
+class Gone(Exception):
+    """The client has closed the socket, or was lost."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
+
+
+async def converse(websocket: WebSocket, session: Session, *, may_write: bool, hold_seconds: float) -> None:
+    """From the hello of the client to the close of the socket."""
+    viewer: Viewer | None = None
+    held = hold_seconds
+    try:
+        hello = await _hello(websocket)
+        viewer = Viewer(may_write, hello.rows, hello.columns)
+        await session.join(viewer, hello)
+        await _both_ways(websocket, session, viewer)
+        held = 0.0
+    except Gone as gone:
+        held = 0.0 if gone.code == LEFT else hold_seconds
+    except ProtocolError as error:
+        held = 0.0
+        await websocket.close(error.code, error.reason)
+    except TimeoutError:
+        await websocket.close(Close.TRY_AGAIN, "the shell does not answer")
+    finally:
+        if viewer is not None:
+            session.leave(viewer, held)
+
+
+async def _hello(websocket: WebSocket) -> Hello:
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            message = await _receive(websocket)
+    except TimeoutError as error:
+        raise ProtocolError("no hello came", Close.NO_HELLO) from error
+    control = protocol.read_control(message) if isinstance(message, str) else None
+    if not isinstance(control, Hello):
+        raise ProtocolError("the first message must be hello", Close.NO_HELLO)
+    return control
+
+
+async def _both_ways(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
+    parts = [
+        asyncio.create_task(_read(websocket, session, viewer)),
+        asyncio.create_task(_write(websocket, session, viewer)),
+    ]
+    try:
+        done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(parts)
+    for part in done:
+        part.result()
+
+
+async def _receive(websocket: WebSocket) -> str | bytes:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise Gone(message.get("code", 1005))
+    text: str | None = message.get("text")
+    data: bytes | None = message.get("bytes")
+    return text if text is not None else data or b""
+
+
+async def _read(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
+    while True:
+        message = await _receive(websocket)
+        if isinstance(message, str):
+            _obey(protocol.read_control(message), session, viewer)
+        elif len(message) > protocol.INPUT_BYTES_MAX:
+            raise ProtocolError("a frame of input may have 64 KiB", Close.TOO_LARGE)
+        elif message:
+            session.input(viewer, message)
+
+
+def _obey(control: protocol.Control, session: Session, viewer: Viewer) -> None:
+    match control:
+        case protocol.Ack(offset):
+            session.ack(viewer, offset)
+        case protocol.Resize(rows, columns):
+            session.resize(viewer, rows, columns)
+        case protocol.Claim():
+            session.claim(viewer)
+        case protocol.Signal(number):
+            session.signal(viewer, number)
+        case protocol.Ping(time):
+            viewer.tell("pong", time=time)
+        case Hello():
+            raise ProtocolError("hello came twice")
+
+
+async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
+    """Send what there is at once, and what follows closely in larger pieces."""
+    clock = asyncio.get_running_loop().time
+    sent_at = 0.0
+    try:
+        while True:
+            viewer.wake.clear()
+            while viewer.controls:
+                await websocket.send_text(viewer.controls.popleft())
+            if viewer.closing is not None:
+                await websocket.close(*viewer.closing)
+                return
+            if (
+                session.head - viewer.sent < PIECE_BYTES
+                and (wait := sent_at + COALESCE_SECONDS - clock()) > 0
+            ):
+                await asyncio.sleep(wait)
+            piece = await session.next_piece(viewer)
+            if piece:
+                offset, viewer.sent = viewer.sent, viewer.sent + len(piece)
+                await websocket.send_bytes(protocol.write_data(offset, piece))
+                sent_at = clock()
+            if viewer.replay_to is not None and viewer.sent >= viewer.replay_to:
+                viewer.tell("replay_end", offset=viewer.sent)
+                viewer.replay_to = None
+            elif session.is_read_by(viewer) and not viewer.controls:
+                await _say_exit(websocket, session)
+                return
+            elif not piece:
+                await viewer.wake.wait()
+    except WebSocketDisconnect as error:
+        raise Gone(error.code) from error
+
+
+async def _say_exit(websocket: WebSocket, session: Session) -> None:
+    assert session.exit is not None
+    told: dict[str, Any] = {"code": session.exit.code, "signal": session.exit.signal}
+    await websocket.send_text(protocol.write_control("exit", **told, lost=session.exit.is_lost))
+    await websocket.close(Close.ENDED, "the shell has ended")

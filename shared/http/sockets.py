@@ -1,0 +1,273 @@
+"""A service's WebSockets as it declares them: one line of routes.py and one annotated coroutine each.
+
+A handler takes a WebSocket and, like an operation's, what it names by type. It accepts the socket itself. A
+Problem that it raises before is the response to the handshake, and after it a close code: 4401, 4403, 4404, …
+A socket whose account or session is revoked is closed with 4401 within a second.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, get_type_hints
+
+import structlog
+from prometheus_client import Gauge
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketState
+
+from shared.caller import Caller
+from shared.errors import (
+    PROBLEM_JSON,
+    BadRequest,
+    Forbidden,
+    InvalidToken,
+    Overloaded,
+    Problem,
+    TooManyRequests,
+    problem_body,
+)
+from shared.http.endpoints import Chassis
+from shared.http.operations import Operation
+from shared.http.trail import Trail
+from shared.identity.tokens import Access, bearer_token, signed_in
+from shared.process.access_log import access_log
+from shared.process.observe import CALLER, REQUEST_ID, current_request_id, request_id_of
+from shared.process.proxies import Proxies
+from shared.process.settings import ServiceSettings
+
+SOCKETS_MAX = 1000
+SOCKETS_PER_ACCOUNT = 64
+CLOSE_BASE = 4000
+SIGN_IN = 4401
+BEARER_PREFIX = "bearer."  # browsers can set no header but the subprotocol
+REFUSALS = frozenset((401, 403, 404))
+
+OPEN = Gauge("sockets_open", "WebSockets that are open", multiprocess_mode="livesum")
+
+log = structlog.get_logger(__name__)
+
+
+class ForeignOrigin(Forbidden):
+    """The page that opened this WebSocket belongs to another site."""
+
+    code = "foreign_origin"
+
+
+class NoSubprotocol(BadRequest):
+    """The subprotocol of this address was not offered in Sec-WebSocket-Protocol."""
+
+    code = "no_subprotocol"
+
+
+def _none() -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """One WebSocket of a routing table.
+
+    `redeem` finds the caller of a request without a bearer token, for example by a ticket of one use. Pages
+    of `origins` may open it beside those of the address that the request was sent to.
+    """
+
+    path: str
+    handler: Callable[..., Awaitable[None]]
+    subprotocol: str
+    _: KW_ONLY
+    access: Access = signed_in
+    redeem: Callable[..., Awaitable[Caller | None]] | None = None
+    origins: Callable[..., tuple[str, ...]] = _none
+    action: str = ""
+
+
+class SocketEndpoint:
+    """A Socket made ready: who opens it is identified, counted, recorded, and watched for revocation."""
+
+    def __init__(self, socket: Socket, chassis: Chassis, trusts: Callable[[str], bool]) -> None:
+        self._socket, self._chassis, self._trusts = socket, chassis, trusts
+        self._injected = _injected(socket.handler, chassis)
+        self._redeem_injected = _injected(socket.redeem, chassis) if socket.redeem else {}
+        self._origins = socket.origins(**self._arguments(_injected(socket.origins, chassis), {}))
+        action = socket.action or socket.handler.__name__.upper()
+        self._opening = Operation("GET", socket.path, socket.handler, status=101, action=action)
+        self._closing = Operation("GET", socket.path, socket.handler, status=200, action=f"{action}_END")
+        self._open: dict[WebSocket, tuple[Caller, asyncio.Task[None]]] = {}
+        chassis.verifier.revocations.on_change.append(self._end_revoked)
+
+    def route(self) -> BaseRoute:
+        return WebSocketRoute(self._socket.path, endpoint=self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        scope[REQUEST_ID] = request_id_of(scope["headers"])
+        current_request_id.set(scope[REQUEST_ID])
+        started, status = time.perf_counter(), 101
+        try:
+            await self._serve(websocket)
+        except Problem as problem:
+            status = problem.status
+            await _refuse(websocket, problem)
+        except Exception as error:  # everything to the log, nothing to the client
+            status = 500
+            log.error("unhandled_error", path=scope["path"], exc_info=error)  # noqa: TRY400 - as for requests
+            await _refuse(websocket, Problem())
+        finally:
+            access_log.add(  # without the query, which may hold a ticket
+                method="GET",
+                path=scope["path"],
+                status=status,
+                ms=round((time.perf_counter() - started) * 1000, 2),
+                user_id=scope.get(CALLER),
+                request_id=scope[REQUEST_ID],
+            )
+
+    async def _serve(self, websocket: WebSocket) -> None:
+        trail = self._trail(self._opening, websocket)
+        try:
+            await self._watched(websocket, trail)
+        except Problem as problem:
+            if trail is not None and not trail.is_written and problem.status in REFUSALS:
+                await trail.keep(refused_with=problem.status)
+            raise
+
+    async def _watched(self, websocket: WebSocket, trail: Trail | None) -> None:
+        caller = await self._admit(websocket, trail)
+        task = asyncio.current_task()
+        assert task is not None
+        if caller is not None:
+            self._open[websocket] = (caller, task)
+        OPEN.set(len(self._open))
+        try:
+            await self._handle(websocket, caller, trail)
+        except asyncio.CancelledError:
+            if task.uncancel() or caller is None or not self._is_revoked(caller):
+                raise
+            raise InvalidToken from None
+        finally:
+            self._open.pop(websocket, None)
+            OPEN.set(len(self._open))
+
+    async def _handle(self, websocket: WebSocket, caller: Caller | None, trail: Trail | None) -> None:
+        arguments = self._arguments(self._injected, {WebSocket: websocket, Trail: trail, Caller: caller})
+        opened = time.monotonic()
+        try:
+            await self._socket.handler(**arguments)
+        finally:
+            if trail is not None and trail.is_written:
+                ending = self._trail(self._closing, websocket)
+                assert ending is not None
+                ending.caller, ending.resource, ending.user_id = trail.caller, trail.resource, trail.user_id
+                ending.add(seconds=round(time.monotonic() - opened, 1))
+                await asyncio.shield(ending.keep())
+
+    async def _admit(self, websocket: WebSocket, trail: Trail | None) -> Caller | None:
+        self._require_own_origin(websocket)
+        offered = [one.strip() for one in websocket.scope["subprotocols"]]
+        if self._socket.subprotocol not in offered:
+            raise NoSubprotocol(
+                f"Offer the subprotocol {self._socket.subprotocol} in Sec-WebSocket-Protocol."
+            )
+        caller = await self._identify(websocket, offered)
+        if caller is not None:
+            websocket.scope[CALLER] = caller.id
+        if trail is not None:
+            trail.caller = caller
+        self._socket.access(caller)
+        self._require_room(caller)
+        return caller
+
+    async def _identify(self, websocket: WebSocket, offered: list[str]) -> Caller | None:
+        in_protocol = [one.removeprefix(BEARER_PREFIX) for one in offered if one.startswith(BEARER_PREFIX)]
+        token = bearer_token(websocket.headers.get("authorization")) or next(iter(in_protocol), None)
+        if token is not None:
+            return await self._chassis.verifier.verify(token)
+        if self._socket.redeem is None:
+            return None
+        caller = await self._socket.redeem(**self._arguments(self._redeem_injected, {WebSocket: websocket}))
+        if caller is not None and self._is_revoked(caller):
+            raise InvalidToken
+        return caller
+
+    def _arguments(self, injected: Mapping[str, Any], given: Mapping[Any, Any]) -> dict[str, Any]:
+        provided = {**self._chassis.provided, **given}
+        return {name: provided[kind] for name, kind in injected.items()}
+
+    def _require_own_origin(self, websocket: WebSocket) -> None:
+        """Browsers let every page open a WebSocket to everywhere, and say which page it was."""
+        origin = websocket.headers.get("origin")
+        if origin is None:
+            return
+        own = own_authority(websocket, self._trusts)
+        if origin in (f"http://{own}", f"https://{own}") or origin in self._origins:
+            return
+        raise ForeignOrigin
+
+    def _require_room(self, caller: Caller | None) -> None:
+        if len(self._open) >= SOCKETS_MAX:
+            raise Overloaded
+        if caller is None:
+            return
+        if sum(one.id == caller.id for one, _ in self._open.values()) >= SOCKETS_PER_ACCOUNT:
+            raise TooManyRequests(f"Your account has {SOCKETS_PER_ACCOUNT} open sockets; close one of them.")
+
+    def _trail(self, operation: Operation, websocket: HTTPConnection) -> Trail | None:
+        recorder = self._chassis.recorder
+        return recorder.trail(operation, websocket) if recorder else None
+
+    def _is_revoked(self, caller: Caller) -> bool:
+        return self._chassis.verifier.revocations.cover(caller)
+
+    def _end_revoked(self) -> None:
+        for caller, task in [*self._open.values()]:
+            if self._is_revoked(caller):
+                task.cancel()
+
+
+def socket_routes(sockets: Sequence[Socket], chassis: Chassis, settings: ServiceSettings) -> list[BaseRoute]:
+    trusts = Proxies(settings.trusted_proxies).trusts
+    return [SocketEndpoint(socket, chassis, trusts).route() for socket in sockets]
+
+
+def own_authority(connection: HTTPConnection, trusts: Callable[[str], bool]) -> str:
+    """Host and port that the client wrote, also when a trusted proxy forwarded the request."""
+    peer = connection.client.host if connection.client else ""
+    authority = connection.headers.get("host", "")
+    return connection.headers.get("x-forwarded-host", authority) if trusts(peer) else authority
+
+
+def _injected(handler: Callable[..., Any], chassis: Chassis) -> dict[str, Any]:
+    hints = get_type_hints(handler)
+    hints.pop("return")
+    for name, kind in hints.items():
+        if kind not in (WebSocket, Caller, Trail) and kind not in chassis.provided:
+            raise TypeError(f"{handler.__name__}: nothing provides {name}: {kind}")
+    return hints
+
+
+async def _refuse(websocket: WebSocket, problem: Problem) -> None:
+    if websocket.client_state == WebSocketState.DISCONNECTED:
+        return
+    if websocket.application_state == WebSocketState.CONNECTING:
+        body = problem_body(
+            problem.status,
+            problem.code,
+            problem.detail,
+            websocket.scope[REQUEST_ID],
+            problem.errors,
+            problem.extensions,
+        )
+        headers = {
+            "cache-control": "no-store",
+            "x-request-id": websocket.scope[REQUEST_ID],
+            **problem.headers,
+        }
+        answer = Response(body, problem.status, headers=headers, media_type=PROBLEM_JSON)
+        await websocket.send_denial_response(answer)
+    elif websocket.application_state == WebSocketState.CONNECTED:
+        is_refusal = 400 <= problem.status < 500
+        await websocket.close(CLOSE_BASE + problem.status if is_refusal else 1011, problem.code)

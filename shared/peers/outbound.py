@@ -1,0 +1,306 @@
+"""Calls to addresses that users and administrators configure: webhooks, identity providers, outside APIs.
+
+Whoever names the address is not trusted, and neither is what answers there: a call has a deadline, its answer
+a size, it follows no redirect, and it reaches public addresses only, or networks that the operator allows.
+"""
+
+import asyncio
+import json
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from shared.process.proxies import Networks
+from shared.process.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    import httpcore
+
+    from shared.peers.guarded import GuardedNetwork
+
+URL_CHARACTERS_MAX = 2_048
+CONNECTIONS_MAX = 50
+PER_HOST_MAX = 8
+HOSTS_MAX = 1_000
+FAILURES_UNTIL_OPEN = 5
+OPEN_SECONDS_FIRST, OPEN_SECONDS_MAX = 30.0, 600.0
+RETRY_AFTER_MAX = 3_600.0
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_:")
+
+CALLS = Counter(
+    "outbound_calls_total", "Calls to configured addresses, by how they ended", ["purpose", "outcome"]
+)
+SECONDS = Histogram("outbound_call_seconds", "How long calls to configured addresses took", ["purpose"])
+
+log = structlog.get_logger(__name__)
+
+
+class OutboundSettings(ServiceSettings):
+    """The settings of a service that calls configured addresses."""
+
+    outbound_allow: Networks = ()  # private networks that may be called, also without TLS
+    outbound_ca_file: Path | None = None  # certificates to trust beside the public ones
+
+    @property
+    def outbound_networks(self) -> Networks:
+        return (*self.outbound_allow, *(_LOOPBACK if self.environment == "development" else ()))
+
+
+class BadAddress(ValueError):
+    """The address cannot be called; the message says why, and may be shown to who configured it."""
+
+
+class CallFailed(Exception):
+    """There is no usable answer; `reason` is one word, also in the metric, and safe to show."""
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        self.reason, self.retry_after = reason, retry_after
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever its status: whether that is a success is for the caller to say."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, as the answer asks for; an hour at most."""
+        value = self.headers.get("retry-after", "")
+        if value.isascii() and value.isdecimal():
+            return min(float(value[:10]), RETRY_AFTER_MAX)
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+        return min(max(seconds, 0.0), RETRY_AFTER_MAX)
+
+    def json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise CallFailed("not_json") from error
+
+
+@dataclass(slots=True)
+class _Host:
+    """How calls to one host went: after some failures in a row it is left in peace for a while."""
+
+    active: int = 0
+    failures: int = 0
+    open_until: float = 0.0
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PER_HOST_MAX))
+
+    def require_closed(self) -> None:
+        remaining = self.open_until - time.monotonic()
+        if remaining > 0:
+            raise CallFailed("resting", retry_after=remaining)
+        if self.open_until:  # one call tries it; the others go on waiting
+            self.open_until = time.monotonic() + OPEN_SECONDS_FIRST
+
+    def succeeded(self) -> None:
+        self.failures, self.open_until = 0, 0.0
+
+    def failed(self) -> None:
+        self.failures += 1
+        times = self.failures - FAILURES_UNTIL_OPEN
+        if times >= 0:
+            pause = min(OPEN_SECONDS_FIRST * 2 ** min(times, 10), OPEN_SECONDS_MAX)
+            self.open_until = time.monotonic() + pause
+
+
+class Outbound:
+    """Makes guarded calls for one purpose, the label of its metrics; `close` it when the service stops."""
+
+    def __init__(
+        self,
+        settings: OutboundSettings,
+        purpose: str,
+        *,
+        seconds_max: float = 10.0,
+        answer_bytes_max: int = 1024 * 1024,
+    ) -> None:
+        self._settings, self._purpose = settings, purpose
+        self._seconds_max, self._bytes_max = seconds_max, answer_bytes_max
+        self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        self._doors: dict[str, tuple[httpcore.AsyncConnectionPool, GuardedNetwork]] = {}
+
+    async def check(self, url: str) -> None:
+        """Refuse an address that could not be called, when it is configured; BadAddress says why."""
+        from shared.peers.guarded import AddressRefused, NotResolved
+
+        parts = read_url(url)
+        _, network = self._door(parts.scheme)
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                await network.checked(str(parts.hostname), _port(parts))
+        except AddressRefused as error:
+            raise BadAddress(str(error)) from error
+        except (NotResolved, TimeoutError) as error:
+            raise BadAddress("The name of the host is not known.") from error
+
+    async def call(
+        self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer, of any status; BadAddress or CallFailed when there is none."""
+        parts = read_url(url)
+        host = self._host(parts)
+        started, outcome = time.monotonic(), "cancelled"
+        try:
+            host.require_closed()
+            async with self._place(host):
+                answer = await self._exchange(method, parts, url, body, headers or {})
+            outcome = "answered"
+            if answer.status >= 500:
+                host.failed()
+            else:
+                host.succeeded()
+        except BadAddress:
+            outcome = "refused"
+            raise
+        except CallFailed as error:
+            outcome = error.reason
+            if outcome not in ("resting", "busy"):
+                host.failed()
+            raise
+        else:
+            return answer
+        finally:
+            CALLS.labels(self._purpose, outcome).inc()
+            SECONDS.labels(self._purpose).observe(time.monotonic() - started)
+            if outcome != "answered":  # neither path nor query: they may hold a secret
+                log.warning("outbound_failed", purpose=self._purpose, host=parts.hostname, outcome=outcome)
+
+    async def close(self) -> None:
+        for pool, network in self._doors.values():
+            await pool.aclose()
+            network.close()
+        self._doors.clear()
+
+    @asynccontextmanager
+    async def _place(self, host: _Host) -> AsyncIterator[None]:
+        """A slow host keeps a few calls waiting, not all of them."""
+        host.active += 1
+        try:
+            async with asyncio.timeout(self._seconds_max), host.places:
+                yield
+        except TimeoutError as error:
+            raise CallFailed("late") from error
+        finally:
+            host.active -= 1
+
+    async def _exchange(
+        self, method: str, parts: SplitResult, url: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        import httpcore
+
+        from shared.peers.guarded import AddressRefused, NotResolved
+
+        pool, _ = self._door(parts.scheme)
+        sent = {"Accept-Encoding": "identity", "User-Agent": "gatehouse", **headers}
+        try:
+            async with pool.stream(method, url, headers=list(sent.items()), content=body) as response:
+                return await self._read(response)
+        except AddressRefused as error:
+            raise BadAddress(str(error)) from error
+        except NotResolved as error:
+            raise CallFailed("unknown_host") from error
+        except httpcore.ConnectError as error:
+            raise CallFailed("unreachable") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+            raise CallFailed("broken") from error
+
+    async def _read(self, response: "httpcore.Response") -> Answer:
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+        }
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise CallFailed("encoded")  # it was asked not to; a small body could unpack to a huge one
+        body = bytearray()
+        async for piece in response.aiter_stream():
+            body += piece
+            if len(body) > self._bytes_max:
+                raise CallFailed("too_large")
+        return Answer(response.status, headers, bytes(body))
+
+    def _host(self, parts: SplitResult) -> _Host:
+        name = f"{parts.hostname}:{_port(parts)}"
+        host = self._hosts.setdefault(name, _Host())
+        self._hosts.move_to_end(name)
+        if len(self._hosts) > HOSTS_MAX:
+            idle = next((one for one, state in self._hosts.items() if not state.active and one != name), None)
+            if idle is not None:
+                del self._hosts[idle]
+        return host
+
+    def _door(self, scheme: str) -> "tuple[httpcore.AsyncConnectionPool, GuardedNetwork]":
+        """The connections of one scheme: without TLS only to networks that the operator allows."""
+        if scheme not in self._doors:
+            # Imported late: most processes call nobody outside.
+            import httpcore
+
+            from shared.peers.guarded import GuardedNetwork
+
+            network = GuardedNetwork(self._settings.outbound_networks, private_only=scheme == "http")
+            pool = httpcore.AsyncConnectionPool(
+                ssl_context=self._trust(),
+                max_connections=CONNECTIONS_MAX,
+                max_keepalive_connections=PER_HOST_MAX,
+                keepalive_expiry=5.0,
+                network_backend=network,
+            )
+            self._doors[scheme] = pool, network
+        return self._doors[scheme]
+
+    def _trust(self) -> ssl.SSLContext:
+        import httpcore
+
+        if self._settings.outbound_ca_file is None:
+            return httpcore.default_ssl_context()
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificates and names by default
+        trust.load_default_certs()
+        trust.load_verify_locations(self._settings.outbound_ca_file)
+        return trust
+
+
+def read_url(url: str) -> SplitResult:
+    """An address in parts; BadAddress says what is wrong with it."""
+    if len(url) > URL_CHARACTERS_MAX:
+        raise BadAddress(f"The address has more than {URL_CHARACTERS_MAX} characters.")
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise BadAddress("The address holds characters that an address cannot have.")
+    try:
+        parts = urlsplit(url)
+        _port(parts)
+    except ValueError as error:
+        raise BadAddress("The address cannot be read.") from error
+    if parts.scheme not in ("https", "http"):
+        raise BadAddress("The address must begin with https://.")
+    if not parts.hostname or len(parts.hostname) > 253 or not _HOST_CHARACTERS.issuperset(parts.hostname):
+        raise BadAddress("The address must name a host, like https://hooks.example.com/x.")
+    if parts.username is not None or parts.password is not None:
+        raise BadAddress("The address must not hold a name or a password.")
+    return parts
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,0 +1,39 @@
+"""One service for all tests of a module: each test has an account, and so a box, of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from shared.ids import new_id
+from tests import support
+from tests.terminal.support import Owner, Service
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """On which databases the tests of a module run: on SQLite, unless it names them in DATABASES."""
+    if "service" in metafunc.fixturenames:
+        kinds = getattr(metafunc.module, "DATABASES", ("sqlite",))
+        metafunc.parametrize("service", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = {"TERMINALS_PER_USER": "3", "VIEWERS_PER_TERMINAL": "3", "BOXES_MAX": "200"}
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgresql_server")
+            settings["DATABASE_URL"] = stack.enter_context(
+                support.new_database(server, f"terminal_{new_id()}")
+            )
+        started = Service(tmp_path_factory.mktemp("terminal"), **settings)
+        stack.callback(started.close)
+        started.start()
+        yield started
+
+
+@pytest.fixture
+async def owner(service: Service) -> AsyncIterator[Owner]:
+    async with Owner(service.url) as one:
+        yield one
+        await one.client.post("/terminal/stop")

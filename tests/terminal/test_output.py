@@ -1,0 +1,99 @@
+"""The pure parts: where a replay may begin, the newest bytes, frames, and the ring of a holder."""
+
+import struct
+
+import pytest
+
+from services.terminal import protocol
+from services.terminal.holder.ring import Ring
+from services.terminal.holder.wire import FRAME_BYTES_MAX, FrameError, Frames, frame
+from services.terminal.output import TAIL_BYTES_MAX, Tail, safe_start
+from services.terminal.protocol import Close, Hello, ProtocolError, Resume
+
+
+@pytest.mark.parametrize(
+    ("data", "is_alternate", "start"),
+    [
+        (b"rest of a line\nnext", False, 15),
+        (b"no line ends here", False, None),
+        (b"\x1b[31mred\nplain", False, 9),
+        (b"\x1b]0;a title\nof two lines\x07text\nnext", False, 30),
+        (b"\x1bPq a picture\nin lines\x1b\\\nnext", False, 25),
+        (b"a editor's screen\nmore of it\n", True, None),
+        (b"a editor's screen\n\x1b[?1049lback\nnext", True, 31),
+        (b"\x1b[?1049h\n\x1b[?1049l\nnext", True, 18),
+    ],
+)
+def test_replay_begins_at_a_line_outside_of_sequences(
+    data: bytes, is_alternate: bool, start: int | None
+) -> None:
+    assert safe_start(data, is_alternate=is_alternate) == start
+
+
+def test_tail_keeps_the_newest_bytes_and_finds_them_by_offset() -> None:
+    tail = Tail()
+    tail.append(0, b"abc")
+    tail.append(3, b"def")
+    assert [tail.read(start, 3) for start in range(6)] == [b"abc", b"bcd", b"cde", b"def", b"ef", b"f"]
+    tail.forget_before(4)
+    assert (tail.start, tail.end, tail.read(4, 9)) == (3, 6, b"ef")
+    tail.append(6, b"x" * TAIL_BYTES_MAX)
+    assert tail.end - tail.start == TAIL_BYTES_MAX
+
+
+def test_tail_begins_anew_after_a_gap() -> None:
+    tail = Tail()
+    tail.append(0, b"abc")
+    tail.append(10, b"xyz")
+
+    assert (tail.start, tail.read(10, 5)) == (10, b"xyz")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_frames_are_the_same_however_they_are_cut(size: int) -> None:
+    sent = [(b"D", b"some data"), (b"X", b""), (b"I", b"\0" * 300)]
+    whole = b"".join(frame(*one) for one in sent)
+    frames = Frames()
+    received = [one for at in range(0, len(whole), size) for one in frames.feed(whole[at : at + size])]
+
+    assert received == sent
+
+
+def test_frame_that_is_too_large_is_refused_before_it_has_come() -> None:
+    with pytest.raises(FrameError):
+        list(Frames().feed(struct.pack("!cI", b"D", FRAME_BYTES_MAX + 1)))
+
+
+def test_ring_forgets_the_oldest_and_knows_the_screen_where_it_begins() -> None:
+    ring = Ring(10)
+    ring.append(b"\x1b[?10")
+    ring.append(b"49h0123456789")
+    assert (ring.base, ring.head, ring.is_alternate_at_base) == (8, 18, True)
+    assert ring.read(7, 5) == b""
+    assert ring.read(8, 5) == b"01234"
+    assert ring.read(16, 5) == b"89"
+    ring.append(b"\x1b[?1049l..........")
+    assert ring.is_alternate_at_base is False
+
+
+def test_hello_is_read_with_the_place_to_go_on_from() -> None:
+    text = '{"type":"hello","rows":24,"cols":80,"resume":{"epoch":"e","offset":7}}'
+
+    assert protocol.read_control(text) == Hello(24, 80, Resume("e", 7))
+
+
+@pytest.mark.parametrize(
+    "resume",
+    ["7", "[]", '{"epoch":1,"offset":0}', '{"epoch":"e","offset":-1}', '{"epoch":"e","offset":true}'],
+)
+def test_hello_with_a_malformed_place_is_refused(resume: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        protocol.read_control(f'{{"type":"hello","rows":24,"cols":80,"resume":{resume}}}')
+
+    assert caught.value.code == Close.BAD_MESSAGE
+
+
+@pytest.mark.parametrize("time", ["NaN", "1e400", "true", '"1"'])
+def test_ping_with_a_time_that_is_no_number_is_refused(time: str) -> None:
+    with pytest.raises(ProtocolError):
+        protocol.read_control(f'{{"type":"ping","time":{time}}}')

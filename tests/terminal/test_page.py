@@ -1,0 +1,50 @@
+"""The page at /terminal/ and what it is made of."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.terminal.support import ROOT, Service
+
+VENDOR = ROOT / "services" / "terminal" / "page" / "vendor"
+
+
+def test_page_and_everything_that_it_names_is_served_to_anybody(service: Service) -> None:
+    page = httpx.get(f"{service.url}/terminal/")
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    names = set(re.findall(r"assets/([\w.-]+)", page.text))
+    script = httpx.get(f"{service.url}/terminal/assets/page.js").text
+    names |= set(re.findall(r'from "\./([\w.-]+)"', script))
+
+    assert names >= {"page.js", "term.js", "xterm.mjs", "xterm.css"}
+    for name in names:
+        asset = httpx.get(f"{service.url}/terminal/assets/{name}")
+        kind = asset.headers["content-type"].partition(";")[0]
+        assert (asset.status_code, kind) == (200, "text/css" if name.endswith("css") else "text/javascript")
+        etag = {"If-None-Match": asset.headers["etag"]}
+        assert httpx.get(f"{service.url}/terminal/assets/{name}", headers=etag).status_code == 304
+
+
+@pytest.mark.parametrize("name", ["index.html", "PINNED.md", "LICENSE.xterm", "..%2Fapp.py", "app.py", "%00"])
+def test_what_is_no_asset_is_not_served(service: Service, name: str) -> None:
+    assert httpx.get(f"{service.url}/terminal/assets/{name}").status_code in (404, 422)
+
+
+def test_vendored_files_are_those_that_were_pinned() -> None:
+    pinned = dict(re.findall(r"^\| (\S+) \| @\S+ \S+ \| ([0-9a-f]{64}) \|$", read("PINNED.md"), re.MULTILINE))
+    found = {file.name: digest(file) for file in VENDOR.iterdir() if file.name != "PINNED.md"}
+
+    assert len(pinned) == 5
+    assert found == pinned
+
+
+def read(name: str) -> str:
+    return (VENDOR / name).read_text()
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

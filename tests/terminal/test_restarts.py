@@ -1,0 +1,162 @@
+"""What outlives the service: shells, every byte that they print, and how they ended."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from tests import support
+from tests.terminal.support import Owner, Screen, Service
+
+JAPANESE = "シェルは一文字も失わない。"
+RECONNECT_SECONDS = 30
+GROWTH_MAX = 8 << 20
+
+
+@pytest.fixture
+def own_service(tmp_path: Path) -> Iterator[Service]:
+    """One that a test may kill."""
+    started = Service(tmp_path, HOLD_SECONDS="60")
+    try:
+        started.start()
+        yield started
+    finally:
+        started.close()
+
+
+async def read_to_the_end(owner: Owner, session: str, screen: Screen, end: bytes) -> None:
+    """Read on whatever happens to the socket, from the last offset that came."""
+    deadline = time.monotonic() + 240
+    while end not in screen.output[-4096:]:
+        assert time.monotonic() < deadline
+        with suppress(ConnectionClosed, InvalidHandshake, OSError):
+            async with owner.watching(session, screen):
+                while end not in screen.output[-4096:]:
+                    await screen.read()
+                return
+        await asyncio.sleep(0.05)
+
+
+async def flood_over_kills(service: Service, lines: int, kills: int) -> int:
+    """Print numbered lines while the service is killed again and again; the number of bytes that came."""
+    async with Owner(service.url) as owner:
+        session = await owner.open()
+        screen = Screen()
+        async with owner.watching(session, screen):
+            await screen.type("stty -echo -opost; PS1=\n")
+            await screen.until_control("replay_end")
+            await screen.type(
+                f'i=0; while [ $i -lt {lines} ]; do echo "$i {JAPANESE}"; i=$((i+1)); done; echo "the e"nd\n'
+            )
+            await screen.until(b"\n1 ")
+        reading = asyncio.ensure_future(read_to_the_end(owner, session, screen, b"the end"))
+        for _ in range(kills):
+            screen.came.clear()
+            coming = asyncio.ensure_future(screen.came.wait())
+            await asyncio.wait([coming, reading], return_when=asyncio.FIRST_COMPLETED)
+            coming.cancel()
+            await asyncio.sleep(random.uniform(0.01, 0.2))  # anywhere in the stream
+            await asyncio.to_thread(service.kill)
+            await asyncio.to_thread(service.start)
+        await reading
+        output = bytes(screen.output)
+        start = output.index(b"0 " + JAPANESE.encode())
+        wanted = b"".join(f"{number} {JAPANESE}\n".encode() for number in range(lines))
+        assert output[start : start + len(wanted)] == wanted
+        assert output[start + len(wanted) :].startswith(b"the end")
+        assert not any(one.get("truncated") for one in screen.controls)
+        assert {one["type"] for one in screen.controls} <= {"hello", "replay", "replay_end", "size", "lead"}
+        return len(output)
+
+
+async def test_no_byte_is_lost_when_the_service_is_killed(own_service: Service) -> None:
+    await flood_over_kills(own_service, lines=20_000, kills=1)
+
+
+@pytest.mark.prove
+async def test_no_byte_of_ten_megabytes_is_lost_over_twenty_kills(own_service: Service) -> None:
+    assert await flood_over_kills(own_service, lines=260_000, kills=20) > 10_000_000
+
+
+async def test_exit_while_the_service_is_away_is_noted_when_it_is_back(own_service: Service) -> None:
+    async with Owner(own_service.url) as owner:
+        session = await owner.open()
+        async with owner.watching(session) as screen:
+            await screen.type("echo rea''dy; sleep 1; exit 5\n")
+            await screen.until(b"ready")
+        own_service.kill()
+        await asyncio.sleep(1.5)  # the shell ends meanwhile
+        own_service.start()
+
+        async def state() -> dict[str, object]:
+            shown: dict[str, object] = (await owner.client.get(f"/terminal/sessions/{session}")).json()
+            return shown
+
+        deadline = time.monotonic() + 20
+        while (shown := await state())["state"] != "ended":
+            assert time.monotonic() < deadline, shown
+            await asyncio.sleep(0.05)
+        assert shown["exit_code"] == 5
+        assert support.eventually(lambda: own_service.holders() == [], seconds=10)
+
+
+async def test_holder_that_is_gone_after_a_restart_is_lost_at_once(own_service: Service) -> None:
+    async with Owner(own_service.url) as owner:
+        session = await owner.open()
+        own_service.close()  # and every holder
+        own_service.start()
+        shown = (await owner.client.get(f"/terminal/sessions/{session}")).json()
+        assert shown["state"] in ("open", "lost")
+        deadline = time.monotonic() + 5
+        while (await owner.client.get(f"/terminal/sessions/{session}")).json()["state"] != "lost":
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        await owner.open()  # the tab is free
+
+
+async def test_second_service_with_the_same_folder_does_not_start(own_service: Service) -> None:
+    second = Service(own_service.folder)
+    second.log = own_service.folder / "second.log"
+    second._environment["DATABASE_WAIT_SECONDS"] = "1"
+    with pytest.raises(AssertionError):
+        second.start_within(10)
+    assert "another terminal service works with" in second.log.read_text()
+
+
+async def test_reader_that_stops_holds_the_program_and_costs_no_memory(own_service: Service) -> None:
+    """`yes` against a browser that hangs; then Ctrl-C is felt at once."""
+    await hold_back(own_service, seconds=2)
+
+
+@pytest.mark.prove
+async def test_reader_that_stops_for_half_a_minute_costs_no_memory(own_service: Service) -> None:
+    await hold_back(own_service, seconds=support.length(30))
+
+
+async def hold_back(service: Service, seconds: float) -> None:
+    async with Owner(service.url) as owner:
+        session = await owner.open()
+        async with owner.watching(session) as screen:
+            await screen.until_control("replay_end")
+            before = service.memory_bytes()
+            screen.acks = False
+            await screen.type("yes\n")
+            await screen.until(b"y\r\n", count=10)
+            await asyncio.sleep(seconds)  # the time that the reader is away is what is measured
+            growth = service.memory_bytes() - before
+            assert growth < GROWTH_MAX, f"{growth} bytes"
+            screen.acks = True
+            await screen.type("\x03")
+            began = time.monotonic()
+            await screen.acknowledge()
+            await screen.type("echo sto''pped\n")
+            await screen.until(b"stopped")
+            print(
+                f"growth {growth / 1e6:.2f} MB, {len(screen.output)} bytes, {time.monotonic() - began:.3f} s"
+            )
+            assert len(screen.output) < 2_000_000

@@ -1,0 +1,329 @@
+"""The WebSocket of a terminal: who gets in, and what is said on it."""
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from shared.testing import token
+from tests.terminal.support import TERM_V1, Owner, Screen, Service
+
+
+async def refused(owner: Owner, session: str, **options: Any) -> tuple[int, str]:
+    with pytest.raises(InvalidStatus) as caught:
+        async with owner.connected(session, **options):
+            pass
+    response = caught.value.response
+    return response.status_code, json.loads(response.body or b"{}")["code"]
+
+
+async def test_typed_text_is_echoed_and_the_exit_is_told_before_the_close(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session, rows=30, cols=100) as screen:
+        await screen.type("stty size; echo $((40+2)) 日本語; exit 3\n")
+        code = await screen.until_closed()
+
+    assert code == 1000
+    assert b"30 100\r\n42 \xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\r\n" in screen.output
+    assert screen.controls[-1] == {"type": "exit", "code": 3, "signal": None, "lost": False}
+    shown = (await owner.client.get(f"/terminal/sessions/{session}")).json()
+    assert (shown["state"], shown["exit_code"]) == ("ended", 3)
+
+
+async def test_client_that_comes_back_reads_on_where_it_stopped(owner: Owner) -> None:
+    session = await owner.open()
+    screen = Screen()
+    async with owner.watching(session, screen):
+        await screen.type("echo be''fore\n")
+        await screen.until(b"before")
+    async with owner.watching(session) as other:
+        await other.type("echo mean''while\n")
+        await other.until(b"meanwhile")
+    async with owner.watching(session, screen):
+        await screen.until(b"meanwhile")
+
+    replays = [one for one in screen.controls if one["type"] == "replay"]
+    assert [one["kind"] for one in replays] == ["ring", "tail"]
+    assert screen.output == other.output[: len(screen.output)]
+    assert screen.start == 0
+
+
+async def test_stream_cut_at_every_offset_is_continued_byte_by_byte(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as whole:
+        await whole.type("stty -echo; printf '\\033[1;31m日本語\\033[0m\\033]0;title\\007end'; echo of''it\n")
+        await whole.until(b"ofit")
+    for offset in range(len(whole.output) + 1):
+        resume = {"epoch": whole.epoch, "offset": offset}
+        screen = Screen()
+        screen.start, screen.output = 0, whole.output[:offset]
+        async with owner.watching(session, screen, resume=resume):
+            while screen.offset < whole.offset:
+                await screen.read()
+        assert screen.output == whole.output
+
+
+async def test_offset_from_the_future_closes_the_socket(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.until_control("replay_end")
+    resume = {"epoch": screen.epoch, "offset": 1_000_000}
+    async with owner.watching(session, resume=resume) as screen:
+        assert await screen.until_closed() == 4400
+
+
+async def test_offset_of_another_shell_is_answered_with_all_there_is(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session, resume={"epoch": "another", "offset": 7}) as screen:
+        replay = await screen.until_control("replay")
+
+    assert (replay["kind"], replay["from"], replay["truncated"]) == ("ring", 0, False)
+
+
+async def test_ticket_opens_the_socket_once_and_only_of_its_terminal(owner: Owner) -> None:
+    session, other = await owner.open("1"), await owner.open("2")
+    ticket = await owner.ticket(session)
+    async with owner.watching(session, ticket=ticket) as screen:
+        await screen.until_control("hello")
+
+    assert await refused(owner, session, ticket=ticket) == (401, "unauthenticated")
+    for_other = await owner.ticket(other)
+    assert await refused(owner, session, ticket=for_other) == (401, "unauthenticated")
+    assert await refused(owner, other, ticket=for_other) == (401, "unauthenticated")  # it is used up
+
+
+async def test_bearer_token_may_come_as_a_subprotocol_and_is_not_sent_back(owner: Owner) -> None:
+    session = await owner.open()
+    offered = [TERM_V1, Subprotocol(f"bearer.{owner.token}")]
+    async with owner.connected(session, additional_headers={}, subprotocols=offered) as socket:
+        assert socket.subprotocol == "term.v1"
+
+
+async def test_socket_without_identity_or_subprotocol_is_refused(owner: Owner) -> None:
+    session = await owner.open()
+
+    assert await refused(owner, session, additional_headers={}) == (401, "unauthenticated")
+    expired = {"Authorization": f"Bearer {token(exp=1)}"}
+    assert await refused(owner, session, additional_headers=expired) == (401, "invalid_token")
+    assert await refused(owner, session, subprotocols=None) == (400, "no_subprotocol")
+
+
+async def test_terminal_of_somebody_else_is_not_found(owner: Owner, service: Service) -> None:
+    session = await owner.open()
+    async with Owner(service.url, role="admin") as other:
+        assert await refused(other, session) == (404, "not_found")
+        assert await refused(other, "01900000-0000-7000-8000-000000000000") == (404, "not_found")
+        assert await refused(other, "..") == (404, "not_found")
+        for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/signal")):
+            body: dict[str, Any] = {"json": {"signal": "INT"}} if method == "POST" else {}
+            response = await other.client.request(method, f"/terminal/sessions/{session}{path}", **body)
+            assert response.status_code == 404
+        response = await other.client.post("/terminal/tickets", json={"session": session})
+        assert response.status_code == 404
+
+
+async def test_page_of_another_site_is_refused_whatever_it_presents(owner: Owner, service: Service) -> None:
+    session = await owner.open()
+
+    assert await refused(owner, session, origin="https://evil.example") == (403, "foreign_origin")
+    ticket = await owner.ticket(session)
+    assert (await refused(owner, session, ticket=ticket, origin="null"))[0] == 403
+    assert (await refused(owner, session, origin=f"http://127.0.0.1:{service.port}1"))[0] == 403
+    async with owner.connected(session, origin=service.url):
+        pass
+
+
+async def test_name_that_was_made_to_point_here_is_refused(owner: Owner, service: Service) -> None:
+    response = await owner.client.post(
+        "/terminal/sessions", json={}, headers={"Host": f"evil.example:{service.port}"}
+    )
+    assert (response.status_code, response.json()["code"]) == (403, "not_local")
+    response = await owner.client.post(
+        "/terminal/sessions", json={}, headers={"X-Forwarded-For": "203.0.113.9"}
+    )
+    assert (response.status_code, response.json()["code"]) == (403, "not_local")
+
+
+async def test_viewer_that_may_only_watch_cannot_type_or_signal(owner: Owner) -> None:
+    session = await owner.open()
+    ticket = await owner.ticket(session, "ro")
+    async with owner.watching(session) as screen, owner.watching(session, ticket=ticket) as watcher:
+        await watcher.until_control("replay_end")
+        await watcher.type("echo in''truder\n")
+        assert (await watcher.until_control("notice"))["code"] == "read_only"
+        await watcher.control("signal", signal="KILL")
+        assert (await watcher.until_control("notice"))["code"] == "read_only"
+        await screen.type("echo own''er\n")
+        await screen.until(b"owner")
+        await watcher.until(b"owner")
+
+    assert b"intruder" not in screen.output
+    hello = next(one for one in watcher.controls if one["type"] == "hello")
+    assert (hello["mode"], hello["leader"]) == ("ro", False)
+
+
+async def test_last_to_type_sets_the_size_for_all(owner: Owner) -> None:
+    session = await owner.open(rows=24, cols=80)
+    async with (
+        owner.watching(session, rows=24, cols=80) as first,
+        owner.watching(session, rows=50, cols=132) as second,
+    ):
+        await first.until_control("replay_end")
+        await second.until_control("replay_end")
+        assert second.controls[0]["cols"] == 80  # the first one leads
+        await second.type("stty size\n")
+        await second.until(b"50 132")
+        assert (await first.until_control("lead"))["leader"] is False
+        await second.control("resize", rows=40, cols=100)
+        size = await first.until_control("size")
+        while size["cols"] != 100:
+            size = await first.until_control("size")
+        assert size["rows"] == 40
+
+
+async def test_more_viewers_than_allowed_are_refused(owner: Owner) -> None:
+    session = await owner.open()
+    async with (
+        owner.watching(session) as one,
+        owner.watching(session) as two,
+        owner.watching(session) as three,
+    ):
+        for screen in (one, two, three):
+            await screen.until_control("hello")
+        assert await refused(owner, session) == (429, "too_many_viewers")
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("{", 4400),
+        ("[]", 4400),
+        ('{"type": "nonsense"}', 4400),
+        ('{"type": "resize", "rows": 0, "cols": 80}', 4400),
+        ('{"type": "resize", "rows": "24", "cols": 80}', 4400),
+        ('{"type": "ack", "offset": 9007199254740992}', 4400),
+        ('{"type": "ack", "offset": 999999}', 4400),
+        ('{"type": "signal", "signal": "STOP"}', 4400),
+        ('{"type": "hello", "rows": 24, "cols": 80}', 4400),
+        ("[" * 4096, 4400),
+        (" " * 4097, 4413),
+        (b"x" * (64 * 1024 + 1), 4413),
+    ],
+)
+async def test_bad_message_closes_the_socket_and_leaves_the_shell(
+    owner: Owner, message: str | bytes, code: int
+) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.until_control("replay_end")
+        await screen.socket.send(message)
+        assert await screen.until_closed() == code
+    async with owner.watching(session) as screen:
+        await screen.type("echo still''here\n")
+        await screen.until(b"stillhere")
+
+
+async def test_frame_that_is_too_large_for_the_server_closes_the_socket(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.until_control("replay_end")
+        with suppress(ConnectionClosed):  # perhaps before all of it is sent
+            await screen.socket.send(b"x" * (1 << 20))
+        assert await screen.until_closed() == 1009
+    async with owner.watching(session) as screen:
+        await screen.until_control("replay_end")
+
+
+async def test_first_message_must_be_hello(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.connected(session) as socket:
+        await socket.send(b"ls\n")
+        screen = Screen()
+        screen.socket = socket
+        assert await screen.until_closed() == 4408
+
+
+async def test_ping_is_answered_with_its_time(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.control("ping", time=12.5)
+        assert await screen.until_control("pong") == {"type": "pong", "time": 12.5}
+
+
+async def test_signal_reaches_what_runs_in_front(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.type("echo start''ed; sleep 600\n")
+        await screen.until(b"started")
+        await screen.control("signal", signal="INT")
+        await screen.type("echo code=$?\n")
+        await screen.until(b"code=130")
+        await screen.type("echo start''ed; sleep 600\n")
+        await screen.until(b"started", count=2)
+        sent = await owner.client.post(f"/terminal/sessions/{session}/signal", json={"signal": "TERM"})
+        assert sent.status_code == 204
+        await screen.type("echo code=$?\n")
+        await screen.until(b"code=143")
+
+
+async def test_fast_viewer_does_not_wait_for_one_that_stopped_reading(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as fast, owner.watching(session) as slow:
+        slow.acks = False
+        await slow.until_control("replay_end")
+        await fast.type("head -c 4000000 /dev/zero | tr '\\0' x; echo; echo do''ne\n")
+        await fast.until(b"done")
+        assert len(fast.output) > 4_000_000
+        slow.acks = True
+        skipped = asyncio.ensure_future(slow.until_control("skipped"))
+        for _ in range(20):
+            await fast.type("echo mo''re\n")
+        assert (await asyncio.wait_for(skipped, 20))["bytes"] > 1_000_000
+
+
+async def test_what_is_older_than_the_ring_is_told_to_be_gone(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.type("seq 1 500000; echo do''ne\n")
+        await screen.until(b"done")
+    async with owner.watching(session) as again:
+        replay = await again.until_control("replay")
+        await again.until(b"done")
+
+    assert replay["truncated"] is True
+    assert replay["kind"] == "ring"
+    first, second, *_ = again.output.split(b"\r\n")
+    assert int(second) == int(first) + 1  # it begins with a whole line
+    assert again.output in screen.output + again.output[-100:]
+
+
+async def test_nothing_of_the_suite_is_in_the_environment_of_a_shell(owner: Owner, service: Service) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.type("env; ls -l /proc/$$/fd | wc -l; echo do''ne\n")
+        await screen.until(b"done")
+    names = {line.partition(b"=")[0] for line in bytes(screen.output).split(b"\r\n") if b"=" in line}
+    assert names <= {b"HOME", b"PATH", b"SHELL", b"TERM", b"LANG", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"PS1"}
+    log = service.log.read_bytes()
+    assert b"/terminal/ws" in log
+    assert b"ticket=" not in log
+
+
+async def test_nothing_typed_or_printed_is_logged_or_recorded(owner: Owner, service: Service) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.type("echo very-secret''-word\n")
+        await screen.until(b"very-secret-word")
+    await owner.client.post("/terminal/stop")
+    kept = b"".join(
+        file.read_bytes()
+        for file in service.folder.rglob("*")
+        if file.is_file() and "homes" not in file.parts
+    )
+
+    assert b"TERMINAL" in kept  # the records are there
+    assert b"very-secret" not in kept

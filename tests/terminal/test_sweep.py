@@ -1,0 +1,185 @@
+"""What happens to boxes that nobody uses, and to those of accounts that are gone."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.events import AccountChanged, AccountDeleted
+from services.terminal.backends.base import Isolation, Place, Start
+from services.terminal.backends.docker import DockerBackend
+from services.terminal.boxes import Boxes
+from services.terminal.errors import EngineUnavailable, NoCapacity, ShellNotStarted
+from services.terminal.events import end_boxes_of_deleted, end_boxes_of_disabled
+from services.terminal.models import BOXES, TERMINALS
+from services.terminal.places import Places
+from services.terminal.settings import Settings
+from services.terminal.terminals import Terminals
+from shared.clock import now
+from shared.data.database import Database
+from shared.data.migrate import upgrade
+from shared.ids import new_id
+
+
+class Still:
+    """A backend whose shells never start."""
+
+    name = "still"
+    isolation: Isolation = "container"
+
+    async def adopt(self, places: Sequence[Place]) -> None: ...
+
+    async def ensure(self, place: Place) -> None:
+        await asyncio.to_thread(place.home.mkdir, parents=True, exist_ok=True)
+        (place.home / "kept").touch()
+
+    async def begin(self, place: Place, start: Start) -> None:
+        raise ShellNotStarted
+
+    def is_alive(self, place: Place, terminal_id: str) -> bool:
+        return False
+
+    async def stop(self, place: Place) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class World:
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.database = settings, Database(settings.database_url)
+        self.places, backend = Places(settings), Still()
+        self.terminals = Terminals(self.database, backend, self.places, settings)
+        self.boxes = Boxes(self.database, backend, self.places, self.terminals, settings)
+
+    async def sweep(self) -> None:
+        await asyncio.to_thread(self.boxes.sweep)
+
+    async def tell(self, work: Callable[..., None], event: object) -> None:
+        await self.database.run(work, [event])
+
+
+@pytest.fixture
+async def world(make_settings: Callable[..., Any], database_url: str) -> AsyncIterator[World]:
+    settings = make_settings(Settings, database_url=database_url, boxes_max=2, idle_seconds=1000)
+    upgrade(database_url, settings.migrations())
+    made = World(settings)
+    async with made.terminals, made.boxes:
+        yield made
+    made.database.close()
+
+
+async def test_box_without_activity_is_stopped_and_can_start_again(world: World) -> None:
+    await world.boxes.ensure("ann")
+    await world.sweep()
+    assert (await state_of(world, "ann"))["state"] == "running"
+    await world.database.run(age, "ann")
+    await world.sweep()
+    stopped = await state_of(world, "ann")
+    assert (stopped["state"], stopped["reason"]) == ("stopped", "idle")
+    place = await world.boxes.ensure("ann")
+    assert place.box_id == stopped["id"]
+    assert (await state_of(world, "ann"))["state"] == "running"
+
+
+def age(session: Any, owner: str) -> None:
+    old = now() - timedelta(seconds=1001)
+    session.connection().execute(BOXES.update().where(BOXES.c.owner == owner).values(last_activity=old))
+
+
+async def state_of(world: World, owner: str) -> dict[str, Any]:
+    row = await world.boxes.show(owner)
+    assert row is not None
+    return row
+
+
+async def test_more_boxes_than_the_server_takes_are_refused(world: World) -> None:
+    await world.boxes.ensure("ann")
+    await world.boxes.ensure("bob")
+    await world.boxes.ensure("ann")
+    with pytest.raises(NoCapacity):
+        await world.boxes.ensure("eve")
+    await world.boxes.stop("bob", "user")
+    await world.boxes.ensure("eve")
+
+
+async def test_box_of_a_deleted_account_goes_with_its_home(world: World) -> None:
+    place, other = await world.boxes.ensure("ann"), await world.boxes.ensure("bob")
+    await world.tell(end_boxes_of_deleted, AccountDeleted(account_id="ann", deleted=now()))
+    await world.sweep()
+
+    assert await world.boxes.show("ann") is None
+    assert not place.home.exists()
+    assert (other.home / "kept").exists()
+    assert [one.name for one in other.home.parent.iterdir()] == ["bob"]
+
+
+async def test_box_of_a_disabled_account_is_stopped_and_keeps_its_home(world: World) -> None:
+    place = await world.boxes.ensure("ann")
+    for status, state in (("active", "running"), ("disabled", "stopped")):
+        await world.tell(end_boxes_of_disabled, account(status))
+        await world.sweep()
+        assert (await state_of(world, "ann"))["state"] == state
+    assert (place.home / "kept").exists()
+    await world.boxes.ensure("ann")  # when it is enabled again
+    await world.sweep()
+    assert (await state_of(world, "ann"))["state"] == "running"
+
+
+def account(status: str) -> AccountChanged:
+    return AccountChanged(
+        account_id="ann",
+        email=None,
+        username="ann",
+        role="user",
+        status=status,
+        first_name=None,
+        last_name=None,
+        created=now(),
+        updated=now(),
+    )
+
+
+async def test_shell_that_does_not_start_leaves_the_tab_free(world: World) -> None:
+    place = await world.boxes.ensure("ann")
+    for _ in range(2):
+        with pytest.raises(ShellNotStarted):
+            await world.terminals.open(place, "1", 24, 80)
+    deadline = time.monotonic() + 5
+    while await world.database.read(states) != {"lost"}:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def states(session: Any) -> set[str]:
+    return {row.state for row in session.connection().execute(TERMINALS.select())}
+
+
+async def test_home_of_an_account_with_a_strange_id_stays_below_the_homes(world: World) -> None:
+    for owner in ("../../etc", "", ".", "a/b", "x" * 65, "a\x00b"):
+        place = world.places.of(new_id(), owner)
+        assert place.home.parent == world.settings.homes
+        assert len(place.home.name) == 64
+
+
+def test_production_refuses_shells_that_nothing_isolates(tmp_path: Path) -> None:
+    values = {"environment": "production", "internal_secret": "3f" * 16 + "9a71c2", "data_dir": tmp_path}
+    with pytest.raises(ValueError, match="isolates nothing"):
+        Settings.model_validate({**values, "box_backend": "process"})
+    with pytest.raises(ValueError, match="loopback"):
+        Settings.model_validate({"host": "0.0.0.0", "data_dir": tmp_path})
+
+
+async def test_without_an_engine_the_box_is_refused_with_503_and_counts_as_failed(world: World) -> None:
+    settings = world.settings.model_copy(update={"docker_socket": str(world.settings.data_dir / "no.sock")})
+    backend = DockerBackend(settings)
+    boxes = Boxes(world.database, backend, world.places, world.terminals, settings)
+    await backend.adopt([])
+    with pytest.raises(EngineUnavailable):
+        await boxes.ensure("ann")
+    await backend.close()
+    box = await state_of(world, "ann")
+    assert (box["state"], box["reason"]) == ("stopped", "failed")

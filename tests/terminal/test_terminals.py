@@ -1,0 +1,173 @@
+"""Boxes and terminals over HTTP: life, limits, and what is refused."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests import support
+from tests.terminal.support import Owner, Service, children_of
+
+DATABASES = ("sqlite", "postgresql")
+
+
+async def test_box_starts_with_the_first_terminal_and_says_what_isolates_it(owner: Owner) -> None:
+    before = (await owner.client.get("/terminal")).json()
+    await owner.open()
+    after = (await owner.client.get("/terminal")).json()
+
+    assert (before["state"], after["state"]) == ("none", "running")
+    assert (after["backend"], after["isolation"]) == ("process", "none")
+    assert after["limits"]["terminals"] == 3
+
+
+async def test_tab_that_is_taken_names_its_terminal(owner: Owner) -> None:
+    session = await owner.open("main")
+    again = await owner.client.post("/terminal/sessions", json={"tab": "main"})
+
+    assert (again.status_code, again.json()["code"], again.json()["session"]) == (409, "tab_taken", session)
+
+
+async def test_two_that_open_one_tab_at_the_same_time_get_one_terminal(owner: Owner) -> None:
+    opening = [owner.client.post("/terminal/sessions", json={"tab": "same"}) for _ in range(4)]
+    statuses = sorted([one.status_code for one in await asyncio.gather(*opening)])
+
+    assert statuses == [201, 409, 409, 409]
+
+
+async def test_more_terminals_than_allowed_are_refused(owner: Owner) -> None:
+    for tab in "123":
+        await owner.open(tab)
+    response = await owner.client.post("/terminal/sessions", json={"tab": "4"})
+
+    assert (response.status_code, response.json()["code"]) == (409, "too_many_terminals")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tab": ""},
+        {"tab": "a b"},
+        {"tab": "../x"},
+        {"tab": "x" * 65},
+        {"rows": 0},
+        {"cols": 1001},
+        {"rows": "24"},
+        {"shell": "/bin/sh"},
+    ],
+)
+async def test_malformed_terminal_is_refused_with_422(owner: Owner, body: dict[str, object]) -> None:
+    response = await owner.client.post("/terminal/sessions", json=body)
+
+    assert response.status_code == 422
+    assert response.json()["errors"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/terminal"),
+        ("POST", "/terminal/start"),
+        ("POST", "/terminal/stop"),
+        ("GET", "/terminal/sessions"),
+        ("POST", "/terminal/sessions"),
+        ("GET", "/terminal/sessions/01900000-0000-7000-8000-000000000000"),
+        ("DELETE", "/terminal/sessions/01900000-0000-7000-8000-000000000000"),
+        ("POST", "/terminal/sessions/01900000-0000-7000-8000-000000000000/signal"),
+        ("POST", "/terminal/tickets"),
+        ("GET", "/terminal/admin/boxes"),
+        ("POST", "/terminal/admin/boxes/01900000-0000-7000-8000-000000000000/stop"),
+    ],
+)
+async def test_request_without_token_is_rejected_with_401(owner: Owner, method: str, path: str) -> None:
+    response = await owner.client.request(method, path, headers={"Authorization": ""})
+
+    assert response.status_code == 401
+
+
+async def test_closing_a_terminal_kills_what_ignores_the_hang_up(owner: Owner, service: Service) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.type("trap '' HUP; sleep 601 & echo start''ed; wait\n")
+        await screen.until(b"started")
+        children = [child for pid in service.holders() for child in children_of(pid)]
+        sleeping = [grandchild for child in children for grandchild in children_of(child)]
+        closed = await owner.client.delete(f"/terminal/sessions/{session}?grace=0.2")
+        assert closed.status_code == 204
+        assert await screen.until_closed() == 1000
+
+    assert sleeping
+    assert support.eventually(lambda: not any(map(is_running, sleeping)), seconds=5)
+    shown = (await owner.client.get(f"/terminal/sessions/{session}")).json()
+    assert (shown["state"], shown["exit_signal"]) == ("ended", 9)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - of the kernel
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
+
+
+async def test_stopping_the_box_ends_every_shell_and_keeps_the_home(owner: Owner) -> None:
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.type("echo kept > file; echo writ''ten\n")
+        await screen.until(b"written")
+        assert (await owner.client.post("/terminal/stop")).status_code == 204
+        assert await screen.until_closed() == 1000
+    box = (await owner.client.get("/terminal")).json()
+    assert (box["state"], box["reason"]) == ("stopped", "user")
+
+    async with owner.watching(await owner.open()) as screen:
+        await screen.type("cat file\n")
+        await screen.until(b"kept\r\n")
+
+
+async def test_signal_and_ticket_for_an_ended_terminal_are_refused_with_409(owner: Owner) -> None:
+    session = await owner.open()
+    await owner.client.delete(f"/terminal/sessions/{session}?grace=0")
+    sent = await owner.client.post(f"/terminal/sessions/{session}/signal", json={"signal": "INT"})
+    asked = await owner.client.post("/terminal/tickets", json={"session": session})
+
+    assert (sent.status_code, sent.json()["code"]) == (409, "ended")
+    assert (asked.status_code, asked.json()["code"]) == (409, "ended")
+    assert (await owner.client.delete(f"/terminal/sessions/{session}")).status_code == 204
+
+
+async def test_terminals_are_listed_newest_first_to_their_owner_alone(owner: Owner, service: Service) -> None:
+    opened = [await owner.open(tab) for tab in "12"]
+    async with Owner(service.url) as other:
+        assert (await other.client.get("/terminal/sessions")).json() == []
+    listed = (await owner.client.get("/terminal/sessions")).json()
+
+    assert [one["id"] for one in listed] == opened[::-1]
+
+
+async def test_admin_sees_and_stops_the_boxes_of_all(owner: Owner, service: Service) -> None:
+    session = await owner.open()
+    async with Owner(service.url, role="admin") as admin:
+        boxes = (await admin.client.get("/terminal/admin/boxes")).json()
+        (box,) = [one for one in boxes if one["state"] == "running" and one["owner"] == owner.user_id]
+        assert (await owner.client.get("/terminal/admin/boxes")).status_code == 403
+        assert (await owner.client.post(f"/terminal/admin/boxes/{box['id']}/stop")).status_code == 403
+        stopped = await admin.client.post(f"/terminal/admin/boxes/{box['id']}/stop")
+        assert stopped.status_code == 204
+    shown = (await owner.client.get(f"/terminal/sessions/{session}")).json()
+
+    assert shown["state"] == "ended"
+    assert (await owner.client.get("/terminal")).json()["reason"] == "admin"
+
+
+async def test_holder_that_is_killed_leaves_a_terminal_that_is_lost(owner: Owner, service: Service) -> None:
+    before = set(service.holders())
+    session = await owner.open()
+    (holder,) = set(service.holders()) - before
+    async with owner.watching(session) as screen:
+        await screen.until_control("replay_end")
+        os.kill(holder, signal.SIGKILL)
+        assert await screen.until_closed() == 1000
+    assert screen.controls[-1] == {"type": "exit", "code": None, "signal": None, "lost": True}
+    assert (await owner.client.get(f"/terminal/sessions/{session}")).json()["state"] == "lost"
