@@ -8,9 +8,9 @@ from sqlmodel import Session
 from services.orders.errors import StepNeedsAdmin
 from services.orders.events import tell_changed, tell_deleted, tell_placed
 from services.orders.models import ORDERS, STEPS, Order, OrderStatus
-from services.orders.money import from_minor, to_minor
 from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
 from shared.caller import Caller
+from shared.data.money import from_minor, to_minor
 from shared.data.statements import Rows, insert_row
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.events import Trail

@@ -5,23 +5,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from services.orders.models import OrderStatus
-from services.orders.money import CURRENCIES, Amount, from_minor, to_minor
+from shared.data.money import Amount, Currency, from_minor, to_minor
 from shared.http.schemas import Id, Input, Output, Text, Versioned, example
 from shared.lists.pagination import PageQuery
 
-
-def _known(currency: str) -> str:
-    if currency not in CURRENCIES:
-        raise ValueError("must be a currency of ISO 4217, in capitals, for example USD")
-    return currency
-
-
 ProductName = Annotated[Text, Field(max_length=200)]
 Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
-Currency = Annotated[str, Field(min_length=3, max_length=3), AfterValidator(_known)]
 
 
 class PlaceOrder(Input):
