@@ -35,6 +35,7 @@ from shared.data.database import Database, UtcDateTime, rows_where
 from shared.errors import NotFound, TooManyRequests
 from shared.events.failpoints import reached
 from shared.ids import new_id
+from shared.work.changes import Changes
 from shared.work.leased import Leased, Queue, WorkTable
 
 T = TypeVar("T")
@@ -113,6 +114,7 @@ class Jobs:
 
     def __init__(self, tables: JobTables, kinds: Mapping[str, Kind], *, lease: timedelta = LEASE) -> None:
         self.table, self.kinds, self.lease = tables.jobs, kinds, lease
+        self.changes = Changes()
         self.queues = {
             name: Queue(tables, f"job:{name}", lease=lease, attempts_max=kind.attempts_max)
             for name, kind in kinds.items()
@@ -151,6 +153,7 @@ class Jobs:
             return
         asked = update(self.table).where(self.table.c.id == job_id, self.table.c.ended.is_(None))
         session.connection().execute(asked.values(cancel_asked=True, version=self.table.c.version + 1))
+        self.changes.note(session, job_id)
 
     def forget(self, session: Session, owner: str) -> None:
         """The owner's account is gone: cancel what has not ended and delete the rest."""
@@ -188,6 +191,7 @@ class Jobs:
         table = self.table
         changed = update(table).where(table.c.id == job_id, table.c.ended.is_(None))
         session.connection().execute(changed.values(version=table.c.version + 1, **values))
+        self.changes.note(session, job_id)
 
     def end(self, session: Session, job_id: str, state: State, **values: Any) -> None:
         """Write down how it ended, and keep the owner's history bounded."""

@@ -1,6 +1,5 @@
 """The endpoints of jobs: a service adds `*job_operations("/reports")` to its routing table."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -18,8 +17,6 @@ from shared.http.schemas import Id, Output, Page, example
 from shared.http.streams import ServerSentEvent, Streams, last_event_id
 from shared.lists.pagination import PageQuery, paginate_equal
 from shared.work.jobs import Jobs, State
-
-FOLLOW_SECONDS = 0.5
 
 
 class JobOut(Output):
@@ -122,18 +119,19 @@ async def follow_job(
 
 async def _changes(jobs: Jobs, database: Database, job_id: str, last: int) -> AsyncIterator[ServerSentEvent]:
     """The job with each change that is newer than what the client has, until it has ended or is gone."""
-    while True:
-        try:
-            row = await database.read(jobs.read, job_id)
-        except NotFound:  # its history was deleted
-            return
-        is_end = row["ended"] is not None
-        if row["version"] > last:
-            last, data = row["version"], JobOut.of(row).model_dump_json()
-            yield ServerSentEvent(data, id=str(last), name="end" if is_end else "progress")
-        if is_end:
-            return
-        await asyncio.sleep(FOLLOW_SECONDS)
+    with jobs.changes.following(job_id) as follower:
+        while True:
+            try:
+                row = await database.read(jobs.read, job_id)
+            except NotFound:  # its history was deleted
+                return
+            is_end = row["ended"] is not None
+            if row["version"] > last:
+                last, data = row["version"], JobOut.of(row).model_dump_json()
+                yield ServerSentEvent(data, id=str(last), name="end" if is_end else "progress")
+            if is_end:
+                return
+            await follower.changed()
 
 
 def _whose(caller: Caller) -> str | None:

@@ -55,6 +55,10 @@ class Runner:
             asyncio.create_task(self._always(self._look, LOOK_SECONDS), name="jobs: look"),
             asyncio.create_task(self._always(self._tidy, TIDY_SECONDS), name="jobs: tidy"),
         ]
+        self._database.on_commit.append(self._jobs.changes.committed)
+        if not self._database.is_sqlite:
+            listening = self._always(self._listen, AFTER_FAULT_SECONDS)
+            self._loops.append(asyncio.create_task(listening, name="jobs: listen"))
         return self
 
     async def __aexit__(
@@ -63,6 +67,7 @@ class Runner:
         """What runs is handed over: another replica, or the next start, resumes it from its cursor."""
         self._stopping.set()
         await end(self._loops)
+        self._database.on_commit.remove(self._jobs.changes.committed)
         if self._running:
             await asyncio.wait(self._running)
 
@@ -81,6 +86,9 @@ class Runner:
 
     async def _tidy(self) -> None:
         await self._database.run(self._jobs.tidy)
+
+    async def _listen(self) -> None:
+        await self._jobs.changes.listen(self._database)
 
     async def _look(self) -> None:
         for name, queue in self._jobs.queues.items():
