@@ -18,7 +18,7 @@ from shared.data.database import Database
 from shared.errors import FieldFault, MethodNotAllowed, Problem, Unauthenticated, UnsupportedMediaType
 from shared.http.idempotency import IdempotencyKey, IdempotencyStore, Reply
 from shared.http.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
-from shared.http.operations import TAKES_IN, Operation, Signature
+from shared.http.operations import TAKES_IN, Operation, Preparation, Signature
 from shared.http.preconditions import IfMatch, etag
 from shared.http.schemas import Page, Versioned, WithHeaders
 from shared.http.trail import Recorder, Trail
@@ -51,6 +51,7 @@ class Endpoint:
     def __init__(self, operation: Operation, chassis: Chassis) -> None:
         self.operation = operation
         self.signature = Signature.of(operation)
+        self._preparation = Preparation.of(operation)
         self.adapter: TypeAdapter[Any] = TypeAdapter(_shape(self.signature.answer))
         self._chassis = chassis
         self._handler = operation.handler
@@ -80,6 +81,8 @@ class Endpoint:
             self._chassis.disk.require_writable()
         arguments = self._arguments(request, caller, trail)
         body = await self._read_body(request, arguments)
+        if self._preparation is not None:
+            await self._prepare(self._preparation, request, caller, arguments)
         if self.signature.is_async:
             return self._reply(await self._handler(**arguments), request, trail)
         key = self._idempotency_key(request, caller, body)
@@ -136,8 +139,20 @@ class Endpoint:
             pairs = read_query(request.scope["query_string"], self._query_lists)
             arguments["query"] = valid(signature.query.model_validate, pairs)
         for name, kind in signature.injected.items():
-            arguments[name] = trail if kind is Trail else self._inject(kind, request, caller)
+            if self._preparation is None or kind != self._preparation.result:
+                arguments[name] = trail if kind is Trail else self._inject(kind, request, caller)
         return arguments
+
+    async def _prepare(
+        self, step: Preparation, request: Request, caller: Caller | None, arguments: dict[str, Any]
+    ) -> None:
+        """Run the step before the handler, and hand over what it returns."""
+        given = {name: arguments[name] for name in step.taken}
+        given |= {name: self._inject(kind, request, caller) for name, kind in step.injected.items()}
+        result = await step.call(**given)
+        arguments.update(
+            {name: result for name, kind in self.signature.injected.items() if kind == step.result}
+        )
 
     def _inject(self, kind: Any, request: Request, caller: Caller | None) -> Any:
         if kind is Caller or kind == _MAYBE_CALLER:
@@ -212,10 +227,26 @@ class Endpoint:
             raise TypeError(f"{name}: a Response cannot be kept under an Idempotency-Key")
         if Trail in signature.injected.values() and not (self._chassis.recorder and self.operation.recorded):
             raise TypeError(f"{name}: nothing records what it does, so it has no Trail")
-        known = {Caller, Caller | None, IfMatch, Request, Trail, *self._chassis.provided}
-        for parameter, kind in signature.injected.items():
-            if kind not in known:
+        known = {Caller, Caller | None, IfMatch, Request, *self._chassis.provided}
+        injected = dict(signature.injected)
+        if self._preparation is not None:
+            injected = self._checked_preparation(self._preparation, known)
+        for parameter, kind in injected.items():
+            if kind not in known and kind is not Trail:
                 raise TypeError(f"{name}: nothing provides {parameter}: {kind}")
+
+    def _checked_preparation(self, step: Preparation, known: set[Any]) -> dict[str, Any]:
+        """What the handler asks for beside the result of its preparation."""
+        name, injected = self.operation.name, self.signature.injected
+        if not inspect.iscoroutinefunction(step.call):
+            raise TypeError(f"{name}: its preparation must be a coroutine")
+        for parameter, kind in step.injected.items():
+            if kind not in known:
+                raise TypeError(f"{name}: nothing provides {parameter}: {kind} to its preparation")
+        others = {parameter: kind for parameter, kind in injected.items() if kind != step.result}
+        if len(others) == len(injected):
+            raise TypeError(f"{name}: it does not take what its preparation returns: {step.result}")
+        return others
 
 
 def _shape(answer: Any) -> Any:

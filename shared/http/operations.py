@@ -9,7 +9,7 @@ thread, in one transaction that commits after the answer is serialised and befor
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -35,7 +35,8 @@ class Operation:
     name `action`, by default the handler's in capitals. A handler that reads the body of its
     Request itself says what it takes: a `form`, or a body of the `body_type`. One that `sends_bytes`
     answers with content, whole or in part; one whose Response is text of another kind than JSON names its
-    `answer_types`.
+    `answer_types`. `prepare` is a coroutine that runs before the Session of the handler is opened, for calls
+    to other services; the handler takes what it returns by type.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Operation:
     answer_types: tuple[str, ...] = ()
     action: str | None = None
     recorded: bool = True
+    prepare: Callable[..., Awaitable[Any]] | None = None
 
     @property
     def name(self) -> str:
@@ -89,6 +91,26 @@ class Signature:
             answer=answer,
             is_async=inspect.iscoroutinefunction(operation.handler),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The step before a handler: what it asks for, and the type of what it returns."""
+
+    call: Callable[..., Awaitable[Any]]
+    taken: tuple[str, ...]  # the parts of the request that it shares with the handler
+    injected: dict[str, Any]
+    result: Any
+
+    @classmethod
+    def of(cls, operation: Operation) -> "Preparation | None":
+        if operation.prepare is None:
+            return None
+        hints = get_type_hints(operation.prepare, include_extras=True)
+        result = hints.pop("return")
+        shared = ("query", "body", *_IN_PATH.findall(operation.path))
+        taken = tuple(name for name in hints if name in shared)
+        return cls(operation.prepare, taken, {n: k for n, k in hints.items() if n not in shared}, result)
 
 
 def _body_model(annotation: Any) -> tuple[Any, bool]:

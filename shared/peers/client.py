@@ -182,7 +182,10 @@ class InternalTokens:
 
 
 class Peer:
-    """One other service, called under its internal API."""
+    """One other service, called under its internal API.
+
+    A service that calls several has a subclass for each, and provides each under its own type.
+    """
 
     def __init__(self, client: HttpClient, tokens: InternalTokens, *, name: str, url: str) -> None:
         self._client = client
