@@ -11,6 +11,7 @@ from shared.data.database import Database
 from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.events.outbox import BATCH_MAX, EMITTED, Batch, Outbox
+from shared.events.pace import make_room
 from shared.peers.client import AnswerLate, AnswerLost, Peer
 
 # Lets a burst of events travel together. Every delivery costs as much as dozens of events, so that under load
@@ -20,9 +21,8 @@ GATHER_UNDER_LOAD_SECONDS = 0.2
 LOAD_EVENTS = 20  # in one delivery
 LOOK_SECONDS = 1.0  # for what another process has written, and for what has become due again
 PAUSE_SECONDS_MIN = 0.25
-PAUSE_SECONDS_MAX = 5.0  # probing an unreachable subscriber costs almost nothing
-LOG_SECONDS = 60.0  # between two lines about an unreachable subscriber
-PAUSE_SHARE = 1.5  # pause between full batches, as a multiple of the duration of the last one
+PAUSE_SECONDS_MAX = 5.0  # asking one who is away costs next to nothing
+LOG_SECONDS = 60.0  # between two lines about one who is away
 RECEIVE = "/internal/events"
 
 log = structlog.get_logger(__name__)
@@ -144,8 +144,7 @@ class Relay:
                 await self._deliver(batch)
             is_full = taken == BATCH_MAX
             if is_full:
-                # Catching up leaves most of the time to requests, at both ends.
-                await asyncio.sleep(PAUSE_SHARE * (asyncio.get_running_loop().time() - began))
+                await make_room(began)
             self._gather = GATHER_UNDER_LOAD_SECONDS if taken >= LOAD_EVENTS else GATHER_SECONDS
 
     async def _deliver(self, batch: Batch) -> None:

@@ -22,6 +22,7 @@ from shared.events.event import Envelope
 from shared.events.failpoints import reached
 from shared.events.inbox import Inbox, refuse
 from shared.events.outbox import Batch, Outbox
+from shared.events.pace import make_room
 from shared.events.signing import Signatures
 from shared.ids import new_id
 
@@ -121,7 +122,11 @@ class Broker:
                 self._life, floors = "", {}
             ours = [floors[group] for group in floors if group in self._groups]
             reached("redis: acknowledged")
-            await database.run(outbox.acknowledged, life, min(ours, default=""))
+            below = min(ours, default="")
+            began = _time()
+            while not await database.run(outbox.acknowledged, life, below):
+                await make_room(began)
+                began = _time()
             reached("redis: forgotten")
             if floors:
                 await self._redis.xtrim(STREAM, minid=_entry(min(floors.values())), approximate=True)
@@ -200,7 +205,10 @@ class Reader:
         while (taken := await self._take(after)) is not None:
             last, entries = taken
             if entries:
+                began = _time()
                 await self._receive(entries, after)
+                if len(entries) == READ_MAX:
+                    await make_room(began)
             elif after == "0":
                 after = ">"
             else:  # everything is taken; wait for more
@@ -274,6 +282,10 @@ async def _unavailable_if_broken() -> AsyncIterator[None]:
 async def _make_group(redis: Redis, group: str) -> None:
     with suppress(ResponseError):  # it exists
         await redis.xgroup_create(STREAM, group, id="0", mkstream=True)
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _sortable(entry: bytes, *, plus: int = 0) -> str:

@@ -2,9 +2,10 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from shared.clock import now
 from shared.data.database import Database
@@ -239,3 +240,45 @@ class TestThroughABroker:
         assert batch is not None
         with database.transaction() as session:
             outbox.sent(session, batch, entries)
+
+    def test_a_backlog_is_forgotten_some_at_a_time(
+        self, database: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that requests may write in between."""
+        monkeypatch.setattr("shared.events.outbox.FORGOTTEN_MAX", 2)
+        tell(database, *range(5))
+        self._send(database, outbox, "life", ["1", "2", "3", "4", "5"])
+        left, is_all = [], False
+        while not is_all:
+            with database.transaction() as session:
+                is_all = outbox.acknowledged(session, "life", "6")
+                left.append(waiting(session))
+
+        assert left == [3, 1, 0]
+
+    def test_looking_for_what_another_life_had_reads_no_row_of_this_one(
+        self, database: Database, outbox: Outbox
+    ) -> None:
+        """With a backlog that was sent, each batch would otherwise read all of it."""
+        tell(database, *range(50))
+        self._send(database, outbox, "life", [f"{number:02}" for number in range(50)])
+        tell(database, 50)
+        asked: list[tuple[str, Any]] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            asked.append((statement, parameters))
+
+        event.listen(database._writing, "before_cursor_execute", note)
+        with database.transaction() as session:
+            outbox.claim(session, "one", "life")
+            touching = [one for one in asked if "sent_in" in one[0]]
+            explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN (ANALYZE)"
+            plan = [
+                str(row)
+                for statement, parameters in touching
+                for row in session.connection().exec_driver_sql(f"{explain} {statement}", parameters)
+            ]
+
+        assert [statement.split()[0] for statement, _ in touching] == ["SELECT"]
+        assert "ix_outbox_sent" in " ".join(plan)
+        assert not any("Seq Scan" in line for line in plan)
