@@ -1,6 +1,7 @@
 """How long a subscriber that was away takes to catch up, and what ordinary requests notice of it.
 
-    python -m tests.bench.events.catchup [--database sqlite|postgresql] [--transport http|redis] [--events N]
+    python -m tests.bench.events.catchup [--database sqlite|postgresql] [--transport http|redis]
+                                         [--events N] [--away SECONDS]
 
 Orders and audit, with PostgreSQL and Redis where they are asked for, share one core; the requests come from
 the other, so many a second however slow the answers are. They are timed at rest and while the audit service,
@@ -24,6 +25,7 @@ from pathlib import Path
 import jwt
 from sqlalchemy import Table, func, select
 
+from contracts.events import SUBSCRIBERS
 from services.audit.models import RECORDS
 from services.orders.models import EVENTS
 from shared.clock import now
@@ -33,6 +35,7 @@ from shared.events.outbox import OUTBOX, Outbox
 from shared.events.streams import BROKER
 from shared.ids import new_id
 from tests import support
+from tests.bench.events.readers import done_with_everything
 from tests.bench.processes import (
     JWT_SECRET,
     LOAD_CORE,
@@ -128,6 +131,8 @@ class Bench:
             server = stack.enter_context(support.postgresql())
             urls = {name: stack.enter_context(support.new_database(server, name)) for name in urls}
         os.sched_setaffinity(0, {int(LOAD_CORE)})
+        if redis:
+            stack.enter_context(done_with_everything(redis, SUBSCRIBERS.keys() - urls.keys()))
         self._settings = {
             **SECRETS,
             "REDIS_URL": redis,
@@ -220,7 +225,7 @@ def _message(method: str, path: str, body: str = "") -> bytes:
     return "\r\n".join(lines).encode()
 
 
-async def measure(bench: Bench, number: int) -> None:
+async def measure(bench: Bench, number: int, away_seconds: float) -> None:
     kinds = bench.kinds()
     for phase in ("warm", "at rest"):
         over = time.monotonic() + (REST_SECONDS if phase == "at rest" else WARM_SECONDS)
@@ -228,8 +233,11 @@ async def measure(bench: Bench, number: int) -> None:
     await _eventually(lambda: bench.waiting() == 0)
     bench.stop_audit()
     bench.fill()
-    print(f"{bench.waiting():,} events wait; the audit service stays away for {AWAY_SECONDS} s …", flush=True)
-    await asyncio.sleep(AWAY_SECONDS)
+    print(
+        f"{bench.waiting():,} events wait; the audit service stays away for {away_seconds:.0f} s …",
+        flush=True,
+    )
+    await asyncio.sleep(away_seconds)
     before = bench.kept()
     began = time.monotonic()
     bench.start_audit()
@@ -276,12 +284,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--transport", choices=["http", "redis"], default="http")
     parser.add_argument("--events", type=int, default=EVENTS_WAITING)
+    parser.add_argument("--away", type=float, default=AWAY_SECONDS, help="seconds without the audit service")
     options = parser.parse_args(arguments)
     print(f"\nEvents after an outage: {options.database}, over {options.transport}", flush=True)
     cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         try:
-            asyncio.run(measure(Bench(Path(name), stack, options), options.events))
+            asyncio.run(measure(Bench(Path(name), stack, options), options.events, options.away))
         finally:
             os.sched_setaffinity(0, cores)
 

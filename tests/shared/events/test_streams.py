@@ -13,18 +13,20 @@ from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import func, select
 
 from shared.data.database import Database
 from shared.errors import Unavailable
-from shared.events import emit, streams
+from shared.events import emit, outbox, streams
 from shared.events.inbox import REFUSED, SUSPICIOUS_ATTEMPT, Inbox
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.relay import Relay
 from shared.events.signing import Signatures
 from shared.events.spine import end
-from shared.events.streams import BORN, BROKER, STREAM, Broker, Reader
+from shared.events.streams import BORN, BROKER, READ_MAX, STREAM, Broker, Reader
 from shared.process.redis import close, connect
 from tests import support
+from tests.bench.events.readers import done_with_everything
 from tests.shared.events.conftest import METADATA, TABLES
 from tests.shared.events.things import Counted, applied, apply, envelope, waiting
 
@@ -153,6 +155,51 @@ async def test_a_group_that_lags_holds_outbox_and_stream(redis: Redis, side: Cal
             await until(lambda: len(unknown.seen()) == 300)
 
     assert late.seen() == unknown.seen() == [*range(300)]
+
+
+async def test_services_that_a_benchmark_does_not_start_hold_nothing_back(
+    redis: Redis, server: support.RedisServer, side: Callable[[str], Side]
+) -> None:
+    teller, one = side("teller"), side("one")
+    with done_with_everything(server.url, ["absent"]):
+        async with teller.sending(redis, "one", "absent"), running(one.reader(redis).run()):
+            teller.tell(*range(300))
+            await until(lambda: len(one.seen()) == 300)
+            await until(lambda: teller.number_waiting() == 0)
+
+
+async def test_a_backlog_leaves_room_for_requests_between_full_batches(
+    redis: Redis, side: Callable[[str], Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is read, and where it is forgotten when all have it."""
+    rooms: list[float] = []
+
+    async def make_room(began: float) -> None:
+        rooms.append(began)
+
+    monkeypatch.setattr(streams, "make_room", make_room)
+    teller, one = side("teller"), side("one")
+    async with teller.sending(redis, "one"):
+        teller.tell(*range(2 * READ_MAX + 1))
+        await until(lambda: number_sent(teller) == 2 * READ_MAX + 1)
+        async with running(one.reader(redis).run()):
+            await until(lambda: len(one.seen()) == 2 * READ_MAX + 1)
+            assert len(rooms) == 2
+            await until(lambda: teller.number_waiting() == 0)
+
+        monkeypatch.setattr(outbox, "FORGOTTEN_MAX", 2)
+        teller.tell(*range(5))
+        await until(lambda: number_sent(teller) == 5)
+        async with running(one.reader(redis).run()):
+            await until(lambda: teller.number_waiting() == 0)
+    assert len(rooms) == 4
+
+
+def number_sent(side: Side) -> int:
+    table = TABLES.outbox
+    sent = select(func.count()).select_from(table).where(table.c.sent_as.is_not(None))
+    with side.database.transaction(write=False) as session:
+        return session.connection().execute(sent).scalar_one()
 
 
 async def test_the_stream_is_cut_when_all_are_done(redis: Redis, side: Callable[[str], Side]) -> None:
