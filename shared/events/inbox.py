@@ -13,11 +13,12 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
+from pydantic_core import to_json
 from sqlalchemy import Row
 from sqlmodel import Session
 
 from shared.clock import now
-from shared.data.database import Database, TookTooLong, insert_into
+from shared.data.database import Database, TookTooLong, UtcDateTime, execute_in_driver
 from shared.errors import Unavailable
 from shared.events.event import Envelope, Event
 from shared.events.failpoints import reached
@@ -27,6 +28,8 @@ from shared.events.tables import EventTables
 # After this many lost responses the batch may be what kills us: from then on events are parked
 # first, where attempts are counted before they are made.
 SUSPICIOUS_ATTEMPT = 4
+
+_RECEIVED = UtcDateTime()
 
 Consumer = Callable[[Session, Sequence[Any]], None]
 Consumers = Mapping[type[Event], Consumer]
@@ -51,7 +54,12 @@ class Inbox:
     """The inbox of one service."""
 
     def __init__(self, tables: EventTables, database: Database, consumes: Consumers) -> None:
-        self._seen = tables.inbox
+        insert = f"INSERT INTO {tables.inbox.name} (id, received)"
+        once = "ON CONFLICT DO NOTHING RETURNING id"
+        self._note_seen = {
+            "sqlite": f"{insert} SELECT value, ? FROM json_each(?) WHERE true {once}",  # noqa: S608 - names of ours
+            "postgresql": f"{insert} SELECT id, %s FROM unnest(%s::text[]) AS id {once}",  # noqa: S608 - names of ours
+        }
         self._database = database
         self._consumers = {kind.topic: (kind, consumer) for kind, consumer in consumes.items()}
         self.parked = Parked(tables.parked, {kind.topic: kind.blocks for kind in consumes})
@@ -126,11 +134,13 @@ class Inbox:
         consumer(session, [one.opened(kind) for one in envelopes])
 
     def _first_seen(self, session: Session, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Those not seen before; they are remembered."""
-        at, seen, by_id = now(), self._seen, {one.id: one for one in envelopes}
-        rows = [{"id": number, "received": at} for number in by_id]
-        noted = insert_into(session, seen).values(rows).on_conflict_do_nothing().returning(seen.c.id)
-        new = {row.id for row in session.connection().execute(noted)}
+        """Those not seen before, which from now on are."""
+        by_id = {one.id: one for one in envelopes}
+        connection = session.connection()
+        received = _RECEIVED.process_bind_param(now(), connection.dialect)
+        ids = [*by_id] if connection.dialect.name == "postgresql" else to_json([*by_id]).decode()
+        statement = self._note_seen[connection.dialect.name]
+        new = {row[0] for row in execute_in_driver(connection, statement, (received, ids))}
         return [one for one in by_id.values() if one.id in new]
 
     def _park(

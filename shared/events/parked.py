@@ -18,7 +18,6 @@ from sqlalchemy import (
     and_,
     delete,
     func,
-    insert,
     or_,
     select,
     text,
@@ -27,6 +26,7 @@ from sqlalchemy import (
 from sqlmodel import Session
 
 from shared.clock import now
+from shared.data.bulk import insert_rows, one_of
 from shared.events.event import Envelope
 
 ATTEMPTS_MAX = 8
@@ -62,7 +62,7 @@ class Parked:
 
     def _held(self, session: Session, keys: set[str]) -> set[str]:
         table = self._table
-        held = select(table.c.key).where(table.c.key.in_(keys), _holds(table)).distinct()
+        held = select(table.c.key).where(one_of(session, table.c.key, keys), _holds(table)).distinct()
         return {row.key for row in session.connection().execute(held)}
 
     def put(
@@ -94,8 +94,7 @@ class Parked:
             }
             rows.append(row)
             waiting.add(one.key)
-        if rows:
-            session.connection().execute(insert(self._table), rows)
+        insert_rows(session, self._table, rows)
 
     def is_anything_due(self, session: Session) -> bool:
         table, execute = self._table, session.connection().execute
