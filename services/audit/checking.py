@@ -93,7 +93,9 @@ class Verification:
         if self.checkpoint is None:
             self.report("foreign_key", None, "the checkpoint is not signed by the key that was given")
             return
-        if not self._partial:
+        if self._partial:
+            self.remarks.append(_asked_for(header.get("filter")))
+        else:
             self._compare_kept()
         for kept in self._kept:
             if kept.size > self.checkpoint.size:
@@ -121,7 +123,7 @@ class Verification:
             else:
                 self._grow(leaf)
         except _UNREADABLE as error:
-            self.report("malformed", seq, f"it cannot be read: {error!r}")
+            self.report("malformed", seq, _why(error))
             self._follows = False
         self.records += 1
 
@@ -173,7 +175,7 @@ class Verification:
             if not is_proven:
                 self._check_proof(record, seq, leaf)
         except _UNREADABLE as error:
-            self.report("malformed", seq, f"it cannot be read: {error!r}")
+            self.report("malformed", seq, _why(error))
 
     def _check_content(
         self, record: Mapping[str, Any], seq: int, wanted: frozenset[str], *, is_elsewhere: bool = False
@@ -346,3 +348,17 @@ class Verification:
         """No fault was found, but not everything is proven."""
         if len(self.unproven) < FAULTS_MAX:
             self.unproven.append(Fault("unproven", seq, detail))
+
+
+def _why(error: Exception) -> str:
+    """Why a record cannot be read; the words of a UnicodeError would quote all of it."""
+    is_text = not isinstance(error, UnicodeError)
+    return f"it cannot be read: {error!r}" if is_text else "it holds bytes that are no text"
+
+
+def _asked_for(named: Any) -> str:
+    """What a part of the log says was asked for."""
+    if not isinstance(named, Mapping):
+        return "this part of the log does not say which records were asked for"
+    wanted = ", ".join(f"{name} {named[name]}" for name in sorted(named))
+    return f"a part of the log; asked for was: {wanted[:500]}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic_core import to_json
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlmodel import Session
 
 from services.audit.keys import LogKeys
@@ -18,11 +18,13 @@ from services.audit.proofs import FORMAT, end_text
 from services.audit.queries import (
     CHUNK_RECORDS,
     erased_by,
+    matching,
     metadata_of,
     read_erasures,
     read_lines,
     read_range,
 )
+from services.audit.schemas import FilterLogs
 from shared.data.database import Database
 
 CSV_COLUMNS = (
@@ -89,17 +91,18 @@ class FullExport:
 
 
 class PartialExport:
-    """Some records, each with a proof that it is in the log."""
+    """Some records, each with a proof that it stands in the log, and what was asked for."""
 
-    def __init__(self, pinned: Pinned, statement: Select[Any]) -> None:
-        self._pinned = pinned
-        signed = statement.where(RECORDS.c.seq < pinned.size)
+    def __init__(self, pinned: Pinned, query: FilterLogs, user_id: str | None) -> None:
+        self._pinned, self._filter = pinned, query.in_words(user_id)
+        signed = matching(query, user_id).where(RECORDS.c.seq < pinned.size)
         self._statement = signed.order_by(RECORDS.c.id).limit(CHUNK_RECORDS)
         self._after, self._number = "", 0
         self._stated: set[int] = set()
 
     def header(self, _session: Session) -> dict[str, Any]:
-        return _header(self._pinned, is_partial=True, first=0, frontier=[])
+        header = _header(self._pinned, is_partial=True, first=0, frontier=[])
+        return {**header, "filter": self._filter}
 
     def chunk(self, session: Session) -> list[dict[str, Any]]:
         tree = tree_of(session)

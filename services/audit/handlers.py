@@ -17,7 +17,7 @@ from services.audit.keys import LogKeys
 from services.audit.log import append_own, take_turn, tree_of
 from services.audit.models import HOLDS, RECORDS
 from services.audit.opening import state_hold
-from services.audit.queries import by_index, matching, metadata_of
+from services.audit.queries import by_index, metadata_of
 from services.audit.schemas import (
     ConsistencyOut,
     ExportLogs,
@@ -77,7 +77,7 @@ async def export_logs(
     await database.in_thread(partial(checkpoints.make, whole=True))
     end = await database.read(pinned)
     is_whole = user_id is None and query.is_everything
-    export = FullExport(end) if is_whole else PartialExport(end, matching(query, user_id))
+    export = FullExport(end) if is_whole else PartialExport(end, query, user_id)
     if query.format == "csv":
         stream, media_type = spreadsheet(database, export), "text/csv; charset=utf-8"
     else:

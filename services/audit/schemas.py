@@ -55,6 +55,12 @@ class FilterLogs(Query):
         narrowing = (self.user_id, self.action, self.resource, self.outcome, self.since, self.until)
         return all(one is None for one in narrowing)
 
+    def in_words(self, user_id: str | None) -> dict[str, str]:
+        """What is asked for, by the names that clients use; of whom was decided by who asks."""
+        names = set(FilterLogs.model_fields) - {"user_id"}
+        given = self.model_dump(mode="json", by_alias=True, exclude_none=True, include=names)
+        return given if user_id is None else {"user_id": user_id, **given}
+
 
 class ListLogs(FilterLogs, PageQuery):
     pass

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import InvalidRequestError
 from sqlmodel import Session
 
+from services.audit.any_text import is_unreadable_text, reading_any_text
 from services.audit.checking import Verification
 from services.audit.checkpoints import Checkpoints
 from services.audit.errors import NotYetSigned, VerificationRunning
@@ -38,6 +40,7 @@ from services.audit.statements import (
 )
 from services.audit.tree import TileMissing
 from shared.data.database import Database
+from shared.errors import Unavailable
 
 _OTHER_TREE = "the hashes of the tree are not those that were signed"
 
@@ -75,7 +78,7 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
     if not _running.acquire(blocking=False):
         raise VerificationRunning
     try:
-        return _verify(database, checkpoints, first, limit)
+        return _verify_any_text(database, checkpoints, first, limit)
     except _NEVER_WRITTEN as error:
         log.exception("audit_log_unreadable")
         found = Verification(checkpoints.keys.known)
@@ -97,8 +100,26 @@ _NEVER_WRITTEN = (
 )
 
 
+def _verify_any_text(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
+    """What cannot be read as text is read again in a way that takes longer, and says where it is."""
+    with _despite_unreadable_text():
+        checkpoints.make(whole=True)
+    with _despite_unreadable_text():
+        return _verify(database, checkpoints, first, limit)
+    with reading_any_text(database) as damaged:
+        return _verify(damaged, checkpoints, first, limit)
+
+
+@contextmanager
+def _despite_unreadable_text() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as error:
+        if not is_unreadable_text(error):
+            raise
+
+
 def _verify(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
-    checkpoints.make(whole=True)
     remembered = checkpoints.remembered
     started = time.monotonic()
     with database.transaction(write=False) as session:

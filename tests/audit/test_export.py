@@ -172,6 +172,49 @@ class TestWhoGetsWhat:
         assert [one["seq"] for one in records if one["type"] == "record"] == [1]
         assert auditor.check(response.content, await key_of(audit))[0] == 0
 
+    async def test_a_part_says_what_was_asked_for(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        with Log(settings) as log:
+            log.add(entry(), entry(BOB))
+        query = "?from=2026-01-31T12:00:00Z&outcome=success&resource=a%1Bb"
+        response = await export(audit, AS_ALICE, query)
+
+        header, *lines = response.content.splitlines(keepends=True)
+        named = json.loads(header)["filter"]
+        assert named == {
+            "user_id": ALICE,
+            "from": "2026-01-31T12:00:00Z",
+            "outcome": "success",
+            "resource": "a\x1bb",
+        }
+        key = await key_of(audit)
+        code, output = auditor.check(response.content, key)
+        asked = f"from 2026-01-31T12:00:00Z, outcome success, resource a\\u001bb, user_id {ALICE}"
+        assert (code, output.splitlines()[0]) == (0, f"note: a part of the log; asked for was: {asked}")
+
+        wider = changed(header, filter={"user_id": ALICE})
+        code, output = auditor.check(b"".join([wider, *lines]), key)
+        assert (code, "TAMPERED: changed" in output) == (1, True)
+
+    async def test_the_whole_log_has_no_filter(self, audit: httpx.AsyncClient) -> None:
+        header, *_ = (await export(audit, ADMIN)).content.splitlines()
+        assert "filter" not in json.loads(header)
+
+    async def test_a_part_from_before_filters_were_named_is_accepted(
+        self, settings: Settings, sqlite_log: Log
+    ) -> None:
+        sqlite_log.fill(3)
+        header, *lines = sqlite_log.lines(sqlite_log.partial(ALICE))
+        older = json.loads(header)
+        del older["filter"]
+
+        verification = sqlite_log.check([json.dumps(older).encode() + b"\n", *lines[:-1]])
+        assert [fault.kind for fault in verification.faults] == [
+            "truncated"
+        ]  # its end, signed with the filter
+        assert verification.remarks == ["this part of the log does not say which records were asked for"]
+
     async def test_many_records_in_several_chunks(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:

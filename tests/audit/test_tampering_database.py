@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import select
 
 from services.audit.checkpoints import Checkpoints
-from services.audit.log import grow
+from services.audit.log import append_own, grow
 from services.audit.models import CHECKPOINTS
 from services.audit.proofs import leaf_of
 from services.audit.queries import read_range
-from services.audit.statements import Fault
+from services.audit.statements import HOLD_PLACED, Fault
 from tests.audit.support import BOB, Log
 
 COUNT = 600
@@ -77,6 +77,44 @@ class TestContent:
         )
 
         assert {fault[:2] for fault in found(filled)} == {("erased", 300)}
+
+
+class TestBytesThatAreNoText:
+    """SQLite takes any; its driver gives up on them. PostgreSQL refuses them itself."""
+
+    @pytest.mark.parametrize(
+        ("table", "column"),
+        [
+            *(("records", name) for name in "id action user_id resource timestamp received details".split()),
+            *(("personal", name) for name in "ip user_agent origin_salt metadata details_salt".split()),
+        ],
+    )
+    def test_in_a_record_are_found_at_its_place(self, sqlite_log: Log, table: str, column: str) -> None:
+        sqlite_log.fill(COUNT)
+        sqlite_log.tamper(f"UPDATE {table} SET {column} = CAST(X'61ff62' AS TEXT) WHERE seq = 300")
+
+        checked = sqlite_log.verify()
+        faults = checked.verification.faults
+        assert Fault("malformed", 300, "it holds bytes that are no text") in faults
+        assert faults[0].seq == 300
+        assert checked.verification.records == COUNT, "the others are checked all the same"
+
+    def test_in_a_checkpoint_make_it_one_of_nobody(self, sqlite_log: Log) -> None:
+        sqlite_log.fill(COUNT)
+        sqlite_log.sign()
+        sqlite_log.tamper("UPDATE checkpoints SET note = CAST(X'ff' || note AS TEXT)")
+
+        kinds = {fault.kind for fault in sqlite_log.verify().verification.faults}
+        assert kinds == {"foreign_key"}
+
+    def test_in_a_statement_of_the_log_are_found_from_a_range_after_it(self, sqlite_log: Log) -> None:
+        with sqlite_log.database.transaction() as session:
+            append_own(session, sqlite_log.checkpoints.keys, HOLD_PLACED, BOB, {"first": None})
+        sqlite_log.fill(COUNT)
+        sqlite_log.sign()
+        sqlite_log.tamper("UPDATE personal SET metadata = CAST(X'ff' || metadata AS TEXT) WHERE seq = 0")
+
+        assert sqlite_log.verify(first=300).verification.faults[0][:2] == ("malformed", 0)
 
 
 class TestOrder:

@@ -1,0 +1,41 @@
+"""Reading a SQLite database that holds bytes where text should be.
+
+SQLite takes any bytes for text, and its driver gives up at what is no UTF-8, without saying in which row.
+Read as they are, such bytes become characters that no text has, so that a check finds the place.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+
+from shared.data.database import Database
+
+_NO_TEXT = "Could not decode to UTF-8"
+
+
+def is_unreadable_text(error: BaseException) -> bool:
+    """Whether the database could not be read because of bytes that are no text."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and str(cause.orig).startswith(_NO_TEXT)
+
+
+@contextmanager
+def reading_any_text(database: Database) -> Iterator[Database]:
+    """The same database on connections of its own, for reading this way takes longer."""
+    opened = Database(database.url.render_as_string(hide_password=False), pool_size=1)
+    event.listen(opened.engine, "connect", _take_any_text)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _take_any_text(connection: sqlite3.Connection, _record: object) -> None:
+    connection.text_factory = _as_it_is
+
+
+def _as_it_is(text: bytes) -> str:
+    return text.decode(errors="surrogateescape")
