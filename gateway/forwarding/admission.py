@@ -68,7 +68,9 @@ def answer_preflight(request: RequestState) -> bytes | None:
 
 
 def check_method(request: RequestState) -> None:
-    if not _route(request).allows(request.request.method):
+    route = request.route
+    assert route is not None
+    if not route.allows(request.request.method):
         raise Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": request.match.allow_header})
 
 
@@ -81,6 +83,8 @@ def require_credentials(request: RequestState) -> None:
 
 
 def _count_strangers(transfer: Transfer) -> None:
+    if b"authorization" in transfer.fields.seen:
+        return  # as in nearly every request
     try:
         require_credentials(transfer)
     except Refusal:
@@ -130,14 +134,15 @@ def authorize(transfer: Transfer) -> None:
 
 
 def take_slot(transfer: Transfer) -> None:
-    route = _route(transfer)
-    if route.policy.concurrency is not None:
-        transfer.routing.slots[route.name].take(transfer)
+    if transfer.policy.concurrency is not None:
+        transfer.routing.slots[_route(transfer).name].take(transfer)
 
 
 def count(transfer: Transfer) -> Wait | None:
     """Count the request for the rate limits of its route."""
-    limits = transfer.routing.limits[_route(transfer).name]
+    route = transfer.route
+    assert route is not None
+    limits = transfer.routing.limits[route.name]
     if limits.is_shared:
         return limits.take_shared(transfer)
     limits.take(transfer, time.monotonic())
@@ -174,12 +179,17 @@ STEPS = (
 )
 
 
+# What decides, as a request runs through all of it: the loop then looks up nothing else.
+DECISIONS = tuple(step.decide for step in STEPS)
+
+
 def collects_body(request: RequestState) -> bool:
     """Whether to receive the rest of a small body before a connection to a target is taken."""
     seen = request.fields.seen
     if request.request_complete or b"expect" in seen:
         return False
-    length_max = request.policy.body_max if request.is_chunked else int(seen.get(b"content-length", 0))
+    is_chunked = b"transfer-encoding" in seen
+    length_max = request.policy.body_max if is_chunked else int(seen.get(b"content-length", 0))
     return 0 < length_max <= COLLECTED_BYTES_MAX
 
 
@@ -208,4 +218,6 @@ def _route(request: RequestState) -> Route:
 
 
 def _is_public(request: RequestState) -> bool:
-    return _route(request).is_public(request.request.method, request.match.path)
+    route = request.route
+    assert route is not None
+    return route.is_public(request.request.method, request.match.path)

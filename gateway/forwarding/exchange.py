@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from gateway import errors
 from gateway.errors import Kind, Refusal
 from gateway.forwarding import attempts, heads
-from gateway.forwarding.admission import STEPS, Wait, collects_body, dismiss
+from gateway.forwarding.admission import DECISIONS, Wait, collects_body, dismiss
 from gateway.forwarding.enveloped_answer import EnvelopedAnswer, may_wrap
 from gateway.forwarding.relay import Relay, may_switch
 from gateway.forwarding.transfer import ClientSide, Transfer
@@ -63,8 +63,8 @@ class Exchange(Transfer):
 
     def _admit(self, first: int = 0) -> None:
         """Take the steps of admission from this one on, and forward the request after the last."""
-        for following, step in enumerate(STEPS[first:], first + 1):
-            outcome = step.decide(self)
+        for following, decide in enumerate(DECISIONS[first:], first + 1):
+            outcome = decide(self)
             if outcome is None:
                 continue
             if isinstance(outcome, bytes):
