@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.process.settings import ProcessSettings, SettingsFaults
+from shared.process.settings import DEVELOPMENT_ISSUER, ProcessSettings, SettingsFaults
 
 GATEWAY = "gateway"
 # Set for all, these would give every process the same port or the same database. ORDERS_PORT reaches
@@ -60,6 +60,9 @@ def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
             ]
         )
     addresses = {f"{program.name.upper()}_URL": program.url for program in programs}
+    gateway = next((program for program in programs if program.name == GATEWAY), None)
+    if gateway is not None and gateway.settings.oauth_issuer == DEVELOPMENT_ISSUER:
+        addresses["OAUTH_ISSUER"] = gateway.url
     return [
         Program(program.name, program.module, {**addresses, **program.environment}, program.settings)
         for program in programs

@@ -11,10 +11,15 @@ from services.auth.credentials.passwords import Passwords
 from services.auth.events import CONSUMES
 from services.auth.keys.signing_keys import SigningKeys
 from services.auth.models import EVENTS
+from services.auth.oauth.issuer import Issuer
+from services.auth.oauth.server import OAuthServer
+from services.auth.pages.render import Pages
 from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
+from services.auth.sessions.browser import BrowserSessions
 from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.sign_in import PasswordCheck
 from services.auth.sessions.tokens import AccessTokens
 from services.auth.settings import Settings
 from shared.data.database import Database
@@ -30,9 +35,12 @@ def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     keys = SigningKeys(settings, database)
     passwords = Passwords(settings.bcrypt_cost)
+    devices, proxies = Devices(settings), Proxies(settings.trusted_proxies)
     # The keys and the revocations are here, so the service does not ask itself for them over HTTP.
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
     revocations = RevocationLog(settings)
+    sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
+    issuer = Issuer(settings, keys, tokens)
     feed = RevocationFeed(database, revocations, verifier.revocations)
     return create_service(
         settings,
@@ -40,12 +48,19 @@ def create_app(settings: Settings) -> Starlette:
         client=client,
         database=database,
         provide={
-            AccessTokens: AccessTokens(settings, keys),
-            Devices: Devices(settings),
+            AccessTokens: tokens,
+            BrowserSessions: BrowserSessions(settings, sessions),
+            Devices: devices,
+            Issuer: issuer,
+            OAuthServer: OAuthServer.of(
+                issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
+            ),
+            Pages: Pages(),
+            PasswordCheck: PasswordCheck(settings, database, passwords, devices, proxies),
             Passwords: passwords,
-            Proxies: Proxies(settings.trusted_proxies),
             RevocationFeed: feed,
-            Sessions: Sessions(settings, revocations),
+            RevocationLog: revocations,
+            Sessions: sessions,
             SigningKeys: keys,
             TokenVerifier: verifier,
         },
@@ -54,4 +69,14 @@ def create_app(settings: Settings) -> Starlette:
         verifier=verifier,
         follower=feed,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
+    )
+
+
+def _oauth_verifier(
+    settings: Settings, client: HttpClient, verifier: TokenVerifier, keys: SigningKeys
+) -> TokenVerifier:
+    """Takes tokens for the OAuth server as well, which says what they say; their revocations are the same."""
+    audience = [one for one in (settings.jwt_audience, settings.oauth_issuer, *settings.resources) if one]
+    return TokenVerifier(
+        settings, client, fetch_keys=keys.document, audience=audience, revocations=verifier.revocations
     )

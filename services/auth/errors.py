@@ -1,6 +1,6 @@
 """Why the auth service refuses."""
 
-from shared.errors import Conflict, Forbidden, TooManyRequests, Unauthenticated
+from shared.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unauthenticated
 
 
 class InvalidCredentials(Unauthenticated):
@@ -49,3 +49,21 @@ class LastAdmin(Conflict):
     """This is the last active admin. Make another account admin first."""
 
     code = "last_admin"
+
+
+class PublicClient(Conflict):
+    """A public client has no secret. Register another client that is not public."""
+
+    code = "public_client"
+
+
+class NoIssuer(NotFound):
+    """The OAuth server is off. Set OAUTH_ISSUER to the address that clients reach the gateway under."""
+
+    code = "oauth_off"
+
+
+class ForeignForm(Forbidden):
+    """The form was not sent from a page of this server. Open the page anew and send it from there."""
+
+    code = "foreign_form"

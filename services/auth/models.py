@@ -1,4 +1,4 @@
-"""Accounts, their sessions, what was revoked, counted login attempts and signing keys."""
+"""Accounts, their sessions, OAuth clients and grants, revocations, login attempts and signing keys."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,13 +11,16 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, Session, SQLModel
 
 from shared.clock import now
-from shared.data.database import UtcDateTime
+from shared.data.database import UtcDateTime, rows_where
 from shared.events import EventTables
 from shared.ids import new_id
 
 ID_CHARACTERS = 36
 HASH_CHARACTERS = 64
+SCOPE_CHARACTERS_MAX = 2000
+RESOURCE_CHARACTERS_MAX = 500
 EXPIRED_PER_CHANGE_MAX = 100
+CLIENT_ID_PREFIX = "client_"
 
 
 class Role(StrEnum):
@@ -82,10 +85,17 @@ class Account(Table, table=True):
 
 
 class LoginSession(Table, table=True):
-    """One sign-in and the chain of refresh tokens that came from it."""
+    """One sign-in and the chain of refresh tokens that came from it.
+
+    A session of a browser has a cookie instead of refresh tokens. What a person grants to an OAuth client is
+    a session as well: it has the client, its scope, and the browser session that it ends with, if any.
+    """
 
     __tablename__ = "sessions"
-    __table_args__ = (Index("ix_sessions_account_id_id", "account_id", "id"),)
+    __table_args__ = (
+        Index("ix_sessions_account_id_id", "account_id", "id"),
+        Index("ix_sessions_parent_id", "parent_id", **rows_where("parent_id IS NOT NULL")),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
     account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
@@ -95,6 +105,77 @@ class LoginSession(Table, table=True):
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     expires: datetime = Field(sa_type=UtcDateTime, index=True)
     revoked: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    client_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
+    scope: str | None = Field(default=None, max_length=SCOPE_CHARACTERS_MAX)
+    resource: str | None = Field(default=None, max_length=RESOURCE_CHARACTERS_MAX)
+    parent_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
+    # When the password was shown; None where that is `created`.
+    authenticated: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Client(Table, table=True):
+    """A program that gets tokens by OAuth. Its secrets are random, so that SHA-256 is enough."""
+
+    __tablename__ = "clients"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    name: str = Field(max_length=100)
+    description: str | None = Field(default=None, max_length=500)
+    is_public: bool = False
+    is_first_party: bool = False
+    is_active: bool = True
+    redirect_uris: str = ""  # one a line
+    scopes: str = Field(default="", max_length=SCOPE_CHARACTERS_MAX)
+    grant_types: str = Field(default="", max_length=200)
+    secret_hash: str | None = Field(default=None, max_length=HASH_CHARACTERS)
+    previous_secret_hash: str | None = Field(default=None, max_length=HASH_CHARACTERS)
+    previous_secret_expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    # Counted up when no access token so far may be believed any more, as in an account.
+    version: int = 0
+    created_by: str | None = Field(default=None, max_length=ID_CHARACTERS)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+    @property
+    def client_id(self) -> str:
+        """The name that the client has in OAuth."""
+        return CLIENT_ID_PREFIX + self.id
+
+
+class AuthorizationCode(Table, table=True):
+    """What an authorization code stands for. Used ones are kept for a while, to recognise reuse."""
+
+    __tablename__ = "authorization_codes"
+
+    code_hash: str = Field(primary_key=True, max_length=HASH_CHARACTERS)
+    client_id: str = Field(foreign_key="clients.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    session_id: str = Field(max_length=ID_CHARACTERS)
+    redirect_uri: str
+    scope: str = Field(max_length=SCOPE_CHARACTERS_MAX)
+    resource: str | None = Field(default=None, max_length=RESOURCE_CHARACTERS_MAX)
+    nonce: str | None = None
+    code_challenge: str = Field(max_length=HASH_CHARACTERS)
+    authenticated: datetime = Field(sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime, index=True)
+    used: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    grant_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
+
+
+class Consent(Table, table=True):
+    """What a person lets a client do without being asked again."""
+
+    __tablename__ = "consents"
+
+    account_id: str = Field(
+        foreign_key="accounts.id", ondelete="CASCADE", primary_key=True, max_length=ID_CHARACTERS
+    )
+    client_id: str = Field(
+        foreign_key="clients.id", ondelete="CASCADE", primary_key=True, max_length=ID_CHARACTERS, index=True
+    )
+    scope: str = Field(max_length=SCOPE_CHARACTERS_MAX)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
 class LoginAttempts(Table, table=True):
@@ -156,6 +237,9 @@ class RevocationCounter(Table, table=True):
 
 ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
+CLIENTS: SqlTable = Client.__table__  # type: ignore[attr-defined]
+CODES: SqlTable = AuthorizationCode.__table__  # type: ignore[attr-defined]
+CONSENTS: SqlTable = Consent.__table__  # type: ignore[attr-defined]
 ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]
 DEVICES: SqlTable = KnownDevice.__table__  # type: ignore[attr-defined]
 SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]

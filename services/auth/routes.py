@@ -1,14 +1,20 @@
 """Every endpoint of the auth service: the tables of its rooms."""
 
 from services.auth.administration import routes as administration
+from services.auth.clients import routes as clients
 from services.auth.keys import routes as keys
+from services.auth.oauth import routes as oauth
 from services.auth.own_account import routes as own_account
+from services.auth.pages import routes as pages
 from services.auth.revocations import routes as revocations
 from services.auth.sessions import routes as sessions
 
 OPERATIONS = [
     *sessions.OPERATIONS,
     *own_account.OPERATIONS,
+    *pages.OPERATIONS,
+    *oauth.OPERATIONS,
+    *clients.OPERATIONS,
     *keys.OPERATIONS,
     *revocations.OPERATIONS,
     *administration.OPERATIONS,

@@ -23,6 +23,9 @@ class Settings(ServiceSettings):
     refresh_idle_seconds: int = Field(default=14 * DAY, ge=MINUTE, le=365 * DAY)
     refresh_absolute_seconds: int = Field(default=90 * DAY, ge=MINUTE, le=3650 * DAY)
     refresh_grace_seconds: int = Field(default=10, ge=0, le=5 * MINUTE)
+    browser_idle_seconds: int = Field(default=12 * 60 * MINUTE, ge=MINUTE, le=30 * DAY)
+    browser_absolute_seconds: int = Field(default=14 * DAY, ge=MINUTE, le=365 * DAY)
+    oauth_resources: str = Field(default="", max_length=10_000)
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
     key_secret: SecretStr = SecretStr("")
     admin_username: Username = "admin"
@@ -52,6 +55,11 @@ class Settings(ServiceSettings):
                 "is among the first that anybody would try; leave it out to have a random one printed once"
             )
         return secret
+
+    @property
+    def resources(self) -> frozenset[str]:
+        """Servers beside this suite that clients may get tokens for (RFC 8707)."""
+        return frozenset(self.oauth_resources.split())
 
     def first_admin_password(self) -> str | None:
         """The password the first admin gets; None when a random one is to be made."""

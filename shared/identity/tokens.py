@@ -6,7 +6,7 @@ import re
 import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import jwt
@@ -70,18 +70,26 @@ class TokenVerifier:
     dictionary look-ups; whether it was revoked is asked every time. Keys come from the key set of the
     issuer (RS256), or from JWT_SECRET (HS256): one algorithm, chosen by configuration and never by the
     token. `fetch_keys` reads the key set from elsewhere than JWKS_URL: the issuer itself has it in its own
-    database.
+    database. Tokens must be for the `audience`, or any one of several.
     """
 
     def __init__(
-        self, settings: ProcessSettings, client: HttpClient, *, fetch_keys: FetchKeys | None = None
+        self,
+        settings: ProcessSettings,
+        client: HttpClient,
+        *,
+        fetch_keys: FetchKeys | None = None,
+        audience: Sequence[str] = (),
+        revocations: Revocations | None = None,
     ) -> None:
-        self._issuer = settings.jwt_issuer
-        self._audience = settings.jwt_audience
+        self._issuers = settings.issuers
+        self._audience = audience or [settings.jwt_audience]
         self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
         self._keys = KeySet(fetch_keys or (lambda: client.get_json(settings.jwks_url)))
         self._verified: OrderedDict[str, Caller] = OrderedDict()
-        self.revocations = Revocations(strict=settings.revocation_mode == "strict")
+        self.revocations = (
+            Revocations(strict=settings.revocation_mode == "strict") if revocations is None else revocations
+        )
 
     def remembered(self, token: str) -> Caller | None:
         """The caller of a token that was verified before and is still valid. Never waits."""
@@ -132,7 +140,7 @@ class TokenVerifier:
             key,
             algorithms=[algorithm],
             audience=self._audience,
-            issuer=self._issuer,
+            issuer=self._issuers,
             leeway=LEEWAY_SECONDS,
             options=options,
         )

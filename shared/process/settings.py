@@ -25,6 +25,8 @@ _DATABASE_URL = re.compile(r"(sqlite|postgres(ql)?(\+psycopg)?)://")
 
 _PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
+DEVELOPMENT_ISSUER = "http://127.0.0.1:8000"
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -58,6 +60,7 @@ class ProcessSettings(BaseSettings):
     drain_seconds: Seconds = 20.0
     jwt_issuer: str = "gatehouse"
     jwt_audience: str = "gatehouse"
+    oauth_issuer: str = ""
     jwt_secret: SecretStr | None = None
     auth_url: str = "http://127.0.0.1:8083"
     jwks_url: str = ""
@@ -69,6 +72,20 @@ class ProcessSettings(BaseSettings):
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("oauth_issuer")
+    @classmethod
+    def _of_the_oauth_server(cls, url: str, info: ValidationInfo) -> str:
+        """The address that OAuth clients know the suite by; without one, the OAuth server is off."""
+        if url and _PUBLIC_URL.fullmatch(url) is None:
+            raise ValueError("must be an address like https://api.example.com, without query or fragment")
+        if url.startswith("http://") and info.data.get("environment") == "production":
+            raise ValueError("must begin with https:// in production")
+        issuer = str(info.data.get("jwt_issuer", ""))
+        if not url and issuer.startswith("https://") and _PUBLIC_URL.fullmatch(issuer):
+            return issuer
+        is_development = info.data.get("environment") == "development"
+        return url.rstrip("/") or (DEVELOPMENT_ISSUER if is_development else "")
 
     @field_validator("jwks_url")
     @classmethod
@@ -110,6 +127,11 @@ class ProcessSettings(BaseSettings):
         if faults:
             raise SettingsFaults(faults, cls.service)
         return settings
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Whom tokens may name as their issuer: auth signs for itself, and as the OAuth server."""
+        return tuple(dict.fromkeys(filter(None, (self.jwt_issuer, self.oauth_issuer))))
 
     @property
     def internal_secrets(self) -> tuple[str, ...]:

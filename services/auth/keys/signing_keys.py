@@ -45,8 +45,13 @@ class SigningKeys:
         self._key_id = newest.id
         self._key = self._decrypt(newest)
 
-    def sign(self, claims: dict[str, Any]) -> str:
-        headers = {"typ": ACCESS_TOKEN_TYPE}
+    @property
+    def are_public(self) -> bool:
+        """Whether others can verify what is signed, without being able to sign themselves."""
+        return self._secret is None
+
+    def sign(self, claims: dict[str, Any], kind: str = ACCESS_TOKEN_TYPE) -> str:
+        headers = {"typ": kind}
         if self._secret is not None:
             return jwt.encode(claims, self._secret.get_secret_value(), algorithm="HS256", headers=headers)
         assert self._key is not None

@@ -51,7 +51,7 @@ class RevocationFeed:
                 loop.call_soon_threadsafe(self._committed.set)
 
         self._log.on_commit = tell
-        await self._catch_up()
+        await self.catch_up()
         self._task = asyncio.create_task(self._read_on(), name="revocation feed")
         return self
 
@@ -65,8 +65,8 @@ class RevocationFeed:
         if self._waiting >= WAITING_MAX:
             raise Overloaded
         if after > self._newest:
-            # Another replica has published something that was not read here yet.
-            await self._catch_up()
+            # Another replica has told of something that was not read here yet.
+            await self.catch_up()
         if self._failing:
             raise Unavailable
         return self._held(after, stopping)
@@ -106,7 +106,7 @@ class RevocationFeed:
                     await self._committed.wait()
             self._committed.clear()
             try:
-                await self._catch_up()
+                await self.catch_up()
             except Exception as error:
                 # Any error: without this task no further revocation would be published.
                 if not isinstance(error, Problem):
@@ -115,7 +115,8 @@ class RevocationFeed:
                 self._own.note_silence(error)
                 self._wake()
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
+        """Read what has been committed, here or by another replica."""
         async with self._reading:
             before = self._newest
             while True:

@@ -1,26 +1,20 @@
 """Registration, sign-in, refresh and sign-out."""
 
-from dataclasses import dataclass
-
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.accounts.accounts import account_named, add_account, locked_account, new_account
-from services.auth.accounts.first_admin import is_known_to_everybody
-from services.auth.credentials.devices import Devices, is_known, remember
+from services.auth.accounts.accounts import add_account, new_account
+from services.auth.credentials.devices import Devices, remember
 from services.auth.credentials.passwords import Passwords
-from services.auth.credentials.throttle import Attempt
-from services.auth.errors import InvalidCredentials
 from services.auth.models import Account
 from services.auth.schemas import AccountOut, Login, Logout, Refresh, Register, SignedInOut
 from services.auth.sessions.sessions import Refusal, Sessions, SignedIn
+from services.auth.sessions.sign_in import Candidate, PasswordCheck, accept
 from services.auth.sessions.tokens import AccessTokens
-from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.errors import Unauthenticated
 from shared.events import Trail
 from shared.identity.tokens import RevokedToken, TokenVerifier, bearer_token
-from shared.process.proxies import Proxies, household
 
 
 async def register(
@@ -49,27 +43,13 @@ def _add_and_open(
     return signed_in, remember(session, account.id, device_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """The account that a name belongs to, as it was before the password was checked."""
-
-    account_id: str
-    password_hash: str | None
-    may_sign_in: bool
-    is_admin: bool
-    device_id: str | None
-    attempt: Attempt
-
-
 async def login(
     body: Login,
     request: Request,
-    settings: Settings,
     database: Database,
-    passwords: Passwords,
+    check: PasswordCheck,
     sessions: Sessions,
     devices: Devices,
-    proxies: Proxies,
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut:
@@ -77,58 +57,15 @@ async def login(
 
     An unknown name, a wrong password and a disabled account get the same answer after the same work.
     """
-    shown, asker = devices.device_of(request), household_of(request, proxies)
-    candidate = await database.run(_begin_login, body.name, shown, asker)
-    trail.user_id = trail.resource = candidate.account_id if candidate else None
-    password_hash = candidate.password_hash if candidate else None
-    is_right = await passwords.matches(body.password, password_hash)
-    if candidate is None or password_hash is None or not is_right or not candidate.may_sign_in:
-        raise InvalidCredentials
-    if candidate.is_admin and is_known_to_everybody(body.password, request, settings):
-        raise InvalidCredentials
-    new_hash = await passwords.hash(body.password) if passwords.is_outdated(password_hash) else None
-    signed_in, device_id = await database.run(_finish_login, candidate, new_hash, sessions, trail)
+    candidate = await check.candidate(body.name, body.password, request, trail)
+    signed_in, device_id = await database.run(_finish_login, candidate, sessions, trail)
     return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
-def household_of(request: Request, proxies: Proxies) -> str:
-    """Where a request comes from, as far as guesses are counted."""
-    if request.client is None:
-        return ""
-    told = [value for name, value in request.headers.raw if name == b"x-forwarded-for"]
-    return household(proxies.client_address(request.client.host, b",".join(told) or None))
-
-
-def _begin_login(session: Session, name: str, device_id: str | None, asker: str) -> Candidate | None:
-    account = account_named(session, name)
-    # An unknown name takes the same path: the same queries and the same counters.
-    counted_as = f"name {name}" if account is None else f"account {account.id}"
-    is_device_known = device_id is not None and is_known(session, account.id if account else "", device_id)
-    known_device = device_id if is_device_known else None
-    attempt = Attempt.at_login(counted_as, household=asker, known_device=known_device)
-    attempt.count(session)
-    if account is None:
-        return None
-    return Candidate(
-        account_id=account.id,
-        password_hash=account.password_hash,
-        may_sign_in=account.may_sign_in,
-        is_admin=account.is_active_admin,
-        device_id=device_id,
-        attempt=attempt,
-    )
-
-
 def _finish_login(
-    session: Session, candidate: Candidate, new_hash: str | None, sessions: Sessions, trail: Trail
+    session: Session, candidate: Candidate, sessions: Sessions, trail: Trail
 ) -> tuple[SignedIn, str]:
-    """Open the session, unless the account was changed while its password was being checked."""
-    account = locked_account(session, candidate.account_id)
-    if account is None or not account.may_sign_in or account.password_hash != candidate.password_hash:
-        raise InvalidCredentials
-    account.password_hash = new_hash or account.password_hash
-    candidate.attempt.succeeded(session)
-    device_id = remember(session, account.id, candidate.device_id)
+    account, device_id = accept(session, candidate)
     trail.write(session)
     return sessions.open(session, account), device_id
 

@@ -23,10 +23,23 @@ Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """What a person lets a client do: a session of that client."""
+
+    session_id: str
+    client_id: str
+    scope: str
+    resource: str | None
+    parent_id: str | None  # the session that it ends with
+    authenticated: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
     account: Account
     session_id: str
     refresh_token: str
+    grant: Grant | None = None
 
 
 class Sessions:
@@ -39,19 +52,30 @@ class Sessions:
         self._absolute = timedelta(seconds=settings.refresh_absolute_seconds)
         self._grace = timedelta(seconds=settings.refresh_grace_seconds)
 
-    def open(self, session: Session, account: Account) -> SignedIn:
+    def open(self, session: Session, account: Account, grant: Grant | None = None) -> SignedIn:
+        """Open a session of the account itself, or of the client that it grants something."""
         opened = LoginSession(account_id=account.id, token_hash="", expires=self._expires(now(), now()))
+        if grant is not None:
+            opened.id, opened.client_id, opened.parent_id = grant.session_id, grant.client_id, grant.parent_id
+            opened.scope, opened.resource = grant.scope, grant.resource
+            opened.authenticated = grant.authenticated
         token = self._tokens.first(opened.id)
         opened.token_hash = token.hash
+        self.add(session, opened)
+        return SignedIn(account, opened.id, self._tokens.write(token), grant)
+
+    def add(self, session: Session, opened: LoginSession) -> None:
+        """Keep a new session, and make room where there are too many."""
         session.add(opened)
         session.flush()
         # Not before its last access token has expired as well: while that lives, it can be revoked.
         delete_expired(session, SESSIONS.c.id, SESSIONS.c.expires <= now() - self._revocations.kept)
-        self._delete_oldest(session, account.id)
-        return SignedIn(account, opened.id, self._tokens.write(token))
+        self._delete_oldest(session, opened.account_id, opened.client_id)
 
-    def refresh(self, session: Session, text: str) -> SignedIn | Refusal:
+    def refresh(self, session: Session, text: str, client_id: str | None = None) -> SignedIn | Refusal:
         """Exchange a refresh token for its successor, or say why not.
+
+        The token counts for the client it was given to alone; without `client_id`, for the account itself.
 
         A refusal is returned, not raised: what it did to the session must be committed. Within the grace
         a token that was just exchanged gets the same successor again, because its owner may have asked
@@ -61,7 +85,7 @@ class Sessions:
         if token is None:
             return InvalidRefreshToken
         row = self._row(session, token)
-        if row is None:
+        if row is None or row.client_id != client_id:
             return InvalidRefreshToken
         account = session.get(Account, row.account_id)
         if account is None or not account.may_sign_in:
@@ -75,7 +99,7 @@ class Sessions:
             if not self._within_grace(current, token):
                 self.end(session, row.id)
                 return RefreshTokenReused
-        return SignedIn(account, row.id, self._tokens.write(successor))
+        return SignedIn(account, row.id, self._tokens.write(successor), _grant(row))
 
     def account_of(self, session: Session, caller: Caller) -> Account | None:
         """The caller's account as it is now; None when it may not sign in or the session has ended."""
@@ -90,8 +114,10 @@ class Sessions:
         ).scalar_one_or_none()
 
     def end(self, session: Session, session_id: str) -> str | None:
-        """End a session, and with it the access tokens it has given out; return whose it was."""
+        """End a session, what was granted in it, and their access tokens; return whose it was."""
         ended = self._end(session, SESSIONS.c.id == session_id)
+        # In a statement of its own, which sees what was granted while the first one waited for its row.
+        self._end(session, SESSIONS.c.parent_id == session_id)
         return ended[0].account_id if ended else None
 
     def end_by_token(self, session: Session, text: str) -> tuple[str, str] | None:
@@ -99,6 +125,14 @@ class Sessions:
         token = self._tokens.read(text)
         account_id = None if token is None else self.end(session, token.session_id)
         return None if token is None or account_id is None else (token.session_id, account_id)
+
+    def of_token(self, session: Session, text: str, client_id: str) -> tuple[Row[Any], bool] | None:
+        """The living session of a client that a refresh token belongs to, and whether it is the newest."""
+        token = self._tokens.read(text)
+        row = None if token is None else self._row(session, token)
+        if token is None or row is None or row.client_id != client_id:
+            return None
+        return row, hmac.compare_digest(row.token_hash, token.hash)
 
     def end_others(self, session: Session, account_id: str, but: str | None) -> None:
         """End all sessions of an account, except for one."""
@@ -147,15 +181,27 @@ class Sessions:
     def _expires(self, created: datetime, used: datetime) -> datetime:
         return min(used + self._idle, created + self._absolute)
 
-    def _delete_oldest(self, session: Session, account_id: str) -> None:
-        """Keep the newest sessions of an account: a script that signs in again and again fills nothing."""
-        mine = select(SESSIONS.c.id).where(SESSIONS.c.account_id == account_id)
-        kept = mine.order_by(SESSIONS.c.id.desc()).limit(SESSIONS_PER_ACCOUNT_MAX)
-        too_many = (SESSIONS.c.account_id == account_id) & SESSIONS.c.id.not_in(kept)
+    def _delete_oldest(self, session: Session, account_id: str, client_id: str | None) -> None:
+        """Keep the newest sessions of an account: a script that signs in again and again fills nothing.
+
+        Those of each client are counted for themselves, so that none pushes out those of the account itself.
+        """
+        mine = (SESSIONS.c.account_id == account_id) & SESSIONS.c.client_id.is_not_distinct_from(client_id)
+        kept = select(SESSIONS.c.id).where(mine).order_by(SESSIONS.c.id.desc())
+        too_many = mine & SESSIONS.c.id.not_in(kept.limit(SESSIONS_PER_ACCOUNT_MAX))
         gone = delete_expired(session, SESSIONS.c.id, too_many)
         recently = now() - self._revocations.kept
         with_tokens = [row.id for row in gone if (row.rotated or row.created) > recently]
         self._revocations.add(session, Kind.SESSION, with_tokens)
+        if gone:
+            self._end(session, SESSIONS.c.parent_id.in_([row.id for row in gone]))
+
+
+def _grant(row: Row[Any]) -> Grant | None:
+    if row.client_id is None:
+        return None
+    authenticated = row.authenticated or row.created
+    return Grant(row.id, row.client_id, row.scope or "", row.resource, row.parent_id, authenticated)
 
 
 def _alive() -> tuple[ColumnElement[bool], ...]:

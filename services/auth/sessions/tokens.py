@@ -6,6 +6,7 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from services.auth.keys.signing_keys import SigningKeys, derived_key
@@ -29,23 +30,34 @@ class AccessTokens:
         self._keys = keys
 
     def issue(self, account: Account, session_id: str) -> str:
+        """A token of the person, who may do all that the role allows."""
+        return self.sign(
+            {
+                "iss": self._issuer,
+                "aud": self._audience,
+                "scope": SCOPE,
+                "sid": session_id,
+                **claims_of(account),
+            }
+        )
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """These claims, with times and an id of their own. Those without a value are left out."""
         now = int(time.time())
-        claims = {
-            "sub": account.id,
-            "user_id": account.id,
-            "username": account.username,
-            "email": account.email,
-            "role": account.role,
-            "scope": SCOPE,
-            "iss": self._issuer,
-            "aud": self._audience,
-            "iat": now,
-            "exp": now + self.lifetime_seconds,
-            "jti": new_id(),
-            "sid": session_id,
-            "ver": account.token_version,
-        }
-        return self._keys.sign({name: value for name, value in claims.items() if value is not None})
+        times = {"iat": now, "exp": now + self.lifetime_seconds, "jti": new_id()}
+        return self._keys.sign({name: value for name, value in (claims | times).items() if value is not None})
+
+
+def claims_of(account: Account) -> dict[str, Any]:
+    """What an access token says about the account that it is for."""
+    return {
+        "sub": account.id,
+        "user_id": account.id,
+        "username": account.username,
+        "email": account.email,
+        "role": account.role,
+        "ver": account.token_version,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +81,9 @@ class RefreshTokens:
     the same successor, and nothing but hashes is stored.
     """
 
-    def __init__(self, key_secret: str) -> None:
-        self._seal_key = derived_key(key_secret, "refresh token seals")
-        self._successor_key = derived_key(key_secret, "refresh token successors")
+    def __init__(self, key_secret: str, kind: str = "refresh token") -> None:
+        self._seal_key = derived_key(key_secret, f"{kind} seals")
+        self._successor_key = derived_key(key_secret, f"{kind} successors")
 
     def first(self, session_id: str) -> RefreshToken:
         return RefreshToken(session_id, secrets.token_bytes(SECRET_BYTES))

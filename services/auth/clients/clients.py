@@ -1,0 +1,42 @@
+"""OAuth clients in the database."""
+
+from datetime import timedelta
+
+from sqlmodel import Session
+
+from services.auth.clients.schemas import ChangeClient
+from services.auth.clients.scopes import text
+from services.auth.models import CLIENT_ID_PREFIX, Client
+from services.auth.revocations.log import RevocationLog
+from shared.clock import now
+from shared.errors import NotFound
+from shared.identity.revocations import Kind
+
+
+def client_named(session: Session, client_id: str) -> Client | None:
+    """The client that has this name in OAuth."""
+    if not client_id.startswith(CLIENT_ID_PREFIX) or "\0" in client_id:
+        return None
+    return session.get(Client, client_id.removeprefix(CLIENT_ID_PREFIX))
+
+
+def locked_client(session: Session, row_id: str) -> Client:
+    client = session.get(Client, row_id, with_for_update=True, populate_existing=True)
+    if client is None:
+        raise NotFound
+    return client
+
+
+def apply(client: Client, body: ChangeClient) -> None:
+    client.name, client.description = body.name, body.description
+    client.is_first_party = body.is_first_party
+    client.redirect_uris = "\n".join(dict.fromkeys(body.redirect_uris))
+    client.scopes = text(set(body.scopes))
+    client.grant_types = " ".join(sorted(set(body.grant_types)))
+    client.updated = max(now(), client.updated + timedelta(microseconds=1))
+
+
+def end_tokens(session: Session, client: Client, revocations: RevocationLog) -> None:
+    """Let no access token that the client has be believed any more."""
+    client.version += 1
+    revocations.add(session, Kind.CLIENT, [client.client_id], below=client.version)

@@ -1,0 +1,34 @@
+"""Secrets of clients: 256 random bits, shown once. The database holds their hashes."""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+
+from services.auth.models import Client
+from shared.clock import now
+
+PREFIX = "gatehouse_secret_"  # by which scanners for secrets know one
+SECRET_BYTES = 32
+
+
+def hash_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def renew_secret(client: Client, overlap: timedelta) -> str:
+    """Give the client a new secret; the one before counts for a while longer."""
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    client.previous_secret_hash = client.secret_hash if overlap else None
+    client.previous_secret_expires = now() + overlap if client.previous_secret_hash else None
+    client.secret_hash = hash_of(secret)
+    return secret
+
+
+def is_secret_of(client: Client, shown: str) -> bool:
+    """Whether it is one of the at most two secrets that the client has now."""
+    digest = hash_of(shown)
+    is_current = hmac.compare_digest(digest, client.secret_hash or "")
+    is_previous = hmac.compare_digest(digest, client.previous_secret_hash or "")
+    expires = client.previous_secret_expires
+    return is_current or (is_previous and expires is not None and expires > now())

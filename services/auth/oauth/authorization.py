@@ -1,0 +1,202 @@
+"""The authorization endpoint (RFC 6749 section 3.1, OpenID Connect Core section 3.1.2)."""
+
+import re
+import time
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from services.auth.clients.redirect_uris import is_registered
+from services.auth.clients.scopes import words
+from services.auth.models import Client
+from services.auth.oauth.errors import OAuthError, PageError, invalid_request
+from services.auth.oauth.issuer import Issuer
+from services.auth.oauth.parameters import Parameters
+from services.auth.oauth.storage import Storage, seconds_of
+from services.auth.sessions.browser import SignedInBrowser
+
+PROMPTS = frozenset(("none", "login", "consent", "select_account"))
+NONCE_CHARACTERS_MAX = 500
+STATE_CHARACTERS_MAX = 2000
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+_MAX_AGE = re.compile(r"[0-9]{1,9}")
+_NOT_SUPPORTED = {
+    "request": "request_not_supported",
+    "request_uri": "request_uri_not_supported",
+    "registration": "registration_not_supported",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Back to the client, with a code or an error."""
+
+    url: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskToSignIn:
+    """The person has to show the password, and comes back with this query."""
+
+    query: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskForConsent:
+    client: Client
+    scopes: frozenset[str]
+    redirect_uri: str
+
+
+Outcome = Redirect | AskToSignIn | AskForConsent
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A request of which every parameter is good."""
+
+    client: Client
+    redirect_uri: str
+    state: str | None
+    scopes: frozenset[str]
+    resource: str | None
+    nonce: str | None
+    code_challenge: str
+    prompts: frozenset[str]
+    max_age: int | None
+
+
+class AuthorizationEndpoint:
+    """Decides on authorization requests. It knows no HTTP: a query goes in, and what to do comes out."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+
+    def decide(
+        self, storage: Storage, query: str, browser: SignedInBrowser | None, answer: str | None = None
+    ) -> Outcome:
+        """What to do with a request; `answer` is what the person has said to it on the consent page."""
+        parameters = _read(query)
+        client, redirect_uri = _where_to(storage, parameters)
+        state = None
+        try:
+            state = parameters.get("state", STATE_CHARACTERS_MAX)
+            checked = self._check(parameters, client, redirect_uri, state)
+            return self._decide(storage, checked, parameters, browser, answer)
+        except OAuthError as error:
+            return Redirect(self._back_to(redirect_uri, {**error.body, "state": state}), error.code)
+
+    def _check(self, given: Parameters, client: Client, redirect_uri: str, state: str | None) -> Checked:
+        for name, code in _NOT_SUPPORTED.items():
+            if given.get(name) is not None:
+                raise OAuthError(code, f"{name} is not supported.")
+        if given.require("response_type") != "code":
+            raise OAuthError("unsupported_response_type", "response_type must be code.")
+        if "authorization_code" not in words(client.grant_types):
+            raise OAuthError("unauthorized_client", "The client may not use the authorization code grant.")
+        if given.get("response_mode") not in (None, "query"):
+            raise invalid_request("response_mode must be query.")
+        challenge = given.get("code_challenge") or ""
+        if not _CHALLENGE.fullmatch(challenge) or given.get("code_challenge_method") != "S256":
+            raise invalid_request("code_challenge is needed, with code_challenge_method=S256.")
+        prompts = words(given.get("prompt"))
+        if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
+            raise invalid_request("prompt must be none alone, or any of login, consent and select_account.")
+        max_age = given.get("max_age")
+        if max_age is not None and not _MAX_AGE.fullmatch(max_age):
+            raise invalid_request("max_age must be a number of seconds.")
+        return Checked(
+            client=client,
+            redirect_uri=redirect_uri,
+            state=state,
+            scopes=self._issuer.granted(client, given.get("scope")),
+            resource=self._issuer.resource(given.get("resource")),
+            nonce=given.get("nonce", NONCE_CHARACTERS_MAX),
+            code_challenge=challenge,
+            prompts=prompts,
+            max_age=None if max_age is None else int(max_age),
+        )
+
+    def _decide(
+        self,
+        storage: Storage,
+        asked: Checked,
+        given: Parameters,
+        browser: SignedInBrowser | None,
+        answer: str | None,
+    ) -> Outcome:
+        if browser is None or self._is_too_old(asked, browser, given):
+            if "none" in asked.prompts:
+                raise OAuthError("login_required", "Nobody is signed in, or too long ago.")
+            return AskToSignIn(self._to_come_back_with(given), (given.get("login_hint") or "")[:254])
+        if answer == "deny":
+            raise OAuthError("access_denied", "The person did not allow it.")
+        if answer != "allow" and self._needs_consent(storage, asked, browser):
+            if "none" in asked.prompts:
+                raise OAuthError("consent_required", "The person has to allow it first.")
+            return AskForConsent(asked.client, asked.scopes, asked.redirect_uri)
+        if answer == "allow":
+            storage.keep_consent(browser.account.id, asked.client, asked.scopes)
+        code = storage.keep_code(
+            {
+                "client_id": asked.client.id,
+                "account_id": browser.account.id,
+                "session_id": browser.session_id,
+                "redirect_uri": asked.redirect_uri,
+                "scope": " ".join(sorted(asked.scopes)),
+                "resource": asked.resource,
+                "nonce": asked.nonce,
+                "code_challenge": asked.code_challenge,
+                "authenticated": browser.authenticated,
+            }
+        )
+        return Redirect(self._back_to(asked.redirect_uri, {"code": code, "state": asked.state}))
+
+    def _needs_consent(self, storage: Storage, asked: Checked, browser: SignedInBrowser) -> bool:
+        if "consent" in asked.prompts:
+            return True
+        given = storage.consent_of(browser.account.id, asked.client)
+        return not asked.client.is_first_party and not asked.scopes <= given
+
+    def _is_too_old(self, asked: Checked, browser: SignedInBrowser, given: Parameters) -> bool:
+        """Whether the password has to be shown again, and was not since this request was first seen."""
+        since = seconds_of(browser.authenticated)
+        wants_login = bool(asked.prompts & {"login", "select_account"}) or asked.max_age == 0
+        too_old = asked.max_age is not None and time.time() - since > asked.max_age
+        if not (wants_login or too_old):
+            return False
+        asked_at = self._issuer.read_moment(given.values.get("asked_at"))
+        return asked_at is None or since < asked_at
+
+    def _to_come_back_with(self, given: Parameters) -> str:
+        values = dict(given.values)
+        if self._issuer.read_moment(values.get("asked_at")) is None:
+            values["asked_at"] = self._issuer.write_moment()
+        return urlencode(values)
+
+    def _back_to(self, redirect_uri: str, values: dict[str, str | None]) -> str:
+        given = {name: value for name, value in values.items() if value is not None}
+        joint = "&" if "?" in redirect_uri else "?"
+        return redirect_uri + joint + urlencode({**given, "iss": self._issuer.url})
+
+
+def _read(query: str) -> Parameters:
+    try:
+        return Parameters.read(query)
+    except OAuthError as error:
+        raise PageError(error.description) from error
+
+
+def _where_to(storage: Storage, given: Parameters) -> tuple[Client, str]:
+    """The client and the address to go back to. Nothing is sent anywhere before both are known to be good."""
+    try:
+        client_id, redirect_uri = given.require("client_id"), given.require("redirect_uri")
+    except OAuthError as error:
+        raise PageError(error.description) from error
+    client = storage.client(client_id)
+    if client is None or not client.is_active:
+        raise PageError("There is no app with this client_id, or it has been disabled.")
+    if not is_registered(redirect_uri, client.redirect_uris.split("\n"), is_public=client.is_public):
+        raise PageError("The app wants you sent to an address that it has not registered.")
+    return client, redirect_uri

@@ -1,0 +1,209 @@
+"""The endpoints that OAuth clients call, over HTTP."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from services.auth.clients.scopes import OPENID
+from services.auth.errors import NoIssuer
+from services.auth.models import CLIENT_ID_PREFIX
+from services.auth.oauth.errors import OAuthError, invalid_request
+from services.auth.oauth.issuer import Issuer
+from services.auth.oauth.metadata import metadata
+from services.auth.oauth.parameters import ClientCredentials, Parameters
+from services.auth.oauth.server import OAuthServer
+from services.auth.oauth.tokens_endpoint import authenticated, introspect, revoke, userinfo
+from services.auth.revocations.feed import RevocationFeed
+from shared.caller import Caller
+from shared.data.database import Database
+from shared.errors import InvalidToken, Unauthenticated
+from shared.events import Trail
+from shared.http.inputs import read_body
+from shared.identity.tokens import bearer_token
+
+FORM = "application/x-www-form-urlencoded"
+BODY_BYTES_MAX = 64 * 1024
+NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+async def show_server_metadata(issuer: Issuer) -> Response:
+    """Show what the OAuth server can do (RFC 8414)."""
+    return _document(issuer)
+
+
+async def show_openid_configuration(issuer: Issuer) -> Response:
+    """Show what the OpenID provider can do. With JWT_SECRET there is none: clients could verify nothing."""
+    if not issuer.has_identity:
+        raise NoIssuer
+    return _document(issuer)
+
+
+def _document(issuer: Issuer) -> Response:
+    if not issuer.url:
+        raise NoIssuer
+    return JSONResponse(metadata(issuer), headers={"Cache-Control": "public, max-age=300"})
+
+
+async def issue_token(request: Request, database: Database, server: OAuthServer, trail: Trail) -> Response:
+    """Get tokens for an authorization code, a refresh token or the client itself (RFC 6749)."""
+    try:
+        given = await _form(request, server.issuer)
+        credentials = _credentials(request, given, trail)
+        trail.add(grant_type=(given.values.get("grant_type") or "")[:50])
+        body = await database.run(_issue, server, credentials, given, trail)
+    except OAuthError as error:
+        body = error
+    if isinstance(body, OAuthError):
+        return await _refused(body, trail)
+    return JSONResponse(body, headers=NOT_STORED)
+
+
+def _issue(
+    session: Session, server: OAuthServer, credentials: ClientCredentials, given: Parameters, trail: Trail
+) -> dict[str, Any] | OAuthError:
+    body = server.tokens.issue(server.storage(session), credentials, given)
+    if not isinstance(body, OAuthError):
+        trail.write(session)
+    return body
+
+
+async def revoke_token(
+    request: Request, database: Database, server: OAuthServer, feed: RevocationFeed, trail: Trail
+) -> Response:
+    """Revoke a token of the client (RFC 7009): a refresh token with all of its grant, or one access token."""
+    try:
+        given = await _form(request, server.issuer)
+        credentials, token = _credentials(request, given, trail), given.require("token")
+        caller = await _caller_of(token, server)
+        await database.run(_revoke, server, credentials, token, caller, trail)
+        await feed.catch_up()  # so that this process knows it before the client does
+    except OAuthError as error:
+        return await _refused(error, trail)
+    return Response(headers=NOT_STORED)
+
+
+def _revoke(
+    session: Session,
+    server: OAuthServer,
+    credentials: ClientCredentials,
+    token: str,
+    caller: Caller | None,
+    trail: Trail,
+) -> None:
+    storage = server.storage(session)
+    revoked = revoke(storage, authenticated(storage, credentials), token, caller)
+    trail.add(revoked=revoked is not None)
+    trail.write(session)
+
+
+async def introspect_token(request: Request, database: Database, server: OAuthServer) -> Response:
+    """Show what a token of the client says (RFC 7662); of all others only that they are not active."""
+    try:
+        given = await _form(request, server.issuer)
+        credentials, token = _credentials(request, given), given.require("token")
+        _require_secret(credentials)
+        is_valid = await _caller_of(token, server) is not None
+        claims = jwt.decode(token, options={"verify_signature": False}) if is_valid else None
+        told = await database.read(_introspect, server, credentials, token, claims)
+    except OAuthError as error:
+        return _error(error)
+    return JSONResponse(told, headers=NOT_STORED)
+
+
+def _introspect(
+    session: Session,
+    server: OAuthServer,
+    credentials: ClientCredentials,
+    token: str,
+    claims: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    storage = server.storage(session)
+    if claims is not None and "sid" in claims and not storage.is_session_alive(claims["sid"]):
+        claims, token = None, ""
+    return introspect(storage, server.issuer, authenticated(storage, credentials), token, claims)
+
+
+async def show_userinfo(request: Request, database: Database, server: OAuthServer) -> Response:
+    """Show the claims about the person that the access token's scopes let the client see."""
+    return await _userinfo(bearer_token(request.headers.get("authorization")), database, server)
+
+
+async def post_userinfo(request: Request, database: Database, server: OAuthServer) -> Response:
+    """The same by POST: with the token in the Authorization header, or as `access_token` in a form."""
+    token = bearer_token(request.headers.get("authorization"))
+    if token is None:
+        try:
+            given = await _form(request, server.issuer)
+            token = given.get("access_token", 8 * 1024)
+        except OAuthError as error:
+            return _error(error)
+    return await _userinfo(token, database, server)
+
+
+async def _userinfo(token: str | None, database: Database, server: OAuthServer) -> Response:
+    if token is None:
+        raise Unauthenticated
+    caller = await server.verifier.verify(token)
+    if caller.client_id is None or OPENID not in caller.scopes:
+        detail = {"error": "insufficient_scope", "error_description": "The token has not the scope openid."}
+        challenge = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'}
+        return JSONResponse(detail, 403, NOT_STORED | challenge)
+    told = await database.read(_claims, server, caller)
+    if told is None:
+        raise InvalidToken
+    return JSONResponse(told, headers=NOT_STORED)
+
+
+def _claims(session: Session, server: OAuthServer, caller: Caller) -> dict[str, Any] | None:
+    storage = server.storage(session)
+    account = storage.account(caller.id)
+    if account is None or caller.session_id is None or not storage.is_session_alive(caller.session_id):
+        return None
+    return userinfo(account, caller.scopes)
+
+
+async def _caller_of(token: str, server: OAuthServer) -> Caller | None:
+    """The caller of an access token; None for everything else, refresh tokens among it."""
+    try:
+        return await server.verifier.verify(token)
+    except InvalidToken:
+        return None
+
+
+async def _form(request: Request, issuer: Issuer) -> Parameters:
+    if not issuer.url:
+        raise NoIssuer
+    if (request.headers.get("content-type") or "").partition(";")[0].strip().lower() != FORM:
+        raise invalid_request(f"The body must be {FORM}.")
+    body = await read_body(request, BODY_BYTES_MAX)
+    try:
+        return Parameters.read(body.decode("ascii"))
+    except UnicodeDecodeError as error:
+        raise invalid_request("The form is not ASCII; encode other characters with %.") from error
+
+
+def _credentials(request: Request, given: Parameters, trail: Trail | None = None) -> ClientCredentials:
+    credentials = ClientCredentials.read(request.headers.get("authorization"), given)
+    if trail is not None and credentials.client_id.startswith(CLIENT_ID_PREFIX):
+        trail.resource = credentials.client_id[:100]
+    return credentials
+
+
+def _require_secret(credentials: ClientCredentials) -> None:
+    if credentials.secret is None:
+        raise OAuthError("invalid_client", "Introspection needs a client with a secret.", 401)
+
+
+async def _refused(error: OAuthError, trail: Trail) -> Response:
+    trail.add(reason=error.code, description=error.description)
+    await trail.keep(refused_with=error.status)
+    return _error(error)
+
+
+def _error(error: OAuthError) -> Response:
+    challenge = {"WWW-Authenticate": 'Basic realm="gatehouse"'} if error.status == 401 else {}
+    return JSONResponse(error.body, error.status, NOT_STORED | challenge)

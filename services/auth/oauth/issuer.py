@@ -1,0 +1,113 @@
+"""The issuer: its address, what it grants, and the tokens it signs."""
+
+import hashlib
+import hmac
+import time
+from base64 import urlsafe_b64encode
+from datetime import datetime
+from typing import Any
+
+from services.auth.clients.scopes import OF_IDENTITY, OFFLINE, OPENID, text, words
+from services.auth.keys.signing_keys import SigningKeys, derived_key
+from services.auth.models import Account, Client
+from services.auth.oauth.errors import OAuthError
+from services.auth.oauth.storage import seconds_of
+from services.auth.sessions.tokens import AccessTokens, claims_of
+from services.auth.settings import Settings
+
+ASKED_SECONDS_MAX = 10 * 60
+ROLE_OF_CLIENTS = "client"
+
+
+class Issuer:
+    """What all endpoints of the OAuth server share."""
+
+    def __init__(self, settings: Settings, keys: SigningKeys, tokens: AccessTokens) -> None:
+        self.url = settings.oauth_issuer
+        self.lifetime_seconds = tokens.lifetime_seconds
+        self.resources = settings.resources
+        self._audience = settings.jwt_audience
+        self._keys = keys
+        self._tokens = tokens
+        self._moment_key = derived_key(settings.key_secret.get_secret_value(), "authorization requests")
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether ID tokens can be signed: clients have to verify them, so JWT_SECRET will not do."""
+        return self._keys.are_public
+
+    def granted(self, client: Client, wanted: str | None) -> frozenset[str]:
+        """The scopes of a request; without any, all that the client may have but those that last."""
+        allowed = words(client.scopes) if self.has_identity else words(client.scopes) - {OPENID}
+        scopes = allowed - {OFFLINE} if wanted is None else words(wanted)
+        if not scopes or not scopes <= allowed:
+            raise OAuthError("invalid_scope", f"The client may have: {text(allowed) or 'nothing'}.")
+        return scopes
+
+    def resource(self, wanted: str | None) -> str | None:
+        """The resource of a request (RFC 8707); None for everything that is served here."""
+        if wanted in (None, self.url, f"{self.url}/"):
+            return None
+        if wanted not in self.resources:
+            raise OAuthError("invalid_target", "resource is not one that this server issues tokens for.")
+        return wanted
+
+    def access_token(
+        self,
+        client: Client,
+        scopes: frozenset[str],
+        resource: str | None,
+        *,
+        account: Account | None = None,
+        session_id: str | None = None,
+        authenticated: datetime | None = None,
+    ) -> str:
+        """A token as RFC 9068 has it. Services take it only if it grants more than identity."""
+        is_identity = account is not None and scopes <= OF_IDENTITY
+        whose = {"sub": client.client_id, "role": ROLE_OF_CLIENTS} if account is None else claims_of(account)
+        if is_identity:  # the client can read it, and has perhaps not been granted the e-mail address
+            whose = {name: whose[name] for name in ("sub", "ver")}
+        return self._tokens.sign(
+            {
+                **whose,
+                "iss": self.url,
+                "aud": resource or (self.url if is_identity else [self.url, self._audience]),
+                "client_id": client.client_id,
+                "client_ver": client.version,
+                "scope": text(scopes),
+                "sid": session_id,
+                "auth_time": None if authenticated is None else seconds_of(authenticated),
+            }
+        )
+
+    def id_token(
+        self, client: Client, account: Account, access_token: str, nonce: str | None, **claims: Any
+    ) -> str:
+        moment = int(time.time())
+        digest = hashlib.sha256(access_token.encode()).digest()[:16]
+        told = {
+            "iss": self.url,
+            "sub": account.id,
+            "aud": client.client_id,
+            "iat": moment,
+            "exp": moment + self.lifetime_seconds,
+            "at_hash": urlsafe_b64encode(digest).decode().rstrip("="),
+            "nonce": nonce,
+            **claims,
+        }
+        return self._keys.sign({name: value for name, value in told.items() if value is not None}, "JWT")
+
+    def write_moment(self) -> str:
+        """This moment, as only this server can have written it."""
+        moment = str(int(time.time()))
+        return f"{moment}.{self._seal(moment)}"
+
+    def read_moment(self, text: str | None) -> int | None:
+        """A moment of the last minutes that was written here."""
+        moment, _, seal = (text or "").partition(".")
+        if not seal.isascii() or not hmac.compare_digest(seal, self._seal(moment)):
+            return None
+        return int(moment) if time.time() - int(moment) < ASKED_SECONDS_MAX else None
+
+    def _seal(self, moment: str) -> str:
+        return hmac.new(self._moment_key, moment.encode(), "sha256").hexdigest()

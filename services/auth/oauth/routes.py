@@ -1,0 +1,53 @@
+"""The endpoints that OAuth clients call."""
+
+from services.auth.errors import NoIssuer
+from services.auth.oauth import handlers
+from services.auth.oauth.handlers import FORM
+from shared.errors import InvalidToken, Unauthenticated
+from shared.http.operations import Operation
+from shared.identity.tokens import public
+
+_WELL_KNOWN = "/.well-known"
+_TOKEN = (Unauthenticated, InvalidToken, NoIssuer)
+
+OPERATIONS = [
+    Operation(
+        "GET",
+        f"{_WELL_KNOWN}/oauth-authorization-server",
+        handlers.show_server_metadata,
+        access=public,
+        errors=(NoIssuer,),
+    ),
+    Operation(
+        "GET",
+        f"{_WELL_KNOWN}/openid-configuration",
+        handlers.show_openid_configuration,
+        access=public,
+        errors=(NoIssuer,),
+    ),
+    Operation(
+        "POST", "/oauth/token", handlers.issue_token, access=public, body_type=FORM, errors=(NoIssuer,)
+    ),
+    Operation(
+        "POST", "/oauth/revoke", handlers.revoke_token, access=public, body_type=FORM, errors=(NoIssuer,)
+    ),
+    Operation(
+        "POST",
+        "/oauth/introspect",
+        handlers.introspect_token,
+        access=public,
+        body_type=FORM,
+        errors=(NoIssuer,),
+        recorded=False,
+    ),
+    Operation("GET", "/oauth/userinfo", handlers.show_userinfo, access=public, errors=_TOKEN),
+    Operation(
+        "POST",
+        "/oauth/userinfo",
+        handlers.post_userinfo,
+        access=public,
+        body_type=FORM,
+        errors=_TOKEN,
+        recorded=False,
+    ),
+]

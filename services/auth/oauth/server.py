@@ -1,0 +1,35 @@
+"""The parts of the OAuth server, put together."""
+
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from services.auth.oauth.authorization import AuthorizationEndpoint
+from services.auth.oauth.issuer import Issuer
+from services.auth.oauth.storage import Storage
+from services.auth.oauth.tokens_endpoint import TokenEndpoint
+from services.auth.revocations.log import RevocationLog
+from services.auth.sessions.sessions import Sessions
+from shared.identity.tokens import TokenVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthServer:
+    """The endpoints without HTTP, and what they stand on."""
+
+    issuer: Issuer
+    authorization: AuthorizationEndpoint
+    tokens: TokenEndpoint
+    verifier: TokenVerifier  # takes tokens for the OAuth server as well as those for the services
+    sessions: Sessions
+    revocations: RevocationLog
+
+    @classmethod
+    def of(
+        cls, issuer: Issuer, verifier: TokenVerifier, sessions: Sessions, revocations: RevocationLog
+    ) -> "OAuthServer":
+        authorization, tokens = AuthorizationEndpoint(issuer), TokenEndpoint(issuer)
+        return cls(issuer, authorization, tokens, verifier, sessions, revocations)
+
+    def storage(self, session: Session) -> Storage:
+        return Storage(session, self.sessions, self.revocations)

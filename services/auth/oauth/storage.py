@@ -1,0 +1,146 @@
+"""All that the OAuth server keeps. Where requests may race, one statement decides which of them wins."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, delete, select, update
+from sqlmodel import Session
+
+from services.auth.accounts.accounts import locked_account
+from services.auth.clients.clients import client_named
+from services.auth.clients.scopes import text, words
+from services.auth.models import (
+    CODES,
+    CONSENTS,
+    SESSIONS,
+    Account,
+    AuthorizationCode,
+    Client,
+    Consent,
+    delete_expired,
+)
+from services.auth.revocations.log import RevocationLog
+from services.auth.sessions.sessions import Grant, Refusal, Sessions, SignedIn
+from shared.clock import now
+from shared.data.database import insert_into
+from shared.identity.revocations import Kind
+from shared.ids import new_id
+
+CODE_SECONDS = 60
+CODE_BYTES = 32
+USED_CODES_KEPT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """What an authorization code stood for, now that it is used."""
+
+    grant: Grant
+    account_id: str
+    redirect_uri: str
+    code_challenge: str
+    nonce: str | None
+
+
+class Storage:
+    """The OAuth server's rows, within one transaction."""
+
+    def __init__(self, session: Session, sessions: Sessions, revocations: RevocationLog) -> None:
+        self._session = session
+        self._sessions = sessions
+        self._revocations = revocations
+
+    def client(self, client_id: str) -> Client | None:
+        return client_named(self._session, client_id)
+
+    def account(self, account_id: str, *, lock: bool = False) -> Account | None:
+        """The account, if it may sign in; with a lock nothing changes that before the transaction ends."""
+        account = (
+            locked_account(self._session, account_id) if lock else self._session.get(Account, account_id)
+        )
+        return account if account is not None and account.may_sign_in else None
+
+    def keep_code(self, fields: Mapping[str, Any]) -> str:
+        """A new authorization code that stands for these fields."""
+        delete_expired(self._session, CODES.c.code_hash, CODES.c.expires < now() - USED_CODES_KEPT)
+        code = secrets.token_urlsafe(CODE_BYTES)
+        expires = now() + timedelta(seconds=CODE_SECONDS)
+        self._session.add(AuthorizationCode(code_hash=_hash(code), expires=expires, **fields))
+        return code
+
+    def consume_code(self, code: str, client: Client) -> Consumed | None:
+        """Use a code of this client, which succeeds once; trying again revokes what it was used for."""
+        mine = CODES.c.code_hash == _hash(code), CODES.c.client_id == client.id
+        unused = CODES.c.used.is_(None), CODES.c.expires > now()
+        use = update(CODES).where(*mine, *unused).values(used=now(), grant_id=new_id()).returning(CODES)
+        row = self._session.connection().execute(use).mappings().one_or_none()
+        if row is None:
+            before = self._session.connection().execute(select(CODES.c.grant_id).where(*mine)).one_or_none()
+            if before is not None and before.grant_id is not None:
+                self.revoke_family(before.grant_id)
+            return None
+        parent = None if "offline_access" in words(row["scope"]) else row["session_id"]
+        grant = Grant(row["grant_id"], client.id, row["scope"], row["resource"], parent, row["authenticated"])
+        return Consumed(grant, row["account_id"], row["redirect_uri"], row["code_challenge"], row["nonce"])
+
+    def is_session_alive(self, session_id: str, *, lock: bool = False) -> bool:
+        """Whether a session has not ended; with a lock it does not end before the transaction does."""
+        alive = SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
+        found = select(SESSIONS.c.id).where(SESSIONS.c.id == session_id, *alive)
+        found = found.with_for_update() if lock else found
+        return self._session.connection().execute(found).first() is not None
+
+    def open_family(self, account: Account, grant: Grant) -> SignedIn:
+        return self._sessions.open(self._session, account, grant)
+
+    def rotate_refresh(self, token: str, client: Client) -> SignedIn | Refusal:
+        return self._sessions.refresh(self._session, token, client.id)
+
+    def revoke_family(self, grant_id: str) -> None:
+        """End the refresh tokens of a grant, and its access tokens."""
+        self._sessions.end(self._session, grant_id)
+
+    def revoke_refresh(self, token: str, client: Client) -> str | None:
+        """End the family of a refresh token of this client, used or not; return its id."""
+        found = self._sessions.of_token(self._session, token, client.id)
+        if found is None:
+            return None
+        self.revoke_family(found[0].id)
+        return str(found[0].id)
+
+    def refresh_token(self, token: str, client: Client) -> Row[Any] | None:
+        """The grant of a refresh token of this client that can still be used."""
+        found = self._sessions.of_token(self._session, token, client.id)
+        return found[0] if found is not None and found[1] else None
+
+    def revoke_access(self, token_id: str) -> None:
+        self._revocations.add(self._session, Kind.TOKEN, [token_id])
+
+    def consent_of(self, account_id: str, client: Client) -> frozenset[str]:
+        consent = self._session.get(Consent, (account_id, client.id))
+        return words(None if consent is None else consent.scope)
+
+    def keep_consent(self, account_id: str, client: Client, scopes: frozenset[str]) -> None:
+        """Remember what a person lets a client do, beside what was allowed before."""
+        given = text(self.consent_of(account_id, client) | scopes)
+        row = Consent(account_id=account_id, client_id=client.id, scope=given).model_dump()
+        adding = insert_into(self._session, CONSENTS).values(row)
+        anew = {"scope": given, "updated": row["updated"]}
+        adding = adding.on_conflict_do_update(index_elements=["account_id", "client_id"], set_=anew)
+        self._session.connection().execute(adding)
+
+    def drop_consent(self, account_id: str, client_id: str) -> None:
+        mine = CONSENTS.c.account_id == account_id, CONSENTS.c.client_id == client_id
+        self._session.connection().execute(delete(CONSENTS).where(*mine))
+
+
+def _hash(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def seconds_of(moment: datetime) -> int:
+    return int(moment.timestamp())

@@ -1,0 +1,259 @@
+"""The pages, and the endpoints that answer a browser with a page or a redirect."""
+
+import re
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from services.auth.clients.scopes import EVERYTHING, SCOPES
+from services.auth.credentials.devices import Devices
+from services.auth.errors import InvalidCredentials, LoginThrottled, NoIssuer
+from services.auth.fields import AnyPassword, LoginName
+from services.auth.models import Account
+from services.auth.oauth.authorization import AskForConsent, AskToSignIn, Outcome, Redirect
+from services.auth.oauth.errors import PageError
+from services.auth.oauth.server import OAuthServer
+from services.auth.pages.render import HEADERS, HERE, Pages
+from services.auth.pages.same_origin import require_same_origin
+from services.auth.sessions.browser import BrowserSessions, SignedInBrowser
+from services.auth.sessions.sign_in import Candidate, PasswordCheck, accept
+from services.auth.settings import Settings
+from shared.data.database import Database
+from shared.errors import BadRequest, NotFound
+from shared.events import Trail
+from shared.http.inputs import read_body
+
+AUTHORIZE, SIGN_IN = "/oauth/authorize", "/auth/signin"
+FORM_BYTES_MAX = 64 * 1024
+QUERY_CHARACTERS_MAX = 16 * 1024
+ASSETS = {"tokens.css": "text/css", "pages.css": "text/css", "icon.svg": "image/svg+xml"}
+_NAME: TypeAdapter[str] = TypeAdapter(LoginName)
+_PASSWORD: TypeAdapter[str] = TypeAdapter(AnyPassword)
+_NEXT = re.compile(r"/oauth/authorize\?[!-~]*")
+_THROTTLED = "Too many attempts. Wait {seconds} seconds and try again."
+_WRONG = "That does not match. Check the name and the password."
+
+
+async def show_asset(name: str) -> Response:
+    """Show a style sheet or picture of the pages."""
+    if name not in ASSETS:
+        raise NotFound
+    headers = {"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "nosniff"}
+    return Response((HERE / "assets" / name).read_bytes(), headers=headers, media_type=ASSETS[name])
+
+
+async def authorize(
+    request: Request,
+    database: Database,
+    server: OAuthServer,
+    browsers: BrowserSessions,
+    pages: Pages,
+    trail: Trail,
+) -> Response:
+    """Let a person sign in to an app: the authorization endpoint of OAuth and OpenID Connect."""
+    return await _authorize(
+        request.scope["query_string"].decode("latin-1"),
+        None,
+        request,
+        database,
+        server,
+        browsers,
+        pages,
+        trail,
+    )
+
+
+async def post_authorize(
+    request: Request,
+    database: Database,
+    server: OAuthServer,
+    browsers: BrowserSessions,
+    pages: Pages,
+    trail: Trail,
+) -> Response:
+    """The same by POST, with the parameters in a form."""
+    query = (await read_body(request, FORM_BYTES_MAX)).decode("latin-1")
+    return await _authorize(query, None, request, database, server, browsers, pages, trail)
+
+
+async def answer_consent(
+    request: Request,
+    settings: Settings,
+    database: Database,
+    server: OAuthServer,
+    browsers: BrowserSessions,
+    pages: Pages,
+    trail: Trail,
+) -> Response:
+    """Allow or deny what an app asks for: the form of the consent page."""
+    form = await _own_form(request, settings)
+    answer = form.get("answer")
+    if answer not in ("allow", "deny"):
+        raise BadRequest("answer must be allow or deny.")
+    query = form.get("request", "")
+    return await _authorize(query, answer, request, database, server, browsers, pages, trail)
+
+
+async def _authorize(
+    query: str,
+    answer: str | None,
+    request: Request,
+    database: Database,
+    server: OAuthServer,
+    browsers: BrowserSessions,
+    pages: Pages,
+    trail: Trail,
+) -> Response:
+    if not server.issuer.url:
+        raise NoIssuer
+    if len(query) > QUERY_CHARACTERS_MAX:
+        return pages.refuse("This link is too long", "An app sent you here with more than fits into a link.")
+    cookie = request.cookies.get(browsers.cookie_name)
+    try:
+        outcome, browser = await database.run(_decide, query, answer, cookie, server, browsers, trail)
+    except PageError as error:
+        return pages.refuse("This link does not work", str(error))
+    if isinstance(outcome, Redirect):
+        return _see_other(outcome.url)
+    if isinstance(outcome, AskToSignIn):
+        hint = {"hint": outcome.hint} if outcome.hint else {}
+        return _see_other(f"{SIGN_IN}?{urlencode({'next': f'{AUTHORIZE}?{outcome.query}', **hint})}")
+    assert browser is not None
+    return _consent_page(pages, outcome, browser.account, query)
+
+
+def _decide(
+    session: Session,
+    query: str,
+    answer: str | None,
+    cookie: str | None,
+    server: OAuthServer,
+    browsers: BrowserSessions,
+    trail: Trail,
+) -> tuple[Outcome, SignedInBrowser | None]:
+    browser = browsers.find(session, cookie)
+    outcome = server.authorization.decide(server.storage(session), query, browser, answer)
+    trail.user_id = browser.account.id if browser is not None else None
+    if isinstance(outcome, Redirect):
+        trail.add(outcome=outcome.error or "code")
+        trail.write(session)
+    else:
+        trail.is_written = True  # nothing has happened yet
+    return outcome, browser
+
+
+def _consent_page(pages: Pages, asked: AskForConsent, account: Account, query: str) -> Response:
+    scopes = [
+        {"words": words, "is_strong": name == EVERYTHING}
+        for name, words in SCOPES.items()
+        if name in asked.scopes
+    ]
+    parts = urlsplit(asked.redirect_uri)
+    place = parts.netloc or f"{parts.scheme}:"
+    return pages.show(
+        "consent", app=asked.client.name, place=place, person=_person(account), scopes=scopes, request=query
+    )
+
+
+def _person(account: Account) -> dict[str, str | None]:
+    names = [name for name in (account.first_name, account.last_name) if name]
+    shown = " ".join(names) or account.username or account.email or account.id
+    initials = "".join(name[0] for name in names) or shown[:1]
+    return {"name": shown, "email": account.email, "initials": initials.upper()}
+
+
+async def show_sign_in(
+    request: Request, database: Database, browsers: BrowserSessions, pages: Pages
+) -> Response:
+    """Show the page to sign in with, or who is signed in."""
+    given = dict(parse_qsl(request.scope["query_string"].decode("latin-1"), max_num_fields=100))
+    after = _next(given.get("next"))
+    if after is None:
+        cookie = request.cookies.get(browsers.cookie_name)
+        browser = await database.run(browsers.find, cookie)
+        if browser is not None:
+            return pages.show("signed_in", person=_person(browser.account))
+    return pages.show("sign_in", next=after or "", name=given.get("hint", "")[:254], fault=None)
+
+
+async def sign_in(
+    request: Request,
+    settings: Settings,
+    database: Database,
+    check: PasswordCheck,
+    browsers: BrowserSessions,
+    devices: Devices,
+    pages: Pages,
+    trail: Trail,
+) -> Response:
+    """Sign in with the form of the page: a cookie stands for the session."""
+    form = await _own_form(request, settings)
+    after, typed = _next(form.get("next")) or "", form.get("name", "")[:254]
+    try:
+        name, password = _NAME.validate_python(typed), _PASSWORD.validate_python(form.get("password"))
+        candidate = await check.candidate(name.lower(), password, request, trail)
+        cookie = request.cookies.get(browsers.cookie_name)
+        cookie, device_id = await database.run(_finish, candidate, cookie, browsers, trail)
+    except (InvalidCredentials, ValidationError):
+        await trail.keep(refused_with=401)
+        return pages.show("sign_in", 401, next=after, name=typed, fault=_WRONG)
+    except LoginThrottled as error:
+        wait = error.headers["Retry-After"]
+        page = pages.show("sign_in", 429, next=after, name=typed, fault=_THROTTLED.format(seconds=wait))
+        page.headers["Retry-After"] = wait
+        return page
+    response = _see_other(after or SIGN_IN)
+    response.headers.append("set-cookie", cookie)
+    response.headers.append("set-cookie", devices.cookie(device_id))
+    return response
+
+
+def _finish(
+    session: Session, candidate: Candidate, before: str | None, browsers: BrowserSessions, trail: Trail
+) -> tuple[str, str]:
+    account, device_id = accept(session, candidate)
+    session_id, cookie = browsers.open(session, account, before)
+    trail.resource = session_id
+    trail.write(session)
+    return cookie, device_id
+
+
+async def sign_out(
+    request: Request, settings: Settings, database: Database, browsers: BrowserSessions, trail: Trail
+) -> Response:
+    """End the session of the browser, and what apps were granted in it."""
+    form = await _own_form(request, settings)
+    await database.run(_end, request.cookies.get(browsers.cookie_name), browsers, trail)
+    response = _see_other(_next(form.get("next")) or SIGN_IN)
+    response.headers.append("set-cookie", browsers.forget())
+    return response
+
+
+def _end(session: Session, cookie: str | None, browsers: BrowserSessions, trail: Trail) -> None:
+    trail.user_id = trail.resource = browsers.end(session, cookie)
+    trail.write(session)
+
+
+async def _own_form(request: Request, settings: Settings) -> dict[str, str]:
+    require_same_origin(request, settings)
+    body = (await read_body(request, FORM_BYTES_MAX)).decode("latin-1")
+    try:
+        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=100))
+    except ValueError as error:
+        raise BadRequest("The form has more than 100 fields.") from error
+
+
+def _next(path: str | None) -> str | None:
+    """Where to go after signing in: back to an authorization request, and nowhere else."""
+    is_good = path is not None and len(path) <= QUERY_CHARACTERS_MAX and _NEXT.fullmatch(path)
+    return path if is_good else None
+
+
+def _see_other(url: str) -> Response:
+    """303, so that a browser follows with GET and never sends a form on."""
+    response = RedirectResponse(url, 303, headers=HEADERS)
+    response.headers["location"] = url  # byte for byte
+    return response

@@ -1,0 +1,41 @@
+"""The pages that people see: rendered on the server, working without script."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+HERE = Path(__file__).parent
+# Without form-action: a browser holds that against the redirect to an app that follows a form as well.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Pages:
+    """Renders the templates of this folder."""
+
+    def __init__(self) -> None:
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def show(self, page: str, status: int = 200, /, **values: Any) -> HTMLResponse:
+        text = self._templates.get_template(f"{page}.html").render(values)
+        return HTMLResponse(text, status, headers=HEADERS)
+
+    def refuse(self, title: str, reason: str, status: int = 400) -> HTMLResponse:
+        """A page that says what is wrong and sends nobody anywhere."""
+        return self.show("error", status, title=title, reason=reason)

@@ -1,0 +1,68 @@
+"""The pages, and the endpoints that answer a browser."""
+
+from services.auth.errors import ForeignForm, NoIssuer
+from services.auth.pages import handlers
+from shared.errors import BadRequest, NotFound
+from shared.http.operations import Operation
+from shared.identity.tokens import public
+
+_FORM = "application/x-www-form-urlencoded"
+_HTML = ("text/html",)
+
+OPERATIONS = [
+    Operation(
+        "GET",
+        handlers.AUTHORIZE,
+        handlers.authorize,
+        access=public,
+        errors=(NoIssuer,),
+        answer_types=_HTML,
+        action="AUTHORIZE",
+    ),
+    Operation(
+        "POST",
+        handlers.AUTHORIZE,
+        handlers.post_authorize,
+        access=public,
+        errors=(NoIssuer,),
+        body_type=_FORM,
+        answer_types=_HTML,
+        action="AUTHORIZE",
+    ),
+    Operation(
+        "POST",
+        "/oauth/consent",
+        handlers.answer_consent,
+        access=public,
+        errors=(NoIssuer, ForeignForm, BadRequest),
+        body_type=_FORM,
+        answer_types=_HTML,
+    ),
+    Operation("GET", handlers.SIGN_IN, handlers.show_sign_in, access=public, answer_types=_HTML),
+    Operation(
+        "POST",
+        handlers.SIGN_IN,
+        handlers.sign_in,
+        access=public,
+        errors=(ForeignForm, BadRequest),
+        body_type=_FORM,
+        answer_types=_HTML,
+    ),
+    Operation(
+        "POST",
+        "/auth/signout",
+        handlers.sign_out,
+        access=public,
+        errors=(ForeignForm, BadRequest),
+        body_type=_FORM,
+        answer_types=_HTML,
+    ),
+    Operation(
+        "GET",
+        "/auth/pages/{name}",
+        handlers.show_asset,
+        access=public,
+        errors=(NotFound,),
+        answer_types=("text/css", "image/svg+xml"),
+    ),
+]

@@ -1,0 +1,80 @@
+"""Sessions of browsers: an opaque cookie, of which the database holds only the hash."""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Row, select, update
+from sqlmodel import Session
+
+from services.auth.models import SESSIONS, Account, LoginSession
+from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.tokens import RefreshTokens
+from services.auth.settings import Settings
+from shared.clock import now
+
+EXTENDED_AFTER = 0.05  # of the idle time: not every request is a write
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInBrowser:
+    """The session that a cookie stands for, and whose it is."""
+
+    session_id: str
+    account: Account
+    authenticated: datetime
+
+
+class BrowserSessions:
+    """Opens, finds and ends the sessions behind the cookie. Each method works in the caller's transaction."""
+
+    def __init__(self, settings: Settings, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._tokens = RefreshTokens(settings.key_secret.get_secret_value(), "browser session")
+        self._idle = timedelta(seconds=settings.browser_idle_seconds)
+        self._absolute = timedelta(seconds=settings.browser_absolute_seconds)
+        is_secure = settings.oauth_issuer.startswith("https://") or settings.environment == "production"
+        self.cookie_name = "__Host-session" if is_secure else "session"
+        self._attributes = f"; Path=/; HttpOnly; SameSite=Lax{'; Secure' if is_secure else ''}"
+
+    def open(self, session: Session, account: Account, before: str | None) -> tuple[str, str]:
+        """Open a session in place of the browser's one before; return its id and the Set-Cookie."""
+        self.end(session, before)
+        opened = LoginSession(account_id=account.id, token_hash="", expires=now() + self._idle)
+        token = self._tokens.first(opened.id)
+        opened.token_hash = token.hash
+        self._sessions.add(session, opened)
+        return opened.id, f"{self.cookie_name}={self._tokens.write(token)}{self._attributes}"
+
+    def find(self, session: Session, cookie: str | None) -> SignedInBrowser | None:
+        """The living session of this cookie, which lasts longer now that it was used."""
+        row = self._row(session, cookie)
+        account = None if row is None else session.get(Account, row.account_id)
+        if row is None or account is None or not account.may_sign_in:
+            return None
+        expires = min(now() + self._idle, row.created + self._absolute)
+        if expires - row.expires > EXTENDED_AFTER * self._idle:
+            alive = SESSIONS.c.id == row.id, SESSIONS.c.revoked.is_(None)
+            session.connection().execute(update(SESSIONS).where(*alive).values(expires=expires))
+        return SignedInBrowser(row.id, account, row.created)
+
+    def end(self, session: Session, cookie: str | None) -> str | None:
+        """End the session of this cookie, and what was granted in it; return whose it was."""
+        row = self._row(session, cookie)
+        return None if row is None else self._sessions.end(session, row.id)
+
+    def forget(self) -> str:
+        """The Set-Cookie that makes a browser drop the cookie."""
+        return f"{self.cookie_name}={self._attributes}; Max-Age=0"
+
+    def _row(self, session: Session, cookie: str | None) -> Row[tuple[object, ...]] | None:
+        token = self._tokens.read(cookie or "")
+        if token is None:
+            return None
+        alive = SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
+        row = (
+            session.connection()
+            .execute(select(SESSIONS).where(SESSIONS.c.id == token.session_id, *alive))
+            .first()
+        )
+        return row if row is not None and hmac.compare_digest(row.token_hash, token.hash) else None

@@ -1,0 +1,103 @@
+"""Signing in with a password: counted, checked in a thread of its own, and finished in one transaction."""
+
+from dataclasses import dataclass, replace
+
+from sqlmodel import Session
+from starlette.requests import Request
+
+from services.auth.accounts.accounts import account_named, locked_account
+from services.auth.accounts.first_admin import is_known_to_everybody
+from services.auth.credentials.devices import Devices, is_known, remember
+from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.throttle import Attempt
+from services.auth.errors import InvalidCredentials
+from services.auth.models import Account
+from services.auth.settings import Settings
+from shared.data.database import Database
+from shared.events import Trail
+from shared.process.proxies import Proxies, household
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The account that a name belongs to, as it was before the password was checked."""
+
+    account_id: str
+    password_hash: str | None
+    may_sign_in: bool
+    is_admin: bool
+    device_id: str | None
+    attempt: Attempt
+    new_hash: str | None = None
+
+
+class PasswordCheck:
+    """What every way to sign in with a password goes through."""
+
+    def __init__(
+        self, settings: Settings, database: Database, passwords: Passwords, devices: Devices, proxies: Proxies
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._passwords = passwords
+        self._devices = devices
+        self._proxies = proxies
+
+    async def candidate(self, name: str, password: str, request: Request, trail: Trail) -> Candidate:
+        """Whoever has this name and this password, or InvalidCredentials.
+
+        An unknown name, a wrong password and a disabled account get the same refusal after the same work.
+        """
+        shown, asker = self._devices.device_of(request), household_of(request, self._proxies)
+        found = await self._database.run(_begin, name, shown, asker)
+        trail.user_id = trail.resource = found.account_id if found else None
+        password_hash = found.password_hash if found else None
+        is_right = await self._passwords.matches(password, password_hash)
+        if found is None or password_hash is None or not is_right or not found.may_sign_in:
+            raise InvalidCredentials
+        if found.is_admin and is_known_to_everybody(password, request, self._settings):
+            raise InvalidCredentials
+        if not self._passwords.is_outdated(password_hash):
+            return found
+        return replace(found, new_hash=await self._passwords.hash(password))
+
+
+def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
+    """The account, to open a session in this transaction, and the id of its device.
+
+    Refuses if the account was changed while its password was being checked.
+    """
+    account = locked_account(session, candidate.account_id)
+    if account is None or not account.may_sign_in or account.password_hash != candidate.password_hash:
+        raise InvalidCredentials
+    account.password_hash = candidate.new_hash or account.password_hash
+    candidate.attempt.succeeded(session)
+    return account, remember(session, account.id, candidate.device_id)
+
+
+def household_of(request: Request, proxies: Proxies) -> str:
+    """Where a request comes from, as far as guesses are counted."""
+    if request.client is None:
+        return ""
+    told = [value for name, value in request.headers.raw if name == b"x-forwarded-for"]
+    return household(proxies.client_address(request.client.host, b",".join(told) or None))
+
+
+def _begin(session: Session, name: str, device_id: str | None, asker: str) -> Candidate | None:
+    account = account_named(session, name)
+    # A name nobody has goes the same way: the same questions to the database, and the same counters.
+    counted_as = f"name {name}" if account is None else f"account {account.id}"
+    is_device_known = device_id is not None and is_known(session, account.id if account else "", device_id)
+    known_device = device_id if is_device_known else None
+    attempt = Attempt.at_login(counted_as, household=asker, known_device=known_device)
+    attempt.count(session)
+    if account is None:
+        return None
+    return Candidate(
+        account_id=account.id,
+        password_hash=account.password_hash,
+        may_sign_in=account.may_sign_in,
+        is_admin=account.is_active_admin,
+        device_id=device_id,
+        attempt=attempt,
+    )

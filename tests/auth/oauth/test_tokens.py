@@ -1,0 +1,470 @@
+"""The token endpoint and what belongs to it. Ids are those of the security checklist."""
+
+import asyncio
+import base64
+import time
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import jwt
+import pytest
+
+from services.auth.models import AuthorizationCode, Client, LoginSession
+from shared.testing import bearer, internal_token
+from tests.auth.oauth.support import (
+    ISSUER,
+    REDIRECT,
+    admin_token,
+    ask_token,
+    basic,
+    code_for,
+    create_client,
+    is_active,
+    is_refused,
+    redeem,
+    refresh,
+    sign_in,
+    signed_in_browser,
+    tokens_for,
+)
+from tests.auth.support import PASSWORD, let_time_pass, login, rows
+
+MACHINE = {"grant_types": ["client_credentials"], "redirect_uris": [], "scopes": ["full_access"]}
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+class TestCode:
+    async def test_O3_a_wrong_verifier_is_refused_and_burns_the_code(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        for wrong in ("w" * 43, "short", "v" * 129, "v" * 42 + "!", "é" * 43):
+            code = await code_for(auth, client)
+            assert is_refused(await redeem(auth, client, code, code_verifier=wrong), "invalid_grant")
+            assert is_refused(await redeem(auth, client, code), "invalid_grant")
+        code = await code_for(auth, client)
+        assert is_refused(await redeem(auth, client, code, code_verifier=""), "invalid_request")
+        assert (await redeem(auth, client, code)).status_code == 200
+
+    async def test_O4_a_second_use_is_refused_and_revokes_what_the_first_one_gave(
+        self, auth: httpx.AsyncClient
+    ) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        code = await code_for(auth, client, scope="openid offline_access")
+        tokens = (await redeem(auth, client, code)).json()
+        assert await is_active(auth, client, tokens["access_token"])
+
+        assert is_refused(await redeem(auth, client, code), "invalid_grant")
+        assert not await is_active(auth, client, tokens["access_token"])
+        assert not await is_active(auth, client, tokens["refresh_token"])
+        assert is_refused(await refresh(auth, client, tokens["refresh_token"]), "invalid_grant")
+
+    async def test_O4_another_client_is_refused_and_the_code_is_kept(self, auth: httpx.AsyncClient) -> None:
+        client, other = await create_client(auth), await create_client(auth)
+        await signed_in_browser(auth)
+        code = await code_for(auth, client)
+
+        assert is_refused(await redeem(auth, other, code), "invalid_grant")
+        assert (await redeem(auth, client, code)).status_code == 200
+
+    async def test_O4_is_bound_to_its_address_and_expires(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        client = await create_client(auth, redirect_uris=[REDIRECT, "https://app.example/other"])
+        await signed_in_browser(auth)
+        code = await code_for(auth, client)
+        elsewhere = await redeem(auth, client, code, redirect_uri="https://app.example/other")
+        late = await code_for(auth, client)
+        let_time_pass(database_url, AuthorizationCode, "expires", timedelta(seconds=61))
+
+        assert is_refused(elsewhere, "invalid_grant")
+        assert is_refused(await redeem(auth, client, late), "invalid_grant")
+
+    async def test_O4_is_kept_as_a_hash_only(self, auth: httpx.AsyncClient, database_url: str) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        code = await code_for(auth, client)
+
+        assert code not in str(rows(database_url, AuthorizationCode))
+        assert client["client_secret"] not in str(rows(database_url, Client))
+
+    async def test_O4_of_somebody_who_has_signed_out_or_was_disabled_gives_nothing(
+        self, auth: httpx.AsyncClient
+    ) -> None:
+        client = await create_client(auth)
+        user = await signed_in_browser(auth)
+        code = await code_for(auth, client)
+        await sign_in(auth, user["email"])  # which ends the session before
+        assert is_refused(await redeem(auth, client, code), "invalid_grant")
+        code = await code_for(auth, client, scope="openid offline_access")
+        await auth.patch(
+            f"/internal/accounts/{user['id']}",
+            json={"status": "disabled"},
+            headers=bearer(internal_token("auth")),
+        )
+
+        assert is_refused(await redeem(auth, client, code), "invalid_grant")
+
+    async def test_race_of_fifty_redemptions_has_one_winner(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        code = await code_for(auth, client)
+        responses = await asyncio.gather(*(redeem(auth, client, code) for _ in range(50)))
+
+        assert sorted(one.status_code for one in responses) == [200] + [400] * 49
+
+
+class TestRefresh:
+    async def test_O5_rotates_and_may_only_shrink_the_scope(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        first = await tokens_for(auth, client, scope="openid email")
+        more = await refresh(auth, client, first["refresh_token"], scope="openid profile")
+        less = (await refresh(auth, client, first["refresh_token"], scope="openid")).json()
+        whole = (await refresh(auth, client, less["refresh_token"])).json()
+
+        assert is_refused(more, "invalid_scope")
+        assert (less["scope"], whole["scope"]) == ("openid", "email openid")
+        assert len({one["refresh_token"] for one in (first, less, whole)}) == 3
+        assert "nonce" not in claims_of(whole["id_token"])
+
+    async def test_O5_reuse_after_the_grace_revokes_the_family(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        first = await tokens_for(auth, client)
+        second = (await refresh(auth, client, first["refresh_token"])).json()
+        again = (await refresh(auth, client, first["refresh_token"])).json()
+        assert again["refresh_token"] == second["refresh_token"]  # within the grace the same successor
+        let_time_pass(database_url, LoginSession, "rotated", timedelta(seconds=11))
+
+        assert is_refused(await refresh(auth, client, first["refresh_token"]), "invalid_grant")
+        assert is_refused(await refresh(auth, client, second["refresh_token"]), "invalid_grant")
+        assert not await is_active(auth, client, second["access_token"])
+
+    async def test_O5_is_bound_to_the_client_which_still_authenticates(self, auth: httpx.AsyncClient) -> None:
+        client, other = await create_client(auth), await create_client(auth)
+        user = await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client)
+        token = tokens["refresh_token"]
+        own = (await login(auth, user["email"])).json()["refresh_token"]
+        stranger = {"client_id": client["client_id"]}
+
+        assert is_refused(await refresh(auth, other, token), "invalid_grant")
+        assert is_refused(await refresh(auth, stranger, token), "invalid_client", 401)
+        assert (await auth.post("/auth/refresh", json={"refresh_token": token})).status_code == 401
+        assert is_refused(await refresh(auth, client, own), "invalid_grant")
+        assert (await refresh(auth, client, token)).status_code == 200
+        assert (await auth.post("/auth/refresh", json={"refresh_token": own})).status_code == 200
+
+    async def test_O5_a_new_password_ends_it(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth)
+        user = await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client, scope="openid offline_access")
+        bearer_token = (await login(auth, user["email"])).json()["token"]
+        body = {"current_password": PASSWORD, "new_password": "another password"}
+        assert (
+            await auth.put("/auth/me/password", json=body, headers=bearer(bearer_token))
+        ).status_code == 204
+
+        assert is_refused(await refresh(auth, client, tokens["refresh_token"]), "invalid_grant")
+
+    async def test_race_of_fifty_refreshes_gives_one_successor(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        token = (await tokens_for(auth, client))["refresh_token"]
+        responses = await asyncio.gather(*(refresh(auth, client, token) for _ in range(50)))
+
+        assert {one.status_code for one in responses} == {200}
+        assert len({one.json()["refresh_token"] for one in responses}) == 1
+
+
+class TestClientAuthentication:
+    async def test_O6_a_wrong_secret_is_invalid_client(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, **MACHINE)
+        for wrong in (
+            client | {"client_secret": "wrong"},
+            client | {"client_id": "client_unknown"},
+            client | {"client_id": client["client_id"] + "\0"},
+            {"client_id": client["client_id"]},
+        ):
+            response = await ask_token(auth, wrong, grant_type="client_credentials")
+            assert is_refused(response, "invalid_client", 401)
+            assert response.headers["www-authenticate"].startswith("Basic")
+        for authorization in ("Basic", "Basic !!", "Basic bm9jb2xvbg==", "Bearer x", "Basic /w=="):
+            headers = {"Authorization": authorization}
+            form = {"grant_type": "client_credentials"}
+            response = await auth.post("/oauth/token", data=form, headers=headers)
+            assert is_refused(response, "invalid_client", 401), authorization
+
+    async def test_O6_one_way_at_a_time(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, **MACHINE)
+        form = {"grant_type": "client_credentials", "client_id": client["client_id"]}
+        secret = {"client_secret": client["client_secret"]}
+        both = await auth.post("/oauth/token", data=form | secret, headers=basic(client))
+        by_form = await auth.post("/oauth/token", data=form | secret)
+        named_too = await auth.post("/oauth/token", data=form, headers=basic(client))
+        another = await auth.post("/oauth/token", data=form | {"client_id": "other"}, headers=basic(client))
+
+        assert is_refused(both, "invalid_request")
+        assert is_refused(another, "invalid_request")
+        assert (by_form.status_code, named_too.status_code) == (200, 200)
+
+    async def test_O6_the_parts_of_basic_are_form_decoded(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, **MACHINE)
+        encoded = ":".join(
+            quote(client[name].replace("_", "%5F"), safe="%") for name in ("client_id", "client_secret")
+        )
+        headers = {"Authorization": f"basic {base64.b64encode(encoded.encode()).decode()}"}
+        response = await auth.post("/oauth/token", data={"grant_type": "client_credentials"}, headers=headers)
+
+        assert response.status_code == 200
+
+    async def test_O6_two_secrets_live_while_they_are_exchanged(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
+        client = await create_client(auth, **MACHINE)
+        admin = bearer(await admin_token(auth))
+        path = f"/clients/{client['id']}/regenerate-secret"
+        renewed = client | (await auth.post(path, headers=admin)).json()
+        both = [await ask_token(auth, one, grant_type="client_credentials") for one in (client, renewed)]
+        let_time_pass(database_url, Client, "previous_secret_expires", timedelta(days=1))
+        late = await ask_token(auth, client, grant_type="client_credentials")
+        at_once = renewed | (await auth.post(path, json={"overlap_seconds": 0}, headers=admin)).json()
+
+        assert [one.status_code for one in both] == [200, 200]
+        assert is_refused(late, "invalid_client", 401)
+        assert is_refused(
+            await ask_token(auth, renewed, grant_type="client_credentials"), "invalid_client", 401
+        )
+        assert (await ask_token(auth, at_once, grant_type="client_credentials")).status_code == 200
+        assert "client_secret" not in (await auth.get(f"/clients/{client['id']}", headers=admin)).json()
+
+
+class TestTokenEndpoint:
+    async def test_O7_takes_forms_only_and_answers_as_the_rfc_has_it(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, **MACHINE)
+        form = {"grant_type": "client_credentials"}
+        good = await auth.post("/oauth/token", data=form, headers=basic(client))
+        as_json = await auth.post("/oauth/token", json=form, headers=basic(client))
+        twice = await auth.post(
+            "/oauth/token",
+            content="grant_type=client_credentials&scope=full_access&scope=full_access",
+            headers={**basic(client), "Content-Type": "application/x-www-form-urlencoded"},
+        )
+
+        assert good.headers["content-type"] == "application/json"
+        assert (good.headers["cache-control"], good.headers["pragma"]) == ("no-store", "no-cache")
+        assert (good.json()["token_type"], type(good.json()["expires_in"])) == ("Bearer", int)
+        assert is_refused(as_json, "invalid_request")
+        assert is_refused(twice, "invalid_request")
+        assert (await auth.get("/oauth/token")).status_code == 405
+
+    async def test_O8_client_credentials_are_the_client_alone(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, **MACHINE)
+        public = await create_client(auth, is_public=True)
+        tokens = (await ask_token(auth, client, grant_type="client_credentials")).json()
+        claims = claims_of(tokens["access_token"])
+
+        assert claims["sub"] == claims["client_id"] == client["client_id"]
+        assert claims["role"] == "client"
+        assert not {"refresh_token", "id_token"} & tokens.keys()
+        assert not {"user_id", "email", "sid", "ver"} & claims.keys()
+        too_much = await ask_token(auth, client, grant_type="client_credentials", scope="full_access openid")
+        assert is_refused(too_much, "invalid_scope")
+        assert is_refused(
+            await ask_token(auth, public, grant_type="client_credentials"), "unauthorized_client"
+        )
+        assert (await auth.get("/auth/me", headers=bearer(tokens["access_token"]))).status_code == 401
+        assert (await auth.get("/clients", headers=bearer(tokens["access_token"]))).status_code == 403
+
+    @pytest.mark.parametrize(
+        "kind", ["password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer", "x" * 99]
+    )
+    async def test_O14_other_grants_do_not_exist(self, auth: httpx.AsyncClient, kind: str) -> None:
+        client = await create_client(auth)
+        response = await ask_token(auth, client, grant_type=kind, username="admin", password="admin123")
+
+        assert is_refused(response, "unsupported_grant_type")
+
+    async def test_a_grant_that_the_client_was_not_given_is_refused(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, grant_types=["authorization_code"])
+        await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client)
+
+        assert "refresh_token" not in tokens
+        assert is_refused(await refresh(auth, client, "any"), "unauthorized_client")
+        assert is_refused(await ask_token(auth, client), "invalid_request")
+
+
+class TestIntrospection:
+    async def test_O9_unknown_tokens_and_those_of_others_are_not_active(
+        self, auth: httpx.AsyncClient
+    ) -> None:
+        client, other = await create_client(auth), await create_client(auth)
+        user = await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client)
+        own = (await login(auth, user["email"])).json()
+
+        for token in (
+            "x",
+            "a.b.c",
+            "\0",
+            "é",
+            "x" * 4000,
+            own["token"],
+            own["refresh_token"],
+            tokens["id_token"],
+        ):
+            assert not await is_active(auth, client, token)
+        for name in ("access_token", "refresh_token"):
+            assert await is_active(auth, client, tokens[name])
+            assert not await is_active(auth, other, tokens[name])
+
+    async def test_O9_needs_a_client_with_a_secret(self, auth: httpx.AsyncClient) -> None:
+        public = await create_client(auth, is_public=True)
+        form = {"token": "x", "client_id": public["client_id"]}
+
+        assert is_refused(await auth.post("/oauth/introspect", data=form), "invalid_client", 401)
+        assert is_refused(await auth.post("/oauth/introspect", data={"token": "x"}), "invalid_client", 401)
+
+
+class TestRevocation:
+    @pytest.mark.parametrize("hint", [None, "access_token", "refresh_token", "nonsense"])
+    async def test_O10_a_refresh_token_ends_its_family_whatever_the_hint(
+        self, auth: httpx.AsyncClient, hint: str | None
+    ) -> None:
+        client = await create_client(auth)
+        await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client)
+        form = {"token": tokens["refresh_token"]} | ({"token_type_hint": hint} if hint else {})
+        response = await auth.post("/oauth/revoke", data=form, headers=basic(client))
+
+        assert (response.status_code, response.content) == (200, b"")
+        assert not await is_active(auth, client, tokens["access_token"])
+        assert not await is_active(auth, client, tokens["refresh_token"])
+
+    async def test_O10_an_access_token_is_revoked_alone(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, **MACHINE)
+        tokens = [(await ask_token(auth, client, grant_type="client_credentials")).json() for _ in range(2)]
+        form = {"token": tokens[0]["access_token"], "token_type_hint": "refresh_token"}
+        assert (await auth.post("/oauth/revoke", data=form, headers=basic(client))).status_code == 200
+
+        assert not await is_active(auth, client, tokens[0]["access_token"])
+        assert await is_active(auth, client, tokens[1]["access_token"])
+
+    async def test_O10_unknown_tokens_are_fine_and_those_of_others_stay(
+        self, auth: httpx.AsyncClient
+    ) -> None:
+        client, other = await create_client(auth), await create_client(auth)
+        await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client)
+        for token in ("x", tokens["access_token"], tokens["refresh_token"]):
+            response = await auth.post("/oauth/revoke", data={"token": token}, headers=basic(other))
+            assert response.status_code == 200
+        assert await is_active(auth, client, tokens["access_token"])
+        assert await is_active(auth, client, tokens["refresh_token"])
+        nameless = await auth.post("/oauth/revoke", data={"token": tokens["refresh_token"]})
+        assert is_refused(nameless, "invalid_client", 401)
+        assert is_refused(await auth.post("/oauth/revoke", data={}, headers=basic(client)), "invalid_request")
+
+    @pytest.mark.parametrize("what", ["disable", "delete", "narrow"])
+    async def test_a_client_that_may_do_less_loses_its_tokens(
+        self, auth: httpx.AsyncClient, what: str
+    ) -> None:
+        client, watching = await create_client(auth), await create_client(auth)
+        await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client)
+        admin, path = bearer(await admin_token(auth)), f"/clients/{client['id']}"
+        if what == "disable":
+            await auth.put(f"{path}/status", json={"is_active": False}, headers=admin)
+        elif what == "delete":
+            assert (await auth.delete(path, headers=admin)).status_code == 204
+        else:
+            body = {
+                "name": "L",
+                "redirect_uris": [REDIRECT],
+                "grant_types": client["grant_types"],
+                "scopes": [],
+            }
+            assert (await auth.put(path, json=body, headers=admin)).status_code == 200
+
+        userinfo = await _eventually_refused(auth, tokens["access_token"])
+        assert userinfo.status_code == 401
+        refused = await refresh(auth, client, tokens["refresh_token"])
+        assert refused.json()["error"] == ("invalid_grant" if what == "narrow" else "invalid_client")
+        assert watching["is_active"]
+
+
+async def _eventually_refused(auth: httpx.AsyncClient, token: str) -> httpx.Response:
+    """The response to a token that is being revoked, within the second that is promised."""
+    deadline = time.monotonic() + 5
+    while True:
+        response = await auth.get("/oauth/userinfo", headers=bearer(token))
+        if response.status_code != 200 or time.monotonic() > deadline:
+            return response
+        await asyncio.sleep(0)
+
+
+class TestTokens:
+    async def test_J2_an_access_token_is_one_of_rfc_9068(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, scopes=["openid", "full_access"])
+        user = await signed_in_browser(auth)
+        narrow = (await tokens_for(auth, client))["access_token"]
+        full = (await tokens_for(auth, client, scope="openid full_access"))["access_token"]
+        claims = claims_of(full)
+
+        assert jwt.get_unverified_header(full)["typ"] == "at+jwt"
+        assert {"iss", "sub", "aud", "exp", "iat", "jti", "client_id", "auth_time", "sid"} <= claims.keys()
+        assert (claims["iss"], claims["sub"]) == (ISSUER, user["id"])
+        assert claims["aud"] == [ISSUER, "gatehouse"]
+        assert claims_of(narrow)["aud"] == ISSUER
+        assert not {"email", "username", "role", "user_id"} & claims_of(narrow).keys()
+        assert (await auth.get("/auth/me", headers=bearer(full))).status_code == 200
+        assert (await auth.get("/auth/me", headers=bearer(narrow))).status_code == 401
+
+    async def test_J2_an_id_token_is_for_the_client_and_opens_nothing(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth)
+        user = await signed_in_browser(auth)
+        tokens = await tokens_for(auth, client, nonce="once")
+        claims, header = claims_of(tokens["id_token"]), jwt.get_unverified_header(tokens["id_token"])
+
+        assert (header["typ"], header["alg"]) == ("JWT", "RS256")
+        assert (claims["aud"], claims["sub"], claims["nonce"]) == (client["client_id"], user["id"], "once")
+        assert abs(claims["auth_time"] - time.time()) < 60
+        for path in ("/oauth/userinfo", "/auth/me"):
+            assert (await auth.get(path, headers=bearer(tokens["id_token"]))).status_code == 401
+
+    async def test_userinfo_shows_what_the_scopes_allow(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, scopes=["openid", "email", "profile", "full_access"])
+        user = await signed_in_browser(auth, username="mara", first_name="Mara", last_name="Lindqvist")
+        bare = await tokens_for(auth, client)
+        whole = await tokens_for(auth, client, scope="openid email profile")
+        without = await tokens_for(auth, client, scope="full_access")
+        shown = await auth.get("/oauth/userinfo", headers=bearer(bare["access_token"]))
+        more = await auth.post("/oauth/userinfo", data={"access_token": whole["access_token"]})
+        refused = await auth.get("/oauth/userinfo", headers=bearer(without["access_token"]))
+
+        assert shown.json() == {"sub": user["id"]}
+        assert more.json()["name"] == "Mara Lindqvist"
+        assert (more.json()["email"], more.json()["email_verified"]) == (user["email"], False)
+        assert refused.status_code == 403
+        assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
+        assert (await auth.get("/oauth/userinfo")).status_code == 401
+        assert (await auth.get(f"/oauth/userinfo?access_token={bare['access_token']}")).status_code == 401
+
+    async def test_O13_the_metadata_names_what_there_is(self, auth: httpx.AsyncClient) -> None:
+        for name in ("oauth-authorization-server", "openid-configuration"):
+            document = (await auth.get(f"/.well-known/{name}", headers={"Host": "evil.example"})).json()
+            assert document["issuer"] == ISSUER
+            assert all(document[key].startswith(ISSUER) for key in document if key.endswith("_endpoint"))
+        for key in [key for key in document if key.endswith("_endpoint")]:
+            path = document[key].removeprefix(ISSUER)
+            assert (await auth.get(path)).status_code in (400, 401, 405), key

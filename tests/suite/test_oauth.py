@@ -1,0 +1,134 @@
+"""OAuth clients at the whole suite: through the gateway, and by libraries that others have written."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.testing import bearer
+from tests import support
+from tests.auth.oauth.support import (
+    REDIRECT,
+    answer,
+    ask_token,
+    authorize,
+    back,
+    basic,
+    create_client,
+    redeem,
+    refresh,
+    sign_in,
+)
+from tests.auth.support import register
+from tests.suite.conftest import Suite
+from tests.suite.test_revocation import seconds_until_refused
+
+SCRIPT = Path(__file__).parent / "oauth_clients.mjs"
+PACKAGES = ("openid-client@6.8.9", "oauth4webapi@3.8.8", "jose@6.2.17")
+
+
+async def allowed(client: httpx.AsyncClient, app: dict[str, Any], suite: Suite, scope: str) -> dict[str, Any]:
+    """The tokens of an app that a new person has allowed to act, by the pages."""
+    user = (await register(client))["user"]
+    assert (await sign_in(client, user["email"])).status_code == 303
+    told = back(await answer(client, await authorize(client, app, scope=scope)))
+    assert told["iss"] == suite.url
+    tokens: dict[str, Any] = (await redeem(client, app, told["code"])).json()
+    return tokens
+
+
+async def test_an_app_acts_for_a_person_until_its_token_is_revoked(each_suite: Suite) -> None:
+    async with each_suite.client() as client:
+        app = await create_client(client, scopes=["openid", "full_access"])
+        tokens = await allowed(client, app, each_suite, "openid full_access")
+        narrow = await allowed(client, app, each_suite, "openid")
+        headers = bearer(tokens["access_token"])
+
+        assert (await client.get("/orders", headers=headers)).status_code == 200
+        assert (await client.get("/users/me", headers=headers)).status_code == 200
+        assert (await client.get("/orders", headers=bearer(narrow["access_token"]))).status_code == 401
+        form = {"token": tokens["access_token"]}
+        assert (await client.post("/oauth/revoke", data=form, headers=basic(app))).status_code == 200
+        assert await seconds_until_refused(client, f"{each_suite.url}/orders", headers) < 1
+        again = (await refresh(client, app, tokens["refresh_token"])).json()
+        headers = bearer(again["access_token"])
+        assert (await client.get("/orders", headers=headers)).status_code == 200
+        form = {"token": again["refresh_token"]}
+        assert (await client.post("/oauth/revoke", data=form, headers=basic(app))).status_code == 200
+        assert await seconds_until_refused(client, f"{each_suite.url}/orders", headers) < 1
+
+
+async def test_a_client_acts_for_itself(suite: Suite) -> None:
+    async with suite.client() as client:
+        fields = {"grant_types": ["client_credentials"], "redirect_uris": [], "scopes": ["full_access"]}
+        app = await create_client(client, **fields)
+        tokens = (await ask_token(client, app, grant_type="client_credentials")).json()
+        headers = bearer(tokens["access_token"])
+
+        statuses = {
+            path: (await client.get(path, headers=headers)).status_code
+            for path in ("/orders", "/users/me", "/auth/me", "/clients", "/audit", "/files")
+        }
+        assert all(status < 500 for status in statuses.values()), statuses
+        assert statuses["/auth/me"] == 401
+        assert statuses["/clients"] == 403
+
+
+async def test_the_metadata_is_of_the_gateway(suite: Suite) -> None:
+    async with suite.client() as client:
+        document = (await client.get("/.well-known/openid-configuration")).json()
+        page = await client.get("/auth/signin")
+
+        assert document["issuer"] == suite.url
+        assert (await client.get(document["jwks_uri"])).json()["keys"]
+        assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.prove
+async def test_libraries_of_others_complete_their_flows(suite: Suite, tmp_path: Path) -> None:
+    """openid-client, oauth4webapi and jose, as npm has them, do everything that they can with this server."""
+    node = install(tmp_path)
+    async with suite.client() as client:
+        machine = {"grant_types": ["client_credentials"], "redirect_uris": [], "scopes": ["full_access"]}
+        scopes = ["openid", "profile", "email", "offline_access", "full_access"]
+        user = (await register(client))["user"]
+        given = {
+            "issuer": suite.url,
+            "redirect": REDIRECT,
+            "email": user["email"],
+            "sub": user["id"],
+            "web": await create_client(client, scopes=scopes),
+            "native": await create_client(client, scopes=scopes, is_public=True),
+            "machine": await create_client(client, **machine),
+        }
+    done = run(node, tmp_path, given)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
+    assert done.stdout.count("ok ") == 16
+
+
+def install(folder: Path) -> str:
+    """Put the clients and the script into a folder; return where node is."""
+    node, npm = support.need("node", "npm")
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
+    if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0:
+        support.do_without("npm cannot install the clients")
+    shutil.copy(SCRIPT, folder / SCRIPT.name)
+    return node
+
+
+def run(node: str, folder: Path, given: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [node, SCRIPT.name],
+        cwd=folder,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
