@@ -47,6 +47,16 @@ INVALID_API_KEY = Kind(
     "auth",
     "The API key is unknown, expired or revoked; ask the operator of this gateway for another.",
 )
+SESSION_OVER = Kind(
+    401, "session_over", CLIENT, "auth", "The session of this browser has ended; sign in at /auth/signin."
+)
+CROSS_SITE = Kind(
+    403,
+    "cross_site",
+    CLIENT,
+    "auth",
+    "A page of another site may not use the session of this browser; send a bearer token instead.",
+)
 FORBIDDEN = Kind(403, "forbidden", CLIENT, "auth", "Your account may not do this.")
 ORIGIN_DENIED = Kind(
     403,

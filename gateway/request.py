@@ -48,6 +48,8 @@ class RequestRules:
 
     proxies: Proxies = NO_PROXIES
     api_key_header: bytes = b"x-api-key"
+    session_cookie: bytes = b"__Host-session"
+    origin: str = ""  # of our own pages
 
 
 class RequestState:

@@ -10,10 +10,12 @@ from gateway.forwarding.transfer import Transfer
 from gateway.http.framing import fault_of
 from gateway.policies.api_keys import caller_of, keys_shown
 from gateway.policies.authentication import is_open_to_strangers, require, token_of
+from gateway.policies.browser_sessions import cookie_of, is_from_our_pages, present
 from gateway.request import RequestState
 from gateway.routing.table import ANYBODY, Route
 from gateway.telemetry.metrics import record
 from shared.errors import InvalidToken, Problem
+from shared.peers.client import PeerRefusal
 
 # A body of at most this size is received whole before a connection to a target is taken, so that a slow
 # client does not occupy one. It is no more than what is buffered without a connection in any case.
@@ -78,7 +80,8 @@ def require_credentials(request: RequestState) -> None:
     """401 where the route needs a caller and the request shows neither a token nor a key."""
     policy = request.policy
     shows_credentials = b"authorization" in request.fields.seen or is_open_to_strangers(policy)
-    if not (shows_credentials or _is_public(request) or (policy.api_keys and keys_shown(request))):
+    shows_credentials = shows_credentials or (policy.api_keys and bool(keys_shown(request)))
+    if not (shows_credentials or _is_public(request) or cookie_of(request) is not None):
         require(policy, None)
 
 
@@ -108,7 +111,8 @@ def identify(transfer: Transfer) -> Wait | None:
             _count_failure(transfer)
         raise
     if token is None:
-        return None
+        cookie = cookie_of(transfer)
+        return None if cookie is None else _identify_browser(transfer, cookie)
     transfer.caller = gateway.verifier.remembered(token)
     if transfer.caller is not None:
         return None
@@ -124,6 +128,38 @@ async def _verify(transfer: Transfer, token: str) -> None:
         raise Refusal.of(error, errors.UNAUTHENTICATED) from error
     except Problem as error:
         raise Refusal.of(error, errors.UNAVAILABLE) from error
+
+
+def _identify_browser(transfer: Transfer, cookie: bytes) -> Wait | None:
+    """Find the caller of a session cookie. A request that another site may have sent is not the caller's."""
+    gateway = transfer.gateway
+    if not is_from_our_pages(transfer):
+        if is_open_to_strangers(transfer.policy):
+            return None
+        raise Refusal(errors.CROSS_SITE)
+    token = gateway.sessions.remembered(cookie)
+    transfer.caller = None if token is None else gateway.verifier.remembered(token)
+    if token is not None and transfer.caller is not None:
+        present(transfer, token)
+        return None
+    gateway.failures.require_few(transfer.address, time.monotonic())
+    return _exchange(transfer, cookie)
+
+
+async def _exchange(transfer: Transfer, cookie: bytes) -> None:
+    gateway = transfer.gateway
+    try:
+        token = gateway.sessions.remembered(cookie) or await gateway.sessions.exchange(cookie)
+        transfer.caller = await gateway.verifier.verify(token)
+    except (InvalidToken, PeerRefusal) as error:
+        gateway.sessions.forget(cookie)
+        _count_failure(transfer)
+        if not is_open_to_strangers(transfer.policy):
+            raise Refusal(errors.SESSION_OVER, headers={"WWW-Authenticate": "Bearer"}) from error
+    except Problem as error:
+        raise Refusal.of(error, errors.UNAVAILABLE) from error
+    else:
+        present(transfer, token)
 
 
 def authorize(transfer: Transfer) -> None:

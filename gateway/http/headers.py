@@ -43,7 +43,7 @@ REWRITTEN = frozenset(
         b"x-forwarded-host",
     )
 )
-READ_AND_PASSED = frozenset((b"authorization", b"origin", b"access-control-request-method"))
+READ_AND_PASSED = frozenset((b"authorization", b"cookie", b"origin", b"access-control-request-method"))
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 NAMES_REMEMBERED = 2048
 NAME_BYTES_REMEMBERED = 256  # of longer ones, a few thousand would take a hundred megabytes

@@ -9,6 +9,7 @@ from gateway.clients.connection_limits import Crowd
 from gateway.clients.hangups import Hangups
 from gateway.clients.slow_clients import Arriving, Pace
 from gateway.policies.api_keys import ApiKeys
+from gateway.policies.browser_sessions import BrowserSessions
 from gateway.policies.failed_credentials import Failures
 from gateway.policies.rate_limit_store import LimitStore
 from gateway.request import RequestRules
@@ -19,6 +20,7 @@ from gateway.telemetry import metrics
 from gateway.upstream.pool import Backend
 from shared.caller import Caller
 from shared.identity.revocations import Follower
+from shared.identity.same_origin import origin_of
 from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient
 from shared.process.proxies import Proxies
@@ -49,7 +51,13 @@ class Gateway:
         self.verifier = TokenVerifier(settings, client)
         self.verifier.revocations.on_change.append(self._end_revoked)
         self.follower = Follower(self.verifier.revocations, client, settings)
-        self.rules = RequestRules(Proxies(settings.trusted_proxies), settings.api_key_header.lower().encode())
+        self.sessions = BrowserSessions(settings, client)
+        self.rules = RequestRules(
+            Proxies(settings.trusted_proxies),
+            settings.api_key_header.lower().encode(),
+            settings.session_cookie.encode(),
+            origin_of(settings.oauth_issuer),
+        )
         self.failures = Failures(settings.auth_failures_per_second)
         self.crowd = Crowd(settings, self.rules.proxies)
         self.pace = Pace(settings)

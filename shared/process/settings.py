@@ -134,6 +134,12 @@ class ProcessSettings(BaseSettings):
         return tuple(dict.fromkeys(filter(None, (self.jwt_issuer, self.oauth_issuer))))
 
     @property
+    def session_cookie(self) -> str:
+        """The cookie of a browser's session. Browsers take the prefix over https only."""
+        is_secure = self.oauth_issuer.startswith("https://") or self.environment == "production"
+        return "__Host-session" if is_secure else "session"
+
+    @property
     def internal_secrets(self) -> tuple[str, ...]:
         """The secrets accepted in signatures; the first one signs here."""
         previous = self.internal_secret_previous

@@ -44,8 +44,8 @@ async def allowed(client: httpx.AsyncClient, app: dict[str, Any], suite: Suite, 
 async def test_an_app_acts_for_a_person_until_its_token_is_revoked(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         app = await create_client(client, scopes=["openid", "full_access"])
-        tokens = await allowed(client, app, each_suite, "openid full_access")
         narrow = await allowed(client, app, each_suite, "openid")
+        tokens = await allowed(client, app, each_suite, "openid full_access")
         headers = bearer(tokens["access_token"])
 
         assert (await client.get("/orders", headers=headers)).status_code == 200

@@ -1,23 +1,15 @@
-"""Forms count only when they come from our own pages: no other site may send them with somebody's cookie."""
-
-from urllib.parse import urlsplit
+"""Forms count only when they come from our own pages."""
 
 from starlette.requests import Request
 
 from services.auth.errors import ForeignForm
 from services.auth.settings import Settings
+from shared.identity.same_origin import is_same_origin, origin_of
 
 
 def require_same_origin(request: Request, settings: Settings) -> None:
-    """Refuse a form unless the browser says that it was sent from a page of ours.
-
-    Browsers that know Sec-Fetch-Site send it, and no script can; others send Origin with every form.
-    """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        if site != "same-origin":
-            raise ForeignForm
-        return
-    parts = urlsplit(settings.oauth_issuer)
-    if request.headers.get("origin") != f"{parts.scheme}://{parts.netloc}":
+    """Refuse a form unless the browser says that it was sent from a page of ours."""
+    headers = request.headers
+    own = origin_of(settings.oauth_issuer)
+    if not is_same_origin(headers.get("sec-fetch-site"), headers.get("origin"), own):
         raise ForeignForm

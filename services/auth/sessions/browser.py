@@ -33,9 +33,9 @@ class BrowserSessions:
         self._tokens = RefreshTokens(settings.key_secret.get_secret_value(), "browser session")
         self._idle = timedelta(seconds=settings.browser_idle_seconds)
         self._absolute = timedelta(seconds=settings.browser_absolute_seconds)
-        is_secure = settings.oauth_issuer.startswith("https://") or settings.environment == "production"
-        self.cookie_name = "__Host-session" if is_secure else "session"
-        self._attributes = f"; Path=/; HttpOnly; SameSite=Lax{'; Secure' if is_secure else ''}"
+        self.cookie_name = settings.session_cookie
+        secure = "; Secure" if self.cookie_name.startswith("__Host-") else ""
+        self._attributes = f"; Path=/; HttpOnly; SameSite=Lax{secure}"
 
     def open(self, session: Session, account: Account, before: str | None) -> tuple[str, str]:
         """Open a session in place of the browser's one before; return its id and the Set-Cookie."""

@@ -1,0 +1,135 @@
+"""What the gateway makes of the cookie of a browser's session."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.http.headers import Header
+from gateway.policies.browser_sessions import (
+    COOKIE_BYTES_MAX,
+    KEPT_MAX,
+    SPARE_SECONDS,
+    BrowserSessions,
+    cookie_of,
+    is_from_our_pages,
+    present,
+)
+from gateway.request import RequestRules, RequestState
+from gateway.settings import Settings
+from shared.peers.client import HttpClient
+from shared.testing import TEST_INTERNAL_SECRET
+from tests.gateway.support import request_state
+
+OWN = "https://api.example"
+
+
+def asked_with(*headers: Header, method: bytes = b"GET", upgrade: bool = False) -> RequestState:
+    state = request_state(headers=headers)
+    state.rules = RequestRules(session_cookie=b"__Host-session", origin=OWN)
+    state.request.method, state.request.upgrade = method, upgrade
+    return state
+
+
+@pytest.mark.parametrize(
+    ("cookies", "found"),
+    [
+        ([b"__Host-session=abc"], b"abc"),
+        ([b"a=1; __Host-session=abc;b=2"], b"abc"),
+        ([b"a=1", b"__Host-session=abc"], b"abc"),
+        ([b"__Host-session=a=b"], b"a=b"),
+        ([b"__Host-session=first; __Host-session=second"], b"first"),
+        ([b"x__Host-session=abc"], None),
+        ([b"session=abc"], None),
+        ([b"__host-session=abc"], None),
+        ([b"a=__Host-session=abc"], None),
+        ([b"__Host-session="], None),
+        ([b"__Host-session"], None),
+        ([b"__Host-session=" + b"x" * (COOKIE_BYTES_MAX + 1)], None),
+        ([], None),
+    ],
+)
+def test_cookie_is_found_by_its_exact_name(cookies: Sequence[bytes], found: bytes | None) -> None:
+    assert cookie_of(asked_with(*((b"cookie", value) for value in cookies))) == found
+
+
+def test_cookie_beside_other_credentials_is_not_looked_at() -> None:
+    headers = ((b"cookie", b"__Host-session=abc"), (b"authorization", b"Bearer x"))
+
+    assert cookie_of(asked_with(*headers)) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "upgrade", "headers", "counts"),
+    [
+        (b"GET", False, [(b"sec-fetch-site", b"cross-site")], True),
+        (b"HEAD", False, [], True),
+        (b"GET", True, [(b"origin", b"https://evil.example")], False),
+        (b"GET", True, [(b"origin", OWN.encode())], True),
+        (b"POST", False, [], False),
+        (b"POST", False, [(b"origin", OWN.encode())], True),
+        (b"POST", False, [(b"origin", b"null")], False),
+        (b"POST", False, [(b"origin", OWN.encode() + b".evil.example")], False),
+        (b"POST", False, [(b"origin", b"http://api.example")], False),
+        (b"DELETE", False, [(b"sec-fetch-site", b"same-origin")], True),
+        (b"DELETE", False, [(b"sec-fetch-site", b"same-site")], False),
+        (b"DELETE", False, [(b"sec-fetch-site", b"none")], False),
+        (b"PATCH", False, [(b"sec-fetch-site", b"cross-site"), (b"origin", OWN.encode())], False),
+    ],
+)
+def test_B3_only_our_own_pages_change_anything(
+    method: bytes, upgrade: bool, headers: list[Header], counts: bool
+) -> None:
+    assert is_from_our_pages(asked_with(*headers, method=method, upgrade=upgrade)) is counts
+
+
+def test_token_is_forwarded_in_place_of_the_cookie() -> None:
+    state = asked_with((b"cookie", b"a=1; __Host-session=abc; b=2"), (b"accept", b"*/*"))
+    present(state, "a.b.c")
+    passed = b"".join(state.fields.passed)
+
+    assert passed == b"cookie: a=1; b=2\r\naccept: */*\r\nauthorization: Bearer a.b.c\r\n"
+
+
+def test_cookie_header_with_nothing_else_is_dropped() -> None:
+    state = asked_with((b"cookie", b"__Host-session=abc"))
+    present(state, "a.b.c")
+
+    assert b"".join(state.fields.passed) == b"authorization: Bearer a.b.c\r\n"
+
+
+class Exchanging(HttpClient):
+    """Answers like auth, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def request(
+        self, method: str, url: str, *, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Any:
+        self.asked.append(body["cookie"])
+        return {"token": f"token of {body['cookie']}", "expires_in": SPARE_SECONDS + len(self.asked) - 1}
+
+
+async def test_token_is_remembered_until_shortly_before_it_expires() -> None:
+    client = Exchanging()
+    sessions = BrowserSessions(Settings(internal_secret=SecretStr(TEST_INTERNAL_SECRET)), client)
+
+    assert await sessions.exchange(b"old") == "token of old"
+    assert sessions.remembered(b"old") is None
+    await sessions.exchange(b"new")
+    assert sessions.remembered(b"new") == "token of new"
+    assert sessions.remembered(b"other") is None
+    sessions.forget(b"new")
+    assert sessions.remembered(b"new") is None
+
+
+async def test_a_bounded_number_of_tokens_is_remembered() -> None:
+    sessions = BrowserSessions(Settings(internal_secret=SecretStr(TEST_INTERNAL_SECRET)), Exchanging())
+    for number in range(KEPT_MAX + 5):
+        await sessions.exchange(b"%d" % number)
+
+    assert sessions.remembered(b"4") is None
+    assert sessions.remembered(b"%d" % (KEPT_MAX + 4)) is not None
