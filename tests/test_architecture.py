@@ -43,6 +43,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("accounts",),
         ("clients",),
         ("sessions",),
+        ("access_keys",),
         ("oauth",),
         ("pages",),
         ("own_account", "administration"),

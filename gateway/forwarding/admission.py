@@ -11,6 +11,7 @@ from gateway.http.framing import fault_of
 from gateway.policies.api_keys import caller_of, keys_shown
 from gateway.policies.authentication import is_open_to_strangers, require, token_of
 from gateway.policies.browser_sessions import cookie_of, is_from_our_pages, present
+from gateway.policies.credential_exchange import ACCESS_KEY, CREDENTIAL_BYTES_MAX
 from gateway.request import RequestState
 from gateway.routing.table import ANYBODY, Route
 from gateway.telemetry.metrics import record
@@ -113,6 +114,8 @@ def identify(transfer: Transfer) -> Wait | None:
     if token is None:
         cookie = cookie_of(transfer)
         return None if cookie is None else _identify_browser(transfer, cookie)
+    if token.startswith(ACCESS_KEY):
+        return _exchange(transfer, token.encode()[:CREDENTIAL_BYTES_MAX])
     transfer.caller = gateway.verifier.remembered(token)
     if transfer.caller is not None:
         return None
@@ -132,28 +135,35 @@ async def _verify(transfer: Transfer, token: str) -> None:
 
 def _identify_browser(transfer: Transfer, cookie: bytes) -> Wait | None:
     """Find the caller of a session cookie. A request that another site may have sent is not the caller's."""
-    gateway = transfer.gateway
     if not is_from_our_pages(transfer):
         if is_open_to_strangers(transfer.policy):
             return None
         raise Refusal(errors.CROSS_SITE)
-    token = gateway.sessions.remembered(cookie)
+    return _exchange(transfer, cookie)
+
+
+def _exchange(transfer: Transfer, credential: bytes) -> Wait | None:
+    """Find the caller of a credential that stands for an access token, and forward that instead."""
+    gateway = transfer.gateway
+    token = gateway.exchange.remembered(credential)
     transfer.caller = None if token is None else gateway.verifier.remembered(token)
     if token is not None and transfer.caller is not None:
         present(transfer, token)
         return None
     gateway.failures.require_few(transfer.address, time.monotonic())
-    return _exchange(transfer, cookie)
+    return _ask_for_exchange(transfer, credential)
 
 
-async def _exchange(transfer: Transfer, cookie: bytes) -> None:
-    gateway = transfer.gateway
+async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
+    exchange, is_cookie = transfer.gateway.exchange, b"authorization" not in transfer.fields.seen
     try:
-        token = gateway.sessions.remembered(cookie) or await gateway.sessions.exchange(cookie)
-        transfer.caller = await gateway.verifier.verify(token)
+        token = exchange.remembered(credential) or await exchange.exchange(credential)
+        transfer.caller = await transfer.gateway.verifier.verify(token)
     except (InvalidToken, PeerRefusal) as error:
-        gateway.sessions.forget(cookie)
+        exchange.forget(credential)
         _count_failure(transfer)
+        if not is_cookie:
+            raise Refusal.of(InvalidToken(), errors.UNAUTHENTICATED) from error
         if not is_open_to_strangers(transfer.policy):
             raise Refusal(errors.SESSION_OVER, headers={"WWW-Authenticate": "Bearer"}) from error
     except Problem as error:

@@ -9,7 +9,7 @@ from gateway.clients.connection_limits import Crowd
 from gateway.clients.hangups import Hangups
 from gateway.clients.slow_clients import Arriving, Pace
 from gateway.policies.api_keys import ApiKeys
-from gateway.policies.browser_sessions import BrowserSessions
+from gateway.policies.credential_exchange import CredentialExchange
 from gateway.policies.failed_credentials import Failures
 from gateway.policies.rate_limit_store import LimitStore
 from gateway.request import RequestRules
@@ -51,7 +51,7 @@ class Gateway:
         self.verifier = TokenVerifier(settings, client)
         self.verifier.revocations.on_change.append(self._end_revoked)
         self.follower = Follower(self.verifier.revocations, client, settings)
-        self.sessions = BrowserSessions(settings, client)
+        self.exchange = CredentialExchange(settings, client)
         self.rules = RequestRules(
             Proxies(settings.trusted_proxies),
             settings.api_key_header.lower().encode(),

@@ -67,3 +67,15 @@ class ForeignForm(Forbidden):
     """The form was not sent from a page of this server. Open the page anew and send it from there."""
 
     code = "foreign_form"
+
+
+class NotInteractive(Forbidden):
+    """Only somebody who has signed in may do this, and no program on their behalf."""
+
+    code = "not_interactive"
+
+
+class TooManyAccessKeys(Conflict):
+    """There are 50 personal access tokens, and there may be no more. Revoke one first."""
+
+    code = "too_many_access_keys"

@@ -178,6 +178,22 @@ class Consent(Table, table=True):
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class AccessKey(Table, table=True):
+    """A personal access token: what a program shows that acts for a person. Random, so SHA-256 is enough."""
+
+    __tablename__ = "access_keys"
+    __table_args__ = (Index("ix_access_keys_account_id_id", "account_id", "id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    name: str = Field(max_length=100)
+    scopes: str = Field(max_length=SCOPE_CHARACTERS_MAX)
+    secret_hash: str = Field(default="", max_length=HASH_CHARACTERS)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    used: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
 class LoginAttempts(Table, table=True):
     """Consecutive failed attempts at a password. The name is hashed: people type passwords there."""
 
@@ -237,6 +253,7 @@ class RevocationCounter(Table, table=True):
 
 ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
+ACCESS_KEYS: SqlTable = AccessKey.__table__  # type: ignore[attr-defined]
 CLIENTS: SqlTable = Client.__table__  # type: ignore[attr-defined]
 CODES: SqlTable = AuthorizationCode.__table__  # type: ignore[attr-defined]
 CONSENTS: SqlTable = Consent.__table__  # type: ignore[attr-defined]

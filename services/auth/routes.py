@@ -1,5 +1,6 @@
 """Every endpoint of the auth service: the tables of its rooms."""
 
+from services.auth.access_keys import routes as access_keys
 from services.auth.administration import routes as administration
 from services.auth.clients import routes as clients
 from services.auth.keys import routes as keys
@@ -12,6 +13,7 @@ from services.auth.sessions import routes as sessions
 OPERATIONS = [
     *sessions.OPERATIONS,
     *own_account.OPERATIONS,
+    *access_keys.OPERATIONS,
     *pages.OPERATIONS,
     *oauth.OPERATIONS,
     *clients.OPERATIONS,

@@ -116,15 +116,6 @@ class Logout(Input):
     refresh_token: RefreshTokenText | None = None
 
 
-class ExchangeSession(Input):
-    cookie: str = Field(min_length=1, max_length=200)
-
-
-class ExchangedOut(Output):
-    token: str
-    expires_in: int
-
-
 class ChangePassword(Input):
     model_config = example(
         {

@@ -7,14 +7,12 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.http.headers import Header
-from gateway.policies.browser_sessions import (
-    COOKIE_BYTES_MAX,
+from gateway.policies.browser_sessions import cookie_of, is_from_our_pages, present
+from gateway.policies.credential_exchange import (
+    CREDENTIAL_BYTES_MAX,
     KEPT_MAX,
     SPARE_SECONDS,
-    BrowserSessions,
-    cookie_of,
-    is_from_our_pages,
-    present,
+    CredentialExchange,
 )
 from gateway.request import RequestRules, RequestState
 from gateway.settings import Settings
@@ -46,7 +44,7 @@ def asked_with(*headers: Header, method: bytes = b"GET", upgrade: bool = False) 
         ([b"a=__Host-session=abc"], None),
         ([b"__Host-session="], None),
         ([b"__Host-session"], None),
-        ([b"__Host-session=" + b"x" * (COOKIE_BYTES_MAX + 1)], None),
+        ([b"__Host-session=" + b"x" * (CREDENTIAL_BYTES_MAX + 1)], None),
         ([], None),
     ],
 )
@@ -92,6 +90,13 @@ def test_token_is_forwarded_in_place_of_the_cookie() -> None:
     assert passed == b"cookie: a=1; b=2\r\naccept: */*\r\nauthorization: Bearer a.b.c\r\n"
 
 
+def test_token_is_forwarded_in_place_of_an_access_key() -> None:
+    state = asked_with((b"authorization", b"Bearer gatehouse_pat_x"), (b"cookie", b"__Host-session=abc"))
+    present(state, "a.b.c")
+
+    assert b"".join(state.fields.passed) == b"cookie: __Host-session=abc\r\nauthorization: Bearer a.b.c\r\n"
+
+
 def test_cookie_header_with_nothing_else_is_dropped() -> None:
     state = asked_with((b"cookie", b"__Host-session=abc"))
     present(state, "a.b.c")
@@ -109,13 +114,13 @@ class Exchanging(HttpClient):
     async def request(
         self, method: str, url: str, *, body: Any = None, headers: dict[str, str] | None = None
     ) -> Any:
-        self.asked.append(body["cookie"])
-        return {"token": f"token of {body['cookie']}", "expires_in": SPARE_SECONDS + len(self.asked) - 1}
+        self.asked.append(body["credential"])
+        return {"token": f"token of {body['credential']}", "expires_in": SPARE_SECONDS + len(self.asked) - 1}
 
 
 async def test_token_is_remembered_until_shortly_before_it_expires() -> None:
     client = Exchanging()
-    sessions = BrowserSessions(Settings(internal_secret=SecretStr(TEST_INTERNAL_SECRET)), client)
+    sessions = CredentialExchange(Settings(internal_secret=SecretStr(TEST_INTERNAL_SECRET)), client)
 
     assert await sessions.exchange(b"old") == "token of old"
     assert sessions.remembered(b"old") is None
@@ -127,7 +132,7 @@ async def test_token_is_remembered_until_shortly_before_it_expires() -> None:
 
 
 async def test_a_bounded_number_of_tokens_is_remembered() -> None:
-    sessions = BrowserSessions(Settings(internal_secret=SecretStr(TEST_INTERNAL_SECRET)), Exchanging())
+    sessions = CredentialExchange(Settings(internal_secret=SecretStr(TEST_INTERNAL_SECRET)), Exchanging())
     for number in range(KEPT_MAX + 5):
         await sessions.exchange(b"%d" % number)
 

@@ -1,4 +1,4 @@
-"""The cookie of a browser's session at the gateway."""
+"""Credentials that the gateway exchanges: the cookie of a browser's session, personal access tokens."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from shared.testing import bearer
 from tests.auth.oauth.support import OURS, sign_in
 from tests.auth.support import login, register
 from tests.suite.conftest import Suite
-from tests.suite.test_revocation import PATIENCE_SECONDS
+from tests.suite.test_revocation import PATIENCE_SECONDS, seconds_until_refused
 
 ORDER = {"product_name": "Pen", "quantity": 1, "total_price": 2.5}
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
@@ -101,3 +101,23 @@ async def test_authorization_counts_and_the_cookie_beside_it_does_not(browser: h
     assert (await browser.get("/auth/me", headers=bearer(token))).json()["id"] == other["id"]
     assert (await browser.get("/auth/me", headers=bearer("x.y.z"))).status_code == 401
     assert (await browser.post("/orders", json=ORDER, headers=bearer(token))).status_code == 201
+
+
+async def test_personal_access_token_opens_every_route_until_it_is_revoked(suite: Suite) -> None:
+    async with suite.client() as client:
+        registered = await register(client)
+        own = bearer(registered["token"])
+        body = {"name": "nightly report", "scopes": ["full_access"]}
+        key = (await client.post("/auth/me/tokens", json=body, headers=own)).json()
+        headers = bearer(key["token"])
+
+        assert (await client.post("/orders", json=ORDER, headers=headers)).status_code == 201
+        assert len((await client.get("/orders", headers=own)).json()) == 1
+        assert (await client.get("/users/me", headers=headers)).json()["id"] == registered["user"]["id"]
+        assert (await client.post("/auth/me/tokens", json=body, headers=headers)).status_code == 403
+        path = f"/auth/me/tokens/{key['id']}"
+        assert (await client.delete(path, headers=own)).status_code == 204
+        assert await seconds_until_refused(client, f"{suite.url}/orders", headers) < 1
+        for wrong in ("gatehouse_pat_", key["token"] + "x", "gatehouse_pat_" + "x" * 500):
+            response = await client.get("/orders", headers=bearer(wrong))
+            assert (response.status_code, response.json()["code"]) == (401, "invalid_token")

@@ -2,6 +2,7 @@
 
 from sqlmodel import Session
 
+from services.auth.access_keys.access_keys import delete_keys
 from services.auth.accounts.accounts import (
     add_account,
     flush_names,
@@ -87,5 +88,6 @@ def delete_account(account_id: Id, sessions: Sessions, session: Session, trail: 
     account.anonymise()
     sessions.end_all(session, account)
     forget_devices(session, account.id)
+    delete_keys(session, account.id)
     account.touch()
     tell_deleted(session, account)

@@ -9,20 +9,17 @@ from services.auth.credentials.passwords import Passwords
 from services.auth.models import Account
 from services.auth.schemas import (
     AccountOut,
-    ExchangedOut,
-    ExchangeSession,
     Login,
     Logout,
     Refresh,
     Register,
     SignedInOut,
 )
-from services.auth.sessions.browser import BrowserSessions
 from services.auth.sessions.sessions import Refusal, Sessions, SignedIn
 from services.auth.sessions.sign_in import Candidate, PasswordCheck, accept
 from services.auth.sessions.tokens import AccessTokens
 from shared.data.database import Database
-from shared.errors import NotFound, Unauthenticated
+from shared.errors import Unauthenticated
 from shared.events import Trail
 from shared.identity.tokens import RevokedToken, TokenVerifier, bearer_token
 
@@ -101,17 +98,6 @@ def _refresh(session: Session, token: str, sessions: Sessions, trail: Trail) -> 
         trail.resource = outcome.session_id
         trail.write(session)
     return outcome
-
-
-def exchange_session(
-    body: ExchangeSession, session: Session, browsers: BrowserSessions, tokens: AccessTokens
-) -> ExchangedOut:
-    """Exchange the cookie of a browser's session for an access token."""
-    browser = browsers.find(session, body.cookie)
-    if browser is None:
-        raise NotFound
-    token = tokens.issue(browser.account, browser.session_id)
-    return ExchangedOut(token=token, expires_in=tokens.lifetime_seconds)
 
 
 async def logout(

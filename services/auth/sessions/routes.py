@@ -9,9 +9,9 @@ from services.auth.errors import (
     UsernameTaken,
 )
 from services.auth.sessions import handlers
-from shared.errors import InvalidToken, NotFound, Unauthenticated
+from shared.errors import InvalidToken, Unauthenticated
 from shared.http.operations import Operation
-from shared.identity.tokens import internal, public
+from shared.identity.tokens import public
 
 _TAKEN = (EmailTaken, UsernameTaken)
 _LOGIN = (InvalidCredentials, LoginThrottled)
@@ -19,14 +19,6 @@ _REFRESH = (InvalidRefreshToken, RefreshTokenReused)
 _SIGNED_OUT = (Unauthenticated, InvalidToken)
 
 OPERATIONS = [
-    Operation(
-        "POST",
-        "/internal/exchange",
-        handlers.exchange_session,
-        access=internal,
-        errors=(NotFound,),
-        recorded=False,
-    ),
     Operation("POST", "/auth/register", handlers.register, access=public, status=201, errors=_TAKEN),
     Operation("POST", "/auth/login", handlers.login, access=public, errors=_LOGIN),
     Operation("POST", "/auth/refresh", handlers.refresh, access=public, errors=_REFRESH),

@@ -41,10 +41,15 @@ class AccessTokens:
             }
         )
 
-    def sign(self, claims: dict[str, Any]) -> str:
+    def issue_for_key(self, account: Account, key_id: str, scope: str, seconds: int) -> str:
+        """A token of a program that acts for a person with a key, and may do what the key allows."""
+        own = {"iss": self._issuer, "aud": self._audience, "client_id": f"pat_{key_id}"}
+        return self.sign({**own, "scope": scope, "sid": key_id, **claims_of(account)}, seconds)
+
+    def sign(self, claims: dict[str, Any], seconds: int | None = None) -> str:
         """These claims, with times and an id of their own. Those without a value are left out."""
         now = int(time.time())
-        times = {"iat": now, "exp": now + self.lifetime_seconds, "jti": new_id()}
+        times = {"iat": now, "exp": now + (seconds or self.lifetime_seconds), "jti": new_id()}
         return self._keys.sign({name: value for name, value in (claims | times).items() if value is not None})
 
 

@@ -1,0 +1,52 @@
+"""Opaque credentials, the cookie of a browser's session and personal access tokens: auth exchanges them.
+
+Services know bearer tokens only. An access token is kept until shortly before it expires; whether it was
+revoked is asked with every request, so what has ended is refused within a second like any other token.
+"""
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+from shared.peers.client import HttpClient, InternalTokens
+from shared.process.settings import ProcessSettings
+
+EXCHANGE = "/internal/exchange"
+CREDENTIAL_BYTES_MAX = 200
+KEPT_MAX = 10_000
+SPARE_SECONDS = 30.0
+ACCESS_KEY = "gatehouse_pat_"  # how a personal access token begins
+
+
+class CredentialExchange:
+    """The access tokens of the credentials that were shown."""
+
+    def __init__(self, settings: ProcessSettings, client: HttpClient) -> None:
+        self._url = settings.auth_url.rstrip("/") + EXCHANGE
+        self._client = client
+        self._internal = InternalTokens(settings)
+        self._kept: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+
+    def remembered(self, credential: bytes) -> str | None:
+        """The token of a credential that was exchanged before. Never waits."""
+        token, until = self._kept.get(credential, ("", 0.0))
+        return token if until > time.monotonic() else None
+
+    async def exchange(self, credential: bytes) -> str:
+        """A new token for this credential; PeerRefusal when auth knows nothing that it stands for."""
+        asked = time.monotonic()
+        answer: dict[str, Any] = await self._client.request(
+            "POST",
+            self._url,
+            body={"credential": credential.decode("latin-1")},
+            headers={"Authorization": f"Bearer {self._internal.issue('auth')}"},
+        )
+        token: str = answer["token"]
+        self._kept[credential] = (token, asked + answer["expires_in"] - SPARE_SECONDS)
+        self._kept.move_to_end(credential)
+        if len(self._kept) > KEPT_MAX:
+            self._kept.popitem(last=False)
+        return token
+
+    def forget(self, credential: bytes) -> None:
+        self._kept.pop(credential, None)

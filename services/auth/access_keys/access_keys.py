@@ -1,0 +1,71 @@
+"""Personal access tokens in the database: made, listed, shown at the gateway, revoked."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlmodel import Session
+
+from services.auth.accounts.accounts import locked_account
+from services.auth.errors import TooManyAccessKeys
+from services.auth.models import ACCESS_KEYS, AccessKey, Account
+from services.auth.revocations.log import RevocationLog
+from shared.clock import now
+from shared.identity.revocations import Kind
+
+PREFIX = "gatehouse_pat_"  # by which the gateway and scanners for secrets know one
+SECRET_BYTES = 32
+KEYS_PER_ACCOUNT_MAX = 50
+USED_NOTED_AFTER = timedelta(minutes=1)
+_WRITTEN = re.compile(
+    re.escape(PREFIX) + r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})_[\w-]{43}"
+)
+
+
+def add_key(session: Session, key: AccessKey) -> str:
+    """Keep a new key; return what its owner shows, which is kept nowhere."""
+    locked_account(session, key.account_id)  # so that two at once count each other
+    mine = select(func.count()).where(ACCESS_KEYS.c.account_id == key.account_id)
+    if session.connection().execute(mine).scalar_one() >= KEYS_PER_ACCOUNT_MAX:
+        raise TooManyAccessKeys
+    shown = f"{PREFIX}{key.id.replace('-', '')}_{secrets.token_urlsafe(SECRET_BYTES)}"
+    key.secret_hash = _hash(shown)
+    session.add(key)
+    return shown
+
+
+def key_shown(session: Session, shown: str) -> tuple[Row[tuple[object, ...]], Account] | None:
+    """The living key that somebody shows, and its owner; notes that it was used."""
+    found = _WRITTEN.fullmatch(shown)
+    if found is None:
+        return None
+    wanted = select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == "-".join(found.groups()))
+    row = session.connection().execute(wanted).first()
+    if row is None or not hmac.compare_digest(row.secret_hash, _hash(shown)):
+        return None
+    account = session.get(Account, row.account_id)
+    if account is None or not account.may_sign_in or (row.expires is not None and row.expires <= now()):
+        return None
+    if row.used is None or now() - row.used > USED_NOTED_AFTER:
+        session.connection().execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == row.id).values(used=now()))
+    return row, account
+
+
+def revoke_key(session: Session, account_id: str, key_id: str, revocations: RevocationLog) -> bool:
+    """Delete a key of this account, and let no token that it was exchanged for be believed any more."""
+    mine = delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, ACCESS_KEYS.c.account_id == account_id)
+    is_gone = session.connection().execute(mine).rowcount == 1
+    if is_gone:
+        revocations.add(session, Kind.SESSION, [key_id])
+    return is_gone
+
+
+def delete_keys(session: Session, account_id: str) -> None:
+    session.connection().execute(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.account_id == account_id))
+
+
+def _hash(shown: str) -> str:
+    return hashlib.sha256(shown.encode()).hexdigest()

@@ -1,0 +1,24 @@
+"""Personal access tokens of the caller, and what the gateway exchanges."""
+
+from services.auth.access_keys import handlers
+from services.auth.errors import NotInteractive, TooManyAccessKeys
+from shared.errors import InvalidToken, NotFound
+from shared.http.operations import Operation
+from shared.identity.tokens import internal
+
+_KEYS, _KEY = "/auth/me/tokens", "/auth/me/tokens/{key_id}"
+_CALLER = (InvalidToken, NotInteractive)
+
+OPERATIONS = [
+    Operation("POST", _KEYS, handlers.create_access_key, status=201, errors=(*_CALLER, TooManyAccessKeys)),
+    Operation("GET", _KEYS, handlers.list_access_keys, errors=_CALLER),
+    Operation("DELETE", _KEY, handlers.revoke_access_key, status=204, errors=(*_CALLER, NotFound)),
+    Operation(
+        "POST",
+        "/internal/exchange",
+        handlers.exchange_credential,
+        access=internal,
+        errors=(NotFound,),
+        recorded=False,
+    ),
+]

@@ -1,0 +1,171 @@
+"""/auth/me/tokens and what the gateway exchanges them for."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from services.auth.access_keys import access_keys
+from services.auth.models import AccessKey
+from shared.testing import bearer, internal_token
+from tests.auth.oauth.support import create_client, signed_in_browser, tokens_for
+from tests.auth.support import let_time_pass, register, rows
+
+BODY = {"name": "nightly report", "scopes": ["full_access"]}
+
+
+async def create(auth: httpx.AsyncClient, headers: dict[str, str], **fields: Any) -> dict[str, Any]:
+    response = await auth.post("/auth/me/tokens", json=BODY | fields, headers=headers)
+    assert response.status_code == 201, response.text
+    key: dict[str, Any] = response.json()
+    return key
+
+
+async def exchange(auth: httpx.AsyncClient, credential: str) -> httpx.Response:
+    headers = bearer(internal_token("auth"))
+    return await auth.post("/internal/exchange", json={"credential": credential}, headers=headers)
+
+
+async def somebody(auth: httpx.AsyncClient) -> tuple[str, dict[str, str]]:
+    registered = await register(auth)
+    return registered["user"]["id"], bearer(registered["token"])
+
+
+async def test_a_token_is_shown_once_and_kept_as_a_hash(auth: httpx.AsyncClient, database_url: str) -> None:
+    _, headers = await somebody(auth)
+    key = await create(auth, headers)
+    (listed,) = (await auth.get("/auth/me/tokens", headers=headers)).json()
+
+    assert re.fullmatch(r"gatehouse_pat_[0-9a-f]{32}_[\w-]{43}", key["token"])
+    assert listed == {name: value for name, value in key.items() if name != "token"}
+    assert key["token"][-43:] not in str(rows(database_url, AccessKey))
+
+
+async def test_it_is_exchanged_for_an_access_token_with_its_scopes(auth: httpx.AsyncClient) -> None:
+    user_id, headers = await somebody(auth)
+    key = await create(auth, headers)
+    response = await exchange(auth, key["token"])
+    claims = jwt.decode(response.json()["token"], options={"verify_signature": False})
+    (listed,) = (await auth.get("/auth/me/tokens", headers=headers)).json()
+
+    assert (claims["sub"], claims["scope"], claims["sid"]) == (user_id, "full_access", key["id"])
+    assert claims["client_id"] == f"pat_{key['id']}"
+    assert claims["exp"] - claims["iat"] == response.json()["expires_in"] == 900
+    assert listed["used"] is not None
+
+
+async def test_it_expires(auth: httpx.AsyncClient, database_url: str) -> None:
+    _, headers = await somebody(auth)
+    key = await create(auth, headers, expires=(datetime.now(UTC) + timedelta(seconds=100)).isoformat())
+    soon = (await exchange(auth, key["token"])).json()
+    let_time_pass(database_url, AccessKey, "expires", timedelta(seconds=101))
+
+    assert 0 < soon["expires_in"] <= 100
+    assert (await exchange(auth, key["token"])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "gatehouse_pat_",
+        "gatehouse_pat_x",
+        "gatehouse_pat_" + "0" * 32 + "_" + "x" * 43,
+        "gatehouse_pat_" + "é" * 32 + "_" + "x" * 43,
+        "x",
+    ],
+)
+async def test_a_token_that_was_never_made_is_refused(auth: httpx.AsyncClient, wrong: str) -> None:
+    assert (await exchange(auth, wrong)).status_code == 404
+
+
+async def test_a_changed_secret_is_refused(auth: httpx.AsyncClient) -> None:
+    _, headers = await somebody(auth)
+    token = (await create(auth, headers))["token"]
+    other = (await create(auth, headers))["token"]
+
+    assert (await exchange(auth, token[:-43] + other[-43:])).status_code == 404
+    assert (await exchange(auth, token + "x")).status_code == 404
+    assert (await exchange(auth, token)).status_code == 200
+
+
+async def test_a_revoked_one_is_refused_and_may_be_revoked_by_its_owner_alone(
+    auth: httpx.AsyncClient,
+) -> None:
+    _, headers = await somebody(auth)
+    _, stranger = await somebody(auth)
+    key = await create(auth, headers)
+    path = f"/auth/me/tokens/{key['id']}"
+
+    assert (await auth.delete(path)).status_code == 401
+    assert (await auth.delete(path, headers=stranger)).status_code == 404
+    assert (await exchange(auth, key["token"])).status_code == 200
+    assert (await auth.delete(path, headers=headers)).status_code == 204
+    assert (await exchange(auth, key["token"])).status_code == 404
+    assert (await auth.delete(path, headers=headers)).status_code == 404
+    assert (await auth.delete("/auth/me/tokens/x", headers=headers)).status_code == 422
+
+
+@pytest.mark.parametrize("how", ["disabled", "deleted"])
+async def test_that_of_a_closed_account_is_refused(
+    auth: httpx.AsyncClient, database_url: str, how: str
+) -> None:
+    user_id, headers = await somebody(auth)
+    key = await create(auth, headers)
+    internal = bearer(internal_token("auth"))
+    if how == "disabled":
+        await auth.patch(f"/internal/accounts/{user_id}", json={"status": "disabled"}, headers=internal)
+    else:
+        await auth.delete(f"/internal/accounts/{user_id}", headers=internal)
+        assert rows(database_url, AccessKey) == []
+
+    assert (await exchange(auth, key["token"])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["openid"]}, "scopes"),
+        ({"scopes": ["everything"]}, "scopes"),
+        ({"expires": "2001-01-01T00:00:00Z"}, "expires"),
+        ({"expires": "2099-01-01T00:00:00"}, "expires"),
+        ({"expires": "soon"}, "expires"),
+        ({"role": "admin"}, "role"),
+    ],
+)
+async def test_malformed(auth: httpx.AsyncClient, fields: dict[str, Any], field: str) -> None:
+    _, headers = await somebody(auth)
+    response = await auth.post("/auth/me/tokens", json=BODY | fields, headers=headers)
+
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == [field]
+
+
+async def test_programs_make_none_for_another(auth: httpx.AsyncClient) -> None:
+    client = await create_client(auth, scopes=["full_access"])
+    await signed_in_browser(auth)
+    by_client = bearer((await tokens_for(auth, client, scope="full_access"))["access_token"])
+    _, headers = await somebody(auth)
+    by_key = bearer((await exchange(auth, (await create(auth, headers))["token"])).json()["token"])
+
+    for held in (by_client, by_key):
+        response = await auth.post("/auth/me/tokens", json=BODY, headers=held)
+        assert (response.status_code, response.json()["code"]) == (403, "not_interactive")
+        assert (await auth.get("/auth/me/tokens", headers=held)).status_code == 403
+    assert (await auth.post("/auth/me/tokens", json=BODY)).status_code == 401
+
+
+async def test_an_account_has_a_bounded_number(
+    auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_keys, "KEYS_PER_ACCOUNT_MAX", 2)
+    _, headers = await somebody(auth)
+    made = await asyncio.gather(*(auth.post("/auth/me/tokens", json=BODY, headers=headers) for _ in range(5)))
+
+    assert sorted(one.status_code for one in made) == [201, 201, 409, 409, 409]
