@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("revocations",),
         ("credentials",),
         ("accounts",),
-        ("clients",),
+        ("clients", "factors"),
         ("sessions",),
         ("access_keys",),
         ("oauth",),

@@ -9,6 +9,7 @@ from services.auth.accounts.first_admin import create_first_admin
 from services.auth.credentials.devices import Devices
 from services.auth.credentials.passwords import Passwords
 from services.auth.events import CONSUMES
+from services.auth.factors.factors import Factors
 from services.auth.keys.signing_keys import SigningKeys
 from services.auth.models import EVENTS
 from services.auth.oauth.issuer import Issuer
@@ -19,10 +20,11 @@ from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
 from services.auth.sessions.browser import BrowserSessions
 from services.auth.sessions.sessions import Sessions
-from services.auth.sessions.sign_in import PasswordCheck
+from services.auth.sessions.sign_in import PasswordCheck, SecondStep
 from services.auth.sessions.tokens import AccessTokens
 from services.auth.settings import Settings
 from shared.data.database import Database
+from shared.data.sealed import Sealer
 from shared.events import Events
 from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient
@@ -40,6 +42,7 @@ def create_app(settings: Settings) -> Starlette:
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
     revocations = RevocationLog(settings)
     sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
+    factors = Factors(Sealer(settings.service, [settings.key_secret.get_secret_value()]))
     issuer = Issuer(settings, keys, tokens)
     feed = RevocationFeed(database, revocations, verifier.revocations)
     return create_service(
@@ -51,6 +54,7 @@ def create_app(settings: Settings) -> Starlette:
             AccessTokens: tokens,
             BrowserSessions: BrowserSessions(settings, sessions),
             Devices: devices,
+            Factors: factors,
             Issuer: issuer,
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
@@ -60,6 +64,7 @@ def create_app(settings: Settings) -> Starlette:
             Passwords: passwords,
             RevocationFeed: feed,
             RevocationLog: revocations,
+            SecondStep: SecondStep(factors),
             Sessions: sessions,
             SigningKeys: keys,
             TokenVerifier: verifier,

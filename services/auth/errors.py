@@ -79,3 +79,21 @@ class TooManyAccessKeys(Conflict):
     """There are 50 personal access tokens, and there may be no more. Revoke one first."""
 
     code = "too_many_access_keys"
+
+
+class InvalidMfaToken(Unauthenticated):
+    """The mfa_token is unknown or expired, or its tries are used up. Sign in again."""
+
+    code = "invalid_mfa_token"
+
+
+class InvalidCode(Unauthenticated):
+    """The code is not right, or was used before. Wait for the next one, or use a recovery code."""
+
+    code = "invalid_code"
+
+
+class NoFactor(Conflict):
+    """There is no authenticator app to remove."""
+
+    code = "no_factor"

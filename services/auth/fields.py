@@ -34,5 +34,6 @@ Username = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_USER
 Name = Annotated[Text, Field(max_length=100)]
 NewPassword = Annotated[str, Field(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX)]
 AnyPassword = Annotated[str, Field(min_length=1, max_length=PASSWORD_CHARACTERS_MAX)]
+FactorCode = Annotated[Text, Field(max_length=40)]
 LoginName = Annotated[Text, Field(max_length=254)]
 RefreshTokenText = Annotated[str, Field(min_length=1, max_length=512)]

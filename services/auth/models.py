@@ -111,6 +111,49 @@ class LoginSession(Table, table=True):
     parent_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
     # When the password was shown; None where that is `created`.
     authenticated: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    amr: str | None = Field(default=None, max_length=50)  # how the person signed in, as RFC 8176 names it
+
+
+class Factor(Table, table=True):
+    """A second factor; it counts once it is confirmed. The secret is sealed."""
+
+    __tablename__ = "factors"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    account_id: str = Field(
+        foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS, index=True
+    )
+    kind: str = Field(default="totp", max_length=20)
+    secret: str = ""
+    last_step: int = Field(default=0, sa_type=BigInteger)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    confirmed: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    used: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class RecoveryCode(Table, table=True):
+    """A code in place of a second factor, deleted when it is used. Random, so SHA-256 is enough."""
+
+    __tablename__ = "recovery_codes"
+
+    account_id: str = Field(
+        foreign_key="accounts.id", ondelete="CASCADE", primary_key=True, max_length=ID_CHARACTERS
+    )
+    code_hash: str = Field(primary_key=True, max_length=HASH_CHARACTERS)
+
+
+class Challenge(Table, table=True):
+    """A sign-in whose password was right and whose second factor is not shown yet."""
+
+    __tablename__ = "challenges"
+
+    token_hash: str = Field(primary_key=True, max_length=HASH_CHARACTERS)
+    account_id: str = Field(
+        foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS, index=True
+    )
+    device_id: str = Field(max_length=ID_CHARACTERS)
+    tries: int = 0
+    expires: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class Client(Table, table=True):
@@ -157,6 +200,7 @@ class AuthorizationCode(Table, table=True):
     nonce: str | None = None
     code_challenge: str = Field(max_length=HASH_CHARACTERS)
     authenticated: datetime = Field(sa_type=UtcDateTime)
+    amr: str | None = Field(default=None, max_length=50)
     expires: datetime = Field(sa_type=UtcDateTime, index=True)
     used: datetime | None = Field(default=None, sa_type=UtcDateTime)
     grant_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
@@ -253,6 +297,9 @@ class RevocationCounter(Table, table=True):
 
 ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
+FACTORS: SqlTable = Factor.__table__  # type: ignore[attr-defined]
+RECOVERY_CODES: SqlTable = RecoveryCode.__table__  # type: ignore[attr-defined]
+CHALLENGES: SqlTable = Challenge.__table__  # type: ignore[attr-defined]
 ACCESS_KEYS: SqlTable = AccessKey.__table__  # type: ignore[attr-defined]
 CLIENTS: SqlTable = Client.__table__  # type: ignore[attr-defined]
 CODES: SqlTable = AuthorizationCode.__table__  # type: ignore[attr-defined]

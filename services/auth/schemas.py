@@ -13,6 +13,7 @@ from pydantic import (
 from services.auth.fields import (
     AnyPassword,
     Email,
+    FactorCode,
     LoginName,
     Name,
     NewPassword,
@@ -116,6 +117,38 @@ class Logout(Input):
     refresh_token: RefreshTokenText | None = None
 
 
+class VerifyMfa(Input):
+    model_config = example(
+        {
+            "mfa_token": "VG8gYmUgc2hvd24gd2l0aCBhIGNvZGUgb2YgdGhlIGFwcA",
+            "code": "123456",
+        }
+    )
+
+    mfa_token: str = Field(min_length=1, max_length=100)
+    code: FactorCode
+
+
+class CurrentPassword(Input):
+    model_config = example(
+        {
+            "current_password": "password123",
+        }
+    )
+
+    current_password: AnyPassword
+
+
+class ConfirmFactor(Input):
+    model_config = example(
+        {
+            "code": "123456",
+        }
+    )
+
+    code: FactorCode
+
+
 class ChangePassword(Input):
     model_config = example(
         {
@@ -165,6 +198,52 @@ class AccountOut(Output):
     last_name: str | None
     created: datetime
     updated: datetime
+
+
+class MfaNeededOut(Output):
+    """The password was right; show a second factor at /auth/mfa/verify within five minutes."""
+
+    model_config = example(
+        {
+            "requires_mfa": True,
+            "mfa_token": "VG8gYmUgc2hvd24gd2l0aCBhIGNvZGUgb2YgdGhlIGFwcA",
+            "methods": ["totp", "recovery_code"],
+            "expires_in": 300,
+        }
+    )
+
+    requires_mfa: Literal[True] = True
+    mfa_token: str
+    methods: list[str] = Field(default_factory=lambda: ["totp", "recovery_code"])
+    expires_in: int
+
+
+class FactorOut(Output):
+    """A secret for an authenticator app. It counts once a code has confirmed it."""
+
+    model_config = example(
+        {
+            "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+            "uri": "otpauth://totp/Gatehouse:user%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Gatehouse",
+            "qr_svg": '<svg xmlns="http://www.w3.org/2000/svg"></svg>',
+        }
+    )
+
+    secret: str
+    uri: str
+    qr_svg: str
+
+
+class RecoveryCodesOut(Output):
+    """Codes in place of the authenticator app, each good once; they are shown this once."""
+
+    model_config = example(
+        {
+            "recovery_codes": ["k3m9x2pqwe7rt5yz"],
+        }
+    )
+
+    recovery_codes: list[str]
 
 
 class SignedInOut(WithHeaders):

@@ -14,6 +14,8 @@ from services.auth.accounts.accounts import (
 from services.auth.credentials.devices import forget_devices
 from services.auth.credentials.passwords import Passwords
 from services.auth.events import tell_changed, tell_deleted
+from services.auth.factors.challenges import close_challenges
+from services.auth.factors.factors import Factors
 from services.auth.models import Account, Status
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
 from services.auth.sessions.sessions import Sessions
@@ -75,7 +77,19 @@ def change_account(
     return AccountOut.model_validate(account)
 
 
-def delete_account(account_id: Id, sessions: Sessions, session: Session, trail: Trail) -> None:
+def reset_factors(account_id: Id, sessions: Sessions, session: Session, factors: Factors) -> None:
+    """Remove the second factors of an account that has lost them, and end its sessions."""
+    account = locked_account(session, account_id)
+    if account is None or account.status == Status.DELETED:
+        raise NotFound
+    factors.remove(session, account.id)
+    close_challenges(session, account.id)
+    sessions.end_all(session, account)
+
+
+def delete_account(
+    account_id: Id, sessions: Sessions, session: Session, factors: Factors, trail: Trail
+) -> None:
     """Delete an account: what tells who it was is erased, its id stays taken."""
     admins = lock_admins(session)
     account = locked_account(session, account_id)
@@ -89,5 +103,7 @@ def delete_account(account_id: Id, sessions: Sessions, session: Session, trail: 
     sessions.end_all(session, account)
     forget_devices(session, account.id)
     delete_keys(session, account.id)
+    factors.remove(session, account.id)
+    close_challenges(session, account.id)
     account.touch()
     tell_deleted(session, account)

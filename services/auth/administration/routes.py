@@ -29,6 +29,14 @@ OPERATIONS = [
     ),
     Operation(
         "DELETE",
+        f"{_ACCOUNT}/factors",
+        handlers.reset_factors,
+        access=internal,
+        status=204,
+        errors=(NotFound,),
+    ),
+    Operation(
+        "DELETE",
         _ACCOUNT,
         handlers.delete_account,
         access=internal,

@@ -11,7 +11,7 @@ from services.auth.models import Client
 from services.auth.oauth.errors import OAuthError, PageError, invalid_request
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.parameters import Parameters
-from services.auth.oauth.storage import Storage, seconds_of
+from services.auth.oauth.storage import Storage
 from services.auth.sessions.browser import SignedInBrowser
 
 PROMPTS = frozenset(("none", "login", "consent", "select_account"))
@@ -149,6 +149,7 @@ class AuthorizationEndpoint:
                 "nonce": asked.nonce,
                 "code_challenge": asked.code_challenge,
                 "authenticated": browser.authenticated,
+                "amr": browser.amr,
             }
         )
         return Redirect(self._back_to(asked.redirect_uri, {"code": code, "state": asked.state}))
@@ -161,7 +162,7 @@ class AuthorizationEndpoint:
 
     def _is_too_old(self, asked: Checked, browser: SignedInBrowser, given: Parameters) -> bool:
         """Whether the password has to be shown again, and was not since this request was first seen."""
-        since = seconds_of(browser.authenticated)
+        since = browser.authenticated.timestamp()
         wants_login = bool(asked.prompts & {"login", "select_account"}) or asked.max_age == 0
         too_old = asked.max_age is not None and time.time() - since > asked.max_age
         if not (wants_login or too_old):

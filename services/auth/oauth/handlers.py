@@ -77,7 +77,7 @@ async def revoke_token(
     """Revoke a token of the client (RFC 7009): a refresh token with all of its grant, or one access token."""
     try:
         given = await _form(request, server.issuer)
-        credentials, token = _credentials(request, given, trail), given.require("token")
+        credentials, token = _credentials(request, given, trail), given.token()
         caller = await _caller_of(token, server)
         await database.run(_revoke, server, credentials, token, caller, trail)
         await feed.catch_up()  # so that this process knows it before the client does
@@ -104,7 +104,7 @@ async def introspect_token(request: Request, database: Database, server: OAuthSe
     """Show what a token of the client says (RFC 7662); of all others only that they are not active."""
     try:
         given = await _form(request, server.issuer)
-        credentials, token = _credentials(request, given), given.require("token")
+        credentials, token = _credentials(request, given), given.token()
         _require_secret(credentials)
         is_valid = await _caller_of(token, server) is not None
         claims = jwt.decode(token, options={"verify_signature": False}) if is_valid else None

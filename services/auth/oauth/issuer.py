@@ -99,15 +99,16 @@ class Issuer:
 
     def write_moment(self) -> str:
         """This moment, as only this server can have written it."""
-        moment = str(int(time.time()))
+        moment = str(int(time.time() * 1000))
         return f"{moment}.{self._seal(moment)}"
 
-    def read_moment(self, text: str | None) -> int | None:
-        """A moment of the last minutes that was written here."""
+    def read_moment(self, text: str | None) -> float | None:
+        """A moment of the last minutes that was written here, in seconds."""
         moment, _, seal = (text or "").partition(".")
         if not seal.isascii() or not hmac.compare_digest(seal, self._seal(moment)):
             return None
-        return int(moment) if time.time() - int(moment) < ASKED_SECONDS_MAX else None
+        seconds = int(moment) / 1000
+        return seconds if time.time() - seconds < ASKED_SECONDS_MAX else None
 
     def _seal(self, moment: str) -> str:
         return hmac.new(self._moment_key, moment.encode(), "sha256").hexdigest()

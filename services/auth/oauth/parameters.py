@@ -39,6 +39,12 @@ class Parameters:
             raise invalid_request(f"{name} is longer than {characters_max} characters, or has U+0000 in it.")
         return value
 
+    def token(self) -> str:
+        """The token of a request about one; whatever it looks like, it is only unknown."""
+        if "token" in self.repeated or "token" not in self.values:
+            raise invalid_request("token must be given once.")
+        return self.values["token"]
+
     def require(self, name: str) -> str:
         value = self.get(name)
         if value is None:

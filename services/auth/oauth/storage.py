@@ -84,7 +84,8 @@ class Storage:
                 self.revoke_family(before.grant_id)
             return None
         parent = None if "offline_access" in words(row["scope"]) else row["session_id"]
-        grant = Grant(row["grant_id"], client.id, row["scope"], row["resource"], parent, row["authenticated"])
+        how = row["authenticated"], row["amr"]
+        grant = Grant(row["grant_id"], client.id, row["scope"], row["resource"], parent, *how)
         return Consumed(grant, row["account_id"], row["redirect_uri"], row["code_challenge"], row["nonce"])
 
     def is_session_alive(self, session_id: str, *, lock: bool = False) -> bool:

@@ -128,7 +128,7 @@ class TokenEndpoint:
             body["refresh_token"] = signed_in.refresh_token
         if OPENID in scopes:
             since = seconds_of(grant.authenticated)
-            claims = {"auth_time": since, "amr": ["pwd"], "sid": grant.parent_id}
+            claims = {"auth_time": since, "amr": (grant.amr or "pwd").split(), "sid": grant.parent_id}
             body["id_token"] = self._issuer.id_token(client, account, access_token, nonce, **claims)
         return body
 

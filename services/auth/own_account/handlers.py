@@ -6,9 +6,10 @@ from starlette.requests import Request
 from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.devices import Devices, forget_devices
 from services.auth.credentials.passwords import Passwords
-from services.auth.credentials.throttle import Attempt
 from services.auth.errors import WrongPassword
+from services.auth.factors.challenges import close_challenges
 from services.auth.models import Account
+from services.auth.own_account.password_attempts import attempt_of
 from services.auth.schemas import AccountOut, ChangePassword, is_a_name_of
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
@@ -46,7 +47,7 @@ def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_pass
     if is_a_name_of(new_password, account.email, account.username):
         message = "must not be the e-mail address or the username"
         raise Invalid(errors=[FieldFault(field="new_password", code="value_error", message=message)])
-    _attempt(caller).count(session)
+    attempt_of(caller).count(session)
     return account.password_hash
 
 
@@ -65,14 +66,9 @@ def _finish_change(
     account.password_hash = after
     sessions.end_others(session, account.id, caller.session_id)
     forget_devices(session, account.id, but=this_device)
-    _attempt(caller).succeeded(session)
+    close_challenges(session, account.id)
+    attempt_of(caller).succeeded(session)
     trail.write(session)
-
-
-def _attempt(caller: Caller) -> Attempt:
-    # A thief of an access token may not guess the password either, nor prevent its owner, who has
-    # another session, from changing it.
-    return Attempt(f"password in {caller.session_id}")
 
 
 def _account(session: Session, sessions: Sessions, caller: Caller) -> Account:

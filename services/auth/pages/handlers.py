@@ -1,16 +1,18 @@
 """The pages, and the endpoints that answer a browser with a page or a redirect."""
 
 import re
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Row
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from services.auth.clients.scopes import EVERYTHING, SCOPES
 from services.auth.credentials.devices import Devices
-from services.auth.errors import InvalidCredentials, LoginThrottled, NoIssuer
+from services.auth.errors import InvalidCredentials, InvalidMfaToken, LoginThrottled, NoIssuer
 from services.auth.fields import AnyPassword, LoginName
 from services.auth.models import Account
 from services.auth.oauth.authorization import AskForConsent, AskToSignIn, Outcome, Redirect
@@ -19,7 +21,13 @@ from services.auth.oauth.server import OAuthServer
 from services.auth.pages.render import HEADERS, HERE, Pages
 from services.auth.pages.same_origin import require_same_origin
 from services.auth.sessions.browser import BrowserSessions, SignedInBrowser
-from services.auth.sessions.sign_in import Candidate, PasswordCheck, accept
+from services.auth.sessions.sign_in import (
+    Candidate,
+    PasswordCheck,
+    Proved,
+    SecondStep,
+    begin_second_step,
+)
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.errors import BadRequest, NotFound
@@ -34,6 +42,8 @@ _NAME: TypeAdapter[str] = TypeAdapter(LoginName)
 _PASSWORD: TypeAdapter[str] = TypeAdapter(AnyPassword)
 _NEXT = re.compile(r"/oauth/authorize\?[!-~]*")
 _THROTTLED = "Too many attempts. Wait {seconds} seconds and try again."
+_TOO_LATE = "That took too long, or too many tries. Sign in again."
+_WRONG_CODE = "That is not the code, or it was used before. Wait for the next one."
 _WRONG = "That does not match. Check the name and the password."
 
 
@@ -184,6 +194,7 @@ async def sign_in(
     settings: Settings,
     database: Database,
     check: PasswordCheck,
+    second: SecondStep,
     browsers: BrowserSessions,
     devices: Devices,
     pages: Pages,
@@ -195,8 +206,8 @@ async def sign_in(
     try:
         name, password = _NAME.validate_python(typed), _PASSWORD.validate_python(form.get("password"))
         candidate = await check.candidate(name.lower(), password, request, trail)
-        cookie = request.cookies.get(browsers.cookie_name)
-        cookie, device_id = await database.run(_finish, candidate, cookie, browsers, trail)
+        before = request.cookies.get(browsers.cookie_name)
+        outcome = await database.run(_after_password, candidate, before, second, browsers, trail)
     except (InvalidCredentials, ValidationError):
         await trail.keep(refused_with=401)
         return pages.show("sign_in", 401, next=after, name=typed, fault=_WRONG)
@@ -205,20 +216,86 @@ async def sign_in(
         page = pages.show("sign_in", 429, next=after, name=typed, fault=_THROTTLED.format(seconds=wait))
         page.headers["Retry-After"] = wait
         return page
+    if isinstance(outcome, str):
+        return pages.show("second_factor", next=after, mfa_token=outcome, fault=None)
+    return _signed_in(outcome, after, devices)
+
+
+def _after_password(
+    session: Session,
+    candidate: Candidate,
+    before: str | None,
+    second: SecondStep,
+    browsers: BrowserSessions,
+    trail: Trail,
+) -> tuple[str, str] | str:
+    proved = second.after_password(session, candidate)
+    trail.add(second_factor="needed" if isinstance(proved, str) else "none")
+    trail.write(session)
+    return proved if isinstance(proved, str) else _open(session, proved, before, browsers)
+
+
+def _open(session: Session, proved: Proved, before: str | None, browsers: BrowserSessions) -> tuple[str, str]:
+    """The Set-Cookie of a new session, and the id of the device."""
+    _, cookie = browsers.open(session, proved.account, before, proved.amr)
+    return cookie, proved.device_id
+
+
+def _signed_in(opened: tuple[str, str], after: str, devices: Devices) -> Response:
+    cookie, device_id = opened
     response = _see_other(after or SIGN_IN)
     response.headers.append("set-cookie", cookie)
     response.headers.append("set-cookie", devices.cookie(device_id))
     return response
 
 
-def _finish(
-    session: Session, candidate: Candidate, before: str | None, browsers: BrowserSessions, trail: Trail
-) -> tuple[str, str]:
-    account, device_id = accept(session, candidate)
-    session_id, cookie = browsers.open(session, account, before)
-    trail.resource = session_id
+async def sign_in_with_code(
+    request: Request,
+    settings: Settings,
+    database: Database,
+    second: SecondStep,
+    browsers: BrowserSessions,
+    devices: Devices,
+    pages: Pages,
+    trail: Trail,
+) -> Response:
+    """Finish signing in with a code of the authenticator app, or a recovery code."""
+    form = await _own_form(request, settings)
+    after, token = _next(form.get("next")) or "", form.get("mfa_token", "")[:100]
+    before, code = request.cookies.get(browsers.cookie_name), form.get("code", "").strip()[:40]
+    try:
+        challenge = await database.run(begin_second_step, token)
+    except InvalidMfaToken:
+        await trail.keep(refused_with=401)
+        return pages.show("sign_in", 401, next=after, name="", fault=_TOO_LATE)
+    except LoginThrottled as error:
+        wait = error.headers["Retry-After"]
+        page = pages.show("sign_in", 429, next=after, name="", fault=_THROTTLED.format(seconds=wait))
+        page.headers["Retry-After"] = wait
+        return page
+    trail.user_id = trail.resource = challenge.account_id
+    opened = await database.run(_after_factor, challenge, code, before, second, browsers, trail)
+    if opened is None:
+        await trail.keep(refused_with=401)
+        return pages.show("second_factor", 401, next=after, mfa_token=token, fault=_WRONG_CODE)
+    return _signed_in(opened, after, devices)
+
+
+def _after_factor(
+    session: Session,
+    challenge: Row[Any],
+    code: str,
+    before: str | None,
+    second: SecondStep,
+    browsers: BrowserSessions,
+    trail: Trail,
+) -> tuple[str, str] | None:
+    proved = second.after_factor(session, challenge, code)
+    if proved is None:
+        return None
+    trail.add(amr=proved.amr)
     trail.write(session)
-    return cookie, device_id
+    return _open(session, proved, before, browsers)
 
 
 async def sign_out(

@@ -50,6 +50,15 @@ OPERATIONS = [
     ),
     Operation(
         "POST",
+        "/auth/signin/code",
+        handlers.sign_in_with_code,
+        access=public,
+        errors=(ForeignForm, BadRequest),
+        body_type=_FORM,
+        answer_types=_HTML,
+    ),
+    Operation(
+        "POST",
         "/auth/signout",
         handlers.sign_out,
         access=public,

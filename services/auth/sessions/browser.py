@@ -23,6 +23,7 @@ class SignedInBrowser:
     session_id: str
     account: Account
     authenticated: datetime
+    amr: str | None
 
 
 class BrowserSessions:
@@ -37,10 +38,12 @@ class BrowserSessions:
         secure = "; Secure" if self.cookie_name.startswith("__Host-") else ""
         self._attributes = f"; Path=/; HttpOnly; SameSite=Lax{secure}"
 
-    def open(self, session: Session, account: Account, before: str | None) -> tuple[str, str]:
+    def open(
+        self, session: Session, account: Account, before: str | None, amr: str = "pwd"
+    ) -> tuple[str, str]:
         """Open a session in place of the browser's one before; return its id and the Set-Cookie."""
         self.end(session, before)
-        opened = LoginSession(account_id=account.id, token_hash="", expires=now() + self._idle)
+        opened = LoginSession(account_id=account.id, token_hash="", expires=now() + self._idle, amr=amr)
         token = self._tokens.first(opened.id)
         opened.token_hash = token.hash
         self._sessions.add(session, opened)
@@ -56,7 +59,7 @@ class BrowserSessions:
         if expires - row.expires > EXTENDED_AFTER * self._idle:
             alive = SESSIONS.c.id == row.id, SESSIONS.c.revoked.is_(None)
             session.connection().execute(update(SESSIONS).where(*alive).values(expires=expires))
-        return SignedInBrowser(row.id, account, row.created)
+        return SignedInBrowser(row.id, account, row.created, row.amr)
 
     def end(self, session: Session, cookie: str | None) -> str | None:
         """End the session of this cookie, and what was granted in it; return whose it was."""

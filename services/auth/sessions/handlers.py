@@ -1,22 +1,35 @@
 """Registration, sign-in, refresh and sign-out."""
 
+from typing import Any
+
+from sqlalchemy import Row
 from sqlmodel import Session
 from starlette.requests import Request
 
 from services.auth.accounts.accounts import add_account, new_account
 from services.auth.credentials.devices import Devices, remember
 from services.auth.credentials.passwords import Passwords
+from services.auth.errors import InvalidCode
+from services.auth.factors.challenges import CHALLENGE_SECONDS
 from services.auth.models import Account
 from services.auth.schemas import (
     AccountOut,
     Login,
     Logout,
+    MfaNeededOut,
     Refresh,
     Register,
     SignedInOut,
+    VerifyMfa,
 )
 from services.auth.sessions.sessions import Refusal, Sessions, SignedIn
-from services.auth.sessions.sign_in import Candidate, PasswordCheck, accept
+from services.auth.sessions.sign_in import (
+    Candidate,
+    PasswordCheck,
+    Proved,
+    SecondStep,
+    begin_second_step,
+)
 from services.auth.sessions.tokens import AccessTokens
 from shared.data.database import Database
 from shared.errors import Unauthenticated
@@ -55,26 +68,68 @@ async def login(
     request: Request,
     database: Database,
     check: PasswordCheck,
+    second: SecondStep,
     sessions: Sessions,
     devices: Devices,
     tokens: AccessTokens,
     trail: Trail,
-) -> SignedInOut:
+) -> SignedInOut | MfaNeededOut:
     """Sign in with the e-mail address or the username.
 
     An unknown name, a wrong password and a disabled account get the same answer after the same work.
     """
     candidate = await check.candidate(body.name, body.password, request, trail)
-    signed_in, device_id = await database.run(_finish_login, candidate, sessions, trail)
+    outcome = await database.run(_finish_login, candidate, second, sessions, trail)
+    if isinstance(outcome, str):
+        return MfaNeededOut(mfa_token=outcome, expires_in=CHALLENGE_SECONDS)
+    signed_in, device_id = outcome
     return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
 def _finish_login(
-    session: Session, candidate: Candidate, sessions: Sessions, trail: Trail
-) -> tuple[SignedIn, str]:
-    account, device_id = accept(session, candidate)
+    session: Session, candidate: Candidate, second: SecondStep, sessions: Sessions, trail: Trail
+) -> tuple[SignedIn, str] | str:
+    proved = second.after_password(session, candidate)
+    trail.add(second_factor="needed" if isinstance(proved, str) else "none")
     trail.write(session)
-    return sessions.open(session, account), device_id
+    return proved if isinstance(proved, str) else (_opened(session, proved, sessions), proved.device_id)
+
+
+def _opened(session: Session, proved: Proved, sessions: Sessions) -> SignedIn:
+    return sessions.open(session, proved.account, amr=proved.amr)
+
+
+async def verify_mfa(
+    body: VerifyMfa,
+    database: Database,
+    second: SecondStep,
+    sessions: Sessions,
+    devices: Devices,
+    tokens: AccessTokens,
+    trail: Trail,
+) -> SignedInOut:
+    """Finish signing in with a code of the authenticator app, or a recovery code.
+
+    A token is good for five tries. A code is accepted once.
+    """
+    challenge = await database.run(begin_second_step, body.mfa_token)
+    trail.user_id = trail.resource = challenge.account_id
+    outcome = await database.run(_finish_mfa, challenge, body.code, second, sessions, trail)
+    if outcome is None:
+        raise InvalidCode
+    signed_in, device_id = outcome
+    return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
+
+
+def _finish_mfa(
+    session: Session, challenge: Row[Any], code: str, second: SecondStep, sessions: Sessions, trail: Trail
+) -> tuple[SignedIn, str] | None:
+    proved = second.after_factor(session, challenge, code)
+    if proved is None:
+        return None
+    trail.add(amr=proved.amr)
+    trail.write(session)
+    return _opened(session, proved, sessions), proved.device_id
 
 
 async def refresh(

@@ -2,7 +2,9 @@
 
 from services.auth.errors import (
     EmailTaken,
+    InvalidCode,
     InvalidCredentials,
+    InvalidMfaToken,
     InvalidRefreshToken,
     LoginThrottled,
     RefreshTokenReused,
@@ -15,12 +17,14 @@ from shared.identity.tokens import public
 
 _TAKEN = (EmailTaken, UsernameTaken)
 _LOGIN = (InvalidCredentials, LoginThrottled)
+_MFA = (InvalidMfaToken, InvalidCode, LoginThrottled)
 _REFRESH = (InvalidRefreshToken, RefreshTokenReused)
 _SIGNED_OUT = (Unauthenticated, InvalidToken)
 
 OPERATIONS = [
     Operation("POST", "/auth/register", handlers.register, access=public, status=201, errors=_TAKEN),
     Operation("POST", "/auth/login", handlers.login, access=public, errors=_LOGIN),
+    Operation("POST", "/auth/mfa/verify", handlers.verify_mfa, access=public, errors=_MFA),
     Operation("POST", "/auth/refresh", handlers.refresh, access=public, errors=_REFRESH),
     Operation("POST", "/auth/logout", handlers.logout, access=public, status=204, errors=_SIGNED_OUT),
 ]

@@ -32,6 +32,7 @@ class Grant:
     resource: str | None
     parent_id: str | None  # the session that it ends with
     authenticated: datetime
+    amr: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,16 @@ class Sessions:
         self._absolute = timedelta(seconds=settings.refresh_absolute_seconds)
         self._grace = timedelta(seconds=settings.refresh_grace_seconds)
 
-    def open(self, session: Session, account: Account, grant: Grant | None = None) -> SignedIn:
+    def open(
+        self, session: Session, account: Account, grant: Grant | None = None, amr: str = "pwd"
+    ) -> SignedIn:
         """Open a session of the account itself, or of the client that it grants something."""
-        opened = LoginSession(account_id=account.id, token_hash="", expires=self._expires(now(), now()))
+        expires = self._expires(now(), now())
+        opened = LoginSession(account_id=account.id, token_hash="", expires=expires, amr=amr)
         if grant is not None:
             opened.id, opened.client_id, opened.parent_id = grant.session_id, grant.client_id, grant.parent_id
             opened.scope, opened.resource = grant.scope, grant.resource
-            opened.authenticated = grant.authenticated
+            opened.authenticated, opened.amr = grant.authenticated, grant.amr
         token = self._tokens.first(opened.id)
         opened.token_hash = token.hash
         self.add(session, opened)
@@ -201,7 +205,7 @@ def _grant(row: Row[Any]) -> Grant | None:
     if row.client_id is None:
         return None
     authenticated = row.authenticated or row.created
-    return Grant(row.id, row.client_id, row.scope or "", row.resource, row.parent_id, authenticated)
+    return Grant(row.id, row.client_id, row.scope or "", row.resource, row.parent_id, authenticated, row.amr)
 
 
 def _alive() -> tuple[ColumnElement[bool], ...]:

@@ -1,7 +1,9 @@
 """Signing in with a password: counted, checked in a thread of its own, and finished in one transaction."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+from sqlalchemy import Row
 from sqlmodel import Session
 from starlette.requests import Request
 
@@ -10,7 +12,9 @@ from services.auth.accounts.first_admin import is_known_to_everybody
 from services.auth.credentials.devices import Devices, is_known, remember
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.throttle import Attempt
-from services.auth.errors import InvalidCredentials
+from services.auth.errors import InvalidCredentials, InvalidMfaToken
+from services.auth.factors.challenges import close_challenge, open_challenge, try_challenge
+from services.auth.factors.factors import Factors
 from services.auth.models import Account
 from services.auth.settings import Settings
 from shared.data.database import Database
@@ -73,6 +77,53 @@ def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
     account.password_hash = candidate.new_hash or account.password_hash
     candidate.attempt.succeeded(session)
     return account, remember(session, account.id, candidate.device_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """Somebody who has shown all that the account demands."""
+
+    account: Account
+    device_id: str
+    amr: str
+
+
+class SecondStep:
+    """What follows the right password: nothing more, or a challenge that a second factor answers."""
+
+    def __init__(self, factors: Factors) -> None:
+        self._factors = factors
+
+    def after_password(self, session: Session, candidate: Candidate) -> Proved | str:
+        """The person, to open a session for in this transaction, or the token of a challenge."""
+        account, device_id = accept(session, candidate)
+        if not self._factors.are_needed(session, account.id):
+            return Proved(account, device_id, "pwd")
+        return open_challenge(session, account.id, device_id)
+
+    def after_factor(self, session: Session, challenge: Row[Any], code: str) -> Proved | None:
+        """The person, if the code is good; the code and the challenge are used up then."""
+        account = locked_account(session, challenge.account_id)
+        if account is None or not account.may_sign_in:
+            return None
+        method = self._factors.passes(session, account.id, code)
+        if method is None or not close_challenge(session, challenge):
+            return None
+        factor_attempt(account.id).succeeded(session)
+        return Proved(account, challenge.device_id, f"pwd {method}")
+
+
+def begin_second_step(session: Session, token: str) -> Row[Any]:
+    """The challenge of a token, with this try counted for it and for the account."""
+    challenge = try_challenge(session, token)
+    if challenge is None:
+        raise InvalidMfaToken
+    factor_attempt(challenge.account_id).count(session)
+    return challenge
+
+
+def factor_attempt(account_id: str) -> Attempt:
+    return Attempt(f"factor of {account_id}")
 
 
 def household_of(request: Request, proxies: Proxies) -> str:

@@ -1,0 +1,50 @@
+"""Between the password and the second factor: a token that is good for five tries in five minutes."""
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, delete, update
+from sqlmodel import Session
+
+from services.auth.models import CHALLENGES, Challenge, delete_expired
+from shared.clock import now
+
+CHALLENGE_SECONDS = 5 * 60
+TRIES_MAX = 5
+TOKEN_BYTES = 32
+
+
+def open_challenge(session: Session, account_id: str, device_id: str) -> str:
+    """The token of a new challenge. It opens no session and has no scopes."""
+    delete_expired(session, CHALLENGES.c.token_hash, CHALLENGES.c.expires <= now())
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    expires = now() + timedelta(seconds=CHALLENGE_SECONDS)
+    session.add(
+        Challenge(token_hash=_hash(token), account_id=account_id, device_id=device_id, expires=expires)
+    )
+    return token
+
+
+def try_challenge(session: Session, token: str) -> Row[Any] | None:
+    """Count a try; None when the token is unknown or expired, or its tries are used up."""
+    good = CHALLENGES.c.token_hash == _hash(token), CHALLENGES.c.expires > now()
+    left = CHALLENGES.c.tries < TRIES_MAX
+    counted = update(CHALLENGES).where(*good, left).values(tries=CHALLENGES.c.tries + 1).returning(CHALLENGES)
+    return session.connection().execute(counted).first()
+
+
+def close_challenge(session: Session, challenge: Row[Any]) -> bool:
+    """Use the token up; one of several that try succeeds."""
+    mine = delete(CHALLENGES).where(CHALLENGES.c.token_hash == challenge.token_hash)
+    return session.connection().execute(mine).rowcount == 1
+
+
+def close_challenges(session: Session, account_id: str) -> None:
+    """Let no sign-in go on that began with the password before."""
+    session.connection().execute(delete(CHALLENGES).where(CHALLENGES.c.account_id == account_id))
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

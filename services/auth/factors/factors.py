@@ -1,0 +1,100 @@
+"""Second factors in the database: enrolled, confirmed, used once per code, removed."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlmodel import Session
+
+from services.auth.factors.totp import new_secret, step_of
+from services.auth.models import FACTORS, RECOVERY_CODES, Account, Factor
+from shared.clock import now
+from shared.data.sealed import SealedColumn, Sealer
+
+RECOVERY_CODES_NUMBER = 10
+_RECOVERY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as something else
+_RECOVERY_CHARACTERS = 16  # 79 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A secret that is not confirmed yet."""
+
+    factor_id: str
+    secret: str
+
+
+class Factors:
+    """What can happen to the factors of an account. Every method works inside the caller's transaction."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._secret = SealedColumn(sealer, FACTORS.c.secret)
+
+    def are_needed(self, session: Session, account_id: str) -> bool:
+        """Whether the password alone does not sign in to this account."""
+        return self._totp(session, account_id) is not None
+
+    def enrol_totp(self, session: Session, account_id: str) -> Enrolled:
+        """A new secret in place of one that was never confirmed; it counts once a code has confirmed it."""
+        mine = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None)
+        session.connection().execute(delete(FACTORS).where(*mine))
+        factor, secret = Factor(account_id=account_id), new_secret()
+        factor.secret = self._secret.seal(factor.id, secret)
+        session.add(factor)
+        return Enrolled(factor.id, secret)
+
+    def confirm_totp(self, session: Session, account: Account, code: str) -> list[str] | None:
+        """Let the new secret count, and return new recovery codes; None when the code is not good."""
+        waiting = select(FACTORS).where(FACTORS.c.account_id == account.id, FACTORS.c.confirmed.is_(None))
+        row = session.connection().execute(waiting.with_for_update()).first()
+        if row is None or not self._use(session, row, code):
+            return None
+        others = FACTORS.c.account_id == account.id, FACTORS.c.id != row.id
+        session.connection().execute(delete(FACTORS).where(*others))
+        session.connection().execute(update(FACTORS).where(FACTORS.c.id == row.id).values(confirmed=now()))
+        return self.renew_recovery_codes(session, account.id)
+
+    def renew_recovery_codes(self, session: Session, account_id: str) -> list[str]:
+        """Ten new codes, each good once; those before count no more."""
+        codes = [_recovery_code() for _ in range(RECOVERY_CODES_NUMBER)]
+        session.connection().execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.account_id == account_id))
+        rows = [{"account_id": account_id, "code_hash": _hash(code)} for code in codes]
+        session.connection().execute(insert(RECOVERY_CODES), rows)
+        return codes
+
+    def passes(self, session: Session, account_id: str, code: str) -> str | None:
+        """The method that a code passes by, and so uses up; None when it passes by none."""
+        row = self._totp(session, account_id)
+        if row is not None and self._use(session, row, code):
+            return "otp"
+        written = code.replace("-", "").replace(" ", "").lower()
+        mine = RECOVERY_CODES.c.account_id == account_id, RECOVERY_CODES.c.code_hash == _hash(written)
+        used = session.connection().execute(delete(RECOVERY_CODES).where(*mine)).rowcount == 1
+        return "recovery" if used else None
+
+    def remove(self, session: Session, account_id: str) -> None:
+        session.connection().execute(delete(FACTORS).where(FACTORS.c.account_id == account_id))
+        session.connection().execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.account_id == account_id))
+
+    def _totp(self, session: Session, account_id: str) -> Row[Any] | None:
+        counts = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_not(None)
+        return session.connection().execute(select(FACTORS).where(*counts)).first()
+
+    def _use(self, session: Session, row: Row[Any], code: str) -> bool:
+        """The one statement that decides who uses a code first: no step counts twice, nor one before it."""
+        step = step_of(self._secret.open(row.id, row.secret), code)
+        if step is None:
+            return False
+        unused = FACTORS.c.id == row.id, FACTORS.c.last_step < step
+        use = update(FACTORS).where(*unused).values(last_step=step, used=now())
+        return session.connection().execute(use).rowcount == 1
+
+
+def _recovery_code() -> str:
+    return "".join(secrets.choice(_RECOVERY_ALPHABET) for _ in range(_RECOVERY_CHARACTERS))
+
+
+def _hash(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()

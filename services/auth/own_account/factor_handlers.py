@@ -1,0 +1,135 @@
+"""The second factor of the caller's own account."""
+
+from io import BytesIO
+
+import segno
+from sqlmodel import Session
+
+from services.auth.accounts.accounts import locked_account
+from services.auth.credentials.passwords import Passwords
+from services.auth.errors import InvalidCode, NoFactor, NotInteractive, WrongPassword
+from services.auth.factors.factors import Factors
+from services.auth.factors.totp import address_of
+from services.auth.models import Account
+from services.auth.own_account.password_attempts import attempt_of
+from services.auth.schemas import ConfirmFactor, CurrentPassword, FactorOut, RecoveryCodesOut
+from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.sign_in import factor_attempt
+from shared.caller import Caller
+from shared.data.database import Database
+from shared.errors import InvalidToken
+from shared.events import Trail
+
+
+async def enrol_totp(
+    body: CurrentPassword,
+    caller: Caller,
+    database: Database,
+    passwords: Passwords,
+    sessions: Sessions,
+    factors: Factors,
+    trail: Trail,
+) -> FactorOut:
+    """Begin to use an authenticator app; it counts once a code has confirmed it."""
+    before = await _require_password(body.current_password, caller, database, passwords, sessions)
+    return await database.run(_enrol, caller, before, factors, trail)
+
+
+def _enrol(session: Session, caller: Caller, before: str | None, factors: Factors, trail: Trail) -> FactorOut:
+    account = _unchanged(session, caller, before)
+    enrolled = factors.enrol_totp(session, account.id)
+    trail.resource = enrolled.factor_id
+    trail.write(session)
+    address = address_of(enrolled.secret, account.email or account.username or account.id)
+    return FactorOut(secret=enrolled.secret, uri=address, qr_svg=_picture(address))
+
+
+def _picture(address: str) -> str:
+    drawn = BytesIO()
+    segno.make(address, error="m").save(drawn, kind="svg", scale=4, xmldecl=False, svgns=True)
+    return drawn.getvalue().decode().strip()
+
+
+async def confirm_totp(
+    body: ConfirmFactor,
+    caller: Caller,
+    database: Database,
+    sessions: Sessions,
+    factors: Factors,
+    trail: Trail,
+) -> RecoveryCodesOut:
+    """Confirm the authenticator app by its code; from now on signing in needs one. Shows recovery codes."""
+    await database.run(_count_try, caller, sessions)
+    codes = await database.run(_confirm, caller, body.code, factors, trail)
+    if codes is None:
+        raise InvalidCode
+    return RecoveryCodesOut(recovery_codes=codes)
+
+
+def _count_try(session: Session, caller: Caller, sessions: Sessions) -> None:
+    factor_attempt(_person(session, caller, sessions).id).count(session)
+
+
+def _confirm(session: Session, caller: Caller, code: str, factors: Factors, trail: Trail) -> list[str] | None:
+    account = locked_account(session, caller.id)
+    codes = None if account is None else factors.confirm_totp(session, account, code)
+    if codes is None:
+        return None
+    factor_attempt(caller.id).succeeded(session)
+    trail.write(session)
+    return codes
+
+
+async def remove_totp(
+    body: CurrentPassword,
+    caller: Caller,
+    database: Database,
+    passwords: Passwords,
+    sessions: Sessions,
+    factors: Factors,
+    trail: Trail,
+) -> None:
+    """Stop using the authenticator app; the password alone signs in again."""
+    before = await _require_password(body.current_password, caller, database, passwords, sessions)
+    await database.run(_remove, caller, before, factors, trail)
+
+
+def _remove(session: Session, caller: Caller, before: str | None, factors: Factors, trail: Trail) -> None:
+    account = _unchanged(session, caller, before)
+    if not factors.are_needed(session, account.id):
+        raise NoFactor
+    factors.remove(session, account.id)
+    trail.write(session)
+
+
+async def _require_password(
+    password: str, caller: Caller, database: Database, passwords: Passwords, sessions: Sessions
+) -> str | None:
+    before = await database.run(_begin, caller, sessions)
+    if not await passwords.matches(password, before):
+        raise WrongPassword
+    return before
+
+
+def _begin(session: Session, caller: Caller, sessions: Sessions) -> str | None:
+    account = _person(session, caller, sessions)
+    attempt_of(caller).count(session)
+    return account.password_hash
+
+
+def _unchanged(session: Session, caller: Caller, before: str | None) -> Account:
+    """The account, unless its password was changed while this request was checked."""
+    account = locked_account(session, caller.id)
+    if account is None or account.password_hash != before or not account.may_sign_in:
+        raise WrongPassword
+    attempt_of(caller).succeeded(session)
+    return account
+
+
+def _person(session: Session, caller: Caller, sessions: Sessions) -> Account:
+    if caller.client_id is not None:
+        raise NotInteractive
+    account = sessions.account_of(session, caller)
+    if account is None:
+        raise InvalidToken
+    return account
