@@ -20,7 +20,6 @@ HASH_CHARACTERS = 64
 SCOPE_CHARACTERS_MAX = 2000
 RESOURCE_CHARACTERS_MAX = 500
 EXPIRED_PER_CHANGE_MAX = 100
-CLIENT_ID_PREFIX = "client_"
 
 
 class Role(StrEnum):
@@ -181,8 +180,8 @@ class Client(Table, table=True):
 
     @property
     def client_id(self) -> str:
-        """The name that the client has in OAuth."""
-        return CLIENT_ID_PREFIX + self.id
+        """The name that the client has in OAuth: its id, which every service can store as an owner."""
+        return self.id
 
 
 class AuthorizationCode(Table, table=True):

@@ -62,13 +62,16 @@ async def test_an_app_acts_for_a_person_until_its_token_is_revoked(each_suite: S
         assert await seconds_until_refused(client, f"{each_suite.url}/orders", headers) < 1
 
 
-async def test_a_client_acts_for_itself(suite: Suite) -> None:
-    async with suite.client() as client:
+async def test_a_client_acts_for_itself(each_suite: Suite) -> None:
+    async with each_suite.client() as client:
         fields = {"grant_types": ["client_credentials"], "redirect_uris": [], "scopes": ["full_access"]}
         app = await create_client(client, **fields)
         tokens = (await ask_token(client, app, grant_type="client_credentials")).json()
         headers = bearer(tokens["access_token"])
 
+        order = {"product_name": "Pen", "quantity": 1, "total_price": 2.5}
+        placed = await client.post("/orders", json=order, headers=headers)
+        assert placed.json()["user_id"] == app["client_id"]
         statuses = {
             path: (await client.get(path, headers=headers)).status_code
             for path in ("/orders", "/users/me", "/auth/me", "/clients", "/audit", "/files")

@@ -6,7 +6,7 @@ from sqlmodel import Session
 
 from services.auth.clients.schemas import ChangeClient
 from services.auth.clients.scopes import text
-from services.auth.models import CLIENT_ID_PREFIX, Client
+from services.auth.models import ID_CHARACTERS, Client
 from services.auth.revocations.log import RevocationLog
 from shared.clock import now
 from shared.errors import NotFound
@@ -15,9 +15,8 @@ from shared.identity.revocations import Kind
 
 def client_named(session: Session, client_id: str) -> Client | None:
     """The client that has this name in OAuth."""
-    if not client_id.startswith(CLIENT_ID_PREFIX) or "\0" in client_id:
-        return None
-    return session.get(Client, client_id.removeprefix(CLIENT_ID_PREFIX))
+    is_one = len(client_id) == ID_CHARACTERS and client_id.isascii() and client_id.isprintable()
+    return session.get(Client, client_id) if is_one else None
 
 
 def locked_client(session: Session, row_id: str) -> Client:

@@ -8,13 +8,12 @@ from pydantic import Field, model_validator
 
 from services.auth.clients.redirect_uris import URI_CHARACTERS_MAX, registrable
 from services.auth.clients.scopes import OF_PERSONS, SCOPES
-from services.auth.models import CLIENT_ID_PREFIX
 from shared.http.schemas import Input, Output, Text, example
 
 DAY = 24 * 60 * 60
 _CLIENT = {
     "id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
-    "client_id": "client_0198c0de-4b20-7c31-9000-a7d8e9f01234",
+    "client_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
     "name": "Ledgerline",
     "description": None,
     "is_public": False,
@@ -137,7 +136,7 @@ class ClientOut(Output):
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
         lists = {name: row[name].split() for name in ("redirect_uris", "scopes", "grant_types")}
-        return cls.unchecked(row, client_id=CLIENT_ID_PREFIX + row["id"], **lists)
+        return cls.unchecked(row, client_id=row["id"], **lists)
 
 
 class SecretOut(Output):

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.auth.clients.scopes import OPENID
 from services.auth.errors import NoIssuer
-from services.auth.models import CLIENT_ID_PREFIX
+from services.auth.models import ID_CHARACTERS
 from services.auth.oauth.errors import OAuthError, invalid_request
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.metadata import metadata
@@ -188,8 +188,12 @@ async def _form(request: Request, issuer: Issuer) -> Parameters:
 
 def _credentials(request: Request, given: Parameters, trail: Trail | None = None) -> ClientCredentials:
     credentials = ClientCredentials.read(request.headers.get("authorization"), given)
-    if trail is not None and credentials.client_id.startswith(CLIENT_ID_PREFIX):
-        trail.resource = credentials.client_id[:100]
+    if (
+        trail is not None
+        and len(credentials.client_id) == ID_CHARACTERS
+        and credentials.client_id.isprintable()
+    ):
+        trail.resource = credentials.client_id
     return credentials
 
 
