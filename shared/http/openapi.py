@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document of a service, from the same signatures that answer the requests."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -33,6 +34,7 @@ from shared.http.schemas import Page, Versioned
 from shared.identity.tokens import admin, internal, public
 from shared.words import words_for_pattern
 
+FORM = "application/x-www-form-urlencoded"
 PATTERN_WORDS = "x-pattern-words"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 _BYTES = {"type": "string", "format": "binary"}
@@ -114,7 +116,7 @@ def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any
             *schemas.parameters(endpoint, "query"),
             *_headers(endpoint),
         ],
-        "responses": {**_successes(endpoint, schemas), **_refusals(endpoint)},
+        "responses": _responses(endpoint, schemas),
         "security": [] if operation.access is public else _BEARER,
     }
     body = _body(endpoint, schemas)
@@ -128,6 +130,9 @@ def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
     if operation.form is not None:
         content = {"multipart/form-data": {"schema": schemas.of(endpoint, "form")}}
         return {"required": True, "content": content}
+    if operation.body_type == FORM:
+        fields = {"type": "object", "additionalProperties": {"type": "string"}}
+        return {"required": False, "content": {FORM: {"schema": fields}}}
     if operation.body_type is not None:
         return {"required": False, "content": {operation.body_type: {"schema": _BYTES}}}
     if signature.body is not None:
@@ -146,6 +151,15 @@ def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
         {"name": name, "in": "header", "required": False, "description": why, "schema": {"type": "string"}}
         for name, why in wanted
     ]
+
+
+def _responses(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    found = {**_successes(endpoint, schemas), **_refusals(endpoint)}
+    for status, media_type in endpoint.operation.also.items():
+        described = found.setdefault(str(status), {"description": HTTPStatus(status).phrase})
+        if media_type:
+            described["content"] = {**described.get("content", {}), media_type: {"schema": {}}}
+    return found
 
 
 def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:

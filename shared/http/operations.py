@@ -9,8 +9,8 @@ thread, in one transaction that commits after the answer is serialised and befor
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, create_model
@@ -35,8 +35,9 @@ class Operation:
     name `action`, by default the handler's in capitals. A handler that reads the body of its
     Request itself says what it takes: a `form`, or a body of the `body_type`. One that `sends_bytes`
     answers with content, whole or in part; one whose Response is text of another kind than JSON names its
-    `answer_types`. `prepare` is a coroutine that runs before the Session of the handler is opened, for calls
-    to other services; the handler takes what it returns by type.
+    `answer_types`. Responses of its own with `also` another status are told by their media type, if any.
+    `prepare` is a coroutine that runs before the Session of the handler is opened, for calls to other
+    services; the handler takes what it returns by type.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Operation:
     body_type: str | None = None
     sends_bytes: bool = False
     answer_types: tuple[str, ...] = ()
+    also: Mapping[int, str] = field(default_factory=dict)
     action: str | None = None
     recorded: bool = True
     prepare: Callable[..., Awaitable[Any]] | None = None

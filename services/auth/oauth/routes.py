@@ -3,11 +3,13 @@
 from services.auth.errors import NoIssuer
 from services.auth.oauth import handlers
 from services.auth.oauth.handlers import FORM
-from shared.errors import InvalidToken, Unauthenticated
+from shared.errors import InvalidToken, TooLarge, Unauthenticated
 from shared.http.operations import Operation
 from shared.identity.tokens import public
 
 _WELL_KNOWN = "/.well-known"
+_JSON = "application/json"
+_REFUSED = {400: _JSON, 401: _JSON}
 _TOKEN = (Unauthenticated, InvalidToken, NoIssuer)
 
 OPERATIONS = [
@@ -26,10 +28,22 @@ OPERATIONS = [
         errors=(NoIssuer,),
     ),
     Operation(
-        "POST", "/oauth/token", handlers.issue_token, access=public, body_type=FORM, errors=(NoIssuer,)
+        "POST",
+        "/oauth/token",
+        handlers.issue_token,
+        access=public,
+        body_type=FORM,
+        errors=(NoIssuer, TooLarge),
+        also=_REFUSED,
     ),
     Operation(
-        "POST", "/oauth/revoke", handlers.revoke_token, access=public, body_type=FORM, errors=(NoIssuer,)
+        "POST",
+        "/oauth/revoke",
+        handlers.revoke_token,
+        access=public,
+        body_type=FORM,
+        errors=(NoIssuer, TooLarge),
+        also=_REFUSED,
     ),
     Operation(
         "POST",
@@ -37,17 +51,21 @@ OPERATIONS = [
         handlers.introspect_token,
         access=public,
         body_type=FORM,
-        errors=(NoIssuer,),
+        errors=(NoIssuer, TooLarge),
+        also=_REFUSED,
         recorded=False,
     ),
-    Operation("GET", "/oauth/userinfo", handlers.show_userinfo, access=public, errors=_TOKEN),
+    Operation(
+        "GET", "/oauth/userinfo", handlers.show_userinfo, access=public, errors=_TOKEN, also={403: _JSON}
+    ),
     Operation(
         "POST",
         "/oauth/userinfo",
         handlers.post_userinfo,
         access=public,
         body_type=FORM,
-        errors=_TOKEN,
+        errors=(*_TOKEN, TooLarge),
+        also={400: _JSON, 403: _JSON},
         recorded=False,
     ),
 ]
