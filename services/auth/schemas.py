@@ -1,7 +1,7 @@
 """What goes into the auth service and what comes out."""
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -244,6 +244,57 @@ class RecoveryCodesOut(Output):
     )
 
     recovery_codes: list[str]
+
+
+class SessionOut(Output):
+    """Where somebody is signed in."""
+
+    model_config = example(
+        {
+            "id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "created": "2026-01-31T12:00:00Z",
+            "refreshed": "2026-01-31T12:15:00Z",
+            "expires": "2026-02-14T12:15:00Z",
+            "amr": ["pwd", "otp"],
+            "is_current": True,
+        }
+    )
+
+    id: str
+    created: datetime
+    refreshed: datetime | None
+    expires: datetime
+    amr: list[str]
+    is_current: bool
+
+    @classmethod
+    def of(cls, row: dict[str, Any], current_id: str | None) -> Self:
+        how = (row["amr"] or "pwd").split()
+        return cls.unchecked(row, refreshed=row["rotated"], amr=how, is_current=row["id"] == current_id)
+
+
+class ConnectedAppOut(Output):
+    """What somebody has allowed an app."""
+
+    model_config = example(
+        {
+            "client_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "name": "Ledgerline",
+            "scopes": ["email", "openid"],
+            "created": "2026-01-31T12:00:00Z",
+            "updated": "2026-01-31T12:00:00Z",
+        }
+    )
+
+    client_id: str
+    name: str
+    scopes: list[str]
+    created: datetime
+    updated: datetime
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Self:
+        return cls.unchecked(row, client_id=row["id"], scopes=row["scope"].split())
 
 
 class SignedInOut(WithHeaders):

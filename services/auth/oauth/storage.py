@@ -134,9 +134,11 @@ class Storage:
         adding = adding.on_conflict_do_update(index_elements=["account_id", "client_id"], set_=anew)
         self._session.connection().execute(adding)
 
-    def drop_consent(self, account_id: str, client_id: str) -> None:
-        mine = CONSENTS.c.account_id == account_id, CONSENTS.c.client_id == client_id
-        self._session.connection().execute(delete(CONSENTS).where(*mine))
+
+def drop_consent(session: Session, account_id: str, client_id: str) -> bool:
+    """Forget what a person lets a client do; whether there was anything."""
+    mine = CONSENTS.c.account_id == account_id, CONSENTS.c.client_id == client_id
+    return session.connection().execute(delete(CONSENTS).where(*mine)).rowcount == 1
 
 
 def _hash(code: str) -> str:

@@ -142,6 +142,11 @@ class Sessions:
         """End all sessions of an account, except for one."""
         self._end(session, SESSIONS.c.account_id == account_id, SESSIONS.c.id != (but or ""))
 
+    def end_of_client(self, session: Session, account_id: str, client_id: str) -> bool:
+        """End all that an account has granted to a client; whether there was anything."""
+        mine = SESSIONS.c.account_id == account_id, SESSIONS.c.client_id == client_id
+        return bool(self._end(session, *mine))
+
     def end_all(self, session: Session, account: Account) -> None:
         """End all sessions of an account, and with them all access tokens it has, in one revocation."""
         session.connection().execute(_ending(SESSIONS.c.account_id == account.id))
