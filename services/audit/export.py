@@ -1,8 +1,6 @@
 """Exports, streamed in chunks so that memory does not grow with the log."""
 
-import csv
 import hashlib
-import io
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,13 +24,12 @@ from services.audit.queries import (
 )
 from services.audit.schemas import FilterLogs
 from shared.data.database import Database
+from shared.lists.spreadsheets import csv_lines
 
 CSV_COLUMNS = (
     "seq timestamp user_id actor action resource outcome status service ip user_agent metadata request_id"
     " trace_id id received"
 ).split()
-# A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
-FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +162,11 @@ def _readable(one: dict[str, Any]) -> dict[str, Any]:
 
 async def spreadsheet(database: Database, export: Export) -> AsyncIterator[bytes]:
     """CSV (RFC 4180) with a line of names, for spreadsheets."""
-    yield _csv([CSV_COLUMNS])
+    yield csv_lines([CSV_COLUMNS])
     await database.read(export.header)
     while lines := await database.read(export.chunk):
-        yield _csv(_cells(one) for one in lines if one["type"] == "record")
+        yield csv_lines(_cells(one) for one in lines if one["type"] == "record")
 
 
 def _cells(one: Mapping[str, Any]) -> list[Any]:
-    return [_defused(one[name]) for name in CSV_COLUMNS]
-
-
-def _defused(value: Any) -> Any:
-    is_formula = isinstance(value, str) and value.startswith(FORMULA_BEGINS)
-    return f"'{value}" if is_formula else value
-
-
-def _csv(rows: Any) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_MINIMAL).writerows(rows)
-    return text.getvalue().encode()
+    return [one[name] for name in CSV_COLUMNS]
