@@ -137,6 +137,63 @@ class FileDeleted(Event):
     permanent: bool
 
 
+class SyncFinished(Event):
+    """A sync of AWS accounts has ended: completed, partial or failed. On a first one nothing else is told."""
+
+    topic = "sync.finished"
+    key = "sync_id"
+    source = "inventory"
+
+    sync_id: str
+    kind: str
+    state: str
+    seen: int
+    changed: int
+    gone: int
+    accounts: tuple[str, ...]
+
+
+class WorkspaceFound(Event):
+    """A sync found a WorkSpace that no earlier one had seen."""
+
+    topic = "workspace.found"
+    key = "workspace_id"
+    source = "inventory"
+
+    workspace_id: str
+    account: str
+    region: str
+    user_name: str
+    state: str
+    running_mode: str | None
+
+
+class WorkspaceChanged(Event):
+    """A sync found a WorkSpace changed; `before` and `after` hold the fields that are short."""
+
+    topic = "workspace.changed"
+    key = "workspace_id"
+    source = "inventory"
+
+    workspace_id: str
+    fields: tuple[str, ...]
+    before: dict[str, str | int | None]
+    after: dict[str, str | int | None]
+
+
+class WorkspaceGone(Event):
+    """AWS no longer lists a WorkSpace: a sync has read the whole region without it."""
+
+    topic = "workspace.gone"
+    key = "workspace_id"
+    source = "inventory"
+
+    workspace_id: str
+    account: str
+    region: str
+    user_name: str
+
+
 # Whoever is not listed is not told. The address is that of a suite on one machine; NAME_URL says another.
 SUBSCRIBERS = {
     "users": Subscriber("http://127.0.0.1:8081", AccountCreated, AccountChanged, AccountDeleted),
@@ -144,4 +201,5 @@ SUBSCRIBERS = {
     "files": Subscriber("http://127.0.0.1:8084", AccountDeleted),
     "terminal": Subscriber("http://127.0.0.1:8087", AccountChanged, AccountDeleted),
     "audit": Subscriber("http://127.0.0.1:8085", Recorded, AccountDeleted),
+    "inventory": Subscriber("http://127.0.0.1:8086", AccountDeleted),
 }

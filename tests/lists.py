@@ -155,6 +155,89 @@ def _personal(number: int) -> dict[str, Any]:
     return {"seq": number, "received": moment(number), "ip": "127.0.0.1", "metadata": "{}"}
 
 
+def _workspace(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    name = f"{'needle' if is_rare else 'person'}{number % 1000}"
+    return {
+        "id": row_id(number),
+        "workspace_id": f"ws-{number:09}",
+        "account": SMALL if is_rare else LARGE,
+        "region": "us-east-1" if is_rare else "eu-central-1",
+        "directory_id": "d-few" if is_rare else "d-most",
+        "user_name": name,
+        "state": "ERROR" if is_rare else "AVAILABLE",
+        "state_changed": moment(number),
+        "bundle_id": "wsb-few" if is_rare else "wsb-most",
+        "running_mode": "ALWAYS_ON" if is_rare else "AUTO_STOP",
+        "protocols": "[]",
+        "encrypted_root": True,
+        "encrypted_user": True,
+        "connection_state": "DISCONNECTED",
+        "last_connection": moment(number),
+        "tags": '{"team": "red"}',
+        "first_seen": moment(number),
+        "last_seen": moment(number),
+        "gone": moment(number) if is_rare else None,
+        "presence": "gone" if is_rare else "present",
+        "search": f"ws-{number:09}\n{name}\nred",
+        "version": 1,
+        "updated": moment(number),
+    }
+
+
+def _tag(number: int) -> dict[str, Any]:
+    return {"id": row_id(number), "key": "team", "value": "blue" if number < 2 * FEW else "red"}
+
+
+def _change(number: int) -> dict[str, Any]:
+    which = FEW + 1 if number % 2 else number
+    row = {"id": row_id(number), "workspace_id": f"ws-{which:09}", "at": moment(number)}
+    return {**row, "field": "state", "before": "STOPPED", "after": "AVAILABLE"}
+
+
+def _event(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    who = {
+        "name": "CreateWorkspaces" if is_rare else "StopWorkspaces",
+        "username": "ann" if is_rare else "ops",
+    }
+    row = {"id": row_id(number), "event_id": f"event {number}", "account": LARGE, "region": "eu-central-1"}
+    written = {"workspaces": "[]", "request": "null", "response": "null", "identity": "null"}
+    return {**row, **who, **written, "at": moment(number)}
+
+
+def _event_workspace(number: int) -> dict[str, Any]:
+    which = FEW + 2 if number < 2 * FEW else FEW + 1
+    return {"workspace_id": f"ws-{which:09}", "id": row_id(number)}
+
+
+def _sync(number: int) -> dict[str, Any]:
+    state = {"kind": "all", "trigger": "schedule", "state": "completed"}
+    return {"id": row_id(number), **state, "created": moment(number), "finished": moment(number)}
+
+
+def _part(number: int) -> dict[str, Any]:
+    place = {"account": LARGE, "region": "eu-central-1", "source": "workspaces", "state": "done"}
+    counts = dict.fromkeys(("seen", "changed", "gone", "calls", "throttled"), 1)
+    return {"sync": row_id(number // 2), "number": number % 2, **place, **counts, "missing": "[]"}
+
+
+def _aws_account(number: int) -> dict[str, Any]:
+    """The list of accounts has no pages: there are few beside those that were deleted."""
+    return {
+        "id": row_id(number),
+        "name": f"account {number}",
+        "regions": '["eu-central-1"]',
+        "is_default": False,
+        "status": "connected",
+        "status_detail": "[]",
+        "deleted": None if number < FEW else moment(number),
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
 _TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
 LISTS = {
     "orders": Lists(
@@ -190,6 +273,36 @@ LISTS = {
             "outcome": ("refused", "success"),
             "from": _TIMES,
             "to": _TIMES,
+        },
+    ),
+    "inventory": Lists(
+        {
+            "ACCOUNTS": _aws_account,
+            "WORKSPACES": _workspace,
+            "TAGS": _tag,
+            "CHANGES": _change,
+            "TRAIL": _event,
+            "TRAIL_WORKSPACES": _event_workspace,
+            "SYNCS": _sync,
+            "PARTS": _part,
+        },
+        {
+            "state": ("ERROR", "AVAILABLE"),
+            "running_mode": ("ALWAYS_ON", "AUTO_STOP"),
+            "user_name": ("needle1", "person500"),
+            "directory": ("d-few", "d-most"),
+            "bundle": ("wsb-few", "wsb-most"),
+            "account": (SMALL, LARGE),
+            "region": ("us-east-1", "eu-central-1"),
+            "tag": ("team:blue", "team:red"),
+            "gone": ("true", "false"),
+            "unused_days": ("3650", "30"),
+            "search": ("needle", "person", "no"),
+            "workspace_id": (f"ws-{FEW + 2:09}", f"ws-{FEW + 1:09}"),
+            "name": ("CreateWorkspaces", "StopWorkspaces"),
+            "username": ("ann", "ops"),
+            "start": _TIMES,
+            "end": _TIMES,
         },
     ),
 }

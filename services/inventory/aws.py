@@ -1,0 +1,286 @@
+"""Calls to AWS: whose credentials they carry, how often they are tried, and what their failures mean.
+
+boto3 blocks, so it runs in threads of its own. Retries are ours and not its own: they wait without a thread,
+they are counted, and a sync that is cancelled does not wait for them.
+"""
+
+import asyncio
+import random
+import re
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import structlog
+
+from services.inventory.models import ACCOUNTS
+from services.inventory.settings import Settings
+from services.inventory.sync.pace import Api, Pace
+from shared.data.sealed import KeyMissing, SealBroken, SealedColumn
+
+log = structlog.get_logger(__name__)
+
+THREADS = 4
+CONNECT_SECONDS, READ_SECONDS = 5, 30
+PAUSE_SECONDS_MAX = 20.0
+SESSION_SECONDS = 3600
+RENEWED_BEFORE = 300.0
+MESSAGE_CHARACTERS_MAX = 300
+# Services of AWS with one address for the whole world.
+HOME_REGION = "us-east-1"
+
+_WRONG_CREDENTIALS = frozenset(
+    """
+    InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch InvalidSignatureException
+    ExpiredToken ExpiredTokenException AuthFailure MissingAuthenticationToken IncompleteSignature
+    """.split()
+)
+_DENIED = frozenset(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"))
+_THROTTLED = frozenset(
+    """
+    Throttling ThrottlingException ThrottledException RequestLimitExceeded TooManyRequestsException
+    RequestThrottled RequestThrottledException LimitExceededException SlowDown
+    """.split()
+)
+_BAD_CURSOR = frozenset(
+    """
+    InvalidParameterValuesException InvalidNextTokenException InvalidNextToken PaginationTokenExpiredException
+    """.split()
+)
+_SECRETS = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b")
+
+
+class Kind(StrEnum):
+    """What a failure means for whoever has to mend it."""
+
+    CREDENTIALS = "credentials"
+    DENIED = "denied"
+    THROTTLED = "throttled"
+    AWAY = "away"
+    CURSOR = "cursor"
+    OTHER = "other"
+
+
+class AwsFailed(Exception):
+    """A call that has failed for good; `action` is the permission that it needs."""
+
+    def __init__(self, kind: Kind, action: str, code: str, message: str) -> None:
+        self.kind, self.action, self.code = kind, action, code
+        self.message = _SECRETS.sub("(key)", message)[:MESSAGE_CHARACTERS_MAX]
+        super().__init__(f"{action}: {code}: {self.message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An account as the calls need it."""
+
+    id: str
+    version: int
+    role_arn: str | None = None
+    external_id: str | None = None
+    access_key_id: str | None = None
+    secret: str | None = field(default=None, repr=False)  # sealed
+    endpoint_url: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many calls were made, and how many of them AWS refused as too many."""
+
+    calls: int = 0
+    throttled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation of one API, by the names of boto3; `action` is its permission."""
+
+    api: str
+    operation: str
+    action: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Aws:
+    """The clients of all accounts, and the threads that use them."""
+
+    def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
+        self._settings = settings
+        self._sealed = SealedColumn(settings.sealer(), ACCOUNTS.c.secret)
+        rates = {
+            "workspaces": settings.workspaces_rate,
+            "resourcegroupstaggingapi": settings.tagging_rate,
+            "cloudtrail": settings.cloudtrail_rate,
+        }
+        self._pace = pace or Pace(rates)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="aws")
+        self._lock = threading.Lock()
+        self._sessions: dict[str, tuple[int, float, Any]] = {}  # by account: version, until when, session
+        self._clients: dict[tuple[str, str, str], tuple[Any, Any]] = {}
+
+    async def call(self, target: Target, region: str, call: Call, tally: Tally) -> dict[str, Any]:
+        """The answer, after as many attempts as it takes; AwsFailed when they are used up."""
+        api = Api(target.id, region, call.api)
+        for attempt in range(1, self._settings.aws_attempts + 1):
+            await self._pace.turn(api)
+            tally.calls += 1
+            try:
+                return await self.once(target, region, call)
+            except AwsFailed as error:
+                tally.throttled += error.kind is Kind.THROTTLED
+                may_succeed = error.kind in (Kind.THROTTLED, Kind.AWAY)
+                if not may_succeed or attempt == self._settings.aws_attempts:
+                    raise
+                pause = min(self._settings.aws_retry_seconds * 2 ** (attempt - 1), PAUSE_SECONDS_MAX)
+                pause *= random.uniform(0.5, 1.0)  # noqa: S311 - it spreads retries, and hides nothing
+                if error.kind is Kind.THROTTLED:
+                    self._pace.hold(api, pause)
+                else:
+                    await self._pace.pause(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def once(self, target: Target, region: str, call: Call) -> dict[str, Any]:
+        """The same with one attempt, at once."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._blocking, target, region, call)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _blocking(self, target: Target, region: str, call: Call) -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        try:
+            client = self._client(target, region, call.api)
+            answer: dict[str, Any] = getattr(client, call.operation)(**call.arguments)
+        except ClientError as error:
+            raise _failure(call, error.response) from error
+        except (BotoCoreError, ResponseParserError) as error:
+            raise _without_answer(call, error) from error
+        return answer
+
+    def _client(self, target: Target, region: str, api: str) -> Any:
+        """Making a client takes tens of milliseconds and a lock of boto3; each is kept."""
+        with self._lock:
+            session = self._session(target)
+            known = self._clients.get((target.id, region, api))
+            if known is None or known[0] is not session:
+                client = session.client(
+                    api, region_name=region, endpoint_url=target.endpoint_url, config=_config()
+                )
+                known = self._clients[target.id, region, api] = (session, client)
+            return known[1]
+
+    def _session(self, target: Target) -> Any:
+        version, until, session = self._sessions.get(target.id, (-1, 0.0, None))
+        if version != target.version or until < time.monotonic():
+            session, until = self._new_session(target)
+            self._sessions[target.id] = (target.version, until, session)
+        return session
+
+    def _new_session(self, target: Target) -> tuple[Any, float]:
+        """A session with the account's keys or the service's, or with those of the role that they assume."""
+        import boto3
+
+        key_id, secret = self._keys(target)
+        own = boto3.Session(aws_access_key_id=key_id or None, aws_secret_access_key=secret or None)
+        if target.role_arn is None:
+            return own, float("inf")
+        sts = own.client("sts", region_name=HOME_REGION, endpoint_url=target.endpoint_url, config=_config())
+        external = {"ExternalId": target.external_id} if target.external_id else {}
+        try:
+            given = sts.assume_role(
+                RoleArn=target.role_arn,
+                RoleSessionName="gatehouse-inventory",
+                DurationSeconds=SESSION_SECONDS,
+                **external,
+            )["Credentials"]
+        except _client_error() as error:
+            raise _failure(ASSUME_ROLE, error.response) from error
+        session = boto3.Session(
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given["SessionToken"],
+        )
+        return session, time.monotonic() + SESSION_SECONDS - RENEWED_BEFORE
+
+    def _keys(self, target: Target) -> tuple[str, str]:
+        if target.access_key_id is None or target.secret is None:
+            settings = self._settings
+            return settings.aws_access_key_id, settings.aws_secret_access_key.get_secret_value()
+        try:
+            return target.access_key_id, self._sealed.open(target.id, target.secret)
+        except (SealBroken, KeyMissing) as error:
+            message = "The stored secret cannot be opened; set secret_access_key again."
+            raise AwsFailed(Kind.CREDENTIALS, WHO.action, type(error).__name__, message) from error
+
+
+ASSUME_ROLE = Call("sts", "assume_role", "sts:AssumeRole")
+WHO = Call("sts", "get_caller_identity", "sts:GetCallerIdentity")
+
+
+def _client_error() -> Any:
+    from botocore.exceptions import ClientError
+
+    return ClientError
+
+
+@cache
+def _config() -> Any:
+    from botocore.config import Config
+
+    return Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": 1},
+        user_agent_extra="gatehouse",
+    )
+
+
+@cache
+def regions() -> tuple[str, ...]:
+    """The regions that have WorkSpaces, as botocore knows them."""
+    import boto3
+
+    return tuple(sorted(boto3.Session().get_available_regions("workspaces")))
+
+
+def _failure(call: Call, response: Mapping[str, Any]) -> AwsFailed:
+    told: Mapping[str, Any] = response.get("Error", {})
+    code, message = str(told.get("Code", "")), str(told.get("Message", ""))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return AwsFailed(_kind(call, code, status), call.action, code, message)
+
+
+def _kind(call: Call, code: str, status: int) -> Kind:
+    if code in _WRONG_CREDENTIALS or (call is ASSUME_ROLE and code in _DENIED):
+        return Kind.CREDENTIALS
+    if code in _DENIED:
+        return Kind.DENIED
+    if code in _THROTTLED or status == 429:
+        return Kind.THROTTLED
+    if code in _BAD_CURSOR:
+        return Kind.CURSOR
+    return Kind.AWAY if status >= 500 else Kind.OTHER
+
+
+def _without_answer(call: Call, error: Exception) -> AwsFailed:
+    """No credentials at all, no connection, or an answer that cannot be read."""
+    from botocore.exceptions import (
+        ConnectionError as NotConnected,
+    )
+    from botocore.exceptions import HTTPClientError, NoCredentialsError, PartialCredentialsError
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        message = "The service has no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        return AwsFailed(Kind.CREDENTIALS, call.action, "NoCredentials", message)
+    is_away = isinstance(error, HTTPClientError | NotConnected | ResponseParserError)
+    code = type(error).__name__
+    return AwsFailed(Kind.AWAY if is_away else Kind.OTHER, call.action, code, str(error))

@@ -1,0 +1,85 @@
+"""The figures of the first page: worked out at most once in fifteen seconds, whoever asks."""
+
+import threading
+import time
+from collections import Counter
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlmodel import Session
+
+from services.inventory import accounts
+from services.inventory.models import GONE, PRESENT, SCANS, WORKSPACES
+from services.inventory.sync import syncs
+from services.inventory.sync.schemas import SyncOut
+from shared.clock import now
+from shared.http.schemas import Output, example
+from shared.lists.pagination import PageQuery
+
+KEPT_SECONDS = 15.0
+RECENT = 10
+UNKNOWN = "UNKNOWN"
+
+
+class DashboardOut(Output):
+    """Totals of the WorkSpaces that AWS lists; `last_read` is when each source was last read to its end."""
+
+    model_config = example(
+        {
+            "total_workspaces": 300,
+            "gone_workspaces": 4,
+            "by_state": {"AVAILABLE": 180, "STOPPED": 120},
+            "by_running_mode": {"ALWAYS_ON": 90, "AUTO_STOP": 210},
+            "accounts": {"connected": 1},
+            "last_read": {"workspaces": "2026-01-31T12:00:00Z"},
+            "recent_syncs": [],
+            "as_of": "2026-01-31T12:00:00Z",
+        }
+    )
+
+    total_workspaces: int
+    gone_workspaces: int
+    by_state: dict[str, int]
+    by_running_mode: dict[str, int]
+    accounts: dict[str, int]
+    last_read: dict[str, datetime]
+    recent_syncs: list[SyncOut]
+    as_of: datetime
+
+
+class Dashboard:
+    """Keeps what was worked out last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: tuple[float, DashboardOut] | None = None
+
+    def show(self, session: Session) -> DashboardOut:
+        kept = self._kept
+        if kept is not None and time.monotonic() - kept[0] < KEPT_SECONDS:
+            return kept[1]
+        with self._lock:  # those that come meanwhile wait for the one that works it out
+            if self._kept is None or self._kept is kept:
+                self._kept = (time.monotonic(), work_out(session))
+            return self._kept[1]
+
+
+def work_out(session: Session) -> DashboardOut:
+    execute, columns = session.connection().execute, WORKSPACES.c
+    states, modes = Counter[str](), Counter[str]()
+    groups = select(columns.state, columns.running_mode, func.count()).where(columns.presence == PRESENT)
+    for state, mode, number in execute(groups.group_by(columns.state, columns.running_mode)):
+        states[state] += number
+        modes[mode or UNKNOWN] += number
+    gone = select(func.count()).select_from(WORKSPACES).where(columns.presence == GONE)
+    scans = select(SCANS.c.source, func.max(SCANS.c.completed)).group_by(SCANS.c.source)
+    return DashboardOut(
+        total_workspaces=states.total(),
+        gone_workspaces=execute(gone).scalar_one(),
+        by_state=dict(sorted(states.items())),
+        by_running_mode=dict(sorted(modes.items())),
+        accounts=dict(sorted(Counter(one["status"] for one in accounts.live(session)).items())),
+        last_read={row[0]: row[1] for row in execute(scans)},
+        recent_syncs=syncs.history(session, PageQuery(limit=RECENT)).items,
+        as_of=now(),
+    )

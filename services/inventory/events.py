@@ -1,0 +1,54 @@
+"""What the inventory service tells others, and what it does when it is told something."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import update
+from sqlmodel import Session
+
+from contracts.events import AccountDeleted, SyncFinished, WorkspaceChanged, WorkspaceFound, WorkspaceGone
+from services.inventory.models import JOBS, SYNCS
+from shared.events import Consumers, emit
+from shared.work.jobs import Jobs
+
+LONG = frozenset(("tags",))  # fields whose values an event has no room for
+
+
+def tell_found(session: Session, row: Mapping[str, Any]) -> None:
+    names = ("workspace_id", "account", "region", "user_name", "state", "running_mode")
+    emit(session, WorkspaceFound(**{name: row[name] for name in names}))
+
+
+def tell_changed(session: Session, workspace_id: str, told: Mapping[str, tuple[Any, Any]]) -> None:
+    short = {
+        name: values
+        for name, values in told.items()
+        if name not in LONG and not any(isinstance(value, datetime) for value in values)
+    }
+    before = {name: values[0] for name, values in short.items()}
+    after = {name: values[1] for name, values in short.items()}
+    emit(session, WorkspaceChanged(workspace_id=workspace_id, fields=tuple(told), before=before, after=after))
+
+
+def tell_gone(session: Session, row: Mapping[str, Any]) -> None:
+    names = ("workspace_id", "account", "region", "user_name")
+    emit(session, WorkspaceGone(**{name: row[name] for name in names}))
+
+
+def tell_finished(session: Session, sync: Mapping[str, Any], accounts: Sequence[str]) -> None:
+    names = ("kind", "state", "seen", "changed", "gone")
+    told = {name: sync[name] for name in names}
+    emit(session, SyncFinished(sync_id=sync["id"], accounts=tuple(accounts), **told))
+
+
+def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """What an account has started stays, without its name."""
+    gone = [event.account_id for event in events]
+    session.connection().execute(update(SYNCS).where(SYNCS.c.by.in_(gone)).values(by=None))
+    jobs = Jobs(JOBS, {})
+    for account_id in gone:
+        jobs.forget(session, account_id)
+
+
+CONSUMES: Consumers = {AccountDeleted: forget_people}

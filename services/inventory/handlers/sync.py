@@ -1,0 +1,70 @@
+"""Starting, following and cancelling syncs."""
+
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.inventory.errors import SyncNeedsAdmin
+from services.inventory.schemas import check_regions
+from services.inventory.settings import Settings
+from services.inventory.sync import syncs
+from services.inventory.sync.schemas import SyncDetail, SyncOut, SyncStarted, TriggerQuery, TriggerSync
+from shared.caller import Caller
+from shared.data.database import Database
+from shared.events import Trail
+from shared.http.schemas import Id, Page
+from shared.http.streams import Streams
+from shared.lists.pagination import PageQuery
+from shared.work.jobs import Jobs
+from shared.work.operations import follow_job
+
+
+def trigger_sync(
+    query: TriggerQuery,
+    body: TriggerSync | None,
+    caller: Caller,
+    jobs: Jobs,
+    settings: Settings,
+    session: Session,
+    trail: Trail,
+) -> SyncStarted:
+    """Start a sync of all accounts, or of some."""
+    _require_permission(caller, settings)
+    asked = body or TriggerSync(kind=query.type or "all")
+    if asked.regions is not None:
+        check_regions(asked.regions)
+    trail.add(kind=asked.kind)
+    sync_id = syncs.start(
+        session, jobs, kind=asked.kind, by=caller.id, account_ids=asked.accounts, regions=asked.regions
+    )
+    return syncs.show_started(session, sync_id)
+
+
+def list_syncs(query: PageQuery, session: Session) -> Page[SyncOut]:
+    """List syncs, newest first."""
+    return syncs.history(session, query)
+
+
+def show_sync(sync_id: Id, session: Session) -> SyncDetail:
+    """Show a sync, how far it is, and how each of its parts ended."""
+    return syncs.show(session, sync_id)
+
+
+def cancel_sync(sync_id: Id, caller: Caller, settings: Settings, jobs: Jobs, session: Session) -> SyncDetail:
+    """Cancel a sync. What it has read so far stays; nothing is called gone by it."""
+    _require_permission(caller, settings)
+    syncs.show(session, sync_id)
+    jobs.cancel(session, sync_id)
+    return syncs.show(session, sync_id)
+
+
+async def follow_sync(
+    sync_id: Id, caller: Caller, jobs: Jobs, database: Database, streams: Streams, request: Request
+) -> Response:
+    """Follow a sync as server-sent events: `progress` with each change, and `end` as the last one."""
+    return await follow_job(sync_id, caller, jobs, database, streams, request)
+
+
+def _require_permission(caller: Caller, settings: Settings) -> None:
+    if settings.sync_by == "admins" and not caller.is_admin:
+        raise SyncNeedsAdmin

@@ -1,0 +1,72 @@
+"""Reading WorkSpaces."""
+
+from sqlalchemy import bindparam, select
+from sqlmodel import Session
+from starlette.responses import Response, StreamingResponse
+
+from services.inventory import listing
+from services.inventory.dashboard import Dashboard, DashboardOut
+from services.inventory.exporting import workspaces_csv
+from services.inventory.models import CHANGES, WORKSPACES
+from services.inventory.schemas import (
+    ChangeOut,
+    ExportWorkspaces,
+    ListWorkspaces,
+    OptionsOut,
+    WorkspaceId,
+    WorkspaceOut,
+)
+from services.inventory.settings import Settings
+from shared.clock import now
+from shared.data.database import Database
+from shared.data.statements import Rows
+from shared.errors import NotFound
+from shared.http.schemas import Page
+from shared.lists.pagination import PageQuery, paginate_equal
+
+WORKSPACE_BY_ID = Rows(select(WORKSPACES).where(WORKSPACES.c.workspace_id == bindparam("workspace_id")))
+
+
+def list_workspaces(query: ListWorkspaces, session: Session) -> Page[WorkspaceOut]:
+    """List WorkSpaces, newest first; those that AWS no longer lists only when asked for."""
+    return listing.find(session, query, query)
+
+
+async def export_workspaces(query: ExportWorkspaces, database: Database, settings: Settings) -> Response:
+    """Download WorkSpaces as a file, newest first; `X-Row-Limit` says how many rows it has at most."""
+    most = settings.export_rows_max
+    headers = {
+        "Content-Disposition": f'attachment; filename="workspaces-{now():%Y-%m-%d}.csv"',
+        "X-Row-Limit": str(most),
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    lines = workspaces_csv(database, query, most)
+    return StreamingResponse(lines, headers=headers, media_type="text/csv; charset=utf-8")
+
+
+def show_filter_options(session: Session) -> OptionsOut:
+    """Show the values that the filters of the list may have."""
+    return listing.options(session)
+
+
+def show_dashboard(dashboard: Dashboard, session: Session) -> DashboardOut:
+    """Show how many WorkSpaces there are, by state and mode, and when they were read.
+
+    The figures are 15 seconds old at most.
+    """
+    return dashboard.show(session)
+
+
+def show_workspace(workspace_id: WorkspaceId, session: Session) -> WorkspaceOut:
+    """Show one WorkSpace, also one that is gone."""
+    row = WORKSPACE_BY_ID.one(session, workspace_id=workspace_id)
+    if row is None:
+        raise NotFound
+    return WorkspaceOut.of(row)
+
+
+def list_workspace_changes(workspace_id: WorkspaceId, query: PageQuery, session: Session) -> Page[ChangeOut]:
+    """List what changed of a WorkSpace, newest first."""
+    show_workspace(workspace_id, session)
+    return paginate_equal(session, CHANGES, {"workspace_id": workspace_id}, query, ChangeOut.unchecked)

@@ -1,0 +1,280 @@
+"""The tables of the inventory service: AWS accounts, what was found in them, and how it was found."""
+
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Index, Text
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from shared.clock import now
+from shared.data.database import UtcDateTime, rows_where
+from shared.events import EventTables
+from shared.http.idempotency import IdempotencyStore
+from shared.ids import new_id
+from shared.lists.search import Part, SearchIndex
+from shared.work.jobs import JobTables
+
+ID = 36
+PRESENT, GONE = "present", "gone"
+
+
+class AccountStatus(StrEnum):
+    PENDING = "pending"  # never asked
+    CONNECTED = "connected"
+    LIMITED = "limited"  # some permissions are missing
+    ERROR = "error"
+    DISABLED = "disabled"  # by an admin: never synchronised
+
+
+class SyncState(StrEnum):
+    """How a sync ended; while it has not, its job says how it is."""
+
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class PartState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Table(SQLModel, registry=registry()):
+    """The base of this service's tables: their metadata is its own."""
+
+
+class Account(Table, table=True):
+    """An AWS account, reached with keys of its own or of the service, or by a role that they assume."""
+
+    __tablename__ = "aws_accounts"
+    __table_args__ = (
+        Index("ix_aws_accounts_name", "name", unique=True, **rows_where("deleted IS NULL")),
+        Index("ix_aws_accounts_live", "id", **rows_where("deleted IS NULL")),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID)
+    name: str = Field(max_length=100)
+    account_number: str | None = Field(default=None, max_length=12)
+    role_arn: str | None = Field(default=None, max_length=2048)
+    external_id: str | None = Field(default=None, max_length=1224)
+    access_key_id: str | None = Field(default=None, max_length=128)
+    secret: str | None = Field(default=None, sa_type=Text)  # sealed
+    endpoint_url: str | None = Field(default=None, max_length=300)
+    regions: str = Field(sa_type=Text)  # a JSON list
+    is_default: bool = False
+    status: str = Field(default=AccountStatus.PENDING, max_length=20)
+    status_detail: str = Field(default="[]", sa_type=Text)  # a JSON list of sentences
+    last_sync: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    deleted: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    version: int = 1
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+    def touch(self) -> None:
+        self.version += 1
+        self.updated = now()
+
+
+class Directory(Table, table=True):
+    __tablename__ = "directories"
+
+    account: str = Field(primary_key=True, max_length=ID)
+    region: str = Field(primary_key=True, max_length=30)
+    directory_id: str = Field(primary_key=True, max_length=60)
+    name: str | None = Field(default=None, max_length=300)
+    alias: str | None = Field(default=None, max_length=300)
+    type: str | None = Field(default=None, max_length=60)
+    state: str | None = Field(default=None, max_length=60)
+    seen: datetime = Field(sa_type=UtcDateTime)
+
+
+class Workspace(Table, table=True):
+    """A WorkSpace as AWS last described it. Values of AWS are kept as they are, also unknown ones."""
+
+    __tablename__ = "workspaces"
+    __table_args__ = (
+        Index("ix_workspaces_workspace_id", "workspace_id", unique=True),
+        Index("ix_workspaces_counts", "presence", "state", "running_mode"),
+        Index("ix_workspaces_seen", "account", "region", "last_seen", **rows_where("gone IS NULL")),
+        *(
+            Index(f"ix_workspaces_{name}_id", name, "id")
+            for name in (
+                "presence",
+                "state",
+                "running_mode",
+                "user_name",
+                "directory_id",
+                "bundle_id",
+                "account",
+                "region",
+            )
+        ),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID)
+    workspace_id: str = Field(max_length=60)
+    account: str = Field(max_length=ID)
+    region: str = Field(max_length=30)
+    directory_id: str = Field(max_length=60)
+    user_name: str = Field(max_length=300)
+    ip_address: str | None = Field(default=None, max_length=60)
+    state: str = Field(max_length=60)
+    previous_state: str | None = Field(default=None, max_length=60)
+    state_changed: datetime = Field(sa_type=UtcDateTime)
+    error: str | None = Field(default=None, max_length=500)
+    bundle_id: str | None = Field(default=None, max_length=60)
+    bundle_name: str | None = Field(default=None, max_length=300)
+    subnet_id: str | None = Field(default=None, max_length=60)
+    computer_name: str | None = Field(default=None, max_length=300)
+    running_mode: str | None = Field(default=None, max_length=60)
+    auto_stop_minutes: int | None = None
+    root_gib: int | None = None
+    user_gib: int | None = None
+    compute_type: str | None = Field(default=None, max_length=60)
+    os: str | None = Field(default=None, max_length=60)
+    protocols: str = Field(default="[]", sa_type=Text)  # a JSON list
+    encrypted_root: bool = False
+    encrypted_user: bool = False
+    connection_state: str | None = Field(default=None, max_length=60)
+    last_connection: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    tags: str | None = Field(default=None, sa_type=Text)  # a JSON object; null: never read
+    first_seen: datetime = Field(sa_type=UtcDateTime)
+    last_seen: datetime = Field(sa_type=UtcDateTime)
+    gone: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    presence: str = Field(default=PRESENT, max_length=10)  # the same as text, for the search index
+    search: str = Field(default="", sa_type=Text)
+    version: int = 1
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class WorkspaceTag(Table, table=True):
+    __tablename__ = "workspace_tags"
+    __table_args__ = (Index("ix_workspace_tags_key_value", "key", "value", "id"),)
+
+    id: str = Field(primary_key=True, max_length=ID)  # of the row in workspaces
+    key: str = Field(primary_key=True, max_length=128)
+    value: str = Field(max_length=256)
+
+
+class WorkspaceChange(Table, table=True):
+    """One row of a WorkSpace's history; written, never changed."""
+
+    __tablename__ = "workspace_changes"
+    __table_args__ = (Index("ix_workspace_changes_workspace_id_id", "workspace_id", "id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID)
+    workspace_id: str = Field(max_length=60)
+    at: datetime = Field(sa_type=UtcDateTime)
+    field: str = Field(max_length=60)
+    before: str | None = Field(default=None, sa_type=Text)
+    after: str | None = Field(default=None, sa_type=Text)
+
+
+class TrailEvent(Table, table=True):
+    """A call of the WorkSpaces API as CloudTrail tells of it; its id sorts by when it was made."""
+
+    __tablename__ = "trail_events"
+    __table_args__ = (
+        Index("ix_trail_events_event_id", "event_id", unique=True),
+        Index("ix_trail_events_name_id", "name", "id"),
+        Index("ix_trail_events_username_id", "username", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID)
+    event_id: str = Field(max_length=100)
+    account: str = Field(max_length=ID)
+    region: str = Field(max_length=30)
+    name: str = Field(max_length=100)
+    at: datetime = Field(sa_type=UtcDateTime)
+    source: str | None = Field(default=None, max_length=100)
+    username: str | None = Field(default=None, max_length=300)
+    source_ip: str | None = Field(default=None, max_length=100)
+    error_code: str | None = Field(default=None, max_length=200)
+    workspaces: str = Field(default="[]", sa_type=Text)  # a JSON list of ids
+    request: str = Field(default="null", sa_type=Text)  # JSON
+    response: str = Field(default="null", sa_type=Text)
+    identity: str = Field(default="null", sa_type=Text)
+
+
+class TrailWorkspace(Table, table=True):
+    """A WorkSpace that an event names."""
+
+    __tablename__ = "trail_workspaces"
+
+    workspace_id: str = Field(primary_key=True, max_length=60)
+    id: str = Field(primary_key=True, max_length=ID)  # of the event
+
+
+class Sync(Table, table=True):
+    """One synchronisation; its id is that of its job."""
+
+    __tablename__ = "syncs"
+
+    id: str = Field(primary_key=True, max_length=ID)
+    kind: str = Field(max_length=20)
+    trigger: str = Field(max_length=20)
+    by: str | None = Field(default=None, max_length=ID)
+    state: str | None = Field(default=None, max_length=20)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class SyncPart(Table, table=True):
+    """One source of one account and region within a sync, with the cursor to resume from."""
+
+    __tablename__ = "sync_parts"
+
+    sync: str = Field(primary_key=True, max_length=ID)
+    number: int = Field(primary_key=True)
+    account: str = Field(max_length=ID)
+    region: str = Field(max_length=30)
+    source: str = Field(max_length=20)
+    state: str = Field(default=PartState.WAITING, max_length=20)
+    cursor: str | None = Field(default=None, sa_type=Text)
+    seen: int = 0
+    changed: int = 0
+    gone: int = 0
+    calls: int = 0
+    throttled: int = 0
+    missing: str = Field(default="[]", sa_type=Text)  # a JSON list of permissions it did without
+    error_code: str | None = Field(default=None, max_length=100)
+    error: str | None = Field(default=None, max_length=500)
+    started: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Scan(Table, table=True):
+    """When a source of an account and region was last read to its end."""
+
+    __tablename__ = "scans"
+
+    account: str = Field(primary_key=True, max_length=ID)
+    region: str = Field(primary_key=True, max_length=30)
+    source: str = Field(primary_key=True, max_length=20)
+    completed: datetime = Field(sa_type=UtcDateTime)
+
+
+ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
+DIRECTORIES: SqlTable = Directory.__table__  # type: ignore[attr-defined]
+WORKSPACES: SqlTable = Workspace.__table__  # type: ignore[attr-defined]
+TAGS: SqlTable = WorkspaceTag.__table__  # type: ignore[attr-defined]
+CHANGES: SqlTable = WorkspaceChange.__table__  # type: ignore[attr-defined]
+TRAIL: SqlTable = TrailEvent.__table__  # type: ignore[attr-defined]
+TRAIL_WORKSPACES: SqlTable = TrailWorkspace.__table__  # type: ignore[attr-defined]
+SYNCS: SqlTable = Sync.__table__  # type: ignore[attr-defined]
+PARTS: SqlTable = SyncPart.__table__  # type: ignore[attr-defined]
+SCANS: SqlTable = Scan.__table__  # type: ignore[attr-defined]
+IDEMPOTENCY = IdempotencyStore(Table.metadata)
+EVENTS = EventTables(Table.metadata)
+JOBS = JobTables(Table.metadata)
+SEARCH = SearchIndex(WORKSPACES, {"presence": Part.START, "search": Part.ALL})
+
+
+def searchable(text: str) -> str:
+    """Text as it is compared: SQLite knows upper and lower case of ASCII alone, Python knows them all."""
+    return unicodedata.normalize("NFKC", text).casefold()

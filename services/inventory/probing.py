@@ -1,0 +1,106 @@
+"""Asks AWS what an account may do, as a sync would."""
+
+import asyncio
+from dataclasses import dataclass
+
+from services.inventory.aws import HOME_REGION, WHO, Aws, AwsFailed, Call, Kind, Tally, Target
+from services.inventory.errors import AwsAway
+from services.inventory.models import AccountStatus
+from services.inventory.schemas import AccountTest, PermissionOut
+from services.inventory.sync import directories, trail, workspaces
+
+SECONDS_MAX = 9.0
+NO_WORKSPACE = "ws-000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A call that changes nothing, and what the sync does without it."""
+
+    call: Call
+    without: str
+
+
+PROBES = (
+    Probe(Call("workspaces", "describe_workspaces", workspaces.LIST, {"Limit": 1}), "no WorkSpace is found"),
+    Probe(
+        Call("workspaces", "describe_workspace_directories", directories.ACTION),
+        "directories have no names",
+    ),
+    Probe(
+        Call(
+            "workspaces",
+            "describe_workspaces_connection_status",
+            workspaces.CONNECTIONS,
+            {"WorkspaceIds": [NO_WORKSPACE]},
+        ),
+        "connections stay unknown",
+    ),
+    Probe(
+        Call(
+            "workspaces",
+            "describe_workspace_bundles",
+            workspaces.BUNDLES,
+            {"BundleIds": ["wsb-000000000"]},
+        ),
+        "bundles have no names",
+    ),
+    Probe(Call("cloudtrail", "lookup_events", trail.ACTION, {"MaxResults": 1}), "no event is read"),
+    Probe(
+        Call("resourcegroupstaggingapi", "get_resources", workspaces.TAGGED, {"ResourcesPerPage": 1}),
+        "tags stay unknown",
+    ),
+)
+
+
+async def probe(aws: Aws, target: Target, region: str) -> AccountTest:
+    """How AWS answers this account; AwsAway when it does not."""
+    try:
+        async with asyncio.timeout(SECONDS_MAX):
+            return await _probe(aws, target, region)
+    except TimeoutError:
+        raise AwsAway from None
+
+
+async def _probe(aws: Aws, target: Target, region: str) -> AccountTest:
+    try:
+        who = await aws.call(target, HOME_REGION, WHO, Tally())
+    except AwsFailed as error:
+        if error.kind in (Kind.AWAY, Kind.THROTTLED):
+            raise AwsAway from error
+        return _refused(error, region)
+    asked = await asyncio.gather(*(_ask(aws, target, region, one) for one in PROBES))
+    missing = [one for one in asked if not one.allowed]
+    without = {one.call.action: one.without for one in PROBES}
+    detail = [f"{one.action} is missing: {without[one.action]}." for one in missing]
+    return AccountTest(
+        status=AccountStatus.LIMITED if missing else AccountStatus.CONNECTED,
+        account_number=str(who["Account"]),
+        arn=str(who["Arn"]),
+        region=region,
+        permissions=[*asked],
+        status_detail=detail,
+    )
+
+
+async def _ask(aws: Aws, target: Target, region: str, one: Probe) -> PermissionOut:
+    try:
+        await aws.call(target, region, one.call, Tally())
+    except AwsFailed as error:
+        if error.kind in (Kind.AWAY, Kind.THROTTLED):
+            raise AwsAway from error
+        if error.kind is Kind.DENIED or error.kind is Kind.CREDENTIALS:
+            return PermissionOut(action=one.call.action, allowed=False, message=error.message)
+    # Any other refusal, such as of an id that does not exist, comes after the permission was checked.
+    return PermissionOut(action=one.call.action, allowed=True, message=None)
+
+
+def _refused(error: AwsFailed, region: str) -> AccountTest:
+    return AccountTest(
+        status=AccountStatus.ERROR,
+        account_number=None,
+        arn=None,
+        region=region,
+        permissions=[PermissionOut(action=error.action, allowed=False, message=error.message)],
+        status_detail=[f"{error.action} failed with {error.code}: {error.message}"],
+    )

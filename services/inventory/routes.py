@@ -1,0 +1,61 @@
+"""Every endpoint of the inventory service, one line each."""
+
+from services.inventory.errors import (
+    AwsAway,
+    NameTaken,
+    NothingToSync,
+    SyncNeedsAdmin,
+    SyncRunning,
+)
+from services.inventory.handlers import accounts, sync, trail, workspaces
+from shared.errors import NotFound, Overloaded, TooManyRequests
+from shared.http.operations import Operation
+from shared.identity.tokens import admin
+
+_ACCOUNTS = "/admin/aws-accounts"
+_ACCOUNT = "/admin/aws-accounts/{account_id}"
+
+OPERATIONS = [
+    Operation("GET", "/dashboard", workspaces.show_dashboard),
+    Operation("GET", "/workspaces", workspaces.list_workspaces),
+    Operation("GET", "/workspaces/export", workspaces.export_workspaces, answer_types=("text/csv",)),
+    Operation("GET", "/workspaces/filters/options", workspaces.show_filter_options),
+    Operation("GET", "/workspaces/{workspace_id}", workspaces.show_workspace),
+    Operation("GET", "/workspaces/{workspace_id}/changes", workspaces.list_workspace_changes),
+    Operation("GET", "/cloudtrail", trail.list_events),
+    Operation("GET", "/cloudtrail/{event}", trail.show_event),
+    Operation(
+        "POST",
+        "/sync/trigger",
+        sync.trigger_sync,
+        status=202,
+        location="/sync/{id}",
+        idempotent=True,
+        errors=(SyncNeedsAdmin, SyncRunning, NothingToSync, TooManyRequests),
+    ),
+    Operation("GET", "/sync/history", sync.list_syncs),
+    Operation("GET", "/sync/{sync_id}", sync.show_sync),
+    Operation("DELETE", "/sync/{sync_id}", sync.cancel_sync, status=202, errors=(SyncNeedsAdmin,)),
+    Operation(
+        "GET",
+        "/sync/{sync_id}/events",
+        sync.follow_sync,
+        answer_types=("text/event-stream",),
+        errors=(TooManyRequests, Overloaded),
+    ),
+    Operation("GET", _ACCOUNTS, accounts.list_accounts, access=admin),
+    Operation(
+        "POST",
+        _ACCOUNTS,
+        accounts.add_account,
+        access=admin,
+        status=201,
+        location="/admin/aws-accounts/{id}",
+        idempotent=True,
+        errors=(NameTaken,),
+    ),
+    Operation("GET", _ACCOUNT, accounts.show_account, access=admin, errors=(NotFound,)),
+    Operation("PUT", _ACCOUNT, accounts.change_account, access=admin, errors=(NotFound, NameTaken)),
+    Operation("DELETE", _ACCOUNT, accounts.delete_account, access=admin, status=204, errors=(NotFound,)),
+    Operation("POST", f"{_ACCOUNT}/test", accounts.test_account, access=admin, errors=(NotFound, AwsAway)),
+]

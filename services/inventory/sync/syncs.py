@@ -1,0 +1,213 @@
+"""Syncs: how one is started, what is known of it, and how it ends."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Select, func, insert, select, update
+from sqlmodel import Session
+
+from services.inventory import accounts
+from services.inventory.aws import Kind
+from services.inventory.errors import NothingToSync, SyncRunning
+from services.inventory.events import tell_finished
+from services.inventory.models import (
+    JOBS,
+    PARTS,
+    SYNCS,
+    AccountStatus,
+    PartState,
+    SyncState,
+)
+from services.inventory.sync.schemas import PartOut, SyncDetail, SyncOut, SyncStarted
+from shared.clock import now
+from shared.errors import FieldFault, Invalid, NotFound
+from shared.http.schemas import Page
+from shared.lists.pagination import PageQuery, paginate
+from shared.work.jobs import Jobs
+
+JOB = "sync"
+SUBJECT = "aws"  # of all jobs: one runs at a time over all replicas
+SCHEDULE = "schedule"
+SOURCES = {
+    "all": ("directories", "workspaces", "cloudtrail"),
+    "workspaces": ("directories", "workspaces"),
+    "directories": ("directories",),
+    "cloudtrail": ("cloudtrail",),
+}
+LOST = "Its job ended without a word; the log of the service says why."
+
+
+def start(
+    session: Session,
+    jobs: Jobs,
+    *,
+    kind: str,
+    by: str | None,
+    account_ids: Sequence[str] | None = None,
+    regions: Sequence[str] | None = None,
+) -> str:
+    """Start a sync if and only if this transaction commits; SyncRunning when one has not ended."""
+    running = _unfinished(session)
+    if running is not None:
+        raise SyncRunning(sync_id=running)
+    parts = [*_parts(_chosen(session, account_ids), SOURCES[kind], regions)]
+    if not parts:
+        raise NothingToSync
+    sync_id = jobs.start(session, JOB, SUBJECT, by or SCHEDULE)
+    trigger = "user" if by else SCHEDULE
+    execute = session.connection().execute
+    execute(insert(SYNCS).values(id=sync_id, kind=kind, trigger=trigger, by=by, created=now()))
+    empty = {"state": PartState.WAITING, "missing": "[]"}
+    empty |= dict.fromkeys(("seen", "changed", "gone", "calls", "throttled"), 0)  # type: ignore[arg-type]
+    execute(insert(PARTS), [{**part, **empty, "sync": sync_id, "number": n} for n, part in enumerate(parts)])
+    return sync_id
+
+
+def _unfinished(session: Session) -> str | None:
+    """A sync whose job waits or runs: its work is there until it ends."""
+    work = JOBS.work
+    found = select(work.c.id).where(work.c.queue == f"job:{JOB}", work.c.given_up.is_(None)).limit(1)
+    sync_id: str | None = session.connection().execute(found).scalar()
+    return sync_id
+
+
+def _chosen(session: Session, account_ids: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The accounts to read. Those that do not answer are left out unless they are named."""
+    live = accounts.live(session)
+    if account_ids is None:
+        out = (AccountStatus.DISABLED, AccountStatus.ERROR)
+        return [one for one in live if one["status"] not in out]
+    known = {one["id"]: one for one in live}
+    unknown = [one for one in account_ids if one not in known]
+    if unknown:
+        message = f"there is no account {unknown[0]}"
+        raise Invalid(errors=[FieldFault(field="accounts", code="unknown_account", message=message)])
+    return [known[one] for one in dict.fromkeys(account_ids)]
+
+
+def _parts(
+    chosen: Sequence[Mapping[str, Any]], sources: Sequence[str], regions: Sequence[str] | None
+) -> Iterator[dict[str, Any]]:
+    for account in chosen:
+        for region in json.loads(account["regions"]):
+            if regions is None or region in regions:
+                for source in sources:
+                    yield {"account": account["id"], "region": region, "source": source}
+
+
+def _with_job() -> Select[Any]:
+    job = JOBS.jobs
+    told = [job.c[name].label(f"job_{name}") for name in ("state", "progress", "total", "note", "error")]
+    return select(SYNCS, *told).outerjoin(job, job.c.id == SYNCS.c.id)
+
+
+def history(session: Session, query: PageQuery) -> Page[SyncOut]:
+    page = paginate(session, _with_job(), SYNCS.c.id, query, lambda row: SyncOut.unchecked(_told(row, {})))
+    totals = _totals(session, [one.id for one in page.items])
+    items = [SyncOut.unchecked({**vars(one), **totals[one.id]}) for one in page.items]
+    return Page[SyncOut](items=items, next=page.next)
+
+
+def show(session: Session, sync_id: str) -> SyncDetail:
+    row = _read(session, sync_id)
+    found = select(PARTS).where(PARTS.c.sync == sync_id).order_by(PARTS.c.number)
+    parts = [PartOut.of(dict(part)) for part in session.connection().execute(found).mappings()]
+    return SyncDetail.unchecked(_told(row, _totals(session, [sync_id])[sync_id]), parts=parts)
+
+
+def show_started(session: Session, sync_id: str) -> SyncStarted:
+    told = _told(_read(session, sync_id), {})
+    more = {"sync_id": sync_id, "sync_type": told["kind"], "message": "The sync was started."}
+    return SyncStarted.unchecked(told, **more)
+
+
+def _read(session: Session, sync_id: str) -> dict[str, Any]:
+    row = session.connection().execute(_with_job().where(SYNCS.c.id == sync_id)).mappings().first()
+    if row is None:
+        raise NotFound
+    return dict(row)
+
+
+NO_TOTALS = {"seen": 0, "changed": 0, "gone": 0, "api_calls": 0}
+
+
+def _totals(session: Session, sync_ids: Sequence[str]) -> Mapping[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(NO_TOTALS.copy)
+    if not sync_ids:
+        return found
+    sums = [func.sum(PARTS.c[name]) for name in ("seen", "changed", "gone", "calls")]
+    rows = select(PARTS.c.sync, *sums).where(PARTS.c.sync.in_(sync_ids)).group_by(PARTS.c.sync)
+    for sync_id, *numbers in session.connection().execute(rows):
+        found[sync_id] = dict(zip(NO_TOTALS, map(int, numbers), strict=True))
+    return found
+
+
+def _told(row: Mapping[str, Any], totals: Mapping[str, int]) -> dict[str, Any]:
+    """A sync that has ended says how; of the others their job does."""
+    state, error = row["state"], row["job_error"]
+    if state is None:
+        state = row["job_state"]
+        if state in (None, "done"):  # the history of jobs is shorter than ours
+            state, error = "failed", error or LOST
+    job = {name: row[f"job_{name}"] for name in ("total", "note")}
+    return {
+        **row,
+        **NO_TOTALS,
+        **totals,
+        **job,
+        "state": state,
+        "error": error,
+        "progress": row["job_progress"] or 0,
+    }
+
+
+def unfinished_parts(session: Session, sync_id: str) -> list[dict[str, Any]]:
+    found = select(PARTS).where(PARTS.c.sync == sync_id, PARTS.c.finished.is_(None)).order_by(PARTS.c.number)
+    return [dict(row) for row in session.connection().execute(found).mappings()]
+
+
+def part_count(session: Session, sync_id: str) -> int:
+    found = select(func.count()).select_from(PARTS).where(PARTS.c.sync == sync_id)
+    return session.connection().execute(found).scalar_one()
+
+
+def change_part(session: Session, part: Mapping[str, Any], **values: Any) -> None:
+    one = update(PARTS).where(PARTS.c.sync == part["sync"], PARTS.c.number == part["number"])
+    session.connection().execute(one.values(values))
+
+
+def finish(session: Session, sync_id: str) -> dict[str, Any]:
+    """Write how it ended, tell it, and set what is known of its accounts."""
+    execute = session.connection().execute
+    parts = [dict(row) for row in execute(select(PARTS).where(PARTS.c.sync == sync_id)).mappings()]
+    done = [part["state"] == PartState.DONE for part in parts]
+    state = SyncState.COMPLETED if all(done) else SyncState.PARTIAL if any(done) else SyncState.FAILED
+    execute(update(SYNCS).where(SYNCS.c.id == sync_id).values(state=state, finished=now()))
+    by_account: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for part in parts:
+        by_account[part["account"]].append(part)
+    for account, its_parts in by_account.items():
+        status, detail = status_of(its_parts)
+        synced = any(part["state"] == PartState.DONE for part in its_parts)
+        accounts.keep_status(session, account, status, detail, synced=synced)
+    kind = execute(select(SYNCS.c.kind).where(SYNCS.c.id == sync_id)).scalar_one()
+    totals = _totals(session, [sync_id])[sync_id]
+    told = {"id": sync_id, "kind": kind, "state": state, **totals}
+    tell_finished(session, told, sorted(by_account))
+    return {"state": state, **totals}
+
+
+def status_of(parts: Sequence[Mapping[str, Any]]) -> tuple[AccountStatus, list[str]]:
+    """How an account answers, by the parts of a sync: each sentence says what to mend."""
+    failed = [part for part in parts if part["state"] == PartState.FAILED]
+    detail = [f"{part['source']} in {part['region']}: {part['error']}" for part in failed]
+    missing = {action for part in parts for action in json.loads(part["missing"])}
+    detail += [f"{action} is missing." for action in sorted(missing)]
+    if any(part["error_code"] == Kind.CREDENTIALS for part in failed):
+        return AccountStatus.ERROR, detail
+    is_limited = bool(missing) or any(part["error_code"] == Kind.DENIED for part in failed)
+    if not is_limited and len(failed) == len(parts):
+        return AccountStatus.ERROR, detail
+    return (AccountStatus.LIMITED if is_limited else AccountStatus.CONNECTED), detail

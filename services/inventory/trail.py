@@ -1,0 +1,96 @@
+"""Events of CloudTrail as they are read here."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, Field, StringConstraints
+from sqlalchemy import Column, select
+from sqlmodel import Session
+
+from services.inventory.models import TRAIL, TRAIL_WORKSPACES
+from services.inventory.schemas import WorkspaceId
+from shared.http.schemas import Output, Page, example
+from shared.ids import first_id
+from shared.lists.pagination import PageQuery, Walk, paginate
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+COLUMNS: Mapping[str, Column[Any]] = {"username": TRAIL.c.username, "name": TRAIL.c.name}
+
+
+class ListEvents(PageQuery):
+    workspace_id: WorkspaceId | None = Field(default=None, description="Only those that name this WorkSpace.")
+    name: Name | None = Field(default=None, description="Only calls of this name, such as StopWorkspaces.")
+    username: Name | None = Field(default=None, description="Only calls of this user.")
+    start: AwareDatetime | None = Field(default=None, description="Only from this time on.")
+    end: AwareDatetime | None = Field(default=None, description="Only before this time.")
+
+
+class EventOut(Output):
+    """A call of the WorkSpaces API."""
+
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "event_id": "6f1c0f5e-0000-4000-8000-000000000001",
+            "account": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "region": "eu-central-1",
+            "name": "StopWorkspaces",
+            "at": "2026-01-31T12:00:00Z",
+            "source": "workspaces.amazonaws.com",
+            "username": "ops",
+            "source_ip": "192.0.2.7",
+            "error_code": None,
+            "workspaces": ["ws-0a1b2c3d4"],
+            "request": {"stopWorkspaceRequests": [{"workspaceId": "ws-0a1b2c3d4"}]},
+            "response": None,
+            "identity": {"type": "IAMUser"},
+        }
+    )
+
+    id: str
+    event_id: str
+    account: str
+    region: str
+    name: str
+    at: datetime
+    source: str | None
+    username: str | None
+    source_ip: str | None
+    error_code: str | None
+    workspaces: list[str]
+    request: Any
+    response: Any
+    identity: Any
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        written = ("workspaces", "request", "response", "identity")
+        return cls.unchecked(row, **{name: json.loads(row[name]) for name in written})
+
+
+def find(session: Session, query: ListEvents) -> Page[EventOut]:
+    """One page, newest first; times are bounds of the ids, which sort by them."""
+    given = {name: value for name in COLUMNS if (value := getattr(query, name)) is not None}
+    if query.workspace_id is not None:
+        columns = [column for column in TRAIL.c if column.name != "id"]
+        rows = select(TRAIL_WORKSPACES.c.id, *columns).join(TRAIL, TRAIL.c.id == TRAIL_WORKSPACES.c.id)
+        rows = rows.where(TRAIL_WORKSPACES.c.workspace_id == query.workspace_id)
+        walk = Walk(rows, TRAIL_WORKSPACES.c.id)
+    elif given:
+        first = next(iter(given))
+        walk = Walk(select(TRAIL).where(COLUMNS[first] == given.pop(first)), TRAIL.c.id)
+    else:
+        walk = Walk(select(TRAIL), TRAIL.c.id)
+    since, until = _bound(query.start), _bound(query.end)
+    checked = [COLUMNS[name] == value for name, value in given.items()]
+    return paginate(session, [walk.between(until, since)], walk.key, query, EventOut.of, checked=checked)
+
+
+def _bound(moment: datetime | None) -> str | None:
+    """The smallest id from this moment on; a part of a millisecond belongs to the next one."""
+    if moment is None:
+        return None
+    rest = moment.microsecond % 1000
+    return first_id(moment + timedelta(microseconds=(1000 - rest) if rest else 0))

@@ -1,0 +1,56 @@
+"""What tests of the inventory service do again and again."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from shared.ids import new_id
+from shared.testing import bearer, token
+from tests.inventory.aws import REGION, Double
+
+ADMIN_ID = new_id()
+ADMIN, USER = bearer(token(ADMIN_ID, role="admin")), bearer(token())
+SECONDS = 60
+
+
+async def add_account(inventory: httpx.AsyncClient, double: Double, **changes: Any) -> dict[str, Any]:
+    body = {"name": "production", "regions": [REGION], "endpoint_url": double.url, **changes}
+    response = await inventory.post("/admin/aws-accounts", json=body, headers=ADMIN)
+    assert response.status_code == 201, response.text
+    account: dict[str, Any] = response.json()
+    return account
+
+
+async def trigger(inventory: httpx.AsyncClient, **body: Any) -> str:
+    response = await inventory.post("/sync/trigger", json=body, headers=ADMIN)
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
+
+
+async def ended(inventory: httpx.AsyncClient, sync_id: str) -> dict[str, Any]:
+    """The sync when it has ended."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            sync: dict[str, Any] = (await inventory.get(f"/sync/{sync_id}", headers=ADMIN)).json()
+            if sync["state"] not in ("waiting", "running"):
+                return sync
+            await asyncio.sleep(0.02)
+
+
+async def sync(inventory: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    return await ended(inventory, await trigger(inventory, **body))
+
+
+async def listed(inventory: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]]:
+    """All pages of the list."""
+    rows: list[dict[str, Any]] = []
+    path = f"/workspaces?limit=200{query and '&' + query}"
+    while True:
+        response = await inventory.get(path, headers=USER)
+        assert response.status_code == 200, response.text
+        rows += response.json()
+        link = response.links.get("next")
+        if link is None:
+            return rows
+        path = f"/workspaces{link['url']}"

@@ -1,0 +1,151 @@
+"""CloudTrail: each event once, late ones too, found by every filter."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from services.inventory.sync.trail import row_id
+from shared.clock import now
+from shared.ids import new_id
+from tests.inventory import aws
+from tests.inventory.aws import Double, World
+from tests.inventory.support import ADMIN, USER, add_account, ended, sync, trigger
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+async def events(inventory: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    path = f"/cloudtrail?limit=50{query and '&' + query}"
+    while path:
+        response = await inventory.get(path, headers=USER)
+        assert response.status_code == 200, response.text
+        found += response.json()
+        link = response.links.get("next")
+        path = f"/cloudtrail{link['url']}" if link else ""
+    return found
+
+
+async def test_events_of_all_pages_are_kept_once_and_listed_newest_first(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    at = now().replace(microsecond=0)
+    for number in range(120):
+        aws.add_event(world.place(), number, at - timedelta(minutes=number % 40))
+    aws.add_event(world.place(), 999, at - timedelta(days=9))  # before what a first sync reads
+    await add_account(inventory, double)
+    first = await sync(inventory, kind="cloudtrail")
+    late = aws.add_event(world.place(), 500, at - timedelta(minutes=25))
+    second = await sync(inventory, kind="cloudtrail")
+
+    assert (first["changed"], second["changed"], second["gone"]) == (120, 1, 0)
+    found = await events(inventory)
+    assert len({one["event_id"] for one in found}) == len(found) == 121
+    assert [one["at"] for one in found] == sorted((one["at"] for one in found), reverse=True)
+    assert late["EventId"] in {one["event_id"] for one in found}
+    assert second["seen"] < first["seen"], "from half an hour before the last time on"
+
+
+async def test_each_filter_finds_what_it_says(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    at = now().replace(microsecond=0) - timedelta(hours=2)
+    place = world.place()
+    for number in range(12):
+        aws.add_event(
+            place,
+            number,
+            at + timedelta(minutes=number),
+            username="ann" if number % 3 else "bob",
+            name="StopWorkspaces" if number % 2 else "RebootWorkspaces",
+            workspace_id=f"ws-00000000{number % 4}",
+        )
+    await add_account(inventory, double)
+    await sync(inventory, kind="cloudtrail")
+    every = await events(inventory)
+
+    assert await events(inventory, "username=bob") == [one for one in every if one["username"] == "bob"]
+    both = [one for one in every if (one["username"], one["name"]) == ("ann", "StopWorkspaces")]
+    assert await events(inventory, "username=ann&name=StopWorkspaces") == both
+    of_one = [one for one in every if one["workspaces"] == ["ws-000000001"]]
+    assert await events(inventory, "workspace_id=ws-000000001") == of_one
+    some = [one for one in of_one if one["username"] == "ann"]
+    assert await events(inventory, "workspace_id=ws-000000001&username=ann") == some
+    start, end = (f"{at + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}" for minutes in (3, 7))
+    between = [one for one in every if start <= one["at"] < end]
+    assert len(between) == 4
+    assert await events(inventory, f"start={start}&end={end}") == between
+    shown = await inventory.get(f"/cloudtrail/{every[0]['id']}", headers=USER)
+    assert shown.json() == every[0]
+
+
+async def test_event_is_read_with_who_did_what_from_where(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    asked = {"a": [{"workspaceId": "ws-000000001"}, {"b": {"workspaceId": "ws-000000002"}}]}
+    aws.add_event(world.place(), 1, now(), requestParameters=asked, errorCode="AccessDenied")
+    broken = aws.add_event(world.place(), 2, now())
+    broken["CloudTrailEvent"] = "[not json"
+    large = aws.add_event(world.place(), 3, now(), requestParameters={"x": "\u0000" + "y" * 20_000})
+    await add_account(inventory, double)
+    done = await sync(inventory, kind="cloudtrail")
+    found = {one["event_id"][-1]: one for one in await events(inventory)}
+
+    assert done["state"] == "completed"
+    assert found["1"]["workspaces"] == ["ws-000000001", "ws-000000002"]
+    assert (found["1"]["error_code"], found["1"]["source_ip"]) == ("AccessDenied", "192.0.2.7")
+    assert found["1"]["identity"] == {"type": "IAMUser", "userName": "ops"}
+    assert (found["2"]["request"], found["2"]["username"]) == (None, "ops")
+    assert found["3"]["request"] == {"truncated": True}
+    assert large["EventId"] == found["3"]["event_id"]
+
+
+async def test_missing_permission_fails_this_part_alone_and_names_itself(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    aws.add_workspaces(world, 3, 1)
+    world.denied.add("cloudtrail:LookupEvents")
+    account = await add_account(inventory, double)
+    done = await ended(inventory, await trigger(inventory))
+
+    assert (done["state"], [part["state"] for part in done["parts"]]) == (
+        "partial",
+        ["done", "done", "failed"],
+    )
+    shown = (await inventory.get(f"/admin/aws-accounts/{account['id']}", headers=ADMIN)).json()
+    assert shown["status"] == "limited"
+    assert "cloudtrail:LookupEvents" in shown["status_detail"][0]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("start=yesterday", "start"),
+        ("start=2026-01-01T00:00:00", "start"),
+        ("workspace_id=x", "workspace_id"),
+        ("name=", "name"),
+        ("colour=red", "colour"),
+    ],
+)
+async def test_malformed_filter_is_refused_by_name(
+    inventory: httpx.AsyncClient, query: str, field: str
+) -> None:
+    response = await inventory.get(f"/cloudtrail?{query}", headers=USER)
+
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == [field]
+
+
+async def test_anonymous_and_unknown(inventory: httpx.AsyncClient) -> None:
+    path = f"/cloudtrail/{new_id()}"
+    assert (await inventory.get(path)).status_code == 401
+    assert (await inventory.get(path, headers=USER)).status_code == 404
+
+
+def test_ids_of_events_sort_by_time_and_are_the_same_each_time() -> None:
+    ids = [row_id(AT + timedelta(seconds=number), f"event {number}") for number in range(5)]
+
+    assert ids == sorted(ids)
+    assert ids[0] == row_id(AT, "event 0") != row_id(AT, "event 1")
