@@ -4,10 +4,12 @@ from services.inventory.errors import (
     AwsAway,
     NameTaken,
     NothingToSync,
+    QuestionNotUnderstood,
     SyncNeedsAdmin,
     SyncRunning,
 )
-from services.inventory.handlers import accounts, sync, trail, workspaces
+from services.inventory.handlers import accounts, ask, sync, trail, workspaces
+from shared.data.database import TookTooLong
 from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
 from shared.identity.tokens import admin
@@ -43,6 +45,10 @@ OPERATIONS = [
         answer_types=("text/event-stream",),
         errors=(TooManyRequests, Overloaded),
     ),
+    Operation("POST", "/ai/query", ask.ask_question, errors=(QuestionNotUnderstood, TookTooLong)),
+    Operation("POST", "/ai/run", ask.run_question, errors=(TookTooLong,)),
+    Operation("GET", "/ai/health", ask.show_ask_health),
+    Operation("GET", "/ai/examples", ask.show_examples),
     Operation("GET", _ACCOUNTS, accounts.list_accounts, access=admin),
     Operation(
         "POST",

@@ -1,0 +1,120 @@
+"""What may be asked of the inventory: the only thing that a question in words is turned into.
+
+It names fields and never columns, functions or SQL, so whoever writes one, a grammar, a model or a person,
+can ask for nothing else than what is here.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from services.inventory.ask.fields import Kind, field_of
+from shared.http.schemas import Input, example
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=140)]
+Text = Annotated[str, StringConstraints(max_length=300)]
+Op = Literal["eq", "ne", "in", "lt", "le", "gt", "ge", "contains", "is_null", "not_null"]
+WITHOUT_VALUE = ("is_null", "not_null")
+OPS: dict[Kind, tuple[str, ...]] = {
+    Kind.TEXT: ("eq", "ne", "in", "contains", *WITHOUT_VALUE),
+    Kind.NUMBER: ("eq", "ne", "lt", "le", "gt", "ge", *WITHOUT_VALUE),
+    Kind.AGE: ("lt", "le", "gt", "ge", *WITHOUT_VALUE),
+    Kind.FLAG: ("eq",),
+}
+LIMIT_MAX = 500
+AGE_DAYS_MAX = 100_000
+CALENDAR = ("today", "this_week", "this_month", "this_year")
+
+
+class Measure(Input):
+    """A number to work out: of rows, of different values, or the sum, average, least or most of a field."""
+
+    model_config = example({"fn": "avg", "field": "user_gib"})
+
+    fn: Literal["count", "distinct", "sum", "avg", "min", "max"]
+    field: Name | None = None
+
+    @model_validator(mode="after")
+    def _of_a_number(self) -> Self:
+        if (self.field is None) != (self.fn == "count"):
+            raise ValueError("count has no field, and every other function has one")
+        wanted = Kind.TEXT if self.fn == "distinct" else Kind.NUMBER
+        if self.field is not None and field_of(self.field).kind is not wanted:
+            raise ValueError(f"{self.field} is no {wanted}")
+        return self
+
+
+class Filter(Input):
+    """A condition on a field; an age is in days, or since this day, week, month or year began."""
+
+    model_config = example({"field": "state", "op": "eq", "value": "STOPPED"})
+
+    field: Name
+    op: Op
+    value: Text | int | bool | None = None
+    values: Annotated[list[Text], Field(min_length=1, max_length=50)] | None = None
+
+    @model_validator(mode="after")
+    def _that_fits(self) -> Self:
+        kind = field_of(self.field).kind
+        if self.op not in OPS[kind]:
+            raise ValueError(f"{self.field} may be compared with {', '.join(OPS[kind])}")
+        if (self.values is not None) != (self.op == "in"):
+            raise ValueError("values go with the operator in, and only with it")
+        if (self.value is None) != (self.op in (*WITHOUT_VALUE, "in")):
+            raise ValueError(f"{self.op} {'has no' if self.value is not None else 'needs a'} value")
+        if self.value is not None and not _fits(kind, self.value):
+            raise ValueError(f"the value must be a {kind}")
+        return self
+
+
+def _fits(kind: Kind, value: str | int | bool) -> bool:
+    if kind is Kind.FLAG:
+        return isinstance(value, bool)
+    if kind is Kind.TEXT:
+        return isinstance(value, str) and "\0" not in value
+    if kind is Kind.AGE and isinstance(value, str):
+        return value in CALENDAR
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= AGE_DAYS_MAX
+
+
+class Having(Input):
+    """A condition on how many rows a group has."""
+
+    model_config = example({"op": "gt", "value": 1})
+
+    op: Literal["gt", "ge", "lt", "le", "eq"]
+    value: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class Question(Input):
+    """A question: rows, or numbers of all rows or of groups of them."""
+
+    model_config = example(
+        {
+            "entity": "workspaces",
+            "measures": [{"fn": "count"}],
+            "group_by": ["running_mode"],
+            "filters": [{"field": "presence", "op": "eq", "value": "present"}],
+            "limit": 100,
+        }
+    )
+
+    entity: Literal["workspaces"] = "workspaces"
+    measures: Annotated[list[Measure], Field(max_length=3)] = Field(default_factory=list)
+    group_by: Annotated[list[Name], Field(max_length=3)] = Field(default_factory=list)
+    filters: Annotated[list[Filter], Field(max_length=8)] = Field(default_factory=list)
+    having: Having | None = None
+    order: Literal["most", "least"] | None = None
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = 100
+
+    @model_validator(mode="after")
+    def _that_fits(self) -> Self:
+        for name in self.group_by:
+            if field_of(name).kind not in (Kind.TEXT, Kind.FLAG):
+                raise ValueError(f"{name} makes no groups")
+        if (self.group_by or self.having or self.order) and not self.measures:
+            raise ValueError("groups need a measure")
+        if len(set(self.group_by)) != len(self.group_by):
+            raise ValueError("each group once")
+        return self

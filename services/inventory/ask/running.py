@@ -1,0 +1,166 @@
+"""A question made into one statement of SQLAlchemy, and run within bounds."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
+
+from services.inventory.ask.fields import SHOWN, FieldOf, Kind, field_of
+from services.inventory.ask.query import WITHOUT_VALUE, Filter, Measure, Question
+from services.inventory.models import WORKSPACES
+from shared.clock import now
+from shared.data.database import TookTooLong
+
+SECONDS_MAX = 5
+STEPS_BETWEEN_LOOKS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows that answer a question, and how many there are beyond them."""
+
+    columns: list[Column]
+    rows: list[list[Any]]
+    total: int  # rows, or groups
+
+
+def run(session: Session, question: Question) -> Found:
+    """Answer it within five seconds; TookTooLong when that is not enough."""
+    statement, columns = compiled(question, now())
+    execute = session.connection().execute
+    try:
+        with _in_time(session):
+            rows = [[_plain(value) for value in row] for row in execute(statement.limit(question.limit))]
+            total = len(rows)
+            if total == question.limit:
+                total = execute(select(func.count()).select_from(statement.subquery())).scalar_one()
+    except OperationalError as error:
+        if "interrupted" in str(error.orig) or getattr(error.orig, "sqlstate", "") == "57014":
+            raise TookTooLong("This question takes too long; ask for less.") from error
+        raise
+    return Found(columns, rows, total)
+
+
+def compiled(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
+    """The statement, and what its columns are."""
+    conditions = [_condition(one, at) for one in question.filters]
+    if not question.measures:
+        names = dict.fromkeys([*SHOWN, *(one.field for one in question.filters if one.field != "presence")])
+        fields = {name: field_of(name) for name in names}
+        listing = select(*(one.column.label(name) for name, one in fields.items()))
+        ordered = listing.select_from(WORKSPACES).where(*conditions).order_by(WORKSPACES.c.id.desc())
+        return ordered, [Column(name, "") for name in fields]
+    groups = {name: field_of(name) for name in question.group_by}
+    measures = {_name(one): _measure(one) for one in question.measures}
+    columns = [one.column.label(name) for name, one in groups.items()]
+    columns += [expression.label(name) for name, expression in measures.items()]
+    statement = select(*columns).select_from(WORKSPACES).where(*conditions)
+    # By the names of the columns, so that a tag is not read a second time.
+    if groups:
+        statement = statement.group_by(*(text(str(number)) for number in range(1, len(groups) + 1)))
+    if question.having is not None:
+        statement = statement.having(_compared(func.count(), question.having.op, question.having.value))
+    first = next(iter(measures.values()))
+    if question.order is not None:
+        statement = statement.order_by(first.asc() if question.order == "least" else first.desc())
+    statement = statement.order_by(*(text(str(number)) for number in range(1, len(groups) + 1)))
+    units = [Column(_name(one), field_of(one.field).unit if one.field else "") for one in question.measures]
+    return statement, [*(Column(name, "") for name in groups), *units]
+
+
+def _condition(one: Filter, at: datetime) -> ColumnElement[bool]:
+    field = field_of(one.field)
+    column = field.column
+    if one.op in WITHOUT_VALUE:
+        return column.is_(None) if one.op == "is_null" else column.is_not(None)
+    if one.op == "in":
+        return column.in_(one.values or [])
+    if field.kind is Kind.AGE:
+        return _of_age(field, one.op, _moment(one.value, at))
+    return _of_value(field, one)
+
+
+def _of_value(field: FieldOf, one: Filter) -> ColumnElement[bool]:
+    column = field.column
+    if field.kind is Kind.FLAG:
+        return column if one.value else ~column
+    if one.op == "contains":
+        return func.lower(column).contains(str(one.value).lower(), autoescape=True)
+    if one.op == "ne":  # what has no value is not that value
+        return column.is_distinct_from(one.value)
+    return _compared(column, one.op, one.value)
+
+
+def _moment(value: object, at: datetime) -> datetime:
+    """So many days ago, or where this day, week, month or year began in UTC."""
+    if isinstance(value, int):
+        return at - timedelta(days=value)
+    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    began = {
+        "today": day,
+        "this_week": day - timedelta(days=day.weekday()),
+        "this_month": day.replace(day=1),
+        "this_year": day.replace(month=1, day=1),
+    }
+    return began[str(value)]
+
+
+def _of_age(field: FieldOf, op: str, moment: datetime) -> ColumnElement[bool]:
+    """Older than so many days is before that moment."""
+    opposite = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+    return _compared(field.column, opposite[op], moment)
+
+
+def _compared(column: ColumnElement[Any], op: str, value: Any) -> ColumnElement[bool]:
+    comparison: ColumnElement[bool] = getattr(column, f"__{op}__")(value)
+    return comparison
+
+
+def _name(one: Measure) -> str:
+    return one.fn if one.field is None else f"{one.fn}_{one.field}"
+
+
+def _measure(one: Measure) -> ColumnElement[Any]:
+    if one.field is None:
+        return func.count()
+    if one.fn == "distinct":
+        return func.count(field_of(one.field).column.distinct())
+    measure: ColumnElement[Any] = getattr(func, one.fn)(field_of(one.field).column)
+    return measure
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: averages with two places, the same on both databases."""
+    if isinstance(value, Decimal | float):
+        return round(float(value), 2)
+    return value
+
+
+@contextmanager
+def _in_time(session: Session) -> Iterator[None]:
+    """End a statement that takes too long."""
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
+        connection.execute(text(f"SET LOCAL statement_timeout = {SECONDS_MAX * 1000}"))
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    until = time.monotonic() + SECONDS_MAX
+    driver.set_progress_handler(lambda: time.monotonic() > until, STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)

@@ -1,0 +1,179 @@
+"""Questions in words: every declared one is answered right, and what cannot be answered is refused."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from services.inventory.ask import asking, running
+from services.inventory.ask.grammar import understand
+from services.inventory.ask.lexicon import Lexicon, Live
+from services.inventory.ask.query import Question
+from services.inventory.ask.words import said
+from services.inventory.models import EVENTS
+from tests.inventory import aws
+from tests.inventory.aws import Double, World
+from tests.inventory.phrases import PHRASES, UNANSWERABLE, phrasings
+from tests.inventory.support import ADMIN, USER, add_account, listed, sync
+from tests.told import records
+
+DECLARED = [(check, phrase) for check, text in PHRASES for phrase in phrasings(text)]
+
+
+async def ask(inventory: httpx.AsyncClient, prompt: str) -> httpx.Response:
+    return await inventory.post("/ai/query", json={"prompt": prompt}, headers=USER)
+
+
+@pytest.fixture
+async def rows(inventory: httpx.AsyncClient, double: Double, world: World, seed: int) -> list[dict[str, Any]]:
+    """Two regions; some are connected, one user has two, and two are gone."""
+    aws.add_workspaces(world, 40, seed)
+    aws.add_workspaces(world, 25, seed + 1, region="us-east-1")
+    place = world.place()
+    for key in sorted(place.workspaces)[::9]:
+        place.connections[key]["ConnectionState"] = "CONNECTED"
+    place.workspaces[min(place.workspaces)]["State"] = "UNHEALTHY"
+    await add_account(inventory, double, regions=["eu-central-1", "us-east-1"])
+    await sync(inventory)
+    for key in sorted(place.workspaces)[-2:]:
+        del place.workspaces[key]
+    await sync(inventory)
+    return await listed(inventory)
+
+
+def test_a_hundred_and_fifty_phrasings_are_declared_and_fifty_unanswerable_ones() -> None:
+    assert len({phrase for _, phrase in DECLARED}) >= 150
+    assert len(phrasings(UNANSWERABLE)) >= 50
+
+
+@pytest.mark.parametrize("seed", [3, 5, 8])
+async def test_every_declared_phrasing_is_answered_right_and_the_rest_is_refused(
+    inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
+) -> None:
+    gone = await listed(inventory, "gone=true")
+    assert len(gone) == 2
+    wrong = []
+    for check, phrase in DECLARED:
+        response = await ask(inventory, phrase)
+        if response.status_code != 200:
+            wrong.append(f"{phrase}: {response.json()['detail']}")
+            continue
+        answer = response.json()
+        wants_gone = '"value": "gone"' in json.dumps(answer["query"])
+        expected = check(gone if wants_gone else rows)
+        found = answer["rows"]
+        same = {row[0] for row in found} if isinstance(expected, set) else sorted(found, key=str)
+        if same != expected or answer["truncated"] or answer["total"] != len(found):
+            wrong.append(f"{phrase}: {answer['understood']}: {same} instead of {expected}")
+    assert wrong == []
+
+    answered = [one for one in phrasings(UNANSWERABLE) if (await ask(inventory, one)).status_code == 200]
+    assert answered == []
+
+
+@pytest.mark.parametrize("seed", [3])
+async def test_what_was_understood_can_be_changed_and_run_again(
+    inventory: httpx.AsyncClient, rows: list[dict[str, Any]], database_url: str
+) -> None:
+    first = (await ask(inventory, "stopped workspaces by region")).json()
+    query = first["query"]
+    assert first["understood"] == "Number of WorkSpaces, where state is STOPPED, by region, at most 100"
+    same = await inventory.post("/ai/run", json={"query": query}, headers=USER)
+    assert same.json()["rows"] == first["rows"]
+    query["filters"][0]["value"] = "AVAILABLE"
+    other = (await inventory.post("/ai/run", json={"query": query}, headers=ADMIN)).json()
+    assert sum(row[1] for row in other["rows"]) == sum(row["state"] == "AVAILABLE" for row in rows)
+    assert (first["by"], other["by"]) == ("grammar", "query")
+    kept = [one for one in records(database_url, EVENTS) if one["action"] in ("ASK_QUESTION", "RUN_QUESTION")]
+    assert [one["action"] for one in kept] == ["ASK_QUESTION", "RUN_QUESTION", "RUN_QUESTION"]
+    assert kept[0]["metadata"] == {"understood": first["understood"]}
+
+
+@pytest.mark.parametrize("seed", [3])
+async def test_limit_cuts_the_rows_and_the_total_counts_them_all(
+    inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
+) -> None:
+    query = {"limit": 2, "filters": [{"field": "presence", "op": "eq", "value": "present"}]}
+    answer = (await inventory.post("/ai/run", json={"query": query}, headers=USER)).json()
+
+    assert (len(answer["rows"]), answer["total"], answer["truncated"]) == (2, len(rows), True)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"entity": "aws_accounts"},
+        {"sql": "select 1"},
+        {"filters": [{"field": "external_id", "op": "eq", "value": "x"}]},
+        {"filters": [{"field": "state; drop table workspaces", "op": "eq", "value": "x"}]},
+        {"filters": [{"field": "state", "op": "like", "value": "x"}]},
+        {"filters": [{"field": "state", "op": "lt", "value": "x"}]},
+        {"filters": [{"field": "root_gib", "op": "gt", "value": "80"}]},
+        {"filters": [{"field": "root_gib", "op": "gt", "value": True}]},
+        {"filters": [{"field": "days_unused", "op": "ge", "value": 10**9}]},
+        {"filters": [{"field": "state", "op": "in", "value": "x"}]},
+        {"filters": [{"field": "state", "op": "is_null", "value": "x"}]},
+        {"filters": [{"field": "tag:", "op": "is_null"}]},
+        {"filters": [{"field": "state", "op": "is_null"}] * 9},
+        {"measures": [{"fn": "sum", "field": "state"}]},
+        {"measures": [{"fn": "pg_sleep", "field": "root_gib"}]},
+        {"measures": [{"fn": "count", "field": "state"}]},
+        {"group_by": ["state"]},
+        {"measures": [{"fn": "count"}], "group_by": ["state", "state"]},
+        {"measures": [{"fn": "count"}], "group_by": ["days_unused"]},
+        {"limit": 501},
+        {"order": "state"},
+    ],
+)
+def test_query_that_names_anything_else_than_fields_is_refused(query: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Question.model_validate(query)
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "x" * 501])
+async def test_malformed_question_is_refused(inventory: httpx.AsyncClient, prompt: str) -> None:
+    response = await ask(inventory, prompt)
+
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["prompt"]
+
+
+async def test_refused_question_gets_the_nearest_ones_that_are_understood(
+    inventory: httpx.AsyncClient,
+) -> None:
+    response = await ask(inventory, "Which bananas have not been used in 30 days?")
+    told = response.json()
+
+    assert (response.status_code, told["code"], told["words"]) == (422, "not_understood", ["bananas"])
+    assert told["suggestions"][0] == "Which WorkSpaces have not been used in 30 days?"
+
+
+async def test_anonymous_may_ask_nothing(inventory: httpx.AsyncClient) -> None:
+    for method, path in (("POST", "/ai/query"), ("POST", "/ai/run"), ("GET", "/ai/examples")):
+        assert (await inventory.request(method, path, json={"prompt": "x"})).status_code == 401
+
+
+async def test_health_and_examples(inventory: httpx.AsyncClient) -> None:
+    health = await inventory.get("/ai/health", headers=USER)
+    assert health.json() == {"status": "healthy", "grammar": "ok", "model": "off"}
+    for example in (await inventory.get("/ai/examples", headers=USER)).json()["examples"]:
+        live = Live(tag_keys=["team"])
+        assert said(understand(example, Lexicon(live)))
+
+
+async def test_question_that_takes_too_long_is_ended(
+    inventory: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    if not settings.database_url.startswith("sqlite"):
+        pytest.skip("PostgreSQL has a timeout of its own, in whole milliseconds")
+    monkeypatch.setattr(running, "SECONDS_MAX", -1)
+    monkeypatch.setattr(running, "STEPS_BETWEEN_LOOKS", 1)
+    response = await ask(inventory, "how many workspaces per state")
+
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+
+
+def test_nearest_suggestions_are_always_three() -> None:
+    assert len(asking.nearest("")) == len(asking.nearest("zzz")) == 3
