@@ -211,9 +211,26 @@ def _event_workspace(number: int) -> dict[str, Any]:
     return {"workspace_id": f"ws-{which:09}", "id": row_id(number)}
 
 
+def _cost(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    keys = {"account": LARGE, "service": "Amazon WorkSpaces", "region": "", "unit": "Hrs", "currency": "USD"}
+    numbers = dict.fromkeys(("amount_whole", "amount_part", "quantity_whole", "quantity_part"), 1)
+    return {
+        **keys,
+        **numbers,
+        "id": row_id(number),
+        "day": f"{moment(number):%Y-%m-%d}",
+        "workspace_id": f"ws-{FEW + 2 if is_rare else FEW + 1:09}",
+        "usage_type": "Monthly" if is_rare else "AutoStop",
+        "estimated": False,
+        "pulled": moment(number),
+    }
+
+
 def _sync(number: int) -> dict[str, Any]:
     state = {"kind": "all", "trigger": "schedule", "state": "completed"}
-    return {"id": row_id(number), **state, "created": moment(number), "finished": moment(number)}
+    totals = dict.fromkeys(("seen", "changed", "gone", "api_calls"), 1)
+    return {"id": row_id(number), **state, **totals, "created": moment(number), "finished": moment(number)}
 
 
 def _part(number: int) -> dict[str, Any]:
@@ -283,6 +300,7 @@ LISTS = {
             "CHANGES": _change,
             "TRAIL": _event,
             "TRAIL_WORKSPACES": _event_workspace,
+            "COSTS": _cost,
             "SYNCS": _sync,
             "PARTS": _part,
         },
@@ -303,6 +321,9 @@ LISTS = {
             "username": ("ann", "ops"),
             "start": _TIMES,
             "end": _TIMES,
+            "usage_type": ("Monthly", "AutoStop"),
+            "start_date": ("2024-01-01", "2999-01-01"),
+            "end_date": ("2024-01-01", "2999-01-01"),
         },
     ),
 }

@@ -110,7 +110,7 @@ class Aws:
     """The clients of all accounts, and the threads that use them."""
 
     def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
-        self._settings = settings
+        self.settings = self._settings = settings
         self._sealed = SealedColumn(settings.sealer(), ACCOUNTS.c.secret)
         rates = {
             "workspaces": settings.workspaces_rate,

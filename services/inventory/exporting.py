@@ -21,7 +21,8 @@ COLUMNS = """
 async def workspaces_csv(database: Database, query: WorkspaceFilters, most: int) -> AsyncIterator[bytes]:
     """A line of names, and at most so many of WorkSpaces."""
     yield csv_lines([COLUMNS])
-    left, cursor = most, None
+    left = most
+    cursor: str | None = None
     while left > 0:
         wanted = PageQuery(limit=min(PAGE_ROWS_MAX, left), cursor=cursor)
         page = await database.read(listing.find, query, wanted)

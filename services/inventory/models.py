@@ -7,7 +7,7 @@ from enum import StrEnum
 from sqlalchemy import Index, Text
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
+from sqlmodel import BigInteger, Field, SQLModel
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
@@ -210,6 +210,37 @@ class TrailWorkspace(Table, table=True):
     id: str = Field(primary_key=True, max_length=ID)  # of the event
 
 
+class Cost(Table, table=True):
+    """What one usage type cost on one day, for one WorkSpace where AWS says so; its id sorts by day.
+
+    Amounts are whole units and a fraction in 10^-12, both integers: so databases sum them exactly.
+    """
+
+    __tablename__ = "costs"
+    __table_args__ = (
+        Index("ix_costs_day", "day"),
+        Index("ix_costs_account_day", "account", "day"),
+        Index("ix_costs_workspace_id_id", "workspace_id", "id"),
+        Index("ix_costs_usage_type_id", "usage_type", "id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID)
+    account: str = Field(max_length=ID)
+    day: str = Field(max_length=10)  # of UTC, as AWS bills
+    workspace_id: str = Field(max_length=60)  # empty: not by resource
+    service: str = Field(max_length=100)
+    usage_type: str = Field(max_length=200)
+    region: str = Field(max_length=30)
+    amount_whole: int = Field(sa_type=BigInteger)
+    amount_part: int = Field(sa_type=BigInteger)
+    quantity_whole: int = Field(sa_type=BigInteger)
+    quantity_part: int = Field(sa_type=BigInteger)
+    unit: str = Field(max_length=30)
+    currency: str = Field(max_length=10)
+    estimated: bool
+    pulled: datetime = Field(sa_type=UtcDateTime)
+
+
 class Sync(Table, table=True):
     """One synchronisation; its id is that of its job."""
 
@@ -220,6 +251,10 @@ class Sync(Table, table=True):
     trigger: str = Field(max_length=20)
     by: str | None = Field(default=None, max_length=ID)
     state: str | None = Field(default=None, max_length=20)
+    seen: int | None = None  # these are of all parts, when it has ended
+    changed: int | None = None
+    gone: int | None = None
+    api_calls: int | None = None
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -266,6 +301,7 @@ TAGS: SqlTable = WorkspaceTag.__table__  # type: ignore[attr-defined]
 CHANGES: SqlTable = WorkspaceChange.__table__  # type: ignore[attr-defined]
 TRAIL: SqlTable = TrailEvent.__table__  # type: ignore[attr-defined]
 TRAIL_WORKSPACES: SqlTable = TrailWorkspace.__table__  # type: ignore[attr-defined]
+COSTS: SqlTable = Cost.__table__  # type: ignore[attr-defined]
 SYNCS: SqlTable = Sync.__table__  # type: ignore[attr-defined]
 PARTS: SqlTable = SyncPart.__table__  # type: ignore[attr-defined]
 SCANS: SqlTable = Scan.__table__  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from services.inventory.errors import (
     SyncNeedsAdmin,
     SyncRunning,
 )
-from services.inventory.handlers import accounts, ask, sync, trail, workspaces
+from services.inventory.handlers import accounts, ask, billing, sync, trail, workspaces
 from shared.data.database import TookTooLong
 from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
@@ -24,6 +24,8 @@ OPERATIONS = [
     Operation("GET", "/workspaces/filters/options", workspaces.show_filter_options),
     Operation("GET", "/workspaces/{workspace_id}", workspaces.show_workspace),
     Operation("GET", "/workspaces/{workspace_id}/changes", workspaces.list_workspace_changes),
+    Operation("GET", "/billing", billing.list_costs),
+    Operation("GET", "/billing/summary", billing.sum_costs),
     Operation("GET", "/cloudtrail", trail.list_events),
     Operation("GET", "/cloudtrail/{event}", trail.show_event),
     Operation(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
@@ -49,9 +49,6 @@ KeyId = Annotated[str, StringConstraints(max_length=128, pattern=KEY_ID)]
 Secret = Annotated[SecretStr, Field(min_length=16, max_length=200)]
 
 
-A = TypeVar("A", "AddAccount", "ChangeAccount")
-
-
 class AddAccount(Input):
     """An AWS account; without keys and a role it is that of the service's own credentials."""
 
@@ -75,7 +72,8 @@ class AddAccount(Input):
 
     @model_validator(mode="after")
     def _both_halves(self) -> Self:
-        return _with_both_halves(self)
+        _check_halves(self)
+        return self
 
 
 class ChangeAccount(Input):
@@ -100,13 +98,13 @@ class ChangeAccount(Input):
             name in self.model_fields_set and getattr(self, name) is None for name in required
         ):
             raise ValueError("give at least one field to change, and null only for what may be missing")
-        return _with_both_halves(self)
+        _check_halves(self)
+        return self
 
 
-def _with_both_halves(account: A) -> A:
+def _check_halves(account: "AddAccount | ChangeAccount") -> None:
     if (account.access_key_id is None) != (account.secret_access_key is None):
         raise ValueError("give access_key_id and secret_access_key together")
-    return account
 
 
 class AccountOut(Versioned):

@@ -22,6 +22,8 @@ class Settings(SealingSettings):
     export_rows_max: int = Field(default=100_000, ge=1, le=1_000_000)
     workspaces_rate: CallsPerSecond = 2.0
     tagging_rate: CallsPerSecond = 5.0
+    billing_days: int = Field(default=30, ge=1, le=365)
+    ce_requests_per_day: int = Field(default=10, ge=0, le=10_000)
     cloudtrail_rate: CallsPerSecond = 1.8
     aws_attempts: int = Field(default=8, ge=1, le=20)
     aws_retry_seconds: float = Field(default=0.5, ge=0, le=60)

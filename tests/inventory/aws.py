@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
@@ -55,6 +56,7 @@ class Place:
     connections: dict[str, Row] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     events: list[Row] = field(default_factory=list)  # of CloudTrail
+    costs: list[Row] = field(default_factory=list)  # day, resource, usage_type, region, amount, quantity
 
 
 @dataclass
@@ -69,6 +71,8 @@ class World:
     broken: dict[str, int] = field(default_factory=dict)  # operation: from which call on it fails
     token_epoch: int = 0  # raising it makes all page tokens expire
     now: datetime = BEGIN
+    is_cost_by_resource: bool = True
+    cost_page_rows: int = 100
     calls: list[str] = field(default_factory=list)
     before_page: Callable[[str, int], None] | None = None  # told the operation and its number
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -223,6 +227,42 @@ class Service:
         more = {"NextToken": f"{epoch}:{end}"} if end < len(rows) else {}
         return {"Events": rows[int(first) : end], **more}
 
+    def get_cost_and_usage_with_resources(self) -> Answer:
+        if not self.world.is_cost_by_resource:
+            raise Refused("DataUnavailableException", "Resource-level data is not enabled")
+        begin = (datetime.now(UTC) - timedelta(days=14)).date().isoformat()
+        if self.body["TimePeriod"]["Start"] < begin:
+            raise Refused("ValidationException", "Resource data goes back 14 days")
+        return self._costs(("resource", "usage_type"))
+
+    def get_cost_and_usage(self) -> Answer:
+        return self._costs(("usage_type", "region"))
+
+    def _costs(self, keys: tuple[str, str]) -> Answer:
+        assert self.region == "us-east-1"
+        days = self.body["TimePeriod"]
+        groups: dict[tuple[str, str, str], list[Decimal]] = {}
+        for row in self.place.costs:
+            if days["Start"] <= row["day"] < days["End"]:
+                sums = groups.setdefault((row["day"], row[keys[0]], row[keys[1]]), [Decimal(0), Decimal(0)])
+                sums[0] += Decimal(row["amount"])
+                sums[1] += Decimal(row["quantity"])
+        first, size = int(self.body.get("NextPageToken", "0")), self.world.cost_page_rows
+        by_day: dict[str, list[Row]] = {}
+        for (day, one, two), (amount, quantity) in sorted(groups.items())[first : first + size]:
+            metrics = {
+                "UnblendedCost": {"Amount": f"{amount:f}", "Unit": "USD"},
+                "UsageQuantity": {"Amount": f"{quantity:f}", "Unit": "Hrs"},
+            }
+            by_day.setdefault(day, []).append({"Keys": [one, two], "Metrics": metrics})
+        recent = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
+        results = [
+            {"TimePeriod": {"Start": day, "End": day}, "Groups": rows, "Estimated": day >= recent}
+            for day, rows in by_day.items()
+        ]
+        more = {"NextPageToken": str(first + size)} if first + size < len(groups) else {}
+        return {"ResultsByTime": results, **more}
+
     def _at_most(self, name: str, most: int) -> list[str]:
         wanted: list[str] = self.body.get(name) or []
         if not 0 < len(wanted) <= most:
@@ -249,6 +289,8 @@ PERMISSIONS = {
     "DescribeWorkspaceBundles": "workspaces:DescribeWorkspaceBundles",
     "GetResources": "tag:GetResources",
     "LookupEvents": "cloudtrail:LookupEvents",
+    "GetCostAndUsageWithResources": "ce:GetCostAndUsageWithResources",
+    "GetCostAndUsage": "ce:GetCostAndUsage",
 }
 ANSWERS: dict[str, Callable[[Service], Answer]] = {
     "DescribeWorkspaceDirectories": Service.describe_workspace_directories,
@@ -257,6 +299,8 @@ ANSWERS: dict[str, Callable[[Service], Answer]] = {
     "DescribeWorkspaceBundles": Service.describe_workspace_bundles,
     "GetResources": Service.get_resources,
     "LookupEvents": Service.lookup_events,
+    "GetCostAndUsageWithResources": Service.get_cost_and_usage_with_resources,
+    "GetCostAndUsage": Service.get_cost_and_usage,
 }
 
 

@@ -28,6 +28,11 @@ def counts(*names: str, where: Callable[[Row], Any] = bool) -> Check:
     return check
 
 
+def users_with_several(rows: Sequence[Row]) -> list[list[Any]]:
+    found = Counter(row["user_name"] for row in rows)
+    return sorted(([name, number] for name, number in found.items() if number > 1), key=str)
+
+
 def numbers_of(fn: Callable[[Sequence[int]], float], name: str, *groups: str) -> Check:
     def check(rows: Sequence[Row]) -> list[list[Any]]:
         found: dict[tuple[Any, ...], list[int]] = {}
@@ -231,7 +236,7 @@ PHRASES: list[tuple[Check, str]] = [
         "how many users | How many users are there? | number of users do we have",
     ),
     (
-        lambda rows: [one for one in counts("user_name")(rows) if one[1] > 1],  # type: ignore[union-attr]
+        users_with_several,
         """Users with more than one WorkSpace | Which users have more than 1 workspace?
         | people with several workspaces | who are the users with at least 2 machines""",
     ),

@@ -12,7 +12,6 @@ from services.inventory.app import create_app
 from services.inventory.models import ACCOUNTS, EVENTS
 from services.inventory.settings import Settings
 from shared.data.database import Database
-from shared.ids import new_id
 from shared.process.settings import SettingsError
 from shared.testing import running
 from tests.inventory import aws
@@ -21,6 +20,7 @@ from tests.inventory.support import ADMIN, USER, add_account, listed, sync
 from tests.told import records, told
 
 OTHER_NUMBER = "210987654321"
+UNKNOWN = "/admin/aws-accounts/0198c0de-5f00-7a10-8000-3f2b8c1de04a"
 KEY_ID, SECRET = "AKIASTORED0000000042", "a/secret+that+is+stored/000000000000000"
 OTHER_ROLE = f"arn:aws:iam::{OTHER_NUMBER}:role/gatehouse"
 
@@ -105,10 +105,10 @@ class TestAddAccount:
         [
             ("GET", "/admin/aws-accounts"),
             ("POST", "/admin/aws-accounts"),
-            ("GET", f"/admin/aws-accounts/{new_id()}"),
-            ("PUT", f"/admin/aws-accounts/{new_id()}"),
-            ("DELETE", f"/admin/aws-accounts/{new_id()}"),
-            ("POST", f"/admin/aws-accounts/{new_id()}/test"),
+            ("GET", UNKNOWN),
+            ("PUT", UNKNOWN),
+            ("DELETE", UNKNOWN),
+            ("POST", f"{UNKNOWN}/test"),
         ],
     )
     async def test_accounts_are_for_admins_and_unknown_ones_404(

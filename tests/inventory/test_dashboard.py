@@ -26,7 +26,7 @@ async def test_figures_are_those_of_the_rows(
     assert shown["by_state"] == Counter(row["state"] for row in rows)
     assert shown["by_running_mode"] == Counter(row["running_mode"] for row in rows)
     assert shown["accounts"] == {"connected": 1}
-    assert shown["last_read"].keys() == {"directories", "workspaces", "cloudtrail"}
+    assert shown["last_read"].keys() == {"directories", "workspaces", "cloudtrail", "billing"}
     assert [one["id"] for one in shown["recent_syncs"]] == [second["id"], first["id"]]
 
 

@@ -128,6 +128,6 @@ def test_sync_that_is_killed_at_each_page_leaves_the_tables_of_an_undisturbed_on
     finally:
         calm.close()
 
-    assert [row[1] for row in disturbed["parts"]] == ["done"] * 6
+    assert [row[1] for row in disturbed["parts"]] == ["done"] * 7
     assert len(disturbed["workspaces"]) == 60
     assert disturbed == undisturbed

@@ -49,6 +49,7 @@ async def test_sync_finds_all_workspaces_with_bundles_tags_and_connections(
         ("directories", "done"),
         ("workspaces", "done"),
         ("cloudtrail", "done"),
+        ("billing", "done"),
     ]
     rows = await listed(inventory)
     assert found(rows) == expected(world)
@@ -166,7 +167,7 @@ async def test_page_that_fails_for_ever_leaves_the_other_parts_right_and_calls_n
     done = await sync(inventory)
 
     assert done["state"] == "partial"
-    assert [part["state"] for part in done["parts"]] == ["done", "failed", *["done"] * 4]
+    assert [part["state"] for part in done["parts"]] == ["done", "failed", *["done"] * 5]
     failed = done["parts"][1]
     assert failed["error"] == "workspaces:DescribeWorkspaces failed: We are sorry"
     assert [row["workspace_id"] for row in await listed(inventory, "gone=true")] == [gone[OTHER_REGION]]
@@ -209,6 +210,23 @@ async def test_wrong_keys_fail_the_sync_after_one_call_and_set_the_account_to_er
     world.keys[aws.KEY_ID] = (aws.SECRET, NUMBER, "")
     again = await sync(inventory, accounts=[account["id"]])
     assert again["state"] == "completed", "an account that is named is tried all the same"
+
+
+async def test_aws_that_is_away_fails_the_sync_and_leaves_the_account_to_the_next_one(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    aws.add_workspaces(world, 3, 1)
+    account = await add_account(inventory, double)
+    await sync(inventory)
+    world.broken = dict.fromkeys(aws.PERMISSIONS, 1)
+    failed = await sync(inventory, kind="workspaces")
+    world.broken.clear()
+    shown = (await inventory.get(f"/admin/aws-accounts/{account['id']}", headers=ADMIN)).json()
+
+    assert (failed["state"], failed["gone"]) == ("failed", 0)
+    assert (shown["status"], len(shown["status_detail"])) == ("connected", 2)
+    assert len(await listed(inventory)) == 3
+    assert (await sync(inventory))["state"] == "completed"
 
 
 async def test_expired_page_token_begins_the_scan_anew_and_loses_nothing(

@@ -153,6 +153,10 @@ def _create_syncs() -> None:
         sa.Column("trigger", sa.String(20), nullable=False),
         sa.Column("by", sa.String(36)),
         sa.Column("state", sa.String(20)),
+        sa.Column("seen", sa.Integer),
+        sa.Column("changed", sa.Integer),
+        sa.Column("gone", sa.Integer),
+        sa.Column("api_calls", sa.Integer),
         sa.Column("created", UtcDateTime, nullable=False),
         sa.Column("finished", UtcDateTime),
     )

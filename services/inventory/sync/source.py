@@ -22,6 +22,7 @@ class Place:
     number: str  # of the account in AWS
     started: datetime
     last_scan: datetime | None
+    budget: int | None = None  # of requests that cost money, what is left of today
 
     @property
     def is_first(self) -> bool:
@@ -54,13 +55,13 @@ class Reading:
 class Source(Protocol):
     """One kind of thing that an account has in a region."""
 
-    async def fetch(self, reading: Reading, cursor: str | None) -> Fetched:
+    async def fetch(self, reading: Reading, cursor: str | None, /) -> Fetched:
         """The page that begins at the cursor."""
 
-    def keep(self, session: Session, place: Place, rows: Sequence[Values]) -> int:
+    def keep(self, session: Session, place: Place, rows: Sequence[Values], /) -> int:
         """Write what differs from what is there; returns how many rows that were."""
 
-    def forget(self, session: Session, place: Place, most: int) -> int:
+    def forget(self, session: Session, place: Place, most: int, /) -> int:
         """Of those that were last seen before the scan began call so many gone; returns how many."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,7 +14,9 @@ from sqlmodel import Session
 from services.inventory import accounts
 from services.inventory.aws import HOME_REGION, WHO, Aws, AwsFailed, Kind, Tally
 from services.inventory.models import PARTS, SCANS, PartState
+from services.inventory.settings import Settings
 from services.inventory.sync import syncs
+from services.inventory.sync.billing import Billing
 from services.inventory.sync.directories import Directories
 from services.inventory.sync.source import Fetched, Place, Reading, Source
 from services.inventory.sync.trail import Trail
@@ -23,10 +26,11 @@ from shared.data.database import Database, insert_into
 from shared.errors import NotFound
 from shared.work.jobs import Running
 
-SOURCES: Mapping[str, Callable[[], Source]] = {
-    "directories": Directories,
-    "workspaces": Workspaces,
-    "cloudtrail": Trail,
+SOURCES: Mapping[str, Callable[[Settings], Source]] = {
+    "directories": lambda _: Directories(),
+    "workspaces": lambda _: Workspaces(),
+    "cloudtrail": lambda _: Trail(),
+    "billing": Billing,
 }
 FORGOTTEN_AT_ONCE = 200
 READ = "read"  # the cursor of a part that was read to its end
@@ -79,7 +83,7 @@ class _Part:
     ) -> None:
         self._database, self._aws, self._job = database, aws, job
         self._part, self._total, self._tally = part, total, tally
-        self._source = SOURCES[part["source"]]()
+        self._source = SOURCES[part["source"]](aws.settings)
         self._seen: int = part["seen"]
 
     async def run(self) -> None:
@@ -110,6 +114,9 @@ class _Part:
         work = partial(_start, part=part, number=number, started=started)
         last_scan = await self._do(work)
         place = Place(part["account"], part["region"], number, started, last_scan)
+        if part["source"] == "billing":
+            used = await self._database.read(syncs.requests_today, part["account"])
+            place = replace(place, budget=self._aws.settings.ce_requests_per_day - used)
         return Reading(self._aws, target, place, self._tally)
 
     async def _read(self, reading: Reading) -> None:
@@ -150,7 +157,8 @@ def _start(session: Session, part: Mapping[str, Any], number: str, started: date
     syncs.change_part(session, part, state=PartState.RUNNING, started=started)
     accounts.keep_number(session, part["account"], number)
     scan = [SCANS.c[name] == part[name] for name in ("account", "region", "source")]
-    return session.connection().execute(select(SCANS.c.completed).where(*scan)).scalar()
+    last: datetime | None = session.connection().execute(select(SCANS.c.completed).where(*scan)).scalar()
+    return last
 
 
 def _keep(

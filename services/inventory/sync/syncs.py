@@ -3,18 +3,20 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, func, insert, select, update
 from sqlmodel import Session
 
 from services.inventory import accounts
-from services.inventory.aws import Kind
+from services.inventory.aws import HOME_REGION, Kind
 from services.inventory.errors import NothingToSync, SyncRunning
 from services.inventory.events import tell_finished
 from services.inventory.models import (
     JOBS,
     PARTS,
+    SCANS,
     SYNCS,
     AccountStatus,
     PartState,
@@ -24,17 +26,20 @@ from services.inventory.sync.schemas import PartOut, SyncDetail, SyncOut, SyncSt
 from shared.clock import now
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.http.schemas import Page
+from shared.ids import first_id
 from shared.lists.pagination import PageQuery, paginate
 from shared.work.jobs import Jobs
 
 JOB = "sync"
+BILLING = "billing"
 SUBJECT = "aws"  # of all jobs: one runs at a time over all replicas
 SCHEDULE = "schedule"
 SOURCES = {
-    "all": ("directories", "workspaces", "cloudtrail"),
+    "all": ("directories", "workspaces", "cloudtrail", "billing"),
     "workspaces": ("directories", "workspaces"),
     "directories": ("directories",),
     "cloudtrail": ("cloudtrail",),
+    "billing": ("billing",),
 }
 LOST = "Its job ended without a word; the log of the service says why."
 
@@ -52,7 +57,8 @@ def start(
     running = _unfinished(session)
     if running is not None:
         raise SyncRunning(sync_id=running)
-    parts = [*_parts(_chosen(session, account_ids), SOURCES[kind], regions)]
+    chosen = _chosen(session, account_ids)
+    parts = [*_parts(chosen, SOURCES[kind], regions), *_billed(session, chosen, kind)]
     if not parts:
         raise NothingToSync
     sync_id = jobs.start(session, JOB, SUBJECT, by or SCHEDULE)
@@ -94,7 +100,36 @@ def _parts(
         for region in json.loads(account["regions"]):
             if regions is None or region in regions:
                 for source in sources:
-                    yield {"account": account["id"], "region": region, "source": source}
+                    if source != BILLING:
+                        yield {"account": account["id"], "region": region, "source": source}
+
+
+def _billed(session: Session, chosen: Sequence[Mapping[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
+    """Costs are of an account, and not of a region; syncs of everything read them once a day."""
+    if BILLING not in SOURCES[kind]:
+        return
+    ids = [account["id"] for account in chosen]
+    found = select(SCANS.c.account).where(
+        SCANS.c.account.in_(ids), SCANS.c.source == BILLING, SCANS.c.completed >= _today()
+    )
+    is_done = {*session.connection().execute(found).scalars()} if kind == "all" else set[str]()
+    for account in ids:
+        if account not in is_done:
+            yield {"account": account, "region": HOME_REGION, "source": BILLING}
+
+
+def _today() -> datetime:
+    return now().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def requests_today(session: Session, account_id: str) -> int:
+    """How many requests that cost money were made for an account since midnight in UTC."""
+    mine = PARTS.c.account == account_id, PARTS.c.source == BILLING, PARTS.c.sync >= first_id(_today())
+    return int(
+        session.connection()
+        .execute(select(func.coalesce(func.sum(PARTS.c.calls), 0)).where(*mine))
+        .scalar_one()
+    )
 
 
 def _with_job() -> Select[Any]:
@@ -104,21 +139,20 @@ def _with_job() -> Select[Any]:
 
 
 def history(session: Session, query: PageQuery) -> Page[SyncOut]:
-    page = paginate(session, _with_job(), SYNCS.c.id, query, lambda row: SyncOut.unchecked(_told(row, {})))
-    totals = _totals(session, [one.id for one in page.items])
-    items = [SyncOut.unchecked({**vars(one), **totals[one.id]}) for one in page.items]
-    return Page[SyncOut](items=items, next=page.next)
+    return paginate(
+        session, _with_job(), SYNCS.c.id, query, lambda row: SyncOut.unchecked(_told(session, row))
+    )
 
 
 def show(session: Session, sync_id: str) -> SyncDetail:
     row = _read(session, sync_id)
     found = select(PARTS).where(PARTS.c.sync == sync_id).order_by(PARTS.c.number)
     parts = [PartOut.of(dict(part)) for part in session.connection().execute(found).mappings()]
-    return SyncDetail.unchecked(_told(row, _totals(session, [sync_id])[sync_id]), parts=parts)
+    return SyncDetail.unchecked(_told(session, row), parts=parts)
 
 
 def show_started(session: Session, sync_id: str) -> SyncStarted:
-    told = _told(_read(session, sync_id), {})
+    told = _told(session, _read(session, sync_id))
     more = {"sync_id": sync_id, "sync_type": told["kind"], "message": "The sync was started."}
     return SyncStarted.unchecked(told, **more)
 
@@ -130,37 +164,27 @@ def _read(session: Session, sync_id: str) -> dict[str, Any]:
     return dict(row)
 
 
-NO_TOTALS = {"seen": 0, "changed": 0, "gone": 0, "api_calls": 0}
+TOTALS = {"seen": "seen", "changed": "changed", "gone": "gone", "api_calls": "calls"}  # and their columns
 
 
-def _totals(session: Session, sync_ids: Sequence[str]) -> Mapping[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = defaultdict(NO_TOTALS.copy)
-    if not sync_ids:
-        return found
-    sums = [func.sum(PARTS.c[name]) for name in ("seen", "changed", "gone", "calls")]
-    rows = select(PARTS.c.sync, *sums).where(PARTS.c.sync.in_(sync_ids)).group_by(PARTS.c.sync)
-    for sync_id, *numbers in session.connection().execute(rows):
-        found[sync_id] = dict(zip(NO_TOTALS, map(int, numbers), strict=True))
-    return found
+def _totals(session: Session, sync_id: str) -> dict[str, int]:
+    """The sums of its parts."""
+    sums = [func.coalesce(func.sum(PARTS.c[name]), 0) for name in TOTALS.values()]
+    numbers = session.connection().execute(select(*sums).where(PARTS.c.sync == sync_id)).one()
+    return dict(zip(TOTALS, map(int, numbers), strict=True))
 
 
-def _told(row: Mapping[str, Any], totals: Mapping[str, int]) -> dict[str, Any]:
-    """A sync that has ended says how; of the others their job does."""
-    state, error = row["state"], row["job_error"]
-    if state is None:
-        state = row["job_state"]
-        if state in (None, "done"):  # the history of jobs is shorter than ours
-            state, error = "failed", error or LOST
-    job = {name: row[f"job_{name}"] for name in ("total", "note")}
-    return {
-        **row,
-        **NO_TOTALS,
-        **totals,
-        **job,
-        "state": state,
-        "error": error,
-        "progress": row["job_progress"] or 0,
-    }
+def _told(session: Session, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A sync that has ended says how; of the others their job does, and their parts say how far."""
+    told = {**row, **{name: row[f"job_{name}"] for name in ("total", "note")}, "error": None}
+    told["progress"] = row["job_progress"] or 0
+    if row["state"] is None:
+        told["error"] = row["job_error"]
+        told |= _totals(session, row["id"])
+        told["state"] = row["job_state"]
+        if row["job_state"] in (None, "done"):  # the history of jobs is shorter than ours
+            told |= {"state": "failed", "error": row["job_error"] or LOST}
+    return told
 
 
 def unfinished_parts(session: Session, sync_id: str) -> list[dict[str, Any]]:
@@ -184,7 +208,9 @@ def finish(session: Session, sync_id: str) -> dict[str, Any]:
     parts = [dict(row) for row in execute(select(PARTS).where(PARTS.c.sync == sync_id)).mappings()]
     done = [part["state"] == PartState.DONE for part in parts]
     state = SyncState.COMPLETED if all(done) else SyncState.PARTIAL if any(done) else SyncState.FAILED
-    execute(update(SYNCS).where(SYNCS.c.id == sync_id).values(state=state, finished=now()))
+    totals = _totals(session, sync_id)
+    ended = update(SYNCS).where(SYNCS.c.id == sync_id)
+    execute(ended.values(state=state, finished=now(), **totals))
     by_account: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for part in parts:
         by_account[part["account"]].append(part)
@@ -193,14 +219,17 @@ def finish(session: Session, sync_id: str) -> dict[str, Any]:
         synced = any(part["state"] == PartState.DONE for part in its_parts)
         accounts.keep_status(session, account, status, detail, synced=synced)
     kind = execute(select(SYNCS.c.kind).where(SYNCS.c.id == sync_id)).scalar_one()
-    totals = _totals(session, [sync_id])[sync_id]
     told = {"id": sync_id, "kind": kind, "state": state, **totals}
     tell_finished(session, told, sorted(by_account))
     return {"state": state, **totals}
 
 
 def status_of(parts: Sequence[Mapping[str, Any]]) -> tuple[AccountStatus, list[str]]:
-    """How an account answers, by the parts of a sync: each sentence says what to mend."""
+    """How an account answers, by the parts of a sync: each sentence says what to mend.
+
+    Only wrong credentials are an error, for accounts in error are left out of the next syncs: AWS that is
+    away for a while is no reason for that.
+    """
     failed = [part for part in parts if part["state"] == PartState.FAILED]
     detail = [f"{part['source']} in {part['region']}: {part['error']}" for part in failed]
     missing = {action for part in parts for action in json.loads(part["missing"])}
@@ -208,6 +237,4 @@ def status_of(parts: Sequence[Mapping[str, Any]]) -> tuple[AccountStatus, list[s
     if any(part["error_code"] == Kind.CREDENTIALS for part in failed):
         return AccountStatus.ERROR, detail
     is_limited = bool(missing) or any(part["error_code"] == Kind.DENIED for part in failed)
-    if not is_limited and len(failed) == len(parts):
-        return AccountStatus.ERROR, detail
     return (AccountStatus.LIMITED if is_limited else AccountStatus.CONNECTED), detail

@@ -1,0 +1,176 @@
+"""Costs as they are read here: rows, and sums that are exact."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints
+from sqlalchemy import Column, Select, case, func, select
+from sqlmodel import Session
+
+from services.inventory.exact import Exact, joined
+from services.inventory.models import COSTS
+from services.inventory.schemas import WorkspaceId
+from shared.http.schemas import Id, Output, Page, Query, example
+from shared.ids import first_id
+from shared.lists.pagination import PageQuery, Walk, paginate
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+GROUPS_MAX = 500
+GROUPS: Mapping[str, Any] = {
+    "month": func.substr(COSTS.c.day, 1, 7),
+    "day": COSTS.c.day,
+    "usage_type": COSTS.c.usage_type,
+    "workspace": COSTS.c.workspace_id,
+    "region": COSTS.c.region,
+    "account": COSTS.c.account,
+}
+COLUMNS: Mapping[str, Column[Any]] = {
+    "workspace_id": COSTS.c.workspace_id,
+    "usage_type": COSTS.c.usage_type,
+    "account": COSTS.c.account,
+}
+
+
+class ListCosts(PageQuery):
+    workspace_id: WorkspaceId | None = Field(default=None, description="Only those of this WorkSpace.")
+    usage_type: Name | None = Field(default=None, description="Only those of this usage type.")
+    start_date: date | None = Field(default=None, description="Only from this day on.")
+    end_date: date | None = Field(default=None, description="Only before this day.")
+
+
+class SumCosts(Query):
+    by: Literal["month", "day", "usage_type", "workspace", "region", "account"] = Field(
+        default="month", description="What to sum by."
+    )
+    start_date: date | None = Field(default=None, description="Only from this day on.")
+    end_date: date | None = Field(default=None, description="Only before this day.")
+    workspace_id: WorkspaceId | None = Field(default=None, description="Only those of this WorkSpace.")
+    account: Id | None = Field(default=None, description="Only those of this account.")
+
+
+class CostOut(Output):
+    """What one usage type cost on one day. Amounts are decimals as text, exactly as AWS gives them."""
+
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "account": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "day": "2026-01-31",
+            "workspace_id": "ws-0a1b2c3d4",
+            "service": "Amazon WorkSpaces",
+            "usage_type": "EUC1-AW-HW-2-AutoStop-Usage",
+            "region": "",
+            "amount": "12.0101516483",
+            "currency": "USD",
+            "quantity": "8",
+            "unit": "Hrs",
+            "estimated": False,
+        }
+    )
+
+    id: str
+    account: str
+    day: str
+    workspace_id: str
+    service: str
+    usage_type: str
+    region: str
+    amount: Exact
+    currency: str
+    quantity: Exact
+    unit: str
+    estimated: bool
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        amount = joined(row["amount_whole"], row["amount_part"])
+        return cls.unchecked(row, amount=amount, quantity=joined(row["quantity_whole"], row["quantity_part"]))
+
+
+class SumOut(Output):
+    """The sum of one group; `estimated` when AWS may still change a part of it."""
+
+    model_config = example(
+        {"key": "2026-01", "amount": "3120.5500000001", "currency": "USD", "estimated": True, "rows": 310}
+    )
+
+    key: str
+    amount: Exact
+    currency: str
+    estimated: bool
+    rows: int
+
+
+class SumsOut(Output):
+    """Sums by group, and all of it by currency; `truncated` when there are more groups than are shown."""
+
+    model_config = example(
+        {"by": "month", "sums": [], "total": {"USD": "3120.5500000001"}, "truncated": False}
+    )
+
+    by: str
+    sums: list[SumOut]
+    total: dict[str, Exact]
+    truncated: bool
+
+
+def find(session: Session, query: ListCosts) -> Page[CostOut]:
+    """One page, the newest days first."""
+    names = ("workspace_id", "usage_type")
+    given = {name: value for name in names if (value := getattr(query, name)) is not None}
+    walk = Walk(select(COSTS), COSTS.c.id)
+    if given:
+        first = next(iter(given))
+        walk = Walk(select(COSTS).where(COLUMNS[first] == given.pop(first)), COSTS.c.id)
+    bounds = [None if day is None else _first_id(day) for day in (query.end_date, query.start_date)]
+    checked = [COLUMNS[name] == value for name, value in given.items()]
+    return paginate(session, [walk.between(*bounds)], walk.key, query, CostOut.of, checked=checked)
+
+
+def _first_id(day: date) -> str:
+    return first_id(datetime.combine(day, time(tzinfo=UTC)))
+
+
+def sums(session: Session, query: SumCosts) -> SumsOut:
+    """Sums by group, the latest first or else the largest."""
+    group, execute = GROUPS[query.by], session.connection().execute
+    rows = execute(
+        _where(_summed(group), query).group_by(group, COSTS.c.currency).limit(GROUPS_MAX + 1)
+    ).all()
+    found = [
+        SumOut(
+            key=row[0],
+            currency=row[1],
+            amount=joined(row[2], row[3]),
+            estimated=bool(row[4]),
+            rows=row[5],
+        )
+        for row in rows[:GROUPS_MAX]
+    ]
+    if query.by in ("month", "day"):
+        found.sort(key=lambda one: one.key, reverse=True)
+    else:
+        found.sort(key=lambda one: one.amount, reverse=True)
+    whole = execute(_where(_summed(COSTS.c.currency), query).group_by(COSTS.c.currency))
+    total = {row[0]: joined(row[2], row[3]) for row in whole}
+    return SumsOut(by=query.by, sums=found, total=total, truncated=len(rows) > GROUPS_MAX)
+
+
+def _summed(group: Any) -> Select[Any]:
+    columns = COSTS.c
+    amount = func.sum(columns.amount_whole), func.sum(columns.amount_part)
+    return select(
+        group, columns.currency, *amount, func.max(case((columns.estimated, 1), else_=0)), func.count()
+    )
+
+
+def _where(statement: Select[Any], query: SumCosts) -> Select[Any]:
+    if query.start_date is not None:
+        statement = statement.where(COSTS.c.day >= query.start_date.isoformat())
+    if query.end_date is not None:
+        statement = statement.where(COSTS.c.day < query.end_date.isoformat())
+    for name in ("workspace_id", "account"):
+        if getattr(query, name) is not None:
+            statement = statement.where(COLUMNS[name] == getattr(query, name))
+    return statement

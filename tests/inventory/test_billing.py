@@ -1,0 +1,223 @@
+"""Costs: exact to the last place, by resource where AWS says so, within the budget of requests."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from services.inventory.app import create_app
+from services.inventory.exact import joined, split, written
+from services.inventory.settings import Settings
+from shared.clock import now
+from shared.testing import running
+from tests.inventory.aws import NUMBER, Double, World
+from tests.inventory.support import ADMIN, USER, add_account, sync
+
+HOME = "us-east-1"
+DAYS = 30
+RESOURCES = (
+    "ws-000000001",
+    "arn:aws:workspaces:eu-central-1:1:workspace/ws-000000002",
+    "NoResourceId",
+    "i-1",
+)
+
+
+def day(ago: int) -> str:
+    return (now() - timedelta(days=ago)).date().isoformat()
+
+
+def add_costs(world: World, number: int = 300) -> list[dict[str, Any]]:
+    """Costs of forty days, credits among them, with as many places as AWS writes."""
+    chance, rows = random.Random(7), world.place(NUMBER, HOME).costs
+    for _ in range(number):
+        rows.append(
+            {
+                "day": day(chance.randrange(40)),
+                "resource": chance.choice(RESOURCES),
+                "usage_type": chance.choice(["EUC1-AutoStop-Usage", "EUC1-Monthly"]),
+                "region": "eu-central-1",
+                "amount": f"{chance.uniform(-1, 900):.10f}",
+                "quantity": f"{chance.uniform(0, 9):.10f}",
+            }
+        )
+    return [row for row in rows if row["day"] >= day(DAYS)]
+
+
+def summed(rows: list[dict[str, Any]], key: Callable[[dict[str, Any]], str]) -> Mapping[str, Decimal]:
+    found: dict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        found[key(row)] += Decimal(row["amount"])
+    return found
+
+
+async def sums(inventory: httpx.AsyncClient, query: str) -> dict[str, Decimal]:
+    response = await inventory.get(f"/billing/summary?{query}", headers=USER)
+    assert response.status_code == 200, response.text
+    return {one["key"]: Decimal(one["amount"]) for one in response.json()["sums"]}
+
+
+async def test_sums_are_those_of_aws_to_the_last_place(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    rows = add_costs(world)
+    world.cost_page_rows = 37
+    await add_account(inventory, double)
+    done = await sync(inventory, kind="billing")
+
+    assert done["state"] == "completed"
+    assert await sums(inventory, "by=month") == summed(rows, lambda row: row["day"][:7])
+    assert await sums(inventory, "by=day") == summed(rows, lambda row: row["day"])
+    assert await sums(inventory, "by=usage_type") == summed(rows, lambda row: row["usage_type"])
+    recent = [row for row in rows if row["day"] >= day(13)]
+    by_workspace = summed(
+        recent, lambda row: found if (found := row["resource"].rpartition("/")[2]).startswith("ws-") else ""
+    )
+    assert await sums(inventory, f"by=workspace&start_date={day(13)}") == by_workspace
+    whole = (await inventory.get("/billing/summary", headers=USER)).json()
+    assert Decimal(whole["total"]["USD"]) == sum(Decimal(row["amount"]) for row in rows)
+    assert whole["sums"][0]["estimated"] is True
+
+
+async def test_list_has_each_cost_once_and_filters_by_workspace_type_and_day(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    add_costs(world)
+    await add_account(inventory, double)
+    await sync(inventory, kind="billing")
+    every = (await inventory.get("/billing?limit=200", headers=USER)).json()
+
+    assert len(every) < 200
+    assert [row["day"] for row in every] == sorted((row["day"] for row in every), reverse=True)
+    cases: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
+        ("workspace_id=ws-000000002", lambda row: row["workspace_id"] == "ws-000000002"),
+        ("usage_type=EUC1-Monthly", lambda row: row["usage_type"] == "EUC1-Monthly"),
+        (f"start_date={day(5)}&end_date={day(2)}", lambda row: day(5) <= row["day"] < day(2)),
+        (
+            f"workspace_id=ws-000000001&usage_type=EUC1-Monthly&start_date={day(9)}",
+            lambda row: (
+                (row["workspace_id"], row["usage_type"]) == ("ws-000000001", "EUC1-Monthly")
+                and row["day"] >= day(9)
+            ),
+        ),
+    ]
+    for query, condition in cases:
+        found = (await inventory.get(f"/billing?limit=200&{query}", headers=USER)).json()
+        assert found == [row for row in every if condition(row)], query
+        assert found
+
+
+async def test_second_reading_goes_back_three_days_and_takes_over_what_changed_and_vanished(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    rows = world.place(NUMBER, HOME).costs
+    for ago in (0, 1, 2, 8):
+        for usage_type in ("A", "B"):
+            rows.append(
+                {"day": day(ago), "resource": "ws-000000001", "usage_type": usage_type, "region": "r"}
+                | {"amount": "1.5", "quantity": "1"}
+            )
+    await add_account(inventory, double)
+    await sync(inventory, kind="billing")
+    again = await sync(inventory, kind="billing")
+    assert (again["changed"], again["gone"]) == (0, 0)
+    rows[0]["amount"] = "2.25"
+    del rows[3], rows[-1]  # B of yesterday, and B of eight days ago
+    done = await sync(inventory, kind="billing")
+
+    assert (done["changed"], done["gone"]) == (1, 1)
+    found = await sums(inventory, "by=day")
+    assert found[day(0)] == Decimal("3.75")
+    assert found[day(1)] == Decimal("1.5")
+    assert found[day(8)] == Decimal(3), "older days are final"
+
+
+@pytest.mark.parametrize("is_denied", [True, False])
+async def test_without_data_by_resource_costs_are_by_usage_type(
+    inventory: httpx.AsyncClient, double: Double, world: World, is_denied: bool
+) -> None:
+    rows = add_costs(world, 60)
+    if is_denied:
+        world.denied.add("ce:GetCostAndUsageWithResources")
+    world.is_cost_by_resource = False
+    account = await add_account(inventory, double)
+    done = await sync(inventory, kind="billing")
+
+    assert (done["state"], done["parts"][0]["missing"]) == ("completed", [*world.denied])
+    assert await sums(inventory, "by=workspace") == {"": sum(Decimal(row["amount"]) for row in rows)}
+    assert await sums(inventory, "by=region") == summed(rows, lambda row: row["region"])
+    shown = (await inventory.get(f"/admin/aws-accounts/{account['id']}", headers=ADMIN)).json()
+    assert shown["status"] == ("limited" if is_denied else "connected")
+
+
+async def test_requests_of_a_day_are_bounded_and_what_was_read_stays(
+    make_inventory_settings: Callable[..., Settings], double: Double, world: World
+) -> None:
+    add_costs(world)
+    world.cost_page_rows = 5
+    async with running(create_app, make_inventory_settings(ce_requests_per_day=3)) as inventory:
+        await add_account(inventory, double)
+        first = await sync(inventory, kind="billing")
+        second = await sync(inventory, kind="billing")
+        kept = (await inventory.get("/billing?limit=200", headers=USER)).json()
+
+    assert (first["state"], second["state"]) == ("failed", "failed")
+    assert "CE_REQUESTS_PER_DAY" in first["parts"][0]["error"]
+    assert len([one for one in world.calls if one.startswith("GetCost")]) == 3
+    assert len(kept) == 15
+
+
+async def test_sync_of_everything_reads_costs_once_a_day(
+    inventory: httpx.AsyncClient, double: Double, world: World
+) -> None:
+    await add_account(inventory, double)
+    await sync(inventory)
+    done = await sync(inventory)
+
+    assert [part["source"] for part in done["parts"]] == ["directories", "workspaces", "cloudtrail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/billing?start_date=soon",
+        "/billing?colour=red",
+        "/billing?workspace_id=x",
+        "/billing/summary?by=colour",
+        "/billing/summary?end_date=2026-13-01",
+        "/billing/summary?account=7",
+    ],
+)
+async def test_malformed_wish_is_refused(inventory: httpx.AsyncClient, path: str) -> None:
+    assert (await inventory.get(path)).status_code == 401
+    assert (await inventory.get(path, headers=USER)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "12.0101516483", "-0.0000000001", "-1", "0.000000000001", "999999999999.999999999999", "1E-10"],
+)
+def test_amount_comes_back_as_it_was(text: str) -> None:
+    assert joined(*split(text)) == Decimal(text)
+    assert Decimal(written(joined(*split(text)))) == Decimal(text)
+    assert "E" not in written(joined(*split(text)))
+
+
+@pytest.mark.parametrize("text", ["", "x", "NaN", "Infinity", "1e12", "-1e30", "1" * 100])
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="amount"):
+        split(text)
+
+
+def test_sum_of_many_amounts_is_exact() -> None:
+    chance = random.Random(3)
+    texts = [f"{chance.uniform(-100, 100):.10f}" for _ in range(5_000)]
+    parts = [split(text) for text in texts]
+    whole, part = sum(one for one, _ in parts), sum(one for _, one in parts)
+
+    assert joined(whole, part) == sum(map(Decimal, texts))
