@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from services.inventory.models import ACCOUNTS, CHANGES, PARTS, SYNCS, TAGS, WORKSPACES, Account
+from services.inventory.models import ACCOUNTS, CHANGES, JOBS, PARTS, TAGS, WORKSPACES, Account
 from services.inventory.settings import Settings
 from services.inventory.sync import syncs
 from shared.data.database import Database
@@ -63,7 +63,7 @@ def start(database: Database, jobs: Jobs) -> str:
 
 def has_ended(database: Database, sync_id: str) -> bool:
     with database.transaction(write=False) as session:
-        ended = select(SYNCS.c.finished).where(SYNCS.c.id == sync_id)
+        ended = select(JOBS.jobs.c.ended).where(JOBS.jobs.c.id == sync_id)
         return session.connection().execute(ended).scalar_one() is not None
 
 

@@ -184,6 +184,8 @@ def _told(session: Session, row: Mapping[str, Any]) -> dict[str, Any]:
         told["state"] = row["job_state"]
         if row["job_state"] in (None, "done"):  # the history of jobs is shorter than ours
             told |= {"state": "failed", "error": row["job_error"] or LOST}
+    elif row["job_state"] in ("waiting", "running"):  # its job ends in a moment; the next sync waits for that
+        told["state"] = row["job_state"]
     return told
 
 
