@@ -48,11 +48,29 @@ class CloseQuery(Query):
 
 
 class TicketOut(Output):
+    model_config = example({"ticket": "hV8s2nD0yq3mFz1Tt0cQJw", "expires": "2026-01-31T12:00:30Z"})
+
     ticket: str
     expires: datetime
 
 
 class TerminalOut(Output):
+    model_config = example(
+        {
+            "id": "0192f0c1-2345-7abc-8def-0123456789ab",
+            "tab": "1",
+            "epoch": "5f0c2b7a9d3e4f16",
+            "state": "open",
+            "exit_code": None,
+            "exit_signal": None,
+            "created": "2026-01-31T12:00:00Z",
+            "ended": None,
+            "viewers": 1,
+            "command": "vim",
+            "directory": "/home/work",
+        }
+    )
+
     id: Id
     tab: str
     epoch: str
@@ -71,6 +89,8 @@ class TerminalOut(Output):
 
 
 class LimitsOut(Output):
+    model_config = example({"terminals": 8, "viewers": 4, "ring_bytes": 2097152, "idle_seconds": 3600.0})
+
     terminals: int
     viewers: int
     ring_bytes: int
@@ -79,6 +99,18 @@ class LimitsOut(Output):
 
 class BoxOut(Output):
     """The box of an account; `isolation` is `none` where its shells run as the user of the service."""
+
+    model_config = example(
+        {
+            "state": "running",
+            "reason": None,
+            "backend": "docker",
+            "isolation": "container",
+            "started": "2026-01-31T12:00:00Z",
+            "stopped": None,
+            "limits": {"terminals": 8, "viewers": 4, "ring_bytes": 2097152, "idle_seconds": 3600.0},
+        }
+    )
 
     state: Literal["none", "running", "stopped"]
     reason: str | None = None
@@ -90,6 +122,20 @@ class BoxOut(Output):
 
 
 class AdminBoxOut(Output):
+    model_config = example(
+        {
+            "id": "0192f0c1-2345-7abc-8def-0123456789ab",
+            "owner": "0192f0c1-1111-7abc-8def-0123456789ab",
+            "backend": "docker",
+            "state": "running",
+            "reason": None,
+            "created": "2026-01-31T11:59:58Z",
+            "started": "2026-01-31T12:00:00Z",
+            "stopped": None,
+            "last_activity": "2026-01-31T12:10:00Z",
+        }
+    )
+
     id: Id
     owner: str
     backend: str

@@ -54,7 +54,7 @@ class Operation:
     body_type: str | None = None
     sends_bytes: bool = False
     answer_types: tuple[str, ...] = ()
-    also: Mapping[int, str] = field(default_factory=dict)
+    also: Mapping[int, str] = field(default_factory=dict, hash=False)
     action: str | None = None
     recorded: bool = True
     prepare: Callable[..., Awaitable[Any]] | None = None
