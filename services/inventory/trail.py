@@ -10,6 +10,7 @@ from sqlalchemy import Column, select
 from sqlmodel import Session
 
 from services.inventory.models import TRAIL, TRAIL_WORKSPACES
+from services.inventory.named import page_of_named
 from services.inventory.schemas import WorkspaceId
 from shared.http.schemas import Output, Page, example
 from shared.ids import first_id
@@ -73,17 +74,18 @@ class EventOut(Output):
 def find(session: Session, query: ListEvents) -> Page[EventOut]:
     """One page, newest first; times are bounds of the ids, which sort by them."""
     given = {name: value for name in COLUMNS if (value := getattr(query, name)) is not None}
+    since, until = _bound(query.start), _bound(query.end)
     if query.workspace_id is not None:
-        columns = [column for column in TRAIL.c if column.name != "id"]
-        rows = select(TRAIL_WORKSPACES.c.id, *columns).join(TRAIL, TRAIL.c.id == TRAIL_WORKSPACES.c.id)
-        rows = rows.where(TRAIL_WORKSPACES.c.workspace_id == query.workspace_id)
-        walk = Walk(rows, TRAIL_WORKSPACES.c.id)
-    elif given:
+        named = TRAIL_WORKSPACES.c
+        of_it = select(named.id).where(named.workspace_id == query.workspace_id)
+        walk = Walk(of_it, named.id, until, since)
+        checked = [COLUMNS[name] == value for name, value in given.items()]
+        return page_of_named(session, walk, TRAIL, query, EventOut.of, checked)
+    if given:
         first = next(iter(given))
         walk = Walk(select(TRAIL).where(COLUMNS[first] == given.pop(first)), TRAIL.c.id)
     else:
         walk = Walk(select(TRAIL), TRAIL.c.id)
-    since, until = _bound(query.start), _bound(query.end)
     checked = [COLUMNS[name] == value for name, value in given.items()]
     return paginate(session, [walk.between(until, since)], walk.key, query, EventOut.of, checked=checked)
 

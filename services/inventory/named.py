@@ -1,0 +1,37 @@
+"""Pages of rows that another table names: WorkSpaces by tag, events by WorkSpace.
+
+First the ids are read, then their rows: a planner would rather join all rows that are named.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy import ColumnElement, Table, select
+from sqlmodel import Session
+
+from shared.http.schemas import Page
+from shared.lists.pagination import PageQuery, Walk, decode, page_of, rows_of
+
+Out = TypeVar("Out", bound=BaseModel)
+
+NAMED_ROWS = 250  # that are read for a page, of which filters may leave fewer
+
+
+def page_of_named(
+    session: Session,
+    named: Walk,
+    table: Table,
+    page: PageQuery,
+    make: Callable[[dict[str, Any]], Out],
+    checked: Sequence[ColumnElement[bool]],
+) -> Page[Out]:
+    """One page, newest first, of the rows of `table` whose ids are walked along."""
+    before = None if page.cursor is None else decode(page.cursor)
+    ids = named.between(before, None).bounded.order_by(named.key.desc()).limit(NAMED_ROWS)
+    found = [*session.connection().execute(ids).scalars()]
+    if not found:
+        return page_of([], table.c.id, page, make)
+    wanted = select(table).where(table.c.id.in_(found), *checked).order_by(table.c.id.desc())
+    rows = rows_of(session, wanted.limit(page.limit + 1))
+    return page_of(rows, table.c.id, page, make, found[-1] if len(found) == NAMED_ROWS else None)
