@@ -237,7 +237,7 @@ class TestCatalogue:
     def test_it_says_who_tells_and_who_is_told(self) -> None:
         text = catalogue.text()
 
-        assert "| `account.deleted` | auth | users, orders, files, audit, inventory |" in text
+        assert "| `account.deleted` | auth | users, orders, files, terminal, audit, inventory |" in text
         assert "| `action.recorded` | every service | audit |" in text
         assert "| `sha256` | text |" in text
         assert "| `status_before` | text |" in text

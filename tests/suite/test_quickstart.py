@@ -90,12 +90,12 @@ async def test_address_below_auth_that_does_not_exist_is_a_404_and_not_a_demand_
     async with suite.client() as client:
         statuses = {
             path: (await client.get(path)).status_code
-            for path in ("/auth/signin", "/auth/login/x", "/auth/me", "/auth/me/password", "/orders")
+            for path in ("/auth/sign-in", "/auth/login/x", "/auth/me", "/auth/me/password", "/orders")
         }
         slash = await client.get("/auth/signin/")
 
     assert statuses == {
-        "/auth/signin": 404,
+        "/auth/sign-in": 404,
         "/auth/login/x": 404,
         "/auth/me": 401,
         "/auth/me/password": 401,
