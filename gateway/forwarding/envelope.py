@@ -11,6 +11,9 @@ from shared.caller import Caller
 from shared.clock import timestamp
 
 LIMIT_DIGITS_MAX = 18
+EXTRAS_MAX = 20
+# Members of a dictionary of structured fields (RFC 9651) that are numbers.
+_EXTRA = re.compile(r"([a-z][a-z0-9_]{0,39})=(-?(?:[0-9]{1,15}|[0-9]{1,12}\.[0-9]{1,3}))")
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
 
@@ -21,6 +24,7 @@ def wrap(
     caller: Caller | None,
     *,
     pagination: Mapping[str, Any] | None = None,
+    extras: str | None = None,
 ) -> bytes:
     if status >= 400:
         return wrap_problem(body, request_id, caller, status)
@@ -28,7 +32,7 @@ def wrap(
     return b'{"success":true,"message":%b,"data":%b,"meta":%b,"errors":[]}' % (
         _dump(_phrase(status)),
         body.strip() or b"null",
-        _dump(_meta(request_id, caller, pagination)),
+        _dump({**_page_extras(extras), **_meta(request_id, caller, pagination)}),
     )
 
 
@@ -65,6 +69,15 @@ def page_links(link: str | None, path: str) -> dict[str, Any] | None:
     limit = parse_qs(target.partition("?")[2].partition("#")[0]).get("limit", [""])[0]
     is_number = limit.isascii() and limit.isdigit() and len(limit) <= LIMIT_DIGITS_MAX
     return {"next": target, "limit": int(limit) if is_number else None}
+
+
+def _page_extras(header: str | None) -> dict[str, int | float]:
+    """Numbers about a whole list, `total=120, average=4.25`; what is no such number is left out."""
+    members = header.split(",", EXTRAS_MAX)[:EXTRAS_MAX] if header else []
+    found = (_EXTRA.fullmatch(member.strip(" \t")) for member in members)
+    numbers = {one[1]: float(one[2]) if "." in one[2] else int(one[2]) for one in found if one is not None}
+    numbers.pop("pagination", None)  # the only name of `meta` that is not always there
+    return numbers
 
 
 def _phrase(status: int) -> str:

@@ -38,16 +38,22 @@ class EnvelopedAnswer:
 
     def answer(self) -> bytes:
         transfer = self._transfer
-        lines, link = [STATUS_LINE[transfer.status]], None
+        lines, link, extras = [STATUS_LINE[transfer.status]], None, None
         for name, value in self._headers:
             if name == b"content-type" or answer_rule(name) == DROP:
                 continue
             passed = link_for_client(transfer, value) if name in (b"location", b"link") else value
             link = passed.decode("latin-1") if name == b"link" else link
+            extras = passed.decode("latin-1") if name == b"page-extras" else extras
             lines += (name, b": ", passed, b"\r\n")
         pagination = page_links(link, transfer.request.target.decode("latin-1"))
         body = wrap(
-            transfer.status, bytes(self._body), transfer.request_id, transfer.caller, pagination=pagination
+            transfer.status,
+            bytes(self._body),
+            transfer.request_id,
+            transfer.caller,
+            pagination=pagination,
+            extras=extras,
         )
         transfer.sent_bytes = len(body)
         lines.append(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))

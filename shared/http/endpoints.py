@@ -1,7 +1,7 @@
 """Operations made ready to answer requests: found by path and method, run, and written as bytes."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -20,7 +20,7 @@ from shared.http.idempotency import IdempotencyKey, IdempotencyStore, Reply
 from shared.http.inputs import JSON, header, is_json, list_fields, read_body, read_query, valid
 from shared.http.operations import TAKES_IN, Operation, Preparation, Signature
 from shared.http.preconditions import IfMatch, etag
-from shared.http.schemas import Page, Versioned, WithHeaders
+from shared.http.schemas import Page, Versioned, WithHeaders, extras_header
 from shared.http.trail import Recorder, Trail
 from shared.identity.tokens import TokenVerifier, bearer_token, internal, public
 from shared.peers.client import InternalTokens
@@ -205,8 +205,7 @@ class Endpoint:
         if self.operation.location is not None:
             headers.append(("location", self.operation.location.format_map(vars(result))))
         if isinstance(result, Page):
-            if result.next is not None:
-                headers.append(("link", _next_link(request.scope["query_string"], result.next)))
+            headers += _page_headers(result, request.scope["query_string"])
             result = result.items
         if self.signature.answer is type(None):
             return Reply(self.operation.status, (), b"")
@@ -257,6 +256,13 @@ def _shape(answer: Any) -> Any:
         (item,) = answer.__pydantic_generic_metadata__["args"]
         return list[item]  # type: ignore[valid-type]
     return answer
+
+
+def _page_headers(page: Page[Any], query_string: bytes) -> Iterator[tuple[str, str]]:
+    if page.next is not None:
+        yield "link", _next_link(query_string, page.next)
+    if page.extras:
+        yield "page-extras", extras_header(page.extras)
 
 
 def _next_link(query_string: bytes, cursor: str) -> str:

@@ -186,6 +186,7 @@ def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
         "ETag": isinstance(answer, type) and issubclass(answer, Versioned),
         "Location": operation.location is not None,
         "Link": isinstance(answer, type) and issubclass(answer, Page),
+        "Page-Extras": isinstance(answer, type) and issubclass(answer, Page),
     }
     if any(headers.values()):
         described["headers"] = {

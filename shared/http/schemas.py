@@ -1,6 +1,8 @@
 """The base classes and field types of what goes in and out."""
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PrivateAttr, StringConstraints
@@ -15,6 +17,7 @@ _set_fields = _SLOTS["__dict__"].__set__
 _set_given = _SLOTS["__pydantic_fields_set__"].__set__
 _set_extra = _SLOTS["__pydantic_extra__"].__set__
 _set_private = _SLOTS["__pydantic_private__"].__set__
+_EXTRA = re.compile(r"[a-z][a-z0-9_]{0,39}=-?(?:[0-9]{1,15}|[0-9]{1,12}\.[0-9]{1,3})")
 _NONE_GIVEN: frozenset[str] = frozenset()
 
 
@@ -82,10 +85,26 @@ class WithHeaders(Output):
 
 
 class Page(BaseModel, Generic[T]):
-    """One page of a list; `next` is the cursor of the page after it."""
+    """One page of a list; `next` is the cursor of the page after it.
+
+    `extras` are numbers about the whole list, such as a total. They are sent as the header Page-Extras, and
+    in `meta` inside of an envelope.
+    """
 
     items: list[T]
     next: str | None = None
+    extras: Mapping[str, int | Decimal] = {}
+
+
+def extras_header(extras: Mapping[str, int | Decimal]) -> str:
+    """The numbers as a dictionary of structured fields (RFC 9651): `total=120, average=4.25`."""
+    members = []
+    for name, number in extras.items():
+        written = f"{number:f}" if isinstance(number, Decimal) else str(number)
+        if not _EXTRA.fullmatch(f"{name}={written}"):
+            raise ValueError(f"{name}={written} cannot be said of a page")
+        members.append(f"{name}={written}")
+    return ", ".join(members)
 
 
 def _storable(text: str) -> str:

@@ -10,6 +10,7 @@ from tests.gateway.backends import Backend, Conversation, Received
 from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway
 
+FIXED = ("timestamp", "request_id", "version", "actor")
 PAGE = b'[{"id":1,"total":19.90000000000000000001},{"id":2}]'
 
 
@@ -20,6 +21,9 @@ async def odd_answer(conversation: Conversation, received: Received) -> None:
             await conversation.answer(b"{}", told, "Content-Type: application/json")
         case "deep":
             await conversation.answer(b"[" * 200_000, "400 Deep", "Content-Type: application/json")
+        case "extras":
+            extras = f"Page-Extras: {received.value('x-extras') or ''}"
+            await conversation.answer(b"[]", "200 OK", "Content-Type: application/json", extras)
         case "odd-link":
             link = f'Link: <//[?limit={"9" * 5000}>; rel="next"'
             await conversation.answer(b"[]", "200 OK", "Content-Type: application/json", link)
@@ -105,6 +109,30 @@ async def test_next_page_is_put_into_meta(gateway: RunningGateway) -> None:
     assert answer.value("link") is not None
     head = await gateway.request("HEAD", "/api/v1/things/page?limit=2", bearer(token()))
     assert (head.status, head.value("content-length")) == (200, None)
+
+
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        ("total=120, average_rating=4.25, low=-3", {"total": 120, "average_rating": 4.25, "low": -3}),
+        ("total=999999999999999", {"total": 999_999_999_999_999}),
+        ('total=120,,x=, =3, y=1.2345, z=1e9, Total=1, w=nan, a=1;b=2, v="7", u', {"total": 120}),
+        (f"t={'9' * 5000}", {}),
+        ("version=2, request_id=3, pagination=4", {}),
+        (", ".join(f"n{number}=1" for number in range(500)), {f"n{number}": 1 for number in range(20)}),
+    ],
+)
+async def test_numbers_about_a_list_are_in_meta(
+    gateway: RunningGateway, header: str, shown: dict[str, int | float]
+) -> None:
+    sent = {**bearer(token()), "X-Extras": header}
+    enveloped = await gateway.request("GET", "/api/v1/things/extras", sent)
+    native = await gateway.request("GET", "/things/extras", sent)
+
+    meta = enveloped.json()["meta"]
+    assert {name: meta[name] for name in meta if name not in FIXED} == shown
+    assert (meta["version"], type(meta["request_id"])) == ("v1", str)
+    assert native.value("page-extras") == enveloped.value("page-extras") == header
 
 
 async def test_what_is_wrapped_is_not_asked_for_compressed(gateway: RunningGateway, backend: Backend) -> None:

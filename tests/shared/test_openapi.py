@@ -131,7 +131,7 @@ def test_list_documents_paging_and_filters(document: Any) -> None:
     assert set(parameters) == {"limit", "cursor", "owner"}
     assert parameters["limit"]["schema"]["maximum"] == 200
     assert parameters["limit"]["required"] is False
-    assert set(listing["responses"]["200"]["headers"]) == {"Link"}
+    assert set(listing["responses"]["200"]["headers"]) == {"Link", "Page-Extras"}
     shown = listing["responses"]["200"]["content"]["application/json"]["schema"]
     assert shown == {"type": "array", "items": {"$ref": "#/components/schemas/NoteOut"}}
 
