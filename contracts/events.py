@@ -20,6 +20,7 @@ class AccountState(Event):
     last_name: str | None
     created: datetime
     updated: datetime
+    email_verified: bool = False
 
 
 class AccountCreated(AccountState):
@@ -43,6 +44,26 @@ class AccountDeleted(Event):
 
     account_id: str
     deleted: datetime
+
+
+class MailRequested(Event):
+    """A mail is to be sent now, to this address and no other; `template` says which, `values` fill it.
+
+    The `link` is worth as much as a password until it expires, so it is sealed: see contracts/links.py.
+    """
+
+    topic = "mail.requested"
+    key = "mail_id"
+    source = "auth"
+
+    mail_id: str
+    template: str
+    email: str
+    account_id: str | None
+    link: str | None
+    expires: datetime | None
+    values: dict[str, str]
+    created: datetime
 
 
 class OrderState(Event):

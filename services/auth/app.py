@@ -11,6 +11,11 @@ from services.auth.credentials.passwords import Passwords
 from services.auth.events import CONSUMES
 from services.auth.factors.factors import Factors
 from services.auth.keys.signing_keys import SigningKeys
+from services.auth.lifecycle.addresses import Addresses
+from services.auth.lifecycle.requests import WORK_SECONDS, MailRequests
+from services.auth.lifecycle.resets import PasswordResets
+from services.auth.mails.links import Links, delete_expired_links
+from services.auth.mails.mails import Mails, warn_without_receiver
 from services.auth.models import EVENTS
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.server import OAuthServer
@@ -30,6 +35,9 @@ from shared.identity.tokens import TokenVerifier
 from shared.peers.client import HttpClient
 from shared.process.proxies import Proxies
 from shared.service import create_service
+from shared.work.duties import Duties, Duty
+
+LINKS_TIDIED_SECONDS = 600.0
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -44,6 +52,8 @@ def create_app(settings: Settings) -> Starlette:
     sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
     factors = Factors(Sealer(settings.service, [settings.key_secret.get_secret_value()]))
     issuer = Issuer(settings, keys, tokens)
+    links, mails = Links(settings), Mails(settings)
+    asked = MailRequests(settings, database, links, mails)
     feed = RevocationFeed(database, revocations, verifier.revocations)
     return create_service(
         settings,
@@ -52,16 +62,22 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={
             AccessTokens: tokens,
+            Addresses: Addresses(sessions, links, mails),
             BrowserSessions: BrowserSessions(settings, sessions),
             Devices: devices,
             Factors: factors,
             Issuer: issuer,
+            Links: links,
+            MailRequests: asked,
+            Mails: mails,
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
             ),
             Pages: Pages(),
             PasswordCheck: PasswordCheck(settings, database, passwords, devices, proxies),
+            PasswordResets: PasswordResets(database, passwords, sessions, links, mails),
             Passwords: passwords,
+            Proxies: proxies,
             RevocationFeed: feed,
             RevocationLog: revocations,
             SecondStep: SecondStep(factors),
@@ -69,12 +85,24 @@ def create_app(settings: Settings) -> Starlette:
             SigningKeys: keys,
             TokenVerifier: verifier,
         },
-        on_start=[keys.prepare, partial(create_first_admin, database, settings)],
+        on_start=[
+            keys.prepare,
+            partial(create_first_admin, database, settings),
+            partial(warn_without_receiver, settings),
+        ],
         on_stop=[passwords.close],
         verifier=verifier,
         follower=feed,
+        beside=[Duties(database, _duties(database, asked))],
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
     )
+
+
+def _duties(database: Database, asked: MailRequests) -> list[Duty]:
+    return [
+        Duty("mail_requests", WORK_SECONDS, asked.work),
+        Duty("tidy_links", LINKS_TIDIED_SECONDS, partial(delete_expired_links, database)),
+    ]
 
 
 def _oauth_verifier(

@@ -1,6 +1,6 @@
 """Why the auth service refuses."""
 
-from shared.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unauthenticated
+from shared.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests, Unauthenticated
 
 
 class InvalidCredentials(Unauthenticated):
@@ -97,3 +97,15 @@ class NoFactor(Conflict):
     """There is no authenticator app to remove."""
 
     code = "no_factor"
+
+
+class InvalidLink(BadRequest):
+    """The link is unknown, expired or used, or a newer one was sent. Ask for a new one."""
+
+    code = "invalid_link"
+
+
+class AlreadyVerified(Conflict):
+    """This e-mail address is confirmed already."""
+
+    code = "already_verified"

@@ -32,4 +32,5 @@ def _state(account: Account) -> dict[str, object]:
         "last_name": account.last_name,
         "created": account.created,
         "updated": account.updated,
+        "email_verified": account.email_verified,
     }

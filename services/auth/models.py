@@ -14,6 +14,7 @@ from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
 from shared.events import EventTables
 from shared.ids import new_id
+from shared.work.leased import WorkTable
 
 ID_CHARACTERS = 36
 HASH_CHARACTERS = 64
@@ -55,12 +56,18 @@ class Account(Table, table=True):
     status: str = Field(default=Status.ACTIVE, max_length=20)
     # Incremented when all access tokens so far are revoked; each token carries the version of its time.
     token_version: int = 0
+    # When the owner of the e-mail address confirmed it; None for one that nobody has.
+    verified: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
     @property
     def may_sign_in(self) -> bool:
         return self.status == Status.ACTIVE
+
+    @property
+    def email_verified(self) -> bool:
+        return self.verified is not None
 
     @property
     def is_active_admin(self) -> bool:
@@ -71,9 +78,13 @@ class Account(Table, table=True):
         self.username = username
         self.username_key = username and username.lower()
 
+    def address(self, email: str, verified: datetime | None = None) -> None:
+        """Give another e-mail address; without a moment its owner has not confirmed it yet."""
+        self.email, self.verified = email, verified
+
     def anonymise(self) -> None:
         """Keep the id, which others refer to, and nothing that tells who it was."""
-        self.email = self.first_name = self.last_name = self.password_hash = None
+        self.email = self.first_name = self.last_name = self.password_hash = self.verified = None
         self.name(None)
         self.role = Role.USER
         self.status = Status.DELETED
@@ -237,6 +248,29 @@ class AccessKey(Table, table=True):
     used: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class MailToken(Table, table=True):
+    """What the link in a mail is good for, once. Its token is random, so SHA-256 is enough.
+
+    There is one of each kind for an account, or for an address that has no account yet.
+    """
+
+    __tablename__ = "mail_tokens"
+    __table_args__ = (
+        Index("ux_mail_tokens_subject_kind", "subject", "kind", unique=True),
+        Index("ix_mail_tokens_kind_id", "kind", "id"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    kind: str = Field(max_length=20)
+    subject: str = Field(max_length=254)
+    email: str = Field(max_length=254)
+    token_hash: str = Field(max_length=HASH_CHARACTERS, unique=True)
+    details: str | None = None  # sealed
+    created_by: str | None = Field(default=None, max_length=ID_CHARACTERS)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
 class LoginAttempts(Table, table=True):
     """Consecutive failed attempts at a password. The name is hashed: people type passwords there."""
 
@@ -303,6 +337,7 @@ ACCESS_KEYS: SqlTable = AccessKey.__table__  # type: ignore[attr-defined]
 CLIENTS: SqlTable = Client.__table__  # type: ignore[attr-defined]
 CODES: SqlTable = AuthorizationCode.__table__  # type: ignore[attr-defined]
 CONSENTS: SqlTable = Consent.__table__  # type: ignore[attr-defined]
+MAIL_TOKENS: SqlTable = MailToken.__table__  # type: ignore[attr-defined]
 ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]
 DEVICES: SqlTable = KnownDevice.__table__  # type: ignore[attr-defined]
 SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
@@ -310,6 +345,7 @@ SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
 REVOCATIONS: SqlTable = Revoked.__table__  # type: ignore[attr-defined]
 COUNTER: SqlTable = RevocationCounter.__table__  # type: ignore[attr-defined]
 EVENTS = EventTables(Table.metadata)
+WORK = WorkTable(Table.metadata)
 
 
 def delete_expired(session: Session, key: Column[Any], expired: ColumnElement[bool]) -> Sequence[Row[Any]]:

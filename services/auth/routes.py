@@ -4,6 +4,7 @@ from services.auth.access_keys import routes as access_keys
 from services.auth.administration import routes as administration
 from services.auth.clients import routes as clients
 from services.auth.keys import routes as keys
+from services.auth.lifecycle import routes as lifecycle
 from services.auth.oauth import routes as oauth
 from services.auth.own_account import routes as own_account
 from services.auth.pages import routes as pages
@@ -12,6 +13,7 @@ from services.auth.sessions import routes as sessions
 
 OPERATIONS = [
     *sessions.OPERATIONS,
+    *lifecycle.OPERATIONS,
     *own_account.OPERATIONS,
     *access_keys.OPERATIONS,
     *pages.OPERATIONS,

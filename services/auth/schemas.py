@@ -29,6 +29,7 @@ _REFRESH_TOKEN = "Zm9yLWEtc2Vzc2lvbi1vZi10aGlydHktZGF5cw"  # noqa: S105
 _USER = {
     "id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
     "email": "user@example.com",
+    "email_verified": True,
     "username": "testuser",
     "role": "user",
     "status": "active",
@@ -191,6 +192,7 @@ class AccountOut(Output):
 
     id: str
     email: str | None
+    email_verified: bool
     username: str | None
     role: str
     status: str

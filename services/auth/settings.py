@@ -28,6 +28,7 @@ class Settings(ServiceSettings):
     oauth_resources: str = Field(default="", max_length=10_000)
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
     key_secret: SecretStr = SecretStr("")
+    mail_files: bool | None = None  # by default in development, until a service sends mails
     admin_username: Username = "admin"
     admin_email: Email = "admin@example.com"
     admin_password: SecretStr | None = None
@@ -55,6 +56,15 @@ class Settings(ServiceSettings):
                 "is among the first that anybody would try; leave it out to have a random one printed once"
             )
         return secret
+
+    @property
+    def link_origin(self) -> str:
+        """What links in mails begin with; never what a request says. Without one there are no mails."""
+        return self.public_url or self.oauth_issuer
+
+    @property
+    def writes_mails(self) -> bool:
+        return self.environment == "development" if self.mail_files is None else self.mail_files
 
     @property
     def resources(self) -> frozenset[str]:

@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from services.auth.app import create_app
 from services.auth.settings import Settings
 from shared.clock import now
 from shared.testing import running
+from tests.auth.mailbox import Mailbox
 
 KEY_SECRET = "e4c1a7d2095b4f6e8d30b9c2f7a16588"
 
@@ -64,6 +66,12 @@ def make_auth_settings(make_settings: Callable[..., Any], database_url: str) -> 
         return settings
 
     return make
+
+
+@pytest.fixture
+def mailbox(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
+    """The mails of `auth`, whose worker does not pause."""
+    return Mailbox(tmp_path, database_url, monkeypatch)
 
 
 @pytest.fixture

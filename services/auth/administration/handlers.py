@@ -16,6 +16,7 @@ from services.auth.credentials.passwords import Passwords
 from services.auth.events import tell_changed, tell_deleted
 from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
+from services.auth.mails.links import forget_links
 from services.auth.models import Account, Status
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
 from services.auth.sessions.sessions import Sessions
@@ -58,7 +59,9 @@ def change_account(
     if account is None or account.status == Status.DELETED:
         raise NotFound
     before = account.role, account.status
-    account.email = body.email or account.email
+    if body.email not in (None, account.email):
+        account.address(body.email)
+        forget_links(session, account.id)
     if body.username is not None:
         account.name(body.username)
     account.role = body.role or account.role
@@ -67,6 +70,7 @@ def change_account(
         refuse_last_admin(account, admins)
     if (account.role, account.status) != before:
         sessions.end_all(session, account)
+        forget_links(session, account.id)
     trail.add(fields=sorted(body.model_fields_set))
     for name, old, new in zip(("role", "status"), before, (account.role, account.status), strict=True):
         if new != old:
@@ -102,6 +106,7 @@ def delete_account(
     account.anonymise()
     sessions.end_all(session, account)
     forget_devices(session, account.id)
+    forget_links(session, account.id)
     delete_keys(session, account.id)
     factors.remove(session, account.id)
     close_challenges(session, account.id)

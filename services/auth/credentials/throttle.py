@@ -63,12 +63,10 @@ class Attempt:
         own.failures += 1
         own.blocked_until = now() + timedelta(seconds=block_seconds(own.failures))
         if strangers is not None:
-            earliest = now() - (STRANGERS_AT_ONCE - 1) * STRANGERS_INTERVAL
-            strangers.blocked_until = max(strangers.blocked_until, earliest) + STRANGERS_INTERVAL
+            _count(strangers, STRANGERS_AT_ONCE, STRANGERS_INTERVAL)
         session.flush()
-        _clean(
-            session
-        )  # last: a transaction that waits for a row deleted here holds none that is needed here
+        # Last: a transaction that waits for a row deleted here holds none that is needed here.
+        _clean(session)
 
     def succeeded(self, session: Session) -> None:
         """Reset the count after the right password. Guesses of other strangers stay counted."""
@@ -79,11 +77,40 @@ class Attempt:
         session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash == _hash(self.own)))
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """So many at once, and then one in each interval: for what costs others something, such as mails."""
+
+    at_once: int
+    interval: timedelta
+
+    def wait(self, session: Session, name: str) -> int:
+        """Count one, or say in how many seconds there may be another."""
+        row = _locked(session, name)
+        wait = (row.blocked_until - now()).total_seconds()
+        if wait > 0:
+            return math.ceil(wait)
+        _count(row, self.at_once, self.interval)
+        session.flush()
+        _clean(session)
+        return 0
+
+    def take(self, session: Session, name: str) -> None:
+        """Count one, or refuse it with LoginThrottled."""
+        wait = self.wait(session, name)
+        if wait:
+            raise LoginThrottled(headers={"Retry-After": str(wait)})
+
+
 def block_seconds(failures: int) -> int:
     """How long the device or network is blocked: nothing at first, then twice as long each time."""
     if failures < FREE_FAILURES:
         return 0
     return int(min(2 ** min(failures - FREE_FAILURES + 1, 30), BLOCK_SECONDS_MAX))
+
+
+def _count(row: LoginAttempts, at_once: int, interval: timedelta) -> None:
+    row.blocked_until = max(row.blocked_until, now() - (at_once - 1) * interval) + interval
 
 
 def _locked(session: Session, name: str) -> LoginAttempts:

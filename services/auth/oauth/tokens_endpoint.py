@@ -200,7 +200,7 @@ def userinfo(account: Account, scopes: frozenset[str]) -> Body:
             "updated_at": seconds_of(account.updated),
         }
     if "email" in scopes:
-        told |= {"email": account.email, "email_verified": False}
+        told |= {"email": account.email, "email_verified": account.email_verified}
     return {name: value for name, value in told.items() if value is not None}
 
 

@@ -6,12 +6,12 @@ import segno
 from sqlmodel import Session
 
 from services.auth.accounts.accounts import locked_account
+from services.auth.credentials.password_attempts import attempt_of
 from services.auth.credentials.passwords import Passwords
 from services.auth.errors import InvalidCode, NoFactor, NotInteractive, WrongPassword
 from services.auth.factors.factors import Factors
 from services.auth.factors.totp import address_of
 from services.auth.models import Account
-from services.auth.own_account.password_attempts import attempt_of
 from services.auth.schemas import ConfirmFactor, CurrentPassword, FactorOut, RecoveryCodesOut
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.sign_in import factor_attempt

@@ -5,16 +5,20 @@ from starlette.requests import Request
 
 from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.devices import Devices, forget_devices
+from services.auth.credentials.password_attempts import attempt_of
 from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.policy import require_good_password
 from services.auth.errors import WrongPassword
 from services.auth.factors.challenges import close_challenges
+from services.auth.mails.links import forget_links
+from services.auth.mails.mails import Mails
+from services.auth.mails.texts import Template
 from services.auth.models import Account
-from services.auth.own_account.password_attempts import attempt_of
-from services.auth.schemas import AccountOut, ChangePassword, is_a_name_of
+from services.auth.schemas import AccountOut, ChangePassword
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.data.database import Database
-from shared.errors import FieldFault, Invalid, InvalidToken
+from shared.errors import InvalidToken
 from shared.events import Trail
 
 
@@ -31,6 +35,7 @@ async def change_password(
     passwords: Passwords,
     sessions: Sessions,
     devices: Devices,
+    mails: Mails,
     trail: Trail,
 ) -> None:
     """Change your password, end all your other sessions, and forget your other devices."""
@@ -39,14 +44,12 @@ async def change_password(
         raise WrongPassword
     after = await passwords.hash(body.new_password)
     this_device = devices.device_of(request)
-    await database.run(_finish_change, caller, before, after, this_device, sessions, trail)
+    await database.run(_finish_change, caller, before, after, this_device, sessions, mails, trail)
 
 
 def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_password: str) -> str | None:
     account = _account(session, sessions, caller)
-    if is_a_name_of(new_password, account.email, account.username):
-        message = "must not be the e-mail address or the username"
-        raise Invalid(errors=[FieldFault(field="new_password", code="value_error", message=message)])
+    require_good_password(new_password, "new_password", account.email, account.username)
     attempt_of(caller).count(session)
     return account.password_hash
 
@@ -58,6 +61,7 @@ def _finish_change(
     after: str,
     this_device: str | None,
     sessions: Sessions,
+    mails: Mails,
     trail: Trail,
 ) -> None:
     account = locked_account(session, caller.id)
@@ -67,6 +71,8 @@ def _finish_change(
     sessions.end_others(session, account.id, caller.session_id)
     forget_devices(session, account.id, but=this_device)
     close_challenges(session, account.id)
+    forget_links(session, account.id)
+    mails.send(session, Template.PASSWORD_CHANGED, account.email, account_id=account.id)
     attempt_of(caller).succeeded(session)
     trail.write(session)
 

@@ -11,6 +11,9 @@ from services.auth.credentials.devices import Devices, remember
 from services.auth.credentials.passwords import Passwords
 from services.auth.errors import InvalidCode
 from services.auth.factors.challenges import CHALLENGE_SECONDS
+from services.auth.mails.links import Links
+from services.auth.mails.mails import Mails
+from services.auth.mails.verification import PER_NETWORK, ask_to_verify, from_network
 from services.auth.models import Account
 from services.auth.schemas import (
     AccountOut,
@@ -29,12 +32,14 @@ from services.auth.sessions.sign_in import (
     Proved,
     SecondStep,
     begin_second_step,
+    household_of,
 )
 from services.auth.sessions.tokens import AccessTokens
 from shared.data.database import Database
 from shared.errors import Unauthenticated
 from shared.events import Trail
 from shared.identity.tokens import RevokedToken, TokenVerifier, bearer_token
+from shared.process.proxies import Proxies
 
 
 async def register(
@@ -45,12 +50,22 @@ async def register(
     sessions: Sessions,
     devices: Devices,
     tokens: AccessTokens,
+    links: Links,
+    mails: Mails,
+    proxies: Proxies,
     trail: Trail,
 ) -> SignedInOut:
-    """Create an account and sign in to it."""
+    """Create an account and sign in to it. A link is sent that confirms the e-mail address."""
     account = new_account(body, await passwords.hash(body.password))
-    shown = devices.device_of(request)
-    signed_in, device_id = await database.run(_add_and_open, account, shown, sessions, trail)
+    shown, asker = devices.device_of(request), household_of(request, proxies)
+
+    def add_and_open(session: Session) -> tuple[SignedIn, str]:
+        opened = _add_and_open(session, account, shown, sessions, trail)
+        if not PER_NETWORK.wait(session, from_network(asker)):
+            ask_to_verify(session, account, links, mails)
+        return opened
+
+    signed_in, device_id = await database.run(add_and_open)
     return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 

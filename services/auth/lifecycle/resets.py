@@ -1,0 +1,65 @@
+"""A new password by a link in a mail."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row
+from sqlmodel import Session
+
+from services.auth.accounts.accounts import locked_account
+from services.auth.credentials.devices import forget_devices
+from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.policy import require_good_password
+from services.auth.errors import InvalidLink
+from services.auth.events import tell_changed
+from services.auth.factors.challenges import close_challenges
+from services.auth.mails.links import Links, Purpose, forget_links
+from services.auth.mails.mails import Mails
+from services.auth.mails.texts import Template
+from services.auth.models import Account
+from services.auth.sessions.sessions import Sessions
+from shared.clock import now
+from shared.data.database import Database
+from shared.events import Trail
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordResets:
+    """Sets the password of whoever holds the link. It signs nobody in, so a second factor still counts."""
+
+    database: Database
+    passwords: Passwords
+    sessions: Sessions
+    links: Links
+    mails: Mails
+
+    async def reset(self, token: str, password: str, trail: Trail) -> None:
+        """Set the password, and end everything that was opened with the one before."""
+        row = await self.database.read(self._begin, token, password)
+        after = await self.passwords.hash(password)
+        await self.database.run(self._finish, row, after, trail)
+
+    def _begin(self, session: Session, token: str, password: str) -> Row[Any]:
+        """Without a good link nothing is hashed: that would be expensive, and anybody could cause it."""
+        row = self.links.look_at(session, (Purpose.RESET,), token)
+        account = session.get(Account, row.subject)
+        if account is not None:
+            require_good_password(password, "new_password", account.email, account.username)
+        return row
+
+    def _finish(self, session: Session, row: Row[Any], after: str, trail: Trail) -> None:
+        account = locked_account(session, row.subject)
+        if account is None or not account.may_sign_in or account.email != row.email:
+            raise InvalidLink
+        self.links.use(session, row)
+        forget_links(session, account.id)
+        account.password_hash = after
+        account.verified = account.verified or now()  # the link was in the mailbox of the address
+        self.sessions.end_all(session, account)
+        forget_devices(session, account.id)
+        close_challenges(session, account.id)
+        account.touch()
+        tell_changed(session, account)
+        self.mails.send(session, Template.PASSWORD_CHANGED, account.email, account_id=account.id)
+        trail.user_id = trail.resource = account.id
+        trail.write(session)
