@@ -15,6 +15,7 @@ from prometheus_client import Gauge
 
 from shared.ids import new_id
 from shared.process.redis import close, connect
+from shared.process.tasks import end
 
 TAKE_SECONDS = 0.05  # no request waits longer to learn whether it may pass
 MISSES_MAX = 3  # after this many timeouts Redis is not asked any more
@@ -113,11 +114,7 @@ class LimitStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._beating
-        if self._serving is not None:
-            self._serving.cancel()
+        await end([self._beating] if self._serving is None else [self._beating, self._serving])
         with suppress(*self._failures):  # the remaining gateways drop silent ones as well
             async with asyncio.timeout(self._take_seconds):
                 await self._redis.zrem(MEMBERS, self._name)

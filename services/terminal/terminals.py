@@ -27,10 +27,10 @@ from shared.clock import now
 from shared.data.database import Database
 from shared.data.statements import insert_row
 from shared.errors import NotFound, Problem
-from shared.events.spine import end
 from shared.http.trail import Trail
 from shared.ids import new_id
 from shared.process.settings import SettingsFaults
+from shared.process.tasks import end
 
 START_SECONDS = 10.0
 LOST_SECONDS = 15.0  # for a holder that runs to connect again

@@ -11,7 +11,7 @@ from services.terminal.output import TAIL_BYTES_MAX
 from services.terminal.protocol import Close, Hello, ProtocolError
 from services.terminal.session import Session
 from services.terminal.viewers import Viewer
-from shared.events.spine import end
+from shared.process.tasks import end
 
 HELLO_SECONDS = 5.0
 COALESCE_SECONDS = 0.004

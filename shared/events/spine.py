@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Gauge
@@ -33,6 +33,7 @@ from shared.process.observe import SERVICE
 from shared.process.proxies import Proxies
 from shared.process.redis import close, connect
 from shared.process.settings import ServiceSettings
+from shared.process.tasks import end
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -48,7 +49,6 @@ DEAD_KEPT = timedelta(days=30)
 REDIS_SECONDS = 5.0
 RECEIVED_MAX = 200  # in one request; senders of this version send fewer
 AFTER_FAULT_SECONDS = 5.0
-CANCEL_SECONDS = 0.2
 
 WAITING = Gauge(
     *("events_waiting", "Events not yet delivered to a subscriber", ["subscriber"]),
@@ -230,16 +230,3 @@ async def _always(name: str, work: Work) -> None:
         except Exception:
             log.exception("events_interrupted", part=name)
         await asyncio.sleep(AFTER_FAULT_SECONDS)
-
-
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them until they have ended.
-
-    Redis-py writes under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes when
-    the write is done: cancelled once, a task that talks to Redis continues in half of all cases.
-    """
-    left: set[asyncio.Task[Any]] = {*tasks}
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)

@@ -19,6 +19,7 @@ from shared.errors import Unavailable
 from shared.peers.client import HttpClient, InternalTokens
 from shared.process.settings import ProcessSettings
 from shared.process.supervision import suite_is_starting
+from shared.process.tasks import end
 
 STALE_SECONDS = 3.0  # auth gives a sign of life every second
 FIRST_LOAD_SECONDS = 10.0  # a starting suite needs no warning that it has not started yet
@@ -201,9 +202,7 @@ class Follower:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end([self._task])
 
     async def _follow(self) -> None:
         wait = RETRY_SECONDS_MIN

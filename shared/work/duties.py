@@ -20,7 +20,7 @@ from sqlmodel import Session
 
 from shared.data.database import Database
 from shared.errors import Problem
-from shared.events.spine import end
+from shared.process.tasks import end
 from shared.work.cron import Cron, Every
 from shared.work.leased import Leased, LeaseLost, Queue, WorkTable, clock, pause_after
 

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from shared.data.database import Database, TookTooLong
 from shared.errors import Overloaded, Problem, Unavailable
 from shared.events.failpoints import reached
-from shared.events.spine import end
+from shared.process.tasks import end
 from shared.work.jobs import (
     NOTE_CHARACTERS_MAX,
     CancelAsked,

@@ -120,6 +120,28 @@ async def _all_known(gateways: list[RunningGateway]) -> bool:
     return True
 
 
+async def test_store_closes_though_its_client_swallows_a_cancellation(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, written = asyncio.Event(), asyncio.Event()
+
+    async def write_like_redis() -> None:
+        writing.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if written.is_set():
+                raise
+            written.set()
+
+    async with asyncio.timeout(PATIENCE) as patience:
+        async with LimitStore(server.url, PATIENCE) as store:
+            monkeypatch.setattr(store, "_beat", write_like_redis)
+            await writing.wait()
+    assert written.is_set()
+    assert not patience.expired()
+
+
 async def test_what_nobody_may_read_is_not_in_redis(
     start_gateway: Start, backend: Backend, server: RedisServer
 ) -> None:

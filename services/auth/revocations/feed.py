@@ -14,6 +14,7 @@ from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Overloaded, Problem, Unavailable
 from shared.identity.revocations import Revocation, RevocationPage, Revocations
+from shared.process.tasks import end
 
 POLL_SECONDS = 0.25  # for commits of other replicas; our own are published at once
 RETRY_SECONDS = 1.0
@@ -56,9 +57,7 @@ class RevocationFeed:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end([self._task])
 
     async def answer(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
         """What came after a number, when there is something, or after a while. Refuses before it begins."""
