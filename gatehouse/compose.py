@@ -18,6 +18,8 @@ ENV_TEMPLATE = "deploy/env.template"
 KEYS = {"environment", "data", "container"}
 PORT = r"^    port: int = Field\(default=(\d+)"
 IMAGE = "${PYTHON_IMAGE:-python:3.11-slim-bookworm}"
+# The user of the Dockerfile, since the folder would belong to root otherwise.
+TEMPORARY_DATA = '"/data:uid=10001,gid=10001"'
 
 
 class NotDrawn(Exception):
@@ -54,7 +56,7 @@ class Container:
             *(f"      {name}: {_text(value)}" for name, value in self.environment.items()),
         ]
         if self.data is None:
-            lines.append("    tmpfs: [/tmp, /data]")
+            lines.append(f"    tmpfs: [/tmp, {TEMPORARY_DATA}]")
         else:
             lines += ["    tmpfs: [/tmp]", f'    volumes: ["{self.name}:/data"]  # {self.data}']
         lines += [f"    {name}: {json.dumps(value)}" for name, value in self.container.items()]
