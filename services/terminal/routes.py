@@ -11,7 +11,7 @@ from services.terminal.errors import (
 )
 from services.terminal.handlers import boxes, page, sockets, terminals
 from services.terminal.protocol import SUBPROTOCOL
-from shared.errors import TooManyRequests
+from shared.errors import NotFound, TooManyRequests
 from shared.http.operations import Operation
 from shared.http.sockets import Socket
 from shared.identity.tokens import admin, public
@@ -47,7 +47,7 @@ OPERATIONS = [
     Operation(
         *("POST", "/terminal/tickets", terminals.make_ticket),
         status=201,
-        errors=(NotLocal, TerminalEnded, TooManyRequests),
+        errors=(NotFound, NotLocal, TerminalEnded, TooManyRequests),
     ),
     Operation("GET", "/terminal/admin/boxes", boxes.list_boxes, access=admin),
     Operation("POST", "/terminal/admin/boxes/{box_id}/stop", boxes.stop_box_of, access=admin, status=204),
