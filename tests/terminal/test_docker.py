@@ -2,7 +2,6 @@
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,7 @@ for pid in pids:
 """.strip()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def docker() -> str:
     (program,) = support.need("docker")
     support.need_answer([program, "info"], "no Docker engine answers")
@@ -37,11 +36,11 @@ def docker() -> str:
     return program
 
 
-@pytest.fixture
-def service(docker: str, tmp_path: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def service(docker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {"BOX_BACKEND": "docker", "BOX_IMAGE": IMAGE, "BOX_MEMORY": str(128 << 20)}
     settings |= {"BOX_TMP": str(32 << 20)}
-    started = Service(tmp_path, HOLD_SECONDS="60", BOX_PIDS="64", **settings)
+    started = Service(tmp_path_factory.mktemp("docker"), HOLD_SECONDS="60", BOX_PIDS="64", **settings)
     try:
         started.start()
         yield started
@@ -63,42 +62,43 @@ def containers(docker: str, service: Service) -> list[str]:
     return run(docker, "ps", "-aq", "--no-trunc", "--filter", wanted).split()
 
 
-async def test_shell_in_a_container_can_do_nothing_beyond_its_limits(service: Service, docker: str) -> None:
-    async with Owner(service.url) as owner:
-        session = await owner.open()
-        assert (await owner.client.get("/terminal")).json()["isolation"] == "container"
-        async with owner.watching(session) as screen:
-            for line in (
-                "stty -echo; PS1=",
-                "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; id -u",
-                "for x in /etc /gatehouse/holder /gatehouse/run; do touch $x/x && echo wro''te; done",
-                "rm /gatehouse/run/link.sock </dev/null && echo remo''ved",
-                "ls /sys/class/net | tr '\\n' ' '; ls /var/run/docker.sock; env | sort | tr '\\n' ' '",
-                f"cat > bomb.py <<'END'\n{BOMB}\nEND\npython3 bomb.py",
-                "python3 -c 'x = bytearray(300 << 20)'; echo memory=$?",
-                "dd if=/dev/zero of=/tmp/x bs=1M count=400 2>&1 | grep -o 'No space'; rm -f /tmp/x",
-                "echo kept > file; echo al''l",
-            ):
-                await screen.type(line + "\n")
-            await screen.until(b"all\r\n")
-        output = bytes(screen.output).decode()
-        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-            assert f"{name}:\t0000000000000000" in output
-        assert "NoNewPrivs:\t1" in output
-        assert "Seccomp:\t2" in output
-        assert "\r\n1000\r\n" in output
-        assert "wrote" not in output
-        assert "removed" not in output
-        assert "\r\nlo ls: cannot access '/var/run/docker.sock'" in output
-        assert "SECRET" not in output
-        assert "memory=137" in output
-        assert "refused after fewer than 64: True" in output
-        assert len(containers(docker, service)) == 1
-        await owner.client.post("/terminal/stop")
-        assert containers(docker, service) == []
-        async with owner.watching(await owner.open()) as screen:
-            await screen.type("cat file\n")
-            await screen.until(b"kept\r\n")
+async def test_shell_in_a_container_can_do_nothing_beyond_its_limits(
+    service: Service, docker: str, owner: Owner
+) -> None:
+    session = await owner.open()
+    assert (await owner.client.get("/terminal")).json()["isolation"] == "container"
+    async with owner.watching(session) as screen:
+        for line in (
+            "stty -echo; PS1=",
+            "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; id -u",
+            "for x in /etc /gatehouse/holder /gatehouse/run; do touch $x/x && echo wro''te; done",
+            "rm /gatehouse/run/link.sock </dev/null && echo remo''ved",
+            "ls /sys/class/net | tr '\\n' ' '; ls /var/run/docker.sock; env | sort | tr '\\n' ' '",
+            f"cat > bomb.py <<'END'\n{BOMB}\nEND\npython3 bomb.py",
+            "python3 -c 'x = bytearray(300 << 20)'; echo memory=$?",
+            "dd if=/dev/zero of=/tmp/x bs=1M count=400 2>&1 | grep -o 'No space'; rm -f /tmp/x",
+            "echo kept > file; echo al''l",
+        ):
+            await screen.type(line + "\n")
+        await screen.until(b"all\r\n")
+    output = bytes(screen.output).decode()
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert f"{name}:\t0000000000000000" in output
+    assert "NoNewPrivs:\t1" in output
+    assert "Seccomp:\t2" in output
+    assert "\r\n1000\r\n" in output
+    assert "wrote" not in output
+    assert "removed" not in output
+    assert "\r\nlo ls: cannot access '/var/run/docker.sock'" in output
+    assert "SECRET" not in output
+    assert "memory=137" in output
+    assert "refused after fewer than 64: True" in output
+    assert len(containers(docker, service)) == 1
+    await owner.client.post("/terminal/stop")
+    assert containers(docker, service) == []
+    async with owner.watching(await owner.open()) as screen:
+        await screen.type("cat file\n")
+        await screen.until(b"kept\r\n")
 
 
 async def test_no_byte_is_lost_when_the_service_is_killed_beside_containers(service: Service) -> None:
@@ -106,37 +106,35 @@ async def test_no_byte_is_lost_when_the_service_is_killed_beside_containers(serv
 
 
 async def test_container_that_no_box_knows_is_removed_and_those_of_others_stay(
-    service: Service, docker: str
+    service: Service, docker: str, owner: Owner
 ) -> None:
-    async with Owner(service.url) as owner:
-        session = await owner.open()
-        instance = (service.folder / "terminal" / "instance").read_text()
-        begin = (docker, "run", "-d", "--network", "none", "--label")
-        stray = run(*begin, f"{LABEL}={instance}", IMAGE, "sleep", "600")
-        foreign = run(*begin, f"{LABEL}=another", IMAGE, "sleep", "600")
-        try:
-            service.kill()
-            service.start()
-            assert support.eventually(lambda: stray not in containers(docker, service), seconds=30)
-            run(docker, "inspect", foreign)
-            async with owner.watching(session) as screen:
-                await screen.type("echo still''here\n")
-                await screen.until(b"stillhere")
-        finally:
-            run(docker, "rm", "-f", stray, foreign, check=False)
+    session = await owner.open()
+    instance = (service.folder / "terminal" / "instance").read_text()
+    begin = (docker, "run", "-d", "--network", "none", "--label")
+    stray = run(*begin, f"{LABEL}={instance}", IMAGE, "sleep", "600")
+    foreign = run(*begin, f"{LABEL}=another", IMAGE, "sleep", "600")
+    try:
+        service.kill()
+        service.start()
+        assert support.eventually(lambda: stray not in containers(docker, service), seconds=30)
+        run(docker, "inspect", foreign)
+        async with owner.watching(session) as screen:
+            await screen.type("echo still''here\n")
+            await screen.until(b"stillhere")
+    finally:
+        run(docker, "rm", "-f", stray, foreign, check=False)
 
 
 async def test_container_that_is_killed_from_outside_leaves_a_lost_terminal(
-    service: Service, docker: str
+    service: Service, docker: str, owner: Owner
 ) -> None:
-    async with Owner(service.url) as owner:
-        session = await owner.open()
-        async with owner.watching(session) as screen:
-            await screen.until_control("replay_end")
-            (container,) = containers(docker, service)
-            run(docker, "kill", container)
-            assert await screen.until_closed() == 1000
-        assert screen.controls[-1]["lost"] is True
-        async with owner.watching(await owner.open()) as screen:
-            await screen.type("echo a''gain\n")
-            await screen.until(b"again")
+    session = await owner.open()
+    async with owner.watching(session) as screen:
+        await screen.until_control("replay_end")
+        (container,) = containers(docker, service)
+        run(docker, "kill", container)
+        assert await screen.until_closed() == 1000
+    assert screen.controls[-1]["lost"] is True
+    async with owner.watching(await owner.open()) as screen:
+        await screen.type("echo a''gain\n")
+        await screen.until(b"again")

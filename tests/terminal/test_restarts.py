@@ -71,6 +71,7 @@ async def flood_over_kills(service: Service, lines: int, kills: int) -> int:
         assert output[start + len(wanted) :].startswith(b"the end")
         assert not any(one.get("truncated") for one in screen.controls)
         assert {one["type"] for one in screen.controls} <= {"hello", "replay", "replay_end", "size", "lead"}
+        await owner.client.post("/terminal/stop")
         return len(output)
 
 
