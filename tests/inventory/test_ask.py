@@ -121,6 +121,7 @@ async def test_limit_cuts_the_rows_and_the_total_counts_them_all(
         {"measures": [{"fn": "pg_sleep", "field": "root_gib"}]},
         {"measures": [{"fn": "count", "field": "state"}]},
         {"group_by": ["state"]},
+        {"measures": [{"fn": "count"}], "having": {"op": "gt", "value": 1}},
         {"measures": [{"fn": "count"}], "group_by": ["state", "state"]},
         {"measures": [{"fn": "count"}], "group_by": ["days_unused"]},
         {"limit": 501},

@@ -115,6 +115,8 @@ class Question(Input):
                 raise ValueError(f"{name} makes no groups")
         if (self.group_by or self.having or self.order) and not self.measures:
             raise ValueError("groups need a measure")
+        if self.having and not self.group_by:
+            raise ValueError("having counts the rows of groups, so it needs group_by")
         if len(set(self.group_by)) != len(self.group_by):
             raise ValueError("each group once")
         return self
