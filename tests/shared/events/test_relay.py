@@ -12,9 +12,9 @@ from shared.data.database import Database
 from shared.events import emit, relay
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.relay import Direct, Relay
-from shared.events.spine import end
 from shared.peers import client
 from shared.peers.client import HttpClient, Peer
+from shared.process.tasks import end
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.events.conftest import METADATA, TABLES
 from tests.shared.events.things import Counted, waiting

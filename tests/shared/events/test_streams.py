@@ -22,9 +22,9 @@ from shared.events.inbox import REFUSED, SUSPICIOUS_ATTEMPT, Inbox
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.relay import Relay
 from shared.events.signing import Signatures
-from shared.events.spine import end
 from shared.events.streams import BORN, BROKER, READ_MAX, STREAM, Broker, Reader
 from shared.process.redis import close, connect
+from shared.process.tasks import end
 from tests import support
 from tests.bench.events.readers import done_with_everything
 from tests.shared.events.conftest import METADATA, TABLES
