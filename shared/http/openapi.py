@@ -37,7 +37,14 @@ from shared.words import words_for_pattern
 FORM = "application/x-www-form-urlencoded"
 PATTERN_WORDS = "x-pattern-words"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
+_TEXT = {"type": "string"}
 _BYTES = {"type": "string", "format": "binary"}
+# Readers of a stream hold each of its events against the schema, not the text.
+_EVENT = {
+    "type": "object",
+    "properties": {"id": _TEXT, "event": _TEXT, "data": {"description": "JSON, as the operation says"}},
+}
+_SENT = {"text/event-stream": _EVENT}
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
 
 
@@ -179,7 +186,7 @@ def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     operation, answer = endpoint.operation, endpoint.signature.answer
     described: dict[str, Any] = {"description": "Done"}
     if operation.answer_types:
-        described["content"] = {kind: {"schema": {"type": "string"}} for kind in operation.answer_types}
+        described["content"] = {kind: {"schema": _SENT.get(kind, _TEXT)} for kind in operation.answer_types}
     elif answer not in (type(None), Response):
         described["content"] = {JSON: {"schema": schemas.of(endpoint, "out")}}
     headers = {
