@@ -1,14 +1,14 @@
 """What goes into the audit service and what comes out."""
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import Field
 
 from shared.http.schemas import Id, Input, Output, Query, Text, example
 from shared.lists.pagination import PageQuery
+from shared.lists.times import Time
 from shared.words import pattern
 
 SEQ_MAX = 2**53
@@ -20,19 +20,6 @@ _DIGEST, _OTHER = (
 )
 
 
-def _written_out(value: object) -> object:
-    # pydantic would take 0.5 for half a second after the beginning of 1970
-    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[T ]", value):
-        raise ValueError("must be a time like 2026-01-31T12:00:00Z")
-    return value
-
-
-# In UTC it still has to lie in the calendar, whatever its zone is.
-Time = Annotated[
-    AwareDatetime,
-    BeforeValidator(_written_out),
-    Field(ge=datetime.min.replace(tzinfo=UTC), le=datetime.max.replace(tzinfo=UTC)),
-]
 Seq = Annotated[int, Field(ge=0, lt=SEQ_MAX)]
 _HASH = pattern("^[0-9a-f]{64}$", "must be a SHA-256 digest: 64 of the digits 0 to 9 and letters a to f")
 Hash = Annotated[str, Field(pattern=_HASH, description="SHA-256, in hexadecimal.")]

@@ -1,16 +1,13 @@
 """What goes into the files service and what comes out."""
 
 import json
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     Field,
     JsonValue,
     TypeAdapter,
@@ -21,12 +18,12 @@ from services.files.models import Visibility
 from services.files.names import fault_of, good_name
 from shared.http.schemas import Input, Output, Query, Versioned, example
 from shared.lists.pagination import PageQuery
+from shared.lists.times import Time
 from shared.words import pattern
 
 METADATA_BYTES_MAX = 4096
 _DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of an example
 SHARE_HOURS_MAX = 24 * 365
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
 
 
 def _named(name: str) -> str:
@@ -34,12 +31,6 @@ def _named(name: str) -> str:
     if fault:
         raise ValueError(fault)
     return good_name(name)
-
-
-def _rfc_3339(text: object) -> object:
-    if not isinstance(text, str) or not _TIME.fullmatch(text):  # pydantic takes seconds since 1970 as well
-        raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00Z")
-    return text
 
 
 def _small(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -54,12 +45,6 @@ def dumped(metadata: Mapping[str, Any]) -> str:
 
 
 FileName = Annotated[str, Field(max_length=1024), AfterValidator(_named)]
-# In UTC it still has to lie in the calendar, whatever its zone is.
-Time = Annotated[
-    AwareDatetime,
-    BeforeValidator(_rfc_3339),
-    Field(ge=datetime.min.replace(tzinfo=UTC), le=datetime.max.replace(tzinfo=UTC)),
-]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 METADATA = TypeAdapter[dict[str, Any]](Metadata)
 VISIBILITY = TypeAdapter(Visibility)

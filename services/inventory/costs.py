@@ -14,6 +14,7 @@ from services.inventory.schemas import WorkspaceId
 from shared.http.schemas import Id, Output, Page, Query, example
 from shared.ids import first_id
 from shared.lists.pagination import PageQuery, Walk, paginate
+from shared.lists.times import Day
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 GROUPS_MAX = 500
@@ -35,16 +36,16 @@ COLUMNS: Mapping[str, Column[Any]] = {
 class ListCosts(PageQuery):
     workspace_id: WorkspaceId | None = Field(default=None, description="Only those of this WorkSpace.")
     usage_type: Name | None = Field(default=None, description="Only those of this usage type.")
-    start_date: date | None = Field(default=None, description="Only from this day on.")
-    end_date: date | None = Field(default=None, description="Only before this day.")
+    start_date: Day | None = Field(default=None, description="Only from this day on.")
+    end_date: Day | None = Field(default=None, description="Only before this day.")
 
 
 class SumCosts(Query):
     by: Literal["month", "day", "usage_type", "workspace", "region", "account"] = Field(
         default="month", description="What to sum by."
     )
-    start_date: date | None = Field(default=None, description="Only from this day on.")
-    end_date: date | None = Field(default=None, description="Only before this day.")
+    start_date: Day | None = Field(default=None, description="Only from this day on.")
+    end_date: Day | None = Field(default=None, description="Only before this day.")
     workspace_id: WorkspaceId | None = Field(default=None, description="Only those of this WorkSpace.")
     account: Id | None = Field(default=None, description="Only those of this account.")
 

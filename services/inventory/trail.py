@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy import Column, select
 from sqlmodel import Session
 
@@ -15,6 +15,7 @@ from services.inventory.schemas import WorkspaceId
 from shared.http.schemas import Output, Page, example
 from shared.ids import first_id
 from shared.lists.pagination import PageQuery, Walk, paginate
+from shared.lists.times import Time
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 COLUMNS: Mapping[str, Column[Any]] = {"username": TRAIL.c.username, "name": TRAIL.c.name}
@@ -24,8 +25,8 @@ class ListEvents(PageQuery):
     workspace_id: WorkspaceId | None = Field(default=None, description="Only those that name this WorkSpace.")
     name: Name | None = Field(default=None, description="Only calls of this name, such as StopWorkspaces.")
     username: Name | None = Field(default=None, description="Only calls of this user.")
-    start: AwareDatetime | None = Field(default=None, description="Only from this time on.")
-    end: AwareDatetime | None = Field(default=None, description="Only before this time.")
+    start: Time | None = Field(default=None, description="Only from this time on.")
+    end: Time | None = Field(default=None, description="Only before this time.")
 
 
 class EventOut(Output):

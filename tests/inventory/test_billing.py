@@ -186,6 +186,7 @@ async def test_sync_of_everything_reads_costs_once_a_day(
     "path",
     [
         "/billing?start_date=soon",
+        "/billing?start_date=0",
         "/billing?colour=red",
         "/billing?workspace_id=x",
         "/billing/summary?by=colour",
