@@ -32,7 +32,7 @@ CHECKS = (
     "unsupported_method",
 )
 # Each of these may be the last thing its caller does, and all that follows would be 401: a caller for each.
-LAST_ONES = ("delete_me", "delete_user", "logout")
+LAST_ONES = ("delete_me", "delete_user", "end_session", "logout")
 BODY_BYTES_MAX = 64 * 1024
 
 # A piece of an upload is bytes of a type of its own.
@@ -46,7 +46,8 @@ Bad = tuple[bytes, str, int, str]  # body, media type, expected status, what the
 @pytest.fixture(scope="module")
 def suite_to_hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """One of its own: generated requests reach every account there is, the first admin included."""
-    with running_suite(tmp_path_factory.mktemp("openapi")) as running:
+    any_number = {"GATEWAY_AUTH_FAILURES_PER_SECOND": "0"}
+    with running_suite(tmp_path_factory.mktemp("openapi"), any_number) as running:
         yield running
 
 
@@ -243,7 +244,11 @@ def value_of(document: Document, given: Document, name: str) -> Any:
         return "somebody@example.com"
     if schema.get("enum"):
         return schema["enum"][0]
-    return {"string": "correct horse", "integer": 1, "number": 1}[schema["type"]]
+    if schema["type"] == "object":
+        return valid_body(document, schema)
+    if schema["type"] == "array":
+        return [value_of(document, schema["items"], name)] * schema.get("minItems", 0)
+    return {"string": "correct horse", "integer": 1, "number": 1, "boolean": True}[schema["type"]]
 
 
 def resolved(document: Document, schema: Document) -> Document:
