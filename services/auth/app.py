@@ -12,6 +12,8 @@ from services.auth.events import CONSUMES
 from services.auth.factors.factors import Factors
 from services.auth.keys.signing_keys import SigningKeys
 from services.auth.lifecycle.addresses import Addresses
+from services.auth.lifecycle.invitations import Invitations
+from services.auth.lifecycle.registration import Registration
 from services.auth.lifecycle.requests import WORK_SECONDS, MailRequests
 from services.auth.lifecycle.resets import PasswordResets
 from services.auth.mails.links import Links, delete_expired_links
@@ -62,10 +64,11 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={
             AccessTokens: tokens,
-            Addresses: Addresses(sessions, links, mails),
+            Addresses: Addresses(database, passwords, sessions, links, mails),
             BrowserSessions: BrowserSessions(settings, sessions),
             Devices: devices,
             Factors: factors,
+            Invitations: Invitations(database, passwords, links, mails),
             Issuer: issuer,
             Links: links,
             MailRequests: asked,
@@ -78,6 +81,9 @@ def create_app(settings: Settings) -> Starlette:
             PasswordResets: PasswordResets(database, passwords, sessions, links, mails),
             Passwords: passwords,
             Proxies: proxies,
+            Registration: Registration(
+                settings, database, passwords, sessions, devices, proxies, links, mails, asked
+            ),
             RevocationFeed: feed,
             RevocationLog: revocations,
             SecondStep: SecondStep(factors),

@@ -105,6 +105,12 @@ class InvalidLink(BadRequest):
     code = "invalid_link"
 
 
+class RegistrationClosed(Forbidden):
+    """Registration is closed. Ask an admin for an invitation."""
+
+    code = "registration_closed"
+
+
 class AlreadyVerified(Conflict):
     """This e-mail address is confirmed already."""
 

@@ -1,7 +1,7 @@
 """What the auth service reads from its environment."""
 
 import ipaddress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
@@ -28,6 +28,7 @@ class Settings(ServiceSettings):
     oauth_resources: str = Field(default="", max_length=10_000)
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
     key_secret: SecretStr = SecretStr("")
+    registration: Literal["open", "verified", "closed"] = "open"
     mail_files: bool | None = None  # by default in development, until a service sends mails
     admin_username: Username = "admin"
     admin_email: Email = "admin@example.com"

@@ -3,7 +3,10 @@
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import Any, get_args
 from urllib.parse import parse_qsl, urlencode
 
 from pydantic import TypeAdapter
@@ -252,6 +255,8 @@ def _shape(answer: Any) -> Any:
     """What is serialised: of a page its items; a Response has been serialised already."""
     if answer is Response:
         return Any
+    if isinstance(answer, UnionType):
+        return reduce(or_, (kind for kind in get_args(answer) if kind is not Response))
     if inspect.isclass(answer) and issubclass(answer, Page):
         (item,) = answer.__pydantic_generic_metadata__["args"]
         return list[item]  # type: ignore[valid-type]

@@ -9,7 +9,7 @@ from services.auth.models import EVENTS, MailToken
 from shared.testing import bearer, internal_token
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox
-from tests.auth.support import let_time_pass, register, rows
+from tests.auth.support import PASSWORD, a_name, let_time_pass, login, register, rows
 from tests.told import events, records
 
 
@@ -98,3 +98,68 @@ async def test_many_registrations_from_one_network_send_few_mails(
         await register(auth)
 
     assert len(mailbox.mails()) == 20
+
+
+async def change(auth: httpx.AsyncClient, token: str, email: str, password: str = PASSWORD) -> httpx.Response:
+    body = {"email": email, "current_password": password}
+    return await auth.put("/auth/me/email", json=body, headers=bearer(token))
+
+
+async def test_A5_a_change_confirms_the_new_address_and_tells_the_old_one(
+    mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
+) -> None:
+    ann, new = await register(auth), f"{a_name()}@example.com"
+    old = ann["user"]["email"]
+    asked = await change(auth, ann["token"], new.upper())
+    assert (asked.status_code, asked.json()) == (202, {"status": "accepted"})
+    assert (await login(auth, old)).status_code == 200
+    assert (await login(auth, new)).status_code == 401
+    assert (await confirm(auth, mailbox.token(new, "change_email"))).status_code == 204
+
+    me = (await login(auth, new)).json()["user"]
+    assert (me["email"], me["email_verified"]) == (new, True)
+    assert (await login(auth, old)).status_code == 401
+    assert len(mailbox.mails(old, "email_changed")) == 1
+    assert events(database_url, EVENTS)[-1].data["email"] == new
+    assert (await confirm(auth, mailbox.token(old, "verify_email"))).status_code == 400
+    assert old not in str(records(database_url, EVENTS))
+
+
+async def test_A5_an_address_of_somebody_else_is_not_revealed(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
+    ann, bob, free = await register(auth), await register(auth), f"{a_name()}@example.com"
+    taken = bob["user"]["email"]
+    responses = [await change(auth, ann["token"], email) for email in (taken, free)]
+
+    assert {(one.status_code, one.content) for one in responses} == {(202, b'{"status":"accepted"}')}
+    assert len(mailbox.mails(taken, "email_taken")) == 1
+    assert not mailbox.mails(taken, "change_email")
+    later = await register(auth, email=free)
+    assert (await confirm(auth, mailbox.token(free, "change_email"))).json()["code"] == "email_taken"
+    assert later["user"]["email"] == free
+
+
+async def test_A5_a_change_needs_the_password_and_a_person(
+    mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
+) -> None:
+    ann = await register(auth)
+    assert (await change(auth, ann["token"], "x@example.com", "wrong")).json()["code"] == "wrong_password"
+    assert (await change(auth, "", "x@example.com")).status_code == 401
+    assert (await change(auth, ann["token"], "no address")).status_code == 422
+    body = {"name": "a script", "scopes": ["full_access"]}
+    assert (await auth.post("/auth/me/tokens", json=body, headers=bearer(ann["token"]))).status_code == 201
+    for _ in range(4):
+        await change(auth, ann["token"], "x@example.com", "wrong")
+
+    assert (await change(auth, ann["token"], "x@example.com")).json()["code"] == "login_throttled"
+    assert not mailbox.mails("x@example.com")
+
+
+async def test_A5_only_the_newest_change_counts(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+    ann, first, second = await register(auth), f"{a_name()}@example.com", f"{a_name()}@example.com"
+    for email in (first, second):
+        await change(auth, ann["token"], email)
+
+    assert (await confirm(auth, mailbox.token(first, "change_email"))).status_code == 400
+    assert (await confirm(auth, mailbox.token(second, "change_email"))).status_code == 204

@@ -1,26 +1,37 @@
-"""E-mail addresses: confirmed by a link that was sent to them."""
+"""E-mail addresses: confirmed by a link that was sent to them, and changed that way."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from sqlalchemy import Row
 from sqlmodel import Session
 
-from services.auth.accounts.accounts import locked_account
-from services.auth.errors import AlreadyVerified, InvalidLink
+from services.auth.accounts.accounts import account_named, add_account, flush_names, locked_account
+from services.auth.credentials.password_attempts import attempt_in
+from services.auth.credentials.passwords import Passwords
+from services.auth.errors import AlreadyVerified, InvalidLink, WrongPassword
 from services.auth.events import tell_changed
-from services.auth.mails.links import Links, Purpose
+from services.auth.mails.links import Links, Purpose, forget_links
 from services.auth.mails.mails import Mails
-from services.auth.mails.verification import ask_to_verify
+from services.auth.mails.texts import Template
+from services.auth.mails.verification import PER_ADDRESS, ask_to_verify, to_address
+from services.auth.models import ACCOUNTS, Account
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.clock import now
+from shared.data.database import Database
 from shared.errors import InvalidToken
 from shared.events import Trail
+
+CONFIRMED_BY = (Purpose.VERIFY, Purpose.CHANGE, Purpose.REGISTER)
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What happens to the address of an account. Every method works inside the caller's transaction."""
+    """What happens to the address of an account."""
 
+    database: Database
+    passwords: Passwords
     sessions: Sessions
     links: Links
     mails: Mails
@@ -34,17 +45,86 @@ class Addresses:
             raise AlreadyVerified
         ask_to_verify(session, account, self.links, self.mails)
 
+    async def ask_to_change(
+        self, account_id: str, session_id: str | None, email: str, password: str, trail: Trail
+    ) -> None:
+        """Send a link to the new address; until it is used, the account keeps the one it has.
+
+        An address that another account has gets a mail that says so, and the response is the same.
+        """
+        before = await self.database.run(self._begin, account_id, session_id)
+        if not await self.passwords.matches(password, before):
+            raise WrongPassword
+        await self.database.run(self._offer, account_id, session_id, before, email, trail)
+
+    def _begin(self, session: Session, account_id: str, session_id: str | None) -> str | None:
+        account = self.sessions.account_in(session, account_id, session_id)
+        if account is None:
+            raise InvalidToken
+        attempt_in(session_id).count(session)
+        return account.password_hash
+
+    def _offer(
+        self,
+        session: Session,
+        account_id: str,
+        session_id: str | None,
+        before: str | None,
+        email: str,
+        trail: Trail,
+    ) -> None:
+        account = locked_account(session, account_id)
+        if account is None or account.password_hash != before or not account.may_sign_in:
+            raise WrongPassword  # it was changed while this request was being checked
+        attempt_in(session_id).succeeded(session)
+        trail.write(session)
+        if account.email == email or PER_ADDRESS.wait(session, to_address(email)):
+            return
+        if account_named(session, email) is not None:
+            self.mails.send(session, Template.EMAIL_TAKEN, email)
+            return
+        link = self.links.issue(session, Purpose.CHANGE, account.id, email)
+        self.mails.send(session, Template.CHANGE_EMAIL, email, account_id=account.id, link=link)
+
     def confirm(self, session: Session, token: str, trail: Trail) -> str:
         """Confirm the address that the link was sent to; returns the address."""
-        row = self.links.look_at(session, (Purpose.VERIFY,), token)
-        account = locked_account(session, row.subject)
-        if account is None or not account.may_sign_in or account.email != row.email:
-            raise InvalidLink
-        self.links.use(session, row)
-        account.verified = now()
-        account.touch()
-        tell_changed(session, account)
+        row = self.links.look_at(session, CONFIRMED_BY, token)
+        account = self._make(session, row) if row.kind == Purpose.REGISTER else self._confirm(session, row)
+        trail.add(purpose=row.kind)
         trail.user_id = trail.resource = account.id
         trail.write(session)
         address: str = row.email
         return address
+
+    def _confirm(self, session: Session, row: Row[Any]) -> Account:
+        account = locked_account(session, row.subject)
+        is_change = row.kind == Purpose.CHANGE
+        if account is None or not account.may_sign_in or (account.email != row.email and not is_change):
+            raise InvalidLink
+        self.links.use(session, row)
+        if is_change:
+            forget_links(session, account.id)
+            self.mails.send(session, Template.EMAIL_CHANGED, account.email, account_id=account.id)
+        account.address(row.email, verified=now())
+        account.touch()
+        flush_names(session)
+        tell_changed(session, account)
+        return account
+
+    def _make(self, session: Session, row: Row[Any]) -> Account:
+        """The account that was asked for when the link was sent. A username may be gone by now."""
+        self.links.use(session, row)
+        asked = self.links.details_of(row)
+        username = asked.pop("username")
+        account = Account(**asked, verified=now())
+        account.email = row.email
+        if username is not None and not is_username_taken(session, username):
+            account.name(username)
+        return add_account(session, account)
+
+
+def is_username_taken(session: Session, username: str) -> bool:
+    found = (
+        ACCOUNTS.select().with_only_columns(ACCOUNTS.c.id).where(ACCOUNTS.c.username_key == username.lower())
+    )
+    return session.connection().execute(found).first() is not None

@@ -1,15 +1,29 @@
-"""The life of an account as JSON: a forgotten password, and addresses that are confirmed."""
+"""The life of an account as JSON: invitations, addresses, and a forgotten password."""
 
 from sqlmodel import Session
 from starlette.requests import Request
 
+from services.auth.errors import NotInteractive
 from services.auth.lifecycle.addresses import Addresses
+from services.auth.lifecycle.invitations import Invitations
 from services.auth.lifecycle.requests import MailRequests
 from services.auth.lifecycle.resets import PasswordResets
-from services.auth.lifecycle.schemas import AcceptedOut, ConfirmEmail, ForgotPassword, ResetPassword
+from services.auth.lifecycle.schemas import (
+    AcceptedOut,
+    AcceptInvitation,
+    ChangeEmail,
+    ConfirmEmail,
+    ForgotPassword,
+    InvitationOut,
+    Invite,
+    ResetPassword,
+)
+from services.auth.schemas import AccountOut
 from services.auth.sessions.sign_in import household_of
 from shared.caller import Caller
 from shared.events import Trail
+from shared.http.schemas import Id, Page
+from shared.lists.pagination import PageQuery
 from shared.process.proxies import Proxies
 
 
@@ -38,3 +52,36 @@ def verify_my_email(caller: Caller, session: Session, addresses: Addresses) -> A
     """Have the link sent again that confirms your e-mail address."""
     addresses.send_again(session, caller)
     return AcceptedOut()
+
+
+async def change_my_email(
+    body: ChangeEmail, caller: Caller, addresses: Addresses, trail: Trail
+) -> AcceptedOut:
+    """Have a link sent to another e-mail address that makes it the one of your account.
+
+    The response is the same when another account has the address.
+    """
+    if caller.client_id is not None:
+        raise NotInteractive
+    await addresses.ask_to_change(caller.id, caller.session_id, body.email, body.current_password, trail)
+    return AcceptedOut()
+
+
+def invite(body: Invite, caller: Caller, session: Session, invitations: Invitations) -> InvitationOut:
+    """Invite somebody by e-mail. The link before, if any, counts no more."""
+    return invitations.send(session, body, caller)
+
+
+def list_invitations(query: PageQuery, session: Session, invitations: Invitations) -> Page[InvitationOut]:
+    """List invitations that were not accepted yet."""
+    return invitations.list(session, query)
+
+
+def withdraw_invitation(invitation_id: Id, session: Session, invitations: Invitations) -> None:
+    """Withdraw an invitation; its link counts no more."""
+    invitations.withdraw(session, invitation_id)
+
+
+async def accept_invitation(body: AcceptInvitation, invitations: Invitations, trail: Trail) -> AccountOut:
+    """Make your account with the token of an invitation; then sign in."""
+    return AccountOut.model_validate(await invitations.accept(body, trail))

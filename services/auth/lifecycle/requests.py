@@ -4,7 +4,9 @@ So the response, and the time it takes, are the same whether there is such an ac
 """
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from sqlmodel import Session
@@ -39,11 +41,13 @@ class MailRequests:
         self._sealer = Sealer(settings.service, [settings.key_secret.get_secret_value()])
         self.queue = Queue(WORK, _QUEUE, attempts_max=ATTEMPTS_MAX)
 
-    def ask(self, session: Session, household: str, email: str) -> None:
-        """Ask for a new password; refuses a network that asks too often."""
+    def ask(
+        self, session: Session, household: str, email: str, account: Mapping[str, Any] | None = None
+    ) -> None:
+        """Ask for a new password, or for this new account; refuses a network that asks too often."""
         PER_NETWORK.take(session, from_network(household))
         work_id = new_id()
-        body = self._sealer.seal(json.dumps({"email": email}), _QUEUE, work_id)
+        body = self._sealer.seal(json.dumps({"email": email, "account": account}), _QUEUE, work_id)
         self.queue.add(session, body, work_id=work_id)
 
     def work(self, is_stopping: IsStopping) -> None:
@@ -61,7 +65,10 @@ class MailRequests:
         try:
             with self._database.transaction() as session:
                 asked = json.loads(self._sealer.open(leased.body, _QUEUE, leased.id))
-                self._offer_reset(session, asked["email"])
+                if asked["account"] is None:
+                    self._offer_reset(session, asked["email"])
+                else:
+                    self._offer_account(session, asked["email"], asked["account"])
                 self.queue.finish(session, leased)
         except Exception as error:
             log.exception("mail_request_failed", work_id=leased.id)
@@ -76,11 +83,15 @@ class MailRequests:
         if PER_ADDRESS.wait(session, to_address(email)):
             return
         link = self._links.issue(session, Purpose.RESET, account.id, email)
-        self._mails.send(
-            session,
-            Template.RESET_PASSWORD,
-            email,
-            account_id=account.id,
-            link=link.url,
-            expires=link.expires,
-        )
+        self._mails.send(session, Template.RESET_PASSWORD, email, account_id=account.id, link=link)
+
+    def _offer_account(self, session: Session, email: str, account: Mapping[str, Any]) -> None:
+        """Send the link that makes the account; whoever has one already is told so instead."""
+        if PER_ADDRESS.wait(session, to_address(email)):
+            return
+        found = account_named(session, email)
+        if found is not None:
+            self._mails.send(session, Template.REGISTERED_ALREADY, email, account_id=found.id)
+            return
+        link = self._links.issue(session, Purpose.REGISTER, email, email, details=account)
+        self._mails.send(session, Template.CONFIRM_REGISTRATION, email, link=link)

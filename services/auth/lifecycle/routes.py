@@ -1,12 +1,32 @@
-"""The life of an account: a forgotten password, and addresses that are confirmed."""
+"""The life of an account: registration, invitations, addresses, and a forgotten password."""
 
-from services.auth.errors import AlreadyVerified, InvalidLink, LoginThrottled
-from services.auth.lifecycle import handlers
-from shared.errors import InvalidToken
+from services.auth.errors import (
+    AlreadyVerified,
+    EmailTaken,
+    InvalidLink,
+    LoginThrottled,
+    NotInteractive,
+    RegistrationClosed,
+    UsernameTaken,
+    WrongPassword,
+)
+from services.auth.lifecycle import handlers, registration
+from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
-from shared.identity.tokens import public
+from shared.identity.tokens import admin, public
+
+_INVITATIONS = "/auth/invitations"
 
 OPERATIONS = [
+    Operation(
+        "POST",
+        "/auth/register",
+        registration.register,
+        access=public,
+        status=201,
+        errors=(EmailTaken, UsernameTaken, RegistrationClosed, LoginThrottled),
+        also={202: "application/json"},
+    ),
     Operation(
         "POST",
         "/auth/password/forgot",
@@ -29,7 +49,32 @@ OPERATIONS = [
         handlers.confirm_email,
         access=public,
         status=204,
-        errors=(InvalidLink,),
+        errors=(InvalidLink, EmailTaken),
+    ),
+    Operation("POST", _INVITATIONS, handlers.invite, access=admin, status=201, errors=(EmailTaken,)),
+    Operation("GET", _INVITATIONS, handlers.list_invitations, access=admin),
+    Operation(
+        "DELETE",
+        f"{_INVITATIONS}/{{invitation_id}}",
+        handlers.withdraw_invitation,
+        access=admin,
+        status=204,
+        errors=(NotFound,),
+    ),
+    Operation(
+        "POST",
+        f"{_INVITATIONS}/accept",
+        handlers.accept_invitation,
+        access=public,
+        status=201,
+        errors=(InvalidLink, EmailTaken, UsernameTaken),
+    ),
+    Operation(
+        "PUT",
+        "/auth/me/email",
+        handlers.change_my_email,
+        status=202,
+        errors=(InvalidToken, NotInteractive, WrongPassword, LoginThrottled),
     ),
     Operation(
         "POST",

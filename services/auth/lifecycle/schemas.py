@@ -1,10 +1,12 @@
 """What goes into the endpoints for the life of an account and what comes out."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.auth.fields import Email, NewPassword
+from services.auth.fields import AnyPassword, Email, Name, NewPassword, Username
+from services.auth.models import Role
 from shared.http.schemas import Input, Output, example
 
 _TOKEN = "VG8gYmUgZm91bmQgaW4gdGhlIGxpbmsgb2YgdGhlIG1haWw"  # noqa: S105 - what one looks like
@@ -44,6 +46,73 @@ class ConfirmEmail(Input):
     )
 
     token: LinkToken
+
+
+class ChangeEmail(Input):
+    model_config = example(
+        {
+            "email": "new@example.com",
+            "current_password": "password123",
+        }
+    )
+
+    email: Email
+    current_password: AnyPassword
+
+
+class Invite(Input):
+    model_config = example(
+        {
+            "email": "user@example.com",
+            "role": "user",
+            "first_name": "Jane",
+        }
+    )
+
+    email: Email
+    role: Annotated[Role, Field(strict=False)] = Role.USER
+    first_name: Name | None = None
+    last_name: Name | None = None
+
+
+class AcceptInvitation(Input):
+    """What the admin has written of the names stays unless they are given."""
+
+    model_config = example(
+        {
+            "token": _TOKEN,
+            "password": "correct horse battery",
+            "username": "testuser",
+        }
+    )
+
+    token: LinkToken
+    password: NewPassword
+    username: Username | None = None
+    first_name: Name | None = None
+    last_name: Name | None = None
+
+
+class InvitationOut(Output):
+    """An invitation that was not accepted yet. Its link is in the mail alone."""
+
+    model_config = example(
+        {
+            "id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "email": "user@example.com",
+            "role": "user",
+            "created_by": "0198c0de-4b20-7c31-9000-a7d8e9f04321",
+            "created": "2026-01-31T12:00:00Z",
+            "expires": "2026-02-07T12:00:00Z",
+        }
+    )
+
+    id: str
+    email: str
+    role: str
+    created_by: str | None
+    created: datetime
+    expires: datetime
 
 
 class AcceptedOut(Output):

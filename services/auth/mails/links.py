@@ -28,16 +28,25 @@ class Purpose(StrEnum):
 
     VERIFY = "verify_email"
     RESET = "reset_password"
+    CHANGE = "change_email"
+    REGISTER = "registration"
+    INVITE = "invitation"
 
 
 LIFETIMES = {
     Purpose.VERIFY: timedelta(hours=24),
     Purpose.RESET: timedelta(minutes=30),
+    Purpose.CHANGE: timedelta(hours=24),
+    Purpose.REGISTER: timedelta(hours=24),
+    Purpose.INVITE: timedelta(days=7),
 }
 # The pages that the links lead to.
 PAGES = {
     Purpose.VERIFY: "/auth/confirm",
     Purpose.RESET: "/auth/reset",
+    Purpose.CHANGE: "/auth/confirm",
+    Purpose.REGISTER: "/auth/confirm",
+    Purpose.INVITE: "/auth/invitation",
 }
 
 
@@ -106,7 +115,10 @@ class Links:
             raise InvalidLink
 
     def details_of(self, row: Row[Any]) -> dict[str, Any]:
-        opened: dict[str, Any] = json.loads(self._details.open(row.id, row.details))
+        return self.opened(row.id, row.details)
+
+    def opened(self, row_id: str, details: str) -> dict[str, Any]:
+        opened: dict[str, Any] = json.loads(self._details.open(row_id, details))
         return opened
 
 

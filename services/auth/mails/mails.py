@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
 from tempfile import mkstemp
@@ -14,6 +13,7 @@ from sqlmodel import Session
 
 from contracts.events import SUBSCRIBERS, MailRequested
 from contracts.links import seal_link
+from services.auth.mails.links import Link
 from services.auth.mails.texts import TEXTS, Template
 from services.auth.settings import Settings
 from shared.clock import now
@@ -42,8 +42,7 @@ class Mails:
         email: str | None,
         *,
         account_id: str | None = None,
-        link: str | None = None,
-        expires: datetime | None = None,
+        link: Link | None = None,
         **values: str,
     ) -> None:
         """Send one mail; an account without an address gets none."""
@@ -58,14 +57,18 @@ class Mails:
                 template=template,
                 email=email,
                 account_id=account_id,
-                link=None if link is None else seal_link(self._secrets, mail_id, link),
-                expires=expires,
+                link=None if link is None else seal_link(self._secrets, mail_id, link.url),
+                expires=None if link is None else link.expires,
                 values=values,
                 created=now(),
             ),
         )
         if self._folder is not None:
-            shown = {**values, "link": link, "expires": expires and f"{expires:%Y-%m-%d %H:%M} UTC"}
+            shown = {
+                **values,
+                "link": link and link.url,
+                "expires": link and f"{link.expires:%Y-%m-%d %H:%M} UTC",
+            }
             self._write_after_commit(session, f"{mail_id}-{template}.eml", _message(template, mail_id, shown))
 
     def _write_after_commit(self, session: Session, name: str, message: bytes) -> None:

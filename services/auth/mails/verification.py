@@ -25,14 +25,7 @@ def ask_to_verify(session: Session, account: Account, links: Links, mails: Mails
     ):
         return
     link = links.issue(session, Purpose.VERIFY, account.id, account.email)
-    mails.send(
-        session,
-        Template.VERIFY_EMAIL,
-        account.email,
-        account_id=account.id,
-        link=link.url,
-        expires=link.expires,
-    )
+    mails.send(session, Template.VERIFY_EMAIL, account.email, account_id=account.id, link=link)
 
 
 def to_address(email: str) -> str:

@@ -1,4 +1,4 @@
-"""Registration, sign-in, refresh and sign-out."""
+"""Sign-in, refresh and sign-out."""
 
 from typing import Any
 
@@ -6,25 +6,18 @@ from sqlalchemy import Row
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.accounts.accounts import add_account, new_account
-from services.auth.credentials.devices import Devices, remember
-from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.devices import Devices
 from services.auth.errors import InvalidCode
 from services.auth.factors.challenges import CHALLENGE_SECONDS
-from services.auth.mails.links import Links
-from services.auth.mails.mails import Mails
-from services.auth.mails.verification import PER_NETWORK, ask_to_verify, from_network
-from services.auth.models import Account
 from services.auth.schemas import (
-    AccountOut,
     Login,
     Logout,
     MfaNeededOut,
     Refresh,
-    Register,
     SignedInOut,
     VerifyMfa,
 )
+from services.auth.sessions.answers import signed_in_out
 from services.auth.sessions.sessions import Refusal, Sessions, SignedIn
 from services.auth.sessions.sign_in import (
     Candidate,
@@ -32,50 +25,12 @@ from services.auth.sessions.sign_in import (
     Proved,
     SecondStep,
     begin_second_step,
-    household_of,
 )
 from services.auth.sessions.tokens import AccessTokens
 from shared.data.database import Database
 from shared.errors import Unauthenticated
 from shared.events import Trail
 from shared.identity.tokens import RevokedToken, TokenVerifier, bearer_token
-from shared.process.proxies import Proxies
-
-
-async def register(
-    body: Register,
-    request: Request,
-    database: Database,
-    passwords: Passwords,
-    sessions: Sessions,
-    devices: Devices,
-    tokens: AccessTokens,
-    links: Links,
-    mails: Mails,
-    proxies: Proxies,
-    trail: Trail,
-) -> SignedInOut:
-    """Create an account and sign in to it. A link is sent that confirms the e-mail address."""
-    account = new_account(body, await passwords.hash(body.password))
-    shown, asker = devices.device_of(request), household_of(request, proxies)
-
-    def add_and_open(session: Session) -> tuple[SignedIn, str]:
-        opened = _add_and_open(session, account, shown, sessions, trail)
-        if not PER_NETWORK.wait(session, from_network(asker)):
-            ask_to_verify(session, account, links, mails)
-        return opened
-
-    signed_in, device_id = await database.run(add_and_open)
-    return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
-
-
-def _add_and_open(
-    session: Session, account: Account, device_id: str | None, sessions: Sessions, trail: Trail
-) -> tuple[SignedIn, str]:
-    signed_in = sessions.open(session, add_account(session, account))
-    trail.resource = trail.user_id = account.id
-    trail.write(session)
-    return signed_in, remember(session, account.id, device_id)
 
 
 async def login(
@@ -98,7 +53,7 @@ async def login(
     if isinstance(outcome, str):
         return MfaNeededOut(mfa_token=outcome, expires_in=CHALLENGE_SECONDS)
     signed_in, device_id = outcome
-    return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
+    return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
 def _finish_login(
@@ -133,7 +88,7 @@ async def verify_mfa(
     if outcome is None:
         raise InvalidCode
     signed_in, device_id = outcome
-    return _answer(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
+    return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
 def _finish_mfa(
@@ -158,7 +113,7 @@ async def refresh(
     outcome = await database.run(_refresh, body.refresh_token, sessions, trail)
     if not isinstance(outcome, SignedIn):
         raise outcome
-    return _answer(outcome, tokens)
+    return signed_in_out(outcome, tokens)
 
 
 def _refresh(session: Session, token: str, sessions: Sessions, trail: Trail) -> SignedIn | Refusal:
@@ -206,12 +161,3 @@ def _end(session: Session, session_id: str, sessions: Sessions, trail: Trail) ->
     sessions.end(session, session_id)
     trail.resource = session_id
     trail.write(session)
-
-
-def _answer(signed_in: SignedIn, tokens: AccessTokens) -> SignedInOut:
-    return SignedInOut(
-        user=AccountOut.model_validate(signed_in.account),
-        token=tokens.issue(signed_in.account, signed_in.session_id),
-        expires_in=tokens.lifetime_seconds,
-        refresh_token=signed_in.refresh_token,
-    )

@@ -1,28 +1,24 @@
-"""Registering, signing in, refreshing and signing out."""
+"""Signing in, refreshing and signing out."""
 
 from services.auth.errors import (
-    EmailTaken,
     InvalidCode,
     InvalidCredentials,
     InvalidMfaToken,
     InvalidRefreshToken,
     LoginThrottled,
     RefreshTokenReused,
-    UsernameTaken,
 )
 from services.auth.sessions import handlers
 from shared.errors import InvalidToken, Unauthenticated
 from shared.http.operations import Operation
 from shared.identity.tokens import public
 
-_TAKEN = (EmailTaken, UsernameTaken)
 _LOGIN = (InvalidCredentials, LoginThrottled)
 _MFA = (InvalidMfaToken, InvalidCode, LoginThrottled)
 _REFRESH = (InvalidRefreshToken, RefreshTokenReused)
 _SIGNED_OUT = (Unauthenticated, InvalidToken)
 
 OPERATIONS = [
-    Operation("POST", "/auth/register", handlers.register, access=public, status=201, errors=_TAKEN),
     Operation("POST", "/auth/login", handlers.login, access=public, errors=_LOGIN),
     Operation("POST", "/auth/mfa/verify", handlers.verify_mfa, access=public, errors=_MFA),
     Operation("POST", "/auth/refresh", handlers.refresh, access=public, errors=_REFRESH),

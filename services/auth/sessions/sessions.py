@@ -107,11 +107,15 @@ class Sessions:
 
     def account_of(self, session: Session, caller: Caller) -> Account | None:
         """The caller's account as it is now; None when it may not sign in or the session has ended."""
+        return self.account_in(session, caller.id, caller.session_id)
+
+    def account_in(self, session: Session, account_id: str, session_id: str | None) -> Account | None:
+        """The account of a session that has not ended, if it may sign in."""
         living = select(Account).join(SESSIONS, SESSIONS.c.account_id == ACCOUNTS.c.id)
         return session.execute(
             living.where(
-                SESSIONS.c.id == caller.session_id,
-                ACCOUNTS.c.id == caller.id,
+                SESSIONS.c.id == session_id,
+                ACCOUNTS.c.id == account_id,
                 ACCOUNTS.c.status == Status.ACTIVE,
                 *_alive(),
             )

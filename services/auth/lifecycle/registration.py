@@ -1,0 +1,91 @@
+"""Registration: open, closed, or for those who confirm their address first."""
+
+from dataclasses import dataclass
+
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from services.auth.accounts.accounts import add_account, new_account
+from services.auth.credentials.devices import Devices, remember
+from services.auth.credentials.passwords import Passwords
+from services.auth.errors import RegistrationClosed, UsernameTaken
+from services.auth.lifecycle.addresses import is_username_taken
+from services.auth.lifecycle.requests import MailRequests
+from services.auth.mails.links import Links
+from services.auth.mails.mails import Mails
+from services.auth.mails.verification import PER_NETWORK, ask_to_verify, from_network
+from services.auth.models import Account
+from services.auth.schemas import Register, SignedInOut
+from services.auth.sessions.answers import signed_in_out
+from services.auth.sessions.sessions import Sessions, SignedIn
+from services.auth.sessions.sign_in import household_of
+from services.auth.sessions.tokens import AccessTokens
+from services.auth.settings import Settings
+from shared.data.database import Database
+from shared.events import Trail
+from shared.process.proxies import Proxies
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """How accounts are made by those who want one, as REGISTRATION says."""
+
+    settings: Settings
+    database: Database
+    passwords: Passwords
+    sessions: Sessions
+    devices: Devices
+    proxies: Proxies
+    links: Links
+    mails: Mails
+    asked: MailRequests
+
+    async def register(self, body: Register, request: Request, trail: Trail) -> tuple[SignedIn, str] | None:
+        """A session of the new account with the id of its device; None where a mail comes first."""
+        if self.settings.registration == "closed":
+            raise RegistrationClosed
+        account = new_account(body, await self.passwords.hash(body.password))
+        asker = household_of(request, self.proxies)
+        if self.settings.registration == "verified":
+            await self.database.run(self._ask, account, asker, trail)
+            return None
+        return await self.database.run(self._open, account, asker, self.devices.device_of(request), trail)
+
+    def _open(
+        self, session: Session, account: Account, asker: str, device_id: str | None, trail: Trail
+    ) -> tuple[SignedIn, str]:
+        signed_in = self.sessions.open(session, add_account(session, account))
+        trail.resource = trail.user_id = account.id
+        trail.write(session)
+        if not PER_NETWORK.wait(session, from_network(asker)):
+            ask_to_verify(session, account, self.links, self.mails)
+        return signed_in, remember(session, account.id, device_id)
+
+    def _ask(self, session: Session, account: Account, asker: str, trail: Trail) -> None:
+        """No account before its address is confirmed. Usernames are public, so one may be refused."""
+        if account.username is not None and is_username_taken(session, account.username):
+            raise UsernameTaken
+        wanted = account.model_dump(include={"username", "first_name", "last_name", "password_hash"})
+        assert account.email is not None
+        self.asked.ask(session, asker, account.email, wanted)
+        trail.write(session)
+
+
+async def register(
+    body: Register,
+    request: Request,
+    registration: Registration,
+    devices: Devices,
+    tokens: AccessTokens,
+    trail: Trail,
+) -> SignedInOut | Response:
+    """Create an account and sign in to it. A link is sent that confirms the e-mail address.
+
+    Where REGISTRATION is `verified`, the response is 202 for every address, and the link makes the account.
+    """
+    opened = await registration.register(body, request, trail)
+    if opened is None:
+        return JSONResponse({"status": "accepted"}, 202)
+    signed_in, device_id = opened
+    return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
