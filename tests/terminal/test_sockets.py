@@ -304,7 +304,7 @@ async def test_what_is_older_than_the_ring_is_told_to_be_gone(owner: Owner) -> N
 async def test_nothing_of_the_suite_is_in_the_environment_of_a_shell(owner: Owner, service: Service) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
-        await screen.type("env; ls -l /proc/$$/fd | wc -l; echo do''ne\n")
+        await screen.type("echo; env; ls -l /proc/$$/fd | wc -l; echo do''ne\n")
         await screen.until(b"done")
     names = {line.partition(b"=")[0] for line in bytes(screen.output).split(b"\r\n") if b"=" in line}
     assert names <= {b"HOME", b"PATH", b"SHELL", b"TERM", b"LANG", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"PS1"}
