@@ -309,7 +309,7 @@ async def test_nothing_of_the_suite_is_in_the_environment_of_a_shell(owner: Owne
         await screen.until(b"done")
     names = {line.partition(b"=")[0] for line in bytes(screen.output).split(b"\r\n") if b"=" in line}
     assert names <= {b"HOME", b"PATH", b"SHELL", b"TERM", b"LANG", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"PS1"}
-    assert support.eventually(lambda: b"/terminal/ws" in service.log.read_bytes())
+    assert support.eventually(lambda: b"/terminal/ws" in service.log.read_bytes(), seconds=10)
     assert b"ticket=" not in service.log.read_bytes()
 
 
