@@ -1,3 +1,3 @@
-"""The chassis that makes a folder of endpoints a service."""
+"""The chassis: what every service is built on."""
 
 __version__ = "0.2.0"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Claims that a caller has as attributes.
+# Claims that are attributes of Caller.
 HELD = {
     "sub": "id",
     "user_id": "id",
@@ -30,16 +30,16 @@ class Caller:
     session_id: str | None
     scopes: frozenset[str]
     expires: float
-    # What a revocation may name, beside the account and the session.
+    # A revocation may also name these.
     version: int = 0
     token_id: str | None = None
     client_id: str | None = None
     client_version: int = 0
     key_id: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # beside those above
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # all others
 
     def claim(self, name: str) -> Any:
-        """The claim of this name; None if the token lacks it."""
+        """Return the claim with this name; None if the token lacks it."""
         return getattr(self, HELD[name]) if name in HELD else self.claims.get(name)
 
     @property

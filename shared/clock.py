@@ -1,4 +1,4 @@
-"""The only place that reads the clock: UTC, with its zone."""
+"""The only place that reads the clock: timezone-aware UTC."""
 
 from datetime import UTC, datetime
 
@@ -8,5 +8,5 @@ def now() -> datetime:
 
 
 def timestamp() -> str:
-    """The current time as the API writes it: RFC 3339 in UTC with a `Z`."""
+    """Return the current time as the API writes it: RFC 3339 in UTC with a `Z`."""
     return now().isoformat(timespec="milliseconds").replace("+00:00", "Z")

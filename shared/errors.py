@@ -1,4 +1,4 @@
-"""Refusals: one class per reason, each with a status and a stable code, written as RFC 9457 problems."""
+"""Refusals: one class per reason, with a status and a stable code, sent as RFC 9457 problems."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class FieldFault(TypedDict):
 
 
 class Problem(Exception):
-    """A refusal that the caller sees. Subclasses name the reason; the docstring is its default detail."""
+    """A refusal shown to the caller. Each subclass is one reason; its docstring is the default detail."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -72,7 +72,7 @@ class Forbidden(Problem):
 
 
 class NotFound(Problem):
-    """This does not exist, or it belongs to somebody else."""
+    """This does not exist, or it belongs to someone else."""
 
     status = 404
     code = "not_found"
@@ -148,15 +148,15 @@ class Unavailable(Problem):
 
 
 def no_such_address(path: str) -> str:
-    """The detail for a path without a route."""
-    slash = " Leave out the slash at its end." if path != "/" and path.endswith("/") else ""
-    return f"This address does not exist; /docs lists those that do.{slash}"
+    """Return the detail for a path without a route."""
+    slash = " Remove the trailing slash." if path != "/" and path.endswith("/") else ""
+    return f"This path does not exist; /docs lists all paths.{slash}"
 
 
 class DiskFull(Problem):
-    """The disk of the server is nearly full, and nothing new is taken in; reading and deleting still work.
+    """The server's disk is nearly full, so it accepts no new data; reading and deleting still work.
 
-    Its operator has to make room, and need not restart anything; try again later.
+    The operator must free disk space; no restart is needed. Try again later.
     """
 
     status = 507
@@ -164,8 +164,8 @@ class DiskFull(Problem):
 
     def __init__(self) -> None:
         super().__init__(
-            "The disk of the server is nearly full, and nothing new is taken in. Reading and deleting still "
-            "work. Its operator has to make room; try again later.",
+            "The server's disk is nearly full, so it accepts no new data. Reading and deleting still work. "
+            "Try again later, or ask the operator to free disk space.",
             headers={"Retry-After": "60"},
         )
 
@@ -178,7 +178,7 @@ def problem_body(
     errors: Sequence[FieldFault] = (),
     extensions: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """One refusal as problem+json."""
+    """Serialise a refusal as problem+json."""
     body = {
         "type": "about:blank",
         "title": _phrase(status) or code.replace("_", " ").capitalize(),
@@ -194,7 +194,7 @@ def problem_body(
 
 
 def _phrase(status: int) -> str | None:
-    """The standard phrase; protocols on top of HTTP have statuses of their own."""
+    """Return the standard phrase; None for the extra statuses of protocols on top of HTTP."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 as text, which sort by creation time."""
+"""Identifiers: UUIDv7 as text, sortable by creation time."""
 
 import os
 import threading
@@ -7,18 +7,18 @@ from datetime import datetime, timedelta
 
 _FRACTION_BITS = 12
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-_DRAWN_AT_ONCE = 128  # a system call for each id would cost more than the rest of it
+_DRAWN_AT_ONCE = 128  # one system call per id would cost more than everything else
 
 _lock = threading.Lock()
 _last = 0
 _ends: list[str] = []
-os.register_at_fork(after_in_child=_ends.clear)  # else parent and child would make the same ones
+os.register_at_fork(after_in_child=_ends.clear)  # or parent and child would make the same ids
 
 
 def new_id() -> str:
-    """Return a UUIDv7 that is greater than every other one this process has made (RFC 9562, method 3)."""
-    global _last  # noqa: PLW0603 - the one piece of state that keeps ids of one process in order
-    now = (time.time_ns() << _FRACTION_BITS) // 1_000_000  # milliseconds and their fraction
+    """Return a UUIDv7 greater than every earlier one of this process (RFC 9562, method 3)."""
+    global _last  # noqa: PLW0603 - keeps the ids of one process in order
+    now = (time.time_ns() << _FRACTION_BITS) // 1_000_000  # milliseconds, with a 12-bit fraction
     with _lock:
         if now <= _last:
             now = _last + 1
@@ -31,14 +31,14 @@ def new_id() -> str:
 
 
 def first_id(moment: datetime, apart: timedelta = timedelta(0)) -> str:
-    """The smallest id of a moment, or of one that is so far `apart` from it."""
+    """Return the smallest id for this timestamp plus `apart`."""
     milliseconds = max(0, int(moment.timestamp() * 1000) + int(apart.total_seconds() * 1000))
     digits = f"{milliseconds:012x}"
     return f"{digits[:8]}-{digits[8:12]}-7000-8000-000000000000"
 
 
 def _random_ends() -> list[str]:
-    """The part after the time: the two bits of the variant, and 62 random bits."""
+    """Return random endings for ids: two variant bits and 62 random bits."""
     digits = os.urandom(8 * _DRAWN_AT_ONCE).hex()
     return [
         f"{_VARIANT[digits[start]]}{digits[start + 1 : start + 4]}-{digits[start + 4 : start + 16]}"

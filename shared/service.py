@@ -1,4 +1,4 @@
-"""Turns a folder of endpoints into a service: routes, errors, health, metrics, OpenAPI, start and stop."""
+"""Builds a service from its endpoints: routes, errors, health, metrics, OpenAPI, start and stop."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -50,12 +50,12 @@ log = structlog.get_logger(__name__)
 
 
 class Service(Starlette):
-    """Starlette without its two layers of error handling: Observe answers what endpoints raise."""
+    """Starlette without its two error middlewares: Observe handles what endpoints raise."""
 
     def __init__(self, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]) -> None:
         refusals = {Problem: problem_response, HTTPException: _http_exception, Exception: _unexpected}
         super().__init__(routes=routes, exception_handlers=refusals, lifespan=lifespan)
-        self.router.redirect_slashes = False  # it would send callers of the gateway to the service's address
+        self.router.redirect_slashes = False  # a redirect would bypass the gateway
 
     def build_middleware_stack(self) -> ASGIApp:
         return Observe(FixedPaths(self.router))
@@ -78,10 +78,10 @@ def create_service(
     beside: Sequence[AbstractAsyncContextManager[object]] = (),
     sockets: Sequence[Socket] = (),
 ) -> Starlette:
-    """Connect the operations of a service with everything they may request by type.
+    """Connect a service's operations with everything they may request by type.
 
-    What works `beside` the requests (jobs, duties) is open while the service runs. While `follower` is open
-    it keeps the verifier's revocations current; by default it asks auth for them.
+    The context managers in `beside` (jobs, duties) stay open while the service runs. While `follower` is
+    open it keeps the verifier's revocations current, by default from auth.
     """
     verifier = verifier or TokenVerifier(settings, client)
     revocations = verifier.revocations
@@ -141,7 +141,7 @@ async def _close(database: Database, client: HttpClient, on_stop: Sequence[Calla
 def run(
     settings_class: type[S], create_app: Callable[[S], ASGIApp], *, websockets: WebSockets = "none"
 ) -> None:
-    """The whole life of a service's process; one with sockets names what implements them."""
+    """Run a service's process from start to exit; `websockets` names the protocol implementation."""
     try:
         settings = settings_class.load()
         configure_logging(settings)
@@ -153,15 +153,15 @@ def run(
 
 
 def _refuse_twins(operations: Sequence[Operation]) -> None:
-    """Of two operations at one address one is hidden; of one name they would share their documentation."""
+    """Refuse duplicates: the same path would hide one operation, the same name would merge their schemas."""
     found = Counter(name for one in operations for name in (f"{one.method} {one.path}", one.name))
     for name, number in found.items():
         if number > 1:
-            raise TypeError(f"{name}: {number} lines of the routing table declare it")
+            raise TypeError(f"{name}: declared {number} times in the routing table")
 
 
 def problem_response(request: Request, error: Exception) -> Response:
-    """The response for a refusal."""
+    """Return the response for a refusal."""
     assert isinstance(error, Problem)
     request_id = request.scope.get(REQUEST_ID)
     body = problem_body(error.status, error.code, error.detail, request_id, error.errors, error.extensions)
@@ -178,10 +178,10 @@ def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    # Everything to the log, nothing to the caller but the id that finds the log line.
+    # Log everything; tell the caller only the request id.
     log.error("unhandled_error", path=request.url.path, exc_info=error)
     return problem_response(
-        request, Problem("Something went wrong on the server; the request id finds it in the log.")
+        request, Problem("Something went wrong on the server. Look it up in the log by request id.")
     )
 
 
@@ -192,7 +192,7 @@ def _operational_routes(
     revocations: Revocations,
     disks: Sequence[Disk],
 ) -> list[BaseRoute]:
-    openapi = cache(partial(document, settings.service, __version__, endpoints))  # made when first asked for
+    openapi = cache(partial(document, settings.service, __version__, endpoints))  # made on first request
 
     async def show_openapi(request: Request) -> Response:
         request.scope[ROUTE] = "/openapi.json"
@@ -208,10 +208,10 @@ def _operational_routes(
 def health_routes(
     check: Check, revocations: Revocations | None = None, disks: Sequence[Disk] = ()
 ) -> list[BaseRoute]:
-    """`/health` and `/health/live` say that the process answers; `/health/ready` that it can work.
+    """Return the health routes: `/health` and `/health/live` for liveness, `/health/ready` for readiness.
 
-    With a disk that is nearly full it is `degraded` and still ready: reads go on, which they would not when
-    a gateway ejected it.
+    With a nearly full disk the service is `degraded` but still ready: otherwise a gateway would eject it,
+    and reads would fail too.
     """
 
     async def alive(request: Request) -> Response:
@@ -226,7 +226,7 @@ def health_routes(
         is_ready = revocations is None or revocations.is_ready
         try:
             check()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the dependency is the answer
+        except Exception as error:  # noqa: BLE001 - any error means not ready
             log.warning("not_ready", error=repr(error))
             checks["database"], is_ready = "down", False
         checks.update({f"{disk.holds}_disk": disk.state for disk in disks})

@@ -1,4 +1,4 @@
-"""What tests need to run a service for real: its application on a migrated database, and tokens."""
+"""Helpers for tests that run a real service: its application on a migrated database, and tokens."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +18,7 @@ S = TypeVar("S", bound=ServiceSettings)
 TEST_JWT_SECRET = "6d1f0c7ab04b4f0e9c2f5b1d8e3a97c4"  # noqa: S105 - only ever used by tests
 TEST_INTERNAL_SECRET = "b7e2a9d450c84f1186f3c0d2917e5ba8"  # noqa: S105 - only ever used by tests
 
-# Modules sign tokens when they are loaded, which may be long before their tests run.
+# Modules sign tokens on import, which may be long before their tests run.
 TOKEN_SECONDS = 24 * 3600
 
 
@@ -26,7 +26,7 @@ TOKEN_SECONDS = 24 * 3600
 async def running(
     create_app: Callable[[S], Starlette], settings: S, *, raise_app_exceptions: bool = True
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application on a migrated database, started and stopped around the block."""
+    """Run the application on a migrated database, and yield a client of it."""
     upgrade(settings.database_url, settings.migrations())
     app = create_app(settings)
     transport = httpx.ASGITransport(app, raise_app_exceptions=raise_app_exceptions)
@@ -38,7 +38,7 @@ async def running(
 
 
 def token(user_id: str | None = None, *, role: str = "user", **claims: Any) -> str:
-    """A token as auth would sign it while JWT_SECRET is set; a claim given as None is left out."""
+    """Return a token as auth would sign it with JWT_SECRET; claims that are None are left out."""
     now = int(time.time())
     user_id = user_id or new_id()
     every = {

@@ -1,4 +1,4 @@
-"""Plain sentences about invalid values that say what is allowed, instead of pydantic's own."""
+"""Messages about invalid values that say what is allowed, instead of pydantic's own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ _PATTERNS: dict[str, str] = {}
 
 
 def pattern(expression: str, words: str) -> str:
-    """A regular expression for a field, and a description for callers who do not read those."""
+    """Register a plain description of a field's regular expression, and return the expression."""
     _PATTERNS[expression] = words
     return expression
 
@@ -19,7 +19,7 @@ def words_for_pattern(expression: str) -> str | None:
 
 
 def words_of(fault: ErrorDetails) -> str:
-    """One sentence without a full stop, to be read after the name of the field."""
+    """Return a message to be read after the field's name; it has no full stop."""
     kind, context = fault["type"], fault.get("ctx", {})
     if kind == "string_pattern_mismatch":
         expression = str(context.get("pattern", ""))
@@ -36,7 +36,7 @@ def _counted(number: Any, unit: str) -> str:
 
 
 def _one_of(context: dict[str, Any]) -> str:
-    # pydantic lists them in words of its own: 'a', 'b' or 'c'
+    # pydantic lists them as: 'a', 'b' or 'c'
     listed = str(context["expected"]).replace("'", "")
     return f"must be {'one of ' if ',' in listed or ' or ' in listed else ''}{listed}"
 
@@ -44,23 +44,23 @@ def _one_of(context: dict[str, Any]) -> str:
 def _json(context: dict[str, Any]) -> str:
     reason = str(context.get("error", ""))
     if reason == "EOF while parsing a value at line 1 column 0":
-        return "it is empty"
+        return "is empty"
     return f"is not JSON: {reason}"
 
 
-_TIME = "must be a time with its zone, for example 2026-01-31T12:00:00Z"
+_TIME = "must be a time with a time zone, for example 2026-01-31T12:00:00Z"
 _DATE = "must be a date, for example 2026-01-31"
 _NUMBER = "must be a number, for example 9.99"
 _WHOLE = "must be a whole number, for example 3"
 _BOOLEAN = "must be true or false"
 _OBJECT = 'must be a JSON object, for example {"name": "value"}'
 _LIST = "must be a list, for example [1, 2]"
-_UUID = "must be a UUID, as every `id` in an answer is"
-_ADDRESS = "must be an address, for example https://example.com"
+_UUID = "must be a UUID, like every `id` in a response"
+_ADDRESS = "must be a URL, for example https://example.com"
 
 _FIXED = {
-    "missing": "must be given",
-    "extra_forbidden": "there is no such field here; leave it out",
+    "missing": "is required",
+    "extra_forbidden": "is not a known field here; leave it out",
     "string_type": 'must be text, for example "text"',
     "string_sub_type": "must be text",
     "string_unicode": "must be text in UTF-8",
@@ -91,7 +91,7 @@ _FIXED = {
     "datetime_from_date_parsing": _TIME,
     "datetime_object_invalid": _TIME,
     "timezone_aware": _TIME,
-    "timezone_naive": "must be a time without a zone, for example 2026-01-31T12:00:00",
+    "timezone_naive": "must be a time without a time zone, for example 2026-01-31T12:00:00",
     "datetime_past": "must be in the past",
     "datetime_future": "must be in the future",
     "date_type": _DATE,

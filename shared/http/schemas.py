@@ -116,6 +116,6 @@ def _storable(text: str) -> str:
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_storable)]
 ID_PATTERN = pattern(
     r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
-    "must be a UUID, as every `id` in an answer is",
+    "must be a UUID, like every `id` in a response",
 )
 Id = Annotated[str, StringConstraints(to_lower=True, pattern=ID_PATTERN)]

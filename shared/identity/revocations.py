@@ -1,4 +1,4 @@
-"""Revoked tokens that have not expired: received from auth, kept in memory, checked on every request."""
+"""Revocations of unexpired tokens: received from auth, kept in memory, checked on every request."""
 
 import asyncio
 import math
@@ -21,16 +21,16 @@ from shared.process.settings import ProcessSettings
 from shared.process.supervision import suite_is_starting
 from shared.process.tasks import end
 
-STALE_SECONDS = 3.0  # auth gives a sign of life every second
-FIRST_LOAD_SECONDS = 10.0  # a starting suite needs no warning that it has not started yet
-KEPT_MAX = 200_000  # of each kind
+STALE_SECONDS = 3.0  # auth sends a heartbeat every second
+FIRST_LOAD_SECONDS = 10.0  # no warning while the suite is still starting
+KEPT_MAX = 200_000  # per kind
 RETRY_SECONDS_MIN = 0.05
-RETRY_SECONDS_MAX = 0.5  # after auth was away, everybody is back within the second that was promised
+RETRY_SECONDS_MAX = 0.5  # revocations must arrive within a second once auth is back
 FEED = "/internal/revocations"
 
 LAG = Gauge(
     *("revocation_lag_seconds", "Seconds since the revocation feed was last current"),
-    multiprocess_mode="livemax",  # of several workers, the one that knows least
+    multiprocess_mode="livemax",  # the worker that lags most
 )
 
 log = structlog.get_logger(__name__)
@@ -42,12 +42,12 @@ class Kind(StrEnum):
     SESSION = "session"
     USER = "user"
     CLIENT = "client"
-    TOKEN = "token"  # noqa: S105 - a kind of thing, and no secret
+    TOKEN = "token"  # noqa: S105 - a kind, not a secret
     KEY = "key"
 
 
 class Revocation(BaseModel):
-    """One entry of the feed. `below` spares the tokens of that version and newer ones."""
+    """One entry of the feed. With `below`, only tokens of lower versions are revoked."""
 
     number: int
     kind: str
@@ -57,7 +57,7 @@ class Revocation(BaseModel):
 
 
 class RevocationPage(BaseModel):
-    """An answer of the feed: go on after `next`, and at once while that is less than `newest`."""
+    """A page of the feed: continue after `next`, immediately while `next` is less than `newest`."""
 
     revocations: list[Revocation]
     next: int
@@ -71,7 +71,7 @@ class Mark(NamedTuple):
 
 
 class Revocations:
-    """Revocations by kind and subject. An entry is dropped once all tokens it concerns have expired."""
+    """Revocations by kind and subject. An entry is dropped once all tokens it covers have expired."""
 
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
@@ -82,13 +82,13 @@ class Revocations:
         self._known = time.monotonic()
         self._loaded = self._told = False
         self.on_change: list[Callable[[], None]] = []
-        LAG.set_function(lambda: self.lag_seconds)  # exact, but of no use where workers keep it in files
+        LAG.set_function(lambda: self.lag_seconds)  # exact, but ignored in multiprocess mode
 
     def __len__(self) -> int:
         return sum(map(len, self._kept.values()))
 
     def cover(self, caller: Caller) -> bool:
-        """Whether the token of this caller is revoked. Asked by every request, so it only looks up."""
+        """Whether this caller's token is revoked. Called on every request, so it only does look-ups."""
         mark = self._users.get(caller.id)
         return (
             caller.session_id in self._sessions
@@ -106,9 +106,9 @@ class Revocations:
         )
 
     def require_current(self) -> None:
-        """With REVOCATION_MODE=strict, refuse rather than believe what may be revoked."""
+        """With REVOCATION_MODE=strict, refuse to verify tokens while revocations may be missing."""
         if self._strict and not self.is_current:
-            raise Unavailable("Revoked tokens are not known at the moment; try again in a moment.")
+            raise Unavailable("The list of revoked tokens is out of date; try again in a moment.")
 
     @property
     def lag_seconds(self) -> float:
@@ -132,7 +132,7 @@ class Revocations:
             kept = self._kept.get(one.kind)
             if kept is None:  # a newer auth knows more kinds
                 continue
-            before = kept.pop(one.subject, Mark(-math.inf, 0.0))  # to the end: the front expires first
+            before = kept.pop(one.subject, Mark(-math.inf, 0.0))  # move to the end: the front expires first
             below = math.inf if one.below is None else one.below
             kept[one.subject] = Mark(max(before.below, below), max(before.expires, one.expires.timestamp()))
             added = True
@@ -143,22 +143,22 @@ class Revocations:
                 changed()
 
     def forget(self) -> None:
-        """Begin again, because the feed did."""
+        """Drop everything, because the feed started over."""
         for kept in self._kept.values():
             kept.clear()
 
     def confirm(self) -> None:
-        """The feed is current."""
+        """Note that the feed is current."""
         if self._told:
             log.info("revocations_current", silent_seconds=round(self.lag_seconds, 1))
         self._known, self._loaded, self._told = time.monotonic(), True, False
         LAG.set(0.0)
 
     def note_silence(self, reason: Exception) -> None:
-        """The feed could not be read: log it once if this lasts."""
+        """Note that the feed could not be read, and log it once if this lasts."""
         LAG.set(self.lag_seconds)
         if suite_is_starting():
-            return  # the launcher says what it waits for
+            return  # the launcher reports what it is waiting for
         patience = STALE_SECONDS if self._loaded else FIRST_LOAD_SECONDS
         if not self._told and self.lag_seconds > patience:
             self._told = True
@@ -177,7 +177,7 @@ class Revocations:
 
 
 def _expired(kept: dict[str, Mark]) -> list[str]:
-    # One walk from the front; looking for the first again and again would pass all that are gone.
+    # One pass from the front: fetching the first key after each deletion would skip all deleted slots.
     now = time.time()
     return [*takewhile(lambda subject: kept[subject].expires <= now, kept)]
 
@@ -194,7 +194,7 @@ class Follower:
         self._tried = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Load the current revocations; without auth start anyway and load them once it responds."""
+        """Load the current revocations. If auth is unreachable, start anyway and load them later."""
         self._task = asyncio.create_task(self._follow(), name="revocations")
         with suppress(TimeoutError):
             async with asyncio.timeout(STALE_SECONDS):
@@ -229,7 +229,7 @@ class Follower:
                 on_sign_of_life=self._confirm,
             )
         )
-        if page.newest < self._after:  # another database than before, such as one that was restored
+        if page.newest < self._after:  # a different database, for example a restored one
             log.warning("revocations_began_again", after=self._after, newest=page.newest)
             self._revocations.forget()
             self._after = 0

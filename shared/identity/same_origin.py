@@ -1,18 +1,18 @@
-"""Requests with a cookie count only when they come from our own pages: no other site may send them."""
+"""CSRF protection: requests with a session cookie are accepted only from our own pages."""
 
 from urllib.parse import urlsplit
 
 
-def origin_of(address: str) -> str:
-    """The origin of an address, as browsers write it."""
-    parts = urlsplit(address)
+def origin_of(url: str) -> str:
+    """Return the origin of a URL, as browsers write it."""
+    parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def is_same_origin(site: str | None, origin: str | None, own: str) -> bool:
-    """Whether a browser says, by Sec-Fetch-Site or else by Origin, that our own page has sent the request.
+    """Whether our own page sent the request, according to Sec-Fetch-Site or, without it, Origin.
 
-    Browsers that know Sec-Fetch-Site send it, and no script can set it; others send Origin with whatever
-    changes something.
+    Scripts cannot set Sec-Fetch-Site. Browsers that do not support it send Origin with every
+    state-changing request.
     """
     return site == "same-origin" if site is not None else origin == own

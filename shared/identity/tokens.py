@@ -27,11 +27,11 @@ VERIFIED_TOKENS_MAX = 10_000
 KEY_FETCH_SECONDS_MIN = 10.0
 KEY_LIFE_SECONDS = 300.0
 REQUIRED_CLAIMS = ["sub", "exp", "iat", "iss", "aud"]
-ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068; no other kind of token is taken for one
-_THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # no padding: one token has one spelling
+ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068; no other token type is accepted
+_THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # no padding, so a token has one encoding
 
 
-# Claims that have been checked and are of no more use.
+# Claims that are no longer needed once they have been checked.
 _CHECKED = frozenset(("iss", "aud", "exp", "iat", "nbf", "scope"))
 
 Access = Callable[[Caller | None], None]
@@ -39,24 +39,24 @@ FetchKeys = Callable[[], Awaitable[Any]]
 
 
 def public(caller: Caller | None) -> None:
-    """Anybody, with or without a token."""
+    """Allow everyone, with or without a token."""
 
 
 def signed_in(caller: Caller | None) -> None:
-    """Any account."""
+    """Allow any account."""
     if caller is None:
         raise Unauthenticated
 
 
 def admin(caller: Caller | None) -> None:
-    """Accounts with the role admin."""
+    """Allow accounts with the role admin."""
     signed_in(caller)
     if caller is not None and not caller.is_admin:
         raise Forbidden("This needs the role admin.")
 
 
 def internal(caller: Caller | None) -> None:
-    """Other services of the suite, which present a token signed with INTERNAL_SECRET for this service."""
+    """Allow other services of the suite, by a token for this service signed with INTERNAL_SECRET."""
 
 
 class RevokedToken(InvalidToken):
@@ -66,11 +66,11 @@ class RevokedToken(InvalidToken):
 class TokenVerifier:
     """Turns bearer tokens into callers.
 
-    A token that was verified once is remembered until it expires, so that most requests cost a few
-    dictionary look-ups; whether it was revoked is asked every time. Keys come from the key set of the
-    issuer (RS256), or from JWT_SECRET (HS256): one algorithm, chosen by configuration and never by the
-    token. `fetch_keys` reads the key set from elsewhere than JWKS_URL: the issuer itself has it in its own
-    database. Tokens must be for the `audience`, or any one of several.
+    Verified tokens are cached until they expire, so most requests cost only a few dictionary look-ups;
+    revocation is checked every time. Keys come from the issuer's key set (RS256) or from JWT_SECRET
+    (HS256); the configuration chooses the algorithm, never the token. `fetch_keys` replaces JWKS_URL as the
+    source of the key set: the issuer reads it from its own database. A token must name at least one
+    `audience`.
     """
 
     def __init__(
@@ -92,14 +92,14 @@ class TokenVerifier:
         )
 
     def remembered(self, token: str) -> Caller | None:
-        """The caller of a token that was verified before and is still valid. Never waits."""
+        """Return the caller of a cached token that is still valid. Never waits."""
         caller = self._known(token)
         if caller is None or self.revocations.cover(caller) or not self.revocations.is_ready:
             return None
         return caller
 
     async def verify(self, token: str) -> Caller:
-        """The caller of this token, or InvalidToken."""
+        """Return the caller of this token, or raise InvalidToken."""
         self.revocations.require_current()
         caller = self._known(token) or await self._verify(token)
         if self.revocations.cover(caller):
@@ -117,7 +117,7 @@ class TokenVerifier:
         if len(token) > TOKEN_BYTES_MAX or not _THREE_PARTS.fullmatch(token):
             raise InvalidToken
         caller = await self._read(token)
-        # A revoked one is kept like any other, so that refusing it again costs no signature.
+        # Revoked tokens are cached too, so that refusing them again needs no signature check.
         self._verified[token] = caller
         if len(self._verified) > VERIFIED_TOKENS_MAX:
             self._verified.popitem(last=False)
@@ -148,7 +148,7 @@ class TokenVerifier:
 
 
 class KeySet:
-    """The issuer's public keys: fetched once for all waiters, kept when the issuer is down."""
+    """The issuer's public keys, fetched once for all waiters and kept while the issuer is down."""
 
     def __init__(self, fetch: FetchKeys) -> None:
         self._fetch = fetch
@@ -181,9 +181,9 @@ class KeySet:
 
 
 def _read_once(token: str) -> dict[str, Any]:
-    """The header of a token that has one reading only and declares an access token.
+    """Return the header; refuse duplicate members and tokens not declared as access tokens.
 
-    If a member occurs twice, one parser takes the first and another the last.
+    Of duplicate members, some parsers take the first and others the last.
     """
     header, claims = (
         json.loads(urlsafe_b64decode(part + "=="), object_pairs_hook=_each_once)
@@ -205,7 +205,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def bearer_token(authorization: str | None) -> str | None:
-    """The token in an Authorization header; None when there is no header."""
+    """Return the token in an Authorization header; None without a header."""
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")
@@ -215,7 +215,7 @@ def bearer_token(authorization: str | None) -> str | None:
 
 
 def _public_keys(document: Any) -> dict[str, jwt.PyJWK]:
-    """The usable keys of a key set; others are ignored."""
+    """Return the usable keys of a key set; others are ignored."""
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list):
         log.error("key_set_unreadable")
@@ -261,11 +261,11 @@ def _version(value: object) -> int:
 
 
 def _text(value: object) -> str | None:
-    """The value if it is text that a database can store."""
+    """Return the value if it is text that a database can store."""
     if not isinstance(value, str) or "\x00" in value:
         return None
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a character: neither a log nor a database takes it
+    except UnicodeEncodeError:  # a lone surrogate, which neither logs nor databases accept
         return None
     return value

@@ -1,7 +1,7 @@
-"""One line per request, and standard output, to which such lines go several at a time.
+"""The access log: one line per request, written to standard output in blocks.
 
-A trip through structlog and a system call for each line would cost the gateway more than all its policies
-together. A killed process loses the request lines of its last 50 ms.
+Using structlog and a system call for each line would cost the gateway more than all its policies together.
+A killed process loses the request lines of its last 50 ms.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ import structlog
 from pydantic_core import to_json
 
 WAIT_SECONDS_MAX = 0.05
-# Up to this size, what one process writes to a pipe is not torn apart by others that write there, too.
+# Writes to a pipe up to this size are atomic, even if other processes write to it.
 WRITE_BYTES_MAX = select.PIPE_BUF
 
 log = structlog.get_logger("access")
 
 
 class Output:
-    """Standard output: lines in the order in which they came, those of requests not each on its own."""
+    """Standard output with lines in order of arrival; request lines are buffered."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
@@ -33,10 +33,10 @@ class Output:
         self._timer: asyncio.TimerHandle | None = None
         self._writing = threading.Lock()
         atexit.register(self.write_collected)
-        os.register_at_fork(before=self.write_collected)  # else parent and child would both write them
+        os.register_at_fork(before=self.write_collected)  # or parent and child would both write them
 
     def collect(self, line: bytes) -> None:
-        """Write it soon. For the thread of the event loop alone."""
+        """Write the line soon. Call this from the event loop's thread only."""
         if self._bytes + len(line) > WRITE_BYTES_MAX:
             self.write_collected()
         self._lines.append(line)
@@ -50,17 +50,17 @@ class Output:
 
     def write_collected(self) -> None:
         with self._writing:
-            # A thread may come here with a line of its own while the loop goes on collecting.
+            # Another thread may be here with its own line while the loop goes on collecting.
             count = len(self._lines)
             block = b"".join(self._lines[:count])
             del self._lines[:count]
             self._bytes = 0
-            # A disk that is full must not break requests that are answered already.
+            # A full disk must not break requests that already have their response.
             with suppress(OSError):
                 sys.stdout.buffer.write(block)
                 sys.stdout.buffer.flush()
 
-    # As the file of structlog, for all other lines.
+    # The file interface that structlog uses for all other lines.
 
     def write(self, text: str) -> None:
         if self._lines:
@@ -72,7 +72,7 @@ class Output:
 
 
 class AccessLog:
-    """The lines called `request`: through structlog, or as JSON of the same form without it."""
+    """Writes the `request` lines: through structlog, or directly as JSON of the same form."""
 
     def __init__(self) -> None:
         self._output: Output | None = None
@@ -80,7 +80,7 @@ class AccessLog:
         self._second = 0
 
     def write_json(self, service: str, output: Output) -> None:
-        """Start collecting lines of JSON. Their common fields are encoded once."""
+        """Switch to JSON lines, written to `output`. Their common fields are encoded once."""
         self._output = output
         self._start = b'{"service":%b,' % to_json(service)
 

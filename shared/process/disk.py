@@ -1,7 +1,7 @@
-"""A reserve of free disk: new content is refused before the disk is full, with an explanation.
+"""A reserve of free disk space: new content is refused, with an explanation, before the disk is full.
 
-Uploads stop at the reserve, and writes to a SQLite file at half of it, so that uploads of strangers do not
-prevent signing in. Reading and deleting still work.
+Uploads stop at the reserve, writes to a SQLite file at half of it, so that uploads cannot prevent users
+from signing in. Reading and deleting still work.
 """
 
 import math
@@ -15,7 +15,7 @@ from shared.process.settings import ServiceSettings
 
 MIB = 1 << 20
 RESERVE_MIN, RESERVE_MAX = 256 * MIB, 4096 * MIB
-RESERVE_SHARE = 50  # a fraction of the file system: one part in this number
+RESERVE_SHARE = 50  # the reserve is one part in this number of the file system
 
 FREE = Gauge("disk_free_bytes", "Free bytes of the disk", ["holds"], multiprocess_mode="livemin")
 RESERVE = Gauge(
@@ -27,12 +27,12 @@ RESERVE = Gauge(
 
 
 class Disk:
-    """The file system below one folder."""
+    """The file system that holds one folder."""
 
     def __init__(self, holds: str, folder: Path, reserve: int | None) -> None:
         self.holds = holds
         self._folder = folder.absolute()
-        while not self._folder.exists():  # it is made when it is first used
+        while not self._folder.exists():  # created on first use
             self._folder = self._folder.parent
         found = os.statvfs(self._folder)
         share = found.f_blocks * found.f_frsize // RESERVE_SHARE
@@ -42,12 +42,12 @@ class Disk:
 
     @classmethod
     def of_database(cls, settings: ServiceSettings) -> "Disk | None":
-        """Where the SQLite file lies; PostgreSQL looks after its disk itself."""
+        """Return the disk of the SQLite file; PostgreSQL manages its own."""
         file = settings.sqlite_file()
         return None if file is None else cls("database", file.parent, settings.disk_reserve)
 
     def free(self) -> float:
-        """Free bytes; infinite while the folder is gone: whatever opens a file there explains that better."""
+        """Return free bytes; infinite if the folder is gone, which opening a file there reports better."""
         try:
             found = os.statvfs(self._folder)
         except OSError:
@@ -62,11 +62,11 @@ class Disk:
         return "up" if free >= self.reserve else "low" if free >= self.reserve // 2 else "full"
 
     def require_room(self, size: int = 0) -> None:
-        """Refuse content of this size when it would not leave the reserve."""
+        """Refuse content of this size if it would cut into the reserve."""
         if self.free() - size < self.reserve:
             raise DiskFull
 
     def require_writable(self) -> None:
-        """Refuse small writes, which never end."""
+        """Refuse database writes once half of the reserve is used up."""
         if self.free() < self.reserve // 2:
             raise DiskFull

@@ -1,8 +1,8 @@
-"""Secrets and passwords that an attacker would try first."""
+"""Recognises secrets and passwords that an attacker would try first."""
 
 import re
 
-DISTINCT_MIN = 6  # characters that are left when words and series are taken out
+DISTINCT_MIN = 6  # characters left after removing words and series
 _WORDS = (
     "password passwort passwd secret admin administrator root user login welcome letmein changeme token test "
     "qwerty qwertz asdfgh zxcvbn iloveyou monkey dragon master sunshine princess football baseball trustno "
@@ -13,7 +13,7 @@ _LOOKALIKES = str.maketrans("@4301!$5", "aaeoiiss")
 
 
 def is_guessable(text: str) -> bool:
-    """Whether it is repetitive, or consists of well-known words and series of characters."""
+    """Whether the text is repetitive, or consists of well-known words and character series."""
     if text in (text + text)[1:-1]:
         return True
     return any(
@@ -23,7 +23,7 @@ def is_guessable(text: str) -> bool:
 
 
 def _without_series(text: str) -> str:
-    """Leave out what is one character again and again, or counts up or down."""
+    """Remove runs of three or more characters that repeat, count up or count down."""
     kept: list[str] = []
     start = 0
     while start < len(text):

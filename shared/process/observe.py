@@ -1,4 +1,4 @@
-"""Observability of a process: one log line and one set of metrics per request, and the request id."""
+"""Observability: one log line and one set of metrics per request, and the request id."""
 
 import logging
 import re
@@ -22,10 +22,11 @@ from shared.ids import new_id
 from shared.process.access_log import Output, access_log
 from shared.process.settings import ProcessSettings
 
-REQUEST_ID = "gatehouse.request_id"  # scope key of the id that the answer and the log carry
-ROUTE = "gatehouse.route"  # scope key under which the matched route template is left for the labels
-SERVICE = "gatehouse.service"  # scope key under which the name of a calling service is left
-CALLER = "gatehouse.caller"  # scope key under which the verified account id is left for the log
+# Keys of the ASGI scope.
+REQUEST_ID = "gatehouse.request_id"  # the id in the response and the log
+ROUTE = "gatehouse.route"  # the matched route template, for metric labels
+SERVICE = "gatehouse.service"  # the name of the calling service
+CALLER = "gatehouse.caller"  # the verified account id, for the log
 # W3C Trace Context: version, trace id, parent id, flags; later versions may add more.
 TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[ -~]{0,256})?"
@@ -33,16 +34,16 @@ TRACEPARENT = re.compile(
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset(
     "GET HEAD POST PUT PATCH DELETE OPTIONS".split()
-)  # a label must not be the caller's choice
+)  # callers must not be able to create label values
 SERIES_MAX = 2_000
 BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Durations(Histogram):
-    """A histogram that many observations can be added to at once."""
+    """A histogram that accepts many observations at once."""
 
     def add(self, total: float, counts: Sequence[int]) -> None:
-        """Their sum, and how many of them fall into each bucket."""
+        """Add observations: their sum, and how many fall into each bucket."""
         self._sum.inc(total)
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
@@ -52,7 +53,7 @@ class Durations(Histogram):
 REQUESTS = Counter("http_requests_total", "Requests answered", ["route", "method", "status"])
 DURATION = Durations("http_request_duration_seconds", "Time to answer", ["route"], buckets=BOUNDS_SECONDS)
 
-# The request that is being answered; structlog's own context costs five times as much to bind and merge.
+# The current request; structlog's own context variables cost five times as much to bind and merge.
 current_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 log = structlog.get_logger("access")
@@ -63,7 +64,7 @@ def configure_logging(settings: ProcessSettings) -> None:
     console = _on_console(settings)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     render: list[Any] = (
-        # plain: the default prints local variables, and those hold tokens and passwords
+        # The default prints local variables, which hold tokens and passwords.
         [
             structlog.dev.ConsoleRenderer(
                 exception_formatter=structlog.dev.plain_traceback, pad_event_to=24, sort_keys=False
@@ -91,7 +92,7 @@ def configure_logging(settings: ProcessSettings) -> None:
 
 
 def log_start(settings: ProcessSettings) -> None:
-    """Log the settings: all of them as JSON, on a terminal those that differ from the defaults."""
+    """Log the settings: all of them as JSON, on a terminal only those that differ from the defaults."""
     masked = settings.masked()
     if _on_console(settings):
         fields = type(settings).model_fields
@@ -120,7 +121,7 @@ def _with_request_id(
 
 
 def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict) -> structlog.types.EventDict:
-    """A request on one line of a terminal: what was asked, what was answered, and the id to search for."""
+    """Format a request as one line for a terminal: request, response, and the id to search for."""
     if entry["event"] != "request" or not {"method", "path", "status", "ms"} <= entry.keys():
         return entry
     told = ("level", "code", "request_id")
@@ -131,7 +132,7 @@ def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict)
 
 
 def _printable(text: str) -> str:
-    # Quoted like any other value of the log, so that a value cannot forge a line or move the cursor.
+    # Quoted like any other log value, so that it cannot forge a line or move the cursor.
     return text if text.isprintable() and " " not in text else repr(text)
 
 
@@ -145,7 +146,7 @@ def _named(service: str) -> structlog.types.Processor:
 
 
 class Observe:
-    """The outermost middleware: request id in and out, then one line and one observation per request."""
+    """The outermost middleware: handles the request id, the log line and the metrics of each request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -171,8 +172,8 @@ class Observe:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            # Starlette would answer outside of all middleware, without the request id, and then hand the
-            # error on to the server, which would log it once more.
+            # Starlette would respond outside of all middleware, without the request id, and then re-raise
+            # the error, which the server would log again.
             answer = _handler_of(scope["app"], error)
             if begun:
                 log.exception("unhandled_error", path=scope["path"])
@@ -184,7 +185,7 @@ class Observe:
 
 
 def _handler_of(app: Starlette, error: Exception) -> Any:
-    """The application's handler for this kind of error, the nearest kind first."""
+    """Return the application's handler for the nearest class of this error."""
     handlers = app.exception_handlers
     return next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), None)
 
@@ -206,7 +207,7 @@ def record(scope: Scope, status: int, seconds: float) -> None:
     )
 
 
-# Finding a series by its labels costs several times what counting does.
+# Cached: looking up a series by its labels costs several times as much as counting.
 
 
 @lru_cache(maxsize=SERIES_MAX)
@@ -225,7 +226,7 @@ QUIET = frozenset(
 
 
 def request_id_of(headers: list[tuple[bytes, bytes]]) -> str:
-    """The caller's request id if it is a plain token, otherwise a new one."""
+    """Return the caller's request id if it is a plain token, otherwise a new one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode()
@@ -238,7 +239,7 @@ async def metrics(request: Request) -> Response:
 
 
 class _ToStructlog(logging.Handler):
-    """Lines of libraries that use standard logging join the one stream, in its format."""
+    """Forwards records of standard logging to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger(record.name)

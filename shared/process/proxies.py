@@ -1,4 +1,4 @@
-"""The address of the client behind proxies: only headers of trusted proxies are used."""
+"""The client's address behind proxies: only headers from trusted proxies are used."""
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -28,7 +28,7 @@ class Proxies:
         self.trusts = lru_cache(maxsize=4096)(self._trusts) if networks else _nobody
 
     def client_address(self, peer: str, forwarded_for: bytes | None) -> str:
-        """The right-most address that is not a trusted proxy; anything to its left may be forged."""
+        """Return the right-most address that is not a trusted proxy; anything to its left may be forged."""
         if forwarded_for is None or not self.trusts(peer):
             return peer
         address = peer
@@ -50,7 +50,7 @@ class Proxies:
 
 @lru_cache(maxsize=10_000)
 def household(address: str) -> str:
-    """The network that an address counts as: an IPv6 /64 or a single IPv4 address."""
+    """Return the network that limits apply to: an IPv6 /64 or a single IPv4 address."""
     if ":" not in address:
         return address
     ip = ip_address(address)
@@ -59,7 +59,7 @@ def household(address: str) -> str:
 
 
 def _is_address(text: str) -> bool:
-    if "%" in text:  # a zone means something on one machine only, and may be any text
+    if "%" in text:  # a zone is meaningful on one machine only, and may be any text
         return False
     try:
         ip_address(text)

@@ -1,4 +1,4 @@
-"""The address under which clients reach the suite, for links that leave it."""
+"""The URL by which clients reach the suite, for absolute links in responses."""
 
 import re
 
@@ -7,16 +7,16 @@ from starlette.requests import Request
 from shared.process.proxies import Proxies
 from shared.process.settings import ServiceSettings
 
-# A name or an address, and a port. Nothing else in Host gets into a link.
+# A name or an IP address, and a port. Any other value of Host is kept out of links.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
 def absolute(path: str, request: Request, settings: ServiceSettings) -> str:
-    """The path under PUBLIC_URL, or under the address that this request was sent to.
+    """Return the path under PUBLIC_URL, or under the host that this request was sent to.
 
-    X-Forwarded-* count only from TRUSTED_PROXIES. Without PUBLIC_URL callers can choose the host
-    of the links in answers to themselves, and in no others: such answers are never cached. Where no good host
-    was given the path stays as it is.
+    X-Forwarded-* headers are used only from TRUSTED_PROXIES. Without PUBLIC_URL, callers control the host
+    in links, but only in their own responses, which are never cached. Without a valid host the path is
+    returned unchanged.
     """
     if settings.public_url:
         return settings.public_url + path

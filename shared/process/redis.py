@@ -1,4 +1,4 @@
-"""Redis by its address: one server, with or without TLS, or the master that Sentinels know of.
+"""Redis by URL: one server, with or without TLS, or a master found through Sentinels.
 
 redis://user:password@host:6379/0
 rediss://host:6379/0
@@ -15,7 +15,7 @@ SENTINEL_PORT = 26379
 
 
 def connect(url: str, *, timeout_seconds: float) -> "Redis":
-    """A client that connects when it is first used and again whenever it has lost its connection."""
+    """Return a client that connects on first use and reconnects when needed."""
     # Imported late: most suites run without Redis.
     from redis.asyncio import Redis
     from redis.asyncio.sentinel import Sentinel
@@ -36,7 +36,7 @@ def connect(url: str, *, timeout_seconds: float) -> "Redis":
 
 
 async def close(client: "Redis") -> None:
-    """End its connections, and those to the Sentinels, which it does not see as its own."""
+    """Close the client's connections, and those to the Sentinels, which `aclose` leaves open."""
     await client.aclose()
     manager: Any = getattr(client.connection_pool, "sentinel_manager", None)
     for sentinel in manager.sentinels if manager is not None else ():

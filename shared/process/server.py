@@ -1,4 +1,4 @@
-"""The uvicorn server of every process, and a shutdown that loses no request."""
+"""The uvicorn server of every process, with a shutdown that loses no request."""
 
 import asyncio
 import os
@@ -18,14 +18,12 @@ from uvicorn.server import ServerState
 from shared.process.settings import ProcessSettings
 from shared.process.supervision import follow_parent, report_phase
 
-KEEP_ALIVE_SECONDS = (
-    75  # longer than any client of ours keeps an idle connection, so that we never close first
-)
+KEEP_ALIVE_SECONDS = 75  # longer than our clients keep idle connections, so that we never close first
 LAST_REQUESTS_SECONDS = 1.0
 LAST_BYTES_SECONDS = 0.5
 WEBSOCKET_MESSAGE_BYTES_MAX = 256 * 1024
-LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the number of a listening socket that the parent has opened
-SERVER_STATE = "gatehouse.server_state"  # scope key by which a waiting response learns of the shutdown
+LISTEN_FD = "GATEHOUSE_LISTEN_FD"  # the file descriptor of a socket opened by the parent
+SERVER_STATE = "gatehouse.server_state"  # scope key; lets long responses notice the shutdown
 
 WebSockets = Literal["none", "websockets-sansio"]
 
@@ -33,20 +31,19 @@ log = structlog.get_logger(__name__)
 
 
 class State(ServerState):
-    """The state that all connections of a server share, including whether it is draining."""
+    """The state shared by all connections of a server, including whether it is draining."""
 
     draining = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.ending = asyncio.Event()  # set when draining begins, for answers that wait for something else
+        self.ending = asyncio.Event()  # set when draining begins
 
 
 class Server(uvicorn.Server):
-    """Shuts down in two steps: first every connection closes after its next response, then the server ends.
+    """Shuts down in two steps: connections close after their next response, then the server ends.
 
-    uvicorn alone closes idle keep-alive connections at once, and a request that is on its way on one of
-    them is lost.
+    uvicorn alone closes idle keep-alive connections immediately and so loses requests already in transit.
     """
 
     server_state: State
@@ -56,7 +53,7 @@ class Server(uvicorn.Server):
         self.server_state = State()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Obey SIGTERM and exit with 0. uvicorn would raise the signal once more after draining."""
+        """Exit with 0 on SIGTERM; uvicorn would raise the signal again after draining."""
         if sig == signal.SIGTERM:
             self.should_exit = True
         else:
@@ -65,8 +62,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         try:
-            # Two may bind one port as long as neither listens. When the other was first, uvloop does not
-            # report it, and the process would run without ever getting a request.
+            # Two sockets may bind one port until one listens. If another process listened first, uvloop
+            # does not report it, and this process would never get a request.
             for listening in sockets or ():
                 listening.listen(self.config.backlog)
         except OSError:
@@ -82,7 +79,7 @@ class Server(uvicorn.Server):
         self.server_state.ending.set()
         await self._all_connections_closed_within(LAST_REQUESTS_SECONDS)
         await super().shutdown(sockets)
-        # The time of everything that is still open is over: long streams and upgraded connections.
+        # Long streams and upgraded connections are still open.
         for connection in tuple(self.server_state.connections):
             connection.transport.close()
         await self._all_connections_closed_within(LAST_BYTES_SECONDS)
@@ -94,13 +91,13 @@ class Server(uvicorn.Server):
                 await self._all_connections_closed()
 
     async def _all_connections_closed(self) -> None:
-        # uvicorn keeps a set of connections without an event for its becoming empty.
+        # uvicorn keeps a plain set of connections; no event signals that it is empty.
         while self.server_state.connections and not self.force_exit:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
 class CloseWhenDraining:
-    """Adds `Connection: close` to every answer once the server has begun to stop."""
+    """Adds `Connection: close` to every response once the server is draining."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -134,9 +131,9 @@ def serve(
     prepare: Callable[[], None] = lambda: None,
     websockets: WebSockets = "none",
 ) -> None:
-    """Serve until stopped. If the port is taken, exit with a sentence that names it.
+    """Serve until stopped. If the port is taken, exit with a message that names it.
 
-    `prepare` is what may take long and need not be done when there is no port to serve on.
+    `prepare` may take long; it runs once the port is bound.
     """
     closing = CloseWhenDraining(app)
     config = uvicorn.Config(
@@ -146,7 +143,7 @@ def serve(
         http=protocol,
         ws=websockets,
         ws_max_size=WEBSOCKET_MESSAGE_BYTES_MAX,
-        ws_per_message_deflate=False,  # it costs memory for each connection
+        ws_per_message_deflate=False,  # costs memory per connection
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -164,7 +161,7 @@ def serve(
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
-        pass  # Ctrl-C was obeyed, and uvicorn raises it once more at the end
+        pass  # uvicorn has handled Ctrl-C, and raises it again at the end
     except OSError as error:
         _exit_without_port(settings, error)
     if not server.started:
@@ -172,9 +169,9 @@ def serve(
 
 
 def listen(settings: ProcessSettings, *, shared: bool = False) -> socket.socket:
-    """The socket to listen on, or an end with a sentence that says what to do.
+    """Return the socket to listen on, or exit with a message that says what to do.
 
-    Several that are `shared` may have one port, and the system spreads connections over them.
+    Several `shared` sockets may use one port; the kernel spreads connections over them.
     """
     inherited = os.environ.get(LISTEN_FD)
     if inherited is not None:
@@ -195,5 +192,6 @@ def listen(settings: ProcessSettings, *, shared: bool = False) -> socket.socket:
 
 def _exit_without_port(settings: ProcessSettings, error: OSError) -> NoReturn:
     reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror})"
-    sys.stderr.write(f"{settings.service}: {reason}. Stop what uses the port, or set PORT to a free one.\n")
+    advice = "Stop the process that uses the port, or set PORT to a free one."
+    sys.stderr.write(f"{settings.service}: {reason}. {advice}\n")
     sys.exit(4)

@@ -1,4 +1,4 @@
-"""Settings: read once from the environment into one frozen object, all faults reported together."""
+"""Settings, read once from the environment into a frozen object; all faults are reported together."""
 
 import inspect
 import os
@@ -31,20 +31,20 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(Exception):
-    """The environment lacks what this process needs; the message lists every fault."""
+    """The environment is not usable for this process; the message lists every fault."""
 
 
 class SettingsFaults(SettingsError):
-    """The faults in the settings, each beginning with its variable."""
+    """The faults in the settings, each prefixed with its variable."""
 
     def __init__(self, faults: Sequence[str], service: str = "") -> None:
         self.faults = faults
-        begin = f"{service}: the settings are not usable:" if service else "The settings are not usable:"
+        begin = f"{service}: the settings are invalid:" if service else "The settings are invalid:"
         super().__init__("\n".join([begin, *(f"  {fault}" for fault in faults)]))
 
 
 class ProcessSettings(BaseSettings):
-    """The settings of every process, gateway and services alike."""
+    """The settings shared by the gateway and all services."""
 
     model_config = SettingsConfigDict(
         frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, validate_default=True
@@ -65,7 +65,7 @@ class ProcessSettings(BaseSettings):
     auth_url: str = "http://127.0.0.1:8083"
     jwks_url: str = ""
     internal_secret: SecretStr = SecretStr("")
-    internal_secret_previous: SecretStr | None = None  # accepted as well, never signed with
+    internal_secret_previous: SecretStr | None = None  # also accepted, never used for signing
     revocation_mode: Literal["available", "strict"] = "available"
 
     @field_validator("log_level", mode="before")
@@ -76,9 +76,9 @@ class ProcessSettings(BaseSettings):
     @field_validator("oauth_issuer")
     @classmethod
     def _of_the_oauth_server(cls, url: str, info: ValidationInfo) -> str:
-        """The address that OAuth clients know the suite by; without one, the OAuth server is off."""
+        """The URL by which OAuth clients know the suite; if empty, the OAuth server is off."""
         if url and _PUBLIC_URL.fullmatch(url) is None:
-            raise ValueError("must be an address like https://api.example.com, without query or fragment")
+            raise ValueError("must be a URL like https://api.example.com, without query or fragment")
         if url.startswith("http://") and info.data.get("environment") == "production":
             raise ValueError("must begin with https:// in production")
         issuer = str(info.data.get("jwt_issuer", ""))
@@ -104,7 +104,7 @@ class ProcessSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _each_secret_its_own(self) -> Self:
-        """Refuse one value for several secrets: a leak of one must not reveal the others."""
+        """Refuse to share one value between secrets: a leak of one must not reveal the others."""
         found: dict[str, str] = {}
         for name, value in self if self.environment == "production" else ():
             secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
@@ -112,13 +112,13 @@ class ProcessSettings(BaseSettings):
             if secret and first != name:
                 raise ValueError(
                     f"{first.upper()} and {name.upper()} have the same value; "
-                    "make one for each with: openssl rand -hex 32"
+                    "generate a separate one for each with: openssl rand -hex 32"
                 )
         return self
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment; `NAME_FILE` names a file that holds the value of `NAME`."""
+        """Read the environment; `NAME_FILE` is the path of a file with the value of `NAME`."""
         values, faults = _values_from_files(cls)
         try:
             settings = cls(**values)
@@ -130,28 +130,28 @@ class ProcessSettings(BaseSettings):
 
     @property
     def issuers(self) -> tuple[str, ...]:
-        """Whom tokens may name as their issuer: auth signs for itself, and as the OAuth server."""
+        """The accepted issuers: auth signs as itself and as the OAuth server."""
         return tuple(dict.fromkeys(filter(None, (self.jwt_issuer, self.oauth_issuer))))
 
     @property
     def session_cookie(self) -> str:
-        """The cookie of a browser's session. Browsers take the prefix over https only."""
+        """The name of the browser session cookie. Browsers accept the `__Host-` prefix over https only."""
         is_secure = self.oauth_issuer.startswith("https://") or self.environment == "production"
         return "__Host-session" if is_secure else "session"
 
     @property
     def internal_secrets(self) -> tuple[str, ...]:
-        """The secrets accepted in signatures; the first one signs here."""
+        """The secrets accepted in signatures; the first one is used for signing."""
         previous = self.internal_secret_previous
         accepted = (self.internal_secret, *([previous] if previous else []))
         return tuple(one.get_secret_value() for one in accepted)
 
     def masked(self) -> dict[str, str]:
-        """The settings as they may be printed: secrets and passwords in URLs hidden."""
+        """Return printable settings: secrets, and passwords in URLs, are masked."""
         return {name: mask(str(value)) for name, value in self if value is not None}
 
     def notice(self) -> str | None:
-        """Lines for the operator, printed once everything is ready."""
+        """Return lines for the operator, printed once everything is ready."""
         return None
 
 
@@ -159,11 +159,11 @@ class ServiceSettings(ProcessSettings):
     """The additional settings of a service with a database."""
 
     database_url: str = ""
-    database_pool: int | None = Field(default=None, ge=1, le=200)  # by kind of database
-    database_wait_seconds: float = Field(default=60.0, ge=0)  # for a server that is not up yet
+    database_pool: int | None = Field(default=None, ge=1, le=200)  # the default depends on the database
+    database_wait_seconds: float = Field(default=60.0, ge=0)  # how long to wait for the server at start
     disk_reserve: int | None = Field(default=None, ge=0)
     redis_url: SecretStr | None = None
-    public_url: str = ""  # what clients write before a path; by default what they wrote in this request
+    public_url: str = ""  # the base URL of links; by default taken from the request
     trusted_proxies: Networks = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
     @field_validator("database_url")
@@ -177,47 +177,47 @@ class ServiceSettings(ProcessSettings):
     @classmethod
     def _of_the_web(cls, url: str) -> str:
         if url and _PUBLIC_URL.fullmatch(url) is None:
-            raise ValueError("must be an address like https://api.example.com, without query or fragment")
+            raise ValueError("must be a URL like https://api.example.com, without query or fragment")
         return url.rstrip("/")
 
     def sqlite_file(self) -> Path | None:
-        """The file of the database, if it is one."""
+        """Return the database file if the database is SQLite."""
         kind, _, place = self.database_url.partition(":///")
         file = place.partition("?")[0]
         return Path(file).absolute() if kind == "sqlite" and file not in ("", ":memory:") else None
 
     @classmethod
     def migrations(cls) -> Path:
-        """The folder of migrations, beside the settings of the service."""
+        """Return the migrations folder, next to the service's settings module."""
         return Path(inspect.getfile(cls)).parent / "migrations"
 
 
 def strong(secret: SecretStr, *, is_old: bool = False) -> SecretStr:
-    """Refuse a secret that is short, taken from an example or, unless it is being replaced, guessable."""
+    """Refuse secrets that are short, placeholders or guessable; with `is_old`, guessable ones pass."""
     value = secret.get_secret_value()
     is_weak = is_guessable(value) and not is_old
     if len(value) < SECRET_CHARACTERS_MIN or is_placeholder(value) or is_weak:
         raise ValueError(
             f"needs at least {SECRET_CHARACTERS_MIN} random characters, no placeholder, no well-known words; "
-            "make one with: openssl rand -hex 32"
+            "generate one with: openssl rand -hex 32"
         )
     return secret
 
 
 def strong_or_made(secret: SecretStr, name: str, settings: dict[str, Any]) -> SecretStr:
-    """The secret that was set, if it is strong; in development, when none was set, one that is made."""
+    """Return the secret if it is strong; in development, generate one if none is set."""
     if not secret and "environment" not in settings:
-        return secret  # ENVIRONMENT is at fault; whether a secret is missing shows when that is mended
+        return secret  # ENVIRONMENT is invalid; a missing secret is reported once that is fixed
     return strong(secret or development_secret(name, settings))
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether it is a placeholder from an example."""
+    """Whether the text is a placeholder from an example."""
     return _PLACEHOLDER.search(text) is not None
 
 
 def development_secret(name: str, settings: dict[str, Any]) -> SecretStr:
-    """In development, a random secret kept in a file that all processes share; in production, nothing."""
+    """Return, in development, a random secret from a file that all processes share; otherwise nothing."""
     if settings.get("environment") != "development" or "data_dir" not in settings:
         return SecretStr("")
     file = Path(settings["data_dir"]) / "secrets" / name
@@ -228,15 +228,15 @@ def development_secret(name: str, settings: dict[str, Any]) -> SecretStr:
         return SecretStr(file.read_text().strip())
     except OSError as error:
         raise ValueError(
-            f"could not be kept under DATA_DIR ({error.filename}: {error.strerror}); "
-            "set DATA_DIR to a folder that can be written"
+            f"could not be stored under DATA_DIR ({error.filename}: {error.strerror}); "
+            "set DATA_DIR to a writable directory"
         ) from error
 
 
 def _create_once(file: Path, text: str) -> None:
-    # Processes start side by side. Each writes its own draft and the first link wins, so that nobody
-    # ever reads a file that is only half written, and all read the same secret.
-    descriptor, name = mkstemp(dir=file.parent, prefix=file.name)  # readable by its owner alone
+    # Processes start concurrently: each writes a temporary file and the first link() wins. So all read the
+    # same secret, and none reads a partial file.
+    descriptor, name = mkstemp(dir=file.parent, prefix=file.name)  # readable by its owner only
     draft = Path(name)
     with os.fdopen(descriptor, "w") as handle:
         handle.write(text)
@@ -249,7 +249,7 @@ def _create_once(file: Path, text: str) -> None:
 
 
 def mask(text: str) -> str:
-    """Mask the password of a URL; when in doubt, mask too much."""
+    """Mask passwords in URLs; when in doubt, mask too much."""
     text = re.sub(r"(?<=://)([^:/@\s]*):\S*@", r"\1:***@", text)
     return re.sub(r"(?<=[?&]password=)[^&\s]*", "***", text)
 

@@ -1,4 +1,4 @@
-"""Tasks of the event loop that run until the process stops."""
+"""Event-loop tasks that run until the process stops."""
 
 import asyncio
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ CANCEL_SECONDS = 0.2
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until they have ended.
 
-    Redis-py writes under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes when
-    the write is done: cancelled once, a task that talks to Redis continues in half of all cases.
+    redis-py writes under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that arrives as
+    the write completes: cancelled only once, a task that uses Redis survives in half of all cases.
     """
     left: set[asyncio.Task[Any]] = {*tasks}
     while left:

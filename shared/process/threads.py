@@ -19,10 +19,10 @@ class Job(NamedTuple):
 
 
 class Threads:
-    """A fixed number of threads that take work in turn.
+    """A fixed number of threads with one queue.
 
-    The executor of the standard library makes a second future with a lock for each call and chains it to that
-    of the event loop: a fifth of what a small request costs.
+    The standard library's executor creates a second future with a lock per call and chains it to the event
+    loop's: a fifth of the cost of a small request.
     """
 
     def __init__(self, number: int, name: str) -> None:
@@ -32,7 +32,7 @@ class Threads:
         self._threads: list[threading.Thread] = []
 
     async def call(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Call the work in one of the threads, with the context variables of the caller."""
+        """Call `work` in one of the threads, with the caller's context variables."""
         if not self._threads:
             self._start()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -40,7 +40,7 @@ class Threads:
         return await future
 
     def close(self) -> None:
-        """Finish accepted work, and end."""
+        """Finish accepted work, then end the threads."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -48,7 +48,7 @@ class Threads:
         self._threads.clear()
 
     def _start(self) -> None:
-        # Daemons: after an aborted event loop nothing could close them.
+        # Daemon threads: after an aborted event loop nothing could close them.
         for number in range(self._number):
             thread = threading.Thread(target=self._run, name=f"{self._name}_{number}", daemon=True)
             thread.start()
@@ -61,14 +61,14 @@ class Threads:
 
 
 def _do(job: Job) -> None:
-    if job.future.cancelled():  # the caller has gone before it began
+    if job.future.cancelled():  # the caller gave up before it started
         return
     result, failure = None, None
     try:
         result = job.context.run(job.work, *job.arguments)
-    except BaseException as error:  # noqa: BLE001 - it belongs to the caller, whatever it is
+    except BaseException as error:  # noqa: BLE001 - raised again in the caller
         failure = error
-    with suppress(RuntimeError):  # the event loop was closed meanwhile
+    with suppress(RuntimeError):  # the event loop has been closed
         job.future.get_loop().call_soon_threadsafe(_settle, job.future, result, failure)
 
 

@@ -325,7 +325,7 @@ class TestCommand:
 
         assert code == 2
         assert [line.split(":")[0] for line in output.splitlines()] == [
-            "The settings are not usable",
+            "The settings are invalid",
             "  ORDERS_LOG_LEVEL",
             "  GATEWAY_PORT",
         ]

@@ -312,7 +312,7 @@ class TestCannotStart:
         with up(suite, environment | bad) as running:
             assert running.code() == 2
             assert [line.split(":")[0].strip() for line in running.lines] == [
-                "The settings are not usable",
+                "The settings are invalid",
                 "CAT_LOG_LEVEL",
                 "GATEWAY_DRAIN_SECONDS",
                 "GATEWAY_JWT_SECRET",

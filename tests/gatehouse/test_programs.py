@@ -95,7 +95,7 @@ def test_the_faults_of_all_are_told_together(suite: Path) -> None:
         programs.load(suite, given)
 
     told = str(raised.value).splitlines()
-    assert told[0] == "The settings are not usable:"
+    assert told[0] == "The settings are invalid:"
     assert [line.split(":")[0] for line in told[1:]] == ["  ONE_LOG_LEVEL", "  GATEWAY_DATABASE_POOL"]
     assert [line.rpartition(" ")[2] for line in told[1:]] == ["(one)", "(gateway)"]
     assert dict(os.environ) == before

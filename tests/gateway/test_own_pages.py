@@ -23,8 +23,8 @@ async def test_address_with_a_slash_too_many_says_so(gateway: RunningGateway) ->
     for path, hint in (("/healthy", False), ("/health/", True)):
         answer = await gateway.request("GET", path)
         assert answer.status == 404
-        said = "This address does not exist; /docs lists those that do."
-        assert answer.json()["detail"] == said + (" Leave out the slash at its end." if hint else "")
+        said = "This path does not exist; /docs lists all paths."
+        assert answer.json()["detail"] == said + (" Remove the trailing slash." if hint else "")
 
 
 async def test_health_pages_answer_while_the_gateway_runs(gateway: RunningGateway) -> None:

@@ -104,7 +104,7 @@ class TestTransaction:
             "type": "about:blank",
             "title": "Internal Server Error",
             "status": 500,
-            "detail": "Something went wrong on the server; the request id finds it in the log.",
+            "detail": "Something went wrong on the server. Look it up in the log by request id.",
             "code": "internal_error",
             "request_id": "find-me",
         }

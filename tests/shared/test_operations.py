@@ -137,16 +137,14 @@ class TestBody:
 
         assert response.status_code == 422
         assert [(one["field"], one["message"]) for one in response.json()["errors"]] == [
-            ("note_id", "must be a UUID, as every `id` in an answer is")
+            ("note_id", "must be a UUID, like every `id` in a response")
         ]
 
     async def test_missing_body_is_rejected_with_400(self, notes: httpx.AsyncClient) -> None:
         response = await notes.post("/numbers")
 
         assert response.status_code == 400
-        assert response.json()["errors"] == [
-            {"field": "body", "code": "json_invalid", "message": "it is empty"}
-        ]
+        assert response.json()["errors"] == [{"field": "body", "code": "json_invalid", "message": "is empty"}]
 
     @pytest.mark.parametrize(
         ("content", "field"),
@@ -279,4 +277,4 @@ class TestMethods:
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["code"] == "not_found"
         assert response.json()["detail"].startswith("This address does not exist; ")
-        assert response.json()["detail"].endswith("Leave out the slash at its end.") == path.endswith("/")
+        assert response.json()["detail"].endswith("Remove the trailing slash.") == path.endswith("/")

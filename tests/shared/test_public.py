@@ -77,5 +77,5 @@ def test_scheme_that_is_none_of_the_web_gives_no_link(make_settings: Make) -> No
 
 @pytest.mark.parametrize("url", ["example.com", "ftp://example.com", "https://a b", "https://example.com/?x"])
 def test_public_url_that_is_no_address_is_refused(make_settings: Make, url: str) -> None:
-    with pytest.raises(ValidationError, match="must be an address like"):
+    with pytest.raises(ValidationError, match="must be a URL like"):
         make_settings(Settings, public_url=url)

@@ -207,7 +207,7 @@ class TestStart:
         bad = {"LOG_LEVEL": "loud", "DATABASE_POOL": "0", "JWT_SECRET": "weak"}
         with started(*MODULE, environment=environment | bad) as service:
             assert service.code() == 2
-            assert service.lines[0] == "notes: the settings are not usable:"
+            assert service.lines[0] == "notes: the settings are invalid:"
             assert [line.split(":")[0].strip() for line in service.lines[1:]] == sorted(
                 bad, key=["LOG_LEVEL", "JWT_SECRET", "DATABASE_POOL"].index
             )

@@ -66,9 +66,9 @@ class TestLoad:
             monkeypatch.setenv(name, value)
         told = faults()
 
-        assert told.startswith("notes: the settings are not usable:")
+        assert told.startswith("notes: the settings are invalid:")
         assert all(f"\n  {name}: " in told for name in bad)
-        assert "make one with: openssl rand -hex 32" in told
+        assert "generate one with: openssl rand -hex 32" in told
         assert "INTERNAL_SECRET" not in told  # nobody knows yet whether it is needed
         assert "Value error" not in told
         for value in ("70000", "loud", "xml", "staging", "many"):
@@ -178,7 +178,7 @@ class TestSecrets:
 
         told = faults()
 
-        assert "  INTERNAL_SECRET: could not be kept under DATA_DIR" in told
+        assert "  INTERNAL_SECRET: could not be stored under DATA_DIR" in told
         assert "set DATA_DIR to a folder that can be written" in told
 
     def test_whoever_is_first_decides(self, tmp_path: Path) -> None:

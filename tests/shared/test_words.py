@@ -61,16 +61,16 @@ def words(kind: Any, value: Any, *, strict: bool = False) -> str:
         (Annotated[list[int], Field(max_length=1)], [1, 2], "must have at most 1 value"),
         (dict[str, int], 3, 'must be a JSON object, for example {"name": "value"}'),
         (Thing, 3, 'must be a JSON object, for example {"name": "value"}'),
-        (Thing, {}, "must be given"),
-        (datetime, "soon", "must be a time with its zone, for example 2026-01-31T12:00:00Z"),
+        (Thing, {}, "is required"),
+        (datetime, "soon", "must be a time with a time zone, for example 2026-01-31T12:00:00Z"),
         (
             AwareDatetime,
             "2026-01-31T12:00:00",
-            "must be a time with its zone, for example 2026-01-31T12:00:00Z",
+            "must be a time with a time zone, for example 2026-01-31T12:00:00Z",
         ),
         (date, "soon", "must be a date, for example 2026-01-31"),
-        (UUID, "x", "must be a UUID, as every `id` in an answer is"),
-        (HttpUrl, "x", "must be an address, for example https://example.com"),
+        (UUID, "x", "must be a UUID, like every `id` in a response"),
+        (HttpUrl, "x", "must be a URL, for example https://example.com"),
     ],
 )
 def test_fault_is_told_in_plain_words(kind: Any, value: Any, said: str) -> None:
@@ -83,7 +83,7 @@ def test_body_that_is_not_json_is_told_where_it_breaks() -> None:
     assert words_of(raised.value.errors()[0]).startswith("is not JSON: ")
     with pytest.raises(ValidationError) as raised:
         Thing.model_validate_json("")
-    assert words_of(raised.value.errors()[0]) == "it is empty"
+    assert words_of(raised.value.errors()[0]) == "is empty"
 
 
 def test_words_of_our_own_are_kept() -> None:

@@ -101,7 +101,7 @@ async def test_address_below_auth_that_does_not_exist_is_a_404_and_not_a_demand_
         "/auth/me/password": 401,
         "/orders": 401,
     }
-    assert slash.json()["detail"].endswith("Leave out the slash at its end.")
+    assert slash.json()["detail"].endswith("Remove the trailing slash.")
 
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
