@@ -153,7 +153,7 @@ def run(
 
 
 def _refuse_twins(operations: Sequence[Operation]) -> None:
-    """Refuse duplicates: the same path would hide one operation, the same name would merge their schemas."""
+    """Refuse two operations with the same method and path, or with the same name (the operationId)."""
     found = Counter(name for one in operations for name in (f"{one.method} {one.path}", one.name))
     for name, number in found.items():
         if number > 1:

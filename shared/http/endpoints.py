@@ -1,4 +1,4 @@
-"""Operations made ready to answer requests: found by path and method, run, and written as bytes."""
+"""Runs operations: finds them by path and method, calls the handler, and serialises the result."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from shared.peers.client import InternalTokens
 from shared.process.disk import Disk
 from shared.process.observe import CALLER, ROUTE, SERVICE
 
-REFUSALS = frozenset((401, 403, 404))  # recorded; 404 also means that it belongs to somebody else
+REFUSALS = frozenset((401, 403, 404))  # recorded; 404 may also mean that it belongs to someone else
 SAFE = ("GET", "HEAD")
 _MAYBE_CALLER = Caller | None
 
@@ -45,11 +45,11 @@ class Chassis:
     idempotency: IdempotencyStore | None
     provided: Mapping[type, Any]
     recorder: Recorder | None = None
-    disk: Disk | None = None  # of the database, where that is a file
+    disk: Disk | None = None  # of the database, if that is a file
 
 
 class Endpoint:
-    """One operation, made ready: everything that can be decided once is decided here."""
+    """Serves one operation; everything that can be decided once is decided here."""
 
     def __init__(self, operation: Operation, chassis: Chassis) -> None:
         self.operation = operation
@@ -63,7 +63,7 @@ class Endpoint:
         self._check()
 
     async def __call__(self, request: Request) -> Reply | Response:
-        """Answer one request, or raise a Problem; either may leave a record."""
+        """Handle one request, or raise a Problem; both may be recorded."""
         recorder = self._chassis.recorder
         trail = recorder.trail(self.operation, request) if recorder and self.operation.recorded else None
         if trail is None:
@@ -102,7 +102,7 @@ class Endpoint:
             kept = store.claim(session, key) if key and store else None
             if kept is not None:
                 if trail is not None:
-                    trail.is_written = True  # the time of the change; a repeated event does not alter it
+                    trail.is_written = True  # recorded with the change already
                 return kept
             reply = self._reply(self._handler(**arguments, **{name: session}), request, trail, session)
             if key and store:
@@ -149,7 +149,7 @@ class Endpoint:
     async def _prepare(
         self, step: Preparation, request: Request, caller: Caller | None, arguments: dict[str, Any]
     ) -> None:
-        """Run the step before the handler, and hand over what it returns."""
+        """Run the preparation, and add its result to the handler's arguments."""
         given = {name: arguments[name] for name in step.taken}
         given |= {name: self._inject(kind, request, caller) for name, kind in step.injected.items()}
         result = await step.call(**given)
@@ -199,7 +199,7 @@ class Endpoint:
         if isinstance(result, Response):
             return result
         if session is not None:
-            session.flush()  # so that the answer shows what the database will hold
+            session.flush()  # so that the response shows what will be stored
         headers = []
         if isinstance(result, Versioned):
             headers.append(("etag", etag(result.version)))
@@ -215,20 +215,18 @@ class Endpoint:
         return Reply(self.operation.status, tuple(headers), self.adapter.dump_json(result))
 
     def _check(self) -> None:
-        """Stop the start, not a request, when a handler cannot work."""
+        """Fail at startup, not during a request, if a handler cannot work."""
         signature, name = self.signature, self.operation.name
         if signature.is_async and signature.session_name:
             raise TypeError(
                 f"{name}: an async handler would block the loop with its Session; make it a plain def"
             )
         if self.operation.idempotent and not (signature.session_name and self._chassis.idempotency):
-            raise TypeError(
-                f"{name}: Idempotency-Key needs a handler with a Session and a store to keep answers in"
-            )
+            raise TypeError(f"{name}: Idempotency-Key needs a handler with a Session and an IdempotencyStore")
         if self.operation.idempotent and signature.answer is Response:
-            raise TypeError(f"{name}: a Response cannot be kept under an Idempotency-Key")
+            raise TypeError(f"{name}: a Response cannot be stored under an Idempotency-Key")
         if Trail in signature.injected.values() and not (self._chassis.recorder and self.operation.recorded):
-            raise TypeError(f"{name}: nothing records what it does, so it has no Trail")
+            raise TypeError(f"{name}: it takes a Trail but is not recorded")
         known = {Caller, Caller | None, IfMatch, Request, *self._chassis.provided}
         injected = dict(signature.injected)
         if self._preparation is not None:
@@ -238,21 +236,21 @@ class Endpoint:
                 raise TypeError(f"{name}: nothing provides {parameter}: {kind}")
 
     def _checked_preparation(self, step: Preparation, known: set[Any]) -> dict[str, Any]:
-        """What the handler asks for beside the result of its preparation."""
+        """Return the handler's injected parameters other than the result of its preparation."""
         name, injected = self.operation.name, self.signature.injected
         if not inspect.iscoroutinefunction(step.call):
             raise TypeError(f"{name}: its preparation must be a coroutine")
         for parameter, kind in step.injected.items():
             if kind not in known:
-                raise TypeError(f"{name}: nothing provides {parameter}: {kind} to its preparation")
+                raise TypeError(f"{name}: nothing provides {parameter}: {kind} for its preparation")
         others = {parameter: kind for parameter, kind in injected.items() if kind != step.result}
         if len(others) == len(injected):
-            raise TypeError(f"{name}: it does not take what its preparation returns: {step.result}")
+            raise TypeError(f"{name}: it does not take the result of its preparation: {step.result}")
         return others
 
 
 def _shape(answer: Any) -> Any:
-    """What is serialised: of a page its items; a Response has been serialised already."""
+    """Return the type to serialise: for a page its items; a Response is already serialised."""
     if answer is Response:
         return Any
     if isinstance(answer, UnionType):
@@ -271,13 +269,13 @@ def _page_headers(page: Page[Any], query_string: bytes) -> Iterator[tuple[str, s
 
 
 def _next_link(query_string: bytes, cursor: str) -> str:
-    # A reference of the query alone is right under every spelling of the path.
+    # A query-only reference is correct however the client spelled the path.
     pairs = [pair for pair in parse_qsl(query_string.decode("latin-1")) if pair[0] != "cursor"]
     return f'<?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'
 
 
 class Resource:
-    """All operations on one path, as an ASGI application: picks by method and writes the answer."""
+    """All operations on one path, as an ASGI application that dispatches by method."""
 
     def __init__(self, path: str, endpoints: list[Endpoint]) -> None:
         self.path = path
@@ -299,14 +297,14 @@ class Resource:
         if reply.body:
             headers.append((b"content-type", JSON.encode()))
         headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
-        if reply.status == 204:  # has no body, and so no length
+        if reply.status == 204:  # no body, so no length
             del headers[0]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
 
 class FixedPaths:
-    """Finds the resource of a path without parameters by one look-up; a router tries all in turn."""
+    """Finds paths without parameters by one look-up; the router would try all routes in turn."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -328,7 +326,7 @@ class FixedPaths:
 
 
 def resources(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
-    """One route per path, fixed segments before parameters, so that /users/me is never read as an id."""
+    """Return one route per path, fixed segments before parameters: /users/me is never matched as an id."""
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_path.setdefault(endpoint.operation.path, []).append(endpoint)

@@ -1,4 +1,4 @@
-"""Idempotency-Key: a repeated request gets the first response again, and its effect happens once."""
+"""Idempotency-Key: a repeated request gets the first response again; its effect happens once."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ class KeyReused(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A finished answer, as it is sent and as it is kept for a repeated request."""
+    """A complete response, as sent and as stored for repeated requests."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -47,7 +47,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """One key of one caller on one operation; the fingerprint tells whether it is the same request again."""
+    """One key of one caller for one operation; the fingerprint identifies the request."""
 
     value: str
     scope: str
@@ -61,7 +61,7 @@ class IdempotencyKey:
 
 
 class IdempotencyStore:
-    """Answers by key, in the service's own database, so that the answer and its effect commit together."""
+    """Responses by key, in the service's own database, so that response and effect commit together."""
 
     def __init__(self, metadata: MetaData) -> None:
         self.table = Table(
@@ -77,10 +77,10 @@ class IdempotencyStore:
         )
 
     def claim(self, session: Session, key: IdempotencyKey) -> Reply | None:
-        """Take the key, or return the answer it already has.
+        """Claim the key, or return its stored response.
 
-        A parallel request with the same key waits here until the first has committed: on PostgreSQL for
-        its row, on SQLite for the one writer.
+        A concurrent request with the same key waits here until the first has committed: on PostgreSQL for the
+        row lock, on SQLite for the write lock.
         """
         self._forget_expired(session)
         row = {"scope": key.scope, "key": key.value, "fingerprint": key.fingerprint, "created": now()}
@@ -105,7 +105,7 @@ class IdempotencyStore:
             select(table.c.scope, table.c.key)
             .where(table.c.created < now() - KEYS_KEPT)
             .limit(EXPIRED_PER_CLAIM_MAX)
-            .with_for_update(skip_locked=True)  # those another request is forgetting are no reason to wait
+            .with_for_update(skip_locked=True)  # another request is deleting these
         )
         for row in session.connection().execute(old).all():
             session.connection().execute(

@@ -1,4 +1,4 @@
-"""What a request brings, its query and its body, read within limits and checked against a model."""
+"""Reads a request's query and body within limits, and validates them against a model."""
 
 from collections.abc import Callable
 from typing import Any, get_origin
@@ -12,12 +12,12 @@ from shared.words import words_of
 
 JSON = "application/json"
 PARAMETERS_MAX = 100
-FAULTS_MAX = 100  # reported together; a body with a million wrong fields does not get a million faults
+FAULTS_MAX = 100  # reported together, even for a body with a million wrong fields
 FIELD_CHARACTERS_MAX = 200
 
 
 def valid(validate: Callable[[Any], Any], value: Any) -> Any:
-    """What the model makes of the value, or a refusal that names the fields at fault."""
+    """Return the validated value, or raise a refusal that names the fields at fault."""
     try:
         return validate(value)
     except ValidationError as error:
@@ -25,7 +25,7 @@ def valid(validate: Callable[[Any], Any], value: Any) -> Any:
 
 
 def valid_field(name: str, validate: Callable[[Any], Any], value: Any) -> Any:
-    """The same for one value that came under this name."""
+    """Do the same for one value with this name."""
     try:
         return validate(value)
     except ValidationError as error:
@@ -33,7 +33,7 @@ def valid_field(name: str, validate: Callable[[Any], Any], value: Any) -> Any:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, refused as soon as it is known to be larger than the limit."""
+    """Return the whole body; refuse it as soon as it is known to exceed the limit."""
     declared = header(request, b"content-length")
     if declared and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -45,12 +45,12 @@ async def read_body(request: Request, limit: int) -> bytes:
                 raise _too_large(limit)
             chunks.append(chunk)
     except ClientDisconnect as error:
-        raise BadRequest("The connection was closed before the whole body had arrived.") from error
+        raise BadRequest("The connection closed before the whole body arrived.") from error
     return b"".join(chunks)
 
 
 def header(request: Request, name: bytes) -> str | None:
-    """One header by its name in lower case, at a fifth of the price of the mapping that a Request makes."""
+    """Return one header by its lower-case name; about five times cheaper than `request.headers`."""
     headers: list[tuple[bytes, bytes]] = request.scope["headers"]
     for sent, value in headers:
         if sent == name:
@@ -64,17 +64,17 @@ def is_json(content_type: str | None) -> bool:
 
 
 def read_query(raw: bytes, lists: frozenset[str]) -> dict[str, Any]:
-    """The query string as a mapping; a parameter given twice is refused unless its field is a list."""
+    """Parse the query string; refuse a parameter given twice unless its field is a list."""
     if raw.count(b"&") >= PARAMETERS_MAX:
         raise BadRequest(f"The query has more than {PARAMETERS_MAX} parameters.")
     pairs: dict[str, Any] = {}
     for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
-        if "\0" in value:  # which PostgreSQL cannot be asked for
-            raise Invalid(errors=[FieldFault(field=name, code="nul", message="Leave out U+0000.")])
+        if "\0" in value:  # PostgreSQL text cannot contain NUL
+            raise Invalid(errors=[FieldFault(field=name, code="nul", message="must not contain U+0000")])
         if name in lists:
             pairs.setdefault(name, []).append(value)
         elif name in pairs:
-            fault = FieldFault(field=name, code="repeated", message="Give this parameter once.")
+            fault = FieldFault(field=name, code="repeated", message="must be given only once")
             raise Invalid(errors=[fault])
         else:
             pairs[name] = value
@@ -82,7 +82,7 @@ def read_query(raw: bytes, lists: frozenset[str]) -> dict[str, Any]:
 
 
 def list_fields(model: type[BaseModel] | None) -> frozenset[str]:
-    """The parameters of a query that may be given more than once."""
+    """Return the query parameters that may be given more than once."""
     fields = model.model_fields.items() if model else ()
     return frozenset(
         name for name, info in fields if get_origin(info.annotation) in (list, tuple, frozenset, set)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of a service, from the same signatures that answer the requests."""
+"""The OpenAPI 3.1 document of a service, made from the handler signatures that serve the requests."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -39,17 +39,21 @@ PATTERN_WORDS = "x-pattern-words"
 _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 _TEXT = {"type": "string"}
 _BYTES = {"type": "string", "format": "binary"}
-# Readers of a stream hold each of its events against the schema, not the text.
+# The schema describes each event of a stream, not the text of the stream.
 _EVENT = {
     "type": "object",
-    "properties": {"id": _TEXT, "event": _TEXT, "data": {"description": "JSON, as the operation says"}},
+    "properties": {
+        "id": _TEXT,
+        "event": _TEXT,
+        "data": {"description": "JSON; see the operation's description"},
+    },
 }
 _SENT = {"text/event-stream": _EVENT}
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
 
 
 def document(name: str, version: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """Everything the service answers to the outside; internal operations are left out."""
+    """Describe the operations of a service; internal ones are left out."""
     shown = [endpoint for endpoint in endpoints if endpoint.operation.access is not internal]
     schemas = _Schemas(shown)
     paths: dict[str, dict[str, Any]] = {}
@@ -60,7 +64,7 @@ def document(name: str, version: str, endpoints: Sequence[Endpoint]) -> dict[str
 
 
 class _Schemas:
-    """All schemas of a service, made in one go so that equal names mean equal shapes."""
+    """All schemas of a service, generated together so that equal names mean equal schemas."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         inputs: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = []
@@ -100,7 +104,7 @@ class _Schemas:
 
 
 def _explain_patterns(schemas: Any) -> None:
-    """Beside each pattern the words that refuse what does not match it: people do not read expressions."""
+    """Add to each pattern the plain words that describe it, for people who do not read expressions."""
     if isinstance(schemas, dict):
         words = words_for_pattern(schemas["pattern"]) if isinstance(schemas.get("pattern"), str) else None
         if words is not None:
@@ -151,9 +155,11 @@ def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
 def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
     wanted = []
     if IfMatch in endpoint.signature.injected.values():
-        wanted.append(("If-Match", "The ETag you read; refused with 412 when it was changed since."))
+        wanted.append(("If-Match", "The ETag you read; 412 if the resource has changed since."))
     if endpoint.operation.idempotent:
-        wanted.append(("Idempotency-Key", "Repeating a request with the same key returns the first answer."))
+        wanted.append(
+            ("Idempotency-Key", "Repeating the request with the same key returns the first response.")
+        )
     return [
         {"name": name, "in": "header", "required": False, "description": why, "schema": {"type": "string"}}
         for name, why in wanted
@@ -175,10 +181,10 @@ def _successes(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
         return {str(operation.status): _success(endpoint, schemas)}
     content = {"*/*": {"schema": _BYTES}}
     return {
-        "200": {"description": "All of it", "content": content},
-        "206": {"description": "What Range asked for", "content": content},
-        "307": {"description": "Get it from where Location says, for the next moments"},
-        "304": {"description": "You have it already: its ETag is in If-None-Match"},
+        "200": {"description": "The whole content", "content": content},
+        "206": {"description": "The range requested in Range", "content": content},
+        "307": {"description": "Download from the URL in Location, which expires soon"},
+        "304": {"description": "Not modified: If-None-Match contains the current ETag"},
     }
 
 
@@ -203,7 +209,7 @@ def _success(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _refusals(endpoint: Endpoint) -> dict[str, Any]:
-    """Declared refusals and those that follow from the shape of the operation, by status."""
+    """Return the declared refusals and those implied by the operation's signature, by status."""
     signature, operation = endpoint.signature, endpoint.operation
     kinds: list[type[Problem]] = [*operation.errors, MethodNotAllowed, TooManyRequests, Overloaded]
     if operation.method in TAKES_IN:

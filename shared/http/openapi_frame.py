@@ -1,4 +1,4 @@
-"""What every OpenAPI document of the suite has: its frame, and the shape of a refusal."""
+"""The parts common to every OpenAPI document of the suite: the frame, and the schema of a refusal."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class FieldProblem(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """A refusal, RFC 9457."""
+    """A refusal (RFC 9457)."""
 
     type: str
     title: str
@@ -29,7 +29,7 @@ class ProblemDocument(BaseModel):
 
 
 def frame(title: str, version: str, paths: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """A document of these paths and schemas."""
+    """Return an OpenAPI document with these paths and schemas."""
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},

@@ -1,10 +1,10 @@
-"""A service's endpoints as it declares them: one line of routes.py and one annotated function each.
+"""Operations of a service: each is one line of routes.py and one annotated function.
 
 Parameters named in the path come from the path; `query` and `body` are pydantic models; every other
-parameter is found by its type (Session, Caller, IfMatch, or what the service provides). The return
-annotation is the shape of the answer; a Response is sent as it is. A body that may be left out is
-annotated `Model | None`. A handler that takes a Session is a plain `def`: it runs in a
-thread, in one transaction that commits after the answer is serialised and before it is sent.
+parameter is injected by type (Session, Caller, IfMatch, or what the service provides). The return annotation
+is the schema of the response; a Response is sent as it is. An optional body is annotated `Model | None`. A
+handler that takes a Session is a plain `def`: it runs in a thread, in one transaction that commits after the
+response is serialised and before it is sent.
 """
 
 import inspect
@@ -19,10 +19,10 @@ from sqlmodel import Session
 from shared.errors import Problem
 from shared.identity.tokens import Access, signed_in
 
-# All faults of a body are collected before some are reported: a mebibyte of small wrong fields
-# held up all other requests for a second.
+# pydantic collects all faults of a body before any is reported: a mebibyte of small wrong fields blocked all
+# other requests for a second.
 BODY_BYTES_MAX = 64 * 1024
-TAKES_IN = ("POST", "PUT", "PATCH")  # methods that need room on a disk
+TAKES_IN = ("POST", "PUT", "PATCH")  # methods that need disk space
 _IN_PATH = re.compile(r"{(\w+)}")
 
 
@@ -30,14 +30,14 @@ _IN_PATH = re.compile(r"{(\w+)}")
 class Operation:
     """One line of a routing table.
 
-    `location` is the address of what was made, filled from the answer's fields; `idempotent` honours an
-    Idempotency-Key; `errors` are the refusals the handler may raise. What it does is `recorded` under the
-    name `action`, by default the handler's in capitals. A handler that reads the body of its
-    Request itself says what it takes: a `form`, or a body of the `body_type`. One that `sends_bytes`
-    answers with content, whole or in part; one whose Response is text of another kind than JSON names its
-    `answer_types`. Responses of its own with `also` another status are told by their media type, if any.
-    `prepare` is a coroutine that runs before the Session of the handler is opened, for calls to other
-    services; the handler takes what it returns by type.
+    `location` is the template of the Location header, filled from the response's fields. `idempotent`
+    supports Idempotency-Key. `errors` are the refusals the handler may raise. `recorded` operations are
+    recorded under the name `action`, by default the handler's name in capitals. A handler that reads the body
+    from its Request declares it: as a `form`, or with its `body_type`. `sends_bytes` means that the response
+    is content, possibly a range of it. `answer_types` are the media types of Responses that are text other
+    than JSON. `also` documents further statuses of Responses, with their media type or "". `prepare` is a
+    coroutine that runs before the handler's Session is opened, for calls to other services; the handler
+    takes its result by type.
     """
 
     method: str
@@ -66,7 +66,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a handler asks for and what it answers, read once from its annotations."""
+    """A handler's parameters and response, read once from its annotations."""
 
     path: type[BaseModel] | None
     query: type[BaseModel] | None
@@ -97,10 +97,10 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """The step before a handler: what it asks for, and the type of what it returns."""
+    """The step before a handler: its parameters, and the type of its result."""
 
     call: Callable[..., Awaitable[Any]]
-    taken: tuple[str, ...]  # the parts of the request that it shares with the handler
+    taken: tuple[str, ...]  # the parts of the request shared with the handler
     injected: dict[str, Any]
     result: Any
 
@@ -116,6 +116,6 @@ class Preparation:
 
 
 def _body_model(annotation: Any) -> tuple[Any, bool]:
-    """The model of a body, and whether it must be sent."""
+    """Return the model of a body, and whether the body is required."""
     models = [kind for kind in get_args(annotation) if kind is not type(None)]
     return (models[0], False) if models else (annotation, True)

@@ -1,4 +1,4 @@
-"""If-Match: a change is refused when the row is no longer at the version the caller has read."""
+"""If-Match: a change is refused if the row has changed since the caller read it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from shared.errors import Stale
 
 @dataclass(frozen=True, slots=True)
 class IfMatch:
-    """The versions a change may start from; without the header any version will do."""
+    """The versions a change may start from; any version if the header is missing or `*`."""
 
     tags: frozenset[str] | None
 
@@ -18,7 +18,7 @@ class IfMatch:
         return cls(frozenset(tag.strip() for tag in header.split(",")))
 
     def check(self, version: int) -> None:
-        """Raise Stale unless the row is still at a version the caller has read."""
+        """Raise Stale unless the row is still at one of these versions."""
         if self.tags is not None and etag(version) not in self.tags:
             raise Stale
 

@@ -1,4 +1,4 @@
-"""The base classes and field types of what goes in and out."""
+"""Base classes and field types of requests and responses."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from shared.words import pattern
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-# The four slots of every model, set without the checks of its `__setattr__`.
+# The four slots of every model, set without going through `__setattr__`.
 _SLOTS: Mapping[str, Any] = vars(BaseModel)
 _set_fields = _SLOTS["__dict__"].__set__
 _set_given = _SLOTS["__pydantic_fields_set__"].__set__
@@ -22,7 +22,7 @@ _NONE_GIVEN: frozenset[str] = frozenset()
 
 
 def unchecked(kind: type[M], fields: dict[str, Any]) -> M:
-    """A model of exactly these fields, whose values are known to be good."""
+    """Return a model with exactly these fields, without validating them."""
     made = kind.__new__(kind)
     _set_fields(made, fields)
     _set_given(made, _NONE_GIVEN)
@@ -32,46 +32,46 @@ def unchecked(kind: type[M], fields: dict[str, Any]) -> M:
 
 
 def example(fields: dict[str, Any]) -> ConfigDict:
-    """For `model_config`: a whole value that the documentation shows."""
+    """Return a `model_config` with this example for the documentation."""
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class Input(BaseModel):
-    """A request body: unknown fields are refused, and neither "1" nor NaN is a number."""
+    """A request body. Unknown fields are refused; neither "1" nor NaN is accepted as a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Query(BaseModel):
-    """A query string: unknown parameters are refused, and text is read as the type of its field."""
+    """A query string. Unknown parameters are refused; text is converted to the type of its field."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Output(BaseModel):
-    """An answer, read from a row by its attributes."""
+    """A response, built from the attributes of a row."""
 
     model_config = ConfigDict(from_attributes=True)
 
     @classmethod
     def unchecked(cls, values: Mapping[str, Any], **computed: Any) -> Self:
-        """Make an answer of values from our own database, which were validated on their way in.
+        """Build a response from values of our own database, which were validated when stored.
 
-        Values that are no field are left out. Four times as fast as model_construct, which a page of fifty
-        rows feels.
+        Values without a field are ignored. This is four times as fast as model_construct, which is
+        noticeable on a page of fifty rows.
         """
         names = cls.__pydantic_fields__
         return unchecked(cls, {name: computed[name] if name in computed else values[name] for name in names})
 
 
 class Versioned(Output):
-    """An answer whose version is sent as its ETag."""
+    """A response whose version is sent as its ETag."""
 
     version: int
 
 
 class WithHeaders(Output):
-    """An answer that sends header fields of its own beside its body."""
+    """A response with additional headers."""
 
     _headers: tuple[tuple[str, str], ...] = PrivateAttr(default=())
 
@@ -85,10 +85,10 @@ class WithHeaders(Output):
 
 
 class Page(BaseModel, Generic[T]):
-    """One page of a list; `next` is the cursor of the page after it.
+    """One page of a list; `next` is the cursor of the next page.
 
-    `extras` are numbers about the whole list, such as a total. They are sent as the header Page-Extras, and
-    in `meta` inside of an envelope.
+    `extras` are numbers about the whole list, such as a total. They are sent in the Page-Extras header, or in
+    an envelope's `meta`.
     """
 
     items: list[T]
@@ -97,12 +97,12 @@ class Page(BaseModel, Generic[T]):
 
 
 def extras_header(extras: Mapping[str, int | Decimal]) -> str:
-    """The numbers as a dictionary of structured fields (RFC 9651): `total=120, average=4.25`."""
+    """Format the numbers as a structured-field dictionary (RFC 9651): `total=120, average=4.25`."""
     members = []
     for name, number in extras.items():
         written = f"{number:f}" if isinstance(number, Decimal) else str(number)
         if not _EXTRA.fullmatch(f"{name}={written}"):
-            raise ValueError(f"{name}={written} cannot be said of a page")
+            raise ValueError(f"{name}={written} cannot be sent in Page-Extras")
         members.append(f"{name}={written}")
     return ", ".join(members)
 

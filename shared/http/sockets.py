@@ -1,8 +1,8 @@
-"""A service's WebSockets as it declares them: one line of routes.py and one annotated coroutine each.
+"""WebSockets of a service: each is one line of routes.py and one annotated coroutine.
 
-A handler takes a WebSocket and, like an operation's, what it names by type. It accepts the socket itself. A
-Problem that it raises before is the response to the handshake, and after it a close code: 4401, 4403, 4404, …
-A socket whose account or session is revoked is closed with 4401 within a second.
+A handler takes a WebSocket and, like an operation's handler, anything else by type. It accepts the socket
+itself. A Problem raised before that is the response to the handshake; raised afterwards, it becomes a close
+code: 4401, 4403, 4404, … A socket whose account or session is revoked is closed with 4401 within a second.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ SOCKETS_MAX = 1000
 SOCKETS_PER_ACCOUNT = 64
 CLOSE_BASE = 4000
 SIGN_IN = 4401
-BEARER_PREFIX = "bearer."  # browsers can set no header but the subprotocol
+BEARER_PREFIX = "bearer."  # the subprotocol is the only header that browser scripts can set
 REFUSALS = frozenset((401, 403, 404))
 
-OPEN = Gauge("sockets_open", "WebSockets that are open", multiprocess_mode="livesum")
+OPEN = Gauge("sockets_open", "Open WebSockets", multiprocess_mode="livesum")
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class ForeignOrigin(Forbidden):
 
 
 class NoSubprotocol(BadRequest):
-    """The subprotocol of this address was not offered in Sec-WebSocket-Protocol."""
+    """Sec-WebSocket-Protocol does not offer the subprotocol of this path."""
 
     code = "no_subprotocol"
 
@@ -71,8 +71,8 @@ def _none() -> tuple[str, ...]:
 class Socket:
     """One WebSocket of a routing table.
 
-    `redeem` finds the caller of a request without a bearer token, for example by a ticket of one use. Pages
-    of `origins` may open it beside those of the address that the request was sent to.
+    `redeem` finds the caller of a request without a bearer token, for example by a single-use ticket. Pages
+    from `origins` may open the socket, and pages from the host that the request was sent to.
     """
 
     path: str
@@ -86,7 +86,7 @@ class Socket:
 
 
 class SocketEndpoint:
-    """A Socket made ready: who opens it is identified, counted, recorded, and watched for revocation."""
+    """Serves one Socket: identifies, counts and records callers, and ends the sockets of revoked ones."""
 
     def __init__(self, socket: Socket, chassis: Chassis, trusts: Callable[[str], bool]) -> None:
         self._socket, self._chassis, self._trusts = socket, chassis, trusts
@@ -112,7 +112,7 @@ class SocketEndpoint:
         except Problem as problem:
             status = problem.status
             await _refuse(websocket, problem)
-        except Exception as error:  # everything to the log, nothing to the client
+        except Exception as error:  # logged in full, hidden from the client
             status = 500
             log.error("unhandled_error", path=scope["path"], exc_info=error)  # noqa: TRY400 - as for requests
             await _refuse(websocket, Problem())
@@ -198,7 +198,7 @@ class SocketEndpoint:
         return {name: provided[kind] for name, kind in injected.items()}
 
     def _require_own_origin(self, websocket: WebSocket) -> None:
-        """Browsers let every page open a WebSocket to everywhere, and say which page it was."""
+        """Refuse other sites: browsers let any page open a WebSocket to any host, and send its Origin."""
         origin = websocket.headers.get("origin")
         if origin is None:
             return
@@ -234,7 +234,7 @@ def socket_routes(sockets: Sequence[Socket], chassis: Chassis, settings: Service
 
 
 def own_authority(connection: HTTPConnection, trusts: Callable[[str], bool]) -> str:
-    """Host and port that the client wrote, also when a trusted proxy forwarded the request."""
+    """Return the host and port that the client used, even if a trusted proxy forwarded the request."""
     peer = connection.client.host if connection.client else ""
     authority = connection.headers.get("host", "")
     return connection.headers.get("x-forwarded-host", authority) if trusts(peer) else authority

@@ -1,7 +1,7 @@
-"""Answers that go on: server-sent events with a heartbeat, which end when the server drains.
+"""Server-sent events, with a heartbeat.
 
-A stream ends when its source does, when the client leaves or does not read, when the token expires or is
-revoked, and when the server stops. Clients connect again by themselves and send `Last-Event-ID`.
+A stream ends when its source does, when the client disconnects or stops reading, when the token expires or
+is revoked, and when the server drains. Clients reconnect automatically and send `Last-Event-ID`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from shared.errors import Overloaded, TooManyRequests
 from shared.identity.revocations import Revocations
 from shared.process.server import SERVER_STATE
 
-HEARTBEAT_SECONDS = 15.0  # less than the 60 s after which the gateway gives up a silent service
+HEARTBEAT_SECONDS = 15.0  # the gateway gives up on a service that is silent for 60 s
 CHECK_SECONDS = 1.0  # how soon a revoked token ends its streams
 SLOW_CLIENT_SECONDS = 30.0
 RECONNECT_MS = 2_000
@@ -32,17 +32,17 @@ LAST_EVENT_ID_CHARACTERS_MAX = 100
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx in front passes each event on at once
+    (b"x-accel-buffering", b"no"),  # tells nginx not to buffer events
 ]
 
 log = structlog.get_logger(__name__)
 
-OPEN = Gauge("streams_open", "Streams of server-sent events that are open", multiprocess_mode="livesum")
+OPEN = Gauge("streams_open", "Open streams of server-sent events", multiprocess_mode="livesum")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event; `id` is what the client sends as `Last-Event-ID` when it connects again."""
+    """One event; the client sends `id` as `Last-Event-ID` when it reconnects."""
 
     data: str
     id: str | None = None
@@ -59,19 +59,19 @@ class ServerSentEvent:
 
 def _one_line(value: str) -> str:
     if any(character in value for character in "\r\n\x00"):
-        raise ValueError("an event's id and name are one line")
+        raise ValueError("an event's id and name must be a single line")
     return value
 
 
 class Streams:
-    """The open streams of one process: bounded in all and for each account."""
+    """The open streams of one process: limited in total and per account."""
 
     def __init__(self, revocations: Revocations) -> None:
         self._revocations = revocations
         self._open: Counter[str] = Counter()
 
     def answer(self, caller: Caller, events: AsyncIterator[ServerSentEvent]) -> "Stream":
-        """What a handler returns. The source is asked for one event at a time, when the last one was sent."""
+        """Return the response for a handler. Events are read one at a time, each after the last was sent."""
         return Stream(self, caller, events)
 
     def enter(self, caller: Caller) -> None:
@@ -96,32 +96,32 @@ class Streams:
 
 
 def last_event_id(request: Request) -> str | None:
-    """What the client had last, when it is of a reasonable length."""
+    """Return the id of the last event that the client received; None if it is missing or too long."""
     value = request.headers.get("last-event-id")
     return value if value and len(value) <= LAST_EVENT_ID_CHARACTERS_MAX else None
 
 
 class Stream(Response):
-    """One answer of server-sent events."""
+    """A response of server-sent events."""
 
     def __init__(self, streams: Streams, caller: Caller, events: AsyncIterator[ServerSentEvent]) -> None:
         self.status_code, self.background = 200, None
         self._streams, self._caller, self._events = streams, caller, events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._streams.enter(self._caller)  # refuses before the answer begins
+        self._streams.enter(self._caller)  # refuses before the response starts
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
             if scope["method"] != "HEAD":
                 await self._send_until_the_end(scope, receive, send)
             await send({"type": "http.response.body", "body": b""})
-        except TimeoutError:  # without its last piece the server closes the connection
+        except TimeoutError:  # the response stays incomplete, so the server closes the connection
             log.warning("stream_client_slow", path=scope["path"])
         finally:
             self._streams.leave(self._caller)
 
     async def _send_until_the_end(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Whichever comes first: the end of the events, of the client, or of the server."""
+        """Send until the events end, the client disconnects, or the server drains."""
         state = scope.get(SERVER_STATE)
         parts = [
             asyncio.create_task(self._send_events(send), name="stream: events"),
@@ -151,7 +151,7 @@ class Stream(Response):
                 elif time.monotonic() - sent < HEARTBEAT_SECONDS:
                     continue
                 else:
-                    await _send(send, b":\n\n")  # a comment, which tells both sides that the other is there
+                    await _send(send, b":\n\n")  # the heartbeat: a comment
                 sent = time.monotonic()
 
 
@@ -159,14 +159,14 @@ _ENDED = ServerSentEvent("", name="the source has ended")
 
 
 class _Source:
-    """A source of events that can be waited for with a limit, without losing the one that is on its way."""
+    """Reads events with a timeout that does not cancel the pending read."""
 
     def __init__(self, events: AsyncIterator[ServerSentEvent]) -> None:
         self._events = events
         self._next: asyncio.Task[ServerSentEvent] | None = None
 
     async def next_within(self, seconds: float) -> ServerSentEvent | None:
-        """The next event; nothing when it did not come in time."""
+        """Return the next event; None if it does not arrive in time."""
         self._next = self._next or asyncio.create_task(self._read(), name="stream: next event")
         done, _ = await asyncio.wait([self._next], timeout=seconds)
         if not done:
@@ -187,7 +187,7 @@ class _Source:
 
 
 async def _send(send: Send, body: bytes) -> None:
-    """Wait until the client has taken it, but not for ever: a slow client is a lost one."""
+    """Send a chunk; raise TimeoutError if the client reads too slowly."""
     async with asyncio.timeout(SLOW_CLIENT_SECONDS):
         await send({"type": "http.response.body", "body": body, "more_body": True})
 

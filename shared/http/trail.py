@@ -1,4 +1,4 @@
-"""What an endpoint expects of whatever records who did what; `shared.events` implements it."""
+"""The interface through which endpoints record who did what; `shared.events` implements it."""
 
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from shared.http.operations import Operation
 
 
 class Trail(Protocol):
-    """What one request leaves behind. A handler that asks for it can say more than its response does."""
+    """The record of one request. Handlers may request it to add details."""
 
     caller: Caller | str | None  # an account, or the name of another service
     resource: str | None
@@ -21,10 +21,10 @@ class Trail(Protocol):
     def is_of_admin(self) -> bool: ...
 
     def add(self, **details: Any) -> None:
-        """Put details into the record."""
+        """Add details to the record."""
 
     def answered(self, result: Any) -> None:
-        """Take what the handler returned as the resource, unless the handler named another one."""
+        """Use the handler's result as the resource, unless the handler has set another."""
 
     def write(self, session: Session) -> None:
         """Record the success in this transaction, so that both commit together."""

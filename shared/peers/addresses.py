@@ -1,10 +1,10 @@
-"""Which addresses of the internet a service may call when somebody else names the host."""
+"""Which IP addresses a service may call when the host is user-supplied."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from shared.process.proxies import Network
 
-# A list of our own, as that of the standard library differs between versions of Python.
+# Our own list, because the standard library's differs between Python versions.
 _NOT_PUBLIC = tuple(
     map(
         ip_network,
@@ -20,7 +20,7 @@ _PUBLIC_IPV6 = ip_network("2000::/3")  # everything else is local, multicast, re
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether this is an address of the open internet, and not of this machine, its network or its cloud."""
+    """Whether the address is on the public internet, not on this machine, its network or its cloud."""
     if isinstance(address, IPv6Address) and address not in _PUBLIC_IPV6:
         return False
     return not any(address in network for network in _NOT_PUBLIC)
@@ -31,6 +31,6 @@ def is_within(address: IPv4Address | IPv6Address, networks: tuple[Network, ...])
 
 
 def read_address(text: str) -> IPv4Address | IPv6Address:
-    """An address as the resolver writes it; one of IPv4 that is written as IPv6 is the one it leads to."""
+    """Parse an address from the resolver; IPv4-mapped IPv6 addresses become IPv4."""
     address = ip_address(text.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address

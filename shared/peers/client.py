@@ -1,4 +1,4 @@
-"""Calls from one process to another. The only place in `shared` that knows httpx."""
+"""Calls from one process to another. The only module in `shared` that uses httpx."""
 
 import json
 import time
@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 class PeerRefusal(Problem):
-    """A refusal of another service, with its status, code and detail."""
+    """A refusal by another service, with its status, code and detail."""
 
     def __init__(self, status: int, document: dict[str, Any]) -> None:
         super().__init__(document.get("detail"), errors=document.get("errors", ()))
-        # A refusal carries its own status, where the other classes carry one for all.
+        # Set per instance; in the other classes status and code are class attributes.
         self.status = status  # type: ignore[misc]
         self.code = str(document.get("code", "refused"))  # type: ignore[misc]
 
@@ -39,11 +39,11 @@ class NotReached(Unavailable):
 
 
 class AnswerLost(Unavailable):
-    """The other service took the request, and the connection ended before it answered."""
+    """The other service received the request, but the connection ended before it responded."""
 
 
 class AnswerLate(Unavailable):
-    """The other service took the request, and did not answer in time."""
+    """The other service received the request, but did not respond in time."""
 
 
 class HttpClient:
@@ -58,9 +58,9 @@ class HttpClient:
     async def request(
         self, method: str, url: str, *, body: Any = None, headers: dict[str, str] | None = None
     ) -> Any:
-        """Send JSON, read JSON; a refusal raises PeerRefusal, anything else but a success Unavailable.
+        """Send and receive JSON. A refusal raises PeerRefusal; any other non-success raises Unavailable.
 
-        A body of bytes is JSON already.
+        A `bytes` body is already JSON.
         """
         return _outcome(url, await self._send(method, url, body, headers))
 
@@ -72,9 +72,9 @@ class HttpClient:
         silence_seconds: float,
         on_sign_of_life: Callable[[], None],
     ) -> bytes:
-        """An answer that may be long in coming; until then, white space is a sign of life.
+        """Long poll: until the response arrives, the server sends whitespace as a keep-alive.
 
-        Callers poll for ever, so a failure is only raised; the caller logs it if it lasts.
+        Failures are raised but not logged: callers poll forever, and log a failure if it lasts.
         """
         import httpx
 
@@ -83,7 +83,7 @@ class HttpClient:
         try:
             async with self._pool(url).stream("GET", url, headers=headers, timeout=timeout) as response:
                 if not response.is_success:
-                    raise Unavailable(f"It answered {response.status_code}.")
+                    raise Unavailable(f"It responded with {response.status_code}.")
                 async for piece in response.aiter_bytes():
                     if pieces or piece.strip():
                         pieces.append(piece)
@@ -92,7 +92,7 @@ class HttpClient:
         except httpx.HTTPError as error:
             raise Unavailable(repr(error)) from error
         if not pieces:
-            raise Unavailable("It ended without an answer.")
+            raise Unavailable("It ended without a response.")
         return b"".join(pieces)
 
     async def close(self) -> None:
@@ -119,10 +119,10 @@ class HttpClient:
             raise _failure(error) from error
 
     def _pool(self, url: str) -> "httpx.AsyncClient":
-        # Reading the certificates of all authorities takes 10 MiB, which plain HTTP can do without.
+        # Loading the CA certificates takes 10 MiB, which plain HTTP does not need.
         uses_tls = url.startswith("https:")
         if uses_tls not in self._clients:
-            # Imported late: most processes never call another one, and httpx is a fifth of their memory.
+            # Imported late: most processes call no other, and httpx would be a fifth of their memory.
             import httpx
 
             self._clients[uses_tls] = httpx.AsyncClient(
@@ -155,7 +155,7 @@ class InternalTokens:
         return jwt.encode(claims, self._secrets[0], algorithm="HS256")
 
     def verify(self, token: str) -> str:
-        """The name of the service that calls."""
+        """Return the name of the calling service."""
         try:
             claims = self._decode(token)
         except (jwt.PyJWTError, TypeError, ValueError) as error:
@@ -165,7 +165,7 @@ class InternalTokens:
     def _decode(self, token: str) -> dict[str, Any]:
         *others, last = self._secrets
         for secret in others:
-            with suppress(jwt.InvalidSignatureError):  # it may have been signed with the next one
+            with suppress(jwt.InvalidSignatureError):  # try the next secret
                 return self._claims(token, secret)
         return self._claims(token, last)
 
@@ -182,9 +182,9 @@ class InternalTokens:
 
 
 class Peer:
-    """One other service, called under its internal API.
+    """Another service, called through its internal API.
 
-    A service that calls several has a subclass for each, and provides each under its own type.
+    A service that calls several peers has a subclass for each, so that each is provided by its own type.
     """
 
     def __init__(self, client: HttpClient, tokens: InternalTokens, *, name: str, url: str) -> None:
@@ -205,7 +205,7 @@ class Peer:
 
 
 def _failure(error: "httpx.HTTPError") -> Unavailable:
-    """The outcome of the request, as far as the error shows it."""
+    """Return the outcome of the request, as far as the error shows it."""
     import httpx
 
     if isinstance(error, httpx.ReadTimeout):
@@ -224,7 +224,7 @@ def _outcome(url: str, response: "httpx.Response") -> Any:
         and response.status_code not in (401, 403, 429)
     ):
         raise PeerRefusal(response.status_code, document)
-    # 401 and 403 are a fault of this suite's own set-up, never something its caller could mend.
+    # 401 and 403 are faults in the suite's configuration, which the caller cannot fix.
     log.error("peer_failed", url=url, status=response.status_code)
     raise Unavailable
 

@@ -1,4 +1,4 @@
-"""Connections to hosts that somebody else names: resolved once, checked, and connected to as checked."""
+"""SSRF guard: resolve a user-supplied host once, check the addresses, connect to a checked address."""
 
 import asyncio
 import socket
@@ -16,25 +16,25 @@ ADDRESSES_TRIED = 3
 
 
 class AddressRefused(Exception):
-    """This service does not call that address; the message may be shown to who configured it."""
+    """This service may not connect to that address; the message may be shown to whoever configured it."""
 
 
 class NotResolved(Exception):
-    """The name of the host has no address."""
+    """The host name does not resolve."""
 
 
 class GuardedNetwork(AsyncNetworkBackend):
-    """Resolves a host once, refuses addresses that are not public, and connects to the one it has checked.
+    """Resolves a host once, refuses addresses that are not public, and connects to a checked address.
 
-    So a name that has another address a moment later leads nowhere else. When one of several addresses is
-    refused, the host is: it would be reached by chance. Names in `networks` may be called all the same;
-    with `private_only` nothing else may.
+    So a name that resolves to another address a moment later has no effect. If any address of a host is
+    refused, the host is. Addresses in `networks` may be called although they are private; with
+    `private_only` no others may.
     """
 
     def __init__(self, networks: tuple[Network, ...], *, private_only: bool = False) -> None:
         self._networks, self._private_only = networks, private_only
         self._plain = httpcore.AnyIOBackend()
-        # A resolver that hangs holds up its own threads, and no others of this process.
+        # A hanging resolver blocks only its own threads.
         self._resolvers = ThreadPoolExecutor(RESOLVING_MAX, thread_name_prefix="outbound_dns")
 
     async def connect_tcp(
@@ -61,7 +61,7 @@ class GuardedNetwork(AsyncNetworkBackend):
         raise NotResolved(host)
 
     async def checked(self, host: str, port: int) -> list[str]:
-        """The addresses of a host, if this service may call all of them."""
+        """Return the addresses of a host if this service may call all of them."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(self._resolvers, _resolve, host, port)
@@ -72,9 +72,9 @@ class GuardedNetwork(AsyncNetworkBackend):
             if is_within(address, self._networks):
                 continue
             if not is_public(address):
-                raise AddressRefused("The address is not one of the public internet.")
+                raise AddressRefused("The host must have a public IP address.")
             if self._private_only:
-                raise AddressRefused("The address must begin with https://.")
+                raise AddressRefused("The URL must begin with https://.")
         return found[:ADDRESSES_TRIED]
 
     def close(self) -> None:

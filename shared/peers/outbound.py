@@ -1,7 +1,7 @@
-"""Calls to addresses that users and administrators configure: webhooks, identity providers, outside APIs.
+"""Calls to URLs that users and administrators configure: webhooks, identity providers, external APIs.
 
-Whoever names the address is not trusted, and neither is what answers there: a call has a deadline, its answer
-a size, it follows no redirect, and it reaches public addresses only, or networks that the operator allows.
+Neither the URL nor the server behind it is trusted: calls have a deadline, responses a size limit, redirects
+are not followed, and only public addresses, or networks that the operator allows, are reached.
 """
 
 import asyncio
@@ -39,19 +39,17 @@ RETRY_AFTER_MAX = 3_600.0
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_:")
 
-CALLS = Counter(
-    "outbound_calls_total", "Calls to configured addresses, by how they ended", ["purpose", "outcome"]
-)
-SECONDS = Histogram("outbound_call_seconds", "How long calls to configured addresses took", ["purpose"])
+CALLS = Counter("outbound_calls_total", "Calls to configured URLs, by outcome", ["purpose", "outcome"])
+SECONDS = Histogram("outbound_call_seconds", "Duration of calls to configured URLs", ["purpose"])
 
 log = structlog.get_logger(__name__)
 
 
 class OutboundSettings(ServiceSettings):
-    """The settings of a service that calls configured addresses."""
+    """The settings of a service that calls configured URLs."""
 
-    outbound_allow: Networks = ()  # private networks that may be called, also without TLS
-    outbound_ca_file: Path | None = None  # certificates to trust beside the public ones
+    outbound_allow: Networks = ()  # private networks that may be called, even without TLS
+    outbound_ca_file: Path | None = None  # CA certificates to trust in addition to the public ones
 
     @property
     def outbound_networks(self) -> Networks:
@@ -59,11 +57,11 @@ class OutboundSettings(ServiceSettings):
 
 
 class BadAddress(ValueError):
-    """The address cannot be called; the message says why, and may be shown to who configured it."""
+    """The URL cannot be called; the message says why, and may be shown to whoever configured it."""
 
 
 class CallFailed(Exception):
-    """There is no usable answer; `reason` is one word, also in the metric, and safe to show."""
+    """There is no usable response; `reason` is one word, also used in the metric, and safe to show."""
 
     def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
         self.reason, self.retry_after = reason, retry_after
@@ -72,7 +70,7 @@ class CallFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whatever its status: whether that is a success is for the caller to say."""
+    """The response, of any status; the caller decides whether that is a success."""
 
     status: int
     headers: Mapping[str, str]  # names in lower case
@@ -84,7 +82,7 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait, as the answer asks for; an hour at most."""
+        """The seconds to wait according to Retry-After; at most an hour."""
         value = self.headers.get("retry-after", "")
         if value.isascii() and value.isdecimal():
             return min(float(value[:10]), RETRY_AFTER_MAX)
@@ -103,7 +101,7 @@ class Answer:
 
 @dataclass(slots=True)
 class _Host:
-    """How calls to one host went: after some failures in a row it is left in peace for a while."""
+    """The circuit breaker of one host: after several failures in a row it is not called for a while."""
 
     active: int = 0
     failures: int = 0
@@ -114,7 +112,7 @@ class _Host:
         remaining = self.open_until - time.monotonic()
         if remaining > 0:
             raise CallFailed("resting", retry_after=remaining)
-        if self.open_until:  # one call tries it; the others go on waiting
+        if self.open_until:  # one call probes the host; the others keep waiting
             self.open_until = time.monotonic() + OPEN_SECONDS_FIRST
 
     def succeeded(self) -> None:
@@ -129,7 +127,7 @@ class _Host:
 
 
 class Outbound:
-    """Makes guarded calls for one purpose, the label of its metrics; `close` it when the service stops."""
+    """Makes guarded calls for one `purpose`, a metric label; `close` it when the service stops."""
 
     def __init__(
         self,
@@ -145,7 +143,7 @@ class Outbound:
         self._doors: dict[str, tuple[httpcore.AsyncConnectionPool, GuardedNetwork]] = {}
 
     async def check(self, url: str) -> None:
-        """Refuse an address that could not be called, when it is configured; BadAddress says why."""
+        """Raise BadAddress if this URL could not be called. Use it when a URL is configured."""
         from shared.peers.guarded import AddressRefused, NotResolved
 
         parts = read_url(url)
@@ -156,12 +154,12 @@ class Outbound:
         except AddressRefused as error:
             raise BadAddress(str(error)) from error
         except (NotResolved, TimeoutError) as error:
-            raise BadAddress("The name of the host is not known.") from error
+            raise BadAddress("The host name does not resolve.") from error
 
     async def call(
         self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """The answer, of any status; BadAddress or CallFailed when there is none."""
+        """Return the response, of any status; raise BadAddress or CallFailed if there is none."""
         parts = read_url(url)
         host = self._host(parts)
         started, outcome = time.monotonic(), "cancelled"
@@ -187,7 +185,7 @@ class Outbound:
         finally:
             CALLS.labels(self._purpose, outcome).inc()
             SECONDS.labels(self._purpose).observe(time.monotonic() - started)
-            if outcome != "answered":  # neither path nor query: they may hold a secret
+            if outcome != "answered":  # logged without path and query, which may hold a secret
                 log.warning("outbound_failed", purpose=self._purpose, host=parts.hostname, outcome=outcome)
 
     async def close(self) -> None:
@@ -198,7 +196,7 @@ class Outbound:
 
     @asynccontextmanager
     async def _place(self, host: _Host) -> AsyncIterator[None]:
-        """A slow host keeps a few calls waiting, not all of them."""
+        """Wait for one of the host's slots, so that a slow host blocks only a few calls."""
         host.active += 1
         try:
             async with asyncio.timeout(self._seconds_max), host.places:
@@ -234,7 +232,7 @@ class Outbound:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
         }
         if headers.get("content-encoding", "identity").lower() != "identity":
-            raise CallFailed("encoded")  # it was asked not to; a small body could unpack to a huge one
+            raise CallFailed("encoded")  # we asked for identity; a small body could decompress to a huge one
         body = bytearray()
         async for piece in response.aiter_stream():
             body += piece
@@ -253,9 +251,9 @@ class Outbound:
         return host
 
     def _door(self, scheme: str) -> "tuple[httpcore.AsyncConnectionPool, GuardedNetwork]":
-        """The connections of one scheme: without TLS only to networks that the operator allows."""
+        """Return the connections of one scheme: without TLS only to networks that the operator allows."""
         if scheme not in self._doors:
-            # Imported late: most processes call nobody outside.
+            # Imported late: most processes make no outbound calls.
             import httpcore
 
             from shared.peers.guarded import GuardedNetwork
@@ -283,22 +281,22 @@ class Outbound:
 
 
 def read_url(url: str) -> SplitResult:
-    """An address in parts; BadAddress says what is wrong with it."""
+    """Split a URL; BadAddress says what is wrong with it."""
     if len(url) > URL_CHARACTERS_MAX:
-        raise BadAddress(f"The address has more than {URL_CHARACTERS_MAX} characters.")
+        raise BadAddress(f"The URL has more than {URL_CHARACTERS_MAX} characters.")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise BadAddress("The address holds characters that an address cannot have.")
+        raise BadAddress("The URL contains invalid characters.")
     try:
         parts = urlsplit(url)
         _port(parts)
     except ValueError as error:
-        raise BadAddress("The address cannot be read.") from error
+        raise BadAddress("The URL is malformed.") from error
     if parts.scheme not in ("https", "http"):
-        raise BadAddress("The address must begin with https://.")
+        raise BadAddress("The URL must begin with https://.")
     if not parts.hostname or len(parts.hostname) > 253 or not _HOST_CHARACTERS.issuperset(parts.hostname):
-        raise BadAddress("The address must name a host, like https://hooks.example.com/x.")
+        raise BadAddress("The URL must name a host, for example https://hooks.example.com/x.")
     if parts.username is not None or parts.password is not None:
-        raise BadAddress("The address must not hold a name or a password.")
+        raise BadAddress("The URL must not contain a user name or a password.")
     return parts
 
 

@@ -249,8 +249,8 @@ class TestStart:
             (asks_for_a_session, False, {}, "would block the loop"),
             (asks_for_a_thread, False, {}, "nothing provides thread"),
             (asks_for_nothing, True, {}, "needs a handler with a Session"),
-            (handlers.add_note, True, {"idempotency": None}, "a store to keep answers in"),
-            (answers_a_response, True, {}, "a Response cannot be kept"),
+            (handlers.add_note, True, {"idempotency": None}, "an IdempotencyStore"),
+            (answers_a_response, True, {}, "a Response cannot be stored"),
         ],
     )
     def test_a_handler_that_cannot_work_stops_it(

@@ -52,7 +52,7 @@ class TestArguments:
 
         assert response.status_code == 422
         assert response.json()["errors"] == [
-            {"field": "limit", "code": "repeated", "message": "Give this parameter once."}
+            {"field": "limit", "code": "repeated", "message": "must be given only once"}
         ]
 
     async def test_too_many_parameters(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
@@ -276,5 +276,5 @@ class TestMethods:
         assert response.status_code == 404
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["code"] == "not_found"
-        assert response.json()["detail"].startswith("This address does not exist; ")
+        assert response.json()["detail"].startswith("This path does not exist; ")
         assert response.json()["detail"].endswith("Remove the trailing slash.") == path.endswith("/")

@@ -66,7 +66,7 @@ async def test_example_of_pages_sends_its_numbers_in_a_header(make_settings: Cal
     ],
 )
 def test_what_the_header_cannot_say_is_a_fault_of_the_service(extras: dict[str, int | Decimal]) -> None:
-    with pytest.raises(ValueError, match="cannot be said of a page"):
+    with pytest.raises(ValueError, match="cannot be sent in Page-Extras"):
         extras_header(extras)
 
 

@@ -401,7 +401,7 @@ class TestFollower:
                 await eventually(lambda: lines != [])
 
         assert [(line["event"], line["reason"]) for line in lines] == [
-            ("revocations_stale", "It answered 401.")
+            ("revocations_stale", "It responded with 401.")
         ]
 
     async def test_an_empty_feed_is_known_at_once(
