@@ -1,4 +1,4 @@
-"""AWS accounts: which there are, how to reach them, and what is known of how they answer."""
+"""AWS accounts: their credentials, and the status that AWS's responses led to."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ LIVE = ACCOUNTS.c.deleted.is_(None)
 
 
 def live(session: Session) -> list[dict[str, Any]]:
-    """All accounts that were not deleted, oldest first; there are at most some hundreds."""
+    """List all accounts that are not deleted, oldest first; there are a few hundred at most."""
     found = select(ACCOUNTS).where(LIVE).order_by(ACCOUNTS.c.id)
     return [dict(row) for row in session.connection().execute(found).mappings()]
 
@@ -30,7 +30,7 @@ def read(session: Session, account_id: str) -> dict[str, Any]:
 
 
 def locked(session: Session, account_id: str) -> Account:
-    """The account, so that nobody else changes it before this transaction ends."""
+    """Read the account and lock its row until this transaction ends."""
     found = session.get(Account, account_id, with_for_update=True)
     if found is None or found.deleted is not None:
         raise NotFound
@@ -43,13 +43,13 @@ def target_of(row: Mapping[str, Any]) -> Target:
 
 
 def keep_number(session: Session, account_id: str, number: str) -> None:
-    """Write down which account of AWS it is."""
+    """Save the number of the account at AWS."""
     same = update(ACCOUNTS).where(ACCOUNTS.c.id == account_id)
     session.connection().execute(same.values(account_number=number))
 
 
 def twin(session: Session, account_id: str, number: str) -> str | None:
-    """The name of another account here that is the same one at AWS."""
+    """Return the name of another stored account with the same number at AWS."""
     found = select(ACCOUNTS.c.name).where(
         LIVE, ACCOUNTS.c.account_number == number, ACCOUNTS.c.id != account_id
     )
@@ -60,7 +60,7 @@ def twin(session: Session, account_id: str, number: str) -> str | None:
 def keep_status(
     session: Session, account_id: str, status: AccountStatus, detail: Sequence[str], *, synced: bool = False
 ) -> None:
-    """Write how AWS answered. An admin's word that the account is disabled stays."""
+    """Save the status of an account, unless an admin has disabled it."""
     values: dict[str, Any] = {"status": status, "status_detail": json.dumps([*detail])}
     if synced:
         values["last_sync"] = now()
@@ -69,6 +69,6 @@ def keep_status(
 
 
 def set_default(session: Session, account_id: str) -> None:
-    """There is one default account at most."""
+    """Clear `is_default` on all other accounts."""
     others = update(ACCOUNTS).where(ACCOUNTS.c.id != account_id, ACCOUNTS.c.is_default)
     session.connection().execute(others.values(is_default=False))

@@ -1,4 +1,4 @@
-"""How the inventory service is put together."""
+"""Application factory of the inventory service."""
 
 from functools import partial
 
@@ -24,7 +24,7 @@ from shared.work.duties import Duties, Duty, IsStopping
 from shared.work.jobs import Jobs, Kind
 from shared.work.runner import Runner
 
-# A kill by the machine counts as an attempt, and a long sync may see several.
+# Every killed process counts as an attempt, and a long sync may go through several.
 ATTEMPTS_MAX = 20
 
 
@@ -51,7 +51,7 @@ def create_app(settings: Settings, aws: Aws | None = None) -> Starlette:
 
 
 def _start_sync(database: Database, jobs: Jobs, _: IsStopping) -> None:
-    """What the schedule does. When there is nothing to do it waits for the next time."""
+    """Start a scheduled sync, unless one is running or there is no account to read."""
 
     def start(session: Session) -> None:
         syncs.start(session, jobs, kind="all", by=None)

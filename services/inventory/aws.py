@@ -1,7 +1,7 @@
-"""Calls to AWS: whose credentials they carry, how often they are tried, and what their failures mean.
+"""Calls to AWS: credentials, retries, and what a failure means.
 
-boto3 blocks, so it runs in threads of its own. Retries are ours and not its own: they wait without a thread,
-they are counted, and a sync that is cancelled does not wait for them.
+boto3 blocks, so it runs in its own threads. Its retries are switched off in favour of those here, which hold
+no thread while they wait, are counted, and end at once when the sync is cancelled.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ PAUSE_SECONDS_MAX = 20.0
 SESSION_SECONDS = 3600
 RENEWED_BEFORE = 300.0
 MESSAGE_CHARACTERS_MAX = 300
-# Services of AWS with one address for the whole world.
+# For the AWS services that have a single global endpoint.
 HOME_REGION = "us-east-1"
 
 _WRONG_CREDENTIALS = frozenset(
@@ -56,7 +56,7 @@ _SECRETS = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b")
 
 
 class Kind(StrEnum):
-    """What a failure means for whoever has to mend it."""
+    """What a failure means for whoever has to fix it."""
 
     CREDENTIALS = "credentials"
     DENIED = "denied"
@@ -67,7 +67,7 @@ class Kind(StrEnum):
 
 
 class AwsFailed(Exception):
-    """A call that has failed for good; `action` is the permission that it needs."""
+    """A call that failed for good; `action` is the permission it needs."""
 
     def __init__(self, kind: Kind, action: str, code: str, message: str) -> None:
         self.kind, self.action, self.code = kind, action, code
@@ -77,7 +77,7 @@ class AwsFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An account as the calls need it."""
+    """The columns of an account that calls to AWS need."""
 
     id: str
     version: int
@@ -90,7 +90,7 @@ class Target:
 
 @dataclass(slots=True)
 class Tally:
-    """How many calls were made, and how many of them AWS refused as too many."""
+    """How many calls were made, and how many of them AWS throttled."""
 
     calls: int = 0
     throttled: int = 0
@@ -98,7 +98,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operation of one API, by the names of boto3; `action` is its permission."""
+    """One operation of one API, as boto3 names them; `action` is the permission it needs."""
 
     api: str
     operation: str
@@ -120,11 +120,11 @@ class Aws:
         self._pace = pace or Pace(rates)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="aws")
         self._lock = threading.Lock()
-        self._sessions: dict[str, tuple[int, float, Any]] = {}  # by account: version, until when, session
+        self._sessions: dict[str, tuple[int, float, Any]] = {}  # account id: (version, expiry, session)
         self._clients: dict[tuple[str, str, str], tuple[Any, Any]] = {}
 
     async def call(self, target: Target, region: str, call: Call, tally: Tally) -> dict[str, Any]:
-        """The answer, after as many attempts as it takes; AwsFailed when they are used up."""
+        """Make the call, with retries; raises AwsFailed after the last attempt."""
         api = Api(target.id, region, call.api)
         for attempt in range(1, self._settings.aws_attempts + 1):
             await self._pace.turn(api)
@@ -137,7 +137,7 @@ class Aws:
                 if not may_succeed or attempt == self._settings.aws_attempts:
                     raise
                 pause = min(self._settings.aws_retry_seconds * 2 ** (attempt - 1), PAUSE_SECONDS_MAX)
-                pause *= random.uniform(0.5, 1.0)  # noqa: S311 - it spreads retries, and hides nothing
+                pause *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not cryptography
                 if error.kind is Kind.THROTTLED:
                     self._pace.hold(api, pause)
                 else:
@@ -145,7 +145,7 @@ class Aws:
         raise AssertionError("the last attempt returns or raises")
 
     async def once(self, target: Target, region: str, call: Call) -> dict[str, Any]:
-        """The same with one attempt, at once."""
+        """Make the call at once, without retries."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._blocking, target, region, call)
 
@@ -166,7 +166,7 @@ class Aws:
         return answer
 
     def _client(self, target: Target, region: str, api: str) -> Any:
-        """Making a client takes tens of milliseconds and a lock of boto3; each is kept."""
+        """Return the cached client: creating one takes tens of milliseconds and holds a boto3 lock."""
         with self._lock:
             session = self._session(target)
             known = self._clients.get((target.id, region, api))
@@ -185,7 +185,7 @@ class Aws:
         return session
 
     def _new_session(self, target: Target) -> tuple[Any, float]:
-        """A session with the account's keys or the service's, or with those of the role that they assume."""
+        """Create a session with the account's keys or the service's, or with the role that they assume."""
         import boto3
 
         key_id, secret = self._keys(target)
@@ -217,7 +217,7 @@ class Aws:
         try:
             return target.access_key_id, self._sealed.open(target.id, target.secret)
         except (SealBroken, KeyMissing) as error:
-            message = "The stored secret cannot be opened; set secret_access_key again."
+            message = "The stored secret cannot be decrypted; set secret_access_key again."
             raise AwsFailed(Kind.CREDENTIALS, WHO.action, type(error).__name__, message) from error
 
 
@@ -245,7 +245,7 @@ def _config() -> Any:
 
 @cache
 def regions() -> tuple[str, ...]:
-    """The regions that have WorkSpaces, as botocore knows them."""
+    """Return the regions in which botocore knows WorkSpaces."""
     import boto3
 
     return tuple(sorted(boto3.Session().get_available_regions("workspaces")))
@@ -271,7 +271,7 @@ def _kind(call: Call, code: str, status: int) -> Kind:
 
 
 def _without_answer(call: Call, error: Exception) -> AwsFailed:
-    """No credentials at all, no connection, or an answer that cannot be read."""
+    """Classify a call without a usable response: no credentials, no connection, or an unreadable body."""
     from botocore.exceptions import (
         ConnectionError as NotConnected,
     )

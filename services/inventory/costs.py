@@ -1,4 +1,4 @@
-"""Costs as they are read here: rows, and sums that are exact."""
+"""Queries over costs: rows and exact sums."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
@@ -34,24 +34,24 @@ COLUMNS: Mapping[str, Column[Any]] = {
 
 
 class ListCosts(PageQuery):
-    workspace_id: WorkspaceId | None = Field(default=None, description="Only those of this WorkSpace.")
-    usage_type: Name | None = Field(default=None, description="Only those of this usage type.")
-    start_date: Day | None = Field(default=None, description="Only from this day on.")
-    end_date: Day | None = Field(default=None, description="Only before this day.")
+    workspace_id: WorkspaceId | None = Field(default=None, description="Only costs of this WorkSpace.")
+    usage_type: Name | None = Field(default=None, description="Only costs of this usage type.")
+    start_date: Day | None = Field(default=None, description="Only costs on or after this day.")
+    end_date: Day | None = Field(default=None, description="Only costs before this day.")
 
 
 class SumCosts(Query):
     by: Literal["month", "day", "usage_type", "workspace", "region", "account"] = Field(
         default="month", description="What to sum by."
     )
-    start_date: Day | None = Field(default=None, description="Only from this day on.")
-    end_date: Day | None = Field(default=None, description="Only before this day.")
-    workspace_id: WorkspaceId | None = Field(default=None, description="Only those of this WorkSpace.")
-    account: Id | None = Field(default=None, description="Only those of this account.")
+    start_date: Day | None = Field(default=None, description="Only costs on or after this day.")
+    end_date: Day | None = Field(default=None, description="Only costs before this day.")
+    workspace_id: WorkspaceId | None = Field(default=None, description="Only costs of this WorkSpace.")
+    account: Id | None = Field(default=None, description="Only costs of this account.")
 
 
 class CostOut(Output):
-    """What one usage type cost on one day. Amounts are decimals as text, exactly as AWS gives them."""
+    """The cost of one usage type on one day. Amounts are decimal strings."""
 
     model_config = example(
         {
@@ -90,7 +90,7 @@ class CostOut(Output):
 
 
 class SumOut(Output):
-    """The sum of one group; `estimated` when AWS may still change a part of it."""
+    """The sum of one group; `estimated` if AWS may still change part of it."""
 
     model_config = example(
         {"key": "2026-01", "amount": "3120.5500000001", "currency": "USD", "estimated": True, "rows": 310}
@@ -104,7 +104,7 @@ class SumOut(Output):
 
 
 class SumsOut(Output):
-    """Sums by group, and all of it by currency; `truncated` when there are more groups than are shown."""
+    """Sums per group, and totals per currency; `truncated` if there are more groups than shown."""
 
     model_config = example(
         {"by": "month", "sums": [], "total": {"USD": "3120.5500000001"}, "truncated": False}
@@ -117,7 +117,7 @@ class SumsOut(Output):
 
 
 def find(session: Session, query: ListCosts) -> Page[CostOut]:
-    """One page, the newest days first."""
+    """Return one page, newest days first."""
     names = ("workspace_id", "usage_type")
     given = {name: value for name in names if (value := getattr(query, name)) is not None}
     walk = Walk(select(COSTS), COSTS.c.id)
@@ -134,7 +134,7 @@ def _first_id(day: date) -> str:
 
 
 def sums(session: Session, query: SumCosts) -> SumsOut:
-    """Sums by group, the latest first or else the largest."""
+    """Sum by group: months and days newest first, other groups largest first."""
     group, execute = GROUPS[query.by], session.connection().execute
     rows = execute(
         _where(_summed(group), query).group_by(group, COSTS.c.currency).limit(GROUPS_MAX + 1)

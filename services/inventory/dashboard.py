@@ -1,4 +1,4 @@
-"""The figures of the first page: worked out at most once in fifteen seconds, whoever asks."""
+"""The figures of the start page, computed at most once every fifteen seconds per process."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ UNKNOWN = "UNKNOWN"
 
 
 class DashboardOut(Output):
-    """Totals of the WorkSpaces that AWS lists; `last_read` is when each source was last read to its end."""
+    """Totals of the WorkSpaces that AWS lists; `last_read`: when each source's last complete scan began."""
 
     model_config = example(
         {
@@ -48,7 +48,7 @@ class DashboardOut(Output):
 
 
 class Dashboard:
-    """Keeps what was worked out last."""
+    """Caches the figures."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class Dashboard:
         kept = self._kept
         if kept is not None and time.monotonic() - kept[0] < KEPT_SECONDS:
             return kept[1]
-        with self._lock:  # those that come meanwhile wait for the one that works it out
+        with self._lock:  # concurrent requests wait for the one that computes the figures
             if self._kept is None or self._kept is kept:
                 self._kept = (time.monotonic(), work_out(session))
             return self._kept[1]

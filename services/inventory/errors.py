@@ -1,39 +1,39 @@
-"""Why the inventory service refuses."""
+"""The inventory service's error responses."""
 
 from shared.errors import Conflict, Forbidden, Invalid, Unavailable
 
 
 class NameTaken(Conflict):
-    """There is an AWS account of this name already."""
+    """An AWS account with this name already exists; choose another name."""
 
     code = "name_taken"
 
 
 class SyncRunning(Conflict):
-    """A sync is running or waiting already; `sync_id` names it."""
+    """A sync is already running or waiting; follow or cancel it by its `sync_id`."""
 
     code = "sync_running"
 
 
 class NothingToSync(Conflict):
-    """There is no AWS account to synchronise: add one, or test those whose status is error."""
+    """There is no AWS account to sync: add one, or test those whose status is error."""
 
     code = "nothing_to_sync"
 
 
 class SyncNeedsAdmin(Forbidden):
-    """Only admins may start a sync; the setting `SYNC_BY=all` lets everybody."""
+    """Only admins may start or cancel a sync, unless the operator sets `SYNC_BY=all`."""
 
     code = "sync_needs_admin"
 
 
 class AwsAway(Unavailable):
-    """AWS did not answer in time; try again in a moment."""
+    """AWS did not respond in time; try again later."""
 
     code = "aws_unavailable"
 
 
 class QuestionNotUnderstood(Invalid):
-    """Some words of the question have no meaning here; `suggestions` are questions that have."""
+    """Some words of the question were not understood; `suggestions` lists similar questions that are."""
 
     code = "not_understood"

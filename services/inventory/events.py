@@ -1,4 +1,4 @@
-"""What the inventory service tells others, and what it does when it is told something."""
+"""The events that the inventory service emits and consumes."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from services.inventory.models import JOBS, SYNCS
 from shared.events import Consumers, emit
 from shared.work.jobs import Jobs
 
-LONG = frozenset(("tags",))  # fields whose values an event has no room for
+LONG = frozenset(("tags",))  # fields whose values are too long for an event
 
 
 def tell_found(session: Session, row: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ def tell_finished(session: Session, sync: Mapping[str, Any], accounts: Sequence[
 
 
 def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """What an account has started stays, without its name."""
+    """Keep the syncs that deleted accounts started, without the account ids."""
     gone = [event.account_id for event in events]
     session.connection().execute(update(SYNCS).where(SYNCS.c.by.in_(gone)).values(by=None))
     jobs = Jobs(JOBS, {})

@@ -1,4 +1,4 @@
-"""Files of WorkSpaces, a page at a time, so that memory does not grow with them."""
+"""Exports of WorkSpaces, streamed page by page so that memory use stays constant."""
 
 import json
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ COLUMNS = """
 
 
 async def workspaces_csv(database: Database, query: WorkspaceFilters, most: int) -> AsyncIterator[bytes]:
-    """A line of names, and at most so many of WorkSpaces."""
+    """Yield a header line, then at most `most` WorkSpaces."""
     yield csv_lines([COLUMNS])
     left = most
     cursor: str | None = None

@@ -1,4 +1,4 @@
-"""How WorkSpaces are found: along the index of one filter, the others checked row by row."""
+"""Lists of WorkSpaces: one filter selects the index to walk, the others are checked row by row."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -16,7 +16,7 @@ from shared.http.schemas import Page
 from shared.lists.pagination import PageQuery, Walk, paginate
 from shared.lists.search import Search, find_page
 
-# By name of the filter, those that find the fewest rows first.
+# By filter name, most selective first.
 COLUMNS: Mapping[str, Column[Any]] = {
     "user_name": WORKSPACES.c.user_name,
     "directory": WORKSPACES.c.directory_id,
@@ -30,7 +30,7 @@ OPTIONS_MAX = 200
 
 
 def find(session: Session, query: WorkspaceFilters, page: PageQuery) -> Page[WorkspaceOut]:
-    """One page, newest first."""
+    """Return one page, newest first."""
     given = {name: value for name in COLUMNS if (value := getattr(query, name)) is not None}
     presence = GONE if query.gone else PRESENT
     checked = [] if query.unused_days is None else [_unused(query.unused_days)]
@@ -62,7 +62,7 @@ def _search(
 ) -> Page[WorkspaceOut]:
     search = Search([scope], {"search": text}, checked)
     if checked and session.get_bind().dialect.name == "postgresql":
-        # With a rare filter PostgreSQL would check all rows with a common text before it sorts them.
+        # With a selective filter PostgreSQL would check every row that contains a common text before sorting.
         walk = SEARCH.walk(scope, search)
         return paginate(session, [walk], walk.key, page, WorkspaceOut.of, checked=SEARCH.conditions(search))
     return find_page(session, SEARCH, search, page, WorkspaceOut.of)
@@ -78,14 +78,14 @@ def _has_tag(tag: str) -> ColumnElement[bool]:
 
 
 def _unused(days: int) -> ColumnElement[bool]:
-    """Not connected to since then. What was never connected to counts from when it was first seen."""
+    """Match WorkSpaces without a connection for `days`; those never connected to count from `first_seen`."""
     since, columns = now() - timedelta(days=days), WORKSPACES.c
     never = and_(columns.last_connection.is_(None), columns.connection_state.is_not(None))
     return or_(columns.last_connection < since, and_(never, columns.first_seen < since))
 
 
 def options(session: Session) -> OptionsOut:
-    """What there is to filter by."""
+    """List the values that each filter may have."""
     directories = select(DIRECTORIES.c.directory_id, DIRECTORIES.c.name).distinct().limit(OPTIONS_MAX)
     named = {row[0]: row[1] for row in session.connection().execute(directories)}
     ids = [*dict.fromkeys([*values(session, WORKSPACES.c.directory_id), *named])]
@@ -101,7 +101,7 @@ def options(session: Session) -> OptionsOut:
 
 
 def values(session: Session, column: Column[str]) -> list[str]:
-    """The values of a column, by one look into its index for each: there are few among many rows."""
+    """List the distinct values of a column with one index lookup each, as they are few among many rows."""
     execute, found = session.connection().execute, list[str]()
     while len(found) < OPTIONS_MAX:
         least = select(func.min(column))

@@ -1,4 +1,4 @@
-"""The tables of the inventory service: AWS accounts, what was found in them, and how it was found."""
+"""The tables of the inventory service: AWS accounts, what was read from them, and the syncs that read it."""
 
 import unicodedata
 from datetime import datetime
@@ -22,15 +22,15 @@ PRESENT, GONE = "present", "gone"
 
 
 class AccountStatus(StrEnum):
-    PENDING = "pending"  # never asked
+    PENDING = "pending"  # neither tested nor read yet
     CONNECTED = "connected"
     LIMITED = "limited"  # some permissions are missing
     ERROR = "error"
-    DISABLED = "disabled"  # by an admin: never synchronised
+    DISABLED = "disabled"  # by an admin: left out of syncs
 
 
 class SyncState(StrEnum):
-    """How a sync ended; while it has not, its job says how it is."""
+    """How a sync ended; until then its state is that of its job."""
 
     COMPLETED = "completed"
     PARTIAL = "partial"
@@ -45,11 +45,11 @@ class PartState(StrEnum):
 
 
 class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
+    """Base of this service's tables, with its own metadata."""
 
 
 class Account(Table, table=True):
-    """An AWS account, reached with keys of its own or of the service, or by a role that they assume."""
+    """An AWS account, accessed with its own keys or the service's, or with a role that they assume."""
 
     __tablename__ = "aws_accounts"
     __table_args__ = (
@@ -94,7 +94,7 @@ class Directory(Table, table=True):
 
 
 class Workspace(Table, table=True):
-    """A WorkSpace as AWS last described it. Values of AWS are kept as they are, also unknown ones."""
+    """A WorkSpace as AWS last described it. AWS's values are stored unchanged, even unknown ones."""
 
     __tablename__ = "workspaces"
     __table_args__ = (
@@ -142,11 +142,11 @@ class Workspace(Table, table=True):
     encrypted_user: bool = False
     connection_state: str | None = Field(default=None, max_length=60)
     last_connection: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    tags: str | None = Field(default=None, sa_type=Text)  # a JSON object; null: never read
+    tags: str | None = Field(default=None, sa_type=Text)  # a JSON object; null if never read
     first_seen: datetime = Field(sa_type=UtcDateTime)
     last_seen: datetime = Field(sa_type=UtcDateTime)
     gone: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    presence: str = Field(default=PRESENT, max_length=10)  # the same as text, for the search index
+    presence: str = Field(default=PRESENT, max_length=10)  # derived from `gone`, for the search index
     search: str = Field(default="", sa_type=Text)
     version: int = 1
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -156,13 +156,13 @@ class WorkspaceTag(Table, table=True):
     __tablename__ = "workspace_tags"
     __table_args__ = (Index("ix_workspace_tags_key_value", "key", "value", "id"),)
 
-    id: str = Field(primary_key=True, max_length=ID)  # of the row in workspaces
+    id: str = Field(primary_key=True, max_length=ID)  # workspaces.id
     key: str = Field(primary_key=True, max_length=128)
     value: str = Field(max_length=256)
 
 
 class WorkspaceChange(Table, table=True):
-    """One row of a WorkSpace's history; written, never changed."""
+    """One entry of a WorkSpace's history; never updated."""
 
     __tablename__ = "workspace_changes"
     __table_args__ = (Index("ix_workspace_changes_workspace_id_id", "workspace_id", "id"),)
@@ -176,7 +176,7 @@ class WorkspaceChange(Table, table=True):
 
 
 class TrailEvent(Table, table=True):
-    """A call of the WorkSpaces API as CloudTrail tells of it; its id sorts by when it was made."""
+    """A call to the WorkSpaces API as recorded by CloudTrail; ids sort by the time of the call."""
 
     __tablename__ = "trail_events"
     __table_args__ = (
@@ -202,18 +202,18 @@ class TrailEvent(Table, table=True):
 
 
 class TrailWorkspace(Table, table=True):
-    """A WorkSpace that an event names."""
+    """A WorkSpace that a CloudTrail event names."""
 
     __tablename__ = "trail_workspaces"
 
     workspace_id: str = Field(primary_key=True, max_length=60)
-    id: str = Field(primary_key=True, max_length=ID)  # of the event
+    id: str = Field(primary_key=True, max_length=ID)  # trail_events.id
 
 
 class Cost(Table, table=True):
-    """What one usage type cost on one day, for one WorkSpace where AWS says so; its id sorts by day.
+    """The cost of one usage type on one day, for one WorkSpace if AWS names it; ids sort by day.
 
-    Amounts are whole units and a fraction in 10^-12, both integers: so databases sum them exactly.
+    Amounts are whole units and a fraction in 10^-12, both integers, so that databases sum them exactly.
     """
 
     __tablename__ = "costs"
@@ -226,8 +226,8 @@ class Cost(Table, table=True):
 
     id: str = Field(primary_key=True, max_length=ID)
     account: str = Field(max_length=ID)
-    day: str = Field(max_length=10)  # of UTC, as AWS bills
-    workspace_id: str = Field(max_length=60)  # empty: not by resource
+    day: str = Field(max_length=10)  # in UTC, as AWS bills
+    workspace_id: str = Field(max_length=60)  # empty if AWS gives no resource
     service: str = Field(max_length=100)
     usage_type: str = Field(max_length=200)
     region: str = Field(max_length=30)
@@ -242,7 +242,7 @@ class Cost(Table, table=True):
 
 
 class Sync(Table, table=True):
-    """One synchronisation; its id is that of its job."""
+    """One sync; it has the same id as its job."""
 
     __tablename__ = "syncs"
 
@@ -251,7 +251,7 @@ class Sync(Table, table=True):
     trigger: str = Field(max_length=20)
     by: str | None = Field(default=None, max_length=ID)
     state: str | None = Field(default=None, max_length=20)
-    seen: int | None = None  # these are of all parts, when it has ended
+    seen: int | None = None  # totals over all parts, set when the sync ends
     changed: int | None = None
     gone: int | None = None
     api_calls: int | None = None
@@ -276,7 +276,7 @@ class SyncPart(Table, table=True):
     gone: int = 0
     calls: int = 0
     throttled: int = 0
-    missing: str = Field(default="[]", sa_type=Text)  # a JSON list of permissions it did without
+    missing: str = Field(default="[]", sa_type=Text)  # a JSON list of permissions that were denied
     error_code: str | None = Field(default=None, max_length=100)
     error: str | None = Field(default=None, max_length=500)
     started: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -284,7 +284,7 @@ class SyncPart(Table, table=True):
 
 
 class Scan(Table, table=True):
-    """When a source of an account and region was last read to its end."""
+    """When the last complete scan of a source in an account and region began."""
 
     __tablename__ = "scans"
 
@@ -312,5 +312,5 @@ SEARCH = SearchIndex(WORKSPACES, {"presence": Part.START, "search": Part.ALL})
 
 
 def searchable(text: str) -> str:
-    """Text as it is compared: SQLite knows upper and lower case of ASCII alone, Python knows them all."""
+    """Normalize and casefold text in Python, because SQLite folds the case of ASCII only."""
     return unicodedata.normalize("NFKC", text).casefold()

@@ -1,6 +1,6 @@
-"""Pages of rows that another table names: WorkSpaces by tag, events by WorkSpace.
+"""Pages of rows found through another table: WorkSpaces by tag, events by WorkSpace.
 
-First the ids are read, then their rows: a planner would rather join all rows that are named.
+The ids are read first and their rows second; given a join, a planner may join all rows before it limits them.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from shared.lists.pagination import PageQuery, Walk, decode, page_of, rows_of
 
 Out = TypeVar("Out", bound=BaseModel)
 
-NAMED_ROWS = 250  # that are read for a page, of which filters may leave fewer
+NAMED_ROWS = 250  # read per page, before filters
 
 
 def page_of_named(
@@ -26,7 +26,7 @@ def page_of_named(
     make: Callable[[dict[str, Any]], Out],
     checked: Sequence[ColumnElement[bool]],
 ) -> Page[Out]:
-    """One page, newest first, of the rows of `table` whose ids are walked along."""
+    """Return one page, newest first, of the rows of `table` whose ids `named` walks."""
     before = None if page.cursor is None else decode(page.cursor)
     ids = named.between(before, None).bounded.order_by(named.key.desc()).limit(NAMED_ROWS)
     found = [*session.connection().execute(ids).scalars()]

@@ -1,4 +1,4 @@
-"""Asks AWS what an account may do, as a sync would."""
+"""Test of an AWS account: which of the permissions that a sync uses it has."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ NO_WORKSPACE = "ws-000000000"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A call that changes nothing, and what the sync does without it."""
+    """A read-only call, and what a sync lacks without its permission."""
 
     call: Call
     without: str
@@ -54,7 +54,7 @@ PROBES = (
 
 
 async def probe(aws: Aws, target: Target, region: str) -> AccountTest:
-    """How AWS answers this account; AwsAway when it does not."""
+    """Test an account; raises AwsAway if AWS does not respond in time."""
     try:
         async with asyncio.timeout(SECONDS_MAX):
             return await _probe(aws, target, region)
@@ -91,7 +91,7 @@ async def _ask(aws: Aws, target: Target, region: str, one: Probe) -> PermissionO
             raise AwsAway from error
         if error.kind is Kind.DENIED or error.kind is Kind.CREDENTIALS:
             return PermissionOut(action=one.call.action, allowed=False, message=error.message)
-    # Any other refusal, such as of an id that does not exist, comes after the permission was checked.
+    # AWS checks the permission first, so any other error (such as an unknown id) means that it is granted.
     return PermissionOut(action=one.call.action, allowed=True, message=None)
 
 

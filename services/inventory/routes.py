@@ -1,4 +1,4 @@
-"""Every endpoint of the inventory service, one line each."""
+"""Every endpoint of the inventory service."""
 
 from services.inventory.errors import (
     AwsAway,

@@ -1,4 +1,4 @@
-"""What goes into the inventory service and what comes out."""
+"""Request and response schemas of the inventory service."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,12 @@ ROLE_ARN = pattern(
 )
 EXTERNAL_ID = pattern(r"^[A-Za-z0-9_+=,.@:/-]+$", "may only have letters, digits or + = , . @ : / - _")
 ENDPOINT = pattern(
-    r"^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$", "must be an address such as https://aws.example.com"
+    r"^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$",
+    "must be a URL with no path, for example https://aws.example.com",
 )
-REGION = pattern(r"^[a-z0-9-]+$", "must be a region of AWS, for example eu-central-1")
+REGION = pattern(r"^[a-z0-9-]+$", "must be an AWS region, for example eu-central-1")
 KEY_ID = pattern(
-    r"^[A-Z0-9]{16,}$", "must be the id of an access key, such as AKIA and 16 capitals and digits"
+    r"^[A-Z0-9]{16,}$", "must be an access key id: at least 16 capital letters and digits, for example AKIA…"
 )
 WORKSPACE_ID = pattern(r"^ws-[a-z0-9]+$", "must be the id of a WorkSpace, for example ws-0a1b2c3d4")
 
@@ -50,7 +51,7 @@ Secret = Annotated[SecretStr, Field(min_length=16, max_length=200)]
 
 
 class AddAccount(Input):
-    """An AWS account; without keys and a role it is that of the service's own credentials."""
+    """An AWS account; without keys it uses the service's own credentials."""
 
     model_config = example(
         {
@@ -77,7 +78,7 @@ class AddAccount(Input):
 
 
 class ChangeAccount(Input):
-    """Any part of an account; `is_active: false` keeps it from being synchronised."""
+    """Any fields of an account; `is_active: false` leaves it out of syncs."""
 
     model_config = example({"regions": ["eu-central-1", "us-east-1"]})
 
@@ -97,7 +98,7 @@ class ChangeAccount(Input):
         if not self.model_fields_set or any(
             name in self.model_fields_set and getattr(self, name) is None for name in required
         ):
-            raise ValueError("give at least one field to change, and null only for what may be missing")
+            raise ValueError("give at least one field to change, and null only for optional fields")
         _check_halves(self)
         return self
 
@@ -108,7 +109,7 @@ def _check_halves(account: "AddAccount | ChangeAccount") -> None:
 
 
 class AccountOut(Versioned):
-    """An account. Of its keys only the end of the id is ever shown."""
+    """An account. Of its keys, only the last four characters of the id are shown."""
 
     model_config = example(
         {
@@ -156,7 +157,7 @@ class AccountOut(Versioned):
 
 
 class PermissionOut(Output):
-    """Whether AWS lets the account do what a sync does."""
+    """Whether the account has a permission that a sync uses."""
 
     model_config = example({"action": "workspaces:DescribeWorkspaces", "allowed": True, "message": None})
 
@@ -166,7 +167,7 @@ class PermissionOut(Output):
 
 
 class AccountTest(Output):
-    """What AWS answered when an account was tested."""
+    """The result of testing an account."""
 
     model_config = example(
         {
@@ -192,7 +193,7 @@ class AccountTest(Output):
 def _a_tag(text: str) -> str:
     key, colon, _ = text.partition(":")
     if not (key and colon):
-        raise ValueError("must be a key and a value with a colon between them, for example team:red")
+        raise ValueError("must be a key and a value separated by a colon, for example team:red")
     return text
 
 
@@ -200,39 +201,44 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 
 class WorkspaceFilters(Query):
-    """Which WorkSpaces are wanted."""
+    """Filters for WorkSpaces."""
 
-    state: Name | None = Field(default=None, description="Only those in this state, for example AVAILABLE.")
-    running_mode: Name | None = Field(default=None, description="AUTO_STOP, ALWAYS_ON or MANUAL.")
-    user_name: Name | None = Field(default=None, description="Only those of this user of the directory.")
-    directory: Name | None = Field(default=None, description="Only those of the directory with this id.")
-    bundle: Name | None = Field(default=None, description="Only those of the bundle with this id.")
-    account: Id | None = Field(default=None, description="Only those of this account.")
-    region: Name | None = Field(default=None, description="Only those in this region.")
-    tag: Annotated[str, StringConstraints(max_length=400), AfterValidator(_a_tag)] | None = Field(
-        default=None, description="Only those with this tag, as key:value; the key ends at the first colon."
+    state: Name | None = Field(
+        default=None, description="Only WorkSpaces in this state, for example AVAILABLE."
     )
-    gone: bool = Field(default=False, description="Those that AWS no longer lists, instead of the others.")
+    running_mode: Name | None = Field(default=None, description="AUTO_STOP, ALWAYS_ON or MANUAL.")
+    user_name: Name | None = Field(default=None, description="Only WorkSpaces of this directory user.")
+    directory: Name | None = Field(default=None, description="Only WorkSpaces in the directory with this id.")
+    bundle: Name | None = Field(default=None, description="Only WorkSpaces of the bundle with this id.")
+    account: Id | None = Field(default=None, description="Only WorkSpaces of this account.")
+    region: Name | None = Field(default=None, description="Only WorkSpaces in this region.")
+    tag: Annotated[str, StringConstraints(max_length=400), AfterValidator(_a_tag)] | None = Field(
+        default=None,
+        description="Only WorkSpaces with this tag, as key:value; the key ends at the first colon.",
+    )
+    gone: bool = Field(
+        default=False, description="Only WorkSpaces that AWS no longer lists, instead of those it does."
+    )
     unused_days: int | None = Field(
-        default=None, ge=1, le=3650, description="Only those that were not connected to for so many days."
+        default=None, ge=1, le=3650, description="Only WorkSpaces without a connection for this many days."
     )
     search: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)] | None = (
-        Field(default=None, description="A part of the id, the user, the computer, the address or a tag.")
+        Field(default=None, description="Text in the id, user, computer name, IP address or a tag value.")
     )
 
 
 class ListWorkspaces(WorkspaceFilters, PageQuery):
-    """One page of them."""
+    """Filters and paging of the list."""
 
 
 class ExportWorkspaces(WorkspaceFilters):
-    """All of them in one file."""
+    """Filters and format of an export."""
 
-    format: Literal["csv"] = Field(default="csv", description="`csv`, with a line of names.")
+    format: Literal["csv"] = Field(default="csv", description="`csv`, with a header line.")
 
 
 class WorkspaceOut(Versioned):
-    """A WorkSpace as AWS last described it; what no permission lets us read is null."""
+    """A WorkSpace as AWS last described it; fields that no permission gives access to are null."""
 
     model_config = example(
         {
@@ -310,7 +316,7 @@ class WorkspaceOut(Versioned):
 
 
 class ChangeOut(Output):
-    """One field that changed, as the sync that saw it says."""
+    """A changed field, with the time of the sync that noticed it."""
 
     model_config = example(
         {"id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a", "at": "2026-01-31T12:00:00Z", "field": "state"}
@@ -332,7 +338,7 @@ class NamedOut(Output):
 
 
 class OptionsOut(Output):
-    """What the filters of the list may be set to, up to 200 values of each."""
+    """The values that each filter of the list may have, 200 each at most."""
 
     model_config = example(
         {
@@ -356,8 +362,8 @@ class OptionsOut(Output):
 
 
 def check_regions(named: Sequence[str]) -> None:
-    """Refuse a region that AWS does not have, or that has no WorkSpaces."""
+    """Refuse regions that do not exist or have no WorkSpaces."""
     unknown = [one for one in named if one not in regions()]
     if unknown:
-        message = f"{unknown[0]} is no region with WorkSpaces; there are {', '.join(regions())}"
+        message = f"{unknown[0]} is not a region with WorkSpaces; choose from {', '.join(regions())}"
         raise Invalid(errors=[FieldFault(field="regions", code="unknown_region", message=message)])

@@ -1,4 +1,4 @@
-"""What the inventory service reads from its environment."""
+"""The inventory service's settings."""
 
 import re
 from typing import Annotated, ClassVar, Literal
@@ -32,19 +32,19 @@ class Settings(SealingSettings):
     @classmethod
     def _a_key_id(cls, key_id: str) -> str:
         if key_id and not re.fullmatch(r"[A-Za-z0-9]{16,128}", key_id):
-            raise ValueError("must be the id of an access key, such as AKIA followed by 16 characters")
+            raise ValueError("must be an access key id of 16 to 128 letters and digits")
         return key_id
 
     @field_validator("aws_secret_access_key")
     @classmethod
     def _with_its_id(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
         if bool(secret) != bool(info.data.get("aws_access_key_id")):
-            raise ValueError("is needed with AWS_ACCESS_KEY_ID, and the other way round")
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together")
         return secret
 
     @property
     def may_override_endpoint(self) -> bool:
-        """Whether an account may name another address than that of AWS."""
+        """Whether an account may set its own `endpoint_url`."""
         if self.aws_endpoint_override == "auto":
             return self.environment == "development"
         return self.aws_endpoint_override == "on"

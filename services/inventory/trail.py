@@ -1,4 +1,4 @@
-"""Events of CloudTrail as they are read here."""
+"""Queries over CloudTrail events."""
 
 import json
 from collections.abc import Mapping
@@ -22,15 +22,17 @@ COLUMNS: Mapping[str, Column[Any]] = {"username": TRAIL.c.username, "name": TRAI
 
 
 class ListEvents(PageQuery):
-    workspace_id: WorkspaceId | None = Field(default=None, description="Only those that name this WorkSpace.")
-    name: Name | None = Field(default=None, description="Only calls of this name, such as StopWorkspaces.")
-    username: Name | None = Field(default=None, description="Only calls of this user.")
-    start: Time | None = Field(default=None, description="Only from this time on.")
-    end: Time | None = Field(default=None, description="Only before this time.")
+    workspace_id: WorkspaceId | None = Field(default=None, description="Only calls that name this WorkSpace.")
+    name: Name | None = Field(
+        default=None, description="Only calls with this name, for example StopWorkspaces."
+    )
+    username: Name | None = Field(default=None, description="Only calls by this user.")
+    start: Time | None = Field(default=None, description="Only calls at or after this time.")
+    end: Time | None = Field(default=None, description="Only calls before this time.")
 
 
 class EventOut(Output):
-    """A call of the WorkSpaces API."""
+    """A call to the WorkSpaces API."""
 
     model_config = example(
         {
@@ -73,7 +75,7 @@ class EventOut(Output):
 
 
 def find(session: Session, query: ListEvents) -> Page[EventOut]:
-    """One page, newest first; times are bounds of the ids, which sort by them."""
+    """Return one page, newest first; `start` and `end` become bounds on the ids, which sort by time."""
     given = {name: value for name in COLUMNS if (value := getattr(query, name)) is not None}
     since, until = _bound(query.start), _bound(query.end)
     if query.workspace_id is not None:
@@ -92,7 +94,7 @@ def find(session: Session, query: ListEvents) -> Page[EventOut]:
 
 
 def _bound(moment: datetime | None) -> str | None:
-    """The smallest id from this moment on; a part of a millisecond belongs to the next one."""
+    """Return the smallest id at or after this time, rounded up to a whole millisecond."""
     if moment is None:
         return None
     rest = moment.microsecond % 1000

@@ -1,4 +1,4 @@
-"""A question from its words to its answer."""
+"""Answering a question: from its text to the result."""
 
 import time
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found, and what was asked for it."""
+    """The result of a question, with the query that was run."""
 
     question: Question
     understood: str
@@ -51,13 +51,13 @@ class Answer:
 
 
 def ask(session: Session, prompt: str) -> Answer:
-    """The answer to a question in words; QuestionNotUnderstood when a word of it has no meaning."""
+    """Answer a question in English; raises QuestionNotUnderstood if a word has no meaning."""
     try:
         question = understand(prompt, Lexicon(live(session, prompt)))
     except NotUnderstood as error:
         words = error.words[:10]
         raise QuestionNotUnderstood(
-            f"These words have no meaning here: {', '.join(words)}." if words else None,
+            f"These words were not understood: {', '.join(words)}." if words else None,
             words=words,
             suggestions=nearest(prompt),
         ) from error
@@ -84,7 +84,7 @@ def _text(question: Question, found: Found) -> str:
 
 
 def live(session: Session, prompt: str) -> Live:
-    """What of the question's words there is: users, directories, bundles, regions, accounts, tags."""
+    """Read the values that the question may name: users, directories, bundles, regions, accounts, tags."""
     spoken = words_of(prompt)[:WORDS_MAX]
     execute = session.connection().execute
     names = {form for word in _original(prompt) for form in (word, word.lower(), word.title(), word.upper())}
@@ -111,7 +111,7 @@ def live(session: Session, prompt: str) -> Live:
 
 
 def _original(prompt: str) -> list[str]:
-    """The words as they were written, for values that are not all in lower case."""
+    """Split the question into words, keeping their case for values that are not lower case."""
     return [word.strip(".,;:?!'\"()").removesuffix("'s") for word in prompt.split()][:WORDS_MAX]
 
 
@@ -126,7 +126,7 @@ def _bundles(session: Session) -> dict[str, str]:
 
 
 def _tag_values(session: Session, keys: Sequence[str], words: set[str]) -> dict[str, str]:
-    """The words that are the value of a tag, with its key; one of two keys says nothing."""
+    """Map the words that are values of exactly one tag key to that key."""
     found: dict[str, set[str]] = {}
     for key in keys:
         mine = select(TAGS.c.value).where(TAGS.c.key == key, TAGS.c.value.in_(words)).distinct()
@@ -136,7 +136,7 @@ def _tag_values(session: Session, keys: Sequence[str], words: set[str]) -> dict[
 
 
 def nearest(prompt: str) -> list[str]:
-    """The examples that share the most words with the question."""
+    """Return the examples that share the most words with the question."""
     asked = set(words_of(prompt))
 
     def shared(example: str) -> tuple[int, int]:
@@ -146,5 +146,5 @@ def nearest(prompt: str) -> list[str]:
 
 
 def as_dict(question: Question) -> dict[str, Any]:
-    """The question as JSON that `/ai/run` takes."""
+    """Return the question as JSON that `/ai/run` accepts."""
     return question.model_dump(mode="json", exclude_none=True)

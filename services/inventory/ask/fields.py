@@ -1,4 +1,4 @@
-"""The fields that questions may name: their columns, how people call them, and in which unit they are."""
+"""The fields that questions may name: their columns, synonyms and units."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldOf:
-    """One field; of an age the column is the moment it counts from."""
+    """One field; the column of an age holds the timestamp that it is counted from."""
 
     kind: Kind
     column: ColumnElement[Any]
-    words: str  # what it is called when it is said back
+    words: str  # its name in the sentence that repeats the question
     synonyms: tuple[str, ...] = ()
     unit: str = ""
 
@@ -82,17 +82,17 @@ FIELDS: Mapping[str, FieldOf] = {
     "days_in_state": FieldOf(Kind.AGE, _C.state_changed, "time in its state", (), "days"),
 }
 
-# What every list of rows shows.
+# The columns of every list.
 SHOWN = ("workspace_id", "user_name", "state", "running_mode", "region", "bundle_name", "last_connection")
 
 
 def field_of(name: str) -> FieldOf:
-    """The field of this name; ValueError when there is none. Every tag is a field as well."""
+    """Return a field by name, `tag:KEY` included; raises ValueError if there is none."""
     if name in FIELDS:
         return FIELDS[name]
     key = name.removeprefix(TAG)
     if not name.startswith(TAG) or not 0 < len(key) <= TAG_KEY_MAX or "\0" in key:
-        raise ValueError(f"there is no field {name[:40]}; there are {', '.join(FIELDS)} and {TAG}KEY")
+        raise ValueError(f"there is no field {name[:40]}; choose from {', '.join(FIELDS)} and {TAG}KEY")
     mine = (TAGS.c.id == WORKSPACES.c.id) & (TAGS.c.key == key)
     value = select(TAGS.c.value).where(mine).scalar_subquery()
     return FieldOf(Kind.TEXT, value, f"tag {key}")

@@ -1,7 +1,7 @@
-"""From words to a question: every word has to be understood, or there is no answer but a suggestion.
+"""Parser of questions: tokens in, a `Question` out.
 
-The parts of a sentence are taken in turn. Each takes as many tokens as belong to it; a token that no part
-takes makes the whole question one that was not understood, since an answer that leaves a word out is wrong.
+The functions below consume the tokens from left to right, each as many as belong to its part of the sentence.
+If one token is left over, the whole question is not understood: ignoring a word could give a wrong answer.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ THIS = {1: "today", 7: "this_week", 30: "this_month", 365: "this_year"}
 
 
 class NotUnderstood(Exception):
-    """Some words have no meaning here; `words` are they."""
+    """Some words have no meaning here; `words` lists them."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = [*words]
@@ -40,11 +40,11 @@ class _Slots:
     order: str | None = None
     limit: int | None = None
     unknown: list[str] = field(default_factory=list)
-    is_or: bool = False  # an "or" waits for the value behind it
+    is_or: bool = False  # an "or" was read, and its second value is still to come
 
 
 def understand(text: str, lexicon: Lexicon) -> Question:
-    """The question that the text asks; NotUnderstood when a word of it has no meaning."""
+    """Parse a question; raises NotUnderstood if a word has no meaning."""
     tokens = [one for one in lexicon.tokens(text[:SPOKEN_MAX]) if one.part is not Part.NOISE]
     slots, place = _Slots(), 0
     while place < len(tokens):
@@ -55,7 +55,7 @@ def understand(text: str, lexicon: Lexicon) -> Question:
 
 
 def _take(slots: _Slots, tokens: Sequence[Token], place: int) -> int:
-    """Put what begins here into its slot; returns how many tokens that took."""
+    """Consume the part that begins at this token; returns its number of tokens."""
     token = tokens[place]
     rest = tokens[place:]
     if token.part in _SIMPLE:
@@ -87,7 +87,7 @@ def _fn(slots: _Slots, token: Token) -> None:
 
 
 def _condition(slots: _Slots, rest: Sequence[Token]) -> int:
-    """A value; behind an "or" another one of the same field; a state with a time it has lasted."""
+    """Consume a value: alone, as the second value of an "or", or a state with its duration."""
     name, op, value = rest[0].value
     if slots.is_or:
         slots.is_or = False
@@ -99,7 +99,7 @@ def _condition(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _join(slots: _Slots, token: Token) -> int:
-    """Stopped or available: one condition with both values."""
+    """Merge the value after an "or" into the last condition: "stopped or available"."""
     name, op, value = token.value
     last = slots.filters[-1] if slots.filters else None
     if last is None or last.field != name or last.op not in ("eq", "in") or op not in ("eq", "in"):
@@ -113,13 +113,13 @@ def _join(slots: _Slots, token: Token) -> int:
 
 
 def _or(slots: _Slots, rest: Sequence[Token]) -> int:
-    """Only between values of one field."""
+    """Consume an "or" between two values."""
     slots.is_or = len(rest) > 1 and rest[1].part is Part.CONDITION
     return int(slots.is_or)
 
 
 def _nothing(_slots: _Slots, _token: Token) -> None:
-    """It joins what is around it."""
+    """Consume a token that needs no slot."""
 
 
 def _add(slots: _Slots, name: str, op: str, value: Any) -> None:
@@ -132,12 +132,12 @@ def _add(slots: _Slots, name: str, op: str, value: Any) -> None:
 
 
 def _field(slots: _Slots, rest: Sequence[Token]) -> int:
-    """A field alone is what is asked for; with a value behind it a condition."""
+    """Consume a field that is asked for, or a tag with its value."""
     name = rest[0].value
     behind = rest[1].value[0] if len(rest) > 1 and rest[1].part is Part.CONDITION else ""
     before = slots.filters[-1].field if slots.filters else ""
     if name in (behind, before) and name not in slots.fields:
-        return 1  # the region us-east-1, the corp directory: its value says it all
+        return 1  # "the region us-east-1", "the corp directory": the value is a condition already
     if len(rest) > 1 and rest[1].part is Part.UNKNOWN and name.startswith(TAG):
         _add(slots, name, "eq", rest[1].text)
         return 2
@@ -146,7 +146,7 @@ def _field(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _by(slots: _Slots, rest: Sequence[Token]) -> int:
-    """By X, by X and Y, by tag X."""
+    """Consume groups: "by X", "by X and Y", "by tag X"."""
     taken = 1
     while taken < len(rest):
         more = taken
@@ -156,15 +156,15 @@ def _by(slots: _Slots, rest: Sequence[Token]) -> int:
             break
         slots.groups.append(rest[more].value)
         taken = more + 1
-        if taken < len(rest) and rest[taken].part is Part.TAGGED:  # by team tag
+        if taken < len(rest) and rest[taken].part is Part.TAGGED:  # "by team tag"
             taken += 1
-    if taken == 1 and len(rest) > 1 and rest[1].part is Part.NOUN:  # per WorkSpace
+    if taken == 1 and len(rest) > 1 and rest[1].part is Part.NOUN:  # "per WorkSpace"
         return 2
     return taken if slots.groups else 0
 
 
 def _tagged(slots: _Slots, rest: Sequence[Token]) -> int:
-    """Tagged team red, tagged red, with the tag team."""
+    """Consume a tag: "tagged team red", "tagged red", "with the tag team"."""
     if len(rest) < 2:
         return 0
     if rest[1].part is Part.CONDITION and str(rest[1].value[0]).startswith(TAG):
@@ -181,12 +181,12 @@ def _tagged(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _in_use(slots: _Slots, _: Sequence[Token]) -> int:
-    """Bundles in use are those there are; WorkSpaces in use may be many things."""
+    """Consume "in use" after a field, as in "bundles in use"; "WorkSpaces in use" is ambiguous."""
     return int(bool(slots.fields) and not slots.has_noun)
 
 
 def _without(slots: _Slots, rest: Sequence[Token]) -> int:
-    """Without the tag X, without a bundle."""
+    """Consume "without the tag X", "without a bundle"."""
     taken = 1
     while taken < len(rest) and rest[taken].part is Part.TAGGED:
         taken += 1
@@ -201,7 +201,7 @@ def _without(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _not(slots: _Slots, rest: Sequence[Token]) -> int:
-    """Not in the region X, not stopped: of what is equal the opposite."""
+    """Consume a negated equality: "not in the region X", "not stopped"."""
     if len(rest) < 2 or rest[1].part is not Part.CONDITION:
         return 0
     name, op, value = rest[1].value
@@ -213,7 +213,7 @@ def _not(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _age(slots: _Slots, rest: Sequence[Token]) -> int:
-    """Unused for 30 days, new this week, created in the last month, idle for more than a week."""
+    """Consume an age: "unused for 30 days", "new this week", "idle for more than a week"."""
     name, op = rest[0].value
     taken = 1
     if taken < len(rest) and rest[taken].part is Part.NOUN:
@@ -224,11 +224,11 @@ def _age(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _time(slots: _Slots, name: str, op: str, rest: Sequence[Token]) -> int:
-    """30 days, more than a week, in the last month, this year: how many tokens, 0 when it is no time."""
+    """Consume a time span: "30 days", "more than a week", "in the last month", "this year"."""
     taken, how, number = 0, "", None
     if rest and rest[0].part is Part.LAST:
         taken, how = 1, rest[0].value
-        op = "le" if name == "days_in_state" else op  # stopped in the last week
+        op = "le" if name == "days_in_state" else op  # "stopped in the last week"
     elif rest and rest[0].part is Part.COMPARE and rest[0].value != "eq":
         taken, op = 1, rest[0].value
     if taken < len(rest) and rest[taken].part is Part.NUMBER:
@@ -237,7 +237,7 @@ def _time(slots: _Slots, name: str, op: str, rest: Sequence[Token]) -> int:
     if taken >= len(rest) or rest[taken].part is not Part.UNIT or not rest[taken].value:
         return 0
     days = rest[taken].value
-    # "This 3 weeks" is nothing, and "last month" may be that of the calendar, which is not the last 30 days.
+    # "This 3 weeks" is meaningless; "last month" may be a calendar month or the last 30 days.
     if (how == "calendar") is (number is not None) and how in ("calendar", "counted"):
         return 0
     since: int | str = (1 if number is None else number) * days
@@ -246,7 +246,7 @@ def _time(slots: _Slots, name: str, op: str, rest: Sequence[Token]) -> int:
 
 
 def _compare(slots: _Slots, rest: Sequence[Token]) -> int:
-    """More than 80 GiB of user volume; more than 3 WorkSpaces."""
+    """Consume "more than 80 GiB of user volume", "more than 3 WorkSpaces"."""
     if len(rest) < 3 or rest[1].part is not Part.NUMBER:
         return 0
     op, number = rest[0].value, rest[1].value
@@ -262,13 +262,13 @@ def _compare(slots: _Slots, rest: Sequence[Token]) -> int:
             return taken + 1
         return 0
     if taken == 3 and slots.fields and field_of(slots.fields[-1]).kind is Kind.NUMBER:
-        _add(slots, slots.fields.pop(), op, number)  # a user volume over 80 GB
+        _add(slots, slots.fields.pop(), op, number)  # "a user volume over 80 GB"
         return taken
     return 0
 
 
 def _many(slots: _Slots, rest: Sequence[Token]) -> int:
-    """Users with more than one WorkSpace."""
+    """Consume "more than one WorkSpace"."""
     if len(rest) > 1 and rest[1].part is Part.NOUN:
         slots.having = Having(op="gt", value=rest[0].value)
         slots.has_noun = True
@@ -277,7 +277,7 @@ def _many(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _top(slots: _Slots, rest: Sequence[Token]) -> int:
-    """Top 10 users, users with the most WorkSpaces."""
+    """Consume "top 10 users", "users with the most WorkSpaces"."""
     slots.order = rest[0].value
     if len(rest) > 1 and rest[1].part is Part.NUMBER and 0 < rest[1].value <= LIMIT:
         slots.limit = rest[1].value
@@ -286,7 +286,7 @@ def _top(slots: _Slots, rest: Sequence[Token]) -> int:
 
 
 def _number(slots: _Slots, rest: Sequence[Token]) -> int:
-    """The 5 largest: a number in front of what is ordered."""
+    """Consume the number of "5 users": a limit before the field that is ordered."""
     if len(rest) > 1 and rest[1].part is Part.FIELD and slots.limit is None and 0 < rest[0].value <= LIMIT:
         slots.limit = rest[0].value
         slots.order = slots.order or "most"
@@ -319,7 +319,7 @@ _LONGER = {
 
 
 def _question(slots: _Slots) -> Question:
-    """Put the slots together; NotUnderstood when they make no question."""
+    """Build the question from the slots; raises NotUnderstood if they make none."""
     measures, groups = _asked_for(slots)
     if not any(one.field == "presence" for one in slots.filters):
         _add(slots, "presence", "eq", "present")
@@ -342,7 +342,7 @@ def _question(slots: _Slots) -> Question:
 
 
 def _asked_for(slots: _Slots) -> tuple[list[Measure], list[str]]:
-    """The numbers that are wanted, and of which groups; none when it is the rows."""
+    """Return the measures and groups; both are empty if the question asks for rows."""
     numbers = [one for one in slots.fields if field_of(one).kind is Kind.NUMBER]
     texts = [one for one in slots.fields if one not in numbers]
     if slots.fn is not None and (numbers or slots.fn != "sum"):
@@ -358,7 +358,7 @@ def _asked_for(slots: _Slots) -> tuple[list[Measure], list[str]]:
 
 
 def _counted(slots: _Slots, texts: Sequence[str]) -> tuple[list[Measure], list[str]]:
-    if slots.wants_count and len(texts) == 1 and not slots.has_noun and not slots.groups:  # how many users
+    if slots.wants_count and len(texts) == 1 and not slots.has_noun and not slots.groups:  # "how many users"
         return [Measure(fn="distinct", field=texts[0])], []
     is_of_groups = slots.groups or (texts and not slots.has_noun and not slots.filters)
     if slots.fn == "sum" or slots.wants_count or is_of_groups:
@@ -378,7 +378,7 @@ def _worked_out(fn: str, numbers: Sequence[str]) -> list[Measure]:
 
 
 def _refuse_contradictions(slots: _Slots) -> None:
-    """Of one field two equal values at a time are none: it was an 'or', which has no meaning here."""
+    """Refuse two different values for one field, which no row can match."""
     seen: dict[str, Any] = {}
     for one in slots.filters:
         if one.op == "eq" and seen.setdefault(one.field, one.value) != one.value:

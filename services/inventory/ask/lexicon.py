@@ -1,4 +1,4 @@
-"""The words that questions are made of, each phrase with what it means."""
+"""The phrases that questions consist of, with their meanings."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ _WORD = re.compile(r"[\w@./:+-]*\w", re.UNICODE)
 
 
 class Part(StrEnum):
-    """What a phrase is to the grammar."""
+    """The grammatical role of a phrase."""
 
-    NOISE = "noise"  # says nothing: the, of, please
+    NOISE = "noise"  # ignored: the, of, please
     COUNT = "count"
     LIST = "list"
     FN = "fn"  # average, total, largest
@@ -26,8 +26,8 @@ class Part(StrEnum):
     WITHOUT = "without"
     CONDITION = "condition"  # a whole filter
     COMPARE = "compare"
-    AGE = "age"  # unused for, new in, in its state for: a number of days follows
-    LAST = "last"  # in the last, this: a time follows
+    AGE = "age"  # unused for, new in, changed state: a time span follows
+    LAST = "last"  # in the last, this: a unit follows
     UNIT = "unit"
     IN_USE = "in use"
     NUMBER = "number"
@@ -258,15 +258,15 @@ NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What there is at the moment, by which people ask: values of fields, and keys of tags."""
+    """The current values of fields and keys of tags, by the phrases that name them."""
 
-    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by field: how it is said, value
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # field: {phrase: value}
     tag_keys: Sequence[str] = ()
-    tag_values: Mapping[str, str] = field(default_factory=dict)  # value: its key, where it has only one
+    tag_values: Mapping[str, str] = field(default_factory=dict)  # value: key, if only one key has it
 
 
 class Lexicon:
-    """All phrases of one moment; the longest one wins."""
+    """All phrases, fixed and current; the longest match wins."""
 
     def __init__(self, live: Live) -> None:
         phrases: Phrases = {}
@@ -285,7 +285,7 @@ class Lexicon:
         self._tag_keys = {key.lower(): key for key in live.tag_keys}
 
     def tokens(self, question: str) -> list[Token]:
-        """The question as phrases. What is in no phrase is a number, or unknown."""
+        """Split the question into phrases; a word in no phrase is a number or unknown."""
         words = words_of(question)
         found: list[Token] = []
         place = 0
@@ -314,7 +314,7 @@ class Lexicon:
 
 
 def words_of(question: str) -> list[str]:
-    """Words in lower case; the 's of an owner is a word of its own."""
+    """Split text into lower-case words, with a possessive 's as its own word."""
     plain = question.casefold().replace("\u2019", "'").replace("=", ":")
     plain = re.sub(r"(\d)(gb|gib)\b", r"\1 \2", plain)
     plain = re.sub(r"'s\b|s'(?=\s|$)", " s ", plain)

@@ -1,7 +1,7 @@
-"""What may be asked of the inventory: the only thing that a question in words is turned into.
+"""The query that a question in English is translated into.
 
-It names fields and never columns, functions or SQL, so whoever writes one, a grammar, a model or a person,
-can ask for nothing else than what is here.
+It names fields, never columns or SQL, so its author (the grammar, a model or a user) can ask only for what is
+defined here.
 """
 
 from typing import Annotated, Literal, Self
@@ -24,10 +24,16 @@ OPS: dict[Kind, tuple[str, ...]] = {
 LIMIT_MAX = 500
 AGE_DAYS_MAX = 100_000
 CALENDAR = ("today", "this_week", "this_month", "this_year")
+_WANTED = {
+    Kind.TEXT: "text",
+    Kind.NUMBER: "a whole number",
+    Kind.AGE: f"a whole number of days or one of {', '.join(CALENDAR)}",
+    Kind.FLAG: "true or false",
+}
 
 
 class Measure(Input):
-    """A number to work out: of rows, of different values, or the sum, average, least or most of a field."""
+    """A number to compute: rows, distinct values, or the sum, average, minimum or maximum of a field."""
 
     model_config = example({"fn": "avg", "field": "user_gib"})
 
@@ -37,15 +43,15 @@ class Measure(Input):
     @model_validator(mode="after")
     def _of_a_number(self) -> Self:
         if (self.field is None) != (self.fn == "count"):
-            raise ValueError("count has no field, and every other function has one")
+            raise ValueError("count takes no field; every other function needs one")
         wanted = Kind.TEXT if self.fn == "distinct" else Kind.NUMBER
         if self.field is not None and field_of(self.field).kind is not wanted:
-            raise ValueError(f"{self.field} is no {wanted}")
+            raise ValueError(f"{self.field} is not a {wanted} field")
         return self
 
 
 class Filter(Input):
-    """A condition on a field; an age is in days, or since this day, week, month or year began."""
+    """A condition on a field; an age is compared with a number of days or the start of a calendar period."""
 
     model_config = example({"field": "state", "op": "eq", "value": "STOPPED"})
 
@@ -58,13 +64,13 @@ class Filter(Input):
     def _that_fits(self) -> Self:
         kind = field_of(self.field).kind
         if self.op not in OPS[kind]:
-            raise ValueError(f"{self.field} may be compared with {', '.join(OPS[kind])}")
+            raise ValueError(f"the operators of {self.field} are {', '.join(OPS[kind])}")
         if (self.values is not None) != (self.op == "in"):
-            raise ValueError("values go with the operator in, and only with it")
+            raise ValueError("`values` is required with the operator `in` and not allowed with any other")
         if (self.value is None) != (self.op in (*WITHOUT_VALUE, "in")):
             raise ValueError(f"{self.op} {'has no' if self.value is not None else 'needs a'} value")
         if self.value is not None and not _fits(kind, self.value):
-            raise ValueError(f"the value must be a {kind}")
+            raise ValueError(f"the value must be {_WANTED[kind]}")
         return self
 
 
@@ -79,7 +85,7 @@ def _fits(kind: Kind, value: str | int | bool) -> bool:
 
 
 class Having(Input):
-    """A condition on how many rows a group has."""
+    """A condition on the number of rows in a group."""
 
     model_config = example({"op": "gt", "value": 1})
 
@@ -88,7 +94,7 @@ class Having(Input):
 
 
 class Question(Input):
-    """A question: rows, or numbers of all rows or of groups of them."""
+    """A query for rows, or for aggregates over all rows or per group."""
 
     model_config = example(
         {
@@ -112,11 +118,11 @@ class Question(Input):
     def _that_fits(self) -> Self:
         for name in self.group_by:
             if field_of(name).kind not in (Kind.TEXT, Kind.FLAG):
-                raise ValueError(f"{name} makes no groups")
+                raise ValueError(f"{name} cannot be grouped by")
         if (self.group_by or self.having or self.order) and not self.measures:
-            raise ValueError("groups need a measure")
+            raise ValueError("group_by, having and order need a measure")
         if self.having and not self.group_by:
             raise ValueError("having counts the rows of groups, so it needs group_by")
         if len(set(self.group_by)) != len(self.group_by):
-            raise ValueError("each group once")
+            raise ValueError("group_by must name each field once")
         return self

@@ -1,4 +1,4 @@
-"""A question made into one statement of SQLAlchemy, and run within bounds."""
+"""Compiles a question into one SQLAlchemy statement and runs it within limits."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The rows that answer a question, and how many there are beyond them."""
+    """The rows up to the question's limit, and the total number of rows."""
 
     columns: list[Column]
     rows: list[list[Any]]
@@ -38,7 +38,7 @@ class Found:
 
 
 def run(session: Session, question: Question) -> Found:
-    """Answer it within five seconds; TookTooLong when that is not enough."""
+    """Run the question; raises TookTooLong after five seconds."""
     statement, columns = compiled(question, now())
     execute = session.connection().execute
     try:
@@ -49,13 +49,13 @@ def run(session: Session, question: Question) -> Found:
                 total = execute(select(func.count()).select_from(statement.subquery())).scalar_one()
     except OperationalError as error:
         if "interrupted" in str(error.orig) or getattr(error.orig, "sqlstate", "") == "57014":
-            raise TookTooLong("This question takes too long; ask for less.") from error
+            raise TookTooLong("This question takes too long; narrow it down.") from error
         raise
     return Found(columns, rows, total)
 
 
 def compiled(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
-    """The statement, and what its columns are."""
+    """Return the statement and a description of its columns."""
     conditions = [_condition(one, at) for one in question.filters]
     if not question.measures:
         names = dict.fromkeys([*SHOWN, *(one.field for one in question.filters if one.field != "presence")])
@@ -68,7 +68,7 @@ def compiled(question: Question, at: datetime) -> tuple[Select[Any], list[Column
     columns = [one.column.label(name) for name, one in groups.items()]
     columns += [expression.label(name) for name, expression in measures.items()]
     statement = select(*columns).select_from(WORKSPACES).where(*conditions)
-    # By the names of the columns, so that a tag is not read a second time.
+    # By column number, so that the subquery of a tag is not evaluated a second time.
     if groups:
         statement = statement.group_by(*(text(str(number)) for number in range(1, len(groups) + 1)))
     if question.having is not None:
@@ -99,13 +99,13 @@ def _of_value(field: FieldOf, one: Filter) -> ColumnElement[bool]:
         return column if one.value else ~column
     if one.op == "contains":
         return func.lower(column).contains(str(one.value).lower(), autoescape=True)
-    if one.op == "ne":  # what has no value is not that value
+    if one.op == "ne":  # null counts as different
         return column.is_distinct_from(one.value)
     return _compared(column, one.op, one.value)
 
 
 def _moment(value: object, at: datetime) -> datetime:
-    """So many days ago, or where this day, week, month or year began in UTC."""
+    """Return the time `value` days ago, or the start of this day, week, month or year in UTC."""
     if isinstance(value, int):
         return at - timedelta(days=value)
     day = at.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -119,7 +119,7 @@ def _moment(value: object, at: datetime) -> datetime:
 
 
 def _of_age(field: FieldOf, op: str, moment: datetime) -> ColumnElement[bool]:
-    """Older than so many days is before that moment."""
+    """Compare an age: a greater age is an earlier timestamp."""
     opposite = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
     return _compared(field.column, opposite[op], moment)
 
@@ -143,7 +143,7 @@ def _measure(one: Measure) -> ColumnElement[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: averages with two places, the same on both databases."""
+    """Convert to a JSON value; averages get two decimal places on both databases."""
     if isinstance(value, Decimal | float):
         return round(float(value), 2)
     return value
@@ -151,7 +151,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def _in_time(session: Session) -> Iterator[None]:
-    """End a statement that takes too long."""
+    """Cancel a statement that takes too long."""
     connection = session.connection()
     if connection.dialect.name != "sqlite":
         connection.execute(text(f"SET LOCAL statement_timeout = {SECONDS_MAX * 1000}"))

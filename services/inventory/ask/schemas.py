@@ -1,4 +1,4 @@
-"""What goes into a question in words, and what comes out."""
+"""Request and response schemas of questions in English."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from shared.http.schemas import Input, Output, Text, example
 
 
 class AskQuestion(Input):
-    """A question in English. `temperature` and `max_tokens` are taken and mean nothing to the grammar."""
+    """A question in English. `temperature` and `max_tokens` are accepted and ignored."""
 
     model_config = example({"prompt": "Which WorkSpaces have not been used in 30 days?"})
 
@@ -19,7 +19,7 @@ class AskQuestion(Input):
 
 
 class RunQuestion(Input):
-    """A question as an answer gives it back, changed or not."""
+    """The `query` of an answer, edited or not."""
 
     model_config = example({"query": {"measures": [{"fn": "count"}], "group_by": ["region"]}})
 
@@ -34,7 +34,7 @@ class ColumnOut(Output):
 
 
 class AnswerOut(Output):
-    """The answer, and what was asked for it: in words, and as a query that can be changed and run again."""
+    """The answer, with the question as it was understood and as a query that can be edited and run again."""
 
     model_config = example(
         {

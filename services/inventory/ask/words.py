@@ -1,4 +1,4 @@
-"""A question said back in words: from what will be asked, and not from what was said."""
+"""Repeats a question in English, generated from the query rather than from the user's words."""
 
 from services.inventory.ask.fields import Kind, field_of
 from services.inventory.ask.query import CALENDAR, Filter, Measure, Question
@@ -24,7 +24,7 @@ _FNS = {"sum": "sum", "avg": "average", "min": "smallest", "max": "largest"}
 
 
 def said(question: Question) -> str:
-    """One sentence without a full stop."""
+    """Return one sentence without a full stop."""
     measures = " and ".join(_measure(one) for one in question.measures)
     of_whom = "WorkSpaces"
     present = [one for one in question.filters if one.field == "presence"]
@@ -48,7 +48,7 @@ def _measure(one: Measure) -> str:
     if one.field is None:
         return "Number"
     if one.fn == "distinct":
-        return f"Number of different values of {field_of(one.field).words}"
+        return f"Number of distinct values of {field_of(one.field).words}"
     return f"{_FNS[one.fn]} {field_of(one.field).words}".capitalize()
 
 

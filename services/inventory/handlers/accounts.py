@@ -1,4 +1,4 @@
-"""AWS accounts, for admins."""
+"""Handlers for AWS accounts; admins only."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def list_accounts(session: Session) -> list[AccountOut]:
 def add_account(
     body: AddAccount, settings: Settings, sealed: SealedColumn, session: Session, trail: Trail
 ) -> AccountOut:
-    """Add an AWS account; test it to see whether AWS lets it in."""
+    """Add an AWS account. Test it afterwards to check its credentials."""
     check_regions(body.regions)
     _check_endpoint(body.endpoint_url, settings)
     given = body.model_dump(exclude={"secret_access_key", "regions"})
@@ -62,7 +62,7 @@ def change_account(
     session: Session,
     trail: Trail,
 ) -> AccountOut:
-    """Change an AWS account; what was known of it is unknown again when another one may be meant."""
+    """Change an AWS account; new credentials reset its status to pending."""
     account = accounts.locked(session, account_id)
     if_match.check(account.version)
     values = {name: getattr(body, name) for name in body.model_fields_set}
@@ -101,7 +101,7 @@ def _apply(account: Account, values: dict[str, Any]) -> None:
 
 
 def delete_account(account_id: Id, if_match: IfMatch, session: Session) -> None:
-    """Delete an AWS account; what was read from it stays."""
+    """Delete an AWS account; data read from it stays."""
     account = accounts.locked(session, account_id)
     if_match.check(account.version)
     account.deleted = now()
@@ -110,7 +110,7 @@ def delete_account(account_id: Id, if_match: IfMatch, session: Session) -> None:
 
 
 async def test_account(account_id: Id, aws: Aws, database: Database, trail: Trail) -> AccountTest:
-    """Ask AWS whether the account is let in, and which permissions it lacks; takes 10 seconds at most."""
+    """Check an account's credentials and permissions with AWS, within 10 seconds."""
     row = await database.read(accounts.read, account_id)
     found = await probe(aws, accounts.target_of(row), json.loads(row["regions"])[0])
     trail.resource = account_id
@@ -123,7 +123,7 @@ def _keep(session: Session, account_id: str, found: AccountTest) -> AccountTest:
     if number is not None:
         twin = accounts.twin(session, account_id, number)
         if twin is not None:
-            detail = [f"It is the same account of AWS as {twin}; delete one of them."]
+            detail = [f"This is the same AWS account as {twin}; delete one of them."]
             found = found.model_copy(update={"status": AccountStatus.ERROR, "status_detail": detail})
         else:
             accounts.keep_number(session, account_id, number)
@@ -133,5 +133,5 @@ def _keep(session: Session, account_id: str, found: AccountTest) -> AccountTest:
 
 def _check_endpoint(url: str | None, settings: Settings) -> None:
     if url is not None and not settings.may_override_endpoint:
-        message = "must be left out; the setting AWS_ENDPOINT_OVERRIDE=on allows it"
+        message = "is not allowed here; leave it out, or ask the operator to set AWS_ENDPOINT_OVERRIDE=on"
         raise Invalid(errors=[FieldFault(field="endpoint_url", code="not_allowed", message=message)])

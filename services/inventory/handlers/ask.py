@@ -1,4 +1,4 @@
-"""Questions in words."""
+"""Handlers for questions in English."""
 
 from typing import Literal
 
@@ -17,9 +17,9 @@ from shared.events import Trail
 
 
 async def ask_question(body: AskQuestion, database: Database, trail: Trail) -> AnswerOut:
-    """Ask about WorkSpaces in words. What was understood is said back; nothing is guessed.
+    """Ask about WorkSpaces in English. The answer repeats what was understood; nothing is guessed.
 
-    A question with a word that has no meaning here is refused, with the nearest ones that are understood.
+    A question with an unknown word is refused, with suggestions of similar questions that are understood.
     """
     answer = await database.read(asking.ask, body.prompt)
     trail.add(understood=answer.understood)
@@ -27,7 +27,7 @@ async def ask_question(body: AskQuestion, database: Database, trail: Trail) -> A
 
 
 async def run_question(body: RunQuestion, database: Database, trail: Trail) -> AnswerOut:
-    """Run the query of an answer again, changed or not."""
+    """Run the query of an answer again, edited or not."""
     answer = await database.read(asking.answer, body.query)
     trail.add(understood=answer.understood)
     return _out(answer, "query")
@@ -49,10 +49,10 @@ def _out(answer: Answer, by: Literal["grammar", "query"]) -> AnswerOut:
 
 
 def show_ask_health() -> AskHealthOut:
-    """Show what understands questions: a grammar; no model is connected."""
+    """Show what parses questions: a grammar; no model is connected."""
     return AskHealthOut(status="healthy", grammar="ok", model="off")
 
 
 def show_examples() -> ExamplesOut:
-    """Show questions that are understood."""
+    """List example questions."""
     return ExamplesOut(examples=[*asking.EXAMPLES])

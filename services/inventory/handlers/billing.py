@@ -1,4 +1,4 @@
-"""Reading what AWS bills."""
+"""Handlers for costs."""
 
 from sqlmodel import Session
 
@@ -8,10 +8,10 @@ from shared.http.schemas import Page
 
 
 def list_costs(query: ListCosts, session: Session) -> Page[CostOut]:
-    """List what was billed by day and usage type, the newest days first."""
+    """List costs by day and usage type, newest days first."""
     return costs.find(session, query)
 
 
 def sum_costs(query: SumCosts, session: Session) -> SumsOut:
-    """Sum what was billed by month, day, usage type, WorkSpace, region or account, exactly."""
+    """Sum costs exactly by month, day, usage type, WorkSpace, region or account."""
     return costs.sums(session, query)

@@ -1,4 +1,4 @@
-"""Starting, following and cancelling syncs."""
+"""Handlers that start, follow and cancel syncs."""
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -28,7 +28,7 @@ def trigger_sync(
     session: Session,
     trail: Trail,
 ) -> SyncStarted:
-    """Start a sync of all accounts, or of some."""
+    """Start a sync of all or some accounts."""
     _require_permission(caller, settings)
     asked = body or TriggerSync(kind=query.type or "all")
     if asked.regions is not None:
@@ -46,12 +46,12 @@ def list_syncs(query: PageQuery, session: Session) -> Page[SyncOut]:
 
 
 def show_sync(sync_id: Id, session: Session) -> SyncDetail:
-    """Show a sync, how far it is, and how each of its parts ended."""
+    """Show a sync, its progress, and the state of each of its parts."""
     return syncs.show(session, sync_id)
 
 
 def cancel_sync(sync_id: Id, caller: Caller, settings: Settings, jobs: Jobs, session: Session) -> SyncDetail:
-    """Cancel a sync. What it has read so far stays; nothing is called gone by it."""
+    """Cancel a sync. Data it has read stays; parts it has not completed mark nothing as gone."""
     _require_permission(caller, settings)
     syncs.show(session, sync_id)
     jobs.cancel(session, sync_id)
@@ -61,7 +61,7 @@ def cancel_sync(sync_id: Id, caller: Caller, settings: Settings, jobs: Jobs, ses
 async def follow_sync(
     sync_id: Id, caller: Caller, jobs: Jobs, database: Database, streams: Streams, request: Request
 ) -> Response:
-    """Follow a sync as server-sent events: `progress` with each change, and `end` as the last one."""
+    """Follow a sync as server-sent events: `progress` on every change, `end` as the last event."""
     return await follow_job(sync_id, caller, jobs, database, streams, request)
 
 

@@ -1,4 +1,4 @@
-"""Reading what CloudTrail tells."""
+"""Handlers for CloudTrail events."""
 
 from sqlmodel import Session
 
@@ -10,12 +10,12 @@ from shared.http.schemas import Id, Page
 
 
 def list_events(query: ListEvents, session: Session) -> Page[EventOut]:
-    """List calls of the WorkSpaces API, newest first."""
+    """List calls to the WorkSpaces API, newest first."""
     return trail.find(session, query)
 
 
 def show_event(event: Id, session: Session) -> EventOut:
-    """Show one call of the WorkSpaces API."""
+    """Show one call to the WorkSpaces API."""
     found = session.get(TrailEvent, event)
     if found is None:
         raise NotFound

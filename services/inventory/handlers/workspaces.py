@@ -1,4 +1,4 @@
-"""Reading WorkSpaces."""
+"""Handlers for WorkSpaces and the dashboard."""
 
 from sqlalchemy import bindparam, select
 from sqlmodel import Session
@@ -28,12 +28,12 @@ WORKSPACE_BY_ID = Rows(select(WORKSPACES).where(WORKSPACES.c.workspace_id == bin
 
 
 def list_workspaces(query: ListWorkspaces, session: Session) -> Page[WorkspaceOut]:
-    """List WorkSpaces, newest first; those that AWS no longer lists only when asked for."""
+    """List WorkSpaces, newest first; those that AWS no longer lists only with `gone`."""
     return listing.find(session, query, query)
 
 
 async def export_workspaces(query: ExportWorkspaces, database: Database, settings: Settings) -> Response:
-    """Download WorkSpaces as a file, newest first; `X-Row-Limit` says how many rows it has at most."""
+    """Download WorkSpaces as a file, newest first; `X-Row-Limit` is the maximum number of rows."""
     most = settings.export_rows_max
     headers = {
         "Content-Disposition": f'attachment; filename="workspaces-{now():%Y-%m-%d}.csv"',
@@ -46,20 +46,20 @@ async def export_workspaces(query: ExportWorkspaces, database: Database, setting
 
 
 def show_filter_options(session: Session) -> OptionsOut:
-    """Show the values that the filters of the list may have."""
+    """Show the values that each filter of the list may have."""
     return listing.options(session)
 
 
 def show_dashboard(dashboard: Dashboard, session: Session) -> DashboardOut:
-    """Show how many WorkSpaces there are, by state and mode, and when they were read.
+    """Show counts of WorkSpaces by state and running mode, and when they were read.
 
-    The figures are 15 seconds old at most.
+    The figures are at most 15 seconds old.
     """
     return dashboard.show(session)
 
 
 def show_workspace(workspace_id: WorkspaceId, session: Session) -> WorkspaceOut:
-    """Show one WorkSpace, also one that is gone."""
+    """Show one WorkSpace, even if it is gone."""
     row = WORKSPACE_BY_ID.one(session, workspace_id=workspace_id)
     if row is None:
         raise NotFound
@@ -67,6 +67,6 @@ def show_workspace(workspace_id: WorkspaceId, session: Session) -> WorkspaceOut:
 
 
 def list_workspace_changes(workspace_id: WorkspaceId, query: PageQuery, session: Session) -> Page[ChangeOut]:
-    """List what changed of a WorkSpace, newest first."""
+    """List the changes of a WorkSpace, newest first."""
     show_workspace(workspace_id, session)
     return paginate_equal(session, CHANGES, {"workspace_id": workspace_id}, query, ChangeOut.unchecked)

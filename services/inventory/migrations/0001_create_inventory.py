@@ -1,4 +1,4 @@
-"""Create accounts, what is read from them, and syncs."""
+"""Create the tables of accounts, of the data read from them, and of syncs."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Keep what CloudTrail tells of calls of the WorkSpaces API."""
+"""Add the tables of CloudTrail events."""
 
 import sqlalchemy as sa
 from alembic import op

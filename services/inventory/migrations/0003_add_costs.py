@@ -1,4 +1,4 @@
-"""Keep what AWS bills, by day and usage type."""
+"""Add the table of costs."""
 
 import sqlalchemy as sa
 from alembic import op

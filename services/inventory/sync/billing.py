@@ -1,7 +1,7 @@
-"""What AWS bills, by day: for each WorkSpace where Cost Explorer says so, else by usage type and region.
+"""Daily costs from Cost Explorer: per WorkSpace where it gives them, otherwise per usage type and region.
 
-Every request costs a cent, so there is a budget for each day, and an account is read once a day at most by
-syncs of everything. Days that AWS still estimates are read again: three days back.
+Every request costs a cent, so an account has a daily budget, and syncs of everything read it at most once a
+day. AWS still revises the last three days, so they are read again.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from shared.ids import first_id
 SERVICE = "Amazon WorkSpaces"
 BY_RESOURCE = "ce:GetCostAndUsageWithResources"
 BY_USAGE = "ce:GetCostAndUsage"
-RESOURCE_DAYS = 14  # AWS tells of resources for so long
+RESOURCE_DAYS = 14  # how far back AWS gives costs per resource
 AGAIN_DAYS = 3
 NOT_OPTED_IN = frozenset(("DataUnavailableException", "ValidationException"))
 IDS_AT_ONCE = 500
@@ -30,7 +30,7 @@ _METRICS = ("UnblendedCost", "UsageQuantity")
 
 
 class Billing:
-    """Reads Cost Explorer. The cursor begins with what is read: r by resource, u the days before, a all."""
+    """Reads Cost Explorer. Cursors start with the phase: r by resource, u the days before, a all days."""
 
     def __init__(self, settings: Settings) -> None:
         self._days = settings.billing_days
@@ -40,7 +40,7 @@ class Billing:
         place = reading.place
         budget = place.budget
         if budget is not None and self._asked >= budget:
-            message = "The requests of today are used up (CE_REQUESTS_PER_DAY); read it again tomorrow."
+            message = "Today's request budget (CE_REQUESTS_PER_DAY) is used up; sync again tomorrow."
             raise AwsFailed(Kind.OTHER, BY_USAGE, "BudgetUsed", message)
         self._asked += 1
         phase, _, token = (cursor or "r:").partition(":")
@@ -80,13 +80,13 @@ class Billing:
         return Fetched(rows, f"{phase}:{more}" if more else None)
 
     def _window(self, place: Place) -> tuple[date, date]:
-        """The first day to read, and the day after the last one."""
+        """Return the first day to read, and the day after the last."""
         today = place.started.astimezone(UTC).date()
         if place.last_scan is None:
             first = today - timedelta(days=self._days)
         else:
             again = place.last_scan.astimezone(UTC).date() - timedelta(days=AGAIN_DAYS)
-            # Older days would come back without their WorkSpaces.
+            # AWS would return older days without their WorkSpaces.
             first = max(again, today - timedelta(days=RESOURCE_DAYS - 1))
         return first, today + timedelta(days=1)
 
@@ -110,7 +110,7 @@ class Billing:
         return changed
 
     def forget(self, session: Session, place: Place, most: int) -> int:
-        """What AWS no longer bills for the days that were read: a usage type that vanished is deleted."""
+        """Delete rows within the days read that AWS no longer reports."""
         first, _ = self._window(place)
         stale = COSTS.c.account == place.account, COSTS.c.day >= first.isoformat()
         old = select(COSTS.c.id).where(*stale, COSTS.c.pulled < place.started).limit(most)
@@ -136,7 +136,7 @@ async def _ask(
 
 
 def _groups(answer: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Each group of each day, with its two keys."""
+    """Yield each group of each day, with its two keys."""
     for day in answer.get("ResultsByTime", ()):
         for group in day.get("Groups", ()):
             told = {
@@ -173,9 +173,9 @@ def _row(place: Place, one: Mapping[str, Any], **keys: str) -> dict[str, Any]:
 
 
 def _id(key: Mapping[str, str], resource: str) -> str:
-    """The same id for the same group of AWS each time, in the order of days.
+    """Derive an id that is stable for each group and sorts by day.
 
-    Of several resources that are no WorkSpaces each has a row of its own.
+    It includes the resource, so that resources other than WorkSpaces keep separate rows.
     """
     digits = hashlib.sha256("\n".join([*key.values(), resource]).encode()).hexdigest()
     day = datetime.combine(date.fromisoformat(key["day"]), time(tzinfo=UTC))
@@ -183,6 +183,6 @@ def _id(key: Mapping[str, str], resource: str) -> str:
 
 
 def _workspace(resource: str) -> str:
-    """The id of a WorkSpace out of a resource's id or ARN; empty when it is none."""
+    """Extract the WorkSpace id from a resource id or ARN; empty if it is something else."""
     last = resource.rpartition("/")[2]
     return last if last.startswith("ws-") else ""

@@ -1,4 +1,4 @@
-"""The directories that WorkSpaces belong to."""
+"""Source of the directories that WorkSpaces belong to."""
 
 from collections.abc import Sequence
 
@@ -58,7 +58,7 @@ class Directories:
         return changed
 
     def forget(self, session: Session, place: Place, most: int) -> int:
-        """A directory that is deregistered has no WorkSpaces, so nothing refers to it any more."""
+        """Delete deregistered directories; these have no WorkSpaces, so nothing refers to them."""
         old = (
             select(DIRECTORIES.c.directory_id)
             .where(*_in(place), DIRECTORIES.c.seen < place.started)

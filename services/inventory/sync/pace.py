@@ -1,4 +1,4 @@
-"""How fast AWS is asked: evenly, and slower for a while after it has refused a call as one too many."""
+"""Client-side rate limits for AWS calls: evenly spaced, with a pause after AWS throttles one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +10,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What AWS limits by itself: one API of one account in one region."""
+    """The unit that AWS throttles: one API of one account in one region."""
 
     account: str
     region: str
@@ -18,7 +18,7 @@ class Api:
 
 
 class Pace:
-    """Gives every call its turn. `rates` are calls per second, by name of the API."""
+    """Spaces calls out. `rates` are calls per second, by API name."""
 
     def __init__(
         self, rates: Mapping[str, float], *, clock: Clock | None = None, sleep: Sleep = asyncio.sleep
@@ -36,7 +36,7 @@ class Pace:
             await self._sleep(turn - moment)
 
     def hold(self, api: Api, seconds: float) -> None:
-        """Let all calls of this API wait: one was refused as one too many."""
+        """Delay all calls to this API, because one was throttled."""
         moment = self._now()
         self._next[api] = max(self._next.get(api, moment), moment + seconds)
 

@@ -1,4 +1,4 @@
-"""What is asked of a sync, and what is said of one."""
+"""Request and response schemas of syncs."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SyncStatus = Literal["waiting", "running", "completed", "partial", "failed", "ca
 
 
 class TriggerSync(Input):
-    """What to synchronise: everything unless said otherwise."""
+    """What to sync; everything by default."""
 
     model_config = example({"kind": "all", "regions": ["eu-central-1"]})
 
@@ -26,9 +26,11 @@ class TriggerSync(Input):
 
 
 class TriggerQuery(Query):
-    """The kind may be said in the query as well."""
+    """The kind of sync as a query parameter."""
 
-    type: SyncKind | None = Field(default=None, description="The kind of sync, if the body does not say it.")
+    type: SyncKind | None = Field(
+        default=None, description="The kind of sync; used only if there is no body."
+    )
 
 
 class PartOut(Output):
@@ -112,7 +114,7 @@ class SyncOut(Output):
 
 
 class SyncStarted(SyncOut):
-    """A sync that was asked for; `sync_id`, `sync_type` and `message` are older spellings."""
+    """A sync that was started; `sync_id`, `sync_type` and `message` are kept for older clients."""
 
     model_config = example(
         {

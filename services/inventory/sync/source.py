@@ -1,4 +1,4 @@
-"""What a source of AWS is to a sync: pages to fetch, rows to write, and rows to call gone at the end."""
+"""The interface of a source: it fetches pages, saves rows, and finally marks missing rows as gone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a part of a sync reads, since when, and when the last one began that has read all of it."""
+    """The account and region that a part reads, its start, and the start of the last complete scan."""
 
     account: str
     region: str
-    number: str  # of the account in AWS
+    number: str  # the account's number at AWS
     started: datetime
     last_scan: datetime | None
-    budget: int | None = None  # of requests that cost money, what is left of today
+    budget: int | None = None  # requests that cost money: how many are left today
 
     @property
     def is_first(self) -> bool:
         return self.last_scan is None
 
     def seen(self) -> datetime:
-        """When a row was seen: never before the scan began, also when clocks of replicas differ."""
+        """Return the current time, but never before the scan began, even if the clocks of replicas differ."""
         return max(now(), self.started)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One page. `missing` are permissions that it had to do without."""
+    """One page. `missing` lists permissions that were denied."""
 
     rows: Sequence[Values]
     next: str | None
@@ -44,7 +44,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a source reads: as whom, from where, and how many calls that takes."""
+    """What a source needs to read: the AWS client, the account, the place, and a tally of calls."""
 
     aws: Aws
     target: Target
@@ -53,18 +53,18 @@ class Reading:
 
 
 class Source(Protocol):
-    """One kind of thing that an account has in a region."""
+    """One kind of data that an account has in a region."""
 
     async def fetch(self, reading: Reading, cursor: str | None, /) -> Fetched:
-        """The page that begins at the cursor."""
+        """Fetch the page at the cursor."""
 
     def keep(self, session: Session, place: Place, rows: Sequence[Values], /) -> int:
-        """Write what differs from what is there; returns how many rows that were."""
+        """Save rows that are new or changed; returns their number."""
 
     def forget(self, session: Session, place: Place, most: int, /) -> int:
-        """Of those that were last seen before the scan began call so many gone; returns how many."""
+        """Delete or mark as gone up to `most` rows last seen before the scan; returns their number."""
 
 
 def text(value: object, most: int) -> str | None:
-    """Text as both databases can keep it."""
+    """Convert to text that both databases can store."""
     return None if value is None else str(value).replace("\0", "")[:most]

@@ -1,4 +1,4 @@
-"""What a sync does: part by part, page by page, each page in one transaction with the cursor after it."""
+"""Runs a sync part by part and page by page; each page is saved in one transaction with the next cursor."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -33,21 +33,21 @@ SOURCES: Mapping[str, Callable[[Settings], Source]] = {
     "billing": Billing,
 }
 FORGOTTEN_AT_ONCE = 200
-READ = "read"  # the cursor of a part that was read to its end
+READ = "read"  # the cursor of a part that was read completely
 
 log = structlog.get_logger(__name__)
 
 
 class Syncer:
-    """Runs the jobs of the kind `sync`."""
+    """Runs jobs of the kind `sync`."""
 
     def __init__(self, database: Database, aws: Aws) -> None:
         self._database, self._aws = database, aws
 
     async def run(self, job: Running) -> dict[str, Any]:
-        """Every part that has not ended, also after this process or an earlier one was killed."""
+        """Run every part that has not ended; an attempt after a kill resumes there."""
         total = await self._database.read(syncs.part_count, job.id)
-        refused: dict[str, AwsFailed] = {}  # accounts whose credentials are wrong are asked once
+        refused: dict[str, AwsFailed] = {}  # by account; wrong credentials are tried only once
         for part in await self._database.read(syncs.unfinished_parts, job.id):
             await self._run(job, part, total, refused)
         work = partial(syncs.finish, sync_id=job.id)
@@ -96,7 +96,7 @@ class _Part:
                 return
 
     async def _begin(self) -> Reading:
-        """As whom and where to read. What was last seen before it begins is gone when it has read all."""
+        """Mark the part as running and return what its source reads with."""
         part = self._part
         try:
             account = await self._database.read(accounts.read, part["account"])
@@ -108,7 +108,7 @@ class _Part:
             number = str(who["Account"])
             twin = await self._database.read(accounts.twin, part["account"], number)
             if twin is not None:
-                message = f"It is the same account of AWS as {twin}."
+                message = f"This is the same AWS account as {twin}."
                 raise AwsFailed(Kind.CREDENTIALS, WHO.action, "SameAccount", message)
         started = part["started"] or now()
         work = partial(_start, part=part, number=number, started=started)
@@ -127,7 +127,7 @@ class _Part:
             except AwsFailed as error:
                 if error.kind is not Kind.CURSOR or cursor is None or not may_restart:
                     raise
-                # It was too old: all is read again, which changes nothing.
+                # The cursor has expired. Start over; saving a page twice is harmless.
                 cursor, may_restart, self._seen = None, False, 0
                 continue
             cursor = fetched.next
@@ -153,7 +153,7 @@ class _Part:
 
 
 def _start(session: Session, part: Mapping[str, Any], number: str, started: datetime) -> datetime | None:
-    """When the last scan began that has read all of it."""
+    """Mark the part as running; returns when the last complete scan began."""
     syncs.change_part(session, part, state=PartState.RUNNING, started=started)
     accounts.keep_number(session, part["account"], number)
     scan = [SCANS.c[name] == part[name] for name in ("account", "region", "source")]
@@ -170,7 +170,7 @@ def _keep(
     seen: int,
     tally: Tally,
 ) -> None:
-    """A page, and where the next one begins."""
+    """Save a page and the next cursor."""
     changed = source.keep(session, place, page.rows) if page.rows else 0
     one = (PARTS.c.sync == part["sync"]) & (PARTS.c.number == part["number"])
     known = session.connection().execute(select(PARTS.c.missing).where(one)).scalar_one()
@@ -186,7 +186,7 @@ def _keep(
 
 
 def _forget(session: Session, part: Mapping[str, Any], source: Source, place: Place) -> bool:
-    """Call some of those gone that were not seen; whether that was all, and the part is done."""
+    """Mark a batch of unseen rows as gone; after the last batch, finish the part and return True."""
     gone = source.forget(session, place, FORGOTTEN_AT_ONCE)
     syncs.change_part(session, part, gone=PARTS.c.gone + gone)
     if gone == FORGOTTEN_AT_ONCE:
@@ -213,7 +213,7 @@ def _fail(session: Session, part: Mapping[str, Any], error: AwsFailed, tally: Ta
 
 
 def _taken(tally: Tally) -> dict[str, Any]:
-    """What was counted since the last time, to be added."""
+    """Return the counts since the last call as column increments, and reset them."""
     counts = {"calls": PARTS.c.calls + tally.calls, "throttled": PARTS.c.throttled + tally.throttled}
     tally.calls = tally.throttled = 0
     return counts

@@ -1,4 +1,4 @@
-"""Syncs: how one is started, what is known of it, and how it ends."""
+"""Syncs: start one, read its state, finish it."""
 
 import json
 from collections import defaultdict
@@ -32,7 +32,7 @@ from shared.work.jobs import Jobs
 
 JOB = "sync"
 BILLING = "billing"
-SUBJECT = "aws"  # of all jobs: one runs at a time over all replicas
+SUBJECT = "aws"  # of every sync job, so that only one runs at a time across all replicas
 SCHEDULE = "schedule"
 SOURCES = {
     "all": ("directories", "workspaces", "cloudtrail", "billing"),
@@ -41,7 +41,7 @@ SOURCES = {
     "cloudtrail": ("cloudtrail",),
     "billing": ("billing",),
 }
-LOST = "Its job ended without a word; the log of the service says why."
+LOST = "The sync's job ended without a result; the service's log says why."
 
 
 def start(
@@ -53,7 +53,7 @@ def start(
     account_ids: Sequence[str] | None = None,
     regions: Sequence[str] | None = None,
 ) -> str:
-    """Start a sync if and only if this transaction commits; SyncRunning when one has not ended."""
+    """Start a sync when this transaction commits; raises SyncRunning if another has not ended."""
     running = _unfinished(session)
     if running is not None:
         raise SyncRunning(sync_id=running)
@@ -72,7 +72,7 @@ def start(
 
 
 def _unfinished(session: Session) -> str | None:
-    """A sync whose job waits or runs: its work is there until it ends."""
+    """Return the sync whose job is waiting or running, if any: its work row exists until the job ends."""
     work = JOBS.work
     found = select(work.c.id).where(work.c.queue == f"job:{JOB}", work.c.given_up.is_(None)).limit(1)
     sync_id: str | None = session.connection().execute(found).scalar()
@@ -80,7 +80,7 @@ def _unfinished(session: Session) -> str | None:
 
 
 def _chosen(session: Session, account_ids: Sequence[str] | None) -> list[dict[str, Any]]:
-    """The accounts to read. Those that do not answer are left out unless they are named."""
+    """Return the accounts to read; disabled ones and those in error only if they are named."""
     live = accounts.live(session)
     if account_ids is None:
         out = (AccountStatus.DISABLED, AccountStatus.ERROR)
@@ -88,7 +88,7 @@ def _chosen(session: Session, account_ids: Sequence[str] | None) -> list[dict[st
     known = {one["id"]: one for one in live}
     unknown = [one for one in account_ids if one not in known]
     if unknown:
-        message = f"there is no account {unknown[0]}"
+        message = f"there is no account {unknown[0]}; check its id"
         raise Invalid(errors=[FieldFault(field="accounts", code="unknown_account", message=message)])
     return [known[one] for one in dict.fromkeys(account_ids)]
 
@@ -105,7 +105,7 @@ def _parts(
 
 
 def _billed(session: Session, chosen: Sequence[Mapping[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
-    """Costs are of an account, and not of a region; syncs of everything read them once a day."""
+    """Yield one billing part per account; syncs of everything read it at most once a day."""
     if BILLING not in SOURCES[kind]:
         return
     ids = [account["id"] for account in chosen]
@@ -123,7 +123,7 @@ def _today() -> datetime:
 
 
 def requests_today(session: Session, account_id: str) -> int:
-    """How many requests that cost money were made for an account since midnight in UTC."""
+    """Count the billing requests made for an account since midnight UTC."""
     mine = PARTS.c.account == account_id, PARTS.c.source == BILLING, PARTS.c.sync >= first_id(_today())
     return int(
         session.connection()
@@ -164,27 +164,35 @@ def _read(session: Session, sync_id: str) -> dict[str, Any]:
     return dict(row)
 
 
-TOTALS = {"seen": "seen", "changed": "changed", "gone": "gone", "api_calls": "calls"}  # and their columns
+TOTALS = {
+    "seen": "seen",
+    "changed": "changed",
+    "gone": "gone",
+    "api_calls": "calls",
+}  # total: its column in sync_parts
 
 
 def _totals(session: Session, sync_id: str) -> dict[str, int]:
-    """The sums of its parts."""
+    """Sum the counts of a sync's parts."""
     sums = [func.coalesce(func.sum(PARTS.c[name]), 0) for name in TOTALS.values()]
     numbers = session.connection().execute(select(*sums).where(PARTS.c.sync == sync_id)).one()
     return dict(zip(TOTALS, map(int, numbers), strict=True))
 
 
 def _told(session: Session, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A sync that has ended says how; of the others their job does, and their parts say how far."""
+    """Combine a sync with its job, which knows the state of a sync that has not ended."""
     told = {**row, **{name: row[f"job_{name}"] for name in ("total", "note")}, "error": None}
     told["progress"] = row["job_progress"] or 0
     if row["state"] is None:
         told["error"] = row["job_error"]
         told |= _totals(session, row["id"])
         told["state"] = row["job_state"]
-        if row["job_state"] in (None, "done"):  # the history of jobs is shorter than ours
+        if row["job_state"] in (None, "done"):  # finished jobs are deleted before syncs are
             told |= {"state": "failed", "error": row["job_error"] or LOST}
-    elif row["job_state"] in ("waiting", "running"):  # its job ends in a moment; the next sync waits for that
+    elif row["job_state"] in (
+        "waiting",
+        "running",
+    ):  # the job is about to end, and the next sync can start only then
         told["state"] = row["job_state"]
     return told
 
@@ -205,7 +213,7 @@ def change_part(session: Session, part: Mapping[str, Any], **values: Any) -> Non
 
 
 def finish(session: Session, sync_id: str) -> dict[str, Any]:
-    """Write how it ended, tell it, and set what is known of its accounts."""
+    """Save the outcome, emit `sync.finished`, and update the status of the accounts."""
     execute = session.connection().execute
     parts = [dict(row) for row in execute(select(PARTS).where(PARTS.c.sync == sync_id)).mappings()]
     done = [part["state"] == PartState.DONE for part in parts]
@@ -227,10 +235,10 @@ def finish(session: Session, sync_id: str) -> dict[str, Any]:
 
 
 def status_of(parts: Sequence[Mapping[str, Any]]) -> tuple[AccountStatus, list[str]]:
-    """How an account answers, by the parts of a sync: each sentence says what to mend.
+    """Derive an account's status from the parts of a sync, with sentences that say what to fix.
 
-    Only wrong credentials are an error, for accounts in error are left out of the next syncs: AWS that is
-    away for a while is no reason for that.
+    Only wrong credentials lead to `error`, because later syncs leave out accounts in error. An outage of AWS
+    must not have that effect.
     """
     failed = [part for part in parts if part["state"] == PartState.FAILED]
     detail = [f"{part['source']} in {part['region']}: {part['error']}" for part in failed]

@@ -1,4 +1,4 @@
-"""Who called the WorkSpaces API, as CloudTrail tells it: from half an hour before the last time on."""
+"""Source of calls to the WorkSpaces API, read from CloudTrail since half an hour before the last scan."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ ACTION = "cloudtrail:LookupEvents"
 SOURCE = "workspaces.amazonaws.com"
 PAGE_ROWS = 50
 FIRST_DAYS = 7
-OVERLAP = timedelta(minutes=30)  # events may come late
+OVERLAP = timedelta(minutes=30)  # events may arrive late
 JSON_CHARACTERS_MAX = 16 * 1024
-WORKSPACES_MAX = 25  # of one event: as many as one call may name
+WORKSPACES_MAX = 25  # per event: one call names no more
 DEPTH_MAX = 6
 
 
 class Trail:
-    """Reads `LookupEvents`. An event that is known already is left as it is; none is ever gone."""
+    """Reads `LookupEvents`. Known events are not updated, and events are never removed."""
 
     async def fetch(self, reading: Reading, cursor: str | None) -> Fetched:
         place = reading.place
@@ -85,13 +85,13 @@ def _row(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def row_id(at: datetime, event_id: str) -> str:
-    """The same id for the same event each time, in the order of time."""
+    """Derive an id that is stable for each event and sorts by time."""
     digits = hashlib.sha256(event_id.encode()).hexdigest()
     return f"{first_id(at)[:14]}7{digits[:3]}-8{digits[3:6]}-{digits[6:18]}"
 
 
 def _json(value: object) -> dict[str, Any]:
-    """What CloudTrail holds as text; something else than an object says nothing."""
+    """Parse an event's JSON text; anything but an object becomes an empty one."""
     try:
         found = json.loads(str(value))
     except (ValueError, RecursionError):
@@ -105,7 +105,7 @@ def _written(value: object) -> str:
 
 
 def _workspaces(value: object, depth: int = 0) -> Iterator[str]:
-    """Every id of a WorkSpace in the parameters of a call, wherever it stands."""
+    """Yield every WorkSpace id in a call's parameters, at any depth up to DEPTH_MAX."""
     if depth > DEPTH_MAX:
         return
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""WorkSpaces with their bundles, tags and connections: what AWS says of them, and what has changed."""
+"""Source of WorkSpaces with their bundles, tags and connections, and of the changes to them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from services.inventory.sync.source import Fetched, Place, Reading, Values, text
 from shared.clock import now
 from shared.ids import new_id
 
-PAGE_ROWS = 25  # as many as AWS gives at once
+PAGE_ROWS = 25  # the most that AWS returns per page
 LIST = "workspaces:DescribeWorkspaces"
 CONNECTIONS = "workspaces:DescribeWorkspacesConnectionStatus"
 BUNDLES = "workspaces:DescribeWorkspaceBundles"
 TAGGED = "tag:GetResources"
 
-# What a change of is kept in the history and told to others. The rest changes with every connection.
+# Changes to these fields are stored in the history and emitted as events.
 HISTORY = frozenset(
     """
     state running_mode auto_stop_minutes directory_id user_name bundle_id compute_type os root_gib user_gib
@@ -31,7 +31,7 @@ HISTORY = frozenset(
 
 
 class Workspaces:
-    """Reads `DescribeWorkspaces`, and for each page connections, tags and the names of new bundles."""
+    """Reads `DescribeWorkspaces`, then for each page the connections, tags and names of new bundles."""
 
     def __init__(self) -> None:
         self._bundles: dict[str, str | None] = {}
@@ -49,7 +49,7 @@ class Workspaces:
             except AwsFailed as error:
                 if error.kind is not Kind.DENIED:
                     raise
-                missing.add(error.action)  # what it would have read stays as it was
+                missing.add(error.action)  # these fields keep their old values
         return Fetched([*rows.values()], answer.get("NextToken"), frozenset(missing))
 
     async def _add_connections(self, reading: Reading, rows: Mapping[str, dict[str, Any]]) -> None:
@@ -74,7 +74,9 @@ class Workspaces:
         answer = await self._ask(
             reading, Call("resourcegroupstaggingapi", "get_resources", TAGGED, {"ResourceARNList": arns})
         )
-        found: dict[str, dict[str, str]] = {workspace_id: {} for workspace_id in rows}  # AWS leaves out some
+        found: dict[str, dict[str, str]] = {
+            workspace_id: {} for workspace_id in rows
+        }  # AWS leaves out untagged ones
         for one in answer.get("ResourceTagMappingList", ()):
             tags = {text(tag["Key"], 128) or "": text(tag["Value"], 256) or "" for tag in one["Tags"]}
             found[one["ResourceARN"].rpartition("/")[2]] = tags
@@ -97,7 +99,7 @@ class Workspaces:
         return await reading.aws.call(reading.target, reading.place.region, call, reading.tally)
 
     def keep(self, session: Session, place: Place, rows: Sequence[Values]) -> int:
-        """Write the rows that are new or differ, and when all of them were seen."""
+        """Save rows that are new or changed, and set `last_seen` on all; returns the number of the former."""
         execute, at = session.connection().execute, place.seen()
         ids = [row["workspace_id"] for row in rows]
         listed = WORKSPACES.c.workspace_id.in_(ids)
@@ -194,7 +196,7 @@ def _keep_tags(session: Session, row_id: str, tags: str | None) -> None:
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a WorkSpace as `DescribeWorkspaces` gives them."""
+    """Convert an entry of `DescribeWorkspaces` to columns."""
     properties = one.get("WorkspaceProperties", {})
     error = ": ".join(filter(None, (one.get("ErrorCode"), one.get("ErrorMessage"))))
     return {
@@ -220,12 +222,12 @@ def _row(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _search_text(row: Values) -> str:
-    """What a search looks through. A line for each, so that nothing is found across two fields."""
+    """Join the searchable fields, one per line so that no search matches across two of them."""
     tags = json.loads(row.get("tags") or "{}")
     fields = [row.get(name) for name in ("workspace_id", "user_name", "computer_name", "ip_address")]
     return "\n".join(searchable(part) for part in [*fields, *tags.values()] if part)
 
 
 def _partition(region: str) -> str:
-    """The part of the world that ARNs name: China and the government have their own."""
+    """Return the ARN partition of a region: China and GovCloud have their own."""
     return "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
