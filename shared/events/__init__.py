@@ -1,4 +1,4 @@
-"""Events: what services tell each other, never lost, in order, applied once."""
+"""Events between services: never lost, in order per key, applied exactly once."""
 
 from shared.events.event import Event
 from shared.events.inbox import Consumers, Poison

@@ -1,4 +1,4 @@
-"""Dead letters: events that could not be applied, kept with the reason until an operator decides."""
+"""Dead letters: events that could not be applied, stored with the reason until an operator decides."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class DeadLetters:
         self._line = Parked(tables.parked, {})
 
     def all(self, session: Session) -> list[DeadLetter]:
-        """The oldest first."""
+        """Return all, the oldest first."""
         return self._read(session, None)
 
     def those(self, session: Session, ids: Sequence[str]) -> list[DeadLetter]:
@@ -69,5 +69,5 @@ class DeadLetters:
         return [DeadLetter.of(row) for row in session.connection().execute(found)]
 
     def _are(self, letters: Sequence[DeadLetter]) -> Any:
-        """Those that are still dead: another operator may have replayed one meanwhile."""
+        """Match those that are still dead: another operator may have replayed one meanwhile."""
         return self._parked.c.id.in_([letter.id for letter in letters]) & self._parked.c.dead

@@ -1,4 +1,4 @@
-"""An event that one service sends to others, and its envelope."""
+"""Events that services send to each other, and their envelope."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -12,17 +12,17 @@ from shared.process.observe import current_request_id
 
 EVENT_BYTES_MAX = 16 * 1024
 KEY_CHARACTERS_MAX = 300
-_STORABLE = r"^[^\x00]*$"  # in PostgreSQL, in a column of its own
+_STORABLE = r"^[^\x00]*$"  # PostgreSQL text cannot contain NUL
 
 
 class Event(BaseModel):
-    """Something that happened. Subclasses have a topic, fields, and one line on when it happens.
+    """Something that happened. Subclasses have a topic, fields, and a docstring that says when it happens.
 
-    A topic is a kind of thing and what happened to it, `account.changed`. Events about one thing, the one
-    that the field `key` names, arrive in the order they were emitted. A field that comes later has a
-    default; a change that an older consumer would misread gets a higher version. With `blocks` a dead
-    letter holds back the later events of its key until it is replayed or dropped. With a source, only the
-    service of that name may send it.
+    A topic is a kind of thing and what happened to it: `account.changed`. `key` is the field that identifies
+    the thing; events with the same key arrive in the order they were emitted. Fields added later need a
+    default; a change that older consumers would misread needs a higher `version`. With `blocks`, a dead
+    letter holds back later events of its key until it is replayed or dropped. With a `source`, only that
+    service may send the event.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -41,13 +41,13 @@ class Event(BaseModel):
 
     @property
     def envelope(self) -> "Envelope":
-        """The envelope; only a received event has one."""
+        """Return the envelope; only received events have one."""
         assert self._envelope is not None
         return self._envelope
 
 
 class Envelope(BaseModel):
-    """An event in transit, which is delivered, stored and counted without knowing its topic."""
+    """An event in transit; it is delivered, stored and counted without knowing its topic."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -61,14 +61,14 @@ class Envelope(BaseModel):
     data: dict[str, Any]
 
     def opened(self, kind: type[Event]) -> Event:
-        """The event inside; ValidationError if its fields do not match its topic."""
+        """Return the event inside; raise ValidationError if its fields do not match its topic."""
         event = kind.model_validate(self.data)
-        event._envelope = self  # noqa: SLF001 - the two classes are one thing
+        event._envelope = self  # noqa: SLF001 - the two classes belong together
         return event
 
 
 class Sealed:
-    """An event ready to be stored: id, key, and the envelope as JSON, encoded once for all subscribers."""
+    """An event ready to be stored: id, key, and the JSON envelope, encoded once for all subscribers."""
 
     __slots__ = ("body", "id", "key")
 
@@ -91,7 +91,7 @@ class Sealed:
         # Receivers have the same limits and would refuse the whole batch.
         if len(body) > EVENT_BYTES_MAX or len(self.key) > KEY_CHARACTERS_MAX:
             raise ValueError(
-                f"an event {kind.topic} of {len(body)} bytes with a key of {len(self.key)} characters; "
+                f"{kind.topic}: {len(body)} bytes and a key of {len(self.key)} characters; "
                 f"at most {EVENT_BYTES_MAX} and {KEY_CHARACTERS_MAX}"
             )
         self.body = body.decode()

@@ -1,4 +1,4 @@
-"""Named steps at which a test kills the process, as a power failure would; without effect in production."""
+"""Named steps at which tests kill the process, as a power failure would; no effect in production."""
 
 import os
 import signal
@@ -10,4 +10,4 @@ _IS_DEVELOPMENT = os.environ.get("ENVIRONMENT", "development") == "development"
 def reached(step: str) -> None:
     if step == _STEP and _IS_DEVELOPMENT:
         os.kill(os.getpid(), signal.SIGKILL)
-        signal.pause()  # the kill may take a moment, and nothing more is to happen
+        signal.pause()  # do nothing until the signal arrives

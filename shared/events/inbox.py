@@ -1,9 +1,9 @@
 """Received events: applied once, in order per key, in the consumer's own transaction.
 
-A batch is applied as a whole. When that fails, its events are applied one by one, and one that fails is
-parked: kept here and tried again with growing pauses, until it succeeds or is dead. Later events of its key
-wait behind it. So the sender can delete what has arrived, and an event that cannot be applied delays
-only its own key. Parked events that were never tried are applied in batches as well.
+A batch is applied as a whole. If that fails, its events are applied one by one, and those that fail are
+parked: stored here and retried with growing pauses until they succeed or are dead. Later events of the same
+key wait. So the sender can delete what has arrived, and a failing event delays only its own key. Parked
+events that were never tried are applied in batches too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +25,8 @@ from shared.events.failpoints import reached
 from shared.events.parked import REASON_CHARACTERS_MAX, Parked
 from shared.events.tables import EventTables
 
-# After this many lost responses the batch may be what kills us: from then on events are parked
-# first, where attempts are counted before they are made.
+# After this many lost responses the batch itself may be killing this process. From then on its events are
+# parked first, because attempts at parked events are counted before they are made.
 SUSPICIOUS_ATTEMPT = 4
 
 _RECEIVED = UtcDateTime()
@@ -37,17 +37,17 @@ Consumers = Mapping[type[Event], Consumer]
 log = structlog.get_logger(__name__)
 
 
-REFUSED = Counter("events_refused", "Events from a sender that is not trusted for them", ["reason"])
+REFUSED = Counter("events_refused", "Events from a sender that may not send them", ["reason"])
 
 
 def refuse(reason: str, **details: object) -> None:
-    """Count and log an event that is refused."""
+    """Count and log a refused event."""
     REFUSED.labels(reason).inc()
     log.error("event_refused", reason=reason, **details)
 
 
 class Poison(Exception):
-    """This event can never be applied: it is dead at once, with the words given here."""
+    """Raised by consumers: this event can never be applied. It is dead at once, with this message."""
 
 
 class Inbox:
@@ -63,7 +63,7 @@ class Inbox:
         self._database = database
         self._consumers = {kind.topic: (kind, consumer) for kind, consumer in consumes.items()}
         self.parked = Parked(tables.parked, {kind.topic: kind.blocks for kind in consumes})
-        self._interrupted: Sequence[Row[Any]] = ()  # claimed when the database went away
+        self._interrupted: Sequence[Row[Any]] = ()  # claimed when the database became unreachable
 
     @property
     def topics(self) -> frozenset[str]:
@@ -72,7 +72,7 @@ class Inbox:
     def receive(self, envelopes: Sequence[Envelope], attempt: int = 1, sender: str | None = None) -> None:
         """Apply or park all of them; they are durable when this returns. Blocks: call it in a thread.
 
-        Events that the sender may not send are refused: neither applied nor kept.
+        Events that the sender may not send are refused: neither applied nor stored.
         """
         wanted = [one for one in envelopes if one.topic in self._consumers and self._may_tell(one, sender)]
         if not wanted:
@@ -86,7 +86,7 @@ class Inbox:
         except Exception as error:
             if _is_away(error):
                 raise  # the sender keeps them
-            for one in wanted:  # whatever a consumer raises, one by one it is found out which
+            for one in wanted:  # to find the one at fault
                 self._receive_alone(one)
 
     def _may_tell(self, envelope: Envelope, sender: str | None) -> bool:
@@ -118,7 +118,7 @@ class Inbox:
         reached("inbox: seen")
         held = self.parked.behind(session, fresh)
         behind = [one for one in fresh if one.key in held]
-        self.parked.put(session, behind, "it waits for an earlier one of its key", held=held)
+        self.parked.put(session, behind, "waits for an earlier event of its key", held=held)
         self._consume_all(session, [one for one in fresh if one.key not in held])
         reached("inbox: consumed")
 
@@ -134,7 +134,7 @@ class Inbox:
         consumer(session, [one.opened(kind) for one in envelopes])
 
     def _first_seen(self, session: Session, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Those not seen before, which from now on are."""
+        """Mark all of them as seen; return those not seen before."""
         by_id = {one.id: one for one in envelopes}
         connection = session.connection()
         received = _RECEIVED.process_bind_param(now(), connection.dialect)
@@ -158,12 +158,12 @@ class Inbox:
 
     def retry_next(self) -> bool:
         """Retry a batch of parked events that are due; False if there is none. Blocks."""
-        if self._interrupted:  # the database was away, which was no attempt
+        if self._interrupted:  # the database was unreachable, which does not count as an attempt
             self._in_transaction(self.parked.release, self._interrupted)
             self._interrupted = ()
         with self._database.transaction(write=False) as session:
             if not self.parked.is_anything_due(session):
-                return False  # as nearly always, and it has disturbed no writer
+                return False  # the usual case, checked without a write transaction
         with self._database.transaction() as session:
             rows = self.parked.claim(session)
         reached("retry: claimed")
@@ -181,17 +181,17 @@ class Inbox:
                 raise
             if len(rows) == 1:
                 self._put_back(rows[0], error)
-            else:  # whatever a consumer raises, one by one it is found out which
+            else:  # to find the one at fault
                 self._retry_each(rows)
 
     def _apply_parked(self, rows: Sequence[Row[Any]], *, more_follow: bool = False) -> bool:
-        """Apply them unless another process has claimed one of them; returns whether they were applied."""
+        """Apply them unless another process has claimed one of them; return whether they were applied."""
         with self._database.transaction() as session:
             if not self.parked.take_out(session, rows):
                 session.rollback()
                 return False
             self._consume_all(session, [Envelope.model_validate_json(row.body) for row in rows])
-            if not more_follow:  # the next of the key is claimed by us, and not for others to try
+            if not more_follow:  # otherwise we hold the next event of the key ourselves
                 self.parked.advance(session, [row.key for row in rows])
             reached("retry: consumed")
             return True
@@ -213,7 +213,7 @@ class Inbox:
             later = line[number + 1 :]
             try:
                 if not self._apply_parked([row], more_follow=bool(later)):
-                    return  # what follows it waits for the process that has it now
+                    return  # the rest waits for the process that has claimed this one
             except Exception as error:
                 if _is_away(error):
                     raise
@@ -237,5 +237,5 @@ def _reason(error: Exception) -> str:
         return str(error)[:REASON_CHARACTERS_MAX]
     if isinstance(error, ValidationError):
         faults = error.errors(include_url=False, include_input=False, include_context=False)
-        return f"its fields are not what its topic promises: {faults}"[:REASON_CHARACTERS_MAX]
+        return f"its fields do not match its topic: {faults}"[:REASON_CHARACTERS_MAX]
     return repr(error)[:REASON_CHARACTERS_MAX]

@@ -1,7 +1,7 @@
-"""The tables of the event spine, as migrations make them.
+"""Migrations of the event spine's tables.
 
-What a function here has made exists in databases, so it is never changed; what comes later is a function
-of its own with the next number.
+Functions here have already run on databases, so they never change; a later change is a new function with the
+next number.
 """
 
 import sqlalchemy as sa
@@ -56,6 +56,6 @@ def create_event_tables_1() -> None:
 
 
 def _index_some(name: str, columns: list[str], condition: str) -> None:
-    """An index of those rows of the outbox for which the condition holds."""
+    """Create a partial index of the outbox."""
     where = sa.text(condition)
     op.create_index(name, "outbox", columns, sqlite_where=where, postgresql_where=where)

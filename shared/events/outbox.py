@@ -1,4 +1,4 @@
-"""Events to be sent: written with the change, taken under a lease, deleted once they have arrived."""
+"""Events to send: written with the change, claimed under a lease, deleted once they have arrived."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from shared.events.failpoints import reached
 from shared.events.tables import EventTables
 from shared.ids import new_id
 
-OUTBOX = "outbox"  # under which a session finds the outbox of its service
-EMITTED = "emitted"  # under which a session notes the recipients of its events
+OUTBOX = "outbox"  # the key in `session.info` of the service's outbox
+EMITTED = "emitted"  # the key in `session.info` of the recipients of the session's events
 BATCH_MAX = 100
-FORGOTTEN_MAX = 500  # in one transaction
+FORGOTTEN_MAX = 500  # deletions per transaction
 LEASE = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX = 500
 _CREATED = UtcDateTime()
-_CLAIM_LOCK = 0x6761746568 + 1  # of PostgreSQL: any number that nothing else of this database uses
+_CLAIM_LOCK = 0x6761746568 + 1  # of PostgreSQL: any number that nothing else in this database uses
 
 
 def emit(session: Session, *events: Event) -> None:
@@ -46,18 +46,18 @@ def emit(session: Session, *events: Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of one subscriber, taken under one lease, oldest first."""
+    """Events for one subscriber, claimed under one lease, oldest first."""
 
     lease: str
     numbers: tuple[int, ...]
     bodies: tuple[str, ...]
-    attempt: int  # the highest of any of them; how often an answer was lost, and one more
-    life: str = ""  # of the broker that they are for
+    attempt: int  # one more than the most attempts of any of them
+    life: str = ""  # the incarnation of the broker that they are for
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The number of events that wait for a subscriber, and the time of the oldest."""
+    """The number of events waiting for a subscriber, and the time of the oldest."""
 
     number: int
     oldest: datetime
@@ -101,7 +101,7 @@ class Outbox:
     def claim(self, session: Session, subscriber: str, life: str = "") -> Batch | None:
         """Lease the oldest events that may be sent now.
 
-        Events that an earlier life of the broker had come first: they are older than all that wait.
+        Events sent to an earlier incarnation of the broker come first: they are older than all waiting ones.
         """
         self._one_at_a_time(session)
         if life:
@@ -120,10 +120,10 @@ class Outbox:
         return Batch(lease, numbers, bodies, max(attempts) + 1, life)
 
     def _free(self, subscriber: str) -> Select[tuple[int]]:
-        """The events that may be taken: none of a key with events in flight, to keep its order."""
+        """Select the events that may be claimed: no event of a key with events in flight, to keep order."""
         table, at = self._table, now()
         mine = table.c.subscriber == subscriber
-        # A lease that ends later than any lease can was taken before the clock was put back.
+        # A lease that ends later than any lease can was taken before the clock was set back.
         is_leased = and_(table.c.leased_until > at, table.c.leased_until <= at + LEASE)
         return (
             select(table.c.seq)
@@ -133,17 +133,17 @@ class Outbox:
         )
 
     def _one_at_a_time(self, session: Session) -> None:
-        """Of two that claim at once neither would see the other's leases. SQLite has one writer anyway."""
+        """Serialise claims, which would not see each other's leases. SQLite has one writer anyway."""
         if session.get_bind().dialect.name == "postgresql":
             session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_CLAIM_LOCK})"))
 
     def arrived(self, session: Session, batch: Batch) -> None:
-        """Delete what the subscriber has received. After the lease has expired this deletes nothing."""
+        """Delete what the subscriber has received, unless another relay has claimed it since."""
         session.connection().execute(delete(self._table).where(*self._of(batch)))
 
     def sent(self, session: Session, batch: Batch, entries: Sequence[str]) -> None:
-        """Record their ids at the broker; they have arrived once every reader has acknowledged them."""
-        self._one_at_a_time(session)  # or a claim for the next life could pass between
+        """Record their entry ids at the broker; they have arrived once every reader has acknowledged them."""
+        self._one_at_a_time(session)  # or a claim for the next incarnation could come in between
         connection = session.connection()
         if len(entries) != len(batch.numbers):
             raise ValueError(f"{len(entries)} entries for {len(batch.numbers)} events")
@@ -161,9 +161,9 @@ class Outbox:
         connection.execute(noted, [{"number": number, "entry": entry} for number, entry in pairs])
 
     def acknowledged(self, session: Session, life: str, below: str) -> bool:
-        """Forget some of what all readers are done with, and send again what was lost; whether that was all.
+        """Delete some acknowledged events, release lost ones to be resent; return whether none remain.
 
-        Forgetting a backlog at once would keep requests from writing all the while.
+        Deleting a whole backlog at once would block the writes of requests meanwhile.
         """
         table = self._table
         done = select(table.c.seq).where(table.c.sent_in == life, table.c.sent_as < below)
@@ -173,10 +173,10 @@ class Outbox:
         return forgotten < FORGOTTEN_MAX
 
     def _send_again(self, session: Session, life: str) -> None:
-        """What a broker was given in an earlier life it may have lost.
+        """Release events sent to an earlier incarnation of the broker, which may have lost them.
 
-        Nearly always there is none, which both ends of an index tell; a planner without statistics takes
-        such rows for a third of the table, and would read all of it.
+        There are nearly always none, which both ends of an index show. Without statistics, the planner would
+        estimate a third of the table and read all of it.
         """
         table, execute = self._table, session.connection().execute
         is_sent = table.c.sent_as.is_not(None)
@@ -187,7 +187,7 @@ class Outbox:
         execute(update(table).where(elsewhere).values(sent_as=None, sent_in=None))
 
     def give_back(self, session: Session, batch: Batch, error: str, *, was_tried: bool = False) -> None:
-        """Release them. It counts as an attempt only if the subscriber got them and did not respond."""
+        """Release a batch. It counts as an attempt only if the subscriber got it and did not respond."""
         table = self._table
         changed = (
             update(table)

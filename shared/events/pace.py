@@ -1,10 +1,10 @@
-"""How fast a backlog is worked off: so that requests, here and where it goes, hardly notice."""
+"""Paces work on a backlog so that requests, here and at the receiver, are hardly slowed down."""
 
 import asyncio
 
-PAUSE_SHARE = 1.5  # between two full batches: so many times what the last one took
+PAUSE_SHARE = 1.5  # the pause between two full batches, relative to the time that the last one took
 
 
 async def make_room(began: float) -> None:
-    """Leave more time to requests than was taken since then, on the clock of the event loop."""
+    """Pause in proportion to the time since `began`, which is on the event loop's clock."""
     await asyncio.sleep(PAUSE_SHARE * (asyncio.get_running_loop().time() - began))

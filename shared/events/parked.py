@@ -1,8 +1,7 @@
 """Received events that could not be applied yet, queued by key.
 
-Of every key only the first has a time at which it is tried; those behind it have none (NEVER) and get one
-when the first is applied, dropped or dead. So the next event to try is found by an index, whether ten are
-parked or a million.
+Only the first event of a key has a due time. Later ones have none (NEVER) and get one when the first is
+applied, dropped or dead. So an index finds the next event to try, whether ten are parked or a million.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,26 +35,26 @@ ATTEMPT_SECONDS_MAX = timedelta(minutes=2)
 RUN_MAX = 100  # events tried in one transaction
 REASON_CHARACTERS_MAX = 500
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
-DEADLY = "it ended the process that tried it, or took too long"
-_LINE_LOCK = 0x6761746568 + 2  # of PostgreSQL: any number that nothing else of this database uses
+DEADLY = "it crashed the process or took too long"
+_LINE_LOCK = 0x6761746568 + 2  # of PostgreSQL: any number that nothing else in this database uses
 
 log = structlog.get_logger(__name__)
 
 
 class Parked:
-    """The parked events of one service; `blocking` says for each consumed topic whether it blocks."""
+    """The parked events of one service; `blocking` says which of the consumed topics block."""
 
     def __init__(self, table: Table, blocking: Mapping[str, bool]) -> None:
         self._table = table
         self._blocking = blocking
 
     def behind(self, session: Session, envelopes: Iterable[Envelope]) -> set[str]:
-        """Which of their keys wait for a parked event. Until the transaction ends, these go on waiting."""
+        """Return the keys that a parked event holds back; they stay so until the transaction ends."""
         keys = {one.key for one in envelopes}
         held = self._held(session, keys)
         if held and _is_postgresql(session):
-            # Or the first one could be applied between this look and the commit of what is put behind it,
-            # which would then wait for nothing.
+            # Otherwise the parked event could be applied before the events that wait for it are committed,
+            # and nothing would ever make them due.
             session.connection().execute(text(f"SELECT pg_advisory_xact_lock_shared({_LINE_LOCK})"))
             held = self._held(session, keys)
         return held
@@ -75,7 +74,7 @@ class Parked:
         dead: bool = False,
         held: Iterable[str] = (),
     ) -> None:
-        """Park them; an event waits if an earlier one of its key is parked or among them."""
+        """Park events; one waits if an earlier event of its key is parked or in this batch."""
         at, waiting = now(), {*held}
         rows = []
         for one in envelopes:
@@ -102,10 +101,10 @@ class Parked:
         return any(execute(oldest.where(due)).first() is not None for due in _due(table))
 
     def claim(self, session: Session) -> list[Row[Any]]:
-        """Claim the events to try next; an attempt is counted before it is made, so that a crash counts.
+        """Claim the events to try next. The attempt is counted in advance, so that a crash counts too.
 
-        Events that were never tried are taken in runs, in order of each key; what failed, or was in progress
-        when a process ended, is tried alone.
+        Events that were never tried are claimed in batches, in order per key; those that failed, or were in
+        progress when a process died, are claimed alone.
         """
         lock_line(session)
         ready = self._first_in_line(session)
@@ -123,7 +122,7 @@ class Parked:
         return rows
 
     def _first_in_line(self, session: Session) -> list[Row[Any]]:
-        """The due events; one that turns out to wait for another loses its due time."""
+        """Return the due events; those found to wait for another lose their due time."""
         table, execute = self._table, session.connection().execute
         before = table.alias()
         is_behind = (
@@ -144,7 +143,7 @@ class Parked:
         return [row for row in rows if row.seq not in {*timeless, *unknown}]
 
     def _runs(self, session: Session, first: Sequence[Row[Any]]) -> list[Row[Any]]:
-        """These and what waits behind them, up to one that is no longer to be tried with others."""
+        """Return these and the events waiting for them, up to one that must be tried alone."""
         table = self._table
         runs: list[Row[Any]] = []
         for row in first:
@@ -161,7 +160,7 @@ class Parked:
         return runs
 
     def _is_given_up(self, session: Session, row: Row[Any]) -> bool:
-        """Whether its attempts are used up without a result: each has killed the process."""
+        """Give up an event if every attempt at it has killed the process; return whether it was given up."""
         if row.attempts < ATTEMPTS_MAX:
             return False
         reason = f"{DEADLY}; before that: {row.reason}"[:REASON_CHARACTERS_MAX]
@@ -172,9 +171,9 @@ class Parked:
         return True
 
     def take_out(self, session: Session, rows: Sequence[Row[Any]]) -> bool:
-        """First, and only while the claim holds for all: another process may have taken over meanwhile.
+        """Delete claimed events, and return whether all were still claimed by us. Call this first.
 
-        The transaction then holds the line: nothing is put behind what it takes out.
+        Until the transaction ends, no events can be queued behind them.
         """
         lock_line(session)
         gone = delete(self._table).where(self._are_claimed(rows))
@@ -215,20 +214,20 @@ class Parked:
             self.advance(session, keys)
 
     def census(self, session: Session) -> tuple[int, int]:
-        """The numbers of events to be retried and of dead ones."""
+        """Return the numbers of events to retry and of dead ones."""
         numbers = select(self._table.c.dead, func.count()).group_by(self._table.c.dead)
         counted = {bool(row[0]): row[1] for row in session.connection().execute(numbers)}
         return counted.get(False, 0), counted.get(True, 0)
 
     def _are_claimed(self, rows: Sequence[Row[Any]]) -> ColumnElement[bool]:
-        """Every claim counts an attempt, so that the number of attempts is the claim's."""
+        """Match rows that are still under this claim: each claim has its own number of attempts."""
         table = self._table
         same = and_(table.c.attempts == rows[0].attempts, table.c.dead.is_(False))
         return and_(table.c.id.in_([row.id for row in rows]), same)
 
 
 def lock_line(session: Session) -> None:
-    """Prevent new events behind parked ones until the transaction ends. SQLite has one writer anyway."""
+    """Keep events from being queued behind parked ones until commit. SQLite has one writer anyway."""
     if _is_postgresql(session):
         session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_LINE_LOCK})"))
 
@@ -243,9 +242,9 @@ def _holds(table: Any) -> ColumnElement[bool]:
 
 
 def _due(table: Any) -> tuple[ColumnElement[bool], ...]:
-    """Two ranges of an index.
+    """Return two index ranges: events that are due, and events due later than the longest pause.
 
-    What is due later than the longest pause was put off before the clock was put back.
+    The latter were scheduled before the clock was set back.
     """
     due: Column[datetime] = table.c.due
     at = now()

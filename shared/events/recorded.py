@@ -1,4 +1,4 @@
-"""The record of one action: who did what to which resource, from where, with which outcome."""
+"""The record of one action: who did what to which resource, from where, and the outcome."""
 
 from datetime import datetime
 from typing import Any, Literal

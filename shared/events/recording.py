@@ -1,7 +1,7 @@
-"""Who did what: one event for every change, every refusal, and everything that an admin reads.
+"""Audit records: one event for every change, every refusal, and everything that an admin reads.
 
-The record of a change commits with the change. What changes nothing has no transaction to share; those
-records are written together, and the answer waits for them, so that none is lost and none is late.
+The record of a change commits with the change. Requests that change nothing have no transaction to share;
+their records are written in batches, and each response waits for its own, so that none is lost.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class RequestTrail:
         return isinstance(self.caller, Caller) and self.caller.is_admin
 
     def answered(self, result: Any) -> None:
-        """Unless the handler has named a resource, take the created one."""
+        """Use the result as the resource, unless the handler has set one."""
         if self.resource is None:
             self.resource = getattr(result, "id", None)
 
@@ -74,7 +74,7 @@ class RequestTrail:
 
     def _record(self, outcome: Literal["success", "refused"], status: int) -> Recorded:
         scope, recorder = self._request.scope, self._recorder
-        headers: dict[bytes, bytes] = dict(scope["headers"])  # once, as every request pays for each look
+        headers: dict[bytes, bytes] = dict(scope["headers"])  # one pass instead of one per look-up
         user_id, actor = self._who(outcome)
         in_path = [*scope["path_params"].values()]
         resource = self.resource or (in_path[-1] if in_path else "") or user_id or ""
@@ -99,7 +99,7 @@ class RequestTrail:
         )
 
     def _who(self, outcome: str) -> tuple[str | None, str]:
-        """The account of the record, and the actor: a failed sign-in was not made by that account."""
+        """Return account and actor of the record; a failed sign-in was not made by its account."""
         caller = self.caller
         is_stranger = caller is None and outcome == "refused"
         if isinstance(caller, str):
@@ -111,7 +111,7 @@ class RequestTrail:
 
 
 class Recorder:
-    """Writes records without a change; those that arrive during a write are written together."""
+    """Writes the records of requests without a change; those that arrive during a write form a batch."""
 
     def __init__(self, service: str, database: Database, proxies: Proxies) -> None:
         self.service = service
@@ -129,7 +129,7 @@ class Recorder:
             await self._write(record)
 
     async def count_refusals(self) -> None:
-        """Record at intervals how often strangers were refused."""
+        """Record at intervals how often anonymous callers were refused."""
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             await self.write_counted(time.monotonic())
@@ -152,7 +152,7 @@ class Recorder:
             try:
                 await self._database.run(_emit_all, records)
             except Problem as error:
-                # The request was refused or has been answered already, so its response does not change.
+                # The outcome of the request stands, so its response does not change.
                 for record in records:
                     log.error("record_lost", error=repr(error), record=record.model_dump(mode="json"))  # noqa: TRY400
             finally:
@@ -173,7 +173,7 @@ def _emit_all(session: Session, records: list[Recorded]) -> None:
 
 @lru_cache(maxsize=4096)
 def _written(address: str) -> str | None:
-    """The address in canonical form."""
+    """Return the address in canonical form."""
     try:
         return str(ip_address(address))
     except ValueError:  # a socket without an address, as in some tests

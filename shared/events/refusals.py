@@ -1,8 +1,8 @@
-"""Refusals of strangers: the first is recorded, those that follow are counted.
+"""Refusals of anonymous callers: the first is recorded, the following ones are counted.
 
-A stranger may be refused a hundred times a second, and each record is kept for months. Of one action, by one
-network, against one account, the first refusal leaves a record at once, and every minute after that one
-record says how many there were. Refusals of signed-in accounts are recorded each time.
+An anonymous caller may be refused a hundred times a second, and records are kept for months. For each
+combination of action, network and account, the first refusal is recorded at once; after that, one record per
+minute has the count. Refusals of signed-in accounts are recorded each time.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 @dataclass
 class Repeated:
-    """The refusals after the first of their kind, in this window."""
+    """The repeated refusals of one key in the current window."""
 
     until: float
     count: int = 0
@@ -43,7 +43,7 @@ class Repeated:
 
 
 class Refusals:
-    """Counts in bounded memory; `moment` is of a clock that never goes backwards."""
+    """Counts refusals in bounded memory; `moment` is a time on the monotonic clock."""
 
     def __init__(self) -> None:
         self._repeated: dict[Key, Repeated] = {}
@@ -64,7 +64,7 @@ class Refusals:
         return True
 
     def due(self, moment: float) -> list[Recorded]:
-        """One record for each whose window is over; those that stay quiet for a window are forgotten."""
+        """Return one record per key whose window has ended; keys without refusals are dropped."""
         over = [(key, one) for key, one in self._repeated.items() if one.until <= moment]
         for key, one in over:
             if one.count:
@@ -77,7 +77,7 @@ class Refusals:
 
 
 def _summed_up(key: Key, count: int, first: datetime, last: Recorded) -> Recorded:
-    """The last of them, with their number and the time they took."""
+    """Return the last refusal's record, with the count and the times of the first and the last."""
     several = {"count": count, "first": _text(first), "last": _text(last.timestamp), "network": key.network}
     user_id = last.user_id if key.network != OTHERS else None
     changed = {"metadata": {**last.metadata, "repeated": several}, "user_id": user_id}
@@ -90,10 +90,10 @@ def _text(moment: datetime) -> str:
 
 @lru_cache(maxsize=4096)
 def network_of(address: str | None) -> str | None:
-    """The network that counts as one stranger: an IPv4 /24 or an IPv6 /64."""
+    """Return the network that counts as one caller: an IPv4 /24 or an IPv6 /64."""
     if address is None:
         return None
     ip = ip_address(address)
     ip = getattr(ip, "ipv4_mapped", None) or ip
     bits = IPV4_NETWORK_BITS if ip.version == 4 else IPV6_NETWORK_BITS
-    return str(ip_network(f"{str(ip).partition('%')[0]}/{bits}", strict=False))  # without its scope
+    return str(ip_network(f"{str(ip).partition('%')[0]}/{bits}", strict=False))  # without the zone

@@ -14,15 +14,15 @@ from shared.events.outbox import BATCH_MAX, EMITTED, Batch, Outbox
 from shared.events.pace import make_room
 from shared.peers.client import AnswerLate, AnswerLost, Peer
 
-# Lets a burst of events travel together. Every delivery costs as much as dozens of events, so that under load
-# they gather longer; it is the most that an event is late when nothing is wrong.
+# How long events gather, so that a burst is delivered together; it bounds the delay of an event when nothing
+# is wrong. A delivery costs as much as dozens of events, so under load they gather longer.
 GATHER_SECONDS = 0.05
 GATHER_UNDER_LOAD_SECONDS = 0.2
 LOAD_EVENTS = 20  # in one delivery
-LOOK_SECONDS = 1.0  # for what another process has written, and for what has become due again
+LOOK_SECONDS = 1.0  # how often to poll for events of other processes, and for expired leases
 PAUSE_SECONDS_MIN = 0.25
-PAUSE_SECONDS_MAX = 5.0  # asking one who is away costs next to nothing
-LOG_SECONDS = 60.0  # between two lines about one who is away
+PAUSE_SECONDS_MAX = 5.0  # probing an unreachable subscriber is cheap
+LOG_SECONDS = 60.0  # between two log lines about an unreachable subscriber
 RECEIVE = "/internal/events"
 
 log = structlog.get_logger(__name__)
@@ -32,15 +32,15 @@ class Transport(Protocol):
     """A transport to subscribers. `settle` updates the outbox after `deliver`."""
 
     async def life(self) -> str:
-        """Which life of a broker it leads to; nothing where what was delivered cannot get lost.
+        """Return the incarnation of the broker; "" if delivered events cannot get lost.
 
-        Called before events are taken; raises Unavailable while the broker is unreachable.
+        Called before events are claimed; raises Unavailable while the broker is unreachable.
         """
 
     async def deliver(self, batch: Batch) -> None: ...
 
     async def was_tried(self, error: BaseException, /) -> bool:
-        """Whether a failed delivery may be the fault of the events, and not of the transport."""
+        """Whether the events may have caused the failure, rather than the transport."""
 
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None: ...
 
@@ -53,7 +53,7 @@ class Direct:
         self._is_away = False
 
     async def life(self) -> str:
-        """While the subscriber is unreachable, probe it with an empty batch."""
+        """Return ""; if the last call failed, probe the subscriber with an empty batch first."""
         if self._is_away:
             await self._call(b'{"events":[]}')
         return ""
@@ -62,7 +62,7 @@ class Direct:
         await self._call(f'{{"attempt":{batch.attempt},"events":[{",".join(batch.bodies)}]}}'.encode())
 
     async def was_tried(self, error: BaseException, /) -> bool:
-        """A timeout is the fault of the events if the subscriber answers an empty batch."""
+        """Blame the events for a timeout if the subscriber responds to an empty batch."""
         if isinstance(error, AnswerLate):
             with suppress(Problem):
                 await self.life()
@@ -79,7 +79,7 @@ class Direct:
 
 
 class Relay:
-    """Delivers the events of one subscriber, woken by every commit that has events."""
+    """Delivers events to one subscriber; woken by every commit that emits some."""
 
     def __init__(self, database: Database, outbox: Outbox, subscriber: str, transport: Transport) -> None:
         self._database = database
@@ -106,7 +106,7 @@ class Relay:
                 self._pause = min(self._pause * 2, PAUSE_SECONDS_MAX)
 
     def _log(self, error: Problem) -> None:
-        """The first failure is often a restart, and not worth a line."""
+        """Log repeated failures, but not the first: it is often just a restart."""
         at = self._loop.time() if self._loop is not None else 0.0
         if self._pause > PAUSE_SECONDS_MIN and at > self._logged + LOG_SECONDS:
             self._logged = at
@@ -117,11 +117,11 @@ class Relay:
         if is_for_us:
             reached("relay: committed")
         if is_for_us and self._loop is not None and not self._woken.is_set():
-            with suppress(RuntimeError):  # the loop has ended; the next process will find the events
+            with suppress(RuntimeError):  # the loop has ended; the next process finds the events
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     async def _something_to_do(self) -> bool:
-        """Wait until there is, or until it is time to look; whether there is."""
+        """Wait until woken or until it is time to poll; return whether it was woken."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_SECONDS):
                 await self._woken.wait()
@@ -132,7 +132,7 @@ class Relay:
         return was_told
 
     async def _deliver_all(self) -> None:
-        """Deliver until a batch is not full: newer events have woken the relay and gather meanwhile."""
+        """Deliver until a batch is not full. Newer events wake the relay again, and gather meanwhile."""
         is_full = True
         while is_full:
             began = asyncio.get_running_loop().time()
@@ -151,7 +151,7 @@ class Relay:
         try:
             await self._transport.deliver(batch)
         except (Problem, asyncio.CancelledError) as error:
-            # Also when the service stops: the next process need not wait for the end of the lease.
+            # Also at shutdown, so that the next process need not wait for the lease to expire.
             was_tried = isinstance(error, Problem) and await self._transport.was_tried(error)
             await self._database.run(self._outbox.give_back, batch, repr(error), was_tried=was_tried)
             raise

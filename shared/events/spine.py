@@ -1,4 +1,4 @@
-"""The event spine of one service: outbox, inbox, and the tasks beside the requests."""
+"""The event spine of one service: outbox, inbox, and their background tasks."""
 
 import asyncio
 import os
@@ -44,10 +44,10 @@ RETRY_SECONDS = 0.5
 CENSUS_SECONDS = 5.0
 CENSUS_SHARE = 50
 TIDY_SECONDS = 600.0
-SEEN_KEPT = timedelta(days=14)  # far longer than any event is sent again
+SEEN_KEPT = timedelta(days=14)  # far longer than any event is resent
 DEAD_KEPT = timedelta(days=30)
 REDIS_SECONDS = 5.0
-RECEIVED_MAX = 200  # in one request; senders of this version send fewer
+RECEIVED_MAX = 200  # per request; senders of this version send fewer
 AFTER_FAULT_SECONDS = 5.0
 
 WAITING = Gauge(
@@ -65,7 +65,7 @@ log = structlog.get_logger(__name__)
 
 
 class Delivery(Input):
-    """Events for this service, oldest first, and how often the sender has tried."""
+    """Events for this service, oldest first, and the number of the sender's attempt."""
 
     attempt: int = Field(default=1, ge=1)
     events: list[Envelope] = Field(max_length=RECEIVED_MAX)
@@ -77,7 +77,7 @@ async def receive_events(body: Delivery, database: Database, inbox: Inbox, reque
 
 
 class Subscriber:
-    """A service that receives events: which, and its address unless NAME_URL says otherwise."""
+    """A service that receives events: which ones, and its URL unless NAME_URL overrides it."""
 
     def __init__(self, url: str, *events: type[Event]) -> None:
         self.url = url
@@ -113,7 +113,7 @@ class Events:
 
 
 class Spine:
-    """The running parts."""
+    """The events of a running service."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Spine:
         database.session_info[OUTBOX] = self.outbox
 
     def _recipients(self) -> dict[str, list[str]]:
-        """By topic, whose rows an event is written into the outbox for."""
+        """Return, by topic, the subscribers for whom an event is written to the outbox."""
         if self._settings.redis_url is not None:
             from shared.events.streams import BROKER
 
@@ -185,7 +185,7 @@ class Spine:
         return parts
 
     async def _retry(self) -> None:
-        """Try parked events again when their time has come."""
+        """Retry parked events when they are due."""
         while True:
             if not await self._database.in_background(self.inbox.retry_next):
                 await asyncio.sleep(RETRY_SECONDS)
@@ -197,7 +197,7 @@ class Spine:
         while True:
             began = loop.time()
             await self._database.read(self._count)
-            # Counting a million takes its time; it shall never take more than a small part of all time.
+            # Counting a million rows is slow, so it may take only a small share of the time.
             pause = max(CENSUS_SECONDS, CENSUS_SHARE * (loop.time() - began))
             if loop.time() > tidy_at:
                 tidy_at = loop.time() + TIDY_SECONDS
@@ -221,7 +221,7 @@ class Spine:
 
 
 async def _always(name: str, work: Work) -> None:
-    """Restart a part that fails, so that neither the others nor the service end."""
+    """Restart a task that fails, so that neither the others nor the service end."""
     while True:
         try:
             await work()

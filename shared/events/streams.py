@@ -1,8 +1,8 @@
-"""Events through Redis: one stream, one consumer group per service; the database stays the source of truth.
+"""Events through Redis: one stream, one consumer group per service; the database is the source of truth.
 
-An event leaves the outbox when every group has acknowledged it, so a Redis that was restarted, failed over
-or emptied loses nothing: what it was given in an earlier life is given again. The stream is cut only below
-what all groups are done with.
+An event leaves the outbox once every group has acknowledged it. So nothing is lost when Redis restarts, fails
+over or is emptied: that starts a new incarnation (`life`), to which the outbox sends its events again. The
+stream is trimmed only below the oldest entry that some group has not acknowledged.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ PAUSE_SECONDS_MIN = 0.1
 PAUSE_SECONDS_MAX = 5.0
 SETTLE_SECONDS = 0.5
 
-# Taking and leading in one step: a reader that was held up and no longer leads takes nothing, and what it
-# took before its successor takes again first of all.
+# Checks leadership and reads in one step: a delayed reader that no longer leads reads nothing. Its successor
+# first re-reads the entries that it had not acknowledged.
 _TAKE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 
 
 class Broker:
-    """The sending side: puts events into the stream, and learns when all groups are done with them."""
+    """The sending side: adds events to the stream, and notes when all groups have acknowledged them."""
 
     def __init__(self, redis: Redis, groups: Sequence[str], signatures: Signatures) -> None:
         self._redis = redis
@@ -81,15 +81,15 @@ class Broker:
         return self._life_of(born, server)
 
     async def deliver(self, batch: Batch) -> None:
-        """Only into the life that they were taken for: in another, older events may have to go first.
+        """Send only to the incarnation that the batch was claimed for: others may need older events first.
 
-        A watched connection is not silently replaced, so between the look and the sending no Redis begins.
+        A watched connection is not silently replaced, so Redis cannot restart between check and send.
         """
         async with _unavailable_if_broken(), self._redis.pipeline(transaction=True) as pipeline:
             await pipeline.watch(BORN)
             if self._life_of(await pipeline.get(BORN), await pipeline.info("server")) != batch.life:
                 self._life = ""
-                raise Unavailable("Redis has restarted; what it may have lost is sent first.")
+                raise Unavailable("Redis has restarted; the events it may have lost are sent first.")
             pipeline.multi()  # type: ignore[no-untyped-call]
             for body in batch.bodies:
                 pipeline.xadd(STREAM, self._entry(body.encode()))
@@ -100,21 +100,21 @@ class Broker:
         return {"event": body, "source": signatures.source, "signature": signatures.sign(body)}
 
     async def was_tried(self, _error: BaseException, /) -> bool:
-        """What Redis stores it does not try; attempts are counted where entries are read."""
+        """Return False: Redis only stores events; attempts are counted by the reader."""
         return False
 
     def settle(self, session: Session, outbox: Outbox, batch: Batch) -> None:
         outbox.sent(session, batch, self._entries)
 
     async def run(self, database: Database, outbox: Outbox) -> None:
-        """Acknowledge for as long as the service runs."""
+        """Settle acknowledged events for as long as the service runs."""
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
             if await database.read(outbox.has_sent):
                 await self.acknowledge(database, outbox)
 
     async def acknowledge(self, database: Database, outbox: Outbox) -> None:
-        """Forget in the outbox what our groups are done with, and cut from the stream what all are."""
+        """Delete from the outbox what our groups have acknowledged, and trim what all groups have."""
         async with _unavailable_if_broken():
             life, floors = await self._floors()
             missing = [group for group in self._groups if group not in floors]
@@ -132,7 +132,7 @@ class Broker:
                 await self._redis.xtrim(STREAM, minid=_entry(min(floors.values())), approximate=True)
 
     async def _floors(self) -> tuple[str, dict[str, str]]:
-        """The life of this Redis, and for every group the first entry that it is not done with."""
+        """Return this Redis's incarnation, and for each group the first entry it has not acknowledged."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.get(BORN)
             pipeline.info("server")
@@ -141,8 +141,8 @@ class Broker:
         floors: dict[str, str] = {}
         for group in [] if isinstance(groups, ResponseError) else groups:
             name, read = group["name"].decode(), group["last-delivered-id"]
-            # Asked after `read` was: what it takes meanwhile is above it, and what it is done with no longer
-            # counts, so that the answer is at worst too low.
+            # Queried after `read`: entries read meanwhile are above it, and entries acknowledged meanwhile
+            # are no longer pending. So the result is at worst too low.
             waiting = await self._redis.xpending(STREAM, name)
             floors[name] = (
                 min(_after(read), _sortable(waiting["min"])) if waiting["pending"] else _after(read)
@@ -150,15 +150,15 @@ class Broker:
         return self._life_of(born, server), floors
 
     def _life_of(self, born: Any, server: dict[str, Any]) -> str:
-        """Changes when Redis was restarted, failed over or emptied.
+        """Return an id that changes when Redis restarts, fails over or is emptied.
 
-        Also when our signing key changes: earlier entries are sent again, since receivers may reject them.
+        It also changes with our signing key: receivers may reject earlier entries, so they are sent again.
         """
         return f"{server['run_id']} {'' if born is None else born.decode()} {self._signatures.key_id}"
 
 
 class Reader:
-    """The receiving side: of all replicas of a service one reads, so that the order of a key is kept."""
+    """The receiving side: only one replica of a service reads, so that the order per key is kept."""
 
     def __init__(self, redis: Redis, signatures: Signatures, inbox: Inbox, database: Database) -> None:
         self._redis = redis
@@ -194,13 +194,13 @@ class Reader:
         return bool(await self._redis.get(self._leader_key) == self._token.encode())
 
     async def _step_down(self) -> None:
-        """Let another replica read at once; when Redis does not answer, it waits for our time to end."""
+        """Let another replica read at once; if Redis does not respond, it waits until our lead expires."""
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._redis.eval(_STEP_DOWN, 1, self._leader_key, self._token)
 
     async def _read(self) -> None:
-        """While this replica leads: first the entries that were read but not acknowledged, then new ones."""
+        """While this replica leads, read first the unacknowledged entries, then new ones."""
         after = "0"
         while (taken := await self._take(after)) is not None:
             last, entries = taken
@@ -211,11 +211,11 @@ class Reader:
                     await make_room(began)
             elif after == "0":
                 after = ">"
-            else:  # everything is taken; wait for more
+            else:  # everything has been read; wait for more
                 await self._redis.xread({STREAM: last}, count=1, block=WAIT_MILLISECONDS)
 
     async def _take(self, after: str) -> tuple[bytes, list[Entry]] | None:
-        """The last entry of the stream, and the next ones for us; nothing when another replica leads."""
+        """Return the stream's last entry id and our next entries; None if another replica leads."""
         milliseconds = int(LEADER_SECONDS * 1000)
         arguments = (self._token, milliseconds, self._group, after, READ_MAX)
         try:
@@ -242,7 +242,7 @@ class Reader:
         await self._redis.xack(STREAM, self._group, *(number for number, _ in entries))
 
     def _opened(self, number: bytes, fields: list[bytes] | None) -> Envelope | None:
-        """The event of an entry, if a service of the suite has signed it and tells it in its own name."""
+        """Return an entry's event if its signature is valid and the signer is its source; else None."""
         pairs = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
         body, source = pairs.get(b"event", b""), pairs.get(b"source", b"")
         signature = pairs.get(b"signature")
@@ -260,7 +260,7 @@ class Reader:
         return envelope
 
     async def _not_an_attempt(self, entries: list[Entry], attempt: int) -> None:
-        """Our database was away: that they were taken says nothing about them."""
+        """Undo the count of an attempt that failed only because our database was unreachable."""
         numbers: list[Any] = [number for number, _ in entries]
         await self._redis.xclaim(
             STREAM, self._group, "reader", 0, numbers, retrycount=attempt - 1, justid=True
@@ -280,7 +280,7 @@ async def _unavailable_if_broken() -> AsyncIterator[None]:
 
 
 async def _make_group(redis: Redis, group: str) -> None:
-    with suppress(ResponseError):  # it exists
+    with suppress(ResponseError):  # it exists already
         await redis.xgroup_create(STREAM, group, id="0", mkstream=True)
 
 

@@ -4,14 +4,14 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, St
 
 from shared.data.database import UtcDateTime, rows_where
 
-_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in an INTEGER
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite autoincrements INTEGER columns only
 
 
 class EventTables:
-    """Events to be sent (outbox), known event ids (inbox), and events to be applied again (parked).
+    """Events to send (outbox), ids of received events (inbox), and events to retry (parked).
 
-    A row of the outbox waits, is leased to a relay, or was sent to a broker, and
-    each of the three has its index: taking the oldest costs the same whether ten wait or a million.
+    An outbox row is waiting, leased to a relay, or sent to a broker. Each state has its own index, so finding
+    the oldest row costs the same whether ten rows or a million are waiting.
     """
 
     def __init__(self, metadata: MetaData) -> None:
@@ -26,8 +26,8 @@ class EventTables:
             Column("attempts", Integer, nullable=False, default=0),
             Column("lease", String(36)),
             Column("leased_until", UtcDateTime),
-            Column("sent_as", String(40)),  # the number of a broker's entry, written so that it sorts
-            Column("sent_in", String(120)),  # which life of the broker that was
+            Column("sent_as", String(40)),  # the entry id at the broker, in sortable form
+            Column("sent_in", String(120)),  # the broker's incarnation
             Column("last_error", String(500)),
             Index("ix_outbox_waiting", "subscriber", "seq", **rows_where("sent_as IS NULL")),
             Index("ix_outbox_leased", "subscriber", "leased_until", **rows_where("leased_until IS NOT NULL")),

@@ -141,8 +141,8 @@ class Stage:
 
 _REASONS = {
     "is poison": "poison",
-    "its fields are not what its topic promises": "unreadable",
-    "it ended the process that tried it": "deadly",
+    "its fields do not match its topic": "unreadable",
+    "it crashed the process": "deadly",
     "": "shaky",
 }
 

@@ -139,7 +139,7 @@ def test_poison_is_dead_at_once(database: Database, inbox: Inbox) -> None:
     ("wrong", "reason"),
     [
         ({"version": 2}, "ValueError('version 2 of thing.counted is newer than this service; update it')"),
-        ({"data": {"thing": "a"}}, "its fields are not what its topic promises"),
+        ({"data": {"thing": "a"}}, "its fields do not match its topic"),
     ],
 )
 def test_what_cannot_be_read_says_why(
