@@ -1,4 +1,4 @@
-"""Who may open a shell here: where nothing isolates them, only browsers and programs on the same machine."""
+"""Access to shells: without isolation, only clients on the same machine may open them."""
 
 from ipaddress import ip_address
 
@@ -14,17 +14,17 @@ LOCAL_NAMES = frozenset(("localhost", "[::1]"))
 
 
 class Door:
-    """Checks where a request comes from before it reaches a shell."""
+    """Checks the origin of a request before it reaches a shell."""
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
         self._is_local = backend.name == "process"
         self._proxies = Proxies(settings.trusted_proxies)
 
     def require_local(self, connection: HTTPConnection) -> None:
-        """Refuse whoever is not on this machine.
+        """Refuse clients on other machines.
 
-        The name in the address counts as well: a page of another site whose name was made to point here sends
-        its own name, and its script could otherwise sign in and open a shell.
+        The host name is checked as well, against DNS rebinding: a page of another site whose name resolves to
+        this machine could otherwise sign in and open a shell.
         """
         if not self._is_local:
             return

@@ -1,4 +1,4 @@
-"""How the terminal service is put together."""
+"""Application factory of the terminal service."""
 
 from starlette.applications import Starlette
 
@@ -42,6 +42,6 @@ def create_app(settings: Settings) -> Starlette:
 def make_backend(settings: Settings) -> Backend:
     if settings.backend == "process":
         return ProcessBackend(settings)
-    from services.terminal.backends.docker import DockerBackend  # its library takes a while to load
+    from services.terminal.backends.docker import DockerBackend  # slow to import
 
     return DockerBackend(settings)

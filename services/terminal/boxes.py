@@ -1,4 +1,4 @@
-"""The life of a box: started when it is needed, stopped when it is idle, and removed with its account."""
+"""The life cycle of a box: started on demand, stopped when idle, removed with its account."""
 
 import asyncio
 import shutil
@@ -27,14 +27,14 @@ from shared.errors import NotFound, Problem
 
 GRACE_SECONDS = 5.0
 SWEEP_ROWS = 100
-ACTIVITY_KEPT = timedelta(minutes=1)  # as exact as the time in the table is
+ACTIVITY_KEPT = timedelta(minutes=1)  # precision of `last_activity`
 
 
 log = structlog.get_logger(__name__)
 
 
 class Boxes:
-    """One box for each account. What concerns one account is done one after the other."""
+    """One box per account. Operations on the same account run one at a time."""
 
     def __init__(
         self, database: Database, backend: Backend, places: Places, terminals: Terminals, settings: Settings
@@ -48,14 +48,14 @@ class Boxes:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        """Boxes go on without the service."""
+        """Leave boxes running without the service."""
 
     @property
     def backend(self) -> Backend:
         return self._backend
 
     async def ensure(self, owner: str) -> Place:
-        """The box of this account, running."""
+        """Start this account's box unless it is running; returns its place."""
         async with self._locks[owner]:
             row = await self._database.read(_row_of, owner)
             place = self._places.of(row["id"], owner) if row else None
@@ -91,7 +91,7 @@ class Boxes:
         return await self._database.read(_row_of, owner)
 
     async def stop(self, owner: str, reason: str) -> None:
-        """End every shell of an account, and the box. The home stays."""
+        """End an account's shells and its box. The home directory stays."""
         async with self._locks[owner]:
             row = await self._database.read(_row_of, owner)
             if row is None or row["state"] != BoxState.RUNNING:
@@ -109,10 +109,10 @@ class Boxes:
             raise NotFound
         await self.stop(owner, reason)
 
-    # What duties do, in threads of their own.
+    # Called by duties, in their own threads.
 
     def sweep(self) -> None:
-        """Stop boxes that nobody uses, and forget what is long over."""
+        """Stop idle and unwanted boxes; delete expired tickets and old terminals."""
         asyncio.run_coroutine_threadsafe(self._stop_idle(), self._loop).result()
         for row in self._unwanted():
             self._end(row)
@@ -127,7 +127,7 @@ class Boxes:
             return [row._asdict() for row in session.connection().execute(unwanted)]
 
     def _end(self, row: dict[str, Any]) -> None:
-        """Stop the box of an account that was disabled, and remove all that one had that was deleted."""
+        """Stop the box of a disabled or deleted account; delete all data of a deleted one."""
         stopping = self.stop(row["owner"], row["ends_for"])
         asyncio.run_coroutine_threadsafe(stopping, self._loop).result()
         if row["ends_for"] == DELETED:
@@ -154,7 +154,7 @@ class Boxes:
 
 
 def _remove_home(home: Path) -> None:
-    """Out of the way first, so that what is left of it after a crash belongs to nobody."""
+    """Rename the home before deleting it, so that no account gets a partly deleted one after a crash."""
     gone = home.with_name(f".gone-{home.name}")
     with suppress(FileNotFoundError):
         home.rename(gone)

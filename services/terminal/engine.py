@@ -1,4 +1,4 @@
-"""Whether a Docker engine is there, asked once at the start and without its library."""
+"""Detects a Docker engine at the start, without importing its library."""
 
 import http.client
 import socket
@@ -19,7 +19,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def has_image(socket_path: str, image: str) -> bool:
-    """Whether an engine answers at this socket and has the image."""
+    """Whether an engine responds on this socket and has the image."""
     connection = _Connection(socket_path)
     try:
         connection.request("GET", f"/images/{quote(image, safe=':/')}/json")

@@ -1,34 +1,34 @@
-"""Why the terminal service refuses."""
+"""The terminal service's error responses."""
 
 from shared.errors import Conflict, Forbidden, Problem, TooManyRequests, Unavailable
 
 
 class TabTaken(Conflict):
-    """A terminal is open in this tab already; `session` is its id."""
+    """This tab already has an open terminal; use it or close it by its id in `session`."""
 
     code = "tab_taken"
 
 
 class TooManyTerminals(Conflict):
-    """You have as many terminals open as you may have; close one of them."""
+    """You have reached the limit of open terminals; close one first."""
 
     code = "too_many_terminals"
 
 
 class TerminalEnded(Conflict):
-    """The shell of this terminal has ended."""
+    """The shell of this terminal has ended; open a new one."""
 
     code = "ended"
 
 
 class TooManyViewers(TooManyRequests):
-    """This terminal is shown in as many places as it may be; close one of them."""
+    """This terminal is already open in the maximum number of places; close one first."""
 
     code = "too_many_viewers"
 
 
 class NoCapacity(Problem):
-    """As many boxes are running as this server takes; try again later."""
+    """This server is at capacity; try again later."""
 
     status = 503
     code = "no_capacity"
@@ -38,18 +38,18 @@ class NoCapacity(Problem):
 
 
 class EngineUnavailable(Unavailable):
-    """There is nothing that could run a shell here. The operator of this server can change that."""
+    """No engine is available here to run a shell; ask the operator of this server."""
 
     code = "engine_unavailable"
 
 
 class ShellNotStarted(Unavailable):
-    """The shell did not start in time; try again in a moment."""
+    """The shell did not start in time; try again later."""
 
     code = "shell_not_started"
 
 
 class NotLocal(Forbidden):
-    """Shells are not isolated on this server, so that only browsers on the same machine may open them."""
+    """Shells on this server are not isolated, so only browsers on the same machine may open them."""
 
     code = "not_local"

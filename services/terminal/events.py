@@ -1,4 +1,4 @@
-"""What the terminal service does when it is told of accounts."""
+"""The account events that the terminal service consumes."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ ACTIVE = "active"
 
 
 def end_boxes_of_deleted(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Mark them; the sweeping duty ends the shells and removes the homes."""
+    """Mark the boxes; the duty `sweep` ends their shells and removes the homes."""
     _mark(session, [event.account_id for event in events], DELETED)
 
 
@@ -24,7 +24,7 @@ def end_boxes_of_disabled(session: Session, events: Sequence[AccountChanged]) ->
 
 def _mark(session: Session, owners: list[str], reason: str) -> None:
     marking = update(BOXES).where(BOXES.c.owner.in_(owners))
-    if reason == DISABLED:  # deletion is for good
+    if reason == DISABLED:  # must not replace DELETED
         marking = marking.where(BOXES.c.ends_for.is_(None))
     session.connection().execute(marking.values(ends_for=reason))
 

@@ -1,4 +1,4 @@
-"""The listening side: holders connect to the socket of their box and say which terminal they hold."""
+"""The service's Unix sockets, to which the holders of each box connect."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from services.terminal.session import Session
 
 SOCKET_NAME = "link.sock"
 HELLO_SECONDS = 5.0
-CONNECTIONS_MAX = 64  # of one box
+CONNECTIONS_MAX = 64  # per box
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +27,8 @@ Find = Callable[[str, str, str], Session | None]
 class Links:
     """The sockets of all boxes.
 
-    A socket lies in a folder that only the service can write to, and one box sees: who speaks through it
-    belongs to that box, and what it says can only concern the terminals of that box.
+    A socket's directory is writable only by the service and visible only in one box. A client of the socket
+    therefore belongs to that box, and can only affect the terminals of that box.
     """
 
     def __init__(self, find: Find, lost: Callable[[Session], None]) -> None:
@@ -47,7 +47,7 @@ class Links:
         )
 
     def ignore(self, box_id: str) -> None:
-        """Close the socket of a box, and what is connected to it."""
+        """Close the socket of a box and its connections."""
         server = self._servers.pop(box_id, None)
         if server is not None:
             server.close()
@@ -60,14 +60,14 @@ class Links:
 
 
 def _bound(folder: Path) -> socket.socket:
-    """A socket in a folder whose path may be longer than the 107 bytes that the kernel takes."""
+    """Bind a socket in a directory whose path may exceed the kernel's limit of 107 bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)  # whoever is in a container is another user; nobody else reaches the folder above it
+    folder.chmod(0o755)  # the container's user is another one; other users cannot enter the parent directory
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(FileNotFoundError):
-            os.unlink(SOCKET_NAME, dir_fd=descriptor)  # of the process before this one
+            os.unlink(SOCKET_NAME, dir_fd=descriptor)  # left by an earlier process
         near = Path(f"/proc/self/fd/{descriptor}")
         path = (near if near.exists() else folder) / SOCKET_NAME
         listening.bind(str(path))
@@ -83,7 +83,7 @@ def _bound(folder: Path) -> socket.socket:
 
 
 class HolderConnection(asyncio.Protocol):
-    """One holder, from its hello to its end."""
+    """The connection of one holder."""
 
     def __init__(self, links: Links, box_id: str) -> None:
         self._links, self._box_id = links, box_id
@@ -113,7 +113,7 @@ class HolderConnection(asyncio.Protocol):
     def _greet(self, kind: bytes, payload: bytes) -> None:
         hello: Any = json.loads(payload)
         if kind != b"H" or hello["protocol"] != PROTOCOL:
-            raise FrameError("no hello of a protocol that is known")
+            raise FrameError("not a hello of a known protocol version")
         session = self._links.find(self._box_id, str(hello["terminal"]), str(hello["epoch"]))
         if session is None:
             log.info("unknown_holder_ended", box_id=self._box_id)

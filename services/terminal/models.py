@@ -1,4 +1,4 @@
-"""Boxes, in which shells run, the terminals in them, and tickets to open a terminal's socket."""
+"""The tables of the terminal service: boxes, the terminals in them, and tickets for their sockets."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +23,7 @@ class BoxState(StrEnum):
 
 
 class TerminalState(StrEnum):
-    """`lost` is a terminal whose shell vanished without a word, as when the machine was restarted."""
+    """State of a terminal; `lost` if its shell vanished without an exit status, as after a reboot."""
 
     STARTING = "starting"
     OPEN = "open"
@@ -36,11 +36,11 @@ IS_LIVE = "state IN ('starting', 'open')"
 
 
 class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
+    """Base of this service's tables, with its own metadata."""
 
 
 class Box(Table, table=True):
-    """Where the shells of one account run. There is one for each account."""
+    """The environment in which an account's shells run; one per account."""
 
     __tablename__ = "boxes"
     __table_args__ = (Index("ix_boxes_state_last_activity", "state", "last_activity"),)
@@ -49,8 +49,8 @@ class Box(Table, table=True):
     owner: str = Field(max_length=ID_CHARACTERS, unique=True)
     backend: str = Field(max_length=20)
     state: str = Field(default=BoxState.RUNNING, max_length=20)
-    reason: str | None = Field(default=None, max_length=20)  # why it was stopped
-    ends_for: str | None = Field(default=None, max_length=20)  # why it is to be stopped, soon
+    reason: str | None = Field(default=None, max_length=20)  # why it stopped
+    ends_for: str | None = Field(default=None, max_length=20)  # why it is about to be stopped
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     stopped: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -58,7 +58,7 @@ class Box(Table, table=True):
 
 
 class Terminal(Table, table=True):
-    """A shell. What it prints is never here: its holder has that."""
+    """A shell. Its output is never stored here, only in its holder."""
 
     __tablename__ = "terminals"
     __table_args__ = (
@@ -70,17 +70,17 @@ class Terminal(Table, table=True):
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
     owner: str = Field(max_length=ID_CHARACTERS)
     tab: str = Field(max_length=TAB_CHARACTERS)
-    epoch: str = Field(max_length=ID_CHARACTERS)  # another shell in the same place has another one
+    epoch: str = Field(max_length=ID_CHARACTERS)  # differs for every shell in the same tab
     state: str = Field(default=TerminalState.STARTING, max_length=20)
     exit_code: int | None = None
     exit_signal: int | None = None
-    head: int = Field(default=0, sa_type=BigInteger)  # bytes that were printed, when it ended
+    head: int = Field(default=0, sa_type=BigInteger)  # bytes printed by the time it ended
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     ended: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Ticket(Table, table=True):
-    """Opens one socket once, for who cannot send a bearer token. Only a hash of it is here."""
+    """A single-use ticket for a socket, for clients that cannot send a bearer token; stored as a hash."""
 
     __tablename__ = "tickets"
     __table_args__ = (Index("ix_tickets_expires", "expires"), Index("ix_tickets_owner", "owner"))
@@ -89,7 +89,7 @@ class Ticket(Table, table=True):
     owner: str = Field(max_length=ID_CHARACTERS)
     terminal_id: str = Field(max_length=ID_CHARACTERS)
     mode: str = Field(max_length=2)
-    caller: str = Field(sa_type=Text)  # whose ticket it is, as JSON: a revocation must find it
+    caller: str = Field(sa_type=Text)  # the caller as JSON, so that revocations apply
     expires: datetime = Field(sa_type=UtcDateTime)
 
 

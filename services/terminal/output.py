@@ -1,10 +1,10 @@
-"""The output of a shell as the service sees it: the newest bytes, and where a replay may begin."""
+"""A shell's recent output, and the positions at which a replay may begin."""
 
 import re
 from collections import deque
 
 TAIL_BYTES_MAX = 256 * 1024
-SEQUENCE_BYTES_MAX = 4096  # no sensible escape sequence is longer
+SEQUENCE_BYTES_MAX = 4096  # real escape sequences are shorter
 
 _SCREENS = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
 _STRING_STARTS = re.compile(rb"\x1b[\]PX^_]")
@@ -12,14 +12,14 @@ _STRING_ENDS = re.compile(rb"\x07|\x1b\\|\x18|\x1a")
 
 
 class Tail:
-    """The last bytes that came, in the pieces in which they came."""
+    """The last bytes received, in pieces as they arrived."""
 
     def __init__(self) -> None:
         self._pieces: deque[bytes] = deque()
         self.start = self.end = 0
 
     def begin(self, offset: int) -> None:
-        """What follows begins here, and what was before does not join it."""
+        """Discard everything and continue at this offset."""
         self._pieces.clear()
         self.start = self.end = offset
 
@@ -33,7 +33,7 @@ class Tail:
             self._drop_first()
 
     def forget_before(self, offset: int) -> None:
-        """Drop the pieces that everybody has."""
+        """Drop the pieces before this offset."""
         while self._pieces and self.start + len(self._pieces[0]) <= offset:
             self._drop_first()
 
@@ -41,7 +41,7 @@ class Tail:
         self.start += len(self._pieces.popleft())
 
     def read(self, offset: int, length: int) -> bytes:
-        """The bytes from an offset that is in the tail, as many as there are up to `length`."""
+        """Read up to `length` bytes at an offset within the tail."""
         found, at = [], self.start
         for piece in self._pieces:
             if at + len(piece) > offset and at < offset + length:
@@ -51,10 +51,10 @@ class Tail:
 
 
 def safe_start(data: bytes, *, is_alternate: bool) -> int | None:
-    """Where in the middle of a stream a terminal may begin to read it; None when `data` holds no such place.
+    """Find a position at which a terminal may start to read a stream; None if `data` has none.
 
-    It is the beginning of a line, outside of escape sequences and on the main screen. A terminal that begins
-    elsewhere takes the rest of a sequence for text, or draws an editor's screen into the history.
+    It is the start of a line, outside escape sequences and on the main screen. A terminal that starts
+    elsewhere shows the tail of an escape sequence as text, or draws an editor's screen into the scrollback.
     """
     at = 0
     if is_alternate:
@@ -73,7 +73,7 @@ def safe_start(data: bytes, *, is_alternate: bool) -> int | None:
 
 
 def _end_of_string(data: bytes, place: int) -> int | None:
-    """Where the control string ends that this place is in; None when it is in none."""
+    """Return the end of the control string that contains this position, or None."""
     window = max(0, place - SEQUENCE_BYTES_MAX)
     starts = [one.end() for one in _STRING_STARTS.finditer(data, window, place)]
     if not starts:

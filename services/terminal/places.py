@@ -1,4 +1,4 @@
-"""Which folders belong to a box."""
+"""The directories of each box."""
 
 import hashlib
 import re
@@ -14,6 +14,6 @@ class Places:
         self._settings = settings
 
     def of(self, box_id: str, owner: str) -> Place:
-        """The id of an account comes out of a token: one that is no plain name is hashed."""
+        """Return a box's place. Owner ids come from tokens, so those that are not safe names are hashed."""
         name = owner if _PLAIN.fullmatch(owner) else hashlib.sha256(owner.encode()).hexdigest()
         return Place(box_id, owner, self._settings.root / "boxes" / box_id, self._settings.homes / name)

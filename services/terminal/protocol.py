@@ -1,7 +1,7 @@
-"""`term.v1`, what a browser and the service say over a WebSocket: read and written, without state.
+"""`term.v1`, the WebSocket protocol between browser and service: stateless parsing and formatting.
 
-Binary frames are bytes of the terminal: to the client with their offset in 8 bytes before them, from the
-client as they were typed. Text frames are JSON with a `type`.
+Binary frames carry terminal bytes. Server to client: an 8-byte big-endian offset, then output. Client to
+server: input. Text frames are JSON objects with a `type`.
 """
 
 import json
@@ -21,7 +21,7 @@ OFFSET = struct.Struct("!Q")
 
 
 class Close(IntEnum):
-    """Why a socket is closed; clients try again after 1001, 1006, 1011, 1012 and 1013 only."""
+    """Close codes; clients reconnect after RESTARTING, TRY_AGAIN, NO_HELLO and TOO_LARGE."""
 
     ENDED = 1000
     RESTARTING = 1012
@@ -36,7 +36,7 @@ class Close(IntEnum):
 
 
 class ProtocolError(Exception):
-    """The client does not keep to the protocol; the socket is closed with this code and sentence."""
+    """The client violated the protocol; the socket is closed with this code and reason."""
 
     def __init__(self, reason: str, code: Close = Close.BAD_MESSAGE) -> None:
         super().__init__(reason)
@@ -45,7 +45,7 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """How far a client had read the output of a shell."""
+    """The position up to which a client has read a shell's output."""
 
     epoch: str
     offset: int
@@ -71,7 +71,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """This viewer wants to set the size."""
+    """Make this viewer the leader, whose size applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ Control = Hello | Ack | Resize | Claim | Signal | Ping
 
 
 def read_control(text: str) -> Control:
-    """A text frame of the client; ProtocolError says what is wrong with it."""
+    """Parse a text frame from the client; raises ProtocolError."""
     if len(text) > CONTROL_CHARACTERS_MAX:
         raise ProtocolError("a control message is too large", Close.TOO_LARGE)
     try:
@@ -115,7 +115,7 @@ def read_control(text: str) -> Control:
 
 def _natural(value: object, name: str) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
-        raise ProtocolError(f"{name} is not a natural number")
+        raise ProtocolError(f"{name} must be a non-negative whole number below 2^53")
     return value
 
 
@@ -130,10 +130,10 @@ def _resume(value: object) -> Resume | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ProtocolError("resume is neither null nor an object")
+        raise ProtocolError("resume must be null or an object")
     epoch = value.get("epoch")
     if not isinstance(epoch, str) or len(epoch) > EPOCH_CHARACTERS_MAX:
-        raise ProtocolError("resume has no epoch")
+        raise ProtocolError("resume must have an epoch of at most 64 characters")
     return Resume(epoch, _natural(value.get("offset"), "resume.offset"))
 
 
@@ -145,7 +145,7 @@ def _signal(value: object) -> int:
 
 def _time(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:
-        raise ProtocolError("time is not a number")
+        raise ProtocolError("time must be a number")
     return value
 
 

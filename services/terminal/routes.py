@@ -1,4 +1,4 @@
-"""Every endpoint of the terminal service, one line each."""
+"""Every endpoint of the terminal service."""
 
 from services.terminal.errors import (
     EngineUnavailable,

@@ -1,4 +1,4 @@
-"""What goes into the terminal service and what comes out."""
+"""Request and response schemas of the terminal service."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -44,7 +44,7 @@ class MakeTicket(Input):
 
 
 class CloseQuery(Query):
-    grace: float = Field(default=5.0, ge=0, le=60, description="Seconds between hanging up and killing.")
+    grace: float = Field(default=5.0, ge=0, le=60, description="Seconds between SIGHUP and SIGKILL.")
 
 
 class TicketOut(Output):
@@ -80,7 +80,7 @@ class TerminalOut(Output):
     created: datetime
     ended: datetime | None = None
     viewers: int = 0
-    command: str = Field(default="", description="What runs in front, where the system says it.")
+    command: str = Field(default="", description="The foreground command; empty if unknown.")
     directory: str = ""
 
     @classmethod
@@ -98,7 +98,7 @@ class LimitsOut(Output):
 
 
 class BoxOut(Output):
-    """The box of an account; `isolation` is `none` where its shells run as the user of the service."""
+    """The box of an account; `isolation` is `none` if its shells run as the service's own user."""
 
     model_config = example(
         {

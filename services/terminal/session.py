@@ -1,8 +1,8 @@
-"""One terminal while the service runs: its holder, its viewers, and who of them sets the pace and the size.
+"""One live terminal: its holder, its viewers, and the leader among them, who sets pace and size.
 
-The bytes stay with the holder. Here is only what came last; a viewer that is further behind fetches. The
-leader's acknowledgements move the limit up to which the holder pushes. A little beyond it the holder stops
-reading from the shell, so that a program cannot print more than its reader takes.
+The holder keeps the output. The session caches only the newest part; a viewer that lags further behind
+fetches from the holder. The leader's acknowledgements advance the limit up to which the holder pushes. A
+little beyond that limit the holder stops reading from the shell, so a program cannot outrun its reader.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from services.terminal.output import Tail, safe_start
 from services.terminal.protocol import Close, Hello, ProtocolError
 from services.terminal.viewers import Chunk, Exit, Link, Viewer
 
-WINDOW_BYTES = 256 * 1024  # sent to a viewer and not acknowledged
-LAG_BYTES = 1024 * 1024  # a viewer that is further behind, and does not lead, is moved to the end
+WINDOW_BYTES = 256 * 1024  # sent to a viewer but not acknowledged
+LAG_BYTES = 1024 * 1024  # a viewer that lags further behind skips to the end, unless it leads
 RESIZE_SECONDS = 0.05
 FETCH_SECONDS = 10.0
 
 
 class Session:
-    """One terminal, from when its holder is expected until its shell has ended and everybody has seen it."""
+    """One terminal, from the start of its holder until its shell has ended and all viewers have seen it."""
 
     def __init__(self, terminal_id: str, owner: str, epoch: str, rows: int, columns: int) -> None:
         self.id, self.owner, self.epoch = terminal_id, owner, epoch
@@ -42,7 +42,7 @@ class Session:
         self.leader: Viewer | None = None
         self.exit: Exit | None = None
         self.directory = self.command = ""
-        self.last_output = 0.0  # by the clock of the event loop; set when the session is made known
+        self.last_output = 0.0  # event-loop time; set when the session is registered
         self.head = self.base = 0
         self.on_end: Callable[[Session], None] = lambda _: None
         self._link: Link | None = None
@@ -56,10 +56,10 @@ class Session:
         self._releasing: asyncio.TimerHandle | None = None
         self._wants_size: tuple[int, int] | None = None
 
-    # The holder's side.
+    # Holder side.
 
     def attach(self, link: Link, hello: dict[str, Any]) -> None:
-        """A holder has connected; it may be one that the process before this one has started."""
+        """Attach a holder that connected; an earlier process may have started it."""
         base, head = hello["base"], hello["head"]
         if (
             type(base) is not int
@@ -67,7 +67,7 @@ class Session:
             or not self.base <= base <= head
             or head < self.head
         ):
-            raise FrameError("the holder's offsets go back")
+            raise FrameError("the holder's offsets went backwards")
         self.base, self.head, self._link = base, head, link
         self._follows, self._limit = False, NO_LIMIT
         self.linked.set()
@@ -88,7 +88,7 @@ class Session:
         self._chunks.clear()
 
     def receive(self, kind: bytes, payload: bytes) -> None:
-        """A frame of the holder. What it says can only concern this terminal, and is checked all the same."""
+        """Process a frame from the holder, which is not trusted."""
         if kind == b"D":
             self._receive_data(payload)
         elif kind == b"C":
@@ -100,13 +100,13 @@ class Session:
         elif kind == b"O" and self.leader is not None:
             self.leader.close(Close.TOO_LARGE, "the program does not read its input")
         elif kind != b"O":
-            raise FrameError("an unknown kind of frame")
+            raise FrameError("unknown kind of frame")
 
     def _receive_data(self, payload: bytes) -> None:
         (offset,) = OFFSET.unpack_from(payload)
         data = payload[OFFSET.size :]
         if offset < self._tail.end and self._followed.is_set():
-            raise FrameError("data came twice")
+            raise FrameError("data was sent twice")
         self._tail.append(offset, data)
         self.head = max(self.head, self._tail.end)
         self._note_output(bool(data))
@@ -125,7 +125,7 @@ class Session:
         state = json.loads(payload)
         head = state["head"]
         if type(head) is not int or head < self.head:
-            raise FrameError("the holder's offsets go back")
+            raise FrameError("the holder's offsets went backwards")
         self._note_output(head > self.head)
         self.head, self.base = head, max(self.base, int(state["base"]))
         self.directory, self.command = str(state["directory"]), str(state["command"])
@@ -133,17 +133,17 @@ class Session:
     def _receive_exit(self, payload: bytes) -> None:
         exit_ = Exit.told(json.loads(payload))
         if exit_.head < self.head:
-            raise FrameError("the holder's offsets go back")
+            raise FrameError("the holder's offsets went backwards")
         self.end(exit_)
 
     def end(self, exit_: Exit) -> None:
-        """The shell has ended. Viewers read to the end, and are told once it is in the database."""
+        """Record that the shell has ended; viewers are notified once this is in the database."""
         if self.exit is None:
             self.exit = exit_
             self.on_end(self)
 
     def note_end(self) -> None:
-        """It is in the database: the holder may go, once everybody has read to the end."""
+        """Confirm that the end is in the database; the holder may quit once no viewer is left."""
         self.ended.set()
         self._wake_all()
         self._quit_when_read()
@@ -161,7 +161,7 @@ class Session:
             self._link.send(kind, payload)
 
     async def fetch(self, offset: int, length: int = PIECE_BYTES) -> Chunk:
-        """Ask the holder for what is no longer here; waits for it when it is connecting again."""
+        """Fetch output from the holder, waiting for it to reconnect if necessary."""
         async with asyncio.timeout(FETCH_SECONDS):
             while True:
                 await self.linked.wait()
@@ -173,10 +173,10 @@ class Session:
                 if not answer.cancelled():
                     return answer.result()
 
-    # The viewers' side.
+    # Viewer side.
 
     async def join(self, viewer: Viewer, hello: Hello) -> None:
-        """Find where the viewer begins to read, and tell it."""
+        """Add a viewer, and send it the position at which its output begins."""
         self._cancel_release()
         self.viewers.add(viewer)
         if viewer.may_write and self.leader is None:
@@ -186,7 +186,7 @@ class Session:
             await self._followed.wait()
         resume = hello.resume if hello.resume and hello.resume.epoch == self.epoch else None
         if resume is not None and resume.offset > self.head:
-            raise ProtocolError("resume.offset is in the future")
+            raise ProtocolError("resume.offset is beyond the end of the output")
         first = await self.fetch(resume.offset if resume else self.base, 0)
         if resume is not None and first.base <= resume.offset:
             await self._begin(viewer, "tail", resume.offset)
@@ -213,15 +213,15 @@ class Session:
             mode="rw" if viewer.may_write else "ro",
         )
         truncated = kind == "ring" and self.base > 0
-        fields = {"from": start, "to": self.head, "kind": kind}  # `from` is a word of Python
+        fields = {"from": start, "to": self.head, "kind": kind}  # `from` is a Python keyword
         viewer.tell("replay", **fields, truncated=truncated, alternate=is_alternate)
         if is_alternate:
             self._nudge()
 
     async def _safe_start(self) -> tuple[int, bool]:
-        """The first offset from which a terminal that knows nothing may read.
+        """Find the first offset at which an empty terminal may start to read.
 
-        And whether that is inside of a program that fills the screen, and has to draw it anew.
+        Also returns whether a full-screen program is active there, which then has to redraw.
         """
         chunk = await self.fetch(self.base)
         base, data = chunk.base, b""
@@ -234,12 +234,12 @@ class Session:
             if found is not None:
                 return base + found, False
             if not chunk.is_alternate and len(data) >= 2 * PIECE_BYTES:
-                break  # one endless line: somewhere in it is as good as anywhere else
+                break  # a single endless line has no good position
             chunk = await self.fetch(base + len(data))
         return self.head, chunk.is_alternate
 
     def leave(self, viewer: Viewer, hold_seconds: float) -> None:
-        """A viewer has gone. When it was lost, output waits a little for it to come back."""
+        """Remove a viewer. If the last writer's connection was lost, output is held until it may be back."""
         self.viewers.discard(viewer)
         if self.leader is viewer:
             self.leader = None
@@ -256,7 +256,7 @@ class Session:
         self._quit_when_read()
 
     def _release(self) -> None:
-        """Nobody sets the pace: builds go on, and what is too old for the holder is forgotten."""
+        """Stop limiting output, as nobody leads; the holder then drops the oldest bytes."""
         self._releasing = None
         if self.viewers:
             self._set_pace()
@@ -273,8 +273,8 @@ class Session:
 
     def ack(self, viewer: Viewer, offset: int) -> None:
         if offset > viewer.sent:
-            raise ProtocolError("ack.offset was not sent")
-        if offset < viewer.acked:  # on its way when the viewer was moved to the end
+            raise ProtocolError("ack.offset is beyond the bytes that were sent")
+        if offset < viewer.acked:  # sent before the client learnt that it was moved to the end
             return
         viewer.acked = offset
         viewer.wake.set()
@@ -284,9 +284,7 @@ class Session:
 
     def input(self, viewer: Viewer, data: bytes) -> None:
         if not viewer.may_write:
-            viewer.tell(
-                "notice", code="read_only", message="You may watch this terminal, and not type in it."
-            )
+            viewer.tell("notice", code="read_only", message="You may watch this terminal but not type in it.")
             return
         if viewer is not self.leader:
             self._lead(viewer)
@@ -296,7 +294,9 @@ class Session:
         if viewer.may_write:
             self._send(b"K", NUMBER.pack(number))
         else:
-            viewer.tell("notice", code="read_only", message="You may watch this terminal, and not stop it.")
+            viewer.tell(
+                "notice", code="read_only", message="You may watch this terminal but not send signals to it."
+            )
 
     def signal_foreground(self, number: int) -> None:
         self._send(b"K", NUMBER.pack(number))
@@ -317,7 +317,7 @@ class Session:
         self._set_pace()
 
     def resize(self, viewer: Viewer, rows: int, columns: int) -> None:
-        """Only the leader's size counts, and of many in a short time the last one."""
+        """Apply the leader's size; rapid changes are coalesced, and other viewers' sizes are only stored."""
         viewer.rows, viewer.columns = rows, columns
         if viewer is not self.leader or (rows, columns) == (self._wants_size or (self.rows, self.columns)):
             return
@@ -342,17 +342,17 @@ class Session:
             one.tell("size", rows=self.rows, cols=self.columns)
 
     def _nudge(self) -> None:
-        """Make a program that fills the screen draw it anew: it does when the size changes."""
+        """Change the size briefly to make a full-screen program redraw."""
         rows = self.rows
         self._send(b"R", SIZE.pack(rows - 1 if rows > 1 else 2, self.columns))
         self._wants_size = (rows, self.columns)
         if self._resizing is None:
             self._resizing = asyncio.get_running_loop().call_later(RESIZE_SECONDS, self._resized)
 
-    # What is sent to a viewer.
+    # Output to a viewer.
 
     async def next_piece(self, viewer: Viewer) -> bytes:
-        """What the viewer has not been sent yet and may be sent now."""
+        """Return the next bytes that may be sent to the viewer now."""
         is_behind = viewer is not self.leader and viewer.replay_to is None
         if is_behind and self.head - viewer.sent > LAG_BYTES:
             await self._skip(viewer)
@@ -367,7 +367,7 @@ class Session:
         return chunk.data
 
     async def _skip(self, viewer: Viewer) -> None:
-        """The viewer is so far behind that what it would read is gone, or soon will be."""
+        """Move a viewer to the end of the output, as it lags too far behind."""
         before = viewer.sent
         await self.fetch(self.base, 0)
         start = self.head
@@ -378,7 +378,7 @@ class Session:
             self._set_pace()
 
     def is_read_by(self, viewer: Viewer) -> bool:
-        """Whether the shell has ended and the viewer has been sent all of it."""
+        """Whether the shell has ended and all its output was sent to the viewer."""
         if self.exit is None or not self.ended.is_set():
             return False
         return self.exit.is_lost or viewer.sent >= self.exit.head

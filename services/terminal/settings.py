@@ -1,4 +1,4 @@
-"""What the terminal service reads from its environment."""
+"""The terminal service's settings."""
 
 import os
 import re
@@ -52,7 +52,7 @@ class Settings(ServiceSettings):
 
     @cached_property
     def backend(self) -> Literal["docker", "process"]:
-        """What runs the shells. Only in development it depends on what there is at the start."""
+        """The backend; in development `auto` chooses Docker if an engine has the image at the start."""
         if self.box_backend != "auto":
             return self.box_backend
         if self.environment == "production" or has_image(self.docker_socket, self.box_image):
@@ -73,21 +73,21 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _process_is_for_development(self) -> Self:
-        """Shells of the process backend run as the user of the service: they can do all that it can."""
+        """Refuse the process backend in production and off loopback, as its shells are not isolated."""
         if self.environment == "production" and self.box_backend == "process":
             raise ValueError(
                 "BOX_BACKEND=process isolates nothing and is for development only; leave it unset"
             )
         if self.backend == "process" and not _is_loopback(self.host):
             raise ValueError(
-                "HOST must be a loopback address, such as 127.0.0.1: its shells are not isolated"
+                "HOST must be a loopback address such as 127.0.0.1, because shells are not isolated"
             )
         return self
 
     def notice(self) -> str | None:
         if self.backend != "process":
             return None
-        return "terminal: shells run as your own user, isolated by nothing, and answer this machine only"
+        return "terminal: shells run as your own user without isolation; only this machine can open them"
 
     @property
     def shell(self) -> Path:

@@ -1,4 +1,4 @@
-"""The terminals of all boxes: opened, found again after a restart, and noted when they end."""
+"""The terminals of all boxes: opening them, adopting them after a restart, recording their end."""
 
 import asyncio
 import fcntl
@@ -33,23 +33,26 @@ from shared.process.settings import SettingsFaults
 from shared.process.tasks import end
 
 START_SECONDS = 10.0
-LOST_SECONDS = 15.0  # for a holder that runs to connect again
+LOST_SECONDS = 15.0  # how long a live holder has to reconnect
 HANG_UP_SECONDS = 2.0
-NOTE_SECONDS, NOTE_AGAIN_SECONDS = 5.0, 1.0  # for the database to be told how a shell ended
+NOTE_SECONDS, NOTE_AGAIN_SECONDS = (
+    5.0,
+    1.0,
+)  # timeout and retry interval for recording a shell's end in the database
 ENDED_KEPT = timedelta(days=7)
 
-OPEN = Gauge("terminals_open", "Terminals whose shell runs", multiprocess_mode="livesum")
+OPEN = Gauge("terminals_open", "Terminals whose shell is running", multiprocess_mode="livesum")
 
 log = structlog.get_logger(__name__)
 
 
 class Terminals:
-    """Every live terminal of this machine, by its id; open while the service runs."""
+    """The registry of all live terminals on this machine."""
 
     def __init__(self, database: Database, backend: Backend, places: Places, settings: Settings) -> None:
         self._database, self._backend, self._places, self._settings = database, backend, places, settings
         self._sessions: dict[str, Session] = {}
-        self._boxes: dict[str, Place] = {}  # that have a socket, by owner
+        self._boxes: dict[str, Place] = {}  # boxes with a listening socket, by owner
         self.links = Links(self._find, self._link_lost)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -67,7 +70,7 @@ class Terminals:
         os.close(self._lock)
 
     async def _adopt(self) -> None:
-        """Expect the holders that the process before this one has started; those that are gone are lost."""
+        """Adopt the holders the previous process started; mark those no longer running as lost."""
         boxes, terminals = await self._database.read(_live)
         places = [self._places.of(box["id"], box["owner"]) for box in boxes]
         await self._backend.adopt(places)
@@ -117,7 +120,7 @@ class Terminals:
         return {**row, "state": TerminalState.OPEN}
 
     async def _give_up(self, session: Session) -> None:
-        """When this returns, the tab is free for another try."""
+        """Mark the terminal as lost and wait until the tab is free again, for five seconds at most."""
         self._lose(session)
         await self._all_noted([session], NOTE_SECONDS)
 
@@ -133,12 +136,12 @@ class Terminals:
             raise TabTaken(session=live[tab])
         if len(live) >= self._settings.terminals_per_user:
             raise TooManyTerminals(
-                f"You have {len(live)} terminals open, which is the most you may have; close one."
+                f"You have reached the limit of {len(live)} open terminals; close one first."
             )
         try:
             with session.begin_nested():
                 row = insert_row(session, TERMINALS, owner=owner, tab=tab, epoch=new_id())
-        except IntegrityError as error:  # of two at the same time
+        except IntegrityError as error:  # concurrent request for the same tab
             raise TabTaken from error
         if trail is not None:
             trail.answered(_Named(row["id"]))
@@ -146,7 +149,7 @@ class Terminals:
         return row
 
     def live(self, terminal_id: str) -> Session:
-        """A terminal that can be shown, or its refusal."""
+        """Return a terminal that can be shown; raises NotFound or TerminalEnded."""
         session = self._sessions.get(terminal_id)
         if session is None:
             raise NotFound
@@ -155,7 +158,7 @@ class Terminals:
         return session
 
     def find(self, terminal_id: str) -> Session | None:
-        """A terminal whose shell has not ended, whatever the database says by now."""
+        """Return a terminal whose shell has not ended, whatever its database row says."""
         session = self._sessions.get(terminal_id)
         return session if session is not None and session.exit is None else None
 
@@ -166,7 +169,7 @@ class Terminals:
         return {one.owner for one in self._sessions.values()}
 
     async def hang_up(self, sessions: list[Session], grace_seconds: float) -> None:
-        """Ask shells to end, kill them after the grace, and wait until all have."""
+        """Hang up shells, kill them after the grace period, and wait until all have ended."""
         for session in sessions:
             session.hang_up(grace_seconds)
         await self._all_noted(sessions, grace_seconds + HANG_UP_SECONDS)
@@ -175,13 +178,13 @@ class Terminals:
         await self._all_noted(sessions, NOTE_SECONDS)
 
     async def _all_noted(self, sessions: list[Session], seconds: float) -> None:
-        """Wait until the database knows that they have ended, but not for ever."""
+        """Wait until the end of all sessions is recorded, or the timeout expires."""
         waiting = [asyncio.create_task(one.ended.wait()) for one in sessions]
         if waiting:
             _, left = await asyncio.wait(waiting, timeout=seconds)
             await end([*left])
 
-    # What links tell.
+    # Callbacks of `links`.
 
     def _find(self, box_id: str, terminal_id: str, epoch: str) -> Session | None:
         session = self._sessions.get(terminal_id)
@@ -220,7 +223,7 @@ class Terminals:
         self.spawn(self._note_end(session, session.exit))
 
     def _forget(self, session: Session) -> None:
-        """Nothing of it is needed any more: those who see it have their own reference."""
+        """Remove a session from the registry; its viewers keep their own references."""
         self._sessions.pop(session.id, None)
         OPEN.set(len(self._sessions))
 
@@ -228,7 +231,7 @@ class Terminals:
         while True:
             try:
                 await self._database.run(_set_ended, session.id, exit_)
-            except Problem as error:  # the database is away: the tab stays taken until it is back
+            except Problem as error:  # no database: the tab stays taken until it is back
                 log.warning("end_not_noted", terminal_id=session.id, error=repr(error))
                 await asyncio.sleep(NOTE_AGAIN_SECONDS)
             else:
@@ -252,7 +255,7 @@ class _Named:
 
 
 def _lock(settings: Settings) -> int:
-    """Two processes would take each other's holders away."""
+    """Lock the data directory, as two processes would take over each other's holders."""
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(settings.root / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -260,7 +263,7 @@ def _lock(settings: Settings) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         fault = (
-            f"DATA_DIR: another terminal service works with {settings.root}; stop it, or use another DATA_DIR"
+            f"DATA_DIR: another terminal service is using {settings.root}; stop it, or use another DATA_DIR"
         )
         raise SettingsFaults([fault], Settings.service) from error
     return descriptor

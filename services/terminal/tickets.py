@@ -1,4 +1,4 @@
-"""Tickets: a browser can send no bearer token with a WebSocket, so it asks for one of these just before."""
+"""Single-use tickets, which browsers request because they cannot send a bearer token with a WebSocket."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ TICKETS_PER_ACCOUNT = 100
 
 
 class Redeemed(NamedTuple):
-    """What a ticket was good for."""
+    """The contents of a redeemed ticket."""
 
     caller: Caller
     terminal_id: str
@@ -31,7 +31,7 @@ class Redeemed(NamedTuple):
 def issue(
     session: Session, caller: Caller, terminal_id: str, mode: str, seconds: float
 ) -> tuple[str, datetime]:
-    """A ticket that opens one terminal once."""
+    """Issue a ticket that opens one terminal once."""
     run = session.connection().execute
     run(delete(TICKETS).where(TICKETS.c.owner == caller.id, TICKETS.c.expires < now()))
     mine = run(select(func.count()).select_from(TICKETS).where(TICKETS.c.owner == caller.id)).scalar_one()
@@ -52,7 +52,7 @@ def issue(
 
 
 def redeem(session: Session, ticket: str, terminal_id: str) -> Redeemed | None:
-    """Take a ticket away, and say whose it was; nothing when it is not good for this terminal."""
+    """Delete a ticket and return its contents; None if it is not valid for this terminal."""
     if not 0 < len(ticket) <= TICKET_CHARACTERS_MAX:
         return None
     row = (
@@ -76,6 +76,6 @@ def _unpacked(text: str) -> Caller:
 
 
 def _hash(ticket: str) -> str:
-    # A ticket of 256 random bits needs no slow hash: there is nothing to guess. It is found by its hash, so
-    # that no comparison of secrets takes a time that depends on them.
+    # 256 random bits cannot be guessed, so a fast hash is enough. Looking tickets up by hash also avoids a
+    # timing side channel.
     return hashlib.sha256(ticket.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a session deals with: the link to its holder, the viewers, and how a shell ended."""
+"""The parts of a session: the link to its holder, its viewers, and the exit of its shell."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a shell ended; `head` is where its output ends."""
+    """How a shell ended; `head` is the offset of the end of its output."""
 
     code: int | None
     signal: int | None
@@ -25,13 +25,13 @@ class Exit:
 
     @classmethod
     def told(cls, told: dict[str, Any]) -> "Exit":
-        """As a holder says it."""
+        """Parse an exit message from a holder."""
         return cls(_small(told["code"]), _small(told["signal"]), int(told["head"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What a holder answers: the bytes from an offset, none when they are gone or have not come."""
+    """A holder's response: the bytes at an offset, or none if they were dropped or not printed yet."""
 
     base: int
     offset: int
@@ -41,14 +41,14 @@ class Chunk:
 
 @dataclass(eq=False, slots=True)
 class Viewer:
-    """One socket that shows the terminal."""
+    """One socket that displays the terminal."""
 
     may_write: bool
     rows: int
     columns: int
     sent: int = 0
     acked: int = 0
-    replay_to: int | None = None  # when it has been sent so far, the client is told that the replay is over
+    replay_to: int | None = None  # once `sent` reaches this offset, `replay_end` is sent
     controls: deque[str] = field(default_factory=deque)
     closing: tuple[Close, str] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)

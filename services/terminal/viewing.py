@@ -1,4 +1,4 @@
-"""One socket: what the client says goes to the session, and output goes to the client."""
+"""Connects a WebSocket to a session: messages to the session, output to the client."""
 
 import asyncio
 from typing import Any
@@ -15,13 +15,13 @@ from shared.process.tasks import end
 
 HELLO_SECONDS = 5.0
 COALESCE_SECONDS = 0.004
-LEFT = 1000  # the close code of a client that does not come back
+LEFT = 1000  # the close code of a client that will not reconnect
 
 assert TAIL_BYTES_MAX >= PIECE_BYTES
 
 
 class Gone(Exception):
-    """The client has closed the socket, or was lost."""
+    """The client closed the socket or lost its connection."""
 
     def __init__(self, code: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Gone(Exception):
 
 
 async def converse(websocket: WebSocket, session: Session, *, may_write: bool, hold_seconds: float) -> None:
-    """From the hello of the client to the close of the socket."""
+    """Serve one client from its hello until the socket closes."""
     viewer: Viewer | None = None
     held = hold_seconds
     try:
@@ -44,7 +44,7 @@ async def converse(websocket: WebSocket, session: Session, *, may_write: bool, h
         held = 0.0
         await websocket.close(error.code, error.reason)
     except TimeoutError:
-        await websocket.close(Close.TRY_AGAIN, "the shell does not answer")
+        await websocket.close(Close.TRY_AGAIN, "the shell does not respond")
     finally:
         if viewer is not None:
             session.leave(viewer, held)
@@ -55,7 +55,7 @@ async def _hello(websocket: WebSocket) -> Hello:
         async with asyncio.timeout(HELLO_SECONDS):
             message = await _receive(websocket)
     except TimeoutError as error:
-        raise ProtocolError("no hello came", Close.NO_HELLO) from error
+        raise ProtocolError("no hello was received in time", Close.NO_HELLO) from error
     control = protocol.read_control(message) if isinstance(message, str) else None
     if not isinstance(control, Hello):
         raise ProtocolError("the first message must be hello", Close.NO_HELLO)
@@ -90,7 +90,7 @@ async def _read(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
         if isinstance(message, str):
             _obey(protocol.read_control(message), session, viewer)
         elif len(message) > protocol.INPUT_BYTES_MAX:
-            raise ProtocolError("a frame of input may have 64 KiB", Close.TOO_LARGE)
+            raise ProtocolError("an input frame may be at most 64 KiB", Close.TOO_LARGE)
         elif message:
             session.input(viewer, message)
 
@@ -108,11 +108,11 @@ def _obey(control: protocol.Control, session: Session, viewer: Viewer) -> None:
         case protocol.Ping(time):
             viewer.tell("pong", time=time)
         case Hello():
-            raise ProtocolError("hello came twice")
+            raise ProtocolError("hello was sent twice")
 
 
 async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
-    """Send what there is at once, and what follows closely in larger pieces."""
+    """Send the first output at once, and coalesce what follows closely into larger pieces."""
     clock = asyncio.get_running_loop().time
     sent_at = 0.0
     try:

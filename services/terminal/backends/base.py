@@ -1,4 +1,4 @@
-"""What runs the shells of a box: one interface for all backends."""
+"""The interface of the backends, which run the shells of a box."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ Isolation = Literal["none", "container"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a box is on this machine."""
+    """The directories of a box on this machine."""
 
     box_id: str
     owner: str
-    run: Path  # the socket of the box, and a lock for each of its terminals
+    run: Path  # holds the box's socket and a lock file per terminal
     home: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A shell to be started."""
+    """The parameters of a new shell."""
 
     terminal_id: str
     epoch: str
@@ -29,25 +29,25 @@ class Start:
 
 
 class Backend(Protocol):
-    """Makes boxes and starts holders in them. A holder connects to the socket of its box by itself."""
+    """Creates boxes and starts holders in them. A holder connects to the box's socket on its own."""
 
     name: str
     isolation: Isolation
 
     async def adopt(self, places: Sequence[Place]) -> None:
-        """Find what the process before this one has left; these are the boxes that should run."""
+        """Find what the previous process left running; `places` are the boxes that should be."""
 
     async def ensure(self, place: Place) -> None:
-        """Make the box ready, or find it; EngineUnavailable when nothing can run it."""
+        """Create the box unless it is running; raises EngineUnavailable if nothing can run it."""
 
     async def begin(self, place: Place, start: Start) -> None:
-        """Start a holder in a box that is ready."""
+        """Start a holder in a running box."""
 
     def is_alive(self, place: Place, terminal_id: str) -> bool:
-        """Whether the holder of a terminal still runs."""
+        """Whether the holder of a terminal is still running."""
 
     async def stop(self, place: Place) -> None:
-        """Stop the box after its shells were asked to end. Its home stays."""
+        """Stop the box, whose shells were asked to end before. Its home stays."""
 
     async def close(self) -> None:
-        """The service stops; boxes go on."""
+        """Release resources; boxes keep running."""

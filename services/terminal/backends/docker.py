@@ -1,4 +1,4 @@
-"""Shells in containers: one for each box, hardened, checked after it was made, found again by its labels."""
+"""Docker backend: one hardened container per box, checked after its creation and found by its labels."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class DockerBackend:
-    """Containers by the Docker Engine API. No byte of a shell goes through it: holders connect out."""
+    """Manages containers through the Docker Engine API. It carries no terminal data: holders connect out."""
 
     name = "docker"
     isolation: Isolation = "container"
@@ -39,17 +39,17 @@ class DockerBackend:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._docker: Docker | None = None
-        self._running: dict[str, str] = {}  # containers by box
+        self._running: dict[str, str] = {}  # box id: container id
         self._instance = ""
         self._network = ""
 
     async def adopt(self, places: Sequence[Place]) -> None:
-        """Find the containers of the process before this one; those that no box belongs to are stopped."""
+        """Find the previous process's containers, and remove those that belong to no box."""
         self._instance = await asyncio.to_thread(_instance_of, self._settings.root / "instance")
         known = {place.box_id for place in places}
         try:
             self._running = await self._found_running(known)
-        except EngineUnavailable:  # boxes may run all the same, and their holders connect by themselves
+        except EngineUnavailable:  # boxes may be running anyway, and their holders connect on their own
             self._running = dict.fromkeys(known, "")
 
     async def _found_running(self, known: set[str]) -> dict[str, str]:
@@ -70,7 +70,7 @@ class DockerBackend:
 
     @asynccontextmanager
     async def _engine(self) -> AsyncIterator[Docker]:
-        """The engine; whatever goes wrong between it and us is the same to the caller."""
+        """Provide the engine's client; any failure of the engine becomes EngineUnavailable."""
         if self._docker is None:
             connector = aiohttp.UnixConnector(path=self._settings.docker_socket, limit=0)
             session = aiohttp.ClientSession(connector=connector)
@@ -97,7 +97,7 @@ class DockerBackend:
             self._running[place.box_id] = container_id
 
     async def _found(self, docker: Docker, place: Place, wanted: dict[str, Any]) -> str | None:
-        """The running container of a box; one that is stopped or was made by other rules is removed."""
+        """Return the running container of a box; remove those that are stopped or differ from the spec."""
         kept = None
         for container in await docker.containers.list(all=True, filters=self._mine(box=place.box_id)):
             shown = await container.show()
@@ -109,13 +109,13 @@ class DockerBackend:
         return kept
 
     async def _made(self, docker: Docker, place: Place, wanted: dict[str, Any]) -> str:
-        name = f"gh-{self._instance[-8:]}-{place.box_id}"  # for people; it is found by its labels
+        name = f"gh-{self._instance[-8:]}-{place.box_id}"  # only for humans; lookups use the labels
         container = await docker.containers.create(wanted, name=name)
         try:
             faults = spec.differences(wanted, await container.show())
             if faults:
                 log.error("container_refused", box_id=place.box_id, differences=faults)
-                raise EngineUnavailable  # noqa: TRY301 - removed below, like one that does not start
+                raise EngineUnavailable  # noqa: TRY301 - the handler below removes it
             await container.start()
         except BaseException:
             await container.delete(force=True)
@@ -172,15 +172,15 @@ class DockerBackend:
             "linger_seconds": LINGER_SECONDS,
         }
 
-    def is_alive(self, place: Place, terminal_id: str) -> bool:  # noqa: ARG002 - the box is what can be known
+    def is_alive(self, place: Place, terminal_id: str) -> bool:  # noqa: ARG002 - only the box's state is known
         return place.box_id in self._running
 
     async def stop(self, place: Place) -> None:
-        """Remove the container: the home is outside of it."""
+        """Remove the container; the home directory is outside it."""
         self._running.pop(place.box_id, None)
         async with self._engine() as docker:
             for container in await docker.containers.list(all=True, filters=self._mine(box=place.box_id)):
-                with suppress(DockerError):  # it may have ended by itself
+                with suppress(DockerError):  # it may have stopped already
                     await container.stop(t=STOP_SECONDS)
                 await container.delete(force=True)
 
@@ -192,7 +192,7 @@ class DockerBackend:
 
 
 def _prepare_home(home: Path) -> str:
-    """Make the folder, and say as whom the container runs, who is to own it: never as root."""
+    """Create the home directory and return its owner, the non-root user that the container runs as."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if os.getuid() != 0:
         return f"{os.getuid()}:{os.getgid()}"
@@ -202,7 +202,7 @@ def _prepare_home(home: Path) -> str:
 
 
 def _instance_of(file: Path) -> str:
-    """Two suites on one engine never touch each other's containers."""
+    """Return this suite's id, by which suites on one engine tell their containers apart."""
     if not file.exists():
         draft = file.with_suffix(".draft")
         draft.write_text(new_id())

@@ -1,4 +1,4 @@
-"""Shells as processes of the service's own user: for development on one machine, and no isolation at all."""
+"""Process backend: shells run as the service's own user, without isolation, for development only."""
 
 import asyncio
 import fcntl
@@ -24,7 +24,7 @@ PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class ProcessBackend:
-    """Starts holders that outlive the service; a lock that each of them keeps tells whether it runs."""
+    """Starts holders that outlive the service; each keeps a lock, which shows that it is running."""
 
     name = "process"
     isolation: Isolation = "none"
@@ -33,7 +33,7 @@ class ProcessBackend:
         self._settings = settings
 
     async def adopt(self, places: Sequence[Place]) -> None:
-        """Holders connect by themselves, and their locks tell which ones are gone."""
+        """Do nothing: holders connect on their own, and their locks show which are running."""
 
     async def ensure(self, place: Place) -> None:
         place.home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,7 +52,7 @@ class ProcessBackend:
                 pass_fds=[lock],
             )
             async with asyncio.timeout(START_SECONDS):
-                if await process.wait() != 0:  # it forks, and the holder is the child
+                if await process.wait() != 0:  # this process forks; its child is the holder
                     raise ShellNotStarted
         except (OSError, TimeoutError) as error:
             raise ShellNotStarted from error
@@ -99,13 +99,13 @@ class ProcessBackend:
         return False
 
     async def stop(self, place: Place) -> None:
-        """There is nothing to stop but the shells, which were asked to end."""
+        """Remove the lock files of terminals whose holder has exited."""
         for lock in place.run.glob("*.lock"):
             if not self.is_alive(place, lock.stem):
                 lock.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, as nothing is open."""
 
 
 def _lock_file(place: Place, terminal_id: str) -> Path:

@@ -1,7 +1,7 @@
-"""What a container may do: the whole body of its creation in one place, and the check that it came out so.
+"""The specification of a container: the complete creation request, and the check of the result.
 
-Whoever has a shell in it is a stranger. So it has no capability, no way to gain one, a read-only system, and
-a limit to everything that it can use up.
+Users of a shell are not trusted. The container therefore has no capabilities, no way to gain any, a read-only
+root file system, and a limit on every resource.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 
 def body(place: Place, settings: Settings, *, instance: str, user: str, network: str) -> dict[str, Any]:
-    """The body of `POST /containers/create`."""
+    """Build the body of `POST /containers/create`."""
     wanted = {
         "Image": settings.box_image,
         "User": user,
@@ -54,16 +54,16 @@ def _host_config(place: Place, settings: Settings, network: str) -> dict[str, An
         "Privileged": False,
         "CapDrop": ["ALL"],
         "CapAdd": None,
-        "SecurityOpt": ["no-new-privileges:true"],  # the default profiles of seccomp and AppArmor stay
+        "SecurityOpt": ["no-new-privileges:true"],  # the default seccomp and AppArmor profiles stay active
         "ReadonlyRootfs": True,
         "Tmpfs": {
-            "/tmp": f"rw,nosuid,nodev,size={settings.box_tmp}",  # noqa: S108 - inside; compilers execute there
+            "/tmp": f"rw,nosuid,nodev,size={settings.box_tmp}",  # noqa: S108 - in the container; exec for compilers
             "/run": f"rw,nosuid,nodev,noexec,size={RUN_TMP_BYTES}",
         },
         "Binds": [
-            f"{place.home}:{HOME}:rw",  # no capability makes a device, and no file gains privileges
+            f"{place.home}:{HOME}:rw",  # without capabilities no device files and no setuid
             f"{settings.holder}:{HOLDER}:ro",
-            f"{place.run}:{RUN}:ro",  # the socket can be connected to, and not be replaced
+            f"{place.run}:{RUN}:ro",  # the socket accepts connections but cannot be replaced
         ],
         "Devices": [],
         "PidMode": "",
@@ -71,19 +71,19 @@ def _host_config(place: Place, settings: Settings, network: str) -> dict[str, An
         "UTSMode": "",
         "PidsLimit": settings.box_pids,
         "Memory": settings.box_memory,
-        "MemorySwap": settings.box_memory,  # no swap beside it
+        "MemorySwap": settings.box_memory,  # no additional swap
         "NanoCpus": int(settings.box_cpus * 1e9),
         "CpuShares": 512,
-        "OomScoreAdj": 500,  # before any service of the host
+        "OomScoreAdj": 500,  # killed before any service of the host
         "Ulimits": [
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": 4096, "Hard": 8192},
         ],
-        "Init": True,  # reaps what background jobs leave
+        "Init": True,  # reaps orphaned background jobs
         "NetworkMode": network,
         "PortBindings": {},
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-        "AutoRemove": False,  # it would take along why a box ended
+        "AutoRemove": False,  # would delete the reason why a box ended
         "LogConfig": {"Type": "none", "Config": {}},
         "Runtime": settings.box_runtime or None,
     }
@@ -94,7 +94,7 @@ def digest(wanted: Mapping[str, Any]) -> str:
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """What a container has that was not asked for, by its inspection."""
+    """List the settings of a created container that differ from the request."""
     config, host = found["Config"], found["HostConfig"]
     faults = [
         f"{name}: {config.get(name)!r}"
@@ -110,10 +110,10 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 
 def _is_same(wanted: Any, found: Any, name: str) -> bool:
     if name == "Runtime" and wanted is None:
-        return True  # whatever the engine has as its default
-    if name == "Labels":  # an image may have labels of its own
+        return True  # the engine's default
+    if name == "Labels":  # the image may add labels
         return all((found or {}).get(key) == value for key, value in wanted.items())
-    if name == "Env":  # an image may set more, but nothing that was asked for otherwise
+    if name == "Env":  # the image may add variables, but not override requested ones
         return set(wanted) <= set(found or ())
     if name == "Ulimits":
         return sorted(map(_sorted_items, wanted)) == sorted(map(_sorted_items, found or ()))

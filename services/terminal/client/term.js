@@ -1,15 +1,15 @@
-// A terminal of xterm.js on a WebSocket that speaks term.v1: goes on where it stopped, whatever happens to the line.
+// Connects an xterm.js terminal to a term.v1 WebSocket, and resumes after connection losses.
 //
 //   const connection = connect(term, { open: async () => new WebSocket(url, ["term.v1"]), onState });
-//   connection.resize(rows, cols);   // what fits into the window; counts while this viewer leads
+//   connection.resize(rows, cols);   // the size of the window; applies while this viewer leads
 //
-// `open` is asked for a new socket each time. It may throw an error that is `final`: then nothing is tried again.
+// `open` is called for every connection. If it throws an error with `final` set, there are no further attempts.
 
 const ACK_BYTES = 32 * 1024;
 const INPUT_BYTES = 16 * 1024;
 const BUFFERED_BYTES = 256 * 1024;
 const PING_MS = 15_000;
-const SILENCE_MS = 35_000; // two pings without an answer: the line is dead, whatever the browser believes
+const SILENCE_MS = 35_000; // two pings without a pong: the connection is dead, whatever the browser reports
 const RETRY_MS = 250;
 const RETRY_MS_MAX = 10_000;
 const TRY_AGAIN = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4408, 4413]);
@@ -18,10 +18,10 @@ const TRY_AGAIN = new Set([1001, 1005, 1006, 1011, 1012, 1013, 4408, 4413]);
 export function connect(term, { open, onState = () => {}, onNotice = () => {}, onRoundTrip = () => {} }) {
   let socket = null;
   let epoch = null;
-  let received = 0; // the offset of the byte that comes next
+  let received = 0; // the offset of the next byte
   let acknowledged = 0;
   let leads = false;
-  let muted = false; // during a replay the terminal answers questions that were answered long ago
+  let muted = false; // during a replay, drop the terminal's replies to old queries
   let size = { rows: term.rows, cols: term.cols };
   let pause = RETRY_MS;
   let retry, pinging, heard;
@@ -99,7 +99,7 @@ export function connect(term, { open, onState = () => {}, onNotice = () => {}, o
 
   function print(frame) {
     const offset = Number(new DataView(frame.buffer, frame.byteOffset, 8).getBigUint64(0));
-    if (offset !== received) return socket.close(4000, "bytes are missing"); // cannot happen; asked for anew if it does
+    if (offset !== received) return socket.close(4000, "bytes are missing"); // should not happen; reconnecting would fetch them
     received += frame.length - 8;
     const here = received;
     const from = socket;
@@ -156,7 +156,7 @@ export function connect(term, { open, onState = () => {}, onNotice = () => {}, o
     }
   }
 
-  let typing = Promise.resolve(); // one after the other: a long paste is not torn apart by what follows it
+  let typing = Promise.resolve(); // in order, so that later input does not interleave with a long paste
   const send = (bytes) => { if (!muted) typing = typing.then(() => type(bytes)); };
   const encoder = new TextEncoder();
   const listeners = [
@@ -183,7 +183,7 @@ export function connect(term, { open, onState = () => {}, onNotice = () => {}, o
 
   start();
   return {
-    /** What fits into the window. */
+    /** Sets the size of the window. */
     resize(rows, cols) {
       size = { rows, cols };
       if (leads) term.resize(cols, rows);
@@ -192,7 +192,7 @@ export function connect(term, { open, onState = () => {}, onNotice = () => {}, o
     claim: () => say("claim"),
     signal: (signal) => say("signal", { signal }),
     type: (text) => send(encoder.encode(text)),
-    /** Leave for good; the shell goes on. */
+    /** Disconnects for good; the shell keeps running. */
     close() {
       if (isOver) return;
       isOver = true;

@@ -1,4 +1,4 @@
-"""The box of the caller, and for admins the boxes of all."""
+"""Handlers for the caller's box, and for admins all boxes."""
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from shared.lists.pagination import PageQuery, paginate_equal
 
 
 async def show_box(caller: Caller, boxes: Boxes, settings: Settings) -> BoxOut:
-    """Show the box that your shells run in, and what limits it."""
+    """Show the box that your shells run in, and its limits."""
     row = await boxes.show(caller.id) or {}
     limits = LimitsOut(
         terminals=settings.terminals_per_user,
@@ -34,14 +34,14 @@ async def show_box(caller: Caller, boxes: Boxes, settings: Settings) -> BoxOut:
 
 
 async def start_box(caller: Caller, request: Request, boxes: Boxes, door: Door, settings: Settings) -> BoxOut:
-    """Start your box, as opening a terminal does as well."""
+    """Start your box; opening a terminal does so as well."""
     door.require_local(request)
     await boxes.ensure(caller.id)
     return await show_box(caller, boxes, settings)
 
 
 async def stop_box(caller: Caller, boxes: Boxes) -> None:
-    """End all your shells; your files stay."""
+    """Stop your box and all its shells; your files stay."""
     await boxes.stop(caller.id, "user")
 
 
@@ -51,5 +51,5 @@ def list_boxes(query: PageQuery, session: Session) -> Page[AdminBoxOut]:
 
 
 async def stop_box_of(box_id: Id, boxes: Boxes) -> None:
-    """End all shells of a box; its files stay."""
+    """Stop a box and all its shells; its files stay."""
     await boxes.stop_by_id(box_id, "admin")

@@ -1,4 +1,4 @@
-"""The page at /terminal/, and the files that it is made of."""
+"""Handlers for the page at /terminal/ and its assets."""
 
 import hashlib
 import mimetypes
@@ -20,7 +20,7 @@ FILES = {
 TYPES = {".mjs": "text/javascript", ".js": "text/javascript"}
 INDEX = "index.html"
 HEADERS = {
-    # xterm.js writes its style sheets with the colours and the size of letters.
+    # style-src allows inline styles because xterm.js generates style sheets for colours and font size.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -33,12 +33,12 @@ HEADERS = {
 
 
 async def show_page(request: Request) -> Response:
-    """Show the page with a terminal in it."""
+    """Show the terminal page."""
     return _file(request, INDEX)
 
 
 async def show_asset(name: Text, request: Request) -> Response:
-    """Show a script or a style of the page."""
+    """Show a script or style sheet of the page."""
     if name not in FILES or name == INDEX:
         raise NotFound
     return _file(request, name)

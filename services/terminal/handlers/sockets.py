@@ -1,4 +1,4 @@
-"""The WebSocket that shows a terminal."""
+"""Handler for the WebSocket that displays a terminal."""
 
 import re
 
@@ -16,7 +16,7 @@ from shared.data.database import Database
 from shared.errors import NotFound
 from shared.http.trail import Trail
 
-TICKET_MODE = "gatehouse.terminal.mode"  # scope key under which a ticket's mode is left
+TICKET_MODE = "gatehouse.terminal.mode"  # scope key for the mode of a redeemed ticket
 _ID = re.compile(r"[0-9a-f-]{36}")
 
 
@@ -25,7 +25,7 @@ def allowed_origins(settings: Settings) -> tuple[str, ...]:
 
 
 async def redeem_ticket(websocket: WebSocket, database: Database) -> Caller | None:
-    """The caller whose ticket is in the query; it is used up, whatever follows."""
+    """Return the caller whose ticket is in the query. The ticket is consumed whatever follows."""
     ticket = websocket.query_params.get("ticket", "")
     if not ticket:
         return None

@@ -1,4 +1,4 @@
-"""The terminals of the caller: opened, listed, closed, and tickets to show them."""
+"""Handlers for the caller's terminals and their tickets."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ async def open_terminal(
     door: Door,
     trail: Trail,
 ) -> TerminalOut:
-    """Start a shell in your box, which is started when it is not running."""
+    """Start a shell in your box, and the box if it is not running."""
     door.require_local(request)
     place = await boxes.ensure(caller.id)
     row = await terminals.open(place, body.tab, body.rows, body.cols, trail)
@@ -47,14 +47,14 @@ async def open_terminal(
 
 
 def list_terminals(query: PageQuery, caller: Caller, session: Session) -> Page[TerminalOut]:
-    """List your terminals, newest first; those that have ended are kept for a week."""
+    """List your terminals, newest first; ended ones are kept for a week."""
     return paginate_equal(session, TERMINALS, {"owner": caller.id}, query, TerminalOut.of)
 
 
 async def show_terminal(
     terminal_id: Id, caller: Caller, database: Database, terminals: Terminals
 ) -> TerminalOut:
-    """Show one terminal, and what runs in it."""
+    """Show one terminal, with its viewers, foreground command and directory."""
     row = await database.read(_row, terminal_id, caller.id)
     shown = TerminalOut.of(row)
     live = terminals.find(terminal_id)
@@ -66,7 +66,7 @@ async def show_terminal(
 async def close_terminal(
     terminal_id: Id, query: CloseQuery, caller: Caller, database: Database, terminals: Terminals
 ) -> None:
-    """Hang up a shell, and kill what is left of it after the grace."""
+    """Hang up a shell, and kill what is still running after the grace period."""
     await database.read(_row, terminal_id, caller.id)
     live = terminals.find(terminal_id)
     if live is not None:
@@ -76,7 +76,7 @@ async def close_terminal(
 async def signal_terminal(
     terminal_id: Id, body: SignalTerminal, caller: Caller, database: Database, terminals: Terminals
 ) -> None:
-    """Send a signal to what runs in front."""
+    """Send a signal to the foreground process group."""
     row = await database.read(_row, terminal_id, caller.id)
     if row["state"] not in LIVE:
         raise TerminalEnded
@@ -92,7 +92,7 @@ def make_ticket(
     settings: Settings,
     trail: Trail,
 ) -> TicketOut:
-    """Make a ticket that opens the WebSocket of one terminal once, within seconds."""
+    """Create a short-lived ticket that opens the WebSocket of one terminal once."""
     door.require_local(request)
     row = _row(session, body.session, caller.id)
     trail.resource = row["id"]

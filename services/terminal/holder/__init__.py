@@ -1,11 +1,11 @@
-"""Holds one shell: its terminal, and the last bytes that it printed, by their offset since it began.
+"""Holds one shell: its pseudo-terminal, and its latest output by absolute offset.
 
-This folder is the only part of the project that runs beside a user's shell, also inside containers. It needs
-nothing but Python 3.9. It connects out to the service, so that a restart of that ends no shell, and no byte
-is lost.
+This package is the only part of the project that runs beside a user's shell, also in containers. It needs
+only Python 3.9 and the standard library. It connects out to the service, so restarting the service ends no
+shell and loses no output.
 
     python3 -I -S -B -c PROGRAM '{"terminal": "…", "socket": "…", "argv": ["/bin/sh"], …}' FOLDER_ABOVE
 """
 
-# Behind the standard library, in whose place nothing may come from the folder.
+# Appended to sys.path, so that nothing in the directory can shadow the standard library.
 PROGRAM = "import sys; sys.path.append(sys.argv[2]); from holder.main import main; main(sys.argv[1])"

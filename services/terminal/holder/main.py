@@ -28,11 +28,13 @@ from .wire import (
     frame,
 )
 
-READ_AHEAD_BYTES = 256 * 1024  # beyond what may be pushed, so that Ctrl-C is soon felt
+READ_AHEAD_BYTES = (
+    256 * 1024
+)  # how far reading may run ahead of the push limit; small, so that Ctrl-C takes effect soon
 OUTGOING_BYTES_MAX = 4 * PIECE_BYTES
 STATE_SECONDS = 5.0
 CONNECT_FIRST, CONNECT_MAX = 0.05, 1.0
-DRAIN_SECONDS, DRAIN_SECONDS_MAX = 0.2, 2.0  # for what background jobs print after the shell has ended
+DRAIN_SECONDS, DRAIN_SECONDS_MAX = 0.2, 2.0  # for output of background jobs after the shell has ended
 
 
 class Holder:
@@ -51,7 +53,7 @@ class Holder:
         self._link: socket.socket | None = None
         self._frames, self._outgoing = Frames(), bytearray()
         self._follows, self._sent, self._limit = False, 0, NO_LIMIT
-        self._hold_until = 0.0  # when output goes on though nobody takes it
+        self._hold_until = 0.0  # when held output is released without a reader
         self._retry_at, self._retry = 0.0, CONNECT_FIRST
         self._unlinked_since = time.monotonic()
         self._is_read_out = False
@@ -200,7 +202,7 @@ class Holder:
         self._link.close()
         self._link, self._state_at = None, float("inf")
         now = self._unlinked_since = self._retry_at = time.monotonic()
-        if self._limit != NO_LIMIT:  # somebody was reading, and comes back when the service does
+        if self._limit != NO_LIMIT:  # a viewer was reading and will reconnect with the service
             self._hold_until = now + self._config["hold_seconds"]
 
     def _send(self, data: bytes) -> None:
@@ -217,7 +219,9 @@ class Holder:
 
     def _push(self) -> None:
         while self._link is not None and self._follows and len(self._outgoing) < OUTGOING_BYTES_MAX:
-            self._sent = max(self._sent, self._ring.base)  # without a limit, what is too old is left out
+            self._sent = max(
+                self._sent, self._ring.base
+            )  # without a limit, bytes dropped from the ring are skipped
             length = min(self._ring.head, self._limit) - self._sent
             if length <= 0:
                 return
@@ -233,7 +237,7 @@ class Holder:
         try:
             data = self._link.recv(PIECE_BYTES)
             if not data:
-                raise FrameError("the service has gone")  # noqa: TRY301 - like any other end
+                raise FrameError("the service closed the connection")  # noqa: TRY301 - handled below like other failures
             for kind, payload in self._frames.feed(data):
                 self._obey(kind, payload)
         except BlockingIOError:
@@ -257,7 +261,7 @@ class Holder:
         obeying[kind](payload)
 
     def _follow(self, _payload: bytes) -> None:
-        """Push what is printed from here on; the answer says where that is."""
+        """Start pushing new output; an empty data frame reports the current offset."""
         self._follows, self._sent = True, self._ring.head
         self._send(frame(b"D", OFFSET.pack(self._sent)))
 
@@ -295,19 +299,21 @@ class Holder:
 
 
 def main(text: str) -> None:
-    """Become a process that the service has not started, and hold a shell by this configuration in JSON."""
+    """Detach from the service, then hold a shell as configured by this JSON text."""
     config = json.loads(text)
-    if os.fork():  # the service has nothing to wait for, and leaves nothing when it is killed
+    if os.fork():  # the holder must not be a child of the service
         os._exit(0)
     os.setsid()
-    os.chdir(config["run"])  # the path of a socket may have 107 bytes only, and this folder is deep
+    os.chdir(
+        config["run"]
+    )  # socket paths are limited to 107 bytes, so the socket is opened by a relative path
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
-    # Whoever started this may have left its sockets open here, and could not listen on its port again.
-    kept = int(config.get("keep", 2))  # a lock that lasts as long as this process
+    # An inherited listening socket would keep the parent from binding its port again.
+    kept = int(config.get("keep", 2))  # a lock to hold as long as this process lives
     os.closerange(3, max(3, kept))
     os.closerange(max(3, kept + 1), 4096)
     Holder(config).run()

@@ -1,4 +1,4 @@
-"""The last bytes that a shell has printed."""
+"""Ring buffer of a shell's latest output."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SEQUENCE_MAX = 16
 
 
 class Ring:
-    """The last bytes of a stream; `base` and `head` count from its beginning."""
+    """The last bytes of a stream; `base` and `head` are absolute offsets."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._bytes = bytearray()
-        self._carry = b""  # the end of what was dropped, which may be the beginning of a sequence
+        self._carry = b""  # the last dropped bytes, which may begin an escape sequence
         self.base = 0
         self.is_alternate_at_base = False
 
@@ -31,7 +31,7 @@ class Ring:
             self._drop(surplus)
 
     def _drop(self, count: int) -> None:
-        """Remember whether the alternate screen is on where the ring begins."""
+        """Drop the oldest bytes, noting whether the alternate screen is on at the new start."""
         dropped = self._carry + bytes(self._bytes[:count])
         for found in _SCREENS.finditer(dropped):
             self.is_alternate_at_base = found[1] == b"h"
@@ -40,7 +40,7 @@ class Ring:
         self.base += count
 
     def read(self, offset: int, length: int) -> bytes:
-        """What is kept of these bytes; nothing when the first of them is gone or has not come yet."""
+        """Read bytes at an offset; empty if the first was dropped or not printed yet."""
         if offset < self.base:
             return b""
         start = offset - self.base

@@ -1,4 +1,4 @@
-"""A shell on a pseudo-terminal of its own."""
+"""A shell on its own pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PENDING_INPUT_MAX = 1024 * 1024
 
 
 class Shell:
-    """A process as the leader of a session on a terminal of its own."""
+    """A process that leads a session on its own pseudo-terminal."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.started = time.monotonic()
@@ -31,7 +31,7 @@ class Shell:
             _become_shell(slave, config)
         os.close(slave)
         os.set_blocking(self.master, False)
-        self.pending = bytearray()  # input that the terminal does not take yet
+        self.pending = bytearray()  # input that the terminal has not accepted yet
         self.status: int | None = None
 
     def _set_size(self) -> None:
@@ -42,7 +42,7 @@ class Shell:
         self._set_size()
 
     def read(self) -> bytes | None:
-        """What was printed up to now; None at the end."""
+        """Read the available output; None at the end."""
         parts: list[bytes] = []
         size = 0
         while size < PIECE_BYTES:
@@ -61,7 +61,7 @@ class Shell:
         return b"".join(parts)
 
     def write(self, data: bytes) -> bool:
-        """Whether there was room for this input."""
+        """Queue input; returns False if the queue is full."""
         if len(self.pending) + len(data) > PENDING_INPUT_MAX:
             return False
         self.pending += data
@@ -80,7 +80,7 @@ class Shell:
 
     @property
     def foreground(self) -> int:
-        """The process group that Ctrl-C would reach."""
+        """The foreground process group, which receives Ctrl-C."""
         try:
             return os.tcgetpgrp(self.master) or self.pid
         except OSError:
@@ -97,14 +97,14 @@ class Shell:
                     os.killpg(group, number)
 
     def kill(self) -> None:
-        """Every process of the session, also those that a shell put into groups of their own."""
+        """Kill every process of the session, in all process groups."""
         for pid in {self.pid, *_session_members(self.pid)}:
-            if pid != self.pid or self.status is None:  # else the number may be somebody else's by now
+            if pid != self.pid or self.status is None:  # after reaping, the pid may have been reused
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
 
     def state(self) -> dict[str, str]:
-        """Where the shell is and what runs in front; nothing where the system does not say it."""
+        """Return the working directory and the foreground command; empty if unavailable."""
         state = {"directory": "", "command": ""}
         with suppress(OSError):
             state["directory"] = os.readlink(f"/proc/{self.pid}/cwd")[:1024]
@@ -132,13 +132,13 @@ def _become_shell(slave: int, config: dict[str, Any]) -> None:
         with suppress(OSError), open("/proc/self/oom_score_adj", "r+") as file:
             adjusted = min(
                 1000, int(file.read()) + 200
-            )  # when memory is short, programs go before the holder
+            )  # out of memory, programs are killed before the holder
             file.seek(0)
             file.write(str(adjusted))
         os.chdir(config["directory"])
         argv = config["argv"]
         os.execve(argv[0], argv, config["environment"])  # noqa: S606 - a shell is the point
-    except BaseException as error:  # noqa: BLE001 - whoever opened the terminal shall read it there
+    except BaseException as error:  # noqa: BLE001 - shown in the terminal
         os.write(2, f"The shell could not be started: {error}\r\n".encode())
     os._exit(127)
 

@@ -1,4 +1,4 @@
-"""What a holder and the service say to each other: kind (1 byte), length (4 bytes), payload.
+"""The wire format between holder and service: kind (1 byte), length (4 bytes), payload.
 
 From the holder: H hello, D data, C chunk, P state, O input overflow, X exit. From the service: S follow,
 L limit, F free, G get, I input, R resize, K signal, E end, Q quit.
@@ -12,12 +12,12 @@ from typing import Iterator  # noqa: UP035 - Python 3.9
 PROTOCOL = 1
 HEAD = struct.Struct("!cI")
 OFFSET = struct.Struct("!Q")
-CHUNK_HEAD = struct.Struct("!IQQ")  # request, first offset that is kept, offset of the data
+CHUNK_HEAD = struct.Struct("!IQQ")  # request, first available offset, offset of the data
 GET = struct.Struct("!IQI")
 SIZE = struct.Struct("!HH")
 NUMBER = struct.Struct("!I")
 NO_LIMIT = 2**64 - 1
-PIECE_BYTES = 64 * 1024  # of data in a frame
+PIECE_BYTES = 64 * 1024  # maximum data per frame
 FRAME_BYTES_MAX = PIECE_BYTES + 1024
 
 
@@ -26,11 +26,11 @@ def frame(kind: bytes, payload: bytes = b"") -> bytes:
 
 
 class FrameError(Exception):
-    """The other side does not keep to the protocol."""
+    """The other side violated the protocol."""
 
 
 class Frames:
-    """Cuts the bytes that arrive into frames."""
+    """Splits incoming bytes into frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

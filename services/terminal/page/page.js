@@ -1,4 +1,4 @@
-// The page at /terminal/: one shell, for who is signed in.
+// The page at /terminal/: one shell for the signed-in user.
 
 import { connect } from "./term.js";
 import { ask, claims, signIn, signOut } from "./session.js";
@@ -45,7 +45,7 @@ const TEXTS = {
   connecting: () => "Connecting…",
   open: ({ mode }) => `${claims()?.username ?? "Connected"}${mode === "ro" ? " (watching)" : ""}`,
   waiting: ({ seconds }) => `Connection lost. Trying again in ${Math.max(1, Math.round(seconds))} s`,
-  ended: ({ exit }) => exit.lost ? "The shell is gone" : exit.signal ? `Ended by signal ${exit.signal}` : `Ended with code ${exit.code}`,
+  ended: ({ exit }) => exit.lost ? "The shell was lost" : exit.signal ? `Ended by signal ${exit.signal}` : `Ended with code ${exit.code}`,
   failed: ({ reason }) => reason || "Refused",
 };
 
@@ -77,7 +77,7 @@ async function openSocket(rows, cols) {
   }
 }
 
-/** The shell of this tab; a new one when there is none. */
+/** Returns the id of this tab's shell, opening one if there is none. */
 async function findSession(rows, cols) {
   const { isolation } = await ask("GET", "/terminal");
   $("isolation").hidden = isolation !== "none";
@@ -86,7 +86,7 @@ async function findSession(rows, cols) {
   try {
     return (await ask("POST", "/terminal/sessions", { tab: TAB, rows, cols })).id;
   } catch (error) {
-    if (error.body?.session) return error.body.session; // opened in another window meanwhile
+    if (error.body?.session) return error.body.session; // another window has just opened it
     throw error;
   }
 }
@@ -106,7 +106,7 @@ $("sign-in").addEventListener("submit", async (event) => {
     $("sign-in").close();
     start();
   } catch (error) {
-    $("fault").textContent = error instanceof TypeError ? "The server does not answer. Try again in a moment." : error.message;
+    $("fault").textContent = error instanceof TypeError ? "The server does not respond. Try again later." : error.message;
   }
 });
 $("sign-out").addEventListener("click", async () => {

@@ -1,12 +1,12 @@
-// The tokens of this tab, under the names that the page at /docs keeps them: who signed in there is signed in here.
+// This tab's tokens, stored under the same keys as the page at /docs uses, so that one sign-in serves both.
 
 const TOKEN = "gatehouse.token";
 const REFRESH_TOKEN = "gatehouse.refresh";
-const EARLY_SECONDS = 60; // before the end, so that no request is sent with a token that expires on its way
+const EARLY_SECONDS = 60; // refresh this long before expiry, so that no token expires in transit
 
 const token = () => sessionStorage.getItem(TOKEN);
 const refreshToken = () => sessionStorage.getItem(REFRESH_TOKEN);
-let exchange = null; // the one that is under way: a refresh token is good for one exchange
+let exchange = null; // the refresh in progress: a refresh token works only once
 
 export async function signIn(name, password) {
   keep(await post("/auth/login", { [name.includes("@") ? "email" : "username"]: name, password }));
@@ -15,7 +15,7 @@ export async function signIn(name, password) {
 export async function signOut() {
   const ended = refreshToken();
   keep({});
-  if (ended) await post("/auth/logout", { refresh_token: ended }).catch(() => {}); // it expires by itself
+  if (ended) await post("/auth/logout", { refresh_token: ended }).catch(() => {}); // it expires anyway
 }
 
 export function claims() {
@@ -26,7 +26,7 @@ export function claims() {
   }
 }
 
-/** Ask the service, with a token that is good; an error has the `status` and the `body` of the answer. */
+/** Sends a request with a valid token; errors carry the response's `status` and `body`. */
 export async function ask(method, path, body) {
   const expires = claims()?.exp ?? 0;
   if (refreshToken() && expires * 1000 - Date.now() < EARLY_SECONDS * 1000) await renew();
@@ -35,7 +35,7 @@ export async function ask(method, path, body) {
 
 function renew() {
   exchange ??= post("/auth/refresh", { refresh_token: refreshToken() })
-    .then(keep, (error) => error.status && keep({})) // refused: the session is over; unreachable: try again later
+    .then(keep, (error) => error.status && keep({})) // refused: the session is over; unreachable: keep it
     .finally(() => { exchange = null; });
   return exchange;
 }
