@@ -22,7 +22,7 @@ def main() -> None:
         from gateway import cli
 
         sys.exit(cli.main(sys.argv[1:]))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # ignored until there is something to reload
     try:
         settings = Settings.load()
         configure_logging(settings)

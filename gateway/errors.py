@@ -21,7 +21,7 @@ class Kind:
 
 MALFORMED = Kind(400, "bad_request", CLIENT, "request", "The request is not well-formed HTTP.")
 BAD_PATH = Kind(
-    400, "bad_path", CLIENT, "route", "The path must begin with / and hold no dot segments or fragments."
+    400, "bad_path", CLIENT, "route", "The path must begin with / and not contain dot segments or fragments."
 )
 UNAUTHENTICATED = Kind(
     401,
@@ -48,14 +48,14 @@ INVALID_API_KEY = Kind(
     "The API key is unknown, expired or revoked; ask the operator of this gateway for another.",
 )
 SESSION_OVER = Kind(
-    401, "session_over", CLIENT, "auth", "The session of this browser has ended; sign in at /auth/signin."
+    401, "session_over", CLIENT, "auth", "This browser's session has ended; sign in at /auth/signin."
 )
 CROSS_SITE = Kind(
     403,
     "cross_site",
     CLIENT,
     "auth",
-    "A page of another site may not use the session of this browser; send a bearer token instead.",
+    "A page of another site may not use this browser's session; send a bearer token instead.",
 )
 FORBIDDEN = Kind(403, "forbidden", CLIENT, "auth", "Your account may not do this.")
 ORIGIN_DENIED = Kind(
@@ -65,7 +65,7 @@ ORIGIN_DENIED = Kind(
     "cors",
     "Pages of this origin may not call this path; see `cors.origins`.",
 )
-IP_DENIED = Kind(403, "ip_denied", CLIENT, "address", "This address is not open to your network.")
+IP_DENIED = Kind(403, "ip_denied", CLIENT, "address", "This URL is not open to your network.")
 NOT_FOUND = Kind(404, "not_found", CLIENT, "route", no_such_address("/"))
 METHOD_NOT_ALLOWED = Kind(
     405,
@@ -111,7 +111,7 @@ INTERNAL = Kind(
     "internal_error",
     GATEWAY,
     "gateway",
-    "Something went wrong here; the request id finds it in the log.",
+    "Something went wrong here. Look it up in the log by request id.",
 )
 HEAD_TOO_LARGE = Kind(
     431, "head_too_large", CLIENT, "request", "The request line and the headers are too large together."
@@ -135,7 +135,7 @@ TOO_MANY_CONNECTIONS = Kind(
     "too_many_connections",
     CLIENT,
     "connection",
-    "Too many connections are open from this address; close some, or use them for several requests.",
+    "Too many connections are open from this address; close some, or reuse them.",
 )
 UNREACHABLE = Kind(
     502,
@@ -162,7 +162,7 @@ ANSWER_TOO_LARGE = Kind(
     "answer_too_large",
     UPSTREAM,
     "response_body",
-    "The response is too large for an envelope; use the plain path.",
+    "The response is too large for the envelope; use the path without the version prefix.",
 )
 CUT = Kind(
     502,
@@ -188,7 +188,7 @@ CONNECT_TIMEOUT = Kind(
     504, "upstream_timeout", UPSTREAM, "connect", "The service did not accept a connection in time."
 )
 SEND_TIMEOUT = Kind(
-    504, "upstream_timeout", UPSTREAM, "request_body", "The service did not take the body in time."
+    504, "upstream_timeout", UPSTREAM, "request_body", "The service did not accept the body in time."
 )
 ANSWER_TIMEOUT = Kind(
     504, "upstream_timeout", UPSTREAM, "first_byte", "The service did not begin its response in time."
@@ -233,7 +233,7 @@ class Refusal(Exception):
 
 
 def too_large(limit_bytes: int) -> Refusal:
-    """The same words as the services use, which name the limit."""
+    """A 413 with the services' own message, which names the limit."""
     refusal = Refusal(BODY_TOO_LARGE, f"The body may have at most {limit_bytes} bytes.")
     refusal.faults = [{"field": "body", "code": "too_large", "message": f"at most {limit_bytes} bytes"}]
     return refusal

@@ -1,4 +1,4 @@
-"""What is known of one request while it passes the gateway."""
+"""The state of one request while it passes through the gateway."""
 
 import time
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ NO_POLICY = Policy()  # of a request that matches no route
 
 
 class Client(Protocol):
-    """The connection that a request came by."""
+    """The connection that a request arrived on."""
 
     @property
     def peer(self) -> str:
@@ -53,13 +53,13 @@ class RequestRules:
 
 
 class RequestState:
-    """One request: what it asks for, who sent it, and what has become of it so far.
+    """One request: what it asks for, who sent it, and its progress so far.
 
-    Policies, metrics and the choice of a target read and write nothing but this. `Exchange` adds the
+    Policies, metrics and target selection read and write nothing else. `Exchange` adds the
     connections on both sides and drives the request.
     """
 
-    # One is made for each request: without slots its many fields would fill a dictionary every time.
+    # One is created per request; slots avoid a large dictionary each time.
     __slots__ = """
         attempts backend caller client failure fields id_line keep_alive limit_headers match policy
         received_bytes request request_complete request_id response_complete response_started route rules
@@ -100,14 +100,14 @@ class RequestState:
         self.limit_headers = b""
 
     def read_headers(self) -> None:
-        """Sort the header fields. A pipelined request does this when its turn comes."""
+        """Sort the headers; for a pipelined request only when its turn comes."""
         self.fields = Fields(self.request.headers)
         self.request_id = request_id_of(self.request.headers)
         self.id_line = b"x-request-id: %b\r\n" % self.request_id.encode()
 
     @property
     def address(self) -> str:
-        """The address of the client: the peer, or what a trusted proxy says in X-Forwarded-For."""
+        """The address of the client: the peer, or what a trusted proxy reports in X-Forwarded-For."""
         forwarded_for = self.fields.seen.get(b"x-forwarded-for")
         return self.rules.proxies.client_address(self.client.peer, forwarded_for)
 
@@ -121,7 +121,7 @@ class RequestState:
 
     @property
     def rest_is_small(self) -> bool:
-        """Whether to read and discard the rest of the request so that the connection can be kept."""
+        """Whether to read and discard the rest of the request so that the connection can be kept alive."""
         if self.request_complete or self.is_chunked:
             return self.request_complete
         return int(self.fields.seen.get(b"content-length", 0)) - self.received_bytes <= DISCARDED_BYTES_MAX

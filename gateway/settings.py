@@ -15,7 +15,7 @@ from shared.words import pattern
 _REDIS_URL = re.compile(r"(?:rediss?://[^/]|redis\+sentinel://[^/]+/[^/])")
 
 _HEADER_NAME = pattern(
-    r"^[A-Za-z][A-Za-z0-9-]{0,63}$", "must be a header's name of at most 64 characters, for example X-API-Key"
+    r"^[A-Za-z][A-Za-z0-9-]{0,63}$", "must be a header name of at most 64 characters, for example X-API-Key"
 )
 
 
@@ -28,16 +28,16 @@ class Settings(ProcessSettings):
     routes_file: Path = Path("routes.yaml")
     api_keys_file: Path | None = None
     api_key_header: str = Field(default="X-API-Key", pattern=_HEADER_NAME)
-    auth_failures_per_second: int = Field(default=10, ge=0, le=100_000)  # of one household; 0: any number
+    auth_failures_per_second: int = Field(default=10, ge=0, le=100_000)  # per network; 0: unlimited
     workers: int = Field(default=1, ge=1, le=64)
     metrics_token: SecretStr | None = None  # required to read /metrics on the public port
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8010, ge=0, le=65535)  # 0: no admin listener
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
     trusted_proxies: Networks = ()
-    redis_url: SecretStr | None = None  # where several gateways count rate limits together
-    limit_store_seconds: Seconds = TAKE_SECONDS  # and how long a request waits for that
-    # Limits on slow clients and connections; each worker counts for itself.
+    redis_url: SecretStr | None = None  # where several gateways share rate limits
+    limit_store_seconds: Seconds = TAKE_SECONDS  # how long a request waits for it
+    # Limits on slow clients and connections; each worker counts separately.
     head_seconds: Seconds = 15.0
     body_idle_seconds: Seconds = 30.0
     body_grace_seconds: Seconds = 10.0
@@ -65,8 +65,8 @@ class Settings(ProcessSettings):
     @classmethod
     def _free(cls, name: str) -> str:
         if request_rule(name.lower().encode()) != PASS:
-            raise ValueError(f"must not be {name}, which has a meaning of its own")
+            raise ValueError(f"must not be {name}, which already has a meaning")
         return name
 
     def notice(self) -> str | None:
-        return f"all endpoints, to read and to try: http://{self.host}:{self.port}/docs"
+        return f"API reference with all endpoints: http://{self.host}:{self.port}/docs"

@@ -1,7 +1,7 @@
 """`python -m gateway.worker`: one of several workers, started by their parent.
 
-It counts under its number instead of its process id, so that its successor continues its counts and
-the number of count files equals that of workers.
+Its metrics are labeled with its number instead of its process id, so that its successor continues its
+counts and there is one set of metric files per worker.
 """
 
 import os

@@ -47,7 +47,7 @@ def explain(
         return [*lines, _refused(errors.BAD_PATH)]
     if match.alias is not None:
         spelled = f"{match.alias.path.decode()} stands for {match.alias.to.decode()}"
-        envelope = ", answers in the v1 envelope" if match.alias.envelope else ""
+        envelope = ", response in the v1 envelope" if match.alias.envelope else ""
         lines.append(Line("alias", f"{spelled}: {match.path.decode()}{envelope}"))
     if match.route is None:
         return [*lines, *_without_route(match)]
@@ -73,7 +73,7 @@ def _request(method: str, url: str, headers: Sequence[str]) -> Request:
         fields.append((name.strip().lower().encode("latin-1"), value.strip().encode("latin-1")))
     if parts.netloc and not any(name == b"host" for name, _ in fields):
         fields.insert(0, (b"host", parts.netloc.encode("latin-1")))
-    target = target.partition("#")[0]  # clients do not send that part
+    target = target.partition("#")[0]  # clients do not send the fragment
     return Request(method.upper().encode("latin-1"), (target or "/").encode("latin-1", "replace"), fields)
 
 
@@ -94,12 +94,10 @@ def _state(request: Request, match: Match, table: RouteTable, address: str) -> R
 def _without_route(match: Match) -> Iterator[Line]:
     path = match.target.partition(b"?")[0]
     if is_internal(path):
-        yield Line("why", "/internal is never reachable from outside, however it is written")
+        yield Line("why", "/internal is never reachable from outside, in any spelling")
     else:
-        yield Line(
-            "why", "no route fits; what is left the gateway answers itself: /health, /metrics, /docs …"
-        )
-    yield Line("result", "the gateway's own answer, else 404 not_found (client, route)")
+        yield Line("why", "no route matches; the gateway itself serves only /health, /metrics, /docs …")
+    yield Line("result", "the gateway's own response, or 404 not_found (client, route)")
 
 
 def _about(route: Route, path: bytes, table: RouteTable, request: Request) -> Iterator[Line]:
@@ -107,9 +105,7 @@ def _about(route: Route, path: bytes, table: RouteTable, request: Request) -> It
     yield Line("route", f"{route.name}: {_place(route)}")
     yield Line("why", _why(route, table, request))
     public = (
-        " (public by default: nobody could sign in otherwise)"
-        if _is_public(route, request.method, path)
-        else ""
+        " (public by default, so that users can sign in)" if _is_public(route, request.method, path) else ""
     )
     yield Line("auth", policy.auth + public)
     if policy.api_keys:
@@ -143,7 +139,7 @@ def _answers(policy: Policy) -> Iterator[Line]:
         for line in changes[verb]:
             yield Line("answer", f"{verb} {line}")
     for line in policy.security_headers.lines:
-        yield Line("answer", f"unless the service says so itself: {line}")
+        yield Line("answer", f"unless the service sends its own: {line}")
 
 
 def _targets(route: Route) -> Iterator[Line]:
@@ -153,11 +149,11 @@ def _targets(route: Route) -> Iterator[Line]:
         yield Line("target", share.target.origin.url + weight)
     if route.split is not None:
         header = b": ".join(route.split.header).decode() if route.split.header else ""
-        who = f"those who send {header}" if header else f"{route.split.weight:.4g} of the callers"
+        who = f"callers that send {header}" if header else f"{route.split.weight:.4g} of the callers"
         for origin in route.split.upstream.origins:
             yield Line("split", f"{origin.url} for {who}")
     spread = f"{upstream.balance}, " if len(upstream.shares) > 1 else ""
-    yield Line("attempts", f"{spread}{retry.attempts} more at most, and {retry.budget:.0%} of all requests")
+    yield Line("attempts", f"{spread}at most {retry.attempts} retries, {retry.budget:.0%} of all requests")
 
 
 def _place(route: Route) -> str:
@@ -170,7 +166,7 @@ def _why(winner: Route, table: RouteTable, request: Request) -> str:
     """Which other routes would have matched the request."""
     others = [route for route in table.routes if route is not winner and _fits(route, table, request)]
     if not others:
-        return "no other route fits"
+        return "no other route matches"
     named = ", ".join(f"{route.name} ({_place(route)})" for route in others)
     return f"more specific (host, then path, then method) than {named}"
 
@@ -184,11 +180,11 @@ def _fits(route: Route, table: RouteTable, request: Request) -> bool:
 
 def _limits(policy: Policy) -> str:
     per = [
-        f"{limit.count} requests per {limit.seconds:g} s and {limit.key}, {limit.burst} at once"
+        f"{limit.count} requests per {limit.seconds:g} s and {limit.key}, burst {limit.burst}"
         for limit in policy.rate_limits
     ]
     if policy.concurrency is not None:
-        per.append(f"{policy.concurrency.max} under way per {policy.concurrency.key}")
+        per.append(f"{policy.concurrency.max} in progress per {policy.concurrency.key}")
     return "; ".join((*per, f"body up to {policy.body_max} bytes"))
 
 
@@ -197,7 +193,7 @@ def _is_public(route: Route, method: bytes, path: bytes) -> bool:
 
 
 def _end(state: RequestState) -> Line | None:
-    """The response of the gateway itself, by the steps of admission that need no running gateway."""
+    """The gateway's own response, from the admission steps that need no running gateway."""
     for step in STEPS:
         try:
             if step.foresee(state) is not None:
@@ -217,8 +213,8 @@ def _verdict(route: Route, state: RequestState) -> str:
     shows_key, has_token = _shows_key(state), b"authorization" in state.fields.seen
     if (has_token or shows_key) and not route.is_public(state.request.method, state.match.path):
         shown = "key" if shows_key else "token"
-        return f"forwarded, if the {shown} is valid and grants what is demanded, and the limits allow it"
-    return "forwarded, if the limits allow it"
+        return f"forwarded if the {shown} is valid and meets the requirements, and the limits allow it"
+    return "forwarded if the limits allow it"
 
 
 def _shows_key(state: RequestState) -> bool:

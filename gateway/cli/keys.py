@@ -34,7 +34,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def new(arguments: argparse.Namespace) -> int:
-    """Create a key: print it once, and write its digest into the file."""
+    """Create a key: print it once, and write its digest to the file."""
     from gateway.config.api_keys_file import new_key, parse
     from gateway.config.routes_file import RoutesFileError, read
 
@@ -53,11 +53,11 @@ def new(arguments: argparse.Namespace) -> int:
     try:
         _write(file, text)
     except OSError as error:
-        sys.stderr.write(f"{file}: cannot be written ({error.strerror}); no key was made\n")
+        sys.stderr.write(f"{file}: cannot be written ({error.strerror}); no key was created\n")
         return INVALID
     sys.stdout.write(f"{key}\n")
     sys.stderr.write(
-        f"This key cannot be shown again. {file} holds its digest; gateways take it on their own.\n"
+        f"This key cannot be shown again. {file} contains its digest; running gateways reload the file.\n"
     )
     return OK
 
@@ -67,12 +67,12 @@ def check(arguments: argparse.Namespace) -> int:
     from gateway.config.api_keys_file import load
 
     number = len(load(arguments.file))
-    sys.stdout.write(f"{arguments.file}: good, {number} {'key' if number == 1 else 'keys'}\n")
+    sys.stdout.write(f"{arguments.file}: valid, {number} {'key' if number == 1 else 'keys'}\n")
     return OK
 
 
 def _write(file: Path, text: str) -> None:
-    """Write the file completely or not at all, readable by its owner only unless it was readable by more."""
+    """Write the file atomically, with the mode of the existing file, or readable by its owner only."""
     descriptor, name = mkstemp(dir=file.parent, prefix=file.name)
     with os.fdopen(descriptor, "w") as handle:
         handle.write(text)
@@ -108,9 +108,9 @@ def _new(parser: argparse.ArgumentParser) -> None:
         return checked
 
     name = matching(CLIENT.pattern, "a name of letters, digits, '.', '_' and '-'")
-    scope = matching(SCOPE.pattern, "a scope, which holds no blanks and quotes")
-    parser.add_argument("--client", required=True, type=name, help="whose key it is, for example: billing")
+    scope = matching(SCOPE.pattern, "a scope, which must not contain blanks or quotes")
+    parser.add_argument("--client", required=True, type=name, help="name of the client, for example: billing")
     parser.add_argument("--scope", action="append", default=[], type=scope, help="may be repeated")
     parser.add_argument("--role", default=ROLE, type=name, help=f"default: {ROLE}")
-    parser.add_argument("--days", type=_days, default=0, help="after which it ends; default: never")
+    parser.add_argument("--days", type=_days, default=0, help="days until the key expires; default: never")
     _file(parser)

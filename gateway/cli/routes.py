@@ -53,7 +53,7 @@ def check(arguments: argparse.Namespace) -> int:
     for found in faults.findings:
         sys.stderr.write(f"{found.told(str(file))}\n")
     if table is not None:
-        sys.stdout.write(f"{file}: good, {len(table.routes)} routes, {len(table.aliases)} aliases\n")
+        sys.stdout.write(f"{file}: valid, {len(table.routes)} routes, {len(table.aliases)} aliases\n")
     return code
 
 
@@ -83,7 +83,7 @@ def diff(arguments: argparse.Namespace) -> int:
         old, new = (load(file, development=_is_development()) for file in (arguments.old, arguments.new))
     except RoutesFileError as error:
         sys.stderr.write(f"{error}\n")
-        return UNREADABLE  # 1 would say that both were read and differ
+        return UNREADABLE  # exit code 1 means that both were read and differ
     lines = differences(old, new)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return INVALID if lines else OK
@@ -112,12 +112,12 @@ def _file(parser: argparse.ArgumentParser) -> None:
 
 def _check(parser: argparse.ArgumentParser) -> None:
     _file(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", help="for example: GET")
-    parser.add_argument("url", help="a path, or a whole address where the host counts")
+    parser.add_argument("url", help="a path, or a full URL if the route depends on the host")
     _check(parser)
     parser.add_argument(
         "--from",
@@ -125,7 +125,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
         type=_address,
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="of the client, where it counts",
+        help="IP address of the client, for routes that depend on it",
     )
     parser.add_argument(
         "-H",
@@ -134,7 +134,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="'Name: value'",
-        help="of the request; may be repeated",
+        help="a request header; may be repeated",
     )
 
 
@@ -148,14 +148,14 @@ def _address(text: str) -> str:
 def _header(text: str) -> str:
     name, colon, _ = text.partition(":")
     if not name.strip() or not colon:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 'Name: value'")
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 'Name: value'")
     return text
 
 
 def _diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", type=Path, help="a routes file")
-    parser.add_argument("new", type=Path, help="another, which might take its place")
+    parser.add_argument("new", type=Path, help="the file that would replace it")
 
 
 def _schema(_parser: argparse.ArgumentParser) -> None:
-    """This command takes nothing."""
+    """Add no options."""

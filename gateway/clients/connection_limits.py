@@ -15,13 +15,13 @@ from gateway.telemetry.metrics import CONNECTIONS
 from shared.process.proxies import Proxies, household
 
 REFUSED_MAX = 100
-SPARE_DESCRIPTORS = 100  # for everything but connections of clients and those to services
+SPARE_DESCRIPTORS = 100  # for everything except client and upstream connections
 
 log = structlog.get_logger(__name__)
 
 
 class Holder(Protocol):
-    """What reads from a client's connection."""
+    """The protocol that reads from a client's connection."""
 
     def stalled(self) -> None:
         """The client reads almost nothing of its response and is about to be disconnected."""
@@ -33,16 +33,16 @@ class Seat:
     __slots__ = ("holder", "household", "is_refused", "taken_bytes", "waiting_bytes", "waits_since")
 
     def __init__(self, transport: asyncio.Transport, holder: Holder, household: str | None) -> None:
-        self.waiting_bytes = transport.get_write_buffer_size  # asked often, and of everybody
+        self.waiting_bytes = transport.get_write_buffer_size  # called often, for every connection
         self.holder = holder
-        self.household = household  # None: one of our proxies, behind which are many clients
+        self.household = household  # None for a trusted proxy, which carries many clients
         self.is_refused = False
-        self.waits_since = 0.0  # when bytes for the client were first seen to wait, or 0
-        self.taken_bytes = 0  # by the client until then
+        self.waits_since = 0.0  # when bytes for the client were first seen waiting, or 0
+        self.taken_bytes = 0  # acknowledged by the client up to then
 
 
 class Crowd:
-    """All connections of clients, whatever protocol they speak."""
+    """All client connections, of any protocol."""
 
     def __init__(self, settings: Settings, proxies: Proxies) -> None:
         self._max = min(settings.connections_max, _connections_possible())
@@ -50,7 +50,7 @@ class Crowd:
         self._proxies = proxies
         self._households: Counter[str] = Counter()
         self.seats: dict[asyncio.Transport, Seat] = {}
-        self.refused = 0  # of them, those that are about to be closed
+        self.refused = 0  # connections that are about to be closed
         if self._max < settings.connections_max:
             log.info("connections_limited", connections_max=self._max, reason="open files (ulimit -n)")
 
@@ -87,14 +87,14 @@ class Crowd:
 
 
 def allow_descriptors() -> None:
-    """Raise the limit of open files as far as possible; the usual 1,024 suits programs with `select`."""
+    """Raise the limit on open files as far as possible; the usual 1,024 is for programs with `select`."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # some systems allow less than they say
+    with suppress(OSError, ValueError):  # some systems allow less than they report
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _connections_possible() -> float:
-    """Every client may need a connection to a service, too."""
+    """The maximum number of clients: each may need a connection to a service as well."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return float("inf")

@@ -1,16 +1,16 @@
-"""Clients that hang up while nothing is read from them."""
+"""Detects clients that hang up while nothing is read from them."""
 
 import asyncio
 import select
 from collections.abc import Callable
 
-# Only this event distinguishes a closed peer from one that has more to send. It also comes
-# when what was said before has not been read. Without epoll the idle timeout finds out.
+# Only this event distinguishes a closed peer from one that has more to send. It is reported
+# even if earlier data has not been read. Without epoll, the idle timeout closes the connection.
 _CLOSED = getattr(select, "EPOLLRDHUP", 0)
 
 
 class Hangups:
-    """Watches sockets for their end only."""
+    """Watches sockets, but only for the peer's close."""
 
     def __init__(self) -> None:
         self._watched: dict[int, Callable[[], None]] = {}

@@ -1,7 +1,7 @@
-"""Slow clients: the lowest rate of a request body, and of reading a response.
+"""Slow clients: the minimum rates for sending a request body and for reading a response.
 
-A timer checks requests that are under way, so that fast ones cost nothing. Only time in which the client
-could have continued counts: a body that waits for the service is not slow.
+A timer checks requests in progress, so fast ones cost nothing. Only time in which the client could have
+continued counts: a body that waits for the service is not slow.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from gateway.errors import Kind, Refusal
 from gateway.routing.table import Policy
 from gateway.settings import Settings
 
-# If the gateway itself was delayed, the time between two checks does not count against clients.
+# At most this much time between two checks counts against clients: the gateway itself may have been delayed.
 STEP_SECONDS_MAX = 1.0
 LOOKS_PER_WAIT = 10
 LOOK_SECONDS_MAX = 1.0
@@ -105,10 +105,10 @@ class Arrival:
         self._received_bytes = request.received_bytes
         self._looked = time.monotonic()
         self._silent = 0.0  # seconds
-        self._behind = 0.0  # seconds behind the lowest rate, or ahead of it when negative
+        self._behind = 0.0  # seconds behind the minimum rate, or ahead of it if negative
 
     def too_slow(self, now: float) -> Kind | None:
-        """Which limit is violated, if any."""
+        """The limit that the client violates, if any."""
         request, settings = self._request, self._settings
         seconds = min(now - self._looked, STEP_SECONDS_MAX) * request.may_send_body
         self._looked = now
@@ -125,7 +125,7 @@ class Arrival:
 
 
 def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
-    """How many bytes the client has acknowledged; None if the system cannot tell."""
+    """The number of bytes that the client has acknowledged; None if the system does not report it."""
     if _TCP_INFO is None:
         return None
     try:
@@ -139,6 +139,6 @@ def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
 
 
 def _discard_at_the_end(transport: asyncio.Transport) -> None:
-    """Discard what is unsent: the system would keep megabytes for a client that is gone."""
+    """Discard unsent data on close: the system would keep megabytes for a client that is gone."""
     linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -1,4 +1,4 @@
-"""The file of API keys: digests, read like routes.yaml and reloaded with it."""
+"""The API key file: digests, read like routes.yaml and reloaded with it."""
 
 import hashlib
 import re
@@ -52,7 +52,7 @@ def _entries(value: Value) -> tuple[ApiKey, ...]:
         elif key is not None:
             found[key.id] = key
     if len(found) > KEYS_MAX:
-        raise Fault(f"holds more than {KEYS_MAX} keys")
+        raise Fault(f"contains more than {KEYS_MAX} keys")
     return tuple(found.values())
 
 
@@ -60,7 +60,7 @@ def _key(value: Value) -> ApiKey | None:
     keys = value.mapping(ENTRY_KEYS)
     for name in ("id", "client", "sha256"):
         if name not in keys:
-            value.fault(f"has no `{name}:`; make keys with `gatehouse keys new`")
+            value.fault(f"has no `{name}:`; create keys with `gatehouse keys new`")
     return ApiKey(
         id=field(keys, "id", lambda each: _matching(each, _ID, "16 hexadecimal digits"), ""),
         client=field(keys, "client", lambda each: _matching(each, CLIENT, "a name such as billing"), ""),
@@ -74,7 +74,7 @@ def _key(value: Value) -> ApiKey | None:
 def _matching(value: Value, pattern: re.Pattern[str], words: str) -> str:
     text = value.text()
     if not pattern.fullmatch(text):
-        raise Fault(f"must be {words}")  # what stands there may be a key that belongs elsewhere
+        raise Fault(f"must be {words}")  # not quoted: the text may be a secret
     return text
 
 
@@ -89,14 +89,14 @@ def _expires(value: Value) -> float:
     try:
         moment = datetime.fromisoformat(value.text())
     except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - refused below, like every other without a zone
+        moment = datetime.min  # noqa: DTZ901 - refused below, like every time without a zone
     if moment.tzinfo is None:
-        raise Fault("must be a time with its zone, such as 2027-01-31T00:00:00Z")
+        raise Fault("must be a time with a time zone, such as 2027-01-31T00:00:00Z")
     return moment.timestamp()
 
 
 def new_key(client: str, role: str, scopes: Iterable[str], expires: datetime | None) -> tuple[str, str]:
-    """A new key, and the entry that makes it valid; the key itself is stored nowhere."""
+    """A new key, and the file entry that makes it valid; the key itself is not stored."""
     key_id = secrets.token_hex(8)
     key = f"gatehouse_{key_id}_{secrets.token_hex(32)}"
     lines = [
@@ -112,5 +112,5 @@ def new_key(client: str, role: str, scopes: Iterable[str], expires: datetime | N
 
 
 def _quoted(text: str) -> str:
-    # Always, since `1e10` and `true` are something else to YAML when they stand bare.
+    # Always quoted: YAML does not read a bare `1e10` or `true` as a string.
     return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""The key `claims:` of a route: what it demands of the claims in a token."""
+"""The `claims:` key of a route: what it requires of the claims in a token."""
 
 import re
 
@@ -7,22 +7,22 @@ from gateway.routing.claims import Condition, Plain
 
 NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 VALUES_MAX = 100
-# Every token is asked for these anyway, or a route has a key of its own for them.
+# These are checked in every token, or have a route key of their own.
 ELSEWHERE = {
     **dict.fromkeys(("iss", "aud", "exp", "iat", "nbf"), "is checked in every token"),
-    "role": "has a key of its own; say `roles:`",
-    "scope": "has a key of its own; say `scopes:`",
+    "role": "has a key of its own; use `roles:`",
+    "scope": "has a key of its own; use `scopes:`",
 }
 
 
 def claims(value: Value) -> tuple[Condition, ...]:
-    """How a routes file says it: `claims: {email_verified: true, tenant: [a, b]}`."""
+    """Read a mapping such as `claims: {email_verified: true, tenant: [a, b]}`."""
     conditions = []
     for name, each in value.pairs():
         if name in ELSEWHERE:
             each.fault(ELSEWHERE[name])
         elif not NAME.fullmatch(name):
-            each.fault(f"{name!r} is not the name of a claim")
+            each.fault(f"{name!r} is not a valid claim name")
         conditions.append(Condition(name, each.read(_values, ())))
     return tuple(conditions)
 
@@ -33,5 +33,5 @@ def _values(value: Value) -> tuple[Plain, ...]:
     nothing: Plain = ""
     values = tuple(item.read(Value.plain, nothing) for item in value.items())
     if not 1 <= len(values) <= VALUES_MAX:
-        raise Fault(f"must be one value or a list of 1 to {VALUES_MAX}, not of {len(values)}")
+        raise Fault(f"must be one value or a list of 1 to {VALUES_MAX} values, not {len(values)}")
     return values

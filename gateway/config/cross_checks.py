@@ -1,4 +1,4 @@
-"""Faults between entries of a routes file that are valid on their own."""
+"""Conflicts between entries of a routes file that are valid on their own."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,15 +11,15 @@ def check_policy(keys: Mapping[str, Value], policy: Policy) -> None:
     """Contradictions within one route."""
     for key in ("api_keys", "roles", "scopes", "claims"):
         if policy.auth == "none" and "auth" in keys and key in keys:
-            keys[key].fault("is never looked at with `auth: none`, which lets everybody in")
+            keys[key].fault("has no effect with `auth: none`, which lets everyone in")
     if policy.auth == "none":
         for key, counted in (("rate_limit", policy.rate_limits), ("concurrency", (policy.concurrency,))):
             if key in keys and any(each is not None and _knows_caller(each.key) for each in counted):
-                keys[key].warn("counts by address: with `auth: none` nobody is known; say `key: ip`")
+                keys[key].warn("counts by address, since `auth: none` identifies no callers; use `key: ip`")
     if policy.timeouts.connect > policy.timeouts.first_byte and "timeout" in keys:
         keys["timeout"].warn("`connect` is longer than `first_byte`")
     if "*" in policy.cors.origins and "cors" in keys:
-        keys["cors"].warn("lets the pages of every origin read the answers")
+        keys["cors"].warn("lets pages of every origin read the responses")
 
 
 def _knows_caller(key: str) -> bool:
@@ -81,7 +81,7 @@ def check_names(routes: Sequence[tuple[Value, Route]]) -> None:
     for value, route in routes:
         holder = taken.setdefault(route.name, value.where)
         if holder != value.where and not _same_place(routes, value, holder):
-            value.fault(f"the name {route.name!r} already belongs to {holder}; give it a `name:` of its own")
+            value.fault(f"the name {route.name!r} already belongs to {holder}; use another `name:`")
 
 
 def _same_place(routes: Sequence[tuple[Value, Route]], value: Value, holder: str) -> bool:
@@ -99,4 +99,4 @@ def check_aliases(aliases: Sequence[tuple[Value, Alias]], paths: Sequence[bytes]
         if known.find(alias.to) is None and not any(path.startswith(below) for path in (*paths, *OWN)):
             value.fault(f"leads nowhere: no route begins with {alias.to.decode()}")
         if alias.path in (alias.to, b"/"):
-            value.fault("must lead from one path to another")
+            value.fault("must replace a path other than / with a different path")

@@ -1,4 +1,4 @@
-"""Descriptions of routes, for `gatehouse routes`, the admin listener and the log of a reload."""
+"""Descriptions of routes, for `gatehouse routes`, the admin listener and the reload log."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -16,7 +16,7 @@ _IN_WORDS: Mapping[type, Callable[[Any], Any]] = {
 
 
 def shown(value: Any) -> Any:
-    """A part of the table as JSON. Every field appears, including fields that are added later."""
+    """Part of the table as JSON. Every field appears, including those added later."""
     in_words = _IN_WORDS.get(type(value))
     if in_words is not None:
         return in_words(value)
@@ -90,10 +90,10 @@ def _changes(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list
 
 
 def _flat(entry: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The keys of an entry with their paths; those of its policy as they are written in the file."""
+    """The keys of an entry by path; policy keys as they are written in the file."""
     found: dict[str, Any] = {}
     for key, value in entry.items():
-        if key == "upstream":  # how it treats its targets is in the policy, too
+        if key == "upstream":  # its other fields are in the policy as well
             found[f"{above}backends"] = _addresses(value)
         elif key == "rate_limits":  # one is a mapping in the file, several are a list
             for place, limit in enumerate(value):

@@ -1,6 +1,6 @@
 """The JSON Schema of routes files, for editors, generated from the keys and patterns that validate them.
 
-It describes single values. Conflicts between entries are found by `gatehouse routes check` only.
+It describes single values; only `gatehouse routes check` finds conflicts between entries.
 """
 
 import json
@@ -19,45 +19,45 @@ Schema = dict[str, Any]
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[^}]*\}"}
 ABOUT = {
     "routes": "What is forwarded: one entry per path.",
-    "defaults": "Policies of every route that does not say otherwise.",
-    "cors": "Which pages of other origins may call.",
-    "aliases": "Alternative spellings: the path is replaced once and then matched against the routes.",
+    "defaults": "Policies of every route that does not override them.",
+    "cors": "The other origins whose pages may call.",
+    "aliases": "Alternative paths: the path is replaced once and then matched against the routes.",
     "path": "A prefix on a segment boundary. In routes, a segment may be a {parameter}.",
     "backend": "Where the service listens: http://host:port.",
-    "backends": "Several targets that do the same work, each an address or {url, weight}.",
-    "balance": "p2c: the less busy one of two (default). round_robin: in turn.",
-    "retry": "Further attempts, by method and phase, within a budget.",
+    "backends": "Several equivalent targets, each a URL or {url, weight}.",
+    "balance": "p2c: the less busy of two random targets (default). round_robin: in turn.",
+    "retry": "Retries, by method and phase, within a budget.",
     "pool": "Idle connections to each target.",
     "breaker": "How many requests one target may have in progress, and how many may wait.",
     "ejection": "When a target that does not respond is ejected.",
     "health": "Check each target at intervals; off by default.",
-    "split": "Other targets for a part of the callers, or for those who send a header.",
-    "weight": "A target's part of the requests (0 drains it); in a split, a part such as 5%.",
+    "split": "Other targets for a share of the callers, or for those that send a header.",
+    "weight": "A target's share of the requests (0 drains it); in a split, a share of the callers: 5%.",
     "name": "Label in metrics and logs; default: the path.",
     "hosts": "Only requests for these hosts; *.example stands for everything below.",
     "exact": "This path alone, and nothing below it.",
     "strip": "The backend receives only what follows the path.",
-    "rewrite": "What replaces the path towards the backend; may contain its {parameter}s.",
-    "methods": "Other methods are answered with 405. HEAD comes with GET.",
+    "rewrite": "The path that the backend receives instead; may contain the {parameter}s of `path`.",
+    "methods": "Other methods are refused with 405. GET includes HEAD.",
     "auth": "required (default): a valid token. optional: checked if there is one. none: open.",
     "roles": "Any of these.",
     "scopes": "All of these.",
-    "api_keys": "true: an API key is accepted instead of a token. For backends that verify no tokens.",
-    "claims": "Claims that the token must have: under each name one value, or one of a list.",
+    "api_keys": "true: an API key is accepted instead of a token. For backends that do not verify tokens.",
+    "claims": "Claims that the token must have: for each name, a value or a list of allowed values.",
     "rate_limit": "How many requests one caller may make. In a list, all limits apply.",
     "concurrency": "How many requests and open sockets one caller may have at the same time.",
-    "max": "The maximum at the same time.",
-    "store": "shared (default): by all gateways together where REDIS_URL is set. local: by each process.",
+    "max": "The maximum number at the same time.",
+    "store": "shared (default): counted across all gateways if REDIS_URL is set. local: in each process.",
     "rate": "Such as 100/s or 20/m.",
-    "burst": "How many at once; default: one second of the rate.",
-    "key": "What is counted: user (by address without a token), ip, client, route, or several as in user+ip.",
-    "timeout": "One limit per phase, so that streams may last.",
+    "burst": "How many at once; default: one second's worth of the rate.",
+    "key": "What to count by: user (the address without a token), ip, client, route, or several: user+ip.",
+    "timeout": "One timeout per phase, so that streams may run for long.",
     "body_max": "Such as 10MiB; counted while the body streams.",
     "to": "The path that replaces it.",
-    "envelope": "Wrap JSON answers in {success, message, data, meta, errors}.",
+    "envelope": "Wrap JSON responses in {success, message, data, meta, errors}.",
     "origins": "Such as https://app.example, http://localhost:* or *.",
     "headers": "Request headers a page may set.",
-    "credentials": "Whether cookies and Authorization may be sent by the browser.",
+    "credentials": "Whether browsers may send cookies and Authorization.",
     "request": "Changes to the headers that the backend receives.",
     "response": "Changes to the headers of its responses.",
     "set": "Replaces headers of this name.",
@@ -65,9 +65,9 @@ ABOUT = {
     "remove": "Removes headers of this name.",
     "security_headers": "Security headers of each response, unless the backend sends its own.",
     "preset": "A preset: api (responses that no page displays) or site (pages).",
-    "ip": "Which client addresses are allowed; read behind trusted proxies.",
-    "allow": "Nobody else.",
-    "deny": "Goes before allow.",
+    "ip": "Which client addresses are allowed; trusted proxies supply the client's address.",
+    "allow": "Only these addresses.",
+    "deny": "Takes precedence over allow.",
     "max_age": "How long a browser may cache the preflight response.",
 }
 
@@ -95,7 +95,7 @@ def _mapping(keys: Collection[str], values: Mapping[str, Schema], required: Coll
 
 
 def _settings(made: type, **values: Schema) -> Schema:
-    """The schema of a mapping, from the fields of the class that it becomes."""
+    """The schema of a mapping, built from the fields of the class that it becomes."""
     return _mapping([field.name for field in fields(made)], values)
 
 
@@ -104,7 +104,7 @@ def _matching(pattern: re.Pattern[str]) -> Schema:
 
 
 def _word(pattern: re.Pattern[str]) -> Schema:
-    # `7` and `true` are words to the validator, and something else to a reader of YAML.
+    # The validator accepts `7` and `true` as words; YAML parsers read them as other types.
     return {"anyOf": [*_matching(pattern)["anyOf"], {"type": "number", "minimum": 0}, {"type": "boolean"}]}
 
 

@@ -25,14 +25,14 @@ def _rate_limits(value: Value, base: tuple[RateLimit, ...]) -> tuple[RateLimit, 
         return (_rate_limit(value, base[0] if len(base) == 1 else None),)
     limits = tuple(item.read(lambda each: _rate_limit(each, None), base[0]) for item in value.items())
     if not 1 <= len(limits) <= LIMITS_MAX:
-        raise Fault(f"must be one limit or a list of 1 to {LIMITS_MAX}, not of {len(limits)}")
+        raise Fault(f"must be one limit or a list of 1 to {LIMITS_MAX} limits, not {len(limits)}")
     return limits
 
 
 def _rate_limit(value: Value, base: RateLimit | None) -> RateLimit:
     keys = value.mapping(RATE_LIMIT_KEYS)
     if base is None and "rate" not in keys:
-        raise Fault("has no `rate:`; only a limit that stands alone takes it from one in `defaults`")
+        raise Fault("has no `rate:`; only a single limit inherits it from the one in `defaults`")
     base = base or RateLimit()
     count, seconds = field(keys, "rate", Value.rate, (base.count, base.seconds))
     # A new rate without a burst of its own allows one second's worth, or one request, at once.
@@ -51,7 +51,7 @@ def _concurrency(value: Value) -> Concurrency | None:
         return None
     keys = value.mapping(CONCURRENCY_KEYS)
     if "max" not in keys:
-        raise Fault("has no `max:`, the number of requests that may be under way")
+        raise Fault("has no `max:`, the maximum number of requests in progress")
     return Concurrency(field(keys, "max", Value.whole, 1), field(keys, "key", _key, "user"))
 
 

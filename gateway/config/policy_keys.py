@@ -25,7 +25,7 @@ SECURITY_NAMES = {
 SECURITY_KEYS = ("preset", *SECURITY_NAMES)
 Check = Callable[[bytes], bool]
 FIELDS_MAX = 50
-HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]{1,128}")  # no `_`: some take it for `-`
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]{1,128}")  # no `_`: some servers treat it as `-`
 HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
 
 
@@ -46,7 +46,7 @@ def _changes(value: Value, base: Changes, check: Check) -> Changes:
     )
     twice = _names_in(made.set) & {*made.remove, *_names_in(made.add)}
     if twice:
-        raise Fault(f"sets {min(twice)!r} and also adds or removes it; `set` alone replaces what came")
+        raise Fault(f"sets {min(twice)!r} and also adds or removes it; `set` alone replaces existing headers")
     return made
 
 
@@ -69,18 +69,18 @@ def _names(value: Value, check: Check) -> tuple[str, ...]:
 
 def _few(found: tuple[str, ...]) -> tuple[str, ...]:
     if len(found) > FIELDS_MAX:
-        raise Fault(f"may hold at most {FIELDS_MAX} header fields")
+        raise Fault(f"may contain at most {FIELDS_MAX} header fields")
     return found
 
 
 def _name(value: Value, name: str, check: Check, *, is_written: bool) -> str:
     lower = name.lower()
     if not HEADER_NAME.fullmatch(name):
-        value.fault(f"{name!r} is not the name of a header field (letters, digits and `-`)")
+        value.fault(f"{name!r} is not a valid header name (letters, digits and `-`)")
     elif not check(lower.encode()):
-        value.fault(f"{name!r} is the gateway's own, or for one connection only, and cannot be changed here")
+        value.fault(f"{name!r} is set by the gateway or is hop-by-hop, and cannot be changed here")
     elif is_written and lower == "authorization":
-        value.fault("'Authorization' belongs to the caller; it can be removed, but not written")
+        value.fault("'Authorization' belongs to the caller; it can be removed, but not set")
     return lower
 
 
@@ -102,7 +102,7 @@ def _names_in(lines: tuple[str, ...]) -> set[str]:
 
 
 def security(value: Value) -> SecurityHeaders:
-    """A preset, single headers, or both; `off` omits one."""
+    """Read a preset, single headers, or both; `off` omits a header."""
     if value.is_text:
         preset = value.choice((*PRESETS, "off"))
         return SecurityHeaders(PRESETS.get(preset, ()))
@@ -139,12 +139,12 @@ def _network(value: Value) -> Network | None:
             f"must be an address or a network such as 10.0.0.0/8, not {text!r}{_meant(text)}"
         ) from None
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise Fault(f"{text!r} holds IPv4 addresses, which are written as such")
+        raise Fault(f"{text!r} contains IPv4 addresses; write it as an IPv4 network")
     return network
 
 
 def _meant(text: str) -> str:
-    """The network that was probably meant by an address with a prefix."""
+    """Suggest the network that an address with a prefix length was probably meant to be."""
     try:
         return f"; did you mean '{ip_network(text, strict=False)}'?"
     except ValueError:

@@ -1,4 +1,4 @@
-"""Turns routes.yaml into a routing table, or into the list of its faults."""
+"""Parses routes.yaml into a routing table or a list of faults."""
 
 import hashlib
 import re
@@ -68,7 +68,7 @@ class RoutesFileError(Exception):
 
 
 class Unreadable(RoutesFileError):
-    """There is nothing to find faults in."""
+    """The file cannot be read at all."""
 
 
 def load(file: Path, *, development: bool) -> RouteTable:
@@ -81,7 +81,7 @@ def read(file: Path, setting: str = "ROUTES_FILE") -> str:
         raw = file.read_bytes()
     except OSError as error:
         raise Unreadable(
-            f"{file}: cannot be read ({error.strerror}); name another, or set {setting}"
+            f"{file}: cannot be read ({error.strerror}); name another file, or set {setting}"
         ) from error
     if len(raw) > FILE_BYTES_MAX:
         raise Unreadable(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
@@ -99,7 +99,7 @@ def parse(text: str, file: str, *, development: bool) -> RouteTable:
 
 
 def examine(text: str, file: str, *, development: bool) -> tuple[RouteTable | None, Faults]:
-    """The table unless the file has a fault, and all findings."""
+    """The table, or None if the file has a fault; and all findings."""
     faults = Faults(file)
     root = compose(text, faults)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -120,7 +120,7 @@ def _table(root: Value, digest: str, *, development: bool) -> RouteTable:
         keys, "routes", lambda value: _each(value, lambda item: _route(item, defaults)), no_routes
     )
     aliases = _field(keys, "aliases", lambda value: _each(value, _alias), no_aliases)
-    # Entries without a usable path are reported already and would only cause misleading comparisons.
+    # Entries without a usable path have been reported already and would only cause misleading comparisons.
     placed = [item for item in routes if item[1].path]
     check_places([*placed, *(item for item in aliases if item[1].path)])
     check_names(placed)
@@ -202,7 +202,7 @@ def _cors(value: Value, base: Cors) -> Cors:
         max_age_seconds=_field(keys, "max_age", Value.duration, base.max_age_seconds),
     )
     if cors.credentials and "*" in cors.origins:
-        raise Fault("credentials must not be allowed to every origin; name the origins instead of '*'")
+        raise Fault("credentials must not be allowed for every origin; list the origins instead of '*'")
     return cors
 
 
@@ -219,13 +219,13 @@ def _alias(value: Value) -> Alias:
 def _path(value: Value) -> str:
     text = value.text()
     if not PATH.fullmatch(text):
-        raise Fault(f"must be a path such as /orders, without a slash at the end, not {text!r}")
+        raise Fault(f"must be a path such as /orders, without a trailing slash, not {text!r}")
     return _checked(text)
 
 
 def _checked(text: str) -> str:
     if any(part in (".", "..") for part in text.split("/")):
-        raise Fault("must not hold dot segments")
+        raise Fault("must not contain dot segments")
     if is_internal(text.encode()):
         raise Fault("/internal is never reachable from outside")
     return text
@@ -236,11 +236,11 @@ def _pattern(value: Value) -> str:
     text = value.text()
     if not PATTERN.fullmatch(text):
         raise Fault(
-            f"must be a path such as /orders or /users/{{id}}, without a slash at the end, not {text!r}"
+            f"must be a path such as /orders or /users/{{id}}, without a trailing slash, not {text!r}"
         )
     names = [part for part in text.split("/") if part.startswith("{")]
     if len(set(names)) < len(names):
-        raise Fault("holds one parameter twice")
+        raise Fault("contains one parameter twice")
     return _checked(text)
 
 
@@ -248,9 +248,7 @@ def _hosts(value: Value) -> tuple[str, ...]:
     hosts = value.texts()
     for host in hosts:
         if not HOST.fullmatch(host):
-            raise Fault(
-                f"must be host names in small letters, such as shop.example or *.example, not {host!r}"
-            )
+            raise Fault(f"must be lower-case host names, such as shop.example or *.example, not {host!r}")
     if not hosts:
         raise Fault("must name at least one host")
     if len(set(hosts)) < len(hosts):
@@ -259,12 +257,12 @@ def _hosts(value: Value) -> tuple[str, ...]:
 
 
 def _rewrite(keys: dict[str, Value], path: str) -> bytes | None:
-    """The path that replaces the route's own towards the backend."""
+    """The path sent to the backend in place of the route's own."""
     strip = _field(keys, "strip", Value.boolean, False)
     if "rewrite" not in keys:
         return b"/" if strip else None
     if strip:
-        keys["strip"].fault("is one form of `rewrite: /`; give one of the two")
+        keys["strip"].fault("means the same as `rewrite: /`; remove one of the two")
     return _field(keys, "rewrite", lambda value: _template(value, path), "/").encode()
 
 
@@ -279,7 +277,7 @@ def _template(value: Value, path: str) -> str:
 def _name(value: Value) -> str:
     text = value.text()
     if not NAME.fullmatch(text):
-        raise Fault(f"must be small letters, digits, '.', '_' or '-', not {text!r}")
+        raise Fault(f"must be lower-case letters, digits, '.', '_' or '-', not {text!r}")
     return text
 
 
@@ -303,7 +301,7 @@ def _origins(value: Value) -> tuple[str, ...]:
 
 
 def _well_known(routes: Sequence[Route]) -> list[Route]:
-    """Route discovery documents and keys to the service that signs, unless a route says otherwise."""
+    """Route discovery documents and keys to the service that signs tokens, unless a route overrides this."""
     auth = next((route for route in routes if route.path == b"/auth" and not route.hosts), None)
     if auth is None or any(route.path in (WELL_KNOWN, b"/") and not route.hosts for route in routes):
         return []

@@ -1,4 +1,4 @@
-"""The keys of a route about its targets and how they are treated."""
+"""The keys of a route that configure its targets."""
 
 import re
 from dataclasses import fields, replace
@@ -39,7 +39,7 @@ NO_SHARES: tuple[Share, ...] = ()
 def upstream(keys: dict[str, Value], balance: Balance, retry: Retry, care: Care) -> Upstream:
     """The targets of `backend:` or `backends:`."""
     if "backend" in keys and "backends" in keys:
-        keys["backend"].fault("stands beside `backends:`; give one of them")
+        keys["backend"].fault("conflicts with `backends:`; keep only one of them")
     shares = field(keys, "backends", lambda value: _shares(value, care), NO_SHARES)
     if not shares:
         shares = (Share(Target(field(keys, "backend", _origin, Origin("", 0)), care)),)
@@ -139,13 +139,13 @@ def _shares(value: Value, care: Care) -> tuple[Share, ...]:
     for item in items:
         share = item.read(lambda each: _share(each, care), None)
         if share is not None and any(share.target == other.target for other in shares):
-            item.fault("is there already")
+            item.fault("is listed twice")
         elif share is not None:
             shares.append(share)
     if len(shares) > TARGETS_MAX:
-        raise Fault(f"must be at most {TARGETS_MAX}")
+        raise Fault(f"must have at most {TARGETS_MAX} entries")
     if len(shares) == len(items) and not any(share.weight for share in shares):
-        raise Fault("must hold at least one address with a weight above 0")
+        raise Fault("must contain at least one URL with a weight above 0")
     return tuple(shares)
 
 
@@ -168,7 +168,7 @@ def _origin(value: Value) -> Origin:
         url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise Fault(f"must be an address such as http://localhost:8082, not {text!r}") from None
+        raise Fault(f"must be a URL such as http://localhost:8082, not {text!r}") from None
     extra = url.path not in ("", "/") or url.query or url.fragment or url.username or url.password
     if url.scheme != "http" or not url.hostname or port == 0 or extra:
         raise Fault(f"must be http://host or http://host:port and nothing more, not {text!r}")
@@ -185,5 +185,5 @@ def _path(value: Value) -> str:
 def _header(value: Value) -> tuple[bytes, bytes]:
     name, _, expected = value.text().partition(":")
     if not _FIELD.fullmatch(name.strip()) or not expected.strip() or not expected.isascii():
-        raise Fault(f"must be a header with its value such as 'X-Canary: yes', not {value.text()!r}")
+        raise Fault(f"must be a header and its value, such as 'X-Canary: yes', not {value.text()!r}")
     return name.strip().lower().encode(), expected.strip().encode()

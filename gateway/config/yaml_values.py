@@ -73,7 +73,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A node of the file with the path that leads to it."""
+    """A node of the file and its path."""
 
     node: yaml.Node
     where: str
@@ -86,7 +86,7 @@ class Value:
         self.faults.add(self.node.start_mark, self.where, message, "warning")
 
     def read(self, reader: Callable[["Value"], T], default: T) -> T:
-        """What the reader makes of this node; on a fault, which is recorded, the default."""
+        """Apply the reader to this node; on a fault, record it and return the default."""
         try:
             return reader(self)
         except Fault as fault:
@@ -155,7 +155,7 @@ class Value:
             return self.boolean()
         number = _number(text) if self.node.tag == "tag:yaml.org,2002:int" else None
         if number is None and self.node.tag != "tag:yaml.org,2002:str":
-            raise Fault(f"must be a text, a whole number, true or false, not {text!r}; quote it as a text")
+            raise Fault(f"must be a string, a whole number, true or false, not {text!r}; quote strings")
         return text if number is None else number
 
     @property
@@ -212,7 +212,7 @@ class Value:
         return int(match[1]) * _SIZE_BYTES[match[2] or "B"]
 
     def rate(self) -> tuple[int, float]:
-        """A number per a number of seconds."""
+        """A count, and the number of seconds that it applies to."""
         match = RATE.fullmatch(self.text())
         if match is None or int(match[1]) == 0 or match[2] == "0":
             raise Fault(f"must be a rate such as 100/s or 20/m, not {self.text()!r}")

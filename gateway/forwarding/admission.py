@@ -1,4 +1,4 @@
-"""What a request must pass before it is forwarded: one ordered tuple of steps, the cheapest first."""
+"""The steps that a request must pass before it is forwarded: one ordered tuple, the cheapest first."""
 
 import time
 from collections.abc import Callable, Coroutine
@@ -19,7 +19,7 @@ from shared.errors import InvalidToken, Problem
 from shared.peers.client import PeerRefusal
 
 # A body of at most this size is received whole before a connection to a target is taken, so that a slow
-# client does not occupy one. It is no more than what is buffered without a connection in any case.
+# client does not occupy one. This much is buffered without a connection in any case.
 COLLECTED_BYTES_MAX = 64 * 1024
 
 Wait = Coroutine[Any, Any, None]
@@ -28,8 +28,8 @@ Wait = Coroutine[Any, Any, None]
 class Step(NamedTuple):
     """One step of admission. It raises Refusal, or returns None to go on with the next step.
 
-    A step that has to wait returns a coroutine; the next step follows when that has ended. The headers of a
-    preflight response end admission. `foresee` is what can be said without a running gateway.
+    A step that has to wait returns a coroutine; the next step follows once it has finished. Bytes, the
+    headers of a preflight response, end admission. `foresee` decides without a running gateway if it can.
     """
 
     decide: Callable[[Transfer], Wait | bytes | None]
@@ -78,7 +78,7 @@ def check_method(request: RequestState) -> None:
 
 
 def require_credentials(request: RequestState) -> None:
-    """401 where the route needs a caller and the request shows neither a token nor a key."""
+    """Refuse with 401 if the route needs a caller and the request carries no credentials."""
     policy = request.policy
     shows_credentials = b"authorization" in request.fields.seen or is_open_to_strangers(policy)
     shows_credentials = shows_credentials or (policy.api_keys and bool(keys_shown(request)))
@@ -97,7 +97,7 @@ def _count_strangers(transfer: Transfer) -> None:
 
 
 def identify(transfer: Transfer) -> Wait | None:
-    """Find the caller of the API key or the token that the request shows."""
+    """Identify the caller by the API key, token or session cookie of the request."""
     if _is_public(transfer):
         return None
     gateway, policy = transfer.gateway, transfer.policy
@@ -134,7 +134,7 @@ async def _verify(transfer: Transfer, token: str) -> None:
 
 
 def _identify_browser(transfer: Transfer, cookie: bytes) -> Wait | None:
-    """Find the caller of a session cookie. A request that another site may have sent is not the caller's."""
+    """Identify the caller by the session cookie, unless another site may have sent the request."""
     if not is_from_our_pages(transfer):
         if is_open_to_strangers(transfer.policy):
             return None
@@ -143,7 +143,7 @@ def _identify_browser(transfer: Transfer, cookie: bytes) -> Wait | None:
 
 
 def _exchange(transfer: Transfer, credential: bytes) -> Wait | None:
-    """Find the caller of a credential that stands for an access token, and forward that instead."""
+    """Exchange a credential for an access token, identify the caller by it, and forward it instead."""
     gateway = transfer.gateway
     token = gateway.exchange.remembered(credential)
     transfer.caller = None if token is None else gateway.verifier.remembered(token)
@@ -225,7 +225,7 @@ STEPS = (
 )
 
 
-# What decides, as a request runs through all of it: the loop then looks up nothing else.
+# Every request runs through these; a tuple of its own saves the loop attribute lookups.
 DECISIONS = tuple(step.decide for step in STEPS)
 
 
@@ -240,7 +240,7 @@ def collects_body(request: RequestState) -> bool:
 
 
 def dismiss(transfer: Transfer) -> None:
-    """The request has ended, in whatever way: free its slot and record it."""
+    """Free the slot of a request that has ended, and record the request."""
     route = transfer.route
     if route is not None and route.policy.concurrency is not None:
         transfer.routing.slots[route.name].free(transfer)
@@ -248,13 +248,13 @@ def dismiss(transfer: Transfer) -> None:
 
 
 def _count_failure(transfer: Transfer) -> None:
-    """Count an invalid token or key. After too many of them no other one is verified for a while."""
+    """Count an invalid token or key. After too many, no others of that network are verified for a while."""
     transfer.gateway.failures.add(transfer.address, time.monotonic())
     _count_stranger(transfer)
 
 
 def _count_stranger(transfer: Transfer) -> None:
-    """Requests that are refused without a caller count for the limits of the route as well."""
+    """Count a request that is refused without a caller against the limits of the route as well."""
     transfer.routing.limits[_route(transfer).name].take_refused(transfer, time.monotonic())
 
 

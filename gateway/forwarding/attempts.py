@@ -1,8 +1,8 @@
 """Choosing targets for the attempts of a request, and connecting to them.
 
-No connection means that nothing was sent, so that every method may try again. If a connection closes before
-the first byte of a response, the service may have done the work: then only idempotent methods are repeated,
-and only while everything sent of the body is still buffered.
+If no connection was made, nothing was sent, so every method may be retried. If a connection closes before
+the first byte of a response, the service may have done the work: then only idempotent methods are retried,
+and only while all of the body sent so far is still buffered.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 def gather(pieces: list[bytes], piece: bytes) -> None:
-    """Buffer one more piece of a body. Thousands of a few bytes each would take many times their size."""
+    """Buffer a piece of a body; pieces are joined now and then, as thousands of tiny ones waste memory."""
     pieces.append(piece)
     if len(pieces) > PIECES_MAX:
         pieces[:] = [b"".join(pieces)]
@@ -37,7 +37,7 @@ def begin(transfer: Transfer) -> UpstreamConnection | None:
     group = routing.groups[route.name]
     if route.split is not None and is_split(transfer, route.split):
         other = routing.split_groups[route.name]
-        # A response of the usual version is better than none of the new one.
+        # A response from the main targets is better than none from the split.
         group = other if other.may_be_asked else group
     group.requests += 1
     transfer.group = group
@@ -81,7 +81,7 @@ async def repeat(transfer: Transfer, refusal: Refusal) -> UpstreamConnection | N
 
 
 async def connect(transfer: Transfer, *, fresh: bool) -> UpstreamConnection | None:
-    """A connection to the target, or to another one if it cannot be reached; None if the client has left."""
+    """A connection to the target, or to another one if it cannot be reached; None if the client is gone."""
     seconds = transfer.policy.timeouts.connect
     while not transfer.response_complete:
         backend = transfer.backend

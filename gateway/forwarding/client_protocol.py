@@ -23,12 +23,12 @@ from gateway.runtime.gateway import Gateway
 from gateway.telemetry.metrics import note_stalled
 from shared.process.server import State
 
-ALIAS = "gatehouse.alias"  # scope key under which the application finds the spelling that was used
-TARGET = "gatehouse.target"  # and the target as the client wrote it
+ALIAS = "gatehouse.alias"  # scope key of the alias that the client used
+TARGET = "gatehouse.target"  # scope key of the target as the client sent it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 2.0
-BEGUN_BYTES = len("\r\n") + 1  # the least that is the beginning of a head, and not an empty line
+BEGUN_BYTES = len("\r\n") + 1  # fewer may be an empty line; from here on it is the beginning of a head
 
 log = structlog.get_logger(__name__)
 
@@ -36,12 +36,12 @@ log = structlog.get_logger(__name__)
 class GatewayProtocol(HttpToolsProtocol):
     """Reads requests and starts an exchange for each one that matches a route.
 
-    Responses keep the order of the requests: uvicorn's queue (`pipeline`) holds those of both kinds.
+    Responses keep the order of the requests: uvicorn's queue (`pipeline`) holds requests of both kinds.
     """
 
     server_state: State
 
-    # Together with uvicorn's own these would be more than Python keeps outside of a dictionary.
+    # Without slots, these and uvicorn's attributes would exceed what Python stores without a dictionary.
     __slots__ = """
         _begins_late _current _deaf _early _head_bytes _is_long _moved _pieces _watched deadline gateway peer
     """.split()
@@ -58,16 +58,16 @@ class GatewayProtocol(HttpToolsProtocol):
         self.peer = ""
         self._current: Exchange | RequestResponseCycle | None = None
         self._early = self.url = b""
-        self._head_bytes = 0  # of a head that is not complete yet, or behind a body
-        self._begins_late = False  # whether what is read now began behind something else in one read
-        self._pieces: list[bytes] = []  # of a body, as far as they came in one read
-        self._is_long = False  # whether a head that ends in this read could be longer than it may be
-        self._moved = False  # since the last read: a head is complete, or a piece of a body has come
-        self._deaf = False  # nothing that is still read counts
-        self.deadline = 0.0  # of a head, while one is expected
-        self._watched: int | None = None  # the descriptor, while only the end of the connection is looked for
+        self._head_bytes = 0  # bytes buffered of an incomplete head, or of trailers
+        self._begins_late = False  # whether the current head began part-way through a read, after other data
+        self._pieces: list[bytes] = []  # body chunks received in this read
+        self._is_long = False  # whether a head that ends in this read may exceed the limit
+        self._moved = False  # a head was completed or body bytes arrived since the last read
+        self._deaf = False  # discard all further input
+        self.deadline = 0.0  # for a head, while one is expected
+        self._watched: int | None = None  # the descriptor, while only the end of the connection is awaited
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", Outlet(transport)))
@@ -86,7 +86,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.gateway.open.discard(self)
         self.gateway.idle.pop(self, None)
         self.gateway.crowd.leave(self.transport)
-        # uvicorn tells the last request; it has to be the one that is being answered.
+        # uvicorn notifies the last request; it has to be the one that is being responded to.
         self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
         super().connection_lost(exc)
 
@@ -132,13 +132,13 @@ class GatewayProtocol(HttpToolsProtocol):
         elif not self._deaf:
             self._next()
 
-    # What the parser calls.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
         if self._moved:
-            self._begins_late = self._is_long = True  # measured when it is complete
+            self._begins_late = self._is_long = True  # measured once complete
         else:
             self._begins_late = False
         self._moved, self._head_bytes = False, 0
@@ -151,7 +151,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.gateway.open.discard(self)
         if self._deaf:
             return
-        # Trailers come later and must not join the headers.
+        # Trailers arrive later and must not be added to the headers.
         headers, self.headers = self.headers, []
         target, self.url = self.url, b""
         request, match, keep_alive = read_head(
@@ -185,7 +185,7 @@ class GatewayProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _pass_pieces(self) -> None:
-        """Pass on the chunks of one read together, since each costs the same however small it is."""
+        """Pass on the chunks of one read together: a call costs the same however small the chunk."""
         cycle: Any = self.cycle
         pieces, self._pieces = self._pieces, []
         if not self._deaf and isinstance(cycle, Exchange):
@@ -202,7 +202,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
         self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
         if len(self.pipeline) >= PIPELINED_MAX:
-            # Enough: this one is answered with `Connection: close`, and the rest has to be asked again.
+            # Too many: this one gets `Connection: close`, and the client has to resend the rest.
             exchange.keep_alive = False
             exchange.request_complete = True
             self._deaf = True
@@ -226,7 +226,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.headers = []
 
     def exchange_over(self, exchange: Transfer) -> None:
-        """The response is complete: close, or read on once the whole request has been read."""
+        """Close after a complete response, or read on once the whole request has been read."""
         if self.transport.is_closing():
             return
         if not exchange.keep_alive:
@@ -240,7 +240,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            # In its own turn of the loop: a long queue of quick answers would pile up calls.
+            # In its own turn of the event loop: a long queue of quick responses would nest calls too deeply.
             self.loop.call_soon(self._next)
             return
         self.adjust_reading()
@@ -255,7 +255,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             self._after_read(0)
-        self.adjust_reading()  # the rest of its body may still have to come
+        self.adjust_reading()  # the rest of its body may still have to arrive
 
     def adjust_reading(self) -> None:
         """Read on unless the target is full, requests are queued, or the client reads no responses."""
@@ -271,17 +271,17 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _watch_for_end(self, wanted: bool) -> None:
-        """While a body is held back nothing is read; without this a closed connection would go unnoticed."""
+        """Start or stop watching for the connection's end, which goes unnoticed while reading is paused."""
         if wanted and self._watched is None:
             self._watched = self.gateway.hangups.watch(self.transport, self.cut)
         elif not wanted and self._watched is not None:
             self.gateway.hangups.forget(self._watched)
             self._watched = None
 
-    # Ends.
+    # Closing.
 
     def cut(self) -> None:
-        """Close at once, so that the client cannot take a part of the response for all of it."""
+        """Close at once, so that the client cannot mistake a partial response for a complete one."""
         if not self.transport.is_closing():
             self.transport.abort()
 
@@ -291,7 +291,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if not linger:
             self.transport.close()
             return
-        # Closing with unread data makes the system send a reset, which can overtake the answer.
+        # Closing with unread data makes the system send a reset, which can overtake the response.
         self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
@@ -302,21 +302,21 @@ class GatewayProtocol(HttpToolsProtocol):
             if not current.request_complete:
                 self.gateway.pace.arrives(current)
         elif current is None and not self.pipeline and self not in self.gateway.idle:
-            self._expect_head()  # something has begun that is not yet a request
+            self._expect_head()  # the bytes read are not a complete request head yet
         if self._moved:
             self._moved, self._head_bytes = False, 0
             return
-        # The beginning of a head, or trailers: the parser keeps them until they are complete. How much of a
-        # read with several requests belongs to the last one is not known.
+        # An incomplete head, or trailers: the parser buffers them until they are complete. If a read contains
+        # several requests, it is unknown how much of it belongs to the last one.
         self._head_bytes += BEGUN_BYTES if self._begins_late and not self._head_bytes else read_bytes
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
 
     def _unset_keepalive_if_required(self) -> None:
-        """Instead of uvicorn's, which has a timer for each pause between two requests."""
+        """Replace uvicorn's, which sets a timer for each pause between two requests."""
         self.gateway.idle.pop(self, None)
 
-    # What the gateway's clock calls: it watches over connections whose next head is on its way.
+    # Called by the gateway's clock, for connections that expect a head.
 
     def _expect_head(self) -> None:
         if self not in self.gateway.open:
@@ -324,11 +324,11 @@ class GatewayProtocol(HttpToolsProtocol):
             self.gateway.open.add(self)
 
     def expire(self) -> None:
-        """The headers did not come in time: idle connections are closed, as others need them."""
+        """The headers did not arrive in time; close an idle connection without a response."""
         self.gateway.open.discard(self)
         if self._current is not None:
             return
-        if self._head_bytes >= BEGUN_BYTES:  # old browsers leave an empty line behind a body
+        if self._head_bytes >= BEGUN_BYTES:  # old browsers send an empty line after a body
             self._refuse_what_was_read(Refusal(errors.HEAD_TIMEOUT))
         else:
             self.transport.close()
@@ -340,7 +340,7 @@ class GatewayProtocol(HttpToolsProtocol):
             note_stalled(self.peer)
 
     def recheck_access(self) -> None:
-        """Nothing: no request has arrived yet."""
+        """Do nothing: no request has arrived yet."""
 
     def close(self) -> None:
         self.gateway.open.discard(self)
@@ -348,14 +348,14 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _turn_away(self, kind: Kind) -> None:
-        """There are too many connections. Say so, unless a storm of them arrives."""
+        """Refuse the connection; send a response unless too many are being refused at once."""
         if self.gateway.crowd.is_stormed:
             self.transport.abort()
         else:
             self._refuse_what_was_read(Refusal(kind, headers={"Retry-After": "1"}))
 
     def _refuse_what_was_read(self, refusal: Refusal) -> None:
-        """Refuse what is not a request. Requests before it still get their responses."""
+        """Refuse invalid input. Earlier requests still get their responses."""
         self._pieces.clear()
         cycle: Any = self.cycle
         if isinstance(cycle, RequestResponseCycle) and cycle.more_body:

@@ -1,4 +1,4 @@
-"""The `{success, message, data, meta, errors}` envelope of /api/v1, written once for all services."""
+"""The `{success, message, data, meta, errors}` envelope of /api/v1, implemented once for all services."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from shared.clock import timestamp
 
 LIMIT_DIGITS_MAX = 18
 EXTRAS_MAX = 20
-# Members of a dictionary of structured fields (RFC 9651) that are numbers.
+# The numeric members of a structured-field dictionary (RFC 9651).
 _EXTRA = re.compile(r"([a-z][a-z0-9_]{0,39})=(-?(?:[0-9]{1,15}|[0-9]{1,12}\.[0-9]{1,3}))")
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
@@ -28,7 +28,7 @@ def wrap(
 ) -> bytes:
     if status >= 400:
         return wrap_problem(body, request_id, caller, status)
-    # The body is JSON already: it is set in as it came, so that no number changes its digits.
+    # The body is JSON already and inserted as received, so that numbers keep their digits.
     return b'{"success":true,"message":%b,"data":%b,"meta":%b,"errors":[]}' % (
         _dump(_phrase(status)),
         body.strip() or b"null",
@@ -59,7 +59,7 @@ def wrap_problem(body: bytes, request_id: str, caller: Caller | None, status: in
 
 
 def page_links(link: str | None, path: str) -> dict[str, Any] | None:
-    """`Link: <…>; rel="next"` in the words of the envelope."""
+    """Convert `Link: <…>; rel="next"` to the envelope's pagination."""
     found = _NEXT.search(link) if link else None
     if found is None:
         return None
@@ -72,16 +72,16 @@ def page_links(link: str | None, path: str) -> dict[str, Any] | None:
 
 
 def _page_extras(header: str | None) -> dict[str, int | float]:
-    """Numbers about a whole list, `total=120, average=4.25`; what is no such number is left out."""
+    """Parse numbers about a whole list, `total=120, average=4.25`; other members are ignored."""
     members = header.split(",", EXTRAS_MAX)[:EXTRAS_MAX] if header else []
     found = (_EXTRA.fullmatch(member.strip(" \t")) for member in members)
     numbers = {one[1]: float(one[2]) if "." in one[2] else int(one[2]) for one in found if one is not None}
-    numbers.pop("pagination", None)  # the only name of `meta` that is not always there
+    numbers.pop("pagination", None)  # other names in `meta` are always overwritten
     return numbers
 
 
 def _phrase(status: int) -> str:
-    """The phrase of a status; services may use codes without a standard name."""
+    """The reason phrase of a status; services may use codes without a standard phrase."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

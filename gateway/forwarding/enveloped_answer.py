@@ -15,7 +15,7 @@ _JSON = re.compile(rb"application/(?:[\w.-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
 
 def may_wrap(method: bytes, status: int, headers: Sequence[Header]) -> bool:
-    """Whether this response is JSON with a body; downloads and streams pass as they are."""
+    """Whether this response is JSON with a body; downloads and streams pass unchanged."""
     if method == b"HEAD" or status in (204, 304):
         return False
     fields = dict(headers)
@@ -32,7 +32,7 @@ class EnvelopedAnswer:
         self._body = bytearray()
 
     def add(self, piece: bytes) -> bool:
-        """Whether it still fits."""
+        """Buffer a piece; returns whether the body still fits."""
         self._body += piece
         return len(self._body) <= BYTES_MAX
 

@@ -40,9 +40,9 @@ class Exchange(Transfer):
     def __init__(self, client: ClientSide, request: Request, match: Match, *, keep_alive: bool) -> None:
         super().__init__(client, request, match, keep_alive=keep_alive)
         self.deadline = NEVER
-        self.is_collecting = False  # a small body, without a connection to a target
+        self.is_collecting = False  # receiving a small body before taking a connection to a target
         self._held: list[bytes] = []
-        self._sent: list[bytes] = []  # kept for another attempt, while it is small
+        self._sent: list[bytes] = []  # kept for a retry, while it is small
         self._to_client: list[bytes] = []  # from one read; a refusal can replace it until that read ends
         self._envelope: EnvelopedAnswer | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
@@ -50,7 +50,7 @@ class Exchange(Transfer):
     # The request, called by the client's connection.
 
     def start(self) -> None:
-        """Every response before it on this connection is complete: admit it or refuse it."""
+        """Admit or refuse the request: all earlier responses on this connection are complete."""
         self._begun = True
         self.read_headers()
         self._unless_refused(self._admit)
@@ -62,7 +62,7 @@ class Exchange(Transfer):
             self.refuse(refusal)
 
     def _admit(self, first: int = 0) -> None:
-        """Take the steps of admission from this one on, and forward the request after the last."""
+        """Run the admission steps from `first` on, and forward the request after the last."""
         for following, decide in enumerate(DECISIONS[first:], first + 1):
             outcome = decide(self)
             if outcome is None:
@@ -95,7 +95,7 @@ class Exchange(Transfer):
             self.send(connection)
 
     def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
-        """Go on in a task; most requests never have to wait."""
+        """Continue in a task; most requests never have to wait."""
         self.gateway.spawn(self._until_done(work))
 
     async def _until_done(self, work: Coroutine[Any, Any, None]) -> None:
@@ -114,7 +114,7 @@ class Exchange(Transfer):
         if self.request.method in attempts.REPEATABLE:
             self._keep(piece)
         if not self._begun:
-            # It is pipelined behind others; the connection is not read meanwhile.
+            # Earlier pipelined requests are still in progress; reading is paused meanwhile.
             attempts.gather(self._held, piece)
         elif self.received_bytes > self.policy.body_max:
             self.refuse(errors.too_large(self.policy.body_max))
@@ -161,7 +161,7 @@ class Exchange(Transfer):
             self._drop_upstream()
             self._over()
 
-    # Towards the target.
+    # Sending to the target.
 
     def send(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
@@ -187,7 +187,7 @@ class Exchange(Transfer):
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self.is_chunked else piece
 
     def progress(self) -> None:
-        """Bytes have moved: restart the timeout of the current phase."""
+        """Restart the timeout of the current phase, because bytes have moved."""
         timeouts = self.policy.timeouts
         waits_for_answer = self.request_complete and not self.response_started
         self.deadline = time.monotonic() + (timeouts.first_byte if waits_for_answer else timeouts.idle)
@@ -220,7 +220,7 @@ class Exchange(Transfer):
         is_wrapped_later = is_enveloped and self.request.method == b"HEAD"
         self._answer_chunked = heads.frame_answer(self, lines, None if is_wrapped_later else fields.length)
         if not self.request_complete and b"expect" in self.fields.seen and not self._continue_sent:
-            self.keep_alive = False  # whether the body still comes is unknown
+            self.keep_alive = False  # it is unknown whether the client will still send the body
         self._to_client += (STATUS_LINE[status], *lines, heads.client_head_end(self))
 
     def _answer_begins(self, status: int) -> None:
@@ -272,13 +272,13 @@ class Exchange(Transfer):
         self.client.adjust_reading()
 
     def client_ready(self) -> None:
-        """The client has taken what was written: read on from the target."""
+        """Resume reading from the target: the client has taken what was written."""
         if self.upstream is not None:
             self.progress()
             self.upstream.allow_reading()
 
     def switched(self, headers: list[Header], rest: bytes) -> None:
-        """101: both sides speak another protocol from here on, and the gateway only relays bytes."""
+        """Handle a 101: both sides switch to another protocol, and the gateway only relays bytes."""
         if not may_switch(self, headers) or self.upstream is None or self.response_complete:
             self.upstream_invalid()
             return
@@ -320,7 +320,7 @@ class Exchange(Transfer):
     def expire(self) -> None:
         """The deadline has passed."""
         if self.response_complete:
-            self.client.cut()  # the response is complete, but the rest of the request never came
+            self.client.cut()  # the response is complete, but the rest of the request never arrived
             self.gateway.open.discard(self)
         elif self.response_started:
             by_client = self.client.flow.write_paused
@@ -343,19 +343,19 @@ class Exchange(Transfer):
     def recheck_access(self) -> None:
         """If the token or key was revoked, refuse the request after a few seconds.
 
-        It may be the very change that revokes, whose caller is waiting for the response.
+        This may be the request that revoked it, and its caller is waiting for the response.
         """
         if self.gateway.has_lost_access(self.caller):
             refusal = Refusal(errors.REVOKED)
             asyncio.get_running_loop().call_later(REVOKED_SECONDS, self.refuse, refusal)
 
     def close(self) -> None:
-        """The gateway is shutting down, and the time to finish is over."""
+        """Refuse the request: the gateway is shutting down and the drain time is over."""
         self.keep_alive = False
         self.refuse(Refusal(errors.STOPPED))
 
     def refuse(self, refusal: Refusal) -> None:
-        """Respond with the refusal; a response that has begun is cut instead."""
+        """Respond with the refusal; a response that has begun is cut off instead."""
         if self.response_complete:
             return
         self.failure = refusal.kind
@@ -366,7 +366,7 @@ class Exchange(Transfer):
             self.client.cut()
         else:
             self._envelope = None
-            self._to_client.clear()  # it was about to be sent
+            self._to_client.clear()  # not sent yet
             self.answer(refusal.kind.status, heads.own_answer(self, refusal))
 
     def answer(self, status: int, rest: list[bytes]) -> None:

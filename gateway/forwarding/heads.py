@@ -1,4 +1,4 @@
-"""The headers that the gateway writes: of requests, at the end of forwarded responses, and of its own."""
+"""The headers that the gateway writes: for requests, forwarded responses and its own responses."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ from gateway.routing.table import NO_SECURITY
 from gateway.upstream.connection import BODILESS
 from shared.errors import PROBLEM_JSON
 
-FORWARDED_CHARS_REMEMBERED = 200  # behind proxies, clients write a part of it
+FORWARDED_CHARS_REMEMBERED = 200  # longer values are not cached: behind proxies, clients control part of them
 NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 
@@ -36,7 +36,7 @@ def upstream_head(state: RequestState) -> bytes:
     if b"transfer-encoding" in seen:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif b"content-length" in seen:
-        # Without zeros before it: to some `010` is eight.
+        # Without leading zeros: some parsers read `010` as octal.
         lines.append(b"content-length: %d\r\n" % int(seen[b"content-length"]))
     if b"expect" in seen and not request.is_http10:
         lines += (b"expect: ", seen[b"expect"], b"\r\n")
@@ -49,7 +49,7 @@ def upstream_head(state: RequestState) -> bytes:
 def _forwarded(state: RequestState) -> tuple[bytes, bytes]:
     """The X-Forwarded headers: from the connection, or from a trusted proxy in front of the gateway."""
     seen, client = state.fields.seen, state.client
-    host = authority_of(state.request.target) or seen.get(b"host", b"")  # as for the routing table
+    host = authority_of(state.request.target) or seen.get(b"host", b"")  # as in the routing table
     address = client.peer
     proto: str = client.scheme or "http"
     if state.rules.proxies.trusts(client.peer):
@@ -105,7 +105,7 @@ def client_head_end(transfer: Transfer) -> bytes:
 
 
 def frame_answer(transfer: Transfer, lines: list[bytes], length: bytes | None) -> bool:
-    """Frame the body by its length, in chunks, or by closing the connection (HTTP/1.0): whether in chunks."""
+    """Frame the body by its length, in chunks, or by closing (HTTP/1.0); returns whether it is chunked."""
     if length is not None:
         if transfer.status != 204:
             lines += (b"content-length: ", length, b"\r\n")
@@ -118,7 +118,7 @@ def frame_answer(transfer: Transfer, lines: list[bytes], length: bytes | None) -
 
 
 def own_answer(transfer: Transfer, refusal: Refusal) -> list[bytes]:
-    """A refusal as problem+json, or in the envelope where the client used an alias that has one."""
+    """A refusal as problem+json, or in the envelope if the client used an alias that has one."""
     transfer.keep_alive = transfer.keep_alive and transfer.rest_is_small
     body, media_type = refusal.body(transfer.request_id), PROBLEM_JSON
     alias = transfer.match.alias
@@ -146,7 +146,7 @@ def preflight_answer(transfer: Transfer, permission: bytes) -> list[bytes]:
 
 
 def link_for_client(state: RequestState, value: bytes) -> bytes:
-    """A Location or Link that the client can follow: without the target's address, by the alias used."""
+    """A Location or Link that the client can follow: without the target's origin, under the alias used."""
     assert state.backend is not None
     value = value.replace(state.backend.origin.url.encode(), b"")
     match = state.match

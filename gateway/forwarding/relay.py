@@ -13,10 +13,10 @@ from gateway.forwarding.transfer import Transfer
 from gateway.http.headers import DROP, Header, answer_rule
 from gateway.http.websocket import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
 
-# Silence is normal for a terminal or a subscription; this only finds peers that vanished.
+# Silence is normal for a terminal or a subscription; this only detects peers that vanished.
 IDLE_SECONDS = 3600.0
 LEAVE_SECONDS = 5.0  # for both sides of a WebSocket to send their close frames
-LEAVING_PER_SECOND = 1000  # all of them reconnect elsewhere
+LEAVING_PER_SECOND = 1000  # since all of them reconnect elsewhere
 
 
 def may_switch(transfer: Transfer, headers: list[Header]) -> bool:
@@ -27,14 +27,14 @@ def may_switch(transfer: Transfer, headers: list[Header]) -> bool:
 
 
 def _passed(transfer: Transfer, headers: list[Header]) -> Iterator[bytes]:
-    """The headers for the client, as in every other response, with `Upgrade` in addition."""
+    """The headers for the client, as in every other response, plus `Upgrade`."""
     for name, value in transfer.policy.headers.response.of_answer(headers):
         if name == b"upgrade" or answer_rule(name) != DROP:
             yield b"%b: %b\r\n" % (name, value)
 
 
 class Relay:
-    """Two transports: what one receives is written to the other. It only finds where WebSocket frames end."""
+    """Relays bytes between two transports; for WebSockets it also tracks where frames end."""
 
     def __init__(self, transfer: Transfer, headers: list[Header], rest: bytes) -> None:
         assert transfer.upstream is not None
@@ -61,7 +61,7 @@ class Relay:
         if early:
             self._client_end.passed(early)
             self._upstream_end.transport.write(early)
-        self.recheck_access()  # it may have been lost while the target was switching
+        self.recheck_access()  # access may have been lost while the target was switching
 
     def recheck_access(self) -> None:
         if self._transfer.gateway.has_lost_access(self._transfer.caller):
@@ -75,7 +75,7 @@ class Relay:
         self.close()
 
     def drain(self) -> None:
-        """The gateway is shutting down. Clients are closed one after the other, as all of them reconnect."""
+        """Close clients one after the other at shutdown, because all of them reconnect."""
         gateway = self._transfer.gateway
         spread = min(len(gateway.open) / LEAVING_PER_SECOND, gateway.settings.drain_seconds / 2)
         delay = random.uniform(0, spread)  # noqa: S311 - spreads load
@@ -100,7 +100,7 @@ class Relay:
         self._transfer.failure = errors.CLIENT_STALLED
 
     def ended(self, end: "_End") -> None:
-        """One side has closed: close the other one once everything is sent."""
+        """Close the other side once everything is sent: this one has closed."""
         self._transfer.gateway.crowd.leave(end.transport)
         if not self._open:
             return
@@ -155,7 +155,7 @@ class _End(asyncio.Protocol):
     def passed(self, data: bytes) -> None:
         """Account for bytes that were relayed before this side took over."""
 
-    def leave(self, code: int) -> bool:  # noqa: ARG002 - for protocols that have such a thing
+    def leave(self, code: int) -> bool:  # noqa: ARG002 - used by the subclass
         """Send the other side a close message; returns whether the protocol has one."""
         return False
 
@@ -183,7 +183,7 @@ class _WebSocketEnd(_End):
         return True
 
     def _say(self) -> None:
-        """Nothing may follow a close frame, and nothing may interrupt another frame."""
+        """Send the close frame unless one has passed; it must not interrupt another frame."""
         other = self.other.transport
         if self._frames.is_between and not self._frames.has_closed and not other.is_closing():
             frame = close_frame(self._code, masked=self._relay.is_backend(self.other))

@@ -18,7 +18,7 @@ NOWHERE = Match(None, b"", b"", None)
 def read_head(
     parser: "HttpRequestParser", target: bytes, headers: list[Header], table: RouteTable, *, is_long: bool
 ) -> tuple[Request, Match, bool]:
-    """The request, its route, and whether the connection may be kept."""
+    """The request, its route, and whether the connection may be kept alive."""
     request = Request(parser.get_method(), target, headers)
     version = parser.get_http_version()
     request.is_http10 = version == "1.0"
@@ -26,7 +26,7 @@ def read_head(
     if parser.should_upgrade():
         request.upgrade = request.method == b"GET" and may_switch(headers)
         if has_body(headers):
-            # The parser ends the request at its head, so that the body would be read as the next one.
+            # The parser ends the request at its head, so the body would be read as the next request.
             request.fault = Refusal(errors.MALFORMED, "A request for another protocol cannot have a body.")
             keep_alive = False
     try:
@@ -35,7 +35,7 @@ def read_head(
         match, request.fault = NOWHERE, Refusal(errors.BAD_PATH)
     fault = fault_of_head(request, version, is_long=is_long)
     if fault is None and match.route is None:
-        # What is forwarded is asked this in its turn; the rest is answered between.
+        # Forwarded requests are checked at admission; the application's own requests skip it.
         fault = fault_of(request, Fields(headers))
     if fault is not None:
         request.fault, keep_alive = fault, False

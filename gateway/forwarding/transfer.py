@@ -18,7 +18,7 @@ from shared.process.server import State
 
 
 class ClientSide(Client, Protocol):
-    """The client's connection, as far as a request, its response or a relay needs it."""
+    """The part of the client's connection that a request, its response or a relay needs."""
 
     transport: asyncio.Transport
     server_state: State
@@ -29,13 +29,13 @@ class ClientSide(Client, Protocol):
     def gateway(self) -> Gateway: ...
 
     def adjust_reading(self) -> None:
-        """Read on, or stop reading, depending on whether the request is full."""
+        """Resume or pause reading, depending on whether the request's buffers are full."""
 
     def exchange_over(self, exchange: "Transfer") -> None:
-        """The response is complete, and perhaps the rest of its request as well."""
+        """The response is complete, and perhaps its request as well."""
 
     def cut(self) -> None:
-        """Close at once, so that the client cannot take a part of the response for all of it."""
+        """Close at once, so that the client cannot mistake a partial response for a complete one."""
 
     def become_relay(self, end: Holder) -> bytes:
         """Give up the transport; returns what the client has sent since the handshake."""
@@ -51,7 +51,7 @@ class Transfer(RequestState):
 
     def __init__(self, client: ClientSide, request: Request, match: Match, *, keep_alive: bool) -> None:
         self.gateway = gateway = client.gateway
-        self.routing: Routing = gateway.routing  # to its end, even if the routes file changes meanwhile
+        self.routing: Routing = gateway.routing  # kept to the end, even if the routes file changes meanwhile
         super().__init__(client, gateway.rules, self.routing.table, request, match, keep_alive=keep_alive)
         self.group: Group | None = None
         self.tried: tuple[Backend, ...] = ()  # in earlier attempts

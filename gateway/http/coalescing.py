@@ -1,13 +1,13 @@
 """Holds back small writes until everything readable in this turn of the event loop has been read.
 
-A write that finds the other side asleep has to wake it up, which costs more than the write. When writes
-follow one another closely, most of them find the other side awake already.
+Waking up a sleeping peer costs more than the write itself. When writes follow one another closely, most of
+them find the peer awake already.
 """
 
 import asyncio
 from typing import Any, cast
 
-HELD_BYTES_MAX = 64 * 1024  # beyond it a wake-up does not matter, but the memory of many connections does
+HELD_BYTES_MAX = 64 * 1024  # beyond this, memory for many connections matters more than wake-ups
 
 
 class Outlet:
@@ -19,7 +19,7 @@ class Outlet:
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._held = b""
-        self.is_closing = transport.is_closing  # asked often, and so without a detour
+        self.is_closing = transport.is_closing  # called often, so without a detour
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

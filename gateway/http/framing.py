@@ -1,4 +1,4 @@
-"""Framing checks that come first: a request must have only one possible reading."""
+"""Framing checks, which come first: a request must have only one possible interpretation."""
 
 import re
 from functools import lru_cache
@@ -7,24 +7,24 @@ from gateway import errors
 from gateway.errors import Refusal
 from gateway.http.headers import Fields, Request
 
-HEAD_BYTES_MAX = 64 * 1024  # and as much again, beside one read, for trailers
-TARGET_BYTES_MAX = 32 * 1024  # services read no more than 64 KiB as an address
+HEAD_BYTES_MAX = 64 * 1024  # and the same again, plus one read, for trailers
+TARGET_BYTES_MAX = 32 * 1024  # services accept request lines of at most 64 KiB
 AUTHORITY_BYTES_MAX = 255 + len(":65535")
-LENGTH_DIGITS_MAX = 20  # as many as 2 ** 64 has
+LENGTH_DIGITS_MAX = 20  # as in 2 ** 64
 AUTHORITIES_REMEMBERED = 1024
 
-# RFC 3986, 3.2.2 and 3.2.3, but for the comma, which would make two hosts of one.
+# RFC 3986, 3.2.2 and 3.2.3, except the comma, which would turn one host into two.
 _AUTHORITY = re.compile(
     rb"(?:(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
 )
 
 
 def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal | None:
-    """A fault of the request whatever its route; the connection has to be closed."""
+    """The reason to refuse the request whatever its route and close its connection, or None."""
     if request.method == b"CONNECT":
         return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
     if version not in ("1.1", "1.0"):
-        return Refusal(errors.MALFORMED, "The version of HTTP must be 1.1 or 1.0.")
+        return Refusal(errors.MALFORMED, "The HTTP version must be 1.1 or 1.0.")
     if len(request.target) > TARGET_BYTES_MAX or (is_long and request.size > HEAD_BYTES_MAX):
         return Refusal(errors.HEAD_TOO_LARGE)
     return None

@@ -1,4 +1,4 @@
-"""Request heads, and which headers are forwarded in both directions."""
+"""Request heads, and which headers are forwarded in each direction."""
 
 import random
 import re
@@ -24,7 +24,7 @@ HOP_BY_HOP = frozenset(
         b"http2-settings",
     )
 )
-# Names a service might believe; only the gateway and trusted proxies say such things.
+# Headers that a service might trust; only the gateway and trusted proxies may send them.
 FORGED = frozenset((b"x-role", b"x-roles", b"x-email", b"x-real-ip", b"forwarded"))
 FORGED_PREFIXES = (b"x-user-", b"x-internal-", b"x-forwarded-", b"x-gatehouse-")
 # Read by the gateway, which then writes them itself.
@@ -46,7 +46,7 @@ REWRITTEN = frozenset(
 READ_AND_PASSED = frozenset((b"authorization", b"cookie", b"origin", b"access-control-request-method"))
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 NAMES_REMEMBERED = 2048
-NAME_BYTES_REMEMBERED = 256  # of longer ones, a few thousand would take a hundred megabytes
+NAME_BYTES_REMEMBERED = 256  # a few thousand longer ones would take a hundred megabytes
 
 _USUAL_CONNECTION = frozenset((b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade", b"te"))
 _LIKE_FRAMING = re.compile(rb"transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
@@ -89,7 +89,7 @@ class Fields:
             self._sort(headers, {token.strip() for token in connection.lower().split(b",")})
 
     def passed_without(self, name: bytes) -> list[bytes]:
-        """The same without one header; each takes four items: name, colon, value, line end."""
+        """`passed` without one header; each takes four items: name, colon, value, line end."""
         passed = self.passed
         starts = [start for start in range(0, len(passed), 4) if passed[start] != name]
         return [part for start in starts for part in passed[start : start + 4]]
@@ -118,7 +118,7 @@ def rule_of_request(name: bytes) -> int:
         return READ
     if name in READ_AND_PASSED:
         return READ_AND_PASS
-    # Some frameworks take X_User_Id for X-User-Id, so that a `_` would walk around the next line.
+    # Some frameworks treat X_User_Id as X-User-Id, so an `_` would bypass the check for forged names.
     forged = b"_" in name or name in FORGED or name.startswith(FORGED_PREFIXES)
     forged = forged or _LIKE_FRAMING.fullmatch(name) is not None
     return DROP if forged or name in HOP_BY_HOP else PASS
@@ -136,7 +136,7 @@ class AnswerFields:
         self.headers = headers
         self.framing: list[Header] = []
         self.passed: list[bytes] = []
-        self.links: list[int] = []  # where in it there are addresses in the backend's words
+        self.links: list[int] = []  # indexes in `passed` of values with backend URLs
         named = self._sort(headers, ())
         if named:
             self.framing.clear()
@@ -151,7 +151,7 @@ class AnswerFields:
         return value if name == b"content-length" else None
 
     def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> Collection[bytes]:
-        """The headers that the response declares to be for this hop only."""
+        """Sort the headers; returns the names that the response declares hop-by-hop."""
         passed = self.passed
         found: Collection[bytes] = ()
         for name, value in headers:
@@ -180,12 +180,12 @@ def trace_parent(value: bytes | None) -> bytes:
     """The caller's trace if it is well-formed, otherwise a new one."""
     if value is not None and TRACEPARENT.fullmatch(value):
         return value
-    # Ids of traces are no secrets; a system call for each would be the dearest part of a request's head.
+    # Trace ids are not secret; a system call for each would be the most expensive part of a request's head.
     return b"00-%032x-%016x-01" % (random.getrandbits(128) or 1, random.getrandbits(64) or 1)
 
 
 def may_switch(headers: Sequence[Header]) -> bool:
-    """Whether the protocol asked for may be passed on. HTTP/2 would carry requests past every check."""
+    """Whether the requested protocol may be forwarded. HTTP/2 would carry requests past every check."""
     offered = b",".join(value for name, value in headers if name == b"upgrade").lower()
     return not any(token.strip().startswith((b"h2c", b"http", b"tls")) for token in offered.split(b","))
 

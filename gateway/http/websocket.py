@@ -1,4 +1,4 @@
-"""Finds where WebSocket frames end: as much of RFC 6455 as a relay needs to insert a frame of its own."""
+"""Tracks where WebSocket frames end: the part of RFC 6455 that a relay needs to insert its own frame."""
 
 import os
 
@@ -8,14 +8,14 @@ _CLOSE = 8
 
 
 class Frames:
-    """The frames of one direction, as they pass."""
+    """The frames that pass in one direction."""
 
     __slots__ = ("_head", "_left", "has_closed")
 
     def __init__(self) -> None:
-        self._head = b""  # the beginning of a frame whose length has not come yet
-        self._left = 0  # what is still to come of the current frame
-        self.has_closed = False  # whether a close frame has passed, or begun to
+        self._head = b""  # the beginning of a frame whose length has not arrived yet
+        self._left = 0  # bytes of the current frame still to come
+        self.has_closed = False  # whether a close frame has begun to pass
 
     @property
     def is_between(self) -> bool:
@@ -23,7 +23,7 @@ class Frames:
         return not self._head and not self._left
 
     def read(self, data: bytes) -> None:
-        """Follow the bytes that are relayed."""
+        """Track relayed bytes."""
         if len(data) <= self._left:
             self._left -= len(data)
             return
@@ -39,7 +39,7 @@ class Frames:
         self._left = max(0, at - len(rest))
 
     def rest_of_frame(self, data: bytes) -> bytes:
-        """As much of the data as belongs to the frame that has begun; the rest does not count as read."""
+        """The part of the data that belongs to the current frame; only that part is tracked as relayed."""
         length = self._left
         if self._head:
             whole = _length(self._head + data, 0)
@@ -60,7 +60,7 @@ def close_frame(code: int, *, masked: bool) -> bytes:
 
 
 def _length(data: bytes, at: int) -> int | None:
-    """How long the frame is that begins there, with its head; None while too little of the head is there."""
+    """The length of the frame at this position, with its head; None if the head is incomplete."""
     if len(data) - at < 2:
         return None
     length, head = data[at + 1] & 127, 2

@@ -1,7 +1,7 @@
 """API keys of machine clients: which key a request carries, and whether it is valid.
 
-A key holds 256 random bits, so one round of SHA-256 protects it: it cannot be guessed, and a reader of
-the file cannot recover it. The id in front of them finds the key and identifies it in logs.
+A key contains 256 random bits, so one round of SHA-256 protects it: it can neither be guessed nor recovered
+from the file. The id in front of these bits is for looking up the key and for identifying it in logs.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from shared.errors import Problem
 from shared.identity.revocations import Revocations
 
 KEY = re.compile(rb"gatehouse_([0-9a-f]{16})_[0-9a-f]{64}")
-ROLE = "client"  # of no person
+ROLE = "client"  # no account has this role
 CLIENT_HEADER, SCOPES_HEADER = b"x-gatehouse-client", b"x-gatehouse-scopes"
 
 
@@ -36,14 +36,14 @@ class ApiKey:
 
 
 class KeyCaller(Caller):
-    """A machine client that showed an API key."""
+    """A machine client that presented an API key."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, key: ApiKey) -> "KeyCaller":
         return cls(
-            id=f"client:{key.client}",  # no id of an account holds a colon
+            id=f"client:{key.client}",  # account ids never contain a colon
             role=key.role,
             username=None,
             email=None,
@@ -60,14 +60,14 @@ class ApiKeys:
     """All valid keys."""
 
     def __init__(self, keys: Iterable[ApiKey] = (), digest: str = "") -> None:
-        self.digest = digest  # of the file, to know it again
+        self.digest = digest  # of the file, to detect changes
         self._callers = {key.id: KeyCaller.of(key) for key in keys}
 
     def __len__(self) -> int:
         return len(self._callers)
 
     def caller(self, shown: bytes) -> KeyCaller | None:
-        """The client of this key; None for a key that is unknown or expired."""
+        """The client of this key; None if the key is unknown or expired."""
         found = KEY.fullmatch(shown)
         caller = None if found is None else self._callers.get(found[1].decode())
         expected = "" if caller is None else caller.token_id or ""
@@ -75,7 +75,7 @@ class ApiKeys:
         return caller if caller is not None and is_right and caller.expires > time.time() else None
 
     def have_dropped(self, caller: Caller) -> bool:
-        """Whether this caller showed a key that is no longer in the file."""
+        """Whether this caller's key was changed in the file or removed from it."""
         return isinstance(caller, KeyCaller) and self._callers.get(caller.key_id or "") != caller
 
 
@@ -89,13 +89,13 @@ def keys_shown(request: RequestState) -> list[bytes]:
 
 
 def caller_of(request: RequestState, api_keys: ApiKeys, revocations: Revocations) -> Caller | None:
-    """The client whose API key the request shows. The key is not forwarded; the client's name is."""
+    """The client whose API key the request carries. The key is not forwarded; the client's name is."""
     shown = keys_shown(request)
     if not shown:
         return None
     fields = request.fields
     if b"authorization" in fields.seen:
-        raise Refusal(errors.MALFORMED, "There is a bearer token and an API key; send one of them.")
+        raise Refusal(errors.MALFORMED, "The request has a bearer token and an API key; send only one.")
     try:
         revocations.require_current()
     except Problem as error:

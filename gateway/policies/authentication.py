@@ -20,7 +20,7 @@ def is_open_to_strangers(policy: Policy) -> bool:
 
 
 def require(policy: Policy, caller: Caller | None) -> None:
-    """The route's access rule; several roles mean any of them, several scopes mean all."""
+    """Enforce the route's access rules: any of its roles, all of its scopes and claims."""
     if caller is None:
         if not is_open_to_strangers(policy):
             raise Refusal(UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})

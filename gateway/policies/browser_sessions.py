@@ -1,4 +1,4 @@
-"""Browsers that show the cookie of a session: when it counts, and what is forwarded in its place."""
+"""Session cookies of browsers: when they are accepted, and what is forwarded in their place."""
 
 from gateway.policies.credential_exchange import CREDENTIAL_BYTES_MAX
 from gateway.request import RequestState
@@ -8,7 +8,7 @@ _SAFE = (b"GET", b"HEAD", b"OPTIONS")
 
 
 def cookie_of(request: RequestState) -> bytes | None:
-    """The session cookie of a request that shows no other credentials."""
+    """The session cookie of a request without an Authorization header."""
     name, seen = request.rules.session_cookie, request.fields.seen
     if b"cookie" not in seen or b"authorization" in seen:
         return None
@@ -22,7 +22,7 @@ def cookie_of(request: RequestState) -> bytes | None:
 
 
 def is_from_our_pages(request: RequestState) -> bool:
-    """Whether a cookie may count: the request changes nothing, or one of our own pages has sent it."""
+    """Whether to accept a cookie: the request changes nothing, or one of our own pages has sent it."""
     if request.request.method in _SAFE and not request.request.upgrade:
         return True
     site = origin = None
@@ -37,7 +37,7 @@ def is_from_our_pages(request: RequestState) -> bool:
 def present(request: RequestState, token: str) -> None:
     """Forward the token in place of the credential.
 
-    A cookie that was exchanged is forwarded only where the route demands no caller: auth's own pages read it.
+    An exchanged cookie is forwarded as well if the route requires no caller: auth's own pages read it.
     """
     fields = request.fields
     if b"authorization" in fields.seen:
@@ -48,7 +48,7 @@ def present(request: RequestState, token: str) -> None:
 
 
 def _without_session(passed: list[bytes], name: bytes) -> list[bytes]:
-    """The same fields without this cookie; each takes four places: name, colon, value, line end."""
+    """The same headers without this cookie; each takes four items: name, colon, value, line end."""
     kept: list[bytes] = []
     for start in range(0, len(passed), 4):
         field, value = passed[start], passed[start + 2]

@@ -11,7 +11,7 @@ RETRY_SECONDS = 1  # it is unknown when one of them will end
 class Slots:
     """The slots of one route in this process; only callers with requests in progress need memory.
 
-    A slot is kept until the request, or the socket that it became, has ended.
+    A slot is held until the request, or the socket that it became, has ended.
     """
 
     def __init__(self, concurrency: Concurrency) -> None:

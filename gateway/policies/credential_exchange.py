@@ -1,7 +1,7 @@
-"""Opaque credentials, the cookie of a browser's session and personal access tokens: auth exchanges them.
+"""Exchanges opaque credentials (session cookies, personal access tokens) for access tokens, at auth.
 
-Services know bearer tokens only. An access token is kept until shortly before it expires; whether it was
-revoked is asked with every request, so what has ended is refused within a second like any other token.
+Services only know bearer tokens. An access token is cached until shortly before it expires. Every request
+checks whether it was revoked, so an ended session is refused within a second, like any other token.
 """
 
 import time
@@ -15,11 +15,11 @@ EXCHANGE = "/internal/exchange"
 CREDENTIAL_BYTES_MAX = 200
 KEPT_MAX = 10_000
 SPARE_SECONDS = 30.0
-ACCESS_KEY = "gatehouse_pat_"  # how a personal access token begins
+ACCESS_KEY = "gatehouse_pat_"  # prefix of personal access tokens
 
 
 class CredentialExchange:
-    """The access tokens of the credentials that were shown."""
+    """The access tokens of recently presented credentials."""
 
     def __init__(self, settings: ProcessSettings, client: HttpClient) -> None:
         self._url = settings.auth_url.rstrip("/") + EXCHANGE
@@ -33,7 +33,7 @@ class CredentialExchange:
         return token if until > time.monotonic() else None
 
     async def exchange(self, credential: bytes) -> str:
-        """A new token for this credential; PeerRefusal when auth knows nothing that it stands for."""
+        """A new token for this credential; raises PeerRefusal if auth does not accept it."""
         asked = time.monotonic()
         answer: dict[str, Any] = await self._client.request(
             "POST",

@@ -1,7 +1,7 @@
-"""Networks that send invalid tokens and keys: after too many, no other one is verified for a while.
+"""Limits invalid tokens and keys per network: after too many, no others are verified for a while.
 
-Verifying a token costs more than everything else that a refused request does, and strangers can send as many
-as they like. Tokens that were verified before still pass, since looking them up costs almost nothing.
+Verifying a token costs more than the rest of a refused request, and strangers can send any number of them.
+Tokens that were verified before still pass, since looking them up costs almost nothing.
 """
 
 from gateway.errors import TOO_MANY_FAILURES, Refusal
@@ -13,7 +13,7 @@ BURST_SECONDS = 10
 
 
 class Failures:
-    """Invalid credentials by network, in bounded memory; each worker counts for itself."""
+    """Invalid credentials by network, in bounded memory; each worker counts separately."""
 
     def __init__(self, per_second: int) -> None:
         self._limiter: Limiter | None = None
@@ -29,7 +29,7 @@ class Failures:
                 raise _refused(verdict.retry_after)
 
     def add(self, address: str, now: float) -> None:
-        """Count a failure; one too many is refused as such."""
+        """Count a failure, and refuse the request if that is one too many."""
         if self._limiter is not None:
             verdict = self._limiter.take(household(address), now)
             if not verdict.allowed:

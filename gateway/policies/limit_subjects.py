@@ -6,11 +6,11 @@ from gateway.request import RequestState
 from shared.process.proxies import household
 
 Counted = Callable[[RequestState], str]
-_BETWEEN = "\x00"  # in no id and in no address, so that no two callers have one key
+_BETWEEN = "\x00"  # occurs in no id or address, so no two callers share a key
 
 
 def counted(key: str) -> Counted:
-    """The function that returns the bucket of a request for a `key:`."""
+    """The function that maps a request to its bucket for a `key:`."""
     parts = [_PARTS[part] for part in key.split("+")]
     if len(parts) == 1:
         return parts[0]
@@ -28,7 +28,7 @@ def by_address(request: RequestState) -> str:
 
 
 def by_client(request: RequestState) -> str:
-    """The client that a token was made for; a user's own token is counted as that user's."""
+    """The client that a token was issued to; a user's own token is counted by user."""
     caller = request.caller
     return by_user(request) if caller is None or caller.client_id is None else f"client {caller.client_id}"
 

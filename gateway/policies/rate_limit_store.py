@@ -1,6 +1,6 @@
 """Rate limits that several gateways share: counted in Redis, by one atomic script, in one round trip.
 
-When Redis does not answer, requests are neither refused nor unlimited: each gateway counts its share of the
+While Redis is unavailable, requests are neither refused nor unlimited: each gateway enforces its share of the
 limit. It knows the number of gateways from Redis, where each registers every second.
 """
 
@@ -17,17 +17,18 @@ from shared.ids import new_id
 from shared.process.redis import close, connect
 from shared.process.tasks import end
 
-TAKE_SECONDS = 0.05  # no request waits longer to learn whether it may pass
-MISSES_MAX = 3  # after this many timeouts Redis is not asked any more
+TAKE_SECONDS = 0.05  # no request waits longer for a decision
+MISSES_MAX = 3  # after this many timeouts, Redis is considered down
 BEAT_SECONDS = 1.0
-PROBE_SECONDS = 0.25  # while it is away
+PROBE_SECONDS = 0.25  # while Redis is down
 CONNECT_SECONDS = 1.0
-MEMBER_SECONDS = 5  # so long a gateway counts that signs in no more
+MEMBER_SECONDS = 5  # how long a gateway still counts after its last heartbeat
 BATCH_MAX = 200
 MEMBERS = "gatehouse:limits:gateways"
 
-# The clock is that of Redis, in whole microseconds, so that the clocks of gateways do not matter. A number is
-# kept for as long as it says something. One that is too far ahead comes from a clock that was set back.
+# Times are from Redis's clock, in whole microseconds, so the clocks of gateways do not matter. A key expires
+# once it no longer affects a decision. A value too far in the future means that Redis's clock was set back,
+# and is clamped.
 TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -56,10 +57,10 @@ redis.call('EXPIRE', KEYS[1], 3600)
 return redis.call('ZCARD', KEYS[1])
 """
 
-# With several workers the figure is that of the one that is worst off.
+# With several workers, the lowest value of any of them.
 UP = Gauge(
     "gateway_limit_store_up",
-    "1 while rate limits are counted where they should be, 0 while each gateway counts its own share",
+    "1 while rate limits are counted as configured, 0 while each gateway counts its own share",
     multiprocess_mode="livemin",
 )
 UP.set(1)
@@ -76,14 +77,14 @@ class Ask(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Seconds until the bucket of one limit is full, and until it has room for a request: 0 if it has."""
+    """Seconds until the bucket of one limit is full, and until it has room for a request (0 if it has)."""
 
     ahead: float
     wait: float
 
 
 class LimitStore:
-    """The counts that all gateways share while Redis answers."""
+    """The counts that all gateways share while Redis is available."""
 
     def __init__(self, url: str, take_seconds: float = TAKE_SECONDS) -> None:
         self.is_up = False
@@ -95,7 +96,7 @@ class LimitStore:
 
         self._failures = (RedisError, OSError, TimeoutError)
         self._redis = connect(url, timeout_seconds=CONNECT_SECONDS)
-        # A script that is asked again would count again, and who waits has no time for it.
+        # A script that is retried would count again, and the waiting request has no time for it.
         self._redis.set_retry(Retry(NoBackoff(), 0))
         self._take_seconds = take_seconds
         self._name = new_id()
@@ -108,14 +109,14 @@ class LimitStore:
         self._is_told = False
 
     async def __aenter__(self) -> Self:
-        """Register this gateway; without Redis start anyway, and share as soon as it answers."""
+        """Register this gateway; start even without Redis, and share limits once it is available."""
         await self._beat()
         self._beating = asyncio.create_task(self._keep_beating(), name="limit-store")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await end([self._beating] if self._serving is None else [self._beating, self._serving])
-        with suppress(*self._failures):  # the remaining gateways drop silent ones as well
+        with suppress(*self._failures):  # otherwise this entry expires
             async with asyncio.timeout(self._take_seconds):
                 await self._redis.zrem(MEMBERS, self._name)
         with suppress(*self._failures):
@@ -126,7 +127,7 @@ class LimitStore:
         return "shared" if self.is_up else "by share"
 
     async def take(self, asks: Sequence[Ask]) -> list[Standing] | None:
-        """Count a request for all limits, or for none if one refuses it; None if Redis is unavailable."""
+        """Count a request against all limits, or none if one refuses it; None if Redis is unavailable."""
         answer: asyncio.Future[list[Standing] | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((asks, answer))
         if self._serving is None or self._serving.done():
@@ -137,7 +138,7 @@ class LimitStore:
         except TimeoutError:
             self._misses += 1
             if self._misses >= MISSES_MAX:
-                self._go_down("it does not answer in time")
+                self._go_down("it does not respond in time")
             return None
 
     async def _serve(self) -> None:
@@ -148,7 +149,7 @@ class LimitStore:
             try:
                 if self.is_up:
                     found = [*await self._ask([asks for asks, _ in batch])]
-                    if not all(answer.done() for _, answer in batch):  # else it came too late for everybody
+                    if not all(answer.done() for _, answer in batch):  # otherwise all of them have timed out
                         self._misses = 0
             except self._failures as error:
                 self._go_down(error)

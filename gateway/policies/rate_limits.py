@@ -27,8 +27,8 @@ class Verdict(NamedTuple):
 class Limiter:
     """The generic cell rate algorithm: one number per key, the time at which its bucket is full again.
 
-    Keys live in two generations. Those that were not seen for as long as a bucket takes to fill are at
-    their full burst, so dropping the older generation then forgets nothing that counts.
+    Keys live in two generations. A key unseen for one full refill period is back at full burst, so dropping
+    the older generation after that time loses nothing.
     """
 
     def __init__(self, name: str, limit: RateLimit) -> None:
@@ -58,7 +58,7 @@ class Limiter:
         return Verdict(True, remaining, ceil(next_full_at - now), 0)
 
     def give_back(self, key: str) -> None:
-        """Take back the request that was counted last."""
+        """Undo the count of the last request."""
         self._young[key] -= self._interval
 
     def look(self, key: str, now: float) -> Verdict:
@@ -70,7 +70,7 @@ class Limiter:
         return Verdict(allowed, remaining, ceil(full_at - now), 0 if allowed else max(1, ceil(wait)))
 
     def note(self, key: str, now: float) -> None:
-        """Count a request that the store allowed. At worst that leaves a bucket empty."""
+        """Count a request that the store allowed, even if that leaves the bucket empty."""
         if now >= self._turn or len(self._young) >= KEYS_MAX:
             self._next_generation(now)
         full_at = max(now, self._young.get(key) or self._old.get(key, now))
@@ -101,10 +101,10 @@ class Limiter:
 
 
 class RouteLimits:
-    """All rate limits of one route. A request counts for each of them, or is refused and counts for none.
+    """The rate limits of one route. A request counts against all of them, or against none if it is refused.
 
-    With a store, requests at other gateways count as well. A local limiter runs along with each shared
-    limit, so that it knows the recent usage when the store goes away.
+    With a store, requests at other gateways count as well. A local limiter mirrors each shared limit, so that
+    it knows the recent usage if the store becomes unavailable.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class RouteLimits:
         # Anonymous callers are counted by network, unless the limit counts all callers together.
         self._by_household = [place for place, limit in enumerate(limits) if limit.key != "route"]
         self._store = store
-        self._parts = 0  # not known: limiters from before may have been divided
+        self._parts = 0  # unknown: limiters of the previous routing may have been divided
         self._shared = [
             (place, _prefix(route, limit), *_microseconds(limit))
             for place, limit in enumerate(limits)
@@ -134,11 +134,11 @@ class RouteLimits:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the store has to be asked."""
+        """Whether the store is used."""
         return bool(self._shared) and self._store is not None and self._store.is_up
 
     async def take_shared(self, request: RequestState) -> None:
-        """The same as `take` for all gateways together; local if the store does not answer."""
+        """Like `take`, but across all gateways; local if the store is unavailable."""
         assert self._store is not None
         now = time.monotonic()
         keys = [key(request) for key in self._counted]
@@ -163,7 +163,7 @@ class RouteLimits:
         self._tell(request, found)
 
     def _divide(self) -> None:
-        """The share of a shared limit that this gateway applies without the store."""
+        """Set the share of each shared limit that this gateway enforces without the store."""
         if self._store is not None and self._store.gateways != self._parts:
             self._parts = self._store.gateways
             for place, _, _, _ in self._shared:
@@ -192,8 +192,8 @@ class RouteLimits:
     def take_refused(self, request: RequestState, now: float) -> None:
         """Count a request that lacks a valid token, or refuse it because of the limit.
 
-        It counts for the limits of its network only, so that strangers cannot use up what a whole route
-        shares, and in this process only, so that it costs no round trip.
+        It counts only against the limits of its network, so that strangers cannot use up a limit that a whole
+        route shares, and only in this process, so that it costs no round trip.
         """
         for place in self._by_household:
             verdict = self.limiters[place].take(self._counted[place](request), now)
@@ -214,7 +214,7 @@ def _verdict(standing: Standing, interval: float, span: float) -> Verdict:
 
 
 def _prefix(route: str, limit: RateLimit) -> str:
-    """The prefix of one limit's keys; in a cluster, the braces keep the limits of a route together.
+    """The prefix of one limit's keys; the braces keep a route's limits in one slot of a Redis cluster.
 
     A changed limit starts with full buckets, as it does in a process.
     """
@@ -223,13 +223,13 @@ def _prefix(route: str, limit: RateLimit) -> str:
 
 
 def _microseconds(limit: RateLimit) -> tuple[int, int]:
-    """Interval and span, rounded so that never more than the limit passes."""
+    """Interval and span, rounded so that the limit is never exceeded."""
     interval = ceil(limit.seconds * 1e6 / limit.count)
     return interval, interval * limit.burst
 
 
 def _digest(key: str) -> str:
-    """A digest: of bounded length, and Redis never learns an id."""
+    """A digest, so that keys have a bounded length and Redis never sees an id."""
     return blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Which addresses a route lets in."""
+"""Which client addresses a route lets in."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,7 @@ ADDRESSES_REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class AddressRule:
-    """The `ip:` block: denies what is in `deny`, and with `allow` everything that is not in it."""
+    """The `ip:` block: denies addresses in `deny` and, if `allow` is set, those outside `allow`."""
 
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()
@@ -26,7 +26,7 @@ def _lets_in(rule: AddressRule, address: str) -> bool:
     except ValueError:
         return False  # the address is unknown
     if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped  # an IPv4 client of a socket that takes both
+        ip = ip.ipv4_mapped  # an IPv4 client on a dual-stack socket
     if any(ip in network for network in rule.deny):
         return False
     return not rule.allow or any(ip in network for network in rule.allow)

@@ -1,4 +1,4 @@
-"""The claims that a route demands of a token."""
+"""The claims that a route requires in a token."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Plain = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A claim that must have one of these values; if it is a list, one of its items must."""
+    """A claim that must have one of these values; if it is a list, one of its items must be one of them."""
 
     name: str
     values: tuple[Plain, ...]
@@ -30,7 +30,7 @@ class Condition:
 def require_claims(conditions: tuple[Condition, ...], caller: Caller) -> None:
     for condition in conditions:
         if not condition.holds(caller):
-            raise Refusal(FORBIDDEN, f"This needs a token in which {condition}.")
+            raise Refusal(FORBIDDEN, f"This requires a token in which {condition}.")
 
 
 def _words(value: Plain) -> str:

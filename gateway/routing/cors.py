@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-ORIGIN_BYTES_MAX = 300  # a name has at most 253; nothing longer is worth remembering
+ORIGIN_BYTES_MAX = 300  # a host name has at most 253; longer values are not cached
 DEVELOPMENT_ORIGINS = ("http://localhost:*", "http://127.0.0.1:*")
-# Headers of our services beyond what every page may use; those of resumable uploads as well.
+# Request headers that our services use beyond those every page may set, including resumable uploads.
 ACCEPTED = (
     "Authorization",
     "Content-Type",
@@ -83,7 +83,7 @@ def _allows(cors: Cors, origin: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def _pattern(allowed: str) -> re.Pattern[bytes]:
-    """An origin as it is, `*` for any, or a port of `*` for any port of that host."""
+    """Compile an exact origin, `*` for any origin, or a port of `*` for any port of that host."""
     if allowed == "*":
         return re.compile(rb".*")
     if allowed.endswith(":*"):

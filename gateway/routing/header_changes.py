@@ -10,7 +10,7 @@ from gateway.http.headers import Header
 SECRET = re.compile(r"auth|cookie|key|password|secret|token", re.IGNORECASE)
 TRANSPORT_SECURITY = b"strict-transport-security"
 PRESETS = {
-    # Responses that no page displays: JSON, downloads.
+    # Responses that browsers do not display as pages: JSON, downloads.
     "api": (
         "x-content-type-options: nosniff",
         "content-security-policy: default-src 'none'; frame-ancestors 'none'",
@@ -20,7 +20,7 @@ PRESETS = {
         "cross-origin-resource-policy: same-origin",
         "strict-transport-security: max-age=31536000",
     ),
-    # Pages: only they know what they load, so the policy does not restrict that.
+    # Pages: the policy does not restrict what they load, which only they know.
     "site": (
         "x-content-type-options: nosniff",
         "content-security-policy: base-uri 'self'; frame-ancestors 'self'; object-src 'none'",
@@ -51,7 +51,7 @@ class Changes:
         object.__setattr__(self, "_new", new)
 
     def of_request(self, passed: Sequence[bytes]) -> list[bytes]:
-        """The headers for the backend, each in four parts: name, colon, value, line end."""
+        """The headers for the backend, each as four items: name, colon, value, line end."""
         starts = [start for start in range(0, len(passed), 4) if passed[start] not in self._gone]
         kept = [part for start in starts for part in passed[start : start + 4]]
         return [*kept, *(part for name, value in self._new for part in (name, b": ", value, b"\r\n"))]

@@ -18,10 +18,10 @@ class _Node(Generic[T]):
 
 
 class Places(Generic[T]):
-    """Path patterns and what is kept under each of them.
+    """Path patterns and the entry stored under each of them.
 
-    The most specific pattern wins. Compared from the left, segment by segment, a literal is more specific
-    than a `{parameter}`, and that more than the end of a prefix; exactly this path is more than all below it.
+    The most specific pattern wins. Segment by segment from the left, a literal beats a `{parameter}`, which
+    beats the end of a prefix; an exact pattern beats a prefix of the same path.
     """
 
     def __init__(self) -> None:

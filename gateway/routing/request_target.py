@@ -1,4 +1,4 @@
-"""Path, host and method of a request, as the routing table looks them up."""
+"""Extracts the path, host and method that the routing table is searched for."""
 
 import re
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ _ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?(?P<host>[^/?#@]*)(?P<rest>[/?#
 
 
 def match_of(table: RouteTable, request: "Request") -> Match:
-    """Look up a request; a preflight is looked up as the request that it announces."""
+    """Look up a request; a preflight is looked up like the request that it announces."""
     method = request.method
     if method == b"OPTIONS":
         method = dict(request.headers).get(b"access-control-request-method", method)
@@ -22,7 +22,7 @@ def match_of(table: RouteTable, request: "Request") -> Match:
 
 
 def host_of(request: "Request") -> str:
-    """The host without its port; empty if it is longer than a name can be."""
+    """The host without its port; empty if it is too long for a host name."""
     authority = authority_of(request.target)
     if authority is None:
         authority = next((value for name, value in request.headers if name == b"host"), b"").strip()
@@ -40,7 +40,7 @@ def authority_of(target: bytes) -> bytes | None:
 
 
 def origin_form(target: bytes) -> bytes:
-    """`GET http://host/path` as a client sends it to a proxy is the same as `GET /path`."""
+    """Reduce `GET http://host/path`, the form that clients send to a proxy, to `GET /path`."""
     absolute = None if target.startswith(b"/") else _ABSOLUTE.fullmatch(target)
     if absolute is None:
         return target

@@ -1,4 +1,4 @@
-"""The routing table: which path goes where and under which policy. Immutable once it is built."""
+"""The routing table: which path goes where and under which policy. Immutable once built."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,11 +21,11 @@ USUAL_HEADERS = HeaderPolicy()
 NO_SECURITY = SecurityHeaders()
 ANYBODY = AddressRule()
 
-LimitScope = Literal["shared", "local"]  # by all gateways where there is Redis, or by each for itself
+LimitScope = Literal["shared", "local"]  # counted across all gateways if there is Redis, or in each process
 Auth = Literal["required", "optional", "none"]
 
-# Paths that must be public so that callers can sign in. A route for exactly one of these paths that says
-# `auth:` overrides this.
+# Paths that must be public so that callers can sign in. A route for exactly one of these paths overrides
+# this if it has `auth:`.
 PUBLIC = frozenset(
     (b"POST", path) for path in (b"/auth/register", b"/auth/login", b"/auth/refresh", b"/auth/logout")
 )
@@ -33,7 +33,7 @@ WELL_KNOWN = b"/.well-known"
 OWN = (b"/health", b"/metrics", b"/docs", b"/openapi.json")
 INTERNAL = b"internal"
 
-# A path that has one reading only and is not the internal API: one check instead of five.
+# A path that has only one interpretation and is not the internal API: one check instead of five.
 _PLAIN = re.compile(rb"(?!/(?i:internal)(?:[/?]|\Z))((?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+/?)(?:\?[^#]*)?")
 _TARGET = re.compile(rb"/[!\"$-\[\]-~]*(?:\?[!\"$-~]*)?")
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\])\.{1,2}(?:[/\\;]|$)")
@@ -79,9 +79,9 @@ class Policy:
     auth_stated: bool = False
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
-    api_keys: bool = False  # one may be shown in place of a token
-    claims: tuple[Condition, ...] = ()  # all of them
-    rate_limits: tuple[RateLimit, ...] = (RateLimit(),)  # all of them hold
+    api_keys: bool = False  # one may be sent instead of a token
+    claims: tuple[Condition, ...] = ()  # all must hold
+    rate_limits: tuple[RateLimit, ...] = (RateLimit(),)  # all apply
     concurrency: Concurrency | None = None
     timeouts: Timeouts = Timeouts()
     balance: Balance = "p2c"
@@ -112,7 +112,7 @@ class Route:
     policy: Policy
     hosts: tuple[str, ...] = ()  # empty: any
     exact: bool = False
-    rewrite: bytes | None = None  # what stands in place of the path towards the backend; may hold `{name}`s
+    rewrite: bytes | None = None  # replaces the path sent to the backend; may contain `{name}`s
     split: Split | None = None  # other targets for some callers
 
     @property
@@ -146,7 +146,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A second spelling: `path` is replaced by `to`, and the result is matched against the routes."""
+    """A second prefix: `path` is replaced by `to`, and the result is matched against the routes."""
 
     path: bytes
     to: bytes
@@ -156,18 +156,18 @@ class Alias:
         return _replace_prefix(target, self.path, self.to)
 
     def outward(self, target: bytes) -> bytes:
-        """The same URL in this spelling, so that links in responses use the caller's spelling."""
+        """The same URL under this alias, so that links in responses use the alias that the caller used."""
         return _replace_prefix(target, self.to, self.path) if _is_under(target, self.to) else target
 
 
 class Match(NamedTuple):
-    """The result of a lookup; without a route the gateway responds itself."""
+    """The result of a lookup; without a route, the gateway itself responds."""
 
     route: Route | None
     target: bytes  # as it is forwarded
     path: bytes  # as it was matched
     alias: Alias | None
-    place: tuple[Route, ...] = ()  # all routes of this place, one for each set of methods
+    place: tuple[Route, ...] = ()  # all routes of this path, one for each set of methods
     moved: tuple[bytes, bytes] | None = None  # what was replaced in the path, and by what
 
     @property
@@ -178,7 +178,7 @@ class Match(NamedTuple):
         return ", ".join(sorted(method.decode() for method in methods))
 
     def outward(self, target: bytes) -> bytes:
-        """Translates a URL of the backend into one that the caller can use."""
+        """Translate a backend URL into one that the caller can use."""
         if self.moved is not None:
             outer, inner = self.moved
             target = _replace_prefix(target, inner, outer) if _is_under(target, inner) else target
@@ -186,7 +186,7 @@ class Match(NamedTuple):
 
 
 class BadPath(Exception):
-    """The path could be read in two ways."""
+    """The path is ambiguous or malformed."""
 
 
 class _Own:
@@ -206,7 +206,7 @@ class RouteTable:
         self.routes = tuple(routes)
         self.aliases = tuple(aliases)
         self.cors = cors
-        self.digest = digest  # of the file, to know it again
+        self.digest = digest  # of the file, to detect changes
         self._any_host = _places(self.routes, "")
         self._spelled = _places(self.routes, "", self.aliases)
         self._hosts = {
@@ -217,7 +217,7 @@ class RouteTable:
 
     @property
     def services(self) -> dict[str, tuple[Origin, ...]]:
-        """The addresses of every service, under the name of the first route that leads there."""
+        """The origins of every service, by the name of the first route that leads there."""
         names: dict[tuple[Origin, ...], str] = {}
         for route in self.routes:
             names.setdefault(route.upstream.origins, route.name)
@@ -248,8 +248,8 @@ class RouteTable:
     def _entry(self, any_host: Places[Entry], path: bytes, host: str, *, is_plain: bool) -> Entry | None:
         """The entry of a path; every parser must find the same one.
 
-        Services decode paths, and some drop empty segments and parameters. `/auth/%6cogin` would
-        be login there, but here only something under /auth, with another limit and other roles.
+        Services decode paths, and some drop empty segments and parameters. To them `/auth/%6cogin` is
+        login; here it is only something under /auth, with another limit and other roles.
         """
         places = [*self._of_host(host), any_host] if self._hosts else (any_host,)
         found = _find(places, path)
@@ -260,7 +260,7 @@ class RouteTable:
         return found
 
     def _of_host(self, host: str) -> list[Places[Entry]]:
-        """The tables of this exact host first, then those of matching `*.` patterns, the longest first."""
+        """The tree of this exact host, then those of matching `*.` patterns, the longest first."""
         names, rest = [host], host
         while rest:
             rest = rest.partition(".")[2]
@@ -294,13 +294,13 @@ def _find(places: Sequence[Places[Entry]], path: bytes) -> Entry | None:
 def is_internal(path: bytes) -> bool:
     """Whether a service could read this path as its internal API, in any spelling."""
     first = re.split(rb"[/\\]", _decoded(path).lstrip(b"/\\"), maxsplit=1)[0]
-    # Parameters, spaces, NUL bytes and the like behind the word do not make it another word.
+    # Parameters, spaces, NUL bytes and the like after the word do not make it a different word.
     first = re.split(rb"[^A-Za-z0-9_~.-]", first, maxsplit=1)[0] or first
     return first.lower() == INTERNAL
 
 
 def _path_of(target: bytes) -> tuple[bytes, bool]:
-    """The path of a target and whether it is plain; refused if two parties could read it differently."""
+    """The path of a target and whether it is plain; refused if parsers could disagree about it."""
     plain = _PLAIN.fullmatch(target)
     if plain is not None:
         return plain[1], True

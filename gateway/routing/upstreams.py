@@ -1,4 +1,4 @@
-"""Targets of a route and how they are treated. Immutable; the live state of a target is in `upstream/`."""
+"""Targets of a route and their settings. Immutable; the live state of a target is in `upstream/`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +30,7 @@ class PoolLimits:
     """How many idle connections are kept, and for how long."""
 
     max_idle: int = 256
-    idle: float = 55.0  # below the 75 s of the services, so that they never close first
+    idle: float = 55.0  # below the 75 s of the services, so that they never close a connection first
     max_age: float = 600.0
 
 
@@ -48,7 +48,7 @@ class Ejection:
 
     failures: int = 5
     window: float = 10.0
-    time: float = 1.0  # a restarted service is back that soon, and most targets have no alternative
+    time: float = 1.0  # a restarted service is back within that time, and most targets have no alternative
     time_max: float = 10.0
 
 
@@ -65,7 +65,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """How each target of a route is treated."""
+    """The settings of each target of a route."""
 
     pool: PoolLimits = PoolLimits()
     breaker: Breaker = Breaker()
@@ -75,10 +75,9 @@ class Care:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address and how it is treated.
+    """One origin and its settings.
 
-    It is the key of connections and health, so that a new table with an unchanged target finds them as
-    they were.
+    It is the key of connections and health, so a new table with an unchanged target keeps them.
     """
 
     origin: Origin
@@ -87,7 +86,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """`attempts` more after the first, together never more than `budget` of all requests."""
+    """At most `attempts` retries per request, and at most `budget` of all requests."""
 
     attempts: int = 1
     budget: float = 0.2
@@ -106,7 +105,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The targets that do the same work, and how requests are balanced over them."""
+    """Equivalent targets, and how requests are balanced over them."""
 
     shares: tuple[Share, ...]
     balance: Balance = "p2c"

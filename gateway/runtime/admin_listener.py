@@ -30,10 +30,10 @@ ABOUT = {
     "GET /targets": "connections and health of every target, as each worker sees it",
     "GET /limits": "rate limits and slots in use, and whether they are shared with other gateways",
     "GET /reload": "the result of the last load of the routes file, with every fault",
-    "POST /reload": "read it now",
+    "POST /reload": "reload the routes file now",
     "GET /errors": f"the last {ERRORS_KEPT_MAX} refusals and failures, newest first",
-    "POST /drain?notice=SECONDS": "answer 503 on /health/ready so long, then shut down as after SIGTERM",
-    "GET /health/live, /health/ready, /metrics": "for machines",
+    "POST /drain?notice=SECONDS": "respond with 503 on /health/ready for this time, then shut down",
+    "GET /health/live, /health/ready, /metrics": "for probes and Prometheus",
 }
 
 log = structlog.get_logger(__name__)
@@ -172,7 +172,7 @@ def _guarded(page: Page) -> Page:
 
 
 def _is_direct(host: str) -> bool:
-    """Whether the host is an IP address: anybody can make a name resolve to this one."""
+    """Whether the host is an IP address or localhost: anyone can make other names resolve to this address."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name == "localhost":
         return True
@@ -193,7 +193,7 @@ def _problem(status: int, code: str, detail: str) -> Response:
 
 @asynccontextmanager
 async def listening(fleet: Fleet, settings: Settings) -> AsyncIterator[None]:
-    """Serve the admin pages meanwhile. If the port is taken, only these pages are missing."""
+    """Serve the admin pages. If the port is taken, the gateway runs without them."""
     if not settings.admin_port:
         yield
         return
@@ -211,7 +211,7 @@ async def listening(fleet: Fleet, settings: Settings) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def served(app: ASGIApp, opened: socket) -> AsyncIterator[None]:
-    """Serve an application on a socket beside the public port."""
+    """Serve an application on a socket other than the public port."""
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -242,7 +242,7 @@ def _opened(settings: Settings) -> socket:
     try:
         opened.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         opened.bind(address)
-        opened.listen()  # without this, another one that is bound but does not listen yet goes unnoticed
+        opened.listen()  # otherwise a process that has bound the port but does not listen yet goes unnoticed
     except OSError:
         opened.close()
         raise

@@ -1,4 +1,4 @@
-"""What all requests of one process share."""
+"""The state that all requests of one process share."""
 
 import asyncio
 import time
@@ -36,13 +36,13 @@ class Watched(Protocol):
     def expire(self) -> None: ...
 
     def recheck_access(self) -> None:
-        """End if the token or the key of the caller was revoked."""
+        """End if the caller's token or key was revoked."""
 
     def close(self) -> None: ...
 
 
 class Gateway:
-    """The routing, and what survives a reload: verified tokens and open requests."""
+    """The current routing, and the state that survives a reload: verified tokens and open requests."""
 
     def __init__(self, settings: Settings, table: RouteTable, client: HttpClient, api_keys: ApiKeys) -> None:
         self.settings = settings
@@ -67,7 +67,7 @@ class Gateway:
         self.open: set[Watched] = set()
         self.idle: dict[
             Watched, float
-        ] = {}  # clients between two requests, since when; the first the longest
+        ] = {}  # when each client between two requests became idle, the oldest first
         self.is_leaving = False
         self.hangups = Hangups()
         self._retired: list[Backend] = []
@@ -84,7 +84,7 @@ class Gateway:
         return not self.is_leaving and self.verifier.revocations.is_ready
 
     def take(self, table: RouteTable) -> None:
-        """Route by this table from the next request on."""
+        """Use this table from the next request on."""
         before = self.routing
         self.routing = Routing(table, before, self.limit_store)
         for target, backend in before.backends.items():
@@ -110,7 +110,7 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Close what is still open; the drain before this has given it time to finish."""
+        """Close what is still open; it has had the drain time to finish."""
         if self._watch is not None:
             self._watch.cancel()
         self.hangups.stop()
@@ -142,7 +142,7 @@ class Gateway:
 
     def _expire(self) -> None:
         # One timer for all requests: two clock reads per request are cheaper than arming and disarming.
-        self._arm()  # first: whatever fails below, the other requests still have deadlines
+        self._arm()  # first, so that deadlines still work if something below fails
         now = time.monotonic()
         for exchange in [each for each in self.open if each.deadline < now]:
             exchange.expire()

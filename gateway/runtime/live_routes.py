@@ -14,8 +14,8 @@ from gateway.upstream.pool import Backend
 class Routing:
     """One routes file in use: its table, and the connections and limiters that belong to it.
 
-    A request keeps the one it began with, so that a newer file cannot affect it. What is
-    the same in both files is the same object in both: no connection is closed, and no count starts again.
+    A request keeps the one it began with, so a newer file cannot affect it. Parts that are equal in
+    both files are the same object in both: no connection is closed, and no count restarts.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Routing:
         for target, backend in self.backends.items():
             backend.serve(routes[target])
         self.all_groups: dict[Upstream, Group] = self._made_groups(before.all_groups if before else {})
-        # By name, which is quicker to look up than everything that makes up an upstream.
+        # By name, because hashing all fields of an upstream is slower.
         self.groups = {route.name: self.all_groups[route.upstream] for route in table.routes}
         self.split_groups = {
             route.name: self.all_groups[route.split.upstream] for route in table.routes if route.split
@@ -47,7 +47,7 @@ class Routing:
 
     @property
     def places(self) -> set[tuple[str, str]]:
-        """Every route's name with every address it leads to."""
+        """Every route's name with each of its target addresses."""
         return {
             (route.name, target.origin.authority) for route in self.table.routes for target in route.targets
         }

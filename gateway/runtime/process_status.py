@@ -55,7 +55,7 @@ class Inside:
         }
 
     def note_gauges(self) -> None:
-        """Store metrics that are otherwise computed on demand: the files of workers hold numbers."""
+        """Set gauges that are otherwise computed on demand: workers share metrics as numbers in files."""
         LAG.set(self._gateway.verifier.revocations.lag_seconds)
 
     async def reload(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reloads routes.yaml while requests continue; an invalid file changes nothing and its faults are logged."""
+"""Reloads routes.yaml while requests continue; an invalid file changes nothing, and its faults are logged."""
 
 import asyncio
 import os
@@ -24,9 +24,9 @@ from shared.clock import timestamp
 POLL_SECONDS = 1.0
 TURN_SECONDS = 0.0002
 FAULTS_LOGGED_MAX = 200
-KEPT_ROUTES = "GATEHOUSE_KEPT_ROUTES"  # where workers leave the last good file for each other
+KEPT_ROUTES = "GATEHOUSE_KEPT_ROUTES"  # where workers keep the last valid file for each other
 
-# With several workers the figure is that of the one that is worst off.
+# With several workers, the lowest value of any of them.
 SUCCESS = Gauge(
     "gateway_config_reload_success",
     "1 if the current routes file is active, 0 while an older one is",
@@ -83,8 +83,8 @@ def read_keys(file: Path | None, table: RouteTable) -> tuple[ApiKeys, str]:
         route = next((route for route in table.routes if route.policy.api_keys), None)
         if route is not None:
             raise RoutesFileError(
-                f"route {route.name!r} takes API keys, and there are none: set API_KEYS_FILE to a file with "
-                "keys (`gatehouse keys new --client NAME FILE` makes it)"
+                f"route {route.name!r} accepts API keys, but there are none: set API_KEYS_FILE to a key file "
+                "(`gatehouse keys new --client NAME FILE` creates it)"
             )
         return NO_KEYS, ""
     text = read(file, "API_KEYS_FILE")
@@ -99,7 +99,7 @@ def _kept_keys() -> Path | None:
 def first_table(settings: Settings) -> RouteTable:
     """The routing table at startup.
 
-    If a worker restarts and the file is invalid by then, it uses the table that the others still use.
+    A worker that restarts when the file is invalid uses the table that the others still use.
     """
     development = settings.environment == "development"
     try:
@@ -166,7 +166,7 @@ class Reload:
             except RoutesFileError as error:
                 self.outcome = self._refused(error.faults)
             except Exception as error:
-                # Whatever a file causes, the active routes keep working.
+                # Whatever a file causes, the active routes stay active.
                 log.exception("routes_not_read", file=str(self._file), exc_info=error)
                 self.outcome = self._refused((f"{self._file}: {error!r}",))
             else:
@@ -175,7 +175,7 @@ class Reload:
             return self._note(self.outcome)
 
     def _load(self) -> tuple[RouteTable, ApiKeys]:
-        """Run in a thread, so that the event loop continues with its requests."""
+        """Load in a thread that yields often, so that the event loop continues with its requests."""
         usual = sys.getswitchinterval()
         sys.setswitchinterval(TURN_SECONDS)
         try:
@@ -226,7 +226,7 @@ class Reload:
                 await self.now()
 
     def _is_changed(self) -> bool:
-        """Whether the file has changed since it was read and is no longer being written."""
+        """Whether a file has changed since it was read and is no longer being written."""
         before, self._seen = self._seen, self._signature()
         if self._seen == self._read or self._seen != before:
             return False

@@ -1,8 +1,8 @@
 """Several workers on one port, and the parent that starts, supervises, queries and stops them.
 
-Each worker has a listening socket of its own on the same port, and the kernel spreads connections over them.
-The parent holds all of them open, so that connections in the queue of a worker that died are served by its
-successor. Each worker answers the parent on a Unix socket and keeps its counts in files of its own.
+Each worker has its own listening socket on the same port, and the kernel spreads connections over them. The
+parent keeps all of them open, so a worker's successor serves connections left in the queue. Each worker
+responds to the parent on a Unix socket and keeps its counts in files of its own.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from gateway.telemetry.metrics import METRICS_FOLDER, exposition
 from shared.process.server import LISTEN_FD, listen
 from shared.process.supervision import SUPERVISED, follow_parent, report_phase
 
-CONTROL = "GATEHOUSE_CONTROL"  # the Unix socket on which a worker answers its parent
+CONTROL = "GATEHOUSE_CONTROL"  # the Unix socket on which a worker responds to its parent
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-STEADY_SECONDS = 30.0  # a worker that lived this long starts again without delay
-STOP_SECONDS = 5.0  # beside the time for the drain
+STEADY_SECONDS = 30.0  # a worker that ran this long restarts without delay
+STOP_SECONDS = 5.0  # in addition to the drain time
 ASK_SECONDS = 2.0
 RELOAD_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def answering_parent(inside: Inside) -> AsyncIterator[None]:
-    """In a worker: answer the parent while serving."""
+    """Serve the parent's requests, in a worker."""
     path = os.environ[CONTROL]
 
     async def state(_request: Request) -> Response:
@@ -81,7 +81,7 @@ async def _note_gauges(inside: Inside) -> None:
 
 
 def _bound(path: str) -> socket.socket:
-    Path(path).unlink(missing_ok=True)  # of the one that was killed
+    Path(path).unlink(missing_ok=True)  # left by a killed predecessor
     opened = socket.socket(socket.AF_UNIX)
     opened.bind(path)
     return opened
@@ -101,7 +101,7 @@ class Worker:
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
                 uds=str(self._control), verify=False
-            ),  # nothing but this process listens there
+            ),  # only the worker listens there
             base_url="http://worker",
             trust_env=False,
         )
@@ -130,7 +130,7 @@ class Worker:
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             log.error("worker_ended", worker=self.number, exit_code=code, starting_again_in_seconds=delay)
             if failures > 1:
-                self.close_port()  # the others take its connections while it is left alone
+                self.close_port()  # the other workers take its connections during the delay
             await asyncio.sleep(delay)
             if self.is_stopping:
                 return code
@@ -156,7 +156,7 @@ class Worker:
             pass_fds=(number,),
             start_new_session=True,  # Ctrl-C reaches only us, and we stop the workers
         )
-        if self.is_stopping:  # asked while it was being started
+        if self.is_stopping:  # stopped while it was being started
             self.signal(signal.SIGTERM)
         log.info("worker_started", worker=self.number, pid=self._process.pid)
         code = await self._process.wait()
@@ -200,7 +200,7 @@ class Workers:
         self._asked_to_stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Start all, wait, stop all; the exit code."""
+        """Start all workers, wait, and stop all; returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_stop)
@@ -216,7 +216,7 @@ class Workers:
                     await stack.enter_async_context(admin_listener.listening(self, self._settings))
                     log.info("workers_ready", workers=len(self._workers))
                 await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
-                # Only a worker that never was ready ends for good, and says on stderr why.
+                # Only a worker that was never ready ends for good; it has printed the reason to stderr.
                 return next((task.result() for task in running if task.done()), 0)
         finally:
             ready.cancel()
@@ -237,7 +237,7 @@ class Workers:
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
     def _on_stop(self) -> None:
-        if self._asked_to_stop.is_set():  # asked twice: do not wait any longer
+        if self._asked_to_stop.is_set():  # the second request: do not wait any longer
             self._kill()
         self._asked_to_stop.set()
 
@@ -249,7 +249,7 @@ class Workers:
         for worker in self._workers:
             worker.signal(signal.SIGHUP)
 
-    # What the admin listener asks.
+    # Called by the admin listener.
 
     async def states(self) -> list[dict[str, Any]]:
         return await self._ask_all("GET", "/state", ASK_SECONDS)
@@ -270,7 +270,7 @@ class Workers:
 
 
 def run(settings: Settings) -> int:
-    """The parent, until it is told to stop."""
+    """Run the parent until it is stopped."""
     listen(settings).close()  # prints one sentence if the port is taken
     follow_parent()
     report_phase("starting workers")

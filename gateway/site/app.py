@@ -50,7 +50,7 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         gateway.start()
         reload.start()
-        # uvicorn hands this state to every connection, which is how the protocol comes by it.
+        # uvicorn passes this state to every connection, so that the protocol can access it.
         store = gateway.limit_store or nullcontext()
         async with gateway.follower, store, _asked(settings, Inside(gateway, reload)):
             yield {"gateway": gateway, "reload": reload}
@@ -70,12 +70,12 @@ def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEY
         exception_handlers={HTTPException: _http_exception, Exception: _unexpected},
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # it would believe the Host of the request
+    app.router.redirect_slashes = False  # it would trust the Host header
     return app
 
 
 def _asked(settings: Settings, inside: Inside) -> AbstractAsyncContextManager[None]:
-    """Serve the state of this process: to its parent if there is one, else on the admin listener."""
+    """Serve the state of this process: to its parent if there is one, otherwise on the admin listener."""
     if WORKER in os.environ:
         return answering_parent(inside)
     return listening(Alone(inside), settings)
@@ -87,9 +87,9 @@ async def index(request: Request) -> Response:
 
 
 class Metrics:
-    """The metrics on the public port: in production only with METRICS_TOKEN.
+    """The metrics on the public port; in production only with METRICS_TOKEN.
 
-    The admin listener shows them without it.
+    The admin listener serves them without it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -98,7 +98,7 @@ class Metrics:
         self._is_open = token is None and settings.environment == "development"
 
     async def show(self, request: Request) -> Response:
-        """No alias leads here: a proxy that hides /metrics need not know the aliases."""
+        """Show the metrics. Aliases do not lead here, so a proxy that hides /metrics need not know them."""
         if request.scope.get(ALIAS) is not None or not (self._is_open or self._credentials):
             raise HTTPException(404)
         request.scope[ROUTE] = "/metrics"

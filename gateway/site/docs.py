@@ -1,4 +1,4 @@
-"""`/openapi.json` and the page at `/docs` that shows it and tries it out."""
+"""`/openapi.json`, and the page at `/docs` that shows it and sends requests."""
 
 import asyncio
 import hashlib
@@ -41,13 +41,13 @@ log = structlog.get_logger(__name__)
 
 
 class Docs:
-    """Fetches every service's document and caches the union for a minute."""
+    """Fetches the document of every service and caches the merged one for a minute."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._table = gateway.table  # the one that the document was made for
+        self._table = gateway.table  # the one that the merged document is for
         self._asking = asyncio.Lock()
-        self._documents: dict[str, Document] = {}  # the last good one of each service, up or not
+        self._documents: dict[str, Document] = {}  # the last valid one of each service, up or not
         self._merged = b""
         self._good_until = float("-inf")
         self._files = {file.name: file.read_bytes() for file in sorted(PAGES.iterdir())}
@@ -65,7 +65,7 @@ class Docs:
 
     async def show_openapi(self, request: Request) -> Response:
         request.scope[ROUTE] = "/openapi.json"
-        request.scope[ALIAS] = None  # tools read this document under every spelling, and know no envelope
+        request.scope[ALIAS] = None  # tools read this document under every alias, and expect no envelope
         async with self._asking:
             if time.monotonic() > self._good_until or self._table is not self._gateway.table:
                 await self._ask()
@@ -76,13 +76,13 @@ class Docs:
         return _revalidated(request, self._page, "text/html", SECURITY_HEADERS)
 
     async def show_file(self, request: Request) -> Response:
-        """A script or style of the page; its URL changes with its content, so it may be cached for ever."""
+        """A script or style of the page; its URL changes with its content, so it may be cached forever."""
         request.scope[ROUTE] = "/docs/files"
         name, version = request.path_params["name"], request.path_params["version"]
         if name not in self._files or name == "docs.html":
             raise HTTPException(404)
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        # During an update, the page of one version may ask a gateway of another one for its files.
+        # During an update, a page of one version may request its files from a gateway of another version.
         kept = "public, max-age=31536000, immutable" if version == self._version else "no-store"
         headers = {**SECURITY_HEADERS, "Cache-Control": kept}
         return Response(self._files[name], headers=headers, media_type=media_type)

@@ -41,7 +41,7 @@ class Health:
         return JSONResponse({"status": "healthy", "timestamp": timestamp()})
 
     async def ready(self, request: Request) -> Response:
-        """Ready if the table is loaded, and the revocations are known where that is required."""
+        """Ready if the table is loaded, and revocations are known if that is required."""
         request.scope[ROUTE] = "/health/ready"
         revocations = self._gateway.verifier.revocations
         checks = {"routes": len(self._gateway.table.routes), "revocations": revocations.state}

@@ -51,7 +51,7 @@ class Edge:
 
     @staticmethod
     def _is_wrapped(scope: Scope, start: Message) -> bool:
-        alias = scope.get(ALIAS)  # read late: a handler may take its answer out of the envelope
+        alias = scope.get(ALIAS)  # read late: a handler may opt out of the envelope
         if alias is None or not alias.envelope:
             return False
         return may_wrap(scope["method"].encode(), start["status"], start["headers"])

@@ -1,4 +1,4 @@
-"""Joins parts of several OpenAPI documents: the components each part needs, and their new names."""
+"""Merges parts of several OpenAPI documents: the components each part needs, and their new names."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ Rename = Callable[[str], str]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _ROOT = "#/components/"
 _SCHEMES = "#/components/securitySchemes/"
-# No section of OpenAPI: ids of operations have to be unique just as the names of components have to be.
+# Not an OpenAPI section: operation ids have to be unique, like the names of components.
 _IDS = "#/components/operationIds/"
-# Below these are values or user-defined names, not keywords of OpenAPI.
+# Below these are values or user-defined names, not OpenAPI keywords.
 _DATA = frozenset(("default", "const", "enum", "example", "value"))
 _NAMED = frozenset(
     ("properties", "patternProperties", "$defs", "dependentSchemas", "responses", "headers", "content")
@@ -42,7 +42,7 @@ class Place(NamedTuple):
     """The public path of an operation."""
 
     path: str
-    parameters: Sequence[str] = ()  # names in the path that the service knows nothing of
+    parameters: Sequence[str] = ()  # names in the path that the service does not know
     route: str = ""
 
 
@@ -50,7 +50,7 @@ PlacesOf = Callable[[str, str], Iterable[Place]]
 
 
 def part_of(document: Document, places_of: PlacesOf) -> Document:
-    """The operations (path, method) of a document that have places, with the components they lead to."""
+    """The operations of a document that have public paths, with the components they refer to."""
     paths: Document = {}
     ids: set[str] = set()
     for path, item in document["paths"].items():
@@ -69,7 +69,7 @@ def part_of(document: Document, places_of: PlacesOf) -> Document:
 
 
 def _moved(operation: Document, shared: Sequence[Document], place: Place) -> Document:
-    """An operation at a path that is not the service's own, and so has nothing but its own parameters."""
+    """An operation at a path that differs from the service's, with all its parameters in the operation."""
     own = operation.get("parameters", [])
     named = {(each.get("name"), each.get("in")) for each in own}
     more = [each for each in shared if (each.get("name"), each.get("in")) not in named or "$ref" in each]
@@ -81,7 +81,7 @@ def _moved(operation: Document, shared: Sequence[Document], place: Place) -> Doc
 
 
 def _with_id(operation: Document, place: Place, ids: set[str]) -> Document:
-    """The operation with an id that no other place of it has."""
+    """The operation, with an id that differs from those at its other public paths."""
     name = operation.get("operationId")
     if name in ids:
         operation = {**operation, "operationId": f"{name}.{place.route}"}
@@ -90,7 +90,7 @@ def _with_id(operation: Document, place: Place, ids: set[str]) -> Document:
 
 
 class Names:
-    """The names of each part's components in the union.
+    """The names of each part's components in the merged document.
 
     A name is kept if it means the same everywhere; otherwise it is prefixed with the name of its part.
     """
@@ -134,7 +134,7 @@ def unite(parts: Mapping[str, Document], names: Names) -> tuple[Document, Docume
         for reference, shape in _components(part):
             section, name = rename(reference).removeprefix(_ROOT).split("/", 1)
             components.setdefault(section, {})[name] = _rewritten(shape, rename)
-    # In order, so that every gateway of a cluster writes the same document.
+    # Sorted, so that every gateway of a cluster writes the same document.
     return paths, {section: dict(sorted(entries.items())) for section, entries in sorted(components.items())}
 
 
@@ -144,7 +144,7 @@ def _clashing(found: Mapping[str, list[Any]]) -> set[str]:
         reference for reference, shapes in found.items() if len({_text(shape) for shape in shapes}) > 1
     }
     while True:
-        # Equal words that lead to unequal shapes are unequal too.
+        # Equal texts that refer to unequal components are unequal too.
         more = {
             reference
             for reference, shapes in found.items()
@@ -158,12 +158,12 @@ def _clashing(found: Mapping[str, list[Any]]) -> set[str]:
 
 
 def _text(shape: Any) -> str:
-    # Python finds 1, 1.0 and True equal; JSON does not.
+    # In Python, 1, 1.0 and True are equal; in JSON they are not.
     return json.dumps(shape, sort_keys=True)
 
 
 def _reached(paths: Document, sections: Document) -> Document:
-    """The components that something in `paths` leads to."""
+    """The components that `paths` refers to, directly or not."""
     reached: Document = {}
     waiting = _references(paths)
     while waiting:
@@ -193,7 +193,7 @@ def _references(value: Any) -> set[str]:
 
 
 def _split(reference: str) -> tuple[str, str]:
-    """`#/components/schemas/Order` and what is pointed at inside of it."""
+    """Split a reference into `#/components/schemas/Order` and the pointer inside it."""
     if not reference.startswith(_ROOT):
         return reference, ""
     parts = reference.split("/", 4)
@@ -201,7 +201,7 @@ def _split(reference: str) -> tuple[str, str]:
 
 
 def _rewritten(value: Any, rename: Rename, *, are_names: bool = False) -> Any:
-    """A copy with every reference renamed; `are_names` says that the keys are no keywords."""
+    """A copy with every reference renamed; `are_names` means that the keys are not keywords."""
     if isinstance(value, list):
         return [_rewritten(item, rename) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""One OpenAPI document of all forwarded operations, including what the gateway adds to each."""
+"""Merges one OpenAPI document of all forwarded operations, with what the gateway adds to each."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +13,10 @@ from gateway.site.openapi_own import own_document
 from shared import __version__
 from shared.errors import PROBLEM_JSON, InvalidToken, first_line
 
-# Routes are named in small letters, so that no service can have this name.
+# Route names are lower-case, so no service can have this name.
 GATEWAY = "Gateway"
 ABOUT = (
-    "One address for all services. Every response carries `X-Request-ID`. Refusals are problem+json "
+    "One URL for all services. Every response carries `X-Request-ID`. Refusals are problem+json "
     "(RFC 9457) with a stable `code`; those of the gateway also name the party at fault in `source` "
     "and what was being done in `phase`."
 )
@@ -29,7 +29,7 @@ _PARAMETER = re.compile(r"{[^}]*}")
 
 
 def merge(documents: Mapping[str, Document], table: RouteTable, unavailable: Sequence[str] = ()) -> Document:
-    """Merge the documents of services by name; services without a document are listed in it."""
+    """Merge the documents of services by name; services without a document are listed as unavailable."""
     parts = {name: _forwarded(name, documents[name], table) for name in table.services if name in documents}
     parts[GATEWAY] = _own(table)
     names = Names(parts)
@@ -106,7 +106,7 @@ def _outside(route: Route, path: str) -> Place | None:
 
 
 def _leads(table: RouteTable, route: Route, outside: str, path: str, method: str) -> bool:
-    """Whether requests for the outer path take this route, and reach that path."""
+    """Whether requests for the public path take this route and reach this path of the service."""
     match = _match(table, outside, method)
     return (
         match is not None
@@ -135,7 +135,7 @@ def _server(alias: Alias) -> dict[str, str]:
 
 
 def _add_policy(operation: Document, table: RouteTable, method: str, path: str, rename: Rename) -> None:
-    """The gateway's demands on an operation, and its refusals."""
+    """Add the gateway's requirements and refusals to an operation."""
     match = _match(table, path, method)
     kinds = [errors.MALFORMED, errors.BAD_PATH]
     if match is not None and match.route is not None:
@@ -151,7 +151,7 @@ def _add_policy(operation: Document, table: RouteTable, method: str, path: str, 
 
 
 def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[Kind]:
-    """Every way in which a well-formed request for this operation may fail at the gateway."""
+    """The ways in which a well-formed request for this operation may fail at the gateway."""
     kinds = [errors.RATE_LIMITED, errors.UNREACHABLE, errors.RESET, errors.INVALID_ANSWER]
     kinds += [errors.OVERLOADED, errors.CONNECT_TIMEOUT]
     if not route.is_public(method.upper().encode(), _sample(path)):

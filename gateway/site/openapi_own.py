@@ -43,13 +43,13 @@ def own_document() -> Document:
         ),
         "/metrics": _get(
             "show_metrics",
-            "Show counters and timings for Prometheus, to holders of METRICS_TOKEN.",
+            "Show counters and timings for Prometheus; requires METRICS_TOKEN.",
             _as("text/plain"),
         ),
         "/openapi.json": _get(
             "show_openapi", "Show this document.", _json({"type": "object", "required": ["openapi"]})
         ),
-        "/docs": _get("show_docs", "Show this document as a page to try it.", _as("text/html")),
+        "/docs": _get("show_docs", "Show this document as a page that can send requests.", _as("text/html")),
     }
     return frame("gateway", __version__, paths, {})
 
@@ -57,7 +57,7 @@ def own_document() -> Document:
 def _health() -> Document:
     service = _object(
         status={"type": "string", "enum": ["healthy", "unreachable"]},
-        ms={"type": "number", "description": "How long it took to find out."},
+        ms={"type": "number", "description": "How long the check took, in milliseconds."},
     )
     return {
         "description": "The gateway and the services behind it.",

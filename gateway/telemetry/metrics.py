@@ -34,12 +34,12 @@ REFUSALS = Counter(
 )
 RETRIES = Counter(
     "gateway_retries_total",
-    "Attempts after the first, by outcome; denied are those beyond the budget",
+    "Attempts after the first, by outcome; denied means beyond the budget",
     ["route", "outcome"],
 )
 EJECTIONS = Counter("gateway_ejections_total", "Ejections of targets after consecutive failures", ["target"])
-CONNECTIONS = Gauge("gateway_connections", "Connections of clients", multiprocess_mode="livesum")
-# With several workers the figure is that of the one that sees it worst.
+CONNECTIONS = Gauge("gateway_connections", "Client connections", multiprocess_mode="livesum")
+# With several workers, the lowest value of any of them.
 HEALTHY = Gauge(
     "gateway_target_healthy",
     "1 while the target gets requests, 0 while it is ejected or down",
@@ -47,7 +47,7 @@ HEALTHY = Gauge(
     multiprocess_mode="livemin",
 )
 
-# What went wrong lately, for the admin listener.
+# The latest failures, for the admin listener.
 RECENT: deque[dict[str, Any]] = deque(maxlen=ERRORS_KEPT_MAX)
 
 _tallies: dict[tuple[str, bytes, int], Tally] = {}
@@ -71,7 +71,7 @@ def record(request: RequestState) -> None:
         method=method.decode(),
         path=target.partition(b"?")[0].decode("latin-1"),
         status=request.status,
-        ms=int(seconds * 100_000) / 100,  # as `round` would, at a third of its cost
+        ms=int(seconds * 100_000) / 100,  # truncates, at a third of the cost of `round`
         user_id=request.caller and request.caller.id,
         ip=request.address,
         request_id=request.request_id,
@@ -101,7 +101,7 @@ def _remember(request: RequestState, route: str) -> None:
 
 
 def note_stalled(peer: str) -> None:
-    """A client that did not read its last response was disconnected; the response has a line already."""
+    """Record a client that was disconnected for not reading its response, which was logged already."""
     REFUSALS.labels(UNMATCHED, CLIENT_STALLED.code, CLIENT_STALLED.phase).inc()
     structlog.get_logger(__name__).info("client_stalled", ip=peer)
 
@@ -118,14 +118,14 @@ def exposition(folder: Path | None = None) -> bytes:
 
 
 def pour() -> None:
-    """Bring the metrics up to date."""
+    """Add all tallies to the metrics."""
     for tally in _tallies.values():
         tally.pour()
 
 
 def forget(routes: Collection[str]) -> None:
     """Drop the series of removed routes, so that reloads cannot accumulate series."""
-    if not routes or METRICS_FOLDER in os.environ:  # files of several processes only grow
+    if not routes or METRICS_FOLDER in os.environ:  # series in files of several processes cannot be removed
         return
     for key in [key for key in _tallies if key[0] in routes]:
         del _tallies[key]

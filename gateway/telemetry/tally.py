@@ -1,7 +1,7 @@
-"""Requests counted in plain numbers, which join the metrics a few times a second and when asked for.
+"""Counts requests in plain numbers, which are added to the metrics a few times a second and on demand.
 
-The library takes a lock for every number and compares with one bound after the other; with several workers it
-also writes each of them to a file. That is right for what happens seldom.
+The Prometheus library takes a lock for every number and compares it with every bucket; with several workers,
+it also writes each number to a file. That is too slow for every request.
 """
 
 from bisect import bisect_left
@@ -38,7 +38,7 @@ class Tally:
         self._upstream_buckets = self._buckets.copy()
 
     def count(self, seconds: float, upstream_seconds: float) -> None:
-        """One request, and the time its backend took if it responded."""
+        """Count one request, and the time its backend took if it responded."""
         self.requests += 1
         self._seconds += seconds
         self._buckets[bisect_left(BOUNDS_SECONDS, seconds)] += 1

@@ -39,11 +39,11 @@ class Group:
         self.sort_out()
 
     def sort_out(self) -> None:
-        """The health of a target has changed.
+        """Sort the targets into usable and ejected ones, after the health of one has changed.
 
         At most half of the targets are ejected, the first ones to fail. A single target may be ejected,
-        since trying it would only make callers wait for the same error. If no target would be left,
-        all are used: then the checks are more likely to be wrong.
+        since trying it would only make callers wait for the same error. If none of several targets would be
+        left, all are used: then the health information is more likely to be wrong.
         """
         up = [member for member in self._members if not member[0].standing.is_down] or self._members
         ejected = sorted(
@@ -102,10 +102,10 @@ class Group:
         turns[chosen] -= self._cumulative[-1]
         return chosen
 
-    # The budget of retries.
+    # The retry budget.
 
     def remember(self, now: float) -> None:
-        """Called several times a second; records the counts once a second."""
+        """Record the counts once a second; may be called more often."""
         if now >= self._history_turn:
             self._history_turn = now + 1
             self._history.append((self.requests, self.retries))

@@ -31,12 +31,12 @@ class AnswerReceiver(Protocol):
     def answer_body(self, piece: bytes) -> None: ...
 
     def flush_answer(self) -> None:
-        """Everything from one read has been handed over."""
+        """Everything from one read has been passed on."""
 
     def answer_end(self) -> None: ...
 
     def switched(self, headers: list[Header], rest: bytes) -> None:
-        """101: `rest` is the first of the other protocol."""
+        """101: `rest` is the first bytes of the new protocol."""
 
     def upstream_full(self) -> None:
         """Stop sending for now."""
@@ -48,11 +48,11 @@ class AnswerReceiver(Protocol):
         """The connection was closed before the end of the response."""
 
     def upstream_invalid(self) -> None:
-        """What was received is not a valid response."""
+        """The received bytes are not a valid response."""
 
 
 class Pool(Protocol):
-    """Where a connection belongs."""
+    """The pool that owns a connection."""
 
     open: set["UpstreamConnection"]
 
@@ -60,7 +60,7 @@ class Pool(Protocol):
         """Take back a connection whose last response ended cleanly."""
 
     def forget(self, connection: "UpstreamConnection") -> None:
-        """The connection was closed, or carries another protocol from now on."""
+        """Stop tracking a connection that closed or was upgraded."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -72,15 +72,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool = pool
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[Header] = []
-        self._pieces: list[bytes] = []  # of a body, as far as they came in one read
+        self._pieces: list[bytes] = []  # body chunks received in this read
         self._keep = self._interim = self._until_close = False
         self._answering = self._complete = self._read_paused = False
         self.receiver: AnswerReceiver | None = None
-        self.heard = False  # whether anything of the current response has come
+        self.heard = False  # whether any part of the current response has arrived
         self.used = False  # whether it has served a request before the current one
         self.write_paused = False
         self.opened = self.idle_since = 0.0
-        self._silent_bytes = 0  # read since the last header section or piece of a body
+        self._silent_bytes = 0  # bytes read since the last header section or body chunk
 
     def begin(self, receiver: AnswerReceiver) -> None:
         self.receiver = receiver
@@ -91,12 +91,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
     def drop(self) -> None:
-        """Cut the connection; its request is over already."""
+        """Cut the connection; its request has ended already."""
         self.receiver = None
         self.transport.abort()
 
     def hand_over(self) -> asyncio.Transport:
-        """Leave the pool: from here on the connection belongs to a relay."""
+        """Leave the pool; returns the transport, which a relay takes over."""
         self.receiver = None
         self._pool.forget(self)
         return self.transport
@@ -111,7 +111,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_paused = False
             self.transport.resume_reading()
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", Outlet(transport))
@@ -140,7 +140,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.receiver is None:
-            # Unsolicited: what follows could be taken for the response to the next request.
+            # Unsolicited data could be mistaken for the response to the next request.
             self.close()
             return
         self._silent_bytes += len(data)
@@ -158,7 +158,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._pieces:
             self._pass_pieces()
         if self._complete:
-            # Only now, with nothing left of this read, may the connection serve the next request.
+            # Not before the whole read is processed may the connection serve the next request.
             self._finish()
         elif self.receiver is not None:
             self.receiver.flush_answer()
@@ -191,7 +191,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
         receiver.answer_end()
 
-    # What the parser calls.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         if self._complete:
@@ -221,13 +221,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = not (is_head or fields.framing or status in BODILESS)
         receiver.answer_head(status, fields)
         if is_head:
-            # The parser cannot know that no body follows, whatever the headers say: it is replaced.
+            # The parser does not know that no body follows, whatever the headers say, so it is replaced.
             self._keep = self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
             self._complete = True
 
     def _is_clear(self, framing: list[Header]) -> bool:
-        """Whether the body is as the parser reads it: it takes every coding for `chunked`, or for none."""
+        """Whether the parser's framing is right: it treats every transfer coding as `chunked` or as none."""
         (name, value), *more = framing
         if name == b"content-length":
             return not more
@@ -245,4 +245,4 @@ class UpstreamConnection(asyncio.Protocol):
             self._interim = False
         elif not self._complete and not self._parser.should_upgrade():
             self._complete = True
-            self._keep = self._parser.should_keep_alive()  # only now: trailers, too, can say `close`
+            self._keep = self._parser.should_keep_alive()  # only now, since trailers can say `close` as well

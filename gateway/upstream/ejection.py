@@ -1,4 +1,4 @@
-"""Ejection of targets: consecutive failures eject one, and one successful response brings it back."""
+"""Ejection of targets: consecutive failures eject a target, and one response brings it back."""
 
 import time
 from collections import deque
@@ -15,16 +15,16 @@ log = structlog.get_logger(__name__)
 class Standing:
     """The health of one target, from its responses and from active checks.
 
-    Only failures before a response begins count: refused, reset, timeout, invalid HTTP. What a response
-    says, and how it ends, is the service's own business.
+    Only failures before a response begins count: refused, reset, timeout, invalid HTTP. The status of a
+    response and how it ends do not.
     """
 
     def __init__(self, target: Target, changed: Callable[[], None]) -> None:
         self.is_ejected = False
         self.is_down = False  # by active checks
-        self.is_troubled = False  # whether the next answer is news
-        self.since = self.until = 0.0  # when it was ejected, and until when no request tries it
-        self.trial: object | None = None  # the one request that finds out whether it is back
+        self.is_troubled = False  # whether the next response changes anything
+        self.since = self.until = 0.0  # when it was ejected, and until when it gets no requests
+        self.trial: object | None = None  # the one request that probes whether it is back
         self._name = target.origin.authority
         self._ejection = target.care.ejection
         self._check = target.care.health
@@ -43,7 +43,7 @@ class Standing:
         return now >= self.until and self.trial is None
 
     def answered(self) -> None:
-        """A response has begun."""
+        """Record that a response has begun."""
         self._failures.clear()
         self.is_troubled = False
         if self.is_ejected:
@@ -52,13 +52,13 @@ class Standing:
             self._changed()
 
     def failed(self, request: object) -> None:
-        """A request failed before its response began."""
+        """Record that a request failed before its response began."""
         if not self._ejection.failures:
             return
         now = time.monotonic()
         self.is_troubled = True
         if self.is_ejected:
-            # Requests sent before the ejection say nothing new; only the probe does.
+            # Requests sent before the ejection are no evidence; only the probe is.
             if self.trial is request:
                 self._eject(now, min(2 * self._term, self._ejection.time_max))
             return
@@ -66,18 +66,18 @@ class Standing:
         if len(self._failures) == self._ejection.failures and (
             now - self._failures[0] <= self._ejection.window
         ):
-            # A target that was healthy for as long as its last ejection starts again with the shortest time.
+            # After a healthy period as long as its last ejection, a target restarts at the shortest time.
             is_forgiven = now - self._returned > self._term
             longer = min(2 * self._term, self._ejection.time_max)
             self._eject(now, self._ejection.time if is_forgiven else longer)
 
     def let_go(self, request: object) -> None:
-        """The request ended without a result for the target, because its client disconnected."""
+        """Release the probe: its request ended without a result for this target."""
         if self.trial is request:
             self.trial = None
 
     def checked(self, *, is_well: bool) -> None:
-        """The result of an active check."""
+        """Record the result of an active check."""
         assert self._check is not None
         if is_well is not self.is_down:
             self._contrary_checks = 0

@@ -43,7 +43,7 @@ class Backend:
 
     @property
     def load(self) -> int:
-        """How many requests and relays it has in progress or waiting."""
+        """The number of requests and relays in progress or waiting."""
         in_use = len(self.open) - len(self._idle)
         return in_use + self._connecting + len(self._waiting) + self.relays
 
@@ -63,7 +63,7 @@ class Backend:
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call this method when the target is ejected, fails its checks, or returns.
 
-        Only a weak reference is kept: a group that a newer routes file replaced needs no unsubscribing.
+        Only a weak reference is kept, so a group that a reload replaced need not unsubscribe.
         """
         self._subscribers = [each for each in self._subscribers if each() is not None]
         self._subscribers.append(WeakMethod(changed))
@@ -86,7 +86,7 @@ class Backend:
         return None
 
     async def connect(self, seconds: float, *, fresh: bool) -> UpstreamConnection:
-        """A connection within this time: a new one, or, with all in use and unless `fresh`, one set free."""
+        """A new connection within this time; or, if all are in use and not `fresh`, a released one."""
         try:
             async with asyncio.timeout(seconds):
                 while self._is_full:
@@ -122,14 +122,14 @@ class Backend:
         self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
-        """A connection was closed, or carries another protocol from now on."""
+        """Stop tracking a connection that closed or was upgraded."""
         self.open.discard(connection)
         if self._idle and connection in self._idle:
             self._idle.remove(connection)
         self._wake_one()
 
     def drop_stale(self, now: float) -> None:
-        """Close what has been idle for longer than the backend may keep it."""
+        """Close connections that were idle for so long that the backend may close them."""
         while self._idle and now - self._idle[0].idle_since > self._pool.idle:
             self._idle.popleft().close()
 
@@ -149,7 +149,7 @@ class Backend:
         return len(self.open) + self._connecting >= self._breaker.max_requests
 
     def _wake_one(self) -> None:
-        """There is room for one more connection."""
+        """Wake one waiter: there is room for a connection."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -164,7 +164,7 @@ class Backend:
         try:
             return await waiter
         except asyncio.CancelledError:
-            # It may have been given a connection, or room, in the very moment in which its time was over.
+            # It may have been given a connection, or room, at the very moment it timed out.
             if waiter.done() and not waiter.cancelled():
                 connection = waiter.result()
                 if connection is None:
@@ -174,8 +174,8 @@ class Backend:
             raise
 
     async def _connect(self) -> UpstreamConnection:
-        # The loop asks for all addresses of the name and tries one after the other: `localhost` is often
-        # ::1 first, while the service listens on 127.0.0.1.
+        # The event loop resolves all addresses of the name and tries them in turn: `localhost` is often ::1
+        # first, while the service listens on 127.0.0.1.
         self._connecting += 1
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
@@ -191,7 +191,7 @@ class Backend:
     # Active checks.
 
     def is_check_due(self, now: float) -> bool:
-        """Whether to check again; if so, the time of the check after this one begins to run."""
+        """Whether a check is due; if so, schedules the next one."""
         health = self.target.care.health
         if health is None or now < self._check_at:
             return False

@@ -175,7 +175,7 @@ async def test_a_file_that_changes_counts_at_once_and_a_bad_one_changes_nothing(
     keys.file.write_text("keys:\n  - {id: short, client: x}\n")
     outcome = await gateway.reload.now()
     assert outcome.faults == (
-        f"{keys.file}:2:5 keys[0]: has no `sha256:`; make keys with `gatehouse keys new`",
+        f"{keys.file}:2:5 keys[0]: has no `sha256:`; create keys with `gatehouse keys new`",
         f"{keys.file}:2:10 keys[0].id: must be 16 hexadecimal digits",
     )
     assert [(await get(gateway, key)).status for key in (first, second)] == [200, 200]
@@ -243,12 +243,12 @@ async def test_revocations_of_the_feed_hold_for_keys(
 async def test_without_a_file_such_routes_are_refused(
     start_gateway: Start, backend: Backend, keys: Keys
 ) -> None:
-    with pytest.raises(RoutesFileError, match="route 'x' takes API keys, and there are none: set API_KEYS"):
+    with pytest.raises(RoutesFileError, match="route 'x' accepts API keys, but there are none: set API_KEYS"):
         await start_gateway(routes(backend))
     gateway = await start_gateway(f"routes: [{{path: /x, backend: '{backend.url}'}}]")
     gateway.write(routes(backend))
     assert not (await gateway.reload.now()).success
-    with pytest.raises(RoutesFileError, match=r"cannot be read .*; name another, or set API_KEYS_FILE"):
+    with pytest.raises(RoutesFileError, match=r"cannot be read .*; name another file, or set API_KEYS_FILE"):
         await start_gateway(routes(backend), api_keys_file=keys.file.with_name("absent"))
 
 
@@ -262,8 +262,8 @@ async def test_without_a_file_such_routes_are_refused(
         ("kees: []", "keys.yaml:1:1 kees: unknown key; did you mean 'keys'?"),
         ("keys: [{client: a b}]", "keys.yaml:1:17 keys[0].client: must be a name such as billing"),
         ("keys: [{scopes: ['a b']}]", "keys.yaml:1:18 keys[0].scopes[0]: must be a scope such as"),
-        ("keys: [{expires: 2027-01-31}]", "keys.yaml:1:18 keys[0].expires: must be a time with its zone"),
-        ("keys: [{expires: tomorrow}]", "keys.yaml:1:18 keys[0].expires: must be a time with its zone"),
+        ("keys: [{expires: 2027-01-31}]", "keys.yaml:1:18 keys[0].expires: must be a time with a time zone"),
+        ("keys: [{expires: tomorrow}]", "keys.yaml:1:18 keys[0].expires: must be a time with a time zone"),
         ("keys: [{sha256: gatehouse_secret}]", "keys.yaml:1:17 keys[0].sha256: must be 64 hexadecimal"),
     ],
 )
@@ -312,4 +312,4 @@ async def test_the_command_makes_keys_that_work(
             gatehouse(["keys", "new", *wrong, str(file)])
         assert len(capsys.readouterr().err) < 400
     assert gatehouse(["keys", "new", "--client", "a", str(tmp_path / "missing" / "keys.yaml")]) == 1
-    assert "cannot be written (No such file or directory); no key was made" in capsys.readouterr().err
+    assert "cannot be written (No such file or directory); no key was created" in capsys.readouterr().err

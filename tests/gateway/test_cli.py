@@ -131,7 +131,7 @@ def test_demands_that_nobody_looks_at_are_refused() -> None:
 def test_explain_says_what_is_sent() -> None:
     lines = told("GET", "http://shop.example:8000/api/v1/orders/7/lines?x=%20", "X-User-Id: 1", "Accept: a/b")
     assert lines["request"] == "GET /api/v1/orders/7/lines?x=%20 at host shop.example"
-    assert lines["alias"] == "/api/v1 stands for /: /orders/7/lines, answers in the v1 envelope"
+    assert lines["alias"] == "/api/v1 stands for /: /orders/7/lines, response in the v1 envelope"
     assert lines["route"].startswith("lines: /orders/{id}/lines and below for ")
     assert lines["why"].startswith(
         "more specific (host, then path, then method) than orders (/orders and below"
@@ -149,16 +149,16 @@ def test_explain_says_what_is_sent() -> None:
     ("method", "url", "headers", "result"),
     [
         ("GET", "/orders/../x", [], "400 bad_path"),
-        ("GET", "/orders%2F1/", [], "the gateway's own answer, else 404"),
+        ("GET", "/orders%2F1/", [], "the gateway's own response, or 404"),
         ("GET", "/auth%2Flogin", [], "the gateway's own answer"),
         ("GET", "/internal/x", [], "the gateway's own answer"),
         ("GET", "/nowhere", [], "the gateway's own answer"),
         ("GET", "http://admin.example/nowhere", [], "forwarded"),
         ("DELETE", "/orders", [], "405 method_not_allowed (client, route)"),
         ("GET", "/orders", [], "401 unauthenticated"),
-        ("GET", "/orders", ["Authorization: Bearer a.b.c"], "forwarded, if the token is valid"),
-        ("POST", "/auth/login", [], "forwarded, if the limits allow it"),
-        ("POST", "/api/v1/auth/login", [], "forwarded, if the limits allow it"),
+        ("GET", "/orders", ["Authorization: Bearer a.b.c"], "forwarded if the token is valid"),
+        ("POST", "/auth/login", [], "forwarded if the limits allow it"),
+        ("POST", "/api/v1/auth/login", [], "forwarded if the limits allow it"),
         ("PUT", "/orders/1/lines", ["Content-Length: 11"], "413 body_too_large"),
         (
             "OPTIONS",
@@ -189,12 +189,12 @@ def test_explain_says_who_may_and_how_often() -> None:
     assert lines["auth"] == "required\nor an API key"
     assert lines["claims"] == "tenant is a or b"
     assert lines["limits"].startswith(
-        "9 requests per 1 s and user, 9 at once; 99 requests per 3600 s and user+ip, 1 at once; "
-        "3 under way per client; body"
+        "9 requests per 1 s and user, burst 9; 99 requests per 3600 s and user+ip, burst 1; "
+        "3 in progress per client; body"
     )
     assert "secret" not in str(lines)
     assert "x-gatehouse-client: <of the key>" in lines["sent"]
-    assert lines["result"].startswith("forwarded, if the key is valid")
+    assert lines["result"].startswith("forwarded if the key is valid")
     assert told("GET", "/reports")["result"].startswith("401 unauthenticated")
     assert "or an API key" not in str(told("GET", "/orders"))
 
@@ -284,7 +284,7 @@ PLACES = [
     *(("file", key) for key in (*routes_file.FILE_KEYS, "unknown")),
 ]
 # What two entries or keys do to each other is beyond a schema.
-BEYOND = ("leads nowhere", "must lead from one path", "holds one parameter", "the path has no",
+BEYOND = ("leads nowhere", "must replace a path", "contains one parameter", "the path has no",
           "health: has no `path:`", "is never looked", "cannot be reached", "names one",
           "must be an address or a network")  # fmt: skip
 

@@ -156,7 +156,7 @@ extra: 1
         "routes.yaml:17:11 routes[5].path: /internal is never reachable from outside",
         "routes.yaml:19:5 routes[6]: must be a mapping",
         "routes.yaml:21:5 aliases[0]: leads nowhere: no route begins with /nowhere",
-        "routes.yaml:22:7 cors: credentials must not be allowed to every origin",
+        "routes.yaml:22:7 cors: credentials must not be allowed for every origin",
         "routes.yaml:23:1 extra: unknown key",
     ]
     for line in expected:
@@ -188,18 +188,18 @@ extra: 1
                 ("rate_limit: {key: usr}", 60, "rate_limit.key: must be user, ip, client, route, or some"),
                 ("rate_limit: {key: ip+ip}", 60, "rate_limit.key: names one part twice: 'ip+ip'"),
                 ("rate_limit: [{rate: 5/s}, {key: ip}]", 68, "rate_limit[1]: has no `rate:`"),
-                ("rate_limit: []", 54, "rate_limit: must be one limit or a list of 1 to 8, not of 0"),
+                ("rate_limit: []", 54, "rate_limit: must be one limit or a list of 1 to 8 limits, not 0"),
                 ("concurrency: {key: ip}", 55, "concurrency: has no `max:`"),
-                ("claims: {role: admin}", 57, "claims.role: has a key of its own; say `roles:`"),
+                ("claims: {role: admin}", 57, "claims.role: has a key of its own; use `roles:`"),
                 ("claims: {iss: me}", 56, "claims.iss: is checked in every token"),
-                ("claims: {level: 1.5}", 58, "claims.level: must be a text, a whole number, true or"),
+                ("claims: {level: 1.5}", 58, "claims.level: must be a string, a whole number, true or"),
                 ("concurrency: {max: 0}", 61, "concurrency.max: must be a whole number above 0"),
             )
         ),
         (
             "routes: [{path: /a, backend: 'http://a', rate_limit: {key: ip}}]\n"  # noqa: ISC004 - two lines
             "defaults: {rate_limit: [{rate: 1/s}, {rate: 9/h}]}",
-            "routes.yaml:1:54 routes[0].rate_limit: has no `rate:`; only a limit that stands alone",
+            "routes.yaml:1:54 routes[0].rate_limit: has no `rate:`; only a single limit",
         ),
         (
             "routes: [{path: /a, backend: 'http://a'}]\naliases: [{path: /a, to: /a}]",

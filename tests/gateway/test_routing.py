@@ -259,7 +259,7 @@ async def test_route_with_hosts_is_found_by_host(
         (["path: /a, methods: [GET, PUT]", "path: /a, name: n, methods: [POST, PUT]"],
          "cannot be reached for PUT: /a already belongs to routes[0] (a)"),
         (["path: '/docs/{x}'"], "already belongs to the gateway itself"),
-        (["path: '/a/{x}/{x}'"], "holds one parameter twice"),
+        (["path: '/a/{x}/{x}'"], "contains one parameter twice"),
         (["path: '/a/x{y}'"], "must be a path such as"),
         (["path: '/a', rewrite: '/{x}'"], "the path has no {x}"),
         (["path: '/a', rewrite: '/internal'"], "/internal is never reachable"),

@@ -96,7 +96,7 @@ def test_nobody_asks_for_many_exports_at_once() -> None:
     table = parse((ROOT / "routes.yaml").read_text(), "routes.yaml", development=True)
     told = {line.name: line.words for line in explain(table, "GET", "/audit/export", ())}
 
-    assert "3 under way per user" in told["limits"]
+    assert "3 in progress per user" in told["limits"]
 
 
 async def test_the_lines_of_the_readme(suite: Suite, tmp_path: Path) -> None:
