@@ -1,7 +1,7 @@
-"""Many rows or values in one statement, whose text is the same however many they are.
+"""Many rows or values in one statement, whose SQL text does not change with their number.
 
-SQLAlchemy writes a statement with a place for each value anew for every number of them, and psycopg sends one
-statement for each row. For PostgreSQL a batch is cheaper as one document that the server takes apart.
+SQLAlchemy compiles a new statement, with one placeholder per value, for every row count; psycopg sends one
+statement per row. On PostgreSQL it is cheaper to send a batch as one JSON document.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from shared.data.database import execute_in_driver
 
 
 def insert_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all give the same columns, and no bytes."""
+    """Insert rows that all have the same columns, none of them binary."""
     connection = session.connection()
     if not rows:
         return
@@ -31,14 +31,14 @@ def insert_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]
 @cache
 def _insert_from_document(table: Table, names: tuple[str, ...]) -> str:
     if any(isinstance(table.c[name].type, LargeBinary) for name in names):
-        raise TypeError(f"{table.name} holds bytes, which JSON does not")
+        raise TypeError(f"{table.name} has binary columns, which JSON cannot represent")
     columns = ", ".join(f'"{name}"' for name in names)
     rows = f'json_populate_recordset(NULL::"{table.name}", %s::json)'
     return f'INSERT INTO "{table.name}" ({columns}) SELECT {columns} FROM {rows}'  # noqa: S608 - names of ours
 
 
 def one_of(session: Session, column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
-    """Whether a column is one of these values, which travel as one parameter."""
+    """Return the condition that a column has one of these values, which are sent as one parameter."""
     if session.get_bind().dialect.name == "postgresql":
         return column == any_(literal([*values], postgresql.ARRAY(column.type)))
     document = func.json_each(to_json([*values]).decode()).table_valued("value")

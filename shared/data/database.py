@@ -1,4 +1,4 @@
-"""One engine per process, one transaction per request, and the threads that run them."""
+"""The database of a service: engine, transactions, and the threads that run them."""
 
 import asyncio
 import contextvars
@@ -41,7 +41,7 @@ SWITCH_SECONDS = 0.0005
 QUERY_CANCELED = "57014"
 
 
-# How libpq supervises its connection: connecting, idle, and data that is not acknowledged.
+# libpq's timeouts: for connecting, for idle connections, and for unacknowledged data.
 _WATCHED = {
     "connect_timeout": 4,  # seconds
     "keepalives": 1,
@@ -51,7 +51,7 @@ _WATCHED = {
     "tcp_user_timeout": 9_000,  # ms
 }
 AWAY_SECONDS = 1.0
-_NO_ANSWER = "The database did not answer; try again in a moment."
+_NO_ANSWER = "The database did not respond; try again in a moment."
 
 
 class TookTooLong(Unavailable):
@@ -59,7 +59,7 @@ class TookTooLong(Unavailable):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time in UTC. SQLite has no time zones, so there it is RFC 3339 text, which sorts."""
+    """A timestamp in UTC. SQLite has no such type, so there it is RFC 3339 text, which sorts by time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -75,15 +75,15 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
 
     def result_processor(self, dialect: Dialect, _type: object) -> Callable[[Any], datetime | None] | None:
-        # Every row of every list passes here: one call for SQLite, none for PostgreSQL, which returns UTC.
+        # A hot path: one call per value on SQLite, none on PostgreSQL, which returns UTC.
         return _from_text if dialect.name == "sqlite" else None
 
 
 class Database:
     """The database of one service, with as many threads as connections, so that neither waits for the other.
 
-    SQLite does its work in the process itself, so more threads only take the interpreter from each other:
-    a few that read, so that a long read does not hold up the others, and one that writes.
+    SQLite works in the process itself, so more threads would only compete for the interpreter: a few threads
+    read, so that a long read does not block the others, and one writes.
     """
 
     def __init__(self, url: str, pool_size: int | None = None) -> None:
@@ -96,10 +96,10 @@ class Database:
             else create_postgresql(self.url, pool_size)
         )
         self._readers = self._writers = Threads(pool_size, "database")
-        # SQLite lets one transaction write at a time and makes the others poll with sleeps. A lock in the
-        # process hands over at once and in turn, as a pool of one does not; the busy time-out is left for
-        # other processes. They share a connection, as one forgets what it has read when another writes.
-        # Requests wait for the one writing thread and not for the lock, which is for threads of other kinds.
+        # SQLite allows one writing transaction at a time; the others poll with sleeps. A lock is handed over
+        # immediately, and only writers in other processes run into the busy timeout. All writers share one
+        # connection, because a write through another one would invalidate its page cache. Requests queue for
+        # the writing thread, not for the lock, which is for other threads.
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             self._writing = create_sqlite(self.url, 1, begin="BEGIN IMMEDIATE")
@@ -109,7 +109,7 @@ class Database:
         )
         self._waiting = 0
         self._away_until = 0.0
-        # Values that every session carries, for functions that get nothing but the session.
+        # Values of `session.info`, for functions that get only the session.
         self.session_info: dict[str, Any] = {}
         self.on_commit: list[Callable[[Session], None]] = []
 
@@ -118,13 +118,13 @@ class Database:
         return await self.in_thread(self._in_transaction, True, work, args, kwargs, write=True)
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The same for work that only reads: on SQLite it does not wait for writers."""
+        """Do the same for work that only reads; on SQLite it does not wait for writers."""
         return await self.in_thread(self._in_transaction, False, work, args, kwargs)
 
     async def in_thread(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
         """Call blocking work in one of the database's threads, with the caller's log context.
 
-        Mark a single writing transaction with `write`: on SQLite it waits its turn without blocking readers.
+        Set `write` for a single writing transaction: on SQLite it then waits without blocking readers.
         """
         if self._waiting >= WAITING_MAX:
             raise Overloaded
@@ -135,13 +135,13 @@ class Database:
             self._waiting -= 1
 
     async def in_background(self, work: Callable[..., T], *args: Any) -> T:
-        """The same for background work, which yields to requests."""
+        """Do the same for background work, which has a lower priority than requests."""
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._background, context.run, work, *args)
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[Session]:
-        """A session whose changes are committed together at the end of the block, or not at all."""
+        """Open a session whose changes are committed at the end of the block, all or none."""
         lock, engine = (self._write_lock, self._writing) if write else (nullcontext(), self.engine)
         if time.monotonic() < self._away_until:
             raise Unavailable(_NO_ANSWER)
@@ -153,7 +153,7 @@ class Database:
                     committed(session)
         except DBAPIError as error:
             if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                log.error("disk_full", error=str(error.orig))  # noqa: TRY400 - that says it all
+                log.error("disk_full", error=str(error.orig))  # noqa: TRY400 - no traceback needed
                 raise DiskFull from error
             if isinstance(error, OperationalError) or error.connection_invalidated:
                 log.exception("database_failed")
@@ -164,10 +164,10 @@ class Database:
             raise
 
     def _note_absence(self, error: DBAPIError) -> None:
-        """Refuse all that wait for a thread at once, instead of letting each wait for a connection."""
+        """After a connection timeout, refuse transactions for a while instead of letting each time out."""
         if self.is_sqlite:
             return
-        from psycopg.errors import ConnectionTimeout  # where there is only SQLite it is never loaded
+        from psycopg.errors import ConnectionTimeout  # not loaded on SQLite
 
         if isinstance(error.orig, ConnectionTimeout):
             self._away_until = time.monotonic() + AWAY_SECONDS
@@ -193,20 +193,20 @@ class Database:
 def _give_way() -> None:
     """Lower the priority of background threads, and make them release the interpreter sooner."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    if sys.platform == "linux":  # elsewhere this would be the whole process
+    if sys.platform == "linux":  # elsewhere this would affect the whole process
         thread = threading.get_native_id()
         lower = os.getpriority(os.PRIO_PROCESS, thread) + BACKGROUND_NICE
         os.setpriority(os.PRIO_PROCESS, thread, min(lower, 19))
 
 
 def one_row(session: Session, statement: Select[Any]) -> dict[str, Any] | None:
-    """The only row of a statement, by column name: half the cost of an object that tracks its changes."""
+    """Return the only row of a statement, by column name; this costs half as much as loading an object."""
     row = session.connection().execute(statement).one_or_none()
     return None if row is None else row._asdict()
 
 
 def execute_in_driver(connection: Connection, statement: str, parameters: Any) -> Any:
-    """Execute directly in the driver, at a fifth of the cost. For hot paths. Returns its cursor."""
+    """Execute directly in the driver, at a fifth of the cost; return its cursor. For hot paths."""
     driver: Any = connection.connection.driver_connection
     kind = connection.dialect.loaded_dbapi.Error
     try:
@@ -216,13 +216,13 @@ def execute_in_driver(connection: Connection, statement: str, parameters: Any) -
 
 
 def insert_into(session: Session, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT with ON CONFLICT, which SQLAlchemy has separately for each database."""
+    """Return an INSERT that supports ON CONFLICT, which SQLAlchemy has separately for each database."""
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def rows_where(condition: str) -> dict[str, Any]:
-    """Options of a partial index, on either database."""
+    """Return the options of a partial index, for either database."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
@@ -232,9 +232,9 @@ def _from_text(value: str | None) -> datetime | None:
 
 def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:
     if url.database and url.database != ":memory:":
-        with suppress(OSError):  # connecting will say that there is no such file, and which
+        with suppress(OSError):  # connecting reports this error better
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-            # SQLite would make it readable for everybody; -wal and -shm inherit its mode.
+            # SQLite would create it world-readable; -wal and -shm inherit its mode.
             Path(url.database).touch(mode=0o600)
     engine = create_engine(
         url,
@@ -253,14 +253,14 @@ def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin_in_driver(connection: Connection) -> None:
-        # The driver would begin only at the first write, and then fail when another writer came first.
+        # The driver would begin only at the first write, and then fail if another writer came first.
         execute_in_driver(connection, begin, ())
 
     return engine
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. If several processes open a new file at once, SQLite refuses some without waiting."""
+    """Switch to WAL; retry, because SQLite does not wait if several processes open a new file at once."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -280,7 +280,7 @@ def create_postgresql(url: URL, pool_size: int) -> Engine:
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_use_lifo=True,  # a few connections that stay warm
+        pool_use_lifo=True,  # keeps a few connections warm
         pool_pre_ping=True,
         pool_recycle=1800,
         query_cache_size=CACHED_STATEMENTS,
@@ -290,12 +290,11 @@ def create_postgresql(url: URL, pool_size: int) -> Engine:
 
 
 def postgresql_options(url: URL) -> dict[str, str]:
-    """Parameters for libpq on every connection; those in the URL take precedence.
+    """Return libpq's parameters for every connection; those in the URL take precedence.
 
-    A host that vanishes silently is given up after 10 s. While it is silent because a
-    statement takes long, its kernel still responds. A page of a list reads some rows by an index: at the cost
-    of a random read on a spinning disk, which is the default, the planner would rather walk along the
-    primary key past the rows of all other accounts.
+    A host that vanishes silently is given up after 10 s; during a long statement, its kernel still responds.
+    random_page_cost is set for solid-state disks: with the default, for spinning disks, the planner would
+    read list pages by scanning the primary key past the rows of other accounts.
     """
     chosen = {name: value for name, value in url.query.items() if isinstance(value, str)}
     options = "-c timezone=UTC -c statement_timeout=30000 -c random_page_cost=1.1"

@@ -1,4 +1,4 @@
-"""Migrations: run at startup under a lock, so that several replicas may start together."""
+"""Migrations, run at startup under a lock so that several replicas may start together."""
 
 import fcntl
 import os
@@ -35,12 +35,13 @@ class DatabaseTooNew(Exception):
     """A newer program has migrated the database; this one cannot read it."""
 
     def __init__(self, database: str, program: str | None) -> None:
-        super().__init__(f"the database is at version {database}, and this program knows {program or 'none'}")
+        known = program or "none"
+        super().__init__(f"the database is at version {database}, but this program only knows {known}")
         self.database, self.program = database, program
 
 
 def upgrade(database_url: str, migrations: Path) -> None:
-    """Bring the database to the newest migration."""
+    """Migrate the database to the newest version."""
     with _connection(database_url) as connection, _lock(connection, migrations.parent.name):
         if _is_behind(current(connection), newest(migrations)):
             from alembic import command
@@ -49,9 +50,9 @@ def upgrade(database_url: str, migrations: Path) -> None:
 
 
 def upgrade_apart(database_url: str, migrations: Path) -> None:
-    """Do the same in a separate process, so that the memory that migrating needs is freed when it ends.
+    """Do the same in a separate process, so that the memory for migrating is freed afterwards.
 
-    It is forked where Alembic is loaded already and no thread would be lost.
+    The process is forked if Alembic is already loaded and there is no other thread.
     """
     with _connection(database_url) as connection:
         before, after = current(connection), newest(migrations)
@@ -80,13 +81,13 @@ def _run_forked(database_url: str, migrations: Path) -> None:
         failure = pipe.read().decode()
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if code != 0:
-        raise MigrationFailed(failure.strip() or f"the process that migrates ended with {code}")
+        raise MigrationFailed(failure.strip() or f"the migrating process ended with {code}")
 
 
 def _report_failure(writing: int, database_url: str, migrations: Path) -> int:
     try:
         upgrade(database_url, migrations)
-    except BaseException as error:  # noqa: BLE001 - nothing of the parent's code may run in this process
+    except BaseException as error:  # noqa: BLE001 - this process must not return to the parent's code
         with os.fdopen(writing, "w") as pipe:
             pipe.write("".join(format_exception(error)))
         return 1
@@ -97,7 +98,7 @@ def _report_failure(writing: int, database_url: str, migrations: Path) -> int:
 
 
 def _run_apart(database_url: str, migrations: Path) -> None:
-    """Wait as long as it takes, and report every few seconds that it is still running."""
+    """Migrate in a new process; report every few seconds that it is still running."""
     command = [sys.executable, "-m", "shared.data.migrate", str(migrations)]
     environment = {**os.environ, "DATABASE_URL": database_url}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
@@ -113,7 +114,7 @@ def _run_apart(database_url: str, migrations: Path) -> None:
 
 
 def differences(database_url: str, migrations: Path, metadata: MetaData) -> list[Any]:
-    """The differences between models and migrations."""
+    """Return the differences between models and migrations."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -127,12 +128,12 @@ def differences(database_url: str, migrations: Path, metadata: MetaData) -> list
 
 
 def _is_of_the_models(name: str | None, _kind: str, _parents: object) -> bool:
-    """Indexes for searches are tables and functions of the database; only migrations know of them."""
+    """Exclude search indexes, which exist only in migrations, not in the models."""
     return name is None or re.search(r"_search(_|$)", name) is None
 
 
 def write(database_url: str, migrations: Path, metadata: MetaData, message: str) -> Path:
-    """Write the next migration from the difference between models and database; read it before use."""
+    """Generate the next migration from the difference between models and database; review it before use."""
     from alembic import command
 
     upgrade(database_url, migrations)
@@ -145,13 +146,13 @@ def write(database_url: str, migrations: Path, metadata: MetaData, message: str)
     assert script is not None
     assert not isinstance(script, list)
     file = Path(script.path)
-    # Alembic marks what it wrote as something to adjust, which is true only until it has been read.
+    # Remove Alembic's "please adjust" comments.
     file.write_text(re.sub(r"^ *# ###.*\n", "", file.read_text(), flags=re.MULTILINE))
     return file
 
 
 def newest(migrations: Path) -> str | None:
-    """The number of the last file, read from its name: cheaper than loading Alembic at every start."""
+    """Return the number in the last file's name; this is cheaper than loading Alembic at every start."""
     numbers = [name.group() for file in migrations.glob("*.py") if (name := re.match(r"\d{4}", file.name))]
     return max(numbers, default=None)
 
@@ -163,7 +164,7 @@ def current(connection: Connection) -> str | None:
         statement = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant of ours
         return str(connection.execute(statement).scalar_one())
     finally:
-        connection.rollback()  # what follows begins, and so commits, a transaction of its own
+        connection.rollback()  # so that the caller can begin its own transaction
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def _connection(database_url: str) -> Iterator[Connection]:
     try:
         with database.engine.connect() as connection:
             if database.is_sqlite:
-                # SQLite changes a table by recreating it, which must not delete rows that refer to it.
+                # Changing a table on SQLite recreates it, which must not delete rows that refer to it.
                 connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
             yield connection
     finally:
@@ -186,7 +187,7 @@ def _lock(connection: Connection, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
-    # A migration, and the wait for one, may take longer than a request may.
+    # A migration, and waiting for one, may take longer than requests may.
     connection.execute(text("SET statement_timeout = 0"))
     number = crc32(name.encode())
     connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})

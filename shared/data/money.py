@@ -1,7 +1,7 @@
-"""Money without floats: decimal at the edge, whole minor units (cents) inside.
+"""Money without floats: decimals in the API, whole minor units (cents) inside.
 
-What others bill in fractions of a cent is kept as it comes, in a column of the type Precise. The two are
-never added up: a price of the suite is rounded to minor units before it is one.
+Amounts that others bill in fractions of a cent are stored exactly, in a column of the type Precise. The two
+are never added together: our own prices are rounded to minor units first.
 """
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
@@ -12,13 +12,13 @@ from sqlalchemy import Numeric, String
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-MINOR_UNITS_MAX = 10**12  # up to here every amount is written by a JSON number without a rounding error
+MINOR_UNITS_MAX = 10**12  # up to here a JSON number has no rounding error
 _DECIMALS_MAX = 3
 PRECISE_PLACES = 12
 PRECISE_DIGITS = 38
 _EXACT = Context(prec=PRECISE_DIGITS, traps=[Inexact, InvalidOperation])
 
-# ISO 4217: the currencies in use. Those with other than two decimals are listed by number of decimals.
+# ISO 4217: the currencies in use. Those without two decimals are listed separately.
 _WITHOUT_DECIMALS = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
 _THREE_DECIMALS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
 CURRENCIES = frozenset(
@@ -40,7 +40,7 @@ Amount = Annotated[
 
 def _known(currency: str) -> str:
     if currency not in CURRENCIES:
-        raise ValueError("must be a currency of ISO 4217, in capitals, for example USD")
+        raise ValueError("must be an ISO 4217 currency code in capitals, for example USD")
     return currency
 
 
@@ -48,9 +48,9 @@ Currency = Annotated[str, Field(min_length=3, max_length=3), AfterValidator(_kno
 
 
 class Precise(TypeDecorator[Decimal]):
-    """An exact amount with up to 12 decimals, whatever its currency.
+    """An exact amount with up to 12 decimals, in any currency.
 
-    SQLite has no exact numbers, so there it is text: it neither sorts nor adds up in the database. Add up in
+    SQLite has no exact decimals, so there it is text, which the database can neither sort nor sum. Do that in
     Python.
     """
 
@@ -78,12 +78,12 @@ class Precise(TypeDecorator[Decimal]):
 
 
 def rounded(amount: Decimal, currency: str) -> Decimal:
-    """An amount to the last coin of its currency; a half goes to the even one, so that sums do not drift."""
+    """Round to the minor unit of the currency; halves go to the even unit, so that sums do not drift."""
     return amount.quantize(Decimal(1).scaleb(-decimals(currency)), rounding=ROUND_HALF_EVEN)
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
-    """Whole minor units; ValueError when the currency has no coin that small or the amount is too large."""
+    """Convert to minor units; ValueError if the amount has too many decimals or is too large."""
     minor = amount.scaleb(decimals(currency))
     if minor != minor.to_integral_value():
         raise ValueError(f"{currency} has {decimals(currency)} decimals")

@@ -1,4 +1,4 @@
-"""Opens the database at startup: wait for the server, migrate, or exit with a line that says why."""
+"""Opens the database at startup: waits for the server and migrates, or logs the reason and exits."""
 
 import sys
 import time
@@ -14,15 +14,15 @@ from shared.process.settings import ServiceSettings, mask
 from shared.process.supervision import report_phase, supervised
 
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
-# Replies of a PostgreSQL server that will accept connections soon. Other errors (wrong password,
-# no such database) are not solved by waiting.
+# Errors of a PostgreSQL server that will soon accept connections. Waiting does not help against others, such
+# as a wrong password or a missing database.
 _SOON = ("starting up", "shutting down", "recovery mode", "too many clients", "connection slots")
 
 log = structlog.get_logger(__name__)
 
 
 def open_database(settings: ServiceSettings) -> None:
-    """Bring the database to the newest migration, or exit with code 5."""
+    """Migrate the database to the newest version, or exit with code 5."""
     _refuse_lost(settings)
     deadline = time.monotonic() + settings.database_wait_seconds
     attempts = 0
@@ -53,17 +53,19 @@ def open_database(settings: ServiceSettings) -> None:
 
 
 def _marker(settings: ServiceSettings) -> Path:
-    """The marker file, which lists the SQLite files that this service has had: a file may get lost."""
+    """Return the path of the marker file, which lists the SQLite files that this service has used."""
     return settings.data_dir / "databases" / settings.service
 
 
 def _refuse_lost(settings: ServiceSettings) -> None:
-    """Refuse a missing file: SQLite would silently create an empty database in its place."""
+    """Exit if the file is missing: SQLite would silently create an empty database in its place."""
     file, marker = settings.sqlite_file(), _marker(settings)
     if file is None or not marker.exists() or str(file) not in marker.read_text().splitlines():
         return
     if not any(part.exists() and part.stat().st_size for part in (file, Path(f"{file}-wal"))):
-        _give_up(settings, "database_lost", reason=f"{file} held a database before, and is missing or empty")
+        _give_up(
+            settings, "database_lost", reason=f"{file} held a database before; now it is missing or empty"
+        )
 
 
 def _remember(settings: ServiceSettings) -> None:
@@ -81,11 +83,11 @@ def _remember(settings: ServiceSettings) -> None:
 def _give_up(settings: ServiceSettings, event: str, **more: str) -> NoReturn:
     variable = f"{settings.service.upper()}_DATABASE_URL" if supervised() else "DATABASE_URL"
     remedy = {
-        "database_unreachable": f"Start the server, or set {variable} to another.",
+        "database_unreachable": f"Start the server, or set {variable} to another one.",
         "database_unusable": f"Fix this, or set {variable} to another database.",
         "database_too_new": "Start the newer program again, or restore a backup from before it ran.",
-        "database_lost": f"Put the file back from a backup; or delete {_marker(settings)} to start anew.",
-        "migration_failed": "The database is as it was before it. Fix the cause, then start again.",
+        "database_lost": f"Restore the file from a backup, or delete {_marker(settings)} to start afresh.",
+        "migration_failed": "The database is unchanged. Fix the cause, then start again.",
     }
     log.error(event, database=mask(settings.database_url), **_address(settings), **more, remedy=remedy[event])
     sys.exit(5)
@@ -99,7 +101,7 @@ def _address(settings: ServiceSettings) -> dict[str, str | int]:
 
 
 def _is_unreachable(settings: ServiceSettings, reason: str) -> bool:
-    """Whether the server was unreachable, as opposed to refusing the connection."""
+    """Whether the server is unreachable or still starting, rather than refusing this client."""
     if not _address(settings):
         return False
     return "FATAL" not in reason or any(words in reason for words in _SOON)

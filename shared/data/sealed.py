@@ -1,8 +1,8 @@
-"""Secrets that a database keeps encrypted: AES-256-GCM, under a key of the service, bound to their place.
+"""Secrets stored encrypted in the database: AES-256-GCM, with a key per service, bound to their row.
 
-A sealed value is text: the version, the id of the key, and the nonce with what was encrypted. Its place
-(table, column and row) is authenticated along with it, so whoever can write to the database cannot move a
-value to a row that would send it elsewhere.
+A sealed value is text: version, key id, and nonce plus ciphertext. Its place (table, column and row) is
+authenticated as associated data, so that nobody with write access to the database can move a value to a row
+that would send it elsewhere.
 """
 
 import hashlib
@@ -35,18 +35,18 @@ log = structlog.get_logger(__name__)
 
 
 class SealBroken(Exception):
-    """This value was not sealed for this place, or was changed since."""
+    """This value was not sealed for this place, or has been changed since."""
 
 
 class KeyMissing(Exception):
-    """The value was sealed with another key than KEY_SECRET and KEY_SECRET_PREVIOUS."""
+    """The value was sealed with a key other than KEY_SECRET and KEY_SECRET_PREVIOUS."""
 
 
 class SealingSettings(ServiceSettings):
-    """The settings of a service that keeps secrets."""
+    """The settings of a service that stores secrets."""
 
     key_secret: SecretStr = SecretStr("")
-    key_secret_previous: SecretStr | None = None  # opens what it has sealed, and seals nothing new
+    key_secret_previous: SecretStr | None = None  # only opens existing values
 
     @field_validator("key_secret")
     @classmethod
@@ -72,7 +72,7 @@ class _Key:
 
 
 class Sealer:
-    """Seals with the first secret and opens what any of them has sealed."""
+    """Seals values with the first secret, and opens values sealed with any of them."""
 
     def __init__(self, service: str, secrets: Sequence[str]) -> None:
         keys = [_Key(service, secret) for secret in secrets]
@@ -92,7 +92,7 @@ class Sealer:
         return self.prefix + urlsafe_b64encode(nonce + encrypted).decode().rstrip("=")
 
     def open(self, sealed: str, *place: str) -> str:
-        """The value; SealBroken when it is not the one that was sealed for this place."""
+        """Return the value; raise SealBroken if it was not sealed for this place."""
         found = _SEALED.fullmatch(sealed)
         if found is None:
             raise SealBroken
@@ -108,7 +108,7 @@ class Sealer:
 
 
 class SealedColumn:
-    """One column of a table whose rows have one text as their primary key."""
+    """A column of sealed values, in a table with a single text column as its primary key."""
 
     def __init__(self, sealer: Sealer, column: Column[Any]) -> None:
         table = column.table
@@ -117,15 +117,15 @@ class SealedColumn:
         self._sealer, self._table, self._column = sealer, table, column
 
     def seal(self, row_id: str, value: str) -> str:
-        """What to write into the column of this row."""
+        """Return the sealed value to store in this row."""
         return self._sealer.seal(value, *self._place(row_id))
 
     def open(self, row_id: str, sealed: str) -> str:
-        """The value of the column of this row."""
+        """Return the value of a sealed value from this row."""
         return self._sealer.open(sealed, *self._place(row_id))
 
     def renew(self, database: Database, is_stopping: Callable[[], bool]) -> None:
-        """Seal again what an older key has sealed, so that the older key can be dropped. Made for a duty."""
+        """Reseal the values of older keys, so that these can be dropped. Meant to run as a duty."""
         after: str | None = ""
         renewed = 0
         while after is not None and not is_stopping():
@@ -136,7 +136,7 @@ class SealedColumn:
             log.info("sealed_values_renewed", table=self._table.name, renewed=renewed, is_all=after is None)
 
     def _renew_some(self, session: Session, after: str) -> tuple[str | None, int]:
-        """Some rows behind this id: the last id, None at the end, and how many were sealed again."""
+        """Reseal some rows after this id; return the last id (None at the end) and the number resealed."""
         execute, column, number = session.connection().execute, self._column, 0
         some = select(self._id, column).where(self._id > after).order_by(self._id).limit(RESEALED_AT_ONCE)
         rows = execute(some).all()
@@ -148,7 +148,7 @@ class SealedColumn:
             except (SealBroken, KeyMissing) as error:
                 log.error("sealed_value_unreadable", **self._named(row_id), error=repr(error))  # noqa: TRY400
                 continue
-            # One that was changed meanwhile was sealed with the newest key.
+            # A value changed meanwhile has already been sealed with the newest key.
             unchanged = update(self._table).where(self._id == row_id, column == sealed)
             number += execute(unchanged.values({column.name: again})).rowcount
         return (rows[-1][0] if rows else None), number
@@ -161,5 +161,5 @@ class SealedColumn:
 
 
 def _associated(place: Sequence[str]) -> bytes:
-    """One text for one place: parts that were only joined could be cut elsewhere."""
+    """Encode a place unambiguously: plain concatenation could be split differently."""
     return json.dumps([VERSION, *place], ensure_ascii=True).encode()

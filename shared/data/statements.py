@@ -1,8 +1,8 @@
-"""Statements of the hot paths: compiled once, then run by the driver itself.
+"""Statements for hot paths: compiled once, then executed directly by the driver.
 
-For each execution SQLAlchemy derives the cache key of a statement and wraps its result, and for a new object
-it tracks every attribute. For one row by its key that costs ten times as much as the database does. What runs
-here is part of the session's transaction like everything else.
+For each execution, SQLAlchemy derives the statement's cache key and wraps the result; for a new object it
+tracks every attribute. Reading one row by its key that way costs ten times as much as the database work.
+These statements still run in the session's transaction.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ Convert = Callable[[Any], Any]
 
 
 class Compiled(NamedTuple):
-    """A statement compiled for one kind of database, with the conversions of values in and out."""
+    """A statement compiled for one dialect, with converters for parameters and results."""
 
     text: str
-    positions: tuple[str, ...] | None  # of the parameters; None where the driver takes them by name
+    positions: tuple[str, ...] | None  # of the parameters; None if the driver takes them by name
     fixed: Mapping[str, Any]  # values that are part of the statement
     going_in: tuple[tuple[str, Convert], ...]
     names: tuple[str, ...]  # of the columns of a row
@@ -34,7 +34,7 @@ class Compiled(NamedTuple):
     def of(cls, statement: Select[Any] | Insert, dialect: Dialect) -> "Compiled":
         compiled: Any = statement.compile(dialect=dialect)
         if compiled.post_compile_params or compiled.literal_execute_params:
-            raise TypeError(f"its text depends on its values: {compiled}")
+            raise TypeError(f"the SQL text depends on the values: {compiled}")
         columns = [*statement.selected_columns] if isinstance(statement, Select) else []
         into = ((name, _into(compiled.binds[name].type, dialect)) for name in compiled.params)
         out = ((column.key, _out_of(column.type, dialect)) for column in columns)
@@ -55,7 +55,7 @@ class Compiled(NamedTuple):
 
 
 class Statement:
-    """One statement, compiled once for each kind of database."""
+    """One statement, compiled once per dialect."""
 
     def __init__(self, statement: Select[Any] | Insert) -> None:
         self._statement = statement
@@ -71,10 +71,10 @@ class Statement:
 
 
 class Rows(Statement):
-    """A SELECT; what differs from one execution to the next is a `bindparam` in it."""
+    """A SELECT; each value that varies between executions is a `bindparam`."""
 
     def rows(self, session: Session, **values: Any) -> list[dict[str, Any]]:
-        """The rows, each by column name."""
+        """Return the rows, by column name."""
         compiled, cursor = self.execute(session, values)
         names = compiled.names
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -84,14 +84,14 @@ class Rows(Statement):
         return rows
 
     def one(self, session: Session, **values: Any) -> dict[str, Any] | None:
-        """The only row; None when there is none."""
+        """Return the only row; None if there is none."""
         rows = self.rows(session, **values)
         assert len(rows) <= 1, "more than one row"
         return rows[0] if rows else None
 
 
 def insert_row(session: Session, table: Table, **values: Any) -> dict[str, Any]:
-    """Insert one row and return it with the defaults of columns that are not given."""
+    """Insert one row, with defaults for missing columns, and return it."""
     statement, defaults = _insertion(table)
     row = {name: values.pop(name) if name in values else default() for name, default in defaults.items()}
     if values:
@@ -113,7 +113,7 @@ def _default(column: Column[Any]) -> Callable[[], Any]:
 
 
 def _missing(column: Column[Any]) -> NoReturn:
-    raise TypeError(f"{column} must be given")
+    raise TypeError(f"{column} is required")
 
 
 def _into(kind: Any, dialect: Dialect) -> Convert | None:

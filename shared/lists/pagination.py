@@ -1,8 +1,7 @@
-"""Keyset paging: a page costs the same however deep it lies, and rows added meanwhile shift nothing.
+"""Keyset pagination: the cost of a page does not depend on its depth, and new rows shift nothing.
 
-A page is read along an index, and nothing is read to be thrown away, but for conditions that no index
-knows: for their sake at most `WINDOW_ROWS` rows are looked through. Such a page may hold fewer rows than
-were asked for, even none, and still lead on.
+Pages are read along an index. Conditions without an index are checked row by row, in a window of at most
+`WINDOW_ROWS` rows. Such a page may have fewer rows than requested, even none, and still have a next page.
 """
 
 import base64
@@ -34,13 +33,13 @@ class PageQuery(Query):
 
     limit: int = Field(default=PAGE_ROWS, ge=1, le=PAGE_ROWS_MAX, description="Rows per page.")
     cursor: str | None = Field(
-        default=None, max_length=200, description="Where the page starts; taken from `Link`."
+        default=None, max_length=200, description="Where the page starts; take it from `Link`."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Rows that one index holds in the order of their key."""
+    """Rows that one index holds in key order."""
 
     statement: Select[Any]
     key: Column[str]
@@ -48,9 +47,9 @@ class Walk:
     floor: str | None = None
 
     def between(self, before: str | None, floor: str | None) -> "Walk":
-        """Only the rows below one key, and not below another.
+        """Narrow to the rows with `floor` <= key < `before`.
 
-        SQLite starts at one of two bounds, not necessarily the nearer one, so only the nearer one is given.
+        Given two bounds on one side, SQLite may start at the looser one, so only the tighter one is kept.
         """
         lowest = min((one for one in (before, self.before) if one is not None), default=None)
         highest = max((one for one in (floor, self.floor) if one is not None), default=None)
@@ -66,10 +65,10 @@ class Walk:
         return statement
 
     def newest(self, rows: int, checked: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
-        """The newest rows; of those of a window when some are to be checked.
+        """Select the newest rows; with `checked`, only from a window of rows.
 
-        The limit inside keeps planners from choosing the index by what is checked. What comes out of it is in
-        order, and so is what is left: it stops when there is enough.
+        The inner limit keeps planners from choosing an index for the checked conditions. Its rows are in
+        order, so the outer query can stop once it has enough.
         """
         ordered = self.bounded.order_by(self.key.desc())
         if not checked:
@@ -88,11 +87,11 @@ def paginate(
     *,
     checked: Sequence[ColumnElement[bool]] = (),
 ) -> Page[Out]:
-    """One page, newest first.
+    """Return one page, newest first.
 
-    `key` is a column of time-ordered ids that the statement selects; `make` turns the values of a row, by
-    column name, into an answer. Several walks are merged; no row may be in two of them. Each statement should
-    be answered by an index that ends in the key; conditions for which there is none are `checked` row by row.
+    `key` is a selected column of time-ordered ids; `make` turns a row's values, by column name, into an item.
+    Several walks are merged; no row may be in two of them. Each statement should be covered by an index that
+    ends in the key; conditions without an index are `checked` row by row.
     """
     walks = [Walk(statement, key)] if isinstance(statement, Select) else statement
     before = None if query.cursor is None else decode(query.cursor)
@@ -103,7 +102,7 @@ def paginate(
 
 
 def window_floor(session: Session, walks: Sequence[Walk]) -> str | None:
-    """The key down to which a window reaches; None when it holds all there is."""
+    """Return the last key of a window; None if the window covers all rows."""
     keys = [replace(walk, statement=walk.statement.with_only_columns(walk.key)) for walk in walks]
     if not keys:
         return None
@@ -115,12 +114,12 @@ def window_floor(session: Session, walks: Sequence[Walk]) -> str | None:
 def read(
     session: Session, walks: Sequence[Walk], rows: int, checked: Sequence[ColumnElement[bool]] = ()
 ) -> list[dict[str, Any]]:
-    """The newest rows of all walks, by column name; only those of a window when some are to be checked."""
+    """Return the newest rows of all walks, by column name; with `checked`, only from a window."""
     return rows_of(session, _merged(walks, rows, checked)) if walks else []
 
 
 def rows_of(session: Session, statement: Select[Any]) -> list[dict[str, Any]]:
-    """What a statement finds, by column name."""
+    """Return the rows of a statement, by column name."""
     result = session.connection().execute(statement)
     names = tuple(result.keys())
     return [dict(zip(names, row, strict=True)) for row in result.all()]
@@ -133,9 +132,9 @@ def paginate_equal(
     query: PageQuery,
     make: Callable[[dict[str, Any]], Out],
 ) -> Page[Out]:
-    """One page, newest first, of the rows of a table whose columns have these values.
+    """Return one page, newest first, of the rows whose columns have these values.
 
-    The statement is the same for each set of columns, and compiled once.
+    The statement is compiled once per set of columns.
     """
     after = {} if query.cursor is None else {"cursor": decode(query.cursor)}
     listing = _listing(table, tuple(values), bool(after))
@@ -158,9 +157,9 @@ def page_of(
     make: Callable[[dict[str, Any]], Out],
     floor: str | None = None,
 ) -> Page[Out]:
-    """The page that begins with these rows, one more than it holds if there is more, or a window's end."""
+    """Return the page of these rows; one row beyond the limit, or a `floor`, means that there is more."""
     page = rows[: query.limit]
-    last = page[-1][key.key] if len(rows) > query.limit else floor  # before `make` takes the row
+    last = page[-1][key.key] if len(rows) > query.limit else floor  # read before `make` consumes the row
     items = [make(row) for row in page]
     return Page[Out].model_construct(items=items, next=None if last is None else _encode(last))
 
@@ -170,7 +169,7 @@ def _merged(walks: Sequence[Walk], rows: int, checked: Sequence[ColumnElement[bo
 
 
 def newest_of(parts: Sequence[Select[Any]], key: Column[str], rows: int) -> Select[Any]:
-    """The newest of the rows that are the newest of each part."""
+    """Merge the newest rows of each part into the newest overall."""
     if len(parts) == 1:
         return parts[0]
     together = union_all(*(select(part.subquery()) for part in parts)).subquery()
@@ -186,5 +185,5 @@ def decode(cursor: str) -> str:
     try:
         return _ID.validate_python(base64.urlsafe_b64decode(padded).decode("ascii"))
     except ValueError as error:
-        message = "Take the cursor from the Link header of the page before."
+        message = "is not a cursor; take it from the Link header of the previous page"
         raise Invalid(errors=[FieldFault(field="cursor", code="invalid_cursor", message=message)]) from error

@@ -1,12 +1,12 @@
-"""An inverted index over a table with time-ordered ids: parts of texts, and exact values beside them.
+"""An inverted index over a table with time-ordered ids: substrings of texts, combined with exact values.
 
-SQLite holds it as an FTS5 table that triggers keep up, PostgreSQL as a GIN index over an array of tokens;
-both come with the database, and neither needs a privileged role. Texts are indexed by every three
-characters in a row ("trigrams"), so that a search finds any part of a word.
+On SQLite it is an FTS5 table kept up to date by triggers, on PostgreSQL a GIN index over an array of tokens.
+Both come with the database and need no privileged role. Texts are indexed by trigrams (every three
+consecutive characters), so a search finds any part of a word.
 
-SQLite walks its index in the order of the ids, newest first, and stops when the page is full. PostgreSQL has
-to fetch all that is found before it can sort; so what is common enough to be found among the newest rows is
-looked for there first.
+SQLite scans its index in id order, newest first, and stops when the page is full. PostgreSQL must fetch all
+matches before it can sort, so the newest rows are searched first: they hold enough matches if those are
+common.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,26 +53,24 @@ from shared.lists.pagination import (
 Out = TypeVar("Out", bound=BaseModel)
 
 GRAM = 3
-GRAMS_MAX = (
-    6  # of one text: each is a list to go along; the rows that are found are compared with all of it anyway
-)
+GRAMS_MAX = 6  # per text: each adds an index scan, and the rows found are compared with the whole text anyway
 
 
 class Part(StrEnum):
     """How much of a column is indexed."""
 
-    ALL = "all"  # a text of which any part can be searched
-    START = "start"  # an exact value that its first three characters tell from the others
-    END = "end"  # an exact value, such as an id, whose last three characters are in the index of SQLite
+    ALL = "all"  # a text in which any substring can be searched
+    START = "start"  # an exact value; SQLite indexes its first three characters
+    END = "end"  # an exact value, such as an id; SQLite indexes its last three characters
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is wanted.
+    """The search criteria.
 
-    Rows of any of the `scopes`, which exclude each other, and each of which has an index that ends in the
-    id; with these `texts` in them; from one id on, below another. What is `checked` is so row by row, and
-    what is `always` true is true of nearly all rows of a scope.
+    Matching rows are in one of the `scopes`, contain the `texts`, and have `since` <= id < `until`. Scopes
+    are mutually exclusive, and each has an index that ends in the id. `checked` conditions are evaluated row
+    by row; `always` conditions hold for nearly all rows of a scope.
     """
 
     scopes: Sequence[Mapping[str, str]]
@@ -84,7 +82,7 @@ class Search:
 
 
 class SearchIndex:
-    """The index over one table, as its migration made it."""
+    """The index over one table, as created by its migration."""
 
     def __init__(self, table: Table, columns: Mapping[str, Part]) -> None:
         self.table = table
@@ -94,18 +92,18 @@ class SearchIndex:
         self._fts = Table(self._name, MetaData(), Column("rowid", BigInteger), Column("id", String))
 
     def walk(self, scope: Mapping[str, str], search: Search) -> Walk:
-        """The rows of a scope, by the index of that scope."""
+        """Return the rows of a scope, along the index of that scope."""
         conditions = [self.table.c[name] == value for name, value in scope.items()]
         statement = select(self.table).where(*conditions, *search.always)
         return Walk(statement, self.key).between(search.until, search.since)
 
     def found(self, search: Search) -> Walk:
-        """The rows that the index of PostgreSQL finds and that are wanted."""
+        """Return the matching rows, through PostgreSQL's index."""
         wanted = self._tokens().op("@>")(self._wanted(search))
         return Walk(self._of_scopes(search).where(wanted), self.key, search.until, search.since)
 
     def candidates(self, search: Search, before: str | None) -> Select[Any]:
-        """What the index of SQLite finds, newest first; few of it is not wanted, or of another scope."""
+        """Select the hits of SQLite's index, newest first; a few do not match, or are in other scopes."""
         scopes = " OR ".join(f"({self._match(scope)})" for scope in search.scopes)
         match = f"{self._match(search.texts)} AND ({scopes})"
         fts, ends = self._fts, [end for end in (before, search.until) if end is not None]
@@ -117,7 +115,7 @@ class SearchIndex:
         return found.order_by(fts.c.rowid.desc())
 
     def wanted_of(self, window: FromClause, search: Search, before: str | None) -> Select[Any]:
-        """The rows of some candidates that are wanted."""
+        """Select the matching rows among some candidates."""
         rows = self._of_scopes(search, _unindexed).join(window, window.c.id == self.key)
         for end in (before, search.until):
             if end is not None:
@@ -139,7 +137,7 @@ class SearchIndex:
         )
 
     def conditions(self, search: Search) -> list[ColumnElement[bool]]:
-        """What makes of a found row one that is wanted."""
+        """Return the conditions that an index hit must meet to match."""
         texts = [self.table.c[name].contains(text, autoescape=True) for name, text in search.texts.items()]
         return [*texts, *search.checked]
 
@@ -151,7 +149,7 @@ class SearchIndex:
         return func.__getattr__(f"{self._name}_tokens")(*(self.table.c[name] for name in self.columns))
 
     def _wanted(self, search: Search) -> ColumnElement[Any]:
-        """The tokens of the texts, and of what all scopes have in common."""
+        """Return the tokens of the texts, and of the values that all scopes share."""
         numbers = {name: number for number, name in enumerate(self.columns)}
         first, *others = search.scopes
         shared = {
@@ -172,7 +170,7 @@ def find_page(
     query: PageQuery,
     make: Callable[[dict[str, Any]], Out],
 ) -> Page[Out]:
-    """One page, newest first. A text that is too short for the index is looked for in a window of rows."""
+    """Return one page, newest first. Texts too short for the index are searched in a window of rows."""
     walks = [index.walk(scope, search) for scope in search.scopes]
     is_short = [len(text) < GRAM for text in search.texts.values()]
     if all(is_short) or not walks:
@@ -188,7 +186,7 @@ def find_page(
 def _found_by_sqlite(
     session: Session, index: SearchIndex, search: Search, wanted: int, before: str | None
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The rows of a window of what the index finds, and the id down to which that reaches."""
+    """Return the matches in a window of index hits, and the last id of the window."""
     found = index.candidates(search, before)
     window = found.limit(pagination.WINDOW_ROWS).subquery()
     rows = rows_of(session, index.wanted_of(window, search, before).limit(wanted))
@@ -201,7 +199,7 @@ def _found_by_sqlite(
 def _found_by_postgresql(
     session: Session, index: SearchIndex, search: Search, wanted: int, before: str | None
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Find common matches among the newest rows, and rare ones by the index."""
+    """Find common matches among the newest rows, and rare ones through the index."""
     walks = [index.walk(scope, search).between(before, None) for scope in search.scopes]
     floor = window_floor(session, walks)
     rows = read(session, [walk.between(None, floor) for walk in walks], wanted, index.conditions(search))
@@ -211,20 +209,20 @@ def _found_by_postgresql(
 
 
 def _unindexed(column: Column[Any]) -> ColumnElement[Any]:
-    """Keeps SQLite from beginning with all rows of a scope instead of the few candidates."""
+    """Hide the column from SQLite's planner, which would scan a whole scope instead of the candidates."""
     return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
 
 
 def _grams(text: str) -> list[str]:
-    """Three characters in a row, from all over the text; none when it is shorter than that."""
+    """Return trigrams spread over the text; none if it is too short."""
     every = list(dict.fromkeys(text[start : start + GRAM] for start in range(len(text) - GRAM + 1)))
     step = -(-len(every) // GRAMS_MAX) or 1
     return every[::step]
 
 
 def place_of(key: str) -> int:
-    """Where SQLite's index has a row: 62 bits of its id that keep the order, the version left out.
+    """Return the rowid in SQLite's index: 62 bits of the UUIDv7, without its version, in the same order.
 
-    They are all that tells the ids of one process apart, and the time of those of several.
+    They are unique for ids of one process. Across processes, ids of the same time may collide.
     """
     return (int(key[:8] + key[9:13] + key[15:18], 16) << 2) | (int(key[19], 16) & 3)

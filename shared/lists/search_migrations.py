@@ -1,4 +1,4 @@
-"""Migrations of the indexes of `shared/lists/search.py`; what has a number at its end never changes."""
+"""Migrations of the indexes in `shared/lists/search.py`; numbered functions never change."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ _DIGITS = "0123456789abcdef"
 
 
 def create_search_index_1(table: str, columns: Mapping[str, Part], where: str = "1 = 1") -> None:
-    """Make the index over the rows for which `where` is true, and fill it.
+    """Create the index over the rows for which `where` is true, and fill it.
 
-    A later migration that recreates the table, as batches of Alembic do on SQLite, loses the triggers and
-    has to call this again; it replaces what is there.
+    A later migration that recreates the table, as Alembic's batch mode does on SQLite, loses the triggers and
+    must call this again; it replaces an existing index.
     """
     if op.get_bind().dialect.name == "sqlite":
         _create_on_sqlite(table, columns, where)
@@ -87,6 +87,6 @@ def _create_on_postgresql(table: str, columns: Mapping[str, Part], where: str) -
     given = ", ".join(f"CAST({name} AS text)" for name in columns)
     op.execute(f"DROP INDEX IF EXISTS ix_{index}")
     only = where.replace("{row}.", "")
-    # Without a list of what is not sorted in yet: every search would read it from one end to the other.
+    # No GIN pending list (fastupdate): every search would have to scan it in full.
     indexed = f"USING gin ({index}_tokens({given})) WITH (fastupdate = off) WHERE {only}"
     op.execute(f"CREATE INDEX ix_{index} ON {table} {indexed}")

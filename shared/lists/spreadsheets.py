@@ -1,16 +1,16 @@
-"""Lines of CSV (RFC 4180) that a spreadsheet takes for data and for nothing else."""
+"""CSV (RFC 4180) rows that a spreadsheet treats as plain data, never as formulas."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
+# Spreadsheets run a cell that begins with one of these as a formula.
 FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """The rows as text; what would be a formula has a quote before it."""
+    """Return the rows as CSV; values that look like formulas get a leading quote."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
     writer.writerows([_defused(value) for value in row] for row in rows)

@@ -1,6 +1,6 @@
-"""Times and days that limit a list, in the spelling of RFC 3339 and no other.
+"""Times and days that filter a list; only the format of RFC 3339 is accepted.
 
-Left alone, pydantic reads a number as seconds since 1970 as well.
+By default, pydantic also accepts a number as seconds since 1970.
 """
 
 import re
@@ -23,10 +23,10 @@ def _spelled(as_in: re.Pattern[str], words: str) -> Callable[[object], object]:
     return check
 
 
-# In UTC it still has to lie in the calendar, whatever its zone is.
+# Once converted to UTC, the time must still be within datetime's range.
 Time = Annotated[
     AwareDatetime,
-    BeforeValidator(_spelled(_TIME, "must be a time with its zone, such as 2026-01-31T12:00:00Z")),
+    BeforeValidator(_spelled(_TIME, "must be a time with a time zone, such as 2026-01-31T12:00:00Z")),
     Field(ge=datetime.min.replace(tzinfo=UTC), le=datetime.max.replace(tzinfo=UTC)),
 ]
 Day = Annotated[date, BeforeValidator(_spelled(_DAY, "must be a day, such as 2026-01-31"))]

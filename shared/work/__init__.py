@@ -1,1 +1,1 @@
-"""Work beside requests: leased work, jobs with progress, and duties."""
+"""Background work: leased work, jobs with progress, and duties."""

@@ -1,7 +1,7 @@
-"""Wakes those who follow a job when it has changed, also in another process where the database can say so.
+"""Wakes the followers of a job when it has changed.
 
-PostgreSQL tells every process that listens of each commit that changed a job. On SQLite a follower hears of
-commits of its own process, and looks by itself for those of others.
+PostgreSQL notifies every listening process of each commit that changed a job. On SQLite, followers are
+notified of commits in their own process, and poll for those of others.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from shared.data.database import Database
 from shared.errors import Unavailable
 
 CHANNEL = "jobs_changed"
-LOOK_SECONDS = 0.5  # how soon a change is seen that nothing has told of
-LOOK_SECONDS_LISTENING = 5.0  # the same while notifications come in; they may be lost with a connection
-SPACING_SECONDS = 0.1  # a job that changes all the time is shown ten times a second
+LOOK_SECONDS = 0.5  # the polling interval without notifications
+LOOK_SECONDS_LISTENING = 5.0  # the polling interval with notifications, which may be lost with a connection
+SPACING_SECONDS = 0.1  # a job that changes constantly is shown ten times a second
 _CHANGED = "jobs_changed"
 
 
@@ -28,12 +28,12 @@ class Follower:
         self._changes, self._loop, self._event = changes, asyncio.get_running_loop(), asyncio.Event()
 
     def wake(self) -> None:
-        """Call it from any thread."""
-        with suppress(RuntimeError):  # the loop has ended, and whoever waited in it
+        """Wake the waiting coroutine; may be called from any thread."""
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def changed(self) -> None:
-        """Wait until the job has changed, or it is time to look."""
+        """Wait until the job has changed, or it is time to poll."""
         seconds = LOOK_SECONDS_LISTENING if self._changes.are_heard else LOOK_SECONDS
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -43,10 +43,10 @@ class Follower:
 
 
 class Changes:
-    """Who follows which job in this process."""
+    """The followers of jobs in this process."""
 
     def __init__(self) -> None:
-        self.are_heard = False  # whether other processes tell of theirs
+        self.are_heard = False  # whether other processes notify us
         self._followers: dict[str, set[Follower]] = {}
 
     @contextmanager
@@ -61,7 +61,7 @@ class Changes:
                 del self._followers[job_id]
 
     def note(self, session: Session, job_id: str) -> None:
-        """This transaction changes the job: tell of it if it commits."""
+        """Note that this transaction changes the job, and notify followers if it commits."""
         session.info.setdefault(_CHANGED, set()).add(job_id)
         if session.get_bind().dialect.name == "postgresql":
             tell = text("SELECT pg_notify(:channel, :job_id)")
@@ -76,7 +76,7 @@ class Changes:
             follower.wake()
 
     async def listen(self, database: Database) -> None:
-        """Hear of what other processes change, until the connection ends: Unavailable then."""
+        """Listen for changes by other processes until the connection ends, then raise Unavailable."""
         import psycopg
 
         url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -84,7 +84,7 @@ class Changes:
             async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 self.are_heard = True
-                self._wake_all()  # for what was changed before
+                self._wake_all()  # for earlier changes
                 async for notification in connection.notifies():
                     self.wake(notification.payload)
         except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""Times of a day, week or month, written as cron does: `0 6 * * MON`."""
+"""Schedules in cron syntax, such as `0 6 * * MON`, and fixed intervals."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,9 +13,9 @@ FIELDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A schedule of five fields (minute, hour, day, month, day of the week) in a time zone.
+    """A schedule of five fields (minute, hour, day, month, weekday) in a time zone.
 
-    ValueError says what is wrong with it. A change of the clocks neither skips nor repeats a time of day.
+    ValueError says what is wrong with it. Daylight-saving changes neither skip nor repeat a time of day.
     """
 
     expression: str
@@ -25,23 +25,23 @@ class Cron:
     def __post_init__(self) -> None:
         try:
             object.__setattr__(self, "_zone", ZoneInfo(self.zone))
-        except (KeyError, OSError, ValueError) as error:  # unknown, a folder, a path out of the zones
+        except (KeyError, OSError, ValueError) as error:  # unknown, a directory, or a path outside the zones
             raise ValueError(f"{self.zone!r} is not a time zone such as Europe/Berlin") from error
         if len(self.expression) > CHARACTERS_MAX or len(self.expression.split()) != FIELDS:
             raise ValueError("must be five fields such as `0 */6 * * *`: minute, hour, day, month, weekday")
         self.next_after(datetime(2024, 1, 1, tzinfo=self._zone))
 
     def next_after(self, at: datetime) -> datetime:
-        """The first time of the schedule behind this moment."""
-        from cronsim import CronSim, CronSimError  # few services have a time of day
+        """Return the first scheduled time after `at`."""
+        from cronsim import CronSim, CronSimError  # imported late: few services use cron
 
         try:
-            # In UTC: of an hour that comes twice, Python takes no time for equal to one of another zone.
+            # In UTC: in a repeated hour, Python never treats times of different zones as equal.
             return next(CronSim(self.expression, at.astimezone(self._zone))).astimezone(UTC)
         except CronSimError as error:
             raise ValueError(f"{error} in `{self.expression}`") from error
         except StopIteration:
-            raise ValueError(f"`{self.expression}` never comes") from None
+            raise ValueError(f"`{self.expression}` never occurs") from None
 
     def __str__(self) -> str:
         return f"{self.expression} {self.zone}"
@@ -49,7 +49,7 @@ class Cron:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """So many seconds after the end of the last time."""
+    """An interval, counted from the end of the previous run."""
 
     seconds: float
 

@@ -1,7 +1,7 @@
-"""Work that a service does again and again beside its requests: sweeping, scanning, signing.
+"""Recurring background work of a service: sweeping, scanning, signing.
 
-A duty with a queue is done by one replica at a time, under a lease: it is a row of leased work that is put
-off instead of finished, so that its time is kept over restarts. Without one, each replica does it.
+A duty that runs `alone` runs on one replica at a time, under a lease: it is a row of leased work that is put
+off instead of finished, so that its due time survives restarts. Other duties run on every replica.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from shared.process.tasks import end
 from shared.work.cron import Cron, Every
 from shared.work.leased import Leased, LeaseLost, Queue, WorkTable, clock, pause_after
 
-LOOK_SECONDS = 5.0  # how soon a replica notices that another one has died
+LOOK_SECONDS = 5.0  # how often a replica checks for due duties
 LEASE_SECONDS_MIN, LEASE_SECONDS_MAX = 5.0, 60.0
 RETRY_FIRST = timedelta(seconds=1)
 RETRY_MAX = timedelta(minutes=5)
 TIDY_SECONDS = 600.0
-BEATS = 4  # so many times a lease is renewed before it would expire
+BEATS = 4  # renewals per lease duration
 
 SUCCESS = Gauge(
     "duty_last_success_timestamp_seconds",
-    "When this process last did its duty",
+    "When this process last completed the duty",
     ["duty"],
     multiprocess_mode="livemax",
 )
@@ -46,10 +46,10 @@ IsStopping = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something to do so many seconds after its last end, or at the times of a Cron.
+    """Work to repeat a number of seconds after it last ended, or at the times of a Cron.
 
-    `work` blocks, in a thread of its own, and is told whether to stop early. With `alone` one replica does it
-    at a time; a Cron needs that. After failures the pause grows up to `retry_max`.
+    `work` blocks, in its own thread, and polls its argument to learn whether to stop early. With `alone`, one
+    replica at a time does it; a Cron requires that. After failures the pause grows up to `retry_max`.
     """
 
     name: str
@@ -64,15 +64,15 @@ class Duty:
 
     @property
     def seconds(self) -> float:
-        """About how often it is done."""
+        """The approximate interval."""
         return LEASE_SECONDS_MAX if isinstance(self.schedule, Cron) else self.schedule
 
 
 class Duties:
     """The duties of a service, open while it runs: `beside=[Duties(database, […], WORK)]`.
 
-    The table of leased work is for those that are done alone. `queues` are others of the service; what they
-    have given up is deleted after a while, as `Queue.tidy` says.
+    Duties that run alone need the `table` of leased work. `queues` are the service's other queues, whose
+    given-up rows are tidied as well.
     """
 
     def __init__(
@@ -87,13 +87,11 @@ class Duties:
         self._queues: dict[str, Queue] = {}
         for duty in duties:
             if isinstance(duty.schedule, Cron) and not duty.alone:
-                raise TypeError(
-                    f"the duty {duty.name} has a cron schedule, so one replica does it: alone=True"
-                )
+                raise TypeError(f"the duty {duty.name} has a cron schedule, which requires alone=True")
             if duty.alone:
                 if table is None:
                     raise TypeError(
-                        "a duty that is done by one replica at a time needs a table of leased work"
+                        f"the duty {duty.name} has alone=True, which requires a table of leased work"
                     )
                 self._queues[duty.name] = _queue(table, duty)
         self._to_tidy = [*self._queues.values(), *queues]
@@ -115,10 +113,10 @@ class Duties:
     ) -> None:
         self._stopping.set()
         for task in self._tasks:
-            task.cancel()  # once: what follows a cancelled duty is not to be interrupted
+            task.cancel()  # only once, so as not to interrupt what follows a cancelled duty
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._threads.shutdown(wait=False)  # its threads have nothing to do any more
+        self._threads.shutdown(wait=False)  # its threads are idle
 
     async def _do_always(self, duty: Duty) -> None:
         failures = 0
@@ -127,7 +125,7 @@ class Duties:
             try:
                 pause = await turn(duty)
                 failures = 0
-            except Exception as error:  # noqa: BLE001 - whatever it was, the duty is to be done again
+            except Exception as error:  # noqa: BLE001 - the duty is retried after any error
                 failures += 1
                 pause = pause_after(failures, RETRY_FIRST, duty.retry_max).total_seconds()
                 _note_failure(duty, error)
@@ -138,12 +136,12 @@ class Duties:
         return duty.seconds
 
     async def _in_turn(self, duty: Duty) -> float:
-        """Do it when it is due and no other replica does it; returns when to look again."""
+        """Run the duty if it is due and not running elsewhere; return the seconds until the next check."""
         queue = self._queues[duty.name]
         look = min(LOOK_SECONDS, duty.seconds)
         if duty.name not in self._planned:
             if not await self._database.run(_plan, queue, duty):
-                return look  # a replica with another schedule is at it
+                return look  # a replica with another schedule is running it
             self._planned.add(duty.name)
         if not await self._database.read(queue.is_due):
             return look
@@ -153,7 +151,7 @@ class Duties:
         return look
 
     async def _under_lease(self, duty: Duty, queue: Queue, leased: Leased) -> None:
-        """Whatever happens, the lease is given back, with the pause that follows from it."""
+        """Run the duty, and always release the lease, with the delay that the outcome calls for."""
         after, attempts = None, 0
         stop = _Stop(self._stopping)
         beat = asyncio.create_task(self._beat(queue, leased), name=f"duty: lease of {duty.name}")
@@ -164,7 +162,7 @@ class Duties:
             after, attempts = pause_after(leased.attempts, RETRY_FIRST, duty.retry_max), leased.attempts
         finally:
             await end([beat])
-            if stop.was_told:  # it did a part: another replica may do the rest at once
+            if stop.was_told:  # it stopped early: another replica may do the rest at once
                 after = timedelta(0)
             try:
                 await asyncio.shield(self._database.run(_put_off, queue, leased, duty, after, attempts))
@@ -182,7 +180,7 @@ class Duties:
                 log.warning("duty_lease_not_renewed", queue=queue.name, error=repr(error))
 
     async def _work(self, duty: Duty, is_stopping: IsStopping) -> None:
-        """In its thread, to its end: a cancelled duty sees that it is to stop, and is awaited."""
+        """Run the duty in a worker thread to completion: on cancellation it is told to stop, then awaited."""
         loop = asyncio.get_running_loop()
         working = loop.run_in_executor(self._threads, duty.work, is_stopping)
         await _to_its_end(working)
@@ -201,9 +199,9 @@ def _queue(table: WorkTable, duty: Duty) -> Queue:
 
 
 def _plan(session: Session, queue: Queue, duty: Duty) -> bool:
-    """Have a row with this schedule: at first, or when the schedule was changed; False while it is leased.
+    """Add the duty's row, or reschedule it if the schedule has changed; return False while it is leased.
 
-    What has a time of day waits for it. Anything else is due at once.
+    A cron duty waits for its next time; an interval duty is due at once.
     """
     due, body = clock(session), str(duty.times)
     if isinstance(duty.schedule, Cron):
@@ -221,7 +219,7 @@ def _put_off(
 
 
 class _Stop:
-    """Whether to stop, and whether the work was told so."""
+    """Returns whether to stop, and remembers whether the work has seen that."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping, self.was_told = stopping, False
@@ -238,7 +236,7 @@ async def _to_its_end(working: "asyncio.Future[None]") -> None:
             await asyncio.wait([working])
         except asyncio.CancelledError:  # the thread cannot be interrupted
             is_cancelled = True
-    if is_cancelled:  # also when the work has failed, or the duty would be begun once more
+    if is_cancelled:  # even if the work failed; otherwise the duty would be started again
         raise asyncio.CancelledError
     working.result()
 

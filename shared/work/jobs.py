@@ -1,8 +1,8 @@
-"""Jobs: long work that a client starts, follows and cancels, and that another replica resumes.
+"""Jobs: long-running work that clients start, follow and cancel, and that another replica can resume.
 
-A job is a row of history and, until it ends, a piece of leased work of the same id. The key of that work is
-the subject, so of one kind and subject one job runs at a time over all replicas; others wait in their order.
-Every effect commits together with the job's cursor and under its lease: it happens exactly once.
+A job is a history row and, until it ends, an item of leased work with the same id. The key of that work is
+the subject, so only one job per kind and subject runs at a time across all replicas; the rest queue. Every
+effect commits together with the job's cursor, under its lease, so it happens exactly once.
 """
 
 import json
@@ -42,11 +42,11 @@ T = TypeVar("T")
 
 LEASE = timedelta(seconds=15)
 ATTEMPTS_MAX = 5
-UNFINISHED_MAX = 100  # of each owner
-ENDED_MAX = 200  # of each owner
+UNFINISHED_MAX = 100  # per owner
+ENDED_MAX = 200  # per owner
 ENDED_KEPT = timedelta(days=30)
 TIDY_ROWS = 1_000
-TEXT_CHARACTERS_MAX = 64 * 1024  # of input, cursor and result each
+TEXT_CHARACTERS_MAX = 64 * 1024  # each of input, cursor and result
 NOTE_CHARACTERS_MAX = 500
 SUBJECT_CHARACTERS_MAX = 150
 
@@ -64,7 +64,7 @@ Handler = Callable[["Running"], Awaitable[Mapping[str, Any] | None]]
 
 
 class JobTables(WorkTable):
-    """The tables of jobs, and of the leased work that they stand on."""
+    """The tables of jobs and of the leased work they are built on."""
 
     def __init__(self, metadata: MetaData) -> None:
         super().__init__(metadata)
@@ -97,7 +97,7 @@ class JobTables(WorkTable):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How jobs of one kind run: an async handler, and how often a failed one is tried again."""
+    """How jobs of one kind run: an async handler, and how failures are retried."""
 
     handler: Handler
     attempts_max: int = ATTEMPTS_MAX
@@ -106,7 +106,7 @@ class Kind:
 
 
 class CannotSucceed(Exception):
-    """Raised by a handler: the job fails at once with these words, which its owner sees."""
+    """Raised by a handler: the job fails at once, and its owner sees the message."""
 
 
 class Jobs:
@@ -121,13 +121,13 @@ class Jobs:
         }
 
     def start(self, session: Session, kind: str, subject: str, owner: str, **given: Any) -> str:
-        """Start a job if and only if this transaction commits; returns its id."""
+        """Start a job if and only if this transaction commits; return its id."""
         if len(subject) > SUBJECT_CHARACTERS_MAX:
             raise ValueError(f"the subject of a job has more than {SUBJECT_CHARACTERS_MAX} characters")
         table, job_id = self.table, new_id()
         unfinished = select(func.count()).where(table.c.owner == owner, table.c.ended.is_(None))
         if session.connection().execute(unfinished).scalar_one() >= UNFINISHED_MAX:
-            raise TooManyRequests(f"{UNFINISHED_MAX} of your jobs have not ended; wait, or cancel some.")
+            raise TooManyRequests(f"You have {UNFINISHED_MAX} unfinished jobs; wait, or cancel some.")
         row = {"id": job_id, "kind": kind, "subject": subject, "owner": owner, "input": as_text(given)}
         state = {"state": State.WAITING, "created": now(), "progress": 0, "version": 1, "attempts": 0}
         self.queues[kind].add(session, "", work_id=job_id, key=subject)
@@ -135,7 +135,7 @@ class Jobs:
         return job_id
 
     def read(self, session: Session, job_id: str, owner: str | None = None) -> dict[str, Any]:
-        """The row of a job; with an owner, only when it is theirs."""
+        """Return the row of a job; with an owner, only if the job is theirs."""
         found = select(self.table).where(self.table.c.id == job_id)
         row = session.connection().execute(found).first()
         if row is None or owner not in (None, row.owner):
@@ -143,7 +143,7 @@ class Jobs:
         return row._asdict()
 
     def cancel(self, session: Session, job_id: str) -> None:
-        """End a job that waits at once, and a running one soon. One that has ended is not changed."""
+        """Cancel a job: a waiting one ends at once, a running one soon. An ended job is not changed."""
         row = self.read(session, job_id)
         queue = self.queues.get(row["kind"])
         if row["ended"] is not None:
@@ -156,16 +156,16 @@ class Jobs:
         self.changes.note(session, job_id)
 
     def forget(self, session: Session, owner: str) -> None:
-        """The owner's account is gone: cancel what has not ended and delete the rest."""
+        """Cancel the unfinished jobs of a deleted account, and delete its other jobs."""
         table, execute = self.table, session.connection().execute
         for job_id in execute(select(table.c.id).where(table.c.owner == owner, table.c.ended.is_(None))):
             self.cancel(session, job_id[0])
         execute(delete(table).where(table.c.owner == owner, table.c.ended.is_not(None)))
 
-    # What follows is for the runner.
+    # The following methods are for the runner.
 
     def claim(self, session: Session, kind: str, number: int) -> list[tuple[Leased, dict[str, Any]]]:
-        """Take jobs to run; those that killed every process that ran them have failed."""
+        """Claim jobs to run, and mark as failed those that crashed their worker on every attempt."""
         queue, table, started = self.queues[kind], self.table, []
         claimed = queue.claim(session, number)
         for leased in claimed:
@@ -178,7 +178,7 @@ class Jobs:
         return started
 
     def _fail_spent(self, session: Session, queue: Queue) -> None:
-        """End the jobs whose work was given up by the claim because it killed its workers."""
+        """Fail the jobs that claim() gave up on because they kept crashing their workers."""
         work, execute = queue.table, session.connection().execute
         spent = select(work.c.id, work.c.error).where(
             work.c.queue == queue.name, work.c.given_up.is_not(None)
@@ -194,7 +194,7 @@ class Jobs:
         self.changes.note(session, job_id)
 
     def end(self, session: Session, job_id: str, state: State, **values: Any) -> None:
-        """Write down how it ended, and keep the owner's history bounded."""
+        """Record the outcome, and trim the owner's history."""
         self.change(session, job_id, state=state, ended=now(), **values)
         table, execute = self.table, session.connection().execute
         owner = execute(select(table.c.owner).where(table.c.id == job_id)).scalar_one()
@@ -205,7 +205,7 @@ class Jobs:
             execute(delete(table).where(table.c.id.in_(ids)))
 
     def tidy(self, session: Session) -> None:
-        """Delete history that is too old."""
+        """Delete old history."""
         table = self.table
         old = select(table.c.id).where(table.c.ended < now() - ENDED_KEPT)
         some = old.order_by(table.c.ended).limit(TIDY_ROWS)
@@ -215,19 +215,19 @@ class Jobs:
 
 
 def as_text(value: Any) -> str:
-    """JSON of a bounded length."""
+    """Encode as JSON of limited length."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if len(text) > TEXT_CHARACTERS_MAX:
-        raise ValueError(f"a job keeps at most {TEXT_CHARACTERS_MAX} characters of this")
+        raise ValueError(f"input, cursor and result have at most {TEXT_CHARACTERS_MAX} characters each")
     return text
 
 
 class CancelAsked(Exception):
-    """The job was cancelled; let it pass, so that the job ends."""
+    """The job was cancelled. Handlers must not catch this."""
 
 
 class Running:
-    """What a handler is given: the input, the cursor to resume from, and the way to have effects."""
+    """A running job, as passed to its handler: the input, the cursor to resume from, and `do` for effects."""
 
     def __init__(self, jobs: Jobs, database: Database, leased: Leased, row: Mapping[str, Any]) -> None:
         self._jobs, self._database, self.leased = jobs, database, leased
@@ -248,9 +248,9 @@ class Running:
         total: int | None = None,
         note: str | None = None,
     ) -> T:
-        """Call `work(session)` and write the cursor and the progress, in one transaction under the lease.
+        """Call `work(session)` and save cursor and progress, in one transaction under the lease.
 
-        Raises LeaseLost when another replica has the job, and CancelAsked when its owner has cancelled it.
+        Raises LeaseLost if another replica has the job, and CancelAsked if its owner has cancelled it.
         """
         told = {"progress": progress, "total": total, "note": note and note[:NOTE_CHARACTERS_MAX]}
         values = {name: value for name, value in told.items() if value is not None}
@@ -260,7 +260,7 @@ class Running:
         return result
 
     async def tell(self, *, progress: int, total: int | None = None, note: str | None = None) -> None:
-        """Write the progress alone."""
+        """Save the progress only."""
         await self.do(lambda _: None, cursor=self.cursor, progress=progress, total=total, note=note)
 
     def _step(self, session: Session, work: Callable[[Session], T], values: dict[str, Any]) -> T:
@@ -273,6 +273,6 @@ class Running:
         return result
 
     def renew(self, session: Session) -> None:
-        """Prolong the lease, and look whether the job was cancelled."""
+        """Renew the lease, and check whether the job was cancelled."""
         self._jobs.queues[self.kind].renew(session, self.leased)
         self.is_cancelled = self._jobs.read(session, self.id)["cancel_asked"]

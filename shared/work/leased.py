@@ -1,12 +1,12 @@
-"""Work that one of several processes does: added with a change, claimed under a lease, deleted when done.
+"""A work queue for several processes: added with a change, claimed under a lease, deleted when done.
 
-A claim sets `due` to the moment at which the lease expires. So a worker that died needs no clean-up: its
-work becomes due again. Every later step compares the token of the lease, and raises LeaseLost when another
-worker has claimed the work meanwhile, which rolls the transaction back.
+A claim sets `due` to the time at which the lease expires, so a dead worker needs no clean-up: its work is
+due again then. Every later step checks the lease token, and raises LeaseLost if another worker has claimed
+the work meanwhile, which rolls the transaction back.
 
-Of the rows with the same key only the first has a time; those behind it wait (NEVER) and become due when
-the first is finished, given up or withdrawn. So no two of them run at once, and a claim reads as many rows
-as it takes, whether ten wait or a million.
+Of the rows with the same key only the first has a due time; the others wait (NEVER) and become due when the
+first is finished, given up or withdrawn. So no two of them run at once, and a claim reads only the rows that
+it takes, whether ten are waiting or a million.
 
 Lock order on PostgreSQL: the row, then the lock of its key, then the next row of the key.
 """
@@ -43,22 +43,22 @@ ATTEMPTS_MAX = 8
 BODY_CHARACTERS_MAX = 64 * 1024
 ERROR_CHARACTERS_MAX = 500
 GIVEN_UP_KEPT = timedelta(days=30)
-GIVEN_UP_ROWS_MAX = 1_000  # of each queue
-TIDY_ROWS = 1_000  # at once
+GIVEN_UP_ROWS_MAX = 1_000  # per queue
+TIDY_ROWS = 1_000  # per transaction
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
-SPENT = "it ended the process that tried it, or took too long"
+SPENT = "it crashed the process or took too long"
 _IN_LINE = "key IS NOT NULL AND given_up IS NULL"
-_KEY_LOCKS = 0x676174  # of PostgreSQL: any number that nothing else of this database uses
+_KEY_LOCKS = 0x676174  # of PostgreSQL: any number that nothing else in this database uses
 
 log = structlog.get_logger(__name__)
 
 
 class LeaseLost(Exception):
-    """Another worker has this work now, or it is gone: whatever was done for it must not be committed."""
+    """Another worker has this work now, or it is gone: nothing done for it may be committed."""
 
 
 class WorkTable:
-    """The table of all queues of a service."""
+    """The table that holds all queues of a service."""
 
     def __init__(self, metadata: MetaData) -> None:
         leased = rows_where("lease IS NOT NULL")
@@ -70,7 +70,7 @@ class WorkTable:
             Column("key", String(200)),
             Column("body", Text, nullable=False),
             Column("created", UtcDateTime, nullable=False),
-            Column("due", UtcDateTime, nullable=False),  # while it is leased: when the lease expires
+            Column("due", UtcDateTime, nullable=False),  # while leased: the end of the lease
             Column("attempts", Integer, nullable=False, default=0),
             Column("lease", String(36)),
             Column("error", String(500)),
@@ -85,7 +85,7 @@ class WorkTable:
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """One piece of work under a lease; `attempts` counts this attempt."""
+    """An item of work under a lease; `attempts` includes the current attempt."""
 
     id: str
     token: str
@@ -95,9 +95,9 @@ class Leased:
 
 
 class Queue:
-    """The work of one name in the table of its service.
+    """One named queue in the service's work table.
 
-    Every method takes the session of the caller, so that a step commits together with what it stands for.
+    Every method takes the caller's session, so that a step commits together with the effect it stands for.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class Queue:
         key: str | None = None,
         after: timedelta = timedelta(0),
     ) -> str:
-        """Add work if and only if this transaction commits; it is due after that time.
+        """Add work if and only if this transaction commits; it is due after `after`.
 
-        With a key it waits until all earlier work of this key has ended, and is due at once then.
+        With a key it waits for earlier work of that key to end. If it had to wait, it is then due at once.
         """
         if len(body) > BODY_CHARACTERS_MAX:
             raise ValueError(f"the body of work has more than {BODY_CHARACTERS_MAX} characters")
@@ -133,14 +133,14 @@ class Queue:
     def add_once(
         self, session: Session, work_id: str, body: str = "", *, due: datetime | None = None
     ) -> bool:
-        """Add work unless there is work of this id already, by default due now; whether it was added."""
+        """Add work, by default due now, unless there is work with this id; return whether it was added."""
         at = clock(session)
         row = insert_into(session, self.table).values(self._row(work_id, body, None, at, due or at))
         added = row.on_conflict_do_nothing().returning(self.table.c.id)
         return session.connection().execute(added).first() is not None
 
     def replan(self, session: Session, work_id: str, body: str, due: datetime) -> bool:
-        """Give idle work another body and time, if the body is another one; False while a worker has it."""
+        """Reschedule idle work if the body differs; return whether it now has this body."""
         table, execute = self.table, session.connection().execute
         is_idle = or_(table.c.lease.is_(None), table.c.due <= clock(session))
         other = update(table).where(table.c.id == work_id, table.c.body != body, is_idle)
@@ -155,15 +155,15 @@ class Queue:
         return {"id": work_id, "queue": self.name, "key": key, "body": body, "attempts": 0, **times}
 
     def is_due(self, session: Session) -> bool:
-        """Whether a claim would find anything: a read, which disturbs no writer."""
+        """Whether a claim would find anything; this only reads, so it blocks no writer."""
         table = self.table
         waiting = select(table.c.id).where(table.c.queue == self.name, table.c.due <= clock(session))
         return session.connection().execute(waiting.order_by(table.c.due).limit(1)).first() is not None
 
     def claim(self, session: Session, number: int) -> list[Leased]:
-        """Lease what has been due longest. The attempt is counted before it is made.
+        """Lease the work that has been due longest. The attempt is counted before it is made.
 
-        What has used up its attempts without an end has killed its workers: it is given up instead.
+        Work that used up its attempts without a result has killed its workers, and is given up instead.
         """
         table, at = self.table, clock(session)
         due = (
@@ -172,7 +172,7 @@ class Queue:
             .order_by(table.c.due, table.c.id)
             .limit(number)
             .with_for_update(skip_locked=True)
-            .cte("claimable")  # a subquery could be run again, and lock other rows each time
+            .cte("claimable")  # a subquery could be evaluated repeatedly, and lock other rows each time
         )
         values = {"lease": new_id(), "due": at + self.lease, "attempts": table.c.attempts + 1}
         claimed = (
@@ -189,11 +189,11 @@ class Queue:
         return sorted((one for one in found if one.attempts <= self.attempts_max), key=lambda one: one.id)
 
     def renew(self, session: Session, leased: Leased) -> None:
-        """Renew the lease; as the first step of a transaction it protects the others."""
+        """Renew the lease; as the first step of a transaction it protects the following ones."""
         self._change(session, leased, due=clock(session) + self.lease)
 
     def finish(self, session: Session, leased: Leased) -> None:
-        """It is done: delete it, and let the next of its key begin."""
+        """Delete work that is done, and make the next of its key due."""
         table = self.table
         gone = delete(table).where(table.c.id == leased.id, table.c.lease == leased.token)
         if not session.connection().execute(gone).rowcount:
@@ -202,7 +202,7 @@ class Queue:
         reached("work: finishing")
 
     def retry(self, session: Session, leased: Leased, after: timedelta, error: str) -> bool:
-        """It failed: make it due again after that time; False when its attempts are used up."""
+        """Make failed work due again after `after`; return False if its attempts are used up."""
         if leased.attempts >= self.attempts_max:
             self.give_up(session, leased, error)
             return False
@@ -211,21 +211,21 @@ class Queue:
         return True
 
     def put_off(self, session: Session, leased: Leased, after: timedelta, *, attempts: int) -> None:
-        """Make it due again, with so many attempts counted: it was not its fault, or it did its work."""
+        """Make work due again without a failure, and set its number of attempts."""
         self.put_off_until(session, leased, clock(session) + after, attempts=attempts)
 
     def put_off_until(self, session: Session, leased: Leased, due: datetime, *, attempts: int) -> None:
         self._change(session, leased, due=due, lease=None, attempts=attempts)
 
     def give_up(self, session: Session, leased: Leased, reason: str) -> None:
-        """Give up. The row is kept for a while with the reason."""
+        """Give up on work; its row is kept for a while with the reason."""
         log.error("work_given_up", queue=self.name, work_id=leased.id, reason=reason[:ERROR_CHARACTERS_MAX])
         reason = reason[:ERROR_CHARACTERS_MAX]
         self._change(session, leased, due=NEVER, lease=None, given_up=clock(session), error=reason)
         self._advance(session, leased.key)
 
     def withdraw(self, session: Session, work_id: str) -> bool:
-        """Delete work that no worker has; False when one has it, or it has ended."""
+        """Delete work unless a worker has it or it has ended; return whether it was deleted."""
         table = self.table
         idle = select(table.c.id, table.c.key).where(table.c.id == work_id, table.c.queue == self.name)
         idle = idle.where(table.c.lease.is_(None), table.c.given_up.is_(None))
@@ -237,7 +237,7 @@ class Queue:
         return True
 
     def tidy(self, session: Session) -> None:
-        """Keep the rows that were given up bounded, and end leases that a clock put back has prolonged."""
+        """Delete old given-up rows, and end leases prolonged by setting the clock back."""
         table, execute = self.table, session.connection().execute
         at = clock(session)
         mine, was_given_up = table.c.queue == self.name, table.c.given_up.is_not(None)
@@ -246,7 +246,7 @@ class Queue:
         limit = max(filter(None, [oldest, at - GIVEN_UP_KEPT]))
         old = select(table.c.id).where(mine, was_given_up, table.c.given_up <= limit).limit(TIDY_ROWS)
         execute(delete(table).where(table.c.id.in_(old)))
-        # One that another worker takes at this moment ends later than `at` by a little more than its length.
+        # Twice the length: a lease that another worker takes right now ends a little after at + lease.
         prolonged = [mine, table.c.lease.is_not(None), table.c.due > at + 2 * self.lease]
         execute(update(table).where(*prolonged).values(due=at))
 
@@ -257,7 +257,7 @@ class Queue:
             raise LeaseLost
 
     def _first_of(self, session: Session, key: str) -> tuple[str, datetime] | None:
-        """The work of a key that may run, or else the one that has waited longest; and when it is due."""
+        """Return id and due time of a key's runnable work, or else of the one that has waited longest."""
         table = self.table
         line = select(table.c.id, table.c.due).where(table.c.queue == self.name, table.c.key == key)
         line = line.where(table.c.given_up.is_(None)).order_by(table.c.due, table.c.id).limit(1)
@@ -265,7 +265,7 @@ class Queue:
         return None if first is None else (first.id, first.due)
 
     def _advance(self, session: Session, key: str | None) -> None:
-        """Make the next work of a key due, unless there is one of it that may run already."""
+        """Make the next work of a key due, unless one of that key is runnable already."""
         if key is None:
             return
         self._lock_key(session, key)
@@ -275,17 +275,14 @@ class Queue:
             session.connection().execute(begins)
 
     def _lock_key(self, session: Session, key: str) -> None:
-        """Work is neither added behind a key nor taken from it while this transaction looks at it.
-
-        SQLite has one writer anyway.
-        """
+        """Lock a key: no work of it is added or advanced until commit. SQLite has one writer anyway."""
         if session.get_bind().dialect.name == "postgresql":
             locking = text("SELECT pg_advisory_xact_lock(:kind, hashtext(:key))")
             session.connection().execute(locking, {"kind": _KEY_LOCKS, "key": f"{self.name}\n{key}"})
 
 
 def clock(session: Session) -> datetime:
-    """The time by which all replicas go: the server's, or that of the one machine a SQLite file is on."""
+    """Return the time shared by all replicas: the database server's, or this machine's with SQLite."""
     if session.get_bind().dialect.name == "sqlite":
         return now()
     at: datetime = session.connection().execute(text("SELECT statement_timestamp()")).scalar_one()
@@ -293,6 +290,6 @@ def clock(session: Session) -> datetime:
 
 
 def pause_after(attempts: int, first: timedelta, longest: timedelta) -> timedelta:
-    """Twice as long after every attempt."""
+    """Return the pause after a failed attempt; it doubles with each attempt."""
     doublings: int = 2 ** min(attempts - 1, 20)
     return min(first * doublings, longest)

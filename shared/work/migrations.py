@@ -1,7 +1,7 @@
-"""The tables of work beside requests, as migrations make them.
+"""Migrations of the tables for background work.
 
-What a function here has made exists in databases, so it is never changed; what comes later is a function
-of its own with the next number.
+Functions here have already run on databases, so they never change; a later change is a new function with the
+next number.
 """
 
 import sqlalchemy as sa
@@ -35,7 +35,7 @@ def create_work_tables_1() -> None:
 
 
 def create_job_tables_1() -> None:
-    """Create the table of jobs; it stands on that of leased work."""
+    """Create the table of jobs, which needs that of leased work."""
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(36), primary_key=True),

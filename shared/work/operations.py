@@ -65,7 +65,7 @@ class JobOut(Output):
 
 
 def job_operations(prefix: str) -> list[Operation]:
-    """List, show, cancel and follow the caller's jobs; those of others are 404, but for an admin."""
+    """Return operations to list, show, cancel and follow jobs; others' jobs are 404, except for admins."""
     jobs = f"{prefix}/jobs"
     return [
         Operation("GET", jobs, list_jobs),
@@ -87,14 +87,14 @@ def list_jobs(query: PageQuery, caller: Caller, jobs: Jobs, session: Session) ->
 
 
 def show_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobOut:
-    """Show a job and how far it is."""
+    """Show a job and its progress."""
     return JobOut.of(jobs.read(session, job_id, _whose(caller)))
 
 
 def cancel_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobOut:
-    """Cancel a job. One that waits ends at once; one that runs ends within seconds, after its current step.
+    """Cancel a job. A waiting job ends at once, a running one within seconds, after its current step.
 
-    What it has done so far stays done. A job that has ended is not changed.
+    What it has done so far is not undone. An ended job is not changed.
     """
     jobs.read(session, job_id, _whose(caller))
     jobs.cancel(session, job_id)
@@ -104,21 +104,21 @@ def cancel_job(job_id: Id, caller: Caller, jobs: Jobs, session: Session) -> JobO
 async def follow_job(
     job_id: Id, caller: Caller, jobs: Jobs, database: Database, streams: Streams, request: Request
 ) -> Response:
-    """Follow a job as server-sent events: `progress` with each change, and `end` as the last one.
+    """Follow a job as server-sent events: `progress` on each change, and finally `end`.
 
-    The data of each is the job as JSON. A client that connects again sends `Last-Event-ID`, gets only what
-    has changed since, and 204 when it has seen the end.
+    The data of each event is the job as JSON. A client that reconnects with `Last-Event-ID` gets only later
+    changes, and 204 if it has already seen the end.
     """
     row = await database.read(jobs.read, job_id, _whose(caller))
     seen = last_event_id(request)
     last = int(seen) if seen is not None and seen.isascii() and seen.isdecimal() else 0
     if row["ended"] is not None and row["version"] <= last:
-        return Response(status_code=204)  # which tells an EventSource not to connect again
+        return Response(status_code=204)  # tells an EventSource not to reconnect
     return streams.answer(caller, _changes(jobs, database, job_id, last))
 
 
 async def _changes(jobs: Jobs, database: Database, job_id: str, last: int) -> AsyncIterator[ServerSentEvent]:
-    """The job with each change that is newer than what the client has, until it has ended or is gone."""
+    """Yield the job after each change newer than `last`, until it has ended or been deleted."""
     with jobs.changes.following(job_id) as follower:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Runs the jobs of a service beside its requests: claims, renews, cancels, and hands over at drain."""
+"""Runs the jobs of a service in the background: claims, renews and cancels them, hands over at drain."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -29,20 +29,20 @@ from shared.work.leased import Leased, LeaseLost, pause_after
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.5
-BEATS = 8  # renewals of a lease before it would expire
+BEATS = 8  # renewals per lease duration
 TIDY_SECONDS = 600.0
 AFTER_FAULT_SECONDS = 5.0
-RUNNING_MAX = 4  # of each replica
+RUNNING_MAX = 4  # per replica
 AWAY_PAUSE = timedelta(seconds=10)
-FAILED = "It failed on our side; the log says why."
+FAILED = "It failed on our side; the log has the reason."
 
-RUNNING = Gauge("jobs_running", "Jobs that run in this process", multiprocess_mode="livesum")
+RUNNING = Gauge("jobs_running", "Jobs running in this process", multiprocess_mode="livesum")
 
 log = structlog.get_logger(__name__)
 
 
 class Runner:
-    """Open while the service runs: `async with Runner(jobs, database)`."""
+    """Runs jobs while it is open: `async with Runner(jobs, database)`."""
 
     def __init__(self, jobs: Jobs, database: Database, *, running_max: int = RUNNING_MAX) -> None:
         self._jobs, self._database, self._running_max = jobs, database, running_max
@@ -64,7 +64,7 @@ class Runner:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """What runs is handed over: another replica, or the next start, resumes it from its cursor."""
+        """Hand over running jobs: another replica, or the next start, resumes them from their cursors."""
         self._stopping.set()
         await end(self._loops)
         self._database.on_commit.remove(self._jobs.changes.committed)
@@ -95,7 +95,7 @@ class Runner:
             free = self._running_max - len(self._running)
             if free <= 0 or not await self._database.read(queue.is_due):
                 continue
-            # Once it is claimed it is run, even when the service stops at this moment.
+            # A claimed job must run, even if the service stops during the claim.
             claiming = asyncio.ensure_future(self._database.run(self._jobs.claim, name, free))
             claiming.add_done_callback(self._begin)
             await asyncio.wait([claiming])
@@ -128,7 +128,7 @@ class Runner:
             await self._database.run(self._settle, running, kind, work)
         except LeaseLost:
             log.warning("job_lost", job_id=running.id, kind=running.kind)
-        except Problem as error:  # its lease expires, and then it is resumed
+        except Problem as error:  # it resumes once its lease has expired
             log.warning("job_not_settled", job_id=running.id, error=repr(error))
         except Exception:
             log.exception("job_not_settled", job_id=running.id)
@@ -147,7 +147,7 @@ class Runner:
     def _settle(
         self, session: Session, running: Running, kind: Kind, work: "asyncio.Task[Mapping[str, Any] | None]"
     ) -> None:
-        """Write down how a handler ended; LeaseLost when another replica has the job by now."""
+        """Record the outcome of a handler; raise LeaseLost if another replica has the job now."""
         queue, leased = self._jobs.queues[running.kind], running.leased
         error = None if work.cancelled() else work.exception()
         if isinstance(error, LeaseLost):
@@ -164,7 +164,7 @@ class Runner:
             queue.put_off(session, leased, timedelta(0), attempts=leased.attempts - 1)
             self._jobs.change(session, running.id, state=State.WAITING)
         elif isinstance(error, Unavailable | Overloaded) and not isinstance(error, TookTooLong):
-            # Something was away, which says nothing about the job.
+            # A dependency was unreachable, which is not the fault of the job.
             queue.put_off(session, leased, AWAY_PAUSE, attempts=leased.attempts - 1)
             self._jobs.change(session, running.id, state=State.WAITING, error=error.detail)
         else:
@@ -187,6 +187,6 @@ class Runner:
 
 
 async def _handle(kind: Kind, running: Running) -> Mapping[str, Any] | None:
-    if running.is_cancelled:  # while the process that ran it died
+    if running.is_cancelled:  # it was cancelled before its previous process died
         raise CancelAsked
     return await kind.handler(running)

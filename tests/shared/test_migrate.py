@@ -137,7 +137,7 @@ def test_a_migration_that_fails_leaves_nothing(
     [
         ("import os, sys; print('forked' if '-c' in sys.orig_argv else 'executed', 'by', os.getppid())", []),
         ("raise ValueError('no such unit')", ["failed: ValueError: no such unit"]),
-        ("import os; os.kill(os.getpid(), 9)", ["failed: the process that migrates ended with -9"]),
+        ("import os; os.kill(os.getpid(), 9)", ["failed: the migrating process ended with -9"]),
     ],
 )
 def test_a_warm_process_migrates_in_a_fork_that_takes_its_memory_with_it(

@@ -228,7 +228,7 @@ class TestStart:
         for entry in entries[1:]:
             assert (entry["host"], entry["port"]) == ("127.0.0.1", port)
         assert entries[-1]["database"] == f"postgresql://notes:***@127.0.0.1:{port}/notes"
-        assert entries[-1]["remedy"] == "Start the server, or set DATABASE_URL to another."
+        assert entries[-1]["remedy"] == "Start the server, or set DATABASE_URL to another one."
         assert "hunter2" not in service.output
 
     def test_database_that_refuses_is_not_waited_for(
@@ -271,7 +271,7 @@ class TestStart:
         with started(*MODULE, environment=environment | more, stdin=subprocess.PIPE) as service:
             assert service.code() == 5
             last = json.loads(service.lines[-1])
-            assert last["remedy"] == "Start the server, or set NOTES_DATABASE_URL to another."
+            assert last["remedy"] == "Start the server, or set NOTES_DATABASE_URL to another one."
             assert "Fatal" not in service.output
 
     def test_it_says_what_it_runs_with(self, service: Running) -> None:

@@ -61,7 +61,7 @@ def test_a_broken_rule_of_the_database_is_an_integrity_error(database: Database)
 
 
 def test_a_column_without_a_default_must_be_given(database: Database) -> None:
-    with database.transaction() as session, pytest.raises(TypeError, match="owner must be given"):
+    with database.transaction() as session, pytest.raises(TypeError, match="owner is required"):
         insert_row(session, NOTES, text="t")
 
 

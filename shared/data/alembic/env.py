@@ -10,7 +10,7 @@ from shared.process.supervision import report_phase
 
 
 def render_item(kind: str, value: Any, _context: Any) -> str | Literal[False]:
-    """Render our own types as script.py.mako imports them, and those of SQLModel as their base types."""
+    """Render our own types as imported in script.py.mako, and SQLModel's as their base types."""
     if kind == "type" and isinstance(value, UtcDateTime):
         return "UtcDateTime"
     if kind == "type" and isinstance(value, AutoString):
