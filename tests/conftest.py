@@ -1,4 +1,4 @@
-"""What tests of every service use."""
+"""Fixtures shared by the tests of all parts."""
 
 import gc
 import ssl
@@ -24,22 +24,22 @@ S = TypeVar("S", bound=ProcessSettings)
 
 
 def pytest_configure() -> None:
-    """Leave out what takes longer than most tests: to draw the variables of every call of what fails."""
+    """Skip slow work: rendering the local variables of every frame in tracebacks."""
     *before, _ = structlog.get_config()["processors"]
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*before, plain])
-    # Every client reads the certificates of the whole world, which takes longer than most tests, too.
+    # Every client loads the whole CA bundle, which takes longer than most tests.
     ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
-    # A process makes one application; here every test makes one, of the same few operations.
+    # Normally a process builds one application; here every test does, from the same few operations.
     Signature.of = cache(Signature.of)  # type: ignore[method-assign]
     vars(endpoints)["TypeAdapter"] = cache(TypeAdapter)
     vars(testing)["upgrade"] = databases.upgrade_unless_migrated
-    # httpx looks for it several times in each request, and in the whole path.
+    # httpx tries to import it several times per request, searching all of sys.path.
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the thousands of tests that stay until the end."""
+    """Freeze the thousands of collected tests so that each garbage collection does not scan them."""
     gc.collect()
     gc.freeze()
 
@@ -61,7 +61,7 @@ def postgresql_database(postgresql_server: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database; a test that asks for it runs once on each kind."""
+    """An empty database; tests that use it run once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/test.db"
         return
@@ -73,7 +73,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Any]:
-    """Settings of a service under test: HS256 tokens, its own folder, nothing from the environment."""
+    """A factory of settings: HS256 tokens, a temporary directory, nothing from the environment."""
 
     def make(settings_class: type[S], **values: Any) -> S:
         settings = settings_class(

@@ -1,4 +1,4 @@
-"""Databases for tests: migrated once, then copied or cleared, since Alembic takes longer than most tests."""
+"""Test databases, migrated once and then copied or cleared, because Alembic is slower than most tests."""
 
 import subprocess
 import tempfile
@@ -16,7 +16,7 @@ from shared.data.migrate import upgrade
 from shared.ids import new_id
 from tests.support import need, new_database
 
-# Whatever a test changes of the schema shows here: each catalog row carries the transaction that wrote it.
+# Detects any change of the schema: each catalog row carries the transaction that wrote it.
 _FINGERPRINT = " || ".join(
     f"(SELECT coalesce(md5(string_agg(oid || ':' || xmin, ',' ORDER BY oid)), '') FROM {catalog})"
     for catalog in (
@@ -42,7 +42,7 @@ END $$
 
 class _Dump(NamedTuple):
     everything: bytes
-    rows: bytes  # those that migrations write
+    rows: bytes  # only the rows that migrations insert
 
 
 class _Migrated(NamedTuple):
@@ -52,13 +52,13 @@ class _Migrated(NamedTuple):
 
 _dumps: dict[Path, _Dump] = {}
 _migrated: dict[str, _Migrated] = {}  # by URL
-_made: set[str] = set()  # URLs of databases that are at the newest migration
+_made: set[str] = set()  # URLs of databases at the newest migration
 _kept: dict[str, psycopg.Connection[Any]] = {}  # by URL
 
 
 @contextmanager
 def kept_connection(url: str) -> Iterator[None]:
-    """One connection for what is done between tests: it knows the tables, which a new one looks up."""
+    """Keep one connection for the work between tests, because a new one would look up all tables again."""
     with psycopg.connect(url, autocommit=True) as _kept[url]:
         yield
     del _kept[url]
@@ -69,9 +69,9 @@ def _connection(url: str) -> AbstractContextManager[psycopg.Connection[Any]]:
 
 
 def migrate(url: str, migrations: Path) -> None:
-    """Bring a new database to the newest migration, by a copy of one that was migrated before.
+    """Bring a new database to the newest migration by copying one that was migrated before.
 
-    A database that holds something else is migrated by Alembic.
+    A database that is not empty is migrated by Alembic.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database is not None:
@@ -100,13 +100,13 @@ def migrate(url: str, migrations: Path) -> None:
 
 
 def upgrade_unless_migrated(url: str, migrations: Path) -> None:
-    """What a start does; to look again at what `migrate` has just made costs as much as a short test."""
+    """Replace `upgrade`, whose check of a freshly migrated database costs as much as a short test."""
     if url not in _made:
         upgrade(url, migrations)
 
 
 def empty_database(url: str) -> None:
-    """Take everything out of it, and everybody: forty times as fast as a new one for each test."""
+    """End all connections and drop everything: forty times faster than creating a new database."""
     with _connection(url) as connection:
         _end_others(connection)
         _drop_all(connection)
@@ -115,7 +115,7 @@ def empty_database(url: str) -> None:
 
 
 def clear_database(url: str) -> None:
-    """The same before `migrate`: the tables of the last test stay, unless something has changed them."""
+    """Prepare a database for `migrate`: empty the last test's tables, or drop them if they were changed."""
     with _connection(url) as connection:
         _made.discard(url)
         _end_others(connection)
@@ -126,7 +126,7 @@ def clear_database(url: str) -> None:
             return
         connection.execute(_CLEAR)
         connection.execute(_migrated_dump(url, known.migrations).rows)
-        # Restarting a sequence is a change of the schema, too.
+        # Restarting a sequence changes the fingerprint as well.
         _migrated[url] = known._replace(fingerprint=_fingerprint(connection))
 
 
@@ -161,7 +161,7 @@ def _migrated_file(migrations: Path) -> bytes:
 
 
 def _migrated_dump(url: str, migrations: Path) -> _Dump:
-    """The statements that make a migrated database out of an empty one, and those for its rows alone."""
+    """Dump a migrated database: all statements, and those for its rows only."""
     if migrations not in _dumps:
         with new_database(url, f"dump_{new_id()}") as new:
             upgrade(new, migrations)
@@ -174,5 +174,5 @@ def _dump(url: str, *options: str) -> bytes:
     command = [pg_dump, "--inserts", "--no-owner", *options, url]
     done = subprocess.run(command, capture_output=True, check=True)
     lines = done.stdout.splitlines()
-    # Lines for psql itself, and what is there already, are left out.
+    # Leave out psql commands and the schema that exists already.
     return b"\n".join(line for line in lines if not line.startswith((b"\\", b"CREATE SCHEMA public")))

@@ -1,7 +1,7 @@
-"""Every list of every service, with what may be asked of it, on tables of any number of rows.
+"""All lists of all services with their filters, on tables of any size.
 
-The rows are laid out against the planner: half belong to one account and ten, the oldest, to another; what
-a filter seldom finds lies at the far end of the table. So a plan that reads row by row reads all of them.
+The rows are laid out as a worst case for the planner: half belong to one account and the ten oldest to
+another, and rows with rare filter values are at the far end. A plan that reads row by row reads them all.
 """
 
 import base64
@@ -34,13 +34,13 @@ LARGE, SMALL, OTHER = (f"018cc251-f400-7000-8000-00000000{end}" for end in ("0a1
 
 
 def row_id(number: int) -> str:
-    """The id of the row that was made in that second."""
+    """Return the id of the row created at this second."""
     digits = f"{int(BEGIN.timestamp() * 1000) + number * 1000:012x}"
     return f"{digits[:8]}-{digits[8:12]}-7000-8000-{number:012x}"
 
 
 def cursor_at(key: str) -> str:
-    """The cursor of the page that goes on below this row."""
+    """Return the cursor of the page after this row."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
@@ -50,7 +50,7 @@ def moment(number: int) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """The tables of one service to fill, and values of every filter and part of a path: a rare one first."""
+    """A service's tables with row factories, and values for filters and path parameters, rare ones first."""
 
     rows: Mapping[str, Any]
     values: Mapping[str, tuple[str, ...]]
@@ -240,7 +240,7 @@ def _part(number: int) -> dict[str, Any]:
 
 
 def _aws_account(number: int) -> dict[str, Any]:
-    """The list of accounts has no pages: there are few beside those that were deleted."""
+    """The list of accounts is not paged, so all but a few are deleted."""
     return {
         "id": row_id(number),
         "name": f"account {number}",
@@ -348,7 +348,7 @@ def _hints(handler: Callable[..., Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call of one list."""
+    """One request for one list."""
 
     operation: Operation
     path: Mapping[str, str]
@@ -360,7 +360,7 @@ class Question:
         return f"{self.caller} {self.operation.path}?{asked}"
 
     def ask(self, session: Session) -> Any:
-        """Call the handler as the endpoint does."""
+        """Call the handler like the endpoint does."""
         hints = _hints(self.operation.handler)
         arguments: dict[str, Any] = {"session": session, "caller": CALLERS[self.caller], **self.path}
         if "query" in hints:
@@ -373,7 +373,7 @@ class Question:
 
     @property
     def asks_nothing(self) -> bool:
-        """A stranger sees no private files, and the database is not asked for any."""
+        """Whether the answer is empty without a query: private files for an anonymous caller."""
         return self.caller == "anonymous" and self.query.get("visibility") == "private"
 
     def on_page_after(self, cursor: str) -> "Question":
@@ -401,7 +401,7 @@ def filters_of(operation: Operation) -> list[str]:
 
 
 def questions(service: str, operation: Operation) -> Iterator[Question]:
-    """Nothing asked, every value of every filter alone, and every pair of two filters."""
+    """Yield requests with no filter, with every value of every filter, and with every pair of filters."""
     values = LISTS[service].values
     names = filters_of(operation)
     in_path = {name: values[name][-1] for name in re.findall(r"{(\w+)}", operation.path)}
@@ -433,7 +433,7 @@ def tables(service: str) -> dict[Table, Any]:
 
 
 def fill(service: str, url: str, rows: int) -> None:
-    """Put so many rows into every table of the service's lists, and let the planner look at them."""
+    """Insert `rows` rows into every table of the service's lists, and run ANALYZE."""
     for table, make in tables(service).items():
         columns = list(make(0))
         every = (list(make(number).values()) for number in range(rows))

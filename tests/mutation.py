@@ -1,10 +1,10 @@
-"""Changes the code in small ways, one at a time, and asks the tests whether they notice.
+"""Mutation testing: changes the code in small ways, one at a time, and checks whether the tests notice.
 
     python -m tests.mutation shared/events --command ".venv/bin/python -m pytest -x -q tests/shared/events"
     python -m tests.mutation services/audit --sample 100 --seed 7 --command "…"
 
-A change that no test notices is printed; either a test is missing, or the change makes no difference. The
-checkout is never touched: each worker has a copy of the tree, without what git ignores.
+It prints every change that no test notices: either a test is missing, or the change has no effect. The
+checkout is never touched, because each worker has a copy of the tree, without ignored files.
 """
 
 import argparse
@@ -53,7 +53,7 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 _NOT_CHANGED = ("annotation", "returns", "decorator_list", "type_params", "targets")
 _LOGS = ("log", "logger")
 
-Change = tuple[str, ast.AST]  # in words, and the node that takes the place of the old one
+Change = tuple[str, ast.AST]  # a description, and the replacement node
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Mutant:
 
 
 def mutants(path: str, source: str) -> list[Mutant]:
-    """All changes of one file, in the order of its lines."""
+    """Return all mutants of one file, in line order."""
     tree = ast.parse(source)
     found = []
     for parent, name, place, node, is_top in _places(tree):
@@ -81,7 +81,7 @@ def mutants(path: str, source: str) -> list[Mutant]:
 
 
 def _places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.expr | ast.stmt, bool]]:
-    """Each node that may change, where it hangs, and whether outside of all functions."""
+    """Yield each node that may change, its position, and whether it is outside all functions."""
     waiting: list[tuple[ast.AST, bool]] = [(tree, True)]
     while waiting:
         parent, is_top = waiting.pop()
@@ -98,7 +98,7 @@ def _places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.ex
 
 
 def _is_said(node: ast.AST) -> bool:
-    """Documentation, assertions, log lines and imports: changing them changes nothing a test should see."""
+    """Whether this is a docstring, assertion, log line, import or f-string, which tests need not detect."""
     if isinstance(node, ast.Assert | ast.Import | ast.ImportFrom | ast.JoinedStr):
         return True
     if not isinstance(node, ast.Expr):
@@ -137,14 +137,14 @@ def _other_constants(value: object, *, is_top: bool) -> list[bool | int | float]
         return [not value]
     if not isinstance(value, int | float):
         return []
-    if is_top and value > 1:  # a limit or a time: far too large, and none at all
+    if is_top and value > 1:  # a limit or a timeout: far too large, and zero
         return [value * 1000, type(value)(0)]
     return [value + 1] if value == 0 else [value - 1]
 
 
 def _negated(node: ast.If | ast.While | ast.IfExp) -> Iterator[Change]:
     if isinstance(node.test, ast.Compare | ast.Constant | ast.UnaryOp):
-        return  # these change by themselves
+        return  # these have their own mutants
     if ast.unparse(node.test) == "TYPE_CHECKING":
         return
     other = copy.copy(node)
@@ -182,7 +182,7 @@ def _put(parent: ast.AST, name: str, place: int | None, node: ast.AST) -> None:
 
 
 class Copy:
-    """A copy of the tree in which one worker changes a file and runs the tests."""
+    """One worker's copy of the tree, in which it changes a file and runs the tests."""
 
     def __init__(self, folder: Path, command: Sequence[str]) -> None:
         self._folder, self._command = folder, command
@@ -195,8 +195,9 @@ class Copy:
         (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
 
     def run(self, seconds: float) -> str:
-        """`passed`, `failed` or `took too long`; the end of its output is in `output`."""
-        # A compiled file of the last change would be taken for one of this: same second, same size.
+        """Run the tests; returns `passed`, `failed` or `took too long`. Their output is in `output`."""
+        # Otherwise Python could reuse the previous mutant's .pyc: the source has the same size and the same
+        # mtime in seconds.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         with (self._folder / ".mutation-output").open("w+b") as output:
             process = subprocess.Popen(
@@ -220,7 +221,7 @@ class Copy:
         return (self._folder / ".mutation-output").read_text(errors="replace")[-3000:]
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """And what it has started: the group is its own."""
+        """Kill the process and everything it started (it leads its own process group)."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -236,7 +237,7 @@ class Copy:
 
 
 def try_all(copies: Sequence[Copy], chosen: Sequence[Mutant], seconds: float) -> Counter[str]:
-    """Each worker takes the next change until none is left; survivors are printed as they are found."""
+    """Let each worker take the next mutant until none is left; prints survivors as they are found."""
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in chosen:
         waiting.put(mutant)
@@ -263,18 +264,26 @@ def try_all(copies: Sequence[Copy], chosen: Sequence[Mutant], seconds: float) ->
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("paths", nargs="+", help="files and folders to change")
-    parser.add_argument("--command", required=True, help="what tells good from bad, by its exit code")
-    parser.add_argument("--sample", type=int, default=0, help="only so many changes, chosen at random")
-    parser.add_argument("--seed", type=int, default=None, help="of that choice; printed when it is drawn")
+    parser.add_argument("paths", nargs="+", help="files and directories to change")
+    parser.add_argument(
+        "--command",
+        required=True,
+        help="test command; a non-zero exit code means that the mutant was detected",
+    )
+    parser.add_argument(
+        "--sample", type=int, default=0, help="number of changes to try, chosen at random; 0 for all"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=None, help="seed of the random choice; printed if not given"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
         "--seconds",
         type=float,
         default=0,
-        help="for one run; by default four times as long as without a change",
+        help="timeout of one run; by default four times as long as without a change, and at least 20 s",
     )
-    parser.add_argument("--list", action="store_true", help="only print the changes")
+    parser.add_argument("--list", action="store_true", help="print the changes without running tests")
     return parser.parse_args()
 
 

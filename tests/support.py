@@ -1,4 +1,4 @@
-"""Real servers for tests: started from the installed programs, thrown away at the end."""
+"""Real servers for tests, started from the installed programs and discarded at the end."""
 
 import os
 import random
@@ -21,7 +21,7 @@ PORT_FIRST, PORTS_PER_RANGE, PORT_RANGES = 10_000, 2_500, 9
 
 
 def need(*programs: str) -> list[str]:
-    """Where the programs are; skips the test when one is missing, and fails instead when CI=true."""
+    """Return the paths of programs; if one is missing, skips the test, or fails it if CI=true."""
     found = [shutil.which(program) or _debian(program) for program in programs]
     missing = [program for program, path in zip(programs, found, strict=True) if path is None]
     if missing:
@@ -30,7 +30,7 @@ def need(*programs: str) -> list[str]:
 
 
 def need_answer(command: list[str], otherwise: str) -> None:
-    """The same for something that must not only be installed but answer."""
+    """Skip or fail the test unless this command succeeds."""
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         do_without(otherwise)
 
@@ -42,14 +42,14 @@ def do_without(reason: str) -> None:
 
 
 def length(usual: float) -> float:
-    """How long a test goes on that may go on for ever: `make prove LENGTH=10` makes it ten times as long."""
+    """Return the duration of an open-ended test: `make prove LENGTH=10` makes it ten times as long."""
     return usual * float(os.environ.get("PROVE_LENGTH", "1"))
 
 
 def free_port() -> int:
-    """A port that no other test has been given, from a range of this worker's own.
+    """Return a port that no other test uses, from this worker's own range.
 
-    It lies below those that the kernel gives to outgoing connections, which could take it first.
+    The ranges are below the ephemeral ports, which outgoing connections could occupy first.
     """
     while True:
         port = next(_ports)
@@ -61,7 +61,7 @@ def free_port() -> int:
 def _ports_of_this_worker() -> Iterator[int]:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PORT_RANGES
     first = PORT_FIRST + worker * PORTS_PER_RANGE
-    start = random.randrange(PORTS_PER_RANGE)  # another run on the same machine starts elsewhere
+    start = random.randrange(PORTS_PER_RANGE)  # so that another run on this machine starts elsewhere
     return cycle(first + (start + index) % PORTS_PER_RANGE for index in range(PORTS_PER_RANGE))
 
 
@@ -69,7 +69,7 @@ _ports = _ports_of_this_worker()
 
 
 def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Whether the condition becomes true in time; for what other processes do."""
+    """Poll until the condition is true or the time is up; for effects of other processes."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -79,12 +79,12 @@ def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
 
 
 class PostgreSQL:
-    """A PostgreSQL server of our own, in a folder that is thrown away."""
+    """A private PostgreSQL server in a temporary directory."""
 
     def __init__(
         self, folder: Path, *, inside: Sequence[str] = (), host: str = "127.0.0.1", port: int = 0
     ) -> None:
-        """`inside` is a command that runs another, in a network of its own."""
+        """`inside` is a command prefix that runs the server in its own network namespace."""
         initdb, self._program = need("initdb", "postgres")
         self._folder, self._port, self._host = folder, port or free_port(), host
         self._as_user = _unprivileged(folder)
@@ -109,7 +109,7 @@ class PostgreSQL:
         _wait_for_postgresql(self.url, self._server, self._folder / "log")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop it; with SIGQUIT without a farewell to anybody."""
+        """Stop the server; with SIGQUIT it drops its clients without notice."""
         if self._server is not None:
             self._server.send_signal(how)
             self._server.wait(timeout=30)
@@ -118,7 +118,7 @@ class PostgreSQL:
 
 @contextmanager
 def postgresql_that_stops() -> Iterator[PostgreSQL]:
-    """A server that the test may stop and start."""
+    """Start a server that the test may stop and start again."""
     with folder_for_postgresql() as folder:
         server = PostgreSQL(folder)
         try:
@@ -130,7 +130,7 @@ def postgresql_that_stops() -> Iterator[PostgreSQL]:
 
 @contextmanager
 def folder_for_postgresql() -> Iterator[Path]:
-    """One that the server can enter as the user that it runs as."""
+    """Create a temporary directory for the server outside pytest's, which only root could enter."""
     folder = Path(tempfile.mkdtemp(prefix="gatehouse-postgresql-"))
     try:
         yield folder
@@ -140,13 +140,13 @@ def folder_for_postgresql() -> Iterator[Path]:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL server of our own; yields the URL of its first database."""
+    """Start a private PostgreSQL server; yields the URL of its first database."""
     with postgresql_that_stops() as server:
         yield server.url
 
 
 class RedisServer:
-    """A Redis server of our own, which keeps nothing unless told to; it can be killed and frozen."""
+    """A private Redis server without persistence by default; it can be killed and frozen."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         (self._program,) = need("redis-server")
@@ -191,7 +191,7 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
 
 @contextmanager
 def new_database(server_url: str, name: str) -> Iterator[str]:
-    """An empty database on the server, dropped at the end."""
+    """Create an empty database on the server; it is dropped at the end."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"'.encode())
     try:
@@ -211,13 +211,13 @@ def _wait_for_postgresql(url: str, server: subprocess.Popen[bytes], log: Path) -
 
 
 def _debian(program: str) -> str | None:
-    """Debian keeps the server programs of PostgreSQL out of PATH."""
+    """Find PostgreSQL's server programs on Debian, which does not put them on PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
     return str(found[-1]) if found else None
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """PostgreSQL refuses to run as root; then it runs as nobody."""
+    """Return a command prefix that runs PostgreSQL as nobody if we are root, which it refuses to run as."""
     if os.getuid() != 0:
         return []
     shutil.chown(folder, "nobody")

@@ -1,4 +1,4 @@
-"""Which way imports point, how large files and functions may grow, and what the locks hold."""
+"""Rules for the direction of imports, the size of files and functions, and the contents of lock files."""
 
 import ast
 import re
@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("contracts", "gatehouse", "gateway", "services", "shared")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 400
-# The rooms of a part from the ground up: a file imports from its own layer and from those before it only.
-# Imports for type annotations count as well. A file outside these rooms is refused.
+# The layers of each part, lowest first, with their packages and modules. A file may import only from its own
+# layer and from lower ones, type-only imports included. A file that is in no layer is an error.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gateway": (
         ("__init__", "errors"),
@@ -72,14 +72,14 @@ LOCKS = sorted(ROOT.glob("requirements*.lock"))
 
 
 def imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """The full names of all modules a file imports, wherever in it."""
+    """Yield the full names of all modules that a file imports, anywhere in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            # `from services import orders` names a module, too
+            # `from services import orders` imports a module as well
             yield from (f"{base}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
             first = node.args[0] if node.args else None
@@ -92,7 +92,7 @@ def _called(call: ast.Call) -> str:
 
 
 def allowed(path: str) -> tuple[str, ...]:
-    """What a file of this project may import of this project."""
+    """Return the packages of this project that a file may import."""
     parts = path.split("/")
     if parts[0] == "services" and len(parts) > 2:
         return (f"services.{parts[1]}", "contracts", "shared")
@@ -114,12 +114,12 @@ def layer_faults(path: str, source: str) -> list[str]:
 
 
 def module_of(path: str) -> str:
-    """The name that a file is imported by."""
+    """Return the name under which a file is imported."""
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
-    """Every module by name, with the modules of these files that it imports."""
+    """Map every module to the modules among these files that it imports."""
     modules = {module_of(path) for path in sources}
     found: dict[str, set[str]] = {}
     for path, source in sources.items():
@@ -130,14 +130,14 @@ def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def _nearest(name: str, modules: set[str]) -> str:
-    """The module that `name` is, or is defined in; empty for everything that is not ours."""
+    """Return the module that `name` is or is defined in; empty if it is not one of ours."""
     while name and name not in modules:
         name = name.rpartition(".")[0]
     return name
 
 
 def room_faults(graph: Mapping[str, set[str]]) -> list[str]:
-    """Files outside of every room, and imports that point up."""
+    """List files that are in no layer, and imports from higher layers."""
     floors = {
         (part, room): floor
         for part, layers in LAYERS.items()
@@ -150,10 +150,10 @@ def room_faults(graph: Mapping[str, set[str]]) -> list[str]:
             continue
         floor = floors.get(_room(module))
         if floor is None:
-            faults.append(f"{module} is in no room")
+            faults.append(f"{module} is in no layer")
             continue
         faults += [
-            f"{module} imports {name}, which is above"
+            f"{module} imports {name}, which is in a higher layer"
             for name in sorted(imports)
             if _room(name)[0] == _room(module)[0] and floors.get(_room(name), 0) > floor
         ]
@@ -161,7 +161,7 @@ def room_faults(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def _room(module: str) -> tuple[str, str]:
-    """The part of the table that a module belongs to, and its room there; no part where no table says any."""
+    """Return a module's part and its entry in that part's table; the part is empty if it has no table."""
     part = next((one for one in LAYERS if module == one or module.startswith(f"{one}.")), "")
     return part, module.removeprefix(f"{part}.").split(".")[0] if module != part else "__init__"
 
@@ -175,7 +175,7 @@ def circle_faults(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def handler_faults(graph: Mapping[str, set[str]]) -> list[str]:
-    """Handlers that are imported by another module than the routes beside them."""
+    """List handlers that are imported by a module other than their service's routes."""
     faults = []
     for module, imports in graph.items():
         for name in sorted(imports):
@@ -199,7 +199,7 @@ def size_faults(path: str, source: str) -> list[str]:
 
 
 def service_name_faults(path: str, source: str, services: list[str]) -> list[str]:
-    """Names of services in code: in identifiers and texts, but not in what is said about the code."""
+    """List names of services in identifiers and strings; docstrings and comments are ignored."""
     tree = ast.parse(source)
     said = {
         id(node.body[0].value)
@@ -227,7 +227,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 
 def lock_faults(name: str, text: str) -> list[str]:
-    """Every requirement is one version with hashes, and nothing says where to fetch it."""
+    """List lines that are not one pinned version with hashes, such as index URLs."""
     requirements = re.sub(r"\s*\\\n\s*", " ", text).splitlines()
     pinned = re.compile(r"[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==\S+( ; [^-]+)?( --hash=sha256:[0-9a-f]{64})+")
     faults = [f"{name}: {line[:60]}" for line in requirements if line and not pinned.fullmatch(line)]
@@ -237,19 +237,19 @@ def lock_faults(name: str, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_point_one_way_and_things_stay_small(file: Path) -> None:
+def test_imports_follow_the_rules_and_files_and_functions_stay_small(file: Path) -> None:
     path, source = str(file.relative_to(ROOT)), file.read_text()
 
     assert layer_faults(path, source) + size_faults(path, source) == []
 
 
-def test_rooms_import_downwards_without_circles_and_only_routes_import_handlers() -> None:
+def test_imports_point_to_lower_layers_without_cycles_and_only_routes_import_handlers() -> None:
     graph = import_graph({str(file.relative_to(ROOT)): file.read_text() for file in FILES})
 
     assert room_faults(graph) + circle_faults(graph) + handler_faults(graph) == []
 
 
-def test_every_room_of_the_table_is_a_folder_or_a_file() -> None:
+def test_every_entry_of_the_layers_is_a_directory_or_a_file() -> None:
     parts = {part.replace(".", "/"): layers for part, layers in LAYERS.items()}
     rooms = {f"{part}/{room}" for part, layers in parts.items() for layer in layers for room in layer}
     missing = {room for room in rooms if not ((ROOT / room).is_dir() or (ROOT / f"{room}.py").is_file())}
@@ -257,14 +257,14 @@ def test_every_room_of_the_table_is_a_folder_or_a_file() -> None:
     assert missing == set()
 
 
-def test_the_files_are_there_to_be_checked() -> None:
+def test_checks_find_files_in_every_part() -> None:
     assert {file.relative_to(ROOT).parts[0] for file in FILES} == set(PARTS)
     assert len(LOCKS) == 3
 
 
-def test_shared_knows_no_service_by_name() -> None:
+def test_shared_code_names_no_service() -> None:
     services = [folder.parent.name for folder in (ROOT / "services").glob("*/__main__.py")]
-    known = {"auth"}  # whose address and key set every verifier needs
+    known = {"auth"}  # every verifier needs its URL and key set
     faults = [
         fault
         for file in (ROOT / "shared").rglob("*.py")
@@ -277,7 +277,7 @@ def test_shared_knows_no_service_by_name() -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_the_locks_hold_versions_and_hashes_only(lock: Path) -> None:
+def test_lock_files_contain_only_versions_and_hashes(lock: Path) -> None:
     assert lock_faults(lock.name, lock.read_text()) == []
 
 
@@ -301,7 +301,7 @@ class TestTheChecksThemselves:
             ("gateway/site/app.py", "from services.auth.app import create_app"),
         ],
     )
-    def test_a_wrong_import_is_found(self, path: str, source: str) -> None:
+    def test_forbidden_import_is_found(self, path: str, source: str) -> None:
         assert layer_faults(path, source) != []
 
     @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ class TestTheChecksThemselves:
             ),
         ],
     )
-    def test_a_right_import_is_not(self, path: str, source: str) -> None:
+    def test_permitted_import_is_accepted(self, path: str, source: str) -> None:
         assert layer_faults(path, source) == []
 
     @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ class TestTheChecksThemselves:
             ("shared/http/x.py", "if TYPE_CHECKING:\n    from shared.service import create_service"),
         ],
     )
-    def test_an_upward_import_is_found(self, path: str, source: str) -> None:
+    def test_import_from_a_higher_layer_is_found(self, path: str, source: str) -> None:
         above = (
             "gateway/forwarding/exchange.py",
             "gateway/policies/y.py",
@@ -351,7 +351,7 @@ class TestTheChecksThemselves:
 
         assert len(room_faults(graph)) == 1
 
-    def test_an_import_of_the_same_room_or_a_lower_one_is_not(self) -> None:
+    def test_import_from_the_same_or_a_lower_layer_is_accepted(self) -> None:
         source = "from gateway.policies import y\nfrom gateway.errors import Refusal\nimport shared.service"
         others = ("gateway/policies/y.py", "gateway/errors.py", "shared/service.py")
         graph = import_graph(dict.fromkeys(others, "") | {"gateway/policies/x.py": source})
@@ -361,14 +361,14 @@ class TestTheChecksThemselves:
     @pytest.mark.parametrize(
         "path", ["gateway/limits.py", "gateway/helpers/x.py", "services/auth/helpers.py", "shared/helpers.py"]
     )
-    def test_a_file_outside_a_room_is_found(self, path: str) -> None:
-        assert room_faults(import_graph({path: ""})) == [f"{module_of(path)} is in no room"]
+    def test_file_in_no_layer_is_found(self, path: str) -> None:
+        assert room_faults(import_graph({path: ""})) == [f"{module_of(path)} is in no layer"]
 
     @pytest.mark.parametrize("path", ["gateway/__init__.py", "gateway/worker.py", "gateway/cli/__init__.py"])
-    def test_a_file_inside_a_room_is_not(self, path: str) -> None:
+    def test_file_in_a_layer_is_accepted(self, path: str) -> None:
         assert room_faults(import_graph({path: ""})) == []
 
-    def test_a_circle_inside_a_room_is_found(self) -> None:
+    def test_import_cycle_within_a_layer_is_found(self) -> None:
         third = "if TYPE_CHECKING:\n    from shared.http import a"
         graph = import_graph(
             {
@@ -393,12 +393,12 @@ class TestTheChecksThemselves:
             ("services/orders/routes.py", "from services.files.handlers import trash"),
         ],
     )
-    def test_a_handler_imported_by_another_module_than_routes_is_found(self, path: str, source: str) -> None:
+    def test_handler_imported_by_a_module_other_than_routes_is_found(self, path: str, source: str) -> None:
         handlers = ("services/files/handlers/trash.py", "services/orders/handlers.py")
 
         assert len(handler_faults(import_graph(dict.fromkeys(handlers, "") | {path: source}))) == 1
 
-    def test_a_handler_imported_by_routes_is_not(self) -> None:
+    def test_handler_imported_by_routes_is_accepted(self) -> None:
         sources = {
             "services/files/routes.py": "from services.files.handlers import trash",
             "services/files/handlers/trash.py": "",
@@ -406,7 +406,7 @@ class TestTheChecksThemselves:
 
         assert handler_faults(import_graph(sources)) == []
 
-    def test_what_is_too_long_is_found(self) -> None:
+    def test_files_and_functions_that_are_too_long_are_found(self) -> None:
         body = "    pass\n"
         assert size_faults("a.py", "def f():\n" + body * FUNCTION_LINES_MAX) == ["a.py: f has 61 lines"]
         assert size_faults("a.py", "def f():\n" + body * (FUNCTION_LINES_MAX - 1)) == []
@@ -414,7 +414,7 @@ class TestTheChecksThemselves:
         assert size_faults("a.py", "x = 1\n" * FILE_LINES_MAX) == []
         assert size_faults("a.py", "x = 1\n" * (FILE_LINES_MAX + 1)) == ["a.py has 401 lines"]
 
-    def test_the_name_of_a_service_is_found(self) -> None:
+    def test_name_of_a_service_is_found(self) -> None:
         source = '"""As orders does."""\nif name == "orders":\n    orders()\n'
         assert service_name_faults("a.py", source, ["orders"]) == [
             "a.py:2 names orders",
@@ -435,5 +435,5 @@ class TestTheChecksThemselves:
             "",
         ],
     )
-    def test_a_lock_that_holds_something_else_is_found(self, line: str) -> None:
+    def test_lock_file_with_anything_else_is_found(self, line: str) -> None:
         assert lock_faults("x.lock", line) != []

@@ -1,4 +1,4 @@
-"""docker-compose.yml: what every container may not do, what it may use, and whom it can reach."""
+"""docker-compose.yml: confinement, resource limits and networks of every container."""
 
 import os
 import re
@@ -25,12 +25,12 @@ SERVICES = CONTAINERS.keys() - SERVERS - GATEWAYS - {"nginx"}
 HEALTHCHECK = ROOT / "deploy" / "healthcheck.sh"
 
 
-def test_containers_are_those_that_are_drawn_from_the_services() -> None:
+def test_compose_file_matches_the_services() -> None:
     assert {file.name for file, text in drawn(ROOT).items() if file.read_text() != text} == set()
     assert {folder.parent.name for folder in (ROOT / "services").glob("*/__main__.py")} == SERVICES
 
 
-def test_hand_written_parts_survive_drawing_and_unmarked_files_are_refused() -> None:
+def test_generation_keeps_hand_written_parts_and_refuses_files_without_markers() -> None:
     services = [Container("billing", 8090, {"SIZE": "1"}, "invoices", {"shm_size": "64m"})]
     text = draw((ROOT / "docker-compose.yml").read_text(), services)
     billing = yaml.safe_load(text)["services"]["billing"]
@@ -59,7 +59,7 @@ def networks(name: str) -> set[str]:
     return set(CONTAINERS[name].get("networks", ["default"]))
 
 
-def test_each_container_reaches_only_those_it_calls() -> None:
+def test_each_container_can_reach_only_those_it_calls() -> None:
     assert networks("nginx") == {"default"}
     for name in GATEWAYS:
         assert networks(name) == {"default", "services", "redis"}
@@ -70,7 +70,7 @@ def test_each_container_reaches_only_those_it_calls() -> None:
     assert COMPOSE["networks"]["database"] == COMPOSE["networks"]["redis"] == {"internal": True}
 
 
-def test_each_program_believes_only_the_proxies_in_front_of_it() -> None:
+def test_each_program_trusts_only_the_proxies_in_front_of_it() -> None:
     subnet = {
         name: COMPOSE["networks"][name]["ipam"]["config"][0]["subnet"] for name in ("default", "services")
     }
@@ -80,7 +80,7 @@ def test_each_program_believes_only_the_proxies_in_front_of_it() -> None:
         assert CONTAINERS[name]["environment"]["TRUSTED_PROXIES"] == subnet["services"]
 
 
-def test_health_checks_have_time_on_a_busy_machine() -> None:
+def test_health_checks_have_timeouts_long_enough_for_a_busy_machine() -> None:
     (line,) = re.findall(r"^HEALTHCHECK (.*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     timeouts = [int(seconds) for seconds in re.findall(r"--timeout=(\d+)s", line)]
     timeouts += [
@@ -95,7 +95,7 @@ def test_health_checks_have_time_on_a_busy_machine() -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_health_check_is_what_readiness_answers(status: int, code: int) -> None:
+def test_health_check_returns_the_result_of_readiness(status: int, code: int) -> None:
     asked = []
 
     class Service(BaseHTTPRequestHandler):
@@ -105,7 +105,7 @@ def test_health_check_is_what_readiness_answers(status: int, code: int) -> None:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quietly."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Service) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -116,11 +116,11 @@ def test_health_check_is_what_readiness_answers(status: int, code: int) -> None:
     assert asked == [("/health/ready", "localhost")]
 
 
-def test_health_check_fails_where_nothing_listens() -> None:
+def test_health_check_fails_if_nothing_listens() -> None:
     assert check_health(support.free_port()) == 1
 
 
-def test_health_check_ends_when_nothing_is_answered() -> None:
+def test_health_check_times_out_without_a_response() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         assert check_health(mute.getsockname()[1], HEALTH_SECONDS="1") == 1
 
@@ -134,7 +134,7 @@ def check_health(port: int, **more: str) -> int:
     return done.returncode
 
 
-def test_nginx_is_reloaded_when_gateways_come_or_go_but_not_when_all_are_gone(tmp_path: Path) -> None:
+def test_nginx_reloads_when_gateways_change_but_not_when_none_resolve(tmp_path: Path) -> None:
     (shell,) = support.need("sh")
     names, calls, asked = tmp_path / "names", tmp_path / "calls", tmp_path / "asked"
     programs = {

@@ -1,4 +1,4 @@
-"""The documentation holds together: links, anchors, paths and make targets that it names exist."""
+"""Links, anchors, paths and make targets in the documentation exist."""
 
 import re
 import subprocess
@@ -12,11 +12,11 @@ from shared import __version__
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)\"""")
-# A path in backticks from one of the folders of the project; `<name>` and `*` stand for many.
+# A path in backticks below one of the project's directories; names with `<name>` or `*` do not match.
 NAMED_PATH = re.compile(
     r"`((?:gateway|services|shared|contracts|gatehouse|tests|docs|deploy|nginx)/[\w./-]*)`"
 )
-NO_PATHS = {"services/billing/", "tests/billing/", "gatehouse/audit"}  # examples, and the name of a log
+NO_PATHS = {"services/billing/", "tests/billing/", "gatehouse/audit"}  # examples, and a log's name
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)\b")
 FOREIGN = ("http://", "https://", "mailto:")
 
@@ -41,7 +41,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of all headings, made as GitHub makes them."""
+    """Return the anchors of all headings, computed like GitHub's."""
     found: dict[str, int] = {}
     for heading in re.findall(r"^#+ +(.*?) *$", prose(page), re.MULTILINE):
         plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
@@ -63,20 +63,20 @@ def link_faults(page: Path, text: str) -> list[str]:
         if not target.exists():
             faults.append(f"{link}: there is no such file")
         elif not target.is_relative_to(ROOT):
-            faults.append(f"{link}: leads out of the repository")
+            faults.append(f"{link}: leads outside the repository")
         elif anchor and anchor not in anchors(target):
             faults.append(f"{link}: there is no such heading")
     return faults
 
 
 @every_page
-def test_all_relative_links_and_anchors_resolve(page: Path) -> None:
+def test_relative_links_and_anchors_resolve(page: Path) -> None:
     assert link_faults(page, page.read_text()) == []
 
 
 @every_page
-def test_all_paths_that_a_page_names_exist(page: Path) -> None:
-    if page.name == "CHANGELOG.md":  # older entries name what is gone by now
+def test_paths_named_on_a_page_exist(page: Path) -> None:
+    if page.name == "CHANGELOG.md":  # older entries name files that no longer exist
         return
     named = set(NAMED_PATH.findall(prose(page)))
 
@@ -84,14 +84,14 @@ def test_all_paths_that_a_page_names_exist(page: Path) -> None:
 
 
 @every_page
-def test_all_make_targets_that_a_page_names_exist(page: Path) -> None:
+def test_make_targets_named_on_a_page_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = "\n".join([*re.findall(r"`([^`\n]+)`", page.read_text()), *FENCE.findall(page.read_text())])
 
     assert sorted(set(TARGET.findall(code)) - targets) == []
 
 
-def test_every_page_of_docs_is_reached_from_its_index() -> None:
+def test_every_page_in_docs_is_reachable_from_its_index() -> None:
     reached, queue = set[Path](), [ROOT / "docs/README.md"]
     while queue:
         page = queue.pop()
@@ -108,7 +108,7 @@ def test_every_page_of_docs_is_reached_from_its_index() -> None:
     assert sorted(set((ROOT / "docs").rglob("*.md")) - reached) == []
 
 
-def test_pictures_are_small() -> None:
+def test_image_files_of_the_documentation_are_small() -> None:
     pictures = [file for file in (ROOT / "docs/images").iterdir() if file.suffix in (".png", ".svg")]
 
     assert pictures
@@ -124,7 +124,7 @@ def test_pictures_are_small() -> None:
         ("README.md#documentation", None),
     ],
 )
-def test_a_link_that_leads_nowhere_is_a_fault(link: str, fault: str | None) -> None:
+def test_broken_link_is_reported(link: str, fault: str | None) -> None:
     faults = link_faults(ROOT / "docs/page.md", f"See [this]({link}).")
 
     assert [fault is not None and fault in one for one in faults] == ([True] if fault else [])

@@ -1,4 +1,4 @@
-"""The examples that the documentation shows, and the words that refuse what is not like them."""
+"""The examples in the documentation, and the explanations of string patterns."""
 
 import importlib
 import inspect
@@ -32,11 +32,11 @@ SHOWN = [kind for kind in MODELS if issubclass(kind, Input | Output)]
 
 
 @pytest.mark.parametrize("kind", SHOWN, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_body_and_answer_have_an_example_that_is_valid(kind: type[BaseModel]) -> None:
+def test_request_and_response_bodies_have_a_valid_example(kind: type[BaseModel]) -> None:
     [example] = kind.model_json_schema(mode="validation").get("examples", [None])
 
     assert example is not None, "give it a model_config = example({...})"
-    shown = issubclass(kind, Output) and "entries" in kind.model_fields  # written without its field
+    shown = issubclass(kind, Output) and "entries" in kind.model_fields  # serialized without its field
     given = {"entries": example, "version": 1} if shown else example
     checked = kind.model_validate_json(json.dumps(given))
     if issubclass(kind, Output) and not shown:
@@ -54,11 +54,11 @@ def patterns(schema: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", READ, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_every_pattern_is_explained_in_words(kind: type[BaseModel]) -> None:
-    # Decimal brings one of its own, whose faults have other names.
+    # Pydantic's own pattern for Decimal is reported with other error types.
     unexplained = [one for one in patterns(kind.model_json_schema()) if words.words_for_pattern(one) is None]
     assert [one for one in unexplained if "?!^[-+.]*$" not in one] == []
 
 
-def test_password_of_an_example_is_in_no_answer() -> None:
+def test_examples_of_responses_contain_no_password() -> None:
     answers = [kind.model_json_schema().get("examples") for kind in SHOWN if issubclass(kind, Output)]
     assert re.search("password", json.dumps(answers)) is None

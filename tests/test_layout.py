@@ -1,4 +1,4 @@
-"""Every service looks the same, and what is written about it is true."""
+"""Every service has the same layout, and its documentation matches the code."""
 
 import importlib
 import re
@@ -39,12 +39,12 @@ def operations(service: str) -> list[Operation]:
     return found
 
 
-def test_there_are_services() -> None:
+def test_services_are_found() -> None:
     assert {"auth", "orders", "users"} <= set(SERVICES)
 
 
 @every_service
-def test_the_same_question_is_answered_in_the_same_place(service: str) -> None:
+def test_every_service_has_the_same_files(service: str) -> None:
     folder = ROOT / "services" / service
     missing = [name for name in FILES if not (folder / name).exists()]
     places = [folder / "handlers.py", folder / "handlers", [*folder.glob("*/handlers.py")]]
@@ -55,14 +55,14 @@ def test_the_same_question_is_answered_in_the_same_place(service: str) -> None:
     assert settings_class(service).service == service
 
 
-def test_no_two_programs_share_a_port() -> None:
+def test_no_two_programs_have_the_same_default_port() -> None:
     ports = {program: settings_class(program).model_fields["port"].default for program in PROGRAMS}
 
     assert len(set(ports.values())) == len(PROGRAMS), ports
 
 
 @every_service
-def test_every_endpoint_is_behind_the_gateway(service: str) -> None:
+def test_every_public_endpoint_is_routed_by_the_gateway(service: str) -> None:
     from gateway.config.routes_file import load
 
     table = load(ROUTES, development=True)
@@ -77,7 +77,7 @@ def _covered(path: str, routed: set[str]) -> bool:
 
 
 def documented(program: str) -> set[str]:
-    """The variables that docs/settings.md and the README of a program describe."""
+    """Return the variables that docs/settings.md and a program's README describe."""
     own = ROOT / ("gateway" if program == "gateway" else f"services/{program}") / "README.md"
     texts = [file.read_text() for file in (ROOT / "docs/settings.md", own) if file.exists()]
     return set(re.findall(r"`([A-Z][A-Z0-9_]+)`", "\n".join(texts)))
@@ -91,7 +91,7 @@ def test_every_setting_is_documented(program: str) -> None:
 
 
 @pytest.mark.parametrize("program", SERVICES)
-def test_nothing_is_documented_that_is_not_read(program: str) -> None:
+def test_every_documented_setting_exists(program: str) -> None:
     text = (ROOT / "services" / program / "README.md").read_text()
     listed = set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)`", text, re.MULTILINE))
     read = {name.upper() for name in settings_class(program).model_fields}
@@ -117,10 +117,10 @@ def test_migrations_are_numbered_without_gaps(service: str) -> None:
 
 
 @every_service
-async def test_the_openapi_document_is_sound(service: str, tmp_path: Path) -> None:
+async def test_openapi_document_is_valid_and_complete(service: str, tmp_path: Path) -> None:
     kind = settings_class(service)
     assert issubclass(kind, ServiceSettings)
-    # pydantic's mypy plugin checks the names against those of the base class
+    # model_validate, because pydantic's mypy plugin knows only the base class's fields
     settings = kind.model_validate(
         {"data_dir": tmp_path, "jwt_secret": TEST_JWT_SECRET, "internal_secret": TEST_INTERNAL_SECRET}
     )
@@ -135,8 +135,7 @@ async def test_the_openapi_document_is_sound(service: str, tmp_path: Path) -> No
 
 
 @every_service
-def test_handlers_begin_with_a_sentence(service: str) -> None:
-    """It is the summary of the endpoint in the documentation."""
+def test_docstrings_of_handlers_start_with_a_sentence_for_the_summary(service: str) -> None:
     without = [
         one.name
         for one in operations(service)

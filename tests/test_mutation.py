@@ -1,4 +1,4 @@
-"""The script that changes code to see whether tests notice: what it changes, and what it leaves as it is."""
+"""The mutation script: what it changes, and what it leaves unchanged."""
 
 from tests.mutation import mutants
 
@@ -16,7 +16,7 @@ def first(values: list[int], text: str = "") -> int | None:
 '''
 
 
-def test_each_place_is_changed_by_itself_and_what_is_said_stays() -> None:
+def test_each_place_is_changed_separately_and_docstrings_and_logs_are_not() -> None:
     found = [one.words for one in mutants("a.py", SOURCE)]
 
     assert found == [
@@ -33,7 +33,7 @@ def test_each_place_is_changed_by_itself_and_what_is_said_stays() -> None:
     ]
 
 
-def test_a_changed_file_differs_in_one_place_only() -> None:
+def test_mutated_file_differs_in_only_one_place() -> None:
     (clear,) = [one for one in mutants("a.py", SOURCE) if one.words.startswith("values.clear()")]
 
     assert "values.clear()" not in clear.source

@@ -1,4 +1,4 @@
-"""No list reads a table: the work of a page does not grow with the rows, whatever is asked and by whom."""
+"""Query plans: the cost of a page does not grow with the table, whatever the filters and the caller."""
 
 import re
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from tests import lists, support
 from tests.lists import LISTS, Question
 
 ROWS = 20_000
-WINDOW_ROWS = 60  # more than a page, and as far from all rows as it is in life
+WINDOW_ROWS = 60  # more than a page, and far fewer than all rows, as in production
 STEPS = 50
-STEPS_MAX = 40_000  # of SQLite's machine; reading all rows takes four times as many at the least
+STEPS_MAX = 40_000  # of SQLite's virtual machine; reading all rows takes at least four times as many
 ROWS_READ_MAX = 1_500
 
 every_service = pytest.mark.parametrize("service", LISTS)
@@ -45,11 +45,11 @@ def filled(service: str, url: str) -> Iterator[Database]:
 def forget_statistics(database: Database) -> None:
     with database.transaction() as session:
         session.connection().exec_driver_sql("DELETE FROM sqlite_stat1")
-    database.engine.dispose()  # a connection reads them when it opens
+    database.engine.dispose()  # connections read the statistics when they open
 
 
 class Watched:
-    """What the database was asked while a question was answered, and SQLite's steps for it."""
+    """Records the statements executed for a request, and SQLite's steps."""
 
     def __init__(self, engine: Engine) -> None:
         self.statements: list[tuple[str, Any]] = []
@@ -62,7 +62,7 @@ class Watched:
         self.statements.append((statement, parameters))
 
     def in_driver(self, connection: Connection, statement: str, parameters: Any) -> Any:
-        """In the place of what runs statements past SQLAlchemy."""
+        """Replace the function that bypasses SQLAlchemy, to record its statements."""
         self.statements.append((statement, parameters))
         return execute_in_driver(connection, statement, parameters)
 
@@ -97,10 +97,10 @@ def faults_on_sqlite(database: Database, watched: Watched, question: Question) -
         fault
         for statement, plan in plans
         for fault in _bad_lines(statement, [row[3] for row in plan], partial)
-        if question.is_paged or "TEMP B-TREE" not in fault  # of one file or order there are few
+        if question.is_paged or "TEMP B-TREE" not in fault  # lists that are not paged are short
     ]
     if bool(seen) == question.asks_nothing:
-        faults.append("nothing was seen of it")
+        faults.append("no statement was recorded")
     if steps > STEPS_MAX:
         faults.append(f"{steps} steps")
     return [f"{question}: {fault}" for fault in faults]
@@ -108,12 +108,14 @@ def faults_on_sqlite(database: Database, watched: Watched, question: Question) -
 
 def _bad_lines(statement: str, plan: list[str], partial: set[str]) -> Iterator[str]:
     for line in plan:
-        scanned = re.match(r"SCAN (?!anon_)\w+(?: USING (?:COVERING )?INDEX (\w+))?", line)  # of a table
+        scanned = re.match(
+            r"SCAN (?!anon_)\w+(?: USING (?:COVERING )?INDEX (\w+))?", line
+        )  # a scan of a table
         by_text = re.search(r"VIRTUAL TABLE INDEX \d+:.*M", line)
-        # The first rows of an index are all there is to read without conditions, or when it has them itself.
+        # A scan along an index reads only the first rows if there is no condition or the index has it.
         if scanned and not by_text and scanned[1] not in partial and ("WHERE" in statement or not scanned[1]):
             yield line
-        # What is sorted has to have a limit of its own.
+        # A sort needs a LIMIT inside it.
         if "TEMP B-TREE" in line and statement.count("LIMIT") < 2:
             yield line
 
@@ -129,7 +131,7 @@ def faults_on_postgresql(database: Database, watched: Watched, question: Questio
         question.ask(session)
         seen = watched.statements
         cursor: Any = session.connection().connection.cursor()
-        faults: list[str] = [] if bool(seen) != question.asks_nothing else ["nothing was seen of it"]
+        faults: list[str] = [] if bool(seen) != question.asks_nothing else ["no statement was recorded"]
         for statement, parameters in seen:
             cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
             faults += _bad_nodes(cursor.fetchone()[0][0]["Plan"])
@@ -157,11 +159,11 @@ def _rows_read(node: dict[str, Any]) -> int:
 
 @every_service
 @pytest.mark.parametrize("is_analysed", [True, False], ids=["analysed", "not analysed"])
-def test_every_page_of_every_list_is_read_along_an_index_of_sqlite(
+def test_every_page_of_every_list_is_read_from_an_index_on_sqlite(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_analysed: bool
 ) -> None:
     with filled(service, f"sqlite:///{tmp_path}/lists.db") as database:
-        if not is_analysed:  # as every new database is
+        if not is_analysed:  # like every new database
             forget_statistics(database)
         watched = Watched(database.engine)
         monkeypatch.setattr(statements, "execute_in_driver", watched.in_driver)
@@ -171,7 +173,7 @@ def test_every_page_of_every_list_is_read_along_an_index_of_sqlite(
 
 
 @every_service
-def test_every_page_of_every_list_reads_few_rows_of_postgresql(
+def test_every_page_of_every_list_reads_few_rows_on_postgresql(
     service: str, postgresql_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with support.new_database(postgresql_server, f"plans_{service}") as url, filled(service, url) as database:
@@ -183,8 +185,7 @@ def test_every_page_of_every_list_reads_few_rows_of_postgresql(
         ] == []
 
 
-def test_every_filter_of_every_list_is_asked_for() -> None:
-    """A service with a list has to be in LISTS, and each filter there with a rare value and a common one."""
+def test_lists_have_a_rare_and_a_common_value_for_every_filter() -> None:
     lacking = [
         f"{service} {operation.path}: {name}"
         for service in lists.SERVICES

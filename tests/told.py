@@ -1,4 +1,4 @@
-"""What a service has to tell: the events in its outbox, which nobody takes while no subscriber runs."""
+"""Reads the events in a service's outbox, where they stay while no subscriber runs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ RECORDED = "action.recorded"
 
 
 def told(database_url: str, tables: EventTables) -> list[Envelope]:
-    """Each event once, oldest first."""
+    """Return each event once, oldest first."""
     database = Database(database_url, pool_size=1)
     try:
         with database.transaction(write=False) as session:
@@ -24,10 +24,10 @@ def told(database_url: str, tables: EventTables) -> list[Envelope]:
 
 
 def events(database_url: str, tables: EventTables) -> list[Envelope]:
-    """What happened to things."""
+    """Return all events except action records."""
     return [one for one in told(database_url, tables) if one.topic != RECORDED]
 
 
 def records(database_url: str, tables: EventTables) -> list[dict[str, Any]]:
-    """Who did what."""
+    """Return the data of all action records."""
     return [one.data for one in told(database_url, tables) if one.topic == RECORDED]

@@ -1,4 +1,4 @@
-"""People for tests: registered through the gateway, as anybody would be."""
+"""Test users, registered through the gateway."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The whole suite as a user starts it: real processes, real ports, a folder of its own."""
+"""The whole suite as a user starts it: real processes and ports, with its own data directory."""
 
 import os
 import re
@@ -24,7 +24,7 @@ STOP_SECONDS = 35
 
 
 class Suite:
-    """A running suite; `lines` is what its terminal shows."""
+    """A running suite; `lines` is its terminal output."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Suite:
         self.lines: list[str] = []
         self._ready = threading.Event()
         ports = {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
-        if cwd == ROOT:  # what a newcomer starts in a new clone makes its databases itself
+        if cwd == ROOT:  # a suite in a new clone creates its own databases
             _make_databases(data_dir, settings)
         self.environment = {
             **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")},
@@ -76,9 +76,9 @@ class Suite:
         self._ready.set()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Stop it as Ctrl-C would; the exit code."""
+        """Stop the suite like Ctrl-C does; returns the exit code."""
         if self.process.poll() is None:
-            os.killpg(self.process.pid, number)  # as a terminal does: also to what `make` has started
+            os.killpg(self.process.pid, number)  # like a terminal: to all processes, those of `make` included
         code = self.process.wait(STOP_SECONDS)
         self._reader.join()
         assert self.process.stdout is not None
@@ -91,14 +91,14 @@ class Suite:
         self._reader.join()
 
     def processes(self) -> dict[int, str]:
-        """Every process that belongs to this suite, by the data folder in its environment."""
+        """Find all processes of this suite by the DATA_DIR in their environment."""
         marker = f"DATA_DIR={self.data_dir}".encode()
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if marker in (folder / "environ").read_bytes().split(b"\0"):
                     found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-            except OSError:  # gone meanwhile, or not ours to read
+            except OSError:  # ended meanwhile, or not readable
                 continue
         return found
 
@@ -108,7 +108,7 @@ class Suite:
         return pid
 
     def environment_of(self, name: str) -> dict[str, str]:
-        """What the launcher gives to a program, but for what it says of itself."""
+        """Return the environment of a program, without the variables that describe the launcher."""
         addresses = {f"{each.upper()}_URL": f"http://127.0.0.1:{port}" for each, port in self.ports.items()}
         return addresses | programs.own_environment(name, programs.find(ROOT), self.environment)
 
@@ -123,7 +123,7 @@ def _make_databases(data_dir: Path, settings: dict[str, str]) -> None:
 
 
 def _without_limits(data_dir: Path) -> Path:
-    """The real routes with rate limits that no load of a test reaches; tests/gateway tests the limits."""
+    """Write the real routes with rate limits that no test reaches; tests/gateway tests the limits."""
     data_dir.mkdir(parents=True, exist_ok=True)
     file = data_dir / "routes.yaml"
     limits = re.compile(r"rate: \d+/s, burst: \d+")
@@ -142,7 +142,7 @@ def running_suite(data_dir: Path, settings: dict[str, str] | None = None, **opti
 
 @contextmanager
 def postgresql_databases(server: str) -> Iterator[dict[str, str]]:
-    """One empty database per service, as the settings that point at them."""
+    """Create one empty database per service; yields the settings that point to them."""
     created: dict[str, str] = {}
     names = [name for name in programs.find(ROOT) if name != programs.GATEWAY]
     prefix = f"suite_{new_id()[-12:]}"
@@ -153,17 +153,17 @@ def postgresql_databases(server: str) -> Iterator[dict[str, str]]:
         yield created
 
 
-# Not until the end of the session: six processes that wait for work take a tenth of a core from other tests.
+# Package scope, not session scope: six idle processes would take a tenth of a core from other tests.
 @pytest.fixture(scope="package")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """One suite on SQLite for all tests that only talk to it."""
+    """One suite on SQLite, shared by all tests that only send requests."""
     with running_suite(tmp_path_factory.mktemp("suite")) as running:
         yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"], scope="package")
 def each_suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """The suite on SQLite, and then on PostgreSQL by settings alone."""
+    """The suite on SQLite, then on PostgreSQL."""
     if request.param == "sqlite":
         yield request.getfixturevalue("suite")
         return
@@ -177,6 +177,6 @@ def each_suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def own_suite(tmp_path: Path) -> Iterator[Suite]:
-    """A suite that a test may hurt."""
+    """A private suite, for a test that breaks things."""
     with running_suite(tmp_path) as running:
         yield running

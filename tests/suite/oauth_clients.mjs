@@ -1,4 +1,4 @@
-// Certified clients against a running suite. One line for each step that holds: RFC or section, and what was done.
+// Runs certified OAuth clients against a suite. Prints a line per successful step: RFC section and action.
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import * as client from "openid-client";
@@ -13,7 +13,7 @@ const insecure = { execute: [client.allowInsecureRequests] };
 const plain = { [oauth.allowInsecureRequests]: true };
 let cookie = "";
 
-// A browser: signs in once, allows whatever is asked, and stops at the address of the app.
+// A browser that signs in once, grants every consent, and stops at the app's redirect URI.
 async function browse(url) {
   for (let step = 0; step < 10; step += 1) {
     if (url.href.startsWith(given.redirect)) return url;
@@ -36,7 +36,7 @@ async function browse(url) {
     assert.equal(response.status, 303);
     url = new URL(response.headers.get("location"), issuer);
   }
-  throw new Error("the browser goes in circles");
+  throw new Error("the browser is in a redirect loop");
 }
 
 async function withOpenidClient(app, isPublic) {
@@ -60,9 +60,9 @@ async function withOpenidClient(app, isPublic) {
   assert.notEqual(renewed.refresh_token, tokens.refresh_token);
   ok("RFC 6749 6", "refresh with rotation");
   await assert.rejects(client.authorizationCodeGrant(config, back, checks), { error: "invalid_grant" });
-  ok("RFC 6749 4.1.2, oidcc-codereuse", "a code that is used again is refused");
+  ok("RFC 6749 4.1.2, oidcc-codereuse", "a reused code is refused");
   await assert.rejects(client.refreshTokenGrant(config, renewed.refresh_token), { error: "invalid_grant" });
-  ok("RFC 9700 4.2.4", "and what it gave is revoked");
+  ok("RFC 9700 4.2.4", "the tokens from a reused code are revoked");
   return config;
 }
 
@@ -72,13 +72,13 @@ await withOpenidClient(given.native, true);
 const machine = await client.discovery(
   issuer, given.machine.client_id, undefined, client.ClientSecretPost(given.machine.client_secret), insecure);
 const own = await client.clientCredentialsGrant(machine, { scope: "full_access" });
-ok("RFC 6749 4.4", "client credentials, by client_secret_post");
+ok("RFC 6749 4.4", "client credentials with client_secret_post");
 
 const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm: "oauth2", ...plain }));
 const request = new Request(issuer, { headers: { authorization: `Bearer ${own.access_token}` } });
 const claims = await oauth.validateJwtAccessToken(as, request, "gatehouse", plain);
 assert.equal(claims.client_id, given.machine.client_id);
-ok("RFC 8414, 9068", "oauth4webapi validates the access token by the metadata");
+ok("RFC 8414, 9068", "oauth4webapi validates the access token with the metadata");
 const { payload } = await jwtVerify(own.access_token, createRemoteJWKSet(new URL(as.jwks_uri)), { issuer: given.issuer, typ: "at+jwt" });
 assert.equal(payload.sub, given.machine.client_id);
 
@@ -90,4 +90,4 @@ ok("RFC 7009, 7662", "revocation of a signed access token, seen by introspection
 const refused = new URL(client.buildAuthorizationUrl(web, { redirect_uri: given.redirect, scope: "openid", code_challenge: "x" }));
 const told = await browse(refused);
 assert.equal(told.searchParams.get("error"), "invalid_request");
-ok("RFC 7636 4.3", "a request without S256 is sent back with invalid_request");
+ok("RFC 7636 4.3", "a request without S256 is redirected back with invalid_request");

@@ -1,12 +1,12 @@
-// A browser at /terminal/: types Japanese, resizes, loses the network in the middle of output, reloads.
-// node terminal_browser.cjs CHROMIUM GATEWAY_PORT NAME PASSWORD OFFLINE_SECONDS; prints one JSON object.
+// A browser at /terminal/: types Japanese, resizes, loses the network during output, reloads.
+// Usage: node terminal_browser.cjs CHROMIUM GATEWAY_PORT NAME PASSWORD OFFLINE_SECONDS. It prints one JSON object.
 
 const net = require("node:net");
 const { chromium } = require("playwright-core");
 
 const [program, port, name, password, offlineSeconds] = process.argv.slice(2);
 
-/** A line to the gateway that can be cut. */
+/** A TCP proxy to the gateway that can be disconnected. */
 class Line {
   constructor() {
     this.isCut = false;

@@ -1,4 +1,4 @@
-"""The audit log behind the gateway: what every service does is in it, and anybody can check it."""
+"""The audit log through the gateway: it records actions of every service, and clients can verify it."""
 
 import asyncio
 import os
@@ -18,12 +18,12 @@ from tests.suite.accounts import LAPTOP, Person, register, sign_in_admin
 from tests.suite.conftest import ROOT, Suite
 from tests.suite.test_quickstart import PRINTED_PORT
 
-SECONDS = 1.0  # from an action to its record
+SECONDS = 1.0  # maximum delay between an action and its record
 PATIENCE_SECONDS = 20.0
 
 
 async def records(client: httpx.AsyncClient, headers: dict[str, str], wanted: str) -> list[dict[str, Any]]:
-    """The records of an account as soon as one of them is what is wanted, in the spelling of seed 002."""
+    """Poll `/api/audit/logs` until an account has a record of this action; returns all its records."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found: list[dict[str, Any]] = (await client.get("/api/audit/logs", headers=headers)).json()
@@ -32,7 +32,7 @@ async def records(client: httpx.AsyncClient, headers: dict[str, str], wanted: st
         await asyncio.sleep(0.02)
 
 
-async def test_an_upload_is_in_the_log_as_the_seed_prints_it(each_suite: Suite) -> None:
+async def test_upload_is_recorded_with_all_fields(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         person = await register(client)
         uploaded = await client.post(
@@ -52,7 +52,7 @@ async def test_an_upload_is_in_the_log_as_the_seed_prints_it(each_suite: Suite) 
     assert record["request_id"] == uploaded.headers["x-request-id"]
 
 
-async def test_an_upload_is_there_within_a_second(suite: Suite) -> None:
+async def test_upload_is_recorded_within_a_second(suite: Suite) -> None:
     async with suite.client() as client:
         person = await register(client)
         times = []
@@ -70,7 +70,7 @@ async def test_an_upload_is_there_within_a_second(suite: Suite) -> None:
     assert sorted(times)[2] < SECONDS
 
 
-async def test_a_deleted_account_is_forgotten_and_its_actions_are_not(suite: Suite) -> None:
+async def test_deleting_an_account_erases_its_personal_data_but_not_its_actions(suite: Suite) -> None:
     async with suite.client() as client:
         admin, person = await sign_in_admin(client), await register(client)
         await client.post("/orders", json=LAPTOP, headers=person.headers)
@@ -91,15 +91,15 @@ async def test_a_deleted_account_is_forgotten_and_its_actions_are_not(suite: Sui
     assert verified["intact"], verified["faults"]
 
 
-def test_nobody_asks_for_many_exports_at_once() -> None:
-    """Twenty of 12,000 records each made everybody else wait for seconds."""
+def test_concurrent_exports_per_user_are_limited() -> None:
+    """Twenty exports of 12,000 records each made all other requests wait for seconds."""
     table = parse((ROOT / "routes.yaml").read_text(), "routes.yaml", development=True)
     told = {line.name: line.words for line in explain(table, "GET", "/audit/export", ())}
 
     assert "3 in progress per user" in told["limits"]
 
 
-async def test_the_lines_of_the_readme(suite: Suite, tmp_path: Path) -> None:
+async def test_commands_in_the_audit_documentation(suite: Suite, tmp_path: Path) -> None:
     support.need("curl", "bash")
     (block,) = re.findall(
         r"test_audit\.py -->\n```bash\n(.*?)```", (ROOT / "docs/audit.md").read_text(), re.DOTALL
@@ -115,7 +115,7 @@ async def test_the_lines_of_the_readme(suite: Suite, tmp_path: Path) -> None:
 
 def run(script: str, person: Person, folder: Path) -> str:
     token = person.headers["Authorization"].removeprefix("Bearer ")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where there is cryptography
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the environment that has `cryptography`
     done = subprocess.run(
         ["bash", "-e", "-c", script],
         cwd=folder,

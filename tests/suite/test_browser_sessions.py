@@ -1,4 +1,4 @@
-"""Credentials that the gateway exchanges: the cookie of a browser's session, personal access tokens."""
+"""Credentials that the gateway exchanges for tokens: browser session cookies and personal access tokens."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Versi
 
 @pytest.fixture
 async def browser(suite: Suite) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser in which somebody has just signed in."""
+    """A browser in which a new user has just signed in."""
     async with suite.client() as client:
         user = (await register(client))["user"]
         assert (await sign_in(client, user["email"])).status_code == 303
@@ -27,7 +27,7 @@ async def browser(suite: Suite) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_cookie_opens_what_a_bearer_token_opens(browser: httpx.AsyncClient) -> None:
+async def test_cookie_gives_the_same_access_as_a_bearer_token(browser: httpx.AsyncClient) -> None:
     me = await browser.get("/auth/me")
     profile = await browser.get("/users/me")
 
@@ -37,7 +37,7 @@ async def test_cookie_opens_what_a_bearer_token_opens(browser: httpx.AsyncClient
     assert (await browser.get("/clients")).status_code == 403
 
 
-async def test_B3_another_site_changes_nothing_with_the_cookie(
+async def test_B3_cross_site_requests_with_the_cookie_are_refused(
     browser: httpx.AsyncClient, suite: Suite
 ) -> None:
     for headers in (
@@ -59,7 +59,7 @@ async def test_B3_another_site_changes_nothing_with_the_cookie(
     assert len((await browser.get("/orders")).json()) == 2
 
 
-async def test_B7_signing_out_refuses_the_cookie_within_a_second(
+async def test_B7_cookie_is_refused_within_a_second_of_signing_out(
     browser: httpx.AsyncClient, suite: Suite
 ) -> None:
     cookie = {"Cookie": f"session={browser.cookies['session']}"}
@@ -70,7 +70,7 @@ async def test_B7_signing_out_refuses_the_cookie_within_a_second(
         optional = await thief.get("/storage/files")
 
     assert seconds < 1
-    assert optional.status_code == 200  # as a stranger
+    assert optional.status_code == 200  # as an anonymous user
 
 
 async def seconds_until_over(client: httpx.AsyncClient) -> float:
@@ -83,7 +83,7 @@ async def seconds_until_over(client: httpx.AsyncClient) -> float:
 
 
 @pytest.mark.parametrize("cookie", ["x", "é", "a=b", "x" * 200, "x" * 5_000, '"', ""])
-async def test_B1_cookie_that_stands_for_no_session_is_refused(suite: Suite, cookie: str) -> None:
+async def test_B1_cookie_of_no_session_is_refused(suite: Suite, cookie: str) -> None:
     async with suite.client(headers={"Cookie": f"other=1; session={cookie}".encode()}) as client:
         required, optional = await client.get("/orders"), await client.get("/storage/files")
 
@@ -94,7 +94,7 @@ async def test_B1_cookie_that_stands_for_no_session_is_refused(suite: Suite, coo
     assert optional.status_code == 200
 
 
-async def test_authorization_counts_and_the_cookie_beside_it_does_not(browser: httpx.AsyncClient) -> None:
+async def test_authorization_header_takes_precedence_over_the_cookie(browser: httpx.AsyncClient) -> None:
     other = (await register(browser))["user"]
     token = (await login(browser, other["email"])).json()["token"]
 
@@ -103,7 +103,7 @@ async def test_authorization_counts_and_the_cookie_beside_it_does_not(browser: h
     assert (await browser.post("/orders", json=ORDER, headers=bearer(token))).status_code == 201
 
 
-async def test_personal_access_token_opens_every_route_until_it_is_revoked(suite: Suite) -> None:
+async def test_personal_access_token_works_on_every_route_until_it_is_revoked(suite: Suite) -> None:
     async with suite.client() as client:
         registered = await register(client)
         own = bearer(registered["token"])

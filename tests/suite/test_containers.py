@@ -1,4 +1,4 @@
-"""The suite in containers: built and run from docker-compose.yml, behind nginx with several gateways."""
+"""The suite in containers, built and run from docker-compose.yml, with several gateways behind nginx."""
 
 import asyncio
 import os
@@ -26,12 +26,12 @@ STOP_SECONDS = 35
 
 
 class Composed:
-    """The containers of one test run, under a project name of its own."""
+    """The containers of one test run, with their own project name."""
 
     def __init__(self, folder: Path) -> None:
         (docker,) = support.need("docker")
         self._docker = docker
-        support.need_answer([docker, "info"], "no Docker engine answers")
+        support.need_answer([docker, "info"], "no Docker engine responds")
         compose = shutil.which("docker-compose")
         self._compose = [compose] if compose else [docker, "compose"]
         self._env_file = folder / ".env"
@@ -57,7 +57,7 @@ class Composed:
         return done.stdout
 
     def succeeds(self, *arguments: str) -> bool:
-        """By the exit code: a quick command's output may be lost on its way out of the container."""
+        """Run a command and check its exit code, because a quick command's output may get lost."""
         return self._done(*arguments, seconds=120).returncode == 0
 
     def _done(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
@@ -82,7 +82,7 @@ class Composed:
         subprocess.run([self._docker, command, *found.stdout.split()], check=True, capture_output=True)
 
     def serving(self) -> set[str]:
-        """The numbers of the gateways that have logged a request."""
+        """Return the numbers of the gateways that have logged a request."""
         lines = self.run("logs", "--no-color", "gateway").splitlines()
         named = (re.match(r"[^|]*?gateway[_-](\d+) ", line) for line in lines if '"event":"request"' in line)
         return {found[1] for found in named if found}
@@ -104,7 +104,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
         containers.run("down", "--volumes", "--timeout", "30")
 
 
-async def test_an_order_through_nginx_and_both_gateways(composed: Composed) -> None:
+async def test_orders_go_through_nginx_to_both_gateways(composed: Composed) -> None:
     async with composed.client() as client:
         person = await register(client)
         placed = [await client.post("/orders", json=LAPTOP, headers=person.headers) for _ in range(8)]
@@ -115,20 +115,20 @@ async def test_an_order_through_nginx_and_both_gateways(composed: Composed) -> N
     assert composed.serving() == {"1", "2"}
 
 
-async def test_the_admin_signs_in_with_the_generated_password_only(composed: Composed) -> None:
+async def test_admin_signs_in_with_the_generated_password_only(composed: Composed) -> None:
     async with composed.client() as client:
         for password, status in ((composed.secrets["ADMIN_PASSWORD"], 200), ("admin123", 401)):
             login = await client.post("/auth/login", json={"username": "admin", "password": password})
             assert login.status_code == status
 
 
-async def test_what_auth_tells_reaches_users_through_redis(composed: Composed) -> None:
+async def test_events_of_auth_reach_users_through_redis(composed: Composed) -> None:
     credentials = {"username": "admin", "password": composed.secrets["ADMIN_PASSWORD"]}
     async with composed.client() as client:
         person = await register(client)
         admin = bearer((await client.post("/auth/login", json=credentials)).json()["token"])
         async with asyncio.timeout(30):
-            while person.email not in (await client.get("/users", headers=admin)).text:  # noqa: ASYNC110 - it watches other processes
+            while person.email not in (await client.get("/users", headers=admin)).text:  # noqa: ASYNC110 - other processes set no event
                 await asyncio.sleep(0.2)
 
     assert composed.run("exec", "-T", "users", "python", "-m", "gatehouse", "events", "dead") == (
@@ -136,7 +136,7 @@ async def test_what_auth_tells_reaches_users_through_redis(composed: Composed) -
     )
 
 
-async def test_a_spoofed_address_does_not_reach_the_log(composed: Composed) -> None:
+async def test_spoofed_client_address_is_not_logged(composed: Composed) -> None:
     async with composed.client() as client:
         await client.get("/orders", headers={"X-Forwarded-For": "203.0.113.99"})
 
@@ -155,7 +155,7 @@ async def test_a_spoofed_address_does_not_reach_the_log(composed: Composed) -> N
         ("orders", "postgres/5432", True),
     ],
 )
-def test_container_reaches_only_those_it_calls(
+def test_container_can_reach_only_those_it_calls(
     composed: Composed, container: str, address: str, reached: bool
 ) -> None:
     script = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{address}'"
@@ -163,21 +163,21 @@ def test_container_reaches_only_those_it_calls(
     assert composed.succeeds("exec", "-T", container, "bash", "-c", script) == reached
 
 
-def test_servers_run_without_more_rights_than_they_need(composed: Composed) -> None:
+def test_servers_run_without_capabilities_on_a_read_only_file_system(composed: Composed) -> None:
     for container in ("postgres", "redis"):
         status = composed.run("exec", "-T", container, "cat", "/proc/1/status")
         assert "NoNewPrivs:\t1" in status
-        assert "CapEff:\t0000000000000000" in status, f"{container} keeps the rights of its entry point"
+        assert "CapEff:\t0000000000000000" in status, f"{container} keeps the capabilities of its entry point"
         write = composed.run("exec", "-T", container, "sh", "-c", "touch /usr/x 2>&1 || true")
         assert "Read-only file system" in write
 
 
-async def test_metrics_stay_inside(composed: Composed) -> None:
+async def test_metrics_are_not_public(composed: Composed) -> None:
     async with composed.client() as client:
         assert (await client.get("/metrics")).status_code == 404
 
 
-async def test_one_gateway_may_stop_under_load(composed: Composed) -> None:
+async def test_one_gateway_stops_under_load_without_failed_requests(composed: Composed) -> None:
     async with composed.client() as client:
         person = await register(client)
         stopping = asyncio.create_task(asyncio.to_thread(composed.of_gateway, "stop", 1))
@@ -193,7 +193,7 @@ async def test_one_gateway_may_stop_under_load(composed: Composed) -> None:
     composed.of_gateway("start", 1)
 
 
-async def test_gateways_scale_while_requests_go_on(composed: Composed) -> None:
+async def test_gateways_scale_up_without_failed_requests(composed: Composed) -> None:
     scaling = asyncio.create_task(
         asyncio.to_thread(composed.run, "up", "--detach", "--scale", "gateway=3", "--no-recreate")
     )
@@ -208,7 +208,7 @@ async def test_gateways_scale_while_requests_go_on(composed: Composed) -> None:
     assert statuses == {200}
 
 
-def test_everything_stops_in_time(composed: Composed) -> None:
+def test_containers_stop_in_time(composed: Composed) -> None:
     started = time.monotonic()
     composed.run("stop")
 

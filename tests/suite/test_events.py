@@ -1,4 +1,4 @@
-"""What happens in one service is known in the others, between real processes."""
+"""Events between the real processes of the services."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from tests.suite.conftest import Suite
 SECONDS = 15
 
 
-async def test_a_registration_is_in_the_list_though_nobody_has_read_the_profile(each_suite: Suite) -> None:
+async def test_registered_user_is_listed_before_their_profile_is_first_read(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         admin, ada = await sign_in_admin(client), await register(client)
 
@@ -24,7 +24,9 @@ async def test_a_registration_is_in_the_list_though_nobody_has_read_the_profile(
     assert profile["version"] == 1
 
 
-async def test_a_deleted_account_is_forgotten_everywhere(each_suite: Suite) -> None:
+async def test_deleting_an_account_cancels_its_pending_orders_and_erases_its_profile(
+    each_suite: Suite,
+) -> None:
     async with each_suite.client() as client:
         admin, ada = await sign_in_admin(client), await register(client)
         pending, confirmed = [
@@ -47,7 +49,9 @@ async def test_a_deleted_account_is_forgotten_everywhere(each_suite: Suite) -> N
         assert (profile["email"], profile["first_name"]) == (None, None)
 
 
-async def test_who_registers_while_users_is_down_is_there_when_it_is_up_again(own_suite: Suite) -> None:
+async def test_users_registered_while_the_users_service_is_down_appear_after_its_restart(
+    own_suite: Suite,
+) -> None:
     async with own_suite.client() as client:
         admin = await sign_in_admin(client)
         os.kill(own_suite.pid_of("services.users"), signal.SIGKILL)
@@ -61,14 +65,14 @@ async def test_who_registers_while_users_is_down_is_there_when_it_is_up_again(ow
 async def _listed(
     client: httpx.AsyncClient, admin: Person, person: Person, status: str = "active"
 ) -> dict[str, Any]:
-    """The profile as the list shows it, which asks nobody; nothing when it is not there."""
+    """Return the profile from the list, which does not create it; empty if it is not there."""
     answer = await client.get("/users", params={"status": status, "limit": 200}, headers=admin.headers)
     found = [one for one in answer.json() if one["id"] == person.id] if answer.is_success else []
     return dict(found[0]) if found else {}
 
 
 async def _until(look: Callable[[], Awaitable[Any]]) -> Any:
-    """What is found, as soon as there is something."""
+    """Poll until `look` finds something, and return it."""
     deadline = time.monotonic() + SECONDS
     while not (found := await look()):
         assert time.monotonic() < deadline, f"not within {SECONDS} s"

@@ -1,4 +1,4 @@
-"""A process dies at every named step of an event's way: nothing is lost, doubled or out of order."""
+"""Processes killed at every named step of event delivery: no event is lost, duplicated or out of order."""
 
 import signal
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.prove
 
 STEP_SECONDS = 30
 REST_SECONDS = 60
-AFTERWARDS = 40  # so many events more after the death, of which some are of the keys that it hit
+AFTERWARDS = 40  # events to wait for after the kill; some have the keys that it affected
 TELLER_STEPS = [
     "emit: before",
     "emit: after",
@@ -44,14 +44,14 @@ DIRECT_STEPS = [("teller", step) for step in TELLER_STEPS] + [("ledger", step) f
 
 
 @pytest.mark.parametrize(("service", "step"), DIRECT_STEPS)
-def test_a_death_on_the_direct_way(tmp_path: Path, service: str, step: str) -> None:
+def test_kill_at_a_step_of_direct_delivery(tmp_path: Path, service: str, step: str) -> None:
     databases = f"sqlite:///{tmp_path}/teller.db", f"sqlite:///{tmp_path}/ledger.db"
     with stage(tmp_path, databases, replicas=1) as playing:
         _die_at(playing, service, step)
 
 
 @pytest.mark.parametrize(("service", "step"), REDIS_STEPS)
-def test_a_death_on_the_way_through_redis(
+def test_kill_at_a_step_of_delivery_through_redis(
     tmp_path: Path, postgresql_server: str, service: str, step: str
 ) -> None:
     name = new_id()
@@ -64,7 +64,7 @@ def test_a_death_on_the_way_through_redis(
         _die_at(playing, service, step)
 
 
-def test_in_production_nobody_dies(tmp_path: Path) -> None:
+def test_fail_points_are_ignored_in_production(tmp_path: Path) -> None:
     databases = f"sqlite:///{tmp_path}/teller.db", f"sqlite:///{tmp_path}/ledger.db"
     with stage(tmp_path, databases, replicas=1) as playing:
         production = {"GATEHOUSE_FAILPOINT": "emit: after", "ENVIRONMENT": "production"}
@@ -76,7 +76,7 @@ def test_in_production_nobody_dies(tmp_path: Path) -> None:
 
 
 def _die_at(playing: Stage, service: str, step: str) -> None:
-    """The one dies there, is started again without a fail point, and everything comes to its end."""
+    """Let a process die at a step and restart it without a fail point; then all events must be processed."""
     mortal = playing.of(service)
     for player in playing.players:
         player.start(**({"GATEHOUSE_FAILPOINT": step} if player is mortal else {}))

@@ -1,6 +1,6 @@
-"""Tellers, ledgers and Redis are killed at random under load: totals match, to the last unit.
+"""Tellers, ledgers and Redis killed at random under load: the totals still match exactly.
 
-A minute on each database, half of it on each transport; `make prove LENGTH=2` doubles it.
+It takes a minute per database, half of it per transport; `make prove LENGTH=2` doubles it.
 """
 
 import random
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.prove
 
 SECONDS = support.length(30)
 PROGRESS_SECONDS = 30
-REST_SECONDS = 180  # what a deadly event held up is tried one by one
+REST_SECONDS = 180  # events held up by one that kills its consumer are retried one by one
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """One for the tellers and one for the ledgers."""
+    """One database for the tellers and one for the ledgers."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/teller.db", f"sqlite:///{tmp_path}/ledger.db"
         return
@@ -41,7 +41,7 @@ def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
 
 
 @pytest.mark.parametrize("transport", ["http", "redis"])
-def test_whoever_is_killed_nothing_is_lost_or_done_twice(
+def test_no_event_is_lost_or_applied_twice_when_processes_are_killed(
     tmp_path: Path, databases: tuple[str, str], transport: str
 ) -> None:
     with support.redis_server() if transport == "redis" else nullcontext() as redis, ExitStack() as stack:
@@ -54,13 +54,13 @@ def test_whoever_is_killed_nothing_is_lost_or_done_twice(
         assert support.eventually(playing.is_at_rest, seconds=REST_SECONDS)
         playing.check()
         _report(playing, kills)
-        assert playing.number_received() > len(playing.done())  # or the kills have hit nothing
+        assert playing.number_received() > len(playing.done())  # otherwise the kills had no effect
         for player in playing.players:
             assert player.stop() in (0, -signal.SIGTERM)
 
 
 def _kill_at_random(playing: Stage, redis: support.RedisServer | None) -> Counter[str]:
-    """Each kill once the last one is got over: events arrive again. All in turn, each turn another way."""
+    """Kill all processes in turn, in random order, each after events are applied again."""
     kills: Counter[str] = Counter()
     victims: list[Player | support.RedisServer] = [*playing.players, *([redis] if redis else [])]
     deadline = time.monotonic() + SECONDS

@@ -1,4 +1,4 @@
-"""Processes that are stopped or killed under load: nothing that was acknowledged is lost or done twice."""
+"""Processes stopped or killed under load: nothing acknowledged is lost or done twice."""
 
 import asyncio
 import os
@@ -20,14 +20,14 @@ from tests.suite.conftest import Suite, running_suite
 pytestmark = pytest.mark.prove
 
 CLIENTS = 8
-NOTICED_SECONDS = 5  # until the gateway asks a service again that it had left alone
+NOTICED_SECONDS = 5  # until the gateway retries a service that it had ejected
 EXIT_SECONDS = 30
 CHECKED_MAX = 300
 PROCESSES = ("services.orders", "gateway", "services.auth", "services.users")
 
 
 async def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path) -> None:
-    """Every request either gets its answer or was never taken: a refused connection, no reset in between."""
+    """Every request gets a response or a refused connection, but never a reset."""
     with running_suite(tmp_path) as suite:
         async with suite.client() as client:
             person = await register(client)
@@ -64,8 +64,8 @@ async def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path) -> N
         assert suite.processes() == {}
 
 
-async def test_what_was_acknowledged_survives_the_kill_of_any_process(tmp_path: Path) -> None:
-    """Clients repeat until they are answered, orders with the same key, as a careful client does."""
+async def test_acknowledged_work_survives_the_kill_of_any_process(tmp_path: Path) -> None:
+    """Clients retry until they get a response, with the same idempotency key for an order."""
     with running_suite(tmp_path) as suite:
         async with suite.client() as client:
             person = await register(client)
@@ -89,7 +89,7 @@ async def test_what_was_acknowledged_survives_the_kill_of_any_process(tmp_path: 
             assert await asyncio.gather(*[_email_after_login(client, email) for email in last]) == last
 
 
-async def test_a_service_that_dies_is_started_again_and_said_so(own_suite: Suite) -> None:
+async def test_service_that_dies_is_restarted_and_logged(own_suite: Suite) -> None:
     os.kill(own_suite.pid_of("services.orders"), signal.SIGKILL)
     async with own_suite.client() as client:
         person = await register(client)
@@ -105,7 +105,7 @@ async def test_a_service_that_dies_is_started_again_and_said_so(own_suite: Suite
 
 
 async def _under_kills(suite: Suite, *works: Callable[[], Awaitable[None]]) -> None:
-    """Do all the work in parallel while every process is killed twice, each time in full swing."""
+    """Do all the work in parallel while every process is killed twice, each time under full load."""
     done = asyncio.Event()
     finished = [0] * len(works)
 
@@ -147,7 +147,7 @@ async def _register_once(client: httpx.AsyncClient, acknowledged: list[str]) -> 
     email = f"{new_id()}@example.com"
     body = {"email": email, "password": PASSWORD}
     response = await _repeat(lambda: client.post("/auth/register", json=body))
-    # 409: done, but the answer was lost with the process
+    # 409: registered, but the response was lost with the process
     assert response.status_code in (201, 409), response.text
     acknowledged.append(email)
 
@@ -170,7 +170,7 @@ async def _all_orders(client: httpx.AsyncClient, person: Person) -> list[dict[st
 
 
 async def _repeat(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    """Send until there is an answer that is neither a broken connection nor a gateway's 5xx."""
+    """Retry until there is a response other than 5xx and 429."""
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -179,7 +179,7 @@ async def _repeat(send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Respon
                 return response
         except httpx.TransportError:
             pass
-        assert time.monotonic() < deadline, "no answer within 30 s"
+        assert time.monotonic() < deadline, "no response within 30 s"
         await asyncio.sleep(0.05)
 
 
@@ -189,5 +189,5 @@ def _is_gone(suite: Suite, pid: int) -> bool:
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - it watches other processes, which set no event
+        while not condition():  # noqa: ASYNC110 - other processes set no event
             await asyncio.sleep(0.01)

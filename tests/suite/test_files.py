@@ -1,4 +1,4 @@
-"""Files behind the gateway: the printed lines of seed 002, the spellings of 003, and nobody else's files."""
+"""Files through the gateway: published curl commands, alternative paths, and access to other users' files."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ CONTENT = b"%PDF-1.7 " + bytes(range(256)) * 4000
 
 
 class Shell:
-    """Runs printed lines with what they leave to the reader filled in."""
+    """Runs published commands with their placeholders filled in."""
 
     def __init__(self, suite: Suite, folder: Path) -> None:
         support.need("curl", "bash")
@@ -44,7 +44,7 @@ class Shell:
         return only
 
 
-def test_the_curl_lines_of_seed_002_as_printed(suite: Suite, tmp_path: Path) -> None:
+def test_published_curl_commands_work_unchanged(suite: Suite, tmp_path: Path) -> None:
     register_, login, me, upload, listing, download, logs = SEED.read_text().split("\n\n")
     (tmp_path / "file.pdf").write_bytes(CONTENT)
     shell = Shell(suite, tmp_path)
@@ -81,7 +81,7 @@ async def upload(
     return answer
 
 
-async def test_the_spellings_of_seed_003(suite: Suite) -> None:
+async def test_paths_below_storage_work_like_those_below_files(suite: Suite) -> None:
     base = "/api/v1/storage"
     async with suite.client() as client:
         person = await register(client)
@@ -99,14 +99,14 @@ async def test_the_spellings_of_seed_003(suite: Suite) -> None:
     assert made["success"] is True
     assert shown["data"] == file
     assert file in listed["data"]
-    assert content.content == b'{"a": 1}'  # JSON of somebody is no answer of ours, and in no envelope
+    assert content.content == b'{"a": 1}'  # a user's JSON file is not wrapped in an envelope
     assert changed.json()["data"]["visibility"] == "private"
     assert hidden.status_code == 404
     assert deleted.status_code in (200, 204)
 
 
 @pytest.mark.parametrize("spelling", ["", "/api", "/api/v1"])
-async def test_files_of_others_are_neither_read_nor_changed(each_suite: Suite, spelling: str) -> None:
+async def test_files_of_other_users_cannot_be_read_or_changed(each_suite: Suite, spelling: str) -> None:
     async with each_suite.client() as client:
         victim, stranger = await register(client), await register(client)
         file = await upload(client, victim)
@@ -147,8 +147,7 @@ async def test_files_of_others_are_neither_read_nor_changed(each_suite: Suite, s
         assert (await client.get("/files/usage", headers=stranger.headers)).json()["used"] == 0
 
 
-async def test_large_and_many_at_once(suite: Suite) -> None:
-    """Bodies and answers of several MiB, side by side: not one byte in the wrong place."""
+async def test_concurrent_large_uploads_and_downloads_keep_every_byte(suite: Suite) -> None:
     async with suite.client() as client:
         person = await register(client)
 

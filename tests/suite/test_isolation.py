@@ -1,4 +1,4 @@
-"""Nobody reaches what belongs to somebody else, tried through the gateway on both databases."""
+"""Access to other users' data is refused, through the gateway and on both databases."""
 
 from typing import Any
 
@@ -15,7 +15,9 @@ FORGED = [
 
 
 @pytest.mark.parametrize("forged", FORGED, ids=["identity", "look-alikes", "connection-token"])
-async def test_an_order_and_a_profile_of_somebody_else(each_suite: Suite, forged: dict[str, str]) -> None:
+async def test_orders_and_profiles_of_other_users_cannot_be_read_or_changed(
+    each_suite: Suite, forged: dict[str, str]
+) -> None:
     async with each_suite.client() as client:
         victim, stranger = await register(client), await register(client)
         order = (await client.post("/orders", json=LAPTOP, headers=victim.headers)).json()
@@ -58,7 +60,7 @@ async def test_an_order_and_a_profile_of_somebody_else(each_suite: Suite, forged
         ("POST", "/orders", LAPTOP | {"status": "delivered"}, "status"),
     ],
 )
-async def test_mass_assignment(
+async def test_fields_that_clients_may_not_set_are_refused(
     each_suite: Suite, method: str, path: str, body: dict[str, Any], field: str
 ) -> None:
     async with each_suite.client() as client:
@@ -69,7 +71,7 @@ async def test_mass_assignment(
     assert field in [error["field"] for error in response.json()["errors"]]
 
 
-async def test_forged_headers_alone_sign_nobody_in(each_suite: Suite) -> None:
+async def test_forged_identity_headers_are_not_trusted(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         admin = await sign_in_admin(client)
         forged = {"X-User-Id": admin.id, "X-Role": "admin"}
@@ -77,7 +79,7 @@ async def test_forged_headers_alone_sign_nobody_in(each_suite: Suite) -> None:
             assert (await client.get(path, headers=forged)).status_code == 401
 
 
-async def test_a_plain_account_is_no_admin(each_suite: Suite) -> None:
+async def test_non_admin_account_cannot_use_admin_operations(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         person = await register(client)
         headers = person.headers | {"X-Role": "admin"}
@@ -100,7 +102,7 @@ async def test_a_plain_account_is_no_admin(each_suite: Suite) -> None:
         "/api/v1/internal/accounts",
     ],
 )
-async def test_the_internal_api_is_not_reachable(each_suite: Suite, path: str) -> None:
+async def test_internal_api_is_not_reachable(each_suite: Suite, path: str) -> None:
     async with each_suite.client() as client:
         admin = await sign_in_admin(client)
         response = await client.get(path, headers=admin.headers)

@@ -1,4 +1,4 @@
-"""nginx with the configuration of the containers: what it answers when it has to answer itself."""
+"""nginx with the containers' configuration: the responses that it generates itself."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.suite.conftest import ROOT
 
 @dataclass
 class Edge:
-    """A running nginx, and where it logs."""
+    """A running nginx and its log file."""
 
     url: str
     port: int
@@ -77,7 +77,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         yield running
 
 
-def test_without_a_gateway_it_answers_a_problem_with_a_request_id_that_finds_the_log_line(edge: Edge) -> None:
+def test_response_without_a_gateway_is_a_problem_with_the_request_id_of_the_log_line(edge: Edge) -> None:
     answer = httpx.get(f"{edge.url}/orders?token=secret", trust_env=False)
     body = answer.json()
 
@@ -95,7 +95,7 @@ def test_without_a_gateway_it_answers_a_problem_with_a_request_id_that_finds_the
     )
 
 
-def test_request_id_of_the_caller_is_kept_when_it_is_a_plain_token(edge: Edge) -> None:
+def test_client_request_id_is_kept_if_it_is_a_plain_token(edge: Edge) -> None:
     kept = httpx.get(edge.url, headers={"X-Request-ID": "mine-1"}, trust_env=False)
     other = httpx.get(edge.url, headers={"X-Request-ID": 'mine", "x": "'}, trust_env=False)
 
@@ -103,7 +103,7 @@ def test_request_id_of_the_caller_is_kept_when_it_is_a_plain_token(edge: Edge) -
     assert re.fullmatch("[0-9a-f]{32}", other.json()["request_id"])
 
 
-def test_metrics_are_a_404_in_the_form_of_all_refusals(edge: Edge) -> None:
+def test_metrics_are_a_404_problem(edge: Edge) -> None:
     answer = httpx.get(f"{edge.url}/metrics", trust_env=False)
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -117,9 +117,9 @@ def test_metrics_are_a_404_in_the_form_of_all_refusals(edge: Edge) -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 431, "head_too_large"),
         (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "head_too_large"),
     ],
-    ids=["two hosts", "large header", "long address"],
+    ids=["two hosts", "large header", "long URL"],
 )
-def test_request_it_cannot_take_is_refused_with_a_problem(
+def test_unacceptable_request_is_refused_with_a_problem(
     edge: Edge, request_bytes: bytes, status: int, code: str
 ) -> None:
     with socket.create_connection(("127.0.0.1", edge.port), timeout=30) as connection:
@@ -132,8 +132,8 @@ def test_request_it_cannot_take_is_refused_with_a_problem(
     assert (json.loads(body)["status"], json.loads(body)["code"]) == (status, code)
 
 
-def test_answers_of_a_gateway_pass_as_they_are(tmp_path: Path) -> None:
-    """A 502 of the gateway names the service at fault, and stays what it is."""
+def test_responses_of_the_gateway_pass_unchanged(tmp_path: Path) -> None:
+    """A 502 from the gateway names the service at fault and must not be replaced."""
     import http.server
     import threading
 
@@ -145,7 +145,7 @@ def test_answers_of_a_gateway_pass_as_they_are(tmp_path: Path) -> None:
             self.wfile.write(self.headers["X-Request-ID"][:2].encode())
 
         def log_message(self, *_: object) -> None:
-            """Quietly."""
+            """Log nothing."""
 
     with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

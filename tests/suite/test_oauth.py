@@ -1,4 +1,4 @@
-"""OAuth clients at the whole suite: through the gateway, and by libraries that others have written."""
+"""OAuth clients of the whole suite: through the gateway, and with third-party libraries."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ PACKAGES = ("openid-client@6.8.9", "oauth4webapi@3.8.8", "jose@6.2.17")
 
 
 async def allowed(client: httpx.AsyncClient, app: dict[str, Any], suite: Suite, scope: str) -> dict[str, Any]:
-    """The tokens of an app that a new person has allowed to act, by the pages."""
+    """Return the tokens of an app that a new user has authorized on the pages."""
     user = (await register(client))["user"]
     assert (await sign_in(client, user["email"])).status_code == 303
     told = back(await answer(client, await authorize(client, app, scope=scope)))
@@ -41,7 +41,7 @@ async def allowed(client: httpx.AsyncClient, app: dict[str, Any], suite: Suite, 
     return tokens
 
 
-async def test_an_app_acts_for_a_person_until_its_token_is_revoked(each_suite: Suite) -> None:
+async def test_app_acts_for_a_user_until_its_token_is_revoked(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         app = await create_client(client, scopes=["openid", "full_access"])
         narrow = await allowed(client, app, each_suite, "openid")
@@ -62,7 +62,7 @@ async def test_an_app_acts_for_a_person_until_its_token_is_revoked(each_suite: S
         assert await seconds_until_refused(client, f"{each_suite.url}/orders", headers) < 1
 
 
-async def test_a_client_acts_for_itself(each_suite: Suite) -> None:
+async def test_client_acts_for_itself_with_client_credentials(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         fields = {"grant_types": ["client_credentials"], "redirect_uris": [], "scopes": ["full_access"]}
         app = await create_client(client, **fields)
@@ -81,7 +81,7 @@ async def test_a_client_acts_for_itself(each_suite: Suite) -> None:
         assert statuses["/clients"] == 403
 
 
-async def test_the_metadata_is_of_the_gateway(suite: Suite) -> None:
+async def test_metadata_names_the_gateway_as_issuer(suite: Suite) -> None:
     async with suite.client() as client:
         document = (await client.get("/.well-known/openid-configuration")).json()
         page = await client.get("/auth/signin")
@@ -92,8 +92,7 @@ async def test_the_metadata_is_of_the_gateway(suite: Suite) -> None:
 
 
 @pytest.mark.prove
-async def test_libraries_of_others_complete_their_flows(suite: Suite, tmp_path: Path) -> None:
-    """openid-client, oauth4webapi and jose, as npm has them, do everything that they can with this server."""
+async def test_third_party_client_libraries_complete_their_flows(suite: Suite, tmp_path: Path) -> None:
     node = install(tmp_path)
     async with suite.client() as client:
         machine = {"grant_types": ["client_credentials"], "redirect_uris": [], "scopes": ["full_access"]}
@@ -116,7 +115,7 @@ async def test_libraries_of_others_complete_their_flows(suite: Suite, tmp_path: 
 
 
 def install(folder: Path) -> str:
-    """Put the clients and the script into a folder; return where node is."""
+    """Install the clients and the script in a directory; returns the path of node."""
     node, npm = support.need("node", "npm")
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
     if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0:

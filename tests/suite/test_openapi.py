@@ -1,4 +1,4 @@
-"""What /openapi.json promises is what happens: generated requests, and bad bodies for every operation."""
+"""The suite behaves as /openapi.json says: generated requests, and invalid bodies for every operation."""
 
 import json
 from collections import Counter
@@ -31,21 +31,21 @@ CHECKS = (
     "ignored_auth",
     "unsupported_method",
 )
-# Each of these may be the last thing its caller does, and all that follows would be 401: a caller for each.
+# Each of these may end its caller's session, after which everything is 401: each gets its own caller.
 LAST_ONES = ("delete_me", "delete_user", "end_session", "logout")
 BODY_BYTES_MAX = 64 * 1024
 
-# A piece of an upload is bytes of a type of its own.
+# The chunks of an upload have their own media type.
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 
 Document = dict[str, Any]
 SignIn = Callable[[httpx.AsyncClient], Any]
-Bad = tuple[bytes, str, int, str]  # body, media type, expected status, what the answer has to name
+Bad = tuple[bytes, str, int, str]  # body, media type, expected status, name that the response must contain
 
 
 @pytest.fixture(scope="module")
 def suite_to_hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """One of its own: generated requests reach every account there is, the first admin included."""
+    """A private suite, because generated requests may change any account, even the first admin's."""
     any_number = {"GATEWAY_AUTH_FAILURES_PER_SECOND": "0"}
     with running_suite(tmp_path_factory.mktemp("openapi"), any_number) as running:
         yield running
@@ -57,7 +57,7 @@ async def document_of(suite: Suite) -> Document:
     return document
 
 
-async def test_the_document_is_whole_and_valid(suite: Suite) -> None:
+async def test_document_is_complete_and_valid(suite: Suite) -> None:
     document = await document_of(suite)
 
     assert [str(error) for error in OPENAPI_31_VALIDATOR.iter_errors(document)] == []
@@ -68,7 +68,7 @@ async def test_the_document_is_whole_and_valid(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("sign_in", [register, sign_in_admin])
-async def test_every_operation_keeps_its_promise(suite_to_hurt: Suite, sign_in: SignIn) -> None:
+async def test_every_operation_conforms_to_the_document(suite_to_hurt: Suite, sign_in: SignIn) -> None:
     person = await signed_in(suite_to_hurt, sign_in)
     before = await profile_of(suite_to_hurt, person)
     asked, broken = try_out(suite_to_hurt, person, exclude=LAST_ONES)
@@ -81,14 +81,16 @@ async def test_every_operation_keeps_its_promise(suite_to_hurt: Suite, sign_in: 
         for method, operation in operations(item)
         if operation["operationId"] not in LAST_ONES
     }
-    assert asked == everything - {"GET /openapi.json"}  # which is where they all were read from
+    assert asked == everything - {"GET /openapi.json"}  # the document itself
     after = await profile_of(suite_to_hurt, person)
-    assert (after["id"], after["role"]) == (before["id"], before["role"]), "later requests came from nobody"
+    assert (after["id"], after["role"]) == (before["id"], before["role"]), (
+        "later requests were unauthenticated"
+    )
 
 
 @pytest.mark.parametrize("sign_in", [register, sign_in_admin])
 @pytest.mark.parametrize("operation_id", LAST_ONES)
-async def test_the_last_operation_of_a_caller_keeps_its_promise(
+async def test_operation_that_may_end_the_session_conforms_to_the_document(
     suite_to_hurt: Suite, sign_in: SignIn, operation_id: str
 ) -> None:
     person = await signed_in(suite_to_hurt, sign_in)
@@ -117,7 +119,7 @@ async def profile_of(suite: Suite, person: Person) -> Document:
 def try_out(
     suite: Suite, person: Person, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> tuple[set[str], list[str]]:
-    """The operations that were asked, and every promise that was broken, with the request that broke it."""
+    """Return the operations that were called, and every violation with the request that caused it."""
     token = person.headers["Authorization"].removeprefix("Bearer ")
     config = SchemathesisConfig.from_dict(
         {
@@ -156,7 +158,7 @@ def try_out(
 
 
 def wrong_types(schema: Document, valid: Document) -> Iterator[Bad]:
-    """A list of lists in the place of every field; no field of the suite takes one."""
+    """Replace each field with a list of lists, which no field accepts."""
     for body in (b"[1]", b"NaN", b"null", b'"text"'):
         yield body, "application/json", 422, "body"
     for name in schema.get("properties", ()):
@@ -171,7 +173,7 @@ def missing_fields(schema: Document, valid: Document) -> Iterator[Bad]:
 
 
 def unknown_fields(schema: Document, valid: Document) -> Iterator[Bad]:
-    # The one open object of the suite takes any key of certain characters.
+    # The suite's only open object accepts any key without spaces.
     name = "surprise" if "properties" in schema else "sur prise"
     yield encoded({**valid, name: 1}), "application/json", 422, name
 
@@ -194,7 +196,7 @@ def other_media_types(_schema: Document, valid: Document) -> Iterator[Bad]:
 @pytest.mark.parametrize(
     "kind", [wrong_types, missing_fields, unknown_fields, too_large, no_json, other_media_types]
 )
-async def test_a_bad_body_is_refused_by_name(
+async def test_invalid_body_is_refused_with_the_name_of_the_field(
     suite: Suite, kind: Callable[[Document, Document], Iterator[Bad]]
 ) -> None:
     document = await document_of(suite)
@@ -225,7 +227,7 @@ def is_refused(response: httpx.Response, status: int, name: str) -> bool:
 
 
 def bodies(document: Document) -> Iterator[tuple[str, str, Document]]:
-    """Every operation with a JSON body, on something that is not there: what is sent is looked at first."""
+    """Yield every operation with a JSON body, for ids that do not exist: bodies are validated first."""
     for template, item in document["paths"].items():
         path = "/".join(new_id() if part.startswith("{") else part for part in template.split("/"))
         for method, operation in operations(item):
@@ -234,7 +236,7 @@ def bodies(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 
 def valid_body(document: Document, schema: Document) -> Document:
-    """The required fields, each with a value of its type."""
+    """Return the required fields, each with a value of its type."""
     return {name: value_of(document, schema["properties"][name], name) for name in schema.get("required", ())}
 
 

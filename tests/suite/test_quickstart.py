@@ -1,4 +1,4 @@
-"""What a newcomer does first: start, the printed curl lines, stop."""
+"""First steps of a new user: start, run the documented curl commands, stop."""
 
 import json
 import os
@@ -20,7 +20,7 @@ PRINTED_PORT = "localhost:8000"
 
 
 def run(script: str, suite: Suite) -> str:
-    """The answers of curl lines, with the port of the suite in the place of the printed one."""
+    """Run curl commands with the suite's port in place of the documented one; returns the output."""
     support.need("curl", "bash")
     script = script.replace(PRINTED_PORT, suite.url.removeprefix("http://"))
     script = re.sub(r"\bcurl ", "curl -sS --fail-with-body ", script)
@@ -32,7 +32,7 @@ def run(script: str, suite: Suite) -> str:
 
 
 def answers(output: str) -> list[Any]:
-    """All JSON documents that were printed one behind the other."""
+    """Parse consecutive JSON documents."""
     decoder, found, rest = json.JSONDecoder(), [], output.strip()
     while rest:
         document, end = decoder.raw_decode(rest)
@@ -47,13 +47,13 @@ def block_of(readme: str) -> str:
     return str(block)
 
 
-def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
+def test_curl_commands_of_the_readme(tmp_path: Path) -> None:
     block = block_of("README.md")
     with running_suite(tmp_path) as suite:
         output = run(block, suite)
     registered, profile, order, listed, file = answers(output)
 
-    assert output.count("\n") == 5, "each answer ends its line, or the prompt of the shell stands behind it"
+    assert output.count("\n") == 5, "each response must end with a newline, or the shell's prompt follows it"
     assert registered["user"]["username"] == "testuser"
     assert profile["email"] == "user@example.com"
     assert order["total_price"] == 999.99
@@ -61,7 +61,7 @@ def test_the_curl_lines_of_the_readme(tmp_path: Path) -> None:
     assert file["size"] == (ROOT / "README.md").stat().st_size
 
 
-def test_the_curl_lines_of_the_readme_of_files(tmp_path: Path) -> None:
+def test_curl_commands_of_the_files_documentation(tmp_path: Path) -> None:
     lines = block_of("docs/files.md").replace("--output-dir /tmp", f"--output-dir {tmp_path}")
     with running_suite(tmp_path / "data") as suite:
         output = run(block_of("README.md") + lines, suite)
@@ -72,7 +72,7 @@ def test_the_curl_lines_of_the_readme_of_files(tmp_path: Path) -> None:
     assert re.search(r"^upload-offset: 11\r?\n(.+\n)*content-location: /files/", output, re.MULTILINE)
 
 
-def test_the_curl_lines_of_seed_004_as_printed(tmp_path: Path) -> None:
+def test_published_curl_commands_work_unchanged(tmp_path: Path) -> None:
     register, login, me, order = SEED.read_text().split("\n\n")
     with running_suite(tmp_path) as suite:
         (registered,) = answers(run(register, suite))
@@ -84,7 +84,7 @@ def test_the_curl_lines_of_seed_004_as_printed(tmp_path: Path) -> None:
     assert placed["product_name"] == "Laptop"
 
 
-async def test_address_below_auth_that_does_not_exist_is_a_404_and_not_a_demand_for_a_token(
+async def test_unknown_path_below_auth_is_a_404_rather_than_a_401(
     suite: Suite,
 ) -> None:
     async with suite.client() as client:
@@ -106,20 +106,20 @@ async def test_address_below_auth_that_does_not_exist_is_a_404_and_not_a_demand_
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     with running_suite(tmp_path) as suite:
-        ours = 2 if can_fork() else 1  # the launcher, and what forks
+        ours = 2 if can_fork() else 1  # the launcher, and the fork server
         assert len(suite.processes()) == len(suite.ports) + ours
         assert suite.stop(signal.SIGINT) == 0
         assert suite.processes() == {}
 
 
-def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_killed_launcher_leaves_no_process_behind(tmp_path: Path) -> None:
     with running_suite(tmp_path) as suite:
         suite.kill()
 
         assert support.eventually(lambda: not suite.processes(), seconds=30), suite.processes()
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path, suite: Suite) -> None:
+def test_error_names_a_port_that_is_in_use(tmp_path: Path, suite: Suite) -> None:
     environment = {**os.environ, "DATA_DIR": str(tmp_path), "GATEWAY_PORT": str(suite.ports["gateway"])}
     free = {f"{name.upper()}_PORT": str(support.free_port()) for name in suite.ports if name != "gateway"}
     done = subprocess.run(
@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, suite: Suite) -> None:
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version, wherever it is installed; not every machine has them all, CI neither."""
+    """Find a Python of this version, or skip the test, as no machine has all versions."""
     places = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
     for place in filter(None, places):
         command = [str(place), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]

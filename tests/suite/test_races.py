@@ -1,4 +1,4 @@
-"""Fifty at once, through the gateway, on both databases."""
+"""Fifty concurrent requests through the gateway, on both databases."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.suite.conftest import Suite
 MANY = 50
 
 
-async def test_registrations_of_one_email_make_one_account(each_suite: Suite) -> None:
+async def test_concurrent_registrations_of_one_email_create_one_account(each_suite: Suite) -> None:
     body = {"email": f"{new_id()}@example.com", "password": PASSWORD}
     async with each_suite.client() as client:
         answers = await asyncio.gather(*[client.post("/auth/register", json=body) for _ in range(MANY)])
@@ -22,7 +22,7 @@ async def test_registrations_of_one_email_make_one_account(each_suite: Suite) ->
     assert len(found.json()) == 1
 
 
-async def test_posts_with_one_idempotency_key_make_one_order(each_suite: Suite) -> None:
+async def test_concurrent_posts_with_one_idempotency_key_create_one_order(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         person = await register(client)
         headers = person.headers | {"Idempotency-Key": new_id()}
@@ -36,7 +36,7 @@ async def test_posts_with_one_idempotency_key_make_one_order(each_suite: Suite) 
     assert len(listed) == 1
 
 
-async def test_refreshes_of_one_token_do_not_fork_the_session(each_suite: Suite) -> None:
+async def test_concurrent_refreshes_of_one_token_do_not_fork_the_session(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         person = await register(client)
         answers = await asyncio.gather(*[_refresh(client, person.refresh_token) for _ in range(MANY)])
@@ -46,7 +46,7 @@ async def test_refreshes_of_one_token_do_not_fork_the_session(each_suite: Suite)
         assert (await _refresh(client, successors.pop())).status_code == 200
 
 
-async def test_first_reads_make_one_profile(each_suite: Suite) -> None:
+async def test_concurrent_first_reads_create_one_profile(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         person = await register(client)
         answers = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""A token that counts no more is refused at every door within a second, long before it expires."""
+"""Every process refuses a revoked token within a second, long before it expires."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ NEW_PASSWORD = "another horse, another battery"
 
 
 def doors(suite: Suite) -> dict[str, str]:
-    """One address per process that verifies tokens, the gateway's and those behind it."""
+    """Return one URL per process that verifies tokens: the gateway and the services."""
     paths = {"auth": "/auth/me", "users": "/users/me/preferences", "orders": "/orders"}
     direct = {name: f"http://127.0.0.1:{suite.ports[name]}{path}" for name, path in paths.items()}
     return {"gateway": f"{suite.url}/orders", **direct}
@@ -35,7 +35,7 @@ def doors(suite: Suite) -> dict[str, str]:
 async def seconds_until_refused(client: httpx.AsyncClient, address: str, headers: dict[str, str]) -> float:
     began = time.monotonic()
     while (response := await client.get(address, headers=headers)).status_code == 200:
-        assert time.monotonic() - began < PATIENCE_SECONDS, f"still let in at {address}"
+        assert time.monotonic() - began < PATIENCE_SECONDS, f"still accepted at {address}"
         await asyncio.sleep(0.002)
     assert response.status_code == 401, response.text
     assert response.json()["code"] == "invalid_token"
@@ -43,7 +43,7 @@ async def seconds_until_refused(client: httpx.AsyncClient, address: str, headers
 
 
 async def let_in_everywhere(client: httpx.AsyncClient, suite: Suite, headers: dict[str, str]) -> bool:
-    """After this, every process has verified the token and remembers it."""
+    """Check that every process accepts the token, which also caches it there."""
     answers = [await client.get(address, headers=headers) for address in doors(suite).values()]
     return {answer.status_code for answer in answers} == {200}
 
@@ -59,7 +59,7 @@ async def log_out(client: httpx.AsyncClient, person: Person) -> None:
     assert response.status_code == 204, response.text
 
 
-async def test_a_logout_reaches_everybody(each_suite: Suite) -> None:
+async def test_logout_reaches_every_process(each_suite: Suite) -> None:
     taken: list[float] = []
     async with each_suite.client() as client:
         for _ in range(TRIES):
@@ -72,14 +72,14 @@ async def test_a_logout_reaches_everybody(each_suite: Suite) -> None:
     assert taken[int(len(taken) * 0.99) - 1] < PROMISED_SECONDS, taken[-5:]
 
 
-async def test_fifty_logouts_at_once(each_suite: Suite) -> None:
+async def test_fifty_concurrent_logouts_reach_every_process(each_suite: Suite) -> None:
     async with each_suite.client() as client:
         people = await asyncio.gather(*[register(client) for _ in range(MANY)])
         stays = await register(client)
         for person in people:
             assert await let_in_everywhere(client, each_suite, person.headers)
         await asyncio.gather(*[log_out(client, person) for person in people])
-        await asyncio.sleep(PROMISED_SECONDS)  # what is promised is that they are out by then
+        await asyncio.sleep(PROMISED_SECONDS)  # by then all must be refused
         for person in people:
             for address in doors(each_suite).values():
                 assert (await client.get(address, headers=person.headers)).status_code == 401
@@ -101,7 +101,7 @@ async def _delete(client: httpx.AsyncClient, admin: Person, person: Person) -> h
 
 
 async def _change_password(client: httpx.AsyncClient, _admin: Person, person: Person) -> httpx.Response:
-    # from another session than the one whose token must die
+    # from a session other than the one that must end
     other = await _login(client, person.email)
     body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
     return await client.put("/auth/me/password", json=body, headers=bearer(other["token"]))
@@ -125,13 +125,13 @@ async def _login(client: httpx.AsyncClient, email: str, password: str = PASSWORD
     ("change", "status"),
     [
         pytest.param(_by_admin(status="disabled"), 200, id="disabled"),
-        pytest.param(_by_admin(role="admin"), 200, id="another role"),
+        pytest.param(_by_admin(role="admin"), 200, id="role changed"),
         pytest.param(_delete, 204, id="deleted"),
-        pytest.param(_change_password, 204, id="another password"),
-        pytest.param(_reuse_refresh_token, 401, id="a stolen refresh token"),
+        pytest.param(_change_password, 204, id="password changed"),
+        pytest.param(_reuse_refresh_token, 401, id="refresh token reused"),
     ],
 )
-async def test_what_else_takes_a_token_away(each_suite: Suite, change: Change, status: int) -> None:
+async def test_changes_that_revoke_tokens(each_suite: Suite, change: Change, status: int) -> None:
     async with each_suite.client() as client:
         admin = await sign_in_admin(client)
         person, bystander = await register(client), await register(client)
@@ -143,8 +143,8 @@ async def test_what_else_takes_a_token_away(each_suite: Suite, change: Change, s
             assert await let_in_everywhere(client, each_suite, unharmed.headers)
 
 
-async def test_whoever_was_demoted_signs_in_again_at_once(suite: Suite) -> None:
-    """In the same second, in which the time in the token could not tell the old from the new."""
+async def test_user_whose_role_changed_can_sign_in_again_at_once(suite: Suite) -> None:
+    """Within one second, the issue time alone cannot tell old tokens from new ones."""
     async with suite.client() as client:
         admin, person = await sign_in_admin(client), await register(client)
         address = f"/users/{person.id}"
@@ -160,7 +160,7 @@ async def test_whoever_was_demoted_signs_in_again_at_once(suite: Suite) -> None:
             assert await let_in_everywhere(client, suite, after)
 
 
-async def test_the_session_that_changes_the_password_goes_on(suite: Suite) -> None:
+async def test_session_that_changes_the_password_stays_valid(suite: Suite) -> None:
     async with suite.client() as client:
         person = await register(client)
         body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
@@ -171,7 +171,7 @@ async def test_the_session_that_changes_the_password_goes_on(suite: Suite) -> No
         assert await let_in_everywhere(client, suite, person.headers)
 
 
-async def test_nobody_outside_reads_the_feed(suite: Suite) -> None:
+async def test_revocation_feed_is_not_public(suite: Suite) -> None:
     async with suite.client() as client:
         person = await register(client)
         direct = f"http://127.0.0.1:{suite.ports['auth']}/internal/revocations"
@@ -181,7 +181,7 @@ async def test_nobody_outside_reads_the_feed(suite: Suite) -> None:
         assert (await client.get(direct)).status_code == 401
 
 
-async def test_a_process_that_starts_again_knows_what_was_revoked(own_suite: Suite) -> None:
+async def test_restarted_process_knows_earlier_revocations(own_suite: Suite) -> None:
     async with own_suite.client() as client:
         person, other = await register(client), await register(client)
         await log_out(client, person)
@@ -194,13 +194,13 @@ async def test_a_process_that_starts_again_knows_what_was_revoked(own_suite: Sui
             assert (await client.get(address, headers=other.headers)).status_code == 200
 
 
-async def test_while_auth_is_away_everybody_goes_on_and_then_catches_up(own_suite: Suite) -> None:
+async def test_other_processes_continue_while_auth_hangs_and_then_catch_up(own_suite: Suite) -> None:
     async with own_suite.client() as client:
         people = [await register(client) for _ in range(2)]
         for person in people:
             assert await let_in_everywhere(client, own_suite, person.headers)
         stopped = own_suite.pid_of("services.auth")
-        os.kill(stopped, signal.SIGSTOP)  # it neither answers nor closes a connection, as when a host is lost
+        os.kill(stopped, signal.SIGSTOP)  # like a lost host, it neither responds nor closes connections
         try:
             await _until_readiness_says(client, own_suite, "stale")
             for name, address in doors(own_suite).items():
@@ -223,14 +223,14 @@ async def test_while_auth_is_away_everybody_goes_on_and_then_catches_up(own_suit
         assert "revocations_current" in said
 
 
-async def test_a_suite_stops_at_once_although_everybody_waits_for_news(tmp_path: Path) -> None:
+async def test_suite_stops_quickly_despite_open_long_polls(tmp_path: Path) -> None:
     with running_suite(tmp_path) as suite:
         began = time.monotonic()
         assert await asyncio.to_thread(suite.stop, signal.SIGTERM) == 0
         assert time.monotonic() - began < 10
 
 
-async def test_strict_refuses_when_nobody_can_tell(tmp_path: Path) -> None:
+async def test_strict_mode_refuses_requests_while_revocations_are_stale(tmp_path: Path) -> None:
     with running_suite(tmp_path, {"ORDERS_REVOCATION_MODE": "strict"}) as suite:
         async with suite.client() as client:
             person = await register(client)
@@ -249,7 +249,7 @@ async def test_strict_refuses_when_nobody_can_tell(tmp_path: Path) -> None:
 
 @pytest.fixture
 def two_replicas(postgresql_server: str, tmp_path: Path) -> Iterator[tuple[Suite, str]]:
-    """A suite on PostgreSQL, and the address of a second auth on the same database."""
+    """A suite on PostgreSQL, and the URL of a second auth process on the same database."""
     with (
         postgresql_databases(postgresql_server) as settings,
         running_suite(tmp_path, settings) as suite,
@@ -258,7 +258,7 @@ def two_replicas(postgresql_server: str, tmp_path: Path) -> Iterator[tuple[Suite
         yield suite, url
 
 
-async def test_what_another_replica_revoked(two_replicas: tuple[Suite, str]) -> None:
+async def test_revocation_by_another_replica_reaches_every_process(two_replicas: tuple[Suite, str]) -> None:
     suite, replica = two_replicas
     taken: list[float] = []
     async with suite.client() as client:
@@ -277,7 +277,7 @@ async def test_what_another_replica_revoked(two_replicas: tuple[Suite, str]) -> 
 
 @contextmanager
 def another_auth(suite: Suite) -> Iterator[str]:
-    """A second auth process with the settings of the first, but for its port."""
+    """Start a second auth process with the settings of the first, except for its port."""
     port = support.free_port()
     with forked("services.auth", environment={**suite.environment_of("auth"), "PORT": str(port)}):
         yield f"http://127.0.0.1:{port}"
@@ -318,5 +318,5 @@ async def _until_readiness_says(client: httpx.AsyncClient, suite: Suite, state: 
 
 async def _until_true(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - it watches other processes, which set no event
+        while not await condition():  # noqa: ASYNC110 - other processes set no event
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""A shell through the gateway, as the page opens it."""
+"""A shell through the gateway, opened like the page does."""
 
 from typing import Any
 

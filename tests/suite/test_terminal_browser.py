@@ -1,4 +1,4 @@
-"""The page at /terminal/ in a real browser: what it shows survives a lost network and a reload."""
+"""The page at /terminal/ in a real browser: its screen survives a network outage and a reload."""
 
 import json
 import re
@@ -19,16 +19,16 @@ SECONDS = 180
 OFFLINE_SECONDS = 10
 
 
-async def test_screen_survives_a_lost_network_and_a_reload(suite: Suite, tmp_path: Path) -> None:
+async def test_screen_survives_a_network_outage_and_a_reload(suite: Suite, tmp_path: Path) -> None:
     node, npm, chromium = support.need("node", "npm", "chromium")
     install = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(tmp_path), PACKAGE]
     support.need_answer(install, f"npm cannot install {PACKAGE}")
     async with suite.client() as client:
         person = await register(client)
     script = tmp_path / SCRIPT.name
-    script.write_text(SCRIPT.read_text())  # beside the package that it loads
+    script.write_text(SCRIPT.read_text())  # next to the package that it loads
     words = [chromium, str(suite.ports["gateway"]), person.email, PASSWORD, str(OFFLINE_SECONDS)]
-    done = subprocess.run(  # noqa: ASYNC221 - there is nothing else to do meanwhile
+    done = subprocess.run(  # noqa: ASYNC221 - nothing else runs meanwhile
         [node, str(script), *words], capture_output=True, text=True, timeout=SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""tus-js-client, which most web pages use, uploads through the gateway: paused, killed under it, in parts."""
+"""Uploads with tus-js-client through the gateway: in parts, with pauses, and with killed processes."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ SECONDS = 120
 
 @pytest.fixture(scope="session")
 def client_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the client is installed."""
+    """A directory in which the client is installed."""
     _, npm = support.need("node", "npm")
     folder = tmp_path_factory.mktemp("tus-js-client")
     support.need_answer(
@@ -70,14 +70,14 @@ def uploading(
 
 
 def lines(process: "subprocess.Popen[str]") -> list[str]:
-    """All it says until it ends, which must be well."""
+    """Return the remaining output of a client that must succeed."""
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
     return output.splitlines()
 
 
 async def assert_arrived(client: httpx.AsyncClient, person: Person, file: Path) -> None:
-    """It is there once, under its name, and not a byte is different."""
+    """Check that exactly one file exists, with the right name and content."""
     (found,) = (await client.get("/files", headers=person.headers)).json()
     downloaded = await client.get(f"/files/{found['id']}", headers=person.headers)
 
@@ -89,7 +89,7 @@ async def assert_arrived(client: httpx.AsyncClient, person: Person, file: Path) 
 @pytest.mark.parametrize(
     ("chunk", "parts", "pauses"), [(MIB, 1, 0), (SIZE, 1, 4), (MIB, 1, 4), (2 * MIB, 3, 0)]
 )
-async def test_upload_of_a_tus_client_arrives_complete(
+async def test_tus_upload_arrives_complete(
     suite: Suite, client_folder: Path, content: Path, chunk: int, parts: int, pauses: int
 ) -> None:
     async with suite.client() as client:
@@ -105,7 +105,7 @@ async def test_upload_of_a_tus_client_arrives_complete(
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-async def test_it_arrives_though_processes_are_killed(
+async def test_tus_upload_arrives_complete_although_processes_are_killed(
     own_suite: Suite, client_folder: Path, content: Path, parts: int
 ) -> None:
     async with own_suite.client() as client:
@@ -118,7 +118,7 @@ async def test_it_arrives_though_processes_are_killed(
                 is_far_enough = words[0] == "progress" and int(words[1]) > SIZE * (4 - len(victims)) / 5
                 if victims and is_far_enough:
                     os.kill(own_suite.pid_of(victims.pop()), signal.SIGKILL)
-                    if victims:  # the next one when this one is back
+                    if victims:  # wait until it is back before the next kill
                         assert support.eventually(lambda: _is_up(own_suite), seconds=30)
             lines(process)
 

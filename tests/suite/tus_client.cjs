@@ -1,4 +1,4 @@
-// Uploads a file with tus-js-client: node tus_client.cjs ENDPOINT FILE CHUNK PARTS PAUSES, the token in TOKEN.
+// Uploads a file with tus-js-client. Usage: TOKEN=… node tus_client.cjs ENDPOINT FILE CHUNK PARTS PAUSES
 const fs = require("node:fs");
 const path = require("node:path");
 const { createRequire } = require("node:module");
