@@ -1,1 +1,1 @@
-"""What services agree on without knowing each other."""
+"""What services share without importing each other."""

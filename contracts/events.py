@@ -1,4 +1,4 @@
-"""Every event of the suite, and who is told of it."""
+"""All events of the suite, and their subscribers."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from shared.events import Event, Recorded, Subscriber
 
 
 class AccountState(Event):
-    """An account as it is after the change."""
+    """The account after the change."""
 
     key = "account_id"
     source = "auth"
@@ -24,7 +24,7 @@ class AccountState(Event):
 
 
 class AccountCreated(AccountState):
-    """Somebody registered, or an admin made an account."""
+    """Someone registered, or an admin created an account."""
 
     topic = "account.created"
 
@@ -36,7 +36,7 @@ class AccountChanged(AccountState):
 
 
 class AccountDeleted(Event):
-    """An account was deleted: whoever keeps what belongs to the person deletes it or makes it anonymous."""
+    """An account was deleted. Services that store personal data of its user delete or anonymise it."""
 
     topic = "account.deleted"
     key = "account_id"
@@ -47,9 +47,9 @@ class AccountDeleted(Event):
 
 
 class MailRequested(Event):
-    """A mail is to be sent now, to this address and no other; `template` says which, `values` fill it.
+    """A mail must be sent now, only to this address; `template` names its text, `values` fill it in.
 
-    The `link` is worth as much as a password until it expires, so it is sealed: see contracts/links.py.
+    The `link` is as sensitive as a password until it expires, so it is sealed: see contracts/links.py.
     """
 
     topic = "mail.requested"
@@ -67,7 +67,7 @@ class MailRequested(Event):
 
 
 class OrderState(Event):
-    """An order as it is after the change."""
+    """The order after the change."""
 
     key = "order_id"
     source = "orders"
@@ -83,13 +83,13 @@ class OrderState(Event):
 
 
 class OrderPlaced(OrderState):
-    """Somebody placed an order."""
+    """Someone placed an order."""
 
     topic = "order.placed"
 
 
 class OrderChanged(OrderState):
-    """What was ordered changed, or the order took a step; `status_before` tells which."""
+    """The content or the status of an order changed; compare `status` with `status_before`."""
 
     topic = "order.changed"
 
@@ -108,7 +108,7 @@ class OrderDeleted(Event):
 
 
 class ProfileChanged(Event):
-    """Somebody changed their profile or their settings; `fields` names what changed, not to what."""
+    """Someone changed their profile or settings. `fields` lists the changed fields, without their values."""
 
     topic = "profile.changed"
     key = "user_id"
@@ -134,7 +134,7 @@ class FileUploaded(Event):
 
 
 class FileChanged(Event):
-    """The name, the visibility or the metadata of a file changed, or it came back from the trash."""
+    """The name, visibility or metadata of a file changed, or it was restored from the trash."""
 
     topic = "file.changed"
     key = "file_id"
@@ -147,7 +147,7 @@ class FileChanged(Event):
 
 
 class FileDeleted(Event):
-    """A file went to the trash, or for good when `permanent`."""
+    """A file was moved to the trash, or permanently deleted if `permanent` is set."""
 
     topic = "file.deleted"
     key = "file_id"
@@ -159,7 +159,10 @@ class FileDeleted(Event):
 
 
 class SyncFinished(Event):
-    """A sync of AWS accounts has ended: completed, partial or failed. On a first one nothing else is told."""
+    """A sync of AWS accounts ended: completed, partial or failed.
+
+    The first scan of an account and region emits no `workspace.found` events.
+    """
 
     topic = "sync.finished"
     key = "sync_id"
@@ -175,7 +178,7 @@ class SyncFinished(Event):
 
 
 class WorkspaceFound(Event):
-    """A sync found a WorkSpace that no earlier one had seen."""
+    """A sync found a WorkSpace for the first time."""
 
     topic = "workspace.found"
     key = "workspace_id"
@@ -190,7 +193,10 @@ class WorkspaceFound(Event):
 
 
 class WorkspaceChanged(Event):
-    """A sync found a WorkSpace changed; `before` and `after` hold the fields that are short."""
+    """A sync found that a WorkSpace has changed.
+
+    `fields` lists every changed field; `before` and `after` omit tags and timestamps.
+    """
 
     topic = "workspace.changed"
     key = "workspace_id"
@@ -203,7 +209,7 @@ class WorkspaceChanged(Event):
 
 
 class WorkspaceGone(Event):
-    """AWS no longer lists a WorkSpace: a sync has read the whole region without it."""
+    """A complete scan of the region no longer found this WorkSpace."""
 
     topic = "workspace.gone"
     key = "workspace_id"
@@ -215,7 +221,7 @@ class WorkspaceGone(Event):
     user_name: str
 
 
-# Whoever is not listed is not told. The address is that of a suite on one machine; NAME_URL says another.
+# Services not listed receive nothing. The URLs are those of a suite on one machine; NAME_URL overrides them.
 SUBSCRIBERS = {
     "users": Subscriber("http://127.0.0.1:8081", AccountCreated, AccountChanged, AccountDeleted),
     "orders": Subscriber("http://127.0.0.1:8082", AccountDeleted),

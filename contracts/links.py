@@ -1,7 +1,7 @@
-"""Links in events that open something: sealed, so that no outbox, inbox or broker holds a readable one.
+"""Seals sensitive links in events, so that outboxes, inboxes and brokers never hold them in plain text.
 
-The key follows from INTERNAL_SECRET, which every service has. While the secret is replaced, what the one
-before has sealed can be opened as well.
+The key is derived from INTERNAL_SECRET, which every service has. While the secret is being rotated, links
+sealed with the previous one can still be opened.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ _PLACE = "mail.requested"
 
 
 def seal_link(secrets: Sequence[str], mail_id: str, link: str) -> str:
-    """The link as the event holds it; it counts for the mail with this id alone."""
+    """Return the sealed link for the event; it opens only with this mail id."""
     return Sealer(_SERVICE, secrets).seal(link, _PLACE, mail_id)
 
 
 def open_link(secrets: Sequence[str], mail_id: str, sealed: str) -> str:
-    """The link itself, for whoever sends the mail."""
+    """Return the link in plain text, for the service that sends the mail."""
     return Sealer(_SERVICE, secrets).open(sealed, _PLACE, mail_id)

@@ -9,7 +9,7 @@ from shared.events.event import Event
 
 
 class Recorded(Event):
-    """An action was carried out or refused."""
+    """An action was performed or refused."""
 
     topic = "action.recorded"
     key = "actor"
