@@ -4,15 +4,15 @@
 
 PYTHON ?= python3
 LENGTH ?= 1
-# One more than there are cores: tests wait for processes, too.
+# One more than there are cores, because tests also wait for processes.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-# Each of these starts many processes itself; two at a time leave no core idle while one waits.
+# Each of these tests starts many processes itself; running two keeps the cores busy while one waits.
 PROVE_JOBS ?= 2
 BIN := .venv/bin
 IN_PARALLEL := -n $(JOBS) --dist worksteal --durations 20
-# Tests start hundreds of processes, which are to find what others have compiled.
+# Tests start hundreds of processes, which should reuse compiled bytecode.
 unexport PYTHONDONTWRITEBYTECODE
-# Extras stay in the locks: without them an old pip takes another version than the pinned one.
+# Keep extras in the locks: without them, old versions of pip install a version other than the pinned one.
 RESOLVE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-strip-extras --upgrade
 MAKE_ENVIRONMENT := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,13 +25,13 @@ help: ## Show this list
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m gatehouse up
 
-dev: .venv/ready ## The same, and restart what you change within a second
+dev: .venv/ready ## Like up, and restart changed services within a second
 	@exec $(BIN)/python -m gatehouse up --reload
 
 test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TESTS=tests/orders
 	$(BIN)/python -m pytest -m "not prove" $(IN_PARALLEL) $(TESTS)
 
-prove: .venv/ready-dev ## Run what takes minutes (kills, soak, containers); longer: make prove LENGTH=10
+prove: .venv/ready-dev ## Run the tests that take minutes (kills, soak, containers); longer: make prove LENGTH=10
 	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m prove -n $(PROVE_JOBS) --dist worksteal --durations 20 $(TESTS)
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
@@ -39,14 +39,14 @@ check: .venv/ready-dev ## Check format, lint and types, without changing anythin
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 
-fix: .venv/ready-dev ## Format, and mend what the linter can mend
+fix: .venv/ready-dev ## Format, and fix what the linter can fix
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
 
-bench: .venv/ready-dev ## Measure speed and memory beside a FastAPI peer and other gateways
+bench: .venv/ready-dev ## Measure speed and memory against a FastAPI peer and other gateways
 	$(BIN)/python -m tests.bench
 
-bench-gateway: .venv/ready-dev ## Only the gateway, beside nginx, HAProxy, Caddy and others
+bench-gateway: .venv/ready-dev ## Only the gateway, against nginx, HAProxy, Caddy and others
 	$(BIN)/python -m tests.bench.gateway
 
 env: .venv/ready ## Write .env with fresh secrets, for docker-compose
@@ -56,12 +56,12 @@ migrate: .venv/ready ## Bring all databases to the newest migration
 	@$(BIN)/python -m gatehouse migrate
 
 migration: .venv/ready-dev ## Write a migration: make migration SERVICE=orders MESSAGE=add_note
-	@test -n "$(SERVICE)" -a -n "$(MESSAGE)" || { echo "say which: make migration SERVICE=orders MESSAGE=add_note"; exit 2; }
+	@test -n "$(SERVICE)" -a -n "$(MESSAGE)" || { echo "usage: make migration SERVICE=orders MESSAGE=add_note"; exit 2; }
 	@$(BIN)/python -m gatehouse migration "$(SERVICE)" "$(MESSAGE)"
 	@$(BIN)/ruff format --quiet "services/$(SERVICE)/migrations"
 
 service: .venv/ready-dev ## Add a service: make service NAME=billing THING=invoice
-	@test -n "$(NAME)" || { echo "say its name: make service NAME=billing THING=invoice"; exit 2; }
+	@test -n "$(NAME)" || { echo "usage: make service NAME=billing THING=invoice"; exit 2; }
 	@$(BIN)/python -m gatehouse service "$(NAME)" $(if $(THING),--thing "$(THING)")
 	@$(BIN)/ruff format --quiet "services/$(NAME)" "tests/$(NAME)" contracts
 	@$(BIN)/ruff check --quiet --fix "services/$(NAME)" "tests/$(NAME)"
@@ -77,7 +77,7 @@ lock: .venv/ready-dev ## Resolve the newest versions into the three lock files (
 clean: ## Remove the virtual environment and caches (data/ stays)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# `environment.py` removes the marks at its start; an environment for tests serves `make up` as well.
+# `environment.py` removes these markers when it starts; the test environment works for `make up` as well.
 .venv/ready: requirements.lock requirements-uv.lock
 	@$(MAKE_ENVIRONMENT) requirements.lock
 	@touch $@

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts nginx, and reloads it when gateways are added or removed: nginx resolves the name of an upstream only when it reads its
-# configuration. A reload ends no request. While no gateway has an address, nginx keeps those it knows.
+# configuration. A reload does not interrupt requests. While no gateway has an address, nginx keeps the known ones.
 set -eu
 
 addresses() { getent ahostsv4 gateway | cut -d ' ' -f 1 | sort -u | tr '\n' ' '; }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# One database and one role per service, which can reach no other. Runs when the database folder is empty; run it
-# by hand for a service that came later, and it leaves those that are there as they are.
+# Creates one database and one role per service; a role cannot reach other databases. Runs when the data directory is
+# empty. Run it by hand after adding a service: existing roles and databases stay unchanged.
 set -euo pipefail
 
 for password_variable in $(compgen -v | grep "_DATABASE_PASSWORD$"); do

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Starts Redis with one user for the services and one for the gateways, and none without a password.
-# Beside itself a service may only use the stream of events, a gateway only the counts of rate limits.
+# Starts Redis with one user for the services and one for the gateways, both with passwords. Services may only use
+# the event stream, gateways only the rate limit counts.
 set -eu
 
 users=${REDIS_USERS_FILE:-/run/redis-users.acl}
 digest() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
 connection='+auth +hello +ping +select +multi +exec +discard +watch +unwatch +eval +evalsha +script|load'
 
-# Nothing in it is secret: a password of 32 random bytes cannot be found from its digest.
+# The file contains no secrets: a password of 32 random bytes cannot be recovered from its digest.
 cat >"$users" <<USERS
 user default off
 user services on #$(digest "$REDIS_PASSWORD") resetchannels ~gatehouse:events ~gatehouse:events:born ~gatehouse:reader:* -@all $connection +info +get +set +del +pexpire +xadd +xread +xreadgroup +xrevrange +xack +xclaim +xpending +xtrim +xinfo|groups +xgroup|create
@@ -15,6 +15,6 @@ user gateway on #$(digest "$REDIS_GATEWAY_PASSWORD") resetchannels ~gatehouse:li
 USERS
 unset REDIS_PASSWORD REDIS_GATEWAY_PASSWORD
 
-# The published image starts Redis as a user of its own by this; elsewhere there is no such program.
+# The published image uses this to run Redis as its own user; elsewhere the program does not exist.
 as_redis=$(command -v docker-entrypoint.sh || command -v redis-entrypoint || true)
 exec ${as_redis:+"$as_redis"} redis-server --aclfile "$users" "$@"

@@ -1,6 +1,6 @@
-# What shells of the terminal service run in:
+# The image in which shells of the terminal service run:
 #   docker build --tag gatehouse-workspace:1 --file deploy/workspace.Dockerfile deploy
-# Only python3 and bash are needed, for the holder and the shell; all else is what people expect to find.
+# Only python3 and bash are needed, for the holder and the shell; the rest is what users expect to find.
 ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${BASE_IMAGE}
 RUN apt-get update \

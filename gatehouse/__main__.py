@@ -5,9 +5,9 @@ try:
 
     sys.exit(main())
 except ModuleNotFoundError as error:
-    if sys.prefix != sys.base_prefix:  # in a virtual environment it is ours to mend
+    if sys.prefix != sys.base_prefix:  # in a virtual environment this is a defect: show the traceback
         raise
     sys.exit(
-        f"This Python lacks the package {error.name}. `make up` makes an environment that has them all; "
-        "then use .venv/bin/gatehouse, or `. .venv/bin/activate` before this."
+        f"This Python lacks the package {error.name}. `make up` creates an environment with all packages; "
+        "then run .venv/bin/gatehouse, or run `. .venv/bin/activate` first."
     )

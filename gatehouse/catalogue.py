@@ -1,4 +1,4 @@
-"""The catalogue of events as Markdown, from the classes and from the code that sends them."""
+"""The event catalogue as Markdown, generated from the classes and from the code that emits them."""
 
 import ast
 import textwrap
@@ -36,7 +36,7 @@ def _kinds() -> Iterator[type[Event]]:
 
 
 def _tellers() -> dict[str, list[str]]:
-    """The services whose code creates such events, by class name; receivers only read them."""
+    """The services whose code creates events, by event class; receivers only read them."""
     tellers: dict[str, set[str]] = {}
     for file in (ROOT / "services").glob("*/**/*.py"):
         service = file.relative_to(ROOT / "services").parts[0]

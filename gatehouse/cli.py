@@ -46,13 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         exit_on_bad_settings(error)
         return 2
-    except KeyboardInterrupt:  # of a command that takes long; `up` ends by itself
+    except KeyboardInterrupt:  # from a long-running command; `up` handles SIGINT itself
         sys.stderr.write("\ninterrupted\n")
         return 128 + signal.SIGINT
 
 
 def _of_programs() -> "Commands":
-    """The commands of programs: the table in their module `cli`, like the one below."""
+    """Commands contributed by programs: the COMMANDS table in each program's `cli` module."""
     found: Commands = {}
     for module in programs.find(ROOT).values():
         if _has_commands(module):
@@ -90,7 +90,7 @@ def migrate(arguments: argparse.Namespace) -> int:
             try:
                 upgrade(program.settings.database_url, migrations)
             except DatabaseTooNew as error:
-                sys.stderr.write(f"{program.name}: {error}; run the newer one, or restore a backup.\n")
+                sys.stderr.write(f"{program.name}: {error}; run the newer program, or restore a backup.\n")
                 return 5
             sys.stdout.write(f"{program.name}: at {newest(migrations)}\n")
     return 0
@@ -107,7 +107,7 @@ def migration(arguments: argparse.Namespace) -> int:
         url = f"sqlite:///{folder}/empty.db"
         migrations = ROOT / "services" / arguments.service / "migrations"
         file = write(url, migrations, models.Table.metadata, arguments.message)
-    sys.stdout.write(f"wrote {file.relative_to(ROOT)}; read it before you use it\n")
+    sys.stdout.write(f"wrote {file.relative_to(ROOT)}; review it before you use it\n")
     sys.stdout.write("".join(f"{line}\n" for line in _to_mend(file.read_text())))
     return 0
 
@@ -132,13 +132,13 @@ def service(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write("".join(f"wrote {file.relative_to(ROOT)}\n" for file in files))
-    sys.stdout.write("try it: make up (stop it first, if it runs), and make test; ")
-    sys.stdout.write("then make it yours (docs/services.md)\n")
+    sys.stdout.write("try it: make up (stop a running suite first), and make test; ")
+    sys.stdout.write("then adapt it (docs/services.md)\n")
     return 0
 
 
 def draw_containers(_arguments: argparse.Namespace) -> int:
-    """Draw the parts of docker-compose.yml that repeat for every service."""
+    """Generate the parts of docker-compose.yml that repeat for every service."""
     from gatehouse import compose
 
     try:
@@ -151,7 +151,7 @@ def draw_containers(_arguments: argparse.Namespace) -> int:
 
 
 def env(arguments: argparse.Namespace) -> int:
-    """Write .env with fresh random secrets for docker-compose; add what an existing file lacks."""
+    """Write .env with fresh random secrets for docker-compose; add secrets that an existing file lacks."""
     file = Path(arguments.file)
     template = (ROOT / "deploy" / "env.template").read_text()
     lines = [line.replace("<secret>", secrets.token_hex(32)) for line in template.splitlines()]
@@ -188,7 +188,7 @@ def _services() -> list[str]:
 
 
 def _no_options(_parser: argparse.ArgumentParser) -> None:
-    """This command has no options."""
+    """Add no options."""
 
 
 def _reload(parser: argparse.ArgumentParser) -> None:
@@ -212,8 +212,8 @@ def _service_and_message(parser: argparse.ArgumentParser) -> None:
 
 
 def _name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="of the service: its folder, its path and its database")
-    text = "what it keeps, in the singular, for example: invoice (default: entry)"
+    parser.add_argument("name", help="name of the service, and of its folder, path and database")
+    text = "what the service stores, in the singular, for example: invoice (default: entry)"
     parser.add_argument("--thing", default="entry", help=text)
 
 

@@ -3,7 +3,7 @@
     python3 gatehouse/environment.py requirements-dev.lock
 
 uv installs the lock in seconds: the uv on PATH, or the one pinned in requirements-uv.lock, which pip fetches.
-Where uv is not available, pip installs the lock itself. Each of them checks the hashes.
+Without uv, pip installs the lock itself. Both check the hashes.
 """
 
 import os
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv"
 PYTHON = FOLDER / "bin" / "python"
 FETCHED_UV = FOLDER / "uv"
-# Written first and removed last, so that an interrupted environment is created again.
+# Written first and removed last, so that an interrupted installation starts over.
 UNFINISHED = FOLDER / "unfinished"
 HEARTBEAT_SECONDS = 5.0
 OUTPUT_LINES_SHOWN = 12
-# Trust what the system trusts, as pip is often set up to do. Older versions of uv know the second name.
+# Use the system's CA certificates, as pip is often configured to. Older versions of uv know the second name.
 UV_SETTINGS = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
 NO_INSTALLER = """\
 This machine has neither uv nor pip to install packages with. Install one, then run the same command again:
@@ -70,13 +70,13 @@ def make_folder() -> bool:
     for marker in FOLDER.glob("ready*"):
         marker.unlink()
     if not was_there:
-        say(f"making .venv with Python {sys.version.split()[0]} (once) …")
+        say(f"creating .venv with Python {sys.version.split()[0]} (once) …")
         venv.create(FOLDER, symlinks=True)
     return was_there
 
 
 def install(lock: Path) -> None:
-    """Install the lock by the first installer that can."""
+    """Install the lock with the first installer that succeeds."""
     packages = lock.read_text().count("==")
     say(f"installing {packages} packages from {lock.name} …")
     tried = 0
@@ -109,7 +109,7 @@ def installers() -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def find_pip() -> Sequence[str] | None:
-    """A pip that installs into .venv: that of the running Python, or a new one."""
+    """A pip that installs into .venv: the running Python's own, or one inside .venv."""
     outside = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
     inside = [str(PYTHON), "-m", "pip"]
     if succeeds([*outside, "--version"]):
@@ -128,7 +128,7 @@ def fetch_uv(pip: Sequence[str]) -> bool:
 def succeeds(command: Sequence[str]) -> bool:
     try:
         done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - a command of our own
-    except OSError:  # a link whose target was removed, for example
+    except OSError:  # for example, a link whose target was removed
         return False
     return done.returncode == 0
 
@@ -157,7 +157,7 @@ def end_of(output: IO[bytes]) -> str:
 
 
 def write_command() -> None:
-    """Create the `gatehouse` command of the documentation without installing the project."""
+    """Create the `gatehouse` command that the documentation uses, without installing the project."""
     file = FOLDER / "bin" / "gatehouse"
     file.write_text(f'#!/bin/sh\nexec "{PYTHON}" -m gatehouse "$@"\n')
     file.chmod(0o755)

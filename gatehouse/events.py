@@ -84,18 +84,18 @@ def show(arguments: argparse.Namespace) -> int:
 def replay(arguments: argparse.Namespace) -> int:
     """Let the service retry dead letters in order of arrival; it need not be running."""
     if bool(arguments.ids) == arguments.all:
-        raise NotPossible("say which: one id or more, or --all")
+        raise NotPossible("give one or more ids, or --all")
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
         if arguments.all:
             number = 0
-            while found := letters.all(session):  # so many at a time; those replayed are no longer dead
+            while found := letters.all(session):  # one batch at a time; replayed letters are no longer dead
                 letters.replay(session, found)
                 number += len(found)
         else:
             found = _all_there(letters.those(session, arguments.ids), arguments.ids)
             letters.replay(session, found)
             number = len(found)
-    sys.stdout.write(f"{arguments.service} tries {number} again\n")
+    sys.stdout.write(f"{arguments.service}: {number} to be retried\n")
     return 0
 
 
@@ -104,7 +104,7 @@ def drop(arguments: argparse.Namespace) -> int:
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
         found = _all_there(letters.those(session, arguments.ids), arguments.ids)
         letters.drop(session, found)
-    sys.stdout.write(f"{arguments.service} forgot {len(found)}\n")
+    sys.stdout.write(f"{arguments.service}: {len(found)} deleted\n")
     return 0
 
 
@@ -126,8 +126,8 @@ def _programs(service: str | None) -> list[Program]:
 
 @contextmanager
 def _letters_of(program: Program) -> "Iterator[tuple[Database, DeadLetters] | None]":
-    """The dead letters in a service's database; None if it has no such tables yet."""
-    # Imported late: `gatehouse up` needs none of it for as long as it runs.
+    """The dead letters in a service's database; None if it has no event tables yet."""
+    # Imported late: `gatehouse up` never needs these.
     from sqlalchemy import inspect, make_url
     from sqlalchemy.exc import OperationalError
 
@@ -159,12 +159,12 @@ def _opened(service: str) -> "Iterator[tuple[Database, DeadLetters]]":
     (program,) = _programs(service)
     with _letters_of(program) as opened:
         if opened is None:
-            raise NotPossible(f"{service} has no events in its database: start it, or `gatehouse migrate`")
+            raise NotPossible(f"{service} has no event tables yet: start it, or run `gatehouse migrate`")
         yield opened
 
 
 def _all_there(found: "Sequence[DeadLetter]", ids: Sequence[str]) -> "list[DeadLetter]":
-    """All or nothing: refuse if one of the ids is unknown."""
+    """Refuse if one of the ids is unknown."""
     missing = sorted(set(ids) - {letter.id for letter in found})
     if missing:
         raise NotPossible(f"no dead letter {', '.join(missing)}; `gatehouse events dead` lists them")
@@ -213,24 +213,24 @@ def _service(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
 
 def _dead(parser: argparse.ArgumentParser) -> None:
     _service(parser, optional=True)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _one_letter(parser: argparse.ArgumentParser) -> None:
     _service(parser)
-    parser.add_argument("id", help="of the event, as `events dead` lists it")
+    parser.add_argument("id", help="event id, as listed by `events dead`")
 
 
 def _letters(parser: argparse.ArgumentParser) -> None:
     _service(parser)
-    parser.add_argument("ids", nargs="+", metavar="id", help="of the events, as `events dead` lists them")
+    parser.add_argument("ids", nargs="+", metavar="id", help="event ids, as listed by `events dead`")
 
 
 def _letters_or_all(parser: argparse.ArgumentParser) -> None:
     _service(parser)
-    parser.add_argument("ids", nargs="*", metavar="id", help="of the events, as `events dead` lists them")
-    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("ids", nargs="*", metavar="id", help="event ids, as listed by `events dead`")
+    parser.add_argument("--all", action="store_true", help="all dead letters of the service")
 
 
 def _nothing(_parser: argparse.ArgumentParser) -> None:
-    """This command takes nothing."""
+    """Add no options."""

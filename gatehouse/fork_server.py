@@ -34,12 +34,12 @@ PRELOADED = (
     "uvloop",
 )
 MESSAGE_BYTES_MAX = 1 << 20
-_ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # among the fields of /proc/…/stat behind the name
+_ARGUMENTS_START, _ARGUMENTS_END = 45, 46  # among the fields of /proc/…/stat after the name
 _SET_NAME = 15  # PR_SET_NAME
 
 
 class Order(NamedTuple):
-    """What the forked process has to run."""
+    """The module that a forked process runs, and its environment."""
 
     module: str
     environment: Mapping[str, str]
@@ -49,7 +49,7 @@ class Order(NamedTuple):
         os.environ.update(self.environment)
         _show_as(self.module)
         sys.argv = [self.module]
-        # Modules that came later than this process are found, too.
+        # Find modules that were created after this process started as well.
         importlib.invalidate_caches()
         runpy.run_module(self.module, run_name="__main__", alter_sys=True)
 
@@ -92,15 +92,15 @@ class ForkServer:
             return Order(message["module"], message["environment"])
         for file in files:
             os.close(file)
-        # It cannot have been waited for yet, so that the number is its own.
+        # The child has not been waited for yet, so its pid cannot have been reused.
         handle = os.pidfd_open(number)
         self._send({"started": number}, handle)
         os.close(handle)
         return None
 
     def _leave(self, stdin: int, stdout: int) -> None:
-        """In the forked process: set it up as if it had been started on its own."""
-        os.setsid()  # Ctrl-C reaches the launcher only, which stops all in order
+        """Set up the forked process as if it had been started on its own."""
+        os.setsid()  # Ctrl-C reaches only the launcher, which stops all processes in order
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -112,7 +112,7 @@ class ForkServer:
             os.close(file)
 
     def _send(self, message: Mapping[str, Any], *files: int) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # the launcher is gone, which is seen next
+        with suppress(BrokenPipeError, ConnectionResetError):  # the launcher is gone; the next read notices
             socket.send_fds(self._channel, [json.dumps(message).encode()], files)
 
 

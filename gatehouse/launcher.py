@@ -25,8 +25,8 @@ from shared.process.settings import ProcessSettings, SettingsFaults
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOOK_SECONDS = 0.5
-SLOW_SECONDS = 5.0  # from then on it says what it waits for
-SLOW_AGAIN_SECONDS = (5.0, 10.0, 30.0, 60.0)  # until the next line about it, where lines stay
+SLOW_SECONDS = 5.0  # after this, report what is still starting
+SLOW_AGAIN_SECONDS = (5.0, 10.0, 30.0, 60.0)  # pauses between such reports where lines cannot be redrawn
 STALLED_SECONDS = 120.0
 
 
@@ -85,7 +85,7 @@ class Launcher:
             for program in programs
         ]
         self._asked_to_stop = asyncio.Event()
-        # What changes while the suite starts is noticed, too.
+        # Created now, to notice changes during startup as well.
         self._reloader = Reloader(reload_from, self._watched) if reload_from else None
 
     def _log_format_of(self, program: Program) -> str:
@@ -114,7 +114,7 @@ class Launcher:
                 task.cancel()
 
     async def _all_ready(self) -> bool:
-        """Wait for all as long as any of them makes progress."""
+        """Wait until all programs are ready, or none of them makes progress."""
         started = time.monotonic()
         slow = [Slow(watched, started) for watched in self._watched]
         waiting = {asyncio.create_task(watched.ready()) for watched in self._watched}
@@ -196,12 +196,12 @@ class Launcher:
         self._screen.say("stopped", "stopped")
 
     def _on_signal(self) -> None:
-        if self._asked_to_stop.is_set():  # asked twice: do not wait any longer
+        if self._asked_to_stop.is_set():  # the second signal: do not wait any longer
             for watched in self._watched:
                 watched.kill()
             return
         self._asked_to_stop.set()
-        self._screen.say("stopping", "\nstopping … (once more to stop at once)")
+        self._screen.say("stopping", "\nstopping … (press Ctrl-C again to stop at once)")
 
 
 def up(
@@ -215,7 +215,8 @@ def up(
         # Where the address itself is wrong, another port would not help.
         ports = [_another_port(program) for program, fault in faults if not fault.startswith("cannot")]
         if ports:
-            sys.stderr.write(f"Stop what uses them, or choose other ports: {' '.join(ports)} make up\n")
+            choice = f"Stop the programs that use them, or choose other ports: {' '.join(ports)} make up"
+            sys.stderr.write(f"{choice}\n")
         return 4
     return asyncio.run(Launcher(programs, notices, settings, starter, reload_from=reload_from).run())
 
@@ -240,7 +241,7 @@ def _reason(watched: Watched) -> str:
 
 
 def _said(line: str) -> str:
-    """The essence of a log line in any format, without colours."""
+    """The essential part of a log line in any format, without colours."""
     with suppress(ValueError, AttributeError):
         entry = json.loads(line)
         told = [str(entry[name]) for name in ("event", "reason", "remedy") if entry.get(name)]

@@ -9,7 +9,7 @@ LOOK_SECONDS = 1.0
 
 
 class LogFile:
-    """Lines at the end of a file. At its size limit it becomes `name.1`, that one `name.2`, and so on.
+    """Appends lines to a file. At the size limit it is renamed to `name.1`, and an old `name.1` to `name.2`.
 
     If another program such as logrotate moves it away, it is created again within a second, without a signal.
     """
@@ -24,7 +24,7 @@ class LogFile:
         self._open()
 
     def write(self, line: str) -> None:
-        """Write now. Lines that cannot be written, as on a full disk, are lost without further effect."""
+        """Write a line at once; it is dropped if that fails, for example on a full disk."""
         data = line.encode(errors="replace") + b"\n"
         with suppress(OSError):
             if time.monotonic() >= self._look_at:
@@ -52,7 +52,7 @@ class LogFile:
             there = self.path.stat()
             ours = os.fstat(self._file)
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-                self._size = ours.st_size  # smaller when it was truncated
+                self._size = ours.st_size  # smaller if the file was truncated
                 return
         self._open()
 

@@ -10,7 +10,7 @@ from gatehouse import compose
 
 TEMPLATES = Path(__file__).parent / "scaffold"
 FIRST_FREE_PORT = 8090  # lower ports belong to the services that come with the suite
-# Names of programs, and first segments of paths that the gateway keeps for itself.
+# Names of programs, and first path segments that the gateway reserves.
 TAKEN = frozenset("contracts gatehouse gateway shared tests api internal health metrics docs console".split())
 # Names that the templates use for something else.
 TAKEN_THINGS = frozenset(
@@ -37,7 +37,7 @@ class ${Thing}State(Event):
 
 
 class ${Thing}Added(${Thing}State):
-    """Somebody added $a $one."""
+    """$A $one was added."""
 
     topic = "$thing.added"
 
@@ -74,9 +74,9 @@ def create(root: Path, name: str, thing: str = "entry") -> list[Path]:
     folders = {TEMPLATES / "service": root / "services" / name, TEMPLATES / "tests": root / "tests" / name}
     for folder in folders.values():
         if folder.exists():
-            raise NotPossible(f"{folder.relative_to(root)} is there already")
+            raise NotPossible(f"{folder.relative_to(root)} already exists")
     values = _values(name, thing, _free_port(root))
-    texts = {  # all of them before anything is written
+    texts = {  # complete before anything is written
         file: text for source, target in folders.items() for file, text in _filled(source, target, values)
     } | {
         root / "routes.yaml": _with_route(root / "routes.yaml", values),
@@ -135,20 +135,20 @@ def _with_route(file: Path, values: dict[str, str]) -> str:
         r"^routes:[ \t]*(#.*)?\n", lambda line: line.group() + entry, file.read_text(), flags=re.MULTILINE
     )
     if found != 1:
-        raise NotPossible(f"{file.name} has no line `routes:` with a list below; add this to it:\n{entry}")
+        raise NotPossible(f"{file.name} has no line `routes:` before a list; add this by hand:\n{entry}")
     return text
 
 
 def _with_events(file: Path, values: dict[str, str]) -> str:
-    """The contracts with the events of the thing before the list of subscribers, and the service in it."""
+    """contracts/events.py with the events of the thing, and with the service as a subscriber."""
     text = file.read_text()
     if re.search(rf"^class {values['Thing']}(State|Added|Changed|Deleted)\b", text, re.MULTILINE):
         raise NotPossible(
-            f"contracts/events.py has events of {values['thing']!r} already; name another thing"
+            f"contracts/events.py already has events of {values['thing']!r}; choose another thing"
         )
     listed = re.search(r"^(?:#.*\n)*SUBSCRIBERS = \{\n(?:.*\n)*?\}\n", text, re.MULTILINE)
     if listed is None:
-        raise NotPossible("contracts/events.py has no SUBSCRIBERS, one line each")
+        raise NotPossible("contracts/events.py has no SUBSCRIBERS table with one line each")
     with_it = listed.group().removesuffix("}\n") + SUBSCRIBER.substitute(values) + "}\n"
     return text[: listed.start()] + CONTRACT.substitute(values) + with_it + text[listed.end() :]
 

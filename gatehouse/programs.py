@@ -10,7 +10,7 @@ from pathlib import Path
 from shared.process.settings import DEVELOPMENT_ISSUER, ProcessSettings, SettingsFaults
 
 GATEWAY = "gateway"
-# Set for all, these would give every process the same port or the same database. ORDERS_PORT reaches
+# If these reached all processes, each would get the same port or the same database. ORDERS_PORT reaches
 # orders as PORT.
 _ONE_PROCESS_ONLY = frozenset(
     name + form for name in ("PORT", "HOST", "DATABASE_URL") for form in ("", "_FILE")
@@ -34,7 +34,7 @@ class Program:
 def find(root: Path) -> dict[str, str]:
     """The modules to run by program name: every folder of services/, and the gateway last."""
     services = sorted(main.parent.name for main in (root / "services").glob("*/__main__.py"))
-    gateway = {GATEWAY: GATEWAY} if (root / GATEWAY).is_dir() else {}  # an image of a service holds none
+    gateway = {GATEWAY: GATEWAY} if (root / GATEWAY).is_dir() else {}  # a service's image does not contain it
     return {name: f"services.{name}" for name in services} | gateway
 
 
@@ -72,11 +72,11 @@ def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
 def own_environment(name: str, programs: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of one program: ORDERS_X reaches only orders, as X.
 
-    If there is only one program, as in its own image, X can only be meant for that one.
+    If there is only one program, as in its own image, it also gets X.
     """
     for_one_only = _ONE_PROCESS_ONLY if len(programs) > 1 else frozenset[str]()
     prefixes = tuple(f"{program.upper()}_" for program in programs)
-    addresses = {f"{program.upper()}_URL" for program in programs}  # where a service is, for all to know
+    addresses = {f"{program.upper()}_URL" for program in programs}  # service URLs, which every program gets
     kept = {
         key: value
         for key, value in environment.items()
@@ -98,7 +98,7 @@ def without_effect(programs: Iterable[Program], environment: Mapping[str, str]) 
                 for program, settings in known.items()
                 if name.removesuffix("_FILE").lower() in type(settings).model_fields
             )
-            sentences.append(f"{variable} has no effect, since it is for one process: use {instead}")
+            sentences.append(f"{variable} has no effect, because it applies to one process: use {instead}")
     for program, settings in known.items():
         own = f"{program}_"
         settable = {field.upper() + form for field in type(settings).model_fields for form in ("", "_FILE")}
@@ -118,7 +118,7 @@ def _as_given(fault: str, program: str, environment: Mapping[str, str]) -> str:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Settings are read from the environment, so this process uses that of the program meanwhile."""
+    """Replace this process's environment with a program's while the program's settings are read."""
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(values)

@@ -44,6 +44,6 @@ def _state(folder: Path) -> tuple[int, float]:
     """The number of Python files, and the time of the last change."""
     changed = []
     for file in folder.rglob("*.py"):
-        with suppress(OSError):  # an editor has just put another in its place
+        with suppress(OSError):  # an editor has just replaced the file
             changed.append(file.stat().st_mtime)
     return len(changed), max(changed, default=0.0)

@@ -16,7 +16,7 @@ _COLOURS = cycle(("36", "33", "32", "35", "34", "31", "96", "93", "92"))
 
 
 class Screen:
-    """Standard output, and the log file if there is one: then the lines of the programs go only there."""
+    """Writes to standard output; with a log file, program output goes only to the file."""
 
     def __init__(self, *, as_json: bool, log_file: LogFile | None = None, width: int = 0) -> None:
         self._as_json = as_json
@@ -27,17 +27,17 @@ class Screen:
         self._status_lines = 0
 
     def pass_on(self, program: str, line: str) -> None:
-        """A line that a program wrote."""
+        """Pass on a line that a program wrote."""
         if self._log_file is not None:
             self._log_file.write(_as_json(program, line))
         elif self._as_json:
             self._write(_as_json(program, line))
         else:
-            # A JSON line names its service, and stays one that programs can read.
+            # A JSON line names its service already, and must stay valid JSON.
             self._write(line if line.startswith("{") else f"{self._prefix(program)}{line}")
 
     def say(self, event: str, words: str, *, program: str = "", level: str = "info", **fields: Any) -> None:
-        """A line of the launcher itself: `words` for people, the rest for programs."""
+        """Write a line of the launcher itself: `words` for people, the rest for programs."""
         named = {"program": program} if program else {}
         entry = _entry(OURS, event, level, **named, **fields)
         if self._log_file is not None:
@@ -46,7 +46,7 @@ class Screen:
 
     @property
     def redraws(self) -> bool:
-        """Whether there is a terminal that can keep the status below everything else."""
+        """Whether the output is a terminal, on which the status can stay below everything else."""
         return self._is_terminal and not self._as_json
 
     def show_status(self, lines: Sequence[tuple[str, str]]) -> None:
@@ -62,7 +62,7 @@ class Screen:
         return f"\x1b[{lines}A\x1b[J" if lines else ""
 
     def _write(self, line: str) -> None:
-        _put(f"{self._wiping()}{line}\n")  # the status comes back below it with the next look
+        _put(f"{self._wiping()}{line}\n")  # the status is redrawn below it at the next check
 
     def _prefix(self, program: str) -> str:
         name = f"{program:<{self._width}}"
@@ -79,7 +79,7 @@ def _put(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is in the buffer would fail again at the end of the process.
+        # Otherwise flushing the buffer would fail again when the process exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError:
         pass

@@ -17,14 +17,14 @@ from typing import Any, Protocol
 from gatehouse.fork_server import MESSAGE_BYTES_MAX
 
 LINE_BYTES_MAX = 1024 * 1024
-# What the fork server has imported: when it changes, the next process comes from a new one.
+# Imported by the fork server: after a change, the next process is forked from a new server.
 IMPORTED_ONCE = ("shared", "contracts")
-# Each argument leaves room for what a process is called after the fork.
+# An argument that reserves room for the name of a process after the fork.
 _ROOM = "-" * 64
 
 
 class Process(Protocol):
-    """What the launcher needs of a process, whichever way it was started."""
+    """The part of a process that the launcher uses, however it was started."""
 
     @property
     def pid(self) -> int: ...
@@ -78,7 +78,7 @@ class ByExecution:
         return Executed(process)
 
     def close(self) -> None:
-        """Nothing is left open between two starts."""
+        """Do nothing: nothing stays open between two starts."""
 
 
 class Forked:
@@ -115,7 +115,7 @@ class Forked:
             os.close(file)
 
     def watch_alone(self) -> None:
-        """The fork server is gone: notice the end of the process without its exit code."""
+        """Watch for the end of the process without its exit code, since the fork server is gone."""
         loop = asyncio.get_running_loop()
 
         def ended() -> None:
@@ -225,8 +225,8 @@ class ByFork:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._server = _Server()  # begins to import at once, while the launcher reads settings
-        self._retired: list[_Server] = []  # they say how the processes end that they have made
+        self._server = _Server()  # starts importing at once, while the launcher reads settings
+        self._retired: list[_Server] = []  # they report the exit codes of their processes
         self._alone = ByExecution()
 
     async def start(self, module: str, environment: Mapping[str, str]) -> Process:
@@ -236,8 +236,8 @@ class ByFork:
         try:
             return await self._server.fork(module, environment)
         except OSError:
-            # It could not even import what all need, or an order was too large: a process that is started
-            # on its own says what is wrong.
+            # The server could not import the common modules, or an order was too large: a process started
+            # on its own reports the error.
             return await self._alone.start(module, environment)
 
     def close(self) -> None:
@@ -246,7 +246,7 @@ class ByFork:
 
 
 def newest_change(root: Path, parts: Iterable[str]) -> float:
-    """When any Python file below these folders was last changed."""
+    """The time of the last change of any Python file below these folders."""
     files = (file for part in parts for file in (root / part).rglob("*.py"))
     return max((_changed(file) for file in files), default=0.0)
 

@@ -17,10 +17,10 @@ from shared.process.supervision import PHASE_MARK, STARTING, SUITE_IS_UP, SUPERV
 POLL_SECONDS = 0.05
 POLL_SECONDS_MAX = 0.5
 STOP_SECONDS = 25.0
-RESTART_SECONDS = 0.3  # for requests that are on their way when the code has changed
+RESTART_SECONDS = 0.3  # for requests in progress when the code changes
 # The first restarts are immediate; only a program that keeps ending has to wait.
 BACKOFF_SECONDS = (0.1, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-STEADY_SECONDS = 10.0  # what lived this long is in no crash loop
+STEADY_SECONDS = 10.0  # a program that ran this long is not in a crash loop
 IMPORTING, LISTENING = "importing", "listening"  # the first and the last phase of a start
 
 
@@ -39,10 +39,10 @@ class Watched:
         self._is_listening = asyncio.Event()
         self.was_ready = False
         self.phase = IMPORTING
-        self.progressed = time.monotonic()  # when it last showed that its start goes on
+        self.progressed = time.monotonic()  # when its startup last made progress
         self._cpu_ticks = 0
         self.last_line = ""
-        self.ending = ""  # how it ended, when it did before it was ready
+        self.ending = ""  # how it ended, if it did before it was ready
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class Watched:
                 continue
             failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures + 1
             delay = BACKOFF_SECONDS[min(max(failures - 1, 0), len(BACKOFF_SECONDS) - 1)]
-            words = f"ended ({ending}); starting again in {delay:g} s"
+            words = f"ended ({ending}); restarting in {delay:g} s"
             self.say("ended", words, level="error", ending=ending, starting_again_in_seconds=delay)
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
@@ -74,7 +74,7 @@ class Watched:
 
     async def restart(self) -> None:
         """Restart it because its code has changed; requests in progress have little time to finish."""
-        self.say("changed", "changed; starting again", "info")
+        self.say("changed", "changed; restarting", "info")
         self._restart.set()
         process = self._process
         if process is not None and process.returncode is None:
@@ -89,14 +89,14 @@ class Watched:
         supervised = "1" if self._suite_is_up else STARTING
         environment = {**self.program.environment, SUPERVISED: supervised, "LOG_FORMAT": self._log_format}
         self._process = process = await self._starter.start(self.program.module, environment)
-        if self._suite_is_up and supervised == STARTING:  # it came up while this process was being made
+        if self._suite_is_up and supervised == STARTING:  # while this process was being started
             self.tell_suite_is_up()
         assert process.stdout is not None
         while True:
             try:
                 line = await process.stdout.readline()
-            except ValueError:  # over the limit; it must be read on, or the process waits for us to do so
-                self.say("line_too_long", "(a line that is too long)", level="warning")
+            except ValueError:  # over the limit; read on, or the process would block
+                self.say("line_too_long", "(line too long)", level="warning")
                 continue
             if not line:
                 return await process.wait()
@@ -104,7 +104,7 @@ class Watched:
 
     def _take(self, line: str) -> None:
         if line.startswith(PHASE_MARK):
-            self.phase = line.removeprefix(PHASE_MARK) or self.phase  # empty: it is still at the same
+            self.phase = line.removeprefix(PHASE_MARK) or self.phase  # empty: still in the same phase
             self.progressed = time.monotonic()
             if self.phase == LISTENING:
                 self._is_listening.set()
@@ -121,7 +121,7 @@ class Watched:
                 return True
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    # Until then there is nothing to ask, but by programs that report nothing.
+                    # Polling is pointless before it listens, except for programs that report no phases.
                     await (asyncio.sleep(pause) if self._is_listening.is_set() else self._is_listening.wait())
             pause = min(2 * pause, POLL_SECONDS_MAX)
         return False
@@ -133,7 +133,7 @@ class Watched:
         return refused == ""
 
     def look_for_progress(self) -> None:
-        """While it loads code, its CPU time is the only sign of progress."""
+        """Check its CPU time, the only sign of progress while it imports code."""
         if self.phase == IMPORTING and self._process is not None:
             ticks = _cpu_ticks(self._process.pid)
             if ticks > self._cpu_ticks:
@@ -185,7 +185,7 @@ def _refused_with(url: str) -> str | None:
 
 
 def _cpu_ticks(pid: int) -> int:
-    """The CPU time of the process so far; 0 if the system does not tell."""
+    """The CPU time of the process so far; 0 if the system does not report it."""
     with suppress(OSError, ValueError, IndexError):
         user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return int(user) + int(system)

@@ -65,7 +65,7 @@ ORIGIN_DENIED = Kind(
     "cors",
     "Pages of this origin may not call this path; see `cors.origins`.",
 )
-IP_DENIED = Kind(403, "ip_denied", CLIENT, "address", "This URL is not open to your network.")
+IP_DENIED = Kind(403, "ip_denied", CLIENT, "address", "This path is not open to your network.")
 NOT_FOUND = Kind(404, "not_found", CLIENT, "route", no_such_address("/"))
 METHOD_NOT_ALLOWED = Kind(
     405,

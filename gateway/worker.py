@@ -1,6 +1,6 @@
 """`python -m gateway.worker`: one of several workers, started by their parent.
 
-Its metrics are labeled with its number instead of its process id, so that its successor continues its
+Its metrics are labelled with its number instead of its process id, so that its successor continues its
 counts and there is one set of metric files per worker.
 """
 

@@ -110,7 +110,7 @@ class TestMigration:
         code, output = run_changed(copy, "migration", "orders", "add_orders_note")
 
         assert code == 0, output
-        written = re.search(r"^wrote (\S+); read it before you use it$", output, re.MULTILINE)
+        written = re.search(r"^wrote (\S+); review it before you use it$", output, re.MULTILINE)
         assert written is not None
         assert written[1].endswith("_add_orders_note.py")
         assert "note" in (copy / written[1]).read_text()
@@ -183,7 +183,7 @@ class TestService:
         assert run_changed(copy, "migrate", "billing")[0] == 0
         second, said = run_changed(copy, "service", "billing")
         assert second == 1
-        assert "is there already" in said
+        assert "already exists" in said
 
     def test_two_get_two_ports(self, run: Run, copy: Path) -> None:
         for name in ("one", "two"):

@@ -124,7 +124,7 @@ def test_replayed_ones_are_applied_in_the_order_they_came(orders: Orders, run: R
     orders.is_broken = False
     orders.work()
     assert orders.applied == []
-    assert run("replay", "orders", *reversed(ids)) == (0, "orders tries 3 again\n")
+    assert run("replay", "orders", *reversed(ids)) == (0, "orders: 3 to be retried\n")
     orders.work()
 
     assert orders.applied == ids
@@ -137,7 +137,7 @@ def test_all_are_more_than_are_listed_at_once(
     monkeypatch.setattr(dead, "LISTED_MAX", 2)
     ids = orders.receive(5)
     orders.is_broken = False
-    assert run("replay", "orders", "--all") == (0, "orders tries 5 again\n")
+    assert run("replay", "orders", "--all") == (0, "orders: 5 to be retried\n")
     orders.work()
 
     assert orders.applied == ids
@@ -157,7 +157,7 @@ def test_what_comes_after_a_replayed_one_waits_for_it(orders: Orders, run: Run) 
 
 def test_dropped_ones_are_gone(orders: Orders, run: Run) -> None:
     first, second = orders.receive(2)
-    assert run("drop", "orders", first) == (0, "orders forgot 1\n")
+    assert run("drop", "orders", first) == (0, "orders: 1 deleted\n")
     orders.is_broken = False
     orders.work()
 
@@ -182,7 +182,7 @@ def test_one_that_is_not_there(orders: Orders, run: Run, command: str) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("x", "--all")])
 def test_replay_is_told_which(orders: Orders, run: Run, arguments: tuple[str, ...]) -> None:
-    assert run("replay", "orders", *arguments) == (1, "say which: one id or more, or --all\n")
+    assert run("replay", "orders", *arguments) == (1, "give one or more ids, or --all\n")
     assert listed(run) == []
 
 
@@ -192,7 +192,7 @@ def test_a_service_without_a_database_yet(run: Run, tmp_path: Path, monkeypatch:
     assert run("dead") == (0, "no dead letters\n")
     code, said = run("replay", "orders", "--all")
     assert code == 1
-    assert said == "orders has no events in its database: start it, or `gatehouse migrate`\n"
+    assert said == "orders has no event tables yet: start it, or run `gatehouse migrate`\n"
     assert not (tmp_path / "orders.db").exists()
 
 

@@ -155,7 +155,7 @@ class TestReload:
             good, seen = main.read_text(), len(running.lines)
             main.write_text(good + "this is no Python\n")
             running.line_with("SyntaxError", after=seen)
-            running.line_with("starting again in 1 s", after=seen)
+            running.line_with("restarting in 1 s", after=seen)
             seen = len(running.lines)
             main.write_text(good)
             running.line_with("dog     | I am", after=seen)
@@ -191,7 +191,7 @@ class TestUp:
             running.line_with("stop with Ctrl-C")
 
             use = "CAT_PORT, DOG_PORT, GATEWAY_PORT"
-            assert f"PORT has no effect, since it is for one process: use {use}" in running.lines
+            assert f"PORT has no effect, because it applies to one process: use {use}" in running.lines
             assert "DOG_WORD has no effect: dog has no setting WORD" in running.lines
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -211,12 +211,12 @@ class TestUp:
             running.line_with("stop with Ctrl-C")
             os.kill(pids(running)[stubborn], signal.SIGSTOP)  # will not react to a friendly word
             running.send(signal.SIGINT)
-            running.line_with("once more to stop at once")
+            running.line_with("press Ctrl-C again to stop at once")
             running.send(signal.SIGINT)
 
             assert running.code() == 0
             assert alive(running) == []
-            assert "starting again" not in running.output
+            assert "restarting" not in running.output
 
     def test_one_that_dies_is_started_again(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment) as running:
@@ -224,7 +224,7 @@ class TestUp:
             before, seen = pids(running), len(running.lines)
             os.kill(before["dog"], signal.SIGKILL)
 
-            said = running.line_with("ended (killed by SIGKILL); starting again in 0.1 s", after=seen)
+            said = running.line_with("ended (killed by SIGKILL); restarting in 0.1 s", after=seen)
             assert said.startswith("dog")
             running.line_with("I am", after=seen)
             after = pids(running)
@@ -235,7 +235,7 @@ class TestUp:
             for delay in ("0.1", "0.5"):  # fast at first; a crash loop has to wait
                 seen = len(running.lines)
                 os.kill(pids(running)["dog"], signal.SIGKILL)
-                running.line_with(f"starting again in {delay} s", after=seen)
+                running.line_with(f"restarting in {delay} s", after=seen)
                 running.line_with("I am", after=seen)
             running.send(signal.SIGINT)
             assert running.code() == 0
@@ -247,7 +247,7 @@ class TestUp:
             address = f"http://127.0.0.1:{environment['CAT_PORT']}/shout"
             for _ in range(2):
                 assert httpx.get(address, trust_env=False, timeout=SECONDS_MAX).text == "done"
-            running.line_with("(a line that is too long)")
+            running.line_with("(line too long)")
             running.send(signal.SIGINT)
             assert running.code() == 0
 
@@ -288,7 +288,8 @@ class TestCannotStart:
             assert running.code() == 4
             assert running.lines[0] == f"dog: port {port} is taken"
             told = re.fullmatch(
-                r"Stop what uses them, or choose other ports: DOG_PORT=(\d+) make up", running.lines[1]
+                r"Stop the programs that use them, or choose other ports: DOG_PORT=(\d+) make up",
+                running.lines[1],
             )
             assert told is not None
             assert len(running.lines) == 2
@@ -486,7 +487,7 @@ class TestOneProgram:
                 said += capsys.readouterr().out
             await (one.stop() if times == 3 else one.restart())
         await running
-        assert "starting again in" not in said
+        assert "restarting in" not in said
 
     async def test_one_that_does_not_stop_is_killed(
         self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

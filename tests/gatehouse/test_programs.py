@@ -120,8 +120,9 @@ def test_what_reaches_nobody_is_told(suite: Path) -> None:
     found = programs.load(suite, good)
 
     assert programs.without_effect(found, good) == []
+    why = "because it applies to one process"
     assert programs.without_effect(found, given) == [
-        "DATABASE_URL has no effect, since it is for one process: use ONE_DATABASE_URL, GATEWAY_DATABASE_URL",
-        "port has no effect, since it is for one process: use ONE_PORT, GATEWAY_PORT",
+        f"DATABASE_URL has no effect, {why}: use ONE_DATABASE_URL, GATEWAY_DATABASE_URL",
+        f"port has no effect, {why}: use ONE_PORT, GATEWAY_PORT",
         "GATEWAY_PROT has no effect: gateway has no setting PROT",
     ]

@@ -1,4 +1,4 @@
-// Who is signed in, and the dialog to sign in and out.
+// Shows who is signed in, and the dialog to sign in and out.
 
 import { $ } from "./dom.js";
 import { claims, isOver, onChange, signIn, signOut, token, use } from "./session.js";
@@ -36,7 +36,7 @@ async function tryToSignIn(name, password) {
     $("sign-in-password").value = "";
   } catch (error) {
     $("sign-in-fault").textContent =
-      error instanceof TypeError ? "The gateway does not answer. Check that it runs, and try again." : error.message;
+      error instanceof TypeError ? "The gateway does not respond. Check that it is running, and try again." : error.message;
   }
 }
 

@@ -1,10 +1,10 @@
-// The body of a request: text, one file, or a form with files, as the operation takes it.
+// The body of a request: text, one file, or a form with files, as the operation requires.
 
 import { el } from "./dom.js";
 
 const isFile = (schema) => schema.format === "binary" || schema.contentMediaType === "application/octet-stream";
 
-/** Rows to fill in, and what to send of them: {rows, empty(), read() → {type, body, curl}}. */
+/** The form rows, and what to send: {rows, missing(), read() → {type, body, curl}}. */
 export function bodyInput(operation, schemas, row) {
   if (!operation.requestBody) return null;
   const { content, required } = operation.requestBody;
@@ -48,7 +48,7 @@ function formInput(id, schema, schemas, row) {
       body.append(name, value);
       curl.push(["-F", control.files ? `${name}=@${value.name}` : `${name}=${value}`]);
     }
-    return { type: null, body, curl }; // the browser writes the type, with the boundary in it
+    return { type: null, body, curl }; // the browser sets the type, which includes the boundary
   };
   const missing = () => parts.find(({ required, control }) => required && !control.value);
   return { rows: parts.map((part) => part.row), missing, read };

@@ -1,4 +1,4 @@
-// The page: loads the document, shows every operation, finds them again.
+// The page: loads the document, shows every operation, and searches them.
 
 import { prepareAccount } from "./account.js";
 import { $, el, prose } from "./dom.js";
@@ -12,11 +12,11 @@ const shown = []; // {card, link, words} of each operation
 async function load() {
   try {
     const response = await fetch("openapi.json", { headers: { Accept: "application/json" } });
-    if (!response.ok) throw new Error(`The gateway answered ${response.status} to openapi.json.`);
+    if (!response.ok) throw new Error(`The gateway responded to openapi.json with ${response.status}.`);
     show(await response.json());
   } catch (error) {
-    const words = error instanceof TypeError ? "The gateway does not answer." : error.message;
-    notice("fault", `The description of the API could not be loaded. ${words} Check that it runs, then try again.`);
+    const words = error instanceof TypeError ? "The gateway does not respond." : error.message;
+    notice("fault", `The API description could not be loaded. ${words} Check that it is running, then try again.`);
     $("found").textContent = "";
   }
 }
@@ -30,7 +30,7 @@ function show(api) {
   const schemas = new Schemas(api);
   const missing = api["x-unavailable"] ?? [];
   if (missing.length) {
-    notice("warning", `No answer from ${missing.join(", ")}: what belongs there is missing here. Check that it runs, then try again.`);
+    notice("warning", `No response from ${missing.join(", ")}: those operations are missing here. Check that it is running, then try again.`);
   }
   $("version").textContent = api.info.version;
   $("about").replaceChildren(...prose(api.info.description.split(" Not in this document")[0]));
@@ -70,7 +70,7 @@ function showService(name, operations, schemas) {
 const method = (operation) =>
   el("span", { class: `method ${operation.method.toLowerCase()}` }, operation.method);
 
-/** One operation; its inside is made when it is first opened. */
+/** One operation; its content is created when it is first opened. */
 function card(operation, schemas) {
   const parts = operation.path.split(/(?={)|(?<=})|(?=\/)/);
   const made = el("details", { class: "operation", id: operation.id }, el("summary", {}, method(operation),
@@ -110,7 +110,7 @@ function body({ requestBody }, schemas) {
 function responses(operation, schemas) {
   const all = Object.entries(operation.responses).map(([status, response]) => [status, schemas.plain(response)]);
   const refusals = all.filter(([status]) => status >= "4");
-  return el("div", {}, el("h3", {}, "Answers"),
+  return el("div", {}, el("h3", {}, "Responses"),
     el("ul", { class: "responses" }, all.filter(([status]) => status < "4").map((one) => answer(one, schemas))),
     refusals.length > 0 && el("details", { class: "refusals" },
       el("summary", {}, "Refusals: ", refusals.map(([status]) => status).join(" ")),
@@ -138,7 +138,7 @@ function search() {
     : found ? `${found} of ${shown.length} operations` : "No operation matches; try fewer or other words.";
 }
 
-/** Open what the address points at. */
+/** Open the operation that the URL points at. */
 function follow() {
   const target = $(decodeURIComponent(location.hash.slice(1)));
   if (!target?.matches(".operation")) return;

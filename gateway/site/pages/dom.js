@@ -1,4 +1,4 @@
-// Making elements. Text only ever becomes text nodes: nothing that came over the wire is read as HTML.
+// Creates elements. Text only ever becomes text nodes: nothing received is parsed as HTML.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -18,7 +18,7 @@ export function prose(text = "") {
   return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 }
 
-/** JSON indented, with every number as it came; JSON.stringify would make 1.10 into 1.1. */
+/** Indented JSON with every number as received; JSON.stringify would turn 1.10 into 1.1. */
 export function indented(text) {
   let depth = 0;
   const line = () => "\n" + "  ".repeat(depth);

@@ -1,8 +1,8 @@
-// What a JSON schema says, as words and as an example.
+// Describes a JSON schema in words and by an example.
 
 import { el, prose } from "./dom.js";
 
-const DEPTH_MAX = 6; // schemas may hold themselves
+const DEPTH_MAX = 6; // schemas may be recursive
 const UUID = "0198c0de-0000-7000-8000-000000000001";
 const SAMPLES = [UUID, "sample", "ABC", "1"];
 const BY_NAME = {
@@ -13,7 +13,7 @@ const BY_NAME = {
 export class Schemas {
   constructor(api) { this.api = api; }
 
-  /** The schema itself: references followed, and `or null` taken apart from the rest. */
+  /** The schema itself: references resolved, and `or null` separated from the rest. */
   plain(schema = {}) {
     for (let steps = 0; schema.$ref && steps < 20; steps += 1) {
       const { $ref, ...beside } = schema;
@@ -49,7 +49,7 @@ export class Schemas {
       span(schema.minLength, schema.maxLength, " characters"), span(schema.minItems, schema.maxItems, " items"),
       span(schema.minimum, schema.maximum), span(schema.minProperties, schema.maxProperties, " fields"),
       schema["x-pattern-words"] ?? (schema.pattern && `must match \`${schema.pattern}\``),
-      schema.default != null && `\`${JSON.stringify(schema.default)}\` when left out`,
+      schema.default != null && `\`${JSON.stringify(schema.default)}\` if omitted`,
     ].filter(Boolean).join(", ");
   }
 
@@ -69,7 +69,7 @@ export class Schemas {
     }));
   }
 
-  /** A value this schema allows. What is sent holds only what must be; an answer shows everything. */
+  /** A value this schema allows: for a request only required fields, for a response all of them. */
   example(given, isAnswer, name = "", depth = 0) {
     const schema = this.plain(given);
     const told = [schema.examples?.[0], schema.example, schema.const, schema.default, schema.enum?.[0]];

@@ -1,17 +1,17 @@
-// The tokens of this tab: kept until it is closed, and exchanged for new ones before they expire.
+// The tokens of this tab: kept until it is closed, and refreshed before they expire.
 
 const TOKEN = "gatehouse.token";
 const REFRESH_TOKEN = "gatehouse.refresh";
-const EARLY_SECONDS = 60; // before the end, so that no request is sent with a token that expires on its way
+const EARLY_SECONDS = 60; // before expiry, so that no token expires while a request is on its way
 
 export const token = () => sessionStorage.getItem(TOKEN);
 const refreshToken = () => sessionStorage.getItem(REFRESH_TOKEN);
 
 let changed = () => {};
-let exchange = null; // the one that is under way: a refresh token is good for one exchange
+let exchange = null; // the refresh in progress: a refresh token can be used only once
 let timer;
 
-/** Call this whenever somebody signs in or out, or the token is a new one. */
+/** Call this whenever someone signs in or out, or the token is refreshed. */
 export function onChange(callback) {
   changed = callback;
   schedule();
@@ -21,17 +21,17 @@ export async function signIn(name, password) {
   keep(await post("/auth/login", { [name.includes("@") ? "email" : "username"]: name, password }));
 }
 
-/** Use this token as it is; nothing is known that could be exchanged for the next one. */
+/** Use this token as it is; it has no refresh token. */
 export const use = (text) => keep({ token: text });
 
-/** Forget everything here, and end the session where it was begun here. */
+/** Delete the tokens, and end the session if it was started here. */
 export async function signOut() {
   const ended = refreshToken();
   keep({});
   if (ended) await post("/auth/logout", { refresh_token: ended }).catch(() => {}); // it expires by itself
 }
 
-/** The token to send, a new one when the old one is about to expire. */
+/** The token to send, refreshed if it is about to expire. */
 export async function freshToken() {
   if (isDue()) await renew();
   return token();
@@ -41,7 +41,7 @@ export function claims() {
   try {
     return JSON.parse(atob(token().split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
   } catch {
-    return {}; // whatever it is, it is sent as it is
+    return {}; // not a JWT: sent as it is
   }
 }
 
@@ -78,5 +78,5 @@ async function post(path, body) {
   });
   const answer = response.status === 204 ? {} : await response.json();
   if (response.ok) return answer;
-  throw Object.assign(new Error(answer.detail ?? `The answer was ${response.status}.`), { status: response.status });
+  throw Object.assign(new Error(answer.detail ?? `The response was ${response.status}.`), { status: response.status });
 }

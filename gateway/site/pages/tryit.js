@@ -1,4 +1,4 @@
-// The form that sends an operation and shows what comes back.
+// The form that sends a request and shows the response.
 
 import { askForToken } from "./account.js";
 import { bodyInput } from "./bodies.js";
@@ -9,7 +9,7 @@ const SHOWN_CHARACTERS_MAX = 200_000;
 const WAIT_SECONDS = 60;
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const signInLink = () => el("button", { class: "link", type: "button", onclick: askForToken }, "Sign in");
-let spelling = "/"; // stays for the next operation
+let spelling = "/"; // kept for the next operation
 
 export function tryForm(operation, schemas) {
   const result = el("div", { class: "result", role: "status" });
@@ -24,14 +24,14 @@ export function tryForm(operation, schemas) {
     const empty = inputs.find(({ parameter, control }) => parameter.in === "path" && !control.value);
     const missing = empty ? null : body?.missing();
     if (empty || missing) {
-      const words = empty ? `Fill in ${empty.parameter.name}: it is part of the address.`
-        : `Choose ${missing.name}: it must be sent.`;
+      const words = empty ? `Fill in ${empty.parameter.name}: it is part of the path.`
+        : `Fill in ${missing.name}: it is required.`;
       result.replaceChildren(el("p", { class: "fault" }, words));
       (empty ?? missing).control.focus();
       return;
     }
     send.disabled = true;
-    result.replaceChildren("Waiting for the answer …");
+    result.replaceChildren("Waiting for the response …");
     result.replaceChildren(...(await answerOf(await request())));
     send.disabled = false;
   };
@@ -51,7 +51,7 @@ function serverInput(operation, servers) {
   if (servers.length < 2 || operation.tags.includes("Gateway")) return null;
   const control = el("select", { onchange: () => { spelling = control.value; } }, servers.map(({ url, description }) =>
     el("option", { value: url, selected: url === spelling }, `${url} — ${description}`)));
-  return { control, row: row(`${operation.id}-server`, "Spelling", control) };
+  return { control, row: row(`${operation.id}-server`, "Base path", control) };
 }
 
 function parameterInput(operation, parameter, schemas) {
@@ -87,7 +87,7 @@ async function copyCurl({ method, url, headers, curl }, result) {
   const lines = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
   lines.push(...curl.map(([option, value]) => `${option} ${quoted(value)}`));
   const command = [`curl -i -X ${method} ${quoted(url)}`, ...lines].join(" \\\n  ");
-  // Browsers give no clipboard to pages without https; the command is shown in any case.
+  // Browsers deny pages without HTTPS the clipboard; the command is shown in any case.
   const isCopied = await navigator.clipboard?.writeText(command).then(() => true, () => false);
   result.replaceChildren(isCopied ? "Copied:" : "Copy this:", el("pre", { tabindex: "0" }, command));
 }
@@ -100,8 +100,8 @@ async function answerOf({ url, curl, ...options }) {
     const bytes = await response.arrayBuffer();
     return shownAnswer(response, bytes, Math.round(performance.now() - started));
   } catch (error) {
-    return [el("p", { class: "fault" }, error.name === "TimeoutError" ? `There was no answer in ${WAIT_SECONDS} seconds.`
-      : `The request could not be sent, or the connection broke. Check that the gateway runs. (${error.message})`)];
+    return [el("p", { class: "fault" }, error.name === "TimeoutError" ? `There was no response within ${WAIT_SECONDS} seconds.`
+      : `The request could not be sent, or the connection broke. Check that the gateway is running. (${error.message})`)];
   }
 }
 
