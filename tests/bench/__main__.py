@@ -1,7 +1,7 @@
-"""`make bench`: what our endpoints cost, beside the same endpoints in FastAPI, and the gateway beside others.
+"""`make bench`: our endpoints compared with the same ones in FastAPI, and the gateway with other proxies.
 
-Servers share one core and the load generator has the other. Each figure is the median of interleaved
-rounds, so that a noisy machine is as noisy for both sides. Read the ratios, not the absolute numbers.
+The servers share one core and the load generator has the other. Each figure is the median of interleaved
+rounds, so that noise affects both sides alike. Compare the ratios, not the absolute numbers.
 """
 
 import json
@@ -37,13 +37,13 @@ ROUNDS = 3
 SECONDS = 3
 CONNECTIONS = 32
 ORDERS_IN_LIST = 50
-ACCOUNTS = 64  # more than connections: auth lets nobody try one account many times at once
+ACCOUNTS = 64  # more than connections, because auth limits concurrent sign-ins per account
 ORDER = {"product_name": "Laptop", "quantity": 1, "total_price": 999.99}
 
 
 @dataclass
 class Target:
-    """One address under load, and the processes that do the work for it."""
+    """One URL under load, and the processes that serve it."""
 
     url: str
     pids: list[int]
@@ -63,7 +63,7 @@ class Target:
 
 @dataclass
 class Row:
-    """One line of the table: direct to the service, through the gateway, and the peer."""
+    """One row of the table: the service directly, the service through the gateway, and the peer."""
 
     name: str
     direct: Target
@@ -113,7 +113,7 @@ def _health_row(suite: Suite, backend: Server, peer: Server) -> Row:
 def _rows(suite: Suite, peer: Server) -> list[Row]:
     accounts = [{"email": f"bench{n}@example.com", "password": "correct horse"} for n in range(ACCOUNTS)]
     ours, theirs = _registered(suite.url("auth", ""), accounts), _registered(peer.url(""), accounts)
-    # Who reads has fifty orders for as long as it takes; somebody else places the others.
+    # One account reads and always has fifty orders; another one places new orders.
     readers, writers = {"ours": ours[0], "peer": theirs[0]}, {"ours": ours[1], "peer": theirs[1]}
     for base, token in ((suite.url("orders", ""), ours[0]), (peer.url(""), theirs[0])):
         for _ in range(ORDERS_IN_LIST):
@@ -122,15 +122,15 @@ def _rows(suite: Suite, peer: Server) -> list[Row]:
         _row(suite, peer, "GET /users/me", "users", "/users/me", tokens=readers),
         _row(suite, peer, "GET /orders (50 rows)", "orders", "/orders?limit=50", tokens=readers),
         _row(suite, peer, "POST /auth/login", "auth", "/auth/login", bodies=accounts),
-        # The peer of the first writes what ours writes: order, step, event and record. That of the second
-        # writes the order alone.
+        # In the first row the peer writes what our service does: order, step, event and record. In the second
+        # row it writes only the order.
         _row(suite, peer, "POST /orders", "orders", "/orders", "/recorded", tokens=writers, bodies=[ORDER]),
         _row(suite, peer, "… peer: order alone", "orders", "/orders", tokens=writers, bodies=[ORDER]),
     ]
 
 
 def _registered(base: str, accounts: Sequence[Any]) -> list[str]:
-    """A token for each account."""
+    """Register accounts; returns a token for each."""
     return [_send(f"{base}/auth/register", account)["token"] for account in accounts]
 
 
@@ -174,7 +174,9 @@ def _measure(wrk: str, target: Target, folder: Path) -> None:
         sys.exit(f"{target.url} failed under load:\n{output}")
     (requests,) = re.findall(r"(\d+) requests in", output)
     if not int(requests):
-        sys.exit(f"{target.url} answered nothing within {SECONDS} s: this machine is too busy to measure on")
+        sys.exit(
+            f"{target.url} did not respond within {SECONDS} s: this machine is too busy for measurements"
+        )
     (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", output)
     target.rates.append(float(rate))
     target.costs.append(spent / int(requests) * 1_000_000)

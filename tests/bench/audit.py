@@ -1,4 +1,4 @@
-"""How fast the audit log takes records, and how fast it is checked: in its process, and by an auditor."""
+"""Throughput of the audit log: storing records, and verifying them in the service and with the verifier."""
 
 import http.client
 import json
@@ -33,7 +33,7 @@ WANTED_KEPT, WANTED_CHECKED = 5_000, 50_000
 
 
 class Figure:
-    """Records per second by the clock, and by the time that a core has worked."""
+    """Records per second of elapsed time and of CPU time."""
 
     def __init__(self, name: str, wanted: int) -> None:
         self.name, self.wanted = name, wanted
@@ -85,8 +85,8 @@ def _measure(server: Server, folder: Path, figures: list[Figure]) -> None:
     settle([server.pid])
     with verifying.measured(ours):
         found = json.loads(_send(connection, "GET", "/audit/verify?limit=1000000", admin))
-    if not found["intact"] or found["records"] != RECORDS + 1:  # the log itself records that it was opened
-        sys.exit(f"the log is not what it should be: {found}")
+    if not found["intact"] or found["records"] != RECORDS + 1:  # plus the record of the log's opening
+        sys.exit(f"verification failed: {found}")
     export = folder / "export.ndjson"
     export.write_bytes(_send(connection, "GET", "/audit/export", admin))
     verifier = folder / "audit-verifier.py"

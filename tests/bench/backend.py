@@ -1,4 +1,4 @@
-"""The health endpoint of a service, on a path that the gateway forwards instead of answering itself."""
+"""A service's health endpoint on a path that the gateway forwards rather than handles itself."""
 
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from tests.bench.processes import PROBE
 class Settings(ProcessSettings):
     service: ClassVar[str] = "backend"
 
-    log_level: str = "error"  # type: ignore[assignment]  # as quiet as the health of a service
+    log_level: str = "error"  # type: ignore[assignment]  # health endpoints are not logged either
 
 
 async def alive(request: Request) -> Response:

@@ -1,8 +1,8 @@
-"""`python -m tests.bench.files`: uploads and downloads through the gateway, beside nginx on the same disk.
+"""`python -m tests.bench.files`: uploads and downloads through the gateway, compared with nginx.
 
 The gateway and the files service share one core, nginx has it for itself, and the load has the other. The
-service hashes what comes in, waits until the disk has it for certain and knows whose it is; nginx stores and
-serves files. Read the ratios, not the absolute numbers.
+service also hashes uploads, waits for fsync and checks access; nginx only stores and serves files. Compare
+the ratios, not the absolute numbers.
 """
 
 import json
@@ -79,7 +79,7 @@ def _speeds(folder: Path, suite: Suite, peer: str, token: str) -> None:
 
 
 def _large(folder: Path, suite: Suite, token: str) -> None:
-    """One large file in a form, and the memory that it costs."""
+    """Measure the upload of one large file as a form, and its peak memory."""
     source = _file(folder / "large", LARGE_BYTES)
     before = {name: resident_mib(suite.pids[name]) for name in ("gateway", "files")}
     started = time.monotonic()
@@ -94,7 +94,7 @@ def _large(folder: Path, suite: Suite, token: str) -> None:
 
 
 def _numbers(suite: Suite, token: str) -> None:
-    """A list and a download with few files and with many."""
+    """Measure listing and downloading with few files and with many."""
     token = _register(suite)
     url, headers = suite.url("files", "/files"), {"Authorization": f"Bearer {token}"}
     print(f"\n{'files':<16}{'list ms':>12}{'download ms':>12}")
@@ -152,7 +152,7 @@ def _curl(words: list[str]) -> str:
 
 
 def _speed(figure: str, words: list[str]) -> float:
-    """In MiB per second."""
+    """Run curl and return a transfer speed in MiB/s."""
     return float(_curl(["-o", os.devnull, "-w", f"%{{{figure}}}", *words])) / MIB
 
 
@@ -163,7 +163,7 @@ def _peak_mib(pid: int) -> float:
 
 @contextmanager
 def nginx(folder: Path) -> Iterator[str]:
-    """nginx that serves the files of a folder and stores what is PUT there; its address."""
+    """Run nginx, which serves a directory and stores files PUT there; yields its URL."""
     folder.mkdir(mode=0o777)
     port = free_port()
     config = folder / "nginx.conf"

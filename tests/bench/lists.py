@@ -1,7 +1,7 @@
-"""`python -m tests.bench.lists [rows] [service…]`: what lists cost at a million rows.
+"""`python -m tests.bench.lists [rows] [service…]`: CPU time of list pages at a million rows.
 
-The rows and questions are those of tests/lists.py. A figure is the CPU of one page in milliseconds: of this
-process, and on PostgreSQL of the server's process as well; the least of three pages.
+Rows and requests are those of tests/lists.py. A figure is the CPU time of one page in milliseconds, the lowest
+of three. It includes this process and, on PostgreSQL, the server process.
 """
 
 import sys
@@ -47,7 +47,7 @@ def _measure(service: str, url: str, kind: str, rows: int) -> None:
     database.close()
     measured.sort(reverse=True)
     slow = [one for one in measured if one[0] >= WANTED_MS]
-    print(f"{len(measured)} questions, {len(slow)} above {WANTED_MS:.0f} ms; the dearest:")
+    print(f"{len(measured)} questions, {len(slow)} above {WANTED_MS:.0f} ms; the slowest:")
     for _, first, deep, asked in measured[: max(10, len(slow))]:
         print(f"{first:8.2f} {'' if deep is None else f'{deep:.2f}':>8}  {asked}", flush=True)
 
@@ -57,7 +57,7 @@ def _deep(rows: int) -> str:
 
 
 def _server_ms(database: Database, session: Session) -> Callable[[], float]:
-    """Reads the CPU of the server's process for this connection, which the kernel counts in nanoseconds."""
+    """Return a function that reads the CPU time of this connection's server process from the kernel."""
     if database.is_sqlite:
         return lambda: 0.0
     process = session.connection().exec_driver_sql("SELECT pg_backend_pid()").scalar_one()

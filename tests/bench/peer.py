@@ -1,8 +1,8 @@
-"""The peer of `make bench`: the same endpoints as a team would write them with FastAPI and SQLModel.
+"""The peer of `make bench`: the same endpoints, written the usual way with FastAPI and SQLModel.
 
-It follows the tutorials of both: a session per request as a dependency, a token check as a dependency,
-response models, plain `def` endpoints. SQLite is set up as ours is, so that what differs is the framework.
-Orders are placed in two ways: alone, as in a tutorial, and with all that our orders service writes beside it.
+It follows their tutorials: a session per request as a dependency, a token check as a dependency, response
+models, plain `def` endpoints. SQLite is configured like ours, so only the framework differs. Orders can be
+placed in two ways: the order alone, or with everything else that our orders service writes.
 """
 
 import os
@@ -191,7 +191,7 @@ def place_order(body: OrderBase, claims: ClaimsDep, session: SessionDep) -> Any:
 
 @app.post("/orders/recorded", response_model=OrderOut, status_code=201)
 def place_recorded_order(body: OrderBase, claims: ClaimsDep, session: SessionDep, request: Request) -> Any:
-    """The same with its history, an event for others and a record of who did it, in one transaction."""
+    """Place an order with its history, an event and an audit record, in one transaction."""
     order = Order(**body.model_dump(), user_id=claims["sub"])
     event_body = order.model_dump(mode="json")
     session.add_all(

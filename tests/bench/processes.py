@@ -1,4 +1,4 @@
-"""Processes under measurement: started on one core, and their CPU time and memory read from the kernel."""
+"""Processes under measurement, pinned to one core; CPU time and memory are read from the kernel."""
 
 import os
 import re
@@ -26,7 +26,7 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Suite:
-    """Our processes, by name of program."""
+    """The suite's processes, by program name."""
 
     def __init__(self, data_dir: Path, backend: str) -> None:
         names = programs.find(ROOT)
@@ -69,7 +69,7 @@ class Suite:
 
 
 def _below(pid: int) -> list[int]:
-    """All processes that this one has started, and those that they have."""
+    """Return all descendants of a process."""
     children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [*children, *(each for child in children for each in _below(child))]
 
@@ -79,7 +79,7 @@ def _command(pid: int) -> str:
 
 
 class Server:
-    """One module that listens on a port."""
+    """One Python module that listens on a port."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ def stopping(process: Suite | Server) -> Iterator[None]:
 
 
 def on_core(core: str, command: list[str]) -> list[str]:
-    """Pinned where there are two cores to keep servers and load apart; as it is elsewhere."""
+    """Pin a command to a core, if there are two to separate servers from load."""
     taskset = shutil.which("taskset")
     return [taskset, "-c", core, *command] if taskset and (os.cpu_count() or 1) > 1 else command
 
@@ -139,14 +139,14 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def core_seconds(core: str) -> float:
-    """How long a core has worked, for whomever."""
+    """Return how long a core has been busy, for all processes."""
     (line,) = re.findall(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.MULTILINE)
     user, nice, system, _idle, _waiting, *interrupts = (int(field) for field in line.split()[:7])
     return (user + nice + system + sum(interrupts)) / CLOCK_TICKS
 
 
 def settle(pids: list[int]) -> None:
-    """Wait until nobody works any more: passwords of a load that was broken off are still being hashed."""
+    """Wait until the processes are idle: after the load stops, passwords may still be being hashed."""
     deadline = time.monotonic() + SETTLE_SECONDS_MAX
     spent = cpu_seconds(pids)
     while time.monotonic() < deadline:
@@ -175,7 +175,7 @@ def answers_in_time(url: str, process: subprocess.Popen[bytes]) -> bool:
 
 
 def _routes(data_dir: Path, backend: str) -> Path:
-    """The real routes, without rate limits, and one more to the health of a backend."""
+    """Write the real routes without effective rate limits, plus one to the backend's health endpoint."""
     routes = (ROOT / "routes.yaml").read_text()
     routes = re.sub(r"rate: \d+/s, burst: \d+", "rate: 1000000/s, burst: 1000000", routes)
     health = f"  - path: {PROBE}\n    backend: {backend}\n    auth: none\n"

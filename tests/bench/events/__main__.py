@@ -1,8 +1,8 @@
-"""What telling costs: POST /orders on the orders service, and on one that records nothing and tells nobody.
+"""The cost of events: POST /orders on the orders service, and on one that emits and records nothing.
 
-Both have the same core, one at a time; the load and the subscriber have the other. How long a request takes
-is asked one request after the other; what it costs, with as many as the core can take, and then the CPU is
-that of the whole process, delivery included.
+Both use the same core, one at a time; the load and the subscriber have the other. Latency is measured with
+one request at a time. Cost is measured at saturation, and its CPU time is that of the whole process,
+delivery included.
 """
 
 import json
@@ -57,7 +57,7 @@ def main() -> None:
         sink = stack.enter_context(_running("tests.bench.events.sink", folder, core=LOAD_CORE))
         silent = stack.enter_context(_running("tests.bench.events.silent_orders", folder / "silent"))
         telling = stack.enter_context(_running("services.orders", folder / "telling", AUDIT_URL=sink.url("")))
-        sides = [Side("tells nobody", silent), Side("tells", telling)]
+        sides = [Side("without events", silent), Side("with events", telling)]
         script = _script(folder)
         print(f"measuring for about {4 * ROUNDS * SECONDS} s …", flush=True)
         for _ in range(ROUNDS):
@@ -96,12 +96,12 @@ def _token() -> str:
 
 
 def _measure(wrk: str, script: Path, side: Side, connections: int) -> tuple[float, float]:
-    """Requests per second, and µs of CPU for each."""
+    """Return requests per second, and µs of CPU per request."""
     pids = [side.server.pid]
     before = cpu_seconds(pids)
     load = [wrk, "-t1", f"-c{connections}", f"-d{SECONDS}", "-s", str(script), side.server.url("/orders")]
     output = subprocess.run(on_core(LOAD_CORE, load), capture_output=True, text=True, check=True).stdout
-    settle(pids)  # what is still to be delivered is a cost, too
+    settle(pids)  # include the delivery of remaining events
     if "Non-2xx" in output or "Socket errors" in output:
         sys.exit(f"{side.name} failed under load:\n{output}")
     (requests,) = re.findall(r"(\d+) requests in", output)
@@ -113,16 +113,16 @@ def _print(sides: list[Side]) -> None:
     print(f"\nEvents: POST /orders, median of {ROUNDS} rounds of {SECONDS} s\n")
     for side in sides:
         each, rate, cost = (statistics.median(figures) for figures in (side.times, side.rates, side.costs))
-        print(f"{side.name:<20}{each:>8,.0f} µs a request{rate:>9,.0f} requests/s{cost:>8,.0f} µs CPU each")
+        print(f"{side.name:<20}{each:>8,.0f} µs per request{rate:>9,.0f} requests/s{cost:>8,.0f} µs CPU each")
     silent, telling = sides
     slower = _ratio(silent.times, telling.times)
     verdict = "yes" if slower <= WANTED else "NOT REACHED"
-    print(f"{'time of a request':<20}{slower:>8.2f}   wanted at most {WANTED:<8}{verdict}")
-    print(f"{'its CPU in all':<20}{_ratio(silent.costs, telling.costs):>8.2f}   delivery included")
+    print(f"{'latency ratio':<20}{slower:>8.2f}   wanted at most {WANTED:<8}{verdict}")
+    print(f"{'CPU ratio':<20}{_ratio(silent.costs, telling.costs):>8.2f}   delivery included")
 
 
 def _ratio(before: list[float], after: list[float]) -> float:
-    """Of neighbours in time, which the machine has treated alike."""
+    """Return the median ratio of adjacent measurements, which ran under similar conditions."""
     return statistics.median(b / a for a, b in zip(before, after, strict=True))
 
 

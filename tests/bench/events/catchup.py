@@ -1,11 +1,11 @@
-"""How long a subscriber that was away takes to catch up, and what ordinary requests notice of it.
+"""How long a subscriber takes to catch up after an outage, and how this affects ordinary requests.
 
     python -m tests.bench.events.catchup [--database sqlite|postgresql] [--transport http|redis]
                                          [--events N] [--away SECONDS]
 
-Orders and audit, with PostgreSQL and Redis where they are asked for, share one core; the requests come from
-the other, so many a second however slow the answers are. They are timed at rest and while the audit service,
-which was away, is sent all that waits for it.
+Orders and audit share one core, with PostgreSQL and Redis if requested. Requests come from the other core at
+a constant rate, however slow the responses are. They are timed at rest, and while the audit service receives
+its backlog.
 """
 
 import argparse
@@ -65,7 +65,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass
 class Kind:
-    """One kind of request, and how long each took, in ms."""
+    """One kind of request, with latencies in ms by phase."""
 
     name: str
     port: int
@@ -77,7 +77,7 @@ class Kind:
 
 
 class Load:
-    """Requests at a steady pace, each on a connection that is free, timed from when it was due."""
+    """Requests at a constant rate, each on a free connection, timed from its due time."""
 
     def __init__(self, kinds: list[Kind], phase: str) -> None:
         self._kinds, self._phase = kinds, phase
@@ -120,11 +120,11 @@ class Load:
 
 
 class Bench:
-    """The two services, the way between them, and what waits."""
+    """The two services, the transport between them, and the backlog."""
 
     def __init__(self, folder: Path, stack: ExitStack, options: argparse.Namespace) -> None:
         self._folder, self._stack, self._number = folder, stack, options.events
-        os.sched_setaffinity(0, {int(SERVER_CORE)})  # which the servers take over
+        os.sched_setaffinity(0, {int(SERVER_CORE)})  # inherited by the servers
         redis = stack.enter_context(support.redis_server()).url if options.transport == "redis" else ""
         urls = {name: f"sqlite:///{folder}/{name}.db" for name in ("orders", "audit")}
         if options.database == "postgresql":
@@ -234,7 +234,7 @@ async def measure(bench: Bench, number: int, away_seconds: float) -> None:
     bench.stop_audit()
     bench.fill()
     print(
-        f"{bench.waiting():,} events wait; the audit service stays away for {away_seconds:.0f} s …",
+        f"{bench.waiting():,} events are waiting; the audit service stays down for {away_seconds:.0f} s …",
         flush=True,
     )
     await asyncio.sleep(away_seconds)
@@ -249,21 +249,24 @@ async def measure(bench: Bench, number: int, away_seconds: float) -> None:
     used = [after - at_first for after, at_first in zip(bench.cpu(), spent, strict=True)]
     if bench.kept() < before + number:
         sys.exit(
-            f"not caught up after {seconds:.0f} s: {bench.waiting():,} wait, {bench.kept() - before:,} came"
+            f"not caught up after {seconds:.0f} s: "
+            f"{bench.waiting():,} waiting, {bench.kept() - before:,} received"
         )
     _print(kinds, seconds, used, number)
 
 
 async def _eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(CATCH_UP_SECONDS_MAX):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - it watches other processes
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - other processes set no event
             await asyncio.sleep(0.1)
 
 
 def _print(kinds: list[Kind], seconds: float, used: list[float], number: int) -> None:
     verdict = "yes" if seconds <= WANTED_SECONDS else "NOT REACHED"
     print(f"caught up with {number:,} events in {seconds:.1f} s, wanted {WANTED_SECONDS} s: {verdict}")
-    print(f"CPU, requests included: orders {used[0]:.1f} s, audit {used[1]:.1f} s, the core {used[2]:.1f} s")
+    print(
+        f"CPU, requests included: orders {used[0]:.1f} s, audit {used[1]:.1f} s, whole core {used[2]:.1f} s"
+    )
     print(f"{'':<18}{'p50 at rest':>14}{'catching up':>14}{'p99 at rest':>14}{'catching up':>14}{'ratio':>8}")
     for kind in kinds:
         rest, busy = kind.times["at rest"], kind.times["catching up"]
@@ -284,7 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--transport", choices=["http", "redis"], default="http")
     parser.add_argument("--events", type=int, default=EVENTS_WAITING)
-    parser.add_argument("--away", type=float, default=AWAY_SECONDS, help="seconds without the audit service")
+    parser.add_argument(
+        "--away", type=float, default=AWAY_SECONDS, help="seconds for which the audit service is down"
+    )
     options = parser.parse_args(arguments)
     print(f"\nEvents after an outage: {options.database}, over {options.transport}", flush=True)
     cores = os.sched_getaffinity(0)

@@ -1,7 +1,7 @@
-"""Stands in for the subscribers that a measurement does not start.
+"""Stands in for the subscribers that a benchmark does not start.
 
-Through Redis an event stays in the outbox until every group is done with it. Without readers of their own,
-the groups of such services would never be, and the outbox would not become empty.
+With Redis, an event stays in the outbox until every consumer group has acknowledged it. Without readers, the
+groups of these services would never be done, and the outbox would never drain.
 """
 
 import threading
@@ -18,7 +18,7 @@ PASS_SECONDS = 0.2
 
 @contextmanager
 def done_with_everything(url: str, groups: Iterable[str]) -> Iterator[None]:
-    """Keep these groups at the end of the stream, as if their services had nothing to do with its events."""
+    """Keep these groups at the end of the stream, as if their services had processed every event."""
     stopping = threading.Event()
     thread = threading.Thread(target=_pass_all, args=(url, [*groups], stopping), name="absent readers")
     thread.start()

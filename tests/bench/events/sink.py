@@ -1,4 +1,4 @@
-"""A subscriber that takes every event at once and does nothing with it."""
+"""A subscriber that accepts and discards every event."""
 
 import os
 

@@ -1,8 +1,8 @@
-"""`make bench-gateway`: what the gateway costs beside the proxies a team would otherwise pick, in one run.
+"""`make bench-gateway`: the gateway compared with common proxies, in one run.
 
-The proxy under test has one core, the load and the backend have the other. Our gateway checks a token,
-counts the user's requests, keeps its metrics and writes its access log; the peers only forward. Read the
-ratios, not the absolute numbers.
+The proxy under test has one core; the load and the backend have the other. Our gateway verifies a token,
+applies rate limits, updates metrics and writes its access log; the peers only forward. Compare the ratios,
+not the absolute numbers.
 """
 
 import os
@@ -46,13 +46,13 @@ def main() -> None:
 
 
 def _allow_descriptors() -> None:
-    """Thousands of connections, here and in the programs started from here."""
+    """Raise the limit of open files, which child processes inherit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _become_load() -> None:
-    """From here on this process loads the proxies, so that it must not take their core."""
+    """Leave the proxies' core, because from here on this process generates the load."""
     if len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, {int(LOAD_CORE)})
 

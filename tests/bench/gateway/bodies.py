@@ -1,4 +1,4 @@
-"""A gibibyte up and a gibibyte down: how fast it passes, and how much memory that takes."""
+"""Uploads and downloads of one gibibyte: speed, CPU time and memory."""
 
 import re
 import socket
@@ -18,12 +18,12 @@ Transfer = Callable[[int, Path], None]
 
 
 class TransferError(Exception):
-    """What came back was not what was asked for."""
+    """The response was not the expected one."""
 
 
 @dataclass
 class Passed:
-    """What one proxy did with one direction; `growth` is its peak beyond what it held before, in MiB."""
+    """Results of one proxy in one direction; `growth` is its peak memory above the initial one, in MiB."""
 
     rates: list[float] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Passed:
 
 
 def measure(stage: Stage, rounds: int) -> dict[tuple[str, str], Passed]:
-    """By direction and proxy."""
+    """Measure all transfers; returns results by direction and proxy."""
     zeros = stage.folder / "zeros"
     with zeros.open("wb") as file:
         file.truncate(GIB)
@@ -80,7 +80,7 @@ def upload(port: int, zeros: Path) -> None:
 
 
 def _answer_head(connection: socket.socket) -> tuple[int, int, bytes]:
-    """Status, length of the body, and what of the body came with the head."""
+    """Read a response head; returns status, body length, and the part of the body already received."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(READ_BYTES)

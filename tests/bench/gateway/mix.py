@@ -1,4 +1,4 @@
-"""What a gateway meets in a day, in every second: good requests and bad ones, slow clients and gone ones."""
+"""A mixed load: valid and invalid requests, slow clients and clients that disconnect."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ BODY = b"x" * 2048
 
 @dataclass(frozen=True)
 class Kind:
-    """One sort of request and the answers that are right for it."""
+    """One kind of request and its expected status codes."""
 
     name: str
     weight: int
@@ -34,7 +34,7 @@ class Kind:
 
 @dataclass
 class Load:
-    """Both sorts of clients, until the end; counts what came back and everything that should not have."""
+    """Runs steady and rude clients; counts responses and unexpected results."""
 
     port: int
     answered: Counter[str] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Load:
     _end: float = float("inf")
 
     async def fill(self, tokens: int) -> None:
-        """Show the gateway so many tokens, so that what it remembers is full before anything is measured."""
+        """Send `tokens` new tokens, to fill the gateway's token cache before the measurement."""
         left = iter(range(tokens))
         kind = next(kind for kind in KINDS if kind.name == "new token")
         await asyncio.gather(*(self._ask_each(kind for _ in left) for _ in range(STEADY)))
@@ -88,7 +88,7 @@ class Load:
 
 
 class Client(asyncio.Protocol):
-    """A connection that is kept open, with one request at a time."""
+    """A keep-alive connection with one request at a time."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -118,7 +118,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError("closed instead of an answer"))
+            self._answer.set_exception(ConnectionResetError("closed without a response"))
 
 
 Way = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -137,7 +137,7 @@ async def sends_its_body_slowly(reader: asyncio.StreamReader, writer: asyncio.St
     for _ in range(5):
         writer.write(b"5\r\nhello\r\n")
         await asyncio.sleep(PAUSE_SECONDS)
-    # The backend of uploads reads no chunks; that the request goes away in the middle is the point.
+    # The upload backend does not read chunks; the client disconnects mid-request on purpose.
 
 
 async def reads_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

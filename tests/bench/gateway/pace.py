@@ -1,7 +1,7 @@
-"""Requests at a constant rate, whether or not the answers keep up, timed from when each was due.
+"""An open-loop load generator: requests at a constant rate, timed from their due time.
 
-A closed loop such as wrk's waits for a slow answer before it asks again, and so leaves out just the
-requests that would have waited. Here the schedule goes on, and what is late counts as late.
+A closed loop such as wrk's waits for a slow response before it sends the next request, and so omits exactly
+the requests that would have been slow (coordinated omission). Here the schedule continues regardless.
 """
 
 import gc
@@ -23,7 +23,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 @dataclass(frozen=True)
 class Latencies:
-    """What one run measured, in milliseconds; `rate` is what was really sent."""
+    """Latencies of one run in milliseconds; `rate` is the rate actually achieved."""
 
     rate: float
     p50: float
@@ -31,15 +31,15 @@ class Latencies:
 
 
 class PaceError(Exception):
-    """The load could not be offered as asked, so there is no figure."""
+    """The load could not be generated, so there is no result."""
 
 
 def at_rate(port: int, head: bytes, rate: float, seconds: float) -> Latencies:
-    """Ask `rate` times per second over connections that are kept open."""
+    """Send `rate` requests per second over keep-alive connections."""
     _allow_short_sleeps()
     pacer = _Pacer(port, head)
     gc.collect()
-    gc.disable()  # a pause of the generator is no property of what it measures
+    gc.disable()  # pauses of the generator must not be measured
     try:
         pacer.run(rate, seconds)
     finally:
@@ -50,7 +50,7 @@ def at_rate(port: int, head: bytes, rate: float, seconds: float) -> Latencies:
 
 
 class _Pacer:
-    """One thread, one `select` with a timeout in microseconds: an event loop's timers are too coarse."""
+    """One thread around `select` with microsecond timeouts, because event loop timers are too coarse."""
 
     def __init__(self, port: int, head: bytes) -> None:
         self._head = head
@@ -60,8 +60,8 @@ class _Pacer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets[connection.fileno()] = connection
         self._free = deque(self._sockets)
-        self._due: dict[int, float] = {}  # by connection: when its request should have been sent
-        self._late: deque[float] = deque()  # due, but no connection was free
+        self._due: dict[int, float] = {}  # connection: due time of its request
+        self._late: deque[float] = deque()  # due times of requests that wait for a free connection
         self.latencies: list[float] = []
         self.elapsed = 0.0
 
@@ -79,7 +79,7 @@ class _Pacer:
             if due >= last and not self._due:
                 break
             if now - last > ANSWER_SECONDS:
-                raise PaceError(f"{len(self._due)} answers are missing")
+                raise PaceError(f"{len(self._due)} responses are missing")
             pause = max(0.0, due - time.perf_counter()) if due < last else ANSWER_SECONDS
             for number in select.select(list(self._due), (), (), pause)[0]:
                 self._receive(number)
@@ -101,13 +101,13 @@ class _Pacer:
                 raise PaceError(f"the connection was closed after {data[:200]!r}")
             data += more
         if not data.startswith(b"HTTP/1.1 200"):
-            raise PaceError(f"answered {data[:200]!r}")
+            raise PaceError(f"unexpected response {data[:200]!r}")
         self.latencies.append(time.perf_counter() - self._due.pop(number))
         self._free.append(number)
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether this is a complete answer to a request other than HEAD."""
+    """Whether this is a complete response to a request other than HEAD."""
     head, end, body = data.partition(b"\r\n\r\n")
     if not end or head[9:12] == b"204":
         return bool(end)
@@ -116,7 +116,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def _allow_short_sleeps() -> None:
-    """Linux rounds every wait up by 50 µs unless told otherwise."""
+    """Reduce the timer slack, by default 50 µs, which Linux adds to every wait."""
     slack = Path(f"/proc/{os.getpid()}/timerslack_ns")
     if slack.exists():
         slack.write_text("1")

@@ -1,4 +1,4 @@
-"""A program under measurement: pinned to a core, with what it and its children use read from the kernel."""
+"""Programs under measurement, pinned to a core; the resource use of all their processes is counted."""
 
 import os
 import re
@@ -18,7 +18,7 @@ STOP_SECONDS = 30
 
 
 class Program:
-    """One server on a free port, from start to stop."""
+    """One server on a free port."""
 
     def __init__(
         self, name: str, core: str, command: list[str], log: Path, port: int, environment: Mapping[str, str]
@@ -26,7 +26,7 @@ class Program:
         self.name = name
         self.port = port
         self.log = log
-        # Appending, so that cutting the file short between two runs leaves no hole in it.
+        # Append mode, so that truncating the file between runs leaves no hole in it.
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 on_core(core, command),
@@ -50,7 +50,7 @@ class Program:
 
     @property
     def pids(self) -> list[int]:
-        """The process and everything below it."""
+        """The process and all its descendants."""
         found = [self.pid]
         for pid in found:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -64,7 +64,7 @@ class Program:
         return sum(resident_mib(pid) for pid in self.pids)
 
     def forget_peak(self) -> None:
-        """Let the kernel count the peak of resident memory from now on."""
+        """Reset the kernel's peak of resident memory."""
         for pid in self.pids:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -104,6 +104,6 @@ class Program:
 def python(
     module: str, core: str, folder: Path, environment: Mapping[str, str], log: Path | None = None
 ) -> Program:
-    """`python -m module`, told its port in PORT."""
+    """Start `python -m module`, with its port in PORT."""
     log = log or folder / f"{module}.log"
     return Program(module, core, [sys.executable, "-m", module], log, free_port(), environment)

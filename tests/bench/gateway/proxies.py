@@ -1,4 +1,4 @@
-"""The gateway, its peers and the backend behind all of them, each started as its own page recommends."""
+"""The gateway, its peers and their common backend, each configured as its documentation recommends."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ OURS = "Gatehouse"
 
 @dataclass
 class Stage:
-    """What is running: the backends, and every proxy that could be started, our own first."""
+    """The running backends, and all proxies that could be started, ours first."""
 
     folder: Path
     backend: Program
@@ -46,7 +46,7 @@ class Stage:
 
 @contextmanager
 def stage(folder: Path, peers: "dict[str, Start] | None" = None, log: Path | None = None) -> Iterator[Stage]:
-    """Our gateway and the peers, behind which there is one backend."""
+    """Start the backends, our gateway and the peers."""
     with ExitStack() as stack:
         backend = stack.enter_context(nginx_backend(folder))
         sink = stack.enter_context(python("tests.bench.gateway.sink", LOAD_CORE, folder, {}))
@@ -61,14 +61,14 @@ def stage(folder: Path, peers: "dict[str, Start] | None" = None, log: Path | Non
 
 
 class Missing(Exception):
-    """A peer cannot be started here; the message says what it needs."""
+    """A peer cannot be started here; the message says what is missing."""
 
 
 Start = Callable[[Stage], Program]
 
 
 def nginx_backend(folder: Path) -> Program:
-    """One small JSON for every path but those with a meaning, and a gibibyte that takes no room."""
+    """Start the backend: a small JSON body for most paths, and a sparse file of one gibibyte."""
     where = folder / "backend"
     where.mkdir()
     with (where / "gibibyte").open("wb") as file:
@@ -84,7 +84,7 @@ def nginx_backend(folder: Path) -> Program:
 
 
 def gatehouse(stage: Stage, log: Path | None = None) -> Program:
-    """Our gateway with the real routes and every policy on, but limits that are never reached."""
+    """Start our gateway with the real routes and all policies, but with limits that are never reached."""
     routes = (ROOT / "routes.yaml").read_text()
     routes = re.sub(r"rate: \d+/s, burst: \d+", "rate: 1000000/s, burst: 1000000", routes)
     added = f"""
@@ -99,10 +99,10 @@ def gatehouse(stage: Stage, log: Path | None = None) -> Program:
         "ROUTES_FILE": str(file),
         "DATA_DIR": str(stage.folder / "data"),
         "JWT_SECRET": TEST_JWT_SECRET,
-        "AUTH_FAILURES_PER_SECOND": "0",  # the load is all from one household
+        "AUTH_FAILURES_PER_SECOND": "0",  # all load comes from one address
         "LOG_FORMAT": "json",
         "ADMIN_PORT": "0",
-        "CONNECTIONS_PER_ADDRESS_MAX": "100000",  # all clients are here
+        "CONNECTIONS_PER_ADDRESS_MAX": "100000",  # all clients share one address
         **{f"{name}_URL": stage.backend.url for name in ("AUTH", "USERS", "ORDERS")},
     }
     program = python("gateway", SERVER_CORE, stage.folder, environment, log)
@@ -111,7 +111,7 @@ def gatehouse(stage: Stage, log: Path | None = None) -> Program:
 
 
 def nginx(stage: Stage) -> Program:
-    """`proxy_pass` with connections to the backend kept open; for large bodies without its spool files."""
+    """Start nginx as a proxy with upstream keep-alive, and without spooling large bodies to files."""
     folder = stage.folder / "nginx"
     folder.mkdir()
     proxy = """
@@ -230,7 +230,7 @@ def _nginx(name: str, core: str, folder: Path, port: int, server: str, more: str
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};\n" for kind in "client_body proxy fastcgi uwsgi scgi".split()
     )
-    # Otherwise its worker belongs to an account that cannot read the folder.
+    # Otherwise the worker's account cannot read the directory.
     user = "user root;" if os.geteuid() == 0 else ""
     config.write_text(f"""
 {user}
@@ -259,7 +259,7 @@ http {{
 
 def _node(name: str, script: str, folder: Path, port: int, environment: dict[str, str]) -> Program:
     modules = _node_modules()
-    # Node looks for modules beside the script.
+    # Node resolves modules relative to the script.
     where = modules.parent / script
     shutil.copy(NODE / script, where)
     return Program(
@@ -268,7 +268,7 @@ def _node(name: str, script: str, folder: Path, port: int, environment: dict[str
 
 
 def _node_modules() -> Path:
-    """The Node peers, installed once into the cache of this account."""
+    """Install the Node peers once, in the user's cache directory."""
     npm = _installed("npm")
     wanted = (NODE / "package.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

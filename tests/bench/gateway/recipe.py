@@ -1,4 +1,4 @@
-"""The usual recipe for a gateway in Python: a catch-all Starlette route and one httpx client."""
+"""A typical minimal gateway in Python: a catch-all Starlette route and one httpx client."""
 
 import os
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-# httpx keeps 20 idle connections unless told otherwise; with more clients than that it would reconnect.
+# httpx keeps 20 idle connections by default; with more clients it would reconnect all the time.
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 
 

@@ -1,7 +1,7 @@
 """`python -m tests.bench.gateway.reloads`: a thousand reloads of a real process under load.
 
-Prints how many requests and WebSocket messages there were meanwhile, how many of them failed, and what the
-reloads cost in latency. Exit code 1 when anything failed.
+Prints the number of requests and WebSocket messages, the failures, and the latency before and during the
+reloads. The exit code is 1 if anything failed.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ LIMIT = "rate_limit: {rate: 1000000/s}"
 
 @dataclass
 class Tally:
-    """What happened in one phase."""
+    """The results of one phase."""
 
     seconds: list[float] = field(default_factory=list)
     messages: int = 0
@@ -47,7 +47,7 @@ class Tally:
 
 
 class Load:
-    """Clients that ask and sockets that talk until it is over; the tally can be changed on the way."""
+    """HTTP clients and WebSockets that run until `is_over`; `tally` may be replaced between phases."""
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -1,6 +1,6 @@
-"""Backends that nginx cannot be: one that throws uploads away, and one that echoes over WebSocket.
+"""A backend that discards uploads and echoes WebSocket messages, neither of which nginx can do.
 
-Both on one port: a request for an upgrade gets the echo, anything else is an upload.
+Both use one port: an upgrade request gets the echo, anything else is an upload.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Sink(asyncio.BufferedProtocol):
-    """Reads into one buffer that all connections share, since nobody looks at what is in it."""
+    """Reads into one buffer shared by all connections, as its contents are discarded."""
 
     _buffer: ClassVar[bytearray] = bytearray(BUFFER_BYTES)
 
@@ -71,7 +71,7 @@ class Sink(asyncio.BufferedProtocol):
 
 
 def _answer_frames(data: bytes) -> bytes:
-    """The same frames without a mask. The bench's own frames are short and masked with zeros."""
+    """Return the frames unmasked. The benchmark's frames are short and masked with zeros."""
     answer = b""
     while data:
         opcode, length = data[:1], data[1] & 0x7F

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.gateway.soak --minutes 10`: whether anything grows under full load."""
+"""`python -m tests.bench.gateway.soak --minutes 10`: checks for growth of resources under full load."""
 
 import argparse
 import asyncio
@@ -21,18 +21,18 @@ from tests.bench.gateway.programs import Program
 from tests.bench.gateway.proxies import OURS, stage
 from tests.bench.processes import LOAD_CORE
 
-SAMPLES_MIN = 12  # four for each third
+SAMPLES_MIN = 12  # four per third
 SAMPLE_SECONDS_MAX = 10.0
 SETTLE_SECONDS = 3.0
 QUIET_SECONDS = 15.0
-# What the medians of the first and the last third may differ by: an allocator is never quite still, and
-# how many clients are just connecting differs from one moment to the next.
+# Allowed difference between the medians of the first and the last third: allocators fluctuate, and so does
+# the number of clients that are connecting.
 GROWTH_MIB, GROWTH_DESCRIPTORS, GROWTH_SERIES = 4.0, 40, 20
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The gateway at one moment."""
+    """The gateway at one point in time."""
 
     seconds: float
     answered: int
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass
 class Report:
-    """Everything a soak found."""
+    """The results of a soak test."""
 
     samples: list[Sample] = field(default_factory=list)
     answered: Counter[str] = field(default_factory=Counter)
@@ -51,26 +51,26 @@ class Report:
     left_open: int = 0
 
     def growth(self, of: Callable[[Sample], float]) -> float:
-        """How much the last third of the time lies above the first."""
+        """Return how much the median of the last third exceeds that of the first."""
         third = len(self.samples) // 3
         values = [of(sample) for sample in self.samples]
         return statistics.median(values[-third:]) - statistics.median(values[:third])
 
     def per_hour(self, of: Callable[[Sample], float]) -> float:
-        """The slope of the straight line through all samples."""
+        """Return the slope of the linear regression over all samples."""
         times = [sample.seconds / 3600 for sample in self.samples]
         return statistics.linear_regression(times, [of(sample) for sample in self.samples]).slope
 
     @property
     def faults(self) -> list[str]:
-        """What is not as it should be; nothing, in the end."""
+        """All failures found; empty if the test passed."""
         found = [f"{count} times: {words}" for words, count in self.wrong.most_common()]
         for name, of, allowed in MEASURED:
             growth = self.growth(of)
             if growth > allowed:
                 found.append(f"{name} grew by {growth:.1f}, more than {allowed}")
         if self.left_open > 0:
-            found.append(f"{self.left_open} descriptors too many are open after the end")
+            found.append(f"{self.left_open} descriptors were still open at the end")
         return found
 
 
@@ -82,7 +82,7 @@ MEASURED: list[tuple[str, Callable[[Sample], float], float]] = [
 
 
 def run(folder: Path, seconds: float, tell: Callable[[Sample], None] = lambda _: None) -> Report:
-    """Start the gateway and its backends, load them, and look at the gateway from time to time."""
+    """Start the gateway and its backends, put them under load, and sample the gateway periodically."""
     with stage(folder, peers={}, log=Path(os.devnull)) as running:
         gateway = running.proxy(OURS)
         return uvloop.run(_soak(gateway, seconds, tell))
@@ -104,7 +104,7 @@ async def _soak(gateway: Program, seconds: float, tell: Callable[[Sample], None]
             report.samples.append(sample)
             tell(sample)
     await running
-    # Connections to the backend outlive the clients for a while; nothing else may.
+    # Only backend connections may outlive the clients for a while.
     allowed = before + mix.STEADY + mix.RUDE
     report.left_open = await _left_open(gateway, allowed)
     return report
@@ -112,7 +112,7 @@ async def _soak(gateway: Program, seconds: float, tell: Callable[[Sample], None]
 
 async def _left_open(gateway: Program, allowed: int) -> int:
     deadline = time.monotonic() + QUIET_SECONDS
-    while (more := gateway.descriptors() - allowed) > 0 and time.monotonic() < deadline:  # noqa: ASYNC110 - it is another process
+    while (more := gateway.descriptors() - allowed) > 0 and time.monotonic() < deadline:  # noqa: ASYNC110 - another process sets no event
         await asyncio.sleep(0.1)
     return max(0, more)
 
@@ -135,14 +135,14 @@ def main() -> None:
         report = run(Path(folder), seconds, _tell)
     total = report.samples[-1].answered - report.samples[0].answered
     elapsed = report.samples[-1].seconds - report.samples[0].seconds
-    print(f"\n{total / elapsed:,.0f} answers a second:")
+    print(f"\n{total / elapsed:,.0f} responses per second:")
     print("  " + ", ".join(f"{kind} {count:,}" for kind, count in report.answered.most_common()))
     for name, of, _ in MEASURED:
         print(
             f"{name:<14}{report.growth(of):>+9.1f} first to last third{report.per_hour(of):>+10.1f} per hour"
         )
     faults = report.faults
-    print("\n".join(faults) if faults else "nothing grows, and every answer was right")
+    print("\n".join(faults) if faults else "no growth, and all responses were as expected")
     sys.exit(1 if faults else 0)
 
 

@@ -1,4 +1,4 @@
-"""WebSockets: what one that says nothing costs in memory, and what a relay adds to an echo."""
+"""WebSockets: memory per idle connection, and the latency that a proxy adds to an echo."""
 
 import socket
 import statistics
@@ -11,7 +11,7 @@ from tests.bench.gateway.proxies import OURS, SOCKET, Stage
 from tests.bench.gateway.speed import REFERENCE, Goal, request_head
 
 IDLE = 5_000
-FIRST = 50  # what the first connections load is not what a connection costs
+FIRST = 50  # warm-up connections, whose one-time costs are not counted
 ROUND_TRIPS, ROUNDS = 200, 10
 ANSWER_SECONDS = 30
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -28,12 +28,12 @@ UPGRADE = (
 
 
 class SocketError(Exception):
-    """The other side did not behave as a WebSocket."""
+    """The other side violated the WebSocket protocol."""
 
 
 @dataclass
 class Relayed:
-    """What one proxy costs; an echo without any is `direct`."""
+    """The costs of one proxy; `direct_ms` is the echo without a proxy."""
 
     idle_kib: float
     echo_ms: float
@@ -59,7 +59,7 @@ def _idle_kib(proxy: Program) -> float:
 
 
 def _echoes(servers: list[Program]) -> dict[str, float]:
-    """The median of a round trip in milliseconds, by server, in turns."""
+    """Return the median round trip in milliseconds by server, measured in interleaved rounds."""
     times: dict[str, list[float]] = {server.name: [] for server in servers}
     with ExitStack() as stack:
         opened = {server.name: stack.enter_context(_opened(server)) for server in servers}

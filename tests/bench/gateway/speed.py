@@ -1,4 +1,4 @@
-"""The table of speed: every proxy under the same load, in rounds, so that all share the noise."""
+"""The speed table: every proxy under the same load, in interleaved rounds so that noise affects all alike."""
 
 import re
 import statistics
@@ -22,7 +22,7 @@ REFERENCE, RIVAL = "nginx", "Caddy"
 
 
 class Goal(NamedTuple):
-    """What was promised beside what was measured."""
+    """A target and the measured value."""
 
     name: str
     figure: float
@@ -32,13 +32,13 @@ class Goal(NamedTuple):
 
 @dataclass
 class Figures:
-    """What was measured of one proxy, one value per round."""
+    """The measurements of one proxy, one value per round."""
 
     proxy: Program
     rates: list[float] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
-    others: list[float] = field(default_factory=list)  # the share of the core that went to strangers
+    others: list[float] = field(default_factory=list)  # share of the core used by other processes
     p50s: list[float] = field(default_factory=list)
     p99s: list[float] = field(default_factory=list)
     paced: list[pace.Latencies] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Figures:
 
 
 def measure(stage: Stage, wrk: str, rounds: int, seconds: int) -> dict[str, Figures]:
-    """All proxies at saturation, then all at half of what each of them managed."""
+    """Measure all proxies at saturation, then at half of each one's maximum."""
     figures = {proxy.name: Figures(proxy) for proxy in stage.proxies}
     script = stage.folder / "request.lua"
     script.write_text(f'wrk.headers["Authorization"] = "Bearer {bearer()}"\n{_PERCENTILES}')
@@ -71,7 +71,7 @@ def measure(stage: Stage, wrk: str, rounds: int, seconds: int) -> dict[str, Figu
 
 
 def bearer() -> str:
-    """A token as the gateway of the bench verifies it."""
+    """Create a token that the benchmark's gateway accepts."""
     return token("bench", exp=int(time.time()) + TOKEN_SECONDS)
 
 
@@ -100,7 +100,7 @@ def _saturate(figures: Figures, wrk: str, script: str, seconds: int) -> None:
     output = subprocess.run(on_core(LOAD_CORE, load), capture_output=True, text=True, check=True).stdout
     spent, core_spent = proxy.cpu_seconds() - before, core_seconds(SERVER_CORE) - core_before
     if "Non-2xx" in output or "Socket errors" in output:
-        figures.failure = "answered with errors under load"
+        figures.failure = "returned errors under load"
         return
     (requests,) = re.findall(r"(\d+) requests in", output)
     (rate,) = re.findall(r"Requests/sec:\s+([\d.]+)", output)
@@ -125,7 +125,7 @@ def _pace(figures: Figures, seconds: int) -> None:
 
 
 def _forget_log(proxy: Program) -> None:
-    """It is really written, but need not be kept."""
+    """Truncate the log, which is written but not needed."""
     proxy.log.write_bytes(b"")
 
 
@@ -148,14 +148,14 @@ def show(figures: dict[str, Figures], missing: dict[str, str]) -> None:
         )
     for name, reason in missing.items():
         print(f"{name:<20}  left out: {reason}")
-    print(f"* half of its maximum is more than the {PACED_RATE_MAX:,} a second that are paced here")
+    print(f"* half its maximum exceeds the pacing limit of {PACED_RATE_MAX:,} requests per second")
     others = statistics.median([share for each in figures.values() for share in each.others] or [0.0])
     if others > OTHERS_MAX:
-        print(f"Strangers took {others:.0%} of the proxies' core meanwhile: compare CPU µs, not the rest.")
+        print(f"Other processes used {others:.0%} of the proxies' core during the run: compare only CPU µs.")
 
 
 def goals(figures: dict[str, Figures]) -> list[Goal]:
-    """Only what both sides of a ratio were measured for."""
+    """Return the targets for which both sides of the ratio were measured."""
     ours, reference, rival = (_sound(figures, name) for name in (OURS, REFERENCE, RIVAL))
     if ours is None:
         return []

@@ -1,2 +1,2 @@
-// express-gateway with the configuration folder that the bench writes.
+// express-gateway with the configuration directory that the benchmark writes.
 require("express-gateway")().load(process.env.CONFIG).run();

@@ -1,4 +1,4 @@
-// A gateway as the page of @fastify/http-proxy shows it.
+// A gateway as in the documentation of @fastify/http-proxy.
 const fastify = require("fastify")();
 
 fastify.register(require("@fastify/http-proxy"), { upstream: process.env.BACKEND });
