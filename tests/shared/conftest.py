@@ -17,7 +17,7 @@ def settings(make_settings: Callable[..., Any], tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def notes(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """The made-up service on SQLite, answering as it would to a client of its own."""
+    """A client of the made-up service on SQLite."""
     async with running(create_app, settings, raise_app_exceptions=False) as client:
         yield client
 

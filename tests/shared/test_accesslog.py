@@ -1,4 +1,4 @@
-"""Lines of requests go several at a time, and still none is lost, doubled, torn apart or out of order."""
+"""Request lines are written in blocks, and yet none is lost, duplicated, torn or out of order."""
 
 import json
 import re
@@ -30,7 +30,7 @@ LINE = 'access_log.add(method="GET", path="/no\\u00ebl \\"x\\"\\n", status=200, 
 
 
 def run(folder: Path, script: str, stdout: int, **more: str) -> "subprocess.CompletedProcess[str]":
-    """What the script does, in the loop of a process that logs like a service."""
+    """Run the script in the event loop of a process that logs like a service."""
     indented = "".join(f"    {line}\n" for line in script.splitlines())
     return subprocess.run(
         [sys.executable, "-c", f"{PREPARED}\nasync def main():\n{indented}\nasyncio.run(main())"],
@@ -50,7 +50,7 @@ def lines_of(folder: Path, script: str, **more: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_it_is_the_line_that_structlog_would_write(tmp_path: Path) -> None:
+def test_request_line_equals_the_one_that_structlog_would_write(tmp_path: Path) -> None:
     through = LINE.replace("access_log.add(", 'structlog.get_logger("access").info("request", ')
     ours, theirs = lines_of(tmp_path, LINE + through)
 
@@ -59,19 +59,19 @@ def test_it_is_the_line_that_structlog_would_write(tmp_path: Path) -> None:
     assert list(ours.items()) == list(theirs.items())
 
 
-def test_other_lines_come_behind_the_requests_before_them(tmp_path: Path) -> None:
+def test_other_lines_follow_the_requests_logged_before_them(tmp_path: Path) -> None:
     script = "".join(f'access_log.add(number={number})\nlog.error("after_{number}")\n' for number in (1, 2))
     found = [line.get("number", line["event"]) for line in lines_of(tmp_path, script)]
 
     assert found == [1, "after_1", 2, "after_2"]
 
 
-def test_those_of_the_last_moment_are_written_at_the_end(tmp_path: Path) -> None:
+def test_buffered_lines_are_written_at_exit(tmp_path: Path) -> None:
     assert len(lines_of(tmp_path, LINE)) == 1
 
 
-def test_they_are_written_soon_when_nothing_follows(tmp_path: Path) -> None:
-    # Killed, so that nothing but the clock can have written the line.
+def test_buffered_lines_are_written_soon_even_if_nothing_follows(tmp_path: Path) -> None:
+    # Killed, so that only the timer can have written the line.
     script = f"{LINE}await asyncio.sleep(1)\nos.kill(os.getpid(), 9)"
     done = run(tmp_path, script, subprocess.PIPE)
 
@@ -79,21 +79,21 @@ def test_they_are_written_soon_when_nothing_follows(tmp_path: Path) -> None:
     assert done.stdout.count('"event":"request"') == 1
 
 
-def test_a_child_does_not_write_them_again(tmp_path: Path) -> None:
+def test_forked_child_does_not_write_buffered_lines_again(tmp_path: Path) -> None:
     script = f"{LINE}child = os.fork()\nos.waitpid(child, 0) if child else None"
 
     assert len(lines_of(tmp_path, script)) == 1
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])
-def test_there_are_none_above_their_level(tmp_path: Path, level: str) -> None:
+def test_no_request_lines_are_written_at_higher_log_levels(tmp_path: Path, level: str) -> None:
     assert lines_of(tmp_path, f'{LINE}log.error("still_told")', LOG_LEVEL=level)[0]["event"] == "still_told"
 
 
-def test_what_is_written_at_once_is_whole_lines_and_no_more_than_a_pipe_keeps_together(
+def test_each_write_has_whole_lines_and_fits_into_an_atomic_pipe_write(
     tmp_path: Path,
 ) -> None:
-    # Unlike a pipe, such a socket keeps apart what was written with one call each.
+    # Unlike a pipe, such a socket preserves the boundaries of writes.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         done = run(
@@ -110,7 +110,7 @@ def test_what_is_written_at_once_is_whole_lines_and_no_more_than_a_pipe_keeps_to
     assert len(written) < 50
 
 
-def test_a_full_disk_does_not_stop_the_work(tmp_path: Path) -> None:
+def test_full_disk_does_not_stop_the_process(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         script = 'for _ in range(1000): access_log.add(path="/")\nprint("done", file=sys.stderr)'
         done = run(tmp_path, script, full.fileno())
@@ -118,7 +118,7 @@ def test_a_full_disk_does_not_stop_the_work(tmp_path: Path) -> None:
     assert done.stderr.startswith("done\n")
 
 
-def test_a_service_that_is_told_to_stop_has_written_all(tmp_path: Path) -> None:
+def test_service_writes_all_lines_before_it_stops(tmp_path: Path) -> None:
     port = free_port()
     environment = service_environment(tmp_path, port, LOG_FORMAT="json")
     with forked("tests.shared.notes", environment=environment) as service:

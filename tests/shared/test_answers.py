@@ -1,4 +1,4 @@
-"""Typed endpoints: what goes out, to whom, and when a change is kept."""
+"""Typed endpoints: responses, access, and when changes are committed."""
 
 import asyncio
 import json
@@ -27,14 +27,16 @@ JSON = {"Content-Type": "application/json"}
 
 
 class TestAnswer:
-    async def test_a_response_is_sent_as_it_is(self, notes: httpx.AsyncClient) -> None:
+    async def test_response_of_a_handler_is_sent_unchanged(self, notes: httpx.AsyncClient) -> None:
         response = await notes.get("/picture")
 
         assert response.content == b"\x89PNG"
         assert response.headers["content-type"] == "image/png"
         assert response.headers["x-size"] == "4"
 
-    async def test_location_and_etag(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+    async def test_created_resource_is_sent_with_location_and_etag(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
         response = await notes.post("/notes", json={"text": "a"}, headers=signed_in)
         shown = await notes.get(response.headers["location"], headers=signed_in)
 
@@ -52,7 +54,7 @@ class TestAnswer:
         assert response.content == b""
         assert not {"content-type", "content-length", "etag"} & set(response.headers)
 
-    async def test_the_link_to_the_next_page_works(
+    async def test_link_header_leads_to_the_next_page(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         added = [(await add(notes, signed_in, f"note {number}"))["id"] for number in range(5)]
@@ -84,7 +86,9 @@ class TestAnswer:
 
 
 class TestTransaction:
-    async def test_a_refusal_rolls_back(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+    async def test_refusal_rolls_the_transaction_back(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
         response = await notes.post("/notes", json={"text": "refuse after writing"}, headers=signed_in)
 
         assert response.status_code == 409
@@ -92,7 +96,7 @@ class TestTransaction:
         assert await count(notes) == 0
 
     @pytest.mark.parametrize("kind", ["serialisation", "database", "anything"])
-    async def test_an_accident_rolls_back_and_tells_nothing(
+    async def test_unhandled_error_rolls_back_and_reveals_nothing(
         self, notes: httpx.AsyncClient, kind: str
     ) -> None:
         with capture_logs() as lines:
@@ -113,14 +117,14 @@ class TestTransaction:
         assert [line["event"] for line in errors] == ["unhandled_error"]
         assert [line["status"] for line in lines if line["event"] == "request"] == [500]
 
-    async def test_an_accident_does_not_reach_the_server(self, settings: Settings) -> None:
+    async def test_unhandled_error_is_not_passed_on_to_the_server(self, settings: Settings) -> None:
         create_app = create_app_with([Operation("POST", "/accidents/{kind}", handlers.have_an_accident)])
         async with running(create_app, settings, raise_app_exceptions=True) as notes:
             response = await notes.post("/accidents/x", headers=bearer(token()))
 
         assert response.status_code == 500
 
-    async def test_an_answer_that_breaks_off_is_not_begun_anew(self, settings: Settings) -> None:
+    async def test_response_that_breaks_off_is_not_started_again(self, settings: Settings) -> None:
         def break_off() -> Response:
             def parts() -> Iterator[bytes]:
                 yield b"the first part"
@@ -140,14 +144,14 @@ class TestTransaction:
 
 class TestRequestId:
     @pytest.mark.parametrize("request_id", ["a", "A-Z_0.9", "x" * 128])
-    async def test_a_sane_one_is_kept(self, notes: httpx.AsyncClient, request_id: str) -> None:
+    async def test_valid_request_id_is_kept(self, notes: httpx.AsyncClient, request_id: str) -> None:
         response = await notes.get("/nowhere", headers={"X-Request-ID": request_id})
 
         assert response.headers["x-request-id"] == request_id
         assert response.json()["request_id"] == request_id
 
     @pytest.mark.parametrize("request_id", ["", "a b", "x" * 129, "a\tb", '"', "{}", "é"])
-    async def test_any_other_is_replaced(self, notes: httpx.AsyncClient, request_id: str) -> None:
+    async def test_invalid_request_id_is_replaced(self, notes: httpx.AsyncClient, request_id: str) -> None:
         headers = [(b"X-Request-ID", request_id.encode())]
         response = await notes.get("/nowhere", headers=headers)
 
@@ -156,7 +160,7 @@ class TestRequestId:
 
 
 class TestAccess:
-    async def test_another_service(self, notes: httpx.AsyncClient) -> None:
+    async def test_internal_operation_accepts_another_service(self, notes: httpx.AsyncClient) -> None:
         response = await notes.get("/internal/count", headers=bearer(internal_token("notes")))
 
         assert response.json() == {"count": 0}
@@ -184,10 +188,10 @@ class TestAccess:
         assert response.status_code == 401
         assert response.headers["www-authenticate"].startswith("Bearer")
 
-    async def test_an_internal_token_opens_nothing_else(self, notes: httpx.AsyncClient) -> None:
+    async def test_internal_token_is_rejected_by_other_operations(self, notes: httpx.AsyncClient) -> None:
         assert (await notes.get("/notes", headers=bearer(internal_token("notes")))).status_code == 401
 
-    async def test_operation_for_admins_refuses_everybody_else(
+    async def test_operation_for_admins_refuses_everyone_else(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         admin = bearer(token(role="admin"))
@@ -200,19 +204,19 @@ class TestAccess:
 
 
 class TestLoad:
-    async def test_more_than_can_wait_are_sent_away(self, settings: Settings) -> None:
-        """All threads busy and the queue full: the next one is told at once, and nobody else suffers."""
+    async def test_requests_beyond_the_queue_are_rejected_with_503(self, settings: Settings) -> None:
+        """With all threads busy and a full queue, the next request is rejected immediately; others go on."""
         release = threading.Event()
 
         def hold(session: Session) -> handlers.Greeting:
             release.wait(30)
-            release.set()  # also when the test has failed: the others need not wait in their turn
+            release.set()  # even if the test has failed, so that the others need not time out in turn
             return handlers.Greeting(hello="you waited")
 
         create_app = create_app_with([Operation("GET", "/hold", hold, access=public)])
         one_thread = settings.model_copy(update={"database_pool": 1})
         async with running(create_app, one_thread) as notes:
-            # Some more than fit, as the service's own work takes a place now and then.
+            # A few more than fit, because the service's own work sometimes takes a slot.
             asking = [asyncio.create_task(notes.get("/hold")) for _ in range(WAITING_MAX + 10)]
             answered, _ = await asyncio.wait(asking, timeout=30, return_when=asyncio.FIRST_COMPLETED)
             refused = answered.pop().result()
@@ -253,7 +257,7 @@ class TestStart:
             (answers_a_response, True, {}, "a Response cannot be stored"),
         ],
     )
-    def test_a_handler_that_cannot_work_stops_it(
+    def test_handler_that_cannot_work_fails_the_start(
         self,
         settings: Settings,
         handler: Callable[..., Any],
@@ -265,13 +269,13 @@ class TestStart:
             create_app_with([Operation("POST", "/x", handler, idempotent=idempotent)], **options)(settings)
         assert handler.__name__ in str(raised.value)
 
-    def test_two_operations_cannot_have_one_address(self, settings: Settings) -> None:
+    def test_two_operations_cannot_have_the_same_path_and_method(self, settings: Settings) -> None:
         twice = [Operation("GET", "/x", handlers.list_notes), Operation("GET", "/x", handlers.count_notes)]
         with pytest.raises(TypeError, match="GET /x"):
             create_app_with(twice)(settings)
 
-    def test_two_operations_cannot_have_one_name(self, settings: Settings) -> None:
-        """The name is the operationId, and part of what an Idempotency-Key stands for."""
+    def test_two_operations_cannot_have_the_same_name(self, settings: Settings) -> None:
+        """The name is the operationId, and part of the scope of an Idempotency-Key."""
         twice = [Operation("GET", "/x", handlers.count_notes), Operation("GET", "/y", handlers.count_notes)]
         with pytest.raises(TypeError, match="count_notes"):
             create_app_with(twice)(settings)

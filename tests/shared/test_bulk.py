@@ -1,4 +1,4 @@
-"""Many rows or values in one statement: the same on both databases, and never a statement for each row."""
+"""Many rows or values in one statement: the same results on both databases, and no statement per row."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ def all_of(session: Session) -> list[dict[str, Any]]:
     return [{**row} for row in rows]
 
 
-def test_rows_come_back_as_they_were_given(database: Database) -> None:
+def test_inserted_rows_are_read_back_unchanged(database: Database) -> None:
     rows = [thing(f"{number:02}", number, text) for number, text in enumerate([*ODD, None])]
     with database.transaction() as session:
         insert_rows(session, THINGS, rows)
@@ -56,7 +56,7 @@ def test_rows_come_back_as_they_were_given(database: Database) -> None:
 
 
 def test_a_batch_is_one_statement_on_postgresql(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And on SQLite one that is prepared once."""
+    """On SQLite it is one statement that is prepared once."""
     seen: list[str] = []
 
     def in_driver(connection: Any, statement: str, parameters: Any) -> Any:
@@ -77,7 +77,7 @@ def test_a_batch_is_one_statement_on_postgresql(database: Database, monkeypatch:
     assert database.is_sqlite or "json_populate_recordset" in seen[0]
 
 
-def test_a_table_keeps_its_rules(database: Database) -> None:
+def test_constraints_of_the_table_are_enforced(database: Database) -> None:
     with pytest.raises(Exception, match=r"(?i)unique"), database.transaction() as session:
         insert_rows(session, THINGS, [thing("a"), thing("b"), thing("a")])
 
@@ -85,7 +85,7 @@ def test_a_table_keeps_its_rules(database: Database) -> None:
         assert all_of(session) == []
 
 
-def test_bytes_are_refused_where_they_would_be_garbled(database: Database) -> None:
+def test_bytes_are_refused_on_postgresql_where_json_would_garble_them(database: Database) -> None:
     row = {**thing("a"), "content": b"\xff"}
     with database.transaction() as session:
         if database.is_sqlite:
@@ -97,7 +97,7 @@ def test_bytes_are_refused_where_they_would_be_garbled(database: Database) -> No
 
 
 @pytest.mark.parametrize("column", ["id", "number"])
-def test_one_of_many_values(database: Database, column: str) -> None:
+def test_one_of_finds_the_rows_with_any_of_the_values(database: Database, column: str) -> None:
     with database.transaction() as session:
         insert_rows(session, THINGS, [thing(text, number) for number, text in enumerate(ODD)])
         values: list[Any] = ODD[:4] if column == "id" else [0, 1, 2, 3]

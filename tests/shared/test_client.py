@@ -47,7 +47,7 @@ async def peer(make_settings: Callable[..., Any], url: str) -> AsyncIterator[Pee
     await client.close()
 
 
-async def test_a_call_with_its_request_id(service: Running, peer: Peer) -> None:
+async def test_call_passes_on_the_request_id(service: Running, peer: Peer) -> None:
     current_request_id.set("follow-me")
     assert await peer.call("GET", "/internal/count") == {"count": 0}
 
@@ -56,11 +56,11 @@ async def test_a_call_with_its_request_id(service: Running, peer: Peer) -> None:
     assert line["status"] == 200
 
 
-async def test_a_body_goes_along(service: Running, peer: Peer) -> None:
+async def test_call_sends_its_body_as_json(service: Running, peer: Peer) -> None:
     assert (await peer.call("POST", "/numbers", {"whole": 7}))["whole"] == 7
 
 
-async def test_a_refusal_is_passed_on_in_its_own_words(service: Running, peer: Peer) -> None:
+async def test_refusal_is_passed_on_with_status_code_and_detail(service: Running, peer: Peer) -> None:
     with pytest.raises(PeerRefusal) as raised:
         await peer.call("POST", "/numbers", {"whole": "7"})
 
@@ -70,7 +70,7 @@ async def test_a_refusal_is_passed_on_in_its_own_words(service: Running, peer: P
     assert raised.value.detail.startswith("Some fields")
 
 
-async def test_a_refusal_does_not_change_the_next_one(service: Running, peer: Peer) -> None:
+async def test_refusals_do_not_affect_each_other(service: Running, peer: Peer) -> None:
     for path, status in (("/nowhere", 404), ("/numbers", 400)):
         with pytest.raises(PeerRefusal) as raised:
             await peer.call("POST", path)
@@ -79,10 +79,10 @@ async def test_a_refusal_does_not_change_the_next_one(service: Running, peer: Pe
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/notes"), ("POST", "/accidents/x")])
-async def test_what_the_caller_cannot_mend_is_ours(
+async def test_failure_that_the_caller_cannot_fix_is_unavailable(
     service: Running, peer: Peer, method: str, path: str
 ) -> None:
-    """A 401 between services is a fault of the set-up, and their failure is no news for the caller."""
+    """A 401 between services is a configuration fault, and a 500 of a peer is not the caller's either."""
     with capture_logs() as lines, pytest.raises(Unavailable):
         await peer.call(method, path)
 
@@ -100,10 +100,10 @@ async def test_unreachable_peer_is_unavailable_and_logged_once(make_settings: Ca
     assert [line["event"] for line in lines] == ["peer_unreachable"]
 
 
-async def test_it_works_again_when_the_service_is_back(
+async def test_calls_work_again_once_the_service_is_back(
     make_settings: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A pooled connection that was closed meanwhile costs no call."""
+    """A pooled connection that was closed meanwhile does not fail a call."""
     client, url = HttpClient(), f"http://127.0.0.1:{free_port()}"
     peer = Peer.of(make_settings(Settings), client, name="notes", url=url)
     with service_at(url, tmp_path):
@@ -117,7 +117,7 @@ async def test_it_works_again_when_the_service_is_back(
 
 @asynccontextmanager
 async def answering(answer: bytes) -> AsyncIterator[str]:
-    """A server that is not of this suite, and answers everything with these bytes."""
+    """Run a foreign server that answers everything with these bytes."""
 
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -141,7 +141,7 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
         b"",
     ],
 )
-async def test_an_answer_that_makes_no_sense(answer: bytes) -> None:
+async def test_nonsensical_response_is_unavailable(answer: bytes) -> None:
     client = HttpClient()
     async with answering(answer) as url:
         with capture_logs(), pytest.raises(Unavailable):
@@ -149,21 +149,21 @@ async def test_an_answer_that_makes_no_sense(answer: bytes) -> None:
     await client.close()
 
 
-async def test_no_content_is_nothing() -> None:
+async def test_response_without_content_is_none() -> None:
     client = HttpClient()
     async with answering(b"HTTP/1.1 204 No Content\r\n\r\n") as url:
         assert await client.get_json(url) is None
     await client.close()
 
 
-async def test_a_client_that_was_never_used_closes() -> None:
+async def test_unused_client_can_be_closed() -> None:
     await HttpClient().close()
 
 
-def test_a_token_of_the_previous_secret_is_accepted_while_the_secret_changes(
+def test_token_signed_with_the_previous_secret_is_accepted_during_rotation(
     make_settings: Callable[..., Any],
 ) -> None:
-    """First every service accepts the new one, then every one signs with it, then the old one goes."""
+    """First all services accept the new secret, then all sign with it, then the old one is removed."""
     old, new = "4f1c83d2a6b94e07b86d0a51c3f24e9a", "9d2b57e0f1a84c36a0e5d7c48b1f6230"
     only_old, only_new = (make_settings(Settings, internal_secret=one) for one in (old, new))
     both_old = make_settings(Settings, internal_secret=old, internal_secret_previous=new)
@@ -183,16 +183,18 @@ def test_a_token_of_the_previous_secret_is_accepted_while_the_secret_changes(
         InternalTokens(both_new).verify(InternalTokens(both_old).issue("orders"))
 
 
-def test_a_weak_previous_secret_is_refused(make_settings: Callable[..., Any]) -> None:
+def test_weak_previous_secret_is_refused(make_settings: Callable[..., Any]) -> None:
     with pytest.raises(ValidationError, match="internal_secret_previous"):
         make_settings(Settings, internal_secret_previous="change-me")
 
 
-def test_a_token_lives_for_a_minute() -> None:
+def test_internal_token_is_valid_for_a_minute() -> None:
     assert INTERNAL_TOKEN_SECONDS == 60
 
 
-def test_a_token_names_its_sender_and_fits_one_receiver(make_settings: Callable[..., Any]) -> None:
+def test_internal_token_names_its_sender_and_is_valid_for_one_receiver(
+    make_settings: Callable[..., Any],
+) -> None:
     tokens = InternalTokens(make_settings(Settings))
 
     assert tokens.verify(tokens.issue("notes")) == "notes"

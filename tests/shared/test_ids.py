@@ -1,4 +1,4 @@
-"""Ids sort by the time they were made, also when many are made at once."""
+"""Ids sort by creation time, even if many are made at once."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from shared.http.schemas import Id
 from shared.ids import new_id
 
 
-def test_it_is_a_uuid_of_version_7_with_the_time_in_it() -> None:
+def test_id_is_a_uuid_of_version_7_that_contains_the_time() -> None:
     before = time.time_ns() // 1_000_000
     made = UUID(new_id())
     after = time.time_ns() // 1_000_000
@@ -25,7 +25,7 @@ def test_it_is_a_uuid_of_version_7_with_the_time_in_it() -> None:
     assert TypeAdapter(Id).validate_python(str(made)) == str(made)
 
 
-def test_they_are_in_order_within_a_thread_and_unique_across_threads() -> None:
+def test_ids_are_in_order_within_a_thread_and_unique_across_threads() -> None:
     made: list[list[str]] = [[] for _ in range(8)]
 
     def make(into: list[str]) -> None:
@@ -41,7 +41,7 @@ def test_they_are_in_order_within_a_thread_and_unique_across_threads() -> None:
     assert len({number for one in made for number in one}) == 40_000
 
 
-def test_they_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([1_700_000_000_000_000_000, 1_600_000_000_000_000_000, 1_700_000_000_000_000_000])
     monkeypatch.setattr(time, "time_ns", lambda: next(times))
     monkeypatch.setattr(ids, "_last", 0)
@@ -50,7 +50,7 @@ def test_they_stay_in_order_when_the_clock_goes_back(monkeypatch: pytest.MonkeyP
     assert made == sorted(set(made))
 
 
-def test_the_part_of_chance_is_another_one_every_time() -> None:
+def test_random_part_differs_every_time() -> None:
     ends = {UUID(new_id()).int & (1 << 62) - 1 for _ in range(10_000)}
 
     assert len(ends) == 10_000
@@ -58,7 +58,7 @@ def test_the_part_of_chance_is_another_one_every_time() -> None:
     assert {end & 15 for end in ends} == set(range(16))
 
 
-def test_a_child_goes_its_own_way() -> None:
+def test_forked_child_makes_different_ids() -> None:
     script = (
         "import os\nfrom shared.ids import new_id\nnew_id()\nchild = os.fork()\n"
         "os.write(1, f'{new_id()} '.encode())\nos.waitpid(child, 0) if child else None"

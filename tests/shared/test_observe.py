@@ -1,4 +1,4 @@
-"""What a process says about itself: its log lines, its metrics, its health."""
+"""Observability of a process: its log lines, metrics and health."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def client(port: int) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("service", ["json"], indirect=True)
 class TestLines:
-    def test_one_line_per_request(self, service: Running, client: httpx.Client) -> None:
+    def test_each_request_is_logged_in_one_line(self, service: Running, client: httpx.Client) -> None:
         account, request_id = "0190b6f5-2b52-7f7f-8f6b-8d2f3f0c1a11", "find-me"
         client.get("/notes?limit=5", headers=bearer(token(account)) | {"X-Request-ID": request_id})
         line = json.loads(service.line_with(request_id))
@@ -64,7 +64,7 @@ class TestLines:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line["timestamp"])
         assert sum(request_id in line for line in service.lines) == 1
 
-    def test_the_polling_of_machines_is_quiet(self, service: Running, client: httpx.Client) -> None:
+    def test_health_and_metrics_requests_are_not_logged(self, service: Running, client: httpx.Client) -> None:
         for path in ("/health", "/health/live", "/health/ready", "/metrics"):
             assert client.get(path).status_code == 200
         client.get("/notes", headers={"X-Request-ID": "the-last"})
@@ -73,7 +73,7 @@ class TestLines:
         requests = [line for line in map(json.loads, service.lines) if line["event"] == "request"]
         assert [line["path"] for line in requests] == ["/notes"]
 
-    def test_a_line_is_a_line_whatever_was_asked_for(self, service: Running, client: httpx.Client) -> None:
+    def test_requested_path_cannot_forge_a_log_line(self, service: Running, client: httpx.Client) -> None:
         client.get("/%0a%7b%22event%22:%22forged%22%7d%1b[31m%ff", headers={"X-Request-ID": "forger"})
         service.line_with("forger")
 
@@ -81,7 +81,9 @@ class TestLines:
             assert json.loads(line)["event"] != "forged"
             assert "\x1b" not in line
 
-    def test_an_accident_is_found_by_its_request_id(self, service: Running, client: httpx.Client) -> None:
+    def test_unhandled_error_is_logged_with_its_request_id(
+        self, service: Running, client: httpx.Client
+    ) -> None:
         response = client.post("/accidents/anything", headers={"X-Request-ID": "find-me"})
         line = json.loads(service.line_with("unhandled_error"))
         service.line_with('"request"')
@@ -93,8 +95,8 @@ class TestLines:
 
 
 class TestSecrets:
-    def test_none_in_any_line(self, service: Running, client: httpx.Client) -> None:
-        """Not of the settings, not of the request, not of a row, also when something goes wrong."""
+    def test_no_log_line_contains_a_secret(self, service: Running, client: httpx.Client) -> None:
+        """No secret from the settings, the request or a row, not even when something fails."""
         presented = token()
         for kind in ("serialisation", "database", "anything"):
             response = client.post(
@@ -114,7 +116,7 @@ class TestSecrets:
 
 
 @pytest.mark.parametrize("service", ["console"], indirect=True)
-def test_a_forged_line_on_a_terminal(service: Running, client: httpx.Client) -> None:
+def test_requested_path_cannot_forge_a_line_on_a_terminal(service: Running, client: httpx.Client) -> None:
     client.get("/%0a12:00:00%20forged%1b[2J", headers={"X-Request-ID": "forger"})
     line = service.line_with("forger")
 
@@ -123,7 +125,7 @@ def test_a_forged_line_on_a_terminal(service: Running, client: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("service", ["console"], indirect=True)
-def test_a_person_reads_one_short_line(service: Running, client: httpx.Client) -> None:
+def test_terminal_shows_a_request_as_one_short_line(service: Running, client: httpx.Client) -> None:
     client.get("/notes", headers={"X-Request-ID": "read-me"})
     line = re.sub(r"\x1b\[\d*m", "", service.line_with("read-me"))
 
@@ -136,8 +138,8 @@ def test_a_person_reads_one_short_line(service: Running, client: httpx.Client) -
 
 
 class TestMetrics:
-    async def test_an_unknown_address_adds_no_label(self, notes: httpx.AsyncClient) -> None:
-        await self.series(notes)  # which is a request itself
+    async def test_unknown_path_adds_no_label(self, notes: httpx.AsyncClient) -> None:
+        await self.series(notes)  # adds its own series
         before = await self.series(notes)
         for number in range(20):
             await notes.get(f"/unknown/{number}")
@@ -148,8 +150,8 @@ class TestMetrics:
         assert all('route="unmatched"' in one for one in added)
         assert len({one for one in added if one.startswith("http_requests_total")}) <= 2
 
-    async def test_an_unknown_method_adds_no_label(self, notes: httpx.AsyncClient) -> None:
-        await self.series(notes)  # which is a request itself
+    async def test_unknown_method_adds_no_label(self, notes: httpx.AsyncClient) -> None:
+        await self.series(notes)  # adds its own series
         before = await self.series(notes)
         for number in range(20):
             assert (await notes.request(f"METHOD{number}", "/greeting")).status_code == 405
@@ -157,7 +159,7 @@ class TestMetrics:
         added = await self.series(notes) - before
         assert not any("METHOD" in one for one in added)
 
-    async def test_the_route_is_the_template(
+    async def test_route_label_is_the_path_template(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         await notes.get("/notes/0190b6f5-2b52-7f7f-8f6b-8d2f3f0c1a11", headers=signed_in)
@@ -187,7 +189,7 @@ class TestHealth:
         assert response.json()["status"] == "healthy"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", response.json()["timestamp"])
 
-    async def test_not_ready_without_its_database(self, settings: Settings) -> None:
+    async def test_service_without_its_database_is_not_ready(self, settings: Settings) -> None:
         url = f"sqlite:///{settings.data_dir}/folder/notes.db"
         database = Database(url)
         app = create_service(

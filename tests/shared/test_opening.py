@@ -1,4 +1,4 @@
-"""A service does not start on a database that was lost, or that a newer program has changed."""
+"""A service does not start with a lost database, or with one that a newer program has migrated."""
 
 import sqlite3
 from collections.abc import Callable, MutableMapping
@@ -51,7 +51,7 @@ def test_lost_sqlite_file_is_not_replaced_by_an_empty_database(
     assert file.stat().st_size > 0
 
 
-def test_another_sqlite_file_may_be_new(opened: Settings, tmp_path: Path) -> None:
+def test_new_sqlite_file_at_another_path_is_created(opened: Settings, tmp_path: Path) -> None:
     open_database(opened.model_copy(update={"database_url": f"sqlite:///{tmp_path}/other.db"}))
 
 

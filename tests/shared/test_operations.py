@@ -1,4 +1,4 @@
-"""Typed endpoints: what comes in, and what is refused and how."""
+"""Typed endpoints: how requests are read, and how they are refused."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +19,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class TestArguments:
-    async def test_path_query_body_and_injected(
+    async def test_handler_gets_path_query_body_and_injected_arguments(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         added = await add(notes, signed_in, "first")
@@ -36,7 +36,7 @@ class TestArguments:
 
         assert (await notes.get("/notes/newest", headers=signed_in)).json() == added
 
-    async def test_a_repeated_parameter_is_a_list_where_the_field_is_one(
+    async def test_repeated_parameter_is_accepted_for_list_fields(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         added = await add(notes, signed_in)
@@ -45,7 +45,7 @@ class TestArguments:
         assert len((await notes.get("/notes", params=both, headers=signed_in)).json()) == 1
         assert (await notes.get("/notes", params=both[1:], headers=signed_in)).json() == []
 
-    async def test_a_repeated_parameter_is_refused_elsewhere(
+    async def test_repeated_parameter_is_refused_for_other_fields(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         response = await notes.get("/notes?limit=1&limit=2", headers=signed_in)
@@ -55,14 +55,16 @@ class TestArguments:
             {"field": "limit", "code": "repeated", "message": "must be given only once"}
         ]
 
-    async def test_too_many_parameters(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+    async def test_too_many_parameters_are_refused(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
         query = "&".join(f"p{number}=1" for number in range(101))
         response = await notes.get(f"/notes?{query}", headers=signed_in)
 
         assert response.status_code == 400
         assert "100" in response.json()["detail"]
 
-    async def test_a_body_that_may_be_left_out(
+    async def test_optional_body_may_be_left_out(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         address = f"/notes/{(await add(notes, signed_in))['id']}/mark"
@@ -72,14 +74,14 @@ class TestArguments:
         assert coloured.json() == {"hello": "blue"}
         assert (await notes.put(address, json={"size": 1}, headers=signed_in)).status_code == 422
 
-    async def test_a_public_endpoint_knows_a_caller_who_says_so(self, notes: httpx.AsyncClient) -> None:
+    async def test_public_endpoint_identifies_a_caller_with_a_token(self, notes: httpx.AsyncClient) -> None:
         user_id = new_id()
 
         assert (await notes.get("/greeting")).json() == {"hello": "stranger"}
         assert (await notes.get("/greeting", headers=bearer(token(user_id)))).json() == {"hello": user_id}
         assert (await notes.get("/greeting", headers=bearer("wrong"))).status_code == 401
 
-    async def test_the_request_itself(self, settings: Settings) -> None:
+    async def test_handler_may_take_the_request(self, settings: Settings) -> None:
         def show_address(request: Request) -> handlers.Greeting:
             return handlers.Greeting(hello=request.url.path)
 
@@ -87,7 +89,9 @@ class TestArguments:
         async with running(create_app, settings) as notes:
             assert (await notes.get("/address")).json() == {"hello": "/address"}
 
-    async def test_what_a_service_provides(self, notes: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_handler_may_take_what_the_service_provides(
+        self, notes: httpx.AsyncClient, settings: Settings
+    ) -> None:
         settings.gate.touch()
 
         assert (await notes.get("/gate")).json() == {"hello": "you waited"}
@@ -95,7 +99,7 @@ class TestArguments:
 
 class TestBody:
     @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/LD+JSON"])
-    async def test_every_kind_of_json_is_taken(self, notes: httpx.AsyncClient, content_type: str) -> None:
+    async def test_json_content_types_are_accepted(self, notes: httpx.AsyncClient, content_type: str) -> None:
         headers = {"Content-Type": content_type}
         response = await notes.post("/numbers", content=b'{"whole": 7}', headers=headers)
 
@@ -103,7 +107,9 @@ class TestBody:
         assert response.json()["whole"] == 7
 
     @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "json", ""])
-    async def test_anything_else_is_not(self, notes: httpx.AsyncClient, content_type: str) -> None:
+    async def test_other_content_types_are_rejected_with_415(
+        self, notes: httpx.AsyncClient, content_type: str
+    ) -> None:
         headers = {"Content-Type": content_type}
         response = await notes.post("/numbers", content=b"{}", headers=headers)
 
@@ -132,7 +138,9 @@ class TestBody:
         assert response.json()["detail"] == "The body is not JSON."
         assert [error["field"] for error in response.json()["errors"]] == ["body"]
 
-    async def test_a_number_is_no_id(self, notes: httpx.AsyncClient, signed_in: dict[str, str]) -> None:
+    async def test_number_is_rejected_as_an_id(
+        self, notes: httpx.AsyncClient, signed_in: dict[str, str]
+    ) -> None:
         response = await notes.get("/notes/7", headers=signed_in)
 
         assert response.status_code == 422
@@ -172,7 +180,7 @@ class TestBody:
         assert [error["field"] for error in response.json()["errors"]] == [field]
 
     @pytest.mark.parametrize("text", ["", "  ", "a\x00b", "x" * 201, None, 7, ["a"]])
-    async def test_a_text_that_cannot_be_kept(
+    async def test_text_that_cannot_be_stored_is_rejected_with_422(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str], text: object
     ) -> None:
         response = await notes.post("/notes", json={"text": text}, headers=signed_in)
@@ -180,12 +188,12 @@ class TestBody:
         assert response.status_code == 422
         assert [error["field"] for error in response.json()["errors"]] == ["text"]
 
-    async def test_all_faults_are_told_at_once(self, notes: httpx.AsyncClient) -> None:
+    async def test_all_faults_are_reported_together(self, notes: httpx.AsyncClient) -> None:
         response = await notes.post("/numbers", json={"whole": "x", "real": "y", "z": 1})
 
         assert [error["field"] for error in response.json()["errors"]] == ["whole", "real", "z"]
 
-    async def test_many_faults_do_not_make_a_huge_answer(self, notes: httpx.AsyncClient) -> None:
+    async def test_number_of_reported_faults_is_limited(self, notes: httpx.AsyncClient) -> None:
         body = {"x" * 500 + str(number): number for number in range(120)}
         response = await notes.post("/numbers", json=body)
 
@@ -193,7 +201,7 @@ class TestBody:
         assert len(response.json()["errors"]) == 100
         assert len(response.content) < 50_000
 
-    async def test_larger_than_the_limit_as_declared(
+    async def test_body_declared_larger_than_the_limit_is_rejected_with_413(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         response = await notes.post("/notes", json={"text": "x" * 10_000}, headers=signed_in)
@@ -202,7 +210,7 @@ class TestBody:
         assert response.json()["limit_bytes"] == 10_000
         assert response.json()["errors"][0]["field"] == "body"
 
-    async def test_larger_than_the_limit_in_chunks(
+    async def test_chunked_body_larger_than_the_limit_is_rejected_with_413(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         sent = 0
@@ -219,7 +227,7 @@ class TestBody:
         assert response.json()["errors"][0]["field"] == "body"
         assert sent == 11
 
-    async def test_a_connection_that_closes_half_way(self, settings: Settings) -> None:
+    async def test_connection_that_closes_during_the_body_is_a_bad_request(self, settings: Settings) -> None:
         chunks = iter(
             [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
         )
@@ -248,14 +256,18 @@ class TestBody:
 
 class TestMethods:
     @pytest.mark.parametrize("method", ["PATCH", "DELETE", "OPTIONS", "TRACE"])
-    async def test_one_that_is_not_there(self, notes: httpx.AsyncClient, method: str) -> None:
+    async def test_method_without_an_operation_is_rejected_with_405(
+        self, notes: httpx.AsyncClient, method: str
+    ) -> None:
         response = await notes.request(method, "/notes")
 
         assert response.status_code == 405
         assert response.headers["allow"] == "GET, HEAD, POST"
         assert response.json()["code"] == "method_not_allowed"
 
-    async def test_on_what_every_service_has(self, notes: httpx.AsyncClient) -> None:
+    async def test_wrong_method_on_operational_paths_is_rejected_with_405(
+        self, notes: httpx.AsyncClient
+    ) -> None:
         response = await notes.post("/health")
 
         assert response.status_code == 405
@@ -270,7 +282,7 @@ class TestMethods:
         assert head.headers["content-length"] == shown.headers["content-length"]
 
     @pytest.mark.parametrize("path", ["/nowhere", "/notes/", "/notes//", "//notes"])
-    async def test_an_address_that_is_not_there(self, notes: httpx.AsyncClient, path: str) -> None:
+    async def test_unknown_path_is_rejected_with_404(self, notes: httpx.AsyncClient, path: str) -> None:
         response = await notes.get(f"http://service{path}")
 
         assert response.status_code == 404

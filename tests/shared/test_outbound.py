@@ -1,4 +1,4 @@
-"""Calls to addresses that others configure: nothing private is reached, no server holds a call for long."""
+"""Calls to configured URLs: no private address is reached, and no server can stall a call."""
 
 import asyncio
 import gzip
@@ -86,7 +86,7 @@ async def serving(handler: Handler, trust: ssl.SSLContext | None = None) -> Asyn
             await asyncio.wait(tasks)
         for writer in writers:
             writer.transport.abort()
-            if trust is None:  # over TLS it would wait for the other side
+            if trust is None:  # with TLS it would wait for the client
                 with suppress(OSError):
                     await writer.wait_closed()
 
@@ -104,7 +104,7 @@ def answering(answer: bytes, requests: list[bytes] | None = None) -> Handler:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Names resolve to these addresses, one list after the other; the names that were asked for."""
+    """Make names resolve to these addresses, one list after the other; return the names looked up."""
     asked: list[str] = []
 
     def resolve(host: str, _port: int) -> list[str]:
@@ -133,7 +133,7 @@ class TestAddresses:
         100::1 3fff::1 5f00::1
         """.split(),
     )
-    def test_address_that_is_not_public_is_known(self, address: str) -> None:
+    def test_address_that_is_not_public_is_recognised(self, address: str) -> None:
         assert not is_public(read_address(address))
 
     @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ class TestAddresses:
         2606:2800:220:1::1 2a00:1450::1 ::ffff:1.1.1.1
         """.split(),
     )
-    def test_public_address_is_known(self, address: str) -> None:
+    def test_public_address_is_recognised(self, address: str) -> None:
         assert is_public(read_address(address))
 
     @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ class TestAddresses:
             ("https://" + "x" * 254 + "/", "must name a host"),
         ],
     )
-    def test_bad_url_is_refused_with_what_is_wrong(self, url: str, words: str) -> None:
+    def test_bad_url_is_refused_with_the_reason(self, url: str, words: str) -> None:
         with pytest.raises(BadAddress, match=words):
             read_url(url)
 
@@ -186,7 +186,7 @@ class TestGuard:
                     await client.check(f"{scheme}://{host}:{port}/")
         assert requests == []
 
-    async def test_host_with_one_private_address_among_others_is_refused(
+    async def test_host_with_a_private_address_among_others_is_refused(
         self, make: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         resolving(monkeypatch, [PUBLIC, "10.0.0.1"])
@@ -194,7 +194,7 @@ class TestGuard:
         with pytest.raises(BadAddress):
             await make("production").call("GET", "https://example.com/")
 
-    async def test_name_is_resolved_once_and_its_checked_address_connected_to(
+    async def test_name_is_resolved_once_and_the_checked_address_is_used(
         self, make: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked, connected = resolving(monkeypatch, [PUBLIC], ["127.0.0.1"]), []
@@ -208,15 +208,15 @@ class TestGuard:
 
         assert await failure(client.call("GET", "https://example.com/")) == "unreachable"
         assert (asked, connected) == (["example.com"], [PUBLIC])
-        with pytest.raises(BadAddress):  # the name leads to another address by now
+        with pytest.raises(BadAddress):  # the name now resolves to another address
             await client.call("GET", "https://example.com/")
         assert connected == [PUBLIC]
 
-    async def test_next_address_is_tried_when_one_cannot_be_reached(
+    async def test_next_address_is_tried_when_one_is_unreachable(
         self, make: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with serving(answering(OK)) as port:
-            resolving(monkeypatch, ["127.0.0.2", "127.0.0.1"])  # the server listens at the second alone
+            resolving(monkeypatch, ["127.0.0.2", "127.0.0.1"])  # the server listens only on the second
             answer = await make().call("GET", f"http://example.com:{port}/")
         assert answer.body == b"hi"
 
@@ -229,14 +229,14 @@ class TestGuard:
                 await call
         await client.check("https://example.com/")
 
-    async def test_network_that_the_operator_allows_is_called(self, make: Open) -> None:
+    async def test_host_in_an_allowed_network_is_called(self, make: Open) -> None:
         async with serving(answering(OK)) as port:
             allowed = make("production", (ip_network("127.0.0.1/32"),))
             assert (await allowed.call("GET", f"http://127.0.0.1:{port}/")).status == 200
             with pytest.raises(BadAddress):
                 await allowed.call("GET", f"http://127.0.0.2:{port}/")
 
-    async def test_unknown_name_is_said_so(self, make: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_unknown_host_name_is_reported(self, make: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         def resolve(*_: object) -> list[str]:
             raise OSError("Name or service not known")
 
@@ -244,7 +244,7 @@ class TestGuard:
         client = make("production")
 
         assert await failure(client.call("GET", "https://example.com/")) == "unknown_host"
-        with pytest.raises(BadAddress, match="not known"):
+        with pytest.raises(BadAddress, match="does not resolve"):
             await client.check("https://example.com/")
 
     async def test_redirect_is_not_followed(self, make: Open) -> None:
@@ -255,7 +255,7 @@ class TestGuard:
                 answer = await make().call("POST", f"http://127.0.0.1:{port}/", body=b"secret")
         assert (answer.status, answer.is_success, requests) == (307, False, [])
 
-    async def test_proxies_of_the_environment_do_not_count(
+    async def test_proxy_environment_variables_are_ignored(
         self, make: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with serving(answering(OK)) as port:
@@ -265,7 +265,7 @@ class TestGuard:
 
 
 class TestHostileServers:
-    async def test_server_that_never_answers_is_late(self, make: Open) -> None:
+    async def test_server_that_never_responds_times_out(self, make: Open) -> None:
         async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
             await reader.read()
 
@@ -275,7 +275,7 @@ class TestHostileServers:
     @pytest.mark.parametrize(
         "start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"]
     )
-    async def test_server_that_sends_byte_after_byte_is_late(self, make: Open, start: bytes) -> None:
+    async def test_server_that_sends_byte_by_byte_times_out(self, make: Open, start: bytes) -> None:
         async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(start)
@@ -288,7 +288,7 @@ class TestHostileServers:
             assert await failure(make(seconds_max=0.3).call("GET", f"http://127.0.0.1:{port}/")) == "late"
             assert time.monotonic() - started < SECONDS
 
-    async def test_endless_interim_answers_are_late(self, make: Open) -> None:
+    async def test_endless_interim_responses_time_out(self, make: Open) -> None:
         async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             while not writer.is_closing():
@@ -304,7 +304,7 @@ class TestHostileServers:
             client = make(answer_bytes_max=1000)
             assert await failure(client.call("GET", f"http://127.0.0.1:{port}/")) == "too_large"
 
-    async def test_body_without_an_end_is_refused(self, make: Open) -> None:
+    async def test_endless_body_is_refused(self, make: Open) -> None:
         async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -318,13 +318,13 @@ class TestHostileServers:
         async with serving(pour) as port:
             assert await failure(make().call("GET", f"http://127.0.0.1:{port}/")) == "too_large"
 
-    async def test_body_of_exactly_the_limit_is_taken(self, make: Open) -> None:
+    async def test_body_of_exactly_the_limit_is_accepted(self, make: Open) -> None:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000
         async with serving(answering(answer)) as port:
             taken = await make(answer_bytes_max=1000).call("GET", f"http://127.0.0.1:{port}/")
         assert len(taken.body) == 1000
 
-    async def test_compressed_answer_is_refused_and_not_unpacked(self, make: Open) -> None:
+    async def test_compressed_response_is_refused(self, make: Open) -> None:
         bomb = gzip.compress(b"\0" * 1_000_000)
         header = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
         requests: list[bytes] = []
@@ -343,11 +343,11 @@ class TestHostileServers:
             b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000,
         ],
     )
-    async def test_broken_answer_is_a_failure(self, make: Open, answer: bytes) -> None:
+    async def test_broken_response_is_a_failure(self, make: Open, answer: bytes) -> None:
         async with serving(answering(answer)) as port:
             assert await failure(make().call("GET", f"http://127.0.0.1:{port}/")) == "broken"
 
-    async def test_slow_host_does_not_keep_calls_to_others_waiting(self, make: Open) -> None:
+    async def test_slow_host_does_not_block_calls_to_others(self, make: Open) -> None:
         waiting = asyncio.Semaphore(0)
 
         async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -368,8 +368,8 @@ class TestHostileServers:
         assert waiting.locked(), "no more than eight calls reached the slow host"
 
 
-class TestResting:
-    async def test_host_that_fails_rests_and_is_then_tried_by_one_call(
+class TestCircuitBreaker:
+    async def test_failing_host_is_not_called_for_a_while_and_then_probed_by_one_call(
         self, make: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         requests: list[bytes] = []
@@ -391,7 +391,9 @@ class TestResting:
             assert raised.value.retry_after == 60.0
         assert len(requests) == 6
 
-    async def test_success_ends_the_rest(self, make: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_successful_call_closes_the_breaker(
+        self, make: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client, at = make(), [1_000.0]
         monkeypatch.setattr("shared.peers.outbound.time.monotonic", lambda: at[0])
         async with serving(answering(OK)) as port:
@@ -403,7 +405,9 @@ class TestResting:
             for _ in range(3):
                 assert (await client.call("GET", url)).status == 200
 
-    async def test_known_hosts_are_bounded(self, make: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_number_of_known_hosts_is_limited(
+        self, make: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(outbound, "HOSTS_MAX", 3)
         client = make()
         for number in range(10):
@@ -412,7 +416,7 @@ class TestResting:
 
 
 class TestTls:
-    async def test_certificate_must_be_of_the_name_that_was_called(
+    async def test_certificate_must_match_the_called_name(
         self, make: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file, trust = certificate(tmp_path, "hooks.example.com")
@@ -463,19 +467,19 @@ class TestAnswer:
             ("²", None),
         ],
     )
-    def test_time_to_wait_is_read_and_bounded(self, value: str, seconds: float | None) -> None:
+    def test_retry_after_is_parsed_and_limited(self, value: str, seconds: float | None) -> None:
         assert Answer(503, {"retry-after": value}, b"").retry_after == seconds
 
     @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
-    def test_body_that_is_no_json_is_a_failure(self, body: bytes) -> None:
+    def test_body_that_is_not_json_is_a_failure(self, body: bytes) -> None:
         with pytest.raises(CallFailed, match="not_json"):
             Answer(200, {}, body).json()
 
-    def test_json_is_read(self) -> None:
+    def test_json_body_is_parsed(self) -> None:
         assert Answer(200, {}, b'{"a": 1}').json() == {"a": 1}
 
 
-async def test_calls_are_counted_and_logs_hold_no_secret(make: Open) -> None:
+async def test_calls_are_counted_and_logs_contain_no_secret(make: Open) -> None:
     async with serving(answering(b"")) as port:
         labels = {"purpose": "tests", "outcome": "broken"}
         before = REGISTRY.get_sample_value("outbound_calls_total", labels) or 0.0

@@ -1,4 +1,4 @@
-"""Numbers about a whole list, beside one page of it."""
+"""Numbers about a whole list, sent with one page of it."""
 
 import json
 from collections.abc import Callable
@@ -65,12 +65,12 @@ async def test_example_of_pages_sends_its_numbers_in_a_header(make_settings: Cal
         {"x" * 41: 1},
     ],
 )
-def test_what_the_header_cannot_say_is_a_fault_of_the_service(extras: dict[str, int | Decimal]) -> None:
+def test_extras_that_the_header_cannot_hold_raise_a_value_error(extras: dict[str, int | Decimal]) -> None:
     with pytest.raises(ValueError, match="cannot be sent in Page-Extras"):
         extras_header(extras)
 
 
-def test_numbers_keep_their_digits() -> None:
+def test_numbers_are_sent_with_all_their_digits() -> None:
     extras: dict[str, int | Decimal] = {
         "total": 0,
         "low": -7,

@@ -1,4 +1,4 @@
-"""Pages cover every row exactly once, whatever is added meanwhile."""
+"""Pages cover every row exactly once, even if rows are added meanwhile."""
 
 import base64
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def page(session: Session, **query: object) -> Page[NoteOut]:
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.integers(0, 30), limits=st.lists(st.integers(1, 12)), added=st.lists(st.integers(0, 3)))
-def test_every_row_exactly_once_while_rows_are_added(
+def test_every_row_is_listed_exactly_once_while_rows_are_added(
     database: Database, rows: int, limits: list[int], added: list[int]
 ) -> None:
     sizes, additions = iter(limits), iter(added)
@@ -64,7 +64,7 @@ def test_every_row_exactly_once_while_rows_are_added(
     assert seen == there[::-1]
 
 
-def test_the_last_page_knows_that_it_is_the_last(database: Database) -> None:
+def test_last_page_has_no_next_cursor(database: Database) -> None:
     with database.transaction() as session:
         session.connection().execute(delete(NOTES))
         add(session, 4)
@@ -76,7 +76,7 @@ def test_the_last_page_knows_that_it_is_the_last(database: Database) -> None:
         assert page(session, limit=4).next is None
 
 
-def test_a_row_that_is_gone_is_no_obstacle(database: Database) -> None:
+def test_deleted_row_does_not_disturb_the_next_page(database: Database) -> None:
     with database.transaction() as session:
         session.connection().execute(delete(NOTES))
         ids = add(session, 4)
@@ -89,7 +89,7 @@ def test_a_row_that_is_gone_is_no_obstacle(database: Database) -> None:
 @given(
     st.text(max_size=200) | st.binary(max_size=150).map(lambda raw: base64.urlsafe_b64encode(raw).decode())
 )
-def test_any_other_cursor_is_refused(database: Database, cursor: str) -> None:
+def test_invalid_cursor_is_refused(database: Database, cursor: str) -> None:
     with database.transaction(write=False) as session, pytest.raises(Invalid) as raised:
         page(session, cursor=cursor)
 
@@ -97,12 +97,12 @@ def test_any_other_cursor_is_refused(database: Database, cursor: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, PAGE_ROWS_MAX + 1, "many"])
-def test_a_page_has_its_limits(limit: object) -> None:
+def test_invalid_page_limit_is_refused(limit: object) -> None:
     with pytest.raises(ValueError, match="limit"):
         PageQuery.model_validate({"limit": limit})
 
 
-def test_a_list_by_values_holds_the_rows_with_these_values_page_by_page(database: Database) -> None:
+def test_paginate_equal_lists_the_rows_with_these_values_page_by_page(database: Database) -> None:
     with database.transaction() as session:
         session.connection().execute(delete(NOTES))
         there = add(session, 5)

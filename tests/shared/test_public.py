@@ -1,4 +1,4 @@
-"""Links that leave the suite: absolute, and to no host that a stranger can choose for others."""
+"""Absolute links in responses: their host cannot be chosen by an attacker for someone else."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def request(peer: str = "127.0.0.1", **headers: str) -> Request:
     )
 
 
-def test_link_has_the_address_that_the_client_used(make_settings: Make) -> None:
+def test_link_has_the_host_that_the_client_used(make_settings: Make) -> None:
     given = request(host="files:8084", x_forwarded_proto="https", x_forwarded_host="api.example.com")
 
     assert absolute(PATH, given, make_settings(Settings)) == f"https://api.example.com{PATH}"
@@ -39,13 +39,13 @@ def test_direct_call_gets_its_own_host(make_settings: Make) -> None:
     assert absolute(PATH, request(host="[::1]:8084"), make_settings(Settings)) == f"http://[::1]:8084{PATH}"
 
 
-def test_forwarded_headers_of_a_stranger_are_not_believed(make_settings: Make) -> None:
+def test_forwarded_headers_of_untrusted_peers_are_ignored(make_settings: Make) -> None:
     given = request("203.0.113.7", host="files:8084", x_forwarded_host="evil.example")
 
     assert absolute(PATH, given, make_settings(Settings)) == f"http://files:8084{PATH}"
 
 
-def test_public_url_wins_over_whatever_the_client_says(make_settings: Make) -> None:
+def test_public_url_takes_precedence_over_the_headers_of_the_client(make_settings: Make) -> None:
     settings = make_settings(Settings, public_url="https://api.example.com/v2/")
     given = request(host="evil.example", x_forwarded_host="evil.example", x_forwarded_proto="http")
 
@@ -65,17 +65,17 @@ def test_public_url_wins_over_whatever_the_client_says(make_settings: Make) -> N
         "a:99999999",
     ],
 )
-def test_host_that_is_none_gives_no_link_to_it(make_settings: Make, host: str) -> None:
+def test_invalid_host_is_kept_out_of_the_link(make_settings: Make, host: str) -> None:
     assert absolute(PATH, request(host="x", x_forwarded_host=host), make_settings(Settings)) == PATH
 
 
-def test_scheme_that_is_none_of_the_web_gives_no_link(make_settings: Make) -> None:
+def test_scheme_other_than_http_and_https_is_kept_out_of_the_link(make_settings: Make) -> None:
     given = request(host="x", x_forwarded_proto="javascript", x_forwarded_host="x")
 
     assert absolute(PATH, given, make_settings(Settings)) == PATH
 
 
 @pytest.mark.parametrize("url", ["example.com", "ftp://example.com", "https://a b", "https://example.com/?x"])
-def test_public_url_that_is_no_address_is_refused(make_settings: Make, url: str) -> None:
+def test_invalid_public_url_is_refused(make_settings: Make, url: str) -> None:
     with pytest.raises(ValidationError, match="must be a URL like"):
         make_settings(Settings, public_url=url)

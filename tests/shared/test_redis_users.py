@@ -1,4 +1,4 @@
-"""The Redis users of docker-compose: each can do its work, and nothing of the other's."""
+"""The Redis users of docker-compose: each can do its own work, and cannot access the other's data."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ def client_of(address: str, user: str) -> "Redis":
     return Redis.from_url(f"redis://{user}:{PASSWORDS[user]}@{address}")
 
 
-def test_without_a_password_nothing_is_answered(address: str) -> None:
+def test_commands_without_a_password_are_refused(address: str) -> None:
     with Redis.from_url(f"redis://{address}") as client, pytest.raises(AuthenticationError):
         client.ping()
 
@@ -74,18 +74,18 @@ def test_without_a_password_nothing_is_answered(address: str) -> None:
     ],
     ids=lambda command: command[0],
 )
-def test_a_gateway_reaches_no_event(address: str, command: tuple[str, ...]) -> None:
+def test_gateway_user_cannot_access_events(address: str, command: tuple[str, ...]) -> None:
     with client_of(address, "gateway") as client, pytest.raises(NoPermissionError):
         client.execute_command(*command)
 
 
 @pytest.mark.parametrize("command", [("ZREM", MEMBERS, "x"), ("GET", "gatehouse:limit:x"), ("FLUSHALL",)])
-def test_a_service_reaches_no_rate_limit(address: str, command: tuple[str, ...]) -> None:
+def test_services_user_cannot_access_rate_limits(address: str, command: tuple[str, ...]) -> None:
     with client_of(address, "services") as client, pytest.raises(NoPermissionError):
         client.execute_command(*command)
 
 
-async def test_services_tell_and_hear_with_what_their_user_may_do(address: str, tmp_path: Path) -> None:
+async def test_services_user_may_send_and_receive_events(address: str, tmp_path: Path) -> None:
     teller, one = Side(tmp_path, "teller"), Side(tmp_path, "one")
     redis = connect(f"redis://services:{PASSWORDS['services']}@{address}", timeout_seconds=5)
     async with redis, teller.sending(redis, "one"), running(one.reader(redis).run()):
@@ -97,7 +97,7 @@ async def test_services_tell_and_hear_with_what_their_user_may_do(address: str, 
         side.database.close()
 
 
-async def test_gateways_count_with_what_their_user_may_do(address: str) -> None:
+async def test_gateway_user_may_count_requests(address: str) -> None:
     url = f"redis://gateway:{PASSWORDS['gateway']}@{address}"
     ask = Ask("gatehouse:limit:{route}:1:user:a", HOUR, HOUR)
     async with LimitStore(url, PATIENCE) as store:

@@ -1,4 +1,4 @@
-"""Ending tasks, also those that swallow a cancellation."""
+"""Ending tasks, even those that swallow a cancellation."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from shared.process.tasks import end
 SECONDS_MAX = 10
 
 
-async def test_task_that_swallows_its_first_cancellations_is_cancelled_until_it_has_ended() -> None:
+async def test_task_that_swallows_cancellations_is_cancelled_until_it_has_ended() -> None:
     swallowed = 0
 
     async def write_like_redis() -> None:
@@ -29,5 +29,5 @@ async def test_task_that_swallows_its_first_cancellations_is_cancelled_until_it_
     assert tasks[1].done()
 
 
-async def test_ending_no_task_returns_at_once() -> None:
+async def test_ending_an_empty_list_of_tasks_returns_at_once() -> None:
     await end([])

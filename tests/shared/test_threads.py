@@ -1,4 +1,4 @@
-"""Blocking work in threads: results, failures, order, callers that go away, and the end."""
+"""Blocking work in threads: results, failures, order, cancelled callers, and closing."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ def one() -> Iterator[Threads]:
     threads.close()
 
 
-async def test_the_result_and_the_context_of_the_caller_are_passed(one: Threads) -> None:
+async def test_work_gets_the_context_of_the_caller_and_returns_its_result(one: Threads) -> None:
     SPOKEN.set("something")
     assert await one.call(lambda prefix: prefix + SPOKEN.get(), "said ") == "said something"
 
@@ -28,13 +28,13 @@ async def test_work_runs_outside_the_thread_of_the_event_loop(one: Threads) -> N
     assert await one.call(threading.get_ident) != threading.get_ident()
 
 
-async def test_what_the_work_raises_reaches_the_caller_and_the_thread_goes_on(one: Threads) -> None:
+async def test_exception_reaches_the_caller_and_the_thread_continues(one: Threads) -> None:
     with pytest.raises(ZeroDivisionError):
         await one.call(lambda: 1 // 0)
     assert await one.call(lambda: 7) == 7
 
 
-async def test_one_thread_does_the_work_in_the_order_in_which_it_came(one: Threads) -> None:
+async def test_one_thread_works_in_order_of_arrival(one: Threads) -> None:
     done: list[int] = []
     await asyncio.gather(*(one.call(done.append, number) for number in range(100)))
     assert done == [*range(100)]
@@ -49,7 +49,7 @@ async def test_several_threads_work_at_once() -> None:
         threads.close()
 
 
-async def test_work_whose_caller_has_gone_is_not_begun(one: Threads) -> None:
+async def test_work_of_a_cancelled_caller_is_not_started(one: Threads) -> None:
     started, release = threading.Event(), threading.Event()
     done: list[str] = []
 
@@ -70,7 +70,7 @@ async def test_work_whose_caller_has_gone_is_not_begun(one: Threads) -> None:
     assert done == ["later"]
 
 
-async def test_closing_waits_for_what_was_taken_on(one: Threads) -> None:
+async def test_closing_waits_for_accepted_work(one: Threads) -> None:
     done: list[int] = []
     waiting = [asyncio.ensure_future(one.call(done.append, number)) for number in range(10)]
     await asyncio.sleep(0)  # all are queued

@@ -9,7 +9,7 @@ from shared.events.tables import EventTables
 
 METADATA = MetaData()
 TABLES = EventTables(METADATA)
-# What a consumer does: one row for every event it has applied, with its place in line.
+# One row for every event that a consumer has applied, in order.
 APPLIED = Table(
     "applied",
     METADATA,

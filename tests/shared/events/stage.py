@@ -1,4 +1,4 @@
-"""Tellers and ledgers as real processes that are killed, and the question whether all came out right."""
+"""Runs tellers and ledgers as real processes that get killed, and checks the final result."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ from tests.shared.events.ledger.app import MIGRATIONS
 from tests.shared.events.ledger.models import APPLIED, DONE, DYING, EVENTS, manner_of
 
 ROOT = Path(__file__).resolve().parents[3]
-Thing = tuple[str, int]  # which thing, and the number of what was done to it
+Thing = tuple[str, int]  # the name of a thing, and the number of an action on it
 
 
 class Player:
-    """One process of a made-up service, on the same port however often it is started."""
+    """One process of a made-up service; it uses the same port after a restart."""
 
     def __init__(self, service: str, folder: Path, environment: dict[str, str]) -> None:
         self._command = [sys.executable, "-m", "tests.shared.events.ledger", service]
@@ -46,7 +46,7 @@ class Player:
         self._process.wait(30)
 
     def ended_by(self) -> int | None:
-        """The exit code, the number of the signal negative; nothing while it runs."""
+        """The exit code, negative for a signal; None while it is running."""
         return None if self._process is None else self._process.poll()
 
     def stop(self) -> int:
@@ -60,7 +60,7 @@ class Player:
 
 
 class Stage:
-    """The players, what they have written, and what it amounts to."""
+    """The processes, the rows they have written, and the checks on these."""
 
     def __init__(self, folder: Path, tellers: Database, ledgers: Database, players: list[Player]) -> None:
         self._folder, self._tellers, self._ledgers = folder, tellers, ledgers
@@ -70,20 +70,20 @@ class Stage:
         return next(player for player in self.players if player.service == service)
 
     def start_again(self) -> None:
-        """Those that have ended, as one that has met a deadly event."""
+        """Restart processes that have ended, for example after a deadly event."""
         for player in self.players:
             if player.ended_by() is not None:
                 assert player.ended_by() == -signal.SIGKILL, player.log[-3000:]
                 player.start()
 
     def done(self) -> dict[Thing, int]:
-        """The amount of everything that was done."""
+        """The amount of every action."""
         with self._tellers.transaction(write=False) as session:
             rows = session.connection().execute(select(DONE.c.thing, DONE.c.number, DONE.c.amount))
             return {(row.thing, row.number): row.amount for row in rows}
 
     def applied(self) -> list[tuple[str, int, int]]:
-        """Everything that was applied, in that order."""
+        """All applied events, in order."""
         columns = select(APPLIED.c.thing, APPLIED.c.number, APPLIED.c.amount).order_by(APPLIED.c.place)
         with self._ledgers.transaction(write=False) as session:
             return [(row.thing, row.number, row.amount) for row in session.connection().execute(columns)]
@@ -103,11 +103,11 @@ class Stage:
         return sum(int(line) for line in (self._folder / "received").read_text().splitlines())
 
     def end(self) -> None:
-        """Nothing more is done from now on."""
+        """Stop emitting events."""
         (self._folder / "stop").touch()
 
     def is_at_rest(self) -> bool:
-        """Nothing is to be sent and nothing to be tried again."""
+        """Whether no event is left to send or to retry; restarts processes that have ended."""
         self.start_again()
         outbox, parked = EVENTS.outbox, EVENTS.parked
         with self._tellers.transaction(write=False) as session:
@@ -117,14 +117,14 @@ class Stage:
         return to_send == to_try == 0
 
     def check(self) -> None:
-        """Each of it once, in its order, the sum right to the last unit, and the dead with their reasons."""
+        """Check that every event was applied once and in order, or is dead with the right reason."""
         done, applied, dead = self.done(), self.applied(), self.dead()
         got = {(thing, number): amount for thing, number, amount in applied}
         assert len(applied) == len(got), "applied twice"
         given_up = {(one.data["thing"], one.data["number"]): one.data["amount"] for one in map(_opened, dead)}
         assert got | given_up == done, "lost, or never done"
         assert sum(got.values()) + sum(given_up.values()) == sum(done.values())
-        # A shaky one may die, too, when its attempts were spent by kills.
+        # A shaky event may be dead, too, if kills used up its attempts.
         assert {one for one in done if manner_of(*one) in DYING} <= given_up.keys()
         assert {manner_of(*one) for one in given_up} <= {*DYING, "shaky"}
         in_order = defaultdict(list)
@@ -159,7 +159,7 @@ def _count(session: Session, statement: Select[int]) -> int:
 def stage(
     folder: Path, databases: tuple[str, str], *, replicas: int = 2, redis_url: str = ""
 ) -> Iterator[Stage]:
-    """So many tellers on one database, as many ledgers on another, and every teller tells a ledger."""
+    """Run this many tellers on one database and ledgers on another; every teller sends to one ledger."""
     for url in databases:
         upgrade(url, MIGRATIONS)
     with ExitStack() as stack:

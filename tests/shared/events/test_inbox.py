@@ -1,4 +1,4 @@
-"""What is heard: applied once, in order per key, and what cannot be applied harms nothing else."""
+"""Received events: applied once, in order per key; a failing event affects no other key."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -35,7 +35,7 @@ def kept(database: Database) -> list[tuple[str, int, bool, str]]:
 
 
 def make_due(database: Database) -> None:
-    """The pauses are over; what has no time of its own goes on waiting."""
+    """End all pauses; events without a due time keep waiting."""
     parked = TABLES.parked
     with database.transaction() as session:
         over = update(parked).where(parked.c.due < NEVER).values(due=now() - timedelta(seconds=1))
@@ -48,13 +48,13 @@ def retry(database: Database, inbox: Inbox) -> bool:
     return inbox.retry_next()
 
 
-def test_a_batch_is_applied_in_order(database: Database, inbox: Inbox) -> None:
+def test_batch_is_applied_in_order(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1), envelope(2, "b"), envelope(3)])
 
     assert seen(database) == [1, 2, 3]
 
 
-def test_an_event_is_applied_once_however_often_it_comes(database: Database, inbox: Inbox) -> None:
+def test_event_is_applied_once_however_often_it_arrives(database: Database, inbox: Inbox) -> None:
     one, two = envelope(1), envelope(2)
     inbox.receive([one])
     inbox.receive([one, two, two])
@@ -64,20 +64,20 @@ def test_an_event_is_applied_once_however_often_it_comes(database: Database, inb
     assert kept(database) == []
 
 
-def test_what_is_not_consumed_here_is_let_go(database: Database, inbox: Inbox) -> None:
+def test_event_of_a_topic_not_consumed_here_is_ignored(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1, topic="thing.unheard_of")])
 
     assert (seen(database), kept(database)) == ([], [])
 
 
-def test_one_that_fails_is_parked_and_the_others_are_applied(database: Database, inbox: Inbox) -> None:
+def test_failing_event_is_parked_and_the_others_are_applied(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1), envelope(-1, "bad"), envelope(2)])
 
     assert seen(database) == [1, 2]
     assert kept(database) == [("thing bad", 1, False, "ValueError('minus one')")]
 
 
-def test_later_events_of_its_key_wait_behind_it(database: Database, inbox: Inbox) -> None:
+def test_later_events_wait_for_a_parked_one_of_their_key(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(-1), envelope(2), envelope(3, "b")])
     inbox.receive([envelope(4)])
 
@@ -89,7 +89,7 @@ def test_later_events_of_its_key_wait_behind_it(database: Database, inbox: Inbox
     ]
 
 
-def test_when_the_reason_is_gone_all_are_applied_in_order(database: Database) -> None:
+def test_parked_events_are_applied_in_order_once_the_cause_is_fixed(database: Database) -> None:
     is_broken = True
 
     def sometimes(session: Session, events: Sequence[Counted]) -> None:
@@ -108,7 +108,7 @@ def test_when_the_reason_is_gone_all_are_applied_in_order(database: Database) ->
     assert kept(database) == []
 
 
-def test_after_its_attempts_an_event_is_dead_and_the_next_ones_go_on(
+def test_event_is_dead_after_its_attempts_and_later_ones_are_applied(
     database: Database, inbox: Inbox
 ) -> None:
     inbox.receive([envelope(-1), envelope(2)])
@@ -119,7 +119,7 @@ def test_after_its_attempts_an_event_is_dead_and_the_next_ones_go_on(
     assert kept(database) == [("thing a", ATTEMPTS_MAX, True, "ValueError('minus one')")]
 
 
-def test_an_event_that_blocks_holds_its_key_back_also_when_dead(database: Database, inbox: Inbox) -> None:
+def test_dead_event_that_blocks_still_holds_back_its_key(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(-2, topic="thing.blocking"), envelope(2, topic="thing.blocking")])
     inbox.receive([envelope(3)])
     while retry(database, inbox):
@@ -142,7 +142,7 @@ def test_poison_is_dead_at_once(database: Database, inbox: Inbox) -> None:
         ({"data": {"thing": "a"}}, "its fields do not match its topic"),
     ],
 )
-def test_what_cannot_be_read_says_why(
+def test_unreadable_event_is_parked_with_the_reason(
     database: Database, inbox: Inbox, wrong: dict[str, Any], reason: str
 ) -> None:
     inbox.receive([envelope(1, **wrong), envelope(2, "b")])
@@ -151,7 +151,7 @@ def test_what_cannot_be_read_says_why(
     assert kept(database)[0][3].startswith(reason)
 
 
-def test_what_may_kill_us_is_counted_before_it_is_tried(database: Database) -> None:
+def test_attempt_is_counted_before_a_suspicious_event_is_tried(database: Database) -> None:
     def die(_session: Session, _events: Sequence[Counted]) -> None:
         raise SystemExit  # as near to a killed process as a thread can come
 
@@ -168,7 +168,7 @@ def test_what_may_kill_us_is_counted_before_it_is_tried(database: Database) -> N
     assert kept(database)[0][2:] == (True, f"{DEADLY}; before that: {sent_often}")
 
 
-def test_while_the_database_is_away_the_sender_keeps_its_events(database: Database) -> None:
+def test_sender_keeps_its_events_while_the_database_is_unreachable(database: Database) -> None:
     def unavailable(_session: Session, _events: Sequence[Counted]) -> None:
         raise Unavailable
 
@@ -182,8 +182,8 @@ def test_while_the_database_is_away_the_sender_keeps_its_events(database: Databa
     assert seen(database) == [1]
 
 
-def test_a_claim_that_was_taken_over_applies_nothing(database: Database, inbox: Inbox) -> None:
-    """And what the late one says about the event, that it is poison, is not believed either."""
+def test_claim_that_was_taken_over_applies_nothing(database: Database, inbox: Inbox) -> None:
+    """Its verdict that the event is poison is ignored as well."""
     inbox.receive([envelope(-1)])
     make_due(database)
     with database.transaction() as session:
@@ -196,10 +196,10 @@ def test_a_claim_that_was_taken_over_applies_nothing(database: Database, inbox: 
     assert kept(database) == [("thing a", 3, False, "ValueError('minus one')")]
 
 
-def test_a_late_claim_does_not_take_another_event_that_has_got_its_number(
+def test_late_claim_does_not_take_another_event_that_reuses_its_number(
     database: Database, inbox: Inbox
 ) -> None:
-    """SQLite gives the number of the last row that was deleted to the next one."""
+    """SQLite reuses the number of a deleted last row."""
     inbox.receive([envelope(-1)])
     make_due(database)
     with database.transaction() as session:
@@ -215,7 +215,7 @@ def test_a_late_claim_does_not_take_another_event_that_has_got_its_number(
         assert inbox.parked.take_out(session, [other])
 
 
-def test_a_clock_that_is_put_back_stops_nothing(database: Database, inbox: Inbox) -> None:
+def test_clock_set_back_does_not_stop_retries(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(-1)])
     with database.transaction() as session:
         later = now() + PAUSE_MAX + timedelta(minutes=1)
@@ -224,7 +224,7 @@ def test_a_clock_that_is_put_back_stops_nothing(database: Database, inbox: Inbox
     assert inbox.retry_next()
 
 
-def test_an_envelope_survives_being_parked(database: Database, inbox: Inbox) -> None:
+def test_parked_envelope_is_stored_unchanged(database: Database, inbox: Inbox) -> None:
     sent = envelope(-1, request_id="r-1")
     inbox.receive([sent])
     with database.transaction(write=False) as session:

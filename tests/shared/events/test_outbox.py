@@ -1,4 +1,4 @@
-"""What is to be told: only with the change, under a lease, in order."""
+"""The outbox: events are sent only with the change, under a lease, in order."""
 
 import threading
 from datetime import timedelta
@@ -40,7 +40,7 @@ def end_leases(database: Database) -> None:
         session.connection().execute(update(TABLES.outbox).values(ended))
 
 
-def test_an_event_is_told_if_and_only_if_the_change_commits(database: Database, outbox: Outbox) -> None:
+def test_event_is_sent_if_and_only_if_the_change_commits(database: Database, outbox: Outbox) -> None:
     def fail_after_telling() -> None:
         with database.transaction() as session:
             emit(session, Counted(thing="a", number=1))
@@ -53,7 +53,7 @@ def test_an_event_is_told_if_and_only_if_the_change_commits(database: Database, 
     assert numbers(claim(database, outbox)) == [2]
 
 
-def test_every_subscriber_has_its_own_copy_and_the_same_id(database: Database, outbox: Outbox) -> None:
+def test_every_subscriber_gets_its_own_copy_with_the_same_id(database: Database, outbox: Outbox) -> None:
     with database.transaction() as session:
         emit(session, Shared(thing="a", number=1))
 
@@ -65,7 +65,7 @@ def test_every_subscriber_has_its_own_copy_and_the_same_id(database: Database, o
     assert opened(one.bodies[0]).source == "counting"
 
 
-def test_what_nobody_wants_is_not_written(database: Database, outbox: Outbox) -> None:
+def test_event_without_subscribers_is_not_written(database: Database, outbox: Outbox) -> None:
     with database.transaction() as session:
         emit(session, Blocking(thing="a", number=1))
 
@@ -73,18 +73,18 @@ def test_what_nobody_wants_is_not_written(database: Database, outbox: Outbox) ->
 
 
 @pytest.mark.parametrize("thing", ["a" * EVENT_BYTES_MAX, "a" * KEY_CHARACTERS_MAX])
-def test_what_its_receiver_would_refuse_is_refused_where_it_is_made(outbox: Outbox, thing: str) -> None:
-    """There it would take all events of its batch with it, for ever."""
+def test_event_that_its_receiver_would_refuse_is_refused_when_emitted(outbox: Outbox, thing: str) -> None:
+    """The receiver would refuse its whole batch, again and again."""
     with pytest.raises(ValueError, match="at most"):
         Sealed("test", Counted(thing=thing, number=1))
 
 
-def test_the_size_of_an_event_is_counted_in_bytes() -> None:
+def test_size_of_an_event_is_measured_in_bytes() -> None:
     with pytest.raises(ValueError, match="at most"):
         Sealed("test", Noted(thing="a", number=1, note="\u4e2d" * (EVENT_BYTES_MAX // 3)))
 
 
-def test_what_arrived_is_forgotten(database: Database, outbox: Outbox) -> None:
+def test_delivered_events_are_deleted(database: Database, outbox: Outbox) -> None:
     tell(database, 1, 2)
     batch = claim(database, outbox)
     assert batch is not None
@@ -95,9 +95,7 @@ def test_what_arrived_is_forgotten(database: Database, outbox: Outbox) -> None:
         assert waiting(session) == 0
 
 
-def test_what_is_leased_is_taken_by_nobody_else_until_the_lease_ends(
-    database: Database, outbox: Outbox
-) -> None:
+def test_leased_event_is_not_claimed_again_until_the_lease_ends(database: Database, outbox: Outbox) -> None:
     tell(database, 1)
     first = claim(database, outbox)
     during = claim(database, outbox)
@@ -107,7 +105,7 @@ def test_what_is_leased_is_taken_by_nobody_else_until_the_lease_ends(
     assert (numbers(first), numbers(during), numbers(second)) == ([1], [], [1])
 
 
-def test_only_what_the_subscriber_had_and_did_not_answer_counts_as_an_attempt(
+def test_only_deliveries_that_the_subscriber_got_but_did_not_answer_count_as_attempts(
     database: Database, outbox: Outbox
 ) -> None:
     tell(database, 1)
@@ -122,7 +120,7 @@ def test_only_what_the_subscriber_had_and_did_not_answer_counts_as_an_attempt(
     assert attempts == [1, 1, 2, 2, 3]
 
 
-def test_whoever_comes_after_the_lease_ended_changes_nothing(database: Database, outbox: Outbox) -> None:
+def test_holder_of_an_expired_lease_changes_nothing(database: Database, outbox: Outbox) -> None:
     tell(database, 1)
     late = claim(database, outbox)
     end_leases(database)
@@ -137,7 +135,7 @@ def test_whoever_comes_after_the_lease_ended_changes_nothing(database: Database,
     assert claim(database, outbox) is None
 
 
-def test_later_events_of_a_key_wait_for_the_earlier_and_others_do_not(
+def test_later_events_of_a_key_wait_for_earlier_ones_and_others_do_not(
     database: Database, outbox: Outbox
 ) -> None:
     tell(database, 1)
@@ -153,7 +151,7 @@ def test_later_events_of_a_key_wait_for_the_earlier_and_others_do_not(
     assert numbers(claim(database, outbox)) == [1, 2, 3]
 
 
-def test_a_clock_that_is_put_back_stops_nothing(database: Database, outbox: Outbox) -> None:
+def test_clock_set_back_does_not_stop_delivery(database: Database, outbox: Outbox) -> None:
     tell(database, 1)
     claim(database, outbox)
     with database.transaction() as session:
@@ -163,13 +161,13 @@ def test_a_clock_that_is_put_back_stops_nothing(database: Database, outbox: Outb
     assert numbers(claim(database, outbox)) == [1]
 
 
-def test_a_batch_is_bounded_and_in_order(database: Database, outbox: Outbox) -> None:
+def test_batch_is_limited_and_in_order(database: Database, outbox: Outbox) -> None:
     tell(database, *range(BATCH_MAX + 5))
 
     assert numbers(claim(database, outbox)) == [*range(BATCH_MAX)]
 
 
-def test_two_that_claim_at_once_get_different_events(database: Database, outbox: Outbox) -> None:
+def test_concurrent_claims_get_different_events(database: Database, outbox: Outbox) -> None:
     for number in range(20):
         tell(database, number, thing=str(number))
     taken: list[list[int]] = []
@@ -195,7 +193,7 @@ def test_the_backlog_is_counted(database: Database, outbox: Outbox) -> None:
 
 
 class TestThroughABroker:
-    def test_what_was_sent_waits_until_it_is_acknowledged(self, database: Database, outbox: Outbox) -> None:
+    def test_sent_events_are_kept_until_acknowledged(self, database: Database, outbox: Outbox) -> None:
         tell(database, 1, 2)
         self._send(database, outbox, "life", ["0001", "0002"])
         with database.transaction() as session:
@@ -204,7 +202,7 @@ class TestThroughABroker:
             outbox.acknowledged(session, "life", "0003")
             assert waiting(session) == 0
 
-    def test_later_events_of_a_key_need_not_wait_for_the_acknowledgement(
+    def test_later_events_of_a_key_do_not_wait_for_the_acknowledgement(
         self, database: Database, outbox: Outbox
     ) -> None:
         tell(database, 1)
@@ -213,7 +211,7 @@ class TestThroughABroker:
 
         assert numbers(claim(database, outbox)) == [2]
 
-    def test_what_another_life_of_the_broker_had_is_sent_again(
+    def test_events_sent_to_an_earlier_incarnation_of_the_broker_are_resent(
         self, database: Database, outbox: Outbox
     ) -> None:
         tell(database, 1)
@@ -223,9 +221,7 @@ class TestThroughABroker:
 
         assert numbers(claim(database, outbox)) == [1]
 
-    def test_in_another_life_what_was_sent_before_goes_before_what_is_new(
-        self, database: Database, outbox: Outbox
-    ) -> None:
+    def test_resent_events_come_before_new_ones(self, database: Database, outbox: Outbox) -> None:
         tell(database, 1)
         self._send(database, outbox, "life before", ["0001"])
         tell(database, 2)
@@ -241,10 +237,10 @@ class TestThroughABroker:
         with database.transaction() as session:
             outbox.sent(session, batch, entries)
 
-    def test_a_backlog_is_forgotten_some_at_a_time(
+    def test_acknowledged_backlog_is_deleted_in_parts(
         self, database: Database, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So that requests may write in between."""
+        """Requests can write in between."""
         monkeypatch.setattr("shared.events.outbox.FORGOTTEN_MAX", 2)
         tell(database, *range(5))
         self._send(database, outbox, "life", ["1", "2", "3", "4", "5"])
@@ -256,10 +252,10 @@ class TestThroughABroker:
 
         assert left == [3, 1, 0]
 
-    def test_looking_for_what_another_life_had_reads_no_row_of_this_one(
+    def test_search_for_events_of_an_earlier_incarnation_reads_no_row_of_this_one(
         self, database: Database, outbox: Outbox
     ) -> None:
-        """With a backlog that was sent, each batch would otherwise read all of it."""
+        """Otherwise each batch would read the whole backlog of sent events."""
         tell(database, *range(50))
         self._send(database, outbox, "life", [f"{number:02}" for number in range(50)])
         tell(database, 50)

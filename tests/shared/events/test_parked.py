@@ -1,4 +1,4 @@
-"""What is parked: tried in batches, found by an index, and nothing waits for what is no longer there."""
+"""Parked events: tried in batches, found by an index; nothing waits for events that are gone."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def inbox(database: Database) -> Inbox:
 
 @pytest.fixture
 def statements(database: Database) -> list[tuple[str, Any]]:
-    """Every statement that is sent to the database, with its parameters."""
+    """Record every statement sent to the database, with its parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
@@ -44,21 +44,19 @@ def statements(database: Database) -> list[tuple[str, Any]]:
 
 
 def due(database: Database) -> list[bool]:
-    """Whether each has a time at which it is tried, in line."""
+    """Whether each parked event has a due time, in order."""
     with database.transaction(write=False) as session:
         rows = session.connection().execute(TABLES.parked.select().order_by(TABLES.parked.c.seq))
         return [row.due < NEVER for row in rows]
 
 
-def test_what_was_sent_in_vain_a_few_times_is_not_yet_suspicious(database: Database, inbox: Inbox) -> None:
+def test_batch_on_its_third_attempt_is_not_yet_suspicious(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1)], attempt=3)
 
     assert seen(database) == [1]
 
 
-def test_what_was_sent_in_vain_four_times_is_parked_before_it_is_tried(
-    database: Database, inbox: Inbox
-) -> None:
+def test_batch_on_its_fourth_attempt_is_parked_before_it_is_tried(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1), envelope(2), envelope(3, "b")], attempt=4)
 
     assert SUSPICIOUS_ATTEMPT == 4
@@ -66,7 +64,7 @@ def test_what_was_sent_in_vain_four_times_is_parked_before_it_is_tried(
     assert due(database) == [True, False, True]
 
 
-def test_what_waits_behind_one_key_is_applied_in_batches(
+def test_waiting_events_of_one_key_are_applied_in_batches(
     database: Database, inbox: Inbox, statements: list[tuple[str, Any]]
 ) -> None:
     for start in range(0, WAITING, 200):
@@ -83,7 +81,9 @@ def test_what_waits_behind_one_key_is_applied_in_batches(
     assert len(overhead) < 20 * rounds
 
 
-def test_of_many_keys_each_is_tried_in_its_order_together(database: Database, inbox: Inbox) -> None:
+def test_events_of_many_keys_are_applied_in_one_batch_in_order_per_key(
+    database: Database, inbox: Inbox
+) -> None:
     batch = [envelope(number, f"thing {number % 7}") for number in range(100)]
     inbox.receive(batch, attempt=SUSPICIOUS_ATTEMPT)
 
@@ -96,7 +96,7 @@ def test_of_many_keys_each_is_tried_in_its_order_together(database: Database, in
         assert [row.number for row in rows if row.thing == f"thing {number}"] == [*range(number, 100, 7)]
 
 
-def test_one_that_fails_in_a_batch_holds_back_its_own_key_alone(database: Database, inbox: Inbox) -> None:
+def test_failing_event_in_a_batch_holds_back_only_its_own_key(database: Database, inbox: Inbox) -> None:
     bad = [envelope(1), envelope(-1), envelope(2)]
     inbox.receive([*bad, envelope(3, "b"), envelope(4, "b")], attempt=SUSPICIOUS_ATTEMPT)
     inbox.retry_next()
@@ -109,7 +109,7 @@ def test_one_that_fails_in_a_batch_holds_back_its_own_key_alone(database: Databa
     assert [(attempts, dead) for _, attempts, dead, _ in kept(database)] == [(ATTEMPTS_MAX, True)]
 
 
-def test_poison_in_a_batch_is_dead_and_what_follows_it_goes_on(database: Database, inbox: Inbox) -> None:
+def test_poison_in_a_batch_is_dead_and_later_events_are_applied(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1), envelope(-2), envelope(2)], attempt=SUSPICIOUS_ATTEMPT)
     while inbox.retry_next():
         pass
@@ -118,7 +118,7 @@ def test_poison_in_a_batch_is_dead_and_what_follows_it_goes_on(database: Databas
     assert [(dead, reason) for _, _, dead, reason in kept(database)] == [(True, "minus two")]
 
 
-def test_after_a_death_the_batch_that_was_under_way_is_tried_one_by_one(database: Database) -> None:
+def test_batch_in_progress_during_a_crash_is_tried_one_by_one(database: Database) -> None:
     tried: list[list[int]] = []
 
     def die(session: Session, events: Sequence[Counted]) -> None:
@@ -142,7 +142,7 @@ def test_after_a_death_the_batch_that_was_under_way_is_tried_one_by_one(database
 
 
 class Held(Inbox):
-    """A replica that is held up before it tries one event alone."""
+    """A replica that is delayed before it tries one event alone."""
 
     def __init__(self, database: Database, before: str, meanwhile: Callable[[], None]) -> None:
         super().__init__(TABLES, database, {Counted: apply_alone})
@@ -160,7 +160,7 @@ def apply_alone(session: Session, events: Sequence[Counted]) -> None:
     apply(session, events)
 
 
-def test_what_another_replica_has_claimed_is_not_overtaken(database: Database, inbox: Inbox) -> None:
+def test_event_claimed_by_another_replica_is_not_overtaken(database: Database, inbox: Inbox) -> None:
     events = [envelope(1), envelope(2), envelope(3)]
     tried_too_early: list[bool] = []
 
@@ -184,7 +184,7 @@ def test_what_another_replica_has_claimed_is_not_overtaken(database: Database, i
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_database_that_went_away_is_no_attempt(database: Database, number: int) -> None:
+def test_unreachable_database_does_not_count_as_an_attempt(database: Database, number: int) -> None:
     is_away = True
 
     def sometimes(session: Session, events: Sequence[Counted]) -> None:
@@ -204,7 +204,7 @@ def test_a_database_that_went_away_is_no_attempt(database: Database, number: int
     assert seen(database) == [*range(number)]
 
 
-def test_a_statement_that_takes_too_long_is_the_events_fault(database: Database) -> None:
+def test_statement_that_takes_too_long_counts_as_an_attempt(database: Database) -> None:
     def slow(_session: Session, _events: Sequence[Counted]) -> None:
         raise TookTooLong
 
@@ -217,7 +217,7 @@ def test_a_statement_that_takes_too_long_is_the_events_fault(database: Database)
     assert [(attempts, dead) for _, attempts, dead, _ in kept(database)] == [(ATTEMPTS_MAX, True)]
 
 
-def test_a_statement_that_the_database_cancels_is_told_from_a_database_that_is_away(
+def test_cancelled_statement_is_distinguished_from_an_unreachable_database(
     postgresql_server: str,
 ) -> None:
     database = Database(postgresql_server, pool_size=1)
@@ -232,7 +232,7 @@ def test_a_statement_that_the_database_cancels_is_told_from_a_database_that_is_a
     database.close()
 
 
-def test_what_waited_behind_a_dropped_dead_letter_goes_on(database: Database, inbox: Inbox) -> None:
+def test_events_that_waited_for_a_dropped_dead_letter_are_applied(database: Database, inbox: Inbox) -> None:
     blocking = "thing.blocking"
     inbox.receive([envelope(-2, topic=blocking), envelope(2, topic=blocking), envelope(3, topic=blocking)])
     assert not inbox.retry_next()
@@ -245,7 +245,7 @@ def test_what_waited_behind_a_dropped_dead_letter_goes_on(database: Database, in
     assert seen(database) == [2, 3]
 
 
-def test_a_replayed_dead_letter_goes_before_what_waits_behind_it(database: Database) -> None:
+def test_replayed_dead_letter_is_applied_before_the_events_that_wait_for_it(database: Database) -> None:
     is_broken = True
 
     def sometimes(session: Session, events: Sequence[Counted]) -> None:
@@ -268,8 +268,8 @@ def test_a_replayed_dead_letter_goes_before_what_waits_behind_it(database: Datab
     assert seen(database) == [1, 2]
 
 
-def test_what_an_older_version_has_parked_is_applied_in_order(database: Database, inbox: Inbox) -> None:
-    """There every row had a time, also those behind another and the dead ones."""
+def test_events_parked_by_an_older_version_are_applied_in_order(database: Database, inbox: Inbox) -> None:
+    """The older version gave every row a due time, including waiting and dead ones."""
     blocking = "thing.blocking"
     inbox.receive([envelope(-2, "b", topic=blocking), envelope(9, "b", topic=blocking)])
     inbox.receive([envelope(number) for number in range(5)], attempt=SUSPICIOUS_ATTEMPT)
@@ -282,7 +282,7 @@ def test_what_an_older_version_has_parked_is_applied_in_order(database: Database
     assert due(database) == [False, False]
 
 
-def test_a_topic_that_is_no_longer_consumed_is_put_off(database: Database, inbox: Inbox) -> None:
+def test_event_of_a_topic_no_longer_consumed_is_postponed(database: Database, inbox: Inbox) -> None:
     inbox.receive([envelope(1)], attempt=SUSPICIOUS_ATTEMPT)
     other = Inbox(TABLES, database, {Blocking: apply})
 
@@ -292,10 +292,10 @@ def test_a_topic_that_is_no_longer_consumed_is_put_off(database: Database, inbox
     assert seen(database) == [1]
 
 
-def test_finding_what_is_due_scans_nothing(
+def test_search_for_due_events_scans_no_table(
     database: Database, inbox: Inbox, statements: list[tuple[str, Any]]
 ) -> None:
-    """Half of 6,000 wait behind one of their key, and each of the others is the only one of its key."""
+    """Of 6,000 events, half have the same key, and each of the others has its own."""
     for start in range(0, 6000, 200):
         pairs = ((number, "a" if number % 2 else f"b{number}") for number in range(start, start + 200))
         inbox.receive([envelope(number, thing) for number, thing in pairs], attempt=SUSPICIOUS_ATTEMPT)
@@ -315,8 +315,8 @@ def test_finding_what_is_due_scans_nothing(
             assert not any(line.startswith("SCAN") for line in plan.splitlines()), statement + plan
 
 
-def test_nothing_is_put_behind_what_is_about_to_be_gone(database: Database) -> None:
-    """The next of a key arrives while the first, parked one is applied: it is tried after it."""
+def test_event_is_not_queued_behind_one_that_is_being_applied(database: Database) -> None:
+    """The next event of a key arrives while the parked first one is being applied: it comes after it."""
     is_applying, may_go_on = threading.Event(), threading.Event()
 
     def slowly(session: Session, events: Sequence[Counted]) -> None:
@@ -332,7 +332,7 @@ def test_nothing_is_put_behind_what_is_about_to_be_gone(database: Database) -> N
     assert is_applying.wait(SECONDS)
     receiving = threading.Thread(target=inbox.receive, args=([envelope(2)],))
     receiving.start()
-    receiving.join(0.2)  # on both databases it waits for the first
+    receiving.join(0.2)  # on both databases it waits for the first event
     may_go_on.set()
     retrying.join(SECONDS)
     receiving.join(SECONDS)
@@ -348,7 +348,7 @@ class _Tidied(Spine):
         self._tables, self.inbox = tables, inbox
 
 
-def test_an_event_is_recognised_for_days_and_forgotten_in_the_end(database: Database, inbox: Inbox) -> None:
+def test_duplicate_is_recognised_for_two_weeks(database: Database, inbox: Inbox) -> None:
     one = envelope(1)
     inbox.receive([one])
     tidied = _Tidied(TABLES, inbox)
@@ -362,7 +362,7 @@ def test_an_event_is_recognised_for_days_and_forgotten_in_the_end(database: Data
     assert timedelta(days=13) < SEEN_KEPT < timedelta(days=15)
 
 
-def test_a_dead_letter_is_kept_for_a_month_and_then_holds_nothing_back(
+def test_dead_letter_is_kept_for_a_month_and_then_holds_nothing_back(
     database: Database, inbox: Inbox
 ) -> None:
     inbox.receive([envelope(-2, topic="thing.blocking"), envelope(2, topic="thing.blocking")])

@@ -1,4 +1,4 @@
-"""Who did what: every change with its transaction, every refusal, and what admins read."""
+"""Audit records: every change in its transaction, every refusal, and what admins read."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def records(settings: Settings) -> Iterator[Records]:
     database.close()
 
 
-async def test_a_change_is_recorded_with_who_what_where_and_when(
+async def test_change_is_recorded_with_who_what_where_and_when(
     notes: httpx.AsyncClient, records: Records
 ) -> None:
     me = new_id()
@@ -75,7 +75,7 @@ async def test_a_change_is_recorded_with_who_what_where_and_when(
     }
 
 
-async def test_what_was_not_done_is_not_recorded_as_done(
+async def test_change_that_was_rolled_back_is_not_recorded(
     notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
 ) -> None:
     answer = await notes.post("/notes", json={"text": "refuse after writing"}, headers=signed_in)
@@ -84,7 +84,7 @@ async def test_what_was_not_done_is_not_recorded_as_done(
     assert records() == []
 
 
-async def test_a_refusal_is_recorded(notes: httpx.AsyncClient, records: Records) -> None:
+async def test_refusals_are_recorded(notes: httpx.AsyncClient, records: Records) -> None:
     somebody = new_id()
     await notes.get("/admin/count", headers=bearer(token(somebody)))
     await notes.delete(f"/notes/{somebody}", headers=bearer(token(somebody)))
@@ -98,7 +98,7 @@ async def test_a_refusal_is_recorded(notes: httpx.AsyncClient, records: Records)
     ]
 
 
-async def test_what_an_admin_reads_is_recorded_and_what_others_read_is_not(
+async def test_reads_by_admins_are_recorded_and_those_by_others_are_not(
     notes: httpx.AsyncClient, records: Records
 ) -> None:
     await notes.get("/notes", headers=bearer(token()))
@@ -107,7 +107,7 @@ async def test_what_an_admin_reads_is_recorded_and_what_others_read_is_not(
     assert [(one["action"], one["outcome"]) for one in records()] == [("LIST_NOTES", "success")]
 
 
-async def test_a_repeated_request_is_recorded_once(
+async def test_repeated_request_is_recorded_once(
     notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
 ) -> None:
     for _ in range(2):
@@ -116,13 +116,13 @@ async def test_a_repeated_request_is_recorded_once(
     assert len(records()) == 1
 
 
-async def test_another_service_is_named(notes: httpx.AsyncClient, records: Records) -> None:
+async def test_calling_service_is_recorded_as_the_actor(notes: httpx.AsyncClient, records: Records) -> None:
     await notes.delete("/internal/notes", headers=bearer(internal_token("notes", issuer="orders")))
 
     assert [(one["actor"], one["user_id"]) for one in records()] == [("service:orders", None)]
 
 
-async def test_a_forged_address_is_not_believed_from_afar(
+async def test_forwarded_address_from_an_untrusted_peer_is_not_recorded(
     settings: Settings, records: Records, signed_in: dict[str, str]
 ) -> None:
     afar = settings.model_copy(update={"trusted_proxies": ()})
@@ -144,7 +144,7 @@ async def test_a_forged_address_is_not_believed_from_afar(
         "00-<script>alert(document.domain)</script>-00f067aa0ba902b7-01",
     ],
 )
-async def test_a_trace_id_that_is_none_is_not_recorded(
+async def test_invalid_trace_id_is_not_recorded(
     notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str], told: str
 ) -> None:
     await notes.post("/notes", json={"text": "a"}, headers={**signed_in, "traceparent": told})
@@ -152,7 +152,7 @@ async def test_a_trace_id_that_is_none_is_not_recorded(
     assert [one["trace_id"] for one in records()] == [None]
 
 
-async def test_an_address_with_a_zone_is_not_recorded(
+async def test_address_with_a_zone_is_not_recorded(
     notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
 ) -> None:
     headers = {**signed_in, "X-Forwarded-For": "fe80::1%<script>"}

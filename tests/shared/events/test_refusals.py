@@ -1,4 +1,4 @@
-"""Strangers cannot fill the audit log with refusals, and an attack still stands in it with its numbers."""
+"""Anonymous callers cannot flood the audit log with refusals; an attack is still recorded with its counts."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ def refusal(number: int = 0, **changes: Any) -> Recorded:
     return Recorded(**values | changes)
 
 
-def test_a_minute_of_a_hundred_a_second_leaves_two_records() -> None:
+def test_hundred_refusals_a_second_leave_two_records_a_minute() -> None:
     refusals = Refusals()
     written = [one for number in range(6000) if not refusals.counts(one := refusal(number), number / 100)]
     assert [one.resource for one in written] == ["file-0"]
@@ -58,7 +58,7 @@ def test_a_minute_of_a_hundred_a_second_leaves_two_records() -> None:
     }
 
 
-def test_one_that_goes_on_is_counted_by_the_minute_and_forgotten_when_quiet() -> None:
+def test_repeated_refusals_are_counted_per_minute_until_they_stop() -> None:
     refusals = Refusals()
     assert not refusals.counts(refusal(), 0)
     assert refusals.counts(refusal(1), 1)
@@ -74,7 +74,7 @@ def test_one_that_goes_on_is_counted_by_the_minute_and_forgotten_when_quiet() ->
     "changes",
     [{"action": "LOGIN"}, {"status": 401}, {"user_id": new_id()}, {"ip": "192.0.3.7"}, {"ip": "2001:db8::1"}],
 )
-def test_another_action_status_account_or_network_is_recorded_by_itself(changes: dict[str, Any]) -> None:
+def test_another_action_status_account_or_network_is_recorded_separately(changes: dict[str, Any]) -> None:
     refusals = Refusals()
     assert not refusals.counts(refusal(), 0)
 
@@ -83,14 +83,14 @@ def test_another_action_status_account_or_network_is_recorded_by_itself(changes:
 
 
 @pytest.mark.parametrize("changes", [{"actor": "user:x"}, {"actor": "service:users"}, {"outcome": "success"}])
-def test_whoever_is_known_and_whatever_succeeds_is_recorded_each_time(changes: dict[str, Any]) -> None:
+def test_known_callers_and_successes_are_recorded_each_time(changes: dict[str, Any]) -> None:
     refusals = Refusals()
 
     assert not any(refusals.counts(refusal(**changes), 0) for _ in range(10))
     assert refusals.due(1e9) == []
 
 
-def test_memory_is_bounded_however_many_networks_there_are() -> None:
+def test_memory_is_limited_with_any_number_of_networks() -> None:
     refusals = Refusals()
     addresses = [f"10.{number >> 8}.{number & 255}.1" for number in range(KEYS_MAX + 500)]
     written = [
@@ -114,11 +114,11 @@ def test_memory_is_bounded_however_many_networks_there_are() -> None:
         (None, None),
     ],
 )
-def test_a_network_is_counted_as_one_stranger(address: str | None, network: str | None) -> None:
+def test_addresses_of_one_network_count_as_one_caller(address: str | None, network: str | None) -> None:
     assert network_of(address) == network
 
 
-async def test_what_was_counted_is_written_when_the_service_stops(
+async def test_counts_are_recorded_when_the_service_stops(
     make_settings: Callable[..., Any], tmp_path: Path, database_url: str
 ) -> None:
     settings: Settings = make_settings(Settings, gate=tmp_path / "gate", database_url=database_url)

@@ -1,4 +1,4 @@
-"""Over HTTP: a subscriber that is away, starting or slow is no fault of the events that wait for it."""
+"""Delivery over HTTP: waiting events are not blamed for a subscriber that is down, starting or slow."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ SECONDS = 20
 
 
 class Subscriber:
-    """Does with each request what the test says: answer with a status, hang, or drop the connection."""
+    """Handles each request as the test says: respond with a status, hang, or drop the connection."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -115,7 +115,7 @@ async def sending(subscriber: Subscriber, teller: tuple[Database, Outbox]) -> As
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 - it watches another thread, or a server
+        while not condition():  # noqa: ASYNC110 - it watches another thread or a server
             await asyncio.sleep(0.01)
 
 
@@ -124,7 +124,7 @@ def number_waiting(teller: tuple[Database, Outbox]) -> int:
         return waiting(session)
 
 
-async def test_a_refused_connection_is_no_attempt(
+async def test_refused_connection_does_not_count_as_an_attempt(
     subscriber: Subscriber, teller: tuple[Database, Outbox]
 ) -> None:
     async with sending(subscriber, teller) as transport:
@@ -135,7 +135,7 @@ async def test_a_refused_connection_is_no_attempt(
     assert subscriber.received == [(1, 0), (1, 3)]
 
 
-async def test_an_answer_503_is_no_attempt_and_is_asked_without_events(
+async def test_status_503_does_not_count_as_an_attempt_and_is_probed_without_events(
     subscriber: Subscriber, teller: tuple[Database, Outbox]
 ) -> None:
     subscriber.what = lambda _number: "503" if len(subscriber.received) < 8 else "204"
@@ -146,7 +146,7 @@ async def test_an_answer_503_is_no_attempt_and_is_asked_without_events(
     assert subscriber.received == [(1, 3), *[(1, 0)] * 7, (1, 3)]
 
 
-async def test_a_subscriber_that_answers_nothing_at_all_is_no_fault_of_the_events(
+async def test_events_are_not_blamed_for_a_subscriber_that_never_responds(
     subscriber: Subscriber, teller: tuple[Database, Outbox]
 ) -> None:
     subscriber.what = lambda _number: "hang" if len(subscriber.received) < 4 else "204"
@@ -158,10 +158,10 @@ async def test_a_subscriber_that_answers_nothing_at_all_is_no_fault_of_the_event
 
 
 @pytest.mark.parametrize("what", ["drop", "hang"])
-async def test_events_that_are_never_answered_are_counted(
+async def test_unanswered_deliveries_count_as_attempts(
     subscriber: Subscriber, teller: tuple[Database, Outbox], what: str
 ) -> None:
-    """The connection ends, or everything is answered but them: the subscriber shall know how often."""
+    """The subscriber drops or ignores only requests with events, and is sent the number of the attempt."""
     subscriber.what = lambda number: what if number and subscriber.with_events()[-1] < 4 else "204"
     await subscriber.start()
     async with sending(subscriber, teller):

@@ -1,4 +1,4 @@
-"""Through Redis: in order, once, and whatever becomes of it the database knows what is still to be sent."""
+"""Events through Redis: in order, applied once; the database knows what to resend if Redis loses data."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ async def redis(server: support.RedisServer) -> AsyncIterator[Redis]:
 
 
 class Side:
-    """One service with a database of its own, of which the parts are run that a test asks for."""
+    """One service with its own database; tests run the parts they need."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name, self.secrets = name, [SECRET]
@@ -121,11 +121,11 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 - what it watches is another thread's, or a database's
+        while not condition():  # noqa: ASYNC110 - it watches another thread or a database
             await asyncio.sleep(0.01)
 
 
-async def test_events_arrive_in_order_and_are_forgotten_when_all_have_them(
+async def test_events_arrive_in_order_and_are_deleted_once_all_groups_have_them(
     redis: Redis, side: Callable[[str], Side]
 ) -> None:
     teller, one, two = side("teller"), side("one"), side("two")
@@ -141,8 +141,10 @@ async def test_events_arrive_in_order_and_are_forgotten_when_all_have_them(
     assert one.seen() == two.seen() == [*range(500)]
 
 
-async def test_a_group_that_lags_holds_outbox_and_stream(redis: Redis, side: Callable[[str], Side]) -> None:
-    """Also a group that the sender does not know, as one of a newer version of the suite."""
+async def test_lagging_group_keeps_events_in_outbox_and_stream(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
+    """The same holds for a group unknown to the sender, such as one of a newer version of the suite."""
     teller, one, late, unknown = side("teller"), side("one"), side("late"), side("unknown")
     await redis.xgroup_create(STREAM, "unknown", id="0", mkstream=True)
     async with teller.sending(redis, "one", "late"), running(one.reader(redis).run()):
@@ -157,7 +159,7 @@ async def test_a_group_that_lags_holds_outbox_and_stream(redis: Redis, side: Cal
     assert late.seen() == unknown.seen() == [*range(300)]
 
 
-async def test_services_that_a_benchmark_does_not_start_hold_nothing_back(
+async def test_group_that_a_benchmark_acknowledges_for_holds_nothing_back(
     redis: Redis, server: support.RedisServer, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -168,10 +170,10 @@ async def test_services_that_a_benchmark_does_not_start_hold_nothing_back(
             await until(lambda: teller.number_waiting() == 0)
 
 
-async def test_a_backlog_leaves_room_for_requests_between_full_batches(
+async def test_backlog_leaves_room_for_requests_between_full_batches(
     redis: Redis, side: Callable[[str], Side], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it is read, and where it is forgotten when all have it."""
+    """Both while it is read, and while acknowledged events are deleted."""
     rooms: list[float] = []
 
     async def make_room(began: float) -> None:
@@ -202,7 +204,9 @@ def number_sent(side: Side) -> int:
         return session.connection().execute(sent).scalar_one()
 
 
-async def test_the_stream_is_cut_when_all_are_done(redis: Redis, side: Callable[[str], Side]) -> None:
+async def test_stream_is_trimmed_once_all_groups_have_acknowledged(
+    redis: Redis, side: Callable[[str], Side]
+) -> None:
     teller, one = side("teller"), side("one")
     async with teller.sending(redis, "one"), running(one.reader(redis).run()):
         for number in range(20):
@@ -212,10 +216,10 @@ async def test_the_stream_is_cut_when_all_are_done(redis: Redis, side: Callable[
         teller.tell(2000)
         await until(lambda: teller.number_waiting() == 0)
 
-    assert await redis.xlen(STREAM) < 500  # Redis cuts whole nodes of about a hundred
+    assert await redis.xlen(STREAM) < 500  # Redis trims whole nodes of about a hundred entries
 
 
-async def test_of_two_replicas_one_reads_and_the_other_takes_over(
+async def test_only_one_replica_reads_until_another_takes_over(
     redis: Redis, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -225,14 +229,14 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(
             teller.tell(1)
             await until(lambda: one.seen() == [1])
             assert not await second._lead()
-        # It has stepped down when it ended; a process that was killed holds on until its time is over.
+        # It has stepped down at its end; a killed process would lead until its lead expires.
         assert await second._lead()
         async with running(first.run()):
             teller.tell(2)
             await until(lambda: one.seen() == [1, 2])
 
 
-async def test_a_reader_that_no_longer_leads_takes_nothing(redis: Redis, side: Callable[[str], Side]) -> None:
+async def test_reader_that_no_longer_leads_reads_nothing(redis: Redis, side: Callable[[str], Side]) -> None:
     teller, one = side("teller"), side("one")
     slow, other = one.reader(redis), one.reader(redis)
     async with teller.sending(redis, "one"):
@@ -241,7 +245,7 @@ async def test_a_reader_that_no_longer_leads_takes_nothing(redis: Redis, side: C
         await until(lambda: _is_sent(teller))
         taken = await slow._take(">")
         assert taken is not None
-        await redis.delete(slow._leader_key)  # it was held up for longer than it leads
+        await redis.delete(slow._leader_key)  # it was delayed for longer than its lead lasts
         teller.tell(2)
         async with running(other.run()):
             await until(lambda: one.seen() == [1, 2])
@@ -256,13 +260,13 @@ def _is_sent(side: Side) -> bool:
         return side.outbox.has_sent(session)
 
 
-async def test_what_is_in_the_stream_and_no_event_is_passed_over(
+async def test_stream_entry_that_is_not_an_event_is_skipped(
     redis: Redis, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
     await redis.xadd(STREAM, signed("{"))
     await redis.xadd(STREAM, {"something": "else"})
-    for field in ("id", "key"):  # PostgreSQL could not even park these, and what follows would wait for ever
+    for field in ("id", "key"):  # PostgreSQL could not even park these, and later events would wait forever
         body = envelope(9).model_copy(update={field: "a\0"}).model_dump_json()
         await redis.xadd(STREAM, signed(body))
     async with teller.sending(redis, "one"), running(one.reader(redis).run()):
@@ -294,9 +298,9 @@ def refused(reason: str) -> float:
         ({"source": "other"}, "signature"),
         (signed(envelope(9).model_dump_json(), source="other"), "source"),
     ],
-    ids=["none", "zeros", "of another event", "of another secret", "another source", "in another's name"],
+    ids=["none", "zeros", "for another event", "with another secret", "another source", "in another's name"],
 )
-async def test_an_entry_that_its_source_has_not_signed_is_refused_and_holds_up_nothing(
+async def test_entry_not_signed_by_its_source_is_refused_and_blocks_nothing(
     redis: Redis, side: Callable[[str], Side], change: dict[str, Any], reason: str
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -311,7 +315,7 @@ async def test_an_entry_that_its_source_has_not_signed_is_refused_and_holds_up_n
     assert refused(reason) == before + 1
 
 
-async def test_what_the_previous_secret_has_signed_is_believed_while_the_secret_changes(
+async def test_signature_with_the_previous_secret_is_accepted_during_rotation(
     redis: Redis, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -321,7 +325,7 @@ async def test_what_the_previous_secret_has_signed_is_believed_while_the_secret_
         await until(lambda: one.seen() == [1])
 
 
-async def test_what_an_older_version_has_sent_unsigned_is_sent_again_signed(
+async def test_event_sent_unsigned_by_an_older_version_is_resent_with_a_signature(
     redis: Redis, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -341,7 +345,7 @@ async def test_what_an_older_version_has_sent_unsigned_is_sent_again_signed(
     assert one.seen() == [1, 2]
 
 
-async def test_a_database_that_is_away_is_no_attempt_of_what_was_read(
+async def test_unreachable_database_does_not_count_as_an_attempt(
     redis: Redis, side: Callable[[str], Side], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -365,7 +369,7 @@ async def test_a_database_that_is_away_is_no_attempt_of_what_was_read(
     assert {*attempts} == {1}
 
 
-async def test_a_group_that_was_removed_is_made_again_and_nobody_is_told_twice(
+async def test_removed_group_is_recreated_and_no_event_is_applied_twice(
     redis: Redis, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -379,7 +383,7 @@ async def test_a_group_that_was_removed_is_made_again_and_nobody_is_told_twice(
     assert one.seen() == [1, 2]
 
 
-async def test_what_an_emptied_redis_had_is_sent_again(redis: Redis, side: Callable[[str], Side]) -> None:
+async def test_events_lost_by_an_emptied_redis_are_resent(redis: Redis, side: Callable[[str], Side]) -> None:
     teller, one = side("teller"), side("one")
     async with teller.sending(redis, "one"):
         teller.tell(1, 2)
@@ -393,10 +397,10 @@ async def test_what_an_emptied_redis_had_is_sent_again(redis: Redis, side: Calla
     assert one.seen() == [1, 2, 3]
 
 
-async def test_a_redis_that_forgets_its_last_second_loses_nothing(
+async def test_redis_that_loses_its_last_second_loses_no_event(
     tmp_path: Path, side: Callable[[str], Side]
 ) -> None:
-    """It wakes up with the first events and without the later ones, as after a power cut with `everysec`."""
+    """It restarts with the first events but without the later ones, as after a power cut with `everysec`."""
     teller, one = side("teller"), side("one")
     with support.redis_server("--save", "", "--appendonly", "yes", "--appendfsync", "always") as server:
         async with connect(server.url, timeout_seconds=5) as redis, teller.sending(redis, "one"):
@@ -421,7 +425,7 @@ def _entries(log: Path) -> int:
     return log.read_bytes().lower().count(b"xadd")
 
 
-async def test_while_redis_is_away_events_wait_and_requests_do_not(
+async def test_events_wait_but_requests_do_not_while_redis_is_down(
     tmp_path: Path, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -441,9 +445,7 @@ async def test_while_redis_is_away_events_wait_and_requests_do_not(
     assert one.seen() == [1, 2, 3]
 
 
-async def test_another_redis_takes_over_by_the_word_of_a_sentinel(
-    tmp_path: Path, side: Callable[[str], Side]
-) -> None:
+async def test_replica_takes_over_through_a_sentinel(tmp_path: Path, side: Callable[[str], Side]) -> None:
     teller, one = side("teller"), side("one")
     with (
         support.redis_server("--save", "", "--repl-diskless-sync-delay", "0") as master,
@@ -477,7 +479,7 @@ async def _until_synchronised(replica: Redis) -> None:
 
 @contextmanager
 def _sentinel(folder: Path, master: support.RedisServer) -> Iterator[str]:
-    """One that notices within half a second; the address under which clients ask it."""
+    """Run a Sentinel that notices a failure within half a second; yield the URL for clients."""
     (program,) = support.need("redis-server")
     port = support.free_port()
     lines = [
@@ -496,7 +498,7 @@ def _sentinel(folder: Path, master: support.RedisServer) -> Iterator[str]:
         process.wait()
 
 
-async def test_a_redis_that_hangs_does_not_hold_up_the_end(side: Callable[[str], Side]) -> None:
+async def test_hanging_redis_does_not_delay_the_shutdown(side: Callable[[str], Side]) -> None:
     teller, one = side("teller"), side("one")
     with support.redis_server() as server:
         async with connect(server.url, timeout_seconds=5) as redis:

@@ -1,4 +1,4 @@
-"""Made-up events, and what a consumer does with them."""
+"""Made-up events and their consumer."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ class Shared(Counted):
 
 
 def apply(session: Session, events: Sequence[Counted]) -> None:
-    """Note every event; -1 fails, -2 is poison."""
+    """Record every event; -1 fails, -2 is poison."""
     for event in events:
         session.connection().execute(insert(APPLIED).values(thing=event.thing, number=event.number))
         if event.number == -1:
@@ -57,7 +57,7 @@ def applied(session: Session) -> list[tuple[str, int]]:
 
 
 def parked(session: Session) -> list[tuple[str, int, bool, str]]:
-    """Key, attempts, whether dead, and why, in line."""
+    """Return key, attempts, whether dead, and reason of all parked events, in order."""
     table = TABLES.parked
     columns = (table.c.key, table.c.attempts, table.c.dead, table.c.reason)
     return [tuple(row) for row in session.connection().execute(select(*columns).order_by(table.c.seq))]

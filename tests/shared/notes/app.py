@@ -1,4 +1,4 @@
-"""A small made-up service that uses every part of the chassis; tests run it in and out of process."""
+"""A small made-up service that uses every part of the chassis; tests run it in-process and as a process."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> Starlette:
 def create_app_with(
     operations: Sequence[Operation], *, idempotency: IdempotencyStore | None = IDEMPOTENCY
 ) -> Callable[[Settings], Starlette]:
-    """The same service with other operations."""
+    """Return the app factory of the same service with other operations."""
 
     def create(settings: Settings) -> Starlette:
         return create_service(

@@ -1,4 +1,4 @@
-"""Calls of the made-up service that many tests begin or end with."""
+"""Calls to the made-up service that many tests use."""
 
 from typing import Any
 

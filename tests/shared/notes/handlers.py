@@ -20,7 +20,7 @@ SECRET = "the-launch-code-is-0000"
 
 
 class Gate:
-    """Holds requests up until a file appears, so that a test decides when a slow answer is ready."""
+    """Holds requests until a file appears, so that a test decides when a slow response is ready."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -84,7 +84,7 @@ def add_note(body: NoteIn, caller: Caller, session: Session) -> NoteOut:
 
 
 def copy_note(note_id: Id, caller: Caller, session: Session) -> NoteOut:
-    """Add a note of the same text."""
+    """Add a copy of a note."""
     note = Note(owner=caller.id, text=f"copy of {show_note(note_id, session).id}")
     session.add(note)
     return NoteOut.model_validate(note)
@@ -113,7 +113,7 @@ def change_note(note_id: Id, body: NoteIn, if_match: IfMatch, session: Session) 
 
 
 def mark_note(note_id: Id, body: Mark | None, session: Session) -> Greeting:
-    """Mark a note, in a colour of your choice or in red."""
+    """Mark a note, in red by default."""
     _note(session, note_id)
     return Greeting(hello="red" if body is None else body.colour)
 
@@ -139,12 +139,12 @@ def count_notes_for_admins(session: Session) -> Count:
 
 
 def add_numbers(body: Numbers) -> Numbers:
-    """Give numbers back."""
+    """Return the numbers."""
     return body
 
 
 def greet(caller: Caller | None) -> Greeting:
-    """Greet whoever it is."""
+    """Greet the caller."""
     return Greeting(hello="stranger" if caller is None else caller.id)
 
 
@@ -160,7 +160,7 @@ async def wait_at_the_gate(gate: Gate) -> Greeting:
 
 
 def have_an_accident(kind: str, session: Session) -> Any:
-    """Write a row, and then fail in one way or another."""
+    """Write a row, then fail in the given way."""
     session.add(Note(owner=SECRET, text=SECRET))
     session.flush()
     if kind == "serialisation":

@@ -1,4 +1,4 @@
-"""`python -m tests.shared.events.ledger teller|ledger`, in a hurry: all that is waited for is short."""
+"""`python -m tests.shared.events.ledger teller|ledger`, with all timeouts and delays shortened."""
 
 import sys
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def hurry() -> None:
 
 
 def count_what_is_received(file: Path) -> None:
-    """One line for every batch, also for those whose transaction fails later."""
+    """Write one line per received batch, even if its transaction fails later."""
     receive = inbox.Inbox.receive
 
     def counted(

@@ -1,4 +1,4 @@
-"""Two made-up services: `teller` does things as fast as it can and tells of them, `ledger` notes them."""
+"""Two made-up services: `teller` emits events as fast as it can, `ledger` records them."""
 
 import os
 import random
@@ -32,7 +32,7 @@ class TellerSettings(ServiceSettings):
     service: ClassVar[str] = "teller"
 
     port: int = Field(default=18081, ge=1, le=65535)
-    stop_file: Path = Path("stop")  # nothing more is done once it exists
+    stop_file: Path = Path("stop")  # the teller stops emitting once it exists
 
 
 class LedgerSettings(ServiceSettings):
@@ -76,11 +76,11 @@ def _tell(database: Database, stop_file: Path) -> None:
 
 
 class _ChangedMyMind(Exception):
-    """The transaction is rolled back after all was said."""
+    """Rolls a transaction back after events were emitted."""
 
 
 def do_something(session: Session) -> None:
-    """Two things at once. The row of a thing is locked before anything is told of it: that is its order."""
+    """Change two things. The row of each is locked before its event is emitted, which fixes the order."""
     for thing in sorted(random.sample(range(THINGS_MAX), 2)):
         name = f"thing {thing}"
         counted = update(THINGS).where(THINGS.c.thing == name).values(number=THINGS.c.number + 1)
@@ -93,7 +93,7 @@ def do_something(session: Session) -> None:
 
 
 def note(session: Session, events: Sequence[Heard]) -> None:
-    """Write first and fail afterwards, so that what was half done would be seen."""
+    """Write first and fail afterwards, so that a partial effect would be noticed."""
     for event in events:
         row = {"thing": event.thing, "number": event.number, "amount": event.amount}
         session.connection().execute(insert(APPLIED).values(row))
@@ -102,5 +102,5 @@ def note(session: Session, events: Sequence[Heard]) -> None:
         if event.manner == "deadly":
             os.kill(os.getpid(), signal.SIGKILL)
             signal.pause()
-        if event.manner == "shaky" and time.time() % 1 < 0.4:  # by its pauses it will meet a better time
+        if event.manner == "shaky" and time.time() % 1 < 0.4:  # succeeds on a later attempt
             raise RuntimeError("not today")

@@ -1,4 +1,4 @@
-"""The tables of both made-up services, and what they tell each other."""
+"""The tables of both made-up services, and their event."""
 
 from typing import ClassVar, Literal
 
@@ -14,7 +14,7 @@ THINGS = Table(
     Column("thing", String(20), primary_key=True),
     Column("number", Integer, nullable=False),
 )
-# What was done, written with the event; the truth that everything is compared with.
+# The actions, written in the same transaction as their events: the expected result.
 DONE = Table(
     "done",
     METADATA,
@@ -35,7 +35,7 @@ Manner = Literal["good", "shaky", "poison", "unreadable", "deadly"]
 
 
 class Told(Event):
-    """Something was done to a thing; `manner` says how the other side takes it."""
+    """Something was done to a thing; `manner` says what the receiver does with the event."""
 
     topic = "thing.done"
     key = "thing"
@@ -47,7 +47,7 @@ class Told(Event):
 
 
 class Heard(Event):
-    """The same, as the other side reads it: it knows no manner `unreadable`."""
+    """The same event as read by the receiver, which has no manner `unreadable`."""
 
     topic: ClassVar[str] = Told.topic
     key = "thing"
@@ -59,7 +59,7 @@ class Heard(Event):
 
 
 def manner_of(thing: str, number: int) -> Manner:
-    """The same each time, so that a test knows what must have become of every event."""
+    """Return the manner of an event; it is deterministic, so tests know the expected outcome."""
     if (thing, number) == ("thing 0", 40):
         return "deadly"
     if number % 97 == 13:
@@ -69,4 +69,4 @@ def manner_of(thing: str, number: int) -> Manner:
     return "shaky" if number % 31 == 5 else "good"
 
 
-DYING = ("poison", "unreadable", "deadly")  # what is never applied
+DYING = ("poison", "unreadable", "deadly")  # manners whose events are never applied
