@@ -1,7 +1,7 @@
 """`python -m tests.bench.lists [rows] [service…]`: CPU time of list pages at a million rows.
 
-Rows and requests are those of tests/lists.py. A figure is the CPU time of one page in milliseconds, the lowest
-of three. It includes this process and, on PostgreSQL, the server process.
+Rows and requests are those of tests/lists.py. A figure is the CPU time of one page in milliseconds, the
+lowest of three. It includes this process and, on PostgreSQL, the server process.
 """
 
 import sys

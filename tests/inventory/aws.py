@@ -1,6 +1,6 @@
-"""A double of AWS: a server that answers what botocore sends, with pages, throttling, failures and a clock.
+"""A fake AWS for botocore, with paging, throttling, failures and its own clock.
 
-It checks signatures, session tokens, external ids and permissions. Alone it runs as
+It checks signatures, session tokens, external ids and permissions. To run it by hand:
 `python -m tests.inventory.aws --port 4566 --workspaces 300`.
 """
 
@@ -40,7 +40,7 @@ BUNDLES = {
 
 
 class Refused(Exception):
-    """An answer of AWS that is an error."""
+    """An error response of AWS."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -55,26 +55,28 @@ class Place:
     workspaces: dict[str, Row] = field(default_factory=dict)
     connections: dict[str, Row] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
-    events: list[Row] = field(default_factory=list)  # of CloudTrail
+    events: list[Row] = field(default_factory=list)  # CloudTrail events
     costs: list[Row] = field(default_factory=list)  # day, resource, usage_type, region, amount, quantity
 
 
 @dataclass
 class World:
-    """Everything there is, and how it misbehaves."""
+    """All data of the fake AWS, and its faults."""
 
     places: dict[tuple[str, str], Place] = field(default_factory=dict)
     keys: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # id: secret, account, token
     roles: dict[str, str | None] = field(default_factory=dict)  # ARN: external id
-    denied: set[str] = field(default_factory=set)  # permissions that nobody has
-    throttle_every: int = 0  # one call of so many is refused as too many
-    broken: dict[str, int] = field(default_factory=dict)  # operation: from which call on it fails
-    token_epoch: int = 0  # raising it makes all page tokens expire
+    denied: set[str] = field(default_factory=set)  # permissions denied to every account
+    throttle_every: int = 0  # throttle every nth call; 0 for none
+    broken: dict[str, int] = field(default_factory=dict)  # operation: number of the first call that fails
+    token_epoch: int = 0  # incrementing it expires all page tokens
     now: datetime = BEGIN
     is_cost_by_resource: bool = True
     cost_page_rows: int = 100
     calls: list[str] = field(default_factory=list)
-    before_page: Callable[[str, int], None] | None = None  # told the operation and its number
+    before_page: Callable[[str, int], None] | None = (
+        None  # called with the operation and the number of the call
+    )
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def place(self, number: str = NUMBER, region: str = REGION) -> Place:
@@ -85,7 +87,7 @@ class World:
 
 
 def new_world(workspaces: int = 0, seed: int = 1, region: str = REGION) -> World:
-    """One account with so many WorkSpaces in two directories."""
+    """Create a world of one account, with WorkSpaces in two directories."""
     world = World()
     world.keys[KEY_ID] = (SECRET, NUMBER, "")
     world.roles[ROLE] = EXTERNAL_ID
@@ -142,7 +144,7 @@ def add_workspace(world: World, place: Place, chance: random.Random, workspace_i
 
 
 def add_event(place: Place, number: int, at: datetime, *, username: str = "ops", **more: Any) -> Row:
-    """CloudTrail tells that somebody stopped a WorkSpace, unless `more` says something else."""
+    """Add a CloudTrail event, by default a call that stopped a WorkSpace."""
     workspace_id = more.pop("workspace_id", min(place.workspaces, default="ws-000000001"))
     name, asked = more.pop("name", "StopWorkspaces"), [{"workspaceId": workspace_id}]
     inside = {
@@ -166,7 +168,7 @@ def add_event(place: Place, number: int, at: datetime, *, username: str = "ops",
 
 
 class Service:
-    """One request: who sent it, and what the answer is."""
+    """The operations of all APIs, for one request."""
 
     def __init__(self, world: World, number: str, region: str, body: Row) -> None:
         self.world, self.number, self.region, self.body = world, number, region, body
@@ -305,7 +307,7 @@ ANSWERS: dict[str, Callable[[Service], Answer]] = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Speaks JSON 1.1, and the query protocol of STS."""
+    """Implements the JSON 1.1 protocol, and the query protocol for STS."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -328,7 +330,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(refused, is_query=target is None)
 
     def _who(self, body: bytes) -> tuple[str, str]:
-        """The account whose key has signed this, and the region it is for."""
+        """Verify the signature; returns the account of the key and the region of the request."""
         said = self.headers.get("Authorization", "")
         try:
             scope = said.partition("Credential=")[2].partition(",")[0].split("/")
@@ -412,11 +414,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def log_message(self, *_: object) -> None:
-        """Quietly."""
+        """Log nothing."""
 
 
 class Double(ThreadingHTTPServer):
-    """The server; `world` may be changed, or exchanged, while it runs."""
+    """The server; `world` may be changed or replaced while it runs."""
 
     daemon_threads = True
 
@@ -447,7 +449,7 @@ def _epoch(value: Any) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A double of AWS")
+    parser = argparse.ArgumentParser(description="Run a fake AWS for the inventory service")
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--workspaces", type=int, default=300)
     parser.add_argument("--throttle-every", type=int, default=0)

@@ -1,4 +1,4 @@
-"""The inventory service under test, with a double of AWS that every test fills as it needs."""
+"""The inventory service under test, with a fake AWS that each test fills."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from shared.work import runner
 from tests.inventory import aws
 from tests.inventory.aws import Double, World
 
-# Somebody who wants to be told all of it, on the discard port, where nothing listens.
+# A subscriber to all events, on the discard port, where nothing listens.
 LISTENER = Subscriber("http://127.0.0.1:9", SyncFinished, WorkspaceChanged, WorkspaceFound, WorkspaceGone)
 
 
@@ -38,7 +38,7 @@ def world(double: Double) -> World:
 
 @pytest.fixture
 def make_inventory_settings(make_settings: Callable[..., Any]) -> Callable[..., Settings]:
-    """Settings with the keys that the double knows, no schedule, and next to no pauses."""
+    """A factory of settings with keys that the fake AWS knows, no schedule, and minimal pauses."""
 
     def make(**values: Any) -> Settings:
         usual = {

@@ -1,4 +1,4 @@
-"""Questions with what they ask for, worked out from the rows of the list and not by the database."""
+"""Questions with their expected answers, computed from the list's rows instead of by the database."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ Check = Callable[[Sequence[Row]], list[list[Any]] | set[str]]
 
 
 def rows_where(condition: Callable[[Row], Any]) -> Check:
-    """The ids of the rows that are so."""
+    """Expect the ids of the rows that match."""
     return lambda rows: {row["workspace_id"] for row in rows if condition(row)}
 
 
@@ -19,7 +19,7 @@ def number_where(condition: Callable[[Row], Any]) -> Check:
 
 
 def counts(*names: str, where: Callable[[Row], Any] = bool) -> Check:
-    """How many rows there are of each combination of values."""
+    """Expect the number of rows for each combination of values."""
 
     def check(rows: Sequence[Row]) -> list[list[Any]]:
         found = Counter(tuple(value(row, name) for name in names) for row in rows if where(row))
@@ -68,7 +68,7 @@ def everything(_: Row) -> bool:
     return True
 
 
-# Every line is one meaning: what has to come out, and how people ask for it.
+# Each entry is an expected answer with the phrasings that ask for it.
 PHRASES: list[tuple[Check, str]] = [
     (
         number_where(everything),

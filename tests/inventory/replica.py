@@ -1,4 +1,4 @@
-"""A process that runs syncs until it is killed, in the middle of the step that it is told."""
+"""A process that runs syncs and kills itself during a given step."""
 
 import asyncio
 import os
@@ -41,14 +41,14 @@ def make_settings(url: str, folder: str) -> Settings:
 
 
 def make_jobs(database: Database, settings: Settings) -> Jobs:
-    """The jobs of the service; the spine lets events be told, to nobody."""
+    """Create the service's jobs, with an event spine that has no subscribers."""
     Events(EVENTS, {}, {}).attach(settings, database, HttpClient())
     handler = Syncer(database, Aws(settings)).run
     return Jobs(JOBS, {syncs.JOB: Kind(handler, ATTEMPTS_MAX)}, lease=LEASE)
 
 
 def live(url: str, folder: str, dies_at: int) -> None:
-    """The whole life of the process; it dies before it commits its step of this number, 0 for never."""
+    """Run syncs; the process kills itself before it commits step number `dies_at` (0 for never)."""
     steps = 0
 
     def reached(step: str) -> None:

@@ -1,4 +1,4 @@
-"""What tests of the inventory service do again and again."""
+"""Helpers for tests of the inventory service."""
 
 import asyncio
 from typing import Any
@@ -29,7 +29,7 @@ async def trigger(inventory: httpx.AsyncClient, **body: Any) -> str:
 
 
 async def ended(inventory: httpx.AsyncClient, sync_id: str) -> dict[str, Any]:
-    """The sync when it has ended."""
+    """Wait until a sync has ended, and return it."""
     async with asyncio.timeout(SECONDS):
         while True:
             sync: dict[str, Any] = (await inventory.get(f"/sync/{sync_id}", headers=ADMIN)).json()
@@ -43,7 +43,7 @@ async def sync(inventory: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
 
 
 async def listed(inventory: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]]:
-    """All pages of the list."""
+    """Return the rows of all pages of the list."""
     rows: list[dict[str, Any]] = []
     path = f"/workspaces?limit=200{query and '&' + query}"
     while True:

@@ -1,4 +1,4 @@
-"""AWS accounts: added, changed, tested, and never told with a secret."""
+"""AWS accounts: adding, changing and testing them, without disclosing secrets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,9 @@ class TestAddAccount:
         again = await inventory.post("/admin/aws-accounts", json=body, headers=ADMIN)
         assert again.status_code == 201
 
-    async def test_one_account_is_the_default(self, inventory: httpx.AsyncClient, double: Double) -> None:
+    async def test_at_most_one_account_is_the_default(
+        self, inventory: httpx.AsyncClient, double: Double
+    ) -> None:
         await add_account(inventory, double, is_default=True)
         await add_account(inventory, double, name="second", is_default=True)
         rows = (await inventory.get("/admin/aws-accounts", headers=ADMIN)).json()
@@ -81,7 +83,7 @@ class TestAddAccount:
             ({"status": "connected"}, "status"),
         ],
     )
-    async def test_malformed_account_is_refused_by_field(
+    async def test_malformed_account_is_refused_with_the_name_of_the_field(
         self, inventory: httpx.AsyncClient, changes: dict[str, Any], field: str
     ) -> None:
         body = {"name": "production", "regions": [REGION], **changes}
@@ -90,7 +92,7 @@ class TestAddAccount:
         assert response.status_code == 422, response.text
         assert [error["field"] for error in response.json()["errors"]] == [field]
 
-    async def test_endpoint_is_refused_where_it_may_not_be_overridden(
+    async def test_endpoint_is_refused_if_overrides_are_off(
         self, make_inventory_settings: Callable[..., Settings], double: Double
     ) -> None:
         settings = make_inventory_settings(aws_endpoint_override="off")
@@ -111,7 +113,7 @@ class TestAddAccount:
             ("POST", f"{UNKNOWN}/test"),
         ],
     )
-    async def test_accounts_are_for_admins_and_unknown_ones_404(
+    async def test_accounts_are_for_admins_only_and_unknown_ones_are_404(
         self, inventory: httpx.AsyncClient, method: str, path: str
     ) -> None:
         body = {"name": "a", "regions": [REGION]} if method in ("POST", "PUT") else None
@@ -123,7 +125,7 @@ class TestAddAccount:
 
 
 class TestChangeAccount:
-    async def test_another_role_makes_what_was_known_unknown(
+    async def test_changing_the_role_resets_the_status_and_the_account_number(
         self, inventory: httpx.AsyncClient, double: Double
     ) -> None:
         account = await add_account(inventory, double)
@@ -136,7 +138,7 @@ class TestChangeAccount:
         stale = await inventory.put(path, json=body, headers={**ADMIN, "If-Match": '"1"'})
         assert stale.status_code == 412
 
-    async def test_disabled_account_is_not_synchronised(
+    async def test_disabled_account_is_left_out_of_syncs(
         self, inventory: httpx.AsyncClient, double: Double
     ) -> None:
         account = await add_account(inventory, double)
@@ -157,7 +159,7 @@ class TestChangeAccount:
 
 
 class TestTestAccount:
-    async def test_connected_account_tells_who_it_is(
+    async def test_test_of_a_connected_account_saves_its_number(
         self, inventory: httpx.AsyncClient, double: Double
     ) -> None:
         account = await add_account(inventory, double)
@@ -179,7 +181,7 @@ class TestTestAccount:
             "workspaces:DescribeWorkspaceBundles is missing: bundles have no names."
         ]
 
-    async def test_wrong_secret_is_an_error_that_says_so(
+    async def test_wrong_secret_is_an_error_with_the_message_of_aws(
         self, make_inventory_settings: Callable[..., Settings], double: Double
     ) -> None:
         settings = make_inventory_settings(aws_secret_access_key="a wrong secret of ours")
@@ -190,7 +192,7 @@ class TestTestAccount:
         (detail,) = found["status_detail"]
         assert detail.startswith("sts:GetCallerIdentity failed with SignatureDoesNotMatch: The request")
 
-    async def test_account_with_keys_of_its_own_is_reached_with_them(
+    async def test_account_with_its_own_keys_is_read_with_them(
         self, inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
     ) -> None:
         world.keys[KEY_ID] = (SECRET, OTHER_NUMBER, "")
@@ -217,7 +219,7 @@ class TestTestAccount:
         removed = {"access_key_id": None, "secret_access_key": None}
         assert (await inventory.put(path, json=removed, headers=ADMIN)).json()["has_secret"] is False
 
-    async def test_secret_that_was_moved_to_another_account_is_not_used(
+    async def test_secret_copied_from_another_account_is_not_used(
         self, inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
     ) -> None:
         world.keys[KEY_ID] = (SECRET, NUMBER, "")
@@ -235,7 +237,7 @@ class TestTestAccount:
         found = (await probe(inventory, second)).json()
 
         assert found["status"] == "error"
-        assert "The stored secret cannot be opened" in found["status_detail"][0]
+        assert "The stored secret cannot be decrypted" in found["status_detail"][0]
 
     async def test_role_is_assumed_with_its_external_id(
         self, inventory: httpx.AsyncClient, double: Double, world: World
@@ -249,7 +251,7 @@ class TestTestAccount:
         found = (await probe(inventory, account)).json()
         assert (found["status"], found["account_number"]) == ("connected", OTHER_NUMBER)
         await sync(inventory)
-        assert len(await listed(inventory)) == 3, "those of the other account alone"
+        assert len(await listed(inventory)) == 3, "only those of the other account"
 
     @pytest.mark.parametrize("external_id", [None, "another-id"])
     async def test_role_without_its_external_id_is_an_error(
@@ -263,7 +265,7 @@ class TestTestAccount:
             ("sts:AssumeRole", False)
         ]
 
-    async def test_same_account_of_aws_twice_is_an_error_that_names_the_other(
+    async def test_same_aws_account_twice_is_an_error_that_names_the_other(
         self, inventory: httpx.AsyncClient, double: Double
     ) -> None:
         await probe(inventory, await add_account(inventory, double))
@@ -271,20 +273,18 @@ class TestTestAccount:
         found = (await probe(inventory, second)).json()
 
         assert found["status"] == "error"
-        assert "the same account of AWS as production" in found["status_detail"][0]
+        assert "the same AWS account as production" in found["status_detail"][0]
         done = await sync(inventory, accounts=[second["id"]])
         assert done["state"] == "failed"
 
-    async def test_endpoint_where_nothing_listens_is_503(
-        self, inventory: httpx.AsyncClient, double: Double
-    ) -> None:
+    async def test_unreachable_endpoint_is_a_503(self, inventory: httpx.AsyncClient, double: Double) -> None:
         account = await add_account(inventory, double, endpoint_url="http://127.0.0.1:9")
         response = await probe(inventory, account)
 
         assert (response.status_code, response.json()["code"]) == (503, "aws_unavailable")
 
 
-async def test_no_secret_is_told_in_answers_events_records_or_logs(
+async def test_no_secret_is_in_responses_events_records_or_logs(
     inventory: httpx.AsyncClient, double: Double, world: World, database_url: str, capsys: Any
 ) -> None:
     account = await add_account(inventory, double, role_arn=ROLE, external_id=EXTERNAL_ID)
@@ -304,7 +304,7 @@ async def test_no_secret_is_told_in_answers_events_records_or_logs(
         assert secret not in said
 
 
-async def test_records_name_what_was_done_to_an_account(
+async def test_audit_records_describe_actions_on_an_account(
     inventory: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     account = await add_account(inventory, double)
@@ -331,7 +331,7 @@ async def test_records_name_what_was_done_to_an_account(
         {"aws_access_key_id": "AKIA/../x", "aws_secret_access_key": "secret"},
     ],
 )
-def test_half_a_key_stops_the_start(
+def test_half_a_key_pair_in_the_settings_is_refused_at_start(
     values: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Questions in words: every declared one is answered right, and what cannot be answered is refused."""
+"""Questions in English: all declared phrasings are answered correctly, and all others are refused."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ async def ask(inventory: httpx.AsyncClient, prompt: str) -> httpx.Response:
 
 @pytest.fixture
 async def rows(inventory: httpx.AsyncClient, double: Double, world: World, seed: int) -> list[dict[str, Any]]:
-    """Two regions; some are connected, one user has two, and two are gone."""
+    """WorkSpaces of two regions: some connected, users with several, and two that are gone."""
     aws.add_workspaces(world, 40, seed)
     aws.add_workspaces(world, 25, seed + 1, region="us-east-1")
     place = world.place()
@@ -43,13 +43,13 @@ async def rows(inventory: httpx.AsyncClient, double: Double, world: World, seed:
     return await listed(inventory)
 
 
-def test_a_hundred_and_fifty_phrasings_are_declared_and_fifty_unanswerable_ones() -> None:
+def test_150_phrasings_and_50_unanswerable_questions_are_declared() -> None:
     assert len({phrase for _, phrase in DECLARED}) >= 150
     assert len(phrasings(UNANSWERABLE)) >= 50
 
 
 @pytest.mark.parametrize("seed", [3, 5, 8])
-async def test_every_declared_phrasing_is_answered_right_and_the_rest_is_refused(
+async def test_declared_phrasings_are_answered_correctly_and_unanswerable_ones_refused(
     inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
 ) -> None:
     gone = await listed(inventory, "gone=true")
@@ -74,7 +74,7 @@ async def test_every_declared_phrasing_is_answered_right_and_the_rest_is_refused
 
 
 @pytest.mark.parametrize("seed", [3])
-async def test_what_was_understood_can_be_changed_and_run_again(
+async def test_query_of_an_answer_can_be_edited_and_run_again(
     inventory: httpx.AsyncClient, rows: list[dict[str, Any]], database_url: str
 ) -> None:
     first = (await ask(inventory, "stopped workspaces by region")).json()
@@ -92,7 +92,7 @@ async def test_what_was_understood_can_be_changed_and_run_again(
 
 
 @pytest.mark.parametrize("seed", [3])
-async def test_limit_cuts_the_rows_and_the_total_counts_them_all(
+async def test_limit_applies_to_the_rows_but_not_to_the_total(
     inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
 ) -> None:
     query = {"limit": 2, "filters": [{"field": "presence", "op": "eq", "value": "present"}]}
@@ -128,7 +128,7 @@ async def test_limit_cuts_the_rows_and_the_total_counts_them_all(
         {"order": "state"},
     ],
 )
-def test_query_that_names_anything_else_than_fields_is_refused(query: dict[str, Any]) -> None:
+def test_invalid_query_is_refused(query: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Question.model_validate(query)
 
@@ -141,7 +141,7 @@ async def test_malformed_question_is_refused(inventory: httpx.AsyncClient, promp
     assert [error["field"] for error in response.json()["errors"]] == ["prompt"]
 
 
-async def test_refused_question_gets_the_nearest_ones_that_are_understood(
+async def test_question_not_understood_gets_suggestions_of_similar_ones(
     inventory: httpx.AsyncClient,
 ) -> None:
     response = await ask(inventory, "Which bananas have not been used in 30 days?")
@@ -151,12 +151,12 @@ async def test_refused_question_gets_the_nearest_ones_that_are_understood(
     assert told["suggestions"][0] == "Which WorkSpaces have not been used in 30 days?"
 
 
-async def test_anonymous_may_ask_nothing(inventory: httpx.AsyncClient) -> None:
+async def test_anonymous_questions_are_rejected_with_401(inventory: httpx.AsyncClient) -> None:
     for method, path in (("POST", "/ai/query"), ("POST", "/ai/run"), ("GET", "/ai/examples")):
         assert (await inventory.request(method, path, json={"prompt": "x"})).status_code == 401
 
 
-async def test_health_and_examples(inventory: httpx.AsyncClient) -> None:
+async def test_health_is_shown_and_all_examples_are_understood(inventory: httpx.AsyncClient) -> None:
     health = await inventory.get("/ai/health", headers=USER)
     assert health.json() == {"status": "healthy", "grammar": "ok", "model": "off"}
     for example in (await inventory.get("/ai/examples", headers=USER)).json()["examples"]:
@@ -164,11 +164,11 @@ async def test_health_and_examples(inventory: httpx.AsyncClient) -> None:
         assert said(understand(example, Lexicon(live)))
 
 
-async def test_question_that_takes_too_long_is_ended(
+async def test_question_that_takes_too_long_is_cancelled(
     inventory: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     if not settings.database_url.startswith("sqlite"):
-        pytest.skip("PostgreSQL has a timeout of its own, in whole milliseconds")
+        pytest.skip("PostgreSQL has its own timeout, in whole milliseconds")
     monkeypatch.setattr(running, "SECONDS_MAX", -1)
     monkeypatch.setattr(running, "STEPS_BETWEEN_LOOKS", 1)
     response = await ask(inventory, "how many workspaces per state")
@@ -176,5 +176,5 @@ async def test_question_that_takes_too_long_is_ended(
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
 
 
-def test_nearest_suggestions_are_always_three() -> None:
+def test_there_are_always_three_suggestions() -> None:
     assert len(asking.nearest("")) == len(asking.nearest("zzz")) == 3

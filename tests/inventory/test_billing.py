@@ -1,4 +1,4 @@
-"""Costs: exact to the last place, by resource where AWS says so, within the budget of requests."""
+"""Costs: exact to the last decimal place, per resource if AWS gives it, within the request budget."""
 
 import random
 from collections import defaultdict
@@ -33,7 +33,7 @@ def day(ago: int) -> str:
 
 
 def add_costs(world: World, number: int = 300) -> list[dict[str, Any]]:
-    """Costs of forty days, credits among them, with as many places as AWS writes."""
+    """Add costs of forty days, including credits, with as many decimal places as AWS gives."""
     chance, rows = random.Random(7), world.place(NUMBER, HOME).costs
     for _ in range(number):
         rows.append(
@@ -62,7 +62,7 @@ async def sums(inventory: httpx.AsyncClient, query: str) -> dict[str, Decimal]:
     return {one["key"]: Decimal(one["amount"]) for one in response.json()["sums"]}
 
 
-async def test_sums_are_those_of_aws_to_the_last_place(
+async def test_sums_match_those_of_aws_exactly(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     rows = add_costs(world)
@@ -84,7 +84,7 @@ async def test_sums_are_those_of_aws_to_the_last_place(
     assert whole["sums"][0]["estimated"] is True
 
 
-async def test_list_has_each_cost_once_and_filters_by_workspace_type_and_day(
+async def test_list_has_each_cost_once_and_filters_by_workspace_usage_type_and_day(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     add_costs(world)
@@ -112,7 +112,7 @@ async def test_list_has_each_cost_once_and_filters_by_workspace_type_and_day(
         assert found
 
 
-async def test_second_reading_goes_back_three_days_and_takes_over_what_changed_and_vanished(
+async def test_second_sync_rereads_three_days_and_applies_changes_and_removals(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     rows = world.place(NUMBER, HOME).costs
@@ -127,7 +127,7 @@ async def test_second_reading_goes_back_three_days_and_takes_over_what_changed_a
     again = await sync(inventory, kind="billing")
     assert (again["changed"], again["gone"]) == (0, 0)
     rows[0]["amount"] = "2.25"
-    del rows[3], rows[-1]  # B of yesterday, and B of eight days ago
+    del rows[3], rows[-1]  # yesterday's B, and B of eight days ago
     done = await sync(inventory, kind="billing")
 
     assert (done["changed"], done["gone"]) == (1, 1)
@@ -138,7 +138,7 @@ async def test_second_reading_goes_back_three_days_and_takes_over_what_changed_a
 
 
 @pytest.mark.parametrize("is_denied", [True, False])
-async def test_without_data_by_resource_costs_are_by_usage_type(
+async def test_costs_are_per_usage_type_if_aws_gives_none_per_resource(
     inventory: httpx.AsyncClient, double: Double, world: World, is_denied: bool
 ) -> None:
     rows = add_costs(world, 60)
@@ -155,7 +155,7 @@ async def test_without_data_by_resource_costs_are_by_usage_type(
     assert shown["status"] == ("limited" if is_denied else "connected")
 
 
-async def test_requests_of_a_day_are_bounded_and_what_was_read_stays(
+async def test_daily_request_budget_is_kept_and_data_already_read_stays(
     make_inventory_settings: Callable[..., Settings], double: Double, world: World
 ) -> None:
     add_costs(world)
@@ -172,7 +172,7 @@ async def test_requests_of_a_day_are_bounded_and_what_was_read_stays(
     assert len(kept) == 15
 
 
-async def test_sync_of_everything_reads_costs_once_a_day(
+async def test_sync_of_everything_reads_costs_only_once_a_day(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     await add_account(inventory, double)
@@ -194,7 +194,7 @@ async def test_sync_of_everything_reads_costs_once_a_day(
         "/billing/summary?account=7",
     ],
 )
-async def test_malformed_wish_is_refused(inventory: httpx.AsyncClient, path: str) -> None:
+async def test_malformed_query_is_refused(inventory: httpx.AsyncClient, path: str) -> None:
     assert (await inventory.get(path)).status_code == 401
     assert (await inventory.get(path, headers=USER)).status_code == 422
 
@@ -203,14 +203,14 @@ async def test_malformed_wish_is_refused(inventory: httpx.AsyncClient, path: str
     "text",
     ["0", "12.0101516483", "-0.0000000001", "-1", "0.000000000001", "999999999999.999999999999", "1E-10"],
 )
-def test_amount_comes_back_as_it_was(text: str) -> None:
+def test_amount_survives_the_round_trip(text: str) -> None:
     assert joined(*split(text)) == Decimal(text)
     assert Decimal(written(joined(*split(text)))) == Decimal(text)
     assert "E" not in written(joined(*split(text)))
 
 
 @pytest.mark.parametrize("text", ["", "x", "NaN", "Infinity", "1e12", "-1e30", "1" * 100])
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_invalid_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="amount"):
         split(text)
 

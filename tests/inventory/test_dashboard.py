@@ -1,4 +1,4 @@
-"""The dashboard: its figures are those of the rows."""
+"""The dashboard: its figures match the rows."""
 
 from collections import Counter
 
@@ -11,9 +11,7 @@ from tests.inventory.aws import Double, World
 from tests.inventory.support import USER, add_account, listed, sync
 
 
-async def test_figures_are_those_of_the_rows(
-    inventory: httpx.AsyncClient, double: Double, world: World
-) -> None:
+async def test_figures_match_the_rows(inventory: httpx.AsyncClient, double: Double, world: World) -> None:
     aws.add_workspaces(world, 40, 4)
     await add_account(inventory, double)
     first = await sync(inventory)
@@ -30,7 +28,7 @@ async def test_figures_are_those_of_the_rows(
     assert [one["id"] for one in shown["recent_syncs"]] == [second["id"], first["id"]]
 
 
-async def test_empty_inventory_has_a_dashboard_of_zeros_for_accounts_only(
+async def test_dashboard_of_an_empty_inventory_is_all_zeros_and_requires_an_account(
     inventory: httpx.AsyncClient,
 ) -> None:
     assert (await inventory.get("/dashboard")).status_code == 401
@@ -39,7 +37,7 @@ async def test_empty_inventory_has_a_dashboard_of_zeros_for_accounts_only(
     assert (shown["total_workspaces"], shown["by_state"], shown["recent_syncs"]) == (0, {}, [])
 
 
-async def test_figures_are_worked_out_again_when_they_are_old(
+async def test_figures_are_cached_until_they_are_old(
     inventory: httpx.AsyncClient, double: Double, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws.add_workspaces(world, 3, 4)

@@ -1,4 +1,4 @@
-"""What the inventory service does when others tell it something."""
+"""How the inventory service handles events of other services."""
 
 import httpx
 
@@ -11,7 +11,7 @@ from tests.inventory.aws import Double, World
 from tests.inventory.support import ADMIN, ADMIN_ID, USER, add_account, sync
 
 
-async def test_syncs_of_a_deleted_account_stay_without_its_name(
+async def test_syncs_of_a_deleted_account_are_kept_without_its_id(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 2, 1)

@@ -1,4 +1,4 @@
-"""Processes are killed in the middle of a sync: the tables are those of an undisturbed one."""
+"""Processes killed during a sync: the tables end up the same as after an undisturbed one."""
 
 import json
 import multiprocessing
@@ -68,7 +68,7 @@ def has_ended(database: Database, sync_id: str) -> bool:
 
 
 def tables(database: Database) -> dict[str, list[Any]]:
-    """What the syncs have written, without ids and times."""
+    """Return what the syncs wrote, without ids and times."""
     with database.transaction(write=False) as session:
         execute = session.connection().execute
         rows = [dict(row) for row in execute(select(WORKSPACES)).mappings()]
@@ -87,7 +87,7 @@ def tables(database: Database) -> dict[str, list[Any]]:
 
 
 def change_world(world: World) -> None:
-    """News on the first and the last page, and one WorkSpace less."""
+    """Change rows on the first and the last page, and remove a WorkSpace."""
     rows = world.place(NUMBER, REGION).workspaces
     keys = sorted(rows)
     rows[keys[0]]["State"] = rows[keys[-1]]["State"] = "MAINTENANCE"
@@ -96,7 +96,7 @@ def change_world(world: World) -> None:
 
 
 def run_twice(database: Database, folder: Path, double: Double, lives: list[int]) -> dict[str, list[Any]]:
-    """Two syncs with a change between them; in the second one processes die at these steps."""
+    """Run two syncs with changes in between; during the second, processes die at these steps."""
     double.world = aws.new_world(60)
     settings = make_settings(database.url.render_as_string(hide_password=False), str(folder))
     jobs = make_jobs(database, settings)
@@ -115,10 +115,10 @@ def run_twice(database: Database, folder: Path, double: Double, lives: list[int]
     return tables(database)
 
 
-def test_sync_that_is_killed_at_each_page_leaves_the_tables_of_an_undisturbed_one(
+def test_sync_killed_at_every_page_gives_the_same_tables_as_an_undisturbed_one(
     database: Database, tmp_path: Path, double: Double
 ) -> None:
-    # Every life begins the part anew, keeps one page, and dies before it commits the next step.
+    # Each process resumes the part, saves one page, and dies before it commits the next step.
     disturbed = run_twice(database, tmp_path, double, [1, 2, 3, 3, 3])
     calm_url = f"sqlite:///{tmp_path}/calm.db"
     databases.migrate(calm_url, Settings.migrations())

@@ -1,4 +1,4 @@
-"""Syncs: what AWS has is what the list shows, whatever happens on the way."""
+"""Syncs: the list shows what AWS has, despite throttling, failures and expired cursors."""
 
 import random
 from typing import Any
@@ -17,7 +17,7 @@ OTHER_REGION = "us-east-1"
 
 
 def expected(world: World, region: str = REGION) -> dict[str, tuple[Any, ...]]:
-    """By id, what the list has to say of each WorkSpace."""
+    """Return what the list must show for each WorkSpace, by id."""
     place = world.place(NUMBER, region)
     return {
         key: (
@@ -64,7 +64,7 @@ async def test_sync_finds_all_workspaces_with_bundles_tags_and_connections(
     assert shown["last_sync"] is not None
 
 
-async def test_sync_without_news_writes_only_when_rows_were_seen(
+async def test_sync_without_changes_updates_only_last_seen(
     inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
 ) -> None:
     aws.add_workspaces(world, 30, 1)
@@ -81,7 +81,7 @@ async def test_sync_without_news_writes_only_when_rows_were_seen(
     assert [one.topic for one in events(database_url, EVENTS)] == ["sync.finished"] * 2
 
 
-async def test_changes_are_kept_in_the_history_and_told(
+async def test_changes_are_stored_in_the_history_and_emitted(
     inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
 ) -> None:
     aws.add_workspaces(world, 3, 1)
@@ -115,7 +115,7 @@ async def test_changes_are_kept_in_the_history_and_told(
     assert (by_id[first]["before"], by_id[first]["after"]) == ({"state": state}, {"state": "MAINTENANCE"})
 
 
-async def test_a_workspace_that_comes_back_is_no_longer_gone(
+async def test_workspace_that_reappears_is_no_longer_gone(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 2, 1)
@@ -133,7 +133,7 @@ async def test_a_workspace_that_comes_back_is_no_longer_gone(
     assert [(one["field"], one["after"] is None) for one in changes] == [("gone", True), ("gone", False)]
 
 
-async def test_throttled_calls_are_repeated_and_nothing_is_lost(
+async def test_throttled_calls_are_retried_and_nothing_is_lost(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 300, 1)
@@ -147,7 +147,7 @@ async def test_throttled_calls_are_repeated_and_nothing_is_lost(
     assert found(await listed(inventory)) == expected(world)
 
 
-async def test_page_that_fails_for_ever_leaves_the_other_parts_right_and_calls_nothing_gone(
+async def test_page_that_keeps_failing_does_not_affect_other_parts_and_marks_nothing_as_gone(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     for seed, region in enumerate((REGION, OTHER_REGION), 1):
@@ -159,11 +159,11 @@ async def test_page_that_fails_for_ever_leaves_the_other_parts_right_and_calls_n
         del world.place(NUMBER, region).workspaces[key]
     world.broken["DescribeWorkspaces"] = world.count("DescribeWorkspaces") + 2
 
-    def mend_other_region(operation: str, _: int) -> None:
+    def fix_other_region(operation: str, _: int) -> None:
         if operation == "DescribeWorkspaceDirectories" and world.count(operation) == 4:
             world.broken.clear()
 
-    world.before_page = mend_other_region
+    world.before_page = fix_other_region
     done = await sync(inventory)
 
     assert done["state"] == "partial"
@@ -186,7 +186,7 @@ async def test_missing_permission_is_named_and_the_rest_is_read(
 
     assert done["state"] == "completed"
     assert done["parts"][1]["missing"] == sorted(world.denied)
-    assert found(await listed(inventory)) == before, "what cannot be read stays as it was"
+    assert found(await listed(inventory)) == before, "fields that cannot be read keep their values"
     shown = (await inventory.get(f"/admin/aws-accounts/{account['id']}", headers=ADMIN)).json()
     assert shown["status"] == "limited"
     assert shown["status_detail"] == [f"{one} is missing." for one in sorted(world.denied)]
@@ -209,10 +209,10 @@ async def test_wrong_keys_fail_the_sync_after_one_call_and_set_the_account_to_er
     assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_sync")
     world.keys[aws.KEY_ID] = (aws.SECRET, NUMBER, "")
     again = await sync(inventory, accounts=[account["id"]])
-    assert again["state"] == "completed", "an account that is named is tried all the same"
+    assert again["state"] == "completed", "a named account is tried despite its error"
 
 
-async def test_aws_that_is_away_fails_the_sync_and_leaves_the_account_to_the_next_one(
+async def test_outage_of_aws_fails_the_sync_but_does_not_set_the_account_to_error(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 3, 1)
@@ -229,7 +229,7 @@ async def test_aws_that_is_away_fails_the_sync_and_leaves_the_account_to_the_nex
     assert (await sync(inventory))["state"] == "completed"
 
 
-async def test_expired_page_token_begins_the_scan_anew_and_loses_nothing(
+async def test_expired_page_token_restarts_the_scan_and_nothing_is_lost(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 80, 1)
@@ -246,14 +246,14 @@ async def test_expired_page_token_begins_the_scan_anew_and_loses_nothing(
     assert found(await listed(inventory)) == expected(world)
 
 
-async def test_second_sync_is_refused_while_one_runs_and_a_cancelled_one_calls_nothing_gone(
+async def test_second_sync_is_refused_while_one_runs_and_a_cancelled_one_marks_nothing_as_gone(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 80, 1)
     await add_account(inventory, double)
     await sync(inventory)
     del world.place().workspaces[max(world.place().workspaces)]
-    with world.lock:  # AWS does not answer
+    with world.lock:  # AWS does not respond
         sync_id = await trigger(inventory)
         second = await inventory.post("/sync/trigger", headers=ADMIN)
         assert (second.status_code, second.json()["code"]) == (409, "sync_running")
@@ -267,7 +267,7 @@ async def test_second_sync_is_refused_while_one_runs_and_a_cancelled_one_calls_n
     assert (await sync(inventory))["gone"] == 1
 
 
-async def test_region_filter_and_directories_only(
+async def test_sync_can_be_limited_to_a_region_and_to_directories(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 2, 1)
@@ -281,7 +281,7 @@ async def test_region_filter_and_directories_only(
     assert [one["name"] for one in options["directories"]] == ["corp.example.com", "lab.example.com"]
 
 
-async def test_directory_that_aws_no_longer_lists_is_forgotten(
+async def test_directory_that_aws_no_longer_lists_is_deleted(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 0, 1)
@@ -296,9 +296,7 @@ async def test_directory_that_aws_no_longer_lists_is_forgotten(
 
 
 class TestRefusals:
-    async def test_users_may_not_start_a_sync_unless_the_setting_lets_them(
-        self, inventory: httpx.AsyncClient
-    ) -> None:
+    async def test_users_may_not_start_a_sync_by_default(self, inventory: httpx.AsyncClient) -> None:
         response = await inventory.post("/sync/trigger", headers=USER)
 
         assert (response.status_code, response.json()["code"]) == (403, "sync_needs_admin")
@@ -318,7 +316,7 @@ class TestRefusals:
             ({"more": 1}, "more"),
         ],
     )
-    async def test_malformed_wishes_are_refused_by_field(
+    async def test_malformed_body_is_refused_with_the_name_of_the_field(
         self, inventory: httpx.AsyncClient, body: dict[str, Any], field: str
     ) -> None:
         response = await inventory.post("/sync/trigger", json=body, headers=ADMIN)
@@ -336,7 +334,7 @@ class TestRefusals:
             assert response.status_code == 404
 
 
-async def test_history_lists_syncs_newest_first_with_their_sums(
+async def test_history_lists_syncs_newest_first_with_their_totals(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 5, 1)
@@ -354,7 +352,7 @@ async def test_history_lists_syncs_newest_first_with_their_sums(
 
 
 @pytest.mark.prove
-async def test_five_thousand_workspaces_with_every_seventh_call_throttled_are_all_found_and_none_is_gone(
+async def test_5000_workspaces_are_all_found_with_every_seventh_call_throttled(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 5_000, 1)

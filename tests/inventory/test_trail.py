@@ -1,4 +1,4 @@
-"""CloudTrail: each event once, late ones too, found by every filter."""
+"""CloudTrail: every event is stored once, even if late, and every filter finds it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +34,7 @@ async def test_events_of_all_pages_are_kept_once_and_listed_newest_first(
     at = now().replace(microsecond=0)
     for number in range(120):
         aws.add_event(world.place(), number, at - timedelta(minutes=number % 40))
-    aws.add_event(world.place(), 999, at - timedelta(days=9))  # before what a first sync reads
+    aws.add_event(world.place(), 999, at - timedelta(days=9))  # too old for a first sync
     await add_account(inventory, double)
     first = await sync(inventory, kind="cloudtrail")
     late = aws.add_event(world.place(), 500, at - timedelta(minutes=25))
@@ -45,10 +45,10 @@ async def test_events_of_all_pages_are_kept_once_and_listed_newest_first(
     assert len({one["event_id"] for one in found}) == len(found) == 121
     assert [one["at"] for one in found] == sorted((one["at"] for one in found), reverse=True)
     assert late["EventId"] in {one["event_id"] for one in found}
-    assert second["seen"] < first["seen"], "from half an hour before the last time on"
+    assert second["seen"] < first["seen"], "only since half an hour before the last scan"
 
 
-async def test_each_filter_finds_what_it_says(
+async def test_each_filter_finds_exactly_the_matching_events(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     at = now().replace(microsecond=0) - timedelta(hours=2)
@@ -81,7 +81,7 @@ async def test_each_filter_finds_what_it_says(
     assert shown.json() == every[0]
 
 
-async def test_event_is_read_with_who_did_what_from_where(
+async def test_event_has_identity_request_source_and_workspaces_even_if_malformed_or_large(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     asked = {"a": [{"workspaceId": "ws-000000001"}, {"b": {"workspaceId": "ws-000000002"}}]}
@@ -102,7 +102,7 @@ async def test_event_is_read_with_who_did_what_from_where(
     assert large["EventId"] == found["3"]["event_id"]
 
 
-async def test_missing_permission_fails_this_part_alone_and_names_itself(
+async def test_missing_permission_fails_only_this_part_and_is_named(
     inventory: httpx.AsyncClient, double: Double, world: World
 ) -> None:
     aws.add_workspaces(world, 3, 1)
@@ -129,7 +129,7 @@ async def test_missing_permission_fails_this_part_alone_and_names_itself(
         ("colour=red", "colour"),
     ],
 )
-async def test_malformed_filter_is_refused_by_name(
+async def test_malformed_filter_is_refused_with_its_name(
     inventory: httpx.AsyncClient, query: str, field: str
 ) -> None:
     response = await inventory.get(f"/cloudtrail?{query}", headers=USER)
@@ -138,13 +138,13 @@ async def test_malformed_filter_is_refused_by_name(
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
-async def test_anonymous_and_unknown(inventory: httpx.AsyncClient) -> None:
+async def test_anonymous_request_is_401_and_unknown_event_404(inventory: httpx.AsyncClient) -> None:
     path = f"/cloudtrail/{new_id()}"
     assert (await inventory.get(path)).status_code == 401
     assert (await inventory.get(path, headers=USER)).status_code == 404
 
 
-def test_ids_of_events_sort_by_time_and_are_the_same_each_time() -> None:
+def test_event_ids_sort_by_time_and_are_stable() -> None:
     ids = [row_id(AT + timedelta(seconds=number), f"event {number}") for number in range(5)]
 
     assert ids == sorted(ids)

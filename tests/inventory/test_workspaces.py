@@ -1,4 +1,4 @@
-"""Reading WorkSpaces: filters, search, pages, options."""
+"""Listing WorkSpaces: filters, search, pages, options, exports."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ UNKNOWN = "/workspaces/ws-000000000"
 
 @pytest.fixture
 async def rows(inventory: httpx.AsyncClient, double: Double, world: World) -> list[dict[str, Any]]:
-    """WorkSpaces of two regions that were synchronised."""
+    """Synced WorkSpaces of two regions."""
     aws.add_workspaces(world, 40, 1)
     aws.add_workspaces(world, 20, 2, region="us-east-1")
     await add_account(inventory, double, regions=["eu-central-1", "us-east-1"])
@@ -31,7 +31,7 @@ async def rows(inventory: httpx.AsyncClient, double: Double, world: World) -> li
     return await listed(inventory)
 
 
-async def test_each_filter_and_each_pair_of_filters_finds_what_it_says(
+async def test_each_filter_and_each_pair_of_filters_finds_exactly_the_matching_rows(
     inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
 ) -> None:
     wanted = {
@@ -51,7 +51,7 @@ async def test_each_filter_and_each_pair_of_filters_finds_what_it_says(
             assert await listed(inventory, query) == same, query
 
 
-async def test_tags_and_unused_days_and_search_find_what_they_say(
+async def test_tag_unused_days_and_search_find_exactly_the_matching_rows(
     inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
 ) -> None:
     red = [row for row in rows if row["tags"].get("team") == "red"]
@@ -75,7 +75,7 @@ async def test_tags_and_unused_days_and_search_find_what_they_say(
     assert await listed(inventory, "search=red&tag=team:red") == red
 
 
-async def test_pages_hold_every_row_once(inventory: httpx.AsyncClient, rows: list[dict[str, Any]]) -> None:
+async def test_pages_contain_every_row_once(inventory: httpx.AsyncClient, rows: list[dict[str, Any]]) -> None:
     found, path = [], "/workspaces?limit=7&running_mode=AUTO_STOP"
     while path:
         page = await inventory.get(path, headers=USER)
@@ -86,7 +86,7 @@ async def test_pages_hold_every_row_once(inventory: httpx.AsyncClient, rows: lis
     assert found == [row for row in rows if row["running_mode"] == "AUTO_STOP"]
 
 
-async def test_options_list_the_values_there_are(
+async def test_options_list_the_existing_values(
     inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
 ) -> None:
     options = (await inventory.get("/workspaces/filters/options", headers=USER)).json()
@@ -115,7 +115,7 @@ async def test_options_list_the_values_there_are(
         ("state=%00", "state"),
     ],
 )
-async def test_malformed_filter_is_refused_by_name(
+async def test_malformed_filter_is_refused_with_its_name(
     inventory: httpx.AsyncClient, query: str, field: str
 ) -> None:
     response = await inventory.get(f"/workspaces?{query}", headers=USER)
@@ -124,14 +124,14 @@ async def test_malformed_filter_is_refused_by_name(
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
-async def test_unknown_and_malformed_ids(inventory: httpx.AsyncClient) -> None:
+async def test_unknown_id_is_404_and_malformed_id_422(inventory: httpx.AsyncClient) -> None:
     for path in (UNKNOWN, f"{UNKNOWN}/changes"):
         assert (await inventory.get(path)).status_code == 401
         assert (await inventory.get(path, headers=USER)).status_code == 404
     assert (await inventory.get("/workspaces/WS-1'--", headers=USER)).status_code == 422
 
 
-async def test_search_and_user_name_take_what_is_no_pattern(
+async def test_search_and_user_name_treat_wildcards_and_sql_as_plain_text(
     inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
 ) -> None:
     assert rows
@@ -141,7 +141,7 @@ async def test_search_and_user_name_take_what_is_no_pattern(
 
 
 class TestExport:
-    async def test_file_holds_the_rows_of_the_list_with_the_same_filter(
+    async def test_export_has_the_rows_of_the_list_with_the_same_filter(
         self, inventory: httpx.AsyncClient, rows: list[dict[str, Any]]
     ) -> None:
         response = await inventory.get("/workspaces/export?state=STOPPED", headers=USER)
@@ -156,7 +156,7 @@ class TestExport:
         assert [json.loads(one["tags"]) for one in found] == [row["tags"] for row in wanted]
         assert {one["encrypted_root"] for one in found} <= {"Yes", "No"}
 
-    async def test_what_would_be_a_formula_is_quoted(
+    async def test_formulas_are_quoted(
         self, inventory: httpx.AsyncClient, double: Double, world: World
     ) -> None:
         aws.add_workspaces(world, 1, 1)
@@ -170,7 +170,7 @@ class TestExport:
         found = dict(zip(names, line, strict=True))
         assert (found["user_name"], found["computer_name"]) == ('\'=cmd|"/c calc"!A1', "'@SUM(1)")
 
-    async def test_file_ends_at_the_limit(
+    async def test_export_ends_at_the_limit(
         self, make_inventory_settings: Callable[..., Settings], double: Double, world: World
     ) -> None:
         aws.add_workspaces(world, 5, 1)
@@ -182,6 +182,6 @@ class TestExport:
         assert (len(response.text.splitlines()), response.headers["x-row-limit"]) == (4, "3")
 
     @pytest.mark.parametrize("query", ["format=pdf", "limit=5", "cursor=abc", "colour=red"])
-    async def test_malformed_wish_is_refused(self, inventory: httpx.AsyncClient, query: str) -> None:
+    async def test_malformed_query_is_refused(self, inventory: httpx.AsyncClient, query: str) -> None:
         assert (await inventory.get("/workspaces/export")).status_code == 401
         assert (await inventory.get(f"/workspaces/export?{query}", headers=USER)).status_code == 422

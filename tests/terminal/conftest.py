@@ -1,4 +1,4 @@
-"""One service for all tests of a module: each test has an account, and so a box, of its own."""
+"""One service for all tests of a module; each test has its own account and box."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from tests.terminal.support import Owner, Service
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """On which databases the tests of a module run: on SQLite, unless it names them in DATABASES."""
+    """Run the tests of a module on the databases that it lists in DATABASES, by default on SQLite."""
     if "service" in metafunc.fixturenames:
         kinds = getattr(metafunc.module, "DATABASES", ("sqlite",))
         metafunc.parametrize("service", kinds, indirect=True, scope="module")

@@ -1,4 +1,4 @@
-"""A terminal service as a process of its own, which can be killed, and a client that loses no byte."""
+"""A terminal service in its own process, which can be killed, and a client that checks every byte."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ ACK_BYTES = 32 * 1024
 
 
 class Service:
-    """The service with its own folder and port; what it started outlives it until `close`."""
+    """The service with its own directory and port; its holders outlive it until `close`."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder, self.port = folder, support.free_port()
@@ -86,7 +86,7 @@ class Service:
         self._process.wait()
 
     def close(self) -> None:
-        """End the service and every holder that it left."""
+        """End the service and all its holders."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(30)
@@ -97,7 +97,7 @@ class Service:
 
     def holders(self) -> list[int]:
         found = [pid for pid, line in command_lines() if "holder.main" in line and str(self.folder) in line]
-        forked = {child for pid in found for child in children_of(pid)}  # before they become a shell
+        forked = {child for pid in found for child in children_of(pid)}  # not yet replaced by the shell
         return [pid for pid in found if pid not in forked]
 
     def memory_bytes(self) -> int:
@@ -124,7 +124,7 @@ def children_of(pid: int) -> list[int]:
 
 
 class Owner:
-    """An account that has terminals."""
+    """An account that owns terminals."""
 
     def __init__(self, url: str, user_id: str | None = None, **claims: Any) -> None:
         self.url = url
@@ -175,7 +175,7 @@ class Owner:
 
 
 class Screen:
-    """What a browser would show: all bytes of a shell, put together over any number of sockets."""
+    """A client's view of a shell: all its output, assembled over any number of sockets."""
 
     def __init__(self) -> None:
         self.output = bytearray()
@@ -185,7 +185,7 @@ class Screen:
         self.socket: ClientConnection
         self._acked = 0
         self.acks = True
-        self.came = asyncio.Event()  # set by each piece of output
+        self.came = asyncio.Event()  # set by every piece of output
 
     @property
     def offset(self) -> int:
@@ -204,14 +204,14 @@ class Screen:
         await self.socket.send(text.encode())
 
     async def read(self) -> dict[str, Any] | bytes:
-        """The next message, taken note of."""
+        """Read and process the next message."""
         message = await self.socket.recv()
         if isinstance(message, str):
             control: dict[str, Any] = json.loads(message)
             self._take_note(control)
             return control
         (offset,), data = struct.unpack_from("!Q", message), message[8:]
-        assert offset == self.offset, f"{offset} came, and {self.offset} was to come"
+        assert offset == self.offset, f"got offset {offset}, expected {self.offset}"
         self.output += data
         self.came.set()
         if self.acks and self.offset - self._acked >= ACK_BYTES:
@@ -234,7 +234,7 @@ class Screen:
             self._acked = control["offset"]
 
     async def until(self, text: bytes, *, count: int = 1) -> None:
-        """Read until the output holds this text so many times."""
+        """Read until the output contains this text `count` times."""
         while self.output.count(text) < count:
             await self.read()
 

@@ -1,4 +1,4 @@
-"""Shells in real containers: confined, found again, and as exact as those of processes."""
+"""Shells in real containers: confinement, adoption after restarts, and output without losses."""
 
 import subprocess
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ for pid in pids:
 @pytest.fixture(scope="module")
 def docker() -> str:
     (program,) = support.need("docker")
-    support.need_answer([program, "info"], "no Docker engine answers")
+    support.need_answer([program, "info"], "no Docker engine responds")
     support.need_answer([program, "image", "inspect", IMAGE], f"the engine has no image {IMAGE}")
     return program
 
@@ -62,7 +62,7 @@ def containers(docker: str, service: Service) -> list[str]:
     return run(docker, "ps", "-aq", "--no-trunc", "--filter", wanted).split()
 
 
-async def test_shell_in_a_container_can_do_nothing_beyond_its_limits(
+async def test_shell_in_a_container_is_confined_to_its_limits(
     service: Service, docker: str, owner: Owner
 ) -> None:
     session = await owner.open()
@@ -101,11 +101,11 @@ async def test_shell_in_a_container_can_do_nothing_beyond_its_limits(
         await screen.until(b"kept\r\n")
 
 
-async def test_no_byte_is_lost_when_the_service_is_killed_beside_containers(service: Service) -> None:
+async def test_no_output_of_a_container_is_lost_when_the_service_is_killed(service: Service) -> None:
     await flood_over_kills(service, lines=60_000, kills=int(support.length(5)))
 
 
-async def test_container_that_no_box_knows_is_removed_and_those_of_others_stay(
+async def test_container_without_a_box_is_removed_but_not_those_of_other_instances(
     service: Service, docker: str, owner: Owner
 ) -> None:
     session = await owner.open()
@@ -125,7 +125,7 @@ async def test_container_that_no_box_knows_is_removed_and_those_of_others_stay(
         run(docker, "rm", "-f", stray, foreign, check=False)
 
 
-async def test_container_that_is_killed_from_outside_leaves_a_lost_terminal(
+async def test_terminal_is_lost_when_its_container_is_killed_from_outside(
     service: Service, docker: str, owner: Owner
 ) -> None:
     session = await owner.open()

@@ -1,4 +1,4 @@
-"""The pure parts: where a replay may begin, the newest bytes, frames, and the ring of a holder."""
+"""The pure modules: start of a replay, cached output, frames, the holder's ring, control messages."""
 
 import struct
 
@@ -24,7 +24,7 @@ from services.terminal.protocol import Close, Hello, ProtocolError, Resume
         (b"\x1b[?1049h\n\x1b[?1049l\nnext", True, 18),
     ],
 )
-def test_replay_begins_at_a_line_outside_of_sequences(
+def test_replay_begins_at_a_line_outside_escape_sequences(
     data: bytes, is_alternate: bool, start: int | None
 ) -> None:
     assert safe_start(data, is_alternate=is_alternate) == start
@@ -41,7 +41,7 @@ def test_tail_keeps_the_newest_bytes_and_finds_them_by_offset() -> None:
     assert tail.end - tail.start == TAIL_BYTES_MAX
 
 
-def test_tail_begins_anew_after_a_gap() -> None:
+def test_tail_starts_over_after_a_gap() -> None:
     tail = Tail()
     tail.append(0, b"abc")
     tail.append(10, b"xyz")
@@ -50,7 +50,7 @@ def test_tail_begins_anew_after_a_gap() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_frames_are_the_same_however_they_are_cut(size: int) -> None:
+def test_frames_are_reassembled_from_pieces_of_any_size(size: int) -> None:
     sent = [(b"D", b"some data"), (b"X", b""), (b"I", b"\0" * 300)]
     whole = b"".join(frame(*one) for one in sent)
     frames = Frames()
@@ -59,12 +59,12 @@ def test_frames_are_the_same_however_they_are_cut(size: int) -> None:
     assert received == sent
 
 
-def test_frame_that_is_too_large_is_refused_before_it_has_come() -> None:
+def test_frame_that_is_too_large_is_refused_by_its_header() -> None:
     with pytest.raises(FrameError):
         list(Frames().feed(struct.pack("!cI", b"D", FRAME_BYTES_MAX + 1)))
 
 
-def test_ring_forgets_the_oldest_and_knows_the_screen_where_it_begins() -> None:
+def test_ring_drops_the_oldest_bytes_and_tracks_the_alternate_screen_at_its_start() -> None:
     ring = Ring(10)
     ring.append(b"\x1b[?10")
     ring.append(b"49h0123456789")
@@ -76,7 +76,7 @@ def test_ring_forgets_the_oldest_and_knows_the_screen_where_it_begins() -> None:
     assert ring.is_alternate_at_base is False
 
 
-def test_hello_is_read_with_the_place_to_go_on_from() -> None:
+def test_hello_is_parsed_with_its_resume_position() -> None:
     text = '{"type":"hello","rows":24,"cols":80,"resume":{"epoch":"e","offset":7}}'
 
     assert protocol.read_control(text) == Hello(24, 80, Resume("e", 7))
@@ -86,7 +86,7 @@ def test_hello_is_read_with_the_place_to_go_on_from() -> None:
     "resume",
     ["7", "[]", '{"epoch":1,"offset":0}', '{"epoch":"e","offset":-1}', '{"epoch":"e","offset":true}'],
 )
-def test_hello_with_a_malformed_place_is_refused(resume: str) -> None:
+def test_hello_with_a_malformed_resume_position_is_refused(resume: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         protocol.read_control(f'{{"type":"hello","rows":24,"cols":80,"resume":{resume}}}')
 
@@ -94,6 +94,6 @@ def test_hello_with_a_malformed_place_is_refused(resume: str) -> None:
 
 
 @pytest.mark.parametrize("time", ["NaN", "1e400", "true", '"1"'])
-def test_ping_with_a_time_that_is_no_number_is_refused(time: str) -> None:
+def test_ping_with_an_invalid_time_is_refused(time: str) -> None:
     with pytest.raises(ProtocolError):
         protocol.read_control(f'{{"type":"ping","time":{time}}}')

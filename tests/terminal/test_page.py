@@ -1,4 +1,4 @@
-"""The page at /terminal/ and what it is made of."""
+"""The page at /terminal/ and its assets."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from tests.terminal.support import ROOT, Service
 VENDOR = ROOT / "services" / "terminal" / "page" / "vendor"
 
 
-def test_page_and_everything_that_it_names_is_served_to_anybody(service: Service) -> None:
+def test_page_and_all_its_assets_are_public(service: Service) -> None:
     page = httpx.get(f"{service.url}/terminal/")
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -30,11 +30,11 @@ def test_page_and_everything_that_it_names_is_served_to_anybody(service: Service
 
 
 @pytest.mark.parametrize("name", ["index.html", "PINNED.md", "LICENSE.xterm", "..%2Fapp.py", "app.py", "%00"])
-def test_what_is_no_asset_is_not_served(service: Service, name: str) -> None:
+def test_other_files_are_not_served_as_assets(service: Service, name: str) -> None:
     assert httpx.get(f"{service.url}/terminal/assets/{name}").status_code in (404, 422)
 
 
-def test_vendored_files_are_those_that_were_pinned() -> None:
+def test_vendored_files_match_their_pinned_hashes() -> None:
     pinned = dict(re.findall(r"^\| (\S+) \| @\S+ \S+ \| ([0-9a-f]{64}) \|$", read("PINNED.md"), re.MULTILINE))
     found = {file.name: digest(file) for file in VENDOR.iterdir() if file.name != "PINNED.md"}
 

@@ -1,4 +1,4 @@
-"""What outlives the service: shells, every byte that they print, and how they ended."""
+"""Restarts of the service: shells, their output and their exit status survive."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ GROWTH_MAX = 8 << 20
 
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[Service]:
-    """One that a test may kill."""
+    """A private service, which the test may kill."""
     started = Service(tmp_path, HOLD_SECONDS="60")
     try:
         started.start()
@@ -30,7 +30,7 @@ def own_service(tmp_path: Path) -> Iterator[Service]:
 
 
 async def read_to_the_end(owner: Owner, session: str, screen: Screen, end: bytes) -> None:
-    """Read on whatever happens to the socket, from the last offset that came."""
+    """Read until `end`, resuming at the last offset whenever the socket is lost."""
     deadline = time.monotonic() + 240
     while end not in screen.output[-4096:]:
         assert time.monotonic() < deadline
@@ -43,7 +43,7 @@ async def read_to_the_end(owner: Owner, session: str, screen: Screen, end: bytes
 
 
 async def flood_over_kills(service: Service, lines: int, kills: int) -> int:
-    """Print numbered lines while the service is killed again and again; the number of bytes that came."""
+    """Print numbered lines while the service is killed repeatedly; returns the number of bytes received."""
     async with Owner(service.url) as owner:
         session = await owner.open()
         screen = Screen()
@@ -60,7 +60,7 @@ async def flood_over_kills(service: Service, lines: int, kills: int) -> int:
             coming = asyncio.ensure_future(screen.came.wait())
             await asyncio.wait([coming, reading], return_when=asyncio.FIRST_COMPLETED)
             coming.cancel()
-            await asyncio.sleep(random.uniform(0.01, 0.2))  # anywhere in the stream
+            await asyncio.sleep(random.uniform(0.01, 0.2))  # at a random position in the stream
             await asyncio.to_thread(service.kill)
             await asyncio.to_thread(service.start)
         await reading
@@ -75,16 +75,16 @@ async def flood_over_kills(service: Service, lines: int, kills: int) -> int:
         return len(output)
 
 
-async def test_no_byte_is_lost_when_the_service_is_killed(own_service: Service) -> None:
+async def test_no_output_is_lost_when_the_service_is_killed(own_service: Service) -> None:
     await flood_over_kills(own_service, lines=20_000, kills=1)
 
 
 @pytest.mark.prove
-async def test_no_byte_of_ten_megabytes_is_lost_over_twenty_kills(own_service: Service) -> None:
+async def test_ten_megabytes_of_output_survive_twenty_kills(own_service: Service) -> None:
     assert await flood_over_kills(own_service, lines=260_000, kills=20) > 10_000_000
 
 
-async def test_exit_while_the_service_is_away_is_noted_when_it_is_back(own_service: Service) -> None:
+async def test_exit_while_the_service_is_down_is_recorded_after_its_restart(own_service: Service) -> None:
     async with Owner(own_service.url) as owner:
         session = await owner.open()
         async with owner.watching(session) as screen:
@@ -106,10 +106,10 @@ async def test_exit_while_the_service_is_away_is_noted_when_it_is_back(own_servi
         assert support.eventually(lambda: own_service.holders() == [], seconds=10)
 
 
-async def test_holder_that_is_gone_after_a_restart_is_lost_at_once(own_service: Service) -> None:
+async def test_terminal_whose_holder_died_is_lost_right_after_a_restart(own_service: Service) -> None:
     async with Owner(own_service.url) as owner:
         session = await owner.open()
-        own_service.close()  # and every holder
+        own_service.close()  # ends every holder as well
         own_service.start()
         shown = (await owner.client.get(f"/terminal/sessions/{session}")).json()
         assert shown["state"] in ("open", "lost")
@@ -120,22 +120,22 @@ async def test_holder_that_is_gone_after_a_restart_is_lost_at_once(own_service: 
         await owner.open()  # the tab is free
 
 
-async def test_second_service_with_the_same_folder_does_not_start(own_service: Service) -> None:
+async def test_second_service_with_the_same_data_directory_does_not_start(own_service: Service) -> None:
     second = Service(own_service.folder)
     second.log = own_service.folder / "second.log"
     second._environment["DATABASE_WAIT_SECONDS"] = "1"
     with pytest.raises(AssertionError):
         second.start_within(10)
-    assert "another terminal service works with" in second.log.read_text()
+    assert "another terminal service is using" in second.log.read_text()
 
 
-async def test_reader_that_stops_holds_the_program_and_costs_no_memory(own_service: Service) -> None:
-    """`yes` against a browser that hangs; then Ctrl-C is felt at once."""
+async def test_reader_that_stops_pauses_the_program_without_using_memory(own_service: Service) -> None:
+    """`yes` runs while the browser hangs; afterwards Ctrl-C takes effect at once."""
     await hold_back(own_service, seconds=2)
 
 
 @pytest.mark.prove
-async def test_reader_that_stops_for_half_a_minute_costs_no_memory(own_service: Service) -> None:
+async def test_reader_that_stops_for_half_a_minute_uses_no_memory(own_service: Service) -> None:
     await hold_back(own_service, seconds=support.length(30))
 
 
@@ -148,7 +148,7 @@ async def hold_back(service: Service, seconds: float) -> None:
             screen.acks = False
             await screen.type("yes\n")
             await screen.until(b"y\r\n", count=10)
-            await asyncio.sleep(seconds)  # the time that the reader is away is what is measured
+            await asyncio.sleep(seconds)  # the reader stays away for this long
             growth = service.memory_bytes() - before
             assert growth < GROWTH_MAX, f"{growth} bytes"
             screen.acks = True

@@ -1,4 +1,4 @@
-"""The WebSocket of a terminal: who gets in, and what is said on it."""
+"""The WebSocket of a terminal: access, replay, messages and limits."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ async def refused(owner: Owner, session: str, **options: Any) -> tuple[int, str]
     return response.status_code, json.loads(response.body or b"{}")["code"]
 
 
-async def test_typed_text_is_echoed_and_the_exit_is_told_before_the_close(owner: Owner) -> None:
+async def test_typed_text_is_echoed_and_the_exit_is_sent_before_the_close(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session, rows=30, cols=100) as screen:
         await screen.type("stty size; echo $((40+2)) 日本語; exit 3\n")
@@ -35,7 +35,7 @@ async def test_typed_text_is_echoed_and_the_exit_is_told_before_the_close(owner:
     assert (shown["state"], shown["exit_code"]) == ("ended", 3)
 
 
-async def test_client_that_comes_back_reads_on_where_it_stopped(owner: Owner) -> None:
+async def test_client_that_reconnects_continues_where_it_stopped(owner: Owner) -> None:
     session = await owner.open()
     screen = Screen()
     async with owner.watching(session, screen):
@@ -53,7 +53,7 @@ async def test_client_that_comes_back_reads_on_where_it_stopped(owner: Owner) ->
     assert screen.start == 0
 
 
-async def test_stream_cut_at_every_offset_is_continued_byte_by_byte(owner: Owner) -> None:
+async def test_stream_can_be_resumed_at_every_offset(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session) as whole:
         await whole.type("stty -echo; printf '\\033[1;31m日本語\\033[0m\\033]0;title\\007end'; echo of''it\n")
@@ -68,7 +68,7 @@ async def test_stream_cut_at_every_offset_is_continued_byte_by_byte(owner: Owner
         assert screen.output == whole.output
 
 
-async def test_offset_from_the_future_closes_the_socket(owner: Owner) -> None:
+async def test_resume_offset_beyond_the_output_closes_the_socket(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
         await screen.until_control("replay_end")
@@ -77,7 +77,7 @@ async def test_offset_from_the_future_closes_the_socket(owner: Owner) -> None:
         assert await screen.until_closed() == 4400
 
 
-async def test_offset_of_another_shell_is_answered_with_all_there_is(owner: Owner) -> None:
+async def test_resume_offset_of_another_shell_gets_a_full_replay(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session, resume={"epoch": "another", "offset": 7}) as screen:
         replay = await screen.until_control("replay")
@@ -85,7 +85,7 @@ async def test_offset_of_another_shell_is_answered_with_all_there_is(owner: Owne
     assert (replay["kind"], replay["from"], replay["truncated"]) == ("ring", 0, False)
 
 
-async def test_ticket_opens_the_socket_once_and_only_of_its_terminal(owner: Owner) -> None:
+async def test_ticket_works_once_and_only_for_its_terminal(owner: Owner) -> None:
     session, other = await owner.open("1"), await owner.open("2")
     ticket = await owner.ticket(session)
     async with owner.watching(session, ticket=ticket) as screen:
@@ -94,17 +94,17 @@ async def test_ticket_opens_the_socket_once_and_only_of_its_terminal(owner: Owne
     assert await refused(owner, session, ticket=ticket) == (401, "unauthenticated")
     for_other = await owner.ticket(other)
     assert await refused(owner, session, ticket=for_other) == (401, "unauthenticated")
-    assert await refused(owner, other, ticket=for_other) == (401, "unauthenticated")  # it is used up
+    assert await refused(owner, other, ticket=for_other) == (401, "unauthenticated")  # it was consumed
 
 
-async def test_bearer_token_may_come_as_a_subprotocol_and_is_not_sent_back(owner: Owner) -> None:
+async def test_bearer_token_is_accepted_as_a_subprotocol_and_not_echoed(owner: Owner) -> None:
     session = await owner.open()
     offered = [TERM_V1, Subprotocol(f"bearer.{owner.token}")]
     async with owner.connected(session, additional_headers={}, subprotocols=offered) as socket:
         assert socket.subprotocol == "term.v1"
 
 
-async def test_socket_without_identity_or_subprotocol_is_refused(owner: Owner) -> None:
+async def test_socket_without_credentials_or_subprotocol_is_refused(owner: Owner) -> None:
     session = await owner.open()
 
     assert await refused(owner, session, additional_headers={}) == (401, "unauthenticated")
@@ -113,7 +113,7 @@ async def test_socket_without_identity_or_subprotocol_is_refused(owner: Owner) -
     assert await refused(owner, session, subprotocols=None) == (400, "no_subprotocol")
 
 
-async def test_terminal_of_somebody_else_is_not_found(owner: Owner, service: Service) -> None:
+async def test_terminal_of_another_user_is_not_found(owner: Owner, service: Service) -> None:
     session = await owner.open()
     async with Owner(service.url, role="admin") as other:
         assert await refused(other, session) == (404, "not_found")
@@ -127,7 +127,7 @@ async def test_terminal_of_somebody_else_is_not_found(owner: Owner, service: Ser
         assert response.status_code == 404
 
 
-async def test_page_of_another_site_is_refused_whatever_it_presents(owner: Owner, service: Service) -> None:
+async def test_cross_site_page_is_refused_even_with_valid_credentials(owner: Owner, service: Service) -> None:
     session = await owner.open()
 
     assert await refused(owner, session, origin="https://evil.example") == (403, "foreign_origin")
@@ -138,7 +138,9 @@ async def test_page_of_another_site_is_refused_whatever_it_presents(owner: Owner
         pass
 
 
-async def test_name_that_was_made_to_point_here_is_refused(owner: Owner, service: Service) -> None:
+async def test_foreign_host_name_and_forwarded_remote_address_are_refused(
+    owner: Owner, service: Service
+) -> None:
     response = await owner.client.post(
         "/terminal/sessions", json={}, headers={"Host": f"evil.example:{service.port}"}
     )
@@ -149,7 +151,7 @@ async def test_name_that_was_made_to_point_here_is_refused(owner: Owner, service
     assert (response.status_code, response.json()["code"]) == (403, "not_local")
 
 
-async def test_viewer_that_may_only_watch_cannot_type_or_signal(owner: Owner) -> None:
+async def test_read_only_viewer_cannot_type_or_send_signals(owner: Owner) -> None:
     session = await owner.open()
     ticket = await owner.ticket(session, "ro")
     async with owner.watching(session) as screen, owner.watching(session, ticket=ticket) as watcher:
@@ -167,7 +169,7 @@ async def test_viewer_that_may_only_watch_cannot_type_or_signal(owner: Owner) ->
     assert (hello["mode"], hello["leader"]) == ("ro", False)
 
 
-async def test_last_to_type_sets_the_size_for_all(owner: Owner) -> None:
+async def test_last_viewer_to_type_sets_the_size_for_all(owner: Owner) -> None:
     session = await owner.open(rows=24, cols=80)
     async with (
         owner.watching(session, rows=24, cols=80) as first,
@@ -215,7 +217,7 @@ async def test_more_viewers_than_allowed_are_refused(owner: Owner) -> None:
         (b"x" * (64 * 1024 + 1), 4413),
     ],
 )
-async def test_bad_message_closes_the_socket_and_leaves_the_shell(
+async def test_bad_message_closes_the_socket_but_not_the_shell(
     owner: Owner, message: str | bytes, code: int
 ) -> None:
     session = await owner.open()
@@ -232,7 +234,7 @@ async def test_frame_that_is_too_large_for_the_server_closes_the_socket(owner: O
     session = await owner.open()
     async with owner.watching(session) as screen:
         await screen.until_control("replay_end")
-        with suppress(ConnectionClosed):  # perhaps before all of it is sent
+        with suppress(ConnectionClosed):  # possibly before all of it is sent
             await screen.socket.send(b"x" * (1 << 20))
         assert await screen.until_closed() == 1009
     async with owner.watching(session) as screen:
@@ -248,14 +250,14 @@ async def test_first_message_must_be_hello(owner: Owner) -> None:
         assert await screen.until_closed() == 4408
 
 
-async def test_ping_is_answered_with_its_time(owner: Owner) -> None:
+async def test_ping_gets_a_pong_with_its_time(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
         await screen.control("ping", time=12.5)
         assert await screen.until_control("pong") == {"type": "pong", "time": 12.5}
 
 
-async def test_signal_reaches_what_runs_in_front(owner: Owner) -> None:
+async def test_signal_reaches_the_foreground_process(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
         await screen.type("echo start''ed; sleep 600\n")
@@ -286,7 +288,7 @@ async def test_fast_viewer_does_not_wait_for_one_that_stopped_reading(owner: Own
         assert (await asyncio.wait_for(skipped, 20))["bytes"] > 1_000_000
 
 
-async def test_what_is_older_than_the_ring_is_told_to_be_gone(owner: Owner) -> None:
+async def test_replay_of_a_full_ring_is_truncated_and_begins_with_a_whole_line(owner: Owner) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
         await screen.type("seq 1 500000; echo do''ne\n")
@@ -298,11 +300,13 @@ async def test_what_is_older_than_the_ring_is_told_to_be_gone(owner: Owner) -> N
     assert replay["truncated"] is True
     assert replay["kind"] == "ring"
     first, second, *_ = again.output.split(b"\r\n")
-    assert int(second) == int(first) + 1  # it begins with a whole line
+    assert int(second) == int(first) + 1  # begins with a whole line
     assert again.output in screen.output + again.output[-100:]
 
 
-async def test_nothing_of_the_suite_is_in_the_environment_of_a_shell(owner: Owner, service: Service) -> None:
+async def test_shell_inherits_no_environment_of_the_suite_and_no_ticket_is_logged(
+    owner: Owner, service: Service
+) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
         await screen.type("echo; env; ls -l /proc/$$/fd | wc -l; echo do''ne\n")
@@ -325,5 +329,5 @@ async def test_nothing_typed_or_printed_is_logged_or_recorded(owner: Owner, serv
         if file.is_file() and "homes" not in file.parts
     )
 
-    assert b"TERMINAL" in kept  # the records are there
+    assert b"TERMINAL" in kept  # audit records exist
     assert b"very-secret" not in kept

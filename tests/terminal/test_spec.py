@@ -1,4 +1,4 @@
-"""What is asked of a container, and how the answer is compared."""
+"""The specification of a container, and the comparison with its inspection."""
 
 import copy
 from pathlib import Path
@@ -20,7 +20,7 @@ def wanted(tmp_path: Path) -> dict[str, Any]:
 
 
 def inspected(wanted: dict[str, Any]) -> dict[str, Any]:
-    """As an engine shows what it has made."""
+    """Return the container as an engine's inspection shows it."""
     shown = copy.deepcopy(wanted)
     host = shown.pop("HostConfig")
     shown["Env"] = [*shown["Env"], "IMAGE=more"]
@@ -29,7 +29,7 @@ def inspected(wanted: dict[str, Any]) -> dict[str, Any]:
     return {"Config": shown, "HostConfig": host}
 
 
-def test_container_that_came_out_as_asked_has_no_differences(wanted: dict[str, Any]) -> None:
+def test_container_as_specified_has_no_differences(wanted: dict[str, Any]) -> None:
     assert spec.differences(wanted, inspected(wanted)) == []
 
 
@@ -57,7 +57,7 @@ def test_container_that_came_out_as_asked_has_no_differences(wanted: dict[str, A
         ("RestartPolicy", {"Name": "always"}),
     ],
 )
-def test_container_that_may_do_more_is_found(wanted: dict[str, Any], name: str, value: object) -> None:
+def test_container_with_additional_rights_is_found(wanted: dict[str, Any], name: str, value: object) -> None:
     shown = inspected(wanted)
     shown["HostConfig"][name] = value
 
@@ -65,14 +65,14 @@ def test_container_that_may_do_more_is_found(wanted: dict[str, Any], name: str, 
 
 
 @pytest.mark.parametrize("change", [{"User": ""}, {"User": "0"}, {"Env": []}, {"Labels": {}}, {"Image": "x"}])
-def test_container_that_is_another_is_found(wanted: dict[str, Any], change: dict[str, Any]) -> None:
+def test_container_with_other_settings_is_found(wanted: dict[str, Any], change: dict[str, Any]) -> None:
     shown = inspected(wanted)
     shown["Config"] |= change
 
     assert len(spec.differences(wanted, shown)) == 1
 
 
-def test_other_limits_are_another_spec(tmp_path: Path) -> None:
+def test_changed_limits_change_the_digest_of_the_spec(tmp_path: Path) -> None:
     digests = set()
     for pids in (100, 200):
         values = {"data_dir": tmp_path, "box_backend": "docker", "box_pids": pids}

@@ -1,4 +1,4 @@
-"""What happens to boxes that nobody uses, and to those of accounts that are gone."""
+"""Sweeping of boxes that are idle or whose account was deleted or disabled."""
 
 import asyncio
 import time
@@ -96,7 +96,7 @@ async def state_of(world: World, owner: str) -> dict[str, Any]:
     return row
 
 
-async def test_more_boxes_than_the_server_takes_are_refused(world: World) -> None:
+async def test_more_boxes_than_allowed_are_refused(world: World) -> None:
     await world.boxes.ensure("ann")
     await world.boxes.ensure("bob")
     await world.boxes.ensure("ann")
@@ -106,7 +106,7 @@ async def test_more_boxes_than_the_server_takes_are_refused(world: World) -> Non
     await world.boxes.ensure("eve")
 
 
-async def test_box_of_a_deleted_account_goes_with_its_home(world: World) -> None:
+async def test_box_of_a_deleted_account_is_removed_with_its_home(world: World) -> None:
     place, other = await world.boxes.ensure("ann"), await world.boxes.ensure("bob")
     await world.tell(end_boxes_of_deleted, AccountDeleted(account_id="ann", deleted=now()))
     await world.sweep()
@@ -124,7 +124,7 @@ async def test_box_of_a_disabled_account_is_stopped_and_keeps_its_home(world: Wo
         await world.sweep()
         assert (await state_of(world, "ann"))["state"] == state
     assert (place.home / "kept").exists()
-    await world.boxes.ensure("ann")  # when it is enabled again
+    await world.boxes.ensure("ann")  # after it is enabled again
     await world.sweep()
     assert (await state_of(world, "ann"))["state"] == "running"
 
@@ -158,14 +158,14 @@ def states(session: Any) -> set[str]:
     return {row.state for row in session.connection().execute(TERMINALS.select())}
 
 
-async def test_home_of_an_account_with_a_strange_id_stays_below_the_homes(world: World) -> None:
+async def test_home_of_an_account_with_an_unsafe_id_stays_inside_the_homes_directory(world: World) -> None:
     for owner in ("../../etc", "", ".", "a/b", "x" * 65, "a\x00b"):
         place = world.places.of(new_id(), owner)
         assert place.home.parent == world.settings.homes
         assert len(place.home.name) == 64
 
 
-def test_production_refuses_shells_that_nothing_isolates(tmp_path: Path) -> None:
+def test_unisolated_shells_are_refused_in_production_and_off_loopback(tmp_path: Path) -> None:
     values = {"environment": "production", "internal_secret": "3f" * 16 + "9a71c2", "data_dir": tmp_path}
     with pytest.raises(ValueError, match="isolates nothing"):
         Settings.model_validate({**values, "box_backend": "process"})
@@ -173,7 +173,7 @@ def test_production_refuses_shells_that_nothing_isolates(tmp_path: Path) -> None
         Settings.model_validate({"host": "0.0.0.0", "data_dir": tmp_path})
 
 
-async def test_without_an_engine_the_box_is_refused_with_503_and_counts_as_failed(world: World) -> None:
+async def test_box_without_an_engine_is_refused_and_marked_as_failed(world: World) -> None:
     settings = world.settings.model_copy(update={"docker_socket": str(world.settings.data_dir / "no.sock")})
     backend = DockerBackend(settings)
     boxes = Boxes(world.database, backend, world.places, world.terminals, settings)

@@ -1,4 +1,4 @@
-"""Boxes and terminals over HTTP: life, limits, and what is refused."""
+"""Boxes and terminals over HTTP: life cycle, limits and refusals."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from tests.terminal.support import Owner, Service, children_of
 DATABASES = ("sqlite", "postgresql")
 
 
-async def test_box_starts_with_the_first_terminal_and_says_what_isolates_it(owner: Owner) -> None:
+async def test_box_starts_with_the_first_terminal_and_shows_its_isolation(owner: Owner) -> None:
     before = (await owner.client.get("/terminal")).json()
     await owner.open()
     after = (await owner.client.get("/terminal")).json()
@@ -22,14 +22,14 @@ async def test_box_starts_with_the_first_terminal_and_says_what_isolates_it(owne
     assert after["limits"]["terminals"] == 3
 
 
-async def test_tab_that_is_taken_names_its_terminal(owner: Owner) -> None:
+async def test_taken_tab_is_refused_with_the_id_of_its_terminal(owner: Owner) -> None:
     session = await owner.open("main")
     again = await owner.client.post("/terminal/sessions", json={"tab": "main"})
 
     assert (again.status_code, again.json()["code"], again.json()["session"]) == (409, "tab_taken", session)
 
 
-async def test_two_that_open_one_tab_at_the_same_time_get_one_terminal(owner: Owner) -> None:
+async def test_concurrent_requests_for_one_tab_open_one_terminal(owner: Owner) -> None:
     opening = [owner.client.post("/terminal/sessions", json={"tab": "same"}) for _ in range(4)]
     statuses = sorted([one.status_code for one in await asyncio.gather(*opening)])
 
@@ -86,7 +86,9 @@ async def test_request_without_token_is_rejected_with_401(owner: Owner, method: 
     assert response.status_code == 401
 
 
-async def test_closing_a_terminal_kills_what_ignores_the_hang_up(owner: Owner, service: Service) -> None:
+async def test_closing_a_terminal_kills_processes_that_ignore_the_hang_up(
+    owner: Owner, service: Service
+) -> None:
     session = await owner.open()
     async with owner.watching(session) as screen:
         await screen.type("trap '' HUP; sleep 601 & echo start''ed; wait\n")
@@ -105,7 +107,7 @@ async def test_closing_a_terminal_kills_what_ignores_the_hang_up(owner: Owner, s
 
 def is_running(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - of the kernel
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - a kernel file
             return file.read().rpartition(b")")[2].split()[0] != b"Z"
     except OSError:
         return False
@@ -137,7 +139,9 @@ async def test_signal_and_ticket_for_an_ended_terminal_are_refused_with_409(owne
     assert (await owner.client.delete(f"/terminal/sessions/{session}")).status_code == 204
 
 
-async def test_terminals_are_listed_newest_first_to_their_owner_alone(owner: Owner, service: Service) -> None:
+async def test_terminals_are_listed_newest_first_and_only_to_their_owner(
+    owner: Owner, service: Service
+) -> None:
     opened = [await owner.open(tab) for tab in "12"]
     async with Owner(service.url) as other:
         assert (await other.client.get("/terminal/sessions")).json() == []
@@ -146,7 +150,7 @@ async def test_terminals_are_listed_newest_first_to_their_owner_alone(owner: Own
     assert [one["id"] for one in listed] == opened[::-1]
 
 
-async def test_admin_sees_and_stops_the_boxes_of_all(owner: Owner, service: Service) -> None:
+async def test_admin_can_list_and_stop_all_boxes(owner: Owner, service: Service) -> None:
     session = await owner.open()
     async with Owner(service.url, role="admin") as admin:
         boxes = (await admin.client.get("/terminal/admin/boxes")).json()
@@ -161,7 +165,7 @@ async def test_admin_sees_and_stops_the_boxes_of_all(owner: Owner, service: Serv
     assert (await owner.client.get("/terminal")).json()["reason"] == "admin"
 
 
-async def test_holder_that_is_killed_leaves_a_terminal_that_is_lost(owner: Owner, service: Service) -> None:
+async def test_terminal_whose_holder_is_killed_is_lost(owner: Owner, service: Service) -> None:
     before = set(service.holders())
     session = await owner.open()
     (holder,) = set(service.holders()) - before
