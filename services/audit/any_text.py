@@ -1,7 +1,7 @@
 """Reading a SQLite database that holds bytes where text should be.
 
-SQLite takes any bytes for text, and its driver gives up at what is no UTF-8, without saying in which row.
-Read as they are, such bytes become characters that no text has, so that a check finds the place.
+SQLite accepts any bytes as text, and its driver fails on invalid UTF-8 without naming the row. This
+module decodes such bytes to surrogates, which no text contains, so that a check finds the record.
 """
 
 import sqlite3
@@ -17,14 +17,14 @@ _NO_TEXT = "Could not decode to UTF-8"
 
 
 def is_unreadable_text(error: BaseException) -> bool:
-    """Whether the database could not be read because of bytes that are no text."""
+    """Whether the database could not be read because of bytes that are not text."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and str(cause.orig).startswith(_NO_TEXT)
 
 
 @contextmanager
 def reading_any_text(database: Database) -> Iterator[Database]:
-    """The same database on connections of its own, for reading this way takes longer."""
+    """Open the database on separate connections, because reading this way is slower."""
     opened = Database(database.url.render_as_string(hide_password=False), pool_size=1)
     event.listen(opened.engine, "connect", _take_any_text)
     try:

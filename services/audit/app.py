@@ -1,4 +1,4 @@
-"""How the audit service is put together."""
+"""Wiring of the audit service."""
 
 from starlette.applications import Starlette
 

@@ -39,12 +39,12 @@ class Duty:
         except Problem as error:
             log.warning("audit_duty_failed", duty=self._name, error=repr(error))
         except Exception:
-            # Any error: without its thread this duty would never run again.
+            # Any error, because the duty would never run again if its thread ended.
             log.exception("audit_duty_failed", duty=self._name)
 
 
 class Caretaker:
-    """Runs in threads of its own, so that neither records nor requests wait for it."""
+    """Runs in separate threads, so that neither records nor requests wait for it."""
 
     def __init__(self, settings: Settings, database: Database, checkpoints: Checkpoints) -> None:
         self._settings, self._database, self._checkpoints = settings, database, checkpoints

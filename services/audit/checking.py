@@ -46,8 +46,8 @@ STATEMENT_FIELDS = RECORD_FIELDS | {"proof"}
 class Verification:
     """Reads the parts of an export in order and collects faults.
 
-    `kept` are checkpoints from elsewhere. A range does not begin or not end with the log: of the months at
-    its edges it cannot tell whether exactly that is empty which was erased.
+    `kept` are checkpoints from elsewhere. A range may start after the log's beginning or stop before its end;
+    for the months at its edges it cannot tell whether the cleared fields are exactly those that were erased.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Verification:
         self._begins_inside, self._ends_inside = begins_inside, ends_inside
         self._kept = sorted(kept)
         self._tree = Frontier()
-        self._follows = True  # whether every record so far was there, so that the tree can be compared
+        self._follows = True  # whether every record so far was present, so that the tree can be compared
         self._first = self._next = self._proven = self._proven_by_kept = self._last_seq = 0
         self._gaps: list[range] = []
         self._partial = False
@@ -76,9 +76,9 @@ class Verification:
         self.ledger = Ledger(self.report, self.doubt)
 
     def begin(self, header: Mapping[str, Any]) -> None:
-        """The first line: the content of the export, and the checkpoint at its end."""
+        """Read the first line: the content of the export, and the checkpoint at its end."""
         if header.get("type") != "header" or header.get("format") != FORMAT:
-            raise NotAnExport(f"the first line is no header of format {FORMAT}")
+            raise NotAnExport(f"the first line is not a header of format {FORMAT}")
         try:
             self._partial, self._first = header["partial"] is True, operator.index(header["first"])
             hashes = [bytes.fromhex(one) for one in header["frontier"]]
@@ -91,7 +91,7 @@ class Verification:
         self._last_seq = -1
         self._proven = self._proven_by_kept = self._first
         if self.checkpoint is None:
-            self.report("foreign_key", None, "the checkpoint is not signed by the key that was given")
+            self.report("foreign_key", None, "the checkpoint is not signed by the given key")
             return
         if self._partial:
             self.remarks.append(_asked_for(header.get("filter")))
@@ -99,10 +99,10 @@ class Verification:
             self._compare_kept()
         for kept in self._kept:
             if kept.size > self.checkpoint.size:
-                known = f"{self.checkpoint.size}, and a checkpoint that was kept knows {kept.size}"
-                self.report("rolled_back", self.checkpoint.size, f"it has {known} records")
+                known = f"{self.checkpoint.size} records, but a kept checkpoint has {kept.size}"
+                self.report("rolled_back", self.checkpoint.size, f"it has {known}")
             elif self._partial and kept.size == self.checkpoint.size and kept.root != self.checkpoint.root:
-                self.report("rewritten", None, "its checkpoint is not the one of the same size that was kept")
+                self.report("rewritten", None, "its checkpoint differs from the kept one of the same size")
             elif self._partial and kept.size < self.checkpoint.size:
                 self.remarks.append(
                     f"only a full export can be compared with the checkpoint of {kept.size} records"
@@ -111,7 +111,7 @@ class Verification:
     def add_record(self, record: Mapping[str, Any]) -> None:
         seq, place = record.get("seq"), record.get("number" if self._partial else "seq")
         if type(place) is not int or type(seq) is not int:
-            self.report("malformed", self.place, "it does not say its place")
+            self.report("malformed", self.place, "it has no position")
             return
         if not self._in_place(place, seq):
             return
@@ -153,8 +153,8 @@ class Verification:
         return False
 
     def _came_late(self, gap: range, seq: int) -> None:
-        """Withdraw the fault that it was removed."""
-        found = Fault("reordered", seq, f"it stands after record {self._last_seq}")
+        """Replace the fault that it was removed."""
+        found = Fault("reordered", seq, f"it comes after record {self._last_seq}")
         for index, fault in enumerate(self.faults):
             if fault.kind == "removed" and (self._partial or fault.seq == gap.start):
                 self.faults[index] = found
@@ -162,10 +162,10 @@ class Verification:
         self.report(*found)
 
     def add_statement(self, record: Mapping[str, Any], *, is_proven: bool = False) -> None:
-        """A record of the log about itself that explains others, from elsewhere in the log."""
+        """Add a statement from elsewhere in the log, which explains records here."""
         seq = record.get("seq")
         if type(seq) is not int or seq in self.ledger.statements:
-            self.report("malformed", self.place, "a statement of the log that cannot be read")
+            self.report("malformed", self.place, "a statement of the log is unreadable")
             return
         try:
             leaf = bytes.fromhex(record["leaf"])
@@ -182,11 +182,11 @@ class Verification:
     ) -> None:
         if record.keys() != wanted:
             odd = ", ".join(sorted(record.keys() ^ wanted))
-            self.report("changed", seq, f"fields were added or taken away: {odd[:200]}")
+            self.report("changed", seq, f"fields were added or removed: {odd[:200]}")
             return
         statement = None
         if type(record["status"]) is not int or leaf_of(record).hexdigest() != record["leaf"]:
-            self.report("changed", seq, "the record is not what its hash in the tree was made of")
+            self.report("changed", seq, "the record does not match its hash in the tree")
         elif not is_elsewhere:
             self._check_time(seq, record["received"])
             self.ledger.pass_by(record)
@@ -204,28 +204,28 @@ class Verification:
             self.ledger.state(statement, is_elsewhere=is_elsewhere)
 
     def follows(self, received: str) -> None:
-        """The record before the first one of a range was received then."""
+        """Set the time at which the record before the first one of a range was received."""
         self._received[1] = received
 
     def _check_time(self, seq: int, received: str) -> None:
-        """The time of receipt never goes backwards; parts of a log have another order."""
+        """The time of receipt never goes backwards; partial exports have another order."""
         if self._partial:
             return
         if received < self._received[1]:
-            self.report("changed", seq, "it says that it was received before the record before it")
+            self.report("changed", seq, "its time of receipt is before that of the previous record")
         self._received = [self._received[0] or received, max(received, self._received[1])]
 
     def _is_kept(self, record: Mapping[str, Any], part: str, names: Sequence[str]) -> bool:
-        """Whether a part of a record is present; if not, which erasure emptied it."""
+        """Whether a part of a record is present; if not, note which erasure cleared it."""
         seq, by, salt = record["seq"], record[f"{part}_erased_by"], record[f"{part}_salt"]
         if salt is not None:
             if by is not None:
-                self.report("changed", seq, f"it says that its {part} was erased, and has it")
-            if len(salt) != SALT_CHARACTERS:  # or it could take in the beginning of what it was to hide
-                self.report("changed", seq, f"its salt ({part}_salt) is none of {SALT_CHARACTERS} digits")
+                self.report("changed", seq, f"it says that its {part} was erased, but still has it")
+            if len(salt) != SALT_CHARACTERS:  # otherwise it could absorb the beginning of the text
+                self.report("changed", seq, f"its salt ({part}_salt) does not have {SALT_CHARACTERS} digits")
             return True
         if type(by) is not int or any(record[name] is not None for name in names):
-            self.report("changed", seq, f"its salt ({part}_salt) was taken away")
+            self.report("changed", seq, f"its salt ({part}_salt) was removed")
         else:
             self.ledger.empty(record, part, by)
             self.emptied += 1
@@ -249,19 +249,17 @@ class Verification:
             if kept.size < self._tree.size:
                 self.remarks.append(f"the checkpoint of {kept.size} records is older than the first one here")
             elif self._follows and kept.root != self._tree.root():
-                self._diverged(self._proven_by_kept, kept.size, "the checkpoint that was kept")
+                self._diverged(self._proven_by_kept, kept.size, "the kept checkpoint")
             self._proven_by_kept = kept.size
 
     def add_checkpoint(self, note: str) -> Checkpoint | None:
-        """A checkpoint between the records, which narrows down the place of a change."""
+        """Compare a checkpoint between the records, which narrows down the position of a change."""
         said = Checkpoint.of(note, self.keys)
         if said is None:
-            self.report(
-                "foreign_key", self._tree.size, "the checkpoint there is not signed by the key that was given"
-            )
+            self.report("foreign_key", self._tree.size, "the checkpoint here is not signed by the given key")
         elif said.size != self._tree.size and self._follows:
             self.report(
-                "changed", self._tree.size, f"a checkpoint of {said.size} records does not belong there"
+                "changed", self._tree.size, f"a checkpoint of {said.size} records does not belong here"
             )
         else:
             self._compare(said)
@@ -271,7 +269,7 @@ class Verification:
         if not self._follows:
             return
         if said.root != self._tree.root():
-            self._diverged(self._proven, said.size, "the checkpoint that was signed then")
+            self._diverged(self._proven, said.size, "the signed checkpoint")
         self._proven = said.size
 
     def _diverged(self, proven: int, size: int, what: str) -> None:
@@ -279,7 +277,7 @@ class Verification:
         self.report("rewritten", proven, f"among records {proven} to {size - 1}: they do not lead to {what}")
 
     def finish(self) -> None:
-        """After the last record."""
+        """Check what needs all records, after the last one."""
         if not self._partial:
             self._finish_tree()
         size = self.checkpoint.size if self.checkpoint else 0
@@ -289,14 +287,14 @@ class Verification:
         ledger.finish_erasures(size, months, is_partial=self._partial, old=old)
         if not self._partial:
             for one in ledger.erased_but_not_deleted():
-                what = f"account {one.resource} was erased, and no record says that it was deleted"
+                what = f"account {one.resource} was erased, but no record says that it was deleted"
                 self.doubt(one.seq, what)
         if old:
-            erasures = f"{sum(old)} places were emptied by {len(old)} erasures"
-            self.remarks.append(f"{erasures} from before the log named the account that it erased")
+            erasures = f"{sum(old)} fields were cleared by {len(old)} erasures"
+            self.remarks.append(f"{erasures} of an older version, which did not name the account")
 
     def _whole_months(self) -> tuple[str, str]:
-        """The first month of which every record is among these, and the first that is not."""
+        """The first month of which every record is here, and the first after it that is incomplete."""
         first, last = (moment[MONTH] for moment in self._received)
         begin = f"{first}~"
         if not self._begins_inside:
@@ -311,20 +309,18 @@ class Verification:
             self.report("truncated", self._next, f"{missing} are missing at the end")
         elif self._next > self.checkpoint.size:
             self.report(
-                "changed", self.checkpoint.size, "there are records that the checkpoint does not know"
+                "changed", self.checkpoint.size, "there are records that the checkpoint does not cover"
             )
         else:
             self._compare(self.checkpoint)
 
     def check_end(self, note: str, digest: bytes) -> None:
-        """The last line of an export: a signed digest of all lines before it."""
+        """Check the last line of an export: a signed digest of all lines before it."""
         text = signed_text(note, self.keys)
         if text is None:
-            self.report("foreign_key", None, "the last line is not signed by the key that was given")
+            self.report("foreign_key", None, "the last line is not signed by the given key")
         elif text not in {end_text(key.name, self.records, digest) for key in self.keys}:
-            self.report(
-                "changed", self.place, "somewhere before: the file is not as it was when its end was signed"
-            )
+            self.report("changed", self.place, "somewhere before: the file changed after its end was signed")
 
     @property
     def is_partial(self) -> bool:
@@ -337,7 +333,7 @@ class Verification:
 
     def summary(self) -> str:
         size = self.checkpoint.size if self.checkpoint else 0
-        emptied = f", {self.emptied} places emptied when persons were erased" if self.emptied else ""
+        emptied = f", {self.emptied} fields cleared by the erasure of people" if self.emptied else ""
         return f"{self.records} records{emptied}, proven by the signed checkpoint of {size}"
 
     def report(self, kind: str, seq: int | None, detail: str) -> None:
@@ -351,14 +347,14 @@ class Verification:
 
 
 def _why(error: Exception) -> str:
-    """Why a record cannot be read; the words of a UnicodeError would quote all of it."""
+    """Why a record cannot be read; the message of a UnicodeError would quote all of it."""
     is_text = not isinstance(error, UnicodeError)
-    return f"it cannot be read: {error!r}" if is_text else "it holds bytes that are no text"
+    return f"it cannot be read: {error!r}" if is_text else "it contains bytes that are not text"
 
 
 def _asked_for(named: Any) -> str:
-    """What a part of the log says was asked for."""
+    """A remark on the filter that selected this part of the log."""
     if not isinstance(named, Mapping):
-        return "this part of the log does not say which records were asked for"
+        return "this part of the log does not name its filter"
     wanted = ", ".join(f"{name} {named[name]}" for name in sorted(named))
-    return f"a part of the log; asked for was: {wanted[:500]}"
+    return f"a part of the log, selected by: {wanted[:500]}"

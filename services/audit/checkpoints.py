@@ -1,4 +1,4 @@
-"""Checkpoints: signed states of the log, so that nobody can change it unnoticed by those who keep one."""
+"""Checkpoints: signed states of the log. Anyone who keeps one notices a change of older records."""
 
 import base64
 import os
@@ -24,9 +24,9 @@ from shared.data.database import Database, insert_into
 EVERY_RECORDS = TILE_HASHES
 AT_ONCE_MAX = 256
 TAIL_BYTES = 4096
-NOTHING = -1  # is signed yet, not even that the log is empty
+NOTHING = -1  # the size before the first checkpoint, which may be that of an empty log
 
-_OTHER_KEY = "set KEY_SECRET_PREVIOUS to the secret before"
+_OTHER_KEY = "set KEY_SECRET_PREVIOUS to the previous secret"
 _ROLLED_BACK = (
     "restore the newer database; or keep the anchor file, set ANCHOR_FILE to a new one and explain why"
 )
@@ -42,12 +42,12 @@ class Checkpoints:
         self.database = database
         self._told: tuple[str, int] | None = None  # why signing has stopped, and at which size
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
-        self.remembered: Checkpoint | None = None  # the newest one that this process has signed or found
+        self.remembered: Checkpoint | None = None  # the newest one that this process signed or found
         self._turn = threading.Lock()
 
     def make(self, *, whole: bool) -> None:
-        """Sign at every multiple of 256 records, and with `whole` up to the last record there is."""
-        with self._turn:  # or one thread would remember what the other does not see yet
+        """Sign at every multiple of 256 records, and with `whole` also at the last record."""
+        with self._turn:  # otherwise one thread would remember a checkpoint that the other cannot see yet
             self._make(whole=whole)
 
     def _make(self, *, whole: bool) -> None:
@@ -55,7 +55,7 @@ class Checkpoints:
             done, size = latest_size(session), size_of(session)
             if self.remembered is None and done != NOTHING:
                 self.remembered = Checkpoint.of(latest_note(session) or "", self.keys.known)
-        # A range: a damaged tree may pretend any size.
+        # A range, because a damaged tree may claim any size.
         due = range((max(done, 0) // EVERY_RECORDS + 1) * EVERY_RECORDS, size + 1, EVERY_RECORDS)
         for start in range(0, len(due), AT_ONCE_MAX):
             with self.database.transaction() as session:
@@ -75,15 +75,15 @@ class Checkpoints:
         made = now()
         signed = [Checkpoint(size, tree.root(size)) for size in sizes]
         rows = [{"size": one.size, "note": self.note(*one), "created": made} for one in signed]
-        # Another replica may have been first; it has signed the same.
+        # Another replica may have been faster; it signed the same.
         session.connection().execute(insert_into(session, CHECKPOINTS).on_conflict_do_nothing(), rows)
         self.remembered = signed[-1]
 
     def _continues(self, session: Session, tree: Tree) -> bool:
         """Whether the tree begins with the last signed state. A state that contradicts it is never signed.
 
-        A restored older database agrees with its own checkpoints, and one whose checkpoints were
-        deleted with any. The anchor knows better, and so does a process that has signed a newer one.
+        A restored older database matches its own checkpoints, and one without checkpoints matches any. The
+        anchor detects this, and so does a process that signed a newer checkpoint.
         """
         note = latest_note(session)
         last = Checkpoint.of(note, self.keys.known) if note is not None else None
@@ -94,7 +94,7 @@ class Checkpoints:
         return self._agrees_with_anchor(session, tree)
 
     def _agrees_with_anchor(self, session: Session, tree: Tree) -> bool:
-        # The anchor first: meanwhile another replica may sign more, and hand it on.
+        # The anchor first, because another replica may sign and append more meanwhile.
         anchored = max(filter(None, (self.newest_anchored(), self.remembered)), default=None)
         if anchored is None:
             return True
@@ -117,11 +117,11 @@ class Checkpoints:
         return self.keys.sign(f"{self.keys.name}\n{size}\n{base64.b64encode(root).decode()}\n")
 
     def newest_anchored(self) -> Checkpoint | None:
-        """The last checkpoint that the anchor holds."""
+        """The last checkpoint in the anchor."""
         return self._anchor.newest() if self._anchor is not None else None
 
     def anchored(self, sizes: range) -> list[Checkpoint]:
-        """The checkpoints of these sizes that the anchor holds."""
+        """The checkpoints of these sizes in the anchor."""
         return self._anchor.read(sizes) if self._anchor is not None else []
 
 
@@ -133,22 +133,22 @@ def _leads_to(tree: Tree, checkpoint: Checkpoint) -> bool:
 
 
 class Anchor:
-    """A file that only grows, best on a disk that the database's owner cannot write to."""
+    """An append-only file, best on a disk that the owner of the database cannot write to."""
 
     def __init__(self, file: Path, keys: LogKeys) -> None:
         self._file, self._keys = file, keys
         self._handed_on = NOTHING
 
     def is_behind(self, session: Session) -> bool:
-        """Whether the anchor contradicts the signed size of the log."""
+        """Whether the anchor's last size differs from the signed size of the log."""
         return self._last_size() != latest_size(session)
 
     def catch_up(self, session: Session) -> None:
-        """Write down the checkpoints that are newer than the last one there."""
+        """Append the checkpoints that are newer than the last one in the file."""
         newer = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note).order_by(CHECKPOINTS.c.size).limit(AT_ONCE_MAX)
         last = self._last_size()
         while rows := session.connection().execute(newer.where(CHECKPOINTS.c.size > last)).all():
-            # The owner of the database could push the true ones out of the end that `newest` reads.
+            # Or the owner of the database could push valid ones out of the tail that `newest` reads.
             signed = [row for row in rows if self._is_signed(row.size, row.note)]
             if signed:
                 self._append("".join(f"{row.note}\n" for row in signed))
@@ -160,7 +160,7 @@ class Anchor:
         return found is not None and found.size == size
 
     def read(self, sizes: range) -> list[Checkpoint]:
-        """Its checkpoints of these sizes. It grows for years, so it is read piece by piece."""
+        """Its checkpoints of these sizes. The file grows for years, so it is read in pieces."""
         found = (Checkpoint.of(note, self._keys.known) for note in self._notes() if _size_in(note) in sizes)
         return [one for one in found if one is not None]
 
@@ -177,24 +177,24 @@ class Anchor:
         yield from notes_in("".join(lines))
 
     def _last_size(self) -> int:
-        # When the last ones are of a key that is not known, they would be written again and again.
+        # If the last ones were signed by an unknown key, they would be appended again and again.
         newest = self.newest()
         return self._handed_on if newest is None else newest.size
 
     def newest(self) -> Checkpoint | None:
-        """The last checkpoint there that one of our keys has signed."""
+        """The last checkpoint in the file that one of our keys signed."""
         if not self._file.exists():
             return None
         with self._file.open("rb") as opened:
             opened.seek(max(0, opened.seek(0, os.SEEK_END) - TAIL_BYTES))
-            # The first note may be cut in two; the last one counts.
+            # The first note may be cut off; only the last one matters.
             notes = notes_in(opened.read().decode(errors="replace"))
         known = (Checkpoint.of(note, self._keys.known) for note in notes)
         return max(filter(None, known), default=None)
 
     def _append(self, text: str) -> None:
         with self._file.open("a+b") as opened:
-            # A process that was killed may have left half a note behind: it must not run into the next.
+            # A killed process may have left a partial note, which must not merge with the next.
             opened.seek(-min(2, opened.tell()), os.SEEK_END)
             whole = opened.read() in (b"", b"\n\n")
             opened.write(("" if whole else "\n\n").encode() + text.encode())
@@ -203,7 +203,7 @@ class Anchor:
 
 
 def _size_in(note: str) -> int:
-    """The content of a note before its signature is verified, which takes a hundred times as long."""
+    """The size that a note claims; reading it is about 100 times faster than verifying the signature."""
     said = note.split("\n")[1]
     return int(said) if re.fullmatch(r"\d{1,19}", said) else NOTHING
 

@@ -1,9 +1,9 @@
-"""Erasure of a person: personal data leaves the log, and every proof stays valid.
+"""Erasure of a person: personal data is removed from the log, and every proof stays valid.
 
-Of the person's own actions, origin and details are erased; of actions of others on the account, the
-details. The id of the account stays, which by then identifies nobody: otherwise deleting an account would
-undo its deeds. The log records each erasure in a signed statement: the account, and for each month a digest
-of the emptied places, so that nobody can empty others and call it an erasure.
+For the person's own actions, origin and details are erased; for other people's actions on the account, only
+the details. The account id stays (it no longer identifies anyone); otherwise deleting an account would erase
+the record of what it did. The log records each erasure in a signed statement: the account, and for each month
+a digest of the cleared fields, so that clearing others cannot pass as an erasure.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,20 +26,20 @@ CHUNK_RECORDS = 5_000
 # How long records of a deleted account may still arrive.
 LATE = timedelta(days=2)
 DUE_MAX = 1_000
-NOTHING = -1  # was done yet
+NOTHING = -1  # `done_to` before the first record is erased
 
 log = structlog.get_logger(__name__)
 
 
 def ask_for_erasure(session: Session, account_ids: Iterable[str]) -> None:
-    """Schedule these accounts for erasure, which may be too much for one transaction."""
+    """Schedule these accounts for erasure, which may take several transactions."""
     asked = now()
     rows = [{"account_id": account_id, "since": asked, "done_to": NOTHING} for account_id in account_ids]
     session.connection().execute(insert_into(session, ERASURES).on_conflict_do_nothing(), rows)
 
 
 def erase_due(database: Database, keys: LogKeys, is_stopping: Callable[[], bool] = lambda: False) -> None:
-    """Erase all scheduled accounts, unless a hold forbids it."""
+    """Erase all scheduled accounts that are not under a hold."""
     for row in _waiting(database, _has_traces()):
         done_to: int | None = row.done_to
         while done_to is not None and not is_stopping():
@@ -59,7 +59,7 @@ def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[R
 
 
 def _has_traces() -> ColumnElement[bool]:
-    """Skip accounts with nothing left to erase: they only wait for late records and must not delay others."""
+    """Whether an account has records left to erase; the others only wait for late records."""
     is_fresh = RECORDS.c.seq > ERASURES.c.done_to
     columns = RECORDS.c.user_id, RECORDS.c.resource  # separate queries, because each has an index
     return or_(
@@ -67,12 +67,12 @@ def _has_traces() -> ColumnElement[bool]:
     )
 
 
-# Statements about an account hold no personal data, and explain what is empty.
+# Statements about an account hold no personal data, and explain the cleared fields.
 _IS_NOT_OWN = RECORDS.c.actor != LOG_ITSELF
 
 
 def erase(session: Session, keys: LogKeys, account_id: str, after: int) -> int | None:
-    """Empty the next records of a person; how far it came, or None when there are no more or a hold came."""
+    """Clear the next records of a person; returns the last one, or None if none is left or a hold exists."""
     take_turn(session)
     connection = session.connection()
     if connection.execute(select(HOLDS).where(HOLDS.c.user_id == account_id)).first() is not None:
@@ -117,7 +117,7 @@ def _empty(session: Session, keys: LogKeys, account_id: str, found: Sequence[Row
     if not erasure.places:
         return
     emptied = {name: month_of(month) for name, month in months.items() if month.places}
-    # The three over all of it are for verifiers that were kept from before there was one for each month.
+    # The totals are for old verifiers, which do not read the months.
     said = {"first": erasure.first, **month_of(erasure), "months": emptied}
     by = append_own(session, keys, PERSON_ERASED, account_id, said)
     for part, values in _EMPTY.items():

@@ -1,4 +1,4 @@
-"""Why the audit service refuses."""
+"""Refusals of the audit service."""
 
 from shared.errors import Conflict, NotFound
 
@@ -10,6 +10,6 @@ class NotYetSigned(NotFound):
 
 
 class VerificationRunning(Conflict):
-    """The log is being verified already; try again when that is done."""
+    """The log is already being verified; try again when that has finished."""
 
     code = "verification_running"

@@ -1,4 +1,4 @@
-"""The events that the audit service consumes, which are its only input."""
+"""The events that the audit service consumes; they are its only input."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def keep(session: Session, events: Sequence[Recorded]) -> None:
 
 def _entry(event: Recorded) -> Entry:
     if event.actor == LOG_ITSELF:
-        raise Poison("only the log itself says what it did to itself")
+        raise Poison("only the log itself may record its own statements")
     return Entry(id=event.envelope.id, **event.model_dump())
 
 

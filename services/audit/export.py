@@ -34,7 +34,7 @@ CSV_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """The checkpoint an export ends with: what comes later is not in it."""
+    """The checkpoint with which an export ends; it has no later records."""
 
     size: int
     note: str
@@ -88,7 +88,7 @@ class FullExport:
 
 
 class PartialExport:
-    """Some records, each with a proof that it stands in the log, and what was asked for."""
+    """Some records, each with a proof that it is in the log, and the filter that selected them."""
 
     def __init__(self, pinned: Pinned, query: FilterLogs, user_id: str | None) -> None:
         self._pinned, self._filter = pinned, query.in_words(user_id)
@@ -111,7 +111,7 @@ class PartialExport:
         return [*self._statements(session, lines), *lines]
 
     def _statements(self, session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What the log says of the erasures that emptied these records, before the first of them."""
+        """The statements about the erasures that cleared fields of these records, if not exported yet."""
         wanted = erased_by(lines) - self._stated
         self._stated |= wanted
         found = [one for one in read_erasures(session, wanted) if one["seq"] < self._pinned.size]
@@ -150,7 +150,7 @@ async def ndjson(database: Database, export: Export, keys: LogKeys) -> AsyncIter
 
 
 def _written(session: Session, export: Export) -> tuple[int, bytes]:
-    """The next records as text and their number, read in a thread."""
+    """The number of the next records, and their lines as bytes; runs in a thread."""
     lines = export.chunk(session)
     piece = b"".join(to_json(_readable(one)) + b"\n" for one in lines)
     return sum(one["type"] == "record" for one in lines), piece
@@ -161,7 +161,7 @@ def _readable(one: dict[str, Any]) -> dict[str, Any]:
 
 
 async def spreadsheet(database: Database, export: Export) -> AsyncIterator[bytes]:
-    """CSV (RFC 4180) with a line of names, for spreadsheets."""
+    """CSV (RFC 4180) with a header line, for spreadsheets."""
     yield csv_lines([CSV_COLUMNS])
     await database.read(export.header)
     while lines := await database.read(export.chunk):

@@ -1,4 +1,4 @@
-"""What the endpoints of the audit service do."""
+"""Handlers of the audit service's endpoints."""
 
 import re
 from functools import partial
@@ -48,7 +48,7 @@ _DOWNLOAD = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def list_logs(query: ListLogs, caller: Caller, session: Session) -> Page[LogOut]:
-    """List what you did, newest first; admins see everybody's records."""
+    """List your records, newest first; admins see everybody's."""
     walk, checked = by_index(query, _whose(query, caller))
     return paginate(session, [walk], RECORDS.c.id, query, _shown, checked=checked)
 
@@ -69,9 +69,9 @@ def _whose(query: FilterLogs, caller: Caller) -> str | None:
 async def export_logs(
     query: ExportLogs, caller: Caller, database: Database, checkpoints: Checkpoints
 ) -> Response:
-    """Download what you did; an admin without filters gets the whole log.
+    """Download your records; an admin without filters gets the whole log.
 
-    NDJSON comes with everything that the verifier needs, up to the newest checkpoint.
+    NDJSON includes everything that the verifier needs, up to the newest checkpoint.
     """
     user_id = _whose(query, caller)
     await database.in_thread(partial(checkpoints.make, whole=True))
@@ -91,26 +91,26 @@ async def export_logs(
 def show_checkpoint(session: Session) -> Response:
     """Show the newest checkpoint: a signed note with the size and the root of the tree. Keep it.
 
-    Its format is that of c2sp.org/tlog-checkpoint. With a kept checkpoint you can prove later that nothing
-    older was changed.
+    The format is c2sp.org/tlog-checkpoint. With a checkpoint that you kept you can prove later that no older
+    record was changed.
     """
     return _plain_text(pinned(session).note)
 
 
 def show_key(keys: LogKeys) -> KeyOut:
-    """Show the public key that checkpoints are signed with."""
+    """Show the public key that signs checkpoints."""
     known = [key.text for key in keys.known]
     return KeyOut(key=known[0], keys=known)
 
 
 def download_verifier() -> Response:
-    """Download the program that checks exports: one file, for Python 3.11 with `cryptography`."""
+    """Download the program that verifies exports: one file for Python 3.11 with `cryptography`."""
     headers = {**_DOWNLOAD, "Content-Disposition": 'attachment; filename="audit-verifier.py"'}
     return Response(verifier_as_one_file(), headers=headers, media_type="text/x-python; charset=utf-8")
 
 
 def verifier_as_one_file() -> str:
-    """The verifier with what it imports from beside it in the place of the first import."""
+    """The verifier as one file: the modules that it imports replace its first import."""
     beside = [Path(str(module.__file__)).read_text() for module in (proofs, statements, checking)]
     parts = [_OWN_IMPORT.sub("", text.partition('"""\n\n')[2]) for text in beside]
     head, _, command = Path(str(verifier.__file__)).read_text().partition("\nfrom services.audit.")
@@ -125,7 +125,7 @@ def prove_inclusion(query: ProveInclusion, session: Session) -> InclusionOut:
     """Prove that a record is in the log (RFC 9162, 2.1.3)."""
     size = _signed_size(session, query.size)
     if query.size is not None and query.seq >= query.size:
-        raise _wrong("seq", "must be less than `size`, for the first record is 0")
+        raise _wrong("seq", "must be less than `size`, because the first record is 0")
     if query.seq >= size:
         raise NotYetSigned
     tree = tree_of(session)
@@ -142,7 +142,7 @@ def prove_consistency(query: ProveConsistency, session: Session) -> ConsistencyO
     """Prove that the log only grew between two sizes (RFC 9162, 2.1.4)."""
     to = _signed_size(session, query.until)
     if query.until is not None and query.since > query.until:
-        raise _wrong("from", "must not be more than `to`, for a log only grows")
+        raise _wrong("from", "must not be more than `to`, because a log only grows")
     if query.since > to:
         raise NotYetSigned
     tree = tree_of(session)
@@ -161,7 +161,7 @@ def _wrong(parameter: str, message: str) -> Invalid:
 
 
 def _signed_size(session: Session, size: int | None) -> int:
-    """The requested size, at most the signed one."""
+    """The requested size, or the newest signed size; NotYetSigned if it is larger."""
     newest = pinned(session).size
     if size is not None and size > newest:
         raise NotYetSigned
@@ -171,8 +171,8 @@ def _signed_size(session: Session, size: int | None) -> int:
 def verify_log(query: VerifyLog, database: Database, checkpoints: Checkpoints) -> VerificationOut:
     """Check the log against its tree, its checkpoints and the anchor.
 
-    This finds changes to the database. To trust nobody here, export the log and run
-    the verifier elsewhere, with a checkpoint kept elsewhere.
+    This finds changes in the database. To verify the log without trusting its operator, export it and run the
+    verifier elsewhere, with a checkpoint kept elsewhere.
     """
     checked = verify(database, checkpoints, query.since, query.limit)
     found = checked.verification
@@ -191,14 +191,14 @@ def verify_log(query: VerifyLog, database: Database, checkpoints: Checkpoints) -
 
 
 def list_holds(session: Session) -> list[HoldOut]:
-    """List the accounts whose records must stay."""
+    """List the accounts under a hold."""
     rows = session.connection().execute(select(HOLDS).order_by(HOLDS.c.created).limit(HOLDS_MAX))
     return [HoldOut.model_validate(row) for row in rows]
 
 
 def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:
-    """Place a hold: keep the records of an account, even if it is deleted or they grow old."""
-    take_turn(session)  # after the response no erasure is in progress
+    """Place a hold: keep the records of an account, even if it is deleted or retention ends."""
+    take_turn(session)  # so that no erasure is in progress after the response
     if not session.connection().execute(select(HOLDS).where(HOLDS.c.user_id == user_id)).first():
         state_hold(session, keys, user_id)
     hold = {"user_id": user_id, "reason": body.reason, "created": now()}

@@ -1,4 +1,4 @@
-"""The keys that sign checkpoints, the ends of exports, and what the log says about itself."""
+"""The keys that sign checkpoints, the ends of exports, and statements."""
 
 import base64
 import hmac
@@ -14,9 +14,9 @@ from services.audit.statements import SIGNATURE, statement_text
 
 
 class LogKeys:
-    """The key that signs, made from KEY_SECRET and kept nowhere; while it is changed, the one before, too.
+    """The signing key, derived from KEY_SECRET and never stored; during a change also the previous one.
 
-    `known` are those that have signed something that is still to be checked.
+    `known` are all keys whose signatures must still be verifiable.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -35,7 +35,7 @@ class LogKeys:
         return f"{text}\n{''.join(lines)}"
 
     def sign_statement(self, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        """What the log says about itself, with a signature that binds it to its place in the log."""
+        """A statement with a signature that binds it to its position in the log."""
         text = statement_text(self.name, seq, action, resource, said)
         return {**said, SIGNATURE: self.sign(text).removeprefix(f"{text}\n")}
 

@@ -71,13 +71,13 @@ def append(session: Session, entries: Sequence[Entry]) -> int:
     return first
 
 
-# Names of plain text: those of SQLAlchemy cost three times as much in a document.
+# Plain str: SQLAlchemy's names take three times as long to serialise to JSON.
 _RECORD_COLUMNS = tuple(str(column.name) for column in RECORDS.c)
 _PERSONAL_COLUMNS = tuple(str(column.name) for column in PERSONAL.c if not column.name.endswith("erased_by"))
 
 
 def append_own(session: Session, keys: LogKeys, action: str, resource: str, said: dict[str, Any]) -> int:
-    """Write what the log says about itself, signed: a record alone could be written into the database."""
+    """Append a signed statement; anyone who can write to the database could insert an unsigned one."""
     take_turn(session)
     signed = keys.sign_statement(size_of(session), action, resource, said)
     return append(session, [Entry(action, LOG_SERVICE, LOG_ITSELF, resource, metadata=signed)])
@@ -115,12 +115,12 @@ def _row(entry: Entry, seq: int, salts: str) -> dict[str, Any]:
 
 
 def _storable(value: str) -> str:
-    """PostgreSQL stores no U+0000."""
+    """PostgreSQL cannot store U+0000."""
     return value.replace("\x00", "\ufffd") if "\x00" in value else value
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Values that every JSON parser reads the same way; others become text."""
+    """Values that every JSON parser reads the same way; others become strings."""
     if isinstance(value, dict | list) and depth == DEPTH_MAX:
         return json.dumps(value)
     if isinstance(value, dict):
@@ -132,7 +132,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _not_before_the_last(session: Session, size: int, moment: datetime) -> datetime:
-    """The clock may go backwards; the log does not."""
+    """The moment, or the time of the last record if the clock went backwards."""
     of_last = select(RECORDS.c.received).where(RECORDS.c.seq == size - 1)
     last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
     return moment if last is None else max(moment, last)
@@ -150,7 +150,7 @@ def grow(session: Session, leaves: Sequence[bytes]) -> None:
 
 
 def _last_tile(session: Session, level: int) -> tuple[int, bytes]:
-    """The number of the tile that grows next, and what it holds."""
+    """The number of the tile that grows next, and its hashes."""
     of_level = select(TILES.c.number, TILES.c.hashes).where(TILES.c.level == level)
     row = session.connection().execute(of_level.order_by(TILES.c.number.desc()).limit(1)).one_or_none()
     if row is None:
@@ -185,5 +185,5 @@ def move_horizon(session: Session, seq: int) -> None:
 
 
 def rfc3339(moment: datetime) -> str:
-    """A time as it stands in the tree: to the microsecond, in UTC."""
+    """A timestamp as hashed in the tree: to the microsecond, in UTC."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,8 +1,8 @@
 """The tables of the audit log.
 
-`records` are written once and never changed. What tells about a person stands beside them in `personal`,
-where it can be erased; a record holds only salted commitments to it. `tiles` are the tree over all records
-ever kept, and `checkpoints` what was signed of it. See README.md.
+`records` are written once and never changed. Personal data is in `personal`, where it can be erased; a record
+holds only salted commitments to it. `tiles` is the tree over all records ever written, and `checkpoints` its
+signed states. See README.md.
 """
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
@@ -21,8 +21,8 @@ class Table(SQLModel, registry=registry()):
     """The base of this service's tables: their metadata is its own."""
 
 
-# `received` is part of the key because PostgreSQL keeps one partition per month of it. It never goes
-# backwards while `seq` goes up, so that a partition is a range of the log.
+# `received` is part of the key because PostgreSQL partitions by its month. It never goes backwards while
+# `seq` grows, so each partition is a range of the log.
 RECORDS = SqlTable(
     "records",
     Table.metadata,
@@ -48,7 +48,7 @@ RECORDS = SqlTable(
     Index("ix_records_refused_id", "id", **_ONLY_REFUSED),
     Index("ix_records_refused_user_id_id", "user_id", "id", **_ONLY_REFUSED),
 )
-# Erasing a person empties the columns of a part and its salt, and names the record that says so.
+# Erasing a person clears the columns of a part and its salt, and names the record of the erasure.
 PERSONAL = SqlTable(
     "personal",
     Table.metadata,
@@ -58,7 +58,7 @@ PERSONAL = SqlTable(
     Column("user_agent", Text),
     Column("origin_salt", String(32)),
     Column("origin_erased_by", BigInteger),
-    Column("metadata", Text),  # canonical JSON, as the commitment was made of it
+    Column("metadata", Text),  # canonical JSON, the text of the commitment
     Column("details_salt", String(32)),
     Column("details_erased_by", BigInteger),
 )
@@ -76,14 +76,14 @@ CHECKPOINTS = SqlTable(
     Column("note", Text, nullable=False),
     Column("created", UtcDateTime, nullable=False),
 )
-# One row: from which record on the log still has more than a hash.
+# One row: the first record of which the log has more than a hash.
 HORIZON = SqlTable(
     "horizon",
     Table.metadata,
     Column("id", Integer, primary_key=True),
     Column("kept_from", BigInteger, nullable=False),
 )
-# Accounts whose traces are to be erased, and how far that has come. A row stays for what arrives late.
+# Accounts to be erased, and the progress. A row stays for records that arrive late.
 ERASURES = SqlTable(
     "erasures",
     Table.metadata,
@@ -91,7 +91,7 @@ ERASURES = SqlTable(
     Column("since", UtcDateTime, nullable=False),
     Column("done_to", BigInteger, nullable=False),
 )
-# Accounts whose records must stay for now, despite erasure and retention.
+# Accounts whose records are exempt from erasure and retention for now.
 HOLDS = SqlTable(
     "holds",
     Table.metadata,

@@ -1,4 +1,4 @@
-"""The first statement of a log: from here on, what the log says about itself is signed."""
+"""The first statement of a log: from here on, every statement is signed."""
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -11,7 +11,7 @@ from services.audit.statements import HOLD_PLACED, LOG_ITSELF, LOG_OPENED, LOG_S
 
 
 def open_log(session: Session, keys: LogKeys) -> None:
-    """Say so, and repeat the holds of a log from before, unless that was done already."""
+    """Append LOG_OPENED and restate the existing holds, unless that was done before."""
     take_turn(session)  # several replicas may start at once
     opened = EVERYTHING.where(RECORDS.c.action == LOG_OPENED, RECORDS.c.actor == LOG_ITSELF)
     for row in session.connection().execute(opened.order_by(RECORDS.c.id.desc()).limit(1)).mappings():
@@ -23,7 +23,7 @@ def open_log(session: Session, keys: LogKeys) -> None:
 
 
 def state_hold(session: Session, keys: LogKeys, account: str) -> None:
-    """Say in the log from which record on it must keep everything, so that lifting it cannot be pretended."""
+    """Record from which position on the log must keep everything, so that lifting cannot be forged."""
     own = select(RECORDS.c.seq).where(RECORDS.c.user_id == account).order_by(RECORDS.c.seq).limit(1)
     first = session.connection().execute(own).scalar_one_or_none()
     append_own(session, keys, HOLD_PLACED, account, {"first": first})

@@ -1,6 +1,6 @@
-"""What a proof is made of: canonical JSON, hashes of records, the tree, keys and signed checkpoints.
+"""The elements of a proof: canonical JSON, hashes of records, the tree, keys and signed checkpoints.
 
-Together with verifier.py this is what an auditor carries away: it needs Python 3.11 and `cryptography`.
+An auditor downloads this together with verifier.py; it needs Python 3.11 and `cryptography`.
 """
 
 import base64
@@ -18,19 +18,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 FORMAT = 1
-INTEGER_MAX = 2**53 - 1  # beyond it JSON readers disagree on what a number is (RFC 8785, I-JSON)
+INTEGER_MAX = 2**53 - 1  # above it JSON parsers disagree on numbers (RFC 8785, I-JSON)
 ED25519 = b"\x01"
 
 
 class NotAnExport(Exception):
-    """What was given cannot be checked at all."""
+    """The input cannot be checked at all."""
 
 
-# Canonical JSON (RFC 8785), so that equal records have equal bytes wherever they are written.
+# Canonical JSON (RFC 8785): equal records have equal bytes on every machine.
 
 
 def canonical(value: Any) -> str:
-    """The one spelling of a JSON value; ValueError for what has none."""
+    """The canonical form of a JSON value; ValueError if it has none."""
     if isinstance(value, str):
         return quoted(value)
     if value is None or isinstance(value, bool):
@@ -48,21 +48,21 @@ _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 def _integer(value: int) -> str:
     if abs(value) > INTEGER_MAX:
-        raise ValueError(f"{value} is too large for a number of JSON")
+        raise ValueError(f"{value} is too large for a JSON number")
     return str(value)
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """By UTF-16 code units, which for most names is the order Python has."""
+    """Sort by UTF-16 code units, which for ASCII is Python's order."""
     if all(map(str.isascii, names)):
         return sorted(names)
     return sorted(names, key=lambda name: name.encode("utf-16-be"))
 
 
 def _number(value: float) -> str:
-    """As ECMAScript writes it: the fewest digits that give the same number again."""
+    """The shortest digits that round-trip (ECMAScript number formatting)."""
     if not math.isfinite(value):
-        raise ValueError("not a number of JSON")
+        raise ValueError("not a valid JSON number")
     if abs(value) <= INTEGER_MAX and value == int(value):
         return str(int(value))
     sign = "-" if value < 0 else ""
@@ -80,8 +80,8 @@ def _number(value: float) -> str:
     return f"{sign}{digits[0]}{rest}e{point - 1:+d}"
 
 
-# What the tree holds of a record. Where it came from, and the details, are there only as commitments with a
-# secret salt: without values and salt nothing can be learned from them, so that a person can be erased.
+# The parts of a record in the tree. Origin and details are stored only as salted commitments, so erasing
+# value and salt leaves nothing to learn.
 
 
 def origin_text(record: Mapping[str, Any]) -> str:
@@ -123,7 +123,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 class Frontier:
-    """The tree over all leaves so far, remembered by the roots of its complete subtrees."""
+    """The tree over all leaves so far, kept as the roots of its complete subtrees."""
 
     def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
         is_whole = all(len(one) == hashlib.sha256().digest_size for one in hashes)
@@ -150,7 +150,7 @@ class Frontier:
 
 
 def root_by_inclusion(leaf: bytes, seq: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """The root that the proof leads to (2.1.3.2); ValueError when it does not fit."""
+    """The root to which the proof leads (2.1.3.2); ValueError if its length is wrong."""
     if not 0 <= seq < size:
         raise ValueError("there is no such leaf")
     index, last, node = seq, size - 1, leaf
@@ -177,7 +177,7 @@ class Key:
 
     def __init__(self, name: str, public: Ed25519PublicKey) -> None:
         self.name, self.public = name, public
-        # Spelled the long way: the `cryptography` of a distribution may be too old for the short one.
+        # Not the newer shorthand, which the `cryptography` of some distributions lacks.
         raw = ED25519 + public.public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.id = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
         self.text = f"{name}+{self.id.hex()}+{base64.b64encode(raw).decode()}"
@@ -189,14 +189,14 @@ class Key:
             raw = base64.b64decode(encoded, validate=True)
             key = cls(name, Ed25519PublicKey.from_public_bytes(raw[1:]))
         except ValueError as error:
-            raise NotAnExport(f"{text.strip()[:80]!r} is no public key of a log") from error
+            raise NotAnExport(f"{text.strip()[:80]!r} is not a log's public key") from error
         if raw[:1] != ED25519 or key.id.hex() != identity:
             raise NotAnExport(f"the public key {text.strip()[:80]!r} is damaged")
         return key
 
 
 def signed_text(note: str, keys: Sequence[Key]) -> str | None:
-    """The text of the note, if one of the keys has signed it."""
+    """The text of the note, if one of the keys signed it."""
     text, separator, signatures = note.rpartition("\n\n")
     text += "\n"
     for line in signatures.splitlines() if separator else ():
@@ -214,7 +214,7 @@ def _has_signed(key: Key, encoded: str, text: str) -> bool:
         if signature[:4] != key.id:
             return False
         key.public.verify(signature[4:], text.encode())
-    except (InvalidSignature, ValueError):  # no base64, or what is no text
+    except (InvalidSignature, ValueError):  # not base64, or surrogates in the text
         return False
     return True
 
@@ -225,7 +225,7 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def of(cls, note: str, keys: Sequence[Key]) -> "Checkpoint | None":
-        """What the note says, if it is a checkpoint, and signed by one of the keys."""
+        """The checkpoint in the note, if one of the keys signed it."""
         text = signed_text(note, keys)
         found = re.fullmatch(r"([^\n]+)\n(0|[1-9]\d{0,18})\n([A-Za-z0-9+/]{43}=)\n", text or "")
         if found is None or found[1] not in {key.name for key in keys}:
@@ -234,18 +234,18 @@ class Checkpoint(NamedTuple):
 
 
 def notes_in(text: str) -> list[str]:
-    """All signed notes of a file, one behind the other."""
+    """All signed notes of a file, in order."""
     return re.findall(r"(?:[^\n—][^\n]*\n)+\n(?:— [^\n]+\n)+", text)
 
 
 def end_text(origin: str, lines: int, digest: bytes) -> str:
-    """The digest signed at the end of an export, so that no part can be left out."""
+    """The text with the digest that is signed at the end of an export, so that nothing can be left out."""
     return f"{origin}/export\n{lines}\n{base64.b64encode(digest).decode()}\n"
 
 
 @dataclass
 class Erasure:
-    """The places that one erasure has emptied, in the order of the log."""
+    """The fields that one erasure cleared, in the order of the log."""
 
     first: int
     places: int = 0
@@ -257,7 +257,7 @@ class Erasure:
 
 
 def parsed(line: bytes) -> dict[str, Any]:
-    """A line of an export; one that cannot be read has a type that no line has."""
+    """The content of a line of an export; an unreadable line gets a type that no valid line has."""
     try:
         document = json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -266,12 +266,12 @@ def parsed(line: bytes) -> dict[str, Any]:
 
 
 def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of two members of one name, one program shows the first and another the last."""
+    """Reject duplicate names: some programs use the first value, others the last."""
     made = dict(members)
     if len(made) != len(members):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return made
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a valid JSON number")

@@ -16,12 +16,12 @@ from shared.data.database import UtcDateTime
 from shared.ids import first_id
 from shared.lists.pagination import Walk
 
-# An id begins with the time at which it was made, on the clock of another machine than the timestamp.
+# An id begins with its creation time, by the clock of another machine than the timestamp's.
 CLOCKS_APART = timedelta(minutes=5)
 CHUNK_RECORDS = 1024
 PLACES_AT_ONCE = 500
 
-# An outer join: rows of personal data may have been removed by an attacker, and that must show.
+# An outer join: an attacker may have removed rows of personal data, and that must show.
 _TOGETHER = RECORDS.outerjoin(
     PERSONAL, and_(PERSONAL.c.seq == RECORDS.c.seq, PERSONAL.c.received == RECORDS.c.received)
 )
@@ -30,7 +30,7 @@ EVERYTHING = select(*_COLUMNS).select_from(_TOGETHER)
 
 
 class TimeText(TypeDecorator[str]):
-    """A time as it stands in the tree; where the database has it as text, not by way of a datetime."""
+    """A timestamp as hashed in the tree; not converted to a datetime where the database stores text."""
 
     impl = UtcDateTime
     cache_ok = True
@@ -40,7 +40,7 @@ class TimeText(TypeDecorator[str]):
 
 
 def _as_written(value: object) -> str:
-    """As it was hashed; what the log would not have written so must not look as if it had."""
+    """The text that was hashed; a format that the log never writes must stay visible."""
     text = str(value)
     return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
 
@@ -61,7 +61,7 @@ def matching(query: FilterLogs, user_id: str | None) -> Select[Any]:
 def by_index(query: FilterLogs, user_id: str | None) -> tuple[Walk, list[ColumnElement[bool]]]:
     """The same in two parts: the conditions that one index covers, and those to check for each record.
 
-    Every index costs each record that is written; so there is one for each question, and none for two.
+    Every index slows down each insert, so there is one for each condition and none for combinations.
     """
     wanted = {
         RECORDS.c.resource: query.resource,
@@ -71,12 +71,12 @@ def by_index(query: FilterLogs, user_id: str | None) -> tuple[Walk, list[ColumnE
     }
     equal = [column == value for column, value in wanted.items() if value is not None]
     if query.outcome == REFUSED and query.resource is None:
-        # Written out, or no planner would know that the indexes of refused records hold all of them.
+        # As a literal, so that the planner recognises the partial indexes of refused records.
         equal[-1] = RECORDS.c.outcome == literal(REFUSED, literal_execute=True)
         of_user, rest = (equal[:1], equal[1:-1]) if user_id is not None else ([], equal[:-1])
         indexed, checked = [*of_user, equal[-1]], rest
     elif query.outcome is not None and len(equal) == 1:
-        indexed, checked = [], equal  # nearly all records are of success
+        indexed, checked = [], equal  # nearly all records are successes
     else:
         indexed, checked = equal[:1], equal[1:]
     lowest = highest = None
@@ -90,7 +90,7 @@ def by_index(query: FilterLogs, user_id: str | None) -> tuple[Walk, list[ColumnE
 
 
 def read_range(session: Session, low: int, high: int) -> list[dict[str, Any]]:
-    """The records from one place up to another, in the order of the log."""
+    """The records from one position up to another, in the order of the log."""
     within = EVERYTHING.where(RECORDS.c.seq >= low, RECORDS.c.seq < high).order_by(RECORDS.c.seq)
     return read_lines(session, within)
 
@@ -107,13 +107,13 @@ def read_lines(session: Session, statement: Select[Any]) -> list[dict[str, Any]]
 
 
 def erased_by(lines: Iterable[Mapping[str, Any]]) -> set[int]:
-    """The statements that explain what is empty in these records."""
+    """The positions of the statements that explain the cleared fields of these records."""
     names = ("origin_erased_by", "details_erased_by")
     return {line[name] for line in lines for name in names if line.get(name) is not None}
 
 
 def read_erasures(session: Session, places: Iterable[int]) -> list[dict[str, Any]]:
-    """Those of these records that say that a person was erased."""
+    """The statements at these positions that record the erasure of a person."""
     said = EVERYTHING.where(RECORDS.c.action == PERSON_ERASED, RECORDS.c.actor == LOG_ITSELF)
     wanted, found = sorted(places), list[dict[str, Any]]()
     for start in range(0, len(wanted), PLACES_AT_ONCE):

@@ -1,7 +1,7 @@
 """Retention: after the configured time the content of records is deleted, and their hashes stay.
 
-It goes by whole months of the time at which the log received it. PostgreSQL has a partition for each month,
-made ahead and dropped as a whole; in SQLite the rows are deleted some at a time.
+Retention cuts whole months, by the time at which the log received a record. PostgreSQL has a partition for
+each month, created in advance and dropped as a whole; in SQLite rows are deleted in batches.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 def prepare_months(session: Session, moment: datetime) -> None:
-    """Have partitions for the month of this moment and those after it."""
+    """Create partitions for the month of this moment and those after it."""
     if session.get_bind().dialect.name == "sqlite":
         return
     take_turn(session)  # several replicas may start at once
@@ -61,9 +61,9 @@ def cut(
 
 
 def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> None:
-    """Say in the log what goes, before it does, and only when it is as it was when it was signed.
+    """Record the cut before it happens, and only if the records match what was signed.
 
-    The database says how old a record is, so its owner could have new records cut off as old.
+    Otherwise the owner of the database could backdate records to have them cut off.
     """
     with checkpoints.database.transaction(write=False) as session:
         past, seq, before = _to_be_cut(session, before)
@@ -71,12 +71,16 @@ def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> No
         return
     found = checked_before_cut(checkpoints, past, seq, rfc3339(before))
     if found:
-        next_step = "see GET /audit/verify; nothing is cut until that is intact"
+        next_step = "run GET /audit/verify; nothing is cut off until it reports intact"
         log.error("audit_cut_refused", kind=found[0].kind, seq=found[0].seq, next_step=next_step)
         return
     with checkpoints.database.transaction() as session:
         take_turn(session)
-        if _to_be_cut(session, before) != (past, seq, before):  # a hold came, or another replica was first
+        if _to_be_cut(session, before) != (
+            past,
+            seq,
+            before,
+        ):  # there is a new hold, or another replica was faster
             return
         said = {"kept_from": seq, "before": rfc3339(before), "months": months}
         append_own(session, checkpoints.keys, RETENTION_CUT, LOG_SERVICE, said)
@@ -85,10 +89,10 @@ def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> No
 
 
 def _to_be_cut(session: Session, before: datetime) -> tuple[int, int, datetime]:
-    """The first record that is kept now, the first that would be, and from which month on it is."""
+    """The first record that is kept now, the first that will be, and the month with which it begins."""
     accounts = select(HOLDS.c.user_id)
     of_account = RECORDS.c.user_id.in_(accounts)
-    # The hold itself stays, too: without it nothing would say that the account is under one.
+    # The record of the hold stays as well: it proves that the account is under a hold.
     placed = and_(RECORDS.c.resource.in_(accounts), RECORDS.c.action == HOLD_PLACED)
     held = [select(func.min(RECORDS.c.received)).where(one) for one in (of_account, placed)]
     moments = [session.connection().execute(one).scalar_one() for one in held]
@@ -106,7 +110,7 @@ def _to_be_cut(session: Session, before: datetime) -> tuple[int, int, datetime]:
 
 
 def _delete_some(database: Database) -> bool:
-    """Delete a part of what lies before the horizon; False when nothing is left there."""
+    """Delete some of the records before the horizon; False if nothing is left there."""
     with database.transaction() as session:
         horizon = kept_from(session)
         if not database.is_sqlite:

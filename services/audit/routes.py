@@ -1,4 +1,4 @@
-"""Every endpoint of the audit service, one line each."""
+"""The endpoints of the audit service."""
 
 from services.audit import handlers
 from services.audit.errors import NotYetSigned, VerificationRunning

@@ -1,4 +1,4 @@
-"""What goes into the audit service and what comes out."""
+"""Input and output models of the audit service."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ from shared.lists.times import Time
 from shared.words import pattern
 
 SEQ_MAX = 2**53
-# Of examples.
+# Example values.
 _KEY = "gatehouse+1f2e3d4c+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh"
 _DIGEST, _OTHER = (
     "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -29,13 +29,13 @@ class FilterLogs(Query):
     """Filters; a record must match all of them."""
 
     user_id: Id | None = Field(
-        default=None, description="The account that acted; admins may name another than their own."
+        default=None, description="The account that acted; admins may name any account."
     )
-    action: str | None = Field(default=None, max_length=100, description="For example FILE_UPLOAD.")
+    action: str | None = Field(default=None, max_length=100, description="For example PLACE_ORDER.")
     resource: str | None = Field(default=None, max_length=200, description="The resource of the action.")
     outcome: Literal["success", "refused"] | None = None
-    since: Time | None = Field(default=None, alias="from", description="From then on.")
-    until: Time | None = Field(default=None, alias="to", description="Before then.")
+    since: Time | None = Field(default=None, alias="from", description="At this time or later.")
+    until: Time | None = Field(default=None, alias="to", description="Before this time.")
 
     @property
     def is_everything(self) -> bool:
@@ -43,7 +43,7 @@ class FilterLogs(Query):
         return all(one is None for one in narrowing)
 
     def in_words(self, user_id: str | None) -> dict[str, str]:
-        """What is asked for, by the names that clients use; of whom was decided by who asks."""
+        """The filters by the names that clients use; the caller decides the account."""
         names = set(FilterLogs.model_fields) - {"user_id"}
         given = self.model_dump(mode="json", by_alias=True, exclude_none=True, include=names)
         return given if user_id is None else {"user_id": user_id, **given}
@@ -60,19 +60,19 @@ class ExportLogs(FilterLogs):
 
 
 class LogOut(Output):
-    """One record; ip, user_agent and metadata are null after the person was erased."""
+    """One record; ip, user_agent and metadata are null after the person has been erased."""
 
     model_config = example(
         {
             "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
             "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
-            "action": "CREATE_ORDER",
-            "resource": "order:0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "action": "PLACE_ORDER",
+            "resource": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
             "ip": "203.0.113.7",
             "user_agent": "curl/8.5.0",
             "metadata": {"quantity": 1},
             "timestamp": "2026-01-31T12:00:00Z",
-            "actor": "user",
+            "actor": "user:0198c0de-4b20-7c31-9000-a7d8e9f01234",
             "outcome": "success",
             "status": 201,
             "service": "orders",
@@ -111,14 +111,14 @@ class KeyOut(Output):
         }
     )
 
-    key: str = Field(description="The key that signs, as C2SP signed notes write it: `name+id+base64`.")
-    keys: list[str] = Field(description="The same, and those that signed before.")
+    key: str = Field(description="The signing key in the format of C2SP signed notes: `name+id+base64`.")
+    keys: list[str] = Field(description="This key and earlier ones.")
 
 
 class ProveInclusion(Query):
-    seq: Seq = Field(description="The place of the record.")
+    seq: Seq = Field(description="The position of the record.")
     size: Seq | None = Field(
-        default=None, description="Of the tree; that of the newest checkpoint by default."
+        default=None, description="The size of the tree; by default that of the newest checkpoint."
     )
 
 
@@ -141,9 +141,9 @@ class InclusionOut(Output):
 
 
 class ProveConsistency(Query):
-    since: Seq = Field(alias="from", description="The size of the checkpoint that you have kept.")
+    since: Seq = Field(alias="from", description="The size of the checkpoint that you kept.")
     until: Seq | None = Field(
-        default=None, alias="to", description="A later size; that of the newest checkpoint by default."
+        default=None, alias="to", description="A later size; by default that of the newest checkpoint."
     )
 
 
@@ -170,10 +170,13 @@ VERIFY_RECORDS_MAX = 1_000_000
 
 class VerifyLog(Query):
     since: Seq | None = Field(
-        default=None, alias="from", description="The first record; the oldest by default."
+        default=None, alias="from", description="The first record; by default the oldest."
     )
     limit: int = Field(
-        default=100_000, ge=1, le=VERIFY_RECORDS_MAX, description="Records, up to a checkpoint."
+        default=100_000,
+        ge=1,
+        le=VERIFY_RECORDS_MAX,
+        description="The number of records; rounded up to a checkpoint.",
     )
 
 
@@ -209,16 +212,16 @@ class VerificationOut(Output):
 
     intact: bool
     first: int
-    end: int = Field(description="The size of the checkpoint that the records were compared with.")
-    size: int = Field(description="How many records the log has ever had.")
-    records: int = Field(description="How many were checked.")
+    end: int = Field(description="The size of the checkpoint with which the records were compared.")
+    size: int = Field(description="The number of records that the log has ever had.")
+    records: int = Field(description="The number of records that were checked.")
     seconds: float
     faults: list[FaultOut]
     unproven: list[FaultOut] = Field(
-        description="Places without a visible fault that the log does not prove."
+        description="Records without a visible fault that the log does not prove."
     )
     remarks: list[str]
-    next: int | None = Field(description="Where to continue: the next `from`; null at the end of the log.")
+    next: int | None = Field(description="The next `from`, to continue; null at the end of the log.")
 
 
 class PlaceHold(Input):

@@ -1,4 +1,4 @@
-"""What the audit service reads from its environment."""
+"""Settings of the audit service."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar

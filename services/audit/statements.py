@@ -1,8 +1,8 @@
-"""Statements of the log about itself, and whether they explain what is empty or missing.
+"""Statements of the log about itself, and whether they explain what is cleared or missing.
 
-The owner of the database can write a well-formed record at its end, and the service signs the tree over it.
-So a record about the log itself counts only when the log's key has signed it, at its place. A statement
-PERSON_ERASED names an account; it explains empty places of that account alone, and only older ones.
+Whoever owns the database can append a well-formed record, and the service will sign a tree that includes it.
+So a record about the log itself counts only if the log's key signed it for exactly that position. A statement
+PERSON_ERASED names an account; it explains cleared fields of that account only, and only in older records.
 """
 
 import json
@@ -19,16 +19,16 @@ from services.audit.proofs import (
     signed_text,
 )
 
-LOG_ITSELF = "log"  # the actor of what the log records about itself
+LOG_ITSELF = "log"  # the actor of statements
 LOG_SERVICE = "audit"
 LOG_OPENED = "LOG_OPENED"  # from here on every statement is signed
 PERSON_ERASED, RETENTION_CUT = "PERSON_ERASED", "RETENTION_CUT"
 HOLD_PLACED, HOLD_LIFTED = "HOLD_PLACED", "HOLD_LIFTED"
-LASTING = (LOG_OPENED, RETENTION_CUT, HOLD_PLACED, HOLD_LIFTED)  # say something about what comes later
+LASTING = (LOG_OPENED, RETENTION_CUT, HOLD_PLACED, HOLD_LIFTED)  # affect later records
 ACCOUNT_DELETED = ("auth", "DELETE_ACCOUNT", "success")  # service, action and outcome of such a record
 SIGNATURE = "signature"
-MONTH = slice(0, 7)  # of a time in RFC 3339
-# A deletion may be recorded in one month and what arrived late be erased in the next.
+MONTH = slice(0, 7)  # of an RFC 3339 timestamp
+# A deletion may be recorded in one month, and late records be erased in the next.
 ERASED_LATE = timedelta(days=4)
 WHOLE = ("", "~")  # before any month, and after any
 
@@ -61,7 +61,7 @@ class Statement(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any], text: str, keys: Sequence[Key]) -> "Statement":
-        """`text` is the metadata of the record, compared with its commitment already."""
+        """`text` is the metadata of the record, which was compared with its commitment before."""
         said = json.loads(text)
         said = dict(said) if isinstance(said, dict) else {}
         signature = said.pop(SIGNATURE, None)
@@ -76,12 +76,12 @@ class Statement(NamedTuple):
 
 @dataclass
 class Emptied:
-    """The places that name one erasure, in the order in which they come."""
+    """The cleared fields that name one erasure, in the order of the log."""
 
     erasure: Erasure
     last: int
     months: dict[str, Erasure] = field(default_factory=dict)
-    # Whose erasure it may be: both accounts of the first place, and the first place that is not of each.
+    # The accounts that may have been erased, each with the first record that is not about it.
     accounts: dict[str, int | None] = field(default_factory=dict)
 
     @classmethod
@@ -97,23 +97,23 @@ class Emptied:
                 self.accounts[account] = seq
 
     def not_of(self, account: str) -> int | None:
-        """The first place that has nothing to do with the account."""
+        """The first record that is not about the account."""
         return self.accounts.get(account, self.erasure.first)
 
 
 def owners_of(record: Mapping[str, Any], part: str) -> list[str]:
-    """Whose erasure may empty this part of the record: of what others did to a person only the details go."""
+    """The accounts whose erasure may clear this part; actions by others lose only the details."""
     names = (record["user_id"], record["resource"] if part == "details" else None)
     return [name for name in names if isinstance(name, str)]
 
 
 class Ledger:
-    """Gathers the statements of a log and its empty places, and compares them at the end."""
+    """Collects the statements of a log and its cleared fields, and compares them at the end."""
 
     def __init__(self, report: Report, doubt: Callable[[int | None, str], None]) -> None:
         self._report, self._doubt = report, doubt
         self.statements: dict[int, Statement] = {}
-        self.here: list[Statement] = []  # those that are not from elsewhere
+        self.here: list[Statement] = []  # those in the range that is checked
         self.deleted: set[str] = set()
         self._emptied: dict[int, Emptied] = {}
         self._holds: dict[str, int] = {}  # by account, the first record that must stay
@@ -121,20 +121,20 @@ class Ledger:
         self.first = 0  # the first record of what is checked
 
     def empty(self, record: Mapping[str, Any], part: str, by: int) -> None:
-        """A part of this record is gone, and it says that record `by` says why."""
+        """A part of this record is cleared, and it names record `by` as the reason."""
         seq, owners = record["seq"], owners_of(record, part)
         if record["actor"] == LOG_ITSELF and record["service"] == LOG_SERVICE:
-            self._report("erased", seq, "what the log says about itself was emptied, which no erasure does")
+            self._report("erased", seq, "a statement of the log was cleared, which no erasure does")
         found = self._emptied.setdefault(by, Emptied.beginning_with(seq, owners))
         found.add(seq, part, record["received"][MONTH], owners)
 
     def pass_by(self, record: Mapping[str, Any]) -> None:
-        """Any record, in the order of the log."""
+        """Note any record, in the order of the log."""
         if (record["service"], record["action"], record["outcome"]) == ACCOUNT_DELETED:
             self.deleted.add(record["resource"])
 
     def state(self, statement: Statement, *, is_elsewhere: bool = False) -> None:
-        """A statement in the order of the log; one from elsewhere is only looked up later."""
+        """Add a statement, in the order of the log; one from elsewhere only explains others."""
         self.statements[statement.seq] = statement
         if not is_elsewhere:
             self.here.append(statement)
@@ -150,65 +150,71 @@ class Ledger:
         elif is_elsewhere:
             return
         elif statement.action == PERSON_ERASED and account in self._holds:
-            self._report("erased", statement.seq, "an account was erased whose records were under a hold")
+            self._report("erased", statement.seq, "it erased an account whose records were under a hold")
         elif statement.action == RETENTION_CUT:
             first_held = min(self._holds.values(), default=None)
             if first_held is not None and _whole(statement.said, "kept_from", 0) > first_held:
                 self._report("removed", statement.seq, f"records from {first_held} on were under a hold")
 
     def finish_statements(self) -> None:
-        """From the first signed statement on there is no other."""
+        """Report unsigned statements after the first signed one."""
         signed_from = min((one.seq for one in self.statements.values() if one.is_signed), default=None)
         for one in self.statements.values():
             if not one.is_signed and signed_from is not None and one.seq > signed_from:
                 self._report(
-                    "forged", one.seq, "it speaks for the log, and the key of the log did not sign it"
+                    "forged",
+                    one.seq,
+                    "it claims to be a statement of the log, but the log's key did not sign it",
                 )
 
     def finish_cut(self, first: int, received: str | None) -> str:
-        """Whether a cut is the reason that the log begins with this record; the month it begins with."""
+        """Check that a cut explains why the log begins with this record; returns the month it begins with."""
         cuts = [one for one in sorted(self.statements.values()) if one.action == RETENTION_CUT]
         if not first:
             return ""
         last = cuts[-1] if cuts else None
         if last is None or last.said.get("kept_from") != first:
-            detail = f"records 0 to {first - 1} are missing, and no retention cut them off"
+            detail = f"records 0 to {first - 1} are missing, and no retention cut explains it"
             self._report("removed", 0, detail)
             return (received or "")[MONTH]
         before = str(last.said.get("before"))
         is_month = re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-01T00:00:00\.000000Z", before) is not None
         if not is_month or first > last.seq or before > last.received:
-            self._report("removed", last.seq, "it says that more was cut off than there was to cut")
+            self._report("removed", last.seq, "it claims a cut of more than was old enough")
             return (received or "")[MONTH]
         if received is not None and received < before:
             self._report(
-                "removed", last.seq, f"it says that what is older than {before} was cut off: not all was"
+                "removed",
+                last.seq,
+                f"it says that records older than {before} were cut off, but some were not",
             )
         return before[MONTH]
 
     def finish_erasures(
         self, size: int, months: tuple[str, str], *, is_partial: bool, old: list[int]
     ) -> None:
-        """Whether each empty place is explained. `months` are those of which every record was seen.
+        """Check that each cleared field is explained. `months` are those of which every record was seen.
 
-        Erasures from before statements were signed are gathered in `old`.
+        Erasures by versions that did not sign statements are collected in `old`.
         """
         for by, found in sorted(self._emptied.items()):
             said = self.statements.get(by)
             first = found.erasure.first
             if said is None and by >= size:
-                detail = f"it was emptied, and record {by}, which is to say why, came after this: look again"
+                detail = (
+                    f"it was cleared, and record {by}, the given reason, is newer than this check: repeat it"
+                )
                 self._report("erased", first, detail)
             elif said is None and is_partial and by > found.last:
                 self._doubt(
-                    first, f"it was emptied, and record {by}, which is to say why, is not in this export"
+                    first, f"it was cleared, and record {by}, the given reason, is not in this export"
                 )
             elif said is None or said.action != PERSON_ERASED:
-                detail = f"it was emptied, and record {by} does not say that a person was erased"
+                detail = f"it was cleared, but record {by}, the given reason, does not record an erasure"
                 self._report("erased", first, detail)
             elif found.last >= by:
                 self._report(
-                    "erased", found.last, f"it was emptied by the erasure of record {by}, which is older"
+                    "erased", found.last, f"it was cleared, but record {by}, the given reason, is older"
                 )
             elif said.is_signed:
                 self._judge(said, found)
@@ -223,11 +229,11 @@ class Ledger:
     def _judge(self, said: Statement, found: Emptied) -> None:
         odd = found.not_of(said.resource)
         if odd is not None:
-            detail = f"it was emptied by record {said.seq}, which erased an account that it is not about"
+            detail = f"it was cleared, but record {said.seq} erased an account that it is not about"
             self._report("erased", odd, detail)
 
     def _compare_months(self, statement: Statement, months: tuple[str, str]) -> None:
-        """Check month by month, so that a later cut removes whole digests."""
+        """Compare month by month, because a later cut removes whole months with their digests."""
         emptied = self._emptied.get(statement.seq)
         found = emptied.months if emptied is not None else {}
         said = statement.said.get("months")
@@ -238,28 +244,28 @@ class Ledger:
             here = found.get(month)
             if here is None or said.get(month) != month_of(here):
                 first = here.first if here is not None else None
-                detail = f"what is empty in {month} is not what record {statement.seq} says was erased"
+                detail = f"the cleared fields of {month} are not those that record {statement.seq} erased"
                 self._report("erased", first if first is not None else statement.seq, detail)
                 return
 
     def _judge_old(
         self, said: Statement, found: Emptied, months: tuple[str, str], *, is_partial: bool
     ) -> None:
-        """It names no account, and has one digest over all of its places."""
+        """Check an erasure that names no account and has one digest over all of its fields."""
         erasure, first = found.erasure, found.erasure.first
         begin, places = _whole(said.said, "first", first), _whole(said.said, "places", 0)
         agrees = (places, said.said.get("digest")) == (erasure.places, erasure.digest.hexdigest())
         is_of_one = any(odd is None for odd in found.accounts.values())
         if not is_of_one or first < begin or erasure.places > places:
-            detail = f"what is empty from here on is not what record {said.seq} says was erased"
+            detail = f"the cleared fields from here on are not those that record {said.seq} erased"
             self._report("erased", first, detail)
         elif is_partial or (not agrees and self._is_incomplete(begin, months)):
             detail = (
-                f"record {said.seq}, which emptied it, can be compared only as a whole, which is not here"
+                f"record {said.seq}, which cleared it, can only be compared as a whole, which is not here"
             )
             self._doubt(first, detail)
         elif not agrees:
-            detail = f"what is empty from here on is not what record {said.seq} says was erased"
+            detail = f"the cleared fields from here on are not those that record {said.seq} erased"
             self._report("erased", first, detail)
 
     def _is_incomplete(self, begin: int, months: tuple[str, str]) -> bool:
@@ -282,7 +288,7 @@ class Ledger:
 
 
 def month_of(erasure: Erasure) -> dict[str, Any]:
-    """What a statement says of the places of one month."""
+    """What a statement says about the cleared fields of one month."""
     return {"places": erasure.places, "digest": erasure.digest.hexdigest()}
 
 

@@ -1,7 +1,7 @@
 """The Merkle tree (RFC 9162, section 2.1) in tiles, so that appends and proofs touch few rows.
 
-A tile holds up to 256 hashes side by side. Those of level 0 are the leaves; each hash of a higher level is
-the root of one full tile below it. Hashes inside a tile are computed when they are needed.
+A tile holds up to 256 adjacent hashes. Those of level 0 are the leaves; each hash of a higher level is the
+root of one full tile below it. Hashes inside a tile are computed on demand.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ ReadTile = Callable[[int, int], bytes]
 
 
 class Tree:
-    """The tree over leaves that are there already, read tile by tile through `read_tile(level, number)`."""
+    """The tree over stored leaves, read tile by tile through `read_tile(level, number)`."""
 
     def __init__(self, read_tile: ReadTile) -> None:
         self._tile = lru_cache(maxsize=64)(read_tile)
@@ -29,7 +29,7 @@ class Tree:
         self._written_out = lru_cache(maxsize=8)(lambda number: self._tile(0, number).hex())
 
     def leaf(self, seq: int) -> str:
-        """The hash of a record, in hexadecimal; for thousands in a row a tile is written out only once."""
+        """The hash of a record in hexadecimal; each tile is converted only once."""
         start = seq % TILE_HASHES * HASH_BYTES * 2
         found = self._written_out(seq >> TILE_BITS)[start : start + HASH_BYTES * 2]
         if not found:
@@ -40,7 +40,7 @@ class Tree:
         return self.span(0, size) if size else EMPTY_ROOT
 
     def inclusion(self, seq: int, size: int) -> list[bytes]:
-        """The siblings on the way from a leaf to the root of a size (2.1.3.1)."""
+        """The siblings on the path from a leaf to the root of a tree of this size (2.1.3.1)."""
         proof, low, high = [], 0, size
         while high - low > 1:
             middle = low + _largest_power_below(high - low)
@@ -53,7 +53,7 @@ class Tree:
         return [self.span(*side) for side in reversed(proof)]
 
     def consistency(self, size: int, to: int) -> list[bytes]:
-        """What shows that the tree of `to` leaves begins with that of `size` (2.1.4.1)."""
+        """The proof that the tree of `to` leaves extends that of `size` (2.1.4.1)."""
         proof, low, high, is_known = [], 0, to, True
         while size != high:
             middle = low + _largest_power_below(high - low)
@@ -68,7 +68,7 @@ class Tree:
         return [self.span(*side) for side in reversed(proof)]
 
     def frontier(self, size: int) -> list[bytes]:
-        """The roots of the complete subtrees that a tree of this size is made of, the largest first."""
+        """The roots of the complete subtrees of a tree of this size, the largest first."""
         hashes, low = [], 0
         for level in reversed(range(size.bit_length())):
             if size >> level & 1:
@@ -105,7 +105,7 @@ class Tree:
 
 
 class TileMissing(Unavailable):
-    """The tree of the log is damaged: a part is missing. Ask an admin to run /audit/verify."""
+    """A part of the log's tree is missing. Ask an admin to run /audit/verify."""
 
     code = "log_damaged"
 
@@ -123,7 +123,7 @@ def grown(
 ) -> dict[tuple[int, int], bytes]:
     """The tiles that change when leaves are appended, by level and number.
 
-    `last_tile` tells the number and the hashes of the last tile of a level.
+    `last_tile` returns the number and the hashes of the last tile of a level.
     """
     changed: dict[tuple[int, int], bytes] = {}
     level, coming = 0, b"".join(leaves)

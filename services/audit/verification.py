@@ -74,7 +74,7 @@ def pinned(session: Session, size: int | None = None) -> Pinned:
 
 
 def verify(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
-    """Check `limit` records from a position on, up to the next checkpoint. One check runs at a time."""
+    """Check `limit` records from a position on, up to the next checkpoint. Only one check runs at a time."""
     if not _running.acquire(blocking=False):
         raise VerificationRunning
     try:
@@ -82,7 +82,9 @@ def verify(database: Database, checkpoints: Checkpoints, first: int | None, limi
     except _NEVER_WRITTEN as error:
         log.exception("audit_log_unreadable")
         found = Verification(checkpoints.keys.known)
-        found.report("malformed", None, f"the database holds what the log never wrote: {error!r}"[:500])
+        found.report(
+            "malformed", None, f"the database contains values that the log never wrote: {error!r}"[:500]
+        )
         return Checked(found, 0, 0, 0, 0.0)
     finally:
         _running.release()
@@ -101,7 +103,7 @@ _NEVER_WRITTEN = (
 
 
 def _verify_any_text(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
-    """What cannot be read as text is read again in a way that takes longer, and says where it is."""
+    """If a value is not readable as text, read again in a slower way that finds its position."""
     with _despite_unreadable_text():
         checkpoints.make(whole=True)
     with _despite_unreadable_text():
@@ -123,7 +125,7 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
     remembered = checkpoints.remembered
     started = time.monotonic()
     with database.transaction(write=False) as session:
-        # In this order, for meanwhile the log may grow.
+        # In this order, because the log may grow meanwhile.
         lowest, highest = session.connection().execute(_EDGES).one()
         is_placeless = session.connection().execute(_PLACELESS).first() is not None
         oldest, size, newest = kept_from(session), size_of(session), _newest(session)
@@ -133,7 +135,7 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
         first = max(oldest, min(first or 0, newest.size))
         wanted = first + limit
         end = newest if wanted >= newest.size else pinned(session, wanted)
-    # What the anchor knows of later records is for the range that reaches the end.
+    # The anchor's checkpoints of later records are compared with the range that reaches the end.
     sizes = range(first + 1, SEQ_MAX if end == newest else end.size + 1)
     kept = checkpoints.anchored(sizes)
     if remembered is not None and remembered.size in sizes and remembered not in kept:
@@ -150,9 +152,9 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
         verification.remarks.append(f"records {newest.size} to {size - 1} are not signed")
     _check_edges(verification, lowest, highest, oldest, size)
     if is_ahead:
-        verification.report("changed", newest.size, "there is a checkpoint of more records than were written")
+        verification.report("changed", newest.size, "there is a checkpoint of more records than the log has")
     if is_placeless:
-        verification.report("changed", None, "there is a record without a place")
+        verification.report("changed", None, "there is a record without a position")
     if end == newest:
         with database.transaction(write=False) as session:
             _check_holds(session, verification, end.size)
@@ -167,12 +169,12 @@ def _newest(session: Session) -> Pinned | None:
 
 
 def _unsigned(checkpoints: Checkpoints, size: int) -> Checked:
-    """Nothing is signed, as the log is new; or as the anchor knows of one that is not this."""
+    """Handle a log without checkpoints: it is new, or it was replaced if an anchor has checkpoints."""
     anchored = checkpoints.newest_anchored() or checkpoints.remembered
     if anchored is None:
         raise NotYetSigned
     found = Verification(checkpoints.keys.known)
-    found.report("rolled_back", 0, f"nothing of it is signed, and {anchored.size} records were signed once")
+    found.report("rolled_back", 0, f"no record is signed, but {anchored.size} records were signed before")
     return Checked(found, 0, 0, size, 0.0)
 
 
@@ -181,7 +183,7 @@ _PLACELESS = select(RECORDS.c.id).where(RECORDS.c.seq.is_(None)).limit(1)
 
 
 def _check_holds(session: Session, verification: Verification, size: int) -> None:
-    """Whether the service still keeps to each hold; one may have been lifted since the checkpoint."""
+    """Check that each hold is still in force, or was lifted by a signed statement since the checkpoint."""
     stated = verification.ledger.holds.items()
     here = set(session.connection().execute(select(HOLDS.c.user_id)).scalars())
     for account, seq in stated:
@@ -190,7 +192,9 @@ def _check_holds(session: Session, verification: Verification, size: int) -> Non
         lifted = read_statements(session, _LIFTED.where(RECORDS.c.resource == account, RECORDS.c.seq >= size))
         keys = verification.keys
         if not any(Statement.of(one, one["metadata"] or "null", keys).is_signed for one in lifted):
-            verification.report("changed", seq, "the hold that it placed is gone, and was not lifted")
+            verification.report(
+                "changed", seq, "the hold that it placed is missing, and no statement lifted it"
+            )
 
 
 _LIFTED = EVERYTHING.where(RECORDS.c.action == HOLD_LIFTED, RECORDS.c.actor == LOG_ITSELF)
@@ -199,17 +203,19 @@ _LIFTED = EVERYTHING.where(RECORDS.c.action == HOLD_LIFTED, RECORDS.c.actor == L
 def _check_edges(
     verification: Verification, lowest: int | None, highest: int | None, oldest: int, size: int
 ) -> None:
-    """Rows that have no place in the log are shown by it all the same."""
+    """Report rows outside the log, which lists would show all the same."""
     if lowest is not None and lowest < 0:
         verification.report("changed", lowest, "there is a record before the first one")
     elif lowest is not None and lowest < oldest:
-        verification.doubt(lowest, f"records before {oldest} were cut off, and some are still there or again")
+        verification.doubt(
+            lowest, f"records before {oldest} were cut off, but some are still there or were restored"
+        )
     if highest is not None and highest >= size:
-        verification.report("changed", highest, "there is a record that the tree does not know")
+        verification.report("changed", highest, "there is a record that is not in the tree")
 
 
 class _BeforeCut(Verification):
-    """Looks at the time of each record by its content that was checked, not by what a query has found."""
+    """Takes the time of each record from its verified content, not from a query."""
 
     def __init__(self, checkpoints: Checkpoints, sizes: range, cut: range, before: str) -> None:
         kept = checkpoints.anchored(sizes)
@@ -219,7 +225,7 @@ class _BeforeCut(Verification):
     def add_record(self, record: Mapping[str, Any]) -> None:
         super().add_record(record)
         if record["seq"] in self._cut and record["received"] >= self._before:
-            self.report("changed", record["seq"], "it is not as old as it is to be")
+            self.report("changed", record["seq"], "it is not old enough to be cut off")
 
 
 def checked_before_cut(checkpoints: Checkpoints, first: int, end: int, before: str) -> list[Fault]:
@@ -253,9 +259,9 @@ def _check(database: Database, export: FullExport, verification: Verification, s
 
 
 class _Feed:
-    """Hands the log to its verification, and from outside a range what the log says about itself.
+    """Feeds a range of the log to its verification, and statements from outside the range.
 
-    That is compared with its own hash and signature only: the rest is for who checks the range it stands in.
+    Those are compared only with their own hash and signature; the rest is checked with the range they are in.
     """
 
     def __init__(self, export: FullExport, verification: Verification, size: int) -> None:
@@ -282,7 +288,7 @@ class _Feed:
                 self._verification.add_record(line)
             elif line["type"] == "checkpoint":
                 said = self._verification.add_checkpoint(line["note"])
-                # The tree that proofs are made of must be the one that the records make.
+                # The stored tree, from which proofs are made, must match the records.
                 if said is not None and tree.root(said.size) != said.root:
                     self._verification.report("changed", self._verification.place, _OTHER_TREE)
         return bool(lines)
@@ -292,7 +298,7 @@ class _Feed:
             self._verification.add_statement(line, is_proven=True)
 
     def deletions(self, session: Session) -> None:
-        """Whether the accounts that were erased here were deleted is recorded elsewhere, too."""
+        """Look for the deletions of accounts erased in this range in the rest of the log as well."""
         service, action, outcome = ACCOUNT_DELETED
         deleted = select(RECORDS.c.resource).where(
             RECORDS.c.service == service, RECORDS.c.action == action, RECORDS.c.outcome == outcome

@@ -2,10 +2,10 @@
 
     python audit-verifier.py export.ndjson --key KEY [--checkpoint FILE]
 
-KEY is the log's public key, or a file that holds it, had from GET /audit/key at a time you trusted the log.
-FILE holds checkpoints you kept (GET /audit/checkpoint, or an anchor file); each one proves that nothing
-older than it was changed since. GET /audit/verifier hands this out as one file that needs Python 3.11 and
-the package `cryptography`, so that an auditor can read it and run it anywhere. Exit code: 0 as it was,
+KEY is the log's public key, or a file that holds it; get it from GET /audit/key while you trust the log.
+FILE holds checkpoints that you kept (GET /audit/checkpoint, or an anchor file); each one proves that nothing
+older than it has changed since. GET /audit/verifier serves this program as one file that needs Python 3.11
+and the package `cryptography`, so that an auditor can read it and run it anywhere. Exit codes: 0 intact,
 1 tampered with, 2 cannot be checked, 3 no fault found, but not everything is proven.
 """
 
@@ -30,13 +30,13 @@ LINE_BYTES_MAX = 1024 * 1024
 
 
 def check_export(lines: Iterable[bytes], verification: Verification) -> None:
-    """Read an export line by line; constant memory, however long it is."""
+    """Check an export line by line, in constant memory."""
     digest, count, is_ended = hashlib.sha256(), 0, False
     for line in lines:
         document = parsed(line)
         kind = document.get("type")
         if is_ended:
-            verification.report("changed", verification.place, "there are lines after the end")
+            verification.report("changed", verification.place, "there are lines after the last one")
             break
         if not count:
             verification.begin(document)
@@ -51,14 +51,14 @@ def check_export(lines: Iterable[bytes], verification: Verification) -> None:
             verification.check_end(str(document.get("note")), digest.digest())
         else:
             verification.report(
-                "changed", verification.place, f"line {count + 1} is none of an export: {kind}"[:200]
+                "changed", verification.place, f"line {count + 1} has a type that no export has: {kind}"[:200]
             )
         digest.update(line)
         count += 1
     if not count:
         raise NotAnExport("the file is empty")
     if not is_ended:
-        verification.report("truncated", verification.place, "the file breaks off before its last line")
+        verification.report("truncated", verification.place, "the file ends before its last line")
     verification.finish()
 
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("export", type=Path, help="an export of the audit log as NDJSON")
     parser.add_argument("--key", required=True, help="the public key of the log, or a file that holds it")
     parser.add_argument(
-        "--checkpoint", type=Path, action="append", default=[], help="checkpoints that were kept"
+        "--checkpoint", type=Path, action="append", default=[], help="a file of checkpoints that you kept"
     )
     given = parser.parse_args(arguments)
     try:
@@ -100,17 +100,15 @@ def _said(verification: Verification) -> Iterator[str]:
 
 
 def _harmless(line: str) -> str:
-    """Names in an export must not start a new line or move the cursor of a terminal."""
+    """Escape control characters: names in an export must not affect the terminal."""
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
 
 
 def _kept(file: Path, keys: Sequence[Key]) -> list[Checkpoint]:
-    notes = notes_in(file.read_text(encoding="utf-8") + "\n")  # the last line may lack its end
+    notes = notes_in(file.read_text(encoding="utf-8") + "\n")  # the last line may lack its newline
     kept = [one for one in (Checkpoint.of(note, keys) for note in notes) if one is not None]
     if not kept or len(kept) < len(notes):
-        raise NotAnExport(
-            f"{file} holds {len(notes)} checkpoints, {len(kept)} of them signed by the key given"
-        )
+        raise NotAnExport(f"{file}: {len(kept)} of {len(notes)} checkpoints are signed by the given key")
     return kept
 
 

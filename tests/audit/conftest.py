@@ -21,7 +21,7 @@ def settings(make_settings: Callable[..., Any], database_url: str, tmp_path: Pat
 
 @pytest.fixture(autouse=True)
 def unopened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most tests count their own records from 0: test_opening.py has the statement that a log begins with."""
+    """Skip the statement that opens a log, so that tests count their records from 0; see test_opening.py."""
     monkeypatch.setattr("services.audit.caretaker.open_log", lambda _session, _keys: None)
 
 
@@ -33,14 +33,14 @@ async def audit(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def log(settings: Settings) -> Iterator[Log]:
-    """The log without the service around it: nothing is signed, erased or cut but by the test."""
+    """A log without a service: only the test signs, erases or cuts."""
     with Log(settings) as made:
         yield made
 
 
 @pytest.fixture
 def sqlite_log(make_settings: Callable[..., Any], tmp_path: Path) -> Iterator[Log]:
-    """The same on SQLite alone, for what does not depend on the database."""
+    """The same on SQLite only, for tests that do not depend on the database."""
     made = make_settings(Settings, database_url=f"sqlite:///{tmp_path}/audit.db", key_secret=TEST_KEY_SECRET)
     with Log(made) as log:
         yield log

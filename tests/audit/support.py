@@ -1,4 +1,4 @@
-"""A log with records in it, and what is done to it behind its back."""
+"""A log with records, and ways to tamper with it."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def entry(user_id: str | None = ALICE, action: str = "FILE_UPLOAD", **changes: A
 
 
 class Log:
-    """The log of a service that is not running."""
+    """A log without a running service."""
 
     def __init__(self, settings: Settings) -> None:
         upgrade(settings.database_url, settings.migrations())
@@ -76,7 +76,7 @@ class Log:
             self.add(*(entry(**changes) for _ in range(min(100, count - start))))
 
     def sign(self) -> str:
-        """A checkpoint over everything."""
+        """Sign a checkpoint of all records."""
         self.checkpoints.make(whole=True)
         with self.database.transaction(write=False) as session:
             return pinned(session).note
@@ -86,7 +86,7 @@ class Log:
             prepare_months(session, moment)
 
     def tamper(self, *statements: str) -> None:
-        """What the owner of the database can do: without triggers."""
+        """Run statements as the owner of the database, without triggers."""
         with self.database.engine.begin() as connection:
             if self.database.is_sqlite:
                 names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'"))
@@ -98,7 +98,7 @@ class Log:
                 connection.exec_driver_sql(statement)
 
     def lines(self, export: Export | None = None) -> list[bytes]:
-        """An export, as it is sent."""
+        """The lines of an export, as they are sent."""
         self.sign()
 
         async def read() -> bytes:
@@ -118,7 +118,7 @@ class Log:
             return PartialExport(pinned(session), FilterLogs(), user_id)
 
     def check(self, lines: Sequence[bytes], *kept: str) -> Verification:
-        """What the stand-alone verifier says."""
+        """Run the stand-alone verifier."""
         verification = Verification(self.keys, [checkpoint(note, self.keys) for note in kept])
         check_export(lines, verification)
         return verification
@@ -127,7 +127,7 @@ class Log:
         return self.check(self.lines(), *kept).faults
 
     def verify(self, first: int | None = None, limit: int = 1_000_000) -> Checked:
-        """What the service says itself."""
+        """Run the verification of the service."""
         return verify(self.database, self.checkpoints, first, limit)
 
 

@@ -1,7 +1,7 @@
-"""The owner of the database wants one record gone. Whatever they do to it, those who check the log see it.
+"""Attacks by the owner of the database, who wants to remove a record. Every verification finds them.
 
-Each attack is made on a log in which an account was erased and a month was cut off. It is then looked at
-by the stand-alone verifier in an export of the whole log, and by the service, as a whole and piece by piece.
+Each attack is made on a log in which an account was erased and a month was cut off. Then the stand-alone
+verifier checks an export of the whole log, and the service checks the log as a whole and in ranges.
 """
 
 import json
@@ -45,7 +45,7 @@ def deletion(account: str) -> Any:
 
 
 def build(log: Log, at: Callable[[datetime], None]) -> None:
-    """What each place holds is what the attacks are about."""
+    """The attacks refer to these positions."""
     at(JANUARY)
     with log.database.transaction() as session:
         open_log(session, log.checkpoints.keys)  # 0
@@ -97,7 +97,7 @@ def verdict(*checked: Verification) -> str:
 def by_verifier(log: Log) -> str:
     try:
         return verdict(log.check(log.lines()))
-    except TileMissing:  # then there is no export, and 503 with the words to look at GET /audit/verify
+    except TileMissing:  # the export is a 503 that refers to GET /audit/verify
         return "tampered"
 
 
@@ -109,7 +109,7 @@ def by_service(log: Log) -> str:
     return verdict(log.verify().verification)
 
 
-def in_pieces(log: Log) -> str:
+def in_ranges(log: Log) -> str:
     found, first = [], 0
     while True:
         checked = log.verify(first, limit=2)
@@ -130,7 +130,7 @@ def owner(*statements: str) -> Attack:
 
 
 def forged(log: Log, action: str, resource: str, said: dict[str, Any]) -> int:
-    """A well-formed record at the end of the log, as if the log had written it."""
+    """Append a well-formed record that claims to be a statement of the log."""
     with log.database.transaction() as session:
         one = entry(None, action=action, service="audit", actor="log", resource=resource, metadata=said)
         return append(session, [one])
@@ -142,7 +142,7 @@ def forged_erasure(log: Log) -> None:
 
 
 def copied_erasure(log: Log) -> None:
-    """With the signature of a true one, which stands elsewhere."""
+    """A statement with the signature of a real one from another position."""
     with log.database.engine.connect() as connection:
         said = connection.execute(text("SELECT metadata FROM personal WHERE seq = 14")).scalar_one()
     by = forged(log, PERSON_ERASED, ALICE, json.loads(said))
@@ -150,7 +150,7 @@ def copied_erasure(log: Log) -> None:
 
 
 def old_erasure(log: Log) -> None:
-    """As they were before statements were signed."""
+    """An erasure in the unsigned format of older versions."""
     by = forged(log, PERSON_ERASED, "audit", legacy(7, "details"))
     log.tamper(blank(7, by))
 
@@ -176,7 +176,7 @@ def gone(first: int) -> Attack:
 
 
 def relabelled(log: Log) -> None:
-    """A record is made one of the person's, erased with the person's, and made another's again."""
+    """Assign a record to an erased account, let it be erased, and assign it back."""
     log.tamper(f"UPDATE records SET user_id = '{ALICE}' WHERE seq = 18")
     erase_due(log.database, log.checkpoints.keys)
     log.tamper(f"UPDATE records SET user_id = '{BOB}' WHERE seq = 18")
@@ -210,14 +210,14 @@ def hold(log: Log, account: str) -> None:
 
 
 def appended_in_the_past(log: Log) -> None:
-    """A record of today that says it was received long ago, as if it were old enough to go soon."""
+    """Append a record that claims to have been received long ago, to have it cut off soon."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(log_module, "_not_before_the_last", lambda *_: JANUARY)
         log.add(entry(BOB))
 
 
-def salt_with_a_piece_of_the_text(log: Log) -> None:
-    """The hash is the same, and what was recorded is another."""
+def salt_with_a_part_of_the_text(log: Log) -> None:
+    """The hash is the same, but the text differs."""
     log.tamper(
         "UPDATE personal SET details_salt = details_salt || substr(metadata, 1, 1),"
         " metadata = substr(metadata, 2) WHERE seq = 7"
@@ -225,15 +225,15 @@ def salt_with_a_piece_of_the_text(log: Log) -> None:
 
 
 ATTACKS: dict[str, Attack] = {
-    # A place is emptied, and an erasure is named that is not its own.
+    # Fields are cleared, and an erasure is named that did not clear them.
     "a newer record names an older erasure": owner(blank(15, ALICE_ERASED)),
-    "where it came from of a newer record names an older erasure": owner(blank(18, LATE_ERASED, "origin")),
+    "the origin of a newer record names an older erasure": owner(blank(18, LATE_ERASED, "origin")),
     "a record of another account names the erasure": owner(blank(7, ALICE_ERASED)),
-    "both parts of a record of another account": owner(
+    "both parts of a record of another account name the erasure": owner(
         blank(8, LATE_ERASED), blank(8, LATE_ERASED, "origin")
     ),
-    "a record with a similar resource": owner(blank(21, 22)),
-    "where another came from who did something to the person": owner(blank(9, ALICE_ERASED, "origin")),
+    "a record with a similar resource names an erasure": owner(blank(21, 22)),
+    "the origin of an action on the person names the erasure": owner(blank(9, ALICE_ERASED, "origin")),
     "a late record names the erasure before it": owner(
         "UPDATE personal SET details_erased_by = 14 WHERE seq = 16"
     ),
@@ -243,50 +243,50 @@ ATTACKS: dict[str, Attack] = {
     "a record names itself": owner(blank(11, 11)),
     "a record names one before the log": owner(blank(11, -1)),
     "a record names one that is cut off": owner(blank(11, 0)),
-    "a record names one that is still to come": owner(blank(11, 10_000)),
-    "a statement of the log is emptied": owner(blank(ALICE_ERASED, LATE_ERASED)),
-    "the cut itself is emptied": owner(blank(CUT, 20)),
-    "a part is emptied without a name": owner("UPDATE personal SET metadata = NULL WHERE seq = 7"),
-    "metadata is made null and its salt stays": owner("UPDATE personal SET metadata = 'null' WHERE seq = 7"),
-    "only the salt is taken": owner("UPDATE personal SET details_salt = NULL WHERE seq = 7"),
-    "the row beside a record is deleted": owner("DELETE FROM personal WHERE seq = 7"),
-    "what was erased is filled again": owner("UPDATE personal SET metadata = '{}' WHERE seq = 5"),
-    "a salt takes in a piece of the text": salt_with_a_piece_of_the_text,
+    "a record names a future one": owner(blank(11, 10_000)),
+    "a statement of the log is cleared": owner(blank(ALICE_ERASED, LATE_ERASED)),
+    "the statement of the cut is cleared": owner(blank(CUT, 20)),
+    "a part is cleared without a reason": owner("UPDATE personal SET metadata = NULL WHERE seq = 7"),
+    "metadata is null and its salt stays": owner("UPDATE personal SET metadata = 'null' WHERE seq = 7"),
+    "only the salt is removed": owner("UPDATE personal SET details_salt = NULL WHERE seq = 7"),
+    "the personal row of a record is deleted": owner("DELETE FROM personal WHERE seq = 7"),
+    "erased metadata is filled again": owner("UPDATE personal SET metadata = '{}' WHERE seq = 5"),
+    "a salt absorbs a part of the text": salt_with_a_part_of_the_text,
     "a salt is short": owner("UPDATE personal SET details_salt = 'abc' WHERE seq = 7"),
-    # The log is made to say what it did not say.
-    "an erasure is forged at the end": forged_erasure,
-    "an erasure is copied to the end": copied_erasure,
-    "an erasure of the old kind is forged at the end": old_erasure,
-    "a cut is forged at the end": forged_cut,
+    # Statements of the log are forged.
+    "an erasure is forged": forged_erasure,
+    "an erasure is copied": copied_erasure,
+    "an erasure in the old format is appended": old_erasure,
+    "a cut is forged": forged_cut,
     "a hold is lifted by a forged record": hold_lifted_by_a_forged_record,
-    # The service is made to do it.
+    # The service is tricked into doing it.
     "a record is relabelled and erased": relabelled,
     "a hold is deleted and the account erased": held_then_erased,
     "a hold is deleted and its records cut off": held_then_cut,
-    # Records are cut, moved and put in between.
-    "more is gone than was cut off": gone(10),
+    # Records are cut off, moved and inserted.
+    "more is deleted than was cut off": gone(10),
     "the cut is undone in the horizon": owner("UPDATE horizon SET kept_from = 0"),
     "a record is deleted": owner("DELETE FROM records WHERE seq = 11"),
-    "two records change places": owner(
+    "two records are swapped": owner(
         *(
             f"UPDATE {table} SET seq = {to} WHERE seq = {seq}"
             for table in ("records", "personal")
             for seq, to in ((11, 99), (12, 11), (99, 12))
         )
     ),
-    "a record is put before the log": owner(
+    "a record is moved before the log": owner(
         "UPDATE records SET seq = -1 WHERE seq = 11", "UPDATE personal SET seq = -1 WHERE seq = 11"
     ),
     "a record is appended that was received in the past": appended_in_the_past,
-    "a record is dated back": owner(
+    "a record is backdated": owner(
         *(
             f"UPDATE {table} SET received = '2026-01-10 00:00:00.000000+00:00' WHERE seq = 5"
             for table in ("records", "personal")
         )
     ),
-    "the action is another": owner("UPDATE records SET action = 'HARMLESS' WHERE seq = 7"),
-    # The tree and what was signed of it.
-    "a hash is another": owner("UPDATE tiles SET hashes = zeroblob(length(hashes)) WHERE level = 0"),
+    "the action is changed": owner("UPDATE records SET action = 'HARMLESS' WHERE seq = 7"),
+    # The tree and its checkpoints.
+    "a hash is changed": owner("UPDATE tiles SET hashes = zeroblob(length(hashes)) WHERE level = 0"),
     "the tree is deleted": owner("DELETE FROM tiles"),
     "the newest checkpoints are deleted with their records": owner(
         "DELETE FROM checkpoints WHERE size > 13",
@@ -294,20 +294,20 @@ ATTACKS: dict[str, Attack] = {
         "DELETE FROM personal WHERE seq > 12",
         "UPDATE tiles SET hashes = substr(hashes, 1, 13 * 32)",
     ),
-    "a checkpoint says another size": owner(
+    "a checkpoint has another size": owner(
         "UPDATE checkpoints SET note = replace(note, char(10) || '22', char(10) || '23')"
     ),
 }
 
 
 @pytest.mark.parametrize(
-    "look", [by_verifier, by_part, by_service, in_pieces], ids=lambda look: look.__name__
+    "look", [by_verifier, by_part, by_service, in_ranges], ids=lambda look: look.__name__
 )
-def test_a_log_that_was_not_attacked_is_intact(attacked: Log, look: Callable[[Log], str]) -> None:
+def test_log_without_an_attack_is_intact(attacked: Log, look: Callable[[Log], str]) -> None:
     assert look(attacked) == "ok"
 
 
-def test_the_log_is_the_one_that_the_attacks_are_about(attacked: Log) -> None:
+def test_log_has_the_records_that_the_attacks_expect(attacked: Log) -> None:
     with attacked.database.engine.connect() as connection:
         rows = connection.execute(text("SELECT seq, action FROM records ORDER BY seq")).all()
         emptied = connection.execute(
@@ -322,48 +322,48 @@ def test_the_log_is_the_one_that_the_attacks_are_about(attacked: Log) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("look", [by_verifier, by_service, in_pieces], ids=lambda look: look.__name__)
+@pytest.mark.parametrize("look", [by_verifier, by_service, in_ranges], ids=lambda look: look.__name__)
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_is_found(attacked: Log, attack: str, look: Callable[[Log], str]) -> None:
+def test_attack_is_found(attacked: Log, attack: str, look: Callable[[Log], str]) -> None:
     ATTACKS[attack](attacked)
 
-    if look is in_pieces and attack in ONLY_AS_A_WHOLE:
+    if look is in_ranges and attack in ONLY_AS_A_WHOLE:
         return
     assert look(attacked) == "tampered"
 
 
-# It empties nothing, and takes a digest over a whole month to be seen.
+# It clears nothing, and only the digest over a whole month reveals it.
 ONLY_AS_A_WHOLE = {"an old record names the later erasure"}
 
 
 IN_PARTS = {
     "a newer record names an older erasure": "tampered",
     "a record of another account names the erasure": "tampered",
-    "where another came from who did something to the person": "tampered",
+    "the origin of an action on the person names the erasure": "tampered",
     "a record names an ordinary one": "unproven",
     "a record names itself": "tampered",
     "a record names one that is cut off": "tampered",
-    "a record names one that is still to come": "tampered",
-    "an erasure of the old kind is forged at the end": "tampered",
-    "an erasure is forged at the end": "tampered",
-    "metadata is made null and its salt stays": "tampered",
+    "a record names a future one": "tampered",
+    "an erasure in the old format is appended": "tampered",
+    "an erasure is forged": "tampered",
+    "metadata is null and its salt stays": "tampered",
     "a salt is short": "tampered",
-    "the action is another": "tampered",
+    "the action is changed": "tampered",
 }
 
 
 @pytest.mark.parametrize("attack", IN_PARTS)
-def test_an_attack_is_found_in_the_trail_of_the_account(attacked: Log, attack: str) -> None:
+def test_attack_is_found_in_a_partial_export(attacked: Log, attack: str) -> None:
     ATTACKS[attack](attacked)
 
     assert by_part(attacked) == IN_PARTS[attack]
 
 
-@pytest.mark.parametrize("look", [by_verifier, by_service, in_pieces], ids=lambda look: look.__name__)
-def test_an_account_that_was_never_deleted_is_not_proven_to_be_erased(
+@pytest.mark.parametrize("look", [by_verifier, by_service, in_ranges], ids=lambda look: look.__name__)
+def test_erasure_of_an_account_that_was_never_deleted_is_unproven(
     attacked: Log, look: Callable[[Log], str]
 ) -> None:
-    """Whoever owns the database can have the service erase anybody."""
+    """The owner of the database can make the service erase anybody."""
     erase(attacked, BOB)
     assert look(attacked) == "unproven"
 
@@ -371,7 +371,7 @@ def test_an_account_that_was_never_deleted_is_not_proven_to_be_erased(
     assert look(attacked) == "ok"
 
 
-def test_records_that_were_dated_back_are_not_cut_off(attacked: Log) -> None:
+def test_backdated_records_are_not_cut_off(attacked: Log) -> None:
     tables = ("records", "personal")
     attacked.tamper(
         *(f"UPDATE {one} SET received = '2026-01-31 00:00:00.000000+00:00' WHERE seq < 12" for one in tables)
@@ -388,13 +388,13 @@ def put(log: Log, seq: int) -> None:
     log.tamper(f"INSERT INTO records (seq, {columns}) SELECT {seq}, {columns} FROM records WHERE seq = 7")
 
 
-def test_a_record_from_before_the_cut_that_was_put_back_is_not_proven(attacked: Log) -> None:
+def test_restored_record_from_before_the_cut_is_unproven(attacked: Log) -> None:
     put(attacked, 2)
 
     assert by_service(attacked) == "unproven"
 
 
-def test_a_record_that_the_tree_does_not_know_is_found(attacked: Log) -> None:
+def test_record_that_is_not_in_the_tree_is_found(attacked: Log) -> None:
     put(attacked, 500)
 
     assert by_service(attacked) == "tampered"

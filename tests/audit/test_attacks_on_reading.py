@@ -1,6 +1,6 @@
-"""Attacks on what the log, its service and its verifier read: types, places, witnesses, holds.
+"""Attacks on the data that the log, its service and its verifier read: types, positions, checkpoints, holds.
 
-They are made on both databases, and looked at by the service as a whole.
+They are made on both databases, and the service verifies the whole log.
 """
 
 import json
@@ -30,7 +30,7 @@ from tests.audit.test_attacks import (
     erase,
     forged,
     hold,
-    in_pieces,
+    in_ranges,
     owner,
 )
 
@@ -41,7 +41,7 @@ COPIED = (
 
 @pytest.fixture
 def signed(log: Log) -> Log:
-    """The statement of the opening, and six records."""
+    """The opening statement, and six records."""
     with log.database.transaction() as session:
         open_log(session, log.checkpoints.keys)
     log.add(*(entry(BOB) for _ in range(6)))
@@ -53,8 +53,8 @@ def test_the_log_is_intact_before_the_attacks(signed: Log) -> None:
     assert by_service(signed) == "ok"
 
 
-def a_record_without_a_place(log: Log) -> None:
-    """No range of places holds it, and lists show it."""
+def a_record_without_a_position(log: Log) -> None:
+    """No range of positions contains it, but lists show it."""
     if log.database.is_sqlite:
         log.tamper(
             "CREATE TABLE copy AS SELECT * FROM records",
@@ -68,19 +68,19 @@ def a_record_without_a_place(log: Log) -> None:
     log.tamper(f"INSERT INTO records (seq, {COPIED}) SELECT NULL, {COPIED} FROM records WHERE seq = 3")
 
 
-def a_checkpoint_from_beyond(log: Log) -> None:
-    """The pieces of the log would never reach what counts as its end."""
+def a_checkpoint_past_the_end(log: Log) -> None:
+    """Verification in ranges would never reach the end of the log."""
     log.tamper("INSERT INTO checkpoints SELECT 100000, note, created FROM checkpoints WHERE size = 7")
 
 
-def a_hold_that_is_gone(log: Log) -> None:
+def a_deleted_hold(log: Log) -> None:
     hold(log, BOB)
     log.sign()
     log.tamper("DELETE FROM holds")
 
 
-def the_statement_of_a_hold_is_emptied(log: Log) -> None:
-    """And blamed on a true erasure of the account, which came after the hold was made to vanish."""
+def the_statement_of_a_hold_is_cleared(log: Log) -> None:
+    """The clearing is attributed to a real erasure of the account, made after the hold was deleted."""
     hold(log, ALICE)  # 7
     log.tamper("DELETE FROM holds")
     log.add(entry(ALICE), deletion(ALICE))
@@ -88,8 +88,8 @@ def the_statement_of_a_hold_is_emptied(log: Log) -> None:
     log.tamper(blank(7, 10))
 
 
-def everything_is_signed_anew(log: Log) -> None:
-    """Without the key: the checkpoints and the anchor are deleted, and the service signs what is there."""
+def everything_is_signed_again(log: Log) -> None:
+    """Without the key: checkpoints and anchor are deleted, so that the service signs the changed log."""
     assert log.settings.anchor_file is not None
     log.settings.anchor_file.unlink()
     log.tamper("UPDATE records SET action = 'HARMLESS' WHERE seq = 3", "DELETE FROM checkpoints")
@@ -100,36 +100,36 @@ def everything_is_signed_anew(log: Log) -> None:
         grow(session, leaves)
 
 
-def the_log_begins_again(log: Log) -> None:
-    everything_is_signed_anew(log)
+def the_log_starts_again(log: Log) -> None:
+    everything_is_signed_again(log)
     log.tamper("DELETE FROM records", "DELETE FROM personal", "DELETE FROM tiles")
     log.fill(20)
 
 
 ATTACKS: dict[str, Attack] = {
-    "a record has no place": a_record_without_a_place,
-    "a checkpoint is of more than there is": a_checkpoint_from_beyond,
-    "a hold is deleted": a_hold_that_is_gone,
-    "the statement of a hold is emptied": the_statement_of_a_hold_is_emptied,
-    "everything is signed anew": everything_is_signed_anew,
-    "the log begins again": the_log_begins_again,
-    "the horizon is gone": owner("DELETE FROM horizon"),
+    "a record has no position": a_record_without_a_position,
+    "a checkpoint covers more than the log": a_checkpoint_past_the_end,
+    "a hold is deleted": a_deleted_hold,
+    "the statement of a hold is cleared": the_statement_of_a_hold_is_cleared,
+    "everything is signed again": everything_is_signed_again,
+    "the log starts again": the_log_starts_again,
+    "the horizon is deleted": owner("DELETE FROM horizon"),
     "there are two horizons": owner("INSERT INTO horizon VALUES (2, 3)"),
-    "the horizon lies behind the log": owner("UPDATE horizon SET kept_from = 1000"),
-    "the horizon is the end": owner("UPDATE horizon SET kept_from = 7"),
-    "the content of two records changes places": owner(
+    "the horizon is past the end of the log": owner("UPDATE horizon SET kept_from = 1000"),
+    "the horizon is at the end": owner("UPDATE horizon SET kept_from = 7"),
+    "the contents of two records are swapped": owner(
         "UPDATE personal SET seq = 99 WHERE seq = 3",
         "UPDATE personal SET seq = 3 WHERE seq = 4",
         "UPDATE personal SET seq = 4 WHERE seq = 99",
     ),
-    "metadata has another spelling": owner("UPDATE personal SET metadata = metadata || ' ' WHERE seq = 3"),
-    "a salt has another spelling": owner(
+    "metadata has another format": owner("UPDATE personal SET metadata = metadata || ' ' WHERE seq = 3"),
+    "a salt has another format": owner(
         "UPDATE personal SET details_salt = upper(details_salt) || ' ' WHERE seq = 3"
     ),
-    "an erasure of the end of numbers": owner(blank(3, 2**63 - 1)),
-    "a statement is made somebody's": owner("UPDATE records SET actor = 'logs' WHERE seq = 0"),
-    "an account is the word for none": owner("UPDATE records SET user_id = 'null' WHERE seq = 3"),
-    "a tile is far ahead": lambda log: log.tamper(
+    "an erasure by the largest integer": owner(blank(3, 2**63 - 1)),
+    "a statement gets another actor": owner("UPDATE records SET actor = 'logs' WHERE seq = 0"),
+    "an account is the string null": owner("UPDATE records SET user_id = 'null' WHERE seq = 3"),
+    "a tile is far past the end": lambda log: log.tamper(
         f"INSERT INTO tiles VALUES (0, {2**40}, {'zeroblob(32)' if log.database.is_sqlite else _ZERO})"
     ),
 }
@@ -137,7 +137,7 @@ _ZERO = "decode(repeat('00', 32), 'hex')"
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_is_found(signed: Log, attack: str) -> None:
+def test_attack_is_found(signed: Log, attack: str) -> None:
     ATTACKS[attack](signed)
 
     assert by_service(signed) == "tampered"
@@ -148,22 +148,22 @@ TYPES = {
     "a time that is a number": "UPDATE records SET timestamp = 5 WHERE seq = 3",
     "a time that is bytes": "UPDATE records SET timestamp = x'00ff' WHERE seq = 3",
     "an action that is bytes": "UPDATE records SET action = CAST(action AS BLOB) WHERE seq = 3",
-    "an action with an end inside": "UPDATE records SET action = action || char(0) || 'x' WHERE seq = 3",
+    "an action with a NUL inside": "UPDATE records SET action = action || char(0) || 'x' WHERE seq = 3",
     "metadata that is bytes": "UPDATE personal SET metadata = CAST(metadata AS BLOB) WHERE seq = 3",
     "a status with a fraction": "UPDATE records SET status = 200.5 WHERE seq = 3",
-    "a status that is text": "UPDATE records SET status = '200x' WHERE seq = 3",
-    "a reason that is text": "UPDATE personal SET details_salt = NULL, metadata = NULL,"
+    "a status that is a string": "UPDATE records SET status = '200x' WHERE seq = 3",
+    "a reason that is a string": "UPDATE personal SET details_salt = NULL, metadata = NULL,"
     " details_erased_by = 'x' WHERE seq = 3",
-    "a horizon that is text": "UPDATE horizon SET kept_from = 'x'",
+    "a horizon that is a string": "UPDATE horizon SET kept_from = 'x'",
     "a horizon with a fraction": "UPDATE horizon SET kept_from = 0.5",
-    "a tile that is text": "UPDATE tiles SET hashes = hex(hashes)",
+    "a tile that is a string": "UPDATE tiles SET hashes = hex(hashes)",
     "a checkpoint that is bytes": "UPDATE checkpoints SET note = CAST(note AS BLOB)",
 }
 
 
 @pytest.mark.parametrize("what", TYPES)
-def test_a_value_of_another_type_is_found(sqlite_log: Log, what: str) -> None:
-    """SQLite keeps any value in any column."""
+def test_value_of_another_type_is_found(sqlite_log: Log, what: str) -> None:
+    """SQLite stores any value in any column."""
     sqlite_log.fill(6)
     sqlite_log.sign()
     sqlite_log.tamper(TYPES[what])
@@ -171,22 +171,22 @@ def test_a_value_of_another_type_is_found(sqlite_log: Log, what: str) -> None:
     assert by_service(sqlite_log) == "tampered"
 
 
-@pytest.mark.parametrize("attack", ["a checkpoint is of more than there is", "a hold is deleted"])
-def test_an_attack_on_the_end_is_found_piece_by_piece(signed: Log, attack: str) -> None:
+@pytest.mark.parametrize("attack", ["a checkpoint covers more than the log", "a hold is deleted"])
+def test_attack_on_the_end_is_found_in_ranges(signed: Log, attack: str) -> None:
     ATTACKS[attack](signed)
 
-    assert in_pieces(signed) == "tampered"
+    assert in_ranges(signed) == "tampered"
 
 
-def test_the_emptied_statement_of_a_hold_is_named_in_a_piece(signed: Log) -> None:
-    the_statement_of_a_hold_is_emptied(signed)
+def test_cleared_statement_of_a_hold_is_found_in_a_range(signed: Log) -> None:
+    the_statement_of_a_hold_is_cleared(signed)
     signed.sign()
 
     assert ("erased", 7) in [one[:2] for one in signed.verify(7, limit=1).verification.faults]
 
 
-@pytest.mark.parametrize("attack", [everything_is_signed_anew, the_log_begins_again])
-def test_a_process_does_not_sign_what_denies_its_own_signature(signed: Log, attack: Attack) -> None:
+@pytest.mark.parametrize("attack", [everything_is_signed_again, the_log_starts_again])
+def test_process_does_not_sign_a_log_that_contradicts_its_own_signature(signed: Log, attack: Attack) -> None:
     attack(signed)
     signed.checkpoints.make(whole=True)
 
@@ -195,7 +195,7 @@ def test_a_process_does_not_sign_what_denies_its_own_signature(signed: Log, atta
 
 
 def test_only_signed_checkpoints_reach_the_anchor(signed: Log) -> None:
-    """Others would push the true ones out of the end of the file that the service looks at."""
+    """Invalid ones would push valid ones out of the tail of the file that the service reads."""
     anchor = signed.settings.anchor_file
     assert anchor is not None
     before = anchor.read_bytes()
@@ -213,8 +213,8 @@ def test_only_signed_checkpoints_reach_the_anchor(signed: Log) -> None:
     assert [one.size for one in signed.checkpoints.anchored(range(SEQ_MAX))] == [7, 9]
 
 
-def test_the_statement_of_a_hold_is_not_cut_off(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it nobody would notice that the hold is deleted, when all records of the account are newer."""
+def test_statement_of_a_hold_is_not_cut_off(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it a deleted hold would go unnoticed if all records of the account are newer."""
     for moment in (JANUARY, FEBRUARY, MARCH):
         log.prepare_month(moment)
         monkeypatch.setattr("services.audit.log.now", lambda moment=moment: moment)
@@ -245,7 +245,7 @@ class TestTheVerifier:
 
         return run
 
-    def test_what_an_export_says_moves_no_cursor(
+    def test_control_characters_of_an_export_are_escaped(
         self, sqlite_log: Log, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
     ) -> None:
         sqlite_log.fill(2)
@@ -257,7 +257,7 @@ class TestTheVerifier:
         assert "\x1b" not in shown
         assert all(line.startswith("TAMPERED: ") for line in shown.splitlines())
 
-    def test_a_kept_checkpoint_without_the_end_of_its_line_counts(
+    def test_kept_checkpoint_without_a_final_newline_is_accepted(
         self, sqlite_log: Log, run: Callable[..., int]
     ) -> None:
         sqlite_log.fill(2)
@@ -268,7 +268,7 @@ class TestTheVerifier:
         assert run(older, json.loads(older[0])["checkpoint"]) == 0
         assert run(older, json.loads(older[0])["checkpoint"] + newest.rstrip("\n")) == 1
 
-    def test_an_export_that_begins_before_the_log_cannot_be_checked(
+    def test_export_with_a_negative_start_cannot_be_checked(
         self, sqlite_log: Log, run: Callable[..., int]
     ) -> None:
         sqlite_log.fill(2)
@@ -276,8 +276,8 @@ class TestTheVerifier:
 
         assert run([changed(lines[0], first=-5, frontier=["00" * 32] * 2), *lines[1:]]) == 2
 
-    def test_a_record_twice_in_a_part_is_found(self, sqlite_log: Log) -> None:
-        """The database can answer it twice, and the service numbers and signs what it answers."""
+    def test_duplicated_record_in_a_partial_export_is_found(self, sqlite_log: Log) -> None:
+        """A tampered database returns it twice, and the service numbers and signs both."""
         sqlite_log.add(entry(BOB), entry(BOB))
         sqlite_log.sign()
         sqlite_log.tamper(
@@ -292,7 +292,7 @@ class TestTheVerifier:
 
 
 @pytest.mark.parametrize(("is_signed", "expected"), [(True, "ok"), (False, "tampered")])
-def test_a_hold_that_was_lifted_after_the_checkpoint_is_not_missed(
+def test_missing_hold_is_accepted_only_with_a_signed_lift(
     signed: Log, monkeypatch: pytest.MonkeyPatch, *, is_signed: bool, expected: str
 ) -> None:
     hold(signed, BOB)

@@ -1,4 +1,4 @@
-"""Forgetting a person: what tells about them is gone, and every proof stays valid."""
+"""Erasing a person: their personal data is removed, and every proof stays valid."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ def pending(log: Log) -> list[str]:
 
 
 class TestErase:
-    def test_what_the_person_did(self, log: Log) -> None:
+    def test_origin_and_details_of_own_actions_are_erased(self, log: Log) -> None:
         log.add(entry(metadata={"filename": SECRET}), entry(BOB))
         before = rows(log)
         erase(log, ALICE)
@@ -51,7 +51,7 @@ class TestErase:
         assert (said.action, said.actor, said.user_id) == ("PERSON_ERASED", "log", None)
         assert said.resource == ALICE
 
-    def test_what_others_did_to_the_person(self, log: Log) -> None:
+    def test_only_details_of_actions_by_others_are_erased(self, log: Log) -> None:
         log.add(entry(BOB, action="CHANGE_ACCOUNT", resource=ALICE, metadata={"name": SECRET}))
         erase(log, ALICE)
         row = rows(log)[0]
@@ -73,7 +73,7 @@ class TestErase:
         assert log.check(before, kept).faults == []
         assert log.check(log.lines(log.partial(ALICE)), kept).faults == []
 
-    def test_several_one_of_whom_did_something_to_the_other(self, log: Log) -> None:
+    def test_two_accounts_in_one_record_are_both_erased(self, log: Log) -> None:
         log.add(entry(ALICE), entry(BOB, resource=ALICE), entry(BOB))
         erase(log, ALICE)
         erase(log, BOB)
@@ -81,7 +81,7 @@ class TestErase:
         assert [row.metadata for row in rows(log)[:3]] == [None] * 3
         assert log.faults() == []
 
-    def test_long_erasures_are_done_in_pieces(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_long_erasures_are_done_in_chunks(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("services.audit.erasure.CHUNK_RECORDS", 7)
         log.fill(20, user_id=ALICE)
         erase(log, ALICE)
@@ -90,13 +90,13 @@ class TestErase:
         assert [row.action for row in rows(log)[20:]] == ["PERSON_ERASED"] * 3
         assert log.faults() == []
 
-    def test_of_somebody_without_records(self, log: Log) -> None:
+    def test_account_without_records_leaves_no_statement(self, log: Log) -> None:
         log.fill(1, user_id=BOB)
         erase(log, ALICE)
 
         assert len(rows(log)) == 1
 
-    def test_what_arrives_late(self, log: Log) -> None:
+    def test_record_that_arrives_late_is_erased(self, log: Log) -> None:
         log.fill(2, user_id=ALICE)
         erase(log, ALICE)
         log.fill(1, user_id=ALICE)
@@ -106,7 +106,9 @@ class TestErase:
         assert pending(log) == [ALICE]
         assert log.faults() == []
 
-    def test_one_day_it_is_over(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_erasure_ends_after_the_period_for_late_records(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         log.fill(2, user_id=ALICE)
         erase(log, ALICE)
         monkeypatch.setattr("services.audit.erasure.now", lambda: now() + timedelta(days=3))
@@ -115,9 +117,7 @@ class TestErase:
         assert pending(log) == []
         assert len(rows(log)) == 3
 
-    def test_nobody_waits_for_those_of_whom_nothing_is_left(
-        self, log: Log, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_finished_erasures_do_not_delay_others(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("services.audit.erasure.DUE_MAX", 1)
         log.fill(1, user_id=ALICE)
         erase(log, ALICE)
@@ -126,7 +126,9 @@ class TestErase:
 
         assert [row.metadata is None for row in rows(log)] == [True, False, True, False]
 
-    def test_what_a_stop_left_is_done_later(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_erasure_interrupted_by_a_stop_is_continued(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("services.audit.erasure.now", lambda: now() + timedelta(days=3))
         log.fill(2, user_id=ALICE)
         with log.database.transaction() as session:
@@ -137,8 +139,8 @@ class TestErase:
         erase_due(log.database, log.checkpoints.keys)
         assert [row.metadata is None for row in rows(log)] == [True, True, False]
 
-    def test_nothing_is_left_in_the_file(self, sqlite_log: Log, tmp_path: Path) -> None:
-        # So long that it lies on pages of its own, which SQLite would only mark as free.
+    def test_erased_data_is_not_left_in_the_file(self, sqlite_log: Log, tmp_path: Path) -> None:
+        # Long enough for separate pages, which SQLite would normally only mark as free.
         sqlite_log.add(entry(metadata={"filename": SECRET * 400}))
         assert SECRET in contents(sqlite_log, tmp_path)
         erase(sqlite_log, ALICE)
@@ -152,8 +154,8 @@ def contents(log: Log, folder: Path) -> str:
     return (folder / "audit.db").read_bytes().decode("latin-1")
 
 
-def test_an_erasure_during_an_export(log: Log) -> None:
-    """The export cannot hold the record that would explain it."""
+def test_erasure_during_an_export_is_reported(log: Log) -> None:
+    """The export cannot contain the record that explains it."""
     log.fill(3, user_id=ALICE)
     log.sign()
     begun = log.full()
@@ -161,12 +163,12 @@ def test_an_erasure_during_an_export(log: Log) -> None:
     (fault,) = log.check(log.lines(begun)).faults
 
     assert fault[:2] == ("erased", 0)
-    assert "record 3, which is to say why, came after this: look again" in fault.detail
+    assert "record 3, the given reason, is newer than this check: repeat it" in fault.detail
     assert log.faults() == []
 
 
-class TestWhatIsNoErasure:
-    """Emptied behind the back of the log, and blamed on somebody who was erased."""
+class TestFalseErasures:
+    """Fields that the owner of the database cleared and attributed to an erasure."""
 
     @pytest.fixture
     def erased(self, log: Log) -> Log:
@@ -176,7 +178,7 @@ class TestWhatIsNoErasure:
         log.sign()
         return log
 
-    def test_another_record_too(self, erased: Log) -> None:
+    def test_record_of_another_account_is_found(self, erased: Log) -> None:
         erased.tamper(
             "UPDATE personal SET metadata = NULL, details_salt = NULL, details_erased_by = 20 WHERE seq = 15"
         )
@@ -184,7 +186,7 @@ class TestWhatIsNoErasure:
         assert ("erased", 15) in [fault[:2] for fault in erased.faults()]
         assert ("erased", 15) in [fault[:2] for fault in erased.verify().verification.faults]
 
-    def test_by_a_record_that_says_something_else(self, erased: Log) -> None:
+    def test_reason_that_is_not_an_erasure_is_found(self, erased: Log) -> None:
         erased.tamper(
             "UPDATE personal SET metadata = NULL, details_salt = NULL, details_erased_by = 19 WHERE seq = 15"
         )
@@ -193,7 +195,7 @@ class TestWhatIsNoErasure:
 
 
 class TestHolds:
-    def test_what_is_held_is_not_erased(self, log: Log) -> None:
+    def test_account_under_a_hold_is_not_erased(self, log: Log) -> None:
         log.fill(2, user_id=ALICE)
         hold = {"user_id": ALICE, "reason": "a case", "created": now()}
         with log.database.transaction() as session:
@@ -206,24 +208,24 @@ class TestHolds:
         erase_due(log.database, log.checkpoints.keys)
         assert [row.metadata is None for row in rows(log)] == [True, True, False]
 
-    def test_one_that_comes_while_others_are_erased(self, log: Log) -> None:
+    def test_hold_placed_during_an_erasure_is_respected(self, log: Log) -> None:
         log.fill(2, user_id=ALICE)
         with log.database.transaction() as session:
             ask_for_erasure(session, [ALICE])
 
-        def hold_comes() -> bool:
-            """Asked before each piece is erased, when it is known already who is to be."""
+        def place_hold() -> bool:
+            """Called before each chunk is erased, after the accounts were selected."""
             hold = {"user_id": ALICE, "reason": "a case", "created": now()}
             with log.database.transaction() as session:
                 session.connection().execute(insert_into(session, HOLDS).on_conflict_do_nothing(), hold)
             return False
 
-        erase_due(log.database, log.checkpoints.keys, hold_comes)
+        erase_due(log.database, log.checkpoints.keys, place_hold)
 
         assert [row.metadata is None for row in rows(log)] == [False, False]
         assert pending(log) == [ALICE]
 
-    async def test_placed_and_lifted_by_an_admin(self, audit: httpx.AsyncClient) -> None:
+    async def test_admin_places_and_lifts_a_hold(self, audit: httpx.AsyncClient) -> None:
         placed = await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
         assert placed.status_code == 200
         assert placed.json() | {"created": ""} == {"user_id": ALICE, "reason": "a case", "created": ""}

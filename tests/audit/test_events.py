@@ -1,4 +1,4 @@
-"""How records reach the log: sent by other services, kept once, and signed by whoever takes care of it."""
+"""How records reach the log: sent by other services, stored once, and signed by the caretaker."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ WAIT_SECONDS = 20
 
 @pytest.fixture
 async def hasty(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A service that does its duties at once."""
+    """A service with very short intervals."""
     hasty_settings = settings.model_copy(update={"checkpoint_seconds": 0.1})
     async with running(create_app, hasty_settings) as client:
         yield client
@@ -67,7 +67,7 @@ def envelope(topic: str, key: Any, data: dict[str, Any]) -> dict[str, Any]:
 
 
 async def send(audit: httpx.AsyncClient, *envelopes: dict[str, Any]) -> None:
-    """As the services that tell them would, each its own."""
+    """Send events like their source services."""
     for source, own in groupby(envelopes, key=lambda one: one["source"]):
         headers = bearer(internal_token("audit", issuer=source))
         response = await audit.post("/internal/events", json={"events": [*own]}, headers=headers)
@@ -81,7 +81,7 @@ async def logs(audit: httpx.AsyncClient, query: str = "") -> list[dict[str, Any]
 
 
 async def becomes(audit: httpx.AsyncClient, url: str, wanted: Any) -> bool:
-    """Whether the answer becomes what is wanted, while the service works beside it."""
+    """Whether the response meets the condition before the timeout."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not wanted((await audit.get(url, headers=ADMIN)).text):
         if time.monotonic() > deadline:
@@ -91,7 +91,7 @@ async def becomes(audit: httpx.AsyncClient, url: str, wanted: Any) -> bool:
 
 
 class TestKeep:
-    async def test_record_is_kept_as_it_was_sent(self, audit: httpx.AsyncClient) -> None:
+    async def test_record_is_stored_as_it_was_sent(self, audit: httpx.AsyncClient) -> None:
         sent = recorded()
         await send(audit, sent)
         (kept,) = await logs(audit)
@@ -99,14 +99,14 @@ class TestKeep:
         assert kept["id"] == sent["id"]
         assert {name: kept[name] for name in sent["data"]} == sent["data"]
 
-    async def test_once_however_often_it_is_told(self, audit: httpx.AsyncClient) -> None:
+    async def test_event_sent_repeatedly_is_stored_once(self, audit: httpx.AsyncClient) -> None:
         one, two = recorded(), recorded()
         await send(audit, one, two)
         await send(audit, two, one, one)
 
         assert [kept["id"] for kept in await logs(audit)] == [two["id"], one["id"]]
 
-    async def test_in_the_order_it_was_told(self, audit: httpx.AsyncClient) -> None:
+    async def test_records_are_stored_in_the_order_of_arrival(self, audit: httpx.AsyncClient) -> None:
         sent = [recorded() for _ in range(150)]
         await send(audit, *sent[:100])
         await send(audit, *sent[100:])
@@ -115,17 +115,19 @@ class TestKeep:
         assert [one["seq"] for one in kept] == list(reversed(range(150)))
         assert [one["id"] for one in kept] == [one["id"] for one in reversed(sent)]
 
-    async def test_nobody_speaks_for_the_log(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_event_that_claims_to_be_a_statement_is_dead(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         await send(audit, recorded(None, actor="log", action="RETENTION_CUT"), recorded())
 
         assert [one["action"] for one in await logs(audit)] == ["FILE_UPLOAD"]
         with Log(settings) as log, log.database.transaction(write=False) as session:
             (parked,) = session.connection().execute(select(EVENTS.parked)).all()
         assert parked.dead
-        assert parked.reason == "only the log itself says what it did to itself"
+        assert parked.reason == "only the log itself may record its own statements"
 
-    async def test_a_record_of_another_service_is_refused(self, audit: httpx.AsyncClient) -> None:
-        """Neither under its name, nor with a record that names another service than the one that sends it."""
+    async def test_record_of_another_service_is_refused(self, audit: httpx.AsyncClient) -> None:
+        """A service can neither send under another name nor send a record that names another service."""
         headers = bearer(internal_token("audit", issuer="orders"))
         sent = {"events": [recorded(), recorded() | {"source": "orders"}]}
         response = await audit.post("/internal/events", json=sent, headers=headers)
@@ -134,7 +136,7 @@ class TestKeep:
         assert response.status_code == 204
         assert await logs(audit) == []
 
-    async def test_only_auth_says_that_an_account_was_deleted(
+    async def test_deletion_of_an_account_is_accepted_only_from_auth(
         self, audit: httpx.AsyncClient, settings: Settings
     ) -> None:
         await send(audit, deleted(ALICE) | {"source": "files"})
@@ -142,14 +144,14 @@ class TestKeep:
         with Log(settings) as log, log.database.transaction(write=False) as session:
             assert session.connection().execute(select(EVENTS.inbox)).all() == []
 
-    async def test_only_from_our_services(self, audit: httpx.AsyncClient) -> None:
+    async def test_events_require_an_internal_token(self, audit: httpx.AsyncClient) -> None:
         body = {"events": [recorded()]}
 
         assert (await audit.post("/internal/events", json=body)).status_code == 401
         assert (await audit.post("/internal/events", json=body, headers=ADMIN)).status_code == 401
         assert await logs(audit) == []
 
-    async def test_what_admins_read_is_recorded_and_told(
+    async def test_read_by_an_admin_is_recorded_as_an_event(
         self, audit: httpx.AsyncClient, settings: Settings
     ) -> None:
         await logs(audit)
@@ -159,8 +161,8 @@ class TestKeep:
         assert '"action":"LIST_LOGS"' in body
 
 
-class TestForget:
-    async def test_who_was_deleted(self, hasty: httpx.AsyncClient) -> None:
+class TestErasure:
+    async def test_deleted_account_is_erased(self, hasty: httpx.AsyncClient) -> None:
         await send(hasty, recorded(ALICE), recorded(BOB), deleted(ALICE))
 
         assert await becomes(hasty, f"/audit/logs?user_id={ALICE}", lambda text: "document.pdf" not in text)
@@ -173,18 +175,18 @@ class TestForget:
 
 
 class TestTheCaretaker:
-    async def test_signs_what_comes(self, hasty: httpx.AsyncClient) -> None:
+    async def test_signs_new_records(self, hasty: httpx.AsyncClient) -> None:
         await send(hasty, recorded(), recorded())
 
         assert await becomes(hasty, "/audit/checkpoint", lambda text: text.splitlines()[1] == "2")
 
-    async def test_signs_what_is_left_when_it_stops(self, settings: Settings) -> None:
+    async def test_signs_the_last_records_at_shutdown(self, settings: Settings) -> None:
         async with running(create_app, settings) as client:
             await send(client, recorded())
         async with running(create_app, settings) as client:
             assert (await client.get("/audit/checkpoint")).text.splitlines()[1] == "1"
 
-    async def test_goes_on_after_a_failure(
+    async def test_continues_after_a_failure(
         self, hasty: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         failures = []
@@ -202,7 +204,9 @@ class TestTheCaretaker:
         await send(hasty, recorded())
         assert await becomes(hasty, "/audit/checkpoint", lambda text: text.splitlines()[1] == "2")
 
-    async def test_an_anchor_catches_up(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_lost_anchor_is_written_again(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with Log(settings) as log:
             log.fill(300)
             Log.sign(log)
@@ -219,7 +223,7 @@ NEW_SECRET = SecretStr("70f1e2d3c4b5a69788796a5b4c3d2e1f")
 
 
 class TestChangingTheKey:
-    async def test_both_sign_for_a_while(self, settings: Settings) -> None:
+    async def test_both_keys_sign_during_a_change(self, settings: Settings) -> None:
         async with running(create_app, settings) as client:
             await send(client, recorded())
             old = (await client.get("/audit/key")).json()["key"]
@@ -234,7 +238,7 @@ class TestChangingTheKey:
         assert verified["faults"] == []
         assert note.count("— gatehouse/audit ") == 2
 
-    async def test_then_the_old_one_is_only_known(self, settings: Settings) -> None:
+    async def test_old_key_is_still_accepted_after_the_change(self, settings: Settings) -> None:
         with Log(settings) as log:
             log.fill(300)
             log.sign()
@@ -248,7 +252,7 @@ class TestChangingTheKey:
         assert (verified["faults"], verified["records"]) == ([], 301)
         assert note.count("— gatehouse/audit ") == 1
 
-    async def test_without_the_old_one_nothing_is_signed(self, settings: Settings) -> None:
+    async def test_nothing_is_signed_without_the_old_key(self, settings: Settings) -> None:
         async with running(create_app, settings) as client:
             await send(client, recorded())
         async with running(create_app, settings.model_copy(update={"key_secret": NEW_SECRET})) as client:
@@ -274,7 +278,9 @@ class TestSettings:
             {"retention_months": -1},
         ],
     )
-    def test_what_is_refused(self, make_settings: Callable[..., Settings], values: dict[str, Any]) -> None:
+    def test_invalid_settings_are_refused(
+        self, make_settings: Callable[..., Settings], values: dict[str, Any]
+    ) -> None:
         with pytest.raises(ValidationError) as refused:
             make_settings(Settings, **values)
 

@@ -23,7 +23,7 @@ AS_ALICE = bearer(token(ALICE))
 
 
 class Auditor:
-    """Somebody with the verifier, the key and perhaps a checkpoint, and nothing else of ours."""
+    """Somebody who has only the verifier, the key and perhaps a checkpoint."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Auditor:
         arguments = ["export.ndjson", "--key", key]
         for number, note in enumerate(kept):
             arguments += ["--checkpoint", self.keep(f"kept{number}", note.encode()).name]
-        # -I: without this folder and without any environment, so that nothing of ours can be imported
+        # -I: isolated mode, so that nothing from this repository can be imported
         done = subprocess.run(
             [sys.executable, "-I", "audit-verifier.py", *arguments],
             cwd=self.folder,
@@ -69,8 +69,8 @@ async def export(audit: httpx.AsyncClient, headers: dict[str, str], query: str =
 
 
 class TestTheVerifierAlone:
-    async def test_the_cryptography_of_a_distribution_will_do(self, auditor: Auditor) -> None:
-        """Debian 12 has release 38, in which keys do not tell their bytes by a method of their own yet."""
+    async def test_verifier_runs_with_the_cryptography_of_debian_12(self, auditor: Auditor) -> None:
+        """Debian 12 has release 38, which has no `public_bytes_raw()` yet."""
         assert "_bytes_raw" not in (auditor.folder / "audit-verifier.py").read_text()
 
     async def test_export_of_the_whole_log_is_verified(
@@ -88,7 +88,7 @@ class TestTheVerifierAlone:
         code, output = auditor.check(response.content, await key_of(audit), kept)
         assert (code, output) == (0, "OK: 600 records, proven by the signed checkpoint of 600\n")
 
-    async def test_the_trail_of_one_account(
+    async def test_partial_export_of_one_account_is_verified(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
         with Log(settings) as log:
@@ -99,7 +99,7 @@ class TestTheVerifierAlone:
         assert [one["seq"] for one in records if one["type"] == "record"] == [0, 2]
         assert auditor.check(mine.content, await key_of(audit))[0] == 0
 
-    async def test_a_changed_record(
+    async def test_changed_record_is_tampering(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
         with Log(settings) as log:
@@ -109,7 +109,7 @@ class TestTheVerifierAlone:
 
         code, output = auditor.check(b"".join(lines), await key_of(audit))
         assert code == 1
-        assert output.startswith("TAMPERED: changed at record 1: the record is not what its hash")
+        assert output.startswith("TAMPERED: changed at record 1: the record does not match its hash")
 
     async def test_checkpoint_of_a_foreign_key_is_tampering(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
@@ -125,13 +125,13 @@ class TestTheVerifierAlone:
         ("content", "key", "words"),
         [
             (b"", "", "the file is empty"),
-            (b"seq,id\n", "", "no header"),
-            (b"\xff\xfe\n", "", "no header"),
-            (b"[]\n", "", "no header"),
-            (b"{}", "nonsense", "no public key"),
+            (b"seq,id\n", "", "not a header"),
+            (b"\xff\xfe\n", "", "not a header"),
+            (b"[]\n", "", "not a header"),
+            (b"{}", "nonsense", "not a log's public key"),
         ],
     )
-    async def test_what_cannot_be_checked(
+    async def test_unusable_input_cannot_be_checked(
         self, audit: httpx.AsyncClient, auditor: Auditor, content: bytes, key: str, words: str
     ) -> None:
         code, output = auditor.check(content, key or await key_of(audit))
@@ -140,28 +140,30 @@ class TestTheVerifierAlone:
         assert words in output
         assert "Traceback" not in output
 
-    async def test_a_checkpoint_that_is_none(self, audit: httpx.AsyncClient, auditor: Auditor) -> None:
+    async def test_invalid_kept_checkpoint_cannot_be_checked(
+        self, audit: httpx.AsyncClient, auditor: Auditor
+    ) -> None:
         response = await export(audit, ADMIN)
         code, output = auditor.check(response.content, await key_of(audit), "gatehouse/audit\n0\n")
 
         assert (code, output) == (
             2,
-            "cannot be checked: kept0 holds 0 checkpoints, 0 of them signed by the key given\n",
+            "cannot be checked: kept0: 0 of 0 checkpoints are signed by the given key\n",
         )
 
 
-class TestWhoGetsWhat:
+class TestAccess:
     async def test_request_without_token_is_rejected_with_401(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get("/audit/export")).status_code == 401
 
-    async def test_somebody_else_s(self, audit: httpx.AsyncClient) -> None:
+    async def test_export_of_another_account_is_404(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get(f"/audit/export?user_id={BOB}", headers=AS_ALICE)).status_code == 404
 
     @pytest.mark.parametrize("query", ["format=xml", "limit=5", "from=x"])
     async def test_malformed_input_is_rejected_with_422(self, audit: httpx.AsyncClient, query: str) -> None:
         assert (await audit.get(f"/audit/export?{query}", headers=AS_ALICE)).status_code == 422
 
-    async def test_an_admin_with_a_filter(
+    async def test_export_with_a_filter_is_verified(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
         with Log(settings) as log:
@@ -172,7 +174,7 @@ class TestWhoGetsWhat:
         assert [one["seq"] for one in records if one["type"] == "record"] == [1]
         assert auditor.check(response.content, await key_of(audit))[0] == 0
 
-    async def test_a_part_says_what_was_asked_for(
+    async def test_partial_export_names_its_filter(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
         with Log(settings) as log:
@@ -191,28 +193,28 @@ class TestWhoGetsWhat:
         key = await key_of(audit)
         code, output = auditor.check(response.content, key)
         asked = f"from 2026-01-31T12:00:00Z, outcome success, resource a\\u001bb, user_id {ALICE}"
-        assert (code, output.splitlines()[0]) == (0, f"note: a part of the log; asked for was: {asked}")
+        assert (code, output.splitlines()[0]) == (0, f"note: a part of the log, selected by: {asked}")
 
         wider = changed(header, filter={"user_id": ALICE})
         code, output = auditor.check(b"".join([wider, *lines]), key)
         assert (code, "TAMPERED: changed" in output) == (1, True)
 
-    async def test_the_whole_log_has_no_filter(self, audit: httpx.AsyncClient) -> None:
+    async def test_full_export_has_no_filter(self, audit: httpx.AsyncClient) -> None:
         header, *_ = (await export(audit, ADMIN)).content.splitlines()
         assert "filter" not in json.loads(header)
 
-    def test_a_part_from_before_filters_were_named_is_accepted(self, sqlite_log: Log) -> None:
+    def test_old_partial_export_without_a_filter_is_accepted(self, sqlite_log: Log) -> None:
         sqlite_log.fill(3)
         header, *lines = sqlite_log.lines(sqlite_log.partial(ALICE))
         older = json.loads(header)
         del older["filter"]
 
         verification = sqlite_log.check([json.dumps(older).encode() + b"\n", *lines[:-1]])
-        # The end of the file is signed with the filter, so it was left out.
+        # The signature at the end covers the filter, so the last line was left out.
         assert [fault.kind for fault in verification.faults] == ["truncated"]
-        assert verification.remarks == ["this part of the log does not say which records were asked for"]
+        assert verification.remarks == ["this part of the log does not name its filter"]
 
-    async def test_many_records_in_several_chunks(
+    async def test_export_in_several_chunks_is_verified(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
         with Log(settings) as log:
@@ -229,7 +231,7 @@ class TestWhoGetsWhat:
 
 
 class TestSpreadsheets:
-    async def test_csv_has_a_line_of_names_and_one_per_record(
+    async def test_csv_has_a_header_line_and_one_line_per_record(
         self, audit: httpx.AsyncClient, settings: Settings
     ) -> None:
         with Log(settings) as log:
@@ -254,8 +256,8 @@ class TestSpreadsheets:
         assert row["user_agent"] == row["resource"] == f"'{formula}"
 
 
-def test_an_export_that_is_written_to_meanwhile(sqlite_log: Log) -> None:
-    """It ends with the checkpoint that it began with."""
+def test_export_during_appends_is_verified(sqlite_log: Log) -> None:
+    """An export ends at the checkpoint with which it began."""
     sqlite_log.fill(2000)
     sqlite_log.sign()
     export_of_now = sqlite_log.full()
@@ -274,7 +276,7 @@ def test_memory_does_not_grow_with_the_log(sqlite_log: Log) -> None:
         sqlite_log.sign()
         export_of_now = sqlite_log.full()
         tracemalloc.start()
-        asyncio.run(read_and_forget(sqlite_log, export_of_now))
+        asyncio.run(read_and_discard(sqlite_log, export_of_now))
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest
@@ -286,6 +288,6 @@ def test_memory_does_not_grow_with_the_log(sqlite_log: Log) -> None:
     assert peak() < 1.2 * small
 
 
-async def read_and_forget(log: Log, export_of_now: FullExport) -> None:
+async def read_and_discard(log: Log, export_of_now: FullExport) -> None:
     async for _ in ndjson(log.database, export_of_now, log.checkpoints.keys):
         pass

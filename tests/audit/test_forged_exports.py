@@ -1,4 +1,4 @@
-"""Lines of an export that read the same to one program and otherwise to another, or leave out the reason."""
+"""Lines of an export that programs read differently, or that leave out the reason of an erasure."""
 
 import json
 import unicodedata
@@ -23,8 +23,8 @@ def log(sqlite_log: Log) -> Log:
     return one
 
 
-def looked_at(log: Log, lines: list[bytes]) -> tuple[list[Any], list[Any]]:
-    """What is found by itself: the signature at the end, which tells of every change, is left out."""
+def findings(log: Log, lines: list[bytes]) -> tuple[list[Any], list[Any]]:
+    """The faults except that of the signature at the end, which reveals every change."""
     checked = log.check(lines)
     faults = [one[:2] for one in checked.faults if "its end was signed" not in one.detail]
     return faults, [one[:2] for one in checked.unproven]
@@ -39,22 +39,22 @@ def swapped(old: str, new: str) -> Callable[[bytes], bytes]:
 
 
 CHANGES: dict[str, Callable[[bytes], bytes]] = {
-    "a number as text": swapped('"status":200', '"status":"200"'),
+    "a number as a string": swapped('"status":200', '"status":"200"'),
     "a number with a fraction": swapped('"status":200', '"status":200.0'),
     "a number as true": swapped('"status":200', '"status":true'),
-    "a name twice": swapped('{"type"', '{"action":"HARMLESS","type"'),
-    "a name of metadata twice": swapped('"share":0.25', '"share":0.25,"share":0.5'),
+    "a duplicate name": swapped('{"type"', '{"action":"HARMLESS","type"'),
+    "a duplicate name in metadata": swapped('"share":0.25', '"share":0.25,"share":0.5'),
     "not a number": swapped('"share":0.25', '"share":NaN'),
     "an infinite number": swapped('"share":0.25', '"share":1e999'),
-    "a number that few can read": swapped(str(2**53 - 1), "9" * 5000),
-    "a number that is nearly the same": swapped(str(2**53 - 1), str(2**53)),
-    "the same letters in other characters": swapped(NAME, unicodedata.normalize("NFD", NAME)),
-    "half a character": swapped(NAME, "\\ud800"),
-    "a place as text": swapped('"seq":0', '"seq":"0"'),
-    "a place as true": swapped('"seq":0', '"seq":false'),
+    "a number with too many digits": swapped(str(2**53 - 1), "9" * 5000),
+    "a number one larger": swapped(str(2**53 - 1), str(2**53)),
+    "the same letters in another normalisation": swapped(NAME, unicodedata.normalize("NFD", NAME)),
+    "a lone surrogate": swapped(NAME, "\\ud800"),
+    "a position as a string": swapped('"seq":0', '"seq":"0"'),
+    "a position as false": swapped('"seq":0', '"seq":false'),
     "another encoding": lambda line: line.decode().encode("utf-16"),
-    "a list for an object": lambda line: b"[" + line.rstrip() + b"]\n",
-    "very deep": swapped('"share":0.25', '"share":' + "[" * 100_000 + "]" * 100_000),
+    "a list instead of an object": lambda line: b"[" + line.rstrip() + b"]\n",
+    "deep nesting": swapped('"share":0.25', '"share":' + "[" * 100_000 + "]" * 100_000),
     "a long salt": lambda line: changed(line, details_salt=json.loads(line)["details_salt"] + "0"),
     "no salt": lambda line: changed(line, details_salt="", metadata={}),
 }
@@ -62,49 +62,49 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("is_partial", [False, True])
-def test_a_line_that_can_be_read_in_two_ways_is_refused(log: Log, change: str, *, is_partial: bool) -> None:
+def test_ambiguous_line_is_found(log: Log, change: str, *, is_partial: bool) -> None:
     lines = log.lines(log.partial(BOB)) if is_partial else log.lines()
     place = next(index for index, line in enumerate(lines) if b'"type":"record"' in line)
     if is_partial:
         assert [json.loads(line)["type"] for line in lines[:3]] == ["header", "statement", "record"]
     lines[place] = CHANGES[change](lines[place])
 
-    assert looked_at(log, lines)[0]
+    assert findings(log, lines)[0]
 
 
-class TestTheStatementInAPart:
-    """It explains why a record of the trail is empty."""
+class TestStatementInAPartialExport:
+    """The statement explains why fields of a record are cleared."""
 
     @pytest.fixture
     def part(self, log: Log) -> list[bytes]:
         return log.lines(log.partial(BOB))
 
-    def test_as_it_is_sent_explains_it(self, log: Log, part: list[bytes]) -> None:
-        assert looked_at(log, part) == ([], [])
+    def test_statement_explains_the_cleared_record(self, log: Log, part: list[bytes]) -> None:
+        assert findings(log, part) == ([], [])
 
-    def test_left_out_proves_nothing(self, log: Log, part: list[bytes]) -> None:
-        assert looked_at(log, [part[0], *part[2:]]) == ([], [("unproven", 1)])
+    def test_record_without_its_statement_is_unproven(self, log: Log, part: list[bytes]) -> None:
+        assert findings(log, [part[0], *part[2:]]) == ([], [("unproven", 1)])
 
     @pytest.mark.parametrize(
         "fields",
         [{"resource": BOB}, {"seq": 3}, {"action": "NOTHING"}, {"proof": []}, {"details_salt": None}],
     )
-    def test_changed_is_found(self, log: Log, part: list[bytes], fields: dict[str, Any]) -> None:
+    def test_changed_statement_is_found(self, log: Log, part: list[bytes], fields: dict[str, Any]) -> None:
         lines = [part[0], changed(part[1], **fields), *part[2:]]
 
-        assert looked_at(log, lines)[0]
+        assert findings(log, lines)[0]
 
-    def test_record_that_occurs_twice_is_found(self, log: Log, part: list[bytes]) -> None:
-        assert looked_at(log, [part[0], part[1], part[1], *part[2:]])[0]
+    def test_duplicated_statement_is_found(self, log: Log, part: list[bytes]) -> None:
+        assert findings(log, [part[0], part[1], part[1], *part[2:]])[0]
 
-    def test_in_the_whole_log_has_no_place(self, log: Log, part: list[bytes]) -> None:
+    def test_statement_line_in_a_full_export_is_found(self, log: Log, part: list[bytes]) -> None:
         whole = log.lines()
 
-        assert looked_at(log, [whole[0], part[1], *whole[1:]])[0]
+        assert findings(log, [whole[0], part[1], *whole[1:]])[0]
 
-    def test_of_another_erasure_does_not_explain_it(self, log: Log) -> None:
+    def test_statement_of_another_record_does_not_explain_it(self, log: Log) -> None:
         log.tamper("UPDATE personal SET details_erased_by = 2 WHERE seq = 1")
         lines = log.lines(log.partial(BOB))
 
         assert PERSON_ERASED not in b"".join(lines).decode()
-        assert looked_at(log, lines) == ([], [("unproven", 1)])
+        assert findings(log, lines) == ([], [("unproven", 1)])

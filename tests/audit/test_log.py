@@ -1,4 +1,4 @@
-"""Writing the log: every record has its place, and nothing in it can be changed."""
+"""Writing the log: every record has a position, and none can be changed."""
 
 import json
 import threading
@@ -27,7 +27,7 @@ def rows(log: Log) -> list[Any]:
 
 
 class TestAppend:
-    def test_keeps_what_happened(self, log: Log) -> None:
+    def test_record_keeps_all_fields_of_the_entry(self, log: Log) -> None:
         given_entry = entry(timestamp=datetime(2025, 10, 15, 12, 35, tzinfo=timezone(timedelta(hours=2))))
         assert log.add(given_entry) == 0
 
@@ -39,7 +39,7 @@ class TestAppend:
         for name in "actor action resource ip user_agent outcome status service request_id trace_id".split():
             assert getattr(row, name) == getattr(given_entry, name), name
 
-    def test_places_without_gaps_however_they_come(self, log: Log) -> None:
+    def test_concurrent_appends_get_positions_without_gaps(self, log: Log) -> None:
         def write() -> None:
             for _ in range(10):
                 log.add(*(entry() for _ in range(7)))
@@ -54,7 +54,7 @@ class TestAppend:
         log.sign()
         assert log.faults() == []
 
-    def test_a_batch_that_fails_leaves_nothing(self, log: Log) -> None:
+    def test_failed_batch_leaves_no_record(self, log: Log) -> None:
         log.fill(3)
         with pytest.raises(InterruptedError):
             append_and_fail(log)
@@ -65,7 +65,9 @@ class TestAppend:
         log.fill(1)
         assert log.faults() == []
 
-    def test_the_clock_may_go_backwards(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_received_time_does_not_go_backwards_with_the_clock(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         log.fill(1)
         (first,) = rows(log)
         monkeypatch.setattr("services.audit.log.now", lambda: first.received - timedelta(seconds=5))
@@ -91,12 +93,12 @@ class TestAppend:
             max_size=4,
         )
     )
-    def test_any_metadata_can_be_kept_and_checked(self, sqlite_log: Log, metadata: dict[str, Any]) -> None:
+    def test_any_metadata_can_be_stored_and_verified(self, sqlite_log: Log, metadata: dict[str, Any]) -> None:
         sqlite_log.add(entry(metadata=metadata))
 
         assert sqlite_log.faults() == []
 
-    def test_what_few_can_store(self, log: Log) -> None:
+    def test_values_that_parsers_disagree_on_are_stored_as_strings(self, log: Log) -> None:
         deep: Any = "end"
         for _ in range(200):
             deep = [deep]
@@ -136,7 +138,7 @@ class TestAppendOnly:
             "DELETE FROM horizon",
         ],
     )
-    def test_the_database_refuses(self, log: Log, statement: str) -> None:
+    def test_database_refuses_changes(self, log: Log, statement: str) -> None:
         log.fill(5)
         log.sign()
         before = everything(log)
@@ -146,14 +148,14 @@ class TestAppendOnly:
         assert everything(log) == before
 
     @pytest.mark.parametrize("table", ["records", "personal", "tiles", "checkpoints", "horizon"])
-    def test_nor_can_a_table_be_emptied(self, log: Log, table: str) -> None:
-        if log.database.is_sqlite:  # which has no TRUNCATE
+    def test_database_refuses_to_truncate_a_table(self, log: Log, table: str) -> None:
+        if log.database.is_sqlite:  # SQLite has no TRUNCATE
             return
         log.fill(1)
         with pytest.raises(DBAPIError, match="append-only"), log.database.engine.begin() as connection:
             connection.execute(text(f"TRUNCATE {table}"))
 
-    def test_a_tile_may_only_grow(self, log: Log) -> None:
+    def test_tile_can_only_grow(self, log: Log) -> None:
         log.fill(3)
         with (
             pytest.raises(DBAPIError, match="append-only"),
@@ -161,7 +163,7 @@ class TestAppendOnly:
         ):
             connection.execute(TILES.update().values(hashes=bytes(4 * 32)))
 
-    def test_a_place_is_given_once(self, log: Log) -> None:
+    def test_position_is_unique(self, log: Log) -> None:
         log.fill(2)
         with log.database.transaction(write=False) as session:
             first = session.connection().execute(select(RECORDS).where(RECORDS.c.seq == 0)).one()
@@ -178,7 +180,7 @@ def everything(log: Log) -> list[Any]:
 
 
 class TestCheckpoints:
-    def test_each_256_records_and_the_last_one(self, log: Log) -> None:
+    def test_checkpoints_cover_every_256_records_and_the_last_one(self, log: Log) -> None:
         log.fill(600)
         log.checkpoints.make(whole=False)
         assert sizes(log) == [256, 512]
@@ -188,8 +190,8 @@ class TestCheckpoints:
         log.sign()
         assert sizes(log) == [256, 512, 600]
 
-    def test_half_a_note_in_the_anchor(self, log: Log) -> None:
-        """As a process leaves it that was killed while it wrote."""
+    def test_partial_note_in_the_anchor_is_tolerated(self, log: Log) -> None:
+        """A process that is killed while it writes leaves a partial note."""
         anchor = log.settings.anchor_file
         assert anchor is not None
         log.fill(1)
@@ -203,7 +205,7 @@ class TestCheckpoints:
 
             assert [one.size for one in log.checkpoints.anchored(range(1, 999))] == [*range(1, number + 3)]
 
-    def test_an_anchor_of_a_key_that_is_not_known(self, log: Log) -> None:
+    def test_anchor_of_an_unknown_key_is_not_extended_repeatedly(self, log: Log) -> None:
         anchor = log.settings.anchor_file
         assert anchor is not None
         log.fill(600)
@@ -218,7 +220,7 @@ class TestCheckpoints:
         assert changed.anchored(range(999)) == []
         assert [one.size for one in log.checkpoints.anchored(range(300, 600))] == [512]
 
-    def test_the_trouble_is_told_once(self, log: Log) -> None:
+    def test_reason_for_not_signing_is_logged_once(self, log: Log) -> None:
         log.fill(300)
         log.sign()
         log.tamper("DELETE FROM tiles WHERE level = 1")
@@ -229,13 +231,13 @@ class TestCheckpoints:
 
         assert [one["event"] for one in logs] == ["audit_log_changed_behind_our_back"]
 
-    def test_an_empty_log_is_signed(self, log: Log) -> None:
+    def test_empty_log_is_signed(self, log: Log) -> None:
         log.sign()
 
         assert sizes(log) == [0]
         assert log.faults() == []
 
-    def test_a_log_that_was_changed_is_signed_no_more(self, log: Log) -> None:
+    def test_changed_log_is_no_longer_signed(self, log: Log) -> None:
         log.fill(300)
         log.sign()
         leaf = "SELECT substr(hashes, 1, 32) FROM tiles WHERE level = 0 AND number = 0"
@@ -245,7 +247,7 @@ class TestCheckpoints:
 
         assert sizes(log) == [256, 300]
 
-    def test_roots_are_those_of_the_tree(self, log: Log) -> None:
+    def test_checkpoint_has_the_root_of_the_tree(self, log: Log) -> None:
         log.fill(300)
         log.sign()
         with log.database.transaction(write=False) as session:

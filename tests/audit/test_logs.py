@@ -1,4 +1,4 @@
-"""Reading the log: own entries for everybody, everything for admins."""
+"""Reading the log: users see their own records, admins see all."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ SEED_FIELDS = ["id", "user_id", "action", "resource", "ip", "user_agent", "metad
 
 
 def add(settings: Settings, *entries: Entry) -> None:
-    """As the consumer of events does, while the service runs."""
+    """Append records while the service runs, like the consumer of events."""
     with Log(settings) as log:
         log.add(*entries)
 
@@ -33,7 +33,9 @@ async def get(audit: httpx.AsyncClient, headers: dict[str, str] | None = None, *
 
 
 class TestListLogs:
-    async def test_as_the_seed_prints_it(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_record_is_shown_in_the_documented_format(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         uploaded = entry(
             resource="file-uuid",
             ip="192.168.1.1",
@@ -58,20 +60,26 @@ class TestListLogs:
         assert shown["outcome"] == "success"
         assert shown["seq"] == 0
 
-    async def test_only_own_entries_newest_first(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_users_see_only_their_own_records_newest_first(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         mine = [entry(), entry(action="FILE_DELETE")]
         add(settings, mine[0], entry(BOB), entry(None), mine[1])
 
         assert [one["id"] for one in await get(audit)] == [mine[1].id, mine[0].id]
         assert [one["id"] for one in await get(audit, user_id=ALICE)] == [mine[1].id, mine[0].id]
 
-    async def test_admins_see_everybody_s(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_admins_see_the_records_of_everybody(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         add(settings, entry(), entry(BOB), entry(None))
 
         assert [one["user_id"] for one in await get(audit, ADMIN)] == [None, BOB, ALICE]
         assert [one["user_id"] for one in await get(audit, ADMIN, user_id=BOB)] == [BOB]
 
-    async def test_somebody_else_s(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_records_of_another_account_are_404(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         add(settings, entry(BOB))
         response = await audit.get(f"/audit/logs?user_id={BOB}", headers=AS_ALICE)
 
@@ -95,7 +103,7 @@ class TestListLogs:
         ],
     )
     @pytest.mark.parametrize("admin", [True, False])
-    async def test_list_holds_what_all_filters_match(
+    async def test_list_contains_records_that_match_all_filters(
         self,
         audit: httpx.AsyncClient,
         settings: Settings,
@@ -141,11 +149,13 @@ class TestListLogs:
         assert response.status_code == 422, response.text
 
     @pytest.mark.parametrize("query", ["action=%00", "resource=a%00b"])
-    async def test_what_no_record_holds(self, audit: httpx.AsyncClient, query: str) -> None:
+    async def test_filter_with_nul_is_rejected_with_422(self, audit: httpx.AsyncClient, query: str) -> None:
         for path in ("logs", "export"):
             assert (await audit.get(f"/audit/{path}?{query}", headers=AS_ALICE)).status_code == 422
 
-    async def test_pages_hold_every_record_once(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_pages_contain_every_record_once(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         made = [entry() for _ in range(7)]
         add(settings, *made)
         seen: list[str] = []
@@ -153,7 +163,7 @@ class TestListLogs:
         while url:
             response = await audit.get(url, headers=AS_ALICE)
             seen += [one["id"] for one in response.json()]
-            add(settings, entry())  # what is added meanwhile shifts nothing
+            add(settings, entry())  # records added meanwhile do not shift pages
             link = response.links.get("next")
             url = f"/audit/logs{link['url']}" if link else ""
 
@@ -161,15 +171,13 @@ class TestListLogs:
 
 
 def id_of(moment: datetime) -> str:
-    """An id as it would have been made then."""
+    """An id with this creation time."""
     digits = f"{int(moment.timestamp() * 1000):012x}"
     return f"{digits[:8]}-{digits[8:12]}{new_id()[13:]}"
 
 
 class TestProofs:
-    async def test_a_checkpoint_and_the_key_for_everybody(
-        self, audit: httpx.AsyncClient, settings: Settings
-    ) -> None:
+    async def test_checkpoint_and_key_are_public(self, audit: httpx.AsyncClient, settings: Settings) -> None:
         checkpoint = await audit.get("/audit/checkpoint")
         key = (await audit.get("/audit/key")).json()
 
@@ -178,7 +186,9 @@ class TestProofs:
         assert key["keys"] == [key["key"]]
         assert key["key"].startswith("gatehouse/audit+")
 
-    async def test_a_record_is_proven(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_inclusion_of_a_record_is_proven(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         with Log(settings) as log:
             log.fill(300)
             log.sign()
@@ -189,7 +199,9 @@ class TestProofs:
         assert (earlier["size"], len(earlier["proof"])) == (256, 8)
         assert earlier["leaf"] == proof["leaf"]
 
-    async def test_the_log_only_grew(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_consistency_of_two_sizes_is_proven(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         with Log(settings) as log:
             log.fill(300)
             log.sign()
@@ -210,7 +222,9 @@ class TestProofs:
             "/audit/proof/consistency?from=1&to=301",
         ],
     )
-    async def test_what_is_not_signed(self, audit: httpx.AsyncClient, settings: Settings, url: str) -> None:
+    async def test_proof_of_an_unsigned_size_is_404(
+        self, audit: httpx.AsyncClient, settings: Settings, url: str
+    ) -> None:
         with Log(settings) as log:
             log.fill(300)
             log.sign()
@@ -227,10 +241,10 @@ class TestProofs:
             ("/audit/proof/consistency?from=200&to=100", "from"),
         ],
     )
-    async def test_what_never_will_be(
+    async def test_proof_that_can_never_exist_is_rejected_with_422(
         self, audit: httpx.AsyncClient, settings: Settings, url: str, parameter: str
     ) -> None:
-        """Asking again later would not help, so the answer does not say that it would."""
+        """A retry would not help, so the response does not suggest one."""
         with Log(settings) as log:
             log.fill(300)
             log.sign()
@@ -245,7 +259,7 @@ class TestProofs:
 
         assert response.status_code == 422
 
-    async def test_a_proof_of_a_record_needs_a_token(self, audit: httpx.AsyncClient) -> None:
+    async def test_inclusion_proof_requires_a_token(self, audit: httpx.AsyncClient) -> None:
         assert (await audit.get("/audit/proof/inclusion?seq=0")).status_code == 401
 
 
@@ -280,7 +294,9 @@ class TestVerifyLog:
 
         assert (answer["intact"], answer["first"], answer["end"], answer["next"]) == (True, 256, 512, 512)
 
-    async def test_a_log_that_was_changed(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_verification_finds_a_changed_record(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         with Log(settings) as log:
             log.fill(300)
             log.tamper("UPDATE records SET action = 'HARMLESS' WHERE seq = 17")
@@ -310,7 +326,7 @@ class TestVerifyLog:
 
 
 class TestTheService:
-    async def test_signs_what_comes(
+    async def test_signs_new_records(
         self, audit: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         add(settings, entry())
@@ -318,7 +334,9 @@ class TestTheService:
 
         assert (await audit.get("/audit/checkpoint")).text.splitlines()[1] == "1"
 
-    async def test_anchors_what_it_signs(self, audit: httpx.AsyncClient, settings: Settings) -> None:
+    async def test_appends_checkpoints_to_the_anchor(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
         with Log(settings) as log:
             log.fill(300)
         await audit.get("/audit/verify", headers=ADMIN)
@@ -327,8 +345,10 @@ class TestTheService:
 
         assert [line for line in anchored.splitlines() if line.isdecimal()] == ["0", "256", "300"]
 
-    async def test_clocks_are_no_concern(self, audit: httpx.AsyncClient, settings: Settings) -> None:
-        """A record may say that it was made in the future; it is found all the same."""
+    async def test_record_from_the_future_is_listed(
+        self, audit: httpx.AsyncClient, settings: Settings
+    ) -> None:
+        """A record with a timestamp in the future is found as well."""
         later = datetime.now(UTC) + timedelta(days=400)
         add(settings, entry(timestamp=later))
 

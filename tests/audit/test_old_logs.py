@@ -1,4 +1,4 @@
-"""Logs from before statements were signed: their erasures name no account, and can still be verified."""
+"""Logs of versions with unsigned statements: erasures name no account, and can still be verified."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from services.audit.log import append
 from services.audit.opening import open_log
 from services.audit.retention import cut
 from tests.audit.support import ALICE, BOB, Log, entry
-from tests.audit.test_attacks import blank, forged, in_pieces, legacy, verdict
+from tests.audit.test_attacks import blank, forged, in_ranges, legacy, verdict
 
 JANUARY, MARCH = (datetime(2026, month, 10, tzinfo=UTC) for month in (1, 3))
 
@@ -26,9 +26,9 @@ def append_as_before(session: Session, _keys: LogKeys, action: str, _about: str,
 
 @pytest.fixture
 def old(sqlite_log: Log, monkeypatch: pytest.MonkeyPatch) -> Log:
-    """Places 0 and 1 of January, 2 to 5 of March, and 6 that says what was erased: 0, 2 and 5 (details)."""
+    """Records 0 and 1 of January, 2 to 5 of March, and 6, the erasure of 0, 2 and 5 (details only)."""
     log = sqlite_log
-    log.tamper()  # without the triggers of today
+    log.tamper()  # drops the current triggers
     monkeypatch.setattr("services.audit.log.now", lambda: JANUARY)
     log.add(entry(ALICE), entry(BOB))
     log.sign()
@@ -46,27 +46,27 @@ def old(sqlite_log: Log, monkeypatch: pytest.MonkeyPatch) -> Log:
     return log
 
 
-def looks(log: Log) -> list[str]:
+def verdicts(log: Log) -> list[str]:
     return [verdict(log.check(log.lines())), verdict(log.verify().verification)]
 
 
-def test_it_is_intact_and_says_what_is_older_than_the_rule(old: Log) -> None:
+def test_old_log_is_intact_with_a_remark_on_old_erasures(old: Log) -> None:
     verification = old.check(old.lines())
 
-    assert looks(old) == ["ok", "ok"]
+    assert verdicts(old) == ["ok", "ok"]
     assert verification.remarks == [
-        "5 places were emptied by 1 erasures from before the log named the account that it erased"
+        "5 fields were cleared by 1 erasures of an older version, which did not name the account"
     ]
 
 
-def test_of_which_a_part_was_cut_off_is_not_proven(old: Log) -> None:
+def test_old_erasure_is_unproven_after_a_partial_cut(old: Log) -> None:
     cut(old.checkpoints, MARCH, months=1)
 
-    assert looks(old) == ["unproven", "unproven"]
+    assert verdicts(old) == ["unproven", "unproven"]
     assert [fault.seq for fault in old.check(old.lines()).unproven] == [2]
 
 
-def test_in_the_trail_of_one_account_it_is_not_proven(old: Log) -> None:
+def test_old_erasure_is_unproven_in_a_partial_export(old: Log) -> None:
     assert verdict(old.check(old.lines(old.partial(ALICE)))) == "unproven"
 
 
@@ -81,24 +81,26 @@ def test_in_the_trail_of_one_account_it_is_not_proven(old: Log) -> None:
     ],
 )
 @pytest.mark.parametrize("is_cut", [False, True])
-def test_another_place_that_names_its_erasure_is_found(old: Log, statement: str, *, is_cut: bool) -> None:
+def test_another_cleared_field_that_names_the_erasure_is_found(
+    old: Log, statement: str, *, is_cut: bool
+) -> None:
     if is_cut:
         cut(old.checkpoints, MARCH, months=1)
     old.tamper(statement)
 
-    assert looks(old) == ["tampered", "tampered"]
-    assert in_pieces(old) == "tampered"
+    assert verdicts(old) == ["tampered", "tampered"]
+    assert in_ranges(old) == "tampered"
 
 
-def test_more_places_than_were_erased_are_found_even_after_a_cut(old: Log) -> None:
-    """All of them are of one account, so that only their number tells."""
+def test_more_cleared_fields_than_were_erased_are_found_even_after_a_cut(old: Log) -> None:
+    """All of them are of one account, so only their number gives this away."""
     cut(old.checkpoints, MARCH, months=1)
     old.tamper(*(blank(seq, 6, part) for seq in (2, 3, 4, 5) for part in ("origin", "details")))
 
-    assert looks(old) == ["tampered", "tampered"]
+    assert verdicts(old) == ["tampered", "tampered"]
 
 
-def test_no_statement_of_the_old_kind_comes_after_the_first_signed_one(old: Log) -> None:
+def test_unsigned_statement_after_the_first_signed_one_is_forged(old: Log) -> None:
     by = forged(old, "PERSON_ERASED", "audit", legacy(8, "details"))
     old.tamper(blank(8, by))
     verification = old.check(old.lines())

@@ -1,4 +1,4 @@
-"""A log begins with a signed statement: from there on nobody else speaks for it."""
+"""A log begins with a signed statement; from then on unsigned statements are forged."""
 
 from collections.abc import AsyncIterator
 
@@ -20,7 +20,7 @@ ADMIN = bearer(token(role="admin"))
 
 @pytest.fixture
 def unopened() -> None:
-    """Here it is opened as it is in earnest."""
+    """Open the log as in production."""
 
 
 @pytest.fixture
@@ -33,16 +33,14 @@ async def actions(audit: httpx.AsyncClient) -> list[str]:
     return [one["action"] for one in (await audit.get("/audit/logs", headers=ADMIN)).json()]
 
 
-async def test_a_new_log_is_opened_once_however_often_it_starts(
-    audit: httpx.AsyncClient, settings: Settings
-) -> None:
+async def test_log_is_opened_once_even_after_restarts(audit: httpx.AsyncClient, settings: Settings) -> None:
     assert await actions(audit) == ["LOG_OPENED"]
     async with running(create_app, settings) as again:
         assert await actions(again) == ["LOG_OPENED"]
         assert (await again.get("/audit/verify", headers=ADMIN)).json()["intact"]
 
 
-async def test_a_hold_is_stated_when_it_is_placed_and_when_it_is_lifted(audit: httpx.AsyncClient) -> None:
+async def test_placing_and_lifting_a_hold_are_recorded(audit: httpx.AsyncClient) -> None:
     for _ in range(2):
         await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
     await audit.delete(f"/audit/holds/{ALICE}", headers=ADMIN)
@@ -52,7 +50,7 @@ async def test_a_hold_is_stated_when_it_is_placed_and_when_it_is_lifted(audit: h
     assert {one["actor"] for one in found} == {"log"}
 
 
-def test_holds_from_before_are_stated_with_their_first_record(log: Log) -> None:
+def test_existing_holds_are_restated_with_their_first_record(log: Log) -> None:
     log.add(entry(None), entry(ALICE))
     with log.database.transaction() as session:
         session.connection().execute(HOLDS.insert().values(user_id=ALICE, reason="a case", created=now()))
@@ -65,7 +63,7 @@ def test_holds_from_before_are_stated_with_their_first_record(log: Log) -> None:
     ]
 
 
-def test_a_log_whose_opening_was_signed_by_another_key_is_opened_anew(log: Log) -> None:
+def test_log_opened_with_another_key_is_opened_again(log: Log) -> None:
     other = {"key_secret": type(log.settings.key_secret)("70f1e2d3c4b5a69788796a5b4c3d2e1f")}
     keys = Checkpoints(log.settings.model_copy(update=other), log.database).keys
     with log.database.transaction() as session:
@@ -76,11 +74,11 @@ def test_a_log_whose_opening_was_signed_by_another_key_is_opened_anew(log: Log) 
     assert sum(b'"LOG_OPENED"' in line for line in log.lines()) == 2
 
 
-class TestAnOlderDatabaseThatWasPutBack:
-    """The key must not sign a second log beside the one that the anchor knows."""
+class TestRestoredOlderDatabase:
+    """The key must not sign a log that contradicts the anchor."""
 
     @pytest.fixture
-    def put_back(self, log: Log) -> Log:
+    def restored(self, log: Log) -> Log:
         log.fill(10)
         log.sign()
         log.fill(10)
@@ -96,14 +94,14 @@ class TestAnOlderDatabaseThatWasPutBack:
     @pytest.mark.parametrize(
         ("more", "event"), [(3, "audit_log_rolled_back"), (30, "audit_log_is_not_the_anchored_one")]
     )
-    def test_is_not_signed_whether_it_is_shorter_or_longer(
-        self, put_back: Log, more: int, event: str
+    def test_restored_database_is_not_signed_whether_shorter_or_longer(
+        self, restored: Log, more: int, event: str
     ) -> None:
-        anchor = put_back.settings.anchor_file
+        anchor = restored.settings.anchor_file
         assert anchor is not None
         before = anchor.read_bytes()
-        put_back.fill(more)
-        restarted = Checkpoints(put_back.settings, put_back.database)
+        restored.fill(more)
+        restarted = Checkpoints(restored.settings, restored.database)
         with capture_logs() as logs:
             restarted.make(whole=True)
             restarted.make(whole=True)
@@ -111,21 +109,21 @@ class TestAnOlderDatabaseThatWasPutBack:
         assert [one["event"] for one in logs] == [event]
         assert "restore the newer database" in logs[0]["next_step"]
         assert anchor.read_bytes() == before
-        assert put_back.full().end == 10
-        assert [one[:2] for one in put_back.verify().verification.faults] == [("rolled_back", 10)]
+        assert restored.full().end == 10
+        assert [one[:2] for one in restored.verify().verification.faults] == [("rolled_back", 10)]
 
-    def test_without_any_checkpoint_is_found_as_well(self, put_back: Log) -> None:
-        put_back.tamper("DELETE FROM checkpoints")
+    def test_restored_database_without_checkpoints_is_found(self, restored: Log) -> None:
+        restored.tamper("DELETE FROM checkpoints")
 
-        assert [one[:2] for one in put_back.verify().verification.faults] == [("rolled_back", 0)]
+        assert [one[:2] for one in restored.verify().verification.faults] == [("rolled_back", 0)]
 
-    def test_a_log_that_was_signed_elsewhere_is_not_anchored(self, put_back: Log) -> None:
-        anchor = put_back.settings.anchor_file
+    def test_log_signed_elsewhere_is_not_anchored(self, restored: Log) -> None:
+        anchor = restored.settings.anchor_file
         assert anchor is not None
         before = anchor.read_bytes()
-        put_back.fill(30)
-        elsewhere = put_back.settings.model_copy(update={"anchor_file": None})
-        Checkpoints(elsewhere, put_back.database).make(whole=True)
-        put_back.checkpoints.make(whole=True)
+        restored.fill(30)
+        elsewhere = restored.settings.model_copy(update={"anchor_file": None})
+        Checkpoints(elsewhere, restored.database).make(whole=True)
+        restored.checkpoints.make(whole=True)
 
         assert anchor.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Canonical JSON and signed notes: what must be equal everywhere, to the byte."""
+"""Canonical JSON and signed notes, which must be the same everywhere, byte for byte."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.audit.proofs import INTEGER_MAX, Checkpoint, Key, NotAnExport, canonical, notes_in, signed_text
 from tests import support
 
-# The example of Go's package sumdb/note.
+# The example from Go's package sumdb/note.
 SIGNATURE = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
 NOTE_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 NOTE = (
@@ -21,7 +21,7 @@ NOTE = (
     f"— PeterNeumann {SIGNATURE}\n"
 )
 
-# Every member name in this repository's JSON is text without lone surrogates.
+# JSON in this repository has no lone surrogates.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 numbers = st.one_of(
     st.integers(min_value=-INTEGER_MAX, max_value=INTEGER_MAX),
@@ -35,7 +35,7 @@ documents = st.recursive(
 
 
 class TestCanonical:
-    def test_the_example_of_rfc_8785(self) -> None:
+    def test_example_of_rfc_8785_is_canonical(self) -> None:
         given_text = (
             '{"numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],'
             r'"string":"\u20ac$\u000F\u000aA\u0027\u0042\u0022\u005c\\\"\/", "literals": [null, true, false]}'
@@ -65,28 +65,28 @@ class TestCanonical:
             (1424953923781206.2, "1424953923781206.2"),
         ],
     )
-    def test_the_numbers_of_rfc_8785(self, number: float, written: str) -> None:
+    def test_numbers_of_rfc_8785_are_canonical(self, number: float, written: str) -> None:
         assert canonical(number) == written
 
-    def test_names_in_the_order_of_utf_16(self) -> None:
+    def test_names_are_sorted_by_utf_16_code_units(self) -> None:
         assert canonical({"\ufb33": 1, "\U0001f600": 2, "€": 3, "a": 4}) == '{"a":4,"€":3,"😀":2,"\ufb33":1}'
 
     @pytest.mark.parametrize("value", [2**53, -(2**53), float("nan"), float("inf")])
-    def test_what_json_readers_disagree_on(self, value: float) -> None:
+    def test_numbers_that_parsers_disagree_on_are_rejected(self, value: float) -> None:
         with pytest.raises(ValueError, match="number"):
             canonical(value)
 
     @given(documents)
-    def test_reading_it_gives_the_same_again(self, document: Any) -> None:
+    def test_canonical_text_round_trips(self, document: Any) -> None:
         text = canonical(document)
-        # Floats beyond 2^53 are read as integers, and canonical refuses those.
+        # Floats above 2^53 are parsed as integers, which canonical() rejects.
         again = json.loads(text, parse_int=lambda digits: float(digits) if len(digits) > 16 else int(digits))
 
         assert canonical(again) == text
 
     @settings(max_examples=5, deadline=None)
     @given(st.lists(documents, min_size=200, max_size=200))
-    def test_as_javascript_writes_it(self, several: list[Any]) -> None:
+    def test_canonical_text_is_that_of_javascript(self, several: list[Any]) -> None:
         (node,) = support.need("node")
         script = """
             const member = (v, k) => JSON.stringify(k) + ":" + text(v[k])
@@ -104,7 +104,7 @@ class TestCanonical:
 
 
 class TestNotes:
-    def test_the_example_of_go(self) -> None:
+    def test_example_note_of_go_is_verified(self) -> None:
         text = signed_text(NOTE, [Key.parse(NOTE_KEY)])
 
         assert text is not None
@@ -124,20 +124,20 @@ class TestNotes:
             "",
         ],
     )
-    def test_what_is_not_signed(self, note: str) -> None:
+    def test_altered_note_is_not_signed(self, note: str) -> None:
         assert signed_text(note, [Key.parse(NOTE_KEY)]) is None
 
-    def test_a_signed_text_that_is_no_checkpoint(self) -> None:
+    def test_signed_text_that_is_not_a_checkpoint_is_rejected(self) -> None:
         assert Checkpoint.of(NOTE, [Key.parse(NOTE_KEY)]) is None
 
     @pytest.mark.parametrize(
         "text", ["", "a+b", NOTE_KEY[:-4], NOTE_KEY.replace("c74f", "c74e"), NOTE_KEY.replace("+AR", "+AB")]
     )
-    def test_text_that_is_no_key_is_refused(self, text: str) -> None:
+    def test_text_that_is_not_a_key_is_rejected(self, text: str) -> None:
         with pytest.raises(NotAnExport, match="public key"):
             Key.parse(text)
 
-    def test_several_in_one_file(self) -> None:
+    def test_several_notes_in_one_file_are_found(self) -> None:
         assert notes_in(f"{NOTE}\n{NOTE}\n") == [NOTE, NOTE]
         assert notes_in(NOTE + NOTE) == [NOTE, NOTE]
         assert notes_in("") == []

@@ -1,4 +1,4 @@
-"""Letting go of what is old: the content goes, the hashes stay, and the log says so."""
+"""Retention: old content is deleted, its hashes stay, and the log records it."""
 
 import json
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ def last(log: Log) -> Any:
 
 
 class TestCut:
-    def test_whole_months_go(self, aged: Log) -> None:
+    def test_cut_removes_whole_months(self, aged: Log) -> None:
         kept = aged.sign()
         cut(aged.checkpoints, MARCH, months=1)
 
@@ -60,18 +60,18 @@ class TestCut:
         assert verification.records == 401
         assert aged.verify().verification.faults == []
 
-    def test_nothing_is_old_enough(self, aged: Log) -> None:
+    def test_cut_keeps_records_that_are_not_old_enough(self, aged: Log) -> None:
         cut(aged.checkpoints, MARCH, months=2)
         cut(aged.checkpoints, MARCH, months=13)
 
         assert seqs(aged) == list(range(700))
 
-    def test_0_keeps_everything(self, aged: Log) -> None:
+    def test_zero_months_keeps_everything(self, aged: Log) -> None:
         cut(aged.checkpoints, datetime(2999, 1, 1, tzinfo=UTC), months=0)
 
         assert seqs(aged) == list(range(700))
 
-    def test_again_and_again(self, aged: Log) -> None:
+    def test_repeated_cuts_remove_only_newly_old_months(self, aged: Log) -> None:
         for _ in range(2):
             cut(aged.checkpoints, MARCH, months=1)
         assert seqs(aged) == list(range(300, 701))
@@ -93,7 +93,7 @@ class TestCut:
         aged.fill(10)
         assert aged.faults() == []
 
-    def test_checkpoints_from_before_and_after(self, aged: Log) -> None:
+    def test_checkpoints_before_and_after_the_cut_are_verified(self, aged: Log) -> None:
         with aged.database.transaction(write=False) as session:
             notes = list(
                 session.connection().execute(text("SELECT note FROM checkpoints ORDER BY size")).scalars()
@@ -104,13 +104,13 @@ class TestCut:
         assert verification.faults == []
         assert verification.remarks == ["the checkpoint of 256 records is older than the first one here"]
 
-    def test_proofs_of_what_is_gone_stay(self, aged: Log) -> None:
+    def test_exports_of_deleted_records_stay_valid(self, aged: Log) -> None:
         before = aged.lines(aged.partial(ALICE))
         cut(aged.checkpoints, MARCH, months=1)
 
         assert aged.check(before).faults == []
 
-    def test_killed_after_it_was_said_and_before_it_was_done(
+    def test_cut_interrupted_after_its_record_is_completed_later(
         self, aged: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
@@ -124,9 +124,7 @@ class TestCut:
         with aged.database.transaction(write=False) as session:
             assert kept_from(session) == 300
 
-    def test_a_hold_keeps_the_month_and_what_follows(
-        self, aged: Log, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_hold_keeps_its_month_and_later_ones(self, aged: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("services.audit.log.now", lambda: MARCH)
         with aged.database.transaction() as session:
             session.connection().execute(HOLDS.insert().values(user_id=ALICE, reason="a case", created=now()))
@@ -138,7 +136,7 @@ class TestCut:
         cut(aged.checkpoints, MARCH, months=1)
         assert seqs(aged) == list(range(300, 701))
 
-    def test_after_an_erasure_of_which_a_part_was_cut(
+    def test_erasure_is_verified_after_a_part_of_it_was_cut(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for moment in (JANUARY, MARCH):
@@ -153,7 +151,7 @@ class TestCut:
 
         assert verification.faults == []
         assert verification.remarks == []
-        assert [one.seq for one in verification.unproven] == [4], "nothing says that it was deleted"
+        assert [one.seq for one in verification.unproven] == [4], "no record says that it was deleted"
 
 
 def _killed(_database: object) -> bool:
@@ -161,7 +159,7 @@ def _killed(_database: object) -> bool:
 
 
 class TestPartitions:
-    def test_one_for_each_month_and_two_ahead(self, aged: Log) -> None:
+    def test_one_partition_per_month_and_two_ahead(self, aged: Log) -> None:
         if aged.database.is_sqlite:
             return
         assert partitions(aged)[:5] == [f"personal_2026_0{month}" for month in range(1, 6)]
@@ -169,13 +167,13 @@ class TestPartitions:
         cut(aged.checkpoints, MARCH, months=1)
         assert partitions(aged)[0] == "personal_2026_02"
 
-    def test_preparing_again_changes_nothing(self, aged: Log) -> None:
+    def test_preparing_months_again_changes_nothing(self, aged: Log) -> None:
         before = partitions(aged)
         aged.prepare_month(JANUARY)
 
         assert partitions(aged) == before
 
-    def test_a_partition_cannot_be_emptied_either(self, aged: Log) -> None:
+    def test_partition_refuses_changes(self, aged: Log) -> None:
         if aged.database.is_sqlite:
             return
         for statement in ("TRUNCATE", "DELETE FROM", "UPDATE"):

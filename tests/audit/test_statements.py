@@ -1,4 +1,4 @@
-"""Whether an account that was erased must have a record of its deletion in what is left of the log."""
+"""When an erased account must have a record of its deletion in the rest of the log."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from services.audit.statements import PERSON_ERASED, RETENTION_CUT, Ledger, Stat
 
 
 def ignore(*_: Any) -> None:
-    """What is reported does not matter here."""
+    """Discard reports."""
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def ignore(*_: Any) -> None:
         ("2026-02-01T00:00:00.000000Z", "2026-02-05T00:00:00.000000Z", True),
     ],
 )
-def test_the_deletion_may_be_cut_off_only_shortly_before(
+def test_deletion_may_be_missing_only_shortly_after_a_cut(
     before: str | None, erased: str, *, is_wanted: bool
 ) -> None:
     ledger = Ledger(ignore, ignore)

@@ -1,4 +1,4 @@
-"""Whatever is done to the log or to an export, the verifier says what and where."""
+"""The verifier reports every change of a log or an export, and its position."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ CONTENT = sorted(RECORD_FIELDS - {"type", "seq"})
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
-    """One log for all tests that only change an export of it."""
+    """One log for all tests that change only an export of it."""
     folder = tmp_path_factory.mktemp("audit")
     with Log(own_settings(folder)) as log:
         log.fill(RECORDS // 2, user_id=ALICE)
@@ -64,13 +64,13 @@ def partial(made: Log) -> list[bytes]:
 
 
 def records_of(lines: list[bytes]) -> dict[int, int]:
-    """Where the record of each place stands."""
+    """The line of each record, by its position in the log."""
     parsed = [json.loads(line) for line in lines]
     return {one["seq"]: index for index, one in enumerate(parsed) if one["type"] == "record"}
 
 
 def said(log: Log, lines: list[bytes], *kept: str) -> tuple[str, int | None]:
-    """The first thing that the verifier finds."""
+    """The first fault that the verifier finds."""
     try:
         faults = log.check(lines, *kept).faults
     except NotAnExport:
@@ -80,7 +80,7 @@ def said(log: Log, lines: list[bytes], *kept: str) -> tuple[str, int | None]:
 
 
 def recomputed(line: bytes, **fields: Any) -> bytes:
-    """A record that was changed by somebody who knows how commitments and leaves are made."""
+    """Change a record and recompute its commitments and its leaf."""
     record = json.loads(line) | fields
     record["origin"] = commitment(record["origin_salt"], origin_text(record))
     record["details"] = commitment(record["details_salt"], canonical(record["metadata"]))
@@ -98,7 +98,7 @@ def something_else(value: Any) -> Any:
     return 7 if value is None else value + 1
 
 
-class TestWhatIsAsItWas:
+class TestUntouchedExports:
     def test_untouched_export_of_the_whole_log_has_no_faults(self, made: Log, full: list[bytes]) -> None:
         verification = made.check(full)
 
@@ -107,7 +107,7 @@ class TestWhatIsAsItWas:
         assert verification.checkpoint is not None
         assert verification.checkpoint.size == RECORDS
 
-    def test_the_trail_of_one_account(self, made: Log, partial: list[bytes]) -> None:
+    def test_untouched_partial_export_has_no_faults(self, made: Log, partial: list[bytes]) -> None:
         verification = made.check(partial)
 
         assert verification.faults == []
@@ -117,7 +117,7 @@ class TestWhatIsAsItWas:
 class TestOneRecord:
     @pytest.mark.parametrize("field", CONTENT)
     @pytest.mark.parametrize("export", ["full", "partial"])
-    def test_a_changed_field(
+    def test_changed_field_is_found(
         self, made: Log, request: pytest.FixtureRequest, export: str, field: str
     ) -> None:
         lines = list(request.getfixturevalue(export))
@@ -130,7 +130,7 @@ class TestOneRecord:
         assert seq == 650
 
     @pytest.mark.parametrize("field", CONTENT)
-    def test_a_field_that_was_emptied(self, made: Log, full: list[bytes], field: str) -> None:
+    def test_field_set_to_null_is_found(self, made: Log, full: list[bytes], field: str) -> None:
         lines = list(full)
         place = records_of(lines)[650]
         if json.loads(lines[place])[field] is None:
@@ -140,7 +140,7 @@ class TestOneRecord:
         assert said(made, lines)[1] == 650
 
     @pytest.mark.parametrize("field", sorted(RECORD_FIELDS - {"type"}))
-    def test_a_field_that_was_taken_away(self, made: Log, full: list[bytes], field: str) -> None:
+    def test_removed_field_is_found(self, made: Log, full: list[bytes], field: str) -> None:
         lines = list(full)
         place = records_of(lines)[650]
         record = json.loads(lines[place])
@@ -149,30 +149,34 @@ class TestOneRecord:
 
         assert said(made, lines)[1] == 650
 
-    def test_a_field_that_was_added(self, made: Log, full: list[bytes]) -> None:
+    def test_added_field_is_found(self, made: Log, full: list[bytes]) -> None:
         lines = list(full)
         place = records_of(lines)[650]
         lines[place] = changed(lines[place], approved_by="somebody")
 
         assert said(made, lines) == ("changed", 650)
 
-    def test_a_name_that_is_there_twice(self, made: Log, full: list[bytes]) -> None:
-        """One program would show the first value, another the last."""
+    def test_duplicate_field_is_found(self, made: Log, full: list[bytes]) -> None:
+        """Some programs use the first value, others the last."""
         lines = list(full)
         place = records_of(lines)[650]
         lines[place] = lines[place].replace(b'{"type"', b'{"action":"HARMLESS","type"', 1)
 
         assert said(made, lines)[1] == 650
 
-    def test_a_changed_record_with_its_hash(self, made: Log, full: list[bytes]) -> None:
-        """The signed checkpoints on the way say between which records it is."""
+    def test_changed_record_with_recomputed_hash_is_found_between_checkpoints(
+        self, made: Log, full: list[bytes]
+    ) -> None:
+        """The signed checkpoints in between narrow down the position."""
         lines = list(full)
         place = records_of(lines)[300]
         lines[place] = recomputed(lines[place], action="HARMLESS")
 
         assert said(made, lines) == ("rewritten", 256)
 
-    def test_in_a_part_of_the_log_its_proof_names_it(self, made: Log, partial: list[bytes]) -> None:
+    def test_changed_record_in_a_partial_export_is_found_by_its_proof(
+        self, made: Log, partial: list[bytes]
+    ) -> None:
         lines = list(partial)
         place = records_of(lines)[650]
         lines[place] = recomputed(lines[place], action="HARMLESS")
@@ -182,13 +186,13 @@ class TestOneRecord:
 
 class TestOrder:
     @pytest.mark.parametrize("export", ["full", "partial"])
-    def test_a_removed_record(self, made: Log, request: pytest.FixtureRequest, export: str) -> None:
+    def test_removed_record_is_found(self, made: Log, request: pytest.FixtureRequest, export: str) -> None:
         lines = list(request.getfixturevalue(export))
         del lines[records_of(lines)[650]]
 
         assert said(made, lines) == ("removed", 650)
 
-    def test_several_removed_records(self, made: Log, full: list[bytes]) -> None:
+    def test_removed_range_is_named(self, made: Log, full: list[bytes]) -> None:
         places = records_of(full)
         lines = full[: places[300]] + full[places[400] :]
 
@@ -196,9 +200,7 @@ class TestOrder:
         assert "300 to 399" in made.check(lines).faults[0].detail
 
     @pytest.mark.parametrize("export", ["full", "partial"])
-    def test_a_record_that_stands_elsewhere(
-        self, made: Log, request: pytest.FixtureRequest, export: str
-    ) -> None:
+    def test_moved_record_is_reordered(self, made: Log, request: pytest.FixtureRequest, export: str) -> None:
         lines = list(request.getfixturevalue(export))
         places = records_of(lines)
         moved = lines.pop(places[600])
@@ -206,7 +208,7 @@ class TestOrder:
 
         assert said(made, lines) == ("reordered", 600)
 
-    def test_two_records_that_changed_places_and_numbers(self, made: Log, full: list[bytes]) -> None:
+    def test_swapped_records_with_swapped_numbers_are_found(self, made: Log, full: list[bytes]) -> None:
         lines, places = list(full), records_of(full)
         one, two = lines[places[600]], lines[places[601]]
         lines[places[600]] = changed(two, seq=600)
@@ -215,16 +217,14 @@ class TestOrder:
         assert said(made, lines) == ("changed", 600)
 
     @pytest.mark.parametrize("export", ["full", "partial"])
-    def test_a_record_that_is_there_twice(
-        self, made: Log, request: pytest.FixtureRequest, export: str
-    ) -> None:
+    def test_duplicated_record_is_found(self, made: Log, request: pytest.FixtureRequest, export: str) -> None:
         lines = list(request.getfixturevalue(export))
         place = records_of(lines)[650]
         lines.insert(place + 1, lines[place])
 
         assert said(made, lines) == ("duplicated", 650)
 
-    def test_a_record_that_never_was(self, made: Log, full: list[bytes]) -> None:
+    def test_invented_record_is_found(self, made: Log, full: list[bytes]) -> None:
         lines = list(full)
         lines.insert(-1, recomputed(lines[records_of(lines)[699]], seq=RECORDS))
 
@@ -232,31 +232,31 @@ class TestOrder:
 
 
 class TestTheTail:
-    def test_lines_that_are_missing(self, made: Log, full: list[bytes]) -> None:
+    def test_missing_lines_at_the_end_are_truncation(self, made: Log, full: list[bytes]) -> None:
         lines = full[: records_of(full)[500]]
 
         assert said(made, lines) == ("truncated", 500)
 
-    def test_records_that_are_missing_before_the_end(self, made: Log, full: list[bytes]) -> None:
+    def test_missing_records_before_the_last_line_are_truncation(self, made: Log, full: list[bytes]) -> None:
         lines = [*full[: records_of(full)[500]], full[-1]]
 
         assert ("truncated", 500) in [fault[:2] for fault in made.check(lines).faults]
 
-    def test_the_last_record_of_a_trail(self, made: Log, partial: list[bytes]) -> None:
+    def test_missing_last_record_of_a_partial_export_is_found(self, made: Log, partial: list[bytes]) -> None:
         lines = [*partial[:-2], partial[-1]]
 
         assert said(made, lines) == ("changed", RECORDS - 1)
 
-    def test_a_file_that_breaks_off_in_a_line(self, made: Log, full: list[bytes]) -> None:
+    def test_file_that_ends_within_a_line_is_found(self, made: Log, full: list[bytes]) -> None:
         place = records_of(full)[500]
         lines = [*full[:place], full[place][:100]]
 
         assert said(made, lines)[1] == 500
 
-    def test_an_older_checkpoint_hides_nothing_from_who_kept_a_newer_one(
+    def test_rollback_to_an_older_checkpoint_is_found_with_a_newer_one(
         self, made: Log, full: list[bytes]
     ) -> None:
-        """The log is rolled back, with a checkpoint that was signed then."""
+        """The log is rolled back, with the checkpoint of that time."""
         kept = json.loads(full[0])["checkpoint"]
         notes = [json.loads(line)["note"] for line in full if json.loads(line)["type"] == "checkpoint"]
         older = changed(full[0], checkpoint=notes[0])
@@ -269,7 +269,7 @@ class TestTheTree:
     def test_tree_signed_by_a_foreign_key_is_found(
         self, made: Log, full: list[bytes], tmp_path: Path
     ) -> None:
-        """All of it made anew, and signed with a key of theirs."""
+        """An attacker rebuilds the tree and signs it with another key."""
         other = Checkpoints(own_settings(tmp_path, key_secret=OTHER_SECRET), made.database)
         frontier = Frontier()
         for line in full[1:-1]:
@@ -292,10 +292,10 @@ class TestTheTree:
             {"checkpoint": ""},
         ],
     )
-    def test_a_header_that_was_changed(self, made: Log, full: list[bytes], fields: dict[str, Any]) -> None:
+    def test_changed_header_is_found(self, made: Log, full: list[bytes], fields: dict[str, Any]) -> None:
         assert said(made, [changed(full[0], **fields), *full[1:]])
 
-    def test_a_checkpoint_on_the_way_that_was_changed(self, made: Log, full: list[bytes]) -> None:
+    def test_changed_checkpoint_between_records_is_found(self, made: Log, full: list[bytes]) -> None:
         lines = list(full)
         place = next(index for index, line in enumerate(lines) if b'"checkpoint"' in line[:25])
         note = json.loads(lines[place])["note"].replace("\n256\n", "\n257\n")
@@ -303,7 +303,7 @@ class TestTheTree:
 
         assert said(made, lines) == ("foreign_key", 256)
 
-    def test_a_proof_that_was_changed(self, made: Log, partial: list[bytes]) -> None:
+    def test_changed_proof_is_found(self, made: Log, partial: list[bytes]) -> None:
         lines = list(partial)
         place = records_of(lines)[650]
         proof = json.loads(lines[place])["proof"]
@@ -315,7 +315,7 @@ class TestTheTree:
 number = st.integers(min_value=0, max_value=10**6)
 
 
-class TestAnything:
+class TestRandomChanges:
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.sampled_from(["byte", "delete", "repeat", "swap", "cut", "member"]), number, number, number)
     def test_no_change_passes_unnoticed(
@@ -346,7 +346,7 @@ def mutated(full: list[bytes], what: str, place: int, second: int, third: int) -
     return b"".join(lines).splitlines(keepends=True)
 
 
-def test_a_kept_checkpoint_says_what_it_says(made: Log, full: list[bytes]) -> None:
+def test_checkpoint_is_parsed_from_its_note(made: Log, full: list[bytes]) -> None:
     note = json.loads(full[0])["checkpoint"]
     said_there = Checkpoint.of(note, made.keys)
 

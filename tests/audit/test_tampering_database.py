@@ -1,4 +1,4 @@
-"""What the owner of the database does to it is found by the service, and by the verifier in an export."""
+"""Tampering by the owner of the database is found by the service, and by the verifier in an export."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def filled(log: Log) -> Log:
 
 
 def found(log: Log, *kept: str) -> tuple[Fault, Fault]:
-    """The first fault that each of the two finds."""
+    """The first faults that the service and the verifier find."""
     inside = log.verify().verification.faults
     outside = log.check(log.lines(), *kept).faults
     assert inside, "the service does not notice"
@@ -57,7 +57,7 @@ class TestContent:
             "DELETE FROM personal WHERE seq = 300",
         ],
     )
-    def test_a_changed_record_is_named(self, filled: Log, change: str) -> None:
+    def test_changed_record_is_found_at_its_position(self, filled: Log, change: str) -> None:
         filled.tamper(change)
 
         for fault in found(filled):
@@ -70,7 +70,7 @@ class TestContent:
 
         assert {fault[:2] for fault in found(filled)} == {("changed", 300)}
 
-    def test_somebody_is_erased_of_whom_the_log_says_nothing(self, filled: Log) -> None:
+    def test_erasure_without_a_statement_is_found(self, filled: Log) -> None:
         filled.tamper(
             "UPDATE personal SET ip = NULL, user_agent = NULL, origin_salt = NULL,"
             " origin_erased_by = 5 WHERE seq = 300"
@@ -79,8 +79,8 @@ class TestContent:
         assert {fault[:2] for fault in found(filled)} == {("erased", 300)}
 
 
-class TestBytesThatAreNoText:
-    """SQLite takes any; its driver gives up on them. PostgreSQL refuses them itself."""
+class TestBytesThatAreNotText:
+    """SQLite accepts such bytes, and its driver cannot read them. PostgreSQL refuses them."""
 
     @pytest.mark.parametrize(
         ("table", "column"),
@@ -89,17 +89,19 @@ class TestBytesThatAreNoText:
             *(("personal", name) for name in "ip user_agent origin_salt metadata details_salt".split()),
         ],
     )
-    def test_in_a_record_are_found_at_its_place(self, sqlite_log: Log, table: str, column: str) -> None:
+    def test_bytes_in_a_record_are_found_at_its_position(
+        self, sqlite_log: Log, table: str, column: str
+    ) -> None:
         sqlite_log.fill(COUNT)
         sqlite_log.tamper(f"UPDATE {table} SET {column} = CAST(X'61ff62' AS TEXT) WHERE seq = 300")
 
         checked = sqlite_log.verify()
         faults = checked.verification.faults
-        assert Fault("malformed", 300, "it holds bytes that are no text") in faults
+        assert Fault("malformed", 300, "it contains bytes that are not text") in faults
         assert faults[0].seq == 300
-        assert checked.verification.records == COUNT, "the others are checked all the same"
+        assert checked.verification.records == COUNT, "the others are checked as well"
 
-    def test_in_a_checkpoint_make_it_one_of_nobody(self, sqlite_log: Log) -> None:
+    def test_bytes_in_a_checkpoint_are_reported_as_foreign_key(self, sqlite_log: Log) -> None:
         sqlite_log.fill(COUNT)
         sqlite_log.sign()
         sqlite_log.tamper("UPDATE checkpoints SET note = CAST(X'ff' || note AS TEXT)")
@@ -107,7 +109,7 @@ class TestBytesThatAreNoText:
         kinds = {fault.kind for fault in sqlite_log.verify().verification.faults}
         assert kinds == {"foreign_key"}
 
-    def test_in_a_statement_of_the_log_are_found_from_a_range_after_it(self, sqlite_log: Log) -> None:
+    def test_bytes_in_a_statement_are_found_in_a_later_range(self, sqlite_log: Log) -> None:
         with sqlite_log.database.transaction() as session:
             append_own(session, sqlite_log.checkpoints.keys, HOLD_PLACED, BOB, {"first": None})
         sqlite_log.fill(COUNT)
@@ -118,12 +120,12 @@ class TestBytesThatAreNoText:
 
 
 class TestOrder:
-    def test_a_deleted_record(self, filled: Log) -> None:
+    def test_deleted_record_is_found(self, filled: Log) -> None:
         filled.tamper("DELETE FROM records WHERE seq = 300")
 
         assert {fault[:2] for fault in found(filled)} == {("removed", 300)}
 
-    def test_two_that_changed_places(self, filled: Log) -> None:
+    def test_swapped_records_are_found(self, filled: Log) -> None:
         filled.tamper(
             *(
                 f"UPDATE {table} SET seq = {to} WHERE seq = {seq}"
@@ -134,12 +136,12 @@ class TestOrder:
 
         assert {fault[:2] for fault in found(filled)} == {("changed", 300)}
 
-    def test_a_tail_that_was_cut_off(self, filled: Log) -> None:
+    def test_truncated_log_is_found(self, filled: Log) -> None:
         filled.tamper("DELETE FROM records WHERE seq >= 590", "DELETE FROM personal WHERE seq >= 590")
 
         assert {fault[:2] for fault in found(filled)} == {("truncated", 590)}
 
-    def test_a_beginning_that_no_retention_cut(self, filled: Log) -> None:
+    def test_missing_beginning_without_a_retention_cut_is_found(self, filled: Log) -> None:
         filled.tamper(
             "DELETE FROM records WHERE seq < 100",
             "DELETE FROM personal WHERE seq < 100",
@@ -155,7 +157,7 @@ class TestTheTree:
 
         assert {fault[:2] for fault in found(filled)} == {("changed", 256)}
 
-    def test_a_changed_tile_above(self, filled: Log) -> None:
+    def test_changed_tile_of_a_higher_level_is_found(self, filled: Log) -> None:
         filled.tamper(_swap_leaves(filled, level=1, number=0))
 
         inside = filled.verify().verification.faults
@@ -169,14 +171,14 @@ class TestTheTree:
 
         assert filled.verify().verification.faults[0].kind == "removed"
 
-    def test_a_record_with_its_hash_and_the_tree(self, filled: Log) -> None:
-        """Everything is consistent then, but for the checkpoints that were signed."""
+    def test_changed_record_with_recomputed_tree_is_found(self, filled: Log) -> None:
+        """Then everything is consistent except the signed checkpoints."""
         _rewrite(filled, 300)
 
         assert {fault[:2] for fault in found(filled)} == {("rewritten", 256)}
 
-    def test_all_of_it_even_the_checkpoints_signed_again_with_the_right_key(self, filled: Log) -> None:
-        """Then only a checkpoint outside knows: the anchor, or one that an auditor kept."""
+    def test_log_signed_again_with_the_right_key_is_found_by_a_kept_checkpoint(self, filled: Log) -> None:
+        """Then only a checkpoint outside reveals it: the anchor, or one that an auditor kept."""
         filled.checkpoints.make(whole=True)
         with filled.database.transaction(write=False) as session:
             kept = list(session.connection().execute(select(CHECKPOINTS.c.note)).scalars())
@@ -187,7 +189,7 @@ class TestTheTree:
 
         assert {fault[:2] for fault in found(filled, *kept)} == {("rewritten", 256)}
 
-    def test_a_log_that_was_put_back_to_what_it_was(self, filled: Log) -> None:
+    def test_restored_older_log_is_found(self, filled: Log) -> None:
         kept = filled.sign()
         leaves = "substr(hashes, 1, 88 * 32)"
         filled.tamper(
@@ -201,9 +203,9 @@ class TestTheTree:
 
         inside, outside = found(filled, kept)
         assert inside.kind == outside.kind == "rolled_back"
-        assert inside.seq == outside.seq == 256, "what was made of it since is not signed"
+        assert inside.seq == outside.seq == 256, "the records since then are not signed"
 
-    def test_checkpoints_of_another_key(self, filled: Log, tmp_path: Path) -> None:
+    def test_altered_checkpoint_is_reported_as_foreign_key(self, filled: Log, tmp_path: Path) -> None:
         note = filled.sign().replace("gatehouse/audit\n600", "gatehouse/audit\n601")
         filled.tamper(f"UPDATE checkpoints SET note = '{note}' WHERE size = 600")
 
@@ -211,14 +213,14 @@ class TestTheTree:
 
 
 def _swap_leaves(log: Log, *, level: int, number: int) -> str:
-    """The first two hashes of a tile in the other order."""
+    """Swap the first two hashes of a tile."""
     swapped = "substr(hashes, 33, 32) || substr(hashes, 1, 32) || substr(hashes, 65)"
     binary = f"CAST({swapped} AS {'BLOB' if log.database.is_sqlite else 'bytea'})"
     return f"UPDATE tiles SET hashes = {binary} WHERE level = {level} AND number = {number}"
 
 
 def _rewrite(log: Log, seq: int) -> None:
-    """Change a record as somebody would who knows all of this, but not the key."""
+    """Change a record and recompute the tree, as an attacker without the key can."""
     log.tamper(f"UPDATE records SET action = 'HARMLESS' WHERE seq = {seq}")
     with log.database.transaction(write=False) as session:
         leaves = [leaf_of(record).digest() for record in read_range(session, 0, COUNT)]
@@ -228,7 +230,7 @@ def _rewrite(log: Log, seq: int) -> None:
 
 
 class TestRanges:
-    def test_the_whole_log_piece_by_piece(self, log: Log) -> None:
+    def test_whole_log_is_verified_in_ranges(self, log: Log) -> None:
         log.fill(COUNT, user_id=BOB)
         first, ranges = 0, []
         while first < COUNT:
@@ -239,7 +241,7 @@ class TestRanges:
 
         assert ranges == [(0, 256), (256, 512), (512, 600)]
 
-    def test_a_range_beside_the_fault_and_one_with_it(self, log: Log) -> None:
+    def test_only_the_range_with_the_fault_reports_it(self, log: Log) -> None:
         log.fill(COUNT)
         log.sign()
         log.tamper("UPDATE records SET action = 'HARMLESS' WHERE seq = 300")

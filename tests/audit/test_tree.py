@@ -1,4 +1,4 @@
-"""The Merkle tree, against known vectors and against RFC 9162 written down naively."""
+"""The Merkle tree, compared with known vectors and with a naive implementation of RFC 9162."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.audit.proofs import Frontier, leaf_hash, node_hash, root_by_inclusion
 from services.audit.tree import EMPTY_ROOT, HASH_BYTES, TILE_BYTES, TileMissing, Tree, grown
 
-# Inputs and roots that implementations of Certificate Transparency share.
+# Inputs and roots from the tests of Certificate Transparency.
 KNOWN_INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657"]
 KNOWN_INPUTS.append("606162636465666768696a6b6c6d6e6f")
 KNOWN_ROOTS = """
@@ -25,7 +25,7 @@ KNOWN_ROOTS = """
 
 
 class Tiles:
-    """Tiles in memory, grown as the database grows them."""
+    """Tiles in memory, which grow as in the database."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[int, int], bytes] = {}
@@ -60,7 +60,7 @@ def tree_of(count: int) -> Tree:
 
 
 def naive_root(leaves: list[bytes]) -> bytes:
-    """MTH of section 2.1.1, word by word."""
+    """MTH of section 2.1.1, implemented literally."""
     if len(leaves) < 2:
         return leaves[0] if leaves else hashlib.sha256().digest()
     k = naive_split(len(leaves))
@@ -95,7 +95,7 @@ def naive_subproof(m: int, leaves: list[bytes], *, b: bool) -> list[bytes]:
 
 
 def roots_by_consistency(m: int, n: int, old_root: bytes, proof: list[bytes]) -> tuple[bytes, bytes]:
-    """The check of section 2.1.4.2: the roots of both sizes that a proof leads to."""
+    """The verification of section 2.1.4.2: the roots to which a proof leads for both sizes."""
     path = list(proof) if m & (m - 1) else [old_root, *proof]
     fn, sn = m - 1, n - 1
     while fn & 1:
@@ -132,14 +132,14 @@ class TestRoots:
         assert tree_of(0).root(0) == Frontier().root() == EMPTY_ROOT == hashlib.sha256().digest()
 
     @given(st.lists(st.integers(min_value=1, max_value=400), max_size=6))
-    def test_however_it_grew(self, batches: list[int]) -> None:
+    def test_root_does_not_depend_on_the_batches(self, batches: list[int]) -> None:
         leaves, tiles = leaves_of(sum(batches)), Tiles()
         for start, count in zip([sum(batches[:n]) for n in range(len(batches))], batches, strict=True):
             tiles.append(leaves[start : start + count])
 
         assert tiles.tree().root(len(leaves)) == naive_root(leaves)
 
-    def test_across_three_levels_of_tiles(self) -> None:
+    def test_root_over_three_levels_of_tiles(self) -> None:
         leaves = leaves_of(256 * 256 + 300)
         tiles = Tiles()
         tiles.append(leaves)
@@ -153,12 +153,12 @@ class TestRoots:
         assert root_by_inclusion(leaves[70], 70, len(leaves), proof) == frontier.root()
 
     @given(sizes, st.data())
-    def test_of_every_earlier_size(self, size: int, data: st.DataObject) -> None:
+    def test_root_of_every_earlier_size(self, size: int, data: st.DataObject) -> None:
         earlier = data.draw(st.integers(min_value=0, max_value=size))
 
         assert tree_of(size).root(earlier) == naive_root(leaves_of(earlier))
 
-    def test_a_tile_that_is_missing(self) -> None:
+    def test_missing_tile_is_reported(self) -> None:
         tiles = Tiles()
         tiles.append(leaves_of(600))
         del tiles.kept[0, 2]
@@ -169,7 +169,7 @@ class TestRoots:
 
 class TestInclusion:
     @given(sizes, st.data())
-    def test_is_that_of_the_rfc(self, size: int, data: st.DataObject) -> None:
+    def test_inclusion_proof_is_that_of_the_rfc(self, size: int, data: st.DataObject) -> None:
         seq = data.draw(st.integers(min_value=0, max_value=size - 1))
         leaves = leaves_of(size)
         proof = tree_of(size).inclusion(seq, size)
@@ -178,7 +178,7 @@ class TestInclusion:
         assert root_by_inclusion(leaves[seq], seq, size, proof) == naive_root(leaves)
 
     @given(sizes, st.data())
-    def test_a_wrong_one_leads_elsewhere(self, size: int, data: st.DataObject) -> None:
+    def test_wrong_proof_leads_to_another_root(self, size: int, data: st.DataObject) -> None:
         seq = data.draw(st.integers(min_value=0, max_value=size - 1))
         proof = tree_of(size).inclusion(seq, size)
         root = naive_root(leaves_of(size))
@@ -194,14 +194,14 @@ class TestInclusion:
             with pytest.raises(ValueError, match="too short"):
                 root_by_inclusion(other, seq, size, proof[:-1])
 
-    def test_of_a_leaf_that_is_not_there(self) -> None:
+    def test_proof_of_a_missing_leaf_is_rejected(self) -> None:
         with pytest.raises(ValueError, match="no such leaf"):
             root_by_inclusion(b"", 7, 7, [])
 
 
 class TestConsistency:
     @given(sizes, st.data())
-    def test_is_that_of_the_rfc(self, to: int, data: st.DataObject) -> None:
+    def test_consistency_proof_is_that_of_the_rfc(self, to: int, data: st.DataObject) -> None:
         size = data.draw(st.integers(min_value=1, max_value=to))
         leaves = leaves_of(to)
         proof = tree_of(to).consistency(size, to)
@@ -213,14 +213,14 @@ class TestConsistency:
 
 
 class TestCost:
-    def test_an_append_touches_as_many_tiles_as_there_are_levels(self) -> None:
+    def test_append_changes_one_tile_per_level_at_most(self) -> None:
         tiles = Tiles()
         tiles.append(leaves_of(256 * 256 - 1))
 
         assert tiles.append(leaves_of(1)) == 3
         assert tiles.append(leaves_of(200)) == 1
 
-    def test_a_proof_reads_few_tiles(self) -> None:
+    def test_proof_reads_few_tiles(self) -> None:
         tiles = Tiles()
         tiles.append(leaves_of(256 * 256 + 77))
         tiles.reads = 0
@@ -229,7 +229,7 @@ class TestCost:
         assert tiles.reads <= 4
 
     @given(sizes)
-    def test_a_frontier_goes_on_where_it_was(self, size: int) -> None:
+    def test_frontier_can_be_continued(self, size: int) -> None:
         hashes = tree_of(size).frontier(size)
         frontier = Frontier(size, hashes)
 
@@ -237,6 +237,6 @@ class TestCost:
         frontier.add(leaf_hash(b"more"))
         assert frontier.root() == naive_root([*leaves_of(size), leaf_hash(b"more")])
 
-    def test_a_frontier_that_does_not_fit(self) -> None:
+    def test_frontier_of_another_size_is_rejected(self) -> None:
         with pytest.raises(ValueError, match="subtrees"):
             Frontier(3, [bytes(HASH_BYTES)])

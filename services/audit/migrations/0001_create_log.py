@@ -8,7 +8,7 @@ from shared.data.database import UtcDateTime
 revision = "0001"
 down_revision = None
 
-# What must be true for a change to be let through; NULL lets nothing through.
+# The condition under which a change is allowed. It must never be NULL on SQLite: there NULL allows it.
 _EMPTIES_ONLY = " AND ".join(
     f"(NEW.{column} IS NULL OR NEW.{column} {{same}} OLD.{column})"
     for column in "ip user_agent origin_salt metadata details_salt".split()
@@ -27,7 +27,9 @@ def upgrade() -> None:
 
 
 def _sequence_columns() -> list[sa.schema.SchemaItem]:
-    if op.get_bind().dialect.name == "sqlite":  # where only a single INTEGER is the place of the row itself
+    if (
+        op.get_bind().dialect.name == "sqlite"
+    ):  # where only a lone INTEGER PRIMARY KEY is an alias for the rowid
         return [
             sa.Column("seq", sa.Integer, primary_key=True),
             sa.Column("received", UtcDateTime, nullable=False),
@@ -136,7 +138,7 @@ def _guard_sqlite() -> None:
 
 
 def _guard_postgresql() -> None:
-    # Partitions are kept in a schema of their own: the tables of the service are what it declares.
+    # Partitions have their own schema, so that the default one has only the tables that the service declares.
     op.execute("CREATE SCHEMA IF NOT EXISTS partitions")
     op.execute(
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "

@@ -1,4 +1,4 @@
-"""Let a part of a record be emptied only as a whole, and by a later erasure of an account it is about."""
+"""Allow a part of a record to be cleared only as a whole, by a later erasure of an account in the record."""
 
 from alembic import op
 
@@ -22,7 +22,7 @@ def upgrade() -> None:
         )
         return
     op.execute("DROP TRIGGER personal_refuse_update ON personal")
-    # A function, because the condition of a trigger may ask no other table.
+    # A function, because the condition of a trigger cannot query other tables.
     op.execute(
         "CREATE OR REPLACE FUNCTION refuse_emptying() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN IF ({is_allowed}) IS NOT TRUE THEN "
