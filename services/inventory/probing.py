@@ -22,7 +22,9 @@ class Probe:
 
 
 PROBES = (
-    Probe(Call("workspaces", "describe_workspaces", workspaces.LIST, {"Limit": 1}), "no WorkSpace is found"),
+    Probe(
+        Call("workspaces", "describe_workspaces", workspaces.LIST, {"Limit": 1}), "no WorkSpaces are found"
+    ),
     Probe(
         Call("workspaces", "describe_workspace_directories", directories.ACTION),
         "directories have no names",
@@ -45,7 +47,7 @@ PROBES = (
         ),
         "bundles have no names",
     ),
-    Probe(Call("cloudtrail", "lookup_events", trail.ACTION, {"MaxResults": 1}), "no event is read"),
+    Probe(Call("cloudtrail", "lookup_events", trail.ACTION, {"MaxResults": 1}), "no events are read"),
     Probe(
         Call("resourcegroupstaggingapi", "get_resources", workspaces.TAGGED, {"ResourcesPerPage": 1}),
         "tags stay unknown",

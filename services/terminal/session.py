@@ -239,7 +239,7 @@ class Session:
         return self.head, chunk.is_alternate
 
     def leave(self, viewer: Viewer, hold_seconds: float) -> None:
-        """Remove a viewer. If the last writer's connection was lost, output is held until it may be back."""
+        """Remove a viewer. If the last writer's connection was lost, output is held for a while."""
         self.viewers.discard(viewer)
         if self.leader is viewer:
             self.leader = None

@@ -125,7 +125,7 @@ def _rows(suite: Suite, peer: Server) -> list[Row]:
         # In the first row the peer writes what our service does: order, step, event and record. In the second
         # row it writes only the order.
         _row(suite, peer, "POST /orders", "orders", "/orders", "/recorded", tokens=writers, bodies=[ORDER]),
-        _row(suite, peer, "… peer: order alone", "orders", "/orders", tokens=writers, bodies=[ORDER]),
+        _row(suite, peer, "… peer: order only", "orders", "/orders", tokens=writers, bodies=[ORDER]),
     ]
 
 

@@ -47,14 +47,14 @@ class Figure:
 
     def show(self) -> str:
         rates = f"{RECORDS / self.seconds:>12,.0f}{RECORDS / self.cpu:>12,.0f}"
-        return f"{self.name:<34}{rates}{self.wanted:>12,}"
+        return f"{self.name:<36}{rates}{self.wanted:>12,}"
 
 
 def main() -> None:
     figures = [
-        Figure("kept, sent in batches of 200", WANTED_KEPT),
-        Figure("checked by GET /audit/verify", WANTED_CHECKED),
-        Figure("checked by the verifier alone", WANTED_CHECKED),
+        Figure("stored in batches of 200", WANTED_KEPT),
+        Figure("verified by GET /audit/verify", WANTED_CHECKED),
+        Figure("verified by the standalone verifier", WANTED_CHECKED),
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -63,7 +63,7 @@ def main() -> None:
             idle = resident_mib(server.pid)
             _measure(server, folder, figures)
             print(f"\naudit log, {RECORDS:,} records on SQLite, one core\n")
-            print(f"{'records per second':<34}{'by clock':>12}{'by CPU':>12}{'wanted':>12}")
+            print(f"{'records per second':<36}{'by clock':>12}{'by CPU':>12}{'wanted':>12}")
             for figure in figures:
                 print(figure.show())
             print(f"\nresident MiB: {idle:.0f} idle, {resident_mib(server.pid):.0f} after")

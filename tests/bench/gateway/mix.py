@@ -66,7 +66,7 @@ class Load:
                 status = await client.ask(kind.make())
                 self.answered[kind.name] += 1
                 if status not in kind.expected:
-                    self.faults[f"{kind.name} was answered with {status}"] += 1
+                    self.faults[f"{kind.name} got a {status}"] += 1
         except OSError as error:
             self.faults[f"a connection was lost: {error!r}"] += 1
         finally:
