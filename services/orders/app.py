@@ -1,4 +1,4 @@
-"""How the orders service is put together."""
+"""Wiring of the orders service."""
 
 from starlette.applications import Starlette
 

@@ -1,4 +1,4 @@
-"""Why the orders service refuses."""
+"""Refusals of the orders service."""
 
 from shared.errors import Conflict, Forbidden
 

@@ -1,4 +1,4 @@
-"""The events that the orders service sends, and what it does with events of others."""
+"""The events that the orders service emits, and how it handles those of other services."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def tell_deleted(session: Session, order: Order) -> None:
 
 
 def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Cancel the pending orders of deleted accounts. The others stay: they hold only the id of the person."""
+    """Cancel the pending orders of deleted accounts. Other orders stay: they contain only the person's id."""
     gone = [event.account_id for event in events]
     pending = select(Order).where(ORDERS.c.user_id.in_(gone), ORDERS.c.status == OrderStatus.PENDING)
     for order in session.scalars(pending.with_for_update()):

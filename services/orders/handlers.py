@@ -1,4 +1,4 @@
-"""What the endpoints of the orders service do."""
+"""Handlers of the orders service's endpoints."""
 
 from decimal import Decimal
 
@@ -75,8 +75,8 @@ def change_order(
 ) -> OrderOut:
     """Change a pending order, or take it one step further.
 
-    The owner may change what was ordered while the order is pending, and cancel it; every other step is
-    an admin's: pending → confirmed → shipped → delivered → returned.
+    The owner may change the content while the order is pending, and cancel it. All other steps need an admin:
+    pending → confirmed → shipped → delivered → returned.
     """
     order = _locked(session, caller, order_id)
     if_match.check(order.version)

@@ -1,4 +1,4 @@
-"""Orders and the steps they took, with the rules that belong to one order."""
+"""Orders and their steps, with the rules that concern one order."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -62,7 +62,7 @@ class Order(Table, table=True):
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
     def take_step(self, to: OrderStatus, *, by: str) -> "OrderStep":
-        """Move along the life cycle, or refuse with the steps that are open."""
+        """Move along the life cycle, or refuse and name the allowed steps."""
         allowed = NEXT_STEPS[OrderStatus(self.status)]
         if to not in allowed:
             detail = f"An order that is {self.status} cannot become {to}."
@@ -93,7 +93,7 @@ class Order(Table, table=True):
 
 
 class OrderStep(Table, table=True):
-    """One row of an order's history; written, never changed."""
+    """One row of an order's history; never changed."""
 
     __tablename__ = "order_steps"
 

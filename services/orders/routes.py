@@ -1,4 +1,4 @@
-"""Every endpoint of the orders service, one line each."""
+"""The endpoints of the orders service."""
 
 from services.orders import handlers
 from services.orders.errors import IllegalStep, OrderLocked, StepNeedsAdmin

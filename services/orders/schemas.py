@@ -1,4 +1,4 @@
-"""What goes into the orders service and what comes out."""
+"""Input and output models of the orders service."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,7 +27,7 @@ class PlaceOrder(Input):
 
     product_name: ProductName
     quantity: Quantity
-    currency: Currency = "USD"  # before the price, which is checked against it
+    currency: Currency = "USD"  # before total_price, whose validation needs it
     total_price: Amount
 
     @field_validator("total_price")
@@ -38,7 +38,7 @@ class PlaceOrder(Input):
 
 
 class ChangeOrder(Input):
-    """Changes of a pending order, or its next step."""
+    """Changes to a pending order, or its next step."""
 
     model_config = example(
         {

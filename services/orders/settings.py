@@ -1,4 +1,4 @@
-"""What the orders service reads from its environment."""
+"""Settings of the orders service."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""The accounts that auth owns, read and changed through its internal API."""
+"""Auth's accounts, read and changed through its internal API."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.errors import NotFound, Unavailable
 from shared.peers.client import Peer, PeerRefusal
 
-_UNKNOWN = (404, 422)  # 422: not even an account id, such as the subject of an API client's own token
+_UNKNOWN = (404, 422)  # 422: not an account id, such as the subject of an API client's own token
 
 log = structlog.get_logger(__name__)
 
@@ -32,12 +32,12 @@ class Account(BaseModel):
 
     @classmethod
     def read(cls, document: Any) -> Self:
-        """The account in auth's answer. An answer that holds none is our own fault, not the caller's."""
+        """The account in auth's response. A response without one is a defect of ours, not of the caller."""
         try:
             return cls.model_validate(document)
         except ValidationError as error:
             faults = error.errors(include_url=False, include_input=False)
-            log.error("auth_answered_no_account", faults=faults)  # noqa: TRY400 - the faults say it all
+            log.error("auth_answered_no_account", faults=faults)  # noqa: TRY400 - the faults are enough
             raise Unavailable from error
 
 
@@ -64,11 +64,11 @@ async def change_account(auth: Peer, account_id: str, changes: dict[str, Any]) -
 
 
 async def delete_account(auth: Peer, account_id: str) -> None:
-    """Anonymise the account and end its sessions; may be repeated."""
+    """Anonymise the account and end its sessions; idempotent."""
     try:
         await auth.call("DELETE", _path(account_id))
     except PeerRefusal as refusal:
-        if refusal.status != 404:  # an account that auth does not know is as good as deleted
+        if refusal.status != 404:  # an account that auth does not know counts as deleted
             raise
 
 

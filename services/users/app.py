@@ -1,4 +1,4 @@
-"""How the users service is put together."""
+"""Wiring of the users service."""
 
 from starlette.applications import Starlette
 

@@ -1,7 +1,7 @@
-"""Why the users service refuses.
+"""Refusals of the users service.
 
-Refusals of auth (its rules for e-mails, usernames and passwords) are passed on in its own words. The three
-conflicts among them have a class here only so that the documentation can name them.
+Refusals of auth (its rules for e-mails, usernames and passwords) are passed on unchanged. Its three conflicts
+have a class here only for the documentation.
 """
 
 from shared.errors import Conflict
@@ -26,6 +26,6 @@ class UsernameTaken(Conflict):
 
 
 class LastAdmin(Conflict):
-    """The last active admin can be neither demoted, disabled nor deleted. Make another one first."""
+    """The last active admin cannot be demoted, disabled or deleted. Make another account an admin first."""
 
     code = "last_admin"

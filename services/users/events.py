@@ -1,4 +1,4 @@
-"""What the users service does with events about accounts."""
+"""How the users service handles events about accounts."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the endpoints of the users service do.
+"""Handlers of the users service's endpoints.
 
 Those that call auth are coroutines and open a transaction before or after the call, never around it.
 """
@@ -100,13 +100,14 @@ async def delete_user(
 ) -> None:
     """Delete an account: your own, or as an admin anybody's.
 
-    The person is erased here and at auth, and can register again; the id stays for references to it.
+    Personal data is erased here and at auth. The person can register again; the id stays, because other
+    records refer to it.
     """
     profile = await _profile(user_id, caller, database, auth)
     if profile.is_deleted:
         return
     await database.run(profiles.claim, user_id, if_match)
-    # Auth first: should this process end before the profile follows, auth tells that the account is deleted.
+    # Auth first: if this process ends before the profile is anonymised, auth's event completes it.
     await delete_account(auth, user_id)
     await database.run(_recorded, trail, profiles.anonymise, user_id)
 
@@ -131,17 +132,17 @@ def _recorded(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Do the last part of a request, and record the request in the same transaction."""
+    """Run the last step of a request, and record the request in the same transaction."""
     result = work(session, *args, **kwargs)
     trail.write(session)
     return result
 
 
 async def _profile(user_id: str, caller: Caller, database: Database, auth: Peer) -> ProfileOut:
-    """The profile, made from its account when it is seen for the first time.
+    """The profile, created from its account on first use.
 
-    A token that says something else than the copy may be newer than it, so auth is asked; a profile that
-    is here already is shown even when auth does not answer.
+    A token that differs from the copy may be newer, so auth is asked; an existing profile is shown even if
+    auth is unreachable.
     """
     if not caller.owns(user_id):
         raise NotFound

@@ -1,4 +1,4 @@
-"""Profiles and preferences, with the rules that belong to one profile."""
+"""Profiles and preferences, with the rules that concern one profile."""
 
 import unicodedata
 from datetime import datetime
@@ -38,10 +38,10 @@ class Table(SQLModel, registry=registry()):
 
 
 class Profile(Table, table=True):
-    """One person. E-mail, username, role and status are a copy of what auth owns.
+    """One person. E-mail, username, role and status are copies; auth owns them.
 
-    Nothing of the copy is unique here: auth decides that, and two accounts that swap their names would
-    meet on the way.
+    The copies have no unique constraint: auth enforces that, and two accounts that swap their names would
+    conflict in between.
     """
 
     __tablename__ = "profiles"
@@ -65,7 +65,7 @@ class Profile(Table, table=True):
 
     @classmethod
     def of(cls, account: Account) -> "Profile":
-        """The profile as registration leaves it."""
+        """The profile after registration."""
         profile = cls(
             **{name: getattr(account, name) for name in ("id", "created", *COPIED)},
             first_name=account.first_name,
@@ -96,8 +96,8 @@ class Profile(Table, table=True):
     def take_over(self, account: Account) -> None:
         """Update from the account, unless it is older than the copy.
 
-        Two readings of one account may arrive in either order. A deleted profile stays deleted, whatever
-        was still on its way.
+        Two states of one account may arrive in either order. A deleted profile stays deleted, even if an
+        older state arrives later.
         """
         if self.is_deleted or account.updated < self.account_updated:
             return
@@ -108,7 +108,7 @@ class Profile(Table, table=True):
             self._set({name: getattr(account, name) for name in COPIED})
 
     def change(self, changes: dict[str, Any]) -> list[str]:
-        """Change it; the names of the fields that are different now."""
+        """Change it; returns the names of the fields that changed."""
         if self.is_deleted:
             raise ProfileDeleted
         return self._set(changes)
@@ -137,7 +137,7 @@ class Profile(Table, table=True):
             setattr(self, name, None)
 
     def _search_text(self) -> str:
-        """What a search looks through. A line for each, so that nothing is found across two fields."""
+        """The searchable text, with one line per field, so that no match spans two fields."""
         names = " ".join(name for name in (self.first_name, self.last_name) if name)
         return "\n".join(searchable(part) for part in (self.email, self.username, names) if part)
 
@@ -162,5 +162,5 @@ EVENTS = EventTables(Table.metadata)
 
 
 def searchable(text: str) -> str:
-    """Text as it is compared: SQLite knows upper and lower case of ASCII alone, Python knows them all."""
+    """Normalised text for comparison: SQLite ignores case for ASCII only, Python for all scripts."""
     return unicodedata.normalize("NFKC", text).casefold()

@@ -1,4 +1,4 @@
-"""The work on profiles inside one transaction: handlers call it, in a thread, between their calls to auth."""
+"""Work on profiles within one transaction; handlers run it in a thread, between their calls to auth."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -40,7 +40,7 @@ def find(session: Session, user_id: str) -> ProfileOut | None:
 
 
 def search(session: Session, query: ListUsers) -> Page[ProfileOut]:
-    """Without a status all but deleted profiles. Each status with each role is one walk along the index."""
+    """Search profiles; deleted ones only by status. Each pair of status and role is one index scan."""
     statuses = [query.status] if query.status else [one for one in Status if one is not Status.DELETED]
     roles = [query.role] if query.role else list(Role)
     scopes = [{"status": status, "role": role} for status in statuses for role in roles]
@@ -49,10 +49,9 @@ def search(session: Session, query: ListUsers) -> Page[ProfileOut]:
 
 
 def keep_accounts(session: Session, accounts: Sequence[Account]) -> None:
-    """Make the profiles that are missing and let the others follow their account.
+    """Create the missing profiles and update the others from their accounts.
 
-    Everybody takes the rows in the same order, so that two at once wait for each other and never in a
-    circle.
+    All transactions lock the rows in the same order, which prevents deadlocks.
     """
     if not accounts:
         return
@@ -73,10 +72,10 @@ def keep_account(session: Session, account: Account) -> ProfileOut:
 
 
 def claim(session: Session, user_id: str, if_match: IfMatch) -> None:
-    """Use up the version the caller has read, before auth is asked to change the account.
+    """Increment the version that the caller has read, before auth is asked to change the account.
 
-    No transaction may stay open while another service is called. Of several callers with one version the
-    first gets on to auth; the others are refused here, where nothing has happened yet.
+    No transaction may stay open during a call to another service. Of several callers with the same version
+    only the first reaches auth; the others are refused here, before anything has changed.
     """
     profile = _locked(session, user_id)
     if_match.check(profile.version)
@@ -93,7 +92,7 @@ def change(
 
 
 def change_with_account(session: Session, account: Account, changes: dict[str, Any]) -> ProfileOut:
-    """After auth has changed or made the account: its copy, and what of the profile came with it."""
+    """After auth has changed or created the account, update the copy and the profile's own fields."""
     keep_accounts(session, [account])
     return change(session, account.id, changes)
 
@@ -106,11 +105,11 @@ def anonymise(session: Session, user_id: str) -> None:
 
 
 def forget(session: Session, deleted: Mapping[str, datetime]) -> None:
-    """The same for people who may never have had a profile.
+    """The same for people who may not have a profile yet.
 
-    They get a blank one: an older answer of auth that is still on its way here would make one with names.
+    They get a blank one; otherwise an older response of auth could still create one with their data.
     """
-    for user_id, moment in sorted(deleted.items()):  # in the order in which everybody takes the rows
+    for user_id, moment in sorted(deleted.items()):  # the order in which all transactions lock the rows
         blank = Profile.blank(user_id, moment).model_dump()
         session.connection().execute(insert_into(session, PROFILES).on_conflict_do_nothing(), blank)
         anonymise(session, user_id)
@@ -129,7 +128,7 @@ def show_preferences(session: Session, user_id: str) -> PreferencesOut:
 def put_preferences(
     session: Session, user_id: str, entries: dict[str, Any], if_match: IfMatch
 ) -> PreferencesOut:
-    """Replace them as a whole. The lock on the profile orders two first writes, which have no row yet."""
+    """Replace all of them. The lock on the profile serialises first writes, which have no row to lock yet."""
     if _locked(session, user_id).is_deleted:
         raise ProfileDeleted
     kept = session.get(Preferences, user_id) or Preferences(user_id=user_id, entries={}, version=0)
@@ -143,7 +142,7 @@ def put_preferences(
 def _locked(session: Session, user_id: str) -> Profile:
     """Read and lock the profile until this transaction ends."""
     profile = session.get(Profile, user_id, with_for_update=True)
-    assert profile is not None  # handlers have seen it before, and a profile is blanked but never removed
+    assert profile is not None  # handlers have read it before, and profiles are never deleted
     return profile
 
 

@@ -1,4 +1,4 @@
-"""Every endpoint of the users service, one line each."""
+"""The endpoints of the users service."""
 
 from services.users import handlers
 from services.users.errors import EmailTaken, LastAdmin, ProfileDeleted, UsernameTaken

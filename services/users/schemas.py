@@ -1,4 +1,4 @@
-"""What goes into the users service and what comes out."""
+"""Input and output models of the users service."""
 
 import math
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from shared.words import pattern
 PREFERENCES_MAX = 100
 PREFERENCES_BYTES_MAX = 16 * 1024
 BY_ADMIN = frozenset({"email", "username", "role", "status"})
-_LEFT_TO_AUTH = "For admins. Auth decides whether it is valid."
+_LEFT_TO_AUTH = "For admins. Auth validates it."
 
 
 def _web_address(url: str) -> str:
@@ -39,7 +39,7 @@ def _web_address(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError("must be an address that begins with https:// or http://")
+        raise ValueError("must be a URL that begins with https:// or http://")
     return url
 
 
@@ -87,13 +87,13 @@ class CreateUser(Input):
     phone: Phone | None = None
 
     def account(self) -> dict[str, Any]:
-        """The account that auth is asked to create."""
+        """The fields for auth."""
         fields = self.model_dump(exclude={"phone", "password"}, exclude_none=True)
         return {**fields, "password": self.password.get_secret_value()}
 
 
 class ChangeUser(Input):
-    """Any part of a profile; null empties a field. What belongs to the account is changed by admins alone."""
+    """Any part of a profile; null clears a field. Only admins may change fields of the account."""
 
     model_config = example(
         {
@@ -130,7 +130,7 @@ class ChangeUser(Input):
         return self.model_dump(include=set(self.model_fields_set - BY_ADMIN))
 
     def of_account(self, caller: Caller) -> dict[str, Any]:
-        """The changes that auth is asked to make; refused unless the caller is an admin."""
+        """The changes for auth; refused unless the caller is an admin."""
         names = self.model_fields_set & BY_ADMIN
         if names and not caller.is_admin:
             message = "Only an admin may change this."
@@ -141,11 +141,13 @@ class ChangeUser(Input):
 
 class ListUsers(PageQuery):
     q: Annotated[Text, Field(max_length=100)] | None = Field(
-        default=None, description="Only users with this text in e-mail, username or name; case is ignored."
+        default=None,
+        description="Only users with this text in their e-mail address, username or name; case is ignored.",
     )
-    role: Role | None = Field(default=None, description="Only those with this role.")
+    role: Role | None = Field(default=None, description="Only users with this role.")
     status: Status | None = Field(
-        default=None, description="Only those in this state; deleted ones are shown only when asked for."
+        default=None,
+        description="By status; deleted users are returned only if you filter for that status.",
     )
 
 
@@ -190,13 +192,13 @@ class ProfileOut(Versioned):
         return self.status == Status.DELETED
 
     def agrees_with(self, caller: Caller) -> bool:
-        """Whether the copy is what the caller's own token says; a token need not say everything."""
+        """Whether the local copy matches the claims in the caller's token; absent claims are ignored."""
         said = ((caller.email, self.email), (caller.username, self.username), (caller.role, self.role))
         return all(claim is None or claim == copied for claim, copied in said)
 
 
 class PutPreferences(RootModel[Annotated[dict[PreferenceKey, JsonValue], Field(max_length=PREFERENCES_MAX)]]):
-    """All your preferences by key; keys that are missing are deleted."""
+    """Replaces all your preferences; keys you leave out are deleted."""
 
     model_config = ConfigDict(
         strict=True, json_schema_extra={"examples": [{"language": "de", "timezone": "Europe/Berlin"}]}
@@ -209,12 +211,12 @@ class PutPreferences(RootModel[Annotated[dict[PreferenceKey, JsonValue], Field(m
                 if isinstance(scalar, str) and "\x00" in scalar:
                     raise ValueError(f"{key}: must not contain the character U+0000")
                 if isinstance(scalar, float) and not math.isfinite(scalar):
-                    raise ValueError(f"{key}: holds a number that is not finite")
+                    raise ValueError(f"{key}: must not contain a number that is not finite")
         return self
 
 
 class PreferencesOut(Versioned):
-    """The preferences alone; their version is sent as the ETag."""
+    """The bare preferences; their version is sent as the ETag."""
 
     model_config = example(
         {
@@ -231,7 +233,7 @@ class PreferencesOut(Versioned):
 
 
 def _scalars(value: JsonValue) -> Iterator[str | int | float | bool | None]:
-    """Every key and value in it. The JSON parser has refused nesting that is too deep for this recursion."""
+    """Every key and value. The JSON parser has refused nesting that is too deep for this recursion."""
     if isinstance(value, dict):
         yield from value
         for part in value.values():

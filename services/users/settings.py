@@ -1,4 +1,4 @@
-"""What the users service reads from its environment."""
+"""Settings of the users service."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""The orders service: own orders only, exact money, the life cycle."""
+"""The orders service: access to own orders only, exact money, the life cycle."""
 
 import asyncio
 from typing import Any
@@ -74,7 +74,7 @@ class TestPlaceOrder:
         ("amount", "currency"),
         [("0.01", "USD"), ("0.1", "USD"), ("9999999999.99", "EUR"), ("1234567", "JPY"), ("0.125", "KWD")],
     )
-    async def test_amounts_come_back_exactly(
+    async def test_amounts_are_returned_exactly(
         self, orders: httpx.AsyncClient, amount: str, currency: str
     ) -> None:
         headers = bearer(token())
@@ -88,7 +88,9 @@ class TestPlaceOrder:
 
 
 class TestIdempotency:
-    async def test_fifty_parallel_posts_with_one_key_make_one_order(self, orders: httpx.AsyncClient) -> None:
+    async def test_fifty_parallel_posts_with_one_key_create_one_order(
+        self, orders: httpx.AsyncClient
+    ) -> None:
         headers = bearer(token()) | {"Idempotency-Key": "once"}
         responses = await asyncio.gather(
             *[orders.post("/orders", json=LAPTOP, headers=headers) for _ in range(50)]
@@ -99,7 +101,9 @@ class TestIdempotency:
         assert len((await orders.get("/orders", headers=headers)).json()) == 1
         assert sum("idempotency-replayed" in response.headers for response in responses) == 49
 
-    async def test_another_body_under_the_same_key(self, orders: httpx.AsyncClient) -> None:
+    async def test_another_body_with_the_same_key_is_rejected_with_422(
+        self, orders: httpx.AsyncClient
+    ) -> None:
         headers = bearer(token()) | {"Idempotency-Key": "k"}
         await orders.post("/orders", json=LAPTOP, headers=headers)
         response = await orders.post("/orders", json=LAPTOP | {"quantity": 2}, headers=headers)
@@ -114,7 +118,7 @@ class TestIdempotency:
 
         assert first.json()["id"] != second.json()["id"]
 
-    async def test_a_key_that_is_too_long(self, orders: httpx.AsyncClient) -> None:
+    async def test_key_that_is_too_long_is_rejected_with_400(self, orders: httpx.AsyncClient) -> None:
         headers = bearer(token()) | {"Idempotency-Key": "k" * 256}
         response = await orders.post("/orders", json=LAPTOP, headers=headers)
 
@@ -122,7 +126,7 @@ class TestIdempotency:
 
 
 class TestListOrders:
-    async def test_pages_through_all_of_ones_own(self, orders: httpx.AsyncClient) -> None:
+    async def test_pages_contain_all_own_orders(self, orders: httpx.AsyncClient) -> None:
         mine, other = bearer(token()), bearer(token())
         await place(orders, other)
         placed = [(await place(orders, mine))["id"] for _ in range(5)]
@@ -135,14 +139,14 @@ class TestListOrders:
             address = "/orders" + following["url"] if following else ""
         assert seen == placed[::-1]
 
-    async def test_an_admin_sees_everybodys(self, orders: httpx.AsyncClient) -> None:
+    async def test_admins_see_the_orders_of_everybody(self, orders: httpx.AsyncClient) -> None:
         first = await place(orders, bearer(token()))
         second = await place(orders, bearer(token()))
         response = await orders.get("/orders", headers=bearer(token(role="admin")))
 
         assert [order["id"] for order in response.json()] == [second["id"], first["id"]]
 
-    async def test_orders_of_one_account_are_listed_for_it_and_admins(
+    async def test_orders_of_one_account_are_listed_for_it_and_for_admins(
         self, orders: httpx.AsyncClient
     ) -> None:
         user_id = new_id()
@@ -179,7 +183,7 @@ class TestListOrders:
         assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
-class TestOneOrder:
+class TestShowOrder:
     @pytest.mark.parametrize(
         ("method", "suffix"), [("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/history")]
     )
@@ -231,7 +235,7 @@ class TestOneOrder:
 
 
 class TestChangeOrder:
-    async def test_changes_a_pending_one(self, orders: httpx.AsyncClient) -> None:
+    async def test_pending_order_is_changed(self, orders: httpx.AsyncClient) -> None:
         headers = bearer(token())
         order = await place(orders, headers)
         changes = {"quantity": 3, "total_price": 2999.97}
@@ -243,7 +247,9 @@ class TestChangeOrder:
         assert response.headers["etag"] == '"2"'
 
     @pytest.mark.parametrize("field", ["user_id", "role", "id", "created", "version"])
-    async def test_mass_assignment(self, orders: httpx.AsyncClient, field: str) -> None:
+    async def test_fields_that_cannot_be_changed_are_rejected_with_422(
+        self, orders: httpx.AsyncClient, field: str
+    ) -> None:
         headers = bearer(token())
         order = await place(orders, headers)
         response = await orders.put(f"/orders/{order['id']}", json={field: "1"}, headers=headers)
@@ -251,7 +257,7 @@ class TestChangeOrder:
         assert response.status_code == 422
         assert response.json()["errors"][0]["field"] == field
 
-    async def test_the_price_of_a_confirmed_order(self, orders: httpx.AsyncClient) -> None:
+    async def test_price_of_a_confirmed_order_cannot_be_changed(self, orders: httpx.AsyncClient) -> None:
         owner, admin = bearer(token()), bearer(token(role="admin"))
         address = f"/orders/{(await place(orders, owner))['id']}"
         await orders.put(address, json={"status": "confirmed"}, headers=admin)
@@ -261,14 +267,16 @@ class TestChangeOrder:
             assert response.status_code == 409
             assert response.json()["code"] == "order_locked"
 
-    async def test_a_currency_that_does_not_fit_the_amount(self, orders: httpx.AsyncClient) -> None:
+    async def test_currency_that_does_not_fit_the_amount_is_rejected_with_422(
+        self, orders: httpx.AsyncClient
+    ) -> None:
         headers = bearer(token())
         order = await place(orders, headers)
         response = await orders.put(f"/orders/{order['id']}", json={"currency": "JPY"}, headers=headers)
 
         assert response.status_code == 422
 
-    async def test_a_stale_version(self, orders: httpx.AsyncClient) -> None:
+    async def test_stale_version_is_rejected_with_412(self, orders: httpx.AsyncClient) -> None:
         headers = bearer(token())
         address = f"/orders/{(await place(orders, headers))['id']}"
         await orders.put(address, json={"quantity": 2}, headers=headers)
@@ -293,7 +301,7 @@ class TestChangeOrder:
 
 
 class TestLifeCycle:
-    async def test_from_order_to_return(self, orders: httpx.AsyncClient) -> None:
+    async def test_order_passes_through_its_whole_life_cycle(self, orders: httpx.AsyncClient) -> None:
         owner, admin_id = bearer(token()), new_id()
         address = f"/orders/{(await place(orders, owner))['id']}"
         steps = ["confirmed", "shipped", "delivered", "returned"]
@@ -318,7 +326,7 @@ class TestLifeCycle:
             (["cancelled"], "confirmed", []),
         ],
     )
-    async def test_an_illegal_step(
+    async def test_illegal_step_is_rejected_with_409(
         self, orders: httpx.AsyncClient, steps: list[str], refused: str, allowed: list[str]
     ) -> None:
         admin = bearer(token(role="admin"))
@@ -331,7 +339,7 @@ class TestLifeCycle:
         assert response.json()["code"] == "illegal_step"
         assert response.json()["allowed"] == allowed
 
-    async def test_the_owner_cancels_but_does_not_confirm(self, orders: httpx.AsyncClient) -> None:
+    async def test_owner_may_cancel_but_not_confirm(self, orders: httpx.AsyncClient) -> None:
         headers = bearer(token())
         address = f"/orders/{(await place(orders, headers))['id']}"
         refused = await orders.put(address, json={"status": "confirmed"}, headers=headers)
@@ -343,7 +351,7 @@ class TestLifeCycle:
 
 
 class TestDeleteOrder:
-    async def test_deletes_it_with_its_history(self, orders: httpx.AsyncClient) -> None:
+    async def test_order_is_deleted_with_its_history(self, orders: httpx.AsyncClient) -> None:
         headers = bearer(token())
         address = f"/orders/{(await place(orders, headers))['id']}"
 
@@ -351,7 +359,7 @@ class TestDeleteOrder:
         assert (await orders.get(address, headers=headers)).status_code == 404
         assert (await orders.get(f"{address}/history", headers=headers)).status_code == 404
 
-    async def test_a_confirmed_one_stays(self, orders: httpx.AsyncClient) -> None:
+    async def test_confirmed_order_cannot_be_deleted(self, orders: httpx.AsyncClient) -> None:
         headers = bearer(token())
         address = f"/orders/{(await place(orders, headers))['id']}"
         await orders.put(address, json={"status": "confirmed"}, headers=bearer(token(role="admin")))

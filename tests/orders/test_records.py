@@ -1,4 +1,4 @@
-"""What the orders service tells of who did what."""
+"""Records of the actions on orders."""
 
 import httpx
 import pytest
@@ -29,7 +29,7 @@ OWNER, STRANGER, ADMIN = bearer(token(ME)), bearer(token()), bearer(token(ROOT, 
         ("GET", "/orders/{id}/history", None, "LIST_ORDER_HISTORY", {}),
     ],
 )
-async def test_done_by_an_admin_and_refused_to_others(
+async def test_actions_of_admins_and_refusals_of_others_are_recorded(
     orders: httpx.AsyncClient,
     database_url: str,
     method: str,

@@ -14,21 +14,21 @@ from tests.users.support import StartUsers, serving_auth
 
 @pytest.fixture(scope="package")
 def auth_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real auth service, one for all tests: each makes accounts of its own."""
+    """The real auth service, shared by all tests; each creates its own accounts."""
     with serving_auth(tmp_path_factory.mktemp("auth")) as url:
         yield url
 
 
 @pytest.fixture
 def empty_auth_url(tmp_path: Path) -> Iterator[str]:
-    """Another real one, for a test that counts: nobody is there but the first admin."""
+    """Another real auth service, which has only the first admin."""
     with serving_auth(tmp_path / "auth") as url:
         yield url
 
 
 @pytest.fixture
 async def auth(auth_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Auth's internal API, called as another service would."""
+    """A client of auth's internal API with a service token."""
     async with httpx.AsyncClient(base_url=auth_url, headers=bearer(internal_token("auth"))) as client:
         yield client
 
@@ -42,7 +42,7 @@ async def empty_auth(empty_auth_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def start_users(make_settings: Callable[..., Any], database_url: str) -> StartUsers:
-    """Starts the users service, all of them on one database, with the auth service at the given address."""
+    """Starts users services that share one database, with the auth service at the given URL."""
 
     def start(auth_url: str) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         return running(create_app, make_settings(Settings, database_url=database_url, auth_url=auth_url))

@@ -1,4 +1,4 @@
-"""People for the tests of the users service, and the real auth service that knows them."""
+"""Accounts for the tests of the users service, and the real auth service that owns them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -25,7 +25,7 @@ StartUsers = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An account at auth and the headers of somebody signed in to it."""
+    """An account at auth, and the headers of its signed-in owner."""
 
     account: dict[str, Any]
 
@@ -39,7 +39,7 @@ class Person:
 
     @property
     def headers(self) -> dict[str, str]:
-        """A token of a version that no change of the account revokes: the service itself must refuse."""
+        """A token with a version that no change of the account revokes: the service itself must refuse."""
         claims = {"ver": 1_000_000} | {name: self.account[name] for name in ("email", "username", "role")}
         return bearer(token(self.id, **claims))
 
@@ -52,14 +52,14 @@ async def register(auth: httpx.AsyncClient, **fields: Any) -> Person:
 
 
 async def register_known(users: httpx.AsyncClient, auth: httpx.AsyncClient, **fields: Any) -> Person:
-    """The same, and the users service has been told of it."""
+    """The same, and deliver the event to the users service."""
     person = await register(auth, **fields)
     await tell(users, AccountCreated, person.account)
     return person
 
 
 async def tell_of(users: httpx.AsyncClient, person: Person, **changes: Any) -> None:
-    """Tell that an account has changed since."""
+    """Deliver the event that an account has changed."""
     updated = datetime.now(UTC).isoformat()
     await tell(users, AccountChanged, {**person.account, "updated": updated, **changes})
 
@@ -73,13 +73,13 @@ async def tell(users: httpx.AsyncClient, kind: type[Event], account: dict[str, A
 
 
 def sealed(kind: type[Event], account: dict[str, Any]) -> str:
-    """An event of auth on its way."""
+    """The body of an event of auth."""
     fields = {"account_id" if name == "id" else name: value for name, value in account.items()}
     return Sealed("auth", kind.model_validate(fields)).body
 
 
 async def deliver(users: httpx.AsyncClient, *bodies: str) -> None:
-    """What auth does with its events, as often and in whatever order the test likes."""
+    """Deliver events like auth, in the order given."""
     headers = bearer(internal_token("users", issuer="auth")) | {"Content-Type": "application/json"}
     content = f'{{"events":[{",".join(bodies)}]}}'
     response = await users.post("/internal/events", content=content, headers=headers)
@@ -95,18 +95,18 @@ def new_email() -> str:
 
 
 def tag() -> str:
-    """Letters and digits that nobody else in these tests has in their name."""
+    """Letters and digits that occur in no other name of these tests."""
     return new_id().replace("-", "")[-16:]
 
 
 def fields_of(response: httpx.Response) -> list[str]:
-    """The fields a refusal names."""
+    """The fields that a refusal names."""
     return [error["field"] for error in response.json()["errors"]]
 
 
 @contextmanager
 def serving_auth(folder: Path) -> Iterator[str]:
-    """The auth service in a process of its own: what it logs appears in no other test."""
+    """Run the auth service in a separate process, so that its log lines appear in no test."""
     port = free_port()
     nobody = {f"{name}_URL": NOWHERE for name in ("USERS", "ORDERS", "FILES", "AUDIT")}
     environment = service_environment(folder, port, BCRYPT_COST="4", **nobody)

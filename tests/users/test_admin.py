@@ -1,4 +1,4 @@
-"""What admins do: make accounts, change what belongs to the account."""
+"""Admins create accounts and change fields of the account."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,9 @@ from tests.users.support import (
 
 
 class TestCreateUser:
-    async def test_makes_account_and_profile(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_account_and_profile_are_created(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         admin, email, username = await register_admin(auth), new_email(), tag()
         body = {
             "email": email.upper(),
@@ -45,7 +47,7 @@ class TestCreateUser:
         assert (account["email"], account["role"]) == (email, "admin")
         assert (await users.get(f"/users/{made['id']}", headers=admin.headers)).text == response.text
 
-    async def test_who_was_made_signs_in_and_reads_it(
+    async def test_created_user_can_sign_in_and_read_the_profile(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         admin, email = await register_admin(auth), new_email()
@@ -116,7 +118,7 @@ class TestCreateUser:
         assert response.status_code == 409
         assert response.json()["code"] == code
 
-    async def test_of_ten_parallel_with_one_email_one_is_made(
+    async def test_of_ten_parallel_requests_with_one_email_one_succeeds(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         admin, body = await register_admin(auth), {"email": new_email(), "password": PASSWORD}
@@ -126,7 +128,7 @@ class TestCreateUser:
 
         assert sorted(response.status_code for response in responses) == [201] + [409] * 9
 
-    async def test_while_auth_is_down(self, start_users: StartUsers) -> None:
+    async def test_creation_is_503_while_auth_is_down(self, start_users: StartUsers) -> None:
         body = {"email": new_email(), "password": PASSWORD}
         async with start_users(NOWHERE) as alone:
             response = await alone.post("/users", json=body, headers=bearer(token(role="admin")))
@@ -136,7 +138,7 @@ class TestCreateUser:
 
 
 class TestChangeAccount:
-    async def test_changes_account_and_profile(
+    async def test_account_and_profile_are_changed(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         admin, ada = await register_admin(auth), await register(auth)
@@ -149,7 +151,9 @@ class TestChangeAccount:
         account = (await auth.get(f"/internal/accounts/{ada.id}")).json()
         assert (account["email"], account["username"], account["role"]) == (email, username, "admin")
 
-    async def test_disables_and_enables(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_account_is_disabled_and_enabled(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         admin, ada = await register_admin(auth), await register(auth)
         for status in ("disabled", "active"):
             response = await users.put(ada.address, json={"status": status}, headers=admin.headers)
@@ -157,7 +161,7 @@ class TestChangeAccount:
             assert response.json()["status"] == status
             assert (await auth.get(f"/internal/accounts/{ada.id}")).json()["status"] == status
 
-    async def test_a_taken_email_changes_nothing(
+    async def test_taken_email_changes_nothing(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         admin, ada, other = await register_admin(auth), await register(auth), await register(auth)
@@ -169,7 +173,7 @@ class TestChangeAccount:
         shown = (await users.get(ada.address, headers=admin.headers)).json()
         assert (shown["email"], shown["bio"]) == (ada.account["email"], None)
 
-    async def test_what_auth_refuses_names_the_field(
+    async def test_refusal_of_auth_names_the_field(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         admin, ada = await register_admin(auth), await register(auth)
@@ -181,7 +185,7 @@ class TestChangeAccount:
     @pytest.mark.parametrize(
         ("method", "changes"), [("PUT", {"role": "user"}), ("PUT", {"status": "disabled"}), ("DELETE", None)]
     )
-    async def test_the_last_admin_stays(
+    async def test_last_admin_cannot_be_removed(
         self,
         start_users: StartUsers,
         empty_auth_url: str,
@@ -214,7 +218,7 @@ class TestChangeAccount:
         [won] = [response.json()["email"] for response in responses if response.status_code == 200]
         assert (await auth.get(f"/internal/accounts/{ada.id}")).json()["email"] == won
 
-    async def test_while_auth_is_down(
+    async def test_only_profile_fields_can_be_changed_while_auth_is_down(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers
     ) -> None:
         admin, ada = await register_admin(auth), await register(auth)

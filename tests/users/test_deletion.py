@@ -1,4 +1,4 @@
-"""Deleting an account: the person is forgotten, at auth and here, even when one of the two is late."""
+"""Deleting an account erases the person at auth and here, even if one of the two is late."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ PREFERENCES = "/users/me/preferences"
 
 
 async def register_ada(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> Person:
-    """Somebody of whom everything is known."""
+    """An account with all personal fields and preferences."""
     ada = await register(auth, username=tag(), first_name="Ada", last_name="Lovelace")
     about = {"phone": "+44 20 7946 0018", "bio": "Countess", "avatar_url": "https://example.com/ada.png"}
     changed = await users.put("/users/me", json=about, headers=ada.headers)
@@ -34,7 +34,7 @@ async def register_ada(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> Per
     return ada
 
 
-async def assert_forgotten(users: httpx.AsyncClient, ada: Person, admin: Person) -> None:
+async def assert_erased(users: httpx.AsyncClient, ada: Person, admin: Person) -> None:
     shown = await users.get(ada.address, headers=admin.headers)
     assert shown.status_code == 200
     assert shown.json()["status"] == "deleted"
@@ -47,7 +47,7 @@ async def assert_forgotten(users: httpx.AsyncClient, ada: Person, admin: Person)
 
 @pytest.fixture
 def preferences_kept(database_url: str) -> Callable[[Person], int]:
-    """How many rows of preferences the database still holds of somebody."""
+    """The number of preference rows still stored for a person."""
 
     def count(person: Person) -> int:
         database = Database(database_url, pool_size=1)
@@ -71,36 +71,38 @@ async def test_deleting_oneself_erases_profile_and_preferences(
     assert response.status_code == 204
     assert response.content == b""
     assert preferences_kept(ada) == 0
-    await assert_forgotten(users, ada, admin)
+    await assert_erased(users, ada, admin)
     account = (await auth.get(f"/internal/accounts/{ada.id}")).json()
     assert account["status"] == "deleted"
     assert account["email"] != ada.account["email"]
 
 
-async def test_by_the_short_address(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_deletion_at_users_me(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
 
     assert (await users.delete("/users/me", headers=ada.headers)).status_code == 204
     assert (await users.delete("/users/me", headers=ada.headers)).status_code == 404
-    await assert_forgotten(users, ada, admin)
+    await assert_erased(users, ada, admin)
 
 
-async def test_by_an_admin_and_once_more(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_deletion_by_an_admin_is_idempotent(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
 
     assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
     assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
-    await assert_forgotten(users, ada, admin)
+    await assert_erased(users, ada, admin)
 
 
-async def test_somebody_who_was_never_read(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_account_without_a_profile_is_deleted(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient
+) -> None:
     admin, ada = await register_admin(auth), await register(auth)
 
     assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
-    await assert_forgotten(users, ada, admin)
+    await assert_erased(users, ada, admin)
 
 
-async def test_the_email_is_free_again(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_email_can_be_used_again(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
     await users.delete(ada.address, headers=ada.headers)
     body = {"email": ada.account["email"], "password": PASSWORD, "username": ada.account["username"]}
@@ -110,7 +112,7 @@ async def test_the_email_is_free_again(users: httpx.AsyncClient, auth: httpx.Asy
     assert response.json()["id"] != ada.id
 
 
-async def test_what_is_left_does_not_change(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_deleted_profile_cannot_be_changed(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
     await users.delete(ada.address, headers=ada.headers)
     by_admin = await users.put(ada.address, json={"bio": "x"}, headers=admin.headers)
@@ -123,10 +125,10 @@ async def test_what_is_left_does_not_change(users: httpx.AsyncClient, auth: http
     assert revived.status_code == 404
     assert by_herself.status_code == 404
     assert preferences.status_code == 404
-    await assert_forgotten(users, ada, admin)
+    await assert_erased(users, ada, admin)
 
 
-async def test_a_stale_version(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_stale_version_is_rejected_with_412(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
     ada = await register_ada(users, auth)
     refused = await users.delete(ada.address, headers=ada.headers | {"If-Match": '"1"'})
 
@@ -137,7 +139,7 @@ async def test_a_stale_version(users: httpx.AsyncClient, auth: httpx.AsyncClient
     assert done.status_code == 204
 
 
-async def test_while_auth_is_down(
+async def test_deletion_is_503_while_auth_is_down(
     users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers
 ) -> None:
     ada = await register_ada(users, auth)
@@ -149,7 +151,7 @@ async def test_while_auth_is_down(
     assert shown.json()["email"] == ada.account["email"]
 
 
-async def test_a_process_that_died_after_auths_half(
+async def test_deletion_is_completed_after_a_crash_between_both_steps(
     users: httpx.AsyncClient,
     auth: httpx.AsyncClient,
     start_users: StartUsers,
@@ -157,24 +159,28 @@ async def test_a_process_that_died_after_auths_half(
     preferences_kept: Callable[[Person], int],
 ) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
-    deleted = await auth.delete(f"/internal/accounts/{ada.id}")  # all that process has done
+    deleted = await auth.delete(
+        f"/internal/accounts/{ada.id}"
+    )  # the only step the process completed before it died
     assert deleted.status_code == 204
 
     async with start_users(auth_url) as restarted:
         await tell_deleted(restarted, ada)
-        await assert_forgotten(restarted, ada, admin)
+        await assert_erased(restarted, ada, admin)
     assert preferences_kept(ada) == 0
 
 
-async def test_the_same_asked_again_by_the_person(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_repeated_deletion_by_the_owner_completes_it(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient
+) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
     await auth.delete(f"/internal/accounts/{ada.id}")
 
     assert (await users.delete("/users/me", headers=ada.headers)).status_code == 204
-    await assert_forgotten(users, ada, admin)
+    await assert_erased(users, ada, admin)
 
 
-async def test_reading_for_the_first_time_meanwhile(
+async def test_first_reads_during_a_deletion_do_not_restore_the_person(
     users: httpx.AsyncClient, auth: httpx.AsyncClient
 ) -> None:
     admin, ada = await register_admin(auth), await register(auth, first_name="Ada")
@@ -184,4 +190,4 @@ async def test_reading_for_the_first_time_meanwhile(
     responses = await asyncio.gather(*reads[:5], *writes[:5], *deletes, *reads[5:], *writes[5:])
 
     assert {response.status_code for response in responses} <= {200, 204, 404, 409}
-    await assert_forgotten(users, ada, admin)
+    await assert_erased(users, ada, admin)

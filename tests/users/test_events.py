@@ -1,4 +1,4 @@
-"""What the users service does when auth tells of accounts, and what it tells itself."""
+"""How the users service handles auth's account events, and which events it emits itself."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ ADMIN = bearer(token(role="admin"))
 
 
 async def shown(users: httpx.AsyncClient, person: Person) -> dict[str, object]:
-    """The profile as the list shows it, which asks nobody."""
+    """The profile in the list, which calls no other service."""
     for status in ("active", "deleted"):
         for profile in (await users.get("/users", params={"status": status}, headers=ADMIN)).json():
             if profile["id"] == person.id:
@@ -39,8 +39,8 @@ async def shown(users: httpx.AsyncClient, person: Person) -> dict[str, object]:
     return {}
 
 
-class TestOfAccounts:
-    async def test_a_new_one_is_in_the_list_though_nobody_has_read_it(
+class TestAccountEvents:
+    async def test_new_account_is_listed_before_its_profile_is_read(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada = await register_known(users, auth, first_name="Ada")
@@ -48,7 +48,7 @@ class TestOfAccounts:
         profile = await shown(users, ada)
         assert (profile["email"], profile["first_name"]) == (ada.account["email"], "Ada")
 
-    async def test_a_change_is_followed_and_names_are_kept(
+    async def test_change_of_an_account_is_applied_and_names_are_kept(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada, email = await register_known(users, auth, first_name="Ada"), new_email()
@@ -59,7 +59,7 @@ class TestOfAccounts:
         assert (profile["email"], profile["role"], profile["first_name"]) == (email, "admin", "Augusta")
 
     @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0), (2, 2, 0, 0, 1, 1)])
-    async def test_the_newest_stays_in_whatever_order_and_however_often_they_come(
+    async def test_newest_state_wins_in_any_order_and_with_repeated_events(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, order: tuple[int, ...]
     ) -> None:
         ada = await register(auth)
@@ -72,7 +72,7 @@ class TestOfAccounts:
 
         assert (await shown(users, ada))["email"] == changed[-1]["email"]
 
-    async def test_events_in_any_order_lead_to_the_newest_state(
+    async def test_parallel_deliveries_lead_to_the_newest_state(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada, email = await register(auth), new_email()
@@ -83,7 +83,7 @@ class TestOfAccounts:
         profile = await shown(users, ada)
         assert (profile["email"], profile["version"]) == (email, 2)
 
-    async def test_a_deleted_one_is_blank_for_good(
+    async def test_deleted_profile_stays_blank(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada = await register_known(users, auth, first_name="Ada")
@@ -93,7 +93,7 @@ class TestOfAccounts:
         profile = await shown(users, ada)
         assert (profile["status"], profile["email"], profile["first_name"]) == ("deleted", None, None)
 
-    async def test_an_older_answer_does_not_bring_back_who_was_deleted_unseen(
+    async def test_older_response_does_not_restore_a_deleted_person(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         ada = await register(auth)
@@ -106,14 +106,16 @@ class TestOfAccounts:
         database.close()
         assert emails == [None]
 
-    async def test_the_list_needs_no_auth(
+    async def test_list_works_while_auth_is_down(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers
     ) -> None:
         ada = await register_known(users, auth)
         async with start_users(NOWHERE) as alone:
             assert (await shown(alone, ada))["email"] == ada.account["email"]
 
-    async def test_only_other_services_tell(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_events_are_accepted_only_from_services(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada = await register(auth)
         content = f'{{"events":[{sealed(AccountCreated, ada.account)}]}}'
         for headers in ({}, ADMIN, bearer(internal_token("orders"))):
@@ -124,13 +126,13 @@ class TestOfAccounts:
         assert await shown(users, ada) == {}
 
 
-class TestOfProfiles:
+class TestProfileEvents:
     @pytest.fixture(autouse=True)
-    def _somebody_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Otherwise nothing is written: an event that nobody wants costs nothing."""
+    def _add_subscriber(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Add a subscriber, because events without one are not written."""
         monkeypatch.setattr(app, "SUBSCRIBERS", {"listener": Subscriber(NOWHERE, ProfileChanged)})
 
-    async def test_a_change_names_the_fields_and_not_what_is_in_them(
+    async def test_change_event_names_fields_without_their_values(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         ada = await register(auth, first_name="Ada")
@@ -145,14 +147,16 @@ class TestOfProfiles:
             for fields in (["phone", "bio"], ["preferences"])
         ]
 
-    async def test_made_by_an_admin(self, users: httpx.AsyncClient, database_url: str) -> None:
+    async def test_creation_by_an_admin_emits_the_changed_fields(
+        self, users: httpx.AsyncClient, database_url: str
+    ) -> None:
         body = {"email": new_email(), "password": PASSWORD, "phone": "+49 30 123456"}
         made = await users.post("/users", json=body, headers=ADMIN)
 
         (told,) = events(database_url, EVENTS)
         assert told.data == {"user_id": made.json()["id"], "fields": ["phone"]}
 
-    async def test_refused_change_is_not_told(
+    async def test_refused_change_emits_no_event(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         ada = await register(auth)

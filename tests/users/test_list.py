@@ -1,4 +1,4 @@
-"""The list of users: searched and filtered, among those auth has told of."""
+"""The list of users, with search and filters; it shows accounts whose event has arrived."""
 
 import httpx
 import pytest
@@ -16,7 +16,7 @@ async def ids(users: httpx.AsyncClient, **query: str) -> list[str]:
 
 
 class TestListUsers:
-    async def test_shows_those_auth_has_told_of(
+    async def test_list_shows_accounts_whose_event_has_arrived(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         first, second = await register_known(users, auth), await register_known(users, auth, first_name="Ada")
@@ -24,7 +24,7 @@ class TestListUsers:
 
         assert await ids(users) == [second.id, first.id]
 
-    async def test_pages_through_all(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_pages_contain_all_users(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         name = tag()
         people = [await register_known(users, auth, last_name=name) for _ in range(5)]
 
@@ -69,7 +69,7 @@ class TestListUsers:
 
 
 class TestSearch:
-    async def test_looks_through_email_username_and_names(
+    async def test_search_covers_email_username_and_names(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         email, username, first, last = new_email(), tag(), tag(), tag()
@@ -82,7 +82,7 @@ class TestSearch:
         assert await ids(users, q=f"{username} {first}") == []
 
     @pytest.mark.parametrize("text", ["100%", "a_b", "c\\d", "e/f", "%_%", "'; --", '"x"'])
-    async def test_takes_every_character_as_it_is(
+    async def test_search_takes_every_character_literally(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, text: str
     ) -> None:
         mark = tag()
@@ -92,7 +92,7 @@ class TestSearch:
         assert await ids(users, q=f"{mark}{text}") == [ada.id]
 
     @pytest.mark.parametrize("wildcard", ["%", "_", "%_", "\\"])
-    async def test_a_wildcard_alone_finds_nobody(
+    async def test_wildcard_finds_nobody(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, wildcard: str
     ) -> None:
         mark = tag()
@@ -104,7 +104,7 @@ class TestSearch:
         ("name", "text"),
         [("Özgür", "ÖZGÜR"), ("Straße", "STRASSE"), ("Łukasz", "łUKASZ"), ("ΣΊΣΥΦΟΣ", "σίσυφος")],
     )
-    async def test_in_any_case_of_any_script(
+    async def test_search_ignores_case_in_any_script(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, name: str, text: str
     ) -> None:
         mark = tag()
@@ -112,7 +112,7 @@ class TestSearch:
 
         assert await ids(users, q=f"{mark} {text}") == [ada.id]
 
-    async def test_finds_the_new_name_and_not_the_old(
+    async def test_search_finds_the_new_name_and_not_the_old_one(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         old, new = tag(), tag()
@@ -122,7 +122,7 @@ class TestSearch:
         assert await ids(users, q=old) == []
         assert await ids(users, q=new) == [ada.id]
 
-    async def test_by_role_and_status(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_filter_by_role_and_status(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         name = tag()
         plain, boss, off = [
             await register_known(users, auth, last_name=name, role=r) for r in ("user", "admin", "user")
@@ -134,7 +134,7 @@ class TestSearch:
         assert await ids(users, q=name, status="disabled") == [off.id]
         assert await ids(users, q=name, role="user", status="active") == [plain.id]
 
-    async def test_deleted_ones_only_when_asked_for(
+    async def test_deleted_users_are_listed_only_by_status(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada = await register_known(users, auth)

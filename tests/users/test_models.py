@@ -1,4 +1,4 @@
-"""A profile and the account it follows."""
+"""How a profile follows its account."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -33,7 +33,7 @@ def account(second: int, email: str, role: str, status: str) -> Account:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Account]:
-    """What auth would say of one account over time: anything while it lives, and then perhaps deleted."""
+    """The states of one account over time: any active or disabled ones, then perhaps deleted."""
     emails, roles = st.sampled_from(["a@x.org", "b@x.org", "c@x.org"]), st.sampled_from(["user", "admin"])
     said = draw(st.lists(st.tuples(emails, roles, LIVING), min_size=1, max_size=6))
     lived = [account(second, *state) for second, state in enumerate(said)]
@@ -41,7 +41,7 @@ def histories(draw: st.DrawFn) -> list[Account]:
 
 
 @given(histories(), st.randoms(use_true_random=False))
-def test_in_whatever_order_the_news_arrive_the_newest_stays(history: list[Account], random: Random) -> None:
+def test_newest_state_wins_in_any_order_of_arrival(history: list[Account], random: Random) -> None:
     arriving = [*history, *history]
     random.shuffle(arriving)
     profile = Profile.of(arriving[0])
@@ -58,7 +58,7 @@ def test_in_whatever_order_the_news_arrive_the_newest_stays(history: list[Accoun
         assert profile.role == newest.role
 
 
-def test_two_changes_stamped_alike_are_both_followed() -> None:
+def test_two_changes_with_the_same_timestamp_are_both_applied() -> None:
     profile = Profile.of(account(0, "a@x.org", "user", Status.ACTIVE))
     profile.take_over(account(0, "b@x.org", "user", Status.ACTIVE))
 
@@ -66,7 +66,7 @@ def test_two_changes_stamped_alike_are_both_followed() -> None:
     assert profile.version == 2
 
 
-def test_a_deleted_profile_stays_deleted() -> None:
+def test_deleted_profile_stays_deleted() -> None:
     profile = Profile.of(account(0, "a@x.org", "user", Status.ACTIVE))
     profile.anonymise()
     profile.take_over(account(9, "a@x.org", "user", Status.ACTIVE))
@@ -77,7 +77,7 @@ def test_a_deleted_profile_stays_deleted() -> None:
         profile.change({"bio": "x"})
 
 
-def test_an_account_that_auth_blanked_with_other_words_leaves_nothing_here() -> None:
+def test_placeholder_of_a_deleted_account_is_not_copied() -> None:
     told = account(0, "", "user", Status.DELETED)
     profile = Profile.of(told.model_copy(update={"id": new_id(), "email": "deleted-7@invalid"}))
 

@@ -1,4 +1,4 @@
-"""One's own preferences: a small JSON object, replaced as a whole."""
+"""The caller's preferences: a small JSON object, replaced as a whole."""
 
 import asyncio
 import json
@@ -14,7 +14,9 @@ ADDRESS = "/users/me/preferences"
 
 
 class TestShowPreferences:
-    async def test_nothing_is_set_at_first(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_preferences_are_empty_at_first(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada = await register(auth)
         response = await users.get(ADDRESS, headers=ada.headers)
 
@@ -41,7 +43,7 @@ class TestPutPreferences:
             {},
         ],
     )
-    async def test_what_is_put_is_shown(
+    async def test_stored_preferences_are_returned_unchanged(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, preferences: dict[str, Any]
     ) -> None:
         ada = await register(auth)
@@ -52,7 +54,9 @@ class TestPutPreferences:
         assert put.json() == shown.json() == preferences
         assert put.headers["etag"] == shown.headers["etag"] == '"1"'
 
-    async def test_replaces_all_of_them(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_put_replaces_all_preferences(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada = await register(auth)
         await users.put(ADDRESS, json={"language": "de", "theme": "dark"}, headers=ada.headers)
         response = await users.put(ADDRESS, json={"theme": "light"}, headers=ada.headers)
@@ -60,7 +64,9 @@ class TestPutPreferences:
         assert response.json() == {"theme": "light"}
         assert response.headers["etag"] == '"2"'
 
-    async def test_each_has_their_own(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_preferences_belong_to_one_account(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada, other = await register(auth), await register(auth)
         await users.put(ADDRESS, json={"theme": "dark"}, headers=ada.headers)
         forged = {"X-User-Id": ada.id}
@@ -98,7 +104,7 @@ class TestPutPreferences:
         assert len(fields_of(response)) == 1
 
     @pytest.mark.parametrize("body", ["", "{", '{"a": "\\ud800"}', '{"a": ' + "[" * 5000 + "]" * 5000 + "}"])
-    async def test_what_is_no_json(
+    async def test_invalid_json_is_rejected_with_400(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, body: str
     ) -> None:
         ada = await register(auth)
@@ -118,7 +124,9 @@ class TestPutPreferences:
         assert fits.status_code == 200
         assert too_large.status_code == 413
 
-    async def test_a_stale_version(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_stale_version_is_rejected_with_412(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada = await register(auth)
         first = ada.headers | {"If-Match": '"0"'}
 
@@ -137,7 +145,7 @@ class TestPutPreferences:
 
         assert sorted(response.status_code for response in responses) == [200] + [412] * 19
 
-    async def test_twenty_parallel_writes_without_a_version(
+    async def test_twenty_parallel_writes_without_a_version_all_succeed(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada = await register(auth)
@@ -148,12 +156,12 @@ class TestPutPreferences:
         assert {response.status_code for response in responses} == {200}
         assert (await users.get(ADDRESS, headers=ada.headers)).headers["etag"] == '"20"'
 
-    async def test_a_token_without_an_account(self, users: httpx.AsyncClient) -> None:
+    async def test_token_without_an_account_is_404(self, users: httpx.AsyncClient) -> None:
         response = await users.put(ADDRESS, json={"a": 1}, headers=bearer(token()))
 
         assert response.status_code == 404
 
-    async def test_of_somebody_unknown_while_auth_is_down(self, start_users: StartUsers) -> None:
+    async def test_unknown_account_is_503_while_auth_is_down(self, start_users: StartUsers) -> None:
         async with start_users(NOWHERE) as alone:
             response = await alone.put(ADDRESS, json={"a": 1}, headers=bearer(token()))
 

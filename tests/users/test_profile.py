@@ -1,4 +1,4 @@
-"""Reading and changing one profile: one's own, or as an admin anybody's."""
+"""Reading and changing one profile: your own, or as an admin anybody's."""
 
 import asyncio
 from typing import Any
@@ -10,12 +10,14 @@ from shared.ids import new_id
 from shared.testing import bearer, token
 from tests.users.support import NOWHERE, StartUsers, fields_of, new_email, register, register_admin, tag
 
-# The same in each run: parallel workers must see tests of the same names.
+# Constant, because parallel workers must collect tests with the same names.
 UNKNOWN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 class TestShowMe:
-    async def test_right_after_registering(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_profile_is_shown_right_after_registration(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         email, username = new_email(), tag()
         ada = await register(auth, email=email, username=username, first_name="Ada", last_name="Lovelace")
         response = await users.get("/users/me", headers=ada.headers)
@@ -39,7 +41,7 @@ class TestShowMe:
             "version": 1,
         }
 
-    async def test_fifty_parallel_first_reads_make_one_profile(
+    async def test_fifty_parallel_first_reads_create_one_profile(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada, admin = await register(auth), await register_admin(auth)
@@ -56,12 +58,14 @@ class TestShowMe:
         assert response.status_code == 401
 
     @pytest.mark.parametrize("subject", [UNKNOWN_ID, "client_of-a-machine", "../accounts", "a?b=c"])
-    async def test_a_token_without_an_account(self, users: httpx.AsyncClient, subject: str) -> None:
+    async def test_token_without_an_account_is_404(self, users: httpx.AsyncClient, subject: str) -> None:
         response = await users.get("/users/me", headers=bearer(token(subject)))
 
         assert response.status_code == 404
 
-    async def test_follows_a_newer_token(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_profile_is_updated_after_a_newer_token(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada, email = await register(auth), new_email()
         await users.get("/users/me", headers=ada.headers)
         await auth.patch(f"/internal/accounts/{ada.id}", json={"email": email})
@@ -70,7 +74,7 @@ class TestShowMe:
         assert response.json()["email"] == email
         assert response.headers["etag"] == '"2"'
 
-    async def test_an_older_token_changes_nothing(
+    async def test_older_token_changes_nothing(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada = await register(auth)
@@ -82,7 +86,7 @@ class TestShowMe:
         assert response.json()["role"] == "user"
         assert response.headers["etag"] == '"1"'
 
-    async def test_while_auth_is_down(
+    async def test_known_profile_is_shown_while_auth_is_down(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, start_users: StartUsers
     ) -> None:
         known, unknown = await register(auth), await register(auth)
@@ -100,12 +104,14 @@ class TestShowMe:
 
 
 class TestShowUser:
-    async def test_oneself_and_an_admin(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_profile_is_shown_to_its_owner_and_to_admins(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada, admin = await register(auth), await register_admin(auth)
         by_admin = await users.get(ada.address, headers=admin.headers)
         by_herself = await users.get(ada.address, headers=ada.headers)
 
-        assert by_admin.status_code == 200  # although nobody has read it before
+        assert by_admin.status_code == 200  # although it was never read before
         assert by_admin.json()["email"] == ada.account["email"]
         assert by_herself.text == by_admin.text
 
@@ -136,7 +142,7 @@ class TestShowUser:
         assert response.status_code == 422
         assert fields_of(response) == ["user_id"]
 
-    async def test_unknown_while_auth_is_down(self, start_users: StartUsers) -> None:
+    async def test_unknown_profile_is_503_while_auth_is_down(self, start_users: StartUsers) -> None:
         async with start_users(NOWHERE) as alone:
             response = await alone.get(f"/users/{new_id()}", headers=bearer(token(role="admin")))
 
@@ -144,7 +150,9 @@ class TestShowUser:
 
 
 class TestChangeProfile:
-    async def test_changes_a_subset(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_only_the_given_fields_are_changed(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         ada = await register(auth, first_name="Ada", last_name="Byron")
         changes = {
             "last_name": "Lovelace",
@@ -159,13 +167,13 @@ class TestChangeProfile:
         assert response.json().items() >= {"first_name": "Ada", **changes}.items()
         assert (await users.get(ada.address, headers=ada.headers)).text == response.text
 
-    async def test_null_empties_a_field(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_null_clears_a_field(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
         ada = await register(auth, first_name="Ada")
         response = await users.put(ada.address, json={"first_name": None}, headers=ada.headers)
 
         assert response.json()["first_name"] is None
 
-    async def test_changing_nothing_keeps_the_version(
+    async def test_change_without_effect_keeps_the_version(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada = await register(auth, first_name="Ada")
@@ -184,7 +192,7 @@ class TestChangeProfile:
         ],
     )
     @pytest.mark.parametrize("by_id", [True, False])
-    async def test_what_only_an_admin_changes(
+    async def test_fields_for_admins_are_rejected_with_422(
         self,
         users: httpx.AsyncClient,
         auth: httpx.AsyncClient,

@@ -1,4 +1,4 @@
-"""What the users service tells of who did what: the names of fields, and never what is in them."""
+"""Records of the actions on users: they have the names of fields, never their values."""
 
 from typing import Any
 
@@ -53,7 +53,9 @@ async def test_action_is_recorded_as_success(
     assert "Countess" not in str(record)
 
 
-async def test_made_by_an_admin(users: httpx.AsyncClient, auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_account_created_by_an_admin_is_recorded(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient, database_url: str
+) -> None:
     admin, email = await register_admin(auth), new_email()
     body = {"email": email, "password": PASSWORD, "role": "admin"}
     made = (await users.post("/users", json=body, headers=admin.headers)).json()

@@ -1,4 +1,4 @@
-"""Create orders, their history, and the kept answers of Idempotency-Key."""
+"""Create orders, their history, and the stored responses of Idempotency-Key."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Find the orders of one user in one state without reading those of everybody."""
+"""Index orders by user and status together."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Create profiles, preferences, and the mark up to which accounts were pulled from auth."""
+"""Create profiles, preferences, and the position up to which accounts were read from auth."""
 
 from datetime import UTC, datetime
 

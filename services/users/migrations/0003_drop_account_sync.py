@@ -1,4 +1,4 @@
-"""Drop the mark up to which accounts were pulled from auth: auth tells of them now."""
+"""Drop the position up to which accounts were read from auth, which now sends events."""
 
 from alembic import op
 

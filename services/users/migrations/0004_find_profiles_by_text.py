@@ -1,4 +1,4 @@
-"""Find profiles by a part of their text, and by state and role together."""
+"""Index profiles by parts of their text, and by status and role together."""
 
 from alembic import op
 
