@@ -1,4 +1,4 @@
-"""Real processes under test: their lines, their end, and nothing left behind."""
+"""Starts real processes under test, reads their output, and ends them."""
 
 import atexit
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Running:
-    """A started process whose output can be waited for."""
+    """A started process; tests can wait for its output."""
 
     def __init__(self, process: "subprocess.Popen[str] | Forked") -> None:
         self.process = process
@@ -41,7 +41,7 @@ class Running:
         return "\n".join(self.lines)
 
     def line_with(self, text: str, *, after: int = 0) -> str:
-        """The first line that holds the text, as soon as it is written."""
+        """Wait for the first line that contains the text, and return it."""
         with self._changed:
             self._changed.wait_for(lambda: self._find(text, after) or self._ended, SECONDS_MAX)
             found = self._find(text, after)
@@ -52,7 +52,7 @@ class Running:
         self.process.send_signal(number)
 
     def code(self) -> int:
-        """The exit code, once it has ended and all it wrote was read."""
+        """Wait until the process has ended and its output has been read; return the exit code."""
         code = self.process.wait(SECONDS_MAX)
         with self._changed:
             assert self._changed.wait_for(lambda: self._ended, SECONDS_MAX), "a child holds its output open"
@@ -77,7 +77,7 @@ class Running:
 
 
 class Forked:
-    """A process of the fork server, with what is used here of a Popen."""
+    """A process of the fork server, with the part of the Popen interface used here."""
 
     stdin = None
 
@@ -112,7 +112,7 @@ class Forked:
 
 
 class ForkServer:
-    """The warm process of `make up`, for tests: what it forks starts in a quarter of the time."""
+    """The fork server of `make up`, for tests: its processes start in a quarter of the time."""
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -138,7 +138,7 @@ class ForkServer:
         return Forked(self, message[0]["started"], message[1][0], stdout)
 
     def end_of(self, pid: int, seconds: float) -> int | None:
-        """With which code it has ended; None when it goes on after so many seconds."""
+        """Return its exit code, or None if it is still running after `seconds`."""
         with self._lock, suppress(BlockingIOError, TimeoutError):
             while pid not in self._ended:
                 self._receive(seconds)
@@ -166,7 +166,7 @@ def _fork_server() -> ForkServer:
 
 @contextmanager
 def forked(module: str, *, environment: Mapping[str, str]) -> Iterator[Running]:
-    """The same as `python -m module`, as the launcher starts it: for tests of what it does afterwards."""
+    """Run `python -m module` through the fork server, as the launcher does. Not for tests of the start."""
     process = _fork_server().fork(module, {**_kept(), "PYTHONPATH": str(ROOT), **environment})
     running = Running(process)
     try:
@@ -181,7 +181,7 @@ def forked(module: str, *, environment: Mapping[str, str]) -> Iterator[Running]:
 def started(
     *arguments: str, environment: Mapping[str, str], cwd: Path = ROOT, stdin: int = subprocess.DEVNULL
 ) -> Iterator[Running]:
-    """`python …`, with nothing in its environment but what is given and what coverage needs."""
+    """Run `python …` with only the given environment, and what coverage needs."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         env={**_kept(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
@@ -209,7 +209,7 @@ def _kept() -> dict[str, str]:
 
 
 def service_environment(folder: Path, port: int, **more: str) -> dict[str, str]:
-    """What a service needs to start on its own, away from everything else."""
+    """Return the environment that a service needs to start in isolation."""
     return {
         "PORT": str(port),
         "DATA_DIR": str(folder),

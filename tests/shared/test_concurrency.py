@@ -1,4 +1,4 @@
-"""What must not happen twice: kept answers, and the ways a first request can end."""
+"""Idempotency: stored responses, and the ways in which a first request can end."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ def post(
 
 
 class TestKeptAnswers:
-    async def test_the_second_answer_is_the_first(
+    async def test_repeated_request_gets_the_first_response(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         first, second = [await post(notes, signed_in, "a") for _ in range(2)]
@@ -55,7 +55,7 @@ class TestKeptAnswers:
         assert second.headers["idempotency-replayed"] == "true"
         assert await count(notes) == 1
 
-    async def test_a_refused_request_gives_its_key_back(
+    async def test_refused_request_releases_its_key(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         assert (await post(notes, signed_in, "refuse after writing")).status_code == 409
@@ -63,13 +63,13 @@ class TestKeptAnswers:
         assert await count(notes) == 1
 
     @pytest.mark.parametrize("text", ["", "x" * 201])
-    async def test_an_invalid_request_does_not_take_the_key(
+    async def test_invalid_request_does_not_claim_the_key(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str], text: str
     ) -> None:
         assert (await post(notes, signed_in, text)).status_code == 422
         assert (await post(notes, signed_in, "valid")).status_code == 201
 
-    async def test_the_same_body_at_another_address_is_another_request(
+    async def test_same_body_at_another_path_is_another_request(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         one, two = [(await add(notes, signed_in, text))["id"] for text in ("one", "two")]
@@ -84,7 +84,7 @@ class TestKeptAnswers:
         assert again.content == first.content
 
     @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "é"])
-    async def test_a_key_that_is_none(
+    async def test_invalid_key_is_rejected_with_400(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str], key: str
     ) -> None:
         headers = [*signed_in.items(), ("Idempotency-Key", key.encode("latin-1"))]
@@ -93,10 +93,10 @@ class TestKeptAnswers:
         assert response.status_code == 400
         assert "Idempotency-Key" in response.json()["detail"]
 
-    async def test_parallel_requests_of_which_the_first_fails(
+    async def test_waiting_request_gets_the_key_if_the_first_one_fails(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
-        """Whoever waits for a key must get it when the first one rolls back."""
+        """A request that waits for a key gets it when the first one rolls back."""
         refused = [post(notes, signed_in, "refuse after writing") for _ in range(5)]
         accepted = [post(notes, signed_in, "good") for _ in range(5)]
         outcomes = [(await task).status_code for task in refused + accepted]
@@ -119,7 +119,7 @@ def key(value: str = "k") -> IdempotencyKey:
 
 
 class TestStore:
-    def test_a_day_later_the_key_is_free(self, database: Database) -> None:
+    def test_key_can_be_reused_after_a_day(self, database: Database) -> None:
         once, reply, table = key(), Reply(201, (), b"1"), IDEMPOTENCY.table
         with database.transaction() as session:
             assert IDEMPOTENCY.claim(session, once) is None
@@ -134,7 +134,7 @@ class TestStore:
         with database.transaction() as session:
             assert IDEMPOTENCY.claim(session, once) is None
 
-    def test_each_claim_forgets_a_bounded_number(self, database: Database) -> None:
+    def test_each_claim_deletes_a_limited_number_of_expired_keys(self, database: Database) -> None:
         old = [
             {"scope": "s", "key": str(number), "fingerprint": "", "created": now() - 2 * KEYS_KEPT}
             for number in range(EXPIRED_PER_CLAIM_MAX + 1)
@@ -149,10 +149,10 @@ class TestStore:
 
         assert left == [2, 2]
 
-    def test_forgetting_does_not_wait_for_another_request(
+    def test_deleting_expired_keys_does_not_wait_for_another_request(
         self, postgresql_server: str, tmp_path: Any
     ) -> None:
-        """On PostgreSQL two requests meet the same expired keys; the second must not wait for the first."""
+        """On PostgreSQL two requests find the same expired keys; the second must not wait for the first."""
         with new_database(postgresql_server, f"test_{new_id()}") as url:
             upgrade(url, MIGRATIONS)
             database = Database(url)
@@ -176,17 +176,17 @@ class TestStore:
 
 
 @pytest.mark.parametrize("header", [None, "*", " * ", '"3"', '"1", "3"', '"1","3"'])
-def test_if_match_passes(header: str | None) -> None:
+def test_if_match_accepts_the_current_version(header: str | None) -> None:
     IfMatch.parse(header).check(3)
 
 
 @pytest.mark.parametrize("header", ["", "3", '"1"', 'W/"3"', '"3', ","])
-def test_if_match_refuses(header: str) -> None:
+def test_if_match_refuses_other_versions(header: str) -> None:
     with pytest.raises(Stale):
         IfMatch.parse(header).check(3)
 
 
-async def test_a_key_belongs_to_its_caller(notes: httpx.AsyncClient) -> None:
+async def test_key_belongs_to_its_caller(notes: httpx.AsyncClient) -> None:
     first = await post(notes, bearer(token()), "one")
     second = await post(notes, bearer(token()), "two")
 
@@ -194,8 +194,8 @@ async def test_a_key_belongs_to_its_caller(notes: httpx.AsyncClient) -> None:
     assert await count(notes) == 2
 
 
-def test_a_session_is_needed_only_for_the_claim(database: Database) -> None:
-    """keep() writes what claim() reads, to the byte."""
+def test_stored_response_is_returned_unchanged(database: Database) -> None:
+    """claim() returns exactly, byte for byte, what keep() stored."""
     once = key()
     reply = Reply(201, (("etag", '"1"'), ("location", "/x/ü")), bytes(range(256)))
 

@@ -1,4 +1,4 @@
-"""Transactions, times, writers side by side, and a database that goes away and comes back."""
+"""Transactions, timestamps, concurrent writers, and a database that goes down and comes back."""
 
 import asyncio
 import signal
@@ -54,7 +54,7 @@ def texts(session: Session) -> list[str]:
     return list(session.connection().execute(select(NOTES.c.text).order_by(NOTES.c.text)).scalars())
 
 
-def test_a_database_file_is_its_owners_alone(sqlite: Database) -> None:
+def test_database_file_is_readable_only_by_its_owner(sqlite: Database) -> None:
     with sqlite.transaction() as session:
         session.add(note("a password hash"))
         session.flush()
@@ -73,7 +73,7 @@ class TestTransaction:
         assert await database.run(write, "a") == "A"
         assert await database.read(texts) == ["a"]
 
-    async def test_work_that_fails_leaves_nothing(self, database: Database) -> None:
+    async def test_work_that_fails_is_rolled_back(self, database: Database) -> None:
         def write_and_fail(session: Session) -> None:
             session.add(note("a"))
             session.flush()
@@ -83,20 +83,20 @@ class TestTransaction:
             await database.run(write_and_fail)
         assert await database.read(texts) == []
 
-    def test_a_broken_rule_of_the_database_is_the_callers_matter(self, database: Database) -> None:
+    def test_violated_constraint_is_raised_to_the_caller(self, database: Database) -> None:
         with pytest.raises(IntegrityError), database.transaction() as session:
             session.add_all([note("a"), note("a")])
         with database.transaction(write=False) as session:
             assert texts(session) == []
 
-    def test_what_was_written_is_not_in_the_error(self, database: Database) -> None:
+    def test_error_does_not_contain_the_parameters(self, database: Database) -> None:
         with pytest.raises(IntegrityError) as raised, database.transaction() as session:
             session.connection().execute(
                 text("INSERT INTO notes (id, owner, text) VALUES ('1', :owner, '1')"), {"owner": SECRET}
             )
         assert "[SQL parameters hidden" in str(raised.value)
 
-    def test_what_the_driver_itself_refuses_is_told_like_the_rest(self, database: Database) -> None:
+    def test_error_of_the_driver_is_raised_like_one_of_sqlalchemy(self, database: Database) -> None:
         mark = "?" if database.is_sqlite else "%s"
         statement = f"INSERT INTO notes (id, owner, text) VALUES ({mark}, {mark}, {mark})"
         with pytest.raises(IntegrityError), database.transaction() as session:
@@ -104,7 +104,7 @@ class TestTransaction:
         with database.transaction(write=False) as session:
             assert texts(session) == []
 
-    async def test_more_work_than_can_wait(self, sqlite: Database) -> None:
+    async def test_work_beyond_the_queue_is_refused_as_overloaded(self, sqlite: Database) -> None:
         started, release = threading.Event(), threading.Event()
 
         def hold(_session: Session) -> None:
@@ -121,7 +121,7 @@ class TestTransaction:
 
 
 class TestTimes:
-    def test_they_come_back_as_they_were_and_sort(self, database: Database) -> None:
+    def test_times_are_read_back_unchanged_and_sort(self, database: Database) -> None:
         first = datetime(2026, 3, 29, 1, 30, 0, 1, tzinfo=UTC)
         times = [
             first,
@@ -142,7 +142,7 @@ class TestTimes:
         assert read is not None
         assert read.utcoffset() == timedelta(0)
 
-    def test_one_without_a_zone_is_refused(self, database: Database) -> None:
+    def test_time_without_a_zone_is_refused(self, database: Database) -> None:
         naive = datetime(2026, 1, 1)  # noqa: DTZ001
         with pytest.raises(StatementError, match="has no time zone"), database.transaction() as session:
             session.add(note("a", created=naive))
@@ -172,8 +172,8 @@ for number in range(100):
 
 
 class TestSideBySide:
-    def test_threads_that_write(self, database: Database) -> None:
-        """Read first, then write: in one process they take turns."""
+    def test_threads_can_write_concurrently(self, database: Database) -> None:
+        """They read first, then write: within one process they take turns."""
 
         def add_one(number: int) -> None:
             with database.transaction() as session:
@@ -186,7 +186,7 @@ class TestSideBySide:
             assert len(texts(session)) == 200
 
     def test_all_writes_of_a_process_share_a_connection(self, sqlite: Database) -> None:
-        """So that it keeps the pages it has read: SQLite drops those of every other one at each write."""
+        """So the page cache stays valid: each write invalidates the cache of all other connections."""
 
         def write(number: int) -> int:
             with sqlite.transaction() as session:
@@ -197,8 +197,8 @@ class TestSideBySide:
         with ThreadPoolExecutor(8) as threads:
             assert len(set(threads.map(write, range(50)))) == 1
 
-    def test_processes_that_write(self, sqlite: Database) -> None:
-        """They read first, too: only who says at once that it will write can wait for its turn."""
+    def test_processes_can_write_concurrently(self, sqlite: Database) -> None:
+        """They read first, too: only a transaction declared as writing from the start can wait."""
         url = sqlite.url.render_as_string(hide_password=False)
         writers = [
             subprocess.Popen([sys.executable, "-c", WRITER, url, name], cwd=ROOT, stderr=subprocess.PIPE)
@@ -220,8 +220,8 @@ class TestSideBySide:
             with database.transaction(write=False) as reading:
                 assert texts(reading) == []
 
-    async def test_requests_that_read_do_not_wait_for_all_those_that_write(self, sqlite: Database) -> None:
-        """More writers than threads wait for the one that writes, and a read is done at once."""
+    async def test_reads_do_not_wait_for_queued_writers(self, sqlite: Database) -> None:
+        """More writers than threads are waiting for the active one, and a read still runs at once."""
         started, release = threading.Event(), threading.Event()
 
         def hold(_session: Session) -> None:
@@ -237,7 +237,7 @@ class TestSideBySide:
             release.set()
             await asyncio.gather(*writing)
 
-    async def test_a_long_read_does_not_hold_up_the_others(self, sqlite: Database) -> None:
+    async def test_long_read_does_not_block_other_reads(self, sqlite: Database) -> None:
         started, release = threading.Event(), threading.Event()
 
         def hold(_session: Session) -> None:
@@ -253,7 +253,7 @@ class TestSideBySide:
             release.set()
             await long
 
-    def test_a_writer_in_another_process_that_never_ends(
+    def test_write_is_unavailable_while_another_process_holds_the_lock(
         self, sqlite: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("shared.data.database.BUSY_TIMEOUT_MS", 50)
@@ -271,7 +271,7 @@ class TestSideBySide:
 
 
 class TestServerGone:
-    async def test_it_recovers_when_the_server_is_back(self, make_settings: Callable[..., Any]) -> None:
+    async def test_service_recovers_when_the_server_is_back(self, make_settings: Callable[..., Any]) -> None:
         with support.postgresql_that_stops() as server:
             settings = make_settings(Settings, database_url=server.url)
             async with running(create_app, settings) as notes:
@@ -294,12 +294,12 @@ class TestServerGone:
         assert ready.status_code == 503
         assert ready.json()["checks"]["database"] == "down"
         assert alive.status_code == 200
-        events = {line["event"] for line in lines} - {"events_paused"}  # of a relay that looked just then
+        events = {line["event"] for line in lines} - {"events_paused"}  # from a relay that polled just then
         assert events == {"database_failed", "not_ready", "request"}
         assert len(listed.json()) == 5
         assert ready_again.status_code == 200
 
-    async def test_a_connection_that_is_cut_in_the_middle(self, postgresql_server: str) -> None:
+    async def test_connection_cut_during_a_transaction_is_unavailable(self, postgresql_server: str) -> None:
         with support.new_database(postgresql_server, f"test_{new_id()}") as url:
             upgrade(url, MIGRATIONS)
             database = Database(url)
@@ -314,7 +314,7 @@ class TestServerGone:
                 assert texts(session) == []
             database.close()
 
-    def test_a_deadlock_is_worth_another_try(self, postgresql_server: str) -> None:
+    def test_deadlock_is_unavailable_for_one_of_two_transactions(self, postgresql_server: str) -> None:
         with support.new_database(postgresql_server, f"test_{new_id()}") as url:
             upgrade(url, MIGRATIONS)
             database = Database(url)
@@ -341,8 +341,8 @@ class TestServerGone:
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_sqlite_is_as_durable_and_as_strict_as_the_readme_says(tmp_path: Path, write: bool) -> None:
-    """Asked on the connections that transactions use."""
+def test_sqlite_pragmas_are_set_as_documented(tmp_path: Path, write: bool) -> None:
+    """They are read on the connections that transactions use."""
     database = Database(f"sqlite:///{tmp_path}/new.db")
     with database.transaction(write=write) as session:
         asked = {

@@ -1,4 +1,4 @@
-"""A PostgreSQL host that vanishes without a word: given up in time, and found again when it is back."""
+"""A PostgreSQL host that vanishes silently is given up in time, and used again once it is back."""
 
 import asyncio
 import os
@@ -19,17 +19,17 @@ from shared.errors import Unavailable
 from tests import support
 
 GIVEN_UP_SECONDS = 20
-LONG_SECONDS = 16  # longer than a silent host is waited for
+LONG_SECONDS = 16  # longer than the timeout for a silent host
 HOST, HERE = "10.213.83.2", "10.213.83.1"
 
 
 class Elsewhere:
-    """A PostgreSQL server in a network of its own, from which the test can take the packets."""
+    """A PostgreSQL server in its own network, whose packets the test can drop."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._ip, self._filter = support.need("ip", "iptables")
         if os.getuid() != 0:
-            support.do_without("only root can make a network namespace")
+            support.do_without("only root can create a network namespace")
         self._name, port = f"gatehouse-{os.getpid()}", support.free_port()
         link = f"gh{os.getpid() % 10_000_000}"
         self._run("netns", "add", self._name)
@@ -41,7 +41,7 @@ class Elsewhere:
         self._run("-n", self._name, "link", "set", "eth0", "up")
         inside = [self._ip, "netns", "exec", self._name]
         server = support.PostgreSQL(folder, inside=inside, host=HOST, port=port)
-        stack.callback(server.stop, signal.SIGINT)  # without waiting for those who are connected
+        stack.callback(server.stop, signal.SIGINT)  # without waiting for connected clients
         server.start()
         self.url = server.url
         self._inside = inside
@@ -81,7 +81,7 @@ async def outcome(work: Callable[[], object]) -> tuple[str, float]:
     return "done", time.monotonic() - began
 
 
-async def test_a_database_host_that_vanishes_is_given_up_and_found_again(elsewhere: Elsewhere) -> None:
+async def test_database_host_that_vanishes_is_given_up_and_used_again_later(elsewhere: Elsewhere) -> None:
     database = Database(elsewhere.url, pool_size=3)
     assert (await outcome(lambda: database.read(sleep, LONG_SECONDS)))[0] == "done"
     under_way = [asyncio.create_task(outcome(lambda: database.read(sleep, 300))) for _ in range(3)]
@@ -109,11 +109,11 @@ async def until_busy(database: Database, number: int) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_the_url_says_otherwise() -> None:
+def test_options_in_the_url_take_precedence() -> None:
     url = make_url("postgresql://host/name?tcp_user_timeout=60000&options=-c%20work_mem%3D8MB")
     options = postgresql_options(url)
 
     assert "tcp_user_timeout" not in options
     assert options["connect_timeout"] == "4"
     assert options["options"].startswith("-c timezone=UTC -c statement_timeout=30000 ")
-    assert options["options"].endswith(" -c work_mem=8MB")  # the last one is the one that counts
+    assert options["options"].endswith(" -c work_mem=8MB")  # the last one wins

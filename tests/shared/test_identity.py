@@ -1,4 +1,4 @@
-"""Who is calling: tokens read with keys that come, change and may be out of reach."""
+"""Token verification, with keys that appear, change and may be unreachable."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ ISSUER_KEYS = {
 
 
 class Issuer:
-    """Publishes keys, counts who asks, and can be out of reach or slow."""
+    """Publishes keys and counts fetches; can be unreachable or slow."""
 
     def __init__(self, *names: str) -> None:
         self.names = list(names)
@@ -63,7 +63,7 @@ def signed_by(name: str, *, kid: str | None = None, **claims: Any) -> str:
 
 
 class Clock:
-    """The monotonic clock of the key set, moved by hand."""
+    """The monotonic clock of the key set, set by the test."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -96,7 +96,7 @@ def make_verifier(make_settings: Callable[..., Any]) -> Callable[..., TokenVerif
 
 
 class TestKeySet:
-    async def test_a_known_key_is_fetched_once(self, clock: Clock) -> None:
+    async def test_known_key_is_fetched_once(self, clock: Clock) -> None:
         issuer = Issuer("one", "two")
         keys = KeySet(issuer.document)
         for name in ("one", "two", "one"):
@@ -115,7 +115,7 @@ class TestKeySet:
         assert {key.key_id for key in await asyncio.gather(*waiting)} == {"one"}
         assert issuer.fetched == 1
 
-    async def test_a_new_key_is_found_as_soon_as_it_is_used(self, clock: Clock) -> None:
+    async def test_new_key_is_fetched_when_first_used(self, clock: Clock) -> None:
         issuer = Issuer("one")
         keys = KeySet(issuer.document)
         await keys.key("one")
@@ -126,7 +126,7 @@ class TestKeySet:
         assert (await keys.key("one")).key_id == "one"
         assert issuer.fetched == 2
 
-    async def test_a_withdrawn_key_is_forgotten(self, clock: Clock) -> None:
+    async def test_withdrawn_key_is_refused(self, clock: Clock) -> None:
         issuer = Issuer("one", "two")
         keys = KeySet(issuer.document)
         await keys.key("one")
@@ -137,7 +137,7 @@ class TestKeySet:
             await keys.key("one")
         assert (await keys.key("two")).key_id == "two"
 
-    async def test_unknown_keys_do_not_make_it_ask_again_and_again(self, clock: Clock) -> None:
+    async def test_unknown_keys_do_not_cause_repeated_fetches(self, clock: Clock) -> None:
         issuer = Issuer("one")
         keys = KeySet(issuer.document)
         for number in range(100):
@@ -150,7 +150,7 @@ class TestKeySet:
                 await keys.key(f"made up {number}")
         assert issuer.fetched == 2
 
-    async def test_the_old_keys_serve_while_the_issuer_is_away(self, clock: Clock) -> None:
+    async def test_cached_keys_are_used_while_the_issuer_is_unreachable(self, clock: Clock) -> None:
         issuer = Issuer("one")
         keys = KeySet(issuer.document)
         await keys.key("one")
@@ -158,14 +158,14 @@ class TestKeySet:
         clock.now += KEY_LIFE_SECONDS + 1
         for _ in range(10):
             assert (await keys.key("one")).key_id == "one"
-        assert issuer.fetched == 2  # it is asked, but not by every request
+        assert issuer.fetched == 2  # fetched again, but not by every request
         issuer.reachable = True
         issuer.names = ["two"]
         clock.now += KEY_FETCH_SECONDS_MIN
         with pytest.raises(InvalidToken):
             await keys.key("one")
 
-    async def test_without_any_key_it_says_so_and_asks_again(self, clock: Clock) -> None:
+    async def test_key_set_without_keys_is_unavailable_and_fetches_again(self, clock: Clock) -> None:
         issuer = Issuer("one")
         issuer.reachable = False
         keys = KeySet(issuer.document)
@@ -176,14 +176,14 @@ class TestKeySet:
         assert (await keys.key("one")).key_id == "one"
 
     @pytest.mark.parametrize("key_id", [None, 7, [], {}, True])
-    async def test_a_key_id_that_is_no_text(self, key_id: object) -> None:
+    async def test_key_id_that_is_not_text_is_refused(self, key_id: object) -> None:
         issuer = Issuer("one")
         with pytest.raises(InvalidToken):
             await KeySet(issuer.document).key(key_id)
 
         assert issuer.fetched == 0
 
-    async def test_what_it_cannot_use_is_passed_over(self, clock: Clock) -> None:
+    async def test_unusable_keys_are_ignored(self, clock: Clock) -> None:
         curve = ec.generate_private_key(ec.SECP256R1()).public_key()
         issuer = Issuer("one")
         issuer.extra = [
@@ -205,7 +205,7 @@ class TestKeySet:
                 await keys.key(key_id)
 
     @pytest.mark.parametrize("document", [None, [], "keys", {}, {"keys": None}, {"keys": {}}])
-    async def test_a_document_without_keys_does_not_take_those_it_has(
+    async def test_document_without_keys_does_not_discard_cached_keys(
         self, clock: Clock, document: Any
     ) -> None:
         answers = [{"keys": [published("one")]}, document]
@@ -222,7 +222,7 @@ class TestKeySet:
 
 
 class TestTokenVerifier:
-    async def test_reads_who_it_is(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+    async def test_caller_is_read_from_the_claims(self, make_verifier: Callable[..., TokenVerifier]) -> None:
         verifier = make_verifier(Issuer("one"))
         good = signed_by("one", sub="7", role="admin", username="ann", sid="s", scope="read write")
         caller = await verifier.verify(good)
@@ -231,7 +231,7 @@ class TestTokenVerifier:
         assert caller.scopes == {"read", "write"}
         assert caller.is_admin
 
-    async def test_remembers_it_until_it_expires(
+    async def test_verified_token_is_cached_until_it_expires(
         self, make_verifier: Callable[..., TokenVerifier], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         issuer = Issuer("one")
@@ -247,7 +247,7 @@ class TestTokenVerifier:
         assert verifier.remembered(good) is None
         assert not verifier._verified
 
-    async def test_remembers_a_bounded_number(
+    async def test_number_of_cached_tokens_is_limited(
         self, make_verifier: Callable[..., TokenVerifier], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert VERIFIED_TOKENS_MAX == 10_000
@@ -259,9 +259,7 @@ class TestTokenVerifier:
 
         assert [verifier.remembered(one) is not None for one in tokens] == [False, False, True, True, True]
 
-    async def test_a_refused_token_is_not_remembered(
-        self, make_verifier: Callable[..., TokenVerifier]
-    ) -> None:
+    async def test_refused_token_is_not_cached(self, make_verifier: Callable[..., TokenVerifier]) -> None:
         verifier = make_verifier(Issuer("one"))
         for bad in (signed_by("two", kid="one"), "x", "x" * 9000, ""):
             with pytest.raises(InvalidToken):
@@ -269,7 +267,7 @@ class TestTokenVerifier:
 
         assert not verifier._verified
 
-    async def test_after_a_rotation_tokens_of_both_keys_are_read(
+    async def test_tokens_of_both_keys_are_accepted_after_a_rotation(
         self, make_verifier: Callable[..., TokenVerifier], clock: Clock
     ) -> None:
         issuer = Issuer("one")
@@ -301,19 +299,21 @@ class TestTokenVerifier:
             {"role": 7},
         ],
     )
-    async def test_a_true_signature_on_what_must_not_be(
+    async def test_invalid_claims_with_a_valid_signature_are_refused(
         self, make_verifier: Callable[..., TokenVerifier], claims: dict[str, Any]
     ) -> None:
         with pytest.raises(InvalidToken):
             await make_verifier(Issuer("one")).verify(signed_by("one", **_from_now(claims)))
 
     @pytest.mark.parametrize("claims", [{"exp": -5}, {"iat": 20}])
-    async def test_clocks_may_differ_a_little(
+    async def test_small_clock_differences_are_tolerated(
         self, make_verifier: Callable[..., TokenVerifier], claims: dict[str, Any]
     ) -> None:
         await make_verifier(Issuer("one")).verify(signed_by("one", **_from_now(claims)))
 
-    async def test_the_public_key_is_no_secret(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+    async def test_public_key_is_not_accepted_as_a_shared_secret(
+        self, make_verifier: Callable[..., TokenVerifier]
+    ) -> None:
         issuer = Issuer("one")
         verifier = make_verifier(issuer)
         pem = (
@@ -328,7 +328,7 @@ class TestTokenVerifier:
             with pytest.raises(InvalidToken):
                 await verifier.verify(forged)
 
-    async def test_the_configuration_chooses_the_algorithm(
+    async def test_configuration_chooses_the_algorithm(
         self, make_verifier: Callable[..., TokenVerifier]
     ) -> None:
         issuer = Issuer("one")
@@ -344,7 +344,9 @@ class TestTokenVerifier:
             with pytest.raises(InvalidToken):
                 await with_keys.verify(foreign)
 
-    async def test_one_token_has_one_spelling(self, make_verifier: Callable[..., TokenVerifier]) -> None:
+    async def test_other_encodings_of_a_token_are_refused(
+        self, make_verifier: Callable[..., TokenVerifier]
+    ) -> None:
         verifier = make_verifier(Issuer("one"))
         good = signed_by("one")
         await verifier.verify(good)
@@ -360,7 +362,7 @@ class TestTokenVerifier:
                 await verifier.verify(spelling)
 
     @pytest.mark.parametrize("kind", ["at+jwt", "AT+JWT", "application/at+jwt"])
-    async def test_an_access_token_says_that_it_is_one(
+    async def test_token_declared_as_an_access_token_is_accepted(
         self, make_verifier: Callable[..., TokenVerifier], kind: str
     ) -> None:
         claims = jwt.decode(token(), options={"verify_signature": False})
@@ -369,7 +371,7 @@ class TestTokenVerifier:
         assert (await make_verifier(Issuer(), jwt_secret=TEST_JWT_SECRET).verify(text)).id == claims["sub"]
 
     @pytest.mark.parametrize("kind", ["JWT", "jwt", "", "at", "logout+jwt", None, 1, ["at+jwt"]])
-    async def test_any_other_kind_of_token_is_refused(
+    async def test_other_token_types_are_refused(
         self, make_verifier: Callable[..., TokenVerifier], kind: object
     ) -> None:
         _, claims, _ = token().split(".")
@@ -381,7 +383,7 @@ class TestTokenVerifier:
             )
 
     @pytest.mark.parametrize("where", ["header", "claims"])
-    async def test_a_member_that_is_given_twice_is_refused(
+    async def test_duplicate_member_is_refused(
         self, make_verifier: Callable[..., TokenVerifier], where: str
     ) -> None:
         import json
@@ -415,7 +417,7 @@ class TestBearerToken:
 
 
 def _from_now(claims: dict[str, Any]) -> dict[str, Any]:
-    """Times that are given in seconds from now, as times."""
+    """Convert times given in seconds from now to timestamps."""
     times = {name: int(time.time()) + claims[name] for name in ("exp", "nbf", "iat") if claims.get(name)}
     return claims | times
 

@@ -1,4 +1,4 @@
-"""Migrations: several processes at once, all or nothing, and no cost when there is nothing to do."""
+"""Migrations: safe with several processes, all or nothing, and cheap when there is nothing to do."""
 
 import subprocess
 import sys
@@ -23,12 +23,12 @@ from pathlib import Path
 from shared.ids import new_id
 from shared.data.migrate import upgrade
 print("loaded", flush=True)
-sys.stdin.readline()  # until all of them have, so that they begin together
+sys.stdin.readline()  # wait for all processes, so that they begin together
 upgrade(sys.argv[1], Path(sys.argv[2]))
 print("alembic" in sys.modules)
 """
 
-# As a process does that a warm one has forked: Alembic is loaded, and there is one thread.
+# Like a process of the fork server: Alembic is loaded, and there is one thread.
 FORKED = """
 import os, sys
 import alembic.command
@@ -51,7 +51,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def migrations(tmp_path: Path) -> Path:
-    """A service's folder of migrations, with those of the made-up service."""
+    """A migrations folder with a copy of the made-up service's migrations."""
     folder = tmp_path / "made_up" / "migrations"
     folder.mkdir(parents=True)
     for file in MIGRATIONS.glob("*.py"):
@@ -98,7 +98,7 @@ def upgrade_in_processes(number: int, url: str, migrations: Path) -> list[str]:
     return outputs
 
 
-def test_several_processes_at_once(database_url: str, database: Database) -> None:
+def test_only_one_of_several_processes_migrates(database_url: str, database: Database) -> None:
     loaded = upgrade_in_processes(4, database_url, MIGRATIONS)
 
     assert loaded.count("True") == 1, "only the first has work to do"
@@ -106,15 +106,13 @@ def test_several_processes_at_once(database_url: str, database: Database) -> Non
     assert version(database) == "0001"
 
 
-def test_nothing_is_loaded_when_up_to_date(database_url: str) -> None:
+def test_alembic_is_not_loaded_if_the_database_is_up_to_date(database_url: str) -> None:
     upgrade(database_url, MIGRATIONS)
 
     assert upgrade_in_processes(1, database_url, MIGRATIONS) == ["False"]
 
 
-def test_a_migration_that_fails_leaves_nothing(
-    database_url: str, database: Database, migrations: Path
-) -> None:
+def test_failed_migration_is_rolled_back(database_url: str, database: Database, migrations: Path) -> None:
     upgrade(database_url, migrations)
     add_migration(
         migrations,
@@ -140,7 +138,7 @@ def test_a_migration_that_fails_leaves_nothing(
         ("import os; os.kill(os.getpid(), 9)", ["failed: the migrating process ended with -9"]),
     ],
 )
-def test_a_warm_process_migrates_in_a_fork_that_takes_its_memory_with_it(
+def test_process_with_alembic_loaded_migrates_in_a_fork(
     database_url: str, database: Database, migrations: Path, body: str, said: list[str]
 ) -> None:
     upgrade(database_url, migrations)
@@ -154,7 +152,7 @@ def test_a_warm_process_migrates_in_a_fork_that_takes_its_memory_with_it(
     assert version(database) == ("0001" if said else "0002")
 
 
-def test_those_before_the_one_that_fails_are_kept(
+def test_migrations_before_a_failed_one_are_kept_or_rolled_back_completely(
     database_url: str, database: Database, migrations: Path
 ) -> None:
     add_migration(migrations, 2, "op.execute('INSERT INTO nowhere VALUES (1)')")
@@ -165,10 +163,10 @@ def test_those_before_the_one_that_fails_are_kept(
     assert ("notes" in tables(database)) == (version(database) == "0001")
 
 
-def test_a_changed_table_keeps_the_rows_that_refer_to_it(
+def test_changed_table_keeps_the_rows_that_refer_to_it(
     database_url: str, database: Database, migrations: Path
 ) -> None:
-    """SQLite changes a column by making the table anew, and that must not cascade."""
+    """On SQLite a column is changed by recreating the table, which must not cascade."""
     add_migration(
         migrations,
         2,
@@ -193,7 +191,7 @@ def test_a_changed_table_keeps_the_rows_that_refer_to_it(
         assert session.connection().execute(text("SELECT id FROM notes")).scalar_one() == "n"
 
 
-def test_a_long_migration_is_not_cut_off(postgresql_server: str, migrations: Path) -> None:
+def test_migration_has_no_statement_timeout(postgresql_server: str, migrations: Path) -> None:
 
     add_migration(
         migrations,
@@ -209,7 +207,7 @@ def test_a_long_migration_is_not_cut_off(postgresql_server: str, migrations: Pat
         database.close()
 
 
-def test_models_and_migrations_of_the_made_up_service_agree(database_url: str) -> None:
+def test_models_and_migrations_of_the_made_up_service_match(database_url: str) -> None:
     assert differences(database_url, MIGRATIONS, models.Table.metadata) == []
 
 
@@ -221,11 +219,11 @@ def test_models_and_migrations_of_the_made_up_service_agree(database_url: str) -
     ],
     ids=["a table", "a column"],
 )
-def test_a_model_without_its_migration_is_found(database_url: str, extra: Table) -> None:
+def test_model_without_a_migration_is_found(database_url: str, extra: Table) -> None:
     assert differences(database_url, MIGRATIONS, extra.metadata)
 
 
-def test_the_next_migration_is_written_from_the_models(
+def test_next_migration_is_generated_from_the_models(
     database_url: str, database: Database, migrations: Path
 ) -> None:
     metadata = MetaData()
@@ -247,7 +245,9 @@ def test_the_next_migration_is_written_from_the_models(
     assert differences(database_url, migrations, metadata) == []
 
 
-def test_no_migrations_at_all(database_url: str, database: Database, tmp_path: Path) -> None:
+def test_folder_without_migrations_changes_nothing(
+    database_url: str, database: Database, tmp_path: Path
+) -> None:
     upgrade(database_url, tmp_path)
 
     assert newest(tmp_path) is None

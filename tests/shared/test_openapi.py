@@ -1,4 +1,4 @@
-"""The document says what the endpoints do; `sound` is what tests of every service hold it to."""
+"""The OpenAPI document matches the endpoints; `sound` checks the document of any service."""
 
 import json
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from shared.testing import bearer, token
 
 
 def sound(document: Any) -> None:
-    """Fail unless this is an OpenAPI 3.1 document that a tool can read."""
+    """Fail unless this is a valid OpenAPI 3.1 document."""
     assert document["openapi"].startswith("3.1.")
     assert document["info"]["title"]
     assert document["info"]["version"]
     names = [operation["operationId"] for _, _, operation in operations(document)]
-    assert len(names) == len(set(names)), "an operationId is there twice"
+    assert len(names) == len(set(names)), "an operationId occurs twice"
     for reference in references(document):
         target = document
         assert reference.startswith("#/"), reference
@@ -81,13 +81,13 @@ def test_document_is_valid_openapi(document: Any) -> None:
         lambda document: document["paths"]["/notes"]["get"].update(summary=""),
     ],
 )
-def test_an_unsound_one_is_found(document: Any, damage: Any) -> None:
+def test_check_finds_an_invalid_document(document: Any, damage: Any) -> None:
     damage(document)
     with pytest.raises((AssertionError, ValueError)):
         sound(document)
 
 
-def test_one_line_of_the_routing_table_is_one_operation(document: Any) -> None:
+def test_every_public_line_of_the_routing_table_is_an_operation(document: Any) -> None:
     assert {f"{method.upper()} {path}" for path, method, _ in operations(document)} == {
         "GET /notes",
         "POST /notes",
@@ -106,7 +106,7 @@ def test_one_line_of_the_routing_table_is_one_operation(document: Any) -> None:
     }
 
 
-def test_a_writing_operation(document: Any) -> None:
+def test_writing_operation_is_documented_with_body_and_refusals(document: Any) -> None:
     add = document["paths"]["/notes"]["post"]
 
     assert add["operationId"] == "add_note"
@@ -124,7 +124,7 @@ def test_a_writing_operation(document: Any) -> None:
     assert schema["properties"]["text"]["maxLength"] == 200
 
 
-def test_list_documents_paging_and_filters(document: Any) -> None:
+def test_list_is_documented_with_paging_and_filters(document: Any) -> None:
     listing = document["paths"]["/notes"]["get"]
     parameters = {parameter["name"]: parameter for parameter in listing["parameters"]}
 
@@ -136,7 +136,7 @@ def test_list_documents_paging_and_filters(document: Any) -> None:
     assert shown == {"type": "array", "items": {"$ref": "#/components/schemas/NoteOut"}}
 
 
-def test_what_may_be_left_out_is_said(document: Any) -> None:
+def test_optional_body_and_headers_are_documented_as_optional(document: Any) -> None:
     change, mark = (
         document["paths"]["/notes/{note_id}"]["put"],
         document["paths"]["/notes/{note_id}/mark"]["put"],
@@ -147,18 +147,18 @@ def test_what_may_be_left_out_is_said(document: Any) -> None:
     assert {"404", "409", "412"} <= set(change["responses"])
 
 
-def test_document_says_who_may_call(document: Any) -> None:
+def test_document_says_which_operations_need_a_token(document: Any) -> None:
     assert document["paths"]["/greeting"]["get"]["security"] == []
     assert "401" not in document["paths"]["/greeting"]["get"]["responses"]
     assert "403" in document["paths"]["/admin/count"]["get"]["responses"]
     assert "403" not in document["paths"]["/notes"]["get"]["responses"]
 
 
-def test_no_content_has_no_content(document: Any) -> None:
+def test_status_204_is_documented_without_content(document: Any) -> None:
     assert "content" not in document["paths"]["/notes/{note_id}"]["delete"]["responses"]["204"]
 
 
-async def test_the_problem_is_what_is_sent(notes: httpx.AsyncClient, document: Any) -> None:
+async def test_sent_problems_match_the_problem_schema(notes: httpx.AsyncClient, document: Any) -> None:
     schema = {**document["components"]["schemas"]["Problem"], "components": document["components"]}
     for response in [
         await notes.get("/notes"),
@@ -174,7 +174,7 @@ async def test_the_problem_is_what_is_sent(notes: httpx.AsyncClient, document: A
         assert json.loads(json.dumps(problem)) == problem
 
 
-async def test_pattern_comes_with_the_words_that_explain_it(notes: httpx.AsyncClient) -> None:
+async def test_every_pattern_has_its_plain_description(notes: httpx.AsyncClient) -> None:
     shown = (await notes.get("/openapi.json")).text
 
     assert shown.count('"pattern":') == shown.count('"x-pattern-words":') > 0

@@ -1,4 +1,4 @@
-"""The step before a handler's session: it asks other services, and its result reaches the handler by type."""
+"""The step before a handler's session: it calls other services; the handler takes its result by type."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -49,7 +49,7 @@ class UnknownOwner(Invalid):
 
 
 class FakeClient(HttpClient):
-    """Answers like two other services, and notes what each was asked."""
+    """Responds like two other services, and records their requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ async def things(
 
 
 class Stock(Peer):
-    """Another service beside that of the example."""
+    """Another service in addition to that of the example."""
 
 
 async def ask_stock(thing_id: Id, caller: Caller | None, stock: Stock) -> int:
@@ -127,13 +127,13 @@ async def test_result_of_the_step_reaches_the_handler(things: tuple[httpx.AsyncC
     assert client.asked == ["GET http://auth/internal/accounts/7"]
 
 
-async def test_refusal_of_the_step_is_the_answer(things: tuple[httpx.AsyncClient, FakeClient]) -> None:
+async def test_refusal_by_the_step_is_the_response(things: tuple[httpx.AsyncClient, FakeClient]) -> None:
     answer = await add(things[0], {"name": "lamp", "owner": "nobody"})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_owner")
 
 
-async def test_nothing_is_asked_before_access_and_input_were_checked(
+async def test_step_runs_only_after_access_and_input_were_checked(
     things: tuple[httpx.AsyncClient, FakeClient],
 ) -> None:
     service, client = things
@@ -144,7 +144,7 @@ async def test_nothing_is_asked_before_access_and_input_were_checked(
     assert client.asked == []
 
 
-async def test_each_of_several_peers_is_called_at_its_address(
+async def test_each_of_several_peers_is_called_at_its_own_url(
     things: tuple[httpx.AsyncClient, FakeClient],
 ) -> None:
     service, client = things
@@ -178,10 +178,10 @@ async def something_else(body: NewThing) -> str:
         (blocking, "must be a coroutine"),
         (with_session, "nothing provides session"),
         (with_trail, "nothing provides trail"),
-        (something_else, "does not take what its preparation returns"),
+        (something_else, "does not take the result of its preparation"),
     ],
 )
-def test_step_that_does_not_fit_stops_the_start(
+def test_step_that_does_not_match_fails_the_start(
     names: dict[str, Any], make_settings: Callable[..., Any], prepare: Any, words: str, tmp_path: Path
 ) -> None:
     settings, client = make_settings(Settings), HttpClient()

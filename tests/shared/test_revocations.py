@@ -1,4 +1,4 @@
-"""What is revoked, as every verifier keeps it, and how it hears of it."""
+"""Revocations in memory, their effect on verifiers, and the feed from auth."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ class TestRevocations:
         assert revocations.cover(a_caller())
 
     @pytest.mark.parametrize(("kind", "field"), [("user", "version"), ("client", "client_version")])
-    def test_newer_versions_are_spared(self, kind: str, field: str) -> None:
+    def test_newer_versions_are_not_revoked(self, kind: str, field: str) -> None:
         revocations = Revocations()
         revocations.add([revoked(kind, kind[0], below=3), revoked(kind, kind[0], below=2)])
 
@@ -77,20 +77,20 @@ class TestRevocations:
             False,
         ]
 
-    def test_what_a_caller_does_not_have_is_not_revoked(self) -> None:
+    def test_missing_claims_of_a_caller_match_no_revocation(self) -> None:
         revocations = Revocations()
         revocations.add([revoked(kind, "") for kind in Kind])
 
         assert not revocations.cover(a_caller(session_id=None, token_id=None, client_id=None, key_id=None))
 
-    def test_a_kind_it_does_not_know(self) -> None:
+    def test_unknown_kind_is_ignored(self) -> None:
         revocations = Revocations()
         revocations.add([revoked("planet", "u"), revoked("session", "s")])
 
         assert len(revocations) == 1
         assert revocations.cover(a_caller())
 
-    def test_it_is_dropped_when_it_has_expired(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_expired_revocation_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         revocations = Revocations()
         revocations.add([revoked(kind, kind[0], seconds=60) for kind in Kind])
         revocations.add([revoked("user", "later", seconds=600)])
@@ -103,7 +103,7 @@ class TestRevocations:
         assert not revocations.cover(a_caller())
         assert revocations.cover(a_caller(id="later"))
 
-    def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_memory_is_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shared.identity.revocations, "KEPT_MAX", MANY)
         revocations, used = Revocations(), []
         tracemalloc.start()
@@ -120,7 +120,7 @@ class TestRevocations:
         assert not revocations.cover(a_caller(session_id=f"{MANY - 1:036}"))
         assert revocations.cover(a_caller(session_id=f"{MANY:036}"))
 
-    def test_dropping_what_still_counts_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_dropping_unexpired_revocations_is_logged(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shared.identity.revocations, "KEPT_MAX", 2)
         revocations = Revocations()
         with capture_logs() as lines:
@@ -130,7 +130,7 @@ class TestRevocations:
             ("revocations_dropped", "session", 3)
         ]
 
-    def test_whoever_wants_to_know_is_told(self) -> None:
+    def test_additions_call_the_on_change_callbacks(self) -> None:
         told = []
         revocations = Revocations()
         revocations.on_change.append(lambda: told.append(len(revocations)))
@@ -152,7 +152,7 @@ class TestVerifier:
     @pytest.mark.parametrize(
         ("kind", "claim"), [("session", "sid"), ("user", "sub"), ("token", "jti"), ("client", "client_id")]
     )
-    async def test_a_remembered_token_dies(
+    async def test_cached_token_is_refused_once_revoked(
         self, make_verifier: Callable[..., TokenVerifier], kind: str, claim: str
     ) -> None:
         verifier = make_verifier()
@@ -169,7 +169,7 @@ class TestVerifier:
         assert (refused.value.status, refused.value.code) == (401, "invalid_token")
         assert verifier.remembered(other) is not None
 
-    async def test_all_tokens_of_a_key(self, make_settings: Callable[..., Any]) -> None:
+    async def test_all_tokens_of_a_revoked_key_are_refused(self, make_settings: Callable[..., Any]) -> None:
         issuer = Issuer("one", "two")
         settings = make_settings(Settings, jwt_secret=None)
         verifier = TokenVerifier(settings, HttpClient(), fetch_keys=issuer.document)
@@ -181,7 +181,7 @@ class TestVerifier:
             await verifier.verify(one)
         await verifier.verify(two)
 
-    async def test_tokens_of_newer_versions_are_spared(
+    async def test_tokens_of_newer_versions_are_accepted(
         self, make_verifier: Callable[..., TokenVerifier]
     ) -> None:
         verifier = make_verifier()
@@ -193,13 +193,13 @@ class TestVerifier:
         await verifier.verify(token("u", ver=2))
 
     @pytest.mark.parametrize("version", ["2", 2.0, True, [], {}])
-    async def test_a_version_that_is_none(
+    async def test_invalid_version_is_refused(
         self, make_verifier: Callable[..., TokenVerifier], version: object
     ) -> None:
         with pytest.raises(Exception, match="malformed"):
             await make_verifier().verify(token("u", ver=version))
 
-    async def test_strict_believes_nothing_unheard_of(
+    async def test_strict_mode_accepts_no_token_while_the_feed_is_stale(
         self, make_verifier: Callable[..., TokenVerifier]
     ) -> None:
         available, strict = make_verifier(), make_verifier(revocation_mode="strict")
@@ -219,7 +219,7 @@ class TestVerifier:
 
 
 class Feed:
-    """Answers of an auth that is as good or as bad as a test needs it; questions it was asked."""
+    """The feed of a made-up auth: `answers` are the responses to send, `asked` the requests received."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -262,7 +262,7 @@ async def following(settings: Settings) -> AsyncIterator[Revocations]:
     await client.close()
 
 
-def test_the_lag_of_several_workers_is_the_longest(tmp_path: Path) -> None:
+def test_lag_of_several_workers_is_the_longest(tmp_path: Path) -> None:
     code = """
 import sys
 from prometheus_client import CollectorRegistry, generate_latest
@@ -289,7 +289,7 @@ print(generate_latest(registry).decode())
 
 
 class TestFollower:
-    async def test_all_that_is_known_is_loaded_before_anything_else(
+    async def test_all_pages_are_loaded_at_the_start(
         self, feed: Feed, make_settings: Callable[..., Any]
     ) -> None:
         feed.will_answer(revoked("session", "one"), newest=9, following=4)
@@ -303,14 +303,16 @@ class TestFollower:
         asked = [target.partition("?")[2] for target in feed.asked]
         assert asked == ["after=0", "after=4", "after=8", "after=9"]
 
-    async def test_news_comes_in_while_it_waits(self, feed: Feed, make_settings: Callable[..., Any]) -> None:
+    async def test_new_revocation_arrives_during_the_long_poll(
+        self, feed: Feed, make_settings: Callable[..., Any]
+    ) -> None:
         feed.will_answer(newest=0)
         async with Backend(feed.talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
             await eventually(lambda: len(feed.asked) == 2)
             feed.will_answer(revoked("session", "s"), newest=1)
             await eventually(lambda: known.cover(a_caller()))
 
-    async def test_signs_of_life_keep_it_current(
+    async def test_heartbeats_keep_it_current(
         self, feed: Feed, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shared.identity.revocations, "STALE_SECONDS", 0.3)
@@ -324,13 +326,13 @@ class TestFollower:
                 )
                 await asyncio.sleep(0.02)
 
-            assert len(feed.asked) == 2  # one answer, and one question that is held
+            assert len(feed.asked) == 2  # one response, and one pending request
 
     @pytest.mark.parametrize(
         "nonsense",
         [b"no JSON", b"[]", b"null", b'{"revocations": []}', b'{"revocations": [{}], "next": 1}', None],
     )
-    async def test_it_survives_nonsense(
+    async def test_follower_survives_invalid_responses(
         self, feed: Feed, make_settings: Callable[..., Any], nonsense: bytes | None
     ) -> None:
         feed.answers.append(nonsense)
@@ -345,13 +347,13 @@ class TestFollower:
         events = [line["event"] for line in lines]
         assert events == ([] if nonsense is None else ["revocations_unreadable"])
 
-    async def test_another_database_makes_it_begin_again(
+    async def test_feed_of_another_database_is_read_from_the_start(
         self, feed: Feed, make_settings: Callable[..., Any]
     ) -> None:
         feed.will_answer(revoked("user", "u", below=7), newest=500)
         async with Backend(feed.talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
             assert known.cover(a_caller(version=6))
-            feed.will_answer(revoked("user", "u", below=3), newest=20)  # what it says to after=500
+            feed.will_answer(revoked("user", "u", below=3), newest=20)  # the response to after=500
             feed.will_answer(revoked("user", "u", below=3), newest=20)
             await eventually(lambda: len(feed.asked) == 4)
 
@@ -359,7 +361,7 @@ class TestFollower:
             assert known.cover(a_caller(version=2))
         assert [target.partition("=")[2] for target in feed.asked] == ["0", "500", "0", "20"]
 
-    async def test_silence_is_noticed_said_once_and_overcome(
+    async def test_silence_is_logged_once_and_the_follower_recovers(
         self, feed: Feed, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shared.identity.revocations, "STALE_SECONDS", 0.3)
@@ -375,7 +377,7 @@ class TestFollower:
         with capture_logs() as lines:
             async with Backend(talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
                 mute.set()
-                feed.answers.append(None)  # the connection it has ends; new ones get no answer
+                feed.answers.append(None)  # its connection ends; new ones get no response
                 feed.more.set()
                 await eventually(lambda: known.state == "stale" and len(lines) == 1)
                 asked_before = auth.connections
@@ -387,7 +389,7 @@ class TestFollower:
         assert [line["event"] for line in lines] == ["revocations_stale", "revocations_current"]
         assert "ReadTimeout" in lines[0]["reason"]
 
-    async def test_it_says_why_it_hears_nothing(
+    async def test_reason_for_the_silence_is_logged(
         self, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shared.identity.revocations, "FIRST_LOAD_SECONDS", 0.1)
@@ -404,22 +406,20 @@ class TestFollower:
             ("revocations_stale", "It responded with 401.")
         ]
 
-    async def test_an_empty_feed_is_known_at_once(
-        self, feed: Feed, make_settings: Callable[..., Any]
-    ) -> None:
+    async def test_empty_feed_is_current_at_once(self, feed: Feed, make_settings: Callable[..., Any]) -> None:
         async with Backend(feed.talk) as auth:
             began = time.monotonic()
             async with following(make_settings(Settings, auth_url=auth.url)) as known:
                 assert time.monotonic() - began < 1
                 assert known.state == "current"
 
-    async def test_without_auth_it_starts_at_once(self, make_settings: Callable[..., Any]) -> None:
+    async def test_follower_starts_at_once_without_auth(self, make_settings: Callable[..., Any]) -> None:
         began = time.monotonic()
         async with following(make_settings(Settings, auth_url="http://127.0.0.1:9")) as known:
             assert time.monotonic() - began < 1
             assert (known.state, known.is_ready) == ("stale", True)
 
-    async def test_with_a_mute_auth_it_starts_all_the_same(
+    async def test_follower_starts_even_if_auth_does_not_respond(
         self, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shared.identity.revocations, "STALE_SECONDS", 0.1)
@@ -431,7 +431,7 @@ class TestFollower:
             assert known.state == "stale"
 
 
-async def test_a_strict_service_is_not_ready_without_news(make_settings: Callable[..., Any]) -> None:
+async def test_strict_service_is_not_ready_while_the_feed_is_stale(make_settings: Callable[..., Any]) -> None:
     settings = make_settings(Settings, auth_url="http://127.0.0.1:9", revocation_mode="strict")
     async with running(create_app, settings) as notes:
         ready = await notes.get("/health/ready")
@@ -445,7 +445,7 @@ async def test_a_strict_service_is_not_ready_without_news(make_settings: Callabl
     assert greeted.status_code == 200
 
 
-async def test_a_service_refuses_what_was_revoked(feed: Feed, make_settings: Callable[..., Any]) -> None:
+async def test_service_refuses_a_revoked_token(feed: Feed, make_settings: Callable[..., Any]) -> None:
     feed.will_answer(newest=0)
     good = token(sid="s")
     async with (

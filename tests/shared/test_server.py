@@ -1,4 +1,4 @@
-"""A service as a real process: how it starts, stops, and answers to the last."""
+"""A service as a real process: how it starts and stops, and that it loses no request."""
 
 import asyncio
 import fcntl
@@ -55,7 +55,7 @@ def wait_until_ready(running: Running, address: str) -> None:
 
 
 def _is_refused(address: str) -> bool:
-    """A connection made in the moment of closing is accepted by the system and then reset."""
+    """Whether connections are refused; one made during closing is accepted by the kernel, then reset."""
     try:
         httpx.get(f"{address}/health", trust_env=False)
     except httpx.ConnectError:
@@ -68,7 +68,7 @@ def _is_refused(address: str) -> bool:
 class TestStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_no_request_is_lost(self, service: Running, address: str, number: signal.Signals) -> None:
-        """Clients that keep their connections busy see nothing but answers, to the last."""
+        """Clients with busy connections get a response to every request until the end."""
         answered, stopping = [0] * 10, asyncio.Event()
 
         async def keep_asking(client: int) -> None:
@@ -95,7 +95,7 @@ class TestStop:
         events = [json.loads(line)["event"] for line in service.lines]
         assert events[-2:] == ["draining", "stopped"] or events[-1] == "stopped"
 
-    async def test_a_slow_request_is_answered(self, service: Running, address: str, tmp_path: Path) -> None:
+    async def test_slow_request_is_completed(self, service: Running, address: str, tmp_path: Path) -> None:
         async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=SECONDS_MAX) as client:
             asking = asyncio.create_task(client.get("/gate"))
             reached = tmp_path / "gate.reached"
@@ -110,7 +110,7 @@ class TestStop:
         assert response.headers["connection"] == "close"
         assert service.code() == 0
 
-    async def test_a_request_that_never_ends_is_given_up(
+    async def test_request_that_never_ends_is_given_up(
         self, environment: dict[str, str], address: str, tmp_path: Path
     ) -> None:
         with forked("tests.shared.notes", environment=environment | {"DRAIN_SECONDS": "1"}) as service:
@@ -125,7 +125,7 @@ class TestStop:
 
             assert service.code() == 0
 
-    def test_an_idle_connection_does_not_hold_it_up(self, service: Running, port: int) -> None:
+    def test_idle_connection_does_not_delay_the_shutdown(self, service: Running, port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as idle:
             service.send(signal.SIGTERM)
             assert service.code() == 0
@@ -133,10 +133,10 @@ class TestStop:
 
 
 class TestParentGone:
-    async def test_what_is_due_is_still_answered(
+    async def test_pending_requests_are_completed(
         self, environment: dict[str, str], address: str, tmp_path: Path
     ) -> None:
-        """The parent is killed: our input ends and our output breaks, and neither loses an answer."""
+        """The parent is killed: stdin ends and stdout breaks, and neither loses a response."""
         stand_in = (
             "import os, subprocess, sys\n"
             "child = subprocess.Popen([sys.executable, '-m', 'tests.shared.notes'],"
@@ -167,7 +167,7 @@ class TestParentGone:
 
 
 def ended(process: Path) -> bool:
-    """Gone, or only waiting for its parent to notice."""
+    """Whether the process is gone or a zombie."""
     try:
         return "State:\tZ" in (process / "status").read_text()
     except OSError:
@@ -175,13 +175,15 @@ def ended(process: Path) -> bool:
 
 
 class TestStart:
-    def test_a_port_that_is_taken(self, environment: dict[str, str], port: int) -> None:
+    def test_taken_port_stops_the_start_with_exit_code_4(
+        self, environment: dict[str, str], port: int
+    ) -> None:
         with socket.create_server(("127.0.0.1", port)), started(*MODULE, environment=environment) as service:
             assert service.code() == 4
             assert f"notes: cannot listen on 127.0.0.1:{port} (Address already in use)" in service.lines[-1]
             assert "set PORT to a free one" in service.lines[-1]
 
-    def test_a_port_that_is_taken_while_it_starts(
+    def test_port_taken_during_the_start_stops_it_with_exit_code_4(
         self, environment: dict[str, str], port: int, tmp_path: Path
     ) -> None:
         def is_bound() -> bool:
@@ -189,7 +191,7 @@ class TestStart:
                 return probe.connect_ex(("127.0.0.1", port)) != 0 and not can_bind(port)
 
         with (tmp_path / "notes.db.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # so that it waits in the middle of its start
+            fcntl.flock(lock, fcntl.LOCK_EX)  # so that it waits during its start
             with started(*MODULE, environment=environment) as service:
                 assert eventually(is_bound, seconds=SECONDS_MAX)
                 with socket.create_server(("127.0.0.1", port)):
@@ -198,7 +200,7 @@ class TestStart:
                 assert "set PORT to a free one" in service.output
                 assert "Traceback" not in service.output
 
-    def test_an_address_that_is_not_ours(self, environment: dict[str, str]) -> None:
+    def test_foreign_host_address_stops_the_start_with_exit_code_4(self, environment: dict[str, str]) -> None:
         with started(*MODULE, environment=environment | {"HOST": "192.0.2.1"}) as service:
             assert service.code() == 4
             assert "cannot listen on 192.0.2.1" in service.lines[-1]
@@ -212,7 +214,9 @@ class TestStart:
                 bad, key=["LOG_LEVEL", "JWT_SECRET", "DATABASE_POOL"].index
             )
 
-    def test_database_that_stays_unreachable_ends_it_with_one_line(self, environment: dict[str, str]) -> None:
+    def test_database_that_stays_unreachable_stops_the_start_with_one_line(
+        self, environment: dict[str, str]
+    ) -> None:
         port = free_port()
         unreachable = f"postgresql://notes:hunter2@127.0.0.1:{port}/notes"
         more = {"DATABASE_URL": unreachable, "DATABASE_WAIT_SECONDS": "0.5"}
@@ -231,7 +235,7 @@ class TestStart:
         assert entries[-1]["remedy"] == "Start the server, or set DATABASE_URL to another one."
         assert "hunter2" not in service.output
 
-    def test_database_that_refuses_is_not_waited_for(
+    def test_service_does_not_wait_for_a_database_that_refuses_it(
         self, environment: dict[str, str], postgresql_server: str
     ) -> None:
         more = {"DATABASE_URL": postgresql_server.rpartition("/")[0] + "/missing"}
@@ -242,7 +246,9 @@ class TestStart:
         assert last["event"] == "database_unusable"
         assert last["reason"].endswith('database "missing" does not exist')
 
-    def test_database_that_comes_late_is_waited_for(self, environment: dict[str, str], port: int) -> None:
+    def test_service_waits_for_a_database_that_starts_late(
+        self, environment: dict[str, str], port: int
+    ) -> None:
         with postgresql_that_stops() as server:
             server.stop()
             more = {"DATABASE_URL": server.url}
@@ -251,7 +257,9 @@ class TestStart:
                 server.start()
                 service.line_with('"event":"migrated"')
 
-    def test_migration_that_fails_is_one_line(self, environment: dict[str, str], tmp_path: Path) -> None:
+    def test_failed_migration_is_logged_in_one_line(
+        self, environment: dict[str, str], tmp_path: Path
+    ) -> None:
         import sqlite3
 
         with closing(sqlite3.connect(tmp_path / "taken.db")) as database:
@@ -265,7 +273,7 @@ class TestStart:
         assert "table notes already exists" in last["output"]
         assert all(line.startswith("{") for line in service.lines)
 
-    def test_under_the_launcher_it_ends_just_as_quietly(self, environment: dict[str, str]) -> None:
+    def test_start_under_the_launcher_fails_with_the_same_line(self, environment: dict[str, str]) -> None:
         url = f"postgresql://notes@127.0.0.1:{free_port()}/notes"
         more = {"DATABASE_URL": url, "DATABASE_WAIT_SECONDS": "0", SUPERVISED: "1"}
         with started(*MODULE, environment=environment | more, stdin=subprocess.PIPE) as service:
@@ -274,7 +282,7 @@ class TestStart:
             assert last["remedy"] == "Start the server, or set NOTES_DATABASE_URL to another one."
             assert "Fatal" not in service.output
 
-    def test_it_says_what_it_runs_with(self, service: Running) -> None:
+    def test_settings_are_logged_at_startup(self, service: Running) -> None:
         starting = json.loads(service.lines[0])
 
         assert starting["event"] == "starting"
@@ -292,7 +300,7 @@ def can_bind(port: int) -> bool:
         return True
 
 
-def test_it_needs_a_token_also_as_a_process(service: Running, address: str) -> None:
+def test_real_process_requires_a_token(service: Running, address: str) -> None:
     with httpx.Client(base_url=address, trust_env=False) as client:
         assert client.get("/notes").status_code == 401
         assert client.get("/notes", headers=bearer(token())).json() == []

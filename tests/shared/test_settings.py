@@ -1,4 +1,4 @@
-"""Settings: all faults at once, secrets from files, nothing weak, nothing printed."""
+"""Settings: all faults reported together, secrets read from files, weak ones refused, none printed."""
 
 import secrets
 import stat
@@ -41,7 +41,7 @@ def faults() -> str:
 
 
 class TestLoad:
-    def test_development_needs_nothing(self, tmp_path: Path) -> None:
+    def test_development_needs_no_settings(self, tmp_path: Path) -> None:
         settings = Settings.load()
 
         assert settings.port == 18080
@@ -51,7 +51,7 @@ class TestLoad:
         assert settings.jwt_secret is None
         assert settings.notice() is None
 
-    def test_every_fault_at_once(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_all_faults_are_reported_together(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         bad = {
             "PORT": "70000",
             "LOG_LEVEL": "loud",
@@ -69,37 +69,37 @@ class TestLoad:
         assert told.startswith("notes: the settings are invalid:")
         assert all(f"\n  {name}: " in told for name in bad)
         assert "generate one with: openssl rand -hex 32" in told
-        assert "INTERNAL_SECRET" not in told  # nobody knows yet whether it is needed
+        assert "INTERNAL_SECRET" not in told  # it is not known yet whether it is needed
         assert "Value error" not in told
         for value in ("70000", "loud", "xml", "staging", "many"):
             assert value not in told
 
     @pytest.mark.parametrize("url", ["nonsense", "mysql://a:b@c/d", "/var/data/notes.db"])
-    def test_a_database_that_nobody_here_speaks(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    def test_unsupported_database_url_is_refused(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         monkeypatch.setenv("DATABASE_URL", url)
         told = faults()
 
         assert "  DATABASE_URL: must be postgresql://user:password@host/database or sqlite:///" in told
         assert url not in told
 
-    def test_it_cannot_be_changed(self) -> None:
+    def test_settings_cannot_be_changed(self) -> None:
         settings = Settings.load()
         with pytest.raises(ValidationError):
             settings.port = 1  # type: ignore[misc]
 
-    def test_an_empty_value_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_empty_value_counts_as_not_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PORT", "")
         monkeypatch.setenv("JWT_SECRET", "")
 
         assert Settings.load().port == 18080
 
-    def test_what_belongs_to_others_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unknown_variables_are_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LOG_LEVEL", "DEBUG")
         monkeypatch.setenv("SOMETHING_ELSE", "1")
 
         assert Settings.load().log_level == "debug"
 
-    def test_the_end_of_a_process_with_bad_settings(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_process_with_bad_settings_exits_with_2(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as ended:
             exit_on_bad_settings(SettingsError("notes: wrong"))
         assert ended.value.code == 2
@@ -107,7 +107,7 @@ class TestLoad:
 
 
 class TestFiles:
-    def test_a_value_from_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_value_is_read_from_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text(f"{GOOD}\n")
         monkeypatch.setenv("JWT_SECRET_FILE", str(tmp_path / "secret"))
         secret = Settings.load().jwt_secret
@@ -116,7 +116,7 @@ class TestFiles:
         assert secret.get_secret_value() == GOOD
 
     @pytest.mark.parametrize("kind", ["missing", "a folder", "not text"])
-    def test_one_that_cannot_be_read(
+    def test_unreadable_file_is_a_fault(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
     ) -> None:
         file = tmp_path / "secret"
@@ -145,7 +145,7 @@ class TestSecrets:
         ],
     )
     @pytest.mark.parametrize("name", ["JWT_SECRET", "INTERNAL_SECRET"])
-    def test_weak_ones_and_those_of_examples(
+    def test_weak_secrets_and_placeholders_are_refused(
         self, monkeypatch: pytest.MonkeyPatch, secret: str, name: str
     ) -> None:
         monkeypatch.setenv(name, secret)
@@ -154,7 +154,7 @@ class TestSecrets:
         assert f"  {name}: " in told
         assert secret not in told
 
-    def test_production_makes_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_production_generates_no_secret(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("ENVIRONMENT", "production")
 
         assert "  INTERNAL_SECRET: " in faults()
@@ -162,7 +162,7 @@ class TestSecrets:
         monkeypatch.setenv("INTERNAL_SECRET", GOOD)
         assert Settings.load().environment == "production"
 
-    def test_development_keeps_one(self, tmp_path: Path) -> None:
+    def test_development_generates_one_secret_and_keeps_it(self, tmp_path: Path) -> None:
         first, second = Settings.load(), Settings.load()
         file = tmp_path / "secrets" / "internal_secret"
 
@@ -172,16 +172,18 @@ class TestSecrets:
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         assert [left.name for left in file.parent.iterdir()] == ["internal_secret"]
 
-    def test_a_folder_that_cannot_be_written(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_data_dir_that_is_not_writable_is_a_fault(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv("DATA_DIR", str(tmp_path / "file"))
 
         told = faults()
 
         assert "  INTERNAL_SECRET: could not be stored under DATA_DIR" in told
-        assert "set DATA_DIR to a folder that can be written" in told
+        assert "set DATA_DIR to a writable directory" in told
 
-    def test_whoever_is_first_decides(self, tmp_path: Path) -> None:
+    def test_first_thread_decides_the_generated_secret(self, tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as threads:
             for number in range(30):
                 folder, together = tmp_path / str(number), threading.Barrier(8)
@@ -193,7 +195,7 @@ class TestSecrets:
 
                 assert len(set(threads.map(make, range(8)))) == 1
 
-    def test_processes_that_start_together_share_one(self, tmp_path: Path) -> None:
+    def test_processes_that_start_together_share_one_secret(self, tmp_path: Path) -> None:
         code = (
             "import sys; from shared.process.settings import development_secret; "
             "print('loaded', flush=True); "
@@ -245,10 +247,10 @@ class TestPrinting:
             ("http://127.0.0.1:8083", "http://127.0.0.1:8083"),
         ],
     )
-    def test_passwords_of_addresses(self, url: str, printed: str) -> None:
+    def test_passwords_in_urls_are_masked(self, url: str, printed: str) -> None:
         assert mask(url) == printed
 
-    def test_the_settings_of_a_process_without_a_database(self) -> None:
+    def test_process_without_a_database_has_settings_too(self) -> None:
         class Alone(ProcessSettings):
             service = "alone"
 
@@ -273,27 +275,27 @@ class TestGuessable:
             "",
         ],
     )
-    def test_what_anybody_would_try_first(self, text: str) -> None:
+    def test_secrets_that_anyone_would_try_first_are_guessable(self, text: str) -> None:
         assert is_guessable(text)
 
     @pytest.mark.parametrize(
         "text", [GOOD, TEST_JWT_SECRET, TEST_INTERNAL_SECRET, "correct horse battery", "Tr0ub4dor&3x"]
     )
-    def test_what_nobody_would(self, text: str) -> None:
+    def test_good_secrets_are_not_guessable(self, text: str) -> None:
         assert not is_guessable(text)
 
-    def test_random_secrets_are_never_among_them(self) -> None:
+    def test_random_secrets_are_never_guessable(self) -> None:
         made = [secrets.token_hex(16) for _ in range(5000)] + [secrets.token_urlsafe(18) for _ in range(5000)]
 
         assert [text for text in made if is_guessable(text)] == []
 
     @pytest.mark.parametrize("name", ["JWT_SECRET", "INTERNAL_SECRET"])
-    def test_a_guessable_secret_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def test_guessable_secret_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         monkeypatch.setenv(name, "passwordpasswordpasswordpassword")
 
         assert f"  {name}: needs at least 32 random characters" in faults()
 
-    def test_in_production_one_value_for_two_secrets_is_refused(
+    def test_same_value_for_two_secrets_is_refused_in_production(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("JWT_SECRET", GOOD)

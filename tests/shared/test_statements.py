@@ -1,4 +1,4 @@
-"""Statements run by the driver itself: what goes in and comes out is what SQLAlchemy would make of it."""
+"""Statements run directly by the driver: parameters and results are the same as with SQLAlchemy."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,7 +30,7 @@ def as_sqlalchemy_reads_it(session: Session, note_id: str) -> dict[str, object]:
     return dict(session.connection().execute(select(NOTES).where(NOTES.c.id == note_id)).one()._mapping)
 
 
-def test_an_inserted_row_is_returned_as_the_database_holds_it(database: Database) -> None:
+def test_inserted_row_is_returned_as_stored(database: Database) -> None:
     with database.transaction() as session:
         row = insert_row(session, NOTES, owner="o", text="% ? :id %(id)s")
         assert row == as_sqlalchemy_reads_it(session, row["id"])
@@ -38,14 +38,14 @@ def test_an_inserted_row_is_returned_as_the_database_holds_it(database: Database
         assert row["created"].tzinfo is not None
 
 
-def test_a_given_value_takes_the_place_of_the_default(database: Database) -> None:
+def test_given_value_replaces_the_default(database: Database) -> None:
     own = new_id()
     with database.transaction() as session:
         assert insert_row(session, NOTES, id=own, owner="o", text="t", version=7)["version"] == 7
         assert as_sqlalchemy_reads_it(session, own)["version"] == 7
 
 
-def test_an_inserted_row_is_gone_when_the_transaction_fails(database: Database) -> None:
+def test_inserted_row_is_rolled_back_with_the_transaction(database: Database) -> None:
     with suppress(LookupError), database.transaction() as session:
         insert_row(session, NOTES, owner="o", text="t")
         raise LookupError
@@ -53,19 +53,19 @@ def test_an_inserted_row_is_gone_when_the_transaction_fails(database: Database) 
         assert Rows(select(NOTES)).rows(session) == []
 
 
-def test_a_broken_rule_of_the_database_is_an_integrity_error(database: Database) -> None:
+def test_violated_constraint_is_an_integrity_error(database: Database) -> None:
     with database.transaction() as session:
         insert_row(session, NOTES, owner="o", text="twice")
     with pytest.raises(IntegrityError), database.transaction() as session:
         insert_row(session, NOTES, owner="o", text="twice")
 
 
-def test_a_column_without_a_default_must_be_given(database: Database) -> None:
+def test_column_without_a_default_is_required(database: Database) -> None:
     with database.transaction() as session, pytest.raises(TypeError, match="owner is required"):
         insert_row(session, NOTES, text="t")
 
 
-def test_a_name_that_is_no_column_is_refused(database: Database) -> None:
+def test_unknown_column_is_refused(database: Database) -> None:
     with database.transaction() as session, pytest.raises(TypeError, match="no column colour"):
         insert_row(session, NOTES, owner="o", text="t", colour="red")
 
@@ -77,7 +77,7 @@ def test_rows_are_read_as_sqlalchemy_reads_them(database: Database) -> None:
         assert BY_ID.one(session, id=new_id()) is None
 
 
-def test_values_are_converted_on_their_way_in_and_fixed_ones_stay(database: Database) -> None:
+def test_parameters_are_converted_and_literals_are_kept(database: Database) -> None:
     newer = Rows(
         select(NOTES.c.text)
         .where(NOTES.c.created >= bindparam("since"), NOTES.c.owner == "o")
@@ -92,10 +92,10 @@ def test_values_are_converted_on_their_way_in_and_fixed_ones_stay(database: Data
         assert newer.rows(session, since=first["created"], most=1) == [{"text": "a"}]
 
 
-def test_a_statement_whose_text_depends_on_its_values_is_refused(database: Database) -> None:
+def test_statement_whose_text_depends_on_its_values_is_refused(database: Database) -> None:
     some = Rows(select(NOTES).where(NOTES.c.id.in_(bindparam("ids", expanding=True))))
     with (
         database.transaction(write=False) as session,
-        pytest.raises(TypeError, match="depends on its values"),
+        pytest.raises(TypeError, match="depends on the values"),
     ):
         some.rows(session, ids=[new_id()])

@@ -1,4 +1,4 @@
-"""What a process tells the launcher, and what it keeps to itself while the suite is starting."""
+"""What a process reports to the launcher, and what it does not log while the suite is starting."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import started
 from tests.support import free_port
 
-# It asks for news of an auth that is not there, and for a peer, again and again.
+# It polls an auth and a peer that do not exist, again and again.
 LONELY = """
 import asyncio
 from shared.identity import revocations
@@ -44,7 +44,7 @@ def environment(supervised: str) -> dict[str, str]:
     return {**own, "AUTH_URL": f"http://127.0.0.1:{free_port()}", SUPERVISED: supervised}
 
 
-def test_peers_that_do_not_answer_are_no_news_while_the_suite_is_starting_and_are_afterwards() -> None:
+def test_unreachable_peers_are_logged_only_once_the_suite_has_started() -> None:
     with started("-c", LONELY, environment=environment(STARTING), stdin=subprocess.PIPE) as lonely:
         for _ in range(3):
             lonely.line_with("asked True", after=len(lonely.lines))
@@ -59,7 +59,7 @@ def test_peers_that_do_not_answer_are_no_news_while_the_suite_is_starting_and_ar
         lonely.line_with("revocations_stale")
 
 
-def test_process_that_starts_alone_says_so_at_once_and_reports_no_phase() -> None:
+def test_process_restarted_alone_logs_unreachable_peers_and_reports_no_phase() -> None:
     with started("-c", LONELY, environment=environment("1"), stdin=subprocess.PIPE) as lonely:
         lonely.line_with("peer_unreachable")
         lonely.line_with("revocations_stale")

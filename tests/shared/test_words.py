@@ -1,4 +1,4 @@
-"""Refusals in plain sentences: what is allowed, and never the words of the library."""
+"""Messages about invalid values say what is allowed, never in pydantic's own words."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -73,11 +73,11 @@ def words(kind: Any, value: Any, *, strict: bool = False) -> str:
         (HttpUrl, "x", "must be a URL, for example https://example.com"),
     ],
 )
-def test_fault_is_told_in_plain_words(kind: Any, value: Any, said: str) -> None:
+def test_fault_is_described_in_plain_words(kind: Any, value: Any, said: str) -> None:
     assert words(kind, value) == said
 
 
-def test_body_that_is_not_json_is_told_where_it_breaks() -> None:
+def test_body_that_is_not_json_is_reported_with_the_position() -> None:
     with pytest.raises(ValidationError) as raised:
         Thing.model_validate_json("{oops")
     assert words_of(raised.value.errors()[0]).startswith("is not JSON: ")
@@ -86,7 +86,7 @@ def test_body_that_is_not_json_is_told_where_it_breaks() -> None:
     assert words_of(raised.value.errors()[0]) == "is empty"
 
 
-def test_words_of_our_own_are_kept() -> None:
+def test_messages_of_our_own_are_kept() -> None:
     class Careful(BaseModel):
         name: str
 

@@ -1,4 +1,4 @@
-"""Amounts stay exact on their way into both databases and back."""
+"""Amounts stay exact when stored in either database and read back."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -38,7 +38,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @given(st.integers(0, MINOR_UNITS_MAX), st.sampled_from(sorted(CURRENCIES)))
-def test_every_number_of_minor_units_comes_back(minor: int, currency: str) -> None:
+def test_every_number_of_minor_units_is_converted_exactly(minor: int, currency: str) -> None:
     amount = from_minor(minor, currency)
     written = TypeAdapter(Amount).dump_json(amount)
 
@@ -55,7 +55,7 @@ def test_every_number_of_minor_units_comes_back(minor: int, currency: str) -> No
         ("10000000000.01", "USD", "at most 10000000000.00 USD"),
     ],
 )
-def test_amount_that_no_coins_make_up_is_refused(amount: str, currency: str, words: str) -> None:
+def test_amount_that_is_not_in_whole_minor_units_is_refused(amount: str, currency: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         to_minor(Decimal(amount), currency)
 
@@ -66,7 +66,7 @@ def test_unknown_currency_is_refused(currency: str) -> None:
         TypeAdapter(Currency).validate_python(currency)
 
 
-def test_precise_amounts_come_back_as_they_went_in(database: Database) -> None:
+def test_precise_amounts_are_read_back_unchanged(database: Database) -> None:
     amounts = "0 12.0101516483 0.000000000001 -3.5 99999999999999999999999999.999999999999 1E+3".split()
     with database.transaction() as session:
         rows = [{"id": number, "usd": Decimal(amount)} for number, amount in enumerate(amounts)]
@@ -100,7 +100,7 @@ def test_inexact_amount_is_refused(database: Database, amount: Any) -> None:
         ("1.0005", "KWD", "1.000"),
     ],
 )
-def test_half_a_coin_is_rounded_to_the_even_one(amount: str, currency: str, expected: str) -> None:
+def test_half_a_unit_is_rounded_to_the_even_one(amount: str, currency: str, expected: str) -> None:
     assert rounded(Decimal(amount), currency) == Decimal(expected)
     assert str(rounded(Decimal(amount), currency)) == expected
 

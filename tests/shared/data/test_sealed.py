@@ -1,4 +1,4 @@
-"""Secrets in a database: only with the key, only in their place, and through a change of the key."""
+"""Sealed values open only with the key and only in their place; they survive a key rotation."""
 
 import base64
 import multiprocessing
@@ -70,12 +70,12 @@ def keep(database: Database, values: dict[str, str | None], *secrets: str) -> No
 
 class TestSealer:
     @given(st.text(max_size=200), st.lists(st.text(max_size=20), max_size=4))
-    def test_value_opens_in_its_place(self, value: str, place: list[str]) -> None:
+    def test_value_can_be_opened_in_its_place(self, value: str, place: list[str]) -> None:
         one = sealer(NEW)
 
         assert one.open(one.seal(value, *place), *place) == value
 
-    def test_value_is_not_to_be_seen_and_never_sealed_alike(self) -> None:
+    def test_sealed_value_hides_the_value_and_differs_every_time(self) -> None:
         first, second = (sealer(NEW).seal("tomorrow", *PLACE) for _ in range(2))
 
         assert first != second
@@ -94,7 +94,7 @@ class TestSealer:
             (),
         ],
     )
-    def test_value_does_not_open_in_another_place(self, place: tuple[str, ...]) -> None:
+    def test_value_cannot_be_opened_in_another_place(self, place: tuple[str, ...]) -> None:
         value = sealer(NEW).seal("tomorrow", *PLACE)
 
         with pytest.raises(SealBroken):
@@ -112,13 +112,13 @@ class TestSealer:
         with pytest.raises(KeyMissing):
             sealer(NEW, service="support").open(value, *PLACE)
 
-    def test_value_under_the_id_of_another_key_is_refused(self) -> None:
+    def test_value_with_the_id_of_another_key_is_refused(self) -> None:
         value, other = sealer(OLD).seal("tomorrow", *PLACE), sealer(NEW)
 
         with pytest.raises(SealBroken):
             other.open(other.prefix + value.split(".")[2], *PLACE)
 
-    def test_every_shorter_or_longer_value_is_refused(self) -> None:
+    def test_truncated_or_extended_value_is_refused(self) -> None:
         value = sealer(NEW).seal("tomorrow", *PLACE)
 
         for length in range(len(value)):
@@ -137,7 +137,7 @@ class TestSealer:
             with pytest.raises(SealBroken):
                 one.open(one.prefix + base64.urlsafe_b64encode(changed).decode().rstrip("="), *PLACE)
 
-    def test_value_of_the_previous_key_opens_and_new_ones_use_the_newest(self) -> None:
+    def test_value_of_the_previous_key_can_be_opened_and_new_ones_use_the_newest(self) -> None:
         both = sealer(NEW, OLD)
 
         assert both.open(sealer(OLD).seal("tomorrow", *PLACE), *PLACE) == "tomorrow"
@@ -149,19 +149,19 @@ class TestSealer:
         with pytest.raises(ValueError, match="at most 65536 bytes"):
             sealer(NEW).seal("x" * (sealed.VALUE_BYTES_MAX + 1), *PLACE)
 
-    def test_value_of_the_first_release_still_opens(self) -> None:
+    def test_value_sealed_by_the_first_release_can_still_be_opened(self) -> None:
         value = "s1.b07ddcfe68c8145f.NrbtFCe15oGrGnW6sn3ZOpXaUOXUhpIGV3dzJWqIOfzUth5X"
 
         assert sealer(NEW).open(value, *PLACE) == "tomorrow"
 
 
 class TestSettings:
-    def test_development_makes_a_secret_that_stays(self, tmp_path: Path) -> None:
+    def test_development_generates_a_secret_and_keeps_it(self, tmp_path: Path) -> None:
         value = Settings(data_dir=tmp_path).sealer().seal("tomorrow", *PLACE)
 
         assert Settings(data_dir=tmp_path).sealer().open(value, *PLACE) == "tomorrow"
 
-    def test_previous_secret_opens(self, tmp_path: Path) -> None:
+    def test_previous_secret_can_open_values(self, tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, key_secret=SecretStr(NEW), key_secret_previous=SecretStr(OLD))
 
         assert settings.sealer().open(sealer(OLD).seal("tomorrow", *PLACE), *PLACE) == "tomorrow"
@@ -188,7 +188,7 @@ class TestColumn:
         with pytest.raises(SealBroken):
             column(NEW).open("2", rows["2"])
 
-    def test_renewal_leaves_nothing_that_needs_the_previous_key(
+    def test_renewal_reseals_everything_with_the_newest_key(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sealed, "RESEALED_AT_ONCE", 3)
@@ -204,7 +204,7 @@ class TestColumn:
         [line] = logs
         assert (line["event"], line["renewed"], line["is_all"]) == ("sealed_values_renewed", 10, True)
 
-    def test_renewal_goes_past_a_value_that_it_cannot_open(self, database: Database) -> None:
+    def test_renewal_skips_a_value_that_it_cannot_open(self, database: Database) -> None:
         keep(database, {"1": "lost"}, "5c0e8841d2f94bb7a3e6b1907d2f6ac8")
         keep(database, {"2": "kept"}, OLD)
         lost = stored(database)["1"]
@@ -233,7 +233,7 @@ class TestColumn:
             assert one._renew_some(session, "") == ("1", 0)
         assert column(NEW).open("1", stored(database)["1"]) == "after"
 
-    def test_renewal_stops_when_it_is_told(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_renewal_stops_when_told_to(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sealed, "RESEALED_AT_ONCE", 1)
         keep(database, {"1": "one", "2": "two"}, OLD)
         answers = iter([False, True])
@@ -243,7 +243,9 @@ class TestColumn:
         assert [value.startswith(prefix) for _, value in sorted(stored(database).items())] == [True, False]
 
     @pytest.mark.parametrize("deaths", [1, 2, 5])
-    def test_every_value_opens_after_the_renewal_was_killed(self, database: Database, deaths: int) -> None:
+    def test_every_value_can_be_opened_after_the_renewal_was_killed(
+        self, database: Database, deaths: int
+    ) -> None:
         values: dict[str, str | None] = {f"{number:02}": f"value {number}" for number in range(9)}
         keep(database, values, OLD)
         url = database.url.render_as_string(hide_password=False)
@@ -255,11 +257,11 @@ class TestColumn:
         rows = stored(database)
         assert {key: column(NEW, OLD).open(key, rows[key]) for key in values} == values
         renewed = sum(value.startswith(sealer(NEW).prefix) for value in rows.values())
-        assert renewed == (deaths - 1) // 2 * 2  # two at once, or none of them
+        assert renewed == (deaths - 1) // 2 * 2  # both of a batch, or neither
 
 
 def renew_and_die(url: str, deaths: int) -> None:
-    """A process that renews two values at once and is killed right after one of its updates."""
+    """Renew in batches of two, and die right after one of the updates."""
     sealed.RESEALED_AT_ONCE = 2
     database, updates = Database(url), iter(range(1, 100))
 
@@ -272,7 +274,7 @@ def renew_and_die(url: str, deaths: int) -> None:
     column(NEW, OLD).renew(database, lambda: False)
 
 
-def test_example_of_sealed_values_is_kept_and_renewed(
+def test_example_of_sealed_values_stores_and_renews(
     database: Database, make_settings: Callable[..., Any], tmp_path: Path
 ) -> None:
     names: dict[str, Any] = {

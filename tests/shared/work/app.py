@@ -35,7 +35,7 @@ class Settings(ServiceSettings):
 
 
 class Ticks:
-    """What the test says is what the stream sends; `asked` counts how often the stream wanted more."""
+    """A stream of events queued by the test; `asked` counts how often the stream asked for the next one."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[ServerSentEvent | None] = asyncio.Queue()

@@ -8,7 +8,7 @@ from shared.work.jobs import JobTables
 
 METADATA = MetaData()
 WORK = JOBS = JobTables(METADATA)
-# One row for every effect that work has had.
+# One row per effect.
 EFFECTS = Table(
     "effects",
     METADATA,

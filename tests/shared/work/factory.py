@@ -1,4 +1,4 @@
-"""Jobs of a made-up service, and the life of a replica that runs them."""
+"""Jobs of a made-up service, and a replica process that runs them."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ def note(job: Running, number: int) -> Any:
 
 
 async def count(job: Running) -> Mapping[str, Any]:
-    """One effect for each number, resumed from the cursor."""
+    """Have one effect per number, resuming at the cursor."""
     total = job.input["total"]
     for number in range(job.cursor or 0, total):
         await job.do(note(job, number), cursor=number + 1, progress=number + 1, total=total)
@@ -52,7 +52,7 @@ async def kill(_: Running) -> None:
 def make_jobs(lease: timedelta = LEASE) -> Jobs:
     hurried = {"pause_first": timedelta(milliseconds=20), "attempts_max": 3}
     kinds = {
-        "count": Kind(count, attempts_max=1_000),  # kills are no fault of the job
+        "count": Kind(count, attempts_max=1_000),  # kills are not the job's fault
         "fail": Kind(fail, **hurried),  # type: ignore[arg-type]
         "refuse": Kind(refuse),
         "kill": Kind(kill, **hurried),  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def make_jobs(lease: timedelta = LEASE) -> Jobs:
 
 
 def replica(url: str, step: str | None = None) -> None:
-    """The whole life of a process that runs jobs until it is killed, at the named step if there is one."""
+    """Run jobs in this process until it is killed, at the named step if one is given."""
     failpoints._STEP = step
     runner.LOOK_SECONDS = 0.05
     asyncio.run(_run(url))

@@ -1,4 +1,4 @@
-"""A service on a real port of this process, as `shared.process.server.serve` would run it."""
+"""Serves an app on a real port, in this process, as `shared.process.server.serve` would."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from shared.process.server import CloseWhenDraining, Server
 
 @asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
-    """The server, which a test may shut down, and a client of it."""
+    """Yield the server, which tests may shut down, and a client of it."""
     closing = CloseWhenDraining(app)
     config = uvicorn.Config(
         closing, ws="none", lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5

@@ -1,4 +1,4 @@
-"""Followers of a job wake when it changes; no test here waits for them to look by themselves."""
+"""Followers of a job wake when it changes; polling is disabled in these tests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ SECONDS = 20
 
 
 @pytest.fixture(autouse=True)
-def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "LOOK_SECONDS", 3600.0)
     monkeypatch.setattr(changes, "LOOK_SECONDS_LISTENING", 3600.0)
     monkeypatch.setattr(changes, "SPACING_SECONDS", 0.0)
@@ -28,7 +28,7 @@ def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def other(database: Database) -> AsyncIterator[Database]:
-    """The same database, as another process sees it."""
+    """The same database, opened as by another process."""
     opened = Database(database.url.render_as_string(hide_password=False))
     yield opened
     opened.close()
@@ -48,7 +48,7 @@ async def heard(jobs: Jobs) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_follower_wakes_at_each_commit_of_its_own_process(database: Database) -> None:
+async def test_follower_wakes_on_each_commit_of_its_own_process(database: Database) -> None:
     jobs = make_jobs()
     async with Runner(jobs, database, running_max=0), asyncio.timeout(SECONDS):
         job_id = await start(jobs, database)
@@ -66,14 +66,14 @@ async def test_follower_wakes_at_each_commit_of_its_own_process(database: Databa
     assert database.on_commit == []
 
 
-async def test_follower_is_not_woken_by_what_is_rolled_back(database: Database) -> None:
+async def test_follower_is_not_woken_by_a_rollback(database: Database) -> None:
     jobs = make_jobs()
     async with Runner(jobs, database, running_max=0):
         job_id = await start(jobs, database)
         with jobs.changes.following(job_id) as follower:
             with pytest.raises(ZeroDivisionError):
                 await database.run(change_and_fail, jobs, job_id)
-            await asyncio.sleep(0)  # whatever was to be called by now has been
+            await asyncio.sleep(0)  # pending callbacks have now run
             assert not follower._event.is_set()
 
 
@@ -98,7 +98,9 @@ async def test_follower_wakes_when_another_process_commits(database: Database, o
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_lost_connection_wakes_followers_and_is_made_again(database: Database, other: Database) -> None:
+async def test_lost_connection_wakes_followers_and_is_reestablished(
+    database: Database, other: Database
+) -> None:
     jobs, elsewhere = make_jobs(), make_jobs()
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     async with Runner(jobs, database, running_max=0), asyncio.timeout(SECONDS):
@@ -116,7 +118,7 @@ async def test_lost_connection_wakes_followers_and_is_made_again(database: Datab
             await follower.changed()
 
 
-async def test_follower_that_nothing_wakes_looks_by_itself(
+async def test_follower_without_notifications_polls(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "LOOK_SECONDS", 0.01)

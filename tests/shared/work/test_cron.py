@@ -1,4 +1,4 @@
-"""Times of a cron schedule, through changes of the clocks, and what is said of bad ones."""
+"""Times of a cron schedule, across daylight-saving changes, and the errors for invalid ones."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,15 +22,15 @@ def at(text: str) -> datetime:
         ("0 6 * * MON", "Europe/Berlin", "2026-11-27T08:30", ["2026-11-30T05:00", "2026-12-07T05:00"]),
         ("0 0 29 2 *", "UTC", "2026-11-27T08:30", ["2028-02-29T00:00"]),
         ("0 8 L * *", "UTC", "2026-02-01T00:00", ["2026-02-28T08:00", "2026-03-31T08:00"]),
-        # Clocks go forward at 02:00: 02:30 does not exist, and is done at once.
+        # Clocks go forward at 02:00: 02:30 does not exist, and runs right after.
         ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00", ["2026-03-29T01:00", "2026-03-30T00:30"]),
-        # Clocks go back at 03:00: 02:30 comes twice, and is done once.
+        # Clocks go back at 03:00: 02:30 occurs twice, and runs once.
         ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),
-        # What is done every hour goes by hours that pass.
+        # An hourly schedule runs every elapsed hour.
         ("0 * * * *", "Europe/Berlin", "2026-10-24T23:30", [f"2026-10-25T0{hour}:00" for hour in range(4)]),
     ],
 )
-def test_times_of_a_schedule(expression: str, zone: str, now: str, following: list[str]) -> None:
+def test_schedule_gives_the_right_times(expression: str, zone: str, now: str, following: list[str]) -> None:
     cron, moment, found = Cron(expression, zone), at(now), []
     for _ in following:
         moment = cron.next_after(moment)
@@ -40,7 +40,7 @@ def test_times_of_a_schedule(expression: str, zone: str, now: str, following: li
 
 
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)), st.sampled_from(["UTC", "America/New_York"]))  # noqa: DTZ001
-def test_next_time_lies_ahead_and_not_too_far(moment: datetime, zone: str) -> None:
+def test_next_time_of_a_daily_schedule_is_within_25_hours(moment: datetime, zone: str) -> None:
     at = moment.replace(tzinfo=UTC)
     pause = Cron("17 3 * * *", zone).next_after(at) - at
 
@@ -61,7 +61,7 @@ def test_next_time_lies_ahead_and_not_too_far(moment: datetime, zone: str) -> No
         ("*/0 * * * *", "Bad minute"),
     ],
 )
-def test_bad_schedule_is_refused_with_what_is_wrong(expression: str, words: str) -> None:
+def test_invalid_schedule_is_refused_with_the_reason(expression: str, words: str) -> None:
     with pytest.raises(ValueError, match=words.replace("`", ".")):
         Cron(expression)
 
@@ -72,7 +72,7 @@ def test_unknown_time_zone_is_refused(zone: str) -> None:
         Cron("0 0 * * *", zone)
 
 
-def test_setting_takes_a_schedule_or_nothing() -> None:
+def test_setting_accepts_a_schedule_or_an_empty_string() -> None:
     class Settings(BaseModel):
         sync_schedule: CronSetting = ""
 
@@ -82,6 +82,6 @@ def test_setting_takes_a_schedule_or_nothing() -> None:
         Settings(sync_schedule="0 25 * * *")
 
 
-def test_pause_of_a_number_is_that_number() -> None:
+def test_interval_adds_its_seconds() -> None:
     assert Every(90).next_after(at("2026-11-27T08:30")) == at("2026-11-27T08:31:30")
     assert (str(Every(60)), str(Cron("0 6 * * *"))) == ("every 60 s", "0 6 * * * UTC")

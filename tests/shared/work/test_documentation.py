@@ -1,4 +1,4 @@
-"""The examples of docs/chassis do what the pages say."""
+"""The examples in docs/chassis do what the pages say."""
 
 import asyncio
 import re
@@ -86,7 +86,7 @@ async def test_example_of_jobs_adds_up_every_month_once(database: Database) -> N
     assert len(names["OPERATIONS"]) == 4
 
 
-async def test_example_of_streams_goes_on_after_the_last_event() -> None:
+async def test_example_of_streams_continues_after_the_last_event() -> None:
     wanted = "AsyncIterator Caller Operation Request Response ServerSentEvent Streams last_event_id"
     names: dict[str, Any] = {name: globals()[name] for name in wanted.split()}
     exec(example("streams.md"), names)
@@ -112,5 +112,5 @@ async def test_example_of_duties_sweeps_and_refreshes(database: Database) -> Non
     }
     exec(example("duties.md"), names)
     async with names["DUTIES"], asyncio.timeout(20):
-        while swept or not refreshed.is_set():  # noqa: ASYNC110 - its threads tell it by no event
+        while swept or not refreshed.is_set():  # noqa: ASYNC110 - its threads set no event
             await asyncio.sleep(0.02)

@@ -27,7 +27,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counted:
-    """Work that counts itself, and lets the test wait for that."""
+    """Work that counts its runs, and lets the test wait for a count."""
 
     def __init__(self, fails: int = 0) -> None:
         self.times, self._fails = 0, fails
@@ -53,7 +53,7 @@ class Counted:
         assert await asyncio.to_thread(wait), self.times
 
 
-async def test_duty_is_done_again_and_again_and_its_success_is_a_metric(database: Database) -> None:
+async def test_duty_runs_repeatedly_and_its_success_is_a_metric(database: Database) -> None:
     work = Counted()
     async with Duties(database, [Duty("counts", 0.01, work)]):
         await work.reaches(3)
@@ -63,14 +63,14 @@ async def test_duty_is_done_again_and_again_and_its_success_is_a_metric(database
 
 
 @pytest.mark.parametrize("alone", [True, False])
-async def test_failing_duty_is_tried_again(database: Database, alone: bool) -> None:
+async def test_failing_duty_is_retried(database: Database, alone: bool) -> None:
     work, labels = Counted(fails=2), {"duty": f"fails {new_id()}"}
     async with Duties(database, [Duty(labels["duty"], 3600, work, alone=alone)], WORK):
         await work.reaches(3)
     assert REGISTRY.get_sample_value("duty_failures_total", labels) == 2
 
 
-async def test_duty_is_done_by_one_replica_at_a_time(database: Database) -> None:
+async def test_duty_runs_on_one_replica_at_a_time(database: Database) -> None:
     work = Counted()
     duty = Duty("alone", 0.0, work, alone=True)
     async with Duties(database, [duty], WORK), Duties(database, [duty], WORK), Duties(database, [duty], WORK):
@@ -78,7 +78,7 @@ async def test_duty_is_done_by_one_replica_at_a_time(database: Database) -> None
     assert work.active_max == 1
 
 
-async def test_time_of_a_duty_is_kept_over_a_restart(database: Database) -> None:
+async def test_due_time_of_a_duty_survives_a_restart(database: Database) -> None:
     work, other = Counted(), Counted()
     daily = Duty("daily", 86_400, work, alone=True)
     async with Duties(database, [daily], WORK):
@@ -88,7 +88,7 @@ async def test_time_of_a_duty_is_kept_over_a_restart(database: Database) -> None
     assert work.times == 1
 
 
-async def test_duty_of_a_replica_that_died_is_done_by_another(database: Database) -> None:
+async def test_duty_of_a_dead_replica_is_taken_over(database: Database) -> None:
     work = Counted()
     duty = Duty("orphaned", 3600, work, alone=True)
     with database.transaction() as session:
@@ -102,7 +102,7 @@ async def test_duty_of_a_replica_that_died_is_done_by_another(database: Database
 
 
 async def test_working_duty_renews_its_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that takes three times as long as its lease is begun once."""
+    """Work that takes three times as long as its lease is started only once."""
     monkeypatch.setattr(duties, "LEASE_SECONDS_MAX", 0.5)
     begun: list[int] = []
     ended = threading.Event()
@@ -118,7 +118,7 @@ async def test_working_duty_renews_its_lease(database: Database, monkeypatch: py
     assert begun == [1]
 
 
-async def test_duty_is_told_to_stop_is_awaited_and_gives_its_lease_back(database: Database) -> None:
+async def test_duty_is_told_to_stop_and_awaited_and_releases_its_lease(database: Database) -> None:
     begun, ended = threading.Event(), threading.Event()
 
     def patient(is_stopping: IsStopping) -> None:
@@ -136,7 +136,7 @@ async def test_duty_is_told_to_stop_is_awaited_and_gives_its_lease_back(database
     assert row.due <= now(), "another replica may do it at once"
 
 
-async def test_duty_that_fails_while_it_is_told_to_stop_is_not_begun_again(database: Database) -> None:
+async def test_duty_that_fails_while_stopping_is_not_started_again(database: Database) -> None:
     begun = threading.Event()
 
     def fails_late(is_stopping: IsStopping) -> None:
@@ -149,7 +149,7 @@ async def test_duty_that_fails_while_it_is_told_to_stop_is_not_begun_again(datab
         await asyncio.to_thread(begun.wait, SECONDS)
 
 
-def test_duty_that_is_done_alone_needs_a_table(database: Database) -> None:
+def test_duty_that_runs_alone_needs_a_table(database: Database) -> None:
     with pytest.raises(TypeError, match="table of leased work"):
         Duties(database, [Duty("alone", 1, Counted(), alone=True)])
 
@@ -174,7 +174,7 @@ async def planned(database: Database, name: str) -> datetime:
             await asyncio.sleep(0.01)
 
 
-async def test_cron_duty_waits_for_its_time_and_is_then_done_by_one_replica(database: Database) -> None:
+async def test_cron_duty_waits_for_its_time_and_then_runs_on_one_replica(database: Database) -> None:
     work, yearly = Counted(), Cron("0 0 1 1 *", "Europe/Berlin")
     duty = Duty("yearly", yearly, work, alone=True)
     new_year = yearly.next_after(now())
@@ -188,7 +188,7 @@ async def test_cron_duty_waits_for_its_time_and_is_then_done_by_one_replica(data
     assert due_of(database, "yearly") == new_year
 
 
-async def test_time_that_was_missed_is_made_up_for_once(database: Database) -> None:
+async def test_missed_times_are_made_up_for_by_one_run(database: Database) -> None:
     work = Counted()
     duty = Duty("hourly", Cron("0 * * * *"), work, alone=True)
     queue = Queue(WORK, "duty:hourly")
@@ -200,18 +200,18 @@ async def test_time_that_was_missed_is_made_up_for_once(database: Database) -> N
     assert timedelta(0) < due_of(database, "hourly") - now() <= timedelta(hours=1)
 
 
-async def test_changed_schedule_counts_at_once(database: Database) -> None:
+async def test_changed_schedule_takes_effect_at_once(database: Database) -> None:
     work, first = Counted(), Cron("0 0 1 1 *")
     async with Duties(database, [Duty("moved", first, work, alone=True)], WORK):
         await planned(database, "moved")
     changed = Cron("0 0 1 6 *")
     async with Duties(database, [Duty("moved", changed, work, alone=True)], WORK), asyncio.timeout(SECONDS):
-        while due_of(database, "moved") != changed.next_after(now()):  # noqa: ASYNC110 - no event says so
+        while due_of(database, "moved") != changed.next_after(now()):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
     assert work.times == 0
 
 
-def test_schedule_is_not_changed_under_a_replica_that_works(database: Database) -> None:
+def test_schedule_is_not_changed_while_a_replica_is_working(database: Database) -> None:
     queue = Queue(WORK, "duty:busy")
     with database.transaction() as session:
         queue.add_once(session, queue.name, "old")
@@ -223,12 +223,12 @@ def test_schedule_is_not_changed_under_a_replica_that_works(database: Database) 
     assert due_of(database, "busy") > now()
 
 
-def test_cron_duty_is_done_alone(database: Database) -> None:
+def test_cron_duty_must_run_alone(database: Database) -> None:
     with pytest.raises(TypeError, match="alone=True"):
         Duties(database, [Duty("report", Cron("0 6 * * *"), Counted())], WORK)
 
 
-async def test_what_queues_have_given_up_is_deleted_after_a_while(database: Database) -> None:
+async def test_rows_given_up_by_other_queues_are_deleted_after_a_while(database: Database) -> None:
     queue = Queue(WORK, "mail")
     with database.transaction() as session:
         queue.add(session, "")
@@ -237,7 +237,7 @@ async def test_what_queues_have_given_up_is_deleted_after_a_while(database: Data
         old = now() - GIVEN_UP_KEPT - timedelta(days=1)
         session.connection().execute(update(WORK.work).values(given_up=old))
     async with Duties(database, [], queues=[queue]), asyncio.timeout(SECONDS):
-        while database_rows(database):  # noqa: ASYNC110 - no event says so
+        while database_rows(database):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
 
 
@@ -246,7 +246,7 @@ def database_rows(database: Database) -> int:
         return len(session.connection().execute(select(WORK.work.c.id)).all())
 
 
-def test_lease_of_a_duty_is_as_long_as_its_pause_within_limits() -> None:
+def test_lease_of_a_duty_is_as_long_as_its_interval_within_limits() -> None:
     pauses: list[float | Cron] = [0.1, 20, 3600, Cron("0 6 * * *")]
     leases = [duties._queue(WORK, Duty("x", pause, Counted(), alone=True)).lease for pause in pauses]
 

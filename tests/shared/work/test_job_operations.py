@@ -1,4 +1,4 @@
-"""The endpoints of jobs as clients see them."""
+"""The endpoints of jobs."""
 
 import asyncio
 import json
@@ -44,7 +44,9 @@ async def follow(client: httpx.AsyncClient, job_id: str, **headers: str) -> http
     return await client.get(f"/works/jobs/{job_id}/progress", headers={**MINE, **headers})
 
 
-async def test_progress_is_followed_to_the_end_and_not_begun_again(client: httpx.AsyncClient) -> None:
+async def test_progress_is_streamed_to_the_end_and_resumed_after_the_last_event(
+    client: httpx.AsyncClient,
+) -> None:
     job = await start(client, total=4, pause=0.3)
     answer = await asyncio.wait_for(follow(client, job["id"]), SECONDS)
     told = events(answer.text)
@@ -65,7 +67,7 @@ async def test_progress_is_followed_to_the_end_and_not_begun_again(client: httpx
         assert answer.status_code == 200
 
 
-async def test_jobs_of_others_are_not_found_but_by_an_admin(client: httpx.AsyncClient) -> None:
+async def test_jobs_of_others_are_404_except_for_admins(client: httpx.AsyncClient) -> None:
     job = await start(client, total=0)
     for method, path in (("GET", ""), ("POST", "/cancel"), ("GET", "/progress")):
         address = f"/works/jobs/{job['id']}{path}"
@@ -86,7 +88,7 @@ async def test_list_shows_my_jobs_page_by_page(client: httpx.AsyncClient) -> Non
     assert (await client.get("/works/jobs", headers=OTHERS)).json() == []
 
 
-async def test_job_that_runs_is_cancelled(client: httpx.AsyncClient) -> None:
+async def test_running_job_is_cancelled(client: httpx.AsyncClient) -> None:
     job = await start(client, total=2, pause=1000)
     answer = await client.post(f"/works/jobs/{job['id']}/cancel", headers=MINE)
     assert answer.status_code == 202
@@ -94,7 +96,7 @@ async def test_job_that_runs_is_cancelled(client: httpx.AsyncClient) -> None:
     assert told[-1][2]["state"] == "cancelled"
 
 
-async def test_openapi_document_with_jobs_is_sound(client: httpx.AsyncClient) -> None:
+async def test_openapi_document_with_jobs_is_valid(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     sound(document)
     progress = document["paths"]["/works/jobs/{job_id}/progress"]["get"]

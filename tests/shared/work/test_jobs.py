@@ -58,7 +58,7 @@ def number_of_work(session: Session) -> int:
     return session.connection().execute(select(func.count()).select_from(WORK.work)).scalar_one()
 
 
-async def test_job_runs_tells_its_progress_and_leaves_no_work(database: Database, jobs: Jobs) -> None:
+async def test_job_runs_reports_its_progress_and_leaves_no_work(database: Database, jobs: Jobs) -> None:
     job_id = await start(database, jobs, "count", total=3)
     async with Runner(jobs, database):
         row = await ended(database, jobs, job_id)
@@ -69,7 +69,7 @@ async def test_job_runs_tells_its_progress_and_leaves_no_work(database: Database
     assert await database.read(number_of_work) == 0
 
 
-async def test_waiting_job_that_is_cancelled_never_runs(database: Database, jobs: Jobs) -> None:
+async def test_cancelled_waiting_job_never_runs(database: Database, jobs: Jobs) -> None:
     job_id = await start(database, jobs, "count", total=3)
     await database.run(jobs.cancel, job_id)
     second = await start(database, jobs, "count", total=1)
@@ -79,9 +79,7 @@ async def test_waiting_job_that_is_cancelled_never_runs(database: Database, jobs
     assert await database.read(effects) == [0]
 
 
-async def test_running_job_that_is_cancelled_ends_and_frees_its_subject(
-    database: Database, jobs: Jobs
-) -> None:
+async def test_cancelled_running_job_ends_and_frees_its_subject(database: Database, jobs: Jobs) -> None:
     job_id = await start(database, jobs, "count", total=2, pause=1000)
     async with Runner(jobs, database):
         await until(database, jobs, job_id, lambda row: row["progress"] == 1)
@@ -93,7 +91,7 @@ async def test_running_job_that_is_cancelled_ends_and_frees_its_subject(
 
 
 async def test_no_effect_happens_after_a_job_was_cancelled(database: Database) -> None:
-    """Before the lease is renewed the next time, the step itself finds out."""
+    """The step itself notices the cancellation, before the lease is renewed the next time."""
     arrived, cancelled = asyncio.Event(), asyncio.Event()
 
     async def waits(job: Running) -> None:
@@ -112,9 +110,7 @@ async def test_no_effect_happens_after_a_job_was_cancelled(database: Database) -
         assert (await ended(database, jobs, job_id))["state"] == State.CANCELLED
 
 
-async def test_failing_job_is_tried_again_and_its_owner_sees_no_secret(
-    database: Database, jobs: Jobs
-) -> None:
+async def test_failing_job_is_retried_and_its_owner_sees_no_details(database: Database, jobs: Jobs) -> None:
     job_id = await start(database, jobs, "fail")
     async with Runner(jobs, database):
         row = await ended(database, jobs, job_id)
@@ -129,7 +125,7 @@ async def test_job_that_cannot_succeed_fails_at_once_with_its_reason(database: D
     assert (row["state"], row["attempts"], row["error"]) == (State.FAILED, 1, "There is no such month.")
 
 
-async def test_jobs_of_one_subject_run_one_after_the_other_on_two_replicas(
+async def test_jobs_of_one_subject_run_one_after_another_across_two_replicas(
     database: Database, jobs: Jobs
 ) -> None:
     active: list[str] = []
@@ -150,9 +146,7 @@ def make_other(jobs: Jobs) -> Jobs:
     return Jobs(JOBS, jobs.kinds)
 
 
-async def test_job_that_runs_when_the_service_stops_is_resumed_by_another(
-    database: Database, jobs: Jobs
-) -> None:
+async def test_job_running_at_shutdown_is_resumed_by_another_replica(database: Database, jobs: Jobs) -> None:
     job_id = await start(database, jobs, "count", total=60, pause=0.01)
     async with Runner(jobs, database):
         await until(database, jobs, job_id, lambda row: row["progress"] >= 3)
@@ -160,12 +154,12 @@ async def test_job_that_runs_when_the_service_stops_is_resumed_by_another(
     assert (row["state"], row["ended"]) == (State.WAITING, None)
     async with Runner(make_other(jobs), database):
         row = await ended(database, jobs, job_id)
-    assert (row["state"], row["attempts"]) == (State.DONE, 1), "handing over counts as no attempt"
+    assert (row["state"], row["attempts"]) == (State.DONE, 1), "a handover does not count as an attempt"
     assert await database.read(effects) == [*range(60)]
 
 
 async def test_handler_that_lost_its_lease_has_no_effect(database: Database) -> None:
-    """As after its process was stopped: another replica has claimed the job meanwhile."""
+    """Another replica has claimed the job meanwhile, as after a pause of this process."""
     arrived, go, lost = asyncio.Event(), asyncio.Event(), asyncio.Event()
     attempts: list[int] = []
 
@@ -192,14 +186,14 @@ async def test_handler_that_lost_its_lease_has_no_effect(database: Database) -> 
 
 
 def never(_: Session) -> None:
-    pytest.fail("it had no right to this")
+    pytest.fail("it must not have this effect")
 
 
 def expire(session: Session) -> None:
     session.connection().execute(update(WORK.work).values(due=now() - timedelta(seconds=1)))
 
 
-async def test_owner_has_a_bounded_number_of_unfinished_jobs(
+async def test_owner_has_a_limited_number_of_unfinished_jobs(
     database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "UNFINISHED_MAX", 2)
@@ -210,7 +204,7 @@ async def test_owner_has_a_bounded_number_of_unfinished_jobs(
     await database.run(lambda session: jobs.start(session, "count", "c", new_id(), total=1))
 
 
-async def test_history_is_bounded_by_number_and_by_age(
+async def test_history_is_limited_in_number_and_age(
     database: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "ENDED_MAX", 3)
@@ -233,7 +227,7 @@ async def test_history_is_bounded_by_number_and_by_age(
     assert await database.read(left) == ids[4:]
 
 
-async def test_jobs_of_a_deleted_account_are_forgotten(database: Database, jobs: Jobs) -> None:
+async def test_jobs_of_a_deleted_account_are_deleted(database: Database, jobs: Jobs) -> None:
     waiting, done = [await start(database, jobs, "count", one, total=0) for one in "ab"]
     await database.run(jobs.cancel, done)
     await database.run(jobs.forget, OWNER)
@@ -243,6 +237,8 @@ async def test_jobs_of_a_deleted_account_are_forgotten(database: Database, jobs:
 
 
 @pytest.mark.parametrize("given", [{"text": "x" * 70_000}])
-async def test_input_without_bounds_is_refused(database: Database, jobs: Jobs, given: dict[str, Any]) -> None:
+async def test_input_that_is_too_long_is_refused(
+    database: Database, jobs: Jobs, given: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match="at most 65536"):
         await start(database, jobs, "count", **given)

@@ -1,4 +1,4 @@
-"""Replicas are killed and stopped: every effect happens once, none is lost, no subject runs twice."""
+"""Replicas are killed and stopped: each effect happens once, and jobs of one subject never overlap."""
 
 import multiprocessing
 import os
@@ -29,7 +29,7 @@ STEPS = [
     "work: finishing",
     "job: settling",
 ]
-processes = multiprocessing.get_context("forkserver")  # each begins with all modules loaded
+processes = multiprocessing.get_context("forkserver")  # each process starts with all modules loaded
 processes.set_forkserver_preload(["tests.shared.work.factory", "psycopg", "sqlalchemy.dialects.postgresql"])
 
 
@@ -66,7 +66,7 @@ def all_done(database: Database) -> Callable[[], bool]:
 
 
 def check(database: Database, totals: dict[str, int]) -> None:
-    """Every number of every job once and in order, and no job of a subject began before another ended."""
+    """Check that each effect happened once and in order, and that jobs of one subject did not overlap."""
     found: dict[str, list[int]] = {}
     order: dict[str, list[str]] = {}
     for name, number in effects(database):
@@ -82,7 +82,7 @@ def check(database: Database, totals: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_replica_that_dies_at_a_step_is_replaced_by_another(database: Database, step: str) -> None:
+def test_job_of_a_replica_that_dies_at_any_step_is_finished_by_another(database: Database, step: str) -> None:
     totals = {start(database, "a", 3): 3, start(database, "a", 2): 2}
     with started(database, step) as mortal:
         mortal.join(SECONDS)
@@ -92,7 +92,9 @@ def test_replica_that_dies_at_a_step_is_replaced_by_another(database: Database, 
     check(database, totals)
 
 
-def test_replica_that_was_stopped_beyond_its_lease_has_no_effect_when_it_goes_on(database: Database) -> None:
+def test_replica_stopped_for_longer_than_its_lease_has_no_effect_when_it_continues(
+    database: Database,
+) -> None:
     total = 40
     job_id = start(database, "a", total, pause=0.02)
     with started(database) as stopped:
@@ -100,13 +102,13 @@ def test_replica_that_was_stopped_beyond_its_lease_has_no_effect_when_it_goes_on
         os.kill(stopped.pid or 0, signal.SIGSTOP)
         with started(database):
             is_locked = not eventually(lambda: len(effects(database)) >= 15, seconds=6)
-            os.kill(stopped.pid or 0, signal.SIGCONT)  # in the middle of what the other does
+            os.kill(stopped.pid or 0, signal.SIGCONT)  # while the other replica is working
             assert database.is_sqlite or not is_locked, "its lease did not end"
             assert eventually(all_done(database), seconds=SECONDS), states(database)
     check(database, {job_id: total})
 
 
-def test_job_that_kills_its_replicas_fails_and_others_go_on(database: Database) -> None:
+def test_job_that_kills_its_replicas_fails_and_others_continue(database: Database) -> None:
     deadly, behind = start(database, "a", 0, "kill"), start(database, "b", 2)
     with ExitStack() as stack:
         living = [stack.enter_context(started(database))]
@@ -117,11 +119,11 @@ def test_job_that_kills_its_replicas_fails_and_others_go_on(database: Database) 
             if living[-1].exitcode is not None:
                 living.append(stack.enter_context(started(database)))
     assert states(database) == ended
-    assert len(living) == 4, "three attempts, and the one that found it spent"
+    assert len(living) == 4, "three attempts, plus the replica that found the attempts used up"
 
 
 @pytest.mark.prove
-def test_replicas_that_are_killed_and_stopped_at_random_lose_and_double_nothing(database: Database) -> None:
+def test_replicas_killed_and_stopped_at_random_lose_and_repeat_no_effect(database: Database) -> None:
     chance = random.Random(7)
     totals: dict[str, int] = {}
     deadline = time.monotonic() + length(30)
@@ -135,7 +137,7 @@ def test_replicas_that_are_killed_and_stopped_at_random_lose_and_double_nothing(
             if chance.random() < 0.5:
                 living[victim].kill()
                 living[victim] = stack.enter_context(started(database))
-            elif not database.is_sqlite:  # a stopped writer holds up everybody on SQLite
+            elif not database.is_sqlite:  # on SQLite a stopped writer blocks everyone
                 os.kill(living[victim].pid or 0, signal.SIGSTOP)
                 time.sleep(chance.uniform(0, 2))
                 os.kill(living[victim].pid or 0, signal.SIGCONT)
@@ -144,7 +146,7 @@ def test_replicas_that_are_killed_and_stopped_at_random_lose_and_double_nothing(
     assert len(totals) > 10
 
 
-def test_the_check_finds_what_was_doubled(database: Database) -> None:
+def test_check_finds_an_effect_that_happened_twice(database: Database) -> None:
     with database.transaction() as session:
         _double(session)
     with pytest.raises(AssertionError):

@@ -45,7 +45,7 @@ def finish(database: Database, one: Leased) -> None:
         QUEUE.finish(session, one)
 
 
-def test_work_is_claimed_in_the_order_in_which_it_is_due(database: Database) -> None:
+def test_work_is_claimed_in_order_of_its_due_time(database: Database) -> None:
     later, first = add(database, "later", after=timedelta(hours=1)), add(database, "first")
     second = add(database, "second")
 
@@ -60,7 +60,7 @@ def test_work_of_another_queue_is_not_claimed(database: Database) -> None:
     assert claim(database, queue=Queue(WORK, "reports")) == []
 
 
-def test_work_of_a_transaction_that_fails_is_not_added(database: Database) -> None:
+def test_work_of_a_failed_transaction_is_not_added(database: Database) -> None:
     def fails(session: Session) -> None:
         QUEUE.add(session, "{}")
         raise RuntimeError
@@ -77,7 +77,9 @@ def test_finished_work_leaves_no_row(database: Database) -> None:
 
 
 @pytest.mark.parametrize("step", ["renew", "finish", "retry", "put_off", "give_up"])
-def test_worker_whose_lease_expired_changes_nothing_of_another_workers(database: Database, step: str) -> None:
+def test_worker_with_an_expired_lease_cannot_change_the_work_of_another(
+    database: Database, step: str
+) -> None:
     add(database)
     [old] = claim(database)
     expire(database, old)
@@ -150,7 +152,7 @@ def test_work_that_kills_its_workers_is_given_up(database: Database) -> None:
     assert rows(database)[work_id].error == SPENT
 
 
-def test_work_of_one_key_runs_one_at_a_time_in_its_order(database: Database) -> None:
+def test_work_of_one_key_runs_one_at_a_time_in_order(database: Database) -> None:
     ids = [add(database, str(number), key="a") for number in range(3)]
     other = add(database, key="b")
     assert {one.id for one in claim(database)} == {ids[0], other}
@@ -161,7 +163,7 @@ def test_work_of_one_key_runs_one_at_a_time_in_its_order(database: Database) -> 
         assert [one.id for one in claim(database)] == ([following] if following else [])
 
 
-def test_work_behind_one_that_was_given_up_begins(database: Database) -> None:
+def test_next_work_of_a_key_runs_after_one_was_given_up(database: Database) -> None:
     add(database, key="a")
     second = add(database, key="a")
     with database.transaction() as session:
@@ -169,7 +171,7 @@ def test_work_behind_one_that_was_given_up_begins(database: Database) -> None:
     assert [one.id for one in claim(database)] == [second]
 
 
-def test_withdrawn_work_never_runs_and_the_next_of_its_key_begins(database: Database) -> None:
+def test_withdrawn_work_never_runs_and_the_next_of_its_key_does(database: Database) -> None:
     first, second, third = (add(database, key="a") for _ in range(3))
     with database.transaction() as session:
         assert QUEUE.withdraw(session, second)
@@ -180,8 +182,8 @@ def test_withdrawn_work_never_runs_and_the_next_of_its_key_begins(database: Data
         assert not QUEUE.withdraw(session, third), "a worker has it"
 
 
-def test_withdrawing_one_that_waits_lets_no_second_of_its_key_begin(database: Database) -> None:
-    """Ids of another replica whose clock is behind sort before those that are there."""
+def test_withdrawing_waiting_work_does_not_start_another_of_its_key(database: Database) -> None:
+    """Ids made by a replica with a slow clock sort before existing ones."""
     first = add(database, key="a", work_id="9")
     add(database, key="a", work_id="1")
     add(database, key="a", work_id="2")
@@ -190,26 +192,26 @@ def test_withdrawing_one_that_waits_lets_no_second_of_its_key_begin(database: Da
     assert [one.id for one in claim(database)] == [first]
 
 
-def test_database_itself_refuses_two_leases_of_one_key(database: Database) -> None:
+def test_database_refuses_two_leases_of_one_key(database: Database) -> None:
     row = {"queue": "mail", "key": "a", "body": "", "created": now(), "due": now(), "attempts": 1}
     both = [{**row, "id": name, "lease": name} for name in "ab"]
     with pytest.raises(IntegrityError), database.transaction() as session:
         session.connection().execute(insert(WORK.work), both)
 
 
-def test_work_that_is_added_once_is_there_once(database: Database) -> None:
+def test_work_with_an_existing_id_is_not_added_again(database: Database) -> None:
     with database.transaction() as session:
         assert QUEUE.add_once(session, "daily")
         assert not QUEUE.add_once(session, "daily")
     assert len(claim(database)) == 1
 
 
-def test_body_without_bounds_is_refused(database: Database) -> None:
+def test_body_that_is_too_long_is_refused(database: Database) -> None:
     with pytest.raises(ValueError, match="more than 65536 characters"):
         add(database, "x" * 65537)
 
 
-def test_rows_that_were_given_up_stay_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_given_up_rows_is_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leased, "GIVEN_UP_ROWS_MAX", 2)
     for number in range(4):
         add(database, str(number))
@@ -220,7 +222,7 @@ def test_rows_that_were_given_up_stay_bounded(database: Database, monkeypatch: p
     assert sorted(row.body for row in rows(database).values()) == ["2", "3"]
 
 
-def test_old_rows_that_were_given_up_are_deleted(database: Database) -> None:
+def test_old_given_up_rows_are_deleted(database: Database) -> None:
     add(database)
     with database.transaction() as session:
         QUEUE.give_up(session, QUEUE.claim(session, 1)[0], "no")
@@ -232,7 +234,7 @@ def test_old_rows_that_were_given_up_are_deleted(database: Database) -> None:
     assert [row.body for row in rows(database).values()] == ["new"]
 
 
-def test_lease_that_a_clock_put_back_has_prolonged_ends(database: Database) -> None:
+def test_lease_prolonged_by_setting_the_clock_back_is_ended(database: Database) -> None:
     add(database)
     [one] = claim(database)
     with database.transaction() as session:
@@ -241,18 +243,18 @@ def test_lease_that_a_clock_put_back_has_prolonged_ends(database: Database) -> N
     assert [again.id for again in claim(database)] == [one.id]
 
 
-def test_lease_that_was_taken_while_another_replica_tidies_is_kept(database: Database) -> None:
+def test_lease_taken_while_another_replica_tidies_is_kept(database: Database) -> None:
     add(database)
     assert len(claim(database)) == 1
     with database.transaction() as session:
-        # As if the claim had committed a moment after the other replica had looked at the clock.
+        # As if the claim had committed just after the other replica read the clock.
         taken = update(WORK.work).values(due=leased.clock(session) + QUEUE.lease + timedelta(seconds=1))
         session.connection().execute(taken)
         QUEUE.tidy(session)
     assert claim(database) == []
 
 
-def test_replica_whose_clock_is_ahead_takes_no_lease_of_others(
+def test_replica_with_a_fast_clock_does_not_take_leases_of_others(
     postgresql_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests import databases
@@ -274,7 +276,7 @@ def test_replica_whose_clock_is_ahead_takes_no_lease_of_others(
         database.close()
 
 
-def test_replicas_that_claim_at_once_share_the_work(database: Database) -> None:
+def test_replicas_that_claim_concurrently_share_the_work(database: Database) -> None:
     with database.transaction() as session:
         for number in range(60):
             QUEUE.add(session, str(number))
@@ -296,8 +298,8 @@ def test_replicas_that_claim_at_once_share_the_work(database: Database) -> None:
     assert rows(database) == {}
 
 
-def test_keys_stay_single_while_work_is_added_and_finished_at_once(database: Database) -> None:
-    """The last of a key is finished while the next is added: it must not wait for nothing."""
+def test_work_of_one_key_stays_serial_while_it_is_added_and_finished(database: Database) -> None:
+    """If the last work of a key is finished while the next is added, the next must still become due."""
     queue = Queue(WORK, "mail", attempts_max=1_000)
     added = threading.Event()
 
@@ -321,7 +323,7 @@ def test_keys_stay_single_while_work_is_added_and_finished_at_once(database: Dat
     assert rows(database) == {}
 
 
-def test_work_is_claimed_along_an_index_however_much_waits(database: Database) -> None:
+def test_work_is_claimed_through_an_index(database: Database) -> None:
     at, filler = now(), {"body": "", "created": now(), "attempts": 0}
     many = [
         {

@@ -47,7 +47,7 @@ class Reader:
         self.response, self._lines = response, response.aiter_lines()
 
     async def line(self, begin: str) -> str:
-        """The next line that begins so."""
+        """Return the next line with this prefix."""
         async with asyncio.timeout(SECONDS):
             async for line in self._lines:
                 if line.startswith(begin):
@@ -75,7 +75,7 @@ def test_event_cannot_forge_another() -> None:
         bytes(ServerSentEvent("a\n\nid: 9\r\nevent: b"))
         == b"data: a\ndata: \ndata: id: 9\ndata: event: b\n\n"
     )
-    with pytest.raises(ValueError, match="one line"):
+    with pytest.raises(ValueError, match="single line"):
         bytes(ServerSentEvent("a", name="b\nid: 9"))
 
 
@@ -83,10 +83,10 @@ async def test_stream_needs_a_token(client: httpx.AsyncClient) -> None:
     assert (await client.get("/ticks")).status_code == 401
 
 
-async def test_each_event_passes_the_gateway_at_once(
+async def test_each_event_passes_the_gateway_without_delay(
     client: httpx.AsyncClient, ticks: Ticks, make_settings: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The next event is made only after the client has the one before, in both spellings of the path."""
+    """Each event is made only once the client has the previous one, with and without the alias."""
     routes = f"""
 routes:
   - {{path: /ticks, backend: "{client.base_url}"}}
@@ -106,7 +106,7 @@ aliases:
                 assert await reader.rest() == []
 
 
-async def test_silent_stream_has_a_heartbeat(
+async def test_silent_stream_sends_a_heartbeat(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, ticks: Ticks
 ) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.05)
@@ -119,7 +119,7 @@ async def test_silent_stream_has_a_heartbeat(
         assert await reader.line("data") == "data: after it"
 
 
-async def test_stream_ends_whole_when_the_server_drains(
+async def test_stream_ends_completely_when_the_server_drains(
     service: tuple[Server, httpx.AsyncClient], ticks: Ticks
 ) -> None:
     server, client = service
@@ -127,24 +127,24 @@ async def test_stream_ends_whole_when_the_server_drains(
         reader = Reader(answer)
         await reader.line("retry")
         ending = asyncio.create_task(server.shutdown())
-        assert await reader.rest() == []  # httpx raises when the last piece is missing
+        assert await reader.rest() == []  # httpx raises if the last chunk is missing
         await asyncio.wait_for(ending, SECONDS)
     assert ticks.is_closed.is_set()
 
 
-async def test_source_is_closed_when_the_client_leaves(client: httpx.AsyncClient, ticks: Ticks) -> None:
+async def test_source_is_closed_when_the_client_disconnects(client: httpx.AsyncClient, ticks: Ticks) -> None:
     async with client.stream("GET", "/ticks", headers=bearer(token())) as answer:
         await Reader(answer).line("retry")
     await asyncio.wait_for(ticks.is_closed.wait(), SECONDS)
 
 
-async def test_account_has_a_bounded_number_of_streams(
+async def test_account_has_a_limited_number_of_streams(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, ticks: Ticks
 ) -> None:
     monkeypatch.setattr(streams, "STREAMS_PER_ACCOUNT", 1)
     mine = bearer(token())
     async with client.stream("GET", "/ticks", headers=mine) as answer:
-        reader = Reader(answer)  # kept, as httpx closes what nothing reads
+        reader = Reader(answer)  # kept, because httpx closes a response that nothing reads
         await reader.line("retry")
         refused = await client.get("/ticks", headers=mine)
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
@@ -156,7 +156,9 @@ async def test_account_has_a_bounded_number_of_streams(
     await asyncio.wait_for(ticks.is_closed.wait(), SECONDS)
     monkeypatch.setattr(streams, "STREAMS_MAX", 500)
     async with asyncio.timeout(SECONDS):
-        while (await client.head("/ticks", headers=mine)).status_code != 200:  # until the server has noticed
+        while (
+            await client.head("/ticks", headers=mine)
+        ).status_code != 200:  # until the server has noticed the disconnect
             pass
 
 
@@ -175,7 +177,7 @@ async def test_stream_ends_with_its_token(
 
 
 async def test_source_waits_for_a_client_that_does_not_read(ticks: Ticks) -> None:
-    """Of a client that takes nothing, no second event is asked for; after a while it has to go."""
+    """If the client reads nothing, no second event is requested, and the stream ends after a while."""
     taken, scope = asyncio.Event(), {"type": "http", "method": "GET", "path": "/ticks"}
     ticks.queue.put_nowait(ServerSentEvent("1"))
     ticks.queue.put_nowait(ServerSentEvent("2"))

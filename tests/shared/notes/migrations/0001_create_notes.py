@@ -1,4 +1,4 @@
-"""Create notes and the kept answers of Idempotency-Key."""
+"""Create the tables of notes and of stored responses."""
 
 import sqlalchemy as sa
 from alembic import op

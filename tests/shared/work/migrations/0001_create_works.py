@@ -1,4 +1,4 @@
-"""Create the tables of jobs, and of the effects that they have."""
+"""Create the tables of jobs and of their effects."""
 
 import sqlalchemy as sa
 from alembic import op
