@@ -26,7 +26,7 @@ runpy.run_module("gatehouse", run_name="__main__")
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project as it is, without what is made from it; this process takes it for the project."""
+    """A copy of the project without generated files; this process uses it as the project root."""
     target = tmp_path / "copy"
     left_out = shutil.ignore_patterns("__pycache__", "*.db*")
     for folder in ("contracts", "gatehouse", "gateway", "services", "shared", "deploy"):
@@ -48,7 +48,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(copy: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    """The command, in this process: its exit code and what it said."""
+    """Runs the command in this process; returns its exit code and output."""
 
     def run(*arguments: str) -> tuple[int, str]:
         try:
@@ -62,7 +62,7 @@ def run(copy: Path, capfd: pytest.CaptureFixture[str]) -> Run:
 
 
 def run_changed(copy: Path, *arguments: str, **environment: str) -> tuple[int, str]:
-    """The command in a process of its own, which sees the code of the copy."""
+    """Run the command in its own process with the code of the copy; returns its exit code and output."""
     own = {"PYTHONPATH": str(copy), "DATA_DIR": str(copy / "data"), "INTERNAL_SECRET": TEST_INTERNAL_SECRET}
     with started("-m", "gatehouse", *arguments, environment=own | environment, cwd=copy) as running:
         return running.code(), running.output
@@ -83,7 +83,7 @@ class TestMigrate:
         assert code == 0, output
         assert [file.name for file in (copy / "data").glob("*.db")] == ["orders.db"]
 
-    def test_one_that_is_not_there(self, run: Run, copy: Path) -> None:
+    def test_unknown_service_is_refused_with_a_suggestion(self, run: Run, copy: Path) -> None:
         code, output = run("migrate", "oders")
 
         assert code == 2
@@ -101,7 +101,7 @@ class TestMigrate:
 
 
 class TestMigration:
-    def test_it_writes_what_the_models_have_more(self, copy: Path) -> None:
+    def test_new_column_of_a_model_is_written_as_a_migration(self, copy: Path) -> None:
         models = copy / "services" / "orders" / "models.py"
         text = models.read_text()
         models.write_text(
@@ -118,7 +118,7 @@ class TestMigration:
         assert len(output.splitlines()) == 1
         assert run_changed(copy, "migrate", "orders")[0] == 0
 
-    def test_it_says_what_its_author_has_to_see_to(self, copy: Path) -> None:
+    def test_hints_name_what_the_author_has_to_complete(self, copy: Path) -> None:
         models = copy / "services" / "orders" / "models.py"
         before = models.read_text()
         models.write_text(
@@ -137,7 +137,7 @@ class TestMigration:
         assert code == 0, output
         return output
 
-    def test_of_a_service_that_is_not_there(self, run: Run, copy: Path) -> None:
+    def test_unknown_service_is_refused_without_a_traceback(self, run: Run, copy: Path) -> None:
         code, output = run("migration", "oders", "x")
 
         assert code == 2
@@ -146,8 +146,8 @@ class TestMigration:
 
 
 class TestService:
-    def test_it_works_as_it_is(self, copy: Path) -> None:
-        """Its own tests pass, its migrations make its models, and the gateway finds its route."""
+    def test_created_service_works_unchanged(self, copy: Path) -> None:
+        """Its tests pass, its migrations run, and the gateway has its route."""
         code, output = run_changed(copy, "service", "billing", "--thing", "invoice")
 
         assert code == 0, output
@@ -185,7 +185,7 @@ class TestService:
         assert second == 1
         assert "already exists" in said
 
-    def test_two_get_two_ports(self, run: Run, copy: Path) -> None:
+    def test_two_created_services_get_different_ports(self, run: Run, copy: Path) -> None:
         for name in ("one", "two"):
             assert run("service", name, "--thing", f"{name}_entry")[0] == 0
         ports = [
@@ -198,7 +198,7 @@ class TestService:
     @pytest.mark.parametrize(
         "name", ["Billing", "a", "../x", "class", "9lives", "orders", "x" * 40, "gateway", "api"]
     )
-    def test_a_name_that_will_not_do(self, run: Run, copy: Path, name: str) -> None:
+    def test_invalid_service_name_is_refused(self, run: Run, copy: Path, name: str) -> None:
         before = (copy / "routes.yaml").read_text()
         code, output = run("service", name)
 
@@ -223,7 +223,7 @@ class TestService:
     def test_things_are_the_plural_of_thing(self, thing: str, things: str) -> None:
         assert plural(thing) == things
 
-    def test_a_routes_file_it_does_not_understand(self, run: Run, copy: Path) -> None:
+    def test_routes_in_flow_style_are_refused_with_the_entry_to_add(self, run: Run, copy: Path) -> None:
         (copy / "routes.yaml").write_text("routes: []\n")
         code, output = run("service", "billing")
 
@@ -233,7 +233,7 @@ class TestService:
 
 
 class TestEnv:
-    def test_it_writes_secrets_once(self, run: Run, copy: Path) -> None:
+    def test_env_writes_secrets_and_keeps_an_existing_file(self, run: Run, copy: Path) -> None:
         code, output = run("env")
         file = copy / ".env"
         written = file.read_text()
@@ -260,7 +260,7 @@ class TestEnv:
             "USERS_DATABASE_PASSWORD=[0-9a-f]{64}\nREDIS_GATEWAY_PASSWORD=[0-9a-f]{64}\n", added
         )
 
-    def test_where_nothing_can_be_written(self, run: Run, copy: Path) -> None:
+    def test_env_reports_a_file_that_cannot_be_written(self, run: Run, copy: Path) -> None:
         assert run("env", "--file", "missing/.env") == (
             1,
             "missing/.env: cannot be written (No such file or directory)\n",
@@ -268,7 +268,7 @@ class TestEnv:
 
 
 class TestCommand:
-    def test_it_lists_what_it_can_do(self, run: Run, copy: Path) -> None:
+    def test_help_lists_all_commands(self, run: Run, copy: Path) -> None:
         code, output = run("--help")
 
         assert code == 0
@@ -278,7 +278,7 @@ class TestCommand:
         ("arguments", "usage"),
         [([], "gatehouse"), (["events"], "gatehouse events"), (["routes"], "gatehouse routes")],
     )
-    def test_without_a_command_it_shows_the_help(
+    def test_without_a_command_the_help_is_shown(
         self, run: Run, copy: Path, arguments: list[str], usage: str
     ) -> None:
         code, output = run(*arguments)
@@ -288,7 +288,7 @@ class TestCommand:
         assert "--help" in output
         assert "error" not in output
 
-    def test_it_says_its_version(self, run: Run, copy: Path) -> None:
+    def test_version_is_printed(self, run: Run, copy: Path) -> None:
         assert run("--version") == (0, f"gatehouse {__version__}\n")
 
     @pytest.mark.parametrize(
@@ -304,21 +304,25 @@ class TestCommand:
         assert output.endswith(f"Did you mean {meant!r}?\n")
 
     @pytest.mark.parametrize("arguments", [["nonsense"], ["up", "extra"], ["service"]])
-    def test_it_says_how_it_is_used(self, run: Run, copy: Path, arguments: list[str]) -> None:
+    def test_wrong_arguments_print_the_usage(self, run: Run, copy: Path, arguments: list[str]) -> None:
         code, output = run(*arguments)
 
         assert code == 2
         assert "usage: gatehouse" in output
 
-    def test_ctrl_c_is_no_accident(self, run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ctrl_c_ends_with_130_and_no_traceback(
+        self, run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def interrupted(_arguments: Namespace) -> int:
-            """Take long."""
+            """Run for a long time."""
             raise KeyboardInterrupt
 
         monkeypatch.setitem(cli.COMMANDS, "env", (interrupted, cli.COMMANDS["env"][1]))
         assert run("env") == (130, "\ninterrupted\n")
 
-    def test_up_with_bad_settings_says_all_of_them(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_up_with_invalid_settings_lists_all_of_them(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("ORDERS_LOG_LEVEL", "loud")
         monkeypatch.setenv("GATEWAY_PORT", "0")
         code, output = run("up")
@@ -331,8 +335,8 @@ class TestCommand:
         ]
 
 
-def test_a_python_that_lacks_the_packages_says_where_they_are() -> None:
-    """The Python of the machine, as somebody runs it who has not entered the virtual environment."""
+def test_python_without_the_packages_names_the_virtual_environment() -> None:
+    """The system's Python, as run by someone who has not activated the virtual environment."""
     outside = [sys.executable, "-I", "-S", "-c", OUTSIDE]
     done = subprocess.run(outside, cwd=ROOT, capture_output=True, text=True, check=False)
 

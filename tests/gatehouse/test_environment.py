@@ -1,6 +1,6 @@
-"""`gatehouse/environment.py` makes .venv: with uv or pip, whatever happened to it before.
+"""`gatehouse/environment.py` creates .venv with uv or pip, from any previous state.
 
-The lock here holds one package made by the test and installed from a folder, so that nothing is downloaded.
+The lock contains one package, built by the test and installed from a folder, so nothing is downloaded.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class Checkout:
         (self.folder / "requirements.lock").write_text(f"small==1.0 \\\n    --hash=sha256:{digest}\n")
 
     def hide(self, *modules: str) -> None:
-        """Have Python lack these modules, as Debian's does without python3-venv; pip in .venv can be made."""
+        """Hide these modules, as on Debian without python3-venv; a pip in .venv can still be created."""
         (self._hidden / "sitecustomize.py").write_text(HIDING.format(modules=modules))
 
     def show_all(self) -> None:
@@ -101,7 +101,7 @@ class Checkout:
 
 
 def wheel(folder: Path) -> str:
-    """A wheel with one empty module; its SHA-256."""
+    """Write a wheel with one empty module; returns its SHA-256."""
     file = folder / "small-1.0-py3-none-any.whl"
     info = "small-1.0.dist-info"
     contents = {
@@ -136,7 +136,7 @@ def test_pip_installs_the_lock_when_uv_is_not_available(checkout: Checkout) -> N
     assert (code, checkout.works()) == (0, True), output
 
 
-def test_ensurepip_makes_a_pip_when_the_python_has_none(checkout: Checkout) -> None:
+def test_ensurepip_creates_a_pip_if_the_python_has_none(checkout: Checkout) -> None:
     checkout.hide("pip")
     code, output = checkout.make()
 
@@ -155,7 +155,7 @@ def test_a_failing_uv_is_replaced_by_pip(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("installer", ["uv", "pip"])
-def test_a_package_with_another_hash_is_refused(checkout: Checkout, installer: str) -> None:
+def test_package_with_the_wrong_hash_is_refused(checkout: Checkout, installer: str) -> None:
     checkout.lock(NO_HASH)
     if installer == "uv":
         checkout.link_uv()
@@ -167,7 +167,7 @@ def test_a_package_with_another_hash_is_refused(checkout: Checkout, installer: s
     assert not (checkout.folder / ".venv").exists()
 
 
-def test_a_python_without_installer_is_told_what_to_install_and_the_next_run_works(
+def test_without_an_installer_the_output_says_what_to_install_and_the_next_run_works(
     checkout: Checkout,
 ) -> None:
     checkout.hide("pip", "ensurepip")
@@ -185,7 +185,7 @@ def test_a_python_without_installer_is_told_what_to_install_and_the_next_run_wor
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_installation_is_made_anew(checkout: Checkout, how: signal.Signals) -> None:
+def test_interrupted_installation_starts_over(checkout: Checkout, how: signal.Signals) -> None:
     (checkout.programs / "uv").write_text(f"#!/bin/sh\ntouch {checkout.folder}/started\nexec sleep 60\n")
     (checkout.programs / "uv").chmod(0o755)
     with checkout.start() as process:
@@ -206,7 +206,7 @@ def test_an_interrupted_installation_is_made_anew(checkout: Checkout, how: signa
     assert not (checkout.folder / ".venv/half-written").exists()
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(checkout: Checkout) -> None:
+def test_environment_whose_python_is_gone_is_recreated(checkout: Checkout) -> None:
     checkout.link_uv()
     (checkout.folder / ".venv/bin").mkdir(parents=True)
     (checkout.folder / ".venv/bin/python").symlink_to("/removed/bin/python3")
@@ -215,7 +215,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(checkout: Checkout) ->
     assert (code, checkout.works()) == (0, True), output
 
 
-def test_a_failed_update_keeps_the_environment_but_not_its_mark(checkout: Checkout) -> None:
+def test_failed_update_keeps_the_environment_but_not_its_marker(checkout: Checkout) -> None:
     checkout.link_uv()
     checkout.hide("pip", "ensurepip")
     checkout.make()
@@ -245,7 +245,7 @@ def test_the_command_starts_with_the_environment(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
 def test_the_locks_keep_the_extras_that_packages_ask_for(name: str) -> None:
-    """Without them an old pip looks for another version than the pinned one, and finds no hash for it."""
+    """Without them, old versions of pip look for a version other than the pinned one, which has no hash."""
     locked = dict(
         re.findall(r"^([a-z0-9._-]+)(\[[a-z0-9,_-]+\])?==", (ROOT / name).read_text(), re.MULTILINE)
     )
@@ -272,7 +272,7 @@ def is_installed(package: str) -> bool:
 
 
 def old_pip(folder: Path) -> Path:
-    """An empty environment with the pip that Python 3.11.7 brings."""
+    """An empty environment with the pip that Python 3.11.7 bundles."""
     subprocess.run([PYTHON, "-m", "venv", str(folder)], check=True)
     python = folder / "bin/python"
     quiet = ["--quiet", "--disable-pip-version-check"]

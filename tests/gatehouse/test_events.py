@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str]]
 
 
 class Orders:
-    """The inbox of the orders service, with a consumer that refuses until it is mended."""
+    """The inbox of the orders service, with a consumer that fails until it is fixed."""
 
     def __init__(self, database_url: str) -> None:
         self._database = Database(database_url)
@@ -42,7 +42,7 @@ class Orders:
         self.applied += [event.envelope.id for event in events]
 
     def receive(self, number: int, account: str | None = None) -> list[str]:
-        """Some events of one account; their ids."""
+        """Receive events of one account; returns their ids."""
         account = account or new_id()
         bodies = [
             Sealed("auth", AccountDeleted(account_id=account, deleted=now())).body for _ in range(number)
@@ -90,7 +90,7 @@ def listed(run: Run) -> list[dict[str, Any]]:
     return letters
 
 
-def test_they_are_listed_with_the_reason(orders: Orders, run: Run) -> None:
+def test_dead_letters_are_listed_with_the_reason(orders: Orders, run: Run) -> None:
     first, second = orders.receive(2)
 
     (one, two) = listed(run)
@@ -111,7 +111,7 @@ def test_they_are_listed_with_the_reason(orders: Orders, run: Run) -> None:
     assert run("dead", "users") == (0, "no dead letters\n")
 
 
-def test_one_is_shown_with_what_it_says(orders: Orders, run: Run) -> None:
+def test_dead_letter_is_shown_with_its_event(orders: Orders, run: Run) -> None:
     (letter,) = orders.receive(1)
     code, shown = run("show", "orders", letter)
 
@@ -119,7 +119,7 @@ def test_one_is_shown_with_what_it_says(orders: Orders, run: Run) -> None:
     assert json.loads(shown)["event"]["data"].keys() == {"account_id", "deleted"}
 
 
-def test_replayed_ones_are_applied_in_the_order_they_came(orders: Orders, run: Run) -> None:
+def test_replayed_events_are_applied_in_order_of_arrival(orders: Orders, run: Run) -> None:
     ids, others = orders.receive(3), orders.receive(1)
     orders.is_broken = False
     orders.work()
@@ -131,7 +131,7 @@ def test_replayed_ones_are_applied_in_the_order_they_came(orders: Orders, run: R
     assert [one["id"] for one in listed(run)] == others
 
 
-def test_all_are_more_than_are_listed_at_once(
+def test_replay_of_all_includes_more_than_one_batch(
     orders: Orders, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead, "LISTED_MAX", 2)
@@ -143,7 +143,7 @@ def test_all_are_more_than_are_listed_at_once(
     assert orders.applied == ids
 
 
-def test_what_comes_after_a_replayed_one_waits_for_it(orders: Orders, run: Run) -> None:
+def test_later_event_waits_for_a_replayed_one(orders: Orders, run: Run) -> None:
     account = new_id()
     (letter,) = orders.receive(1, account)
     orders.is_broken = False
@@ -155,7 +155,7 @@ def test_what_comes_after_a_replayed_one_waits_for_it(orders: Orders, run: Run) 
     assert orders.applied == [letter, later]
 
 
-def test_dropped_ones_are_gone(orders: Orders, run: Run) -> None:
+def test_dropped_events_are_never_applied(orders: Orders, run: Run) -> None:
     first, second = orders.receive(2)
     assert run("drop", "orders", first) == (0, "orders: 1 deleted\n")
     orders.is_broken = False
@@ -166,7 +166,7 @@ def test_dropped_ones_are_gone(orders: Orders, run: Run) -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "replay", "drop"])
-def test_one_that_is_not_there(orders: Orders, run: Run, command: str) -> None:
+def test_unknown_id_is_refused_and_changes_nothing(orders: Orders, run: Run, command: str) -> None:
     (there,) = orders.receive(1)
     missing = new_id()
     ids = [missing] if command == "show" else [there, missing]
@@ -181,12 +181,14 @@ def test_one_that_is_not_there(orders: Orders, run: Run, command: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("x", "--all")])
-def test_replay_is_told_which(orders: Orders, run: Run, arguments: tuple[str, ...]) -> None:
+def test_replay_requires_either_ids_or_all(orders: Orders, run: Run, arguments: tuple[str, ...]) -> None:
     assert run("replay", "orders", *arguments) == (1, "give one or more ids, or --all\n")
     assert listed(run) == []
 
 
-def test_a_service_without_a_database_yet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_without_a_database_has_no_dead_letters(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
 
     assert run("dead") == (0, "no dead letters\n")
@@ -196,7 +198,9 @@ def test_a_service_without_a_database_yet(run: Run, tmp_path: Path, monkeypatch:
     assert not (tmp_path / "orders.db").exists()
 
 
-def test_a_database_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unreachable_database_is_reported_without_its_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("ORDERS_DATABASE_URL", "postgresql://orders:hidden@127.0.0.1:9/orders")
     code, said = run("dead", "orders")
@@ -205,8 +209,8 @@ def test_a_database_that_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPat
     assert said.startswith("orders: cannot use postgresql://orders:***@127.0.0.1:9/orders: ")
 
 
-def test_in_the_image_of_a_service(tmp_path: Path) -> None:
-    """Which holds no other program, and whose DATABASE_URL needs no prefix."""
+def test_command_works_in_the_image_of_one_service(tmp_path: Path) -> None:
+    """The image contains no other program, so DATABASE_URL needs no prefix."""
     for folder in ("contracts", "gatehouse", "shared", "services/orders"):
         left_out = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, tmp_path / "app" / folder, ignore=left_out)
@@ -226,7 +230,7 @@ def test_in_the_image_of_a_service(tmp_path: Path) -> None:
 
 
 class TestCatalogue:
-    def test_it_is_what_is_kept(self, run: Run) -> None:
+    def test_catalogue_equals_the_contracts_readme(self, run: Run) -> None:
         kept = (ROOT / "contracts" / "README.md").read_text()
 
         code, printed = run("catalogue")
@@ -234,7 +238,7 @@ class TestCatalogue:
         assert code == 0
         assert printed.endswith(kept)  # an earlier test's relay may still log before it
 
-    def test_it_says_who_tells_and_who_is_told(self) -> None:
+    def test_catalogue_names_senders_and_receivers(self) -> None:
         text = catalogue.text()
 
         assert "| `account.deleted` | auth | users, orders, files, terminal, audit, inventory |" in text

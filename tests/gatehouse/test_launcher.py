@@ -1,4 +1,4 @@
-"""`gatehouse up` on a small suite of its own: started, watched, stopped, and nothing left behind."""
+"""`gatehouse up` on a toy suite: started, supervised and stopped, with no process left behind."""
 
 import asyncio
 import json
@@ -107,7 +107,7 @@ def up(suite: Path, environment: dict[str, str], *options: str) -> Iterator[Runn
 
 
 def pids(running: Running) -> dict[str, int]:
-    """The process last started under each name."""
+    """The pid last started under each name."""
     found = (re.match(r"(\w+) +\| I am (\d+)", line) for line in running.lines)
     return {match[1]: int(match[2]) for match in found if match}
 
@@ -146,7 +146,7 @@ class TestReload:
             running.send(signal.SIGINT)
             assert running.code() == 0
 
-    def test_a_mistake_is_waited_out_until_the_next_change(
+    def test_broken_code_is_restarted_after_the_next_change(
         self, suite: Path, environment: dict[str, str]
     ) -> None:
         with up(suite, environment, "--reload") as running:
@@ -170,7 +170,9 @@ def _answers(address: str) -> bool:
 
 
 class TestUp:
-    def test_from_start_to_stop(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_suite_starts_reports_its_programs_and_stops(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
         with up(suite, environment | {"GATEWAY_WORDS": "welcome"}) as running:
             running.line_with("stop with Ctrl-C")
             table = [line.split() for line in running.lines if line.endswith("healthy")]
@@ -186,7 +188,7 @@ class TestUp:
             assert running.lines[-1] == "stopped"
             assert "Traceback" not in running.output
 
-    def test_what_was_set_in_vain(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_variables_without_effect_are_reported(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment | {"PORT": "9000", "DOG_WORD": "x"}) as running:
             running.line_with("stop with Ctrl-C")
 
@@ -195,7 +197,9 @@ class TestUp:
             assert "DOG_WORD has no effect: dog has no setting WORD" in running.lines
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-    def test_nothing_is_left(self, suite: Path, environment: dict[str, str], number: signal.Signals) -> None:
+    def test_no_process_outlives_the_launcher(
+        self, suite: Path, environment: dict[str, str], number: signal.Signals
+    ) -> None:
         with up(suite, environment) as running:
             running.line_with("stop with Ctrl-C")
             running.send(number)
@@ -204,12 +208,12 @@ class TestUp:
             assert eventually(lambda: not alive(running), seconds=SECONDS_MAX)
 
     @pytest.mark.parametrize("stubborn", ["cat", "gateway"])
-    def test_asked_twice_it_does_not_wait(
+    def test_second_ctrl_c_kills_at_once(
         self, suite: Path, environment: dict[str, str], stubborn: str
     ) -> None:
         with up(suite, environment | {"DRAIN_SECONDS": "60"}) as running:
             running.line_with("stop with Ctrl-C")
-            os.kill(pids(running)[stubborn], signal.SIGSTOP)  # will not react to a friendly word
+            os.kill(pids(running)[stubborn], signal.SIGSTOP)  # does not react to SIGTERM
             running.send(signal.SIGINT)
             running.line_with("press Ctrl-C again to stop at once")
             running.send(signal.SIGINT)
@@ -218,7 +222,7 @@ class TestUp:
             assert alive(running) == []
             assert "restarting" not in running.output
 
-    def test_one_that_dies_is_started_again(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_program_that_dies_is_restarted(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment) as running:
             running.line_with("stop with Ctrl-C")
             before, seen = pids(running), len(running.lines)
@@ -241,7 +245,7 @@ class TestUp:
             assert running.code() == 0
             assert alive(running) == []
 
-    def test_a_line_without_end_does_not_stop_anybody(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_overlong_line_stops_no_program(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment) as running:
             running.line_with("stop with Ctrl-C")
             address = f"http://127.0.0.1:{environment['CAT_PORT']}/shout"
@@ -251,7 +255,7 @@ class TestUp:
             running.send(signal.SIGINT)
             assert running.code() == 0
 
-    def test_a_suite_whose_reader_is_gone_goes_on_and_stops_when_asked_to(
+    def test_suite_with_a_closed_stdout_keeps_running_and_stops_on_sigterm(
         self, suite: Path, environment: dict[str, str]
     ) -> None:
         reading, writing = os.pipe()
@@ -282,7 +286,9 @@ class TestUp:
 
 
 class TestCannotStart:
-    def test_a_port_is_taken(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_taken_port_is_reported_with_an_alternative(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
         port = int(environment["DOG_PORT"])
         with socket.create_server(("127.0.0.1", port)), up(suite, environment) as running:
             assert running.code() == 4
@@ -295,20 +301,24 @@ class TestCannotStart:
             assert len(running.lines) == 2
             assert 1024 <= int(told[1]) <= 65535
 
-    def test_two_have_the_same_port(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_port_set_for_two_programs_is_reported(self, suite: Path, environment: dict[str, str]) -> None:
         with up(suite, environment | {"CAT_PORT": environment["DOG_PORT"]}) as running:
             assert running.code() == 4
             both = f"port {environment['DOG_PORT']} is set for cat and dog"
             assert running.lines[:2] == [f"cat: {both}", f"dog: {both}"]
 
-    def test_an_address_that_is_not_of_this_machine(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_host_address_of_another_machine_is_reported(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
         with up(suite, environment | {"CAT_HOST": "192.0.2.1"}) as running:
             assert running.code() == 4
             assert running.output.startswith("cat: cannot listen on 192.0.2.1:")
             assert "check CAT_HOST and CAT_PORT" in running.output
             assert len(running.lines) == 1
 
-    def test_bad_settings_of_several(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_invalid_settings_of_several_programs_are_listed_together(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
         bad = {"CAT_LOG_LEVEL": "loud", "GATEWAY_DRAIN_SECONDS": "-1", "GATEWAY_JWT_SECRET": "x"}
         with up(suite, environment | bad) as running:
             assert running.code() == 2
@@ -319,7 +329,9 @@ class TestCannotStart:
                 "GATEWAY_JWT_SECRET",
             ]
 
-    def test_one_ends_before_it_is_ready(self, suite: Path, environment: dict[str, str]) -> None:
+    def test_program_that_ends_before_it_is_ready_stops_the_suite(
+        self, suite: Path, environment: dict[str, str]
+    ) -> None:
         with up(suite, environment | {"DOG_WORDS": "die", "CAT_WORDS": "welcome"}) as running:
             assert running.code() == 1
             assert alive(running) == []
@@ -343,7 +355,7 @@ class TestCannotStart:
         ),
     ],
 )
-def test_last_line_of_a_program_that_ended_is_told_without_its_format(line: str, said: str) -> None:
+def test_last_line_of_a_program_that_ended_is_reported_without_its_format(line: str, said: str) -> None:
     assert launcher._said(line) == said
 
 
@@ -351,7 +363,7 @@ class TestOutput:
     def test_every_line_is_json_when_there_is_no_terminal(
         self, suite: Path, environment: dict[str, str]
     ) -> None:
-        """What the programs print, the table, the notices, and what the launcher itself has to say."""
+        """Output of the programs, the table, the notices, and the launcher's own messages."""
         more = {"LOG_FORMAT": "auto", "GATEWAY_WORDS": "welcome", "PORT": "9000"}
         with up(suite, environment | more) as running:
             running.line_with("stop with Ctrl-C")
@@ -367,7 +379,7 @@ class TestOutput:
         assert ours["ready"]["notices"][-2:] == ["welcome", "stop with Ctrl-C"]
         assert any(entry["event"] == "output" and "I am" in entry["text"] for entry in entries)
 
-    def test_log_file_takes_the_lines_of_the_programs_and_stays_bounded(
+    def test_log_file_receives_the_output_of_all_programs(
         self, suite: Path, environment: dict[str, str], tmp_path: Path
     ) -> None:
         file = tmp_path / "log" / "suite.log"
@@ -412,7 +424,7 @@ def test_a_terminal_gets_colours(suite: Path, environment: dict[str, str]) -> No
     try:
         while part := os.read(controller, 10_000):
             seen += part
-    except OSError:  # how a terminal says that the other side is closed
+    except OSError:  # how a terminal reports that the other side is closed
         pass
     os.close(controller)
 
@@ -467,13 +479,13 @@ def plain() -> launcher.Settings:
 
 
 class TestOneProgram:
-    """In this process, where its patience can be shortened."""
+    """Run in this process, where timeouts can be shortened."""
 
     @pytest.fixture
     def stubborn(self, tmp_path: Path) -> Program:
         return program(tmp_path, "stubborn", STUBBORN)
 
-    async def test_one_with_a_python_of_its_own_is_restarted_more_than_once(
+    async def test_program_with_its_own_python_is_restarted_more_than_once(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         polite = program(tmp_path, "polite", "import time\nprint('I am here', flush=True)\ntime.sleep(600)")
@@ -489,7 +501,7 @@ class TestOneProgram:
         await running
         assert "restarting in" not in said
 
-    async def test_one_that_does_not_stop_is_killed(
+    async def test_program_that_does_not_stop_is_killed(
         self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
@@ -504,7 +516,7 @@ class TestOneProgram:
 
         assert "stubborn | did not stop within 0.2 s and was killed" in capsys.readouterr().out
 
-    async def test_one_that_makes_no_progress_is_named_with_its_phase(
+    async def test_program_without_progress_is_named_with_its_phase(
         self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
@@ -521,10 +533,10 @@ class TestOneProgram:
         )
         assert said.endswith("stopped\n")
 
-    async def test_one_that_is_slow_but_reports_is_waited_for(
+    async def test_slow_program_that_reports_progress_is_waited_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Each report is progress, however long it takes in all."""
+        """Each report counts as progress, however long the start takes in total."""
         monkeypatch.setattr(launcher, "LOOK_SECONDS", 0.05)
         monkeypatch.setattr(launcher, "SLOW_SECONDS", 0.1)
         monkeypatch.setattr(launcher, "STALLED_SECONDS", SLOW_SECONDS / 2)

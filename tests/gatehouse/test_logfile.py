@@ -1,4 +1,4 @@
-"""The log file: bounded, in order, and written on after something has moved it."""
+"""The log file: bounded, in order, and continued after something has moved it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def look_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_full_file_is_moved_and_the_oldest_is_dropped(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", bytes_max=20, kept=2)
     for number in range(8):
-        file.write(f"line {number:04}")  # ten bytes with its end: two fit
+        file.write(f"line {number:04}")  # ten bytes with the newline: two lines fit
     file.close()
 
     assert {each.name: each.read_text().split("\n")[:-1] for each in tmp_path.iterdir()} == {
@@ -26,7 +26,7 @@ def test_full_file_is_moved_and_the_oldest_is_dropped(tmp_path: Path) -> None:
     }
 
 
-def test_with_none_kept_the_file_begins_anew(tmp_path: Path) -> None:
+def test_without_kept_files_the_file_starts_over(tmp_path: Path) -> None:
     file = LogFile(tmp_path / "log", bytes_max=10, kept=0)
     file.write("line 0001")
     file.write("line 0002")
@@ -35,7 +35,7 @@ def test_with_none_kept_the_file_begins_anew(tmp_path: Path) -> None:
     assert [each.read_text() for each in tmp_path.iterdir()] == ["line 0002\n"]
 
 
-def test_file_that_logrotate_has_moved_is_made_anew(tmp_path: Path) -> None:
+def test_file_that_logrotate_has_moved_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "log"
     file = LogFile(path, bytes_max=1000, kept=2)
     file.write("before")
@@ -60,7 +60,7 @@ def test_file_that_was_truncated_is_not_rotated_for_its_former_size(tmp_path: Pa
     assert path.read_text() == "line 0003\n"
 
 
-def test_lines_are_appended_to_what_is_there(tmp_path: Path) -> None:
+def test_lines_are_appended_to_an_existing_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("of yesterday\n")
     file = LogFile(path, bytes_max=1000, kept=2)

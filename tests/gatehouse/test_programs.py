@@ -1,4 +1,4 @@
-"""Which programs there are, and what each of them gets to know."""
+"""Which programs there are, and the environment that each of them gets."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def test_prefixed_variables_reach_only_their_program(
     assert own_environment("users", MODULES, given) == users
 
 
-def test_they_are_found_by_their_folders(tmp_path: Path) -> None:
+def test_programs_are_found_by_their_folders(tmp_path: Path) -> None:
     for folder in ("services/users", "services/orders", "services/half_done", "gateway"):
         (tmp_path / folder).mkdir(parents=True)
     for folder in ("services/users", "services/orders"):
@@ -54,7 +54,7 @@ def test_they_are_found_by_their_folders(tmp_path: Path) -> None:
 
 @pytest.fixture
 def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two programs in a folder, under names that nothing else has."""
+    """Two programs in a folder, with unique names."""
     for module, name, port in (("one", "one", 18101), ("gateway", "gateway", 18102)):
         folder = tmp_path / (f"services/{name}" if name == "one" else module)
         folder.mkdir(parents=True)
@@ -68,7 +68,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_each_is_told_where_the_others_are(suite: Path) -> None:
+def test_each_program_gets_the_urls_of_the_others(suite: Path) -> None:
     given = {"DATA_DIR": str(suite / "data"), "ONE_PORT": "18103", "GATEWAY_HOST": "127.0.0.2"}
     before = dict(os.environ)
     one, gateway = programs.load(suite, given)
@@ -82,13 +82,13 @@ def test_each_is_told_where_the_others_are(suite: Path) -> None:
     assert dict(os.environ) == before
 
 
-def test_what_was_said_about_an_address_wins(suite: Path) -> None:
+def test_explicit_url_takes_precedence(suite: Path) -> None:
     given = {"DATA_DIR": str(suite / "data"), "ONE_URL": "http://elsewhere"}
 
     assert all(p.environment["ONE_URL"] == "http://elsewhere" for p in programs.load(suite, given))
 
 
-def test_the_faults_of_all_are_told_together(suite: Path) -> None:
+def test_faults_of_all_programs_are_listed_together(suite: Path) -> None:
     given = {"DATA_DIR": str(suite / "data"), "ONE_LOG_LEVEL": "loud", "GATEWAY_DATABASE_POOL": "x"}
     before = dict(os.environ)
     with pytest.raises(SettingsFaults) as raised:
@@ -101,14 +101,14 @@ def test_the_faults_of_all_are_told_together(suite: Path) -> None:
     assert dict(os.environ) == before
 
 
-def test_a_fault_of_all_is_told_once(suite: Path) -> None:
+def test_fault_of_all_programs_is_listed_once(suite: Path) -> None:
     with pytest.raises(SettingsFaults) as raised:
         programs.load(suite, {"DATA_DIR": str(suite / "data"), "LOG_LEVEL": "loud"})
 
     assert raised.value.faults == ["LOG_LEVEL: must be one of debug, info, warning or error"]
 
 
-def test_what_reaches_nobody_is_told(suite: Path) -> None:
+def test_variables_without_effect_are_reported(suite: Path) -> None:
     good = {"DATA_DIR": str(suite / "data"), "ONE_PORT": "18103", "ONE_URL": "http://elsewhere"}
     given = good | {
         "DATABASE_URL": "x",

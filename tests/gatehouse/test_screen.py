@@ -1,4 +1,4 @@
-"""What `gatehouse up` shows on a terminal while it waits, and what programs read instead."""
+"""What `gatehouse up` shows on a terminal while it waits, and what it prints for programs."""
 
 import io
 import json
@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 
 def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Called by the test itself: pytest puts its own output in place after the fixtures."""
+    """Called by each test itself, because pytest replaces stdout after the fixtures."""
     made = Terminal()
     monkeypatch.setattr(sys, "stdout", made)
     monkeypatch.setenv("COLUMNS", "60")
@@ -24,7 +24,7 @@ def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def shown(terminal: Terminal) -> list[str]:
-    """The lines that are left on the terminal: up n lines and clear what is below removes n."""
+    """The lines left on the terminal; `n lines up, clear below` removes n of them."""
     lines: list[str] = []
     for written in terminal.getvalue().split("\n"):
         part = written
@@ -47,7 +47,7 @@ def test_status_stays_below_what_is_written_and_is_replaced(monkeypatch: pytest.
     assert [line.partition("│ ")[2] for line in shown(terminal)] == ["a line"]
 
 
-def test_status_is_cut_to_the_width_so_that_it_takes_one_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_is_cut_to_the_width_so_each_entry_takes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_of(monkeypatch)
     screen = Screen(as_json=False, width=6)
     screen.show_status([("auth", "x" * 200)])
@@ -55,7 +55,7 @@ def test_status_is_cut_to_the_width_so_that_it_takes_one_line_each(monkeypatch: 
     assert shown(terminal)[0].endswith("│ " + "x" * 50)
 
 
-def test_json_never_holds_a_status_or_a_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_never_contains_a_status_or_a_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_of(monkeypatch)
     screen = Screen(as_json=True, width=6)
     assert not screen.redraws

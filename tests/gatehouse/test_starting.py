@@ -1,4 +1,4 @@
-"""Processes made by fork from a warm process, and by a Python of their own."""
+"""Processes that are forked from a warm process, and processes with their own Python."""
 
 import asyncio
 import json
@@ -12,9 +12,9 @@ import pytest
 
 from gatehouse.starting import ByExecution, ByFork, Process, Starter, can_fork
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="no fork here")
+pytestmark = pytest.mark.skipif(not can_fork(), reason="forking is not safe here")
 
-# Says what it sees, then waits for its input to end as a service does.
+# Prints what it sees, then waits for the end of its input, as a service does.
 TOY = """
 import json, os, signal, sys
 seen = {"pid": os.getpid(), "parent": os.getppid(), "words": os.environ.get("WORDS"), "session": os.getsid(0),
@@ -29,7 +29,7 @@ sys.exit(int(said or 0))
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a module to start, and one that stands for what the fork server has imported."""
+    """A folder with a module to start, and one that represents the modules of the fork server."""
     (tmp_path / "toy.py").write_text(TOY)
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "code.py").touch()
@@ -61,7 +61,7 @@ def _command(pid: int) -> list[bytes]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
 
 
-async def test_a_forked_process_is_like_one_that_was_started_on_its_own(by_fork: ByFork) -> None:
+async def test_forked_process_behaves_like_one_with_its_own_python(by_fork: ByFork) -> None:
     forked, seen = await start(by_fork, WORDS="hello")
     executed, wanted = await start(ByExecution(), WORDS="hello")
 
@@ -76,9 +76,9 @@ async def test_a_forked_process_is_like_one_that_was_started_on_its_own(by_fork:
     assert await end(forked, 3) == await end(executed, 3) == 3
 
 
-async def test_what_a_process_writes_last_is_read_and_its_pipe_ends(by_fork: ByFork) -> None:
+async def test_last_output_of_a_process_is_read_and_its_pipe_closes(by_fork: ByFork) -> None:
     process, _ = await start(by_fork)
-    other, _ = await start(by_fork)  # must not hold the pipes of the first one open
+    other, _ = await start(by_fork)  # must not keep the pipes of the first one open
     await end(process)
 
     assert process.stdout is not None
@@ -89,7 +89,7 @@ async def test_what_a_process_writes_last_is_read_and_its_pipe_ends(by_fork: ByF
     assert await other.wait() == -signal.SIGKILL
 
 
-async def test_a_module_that_does_not_exist_ends_with_its_reason(by_fork: ByFork) -> None:
+async def test_unknown_module_ends_with_the_reason(by_fork: ByFork) -> None:
     process = await by_fork.start("no_such_module", {})
 
     assert process.stdout is not None
@@ -105,7 +105,7 @@ async def test_processes_come_from_one_server_until_its_code_has_changed(by_fork
 
     assert len(parents) == 1
     assert seen["parent"] not in parents
-    # The end of those that the old server made is still noticed.
+    # The end of processes forked by the old server is still noticed.
     assert [await end(process, 4) for process, _ in started] == [4, 4]
     await end(after)
 
@@ -124,7 +124,7 @@ async def test_processes_survive_their_fork_server_and_the_next_one_gets_a_new_o
     await end(again[0])
 
 
-async def test_without_what_all_need_a_process_is_started_on_its_own(
+async def test_process_gets_its_own_python_if_the_fork_server_cannot_start(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = root / "contracts"

@@ -1,4 +1,4 @@
-"""Small real backends: one that tells what it was sent, others scripted byte by byte."""
+"""Small real backends: one echoes requests, others are scripted byte by byte."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ Handler = Callable[["Conversation"], Awaitable[None]]
 
 @dataclass
 class Received:
-    """One request as it came over the wire."""
+    """One request as received."""
 
     method: str
     target: str
@@ -36,7 +36,7 @@ class Conversation:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def head(self) -> Received | None:
-        """The next request without its body; None when the gateway has closed the connection."""
+        """The next request without its body; None if the gateway has closed the connection."""
         try:
             block = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -82,7 +82,7 @@ class Conversation:
 
 
 class Backend:
-    """A server that talks as its handler says, one call per connection; on a free port if none is given."""
+    """A TCP server that runs `handler` once per connection; on a free port by default."""
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
         self._handler = handler
@@ -126,7 +126,7 @@ class Backend:
 
 
 async def echo(conversation: Conversation) -> None:
-    """Answer every request with what it was, as JSON."""
+    """Echo every request back as JSON."""
     while (received := await conversation.request()) is not None:
         await conversation.answer_json(
             {

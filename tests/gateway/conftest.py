@@ -48,7 +48,7 @@ def start_gateway(stack: AsyncExitStack, make_settings: Callable[..., Any], tmp_
 
 @pytest.fixture
 async def backend(start_backend: StartBackend) -> Backend:
-    """Tells what it was sent."""
+    """Echoes requests."""
     return await start_backend()
 
 

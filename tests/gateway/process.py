@@ -1,4 +1,4 @@
-"""A backend as a process of its own, to be killed and stopped: says who it is, and counts."""
+"""A backend in its own process, to be killed and stopped; it responds with its pid."""
 
 import asyncio
 import os

@@ -57,7 +57,7 @@ def caller(user_id: str, client_id: str | None = None) -> Caller:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what another party does and sets no event for."""
+    """Poll for a condition for which no event is set."""
     async with asyncio.timeout(WAIT_SECONDS_MAX):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.005)
@@ -65,7 +65,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 @dataclass
 class Answer:
-    """One answer as it came over the wire."""
+    """One response as received."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -108,7 +108,7 @@ class Wire:
         return Answer(int(first.split(" ")[1]), headers)
 
     async def answer(self, method: str = "GET") -> Answer:
-        """The next answer, whole; cut bodies raise IncompleteReadError."""
+        """The next complete response; a body that is cut off raises IncompleteReadError."""
         answer = await self.head()
         if method == "HEAD" or answer.status in (204, 304) or answer.status < 200:
             return answer
@@ -133,7 +133,7 @@ class Wire:
         return await self.answer(method)
 
     async def is_closed(self) -> bool:
-        """Whether the gateway has closed; waits until it has, or until something is read."""
+        """Wait for the gateway to close or to send something; returns whether it has closed."""
         return await self.reader.read(1) == b""
 
     async def close(self) -> None:
@@ -171,7 +171,7 @@ class RunningGateway:
             timeout_graceful_shutdown=int(self.settings.drain_seconds),
         )
         config.load()
-        # uvicorn's own life without its loop, which only looks for signals ten times a second.
+        # uvicorn's lifecycle without its main loop, which only checks for signals ten times a second.
         self.server = self._app.server = Server(config)
         self.server.lifespan = config.lifespan_class(config)
         await self.server.startup([listening])
@@ -185,16 +185,16 @@ class RunningGateway:
             await self._end()
 
     async def stop(self) -> None:
-        """What SIGTERM does."""
+        """Shut down as after SIGTERM."""
         await self.server.shutdown()
 
     async def _end(self) -> None:
-        """The same without the tenth of a second that uvicorn leaves to clients, of whom none are left."""
+        """Shut down without the tenth of a second that uvicorn gives to clients, since none are left."""
         for server in self.server.servers:
             server.close()
         for connection in tuple(self.server.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)  # the loop tells them that they are gone
+        await asyncio.sleep(0)  # lets the event loop call connection_lost
         await self.server.lifespan.shutdown()
 
     @property
@@ -208,7 +208,7 @@ class RunningGateway:
         return reload
 
     def write(self, routes: str) -> None:
-        """A new routes.yaml, in the way editors write: whole or not at all."""
+        """Replace routes.yaml atomically, as editors do."""
         draft = self.file.with_suffix(".draft")
         draft.write_text(routes)
         draft.replace(self.file)
@@ -227,7 +227,7 @@ class RunningGateway:
         return answer
 
     async def raw(self, data: bytes | str) -> bytes:
-        """Everything that comes back for these bytes until the gateway closes."""
+        """Send these bytes; returns everything received until the gateway closes."""
         wire = await self.connect()
         await wire.send(data)
         return await wire.reader.read()

@@ -1,4 +1,4 @@
-"""The admin listener: how the gateway is, what it can be told, and who is not even let look."""
+"""The admin listener: the state that it shows, the commands that it accepts, and whom it refuses."""
 
 import asyncio
 import signal
@@ -51,7 +51,7 @@ async def test_routes_are_shown_with_their_policy(gateway: RunningGateway, backe
     assert orders["upstream"]["shares"][0]["target"]["origin"] == backend.url
 
 
-async def test_limits_are_shown_as_they_stand(start_gateway: Start, backend: Backend) -> None:
+async def test_current_limits_are_shown(start_gateway: Start, backend: Backend) -> None:
     limits = "concurrency: {max: 5, key: ip}, rate_limit: [{rate: 9/m, key: ip}, {rate: 5/s, key: route}]"
     gateway = await start_gateway(
         f"routes: [{{path: /x, backend: '{backend.url}', auth: none, {limits}}}]", admin_port=free_port()
@@ -65,7 +65,7 @@ async def test_limits_are_shown_as_they_stand(start_gateway: Start, backend: Bac
     }
 
 
-async def test_targets_are_shown_as_they_stand(gateway: RunningGateway, backend: Backend) -> None:
+async def test_current_state_of_targets_is_shown(gateway: RunningGateway, backend: Backend) -> None:
     await gateway.request("GET", "/open")
     _, (worker,) = await ask(gateway, "/targets")
     (target,) = worker["targets"]
@@ -73,7 +73,7 @@ async def test_targets_are_shown_as_they_stand(gateway: RunningGateway, backend:
     assert (target["healthy"], target["connections"], target["load"]) == (True, 1, 0)
 
 
-async def test_errors_are_remembered_the_newest_first_and_not_for_ever(gateway: RunningGateway) -> None:
+async def test_a_bounded_number_of_errors_is_shown_newest_first(gateway: RunningGateway) -> None:
     await gateway.request("DELETE", "/open", {"X-Request-ID": "first"})
     answer = await gateway.request("GET", "/orders?secret=1", {"Authorization": "Bearer secret"})
     _, errors = await ask(gateway, "/errors")
@@ -89,9 +89,7 @@ async def test_errors_are_remembered_the_newest_first_and_not_for_ever(gateway: 
     assert len((await ask(gateway, "/errors"))[1]) == metrics.ERRORS_KEPT_MAX
 
 
-async def test_failures_of_a_service_are_remembered(
-    start_gateway: Start, start_backend: StartBackend
-) -> None:
+async def test_failures_of_a_service_are_shown(start_gateway: Start, start_backend: StartBackend) -> None:
     async def fails(conversation: Conversation) -> None:
         while await conversation.request():
             await conversation.answer(b"", "500 Sorry")
@@ -106,7 +104,7 @@ async def test_failures_of_a_service_are_remembered(
     assert (error["status"], error["code"], error["source"]) == (500, "upstream_status", "upstream")
 
 
-async def test_the_file_is_read_when_asked(gateway: RunningGateway) -> None:
+async def test_post_reload_reads_the_file(gateway: RunningGateway) -> None:
     gateway.write("routes: []")
     status, (outcome,) = await ask(gateway, "/reload", "POST")
     assert (status, outcome["success"], outcome["changed"]) == (200, True, True)
@@ -119,7 +117,7 @@ async def test_the_file_is_read_when_asked(gateway: RunningGateway) -> None:
     assert (shown["success"], shown["faults"]) == (False, outcome["faults"])
 
 
-async def test_health_and_metrics(gateway: RunningGateway) -> None:
+async def test_health_and_metrics_are_served(gateway: RunningGateway) -> None:
     assert (await ask(gateway, "/health/live"))[0] == 200
     status, ready = await ask(gateway, "/health/ready")
     assert (status, ready["status"], len(ready["workers"])) == (200, "healthy", 1)
@@ -142,7 +140,7 @@ async def test_drain_is_announced_before_it_begins(
 
 
 @pytest.mark.parametrize("notice", ["x", "-1", "nan", "301", ""])
-async def test_a_drain_with_a_strange_notice_is_refused(gateway: RunningGateway, notice: str) -> None:
+async def test_drain_with_an_invalid_notice_is_refused(gateway: RunningGateway, notice: str) -> None:
     assert (await ask(gateway, f"/drain?notice={notice}", "POST"))[0] == 400
     assert (await gateway.request("GET", "/health/ready")).status == 200
 
@@ -152,7 +150,7 @@ async def test_a_drain_with_a_strange_notice_is_refused(gateway: RunningGateway,
     [{"origin": "http://127.0.0.1:8000"}, {"host": "rebound.example"}, {"host": "rebound.example:8010"}],
 )
 @pytest.mark.parametrize(("path", "method"), [("/drain", "POST"), ("/routes", "GET"), ("/errors", "GET")])
-async def test_pages_in_a_browser_are_kept_out(
+async def test_requests_from_web_pages_are_refused(
     gateway: RunningGateway, path: str, method: str, headers: dict[str, str]
 ) -> None:
     assert (await ask(gateway, path, method, **headers))[0] == 403
@@ -160,22 +158,24 @@ async def test_pages_in_a_browser_are_kept_out(
 
 
 @pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8010"])
-async def test_addresses_are_let_in(gateway: RunningGateway, host: str) -> None:
+async def test_requests_by_ip_address_are_accepted(gateway: RunningGateway, host: str) -> None:
     assert (await ask(gateway, "/routes", host=host))[0] == 200
 
 
-async def test_methods_are_kept_apart(gateway: RunningGateway) -> None:
+async def test_wrong_methods_are_refused_with_405(gateway: RunningGateway) -> None:
     assert (await ask(gateway, "/drain"))[0] == 405
     assert (await ask(gateway, "/routes", "POST"))[0] == 405
 
 
-async def test_nothing_of_it_is_on_the_data_port(gateway: RunningGateway) -> None:
+async def test_admin_pages_are_not_on_the_public_port(gateway: RunningGateway) -> None:
     for path in ("/routes", "/targets", "/errors", "/reload"):
         assert (await gateway.request("GET", path)).status == 404
     assert (await gateway.request("POST", "/drain")).status == 404
 
 
-async def test_a_port_that_is_taken_costs_nothing_else(start_gateway: Start, backend: Backend) -> None:
+async def test_gateway_runs_without_admin_pages_if_their_port_is_taken(
+    start_gateway: Start, backend: Backend
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, capture_logs() as lines:
         gateway = await start_gateway(
             f"routes: [{{path: /a, backend: '{backend.url}', auth: none}}]", admin_port=other.getsockname()[1]

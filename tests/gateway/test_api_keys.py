@@ -1,4 +1,4 @@
-"""API keys of machine clients: who may pass with one, what the backend is told, and how they end."""
+"""API keys of machine clients: who may use one, what the backend learns, and how they end."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ SCOPES = ("orders:read", "orders:write")
 
 
 class Keys:
-    """A keys file, and what stands in it."""
+    """A key file and its entries."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -65,7 +65,7 @@ async def get(gateway: RunningGateway, key: str, path: str = "/x", **headers: st
     return await gateway.request("GET", path, {"X-API-Key": key, **headers})
 
 
-async def test_the_backend_is_told_whose_key_it_was_and_not_the_key(
+async def test_backend_gets_the_name_of_the_client_and_not_its_key(
     start_gateway: Start, backend: Backend, keys: Keys
 ) -> None:
     key = keys.add("billing", *SCOPES)
@@ -82,7 +82,7 @@ async def test_the_backend_is_told_whose_key_it_was_and_not_the_key(
     assert not [name for name, _ in backend.received[1].headers if name.startswith("x-gatehouse-")]
 
 
-async def test_scopes_roles_and_limits_hold_for_keys(
+async def test_scopes_roles_and_limits_apply_to_keys(
     start_gateway: Start, backend: Backend, keys: Keys
 ) -> None:
     weak, strong = keys.add("weak"), keys.add("strong", *SCOPES)
@@ -112,7 +112,9 @@ async def test_scopes_roles_and_limits_hold_for_keys(
         lambda key: hashlib.sha256(key.encode()).hexdigest(),
     ],
 )
-async def test_what_is_not_a_key(start_gateway: Start, backend: Backend, keys: Keys, spoil: Any) -> None:
+async def test_invalid_key_is_refused_with_401(
+    start_gateway: Start, backend: Backend, keys: Keys, spoil: Any
+) -> None:
     gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
     key = keys.add()
     await gateway.reload.now()
@@ -126,7 +128,7 @@ async def test_what_is_not_a_key(start_gateway: Start, backend: Backend, keys: K
     assert (await get(gateway, key)).status == 200
 
 
-async def test_where_keys_are_not_taken_or_not_clear(
+async def test_keys_are_refused_where_not_accepted_or_ambiguous(
     start_gateway: Start, backend: Backend, keys: Keys
 ) -> None:
     key = keys.add()
@@ -142,9 +144,7 @@ async def test_where_keys_are_not_taken_or_not_clear(
     assert not backend.received
 
 
-async def test_the_header_has_the_name_it_is_given(
-    start_gateway: Start, backend: Backend, keys: Keys
-) -> None:
+async def test_header_name_can_be_configured(start_gateway: Start, backend: Backend, keys: Keys) -> None:
     gateway = await start_gateway(routes(backend), api_keys_file=keys.file, api_key_header="X-Machine")
     key = keys.add()
     await gateway.reload.now()
@@ -163,13 +163,13 @@ async def test_key_is_refused_after_it_expired(start_gateway: Start, backend: Ba
     assert [(await get(gateway, key)).status for key in (brief, kept)] == [401, 200]
 
 
-async def test_a_file_that_changes_counts_at_once_and_a_bad_one_changes_nothing(
+async def test_changed_file_takes_effect_and_an_invalid_one_changes_nothing(
     start_gateway: Start, backend: Backend, keys: Keys
 ) -> None:
     first = keys.add("first")
     gateway = await start_gateway(routes(backend), api_keys_file=keys.file)
     second = keys.add("second")
-    await eventually(lambda: len(gateway.state.api_keys) == 2)  # found by itself
+    await eventually(lambda: len(gateway.state.api_keys) == 2)  # without a request to reload
     assert (await get(gateway, second)).status == 200
 
     keys.file.write_text("keys:\n  - {id: short, client: x}\n")
@@ -185,7 +185,7 @@ async def test_a_file_that_changes_counts_at_once_and_a_bad_one_changes_nothing(
     assert [(await get(gateway, key)).status for key in (first, second)] == [401, 200]
 
 
-def test_a_worker_that_starts_again_goes_by_the_last_good_keys(
+def test_restarted_worker_uses_the_last_valid_keys(
     keys: Keys, tmp_path: Path, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = keys.add()
@@ -203,7 +203,7 @@ def test_a_worker_that_starts_again_goes_by_the_last_good_keys(
     assert first_keys(settings, table).caller(key.encode()) is not None
 
 
-async def test_sockets_of_a_key_that_is_taken_away_are_closed(start_gateway: Start, keys: Keys) -> None:
+async def test_sockets_of_a_removed_key_are_closed(start_gateway: Start, keys: Keys) -> None:
     async def echo(socket: ServerConnection) -> None:
         async for message in socket:
             await socket.send(message)
@@ -229,7 +229,7 @@ async def test_sockets_of_a_key_that_is_taken_away_are_closed(start_gateway: Sta
 
 
 @pytest.mark.parametrize("kind", ["key", "client"])
-async def test_revocations_of_the_feed_hold_for_keys(
+async def test_revocations_from_the_feed_apply_to_keys(
     start_gateway: Start, backend: Backend, keys: Keys, kind: str
 ) -> None:
     key, other = keys.add("billing"), keys.add("shop")
@@ -240,7 +240,7 @@ async def test_revocations_of_the_feed_hold_for_keys(
     assert [(await get(gateway, each)).status for each in (key, other)] == [401, 200]
 
 
-async def test_without_a_file_such_routes_are_refused(
+async def test_routes_with_api_keys_require_a_key_file(
     start_gateway: Start, backend: Backend, keys: Keys
 ) -> None:
     with pytest.raises(RoutesFileError, match="route 'x' accepts API keys, but there are none: set API_KEYS"):
@@ -267,20 +267,20 @@ async def test_without_a_file_such_routes_are_refused(
         ("keys: [{sha256: gatehouse_secret}]", "keys.yaml:1:17 keys[0].sha256: must be 64 hexadecimal"),
     ],
 )
-def test_each_fault_of_the_file(text: str, told: str) -> None:
+def test_each_fault_of_the_file_is_reported_with_its_position(text: str, told: str) -> None:
     with pytest.raises(RoutesFileError) as error:
         parse(text, "keys.yaml")
     assert any(line.startswith(told) for line in error.value.faults), error.value.faults
     assert "secret" not in str(error.value)
 
 
-def test_an_id_counts_once() -> None:
+def test_duplicate_id_is_refused() -> None:
     _, entry = new_key("billing", "client", (), None)
     with pytest.raises(RoutesFileError, match="is given twice"):
         parse(f"keys:\n{entry}{entry}", "keys.yaml")
 
 
-async def test_the_command_makes_keys_that_work(
+async def test_command_creates_keys_that_work(
     start_gateway: Start, backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "made.yaml"
@@ -292,7 +292,7 @@ async def test_the_command_makes_keys_that_work(
     assert not any(key.rpartition("_")[2] in file.read_text() for key in made)
     assert [caller.scopes for caller in load(file)._callers.values()] == [{"orders:read"}, frozenset()]
     assert gatehouse(["keys", "check", str(file)]) == 0
-    assert "good, 2 keys" in capsys.readouterr().out
+    assert "valid, 2 keys" in capsys.readouterr().out
 
     gateway = await start_gateway(routes(backend), api_keys_file=file)
     for key in made:

@@ -1,4 +1,4 @@
-"""What the gateway makes of the cookie of a browser's session."""
+"""How the gateway handles session cookies of browsers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -52,7 +52,7 @@ def test_cookie_is_found_by_its_exact_name(cookies: Sequence[bytes], found: byte
     assert cookie_of(asked_with(*((b"cookie", value) for value in cookies))) == found
 
 
-def test_cookie_beside_other_credentials_is_not_looked_at() -> None:
+def test_cookie_is_ignored_if_there_are_other_credentials() -> None:
     headers = ((b"cookie", b"__Host-session=abc"), (b"authorization", b"Bearer x"))
 
     assert cookie_of(asked_with(*headers)) is None
@@ -76,7 +76,7 @@ def test_cookie_beside_other_credentials_is_not_looked_at() -> None:
         (b"PATCH", False, [(b"sec-fetch-site", b"cross-site"), (b"origin", OWN.encode())], False),
     ],
 )
-def test_B3_only_our_own_pages_change_anything(
+def test_B3_only_our_own_pages_can_change_anything(
     method: bytes, upgrade: bool, headers: list[Header], counts: bool
 ) -> None:
     assert is_from_our_pages(asked_with(*headers, method=method, upgrade=upgrade)) is counts
@@ -97,7 +97,7 @@ def test_token_is_forwarded_in_place_of_an_access_key() -> None:
     assert b"".join(state.fields.passed) == b"cookie: __Host-session=abc\r\nauthorization: Bearer a.b.c\r\n"
 
 
-def test_cookie_header_with_nothing_else_is_dropped() -> None:
+def test_cookie_header_with_only_the_session_is_dropped() -> None:
     state = asked_with((b"cookie", b"__Host-session=abc"))
     present(state, "a.b.c")
 
@@ -105,7 +105,7 @@ def test_cookie_header_with_nothing_else_is_dropped() -> None:
 
 
 class Exchanging(HttpClient):
-    """Answers like auth, and counts."""
+    """Responds like auth, and records the requests."""
 
     def __init__(self) -> None:
         super().__init__()

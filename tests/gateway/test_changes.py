@@ -1,4 +1,4 @@
-"""Header fields a route sets, adds and removes; security headers; addresses it lets in."""
+"""Headers that a route sets, adds and removes; security headers; addresses that it lets in."""
 
 from ipaddress import ip_network
 
@@ -32,7 +32,9 @@ async def speaks(conversation: Conversation) -> None:
 
 
 class TestHeaders:
-    async def test_what_the_backend_is_sent(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_request_headers_are_changed_for_the_backend(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, CHANGES))
         sent = {
             "X-Tenant": "forged",
@@ -51,7 +53,9 @@ class TestHeaders:
         for name in ("cookie", "user-agent", "authorization"):
             assert received.value(name) is None
 
-    async def test_what_the_client_is_sent(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_response_headers_are_changed_for_the_client(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         gateway = await start_gateway(_routes(await start_backend(speaks), f"auth: none\n    {CHANGES}"))
         answer = await gateway.request("GET", "/x")
         assert answer.values("cache-control") == ["no-store"]
@@ -60,7 +64,9 @@ class TestHeaders:
         assert answer.values("set-cookie") == ["a=1", "b=2"]
         assert answer.json() == {"a": 1}
 
-    async def test_also_in_an_envelope(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_response_headers_are_changed_in_an_envelope_as_well(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         routes = _routes(await start_backend(speaks), f"auth: none\n    {CHANGES}")
         gateway = await start_gateway(f"{routes}\naliases: [{{path: /api/v1, to: /, envelope: v1}}]")
         answer = await gateway.request("GET", "/api/v1/x")
@@ -68,9 +74,7 @@ class TestHeaders:
         assert answer.values("cache-control") == ["no-store"]
         assert answer.value("server") is None
 
-    async def test_a_route_changes_what_the_defaults_say(
-        self, start_gateway: Start, backend: Backend
-    ) -> None:
+    async def test_route_overrides_the_defaults(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(f"""
 defaults: {{auth: none, headers: {{request: {{set: {{X-A: "1"}}, remove: [x-b]}}}}}}
 routes:
@@ -85,15 +89,15 @@ routes:
     @pytest.mark.parametrize(
         ("block", "fault"),
         [
-            ("{request: {set: {Host: a}}}", "headers.request.set.Host: 'Host' is the gateway's own"),
-            ("{request: {set: {X-Forwarded-For: a}}}", "'X-Forwarded-For' is the gateway's own"),
-            ("{request: {add: {X-User-Id: a}}}", "'X-User-Id' is the gateway's own"),
+            ("{request: {set: {Host: a}}}", "headers.request.set.Host: 'Host' is set by the gateway"),
+            ("{request: {set: {X-Forwarded-For: a}}}", "'X-Forwarded-For' is set by the gateway"),
+            ("{request: {add: {X-User-Id: a}}}", "'X-User-Id' is set by the gateway"),
             ("{request: {remove: [Content-Length]}}", "headers.request.remove[0]: 'Content-Length' is"),
-            ("{request: {set: {Connection: close}}}", "'Connection' is the gateway's own"),
+            ("{request: {set: {Connection: close}}}", "'Connection' is set by the gateway"),
             ("{request: {set: {x_user_id: a}}}", "'x_user_id' is not a valid header name"),
             ("{request: {set: {Authorization: Basic x}}}", "'Authorization' belongs to the caller"),
-            ("{response: {set: {Transfer-Encoding: a}}}", "'Transfer-Encoding' is the gateway's own"),
-            ("{response: {remove: [X-Request-ID]}}", "'X-Request-ID' is the gateway's own"),
+            ("{response: {set: {Transfer-Encoding: a}}}", "'Transfer-Encoding' is set by the gateway"),
+            ("{response: {remove: [X-Request-ID]}}", "'X-Request-ID' is set by the gateway"),
             ("{response: {set: {Access-Control-Allow-Origin: a}}}", "'Access-Control-Allow-Origin' is"),
             (r'{response: {set: {X-A: "a\r\nX-B: b"}}}', "set.X-A: must be printable ASCII on one line"),
             (r'{response: {set: {"X-A\r\nX-B": b}}}', "is not a valid header name"),
@@ -107,12 +111,12 @@ routes:
             ("{response: {set: [a]}}", "headers.response.set: must be a mapping"),
         ],
     )
-    def test_what_a_file_may_not_say(self, block: str, fault: str) -> None:
+    def test_invalid_header_changes_are_refused(self, block: str, fault: str) -> None:
         (line,) = _faults(f"headers: {block}")
         assert line.startswith("routes.yaml:5:")
         assert fault in line
 
-    def test_secrets_are_not_shown(self) -> None:
+    def test_values_of_secret_headers_are_masked(self) -> None:
         table = _table("headers: {request: {set: {X-Api-Key: hidden, X-Open: told}}}")
         assert "hidden" not in str(table_shown(table))
         assert "x-open: told" in str(table_shown(table))
@@ -135,9 +139,9 @@ class TestSecurityHeaders:
         assert answer.value("referrer-policy") == "no-referrer"
         assert answer.value("cross-origin-resource-policy") == "same-origin"
         assert answer.value("permissions-policy")
-        assert answer.value("strict-transport-security") is None, "it came by plain HTTP"
+        assert answer.value("strict-transport-security") is None, "the request used plain HTTP"
 
-    async def test_the_gateways_own_answers_for_the_route(
+    async def test_the_gateways_own_responses_get_the_headers_of_the_route(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend, "security_headers: api"))
@@ -146,7 +150,7 @@ class TestSecurityHeaders:
         assert answer.values("x-content-type-options") == ["nosniff"]
         assert answer.value("x-frame-options") == "DENY"
 
-    async def test_hsts_only_over_https(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_hsts_is_sent_over_https_only(self, start_gateway: Start, backend: Backend) -> None:
         routes = _routes(backend, "auth: none\n    security_headers: site")
         trusting = await start_gateway(routes, trusted_proxies="127.0.0.1/32")
         answer = await trusting.request("GET", "/x", {"X-Forwarded-Proto": "https"})
@@ -155,12 +159,12 @@ class TestSecurityHeaders:
             answer = await trusting.request("GET", "/x", {"X-Forwarded-Proto": proto})
             assert answer.value("strict-transport-security") is None
 
-    async def test_hsts_is_not_for_anybody_to_ask_for(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_hsts_requires_a_trusted_proxy(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend, "auth: none\n    security_headers: site"))
         answer = await gateway.request("GET", "/x", {"X-Forwarded-Proto": "https"})
         assert answer.value("strict-transport-security") is None
 
-    async def test_what_the_service_says_stays(
+    async def test_security_headers_of_the_service_take_precedence(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         async def embeds(conversation: Conversation) -> None:
@@ -175,7 +179,7 @@ class TestSecurityHeaders:
         assert answer.values("x-frame-options") == ["SAMEORIGIN"]
         assert answer.values("referrer-policy") == ["no-referrer"]
 
-    async def test_single_security_headers_are_replaced_or_left_out(
+    async def test_single_security_headers_are_replaced_or_omitted(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         block = '{preset: api, x_frame_options: off, content_security_policy: "default-src https:"}'
@@ -203,11 +207,11 @@ class TestSecurityHeaders:
             (r'{x_frame_options: "a\nb"}', "security_headers.x_frame_options: must be printable ASCII"),
         ],
     )
-    def test_what_a_file_may_not_say(self, block: str, fault: str) -> None:
+    def test_invalid_security_headers_are_refused(self, block: str, fault: str) -> None:
         (line,) = _faults(f"security_headers: {block}")
         assert fault in line
 
-    async def test_own_answers_are_never_sniffed(self, gateway: RunningGateway) -> None:
+    async def test_own_responses_always_have_nosniff(self, gateway: RunningGateway) -> None:
         for path in ("/health", "/metrics", "/docs", "/openapi.json", "/nowhere", "/orders", "/open/../x"):
             assert (await gateway.request("GET", path)).values("x-content-type-options") == ["nosniff"], path
 
@@ -233,22 +237,24 @@ class TestAddresses:
             if status == 403:
                 assert (answer.code, answer.json()["phase"]) == ("ip_denied", "address")
 
-    async def test_before_everything_else(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_addresses_are_checked_before_everything_else(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, "ip: {allow: [10.0.0.0/8]}"))
         forged = {"X-Forwarded-For": "10.0.0.1"}
         for method in ("GET", "PATCH", "OPTIONS"):
             preflight = {"Origin": "http://localhost:1", "Access-Control-Request-Method": "GET"}
             answer = await gateway.request(method, "/x", {**forged, **preflight})
-            assert (answer.status, answer.code) == (403, "ip_denied"), "nobody here is a trusted proxy"
+            assert (answer.status, answer.code) == (403, "ip_denied"), "there is no trusted proxy here"
         assert not backend.received
 
-    def test_deny_alone_lets_everybody_else_in(self) -> None:
+    def test_deny_alone_lets_everyone_else_in(self) -> None:
         rule = AddressRule(deny=(ip_network("10.0.0.0/8"),))
         assert [rule.lets_in(each) for each in ("10.0.0.1", "11.0.0.1", "::1", "nobody")] == [
             *(False, True, True, False)
         ]
 
-    def test_explain_says_who(self) -> None:
+    def test_explain_shows_the_address_rules(self) -> None:
         table = _table("ip: {allow: [10.0.0.0/8], deny: [10.6.6.6]}\n    auth: none")
         lines = {line.name: line.words for line in explain(table, "GET", "/x", [], "10.0.0.1")}
         assert (lines["ip"], lines["result"][:9]) == ("deny 10.6.6.6/32", "forwarded")
@@ -268,12 +274,12 @@ class TestAddresses:
             ("10.0.0.1", "ip: must be a mapping with some of: allow, deny"),
         ],
     )
-    def test_what_a_file_may_not_say(self, block: str, fault: str) -> None:
+    def test_invalid_address_rules_are_refused(self, block: str, fault: str) -> None:
         (line,) = _faults(f"ip: {block}")
         assert fault in line
 
 
-def test_a_change_is_told() -> None:
+def test_changes_are_listed_by_diff() -> None:
     lines = differences(
         _table("auth: none"),
         _table(

@@ -1,4 +1,4 @@
-"""`gatehouse routes`: what it says, how it ends, and that the schema and the validator agree."""
+"""`gatehouse routes`: its output and exit codes, and that the schema and the validator agree."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def table() -> RouteTable:
 
 
 def told(method: str, url: str, *headers: str) -> dict[str, str]:
-    """The lines by name, those of one name together."""
+    """The lines of `explain` by name; lines of the same name are joined."""
     found: dict[str, str] = {}
     for line in explain(table(), method, url, headers):
         found[line.name] = f"{found[line.name]}\n{line.words}" if line.name in found else line.words
@@ -61,12 +61,12 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "code", "out", "err"),
     [
-        (FILE, 0, "good, 6 routes, 1 aliases", ""),
+        (FILE, 0, "valid, 6 routes, 1 aliases", ""),
         ("routes: [{path: a, backend: b}]", 1, "", "routes.yaml:1:17 routes[0].path: must be a path"),
         (None, 2, "", "cannot be read"),
     ],
 )
-def test_the_ends_of_check(
+def test_check_ends_with_its_exit_code_and_output(
     program: list[str], text: str | None, code: int, out: str, err: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "routes.yaml"
@@ -87,7 +87,7 @@ def test_the_ends_of_check(
     assert "Traceback" not in ended.stderr
 
 
-def test_check_for_programs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_json_for_programs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(
         "routes:\n  - {path: /a, backend: 'http://a', auth: none, rate_limit: {key: user}}\n  - {}"
     )
@@ -112,7 +112,7 @@ def test_check_for_programs(file: Path, capsys: pytest.CaptureFixture[str]) -> N
         ("cors: {origins: ['*']}", "pages of every origin"),
     ],
 )
-def test_warnings_do_not_refuse(
+def test_warnings_do_not_make_a_file_invalid(
     keys: str, warning: str, capsys: pytest.CaptureFixture[str], file: Path
 ) -> None:
     file.write_text(f"routes: [{{path: /a, backend: 'http://a', {keys}}}]")
@@ -122,13 +122,13 @@ def test_warnings_do_not_refuse(
     assert warning in told
 
 
-def test_demands_that_nobody_looks_at_are_refused() -> None:
+def test_requirements_without_effect_are_refused() -> None:
     text = "routes: [{path: /a, backend: 'http://a', auth: none, roles: [admin]}]"
     _, faults = examine(text, "routes.yaml", development=True)
-    assert ["is never looked at" in line for line in faults.in_order()] == [True]
+    assert ["has no effect" in line for line in faults.in_order()] == [True]
 
 
-def test_explain_says_what_is_sent() -> None:
+def test_explain_shows_what_is_sent() -> None:
     lines = told("GET", "http://shop.example:8000/api/v1/orders/7/lines?x=%20", "X-User-Id: 1", "Accept: a/b")
     assert lines["request"] == "GET /api/v1/orders/7/lines?x=%20 at host shop.example"
     assert lines["alias"] == "/api/v1 stands for /: /orders/7/lines, response in the v1 envelope"
@@ -150,9 +150,9 @@ def test_explain_says_what_is_sent() -> None:
     [
         ("GET", "/orders/../x", [], "400 bad_path"),
         ("GET", "/orders%2F1/", [], "the gateway's own response, or 404"),
-        ("GET", "/auth%2Flogin", [], "the gateway's own answer"),
-        ("GET", "/internal/x", [], "the gateway's own answer"),
-        ("GET", "/nowhere", [], "the gateway's own answer"),
+        ("GET", "/auth%2Flogin", [], "the gateway's own response"),
+        ("GET", "/internal/x", [], "the gateway's own response"),
+        ("GET", "/nowhere", [], "the gateway's own response"),
         ("GET", "http://admin.example/nowhere", [], "forwarded"),
         ("DELETE", "/orders", [], "405 method_not_allowed (client, route)"),
         ("GET", "/orders", [], "401 unauthenticated"),
@@ -174,7 +174,7 @@ def test_explain_says_what_is_sent() -> None:
         ),
     ],
 )
-def test_explain_says_how_it_ends(method: str, url: str, headers: list[str], result: str) -> None:
+def test_explain_ends_with_the_result(method: str, url: str, headers: list[str], result: str) -> None:
     assert told(method, url, *headers)["result"].startswith(result)
 
 
@@ -184,7 +184,7 @@ def test_explain_shows_no_secrets() -> None:
     assert "authorization: ***" in sent
 
 
-def test_explain_says_who_may_and_how_often() -> None:
+def test_explain_shows_access_rules_and_limits() -> None:
     lines = told("GET", "/reports", "X-API-Key: gatehouse_secret")
     assert lines["auth"] == "required\nor an API key"
     assert lines["claims"] == "tenant is a or b"
@@ -199,7 +199,7 @@ def test_explain_says_who_may_and_how_often() -> None:
     assert "or an API key" not in str(told("GET", "/orders"))
 
 
-def test_diff_tells_of_limits_and_claims(file: Path) -> None:
+def test_diff_lists_changed_limits_and_claims(file: Path) -> None:
     before = parse(FILE, "routes.yaml", development=True)
     changed = FILE.replace("99/h", "77/h").replace("{tenant: [a, b]}", "{tenant: a, level: 3}")
     lines = differences(before, parse(changed, "routes.yaml", development=True))
@@ -210,7 +210,7 @@ def test_diff_tells_of_limits_and_claims(file: Path) -> None:
     ]
 
 
-def test_explain_from_the_command_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_text_or_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["routes", "explain", "GET", "/orders", str(file), "-H", "Authorization: Bearer x"]
     assert cli.main(arguments) == 0
     assert "roles     any of admin\n" in capsys.readouterr().out
@@ -219,7 +219,7 @@ def test_explain_from_the_command_line(file: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("wrong", [("-H", "Authorization"), ("-H", ": x"), ("--from", "somewhere")])
-def test_explain_refuses_what_is_no_header_or_address(
+def test_explain_refuses_an_invalid_header_or_address(
     wrong: tuple[str, str], file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -247,7 +247,7 @@ def test_diff_lists_added_removed_and_changed_keys(
     assert cli.main(["routes", "diff", str(file), str(other)]) == 2
 
 
-def test_the_schema_in_the_repository_is_the_one_that_is_made() -> None:
+def test_schema_in_the_repository_is_up_to_date() -> None:
     kept = (PROJECT / "deploy" / "routes.schema.json").read_text()
     assert kept == json_schema.text(), "gatehouse routes schema > deploy/routes.schema.json"
     assert jsonschema_rs.is_valid(json_schema.schema(), yaml.safe_load((PROJECT / "routes.yaml").read_text()))
@@ -283,14 +283,14 @@ PLACES = [
     *(("alias", key) for key in (*routes_file.ALIAS_KEYS, "unknown")),
     *(("file", key) for key in (*routes_file.FILE_KEYS, "unknown")),
 ]
-# What two entries or keys do to each other is beyond a schema.
+# Conflicts between entries or keys are beyond a schema.
 BEYOND = ("leads nowhere", "must replace a path", "contains one parameter", "the path has no",
-          "health: has no `path:`", "is never looked", "cannot be reached", "names one",
+          "health: has no `path:`", "has no effect", "cannot be reached", "names one",
           "must be an address or a network")  # fmt: skip
 
 
 @pytest.mark.parametrize(("section", "key"), PLACES)
-def test_the_schema_and_the_validator_agree(section: str, key: str) -> None:
+def test_schema_and_validator_agree(section: str, key: str) -> None:
     validator = jsonschema_rs.validator_for(json_schema.schema())
     compared = 0
     for value, given in product(VALUES, (True, False)):

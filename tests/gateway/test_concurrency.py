@@ -1,4 +1,4 @@
-"""How many requests and sockets one caller may have at one time, and that every end gives the place back."""
+"""Limits on concurrent requests and sockets per caller, and that every ending frees the slot."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ SEED = 20
 
 
 class Gate:
-    """A backend that answers when it is told to, and knows how many requests wait for that."""
+    """A backend that responds once it is opened, and counts the waiting requests."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
@@ -55,7 +55,7 @@ def routes(backend: Backend, more: str = "") -> str:
 
 
 async def asking(gateway: RunningGateway, who: dict[str, str], number: int) -> list[Wire]:
-    """Connections on which a request waits for its answer."""
+    """Connections on which a request waits for its response."""
     wires = [await gateway.connect() for _ in range(number)]
     for wire in wires:
         await wire.send(f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: {who['Authorization']}\r\n\r\n")
@@ -66,7 +66,7 @@ def taken(gateway: RunningGateway) -> dict[str, int]:
     return gateway.state.routing.slots["x"].taken
 
 
-async def test_one_more_is_refused_and_others_are_not(
+async def test_one_request_too_many_is_refused_and_other_callers_are_not(
     start_gateway: Start, gated: Backend, gate: Gate
 ) -> None:
     gateway = await start_gateway(routes(gated))
@@ -88,7 +88,7 @@ async def test_one_more_is_refused_and_others_are_not(
     assert taken(gateway) == {}
 
 
-async def test_clients_that_go_away_give_their_places_back(
+async def test_clients_that_disconnect_free_their_slots(
     start_gateway: Start, gated: Backend, gate: Gate
 ) -> None:
     gateway = await start_gateway(routes(gated))
@@ -111,7 +111,7 @@ async def test_clients_that_go_away_give_their_places_back(
         ("/x", {}, ", timeout: {first_byte: 50ms, connect: 50ms}", 504),
     ],
 )
-async def test_refusals_give_the_place_back(
+async def test_refused_requests_free_their_slots(
     start_gateway: Start, gated: Backend, target: str, headers: dict[str, str], more: str, status: int
 ) -> None:
     gateway = await start_gateway(routes(gated, more))
@@ -121,7 +121,7 @@ async def test_refusals_give_the_place_back(
     assert taken(gateway) == {}
 
 
-async def test_a_request_over_the_rate_takes_no_place(start_gateway: Start, backend: Backend) -> None:
+async def test_request_over_the_rate_limit_takes_no_slot(start_gateway: Start, backend: Backend) -> None:
     gateway = await start_gateway(
         f"routes: [{{path: /x, backend: '{backend.url}', auth: none, concurrency: {{max: 1, key: ip}},"
         " rate_limit: {rate: 1/h, key: ip}}]"
@@ -132,7 +132,7 @@ async def test_a_request_over_the_rate_takes_no_place(start_gateway: Start, back
     assert taken(gateway) == {}
 
 
-async def test_open_sockets_count(start_gateway: Start) -> None:
+async def test_open_sockets_take_slots(start_gateway: Start) -> None:
     async def echo(socket: ServerConnection) -> None:
         async for message in socket:
             await socket.send(message)
@@ -160,7 +160,7 @@ def _route_to(server: Server) -> str:
     return f"routes: [{{path: /x, backend: 'http://127.0.0.1:{port}', {limits}}}]"
 
 
-async def test_a_crowd_that_aborts_at_random_never_has_more_and_leaves_nothing(
+async def test_clients_that_abort_at_random_never_exceed_the_limit_and_free_all_slots(
     start_gateway: Start, gated: Backend, gate: Gate
 ) -> None:
     gateway = await start_gateway(routes(gated))
@@ -185,7 +185,7 @@ async def test_a_crowd_that_aborts_at_random_never_has_more_and_leaves_nothing(
     assert (await gateway.request("GET", "/x", one)).status == 200
 
 
-async def test_a_reload_keeps_the_count_unless_it_changes_the_cap(
+async def test_reload_keeps_the_slots_unless_it_changes_the_limit(
     start_gateway: Start, gated: Backend, gate: Gate
 ) -> None:
     gateway = await start_gateway(routes(gated))

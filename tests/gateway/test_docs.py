@@ -1,4 +1,4 @@
-"""The merged document and the page that shows it."""
+"""The merged OpenAPI document and the page that shows it."""
 
 import asyncio
 import re
@@ -90,7 +90,7 @@ async def test_services_are_merged_under_their_names(
     assert merged["x-unavailable"] == []
 
 
-async def test_equal_names_stay_and_clashing_ones_get_their_service(
+async def test_equal_names_stay_and_clashing_ones_get_a_prefix(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     def of(name: str, size: Any) -> Document:
@@ -115,7 +115,7 @@ async def test_equal_names_stay_and_clashing_ones_get_their_service(
 
     assert {"Owner", "cats.Pet", "dogs.Pet", "cats.Size", "dogs.Size"} <= schemas.keys()
     assert not {"Pet", "Size", "Unused"} & schemas.keys()
-    # Two pets of equal words are unequal when their sizes are; what looks like a reference in data is data.
+    # Two pets of equal text differ if their sizes do; a value that looks like a reference is data.
     assert schemas["dogs.Pet"]["properties"]["size"]["$ref"] == "#/components/schemas/dogs.Size"
     assert schemas["dogs.Size"]["default"] is True
     assert schemas["Owner"]["default"] == {"$ref": "#/components/schemas/Size"}
@@ -124,7 +124,7 @@ async def test_equal_names_stay_and_clashing_ones_get_their_service(
     assert merged["paths"]["/dogs"]["get"]["operationId"] == "dogs.show"
 
 
-async def test_a_service_with_other_problems_and_schemes_keeps_them(
+async def test_service_keeps_problems_and_schemes_that_differ(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     foreign = document(
@@ -149,14 +149,14 @@ async def test_a_service_with_other_problems_and_schemes_keeps_them(
 
     assert merged["components"]["securitySchemes"].keys() == {"cats.bearer", "Gateway.bearer"}
     assert listing["security"] == [{"cats.bearer": []}]
-    assert adding["security"] == [{"Gateway.bearer": []}], "the route demands a token"
+    assert adding["security"] == [{"Gateway.bearer": []}], "the route requires a token"
     problem = adding["responses"]["401"]["content"]["application/problem+json"]["schema"]
     assert problem == {"$ref": "#/components/schemas/Gateway.Problem"}
     mapping = merged["components"]["schemas"]["Cat"]["discriminator"]["mapping"]
     assert mapping == {"a": "#/components/schemas/cats.Problem"}
 
 
-async def test_only_what_is_forwarded_is_shown(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_only_forwarded_operations_are_shown(start_gateway: Start, start_backend: StartBackend) -> None:
     paths = {
         path: {method: answering(f"{method}{path}") for method in ("get", "put", "delete")}
         for path in ("/cats", "/cats/{name}", "/cats/special", "/internal/cats", "/mice", "/api/x", "/health")
@@ -182,7 +182,7 @@ async def test_only_what_is_forwarded_is_shown(start_gateway: Start, start_backe
     assert merged["paths"]["/health"]["get"]["operationId"] == "show_health"
 
 
-async def test_what_the_gateway_adds_to_an_operation(
+async def test_gateway_adds_its_refusals_to_an_operation(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     body: Document = {"content": {"application/json": {"schema": {}}}}
@@ -218,7 +218,7 @@ async def test_what_the_gateway_adds_to_an_operation(
     assert busy["content"].keys() == {"application/problem+json"}
 
 
-async def test_aliases_of_everything_are_servers(gateway: RunningGateway, start_gateway: Start) -> None:
+async def test_aliases_of_the_root_are_servers(gateway: RunningGateway, start_gateway: Start) -> None:
     lines = 'path: /cats, backend: "http://127.0.0.1:1"'
     aliases = "aliases:\n  - {path: /api/v1, to: /, envelope: v1}\n  - {path: /kittens, to: /cats}\n"
     merged = await merged_document(await start_gateway(routes(lines, more=aliases)))
@@ -228,7 +228,7 @@ async def test_aliases_of_everything_are_servers(gateway: RunningGateway, start_
     assert [server["url"] for server in (await merged_document(gateway))["servers"]] == ["/"]
 
 
-async def test_a_service_that_is_down_is_named_until_it_answers(
+async def test_service_that_is_down_is_listed_until_it_responds(
     start_gateway: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.site.docs.KEPT_SECONDS", 0.0)
@@ -250,7 +250,7 @@ async def test_a_service_that_is_down_is_named_until_it_answers(
 
     again.close()
     await again.wait_closed()
-    assert await merged_document(gateway) == present, "what was known is kept while it is down"
+    assert await merged_document(gateway) == present, "the last document is kept while the service is down"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ async def test_a_service_that_is_down_is_named_until_it_answers(
         None,
     ],
 )
-async def test_a_document_that_is_none_is_left_out(
+async def test_invalid_document_is_omitted(
     start_gateway: Start, start_backend: StartBackend, answer: Any
 ) -> None:
     backend = await start_backend(serving(answer))
@@ -274,7 +274,9 @@ async def test_a_document_that_is_none_is_left_out(
     assert merged["x-unavailable"] == ["cats"]
 
 
-async def test_many_at_once_ask_each_service_once(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_concurrent_requests_fetch_each_document_once(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
     backend = await start_backend(serving(document({})))
     gateway = await start_gateway(
         routes(f'path: /cats, backend: "{backend.url}"', f'path: /dogs, backend: "{backend.url}"')
@@ -285,7 +287,9 @@ async def test_many_at_once_ask_each_service_once(start_gateway: Start, start_ba
     assert len(backend.received) == 1
 
 
-async def test_methods_spellings_and_caching(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_document_supports_head_aliases_and_revalidation(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
     backend = await start_backend(serving(document({})))
     aliases = "aliases:\n  - {path: /api/v1, to: /, envelope: v1}\n"
     gateway = await start_gateway(routes(f'path: /cats, backend: "{backend.url}"', more=aliases))
@@ -304,7 +308,7 @@ async def test_methods_spellings_and_caching(start_gateway: Start, start_backend
     assert (known.status, known.body, known.value("etag")) == (304, b"", etag)
 
 
-async def test_the_page_loads_nothing_from_elsewhere(gateway: RunningGateway) -> None:
+async def test_page_loads_nothing_from_other_origins(gateway: RunningGateway) -> None:
     page = await gateway.request("GET", "/docs")
     assert page.value("content-type") == "text/html; charset=utf-8"
     policy = page.value("content-security-policy") or ""
@@ -320,7 +324,7 @@ async def test_the_page_loads_nothing_from_elsewhere(gateway: RunningGateway) ->
         assert file.status == 200, name
         assert file.value("cache-control") == "public, max-age=31536000, immutable"
         assert file.value("x-content-type-options") == "nosniff"
-        # A module imports its neighbours; the files of another version are served, and not kept.
+        # A module imports its neighbours; files of another version are served but not cached.
         for neighbour in re.findall(r'from "\./([^"]+)"', file.body.decode()):
             assert (await gateway.request("GET", f"/docs/other/{neighbour}")).value(
                 "cache-control"
@@ -331,7 +335,7 @@ async def test_the_page_loads_nothing_from_elsewhere(gateway: RunningGateway) ->
 
 
 class TestRewrittenRoutes:
-    """The document holds the paths that callers use, and these lead where it says."""
+    """The document contains the paths that callers use, and they lead to the right operations."""
 
     async def test_stripped_route_shows_the_paths_of_callers(
         self, start_gateway: Start, start_backend: StartBackend
@@ -355,7 +359,9 @@ class TestRewrittenRoutes:
         await gateway.request("GET", "/shop/cats/7")
         assert shop.received[-1].target == "/cats/7"
 
-    async def test_rewrite_with_parameters(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_rewritten_route_shows_its_own_parameters(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         lines = {"get": answering("list_lines")}
         service = await start_backend(
             serving(
@@ -372,7 +378,7 @@ class TestRewrittenRoutes:
         assert paths[path]["get"]["security"]
         assert "429" in paths[path]["get"]["responses"]
 
-    async def test_a_parameter_of_the_same_name(
+    async def test_parameter_with_a_name_that_is_taken_is_renamed(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         service = await start_backend(serving(document({"/cats/{id}": {"get": answering("show_cat")}})))
@@ -382,7 +388,9 @@ class TestRewrittenRoutes:
         paths = (await merged_document(gateway))["paths"]
         assert [each["name"] for each in paths["/of/{id_}/cats/{id}"]["get"]["parameters"]] == ["id_"]
 
-    async def test_two_ways_to_one_operation(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_second_path_of_an_operation_gets_its_own_id(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         cats = await start_backend(serving(document({"/cats": {"get": answering("list_cats")}})))
         gateway = await start_gateway(
             routes(
@@ -394,7 +402,7 @@ class TestRewrittenRoutes:
         assert paths["/cats"]["get"]["operationId"] == "list_cats"
         assert paths["/pets"]["get"]["operationId"] == "list_cats.pets"
 
-    async def test_what_another_route_takes_is_left_out(
+    async def test_operation_shadowed_by_another_route_is_omitted(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         service = document({"/cats": {"get": answering("list_cats"), "post": answering("add_cat")}})
@@ -406,9 +414,9 @@ class TestRewrittenRoutes:
             )
         )
         paths = (await merged_document(gateway))["paths"]
-        assert "/x/cats" not in paths, "the more specific place has no GET"
+        assert "/x/cats" not in paths, "the more specific route has no GET"
 
-    async def test_a_page_that_a_stripped_route_takes(
+    async def test_own_page_overridden_by_a_route_is_omitted(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         site = await start_backend(serving(document({"/": {"get": answering("show_site")}})))

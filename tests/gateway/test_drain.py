@@ -1,4 +1,4 @@
-"""SIGTERM under load: nothing that was sent is lost, and the end always comes."""
+"""SIGTERM under load: no request is lost, and the process always ends."""
 
 import asyncio
 import os
@@ -56,7 +56,7 @@ async def connect(port: int) -> Wire:
     return Wire(*await asyncio.open_connection("127.0.0.1", port))
 
 
-async def test_no_request_is_lost(start_backend: StartBackend, tmp_path: Path) -> None:
+async def test_sigterm_under_load_loses_no_request(start_backend: StartBackend, tmp_path: Path) -> None:
     async def answers(conversation: Conversation) -> None:
         while received := await conversation.request():
             await conversation.answer(received.target.encode())
@@ -94,7 +94,7 @@ async def test_no_request_is_lost(start_backend: StartBackend, tmp_path: Path) -
     assert sum(served) == len(backend.received)
 
 
-async def test_streams_finish_and_what_never_ends_is_ended(
+async def test_streams_finish_and_endless_requests_are_ended(
     start_backend: StartBackend, tmp_path: Path
 ) -> None:
     go_on = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The /api/v1 spelling: one envelope around the same answers."""
+"""The /api/v1 alias: one envelope around the same responses."""
 
 import json
 
@@ -98,13 +98,13 @@ async def test_successful_response_is_wrapped(gateway: RunningGateway) -> None:
     assert meta["actor"] == {"user_id": "u-1", "client_id": None, "role": "user"}
 
 
-async def test_next_page_is_put_into_meta(gateway: RunningGateway) -> None:
+async def test_link_to_the_next_page_is_in_meta(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/api/v1/things/page?limit=2", bearer(token()))
     assert answer.json()["meta"]["pagination"] == {
         "next": "/api/v1/things/page?cursor=abc&limit=2",
         "limit": 2,
     }
-    assert PAGE in answer.body, "the data changed on its way"
+    assert PAGE in answer.body, "the data was changed in transit"
     assert answer.value("etag") == '"3"'
     assert answer.value("link") is not None
     head = await gateway.request("HEAD", "/api/v1/things/page?limit=2", bearer(token()))
@@ -135,7 +135,9 @@ async def test_numbers_about_a_list_are_in_meta(
     assert native.value("page-extras") == enveloped.value("page-extras") == header
 
 
-async def test_what_is_wrapped_is_not_asked_for_compressed(gateway: RunningGateway, backend: Backend) -> None:
+async def test_enveloped_response_is_requested_uncompressed(
+    gateway: RunningGateway, backend: Backend
+) -> None:
     sent = {**bearer(token()), "Accept-Encoding": "gzip", "Accept": "application/json"}
     await gateway.request("GET", "/api/v1/things/page", sent)
     await gateway.request("GET", "/things/page", sent)
@@ -160,7 +162,7 @@ async def test_problem_is_wrapped_with_its_errors(gateway: RunningGateway) -> No
         ("GET", "/api/v1/internal/x", 404, "not_found"),
     ],
 )
-async def test_the_gateways_own_refusals(
+async def test_refusals_of_the_gateway_are_wrapped(
     gateway: RunningGateway, method: str, path: str, status: int, code: str
 ) -> None:
     answer = await gateway.request(method, path)
@@ -179,7 +181,7 @@ async def test_the_gateways_own_refusals(
         ("odd-link", "", 200, "OK"),
     ],
 )
-async def test_odd_answers_go_into_an_envelope_like_all_others(
+async def test_odd_responses_are_wrapped_like_all_others(
     gateway: RunningGateway, path: str, told: str, status: int, message: str
 ) -> None:
     sent = {**bearer(token()), "X-Status": told} if told else bearer(token())
@@ -187,7 +189,7 @@ async def test_odd_answers_go_into_an_envelope_like_all_others(
     assert (answer.status, answer.json()["message"]) == (status, message)
 
 
-async def test_what_is_not_json_passes_untouched(gateway: RunningGateway) -> None:
+async def test_response_that_is_not_json_passes_unchanged(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     sent = bearer(token())
     answer = await wire.request("GET", "/api/v1/things/plain", sent)
@@ -197,17 +199,17 @@ async def test_what_is_not_json_passes_untouched(gateway: RunningGateway) -> Non
     assert (await wire.request("GET", "/things/page", sent)).body == PAGE
 
 
-async def test_too_much_to_wrap(gateway: RunningGateway) -> None:
+async def test_response_too_large_to_wrap_is_a_502(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/api/v1/things/large", bearer(token()))
     assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "answer_too_large")
 
 
-async def test_a_cut_answer_is_told(gateway: RunningGateway) -> None:
+async def test_response_that_is_cut_off_is_a_502(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/api/v1/things/cut", bearer(token()))
     assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "upstream_cut")
 
 
-async def test_the_gateways_own_pages(gateway: RunningGateway) -> None:
+async def test_the_gateways_own_pages_are_wrapped(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/api/v1/health")
     body = answer.json()
     assert (answer.status, body["success"]) == (200, True)

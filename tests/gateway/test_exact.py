@@ -1,4 +1,4 @@
-"""Bytes arrive as they were sent, in both directions: names, values, order, doubles, targets, bodies."""
+"""Bytes arrive as sent, in both directions: names, values, order, duplicates, targets, bodies."""
 
 import re
 import string
@@ -29,7 +29,7 @@ LIKE_FRAMING = re.compile("transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
 TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^`|~"  # `_` is dropped on purpose
 QUERY = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")
 PATH = QUERY.replace("?", "").replace("%", "").replace("/", "")
-# What some readers take for another path: a backslash, parameters, and dots and slashes in disguise.
+# What some parsers read as another path: backslashes, parameters, and encoded dots and slashes.
 READ_DIFFERENTLY = re.compile(r"\\|;|%2E|%2F|%5C|%25|%3B")
 ANSWER_FIELDS = ("X-A", "x-b", "Set-Cookie", "Vary", "ETag", "Cache-Control", "X-Caf")
 
@@ -59,7 +59,7 @@ targets = st.tuples(st.lists(segments, max_size=4), st.none() | st.text(QUERY, m
 
 @given(fields)
 @EXAMPLES
-async def test_fields_arrive_in_their_order(
+async def test_headers_arrive_in_order(
     gateway: RunningGateway, backend: Backend, sent: list[tuple[str, str]]
 ) -> None:
     wire = await gateway.connect()
@@ -73,12 +73,12 @@ async def test_fields_arrive_in_their_order(
 
 @given(targets)
 @EXAMPLES
-async def test_targets_arrive_as_they_are(gateway: RunningGateway, backend: Backend, target: str) -> None:
+async def test_targets_arrive_unchanged(gateway: RunningGateway, backend: Backend, target: str) -> None:
     wire = await gateway.connect()
     await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
     answer = await wire.answer()
     await wire.close()
-    # A path that other readers could take for another one may be refused; it is never changed.
+    # A path that other parsers could read differently may be refused; it is never changed.
     if answer.status == 200:
         assert backend.received.pop().target == target
     else:
@@ -89,7 +89,7 @@ async def test_targets_arrive_as_they_are(gateway: RunningGateway, backend: Back
 
 @given(st.binary(max_size=3000), st.lists(st.integers(1, 900), max_size=6))
 @EXAMPLES
-async def test_bodies_arrive_whole_however_they_are_cut(
+async def test_bodies_arrive_complete_however_they_are_chunked(
     gateway: RunningGateway, backend: Backend, body: bytes, sizes: list[int]
 ) -> None:
     cuts = [0, *sorted({size for size in sizes if size < len(body)}), len(body)]
@@ -111,7 +111,7 @@ answer_fields = st.lists(st.tuples(st.sampled_from(ANSWER_FIELDS), values), max_
 
 @pytest.fixture
 async def answering(start_gateway: Start, start_backend: StartBackend) -> Callable[[bytes], Awaitable[Wire]]:
-    """Asks the gateway; its backend answers with these bytes."""
+    """Sends a request to the gateway; its backend responds with these bytes."""
     answers: list[bytes] = []
 
     async def handler(conversation: Conversation) -> None:
@@ -134,7 +134,7 @@ async def answering(start_gateway: Start, start_backend: StartBackend) -> Callab
 
 @given(st.integers(200, 599), answer_fields, st.binary(max_size=2000))
 @EXAMPLES
-async def test_answers_come_back_as_they_are(
+async def test_responses_arrive_unchanged(
     answering: Callable[[bytes], Awaitable[Wire]], status: int, sent: list[tuple[str, str]], body: bytes
 ) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent).encode("latin-1")
@@ -148,5 +148,5 @@ async def test_answers_come_back_as_they_are(
     theirs = {name.lower() for name in ANSWER_FIELDS}
     seen = [(name, value) for name, value in answer.headers if name in theirs]
     if ("vary", "Origin") in seen and ("Vary", "Origin") not in sent:
-        seen.remove(("vary", "Origin"))  # the gateway's own
+        seen.remove(("vary", "Origin"))  # added by the gateway
     assert seen == [(name.lower(), value) for name, value in sent]

@@ -1,4 +1,4 @@
-"""What requests without a valid token or key may cost: few are verified, and all of them are counted."""
+"""Requests without a valid token or key: few are verified, and all of them are counted."""
 
 import asyncio
 from pathlib import Path
@@ -30,7 +30,7 @@ def routes(backend: Backend, more: str = "rate_limit: {rate: 100000/s}") -> str:
 
 @pytest.fixture
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tokens whose signature was looked at."""
+    """The tokens whose signature was verified."""
     found: list[str] = []
     real = TokenVerifier._verify
 
@@ -48,7 +48,7 @@ async def ask(gateway: RunningGateway, headers: dict[str, str], times: int = 1) 
 
 
 class TestTokens:
-    async def test_after_some_failures_no_more_tokens_are_verified(
+    async def test_no_tokens_are_verified_after_too_many_failures(
         self, start_gateway: Start, backend: Backend, verified: list[str]
     ) -> None:
         gateway = await start_gateway(routes(backend), **FEW)
@@ -60,7 +60,7 @@ class TestTokens:
         assert answers[-1].json()["source"] == "client"
         assert answers[-1].value("retry-after") == "1"
 
-    async def test_a_token_that_was_verified_before_passes_from_the_same_address(
+    async def test_token_that_was_verified_before_still_passes(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(routes(backend), **FEW)
@@ -72,7 +72,7 @@ class TestTokens:
         assert [answer.status for answer in await ask(gateway, good, 3)] == [200] * 3
         assert (await ask(gateway, bearer(token())))[0].code == "too_many_failures"
 
-    async def test_other_households_are_not_refused(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_other_networks_are_not_refused(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(routes(backend), **FEW, **PROXIED)
         here, there = ({"X-Forwarded-For": address} for address in ("2001:db8::1", "2001:db8:0:1::1"))
         for n in range(AT_ONCE + 1):
@@ -82,19 +82,21 @@ class TestTokens:
         assert (await ask(gateway, bearer(token()) | here))[0].status == 429
         assert (await ask(gateway, bearer(token()) | there))[0].status == 200
 
-    async def test_good_tokens_are_no_failures(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_valid_tokens_do_not_count_as_failures(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(routes(backend), **FEW)
         answers = await asyncio.gather(*[ask(gateway, bearer(token())) for _ in range(AT_ONCE * 3)])
 
         assert {answer[0].status for answer in answers} == {200}
 
-    async def test_it_can_be_turned_off(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_limit_can_be_turned_off(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(routes(backend), auth_failures_per_second=0)
         statuses = [(await ask(gateway, forged(n)))[0].status for n in range(150)]
 
         assert set(statuses) == {401}
 
-    async def test_by_default_a_hundred_at_once(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_default_burst_is_a_hundred_failures(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(routes(backend))
         answers = await asyncio.gather(*[ask(gateway, forged(n)) for n in range(200)])
         statuses = [answer[0].status for answer in answers]
@@ -103,7 +105,7 @@ class TestTokens:
 
 
 class TestApiKeys:
-    async def test_a_valid_key_passes_when_others_of_the_address_are_refused(
+    async def test_valid_key_passes_while_other_keys_from_the_address_are_refused(
         self, start_gateway: Start, backend: Backend, tmp_path: Path
     ) -> None:
         key, entry = new_key("billing", "client", (), None)
@@ -123,7 +125,7 @@ class TestApiKeys:
 class TestLimitsOfTheRoute:
     @pytest.mark.parametrize("key", ["user", "ip", "client", "user+route"])
     @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic eA=="}, bearer("a.b.c")])
-    async def test_refused_strangers_count_for_limits_by_address(
+    async def test_refused_strangers_count_against_limits_by_address(
         self, start_gateway: Start, backend: Backend, key: str, headers: dict[str, str]
     ) -> None:
         limit = f"rate_limit: {{rate: 1/h, burst: 3, key: {key}}}"
@@ -136,7 +138,7 @@ class TestLimitsOfTheRoute:
         by_user = key != "ip"
         assert (await ask(gateway, bearer(token())))[0].status == (200 if by_user else 429)
 
-    async def test_strangers_do_not_use_up_what_a_whole_route_shares(
+    async def test_strangers_cannot_use_up_a_limit_of_the_whole_route(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         limits = "rate_limit: [{rate: 1/h, burst: 3, key: route}, {rate: 1/h, burst: 6, key: user}]"
@@ -155,7 +157,7 @@ class TestLimitsOfTheRoute:
         assert [answer.status for answer in await ask(gateway, {}, 4)] == [200] * 3 + [429]
 
 
-def test_the_memory_for_households_is_bounded() -> None:
+def test_memory_for_networks_is_bounded() -> None:
     failures = Failures(1)
     for n in range(KEYS_MAX * 3):
         failures.add(f"household {n}", 0.0)

@@ -41,7 +41,7 @@ async def test_path_query_and_values_arrive_byte_for_byte(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def test_every_method_with_a_body(gateway: RunningGateway, method: str) -> None:
+async def test_bodies_are_forwarded_for_every_method(gateway: RunningGateway, method: str) -> None:
     answer = await gateway.request(method, "/open/x", body=b"hello")
     assert answer.status == 200
     assert (answer.json()["method"], answer.json()["body"]) == (method, "hello")
@@ -67,7 +67,9 @@ async def test_connections_are_kept_on_both_sides(gateway: RunningGateway, backe
     assert backend.connections == 1
 
 
-async def test_duplicates_and_cookies_survive(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_duplicate_headers_and_cookies_are_kept(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
     async def cookies(conversation: Conversation) -> None:
         while await conversation.request():
             await conversation.answer(
@@ -93,7 +95,9 @@ async def test_duplicates_and_cookies_survive(start_gateway: Start, start_backen
     assert backend.received[0].values("accept") == ["x", "y"]
 
 
-async def test_hop_by_hop_fields_stay_on_their_hop(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_hop_by_hop_headers_are_not_forwarded(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
     async def answer(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.answer(
@@ -126,7 +130,7 @@ async def test_hop_by_hop_fields_stay_on_their_hop(start_gateway: Start, start_b
     assert not names & {"connection", "x-mine", "keep-alive", "te", "proxy-authorization"}
 
 
-async def test_forged_identity_never_arrives(gateway: RunningGateway, backend: Backend) -> None:
+async def test_forged_identity_headers_are_dropped(gateway: RunningGateway, backend: Backend) -> None:
     forged = {
         "X-User-Id": "1",
         "X-User-Email": "a@b.c",
@@ -153,7 +157,7 @@ async def test_forged_identity_never_arrives(gateway: RunningGateway, backend: B
     assert received.value("host") == f"127.0.0.1:{backend.port}"
 
 
-async def test_trusted_proxies_are_believed(start_gateway: Start, backend: Backend) -> None:
+async def test_forwarded_headers_of_trusted_proxies_are_kept(start_gateway: Start, backend: Backend) -> None:
     gateway = await start_gateway(_open_route(backend), trusted_proxies="127.0.0.0/8, 10.0.0.0/8")
     told = {
         "X-Forwarded-For": "6.6.6.6, 9.9.9.9, 10.1.1.1",
@@ -169,7 +173,7 @@ async def test_trusted_proxies_are_believed(start_gateway: Start, backend: Backe
 @pytest.mark.parametrize(
     ("sent", "kept"), [("good-id_1.2", True), ("", False), ("two words", False), ("x" * 129, False)]
 )
-async def test_request_id_is_taken_when_it_is_sane(
+async def test_request_id_of_the_caller_is_kept_if_well_formed(
     gateway: RunningGateway, backend: Backend, sent: str, kept: bool
 ) -> None:
     answer = await gateway.request("GET", "/open", {"X-Request-ID": sent})
@@ -181,7 +185,7 @@ async def test_request_id_is_taken_when_it_is_sane(
     assert (refused.value("x-request-id") == sent) is kept
 
 
-async def test_trace_is_passed_on_or_begun(gateway: RunningGateway, backend: Backend) -> None:
+async def test_trace_is_continued_or_started(gateway: RunningGateway, backend: Backend) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await gateway.request("GET", "/open", {"traceparent": trace})
     await gateway.request("GET", "/open", {"traceparent": "nonsense"})
@@ -192,7 +196,9 @@ async def test_trace_is_passed_on_or_begun(gateway: RunningGateway, backend: Bac
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-async def test_answers_without_a_body(start_gateway: Start, start_backend: StartBackend, status: str) -> None:
+async def test_responses_without_a_body_have_no_framing(
+    start_gateway: Start, start_backend: StartBackend, status: str
+) -> None:
     async def bodiless(conversation: Conversation) -> None:
         while await conversation.request():
             await conversation.send(f'HTTP/1.1 {status}\r\nETag: "1"\r\n\r\n')
@@ -221,7 +227,7 @@ async def test_head_has_a_length_and_no_body(start_gateway: Start, start_backend
     assert backend.connections == 1
 
 
-async def test_an_answer_without_length_is_sent_in_chunks(
+async def test_response_without_length_is_sent_in_chunks(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def until_close(conversation: Conversation) -> None:
@@ -235,7 +241,9 @@ async def test_an_answer_without_length_is_sent_in_chunks(
     assert (await wire.request("GET", "/open")).body == b"abcdef"
 
 
-async def test_chunked_answers_lose_their_trailers(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_trailers_of_chunked_responses_are_dropped(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
     async def chunked(conversation: Conversation) -> None:
         while await conversation.request():
             await conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "3\r\nabc\r\n")
@@ -248,7 +256,7 @@ async def test_chunked_answers_lose_their_trailers(start_gateway: Start, start_b
     assert backend.connections == 1
 
 
-async def test_old_clients_get_no_chunks(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_http_1_0_clients_get_no_chunks(start_gateway: Start, start_backend: StartBackend) -> None:
     async def chunked(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send("HTTP/1.1 103 Early Hints\r\n\r\n")
@@ -262,7 +270,7 @@ async def test_old_clients_get_no_chunks(start_gateway: Start, start_backend: St
     assert b"chunked" not in head
 
 
-async def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway) -> None:
+async def test_pipelined_requests_get_responses_in_order(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     own = "GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
     refused = "GET /orders HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -276,7 +284,7 @@ async def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway)
     assert answers[11].code == "unauthenticated"
 
 
-# One request of every kind, with the status and, where it is forwarded, the target and body it arrives with.
+# One request of every kind, with the status and, if forwarded, the target and body that arrive.
 HOST = b" HTTP/1.1\r\nHost: a\r\n"
 CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
 KINDS = {
@@ -294,7 +302,7 @@ streams = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8)
 
 @given(streams, st.lists(st.integers(1, 700), max_size=12))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_neither_order_nor_cut_of_packets_matters(
+async def test_order_of_requests_and_packet_boundaries_do_not_matter(
     gateway: RunningGateway, sent: list[bytes], cuts: list[int]
 ) -> None:
     stream = b"".join(sent)
@@ -311,13 +319,13 @@ async def test_neither_order_nor_cut_of_packets_matters(
     await wire.close()
 
 
-async def test_a_flood_of_pipelined_requests_is_cut_short(gateway: RunningGateway) -> None:
+async def test_number_of_pipelined_requests_is_limited(gateway: RunningGateway) -> None:
     raw = await gateway.raw(b"GET /open HTTP/1.1\r\nHost: a\r\n\r\n" * 5000)
     assert 50 < raw.count(b"HTTP/1.1 200 OK") < 500
     assert raw.count(b"connection: close") == 1
 
 
-async def test_the_backend_decides_about_expect_continue(
+async def test_backend_decides_about_expect_continue(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def asks(conversation: Conversation) -> None:
@@ -336,7 +344,7 @@ async def test_the_backend_decides_about_expect_continue(
     assert (await wire.answer()).body == b"12345"
 
 
-async def test_a_refused_expectation_closes_the_connection(
+async def test_refused_expectation_closes_the_connection(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def refuses(conversation: Conversation) -> None:
@@ -351,7 +359,7 @@ async def test_a_refused_expectation_closes_the_connection(
     assert await wire.is_closed()
 
 
-async def test_early_hints_are_passed_on(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_early_hints_are_forwarded(start_gateway: Start, start_backend: StartBackend) -> None:
     async def hints(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
@@ -364,7 +372,7 @@ async def test_early_hints_are_passed_on(start_gateway: Start, start_backend: St
     assert (await wire.answer()).body == b"done"
 
 
-async def test_a_backend_address_does_not_leak_in_redirects(
+async def test_redirects_do_not_leak_the_address_of_a_backend(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def redirects(conversation: Conversation) -> None:
@@ -382,7 +390,7 @@ async def test_absolute_targets_are_forwarded_as_paths(gateway: RunningGateway) 
     assert answer.json()["target"] == "/open/x?y"
 
 
-async def test_parallel_clients_each_get_their_own_answer(gateway: RunningGateway) -> None:
+async def test_concurrent_clients_each_get_their_own_response(gateway: RunningGateway) -> None:
     async def client(number: int) -> None:
         wire = await gateway.connect()
         for turn in range(10):

@@ -1,4 +1,4 @@
-"""Where WebSocket frames end, however they are cut into reads; and goodbyes between two of them."""
+"""Where WebSocket frames end, however they are split into reads; and close frames between them."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ FRAME = st.builds(
 
 
 @given(st.lists(FRAME, max_size=8), st.data())
-def test_ends_are_found_however_they_are_cut(sent: list[bytes], data: st.DataObject) -> None:
+def test_ends_of_frames_are_found_however_they_are_split(sent: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(sent)
     ends = {sum(map(len, sent[:count])) for count in range(len(sent) + 1)}
     near = sorted({min(max(0, end + off), len(whole)) for end in ends for off in (-9, -3, -1, 0, 1, 2, 5)})
@@ -55,7 +55,7 @@ def test_ends_are_found_however_they_are_cut(sent: list[bytes], data: st.DataObj
 
 
 @given(FRAME, FRAME, st.data())
-def test_the_rest_of_a_frame(first: bytes, second: bytes, data: st.DataObject) -> None:
+def test_rest_of_a_frame_excludes_the_next_one(first: bytes, second: bytes, data: st.DataObject) -> None:
     frames = Frames()
     cut = data.draw(st.integers(1, min(len(first), 16)))
     frames.read(first[:cut])
@@ -64,7 +64,7 @@ def test_the_rest_of_a_frame(first: bytes, second: bytes, data: st.DataObject) -
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_a_close_is_noticed(masked: bool) -> None:
+def test_close_frame_is_noticed(masked: bool) -> None:
     frames = Frames()
     frames.read(close_frame(GOING_AWAY, masked=masked))
     assert frames.has_closed
@@ -81,7 +81,9 @@ async def echo_server() -> AsyncIterator[Server]:
         yield server
 
 
-async def test_both_sides_are_told_when_the_gateway_stops(start_gateway: Start, echo_server: Server) -> None:
+async def test_both_sides_receive_1001_when_the_gateway_stops(
+    start_gateway: Start, echo_server: Server
+) -> None:
     port = next(iter(echo_server.sockets)).getsockname()[1]
     gateway = await start_gateway(_routes(f"http://127.0.0.1:{port}"), drain_seconds=30.0)
     sockets = [await connect(f"ws://127.0.0.1:{gateway.port}/socket") for _ in range(20)]
@@ -96,11 +98,11 @@ async def test_both_sides_are_told_when_the_gateway_stops(start_gateway: Start, 
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == GOING_AWAY
     await asyncio.wait_for(stop, SECONDS_MAX)
-    assert time.monotonic() - started < 10, "nobody needs the rest of the drain"
+    assert time.monotonic() - started < 10, "the rest of the drain is not needed"
     await eventually(lambda: all(each.close_code == GOING_AWAY for each in behind))
 
 
-async def test_a_message_that_has_begun_is_finished_first(
+async def test_message_that_has_begun_is_finished_before_the_close(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     go_on, heard = asyncio.Event(), bytearray()
@@ -122,10 +124,10 @@ async def test_a_message_that_has_begun_is_finished_first(
     await wire.send(late, answer)
     await wire.close()
     await asyncio.wait_for(stop, SECONDS_MAX)
-    assert bytes(heard) == late + answer, "what the client has said meanwhile arrives, and its goodbye"
+    assert bytes(heard) == late + answer, "what the client sent meanwhile arrives, and its close frame"
 
 
-async def test_nobody_has_to_answer(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_close_does_not_wait_for_a_reply(start_gateway: Start, start_backend: StartBackend) -> None:
     heard = bytearray()
 
     async def speaks(conversation: Conversation) -> None:
@@ -140,10 +142,10 @@ async def test_nobody_has_to_answer(start_gateway: Start, start_backend: StartBa
     frames = Frames()
     frames.read(bytes(heard))
     assert frames.has_closed
-    assert heard[1] & 128, "what goes to a backend is masked"
+    assert heard[1] & 128, "frames to a backend are masked"
 
 
-async def test_after_a_close_of_its_own_nothing_is_added(
+async def test_nothing_is_added_after_the_backends_own_close(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def closes(conversation: Conversation) -> None:

@@ -1,4 +1,4 @@
-"""Clients that want to cost more than they pay."""
+"""Clients that try to use more resources than they are allowed."""
 
 import asyncio
 import gc
@@ -26,9 +26,9 @@ BODY_THEN_TRAILERS = "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\
         "GET /health HTTP/1.1\r\nHost: a\r\n\r\n\r\n",
         "POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
     ],
-    ids=["nothing", "an empty line after a request", "half a body nobody reads"],
+    ids=["nothing", "an empty line after a request", "half a body without a route"],
 )
-async def test_a_connection_without_a_whole_request_is_closed(
+async def test_connection_without_a_complete_request_is_closed(
     start_gateway: Start, backend: Backend, sent: str
 ) -> None:
     gateway = await start_gateway(
@@ -44,7 +44,7 @@ async def test_a_connection_without_a_whole_request_is_closed(
     await eventually(lambda: not gateway.state.open)
 
 
-async def test_the_time_for_a_head_ends_with_the_head(gateway: RunningGateway) -> None:
+async def test_timeout_for_a_head_ends_with_the_head(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     await wire.send("GET /open HTTP/1.1\r\n")
     await eventually(lambda: len(gateway.state.open) == 1)
@@ -54,7 +54,7 @@ async def test_the_time_for_a_head_ends_with_the_head(gateway: RunningGateway) -
     assert (await wire.request("GET", "/open")).status == 200
 
 
-async def test_trailers_are_bounded(gateway: RunningGateway, backend: Backend) -> None:
+async def test_trailers_are_limited(gateway: RunningGateway, backend: Backend) -> None:
     wire = await gateway.connect()
     await wire.send(BODY_THEN_TRAILERS % "/open", FIELD * 200)
     answer = await wire.answer()
@@ -62,16 +62,16 @@ async def test_trailers_are_bounded(gateway: RunningGateway, backend: Backend) -
     assert await wire.is_closed()
 
 
-async def test_trailers_that_nobody_waits_for_are_bounded(gateway: RunningGateway) -> None:
+async def test_trailers_of_a_request_without_a_route_are_limited(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     await wire.send(BODY_THEN_TRAILERS % "/nowhere")
     assert (await wire.answer()).status == 404
     await wire.send(FIELD * 200)
     with pytest.raises(ConnectionError):
-        await wire.is_closed()  # cut, and so not even closed in order
+        await wire.is_closed()  # cut, so not closed in order
 
 
-async def test_trailers_of_a_usual_size_are_dropped(gateway: RunningGateway, backend: Backend) -> None:
+async def test_trailers_of_normal_size_are_dropped(gateway: RunningGateway, backend: Backend) -> None:
     wire = await gateway.connect()
     await wire.send(BODY_THEN_TRAILERS % "/open", "X-Checksum: 1\r\n\r\n")
     assert (await wire.answer()).status == 200
@@ -80,13 +80,13 @@ async def test_trailers_of_a_usual_size_are_dropped(gateway: RunningGateway, bac
 
 
 @pytest.mark.parametrize("path", ["/open", "/nowhere"])
-async def test_an_endless_address_is_refused(gateway: RunningGateway, backend: Backend, path: str) -> None:
+async def test_overlong_target_is_refused(gateway: RunningGateway, backend: Backend, path: str) -> None:
     answer = await gateway.request("GET", f"{path}?{'a' * 40_000}")
     assert (answer.status, answer.code) == (431, "head_too_large")
     assert not backend.received
 
 
-async def test_a_body_is_not_waited_for_once_the_service_has_answered(
+async def test_rest_of_a_body_is_awaited_briefly_after_the_response(
     start_gateway: Start, start_backend: StartBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(conversation: Conversation) -> None:
@@ -104,7 +104,7 @@ async def test_a_body_is_not_waited_for_once_the_service_has_answered(
     await eventually(lambda: not gateway.state.open)
 
 
-async def test_a_client_that_closes_its_sending_side_counts_as_gone(
+async def test_client_that_closes_its_sending_side_is_considered_gone(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def hangs(conversation: Conversation) -> None:
@@ -124,17 +124,17 @@ async def test_a_client_that_closes_its_sending_side_counts_as_gone(
         assert await wire.is_closed()
 
 
-async def test_a_host_in_the_target_is_the_one_the_backend_is_told(
+async def test_host_in_the_target_is_the_one_that_is_forwarded(
     gateway: RunningGateway, backend: Backend
 ) -> None:
-    """Who is let in at one host must not be taken for a caller of another one."""
+    """A caller who may use one host must not appear as a caller of another one."""
     wire = await gateway.connect()
     await wire.send("GET http://user@public.example/open HTTP/1.1\r\nHost: admin.example\r\n\r\n")
     assert (await wire.answer()).status == 200
     assert backend.received[0].value("x-forwarded-host") == "public.example"
 
 
-def test_a_host_of_dots_costs_nothing() -> None:
+def test_overlong_host_costs_no_memory() -> None:
     route = Route(b"/", "a", Upstream.to(Origin("localhost", 80)), Policy(), hosts=("a.example",))
     request = Request(b"GET", b"/x", [(b"host", b"." * 60_000)])
     tracemalloc.start()
@@ -146,8 +146,8 @@ def test_a_host_of_dots_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("field", ["X-%s: 1", "Host: %s", "Origin: http://localhost:%s"])
-async def test_long_fields_leave_nothing_behind(gateway: RunningGateway, field: str) -> None:
-    """What is remembered to be quick next time must not be as much as clients like."""
+async def test_long_headers_are_not_cached(gateway: RunningGateway, field: str) -> None:
+    """Clients must not be able to fill the caches."""
     before = 0
     host = "" if field.startswith("Host") else "Host: a\r\n"
     tracemalloc.start()
@@ -170,7 +170,7 @@ def _held_bytes() -> int:
 
 
 class Broken:
-    """Something whose end goes wrong."""
+    """A watched object whose expiry fails."""
 
     deadline = 0.0
 
@@ -182,15 +182,13 @@ class Broken:
         raise RuntimeError
 
     def recheck_access(self) -> None:
-        """Belongs to no caller."""
+        """Do nothing: it has no caller."""
 
     def close(self) -> None:
         self._gateway.open.discard(self)
 
 
-async def test_an_error_at_one_deadline_takes_away_nobody_elses(
-    start_gateway: Start, backend: Backend
-) -> None:
+async def test_error_at_one_deadline_does_not_affect_others(start_gateway: Start, backend: Backend) -> None:
     gateway = await start_gateway(
         f'routes: [{{path: /open, backend: "{backend.url}", auth: none}}]', head_seconds=0.5
     )

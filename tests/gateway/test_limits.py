@@ -1,4 +1,4 @@
-"""The rate limiter against a reference, and its memory."""
+"""The rate limiter against a reference implementation, and its memory."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -23,9 +23,7 @@ from tests.gateway.support import caller, request_state
     st.integers(1, 30),
     st.lists(st.integers(0, 3000), min_size=1, max_size=80),
 )
-def test_no_window_ever_lets_more_through_than_burst_plus_rate(
-    count: int, burst: int, gaps: list[int]
-) -> None:
+def test_no_window_allows_more_than_burst_plus_rate(count: int, burst: int, gaps: list[int]) -> None:
     limiter = Limiter("x", RateLimit(count, 1.0, burst))
     now, passed = 1000.0, []
     for gap in gaps:
@@ -49,7 +47,7 @@ def test_a_full_burst_passes_at_once_and_not_one_more(count: int, burst: int) ->
     assert [verdict.remaining for verdict in verdicts[:-1]] == list(reversed(range(burst)))
 
 
-def test_waiting_as_told_is_enough() -> None:
+def test_waiting_for_retry_after_is_enough() -> None:
     limiter = Limiter("x", RateLimit(3, 60.0, 2))
     now = 0.0
     for _ in range(10):
@@ -80,7 +78,7 @@ def test_dropping_old_keys_forgives_nothing() -> None:
 
 
 class Bucket:
-    """The same thing said naively and without rounding: a bucket that drips full, and one token for each."""
+    """The naive equivalent without rounding: a bucket that refills, and one token per request."""
 
     def __init__(self, limit: RateLimit) -> None:
         self._burst, self._rate = limit.burst, Fraction(limit.count) / Fraction(limit.seconds)
@@ -103,12 +101,12 @@ class Bucket:
     st.integers(1, 30),
     st.lists(st.integers(0, 4000), min_size=1, max_size=100),
 )
-def test_it_agrees_with_a_naive_bucket(count: int, seconds: float, burst: int, gaps: list[int]) -> None:
+def test_limiter_agrees_with_a_naive_bucket(count: int, seconds: float, burst: int, gaps: list[int]) -> None:
     limit = RateLimit(count, seconds, burst)
     limiter, bucket = Limiter("x", limit), Bucket(limit)
     now = Fraction(0)
     for gap in gaps:
-        # Off every full step by an odd part of a millisecond, where rounding would decide.
+        # Off every full step by an odd fraction of a millisecond, so that rounding does not decide.
         now += Fraction(gap, 1000) + Fraction(1, 7919)
         seen = limiter.look("key", float(now))
         assert (limiter.take("key", float(now)).allowed, seen.allowed) == (bucket.take(now), seen.allowed)
@@ -127,10 +125,10 @@ ALL_KEYS = ["user", "ip", "client", "route", "user+ip", "ip+route", "client+user
     ),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3000)), min_size=1, max_size=60),
 )
-def test_a_request_counts_for_all_limits_or_for_none(
+def test_request_counts_against_all_limits_or_none(
     wanted: list[RateLimit], requests: list[tuple[int, int]]
 ) -> None:
-    """Against one naive bucket for each limit and caller."""
+    """Compared with one naive bucket per limit and caller."""
     route = RouteLimits("x", wanted)
     buckets: dict[tuple[int, str], Bucket] = {}
     now = Fraction(100)
@@ -158,7 +156,7 @@ def refusal_of(route: RouteLimits, asks: RequestState, now: float) -> Refusal | 
 
 
 def request(who: int) -> RequestState:
-    """The second and the third are one user at two addresses, the fourth shows no token."""
+    """The second and the third are one user at two addresses; the fourth has no token."""
     state = request_state(peer=f"10.0.0.{who}")
     if who != 3:
         state.caller = caller(f"u{min(who, 1)}", client_id="c" if who else None)
@@ -184,10 +182,10 @@ def test_key_decides_who_shares_a_bucket(key: str, found: list[str]) -> None:
     st.integers(1, 6),
     st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 900)), min_size=1, max_size=120),
 )
-def test_shares_are_together_no_more_than_the_whole(
+def test_shares_together_do_not_exceed_the_limit(
     limit: RateLimit, gateways: int, steps: list[tuple[int, bool, int]]
 ) -> None:
-    """Whatever each has noted before; but even the smallest share is one request."""
+    """Whatever each has counted before; but even the smallest share allows one request."""
     limiters = [Limiter("x", limit) for _ in range(gateways)]
     for limiter in limiters:
         limiter.divide(gateways)
@@ -203,7 +201,7 @@ def test_shares_are_together_no_more_than_the_whole(
     assert passed <= max(limit.burst, gateways) + limit.count * (now - 1000.0) / 10 + 1e-6
 
 
-def test_limits_that_stay_as_they_are_count_on() -> None:
+def test_unchanged_limits_keep_their_counts() -> None:
     kept, changed = RateLimit(1, 60.0, 1, "user"), RateLimit(5, 60.0, 5, "ip")
     before = RouteLimits("x", [kept, changed])
     before.take(request(0), 0.0)
@@ -214,19 +212,19 @@ def test_limits_that_stay_as_they_are_count_on() -> None:
 
 
 class TwoGateways:
-    """A store that has been heard of, and is away."""
+    """A store that was reachable before and is down."""
 
     is_up = False
     gateways = 2
 
 
-def test_a_share_is_that_of_the_gateways_there_are_also_after_a_reload() -> None:
+def test_share_depends_on_the_number_of_gateways_also_after_a_reload() -> None:
     limit, store = RateLimit(1, 60.0, 8), TwoGateways()
     before = RouteLimits("x", [limit], None, cast("LimitStore", store))
     before.take(request(0), 0.0)
     store.gateways = 1
     after = RouteLimits("x", [limit], before, cast("LimitStore", store))
-    for _ in range(6):  # the one before them, as one of two, was worth two
+    for _ in range(6):  # the first one, counted as one of two gateways, took two
         after.take(request(0), 0.0)
     with pytest.raises(Refusal):
         after.take(request(0), 0.0)

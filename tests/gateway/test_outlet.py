@@ -1,4 +1,4 @@
-"""Small writes wait for the end of the turn, and nothing is lost or overtaken by that."""
+"""Small writes are held until the end of the event loop's turn; none is lost or reordered."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ class Ends:
         self._peer = peer
 
     def arrived(self) -> bytes | None:
-        """What is there now; None while there is nothing."""
+        """What has arrived so far; None if nothing has."""
         try:
             return self._peer.recv(1 << 20)
         except BlockingIOError:
@@ -39,7 +39,7 @@ async def end_of_turn() -> None:
     await asyncio.sleep(0)
 
 
-async def test_a_small_write_waits_for_the_end_of_the_turn(ends: Ends) -> None:
+async def test_small_write_waits_for_the_end_of_the_turn(ends: Ends) -> None:
     ends.outlet.write(b"one ")
     ends.outlet.write(b"two")
     assert ends.arrived() is None
@@ -50,7 +50,7 @@ async def test_a_small_write_waits_for_the_end_of_the_turn(ends: Ends) -> None:
     assert ends.arrived() == b"three"
 
 
-async def test_a_large_one_goes_at_once_and_overtakes_nothing(ends: Ends) -> None:
+async def test_large_write_is_sent_at_once_and_in_order(ends: Ends) -> None:
     large = b"x" * (HELD_BYTES_MAX + 1)
     ends.outlet.write(b"small")
     ends.outlet.write(large)
@@ -59,14 +59,14 @@ async def test_a_large_one_goes_at_once_and_overtakes_nothing(ends: Ends) -> Non
     assert ends.arrived() is None
 
 
-async def test_many_small_ones_are_not_held_without_limit(ends: Ends) -> None:
+async def test_number_of_held_bytes_is_limited(ends: Ends) -> None:
     for _ in range(3 * HELD_BYTES_MAX // 1000):
         ends.outlet.write(b"x" * 1000)
     assert len(ends.arrived() or b"") > HELD_BYTES_MAX
 
 
 @pytest.mark.parametrize("end", ["close", "write_eof"])
-async def test_what_was_written_comes_before_the_end(ends: Ends, end: str) -> None:
+async def test_held_bytes_are_sent_before_the_end(ends: Ends, end: str) -> None:
     ends.outlet.write(b"the last")
     getattr(ends.outlet, end)()
     assert ends.arrived() == b"the last"
@@ -74,7 +74,7 @@ async def test_what_was_written_comes_before_the_end(ends: Ends, end: str) -> No
     assert ends.arrived() == b""
 
 
-async def test_what_is_aborted_is_not_sent(ends: Ends) -> None:
+async def test_held_bytes_are_dropped_on_abort(ends: Ends) -> None:
     ends.outlet.write(b"never")
     ends.outlet.abort()
     await end_of_turn()

@@ -1,4 +1,4 @@
-"""What the gateway answers and tells about itself."""
+"""The gateway's own pages, its access log and its metrics."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ async def test_root_names_version_and_docs(gateway: RunningGateway) -> None:
     assert answer.value("x-request-id")
 
 
-async def test_address_with_a_slash_too_many_says_so(gateway: RunningGateway) -> None:
+async def test_path_with_a_trailing_slash_gets_a_hint(gateway: RunningGateway) -> None:
     for path, hint in (("/healthy", False), ("/health/", True)):
         answer = await gateway.request("GET", path)
         assert answer.status == 404
@@ -27,7 +27,7 @@ async def test_address_with_a_slash_too_many_says_so(gateway: RunningGateway) ->
         assert answer.json()["detail"] == said + (" Remove the trailing slash." if hint else "")
 
 
-async def test_health_pages_answer_while_the_gateway_runs(gateway: RunningGateway) -> None:
+async def test_health_pages_respond_while_the_gateway_runs(gateway: RunningGateway) -> None:
     assert (await gateway.request("GET", "/health/live")).json()["status"] == "healthy"
     assert (await gateway.request("GET", "/health/ready")).json()["checks"] == {
         "routes": 2,
@@ -35,7 +35,7 @@ async def test_health_pages_answer_while_the_gateway_runs(gateway: RunningGatewa
     }
 
 
-async def test_health_of_all_services(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_health_lists_all_services(start_gateway: Start, start_backend: StartBackend) -> None:
     async def hangs(conversation: Conversation) -> None:
         await conversation.reader.read()
 
@@ -55,10 +55,10 @@ routes:
         told = {name: service["status"] for name, service in body["services"].items()}
         assert told == {"good": "healthy", "hanging": "unreachable", "gone": "unreachable"}
         assert 1900 <= body["services"]["hanging"]["ms"] < 4000
-    assert [request.target for request in good.received] == ["/health"], "asked more than once"
+    assert [request.target for request in good.received] == ["/health"], "requested more than once"
 
 
-async def test_every_request_is_one_line(gateway: RunningGateway, backend: Backend) -> None:
+async def test_every_request_writes_one_access_line(gateway: RunningGateway, backend: Backend) -> None:
     with capture_logs() as logs:
         answer = await gateway.request("POST", "/orders/7?secret=1", bearer(token("u-1")), b"12345")
         await gateway.request("GET", "/orders")
@@ -85,7 +85,7 @@ async def test_every_request_is_one_line(gateway: RunningGateway, backend: Backe
     )
 
 
-async def test_metrics_have_labels_from_the_table_alone(gateway: RunningGateway) -> None:
+async def test_labels_of_metrics_come_from_the_table_only(gateway: RunningGateway) -> None:
     for target in ("/open/made-up-1", "/made-up-2", "/orders/made-up-3"):
         await gateway.request("GET", target)
     await gateway.request("PROPFIND", "/open/made-up-4")
@@ -97,8 +97,8 @@ async def test_metrics_have_labels_from_the_table_alone(gateway: RunningGateway)
     assert 'gateway_upstream_duration_seconds_count{route="open"}' in text
 
 
-async def test_metrics_have_one_address(start_gateway: Start, backend: Backend) -> None:
-    """A proxy in front that hides /metrics hides all of it."""
+async def test_metrics_have_only_one_path(start_gateway: Start, backend: Backend) -> None:
+    """A proxy that hides /metrics hides all of it."""
     routes = f"""
 routes: [{{path: /open, backend: "{backend.url}"}}]
 aliases: [{{path: /api, to: /}}, {{path: /api/v1, to: /, envelope: v1}}, {{path: /m, to: /metrics}}]
@@ -112,7 +112,7 @@ aliases: [{{path: /api, to: /}}, {{path: /api/v1, to: /, envelope: v1}}, {{path:
 SPELLINGS = ("/metrics", "/%6detrics", "/metric%73", "//metrics", "/./metrics")
 
 
-async def test_in_production_nobody_reads_the_metrics_without_a_token_set(
+async def test_metrics_are_hidden_in_production_without_metrics_token(
     start_gateway: Start, backend: Backend
 ) -> None:
     gateway = await start_gateway(
@@ -146,6 +146,6 @@ async def test_metrics_are_shown_to_holders_of_the_token(
     assert (shown.status, b"http_requests_total" in shown.body) == (200, True)
 
 
-def test_a_weak_token_for_metrics_is_refused() -> None:
+def test_weak_metrics_token_is_refused() -> None:
     with pytest.raises(ValidationError, match="metrics_token"):
         Settings(metrics_token=SecretStr("password" * 4))

@@ -1,4 +1,4 @@
-"""The scripts of the docs page in Node, with stand-ins for the browser: what they send, and when."""
+"""The scripts of the docs page, run in Node with a fake browser: what they send, and when."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def pages(tmp_path: Path) -> Path:
 
 
 def run(pages: Path, script: str) -> Any:
-    """What the script leaves in `result`."""
+    """Run the script; returns its `result`."""
     (pages / "test.js").write_text(
         f"{BROWSER}{script}\nconsole.log(JSON.stringify(result));\nprocess.exit(0);\n"
     )
@@ -65,7 +65,7 @@ def run(pages: Path, script: str) -> Any:
 
 
 class TestSession:
-    def test_token_that_is_about_to_expire_is_exchanged_once_for_all_who_wait(self, pages: Path) -> None:
+    def test_token_about_to_expire_is_refreshed_once_for_concurrent_requests(self, pages: Path) -> None:
         result = run(
             pages,
             """
@@ -87,7 +87,7 @@ const result = { calls, isNew, refresh: kept.get("gatehouse.refresh") };
             {"path": "/auth/refresh", "body": {"refresh_token": "first"}},
         ]
 
-    def test_refused_exchange_signs_out_and_an_unreachable_gateway_does_not(self, pages: Path) -> None:
+    def test_refused_refresh_signs_out_and_an_unreachable_gateway_does_not(self, pages: Path) -> None:
         result = run(
             pages,
             """
@@ -107,7 +107,7 @@ const result = { offline: Boolean(offline), refused, kept: kept.size, name: call
             "name": {"username": "a", "password": "secret"},
         }
 
-    def test_signing_out_ends_the_session_and_forgets_both_tokens(self, pages: Path) -> None:
+    def test_signing_out_ends_the_session_and_deletes_both_tokens(self, pages: Path) -> None:
         result = run(
             pages,
             """
@@ -121,7 +121,7 @@ const result = { last: calls.at(-1), kept: kept.size };
 
         assert result == {"last": {"path": "/auth/logout", "body": {"refresh_token": "first"}}, "kept": 0}
 
-    def test_token_that_was_pasted_is_sent_as_it_is(self, pages: Path) -> None:
+    def test_pasted_token_is_sent_unchanged(self, pages: Path) -> None:
         result = run(
             pages,
             """
@@ -179,7 +179,7 @@ const result = {
             "curl": [["-F", "file=@a.txt"], ["-F", "visibility=public"]],
         }
 
-    def test_octets_are_sent_from_a_file(self, pages: Path) -> None:
+    def test_binary_body_is_sent_from_a_file(self, pages: Path) -> None:
         result = run(
             pages,
             BODIES
@@ -202,7 +202,7 @@ const result = { kind: input.rows[0].attributes.type, empty, type: sent.type, te
             "curl": [["--data-binary", "@a.txt"]],
         }
 
-    def test_json_begins_with_the_example_of_the_schema(self, pages: Path) -> None:
+    def test_json_body_starts_with_the_example_of_the_schema(self, pages: Path) -> None:
         result = run(
             pages,
             BODIES
@@ -230,7 +230,7 @@ const result = prose("Send `a` and `b`.").map((part) => part.tag ? { code: part.
 
 
 def test_summary_of_an_operation_shows_no_backticks() -> None:
-    """Each place that shows a summary takes it through prose, or leaves the marks out."""
+    """Each place that shows a summary renders it with `prose`, or removes the backticks."""
     script = (PAGES / "docs.js").read_text()
 
     assert script.count("operation.summary") == 3

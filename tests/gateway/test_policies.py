@@ -1,4 +1,4 @@
-"""Who may pass, how often, and from which page."""
+"""Authentication, access rules, rate limits and CORS."""
 
 import asyncio
 import re
@@ -51,30 +51,28 @@ class TestToken:
         assert answer.value("www-authenticate") == 'Bearer error="invalid_token"'
         assert not backend.received
 
-    async def test_good_is_passed_on(self, gateway: RunningGateway, backend: Backend) -> None:
+    async def test_valid_token_is_forwarded(self, gateway: RunningGateway, backend: Backend) -> None:
         sent = bearer(token())
         wire = await gateway.connect()
-        for _ in range(2):  # verified, then remembered
+        for _ in range(2):  # verified, then cached
             assert (await wire.request("GET", "/orders/7", sent)).status == 200
         assert [request.value("authorization") for request in backend.received] == [sent["Authorization"]] * 2
 
-    async def test_a_body_waits_for_the_verification(self, gateway: RunningGateway) -> None:
+    async def test_body_waits_for_the_verification(self, gateway: RunningGateway) -> None:
         answer = await gateway.request("POST", "/orders", bearer(token()), b"x" * 50_000)
         assert answer.json()["body"] == "x" * 50_000
 
-    async def test_token_is_optional_but_has_to_be_valid(
-        self, start_gateway: Start, backend: Backend
-    ) -> None:
+    async def test_optional_token_has_to_be_valid(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend, "auth: optional"))
         assert (await gateway.request("GET", "/x")).status == 200
         assert (await gateway.request("GET", "/x", bearer(token()))).status == 200
         assert (await gateway.request("GET", "/x", bearer("nonsense"))).status == 401
 
-    async def test_none_does_not_look(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_auth_none_ignores_tokens(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend, "auth: none"))
         assert (await gateway.request("GET", "/x", bearer("nonsense"))).status == 200
 
-    async def test_keys_out_of_reach(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_unreachable_keys_are_a_503(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(
             _routes(backend), jwt_secret=None, jwks_url="http://127.0.0.1:1/jwks.json"
         )
@@ -147,7 +145,7 @@ class TestClaims:
 
 
 class TestMethodAndPath:
-    async def test_method_of_no_route_is_rejected_with_405_and_allow(
+    async def test_method_without_a_route_is_rejected_with_405_and_allow(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend, 'methods: ["GET", "POST"]'))
@@ -156,7 +154,7 @@ class TestMethodAndPath:
         assert answer.value("allow") == "GET, HEAD, POST"
         assert (await gateway.request("OPTIONS", "/x")).status == 405
 
-    async def test_path_of_no_route_is_404(self, gateway: RunningGateway) -> None:
+    async def test_path_without_a_route_is_404(self, gateway: RunningGateway) -> None:
         for path in ("/", "/opened", "/open-x", "/ope", "/other/open"):
             answer = await gateway.request("GET", path)
             assert answer.status == (200 if path == "/" else 404), path
@@ -181,7 +179,9 @@ class TestMethodAndPath:
         assert (answer.status, answer.code) == (400, "bad_path")
         assert not backend.received
 
-    async def test_public_endpoints_of_the_seed(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_sign_in_endpoints_are_public_by_default(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(f"""
 routes:
   - {{path: /auth, backend: "{backend.url}", methods: ["GET", "POST"]}}
@@ -196,7 +196,7 @@ routes:
 
 
 class TestRateLimit:
-    async def test_fields_on_every_answer(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_every_response_reports_the_limit(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend, "auth: none\n    rate_limit: {rate: 3/m, burst: 3}"))
         wire = await gateway.connect()
         answers = [await wire.request("GET", "/x") for _ in range(4)]
@@ -212,7 +212,7 @@ class TestRateLimit:
         assert 15 <= int(answers[3].value("retry-after") or 0) <= 20
         assert len(backend.received) == 3
 
-    async def test_users_have_buckets_of_their_own(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_each_user_has_its_own_bucket(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend, "rate_limit: {rate: 1/m, burst: 1}"))
         first, second = bearer(token("one")), bearer(token("two"))
         statuses = [
@@ -221,7 +221,7 @@ class TestRateLimit:
         assert statuses == [200, 429, 200, 429]
 
     @pytest.mark.parametrize("key", ["user", "ip", "client", "route", "user+ip"])
-    async def test_a_crowd_gets_exactly_the_burst(
+    async def test_concurrent_requests_get_exactly_the_burst(
         self, start_gateway: Start, backend: Backend, key: str
     ) -> None:
         gateway = await start_gateway(_routes(backend, f"rate_limit: {{rate: 1/h, burst: 11, key: {key}}}"))
@@ -246,7 +246,9 @@ class TestRateLimit:
         assert 1190 <= int(answers[2].value("retry-after") or 0) <= 1200
         assert len(backend.received) == 2
 
-    async def test_addresses_behind_a_proxy(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_addresses_behind_a_trusted_proxy_are_limited_by_network(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         routes = _routes(backend, "auth: none\n    rate_limit: {rate: 1/m, burst: 1, key: ip}")
         gateway = await start_gateway(routes, trusted_proxies="127.0.0.1")
 
@@ -276,7 +278,7 @@ class TestCors:
         "origin",
         ["https://evil.example", "http://localhost.evil.example", "http://localhost:5173.evil", "null"],
     )
-    async def test_others_stay_out(self, gateway: RunningGateway, origin: str) -> None:
+    async def test_foreign_origins_are_refused(self, gateway: RunningGateway, origin: str) -> None:
         answer = await gateway.request("GET", "/open", {"Origin": origin})
         assert answer.status == 200
         assert answer.value("access-control-allow-origin") is None
@@ -292,7 +294,9 @@ class TestCors:
         assert not backend.received
         assert (await wire.request("GET", "/open")).status == 200
 
-    async def test_a_page_may_upload_in_pieces(self, gateway: RunningGateway) -> None:
+    async def test_pages_may_send_and_read_the_headers_of_resumable_uploads(
+        self, gateway: RunningGateway
+    ) -> None:
         origin = {"Origin": "http://localhost:5173"}
         asked = await gateway.request("OPTIONS", "/open", origin | PREFLIGHT)
         told = await gateway.request("GET", "/open", origin)
@@ -308,7 +312,7 @@ class TestCors:
         assert set(sent) <= set((asked.value("access-control-allow-headers") or "").split(", "))
         assert set(read) <= set((told.value("access-control-expose-headers") or "").split(", "))
 
-    async def test_preflight_while_the_gateway_stops(
+    async def test_preflight_during_shutdown_closes_the_connection(
         self, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         wire = await gateway.connect()
@@ -325,13 +329,15 @@ class TestCors:
         refused = await gateway.request("OPTIONS", "/health", {"Origin": "https://evil.example", **PREFLIGHT})
         assert (refused.status, refused.code) == (403, "origin_denied")
 
-    async def test_production_lets_nobody_in(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_production_allows_no_origins_by_default(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, "auth: none"), environment="production")
         answer = await gateway.request("GET", "/x", {"Origin": "http://localhost:5173"})
         assert answer.value("access-control-allow-origin") is None
         assert answer.value("vary") is None
 
-    async def test_a_route_of_its_own(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_route_overrides_cors(self, start_gateway: Start, backend: Backend) -> None:
         cors = 'cors: {origins: ["https://app.example"], credentials: true, max_age: 10s}'
         gateway = await start_gateway(_routes(backend, cors))
         answer = await gateway.request("OPTIONS", "/x", {"Origin": "https://app.example", **PREFLIGHT})

@@ -1,4 +1,4 @@
-"""Many small things in one read: chunks, and requests one behind the other."""
+"""Many small things in one read: chunks, and pipelined requests."""
 
 import pytest
 
@@ -13,7 +13,7 @@ CHUNKS = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
-    """How long the pieces are that an exchange is handed."""
+    """The lengths of the pieces that an exchange receives."""
     found: list[int] = []
     real = getattr(Exchange, name)
 
@@ -37,7 +37,7 @@ async def test_small_chunks_of_one_read_are_forwarded_as_one(
     assert len(pieces) < 50
 
 
-async def test_small_chunks_of_an_answer_are_forwarded_as_one(
+async def test_small_chunks_of_a_response_are_forwarded_as_one(
     start_backend: StartBackend, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def in_small_chunks(conversation: Conversation) -> None:
@@ -56,7 +56,7 @@ async def test_small_chunks_of_an_answer_are_forwarded_as_one(
 
 
 @pytest.mark.parametrize("body_max", [4999, 5000])
-async def test_small_chunks_count_for_the_largest_body(
+async def test_small_chunks_count_against_body_max(
     gateway: RunningGateway, backend: Backend, body_max: int
 ) -> None:
     gateway.write(f"routes: [{{path: /open, backend: '{backend.url}', auth: none, body_max: {body_max}}}]")
@@ -69,7 +69,7 @@ async def test_small_chunks_count_for_the_largest_body(
 
 
 @pytest.mark.parametrize("path", ["/open", "/health/live"])
-async def test_large_heads_one_behind_the_other_are_all_answered(gateway: RunningGateway, path: str) -> None:
+async def test_large_pipelined_heads_all_get_responses(gateway: RunningGateway, path: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: a\r\nX-Long: {'x' * 7600}\r\n\r\n"
     wire = await gateway.connect()
     await wire.send(request * 40)
@@ -78,7 +78,7 @@ async def test_large_heads_one_behind_the_other_are_all_answered(gateway: Runnin
 
 
 @pytest.mark.parametrize("before", [0, 1, 9])
-async def test_a_head_that_is_too_large_is_refused_behind_others_as_well(
+async def test_head_that_is_too_large_is_refused_after_others_as_well(
     gateway: RunningGateway, before: int
 ) -> None:
     small = f"GET /open HTTP/1.1\r\nHost: a\r\nX-Long: {'x' * 7600}\r\n\r\n"
@@ -90,7 +90,7 @@ async def test_a_head_that_is_too_large_is_refused_behind_others_as_well(
     assert statuses == [200] * before + [431]
 
 
-async def test_a_head_without_an_end_is_refused_behind_others_as_well(gateway: RunningGateway) -> None:
+async def test_endless_head_is_refused_after_others_as_well(gateway: RunningGateway) -> None:
     small = f"GET /open HTTP/1.1\r\nHost: a\r\nX-Long: {'x' * 7600}\r\n\r\n"
     wire = await gateway.connect()
     await wire.send(small, "GET /open HTTP/1.1\r\nHost: a\r\nX-Long: ", "x" * (HEAD_BYTES_MAX * 6))
@@ -99,7 +99,7 @@ async def test_a_head_without_an_end_is_refused_behind_others_as_well(gateway: R
 
 
 @pytest.mark.parametrize("expected", ["100-continue", "100-Continue"])
-async def test_the_expectation_that_is_known_is_passed_on(gateway: RunningGateway, expected: str) -> None:
+async def test_expect_100_continue_is_forwarded(gateway: RunningGateway, expected: str) -> None:
     answer = await gateway.request("POST", "/open", {"Expect": expected}, b"body")
 
     assert answer.status == 200
@@ -112,7 +112,7 @@ async def test_any_other_expectation_is_refused_with_417(gateway: RunningGateway
     assert (answer.status, answer.code) == (417, "expectation_failed")
 
 
-async def test_http_1_0_knows_no_expectations(gateway: RunningGateway) -> None:
+async def test_expectations_in_http_1_0_are_ignored(gateway: RunningGateway) -> None:
     answer = await gateway.raw("GET /open HTTP/1.0\r\nExpect: anything\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 200 ")

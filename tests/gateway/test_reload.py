@@ -1,4 +1,4 @@
-"""A changed routes.yaml takes effect, and nobody on the way notices."""
+"""A changed routes.yaml takes effect without disturbing requests in flight."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ def one(path: str, backend: Backend, more: str = "rate_limit: {rate: 1000000/s}"
     return f"path: {path}, backend: '{backend.url}', auth: none, {more}"
 
 
-async def test_a_new_file_is_routed_by_from_the_next_request_on(
+async def test_new_file_applies_from_the_next_request_on(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     old, new = await start_backend(), await start_backend()
@@ -48,7 +48,7 @@ async def test_a_new_file_is_routed_by_from_the_next_request_on(
     assert [request.target for request in new.received] == ["/a", "/b"]
 
 
-async def test_a_bad_file_is_refused_whole_and_told_with_every_fault(
+async def test_invalid_file_is_refused_completely_and_every_fault_is_logged(
     start_gateway: Start, backend: Backend
 ) -> None:
     running = await start_gateway(routes(one("/a", backend)))
@@ -76,7 +76,9 @@ async def test_a_bad_file_is_refused_whole_and_told_with_every_fault(
 
 
 @pytest.mark.parametrize("text", ["", "[" * 5000, "routes: [", "\x00", "- a"])
-async def test_no_file_can_stop_the_gateway(start_gateway: Start, backend: Backend, text: str) -> None:
+async def test_gateway_survives_every_kind_of_broken_file(
+    start_gateway: Start, backend: Backend, text: str
+) -> None:
     running = await start_gateway(routes(one("/a", backend)))
     running.write(text)
     assert (await running.reload.now()).faults
@@ -85,7 +87,7 @@ async def test_no_file_can_stop_the_gateway(start_gateway: Start, backend: Backe
     assert (await running.request("GET", "/a")).status == 200
 
 
-async def test_an_error_of_our_own_changes_nothing(
+async def test_unexpected_error_during_a_reload_changes_nothing(
     start_gateway: Start, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, **__: object) -> None:
@@ -99,7 +101,7 @@ async def test_an_error_of_our_own_changes_nothing(
     assert (await running.request("GET", "/a")).status == 200
 
 
-async def test_the_file_is_watched(
+async def test_file_is_watched_for_changes(
     start_gateway: Start, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway.runtime.reload, "POLL_SECONDS", 0.02)
@@ -112,7 +114,7 @@ async def test_the_file_is_watched(
     await eventually(lambda: running.state.table.routes[0].path == b"/c")
 
 
-async def test_a_file_that_is_being_written_is_not_taken(start_gateway: Start, backend: Backend) -> None:
+async def test_file_that_is_being_written_is_not_read(start_gateway: Start, backend: Backend) -> None:
     running = await start_gateway(routes(one("/a", backend)))
     watching = running.reload
     running.reload.stop()
@@ -127,14 +129,16 @@ async def test_a_file_that_is_being_written_is_not_taken(start_gateway: Start, b
     assert not watching._is_changed()
 
 
-async def test_sighup_reads_at_once(start_gateway: Start, backend: Backend) -> None:
+async def test_sighup_reloads_at_once(start_gateway: Start, backend: Backend) -> None:
     running = await start_gateway(routes(one("/a", backend)))
     running.write(routes(one("/b", backend)))
     os.kill(os.getpid(), signal.SIGHUP)
     await eventually(lambda: running.state.table.routes[0].path == b"/b")
 
 
-async def test_what_did_not_change_goes_on(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_unchanged_connections_and_limits_are_kept(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
     stays, goes = await start_backend(), await start_backend()
     limit = "rate_limit: {rate: 1/h, burst: 3}"
     running = await start_gateway(routes(one("/a", stays, limit), one("/b", stays, limit), one("/c", goes)))
@@ -150,7 +154,7 @@ async def test_what_did_not_change_goes_on(start_gateway: Start, start_backend: 
     assert stays.connections == 1, "the pool was not kept"
 
 
-async def test_what_is_open_ends_by_the_routes_it_began_with(
+async def test_open_requests_keep_the_routes_they_began_with(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     go_on = asyncio.Event()
@@ -166,7 +170,7 @@ async def test_what_is_open_ends_by_the_routes_it_began_with(
     upload, stream = await running.connect(), await running.connect()
     await stream.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await stream.head()).status == 200
-    # Waits for its body, and so has no connection to the backend before the routes change.
+    # Waits for its body, so it has no connection to the backend before the routes change.
     await upload.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
     await eventually(lambda: len(running.state.pace.arriving) == 1)
     assert old.connections == 1
@@ -181,7 +185,7 @@ async def test_what_is_open_ends_by_the_routes_it_began_with(
     await eventually(lambda: not running.state._retired)
 
 
-async def test_series_of_routes_that_are_gone_are_dropped(start_gateway: Start, backend: Backend) -> None:
+async def test_metrics_of_removed_routes_are_dropped(start_gateway: Start, backend: Backend) -> None:
     running = await start_gateway(routes(one("/here-today", backend)))
     await running.request("GET", "/here-today")
     labels = {"route": "here-today", "method": "GET", "status": "200"}
@@ -201,8 +205,8 @@ async def websocket_server() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
 
 
-async def test_many_reloads_under_load(start_gateway: Start, backend: Backend) -> None:
-    """No failed request, no closed WebSocket; RELOADS=1000 asks for more of them."""
+async def test_many_reloads_under_load_disturb_no_request(start_gateway: Start, backend: Backend) -> None:
+    """No failed request, no closed WebSocket; RELOADS=1000 runs more reloads."""
     asked = 0
     over = asyncio.Event()
 

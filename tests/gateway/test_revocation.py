@@ -1,4 +1,4 @@
-"""Tokens that auth has revoked: refused before anything is forwarded, and what is open for them ends."""
+"""Tokens that auth has revoked: new requests are refused before forwarding, and open ones end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -71,7 +71,7 @@ async def is_closed(socket: ClientConnection) -> bool:
     return False
 
 
-async def test_it_is_refused_before_it_is_forwarded(
+async def test_revoked_token_is_refused_before_forwarding(
     start_gateway: Start, backend: Backend, auth: httpx.AsyncClient, auth_url: str
 ) -> None:
     routes = f"routes: [{{path: /orders, backend: '{backend.url}'}}]"
@@ -91,7 +91,7 @@ async def test_it_is_refused_before_it_is_forwarded(
     assert (await gateway.request("GET", "/health/ready")).json()["checks"]["revocations"] == "current"
 
 
-async def test_one_that_starts_later_knows_it_from_the_start(
+async def test_gateway_that_starts_later_knows_earlier_revocations(
     start_gateway: Start, backend: Backend, auth: httpx.AsyncClient, auth_url: str
 ) -> None:
     headers = await sign_in(auth)
@@ -102,7 +102,7 @@ async def test_one_that_starts_later_knows_it_from_the_start(
     assert (await gateway.request("GET", "/orders", headers)).status == 401
 
 
-async def test_open_websockets_are_closed(
+async def test_open_websockets_are_closed_with_1008(
     start_gateway: Start, echo_server: Server, auth: httpx.AsyncClient, auth_url: str
 ) -> None:
     port = next(iter(echo_server.sockets)).getsockname()[1]
@@ -125,7 +125,7 @@ async def test_open_websockets_are_closed(
         assert len(echo_server.connections) == 1
 
 
-async def test_a_handshake_that_is_overtaken(
+async def test_socket_revoked_during_its_handshake_is_closed(
     start_gateway: Start, start_backend: StartBackend, auth: httpx.AsyncClient, auth_url: str
 ) -> None:
     asked, revoked = asyncio.Event(), asyncio.Event()
@@ -192,7 +192,7 @@ class TestUnderWay:
         await heard_of(gateway, before + 1)
         return wire
 
-    async def test_what_ends_soon_ends_in_peace(
+    async def test_response_that_ends_soon_is_completed(
         self, gateway: RunningGateway, auth: httpx.AsyncClient, steps: dict[str, asyncio.Event]
     ) -> None:
         wire = await self._ask_and_log_out(gateway, auth, steps)
@@ -200,7 +200,7 @@ class TestUnderWay:
 
         assert (await wire.answer()).body == b"half, done"
 
-    async def test_what_goes_on_is_cut(
+    async def test_response_that_takes_longer_is_cut_off(
         self,
         gateway: RunningGateway,
         auth: httpx.AsyncClient,
@@ -215,7 +215,9 @@ class TestUnderWay:
             await wire.answer()
 
 
-async def test_without_auth_it_goes_on_unless_it_is_strict(start_gateway: Start, backend: Backend) -> None:
+async def test_without_auth_tokens_are_accepted_except_in_strict_mode(
+    start_gateway: Start, backend: Backend
+) -> None:
     routes = f"""
 routes:
   - {{path: /orders, backend: '{backend.url}'}}

@@ -1,4 +1,4 @@
-"""What routes.yaml may say, and how faults are told."""
+"""What routes.yaml may contain, and how faults are reported."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def faults(text: str) -> list[str]:
     return str(error.value).splitlines()
 
 
-def test_the_seeds_own_file_works_unchanged() -> None:
+def test_minimal_file_of_three_services_works() -> None:
     table = read(SEED)
     orders = table.match(b"/orders/7").route
     assert orders is not None
@@ -54,7 +54,7 @@ def test_the_seeds_own_file_works_unchanged() -> None:
     assert (well_known.upstream.origins[0].port, well_known.policy.auth) == (8083, "none")
 
 
-def test_the_projects_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_of_the_project_routes_services_and_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERS_URL", "http://orders:9000")
     table = load(PROJECT / "routes.yaml", development=True)
     orders = table.match(b"/api/v1/orders").route
@@ -112,7 +112,7 @@ routes:
     assert y.policy.auth == "required"
 
 
-def test_every_fault_is_told_at_once_with_its_place() -> None:
+def test_all_faults_are_reported_at_once_with_their_positions() -> None:
     told = faults("""routes:
   - path: /a/
     backend: localhost:8082
@@ -160,7 +160,7 @@ extra: 1
         "routes.yaml:23:1 extra: unknown key",
     ]
     for line in expected:
-        assert any(each.startswith(line) for each in told), f"not told: {line}\n" + "\n".join(told)
+        assert any(each.startswith(line) for each in told), f"not reported: {line}\n" + "\n".join(told)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ extra: 1
         ("routes: [{path: /a, path: /b, backend: 'http://a'}]", "routes[0].path: given twice"),
         ("routes: [{path: /a, backend: 'https://a'}]", "must be http://host"),
         ("routes: [{path: /a, backend: 'http://u:p@a'}]", "must be http://host"),
-        ("routes: [{path: /a, backend: 'http://a:99999'}]", "must be an address"),
+        ("routes: [{path: /a, backend: 'http://a:99999'}]", "must be a URL"),
         ("routes: [{path: /a/../b, backend: 'http://a'}]", "dot segments"),
         ("routes: [{path: /a, backend: 'http://a', methods: []}]", "at least one method"),
         ("routes: [{path: /docs, backend: 'http://a'}]", "the gateway itself"),
@@ -222,7 +222,7 @@ def test_keys_are_never_taken_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert any("unknown key" in line for line in faults("routes: [{'${KEY}': /a, backend: 'http://a'}]"))
 
 
-def test_a_bad_file_stops_the_start_with_exit_code_2(tmp_path: Path) -> None:
+def test_invalid_file_prevents_the_start_with_exit_code_2(tmp_path: Path) -> None:
     file = tmp_path / "routes.yaml"
     file.write_text("routes: [{path: orders, backend: here}]")
     environment = os.environ | {"ROUTES_FILE": str(file), "DATA_DIR": str(tmp_path), "PORT": str(free_port())}

@@ -1,4 +1,4 @@
-"""Hosts, methods, parameters, exact paths and rewriting: which route wins, and what the backend is sent."""
+"""Hosts, methods, parameters, exact paths and rewriting: which route wins, and what the backend receives."""
 
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def route(path: str, *, exact: bool = False, hosts: Sequence[str] = (), rewrite:
 
 
 def specificity(route: Route, path: str) -> tuple[int, ...] | None:
-    """How well a pattern fits, segment by segment; None when it does not."""
+    """How specific a matching pattern is, segment by segment; None if it does not match."""
     wanted = route.path.decode().split("/")[1:] if route.path != b"/" else []
     parts = path.split("/")[1:] if path != "/" else []
     if len(parts) < len(wanted) or (route.exact and len(parts) != len(wanted)):
@@ -49,7 +49,7 @@ def specificity(route: Route, path: str) -> tuple[int, ...] | None:
 
 
 def naive(routes: Sequence[Route], path: str, host: str) -> str | None:
-    """Every route that fits; by host, then by path."""
+    """The name of the best matching route, by host and then by path."""
     best: tuple[tuple[int, int], tuple[int, ...], str] | None = None
     for each in routes:
         for name in each.hosts or ("",):
@@ -68,17 +68,15 @@ def naive(routes: Sequence[Route], path: str, host: str) -> str | None:
     paths,
     st.sampled_from(["a.example", "x.a.example", "b.example", "other.test", ""]),
 )
-def test_the_router_agrees_with_a_naive_one(
-    entries: set[tuple[str, bool, str]], path: str, host: str
-) -> None:
-    alike: dict[object, Route] = {}  # of two patterns that match alike, a file may hold one
+def test_router_agrees_with_a_naive_one(entries: set[tuple[str, bool, str]], path: str, host: str) -> None:
+    alike: dict[object, Route] = {}  # a file may contain only one of two equivalent patterns
     for pattern, exact, name in sorted(entries):
         key = (pattern.replace("{id}", "{}").replace("{x}", "{}"), exact, name)
         alike.setdefault(key, route(pattern, exact=exact, hosts=(name,) if name else ()))
     routes = list(alike.values())
     table = RouteTable(routes)
     if "//" in path:
-        return  # refused or not, as test_table.py says
+        return  # covered by test_table.py
     found = table.match(path.encode(), b"GET", host).route
     assert (found.name if found else None) == naive(routes, path, host)
 
@@ -100,7 +98,7 @@ METHODS = (b"GET", b"POST", b"DELETE")
 def test_methods_choose_as_a_naive_router_would(
     entries: list[tuple[str, bool, str, set[bytes]]], path: str, host: str, method: bytes
 ) -> None:
-    """The place comes first; of the routes there, the first one that takes the method, else a 405."""
+    """The path is matched first; among its routes, the first that accepts the method, otherwise a 405."""
     routes = [
         replace(
             route(pattern, exact=exact, hosts=(name,) if name else ()),
@@ -120,7 +118,7 @@ def test_methods_choose_as_a_naive_router_would(
 
 
 def naive_place(routes: Sequence[Route], path: str, host: str) -> list[Route]:
-    """All routes as specific as the most specific one that fits, in their order."""
+    """All routes as specific as the most specific one that matches, in order."""
     fits = [(rank, each) for each in routes if (rank := naive_rank(each, path, host)) is not None]
     best = max((rank for rank, _ in fits), default=None)
     return [each for rank, each in fits if rank == best]
@@ -150,17 +148,17 @@ def naive_rank(route: Route, path: str, host: str) -> tuple[tuple[int, int], tup
         ("/", "/v1", "/", "/v1"),
     ],
 )
-def test_what_is_rewritten(path: str, rewrite: str, target: str, sent: str) -> None:
+def test_path_is_rewritten_and_the_query_kept(path: str, rewrite: str, target: str, sent: str) -> None:
     match = RouteTable([route(path, rewrite=rewrite)]).match(target.encode())
     assert match.target.decode() == sent
 
 
-def test_without_rewriting_the_bytes_that_were_matched_are_forwarded() -> None:
+def test_matched_bytes_are_forwarded_without_a_rewrite() -> None:
     match = RouteTable([route("/a/{x}")]).match(b"/a/%41;p//~?%zz&&")
     assert match.target == b"/a/%41;p//~?%zz&&"
 
 
-def test_links_of_rewritten_routes_come_back_in_the_callers_words() -> None:
+def test_links_of_rewritten_routes_use_the_callers_paths() -> None:
     match = RouteTable([route("/users/{id}/orders", rewrite="/orders/of/{id}")]).match(b"/users/7/orders/9")
     assert match.outward(b"/orders/of/7/10?x") == b"/users/7/orders/10?x"
     assert match.outward(b"/orders/of/8/10") == b"/orders/of/8/10"
@@ -179,7 +177,7 @@ def test_links_of_rewritten_routes_come_back_in_the_callers_words() -> None:
         ("/a/{x}", "/{x}/y", "/a/INTERNAL"),
     ],
 )
-def test_rewriting_leads_nobody_to_internal(path: str, rewrite: str, target: str) -> None:
+def test_rewriting_never_leads_to_internal(path: str, rewrite: str, target: str) -> None:
     assert RouteTable([route(path, rewrite=rewrite)]).match(target.encode()).route is None
 
 
@@ -200,7 +198,7 @@ async def routing(start_gateway: Start, backend: Backend) -> RunningGateway:
     return await start_gateway(ROUTES % {"url": backend.url})
 
 
-async def test_methods_choose_among_routes_of_one_place(routing: RunningGateway) -> None:
+async def test_methods_choose_among_routes_of_one_path(routing: RunningGateway) -> None:
     assert (await routing.request("GET", "/orders/7")).status == 200
     assert (await routing.request("HEAD", "/orders/7")).status == 200
     assert (await routing.request("POST", "/orders")).status == 401
@@ -209,7 +207,9 @@ async def test_methods_choose_among_routes_of_one_place(routing: RunningGateway)
     assert answer.value("allow") == "GET, HEAD, POST, PUT"
 
 
-async def test_a_preflight_is_about_the_request_it_announces(start_gateway: Start, backend: Backend) -> None:
+async def test_preflight_is_matched_like_the_request_it_announces(
+    start_gateway: Start, backend: Backend
+) -> None:
     cors = "cors: {origins: ['https://%s.example']}"
     running = await start_gateway(f"""
 routes:
@@ -221,7 +221,7 @@ routes:
         assert (await running.request("OPTIONS", "/a", headers)).status == status
 
 
-async def test_what_the_backend_is_sent(routing: RunningGateway, backend: Backend) -> None:
+async def test_backend_receives_the_rewritten_target(routing: RunningGateway, backend: Backend) -> None:
     for target in ("/shop/a%2Fb?x=%20", "/users/7/orders?x", "/api/shop/c"):
         assert (await routing.request("GET", target)).status == 200
     assert [received.target for received in backend.received] == ["/a%2Fb?x=%20", "/v2/7?x", "/c"]
@@ -263,8 +263,8 @@ async def test_route_with_hosts_is_found_by_host(
         (["path: '/a/x{y}'"], "must be a path such as"),
         (["path: '/a', rewrite: '/{x}'"], "the path has no {x}"),
         (["path: '/a', rewrite: '/internal'"], "/internal is never reachable"),
-        (["path: '/a', rewrite: '/b', strip: true"], "give one of the two"),
-        (["path: '/a', hosts: ['A.example']"], "must be host names"),
+        (["path: '/a', rewrite: '/b', strip: true"], "remove one of the two"),
+        (["path: '/a', hosts: ['A.example']"], "must be lower-case host names"),
         (["path: '/a', hosts: []"], "at least one host"),
         (["path: '/a', exact: maybe"], "must be one of true, false"),
     ],
@@ -277,7 +277,7 @@ def test_each_fault_of_a_path_is_reported(lines: list[str], told: str) -> None:
     assert told in error.value.faults[0]
 
 
-def test_what_differs_is_no_rival() -> None:
+def test_routes_that_differ_do_not_conflict() -> None:
     text = """
 routes:
   - {path: /a, backend: "http://b"}
@@ -288,8 +288,8 @@ routes:
     assert len(parse(text, "routes.yaml", development=True).routes) == 4
 
 
-def test_ten_thousand_routes_cost_what_ten_do() -> None:
-    """As a ratio, and a generous one: a list would be a thousand times slower."""
+def test_lookup_in_ten_thousand_routes_costs_as_much_as_in_ten() -> None:
+    """Compared as a generous ratio: a list would be a thousand times slower."""
 
     def seconds(count: int) -> float:
         table = RouteTable([route(f"/area{n % 100}/{{id}}/place{n}", exact=n % 2 == 0) for n in range(count)])

@@ -1,4 +1,4 @@
-"""What is sent to the gateway, byte by byte, and what has to become of it."""
+"""Requests to the gateway, byte by byte, and the expected outcome."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,10 +12,10 @@ SMUGGLED = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One connection: what the client sends, and what comes of it.
+    """One connection: what the client sends, and the outcome.
 
-    `open` connections serve another request, `closed` ones are closed by the gateway after the last answer,
-    and one that `waits` has not been sent enough yet: nothing comes, and nothing is closed.
+    `open` connections serve another request, `closed` ones are closed by the gateway after the last response,
+    and one that `waits` needs more input: it gets no response and is not closed.
     """
 
     name: str
@@ -31,23 +31,23 @@ class Case:
 
 
 def refused(name: str, sent: bytes, why: str, status: int = 400) -> Case:
-    """Answered by the gateway with this status, closed, and never seen by the backend."""
+    """Refused with this status, closed, and never seen by the backend."""
     return Case(name, sent, (status,), (), "closed", why)
 
 
 def declined(name: str, sent: bytes, why: str, status: int) -> Case:
-    """Answered by the gateway; the request is clear, and so the connection can be kept."""
+    """Refused, but the request is unambiguous, so the connection can be kept."""
     return Case(name, sent, (status,), (), "open", why)
 
 
 def passes(name: str, sent: bytes, why: str, *forwarded: str, end: End = "open") -> Case:
-    """Seen by the backend, once for each name in `forwarded`; by default as the first line says."""
+    """Seen by the backend, once for each entry of `forwarded`; by default the first request line."""
     seen = forwarded or (_first_request(sent),)
     return Case(name, sent, (200,) * len(seen), seen, end, why)
 
 
 def waits(name: str, sent: bytes, why: str, *forwarded: str) -> Case:
-    """Not yet a whole request; what came before it is answered."""
+    """Not yet a complete request; earlier ones get their responses."""
     return Case(name, sent, (200,) * len(forwarded), forwarded, "waits", why)
 
 
@@ -57,7 +57,7 @@ def _first_request(sent: bytes) -> str:
 
 
 def request(line: str, *fields: str, body: str = "", host: str | None = "a") -> bytes:
-    """A request of exactly these lines; characters stand for bytes."""
+    """A request of exactly these lines; each character is one byte."""
     lines = [line, *([] if host is None else [f"Host: {host}"]), *fields, "", body]
     return "\r\n".join(lines).encode("latin-1")
 

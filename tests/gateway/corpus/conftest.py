@@ -1,4 +1,4 @@
-"""One gateway process for each kind of backend, for all cases together."""
+"""One gateway process per kind of backend, shared by all cases."""
 
 from collections.abc import Iterator
 

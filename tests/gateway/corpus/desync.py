@@ -1,4 +1,4 @@
-"""The requests of desync.txt, each with the body that would hurt most, were it read in another way."""
+"""The requests of desync.txt, each with the body that does the most harm if it is misread."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,10 @@ def _case(number: int, tier: str, outcome: str, request: str) -> Case:
 
 
 def _body(fields: bytes) -> bytes:
-    """To those who count, a body as long as was said; to those who take chunks, none and one more request."""
+    """A body that a parser honouring Content-Length reads at its declared length.
+
+    A parser that honours chunked sees an empty body followed by a second request.
+    """
     end = b"0\r\n\r\n" if b"hunk" in fields.lower() else b""
     body = end + SMUGGLED.encode() if fields else b""
     length = _LENGTH.search(fields)

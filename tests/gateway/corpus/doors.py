@@ -1,4 +1,4 @@
-"""A gateway and the backend behind it, each a process of its own, with everything both of them write down."""
+"""A gateway and the backend behind it, each in its own process, with everything that both of them log."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ http {{
   large_client_header_buffers 4 128k;
   client_header_buffer_size 128k;
   server {{
-    # It answers once it has the whole request, as an application would.
+    # Responds once it has the whole request, as an application would.
     listen 127.0.0.1:{port};
     access_log {folder}/stdout seen;
     location / {{
@@ -71,7 +71,7 @@ http {{
 
 @dataclass
 class Answer:
-    """One answer as it came over the wire; `seen` is what the backend says it was asked."""
+    """One response as received; `seen` is the request as the backend saw it."""
 
     status: int
     headers: dict[str, str]
@@ -99,12 +99,12 @@ class Wire:
         self._socket.close()
 
     def send(self, data: bytes) -> None:
-        # Whoever was refused in the middle of what it sends may find that nobody listens any more.
+        # A client that is refused while it is still sending may find the connection closed.
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(data)
 
     def answer(self, *, is_head: bool = False) -> Answer | None:
-        """The next answer, whole, or None when the gateway has closed."""
+        """The next complete response, or None if the gateway has closed."""
         first = self._reader.readline()
         if not first:
             return None
@@ -130,11 +130,11 @@ class Wire:
         """Everything until the gateway closes."""
         try:
             return self._reader.read()
-        except ConnectionResetError:  # it had closed before it was sent more
+        except ConnectionResetError:  # the gateway closed with unread data
             return b""
 
     def what_has_come(self) -> bytes:
-        """All that lies here already."""
+        """Everything that has arrived already."""
         come, self._ended = b"", False
         self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
@@ -146,12 +146,12 @@ class Wire:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing has come, not even the end."""
+        """Whether nothing has arrived, not even the end of the connection."""
         return self.what_has_come() == b"" and not self._ended
 
 
 class Notes:
-    """The JSON lines that a process writes into a file."""
+    """The JSON lines that a process writes to a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("rb")
@@ -178,12 +178,12 @@ class Account:
 
     @property
     def forwarded(self) -> list[dict[str, Any]]:
-        """The log lines of requests that a backend answered."""
+        """The log lines of requests that a backend responded to."""
         return [line for line in self.logged if line.get("target") and "code" not in line]
 
     @property
     def faults(self) -> list[str]:
-        """Where the two disagree; nothing is the only good answer."""
+        """Where the two disagree; must be empty."""
         sent = {line["request_id"]: line for line in self.logged if line.get("target")}
         whole = [one["id"] for one in self.seen if one.get("whole", one.get("status") == 200)]
         return [
@@ -193,16 +193,16 @@ class Account:
                 if not _fits(one, sent)
             ),
             *(
-                f"logged, not seen once: {line}"
+                f"logged, but not seen exactly once: {line}"
                 for line in self.forwarded
                 if whole.count(line["request_id"]) != 1
             ),
             *(
-                f"refused in the middle, but seen whole: {line}"
+                f"refused part-way, but seen complete: {line}"
                 for line in self.logged
                 if line.get("phase", "").startswith("request") and line["request_id"] in whole
             ),
-            *(f"a fault of our own: {line}" for line in self.logged if line["status"] >= 500),
+            *(f"an error of the gateway: {line}" for line in self.logged if line["status"] >= 500),
         ]
 
 
@@ -215,7 +215,7 @@ def _fits(one: dict[str, Any], sent: dict[str, dict[str, Any]]) -> bool:
 
 
 def _path(target: str) -> str:
-    """Without the authority, which belongs to the gateway, and without the query, which is not logged."""
+    """The path without the authority, which is the gateway's, and without the query, which is not logged."""
     path = re.sub(r"^https?://[^/?]*", "", target).partition("?")[0]
     return path or "/"
 
@@ -233,9 +233,9 @@ class Door:
         return Wire(self.port)
 
     def settle(self) -> str:
-        """Ask something on another connection; what came before it has been read when it is answered.
+        """Send a request on another connection; once it gets its response, all earlier input has been read.
 
-        Returns the id under which it is found in the accounts of both.
+        Returns its request id, which both sides log.
         """
         if self._side is None:
             self._side = self.connect()
@@ -246,9 +246,9 @@ class Door:
         return answer.headers["x-request-id"]
 
     def accounts(self, ends: Sequence[str]) -> list[Account]:
-        """What was written down since the last time, cut behind each of these ids.
+        """The lines logged since the last call, split after each of these ids.
 
-        A backend may find out late that a request was cut off: that belongs where its id was logged.
+        A backend may notice late that a request was cut off; its line goes where the gateway logged the id.
         """
         logged, seen = _parts(self._logged, ends, "request_id"), _parts(self._seen, ends, "id")
         accounts = [

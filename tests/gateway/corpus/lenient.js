@@ -1,4 +1,4 @@
-// A backend that reads as generously as Node can, and writes down what it sees, like recorder.py.
+// A backend that parses as leniently as Node can, and logs what it sees, like recorder.py.
 const http = require("node:http");
 
 const say = (what) => process.stdout.write(JSON.stringify(what) + "\n");
@@ -29,7 +29,7 @@ const answer = (request, response) => {
 const server = http.createServer(options, answer);
 server.on("checkExpectation", answer);
 server.on("clientError", (error, socket) => {
-  // A request that is cut off is no fault of the parser's.
+  // A request that is cut off is not a parser error.
   if (!["ECONNRESET", "EPIPE", "HPE_INVALID_EOF_STATE"].includes(error.code)) {
     say({ malformed: `${error.code} ${error.rawPacket}` });
   }

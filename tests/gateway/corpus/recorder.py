@@ -1,7 +1,7 @@
-"""A backend that takes nothing but what RFC 9112 wants senders to send, and writes down what it sees.
+"""A backend that accepts only what RFC 9112 allows senders to generate, and logs what it sees.
 
-One JSON line for each request: its id, method and target, how long its body was, and whether it came whole.
-Whatever is not exactly a request, byte by byte, is written down as `malformed`.
+It writes one JSON line per request: id, method, target, length of the body, and whether it arrived complete.
+Anything that is not exactly a request, byte by byte, is logged as `malformed`.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ _HEAD = re.compile(
 )
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
 _CHUNK = re.compile(rb"(0|[1-9a-f][0-9a-f]{0,15})\r\n")
-# What is for one hop only, or would be taken for another name by some.
+# Hop-by-hop names, and names that some parsers treat as a different one.
 _NEVER = re.compile(rb"te|trailer|keep-alive|proxy-.*|http2-settings|.*_.*")
 _ONCE = (b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"connection", b"upgrade")
 
 
 class Malformed(Exception):
-    """It is not a request, or none that could be read in only one way."""
+    """The input is not a request, or it is ambiguous."""
 
 
 @dataclass
 class Head:
-    """What the first line and the fields say."""
+    """The parsed request line and fields."""
 
     method: str
     target: str
@@ -93,7 +93,7 @@ class Recorder(asyncio.Protocol):
             self._tell(self._head, whole=False)
 
     def _take(self) -> bool:
-        """Read the next part if it is there whole."""
+        """Read the next part if it has arrived completely."""
         if self._head is None:
             return self._take_head()
         if self._head.length is None:
@@ -125,7 +125,7 @@ class Recorder(asyncio.Protocol):
         data_end = line_end + int(size[1], 16)
         if len(self._unread) < data_end + 2:
             return False
-        if self._unread[data_end : data_end + 2] != b"\r\n":  # behind the last chunk this is: no trailers
+        if self._unread[data_end : data_end + 2] != b"\r\n":  # after the last chunk this means: no trailers
             raise Malformed(self._unread[line_end : data_end + 2])
         self._unread = self._unread[data_end + 2 :]
         self._body_bytes += data_end - line_end
@@ -154,7 +154,7 @@ class Recorder(asyncio.Protocol):
 
 
 class Echo(asyncio.Protocol):
-    """After a switch: what comes is sent back."""
+    """Echoes all bytes after a switch."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""Whatever a backend answers: it is passed on, replaced or cut off, and never taken for another answer."""
+"""Every response of a backend is passed on, replaced or cut off, and never mistaken for another one."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SECONDS_MAX = 10
 
 
 def once(case: Answered, has_come: asyncio.Event) -> Callable[[Conversation], object]:
-    """Answers the first request like that, and all others with their target."""
+    """Responds to the first request with this case, and to all others with their target."""
 
     async def handle(conversation: Conversation) -> None:
         while (received := await conversation.request()) is not None:
@@ -37,7 +37,7 @@ def once(case: Answered, has_come: asyncio.Event) -> Callable[[Conversation], ob
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_the_next_request_gets_its_own_answer(
+async def test_next_request_gets_its_own_response(
     start_gateway: Start, start_backend: StartBackend, case: Answered
 ) -> None:
     has_come = asyncio.Event()
@@ -54,7 +54,7 @@ async def test_the_next_request_gets_its_own_answer(
         else:
             await _is_answered(wire, case)
             has_come.set()
-            if b"PAUSE" in case.sent:  # it was not asked, and so nothing of the connection can be believed
+            if b"PAUSE" in case.sent:  # unsolicited data makes the connection unusable
                 await backend.lost.wait()
         for number in range(3):
             answer = await wire.request("GET", f"/open/{number}")
@@ -112,7 +112,7 @@ def changed(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture
 async def changing(start_gateway: Start, start_backend: StartBackend) -> tuple[RunningGateway, list[bytes]]:
-    """A gateway, and the answers that its backend gives to requests for /odd."""
+    """A gateway, and the responses that its backend sends to requests for /odd."""
     answers: list[bytes] = []
 
     async def handle(conversation: Conversation) -> None:
@@ -123,7 +123,7 @@ async def changing(start_gateway: Start, start_backend: StartBackend) -> tuple[R
                 await conversation.answer(b"mine")
 
     backend = await start_backend(handle)
-    # Both routes lead to one target and share its connections; only the odd answers are not waited for.
+    # Both routes lead to one target and share its connections; only /odd has short timeouts.
     return await start_gateway(f"""
 routes:
   - {{path: /mine, backend: "{backend.url}"}}
@@ -138,7 +138,7 @@ defaults:
 
 @given(changed(), st.sampled_from(["GET", "HEAD"]))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_answer_however_broken_reaches_somebody_else(
+async def test_broken_response_never_reaches_another_client(
     changing: tuple[RunningGateway, list[bytes]], answer: bytes, method: str
 ) -> None:
     gateway, answers = changing
@@ -146,7 +146,7 @@ async def test_no_answer_however_broken_reaches_somebody_else(
     with capture_logs() as logs:
         wire = await gateway.connect()
         await wire.send(f"{method} /odd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        with suppress(ConnectionResetError):  # how an answer is cut that had begun
+        with suppress(ConnectionResetError):  # how a response that has begun is cut off
             async with asyncio.timeout(SECONDS_MAX):
                 await wire.reader.read()
         await wire.close()
@@ -156,7 +156,7 @@ async def test_no_answer_however_broken_reaches_somebody_else(
     assert not [entry for entry in logs if entry["log_level"] in ("error", "critical")]
 
 
-async def test_a_connection_with_a_body_nobody_reads_serves_nobody_else(
+async def test_connection_with_an_unread_body_is_not_reused(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def answers_at_once(conversation: Conversation) -> None:
@@ -171,7 +171,7 @@ async def test_a_connection_with_a_body_nobody_reads_serves_nobody_else(
     backend = await start_backend(answers_at_once)
     gateway = await start_gateway(f"routes: [{{path: /open, backend: '{backend.url}', auth: none}}]")
     wire = await gateway.connect()
-    # More than lies in the buffers of the system and of the loop, and is sent before an answer can come.
+    # More than fits into the buffers of the system and of the event loop.
     body = b"x" * (8 << 20)
     async with asyncio.timeout(SECONDS_MAX):
         sending = asyncio.create_task(
@@ -186,7 +186,7 @@ async def test_a_connection_with_a_body_nobody_reads_serves_nobody_else(
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "raw, h2c", "other"])
-async def test_only_a_protocol_that_was_asked_for_is_switched_to(
+async def test_switch_to_a_protocol_that_was_not_requested_is_refused(
     start_gateway: Start, start_backend: StartBackend, protocol: str
 ) -> None:
     async def switches(conversation: Conversation) -> None:

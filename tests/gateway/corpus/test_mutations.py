@@ -1,4 +1,4 @@
-"""Good requests with a few bytes changed anywhere: whatever they mean, both sides have to agree about it."""
+"""Valid requests with a few bytes changed anywhere: whatever they mean, both sides have to agree."""
 
 import re
 
@@ -47,8 +47,8 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @given(st.lists(mutated(), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_both_sides_agree_whatever_is_changed(door: Door, streams: list[bytes]) -> None:
-    if door.name == "nginx":  # it answers bad percent signs before it knows what it was asked
+def test_gateway_and_backend_agree_on_mutated_requests(door: Door, streams: list[bytes]) -> None:
+    if door.name == "nginx":  # it rejects bad percent signs before it logs the target
         streams = [stream.replace(b"%", b"") for stream in streams]
     told = []
     for stream in streams:
@@ -64,4 +64,4 @@ def test_both_sides_agree_whatever_is_changed(door: Door, streams: list[bytes]) 
         answers = [(int(status), fields) for status, fields in heads if int(status) >= 200]
         lines = [logged[one.decode()] for _, fields in answers for one in REQUEST_ID.findall(fields)]
         assert [status for status, _ in answers] == [status for _, status in lines]
-        assert lines == sorted(lines), "answered in another order"
+        assert lines == sorted(lines), "responses are out of order"

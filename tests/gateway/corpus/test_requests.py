@@ -1,8 +1,8 @@
-"""Whatever is sent: the backend sees exactly the requests that the gateway logged as answered by it.
+"""Whatever is sent, the backend sees exactly the requests that the gateway logged as forwarded to it.
 
-Every case runs through a real gateway in front of three backends that read HTTP in three ways: one as
-strictly as RFC 9112 allows, nginx, and Node at its most generous. Each runs in one piece, and, when there
-is something behind its first head, again with that sent once the head has been read.
+Every case runs through a real gateway in front of three backends that parse HTTP differently: one as
+strictly as RFC 9112 allows, nginx, and Node at its most lenient. Each case is sent in one piece; if anything
+follows its first head, it is sent again with a pause after the head.
 """
 
 import re
@@ -16,10 +16,10 @@ from tests.gateway.corpus.doors import PROJECT, Account, Answer, Door
 
 DESYNC = desync.cases()
 CASES = (*smuggling.CASES, *compliance.CASES, *malformed.CASES, *DESYNC)
-# nginx does not decode these, and answers 400 before it knows what it was asked.
-TOO_ODD_FOR_NGINX = ("MAL-URL-PERCENT-NULL", "percent signs that mean nothing")
+# nginx cannot decode these, and responds with 400 before it logs the target.
+TOO_ODD_FOR_NGINX = ("MAL-URL-PERCENT-NULL", "percent signs without hexadecimal digits")
 AFTERWARDS = b"GET /afterwards HTTP/1.1\r\nHost: a\r\n\r\n"
-# Requests that are odd in a tier that says "ambiguous", and clear once the gateway has framed them anew.
+# Requests of the tier "ambiguous" that are unambiguous once the gateway has rewritten their framing.
 CLEAR_BEHIND_THE_GATEWAY = re.compile(
     r"(GET|HEAD) .*(Content-Length: |Transfer-Encoding: chunked)|.*(_|--)(Encoding|Length)", re.DOTALL
 )
@@ -27,7 +27,7 @@ CLEAR_BEHIND_THE_GATEWAY = re.compile(
 
 @dataclass
 class Story:
-    """What happened when a case was sent in these pieces."""
+    """The outcome of sending a case in these pieces."""
 
     pieces: list[bytes]
     answers: list[Answer | None] = field(default_factory=list)
@@ -40,7 +40,7 @@ Stories = dict[str, list[Story]]
 
 @pytest.fixture(scope="package")
 def stories(door: Door) -> Stories:
-    """All cases, one after the other; accounts are asked for once, for that takes its time."""
+    """Runs all cases in turn; the logs are read only once, since that is slow."""
     told: Stories = {}
     ends = [door.settle()]
     cases = [case for case in CASES if door.name != "nginx" or case.name not in TOO_ODD_FOR_NGINX]
@@ -49,7 +49,7 @@ def stories(door: Door) -> Stories:
         for story in told[case.name]:
             try:
                 _run(case, story, door)
-            except (OSError, ValueError, LookupError) as error:  # no answer, or none that can be read
+            except (OSError, ValueError, LookupError) as error:  # no response, or an unreadable one
                 story.end = repr(error)
             ends.append(door.settle())
     accounts = iter(door.accounts(ends)[1:])
@@ -84,21 +84,21 @@ def _run(case: Case, story: Story, door: Door) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_is_seen_is_what_is_logged(stories: Stories, case: Case) -> None:
+def test_backend_sees_exactly_what_the_gateway_logged(stories: Stories, case: Case) -> None:
     if case.name not in stories:
-        pytest.skip("this backend refuses it by itself")
+        pytest.skip("this backend itself refuses it")
     for story in stories[case.name]:
         account = story.account
         assert account.faults == []
         assert [answer.status for answer in story.answers if answer is not None] == list(case.statuses)
         seen = [answer.seen for answer in story.answers if answer is not None and answer.status == 200]
-        assert seen == list(case.forwarded), "answers in another order, or to something else"
+        assert seen == list(case.forwarded), "responses are out of order, or to something else"
         assert story.end == case.end
         forwarded = [line["method"] for line in account.forwarded if line["path"] != "/afterwards"]
         assert forwarded == [name.split(" ")[0] for name in case.forwarded]
 
 
-def test_refusals_have_a_code(door: Door) -> None:
+def test_malformed_request_gets_a_problem_with_its_code(door: Door) -> None:
     with door.connect() as wire:
         wire.send(b"GET / HTTP/1.1\r\n\r\n")
         answer = wire.answer()
@@ -109,8 +109,8 @@ def test_refusals_have_a_code(door: Door) -> None:
 
 
 @pytest.mark.parametrize("door", ["strict"], indirect=True)
-def test_behind_a_switch_nothing_is_a_request(door: Door) -> None:
-    """What is sent with the handshake belongs to the other protocol, also when it looks like HTTP."""
+def test_data_after_a_switch_is_never_a_request(door: Door) -> None:
+    """Data sent with the handshake belongs to the new protocol, even if it looks like HTTP."""
     with door.connect() as wire:
         wire.send(get(*compliance.WEBSOCKET, target="/switch") + SMUGGLED.encode())
         answer = wire.answer()
@@ -125,14 +125,14 @@ def test_behind_a_switch_nothing_is_a_request(door: Door) -> None:
 
 
 @pytest.mark.parametrize("case", DESYNC, ids=lambda case: case.name)
-def test_what_others_call_dangerous_is_refused(case: Case) -> None:
+def test_requests_that_the_guardian_calls_dangerous_are_refused(case: Case) -> None:
     request = case.sent.decode("latin-1")
     if case.why == "severe" or (case.why == "ambiguous" and not CLEAR_BEHIND_THE_GATEWAY.match(request)):
         assert case.statuses == (400,)
         assert case.end == "closed"
 
 
-def test_the_cases_are_as_many_as_is_told() -> None:
+def test_documentation_states_the_number_of_cases() -> None:
     page = (PROJECT / "docs/http.md").read_text()
     assert f"sends {len(CASES) - len(DESYNC)} cases of our own" in page
     assert f"the {len(DESYNC)} that\nhttp-desync-guardian classifies" in page
