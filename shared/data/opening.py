@@ -87,7 +87,7 @@ def _give_up(settings: ServiceSettings, event: str, **more: str) -> NoReturn:
         "database_unusable": f"Fix this, or set {variable} to another database.",
         "database_too_new": "Start the newer program again, or restore a backup from before it ran.",
         "database_lost": f"Restore the file from a backup, or delete {_marker(settings)} to start afresh.",
-        "migration_failed": "The database is unchanged. Fix the cause, then start again.",
+        "migration_failed": "The failed migration was rolled back. Fix the cause, then start again.",
     }
     log.error(event, database=mask(settings.database_url), **_address(settings), **more, remedy=remedy[event])
     sys.exit(5)

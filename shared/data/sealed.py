@@ -121,7 +121,7 @@ class SealedColumn:
         return self._sealer.seal(value, *self._place(row_id))
 
     def open(self, row_id: str, sealed: str) -> str:
-        """Return the value of a sealed value from this row."""
+        """Open a sealed value from this row."""
         return self._sealer.open(sealed, *self._place(row_id))
 
     def renew(self, database: Database, is_stopping: Callable[[], bool]) -> None:

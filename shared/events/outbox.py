@@ -51,7 +51,7 @@ class Batch:
     lease: str
     numbers: tuple[int, ...]
     bodies: tuple[str, ...]
-    attempt: int  # one more than the most attempts of any of them
+    attempt: int  # one more than the highest number of attempts of any of them
     life: str = ""  # the incarnation of the broker that they are for
 
 

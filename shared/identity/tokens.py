@@ -56,7 +56,7 @@ def admin(caller: Caller | None) -> None:
 
 
 def internal(caller: Caller | None) -> None:
-    """Allow other services of the suite, by a token for this service signed with INTERNAL_SECRET."""
+    """Allow other services of the suite that send a token for this service, signed with INTERNAL_SECRET."""
 
 
 class RevokedToken(InvalidToken):

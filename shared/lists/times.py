@@ -29,4 +29,4 @@ Time = Annotated[
     BeforeValidator(_spelled(_TIME, "must be a time with a time zone, such as 2026-01-31T12:00:00Z")),
     Field(ge=datetime.min.replace(tzinfo=UTC), le=datetime.max.replace(tzinfo=UTC)),
 ]
-Day = Annotated[date, BeforeValidator(_spelled(_DAY, "must be a day, such as 2026-01-31"))]
+Day = Annotated[date, BeforeValidator(_spelled(_DAY, "must be a date, such as 2026-01-31"))]

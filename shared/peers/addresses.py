@@ -16,7 +16,7 @@ _NOT_PUBLIC = tuple(
         """.split(),
     )
 )
-_PUBLIC_IPV6 = ip_network("2000::/3")  # everything else is local, multicast, reserved or leads to IPv4
+_PUBLIC_IPV6 = ip_network("2000::/3")  # everything else is local, multicast, reserved or maps to IPv4
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -50,7 +50,7 @@ class Output:
 
     def write_collected(self) -> None:
         with self._writing:
-            # Another thread may be here with its own line while the loop goes on collecting.
+            # The loop may go on collecting while another thread is here with its own line.
             count = len(self._lines)
             block = b"".join(self._lines[:count])
             del self._lines[:count]

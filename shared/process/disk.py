@@ -17,7 +17,7 @@ MIB = 1 << 20
 RESERVE_MIN, RESERVE_MAX = 256 * MIB, 4096 * MIB
 RESERVE_SHARE = 50  # the reserve is one part in this number of the file system
 
-FREE = Gauge("disk_free_bytes", "Free bytes of the disk", ["holds"], multiprocess_mode="livemin")
+FREE = Gauge("disk_free_bytes", "Free bytes on the disk", ["holds"], multiprocess_mode="livemin")
 RESERVE = Gauge(
     "disk_reserve_bytes",
     "Free bytes below which new content is refused",

@@ -28,7 +28,7 @@ def suite_is_starting() -> bool:
 
 
 def report_phase(phase: str) -> None:
-    """Report to the launcher what this process is doing before it listens. Each report is progress."""
+    """Tell the launcher what this process is doing before it listens. Each report counts as progress."""
     if suite_is_starting():
         sys.stdout.write(f"{PHASE_MARK}{phase}\n")
         sys.stdout.flush()
