@@ -1,4 +1,4 @@
-"""Rate limits that several gateways count together in a real Redis, and what holds while it is away."""
+"""Rate limits that several gateways share through a real Redis, and what applies while it is down."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 CLIENTS = 16
 GATEWAYS = 2
-# Where Redis is there to answer, a busy machine must not make it look as if it were not.
+# Long enough that Redis does not look unavailable on a busy machine.
 PATIENCE = 5.0
 
 
@@ -52,10 +52,10 @@ async def stores(url: str, number: int) -> AsyncIterator[list[LimitStore]]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=3), st.integers(1, 40), st.integers(1, 3))
-async def test_however_many_ask_at_once_exactly_the_burst_passes(
+async def test_exactly_the_burst_passes_however_many_requests_are_concurrent(
     server: RedisServer, bursts: list[int], requests: int, gateways: int
 ) -> None:
-    """With several limits, the smallest; and for none of them is anything counted that did not pass."""
+    """With several limits, the smallest burst; refused requests count against none of them."""
     name = new_id()
     asks = [Ask(f"{{{name}}}:{place}", HOUR, burst * HOUR) for place, burst in enumerate(bursts)]
     async with stores(server.url, gateways) as found:
@@ -67,7 +67,7 @@ async def test_however_many_ask_at_once_exactly_the_burst_passes(
             assert [bool(each and each[0].wait) for each in left] == [False] * (burst - len(passed)) + [True]
 
 
-async def test_a_bucket_fills_by_the_clock_of_redis_and_its_key_ends(server: RedisServer) -> None:
+async def test_bucket_refills_by_the_clock_of_redis_and_its_key_expires(server: RedisServer) -> None:
     ask = Ask(f"{{{new_id()}}}", 20_000, 40_000)
     async with stores(server.url, 1) as (store,):
         began, passed = time.monotonic(), 0
@@ -76,19 +76,19 @@ async def test_a_bucket_fills_by_the_clock_of_redis_and_its_key_ends(server: Red
             assert answer is not None
             passed += not answer[0].wait
             assert answer[0].ahead <= 0.04
-            await asyncio.sleep(answer[0].wait)  # as it was told
+            await asyncio.sleep(answer[0].wait)  # as the verdict says
         assert time.monotonic() - began >= 10 * 0.02
         redis = store._redis
         slow = Ask(f"{{{new_id()}}}", HOUR, HOUR)
         assert await store.take([slow])
         assert 3_500_000 < await redis.pttl(slow.key) <= 3_600_001
-        await redis.set(ask.key, str(10**18))  # a clock that was far ahead
+        await redis.set(ask.key, str(10**18))  # as if the clock had been far ahead
         answer = await store.take([ask])
         assert answer is not None
         assert answer[0].wait <= 0.04
 
 
-async def test_two_gateways_count_as_one(
+async def test_two_gateways_share_one_limit(
     start_gateway: Start, backend: Backend, server: RedisServer, tmp_path: Path
 ) -> None:
     name = new_id()
@@ -120,7 +120,7 @@ async def _all_known(gateways: list[RunningGateway]) -> bool:
     return True
 
 
-async def test_store_closes_though_its_client_swallows_a_cancellation(
+async def test_store_closes_even_if_its_client_swallows_a_cancellation(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, written = asyncio.Event(), asyncio.Event()
@@ -142,7 +142,7 @@ async def test_store_closes_though_its_client_swallows_a_cancellation(
     assert not patience.expired()
 
 
-async def test_what_nobody_may_read_is_not_in_redis(
+async def test_user_ids_are_not_stored_in_redis(
     start_gateway: Start, backend: Backend, server: RedisServer
 ) -> None:
     gateway = await start_gateway(
@@ -158,7 +158,7 @@ async def test_what_nobody_may_read_is_not_in_redis(
     assert keys == ["gatehouse:limit:{secretive}:7/3600s:7:user:" + _digest(f"user {who}")]
 
 
-async def test_without_redis_each_counts_its_share_and_says_so_once(
+async def test_without_redis_each_gateway_enforces_its_share_and_logs_it_once(
     start_gateway: Start, backend: Backend, mortal: RedisServer
 ) -> None:
     name = new_id()
@@ -173,10 +173,10 @@ async def test_without_redis_each_counts_its_share_and_says_so_once(
     assert [(await gateways[0].request("GET", "/x", one)).status for _ in range(8)] == [200] * 8
     with capture_logs() as logs:
         mortal.kill()
-        # The first does not know that this one has used up everything, and lets it have its share.
+        # The second gateway does not know that this caller has used up everything, and allows its share.
         answers = [(await gateways[1].request("GET", "/x", one)).status for _ in range(8)]
         assert answers == [200] * 4 + [429] * 4
-        assert (await gateways[0].request("GET", "/x", one)).status == 429, "the other one does know"
+        assert (await gateways[0].request("GET", "/x", one)).status == 429, "the first gateway does know"
         found = [(await gateways[each % 2].request("GET", "/x", two)).status for each in range(12)]
         assert Counter(found) == {200: 8, 429: 4}
         for gateway in gateways:
@@ -196,7 +196,7 @@ async def test_without_redis_each_counts_its_share_and_says_so_once(
     assert answer.json()["checks"]["limits"] == "shared"
 
 
-async def test_a_redis_that_hangs_costs_a_moment_and_then_nothing(
+async def test_hanging_redis_delays_only_the_first_requests(
     start_gateway: Start, backend: Backend, mortal: RedisServer
 ) -> None:
     routes = f"routes: [{{path: /x, backend: '{backend.url}', rate_limit: {{rate: 1/h, burst: 50}}}}]"
@@ -208,14 +208,14 @@ async def test_a_redis_that_hangs_costs_a_moment_and_then_nothing(
     statuses = await asyncio.gather(*(gateway.request("GET", "/x", who) for _ in range(CLIENTS)))
     assert {answer.status for answer in statuses} == {200}
     assert not store.is_up
-    assert not gateway.state.routing.limits["x"].is_shared, "from here on nobody waits"
+    assert not gateway.state.routing.limits["x"].is_shared, "from here on no request waits"
     mortal.send(signal.SIGCONT)
     await eventually(lambda: store.is_up)
     assert (await gateway.request("GET", "/x", who)).status == 200
 
 
-async def test_a_redis_that_always_answers_too_late_is_not_asked_for_ever(mortal: RedisServer) -> None:
-    """One request at a time: each of them would wait, and hear nothing."""
+async def test_redis_that_always_responds_too_late_is_considered_down(mortal: RedisServer) -> None:
+    """One request at a time: otherwise each of them would wait in vain."""
     async with LimitStore(mortal.url) as store:
         await eventually(lambda: store.is_up)
         for _ in range(MISSES_MAX):
@@ -226,11 +226,11 @@ async def test_a_redis_that_always_answers_too_late_is_not_asked_for_ever(mortal
             mortal.send(signal.SIGCONT)
             serving = store._serving
             assert serving is not None
-            await serving  # the answer has come by now
+            await serving  # the response has arrived by now
         assert not is_up
 
 
-async def test_one_that_starts_without_redis_shares_as_soon_as_it_is_there(
+async def test_gateway_started_without_redis_shares_limits_once_it_is_up(
     start_gateway: Start, backend: Backend, mortal: RedisServer
 ) -> None:
     mortal.kill()
@@ -249,10 +249,10 @@ BURST, PER_SECOND = 40, 20
 LOAD_SECONDS = 6.0
 
 
-async def test_processes_never_let_through_more_while_redis_is_killed_and_comes_back(
+async def test_processes_never_exceed_the_bound_while_redis_is_killed_and_restarted(
     backend: Backend, mortal: RedisServer, tmp_path: Path
 ) -> None:
-    """The bound of the README: burst + rate * time, and one burst more for each time Redis goes or comes."""
+    """The documented bound: burst + rate * time, plus one burst each time Redis goes down or comes up."""
     passed: list[float] = []
     other: Counter[int] = Counter()
     ended = asyncio.Event()
@@ -298,9 +298,9 @@ async def test_processes_never_let_through_more_while_redis_is_killed_and_comes_
     assert set(other) == {429}, other
     steady = [at for at in passed if at < changes[0]]
     assert len(steady) <= BURST + PER_SECOND * (changes[0] - began) + 1
-    assert len(steady) >= BURST, "while Redis is there all of it is to be had"
+    assert len(steady) >= BURST, "the whole burst is available while Redis is up"
     assert len(passed) <= 3 * BURST + PER_SECOND * lasted + 1
-    assert [at for at in passed if changes[0] + 0.5 < at < changes[1]], "some go on without Redis"
+    assert [at for at in passed if changes[0] + 0.5 < at < changes[1]], "some requests pass without Redis"
 
 
 def _shared_routes(folder: Path, backend: Backend) -> Path:
@@ -310,7 +310,7 @@ def _shared_routes(folder: Path, backend: Backend) -> Path:
     return file
 
 
-async def test_a_master_that_sentinels_know(server: RedisServer, tmp_path: Path) -> None:
+async def test_store_finds_its_master_through_sentinel(server: RedisServer, tmp_path: Path) -> None:
     (program,) = need("redis-server")
     port, master = free_port(), server.url.rpartition("/")[0].rpartition(":")[2]
     configuration = tmp_path / "sentinel.conf"

@@ -1,4 +1,4 @@
-"""Slow clients, in the ways of slowhttptest: closed at the limits, while others are served."""
+"""Slow clients, as simulated by slowhttptest: closed at the limits, while others are served."""
 
 import asyncio
 import socket
@@ -16,14 +16,14 @@ from tests.gateway.support import Answer, RunningGateway, Wire, eventually
 
 SLOW = 200
 PAUSE = 0.05
-LIMIT_SECONDS_MAX = 8.0  # on a busy machine; what is set is half a second, what is usual 10 and more
-SERVED_SECONDS_MAX = 5.0  # at the worst, with 200 others at work in the same process
+LIMIT_SECONDS_MAX = 8.0  # on a busy machine; the tests set half a second, the defaults are 10 and more
+SERVED_SECONDS_MAX = 5.0  # at worst, with 200 slow clients in the same process
 CHUNKED = "Transfer-Encoding: chunked"
 
 
 @asynccontextmanager
 async def others_are_served(gateway: RunningGateway) -> AsyncIterator[None]:
-    """A usual client, one request after the other, on old and on new connections."""
+    """Check that a normal client is served all the time, on kept and on new connections."""
     slowest, served, enough = 0.0, 0, False
 
     async def go_on() -> None:
@@ -48,7 +48,7 @@ async def others_are_served(gateway: RunningGateway) -> AsyncIterator[None]:
 
 
 async def trickle(wire: Wire, begin: str, drop: bytes) -> tuple[Answer, float]:
-    """What the gateway says to somebody who sends a drop at a time, and after how long."""
+    """Send a little at a time; returns the gateway's response and the seconds until it came."""
     started = time.monotonic()
     await wire.send(begin)
     answer = asyncio.create_task(wire.answer())
@@ -73,7 +73,7 @@ async def many(gateway: RunningGateway, begin: str, drop: bytes) -> list[tuple[A
 class TestSlowHeads:
     """Slowloris."""
 
-    async def test_they_are_closed_while_others_are_served(
+    async def test_slow_heads_are_closed_while_others_are_served(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend), head_seconds=0.5)
@@ -84,7 +84,7 @@ class TestSlowHeads:
         assert all(0.5 <= seconds < LIMIT_SECONDS_MAX for _, seconds in answers)
         await eventually(lambda: not gateway.state.crowd.seats)
 
-    async def test_a_connection_that_says_nothing_is_closed_without_a_word(
+    async def test_silent_connection_is_closed_without_a_response(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend), head_seconds=0.1)
@@ -95,11 +95,11 @@ class TestSlowBodies:
     """R-U-Dead-Yet."""
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
-    async def test_they_are_closed_while_others_are_served(
+    async def test_slow_bodies_are_closed_while_others_are_served(
         self, start_gateway: Start, start_backend: StartBackend, framing: str
     ) -> None:
         async def serves(conversation: Conversation) -> None:
-            with suppress(ValueError):  # a body that was broken off
+            with suppress(ValueError):  # a body that was cut off
                 while await conversation.request():
                     await conversation.answer()
 
@@ -112,11 +112,11 @@ class TestSlowBodies:
         assert {(answer.status, answer.code) for answer, _ in answers} == {(408, "body_too_slow")}
         assert all(0.5 <= seconds < LIMIT_SECONDS_MAX for _, seconds in answers)
         if framing == "length":
-            assert backend.connections <= 4, "a body that trickles must not hold a connection to the backend"
+            assert backend.connections <= 4, "a slow body must not hold a connection to the backend"
         await eventually(lambda: len(_open_to_backend(gateway)) <= 2)
         await eventually(lambda: not gateway.state.pace.arriving)
 
-    async def test_chunks_are_awaited_where_bodies_are_small(
+    async def test_small_chunked_bodies_are_received_before_connecting(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend).replace("1GiB", "64KiB"))
@@ -138,7 +138,7 @@ class TestSlowBodies:
         )
         assert backend.connections == 1
 
-    async def test_silence_has_a_limit_of_its_own(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_pause_in_a_body_has_its_own_limit(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend), body_idle_seconds=0.3)
         wire = await gateway.connect()
         await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", b"a" * 99_999)
@@ -146,7 +146,7 @@ class TestSlowBodies:
         assert (answer.status, answer.code) == (408, "request_timeout")
         assert await wire.is_closed()
 
-    async def test_a_quick_beginning_does_not_pay_for_hours(
+    async def test_fast_beginning_does_not_excuse_a_slow_rest(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend), body_grace_seconds=0.3, body_idle_seconds=0.6)
@@ -156,19 +156,21 @@ class TestSlowBodies:
         assert (answer.status, answer.code) == (408, "body_too_slow")
         assert seconds < 5
 
-    async def test_a_steady_body_may_take_its_time(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_steady_body_above_the_minimum_rate_is_accepted(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(
             _routes(backend), body_grace_seconds=0.3, body_idle_seconds=0.3, bytes_per_second_min=100
         )
         wire = await gateway.connect()
         await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(20):
-            await asyncio.sleep(PAUSE)  # the pace of this client
+            await asyncio.sleep(PAUSE)  # the rate of this client
             await wire.send(b"a" * 50)
         assert (await wire.answer()).status == 200
         assert len(backend.received[0].body) == 1000
 
-    async def test_a_body_that_waits_for_the_service_is_not_slow(
+    async def test_body_that_waits_for_the_service_is_not_slow(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         go_on = asyncio.Event()
@@ -186,11 +188,11 @@ class TestSlowBodies:
         wire = await gateway.connect()
         upload = asyncio.create_task(wire.request("POST", "/x", body=b"a" * 20_000_000))
         await eventually(lambda: any(not each.may_send_body for each in gateway.state.pace.arriving))
-        await asyncio.sleep(1.0)  # what is tested is time going by
+        await asyncio.sleep(1.0)  # the test is about elapsed time
         go_on.set()
         assert (await upload).body == b"20000000"
 
-    async def test_waiting_for_100_is_not_slow(
+    async def test_body_that_waits_for_100_continue_is_not_slow(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         go_on = asyncio.Event()
@@ -208,13 +210,13 @@ class TestSlowBodies:
         wire = await gateway.connect()
         await wire.send("POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         await eventually(lambda: len(gateway.state.pace.arriving) == 1)
-        await asyncio.sleep(0.8)  # what is tested is time going by
+        await asyncio.sleep(0.8)  # the test is about elapsed time
         go_on.set()
         assert (await wire.head()).status == 100
         await wire.send(b"hello")
         assert (await wire.answer()).body == b"thanks"
 
-    async def test_silence_after_100_is_the_clients(
+    async def test_silence_after_100_continue_is_the_clients_fault(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         async def asks(conversation: Conversation) -> None:
@@ -229,7 +231,7 @@ class TestSlowBodies:
         answer = await wire.answer()
         assert (answer.status, answer.code, answer.json()["source"]) == (408, "request_timeout", "client")
 
-    async def test_what_is_awaited_is_answered_when_the_gateway_stops(
+    async def test_request_with_an_incomplete_body_is_refused_at_shutdown(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend), drain_seconds=1.0)
@@ -241,7 +243,7 @@ class TestSlowBodies:
         assert (answer.status, answer.code) == (503, "stopping")
         await stop
 
-    async def test_many_small_pieces_take_no_more_than_they_are(
+    async def test_many_small_pieces_of_a_body_are_joined(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend))
@@ -262,7 +264,7 @@ class TestSlowReaders:
     """Slow read: a small window, and a few bytes at a time."""
 
     @pytest.mark.parametrize("drop", [0, 64], ids=["nothing", "a few bytes"])
-    async def test_they_are_cut_while_others_are_served(
+    async def test_slow_readers_are_cut_while_others_are_served(
         self, start_gateway: Start, start_backend: StartBackend, drop: int
     ) -> None:
         large = b"x" * (8 << 20)
@@ -280,7 +282,7 @@ class TestSlowReaders:
         await eventually(lambda: len(_open_to_backend(gateway)) <= 2)
         await eventually(lambda: not gateway.state.crowd.seats)
 
-    async def test_who_reads_at_last_gets_everything(
+    async def test_client_that_pauses_before_reading_gets_everything(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         async def answers(conversation: Conversation) -> None:
@@ -296,7 +298,7 @@ class TestSlowReaders:
             got += len(await loop.sock_recv(reader, 1 << 18))
         reader.close()
 
-    async def test_answers_that_nobody_takes_are_not_heaped_up(
+    async def test_responses_that_are_not_read_do_not_pile_up(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         async def answers(conversation: Conversation) -> None:
@@ -309,7 +311,7 @@ class TestSlowReaders:
         loop = asyncio.get_running_loop()
         asked = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 10
         with suppress(TimeoutError):
-            for _ in range(1000):  # 500 MB of answers
+            for _ in range(1000):  # 500 MB of responses
                 async with asyncio.timeout(1):
                     await loop.sock_sendall(client, asked)
         (transport,) = gateway.state.crowd.seats
@@ -318,15 +320,17 @@ class TestSlowReaders:
         client.close()
 
 
-class TestCrowds:
-    async def test_too_many_in_all(self, start_gateway: Start, backend: Backend) -> None:
+class TestConnectionLimits:
+    async def test_connections_beyond_the_total_limit_are_refused(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend), connections_max=3)
         kept = [await gateway.connect() for _ in range(3)]
         await eventually(lambda: len(gateway.state.crowd.seats) == 3)
         answer = await (await gateway.connect()).answer()
         assert (answer.status, answer.code) == (503, "too_many_connections")
         assert (answer.json()["source"], answer.value("retry-after")) == ("gateway", "1")
-        assert REGISTRY.get_sample_value("gateway_connections") == 4, "the one that is refused is still there"
+        assert REGISTRY.get_sample_value("gateway_connections") == 4, "the refused connection is still open"
         assert (await kept[0].request("GET", "/x")).status == 200
         await kept[1].close()
         await eventually(lambda: len(gateway.state.crowd.seats) - gateway.state.crowd.refused == 2)
@@ -334,7 +338,9 @@ class TestCrowds:
         assert REGISTRY.get_sample_value("gateway_connections") == 2
         assert (await gateway.request("GET", "/x")).status == 200
 
-    async def test_too_many_from_one_address(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_connections_beyond_the_limit_per_address_are_refused(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend), connections_per_address_max=2)
         kept = [await gateway.connect() for _ in range(2)]
         await eventually(lambda: len(gateway.state.crowd.seats) == 2)
@@ -345,7 +351,9 @@ class TestCrowds:
         await wire.close()
         assert (await kept[0].request("GET", "/x")).status == 200
 
-    async def test_proxies_of_ours_stand_for_many(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_limit_per_address_does_not_apply_to_trusted_proxies(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(
             _routes(backend), connections_per_address_max=2, trusted_proxies="127.0.0.0/8"
         )
@@ -353,7 +361,7 @@ class TestCrowds:
         for wire in wires:
             assert (await wire.request("GET", "/x")).status == 200
 
-    async def test_a_storm_is_not_answered(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_connection_storm_gets_no_responses(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(_routes(backend), connections_max=1)
         kept = await gateway.connect()
         await eventually(lambda: len(gateway.state.crowd.seats) == 1)
@@ -362,7 +370,7 @@ class TestCrowds:
         assert 100 <= sum(b"too_many_connections" in each for each in said) < 150
         assert (await kept.request("GET", "/x")).status == 200
 
-    async def test_whoever_stays_after_an_answer_has_his_time(
+    async def test_idle_connection_is_kept_for_keep_alive_seconds(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(backend), keep_alive_seconds=0.2)
@@ -377,7 +385,7 @@ class TestCrowds:
 async def _slow_reader(
     gateway: RunningGateway, asked: bytes = b"GET /x/large HTTP/1.1\r\nHost: a\r\n\r\n"
 ) -> socket.socket:
-    """A connection with the smallest window there is."""
+    """A connection with the smallest possible window."""
     client = socket.socket()
     client.setblocking(False)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -388,7 +396,7 @@ async def _slow_reader(
 
 
 async def _sip(client: socket.socket, size: int) -> None:
-    """Read so much at a time until the gateway has cut."""
+    """Read this many bytes at a time until the gateway cuts the connection."""
     loop = asyncio.get_running_loop()
     with suppress(ConnectionError):
         while not size or await loop.sock_recv(client, size):

@@ -1,4 +1,4 @@
-"""slowhttptest itself against a gateway as it is started: its modes, with 200 connections each."""
+"""slowhttptest itself against a gateway process, in each of its modes with 200 connections."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from tests.support import need
 pytestmark = pytest.mark.prove
 
 CONNECTIONS = 200
-SERVED_SECONDS_MAX = 5.0  # by a core that also pushes half a gigabyte to slow readers
+SERVED_SECONDS_MAX = 5.0  # on a core that also sends half a gigabyte to slow readers
 SECONDS_MAX = 20
 LIMITS = {
     "HEAD_SECONDS": "2",

@@ -1,4 +1,4 @@
-"""A short soak: what grows with the number of requests would show."""
+"""A short soak test, which detects whatever grows with the number of requests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bodies of any size, slow sides, and sides that go away."""
+"""Bodies of any size, slow peers, and peers that disconnect."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-async def test_a_large_upload_waits_for_a_slow_backend(
+async def test_large_upload_waits_for_a_slow_backend(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     read = 0
@@ -46,7 +46,7 @@ async def test_a_large_upload_waits_for_a_slow_backend(
     before = resident_bytes()
     await wire.send(f"POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_BYTES}\r\n\r\n")
     sent = await _send_until_held(wire, BODY_BYTES)
-    assert sent < 32 * MIB, "the gateway took everything while the backend read nothing"
+    assert sent < 32 * MIB, "the gateway accepted everything while the backend read nothing"
     go_on.set()
     while sent < BODY_BYTES:
         await wire.send(PIECE)
@@ -57,7 +57,7 @@ async def test_a_large_upload_waits_for_a_slow_backend(
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_a_large_download_waits_for_a_slow_reader(
+async def test_large_download_waits_for_a_slow_reader(
     start_gateway: Start, start_backend: StartBackend, framing: str
 ) -> None:
     written = 0
@@ -91,7 +91,7 @@ async def test_a_large_download_waits_for_a_slow_reader(
     assert written == BODY_BYTES
 
 
-async def test_both_directions_stream_at_once(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_both_directions_stream_concurrently(start_gateway: Start, start_backend: StartBackend) -> None:
     async def upper(conversation: Conversation) -> None:
         received = await conversation.head()
         assert received is not None
@@ -114,7 +114,7 @@ async def test_both_directions_stream_at_once(start_gateway: Start, start_backen
 
 
 @pytest.mark.parametrize("phase", ["waiting", "uploading", "downloading"])
-async def test_a_client_that_goes_away_ends_the_request(
+async def test_client_that_disconnects_ends_the_request(
     start_gateway: Start, start_backend: StartBackend, phase: str
 ) -> None:
     arrived = asyncio.Event()
@@ -138,7 +138,7 @@ async def test_a_client_that_goes_away_ends_the_request(
     await eventually(lambda: not gateway.state.open)
 
 
-async def test_a_backend_that_dies_in_the_body_cuts_the_answer(
+async def test_backend_that_dies_in_the_body_cuts_the_response(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     heads = iter(["Content-Length: 99\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"])
@@ -154,7 +154,7 @@ async def test_a_backend_that_dies_in_the_body_cuts_the_answer(
             await wire.request("GET", "/open")
 
 
-async def test_an_answer_that_breaks_at_once_is_replaced(
+async def test_response_that_breaks_in_its_first_read_is_replaced(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def breaks(conversation: Conversation) -> None:
@@ -166,7 +166,7 @@ async def test_an_answer_that_breaks_at_once_is_replaced(
     assert (answer.status, answer.code) == (502, "upstream_invalid")
 
 
-async def test_a_backend_that_dies_without_an_answer(
+async def test_backend_that_dies_without_a_response_is_a_502(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def dies(conversation: Conversation) -> None:
@@ -185,7 +185,7 @@ async def test_a_backend_that_dies_without_an_answer(
         "HTTP/1.1 999 X\r\n\r\n",
     ],
 )
-async def test_a_backend_that_does_not_speak_http(
+async def test_invalid_response_is_a_502(
     start_gateway: Start, start_backend: StartBackend, answer: str
 ) -> None:
     async def nonsense(conversation: Conversation) -> None:
@@ -197,14 +197,14 @@ async def test_a_backend_that_does_not_speak_http(
     assert (refused.status, refused.code) == (502, "upstream_invalid")
 
 
-async def test_a_backend_that_is_not_there(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_unreachable_backend_is_a_502(start_gateway: Start, start_backend: StartBackend) -> None:
     backend = await start_backend()
     await backend.__aexit__()
     answer = await (await start_gateway(_route(backend))).request("GET", "/open")
     assert (answer.status, answer.code, answer.json()["phase"]) == (502, "upstream_unreachable", "connect")
 
 
-async def test_a_backend_that_does_not_answer_in_time(
+async def test_backend_that_does_not_respond_in_time_is_a_504(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def silent(conversation: Conversation) -> None:
@@ -218,7 +218,7 @@ async def test_a_backend_that_does_not_answer_in_time(
         await backend.lost.wait()
 
 
-async def test_a_backend_that_stalls_in_the_body_is_cut(
+async def test_backend_that_stalls_in_the_body_is_cut(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def stalls(conversation: Conversation) -> None:
@@ -232,7 +232,7 @@ async def test_a_backend_that_stalls_in_the_body_is_cut(
         await wire.request("GET", "/open")
 
 
-async def test_a_client_that_stalls_in_its_body(start_gateway: Start, backend: Backend) -> None:
+async def test_client_that_stalls_in_its_body_gets_a_408(start_gateway: Start, backend: Backend) -> None:
     gateway = await start_gateway(_route(backend, "timeout: {idle: 100ms}"))
     wire = await gateway.connect()
     await wire.send("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nabc")
@@ -240,14 +240,14 @@ async def test_a_client_that_stalls_in_its_body(start_gateway: Start, backend: B
     assert (answer.status, answer.code, answer.json()["source"]) == (408, "request_timeout", "client")
 
 
-async def test_a_slow_stream_outlives_every_timeout(
+async def test_slow_stream_may_outlast_all_timeouts(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def drips(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
         for number in range(6):
-            await asyncio.sleep(0.2)  # the stream's own pace, not a wait for something else
+            await asyncio.sleep(0.2)  # the rate of the stream, not a wait for something else
             await conversation.send(f"data: {number}\n\n")
 
     gateway = await start_gateway(
@@ -257,11 +257,11 @@ async def test_a_slow_stream_outlives_every_timeout(
     assert answer.body.count(b"data:") == 6
 
 
-async def test_a_stale_connection_is_replaced_for_safe_requests(
+async def test_stale_connection_is_replaced_for_idempotent_requests(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def one_each(conversation: Conversation) -> None:
-        """Keep the connection open after the first answer, and drop it on the second request."""
+        """Keep the connection open after the first response, and drop it on the second request."""
         received = await conversation.request()
         body = b"first" if received and received.method != "HEAD" else b""
         await conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", body)
@@ -278,7 +278,7 @@ async def test_a_stale_connection_is_replaced_for_safe_requests(
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_an_unsafe_request_is_never_sent_twice(
+async def test_non_idempotent_request_is_never_sent_twice(
     start_gateway: Start, start_backend: StartBackend, method: str
 ) -> None:
     async def one_each(conversation: Conversation) -> None:
@@ -295,7 +295,7 @@ async def test_an_unsafe_request_is_never_sent_twice(
     assert [request.target for request in backend.received].count("/open/again") == 1
 
 
-async def test_what_a_backend_says_unasked_reaches_nobody(
+async def test_unsolicited_response_reaches_no_client(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def poisons(conversation: Conversation) -> None:
@@ -309,7 +309,7 @@ async def test_what_a_backend_says_unasked_reaches_nobody(
     assert [(await wire.request("GET", "/open")).body for _ in range(3)] == [b"good"] * 3
 
 
-async def test_a_body_over_the_limit_is_refused(start_gateway: Start, backend: Backend) -> None:
+async def test_body_over_the_limit_is_refused(start_gateway: Start, backend: Backend) -> None:
     gateway = await start_gateway(_route(backend, "body_max: 1KiB"))
     announced = await gateway.request("POST", "/open", body=b"x" * 1025)
     assert (announced.status, announced.code) == (413, "body_too_large")
@@ -324,7 +324,7 @@ async def test_a_body_over_the_limit_is_refused(start_gateway: Start, backend: B
     assert exact.status == 200
 
 
-async def test_a_body_that_waits_behind_others_is_counted_too(start_gateway: Start, backend: Backend) -> None:
+async def test_body_of_a_pipelined_request_is_limited_as_well(start_gateway: Start, backend: Backend) -> None:
     gateway = await start_gateway(_route(backend, "body_max: 1KiB"))
     wire = await gateway.connect()
     post = "POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -334,7 +334,7 @@ async def test_a_body_that_waits_behind_others_is_counted_too(start_gateway: Sta
     assert len(backend.received) == 1
 
 
-async def test_a_refusal_reaches_a_client_that_is_still_sending(gateway: RunningGateway) -> None:
+async def test_refusal_reaches_a_client_that_is_still_sending(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     await wire.send(f"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: {5 * MIB}\r\n\r\n")
     for _ in range(16):
@@ -343,7 +343,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(gateway: Running
     assert (answer.status, answer.value("connection")) == (401, "close")
 
 
-async def test_a_refused_small_body_keeps_the_connection(gateway: RunningGateway) -> None:
+async def test_refused_small_body_keeps_the_connection(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     await wire.send("POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
     answer = await wire.answer()
@@ -353,7 +353,7 @@ async def test_a_refused_small_body_keeps_the_connection(gateway: RunningGateway
 
 
 async def _send_until_held(wire: Wire, most: int) -> int:
-    """Send without ever waiting for longer than a moment; how many bytes were taken."""
+    """Send until the gateway stops reading; returns the number of bytes sent."""
     sent = 0
     while sent < most:
         wire.writer.write(PIECE)

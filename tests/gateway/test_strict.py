@@ -1,4 +1,4 @@
-"""Requests that two parties could read in two ways never become two requests."""
+"""Ambiguous requests never become two requests."""
 
 import pytest
 
@@ -36,7 +36,7 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("rest", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
-async def test_an_ambiguous_request_is_refused_and_the_connection_closed(
+async def test_ambiguous_request_is_refused_and_the_connection_closed(
     gateway: RunningGateway, backend: Backend, rest: str
 ) -> None:
     raw = await gateway.raw(f"POST /open HTTP/1.1\r\nHost: a\r\n{rest}")
@@ -57,7 +57,7 @@ async def test_chunks_in_http_1_0_are_refused(gateway: RunningGateway, backend: 
     "bad", ["POST /open/bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "?"]
 )
 @pytest.mark.parametrize("is_warm", [False, True], ids=["new connection", "kept connection"])
-async def test_what_is_broken_ends_only_its_own_request(
+async def test_malformed_request_does_not_affect_earlier_ones(
     gateway: RunningGateway, backend: Backend, is_warm: bool, bad: str
 ) -> None:
     if is_warm:
@@ -71,7 +71,7 @@ async def test_what_is_broken_ends_only_its_own_request(
 @pytest.mark.parametrize(
     "first_line", ["GET /open HTTP/2.0", "GET /open HTTP/0.9", "BREW /open HTTP/1.1", "hello"]
 )
-async def test_what_is_not_http_is_told_so(
+async def test_input_that_is_not_http_gets_a_problem(
     gateway: RunningGateway, backend: Backend, first_line: str
 ) -> None:
     raw = await gateway.raw(f"{first_line}\r\nHost: a\r\n\r\n")
@@ -80,7 +80,7 @@ async def test_what_is_not_http_is_told_so(
     assert not backend.received
 
 
-async def test_an_endless_head_is_refused(gateway: RunningGateway) -> None:
+async def test_endless_head_is_refused_with_431(gateway: RunningGateway) -> None:
     wire = await gateway.connect()
     await wire.send("GET /open HTTP/1.1\r\nHost: a\r\nX: ")
     for _ in range(10):
@@ -89,12 +89,12 @@ async def test_an_endless_head_is_refused(gateway: RunningGateway) -> None:
     assert (answer.status, answer.code) == (431, "head_too_large")
 
 
-async def test_a_tunnel_is_refused(gateway: RunningGateway) -> None:
+async def test_connect_is_refused_with_405(gateway: RunningGateway) -> None:
     raw = await gateway.raw("CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: a\r\n\r\nhello")
     assert raw.startswith(b"HTTP/1.1 405 ")
 
 
-async def test_http_2_in_disguise_is_an_ordinary_request(gateway: RunningGateway, backend: Backend) -> None:
+async def test_upgrade_to_h2c_is_an_ordinary_request(gateway: RunningGateway, backend: Backend) -> None:
     fields = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
     wire = await gateway.connect()
     assert (await wire.request("GET", "/open/first", fields)).status == 200
@@ -103,7 +103,7 @@ async def test_http_2_in_disguise_is_an_ordinary_request(gateway: RunningGateway
     assert not names & {"upgrade", "connection", "http2-settings"}
 
 
-async def test_a_field_that_only_looks_like_framing_is_dropped(
+async def test_header_that_only_looks_like_framing_is_dropped(
     gateway: RunningGateway, backend: Backend
 ) -> None:
     fields = {

@@ -22,7 +22,7 @@ def table(*places: str, aliases: list[tuple[str, str]] | None = None) -> RouteTa
 
 
 def naive(places: set[str], path: str) -> str | None:
-    """Every place that is a whole-segment prefix, and of those the longest."""
+    """The longest of the paths that are prefixes on a segment boundary."""
     parts = path.split("/")[1:]
     found = None
     for place in places | set(OWN):
@@ -33,14 +33,14 @@ def naive(places: set[str], path: str) -> str | None:
 
 
 @given(st.sets(paths, max_size=8), paths, st.sampled_from(["", "/", "?q=/a/b"]))
-def test_the_router_agrees_with_a_naive_one(places: set[str], path: str, tail: str) -> None:
+def test_router_agrees_with_a_naive_one(places: set[str], path: str, tail: str) -> None:
     target = path + ("" if path == "/" and tail == "/" else tail)
     found = table(*places).match(target.encode()).route
     expected = naive(places, target.partition("?")[0])
     assert (found.path.decode() if found else None) == expected
 
 
-def test_the_longest_prefix_wins_on_whole_segments() -> None:
+def test_longest_prefix_on_a_segment_boundary_wins() -> None:
     routes = table("/a", "/a/b", "/ab")
     for target, expected in {
         "/a": "/a",
@@ -55,7 +55,7 @@ def test_the_longest_prefix_wins_on_whole_segments() -> None:
         assert found.path.decode() == expected
 
 
-def test_a_path_of_many_segments_is_quick() -> None:
+def test_path_of_many_segments_is_matched_quickly() -> None:
     # Quadratic work here would take minutes.
     assert table("/a/b").match(b"/x" * 500_000).route is None
 
@@ -78,13 +78,13 @@ ALIASES = [("/api", "/"), ("/api/v1", "/"), ("/api/users/login", "/auth/login"),
         ("/api/api/orders", "/api/orders"),
     ],
 )
-def test_aliases_rewrite_once(target: str, rewritten: str) -> None:
+def test_alias_is_rewritten(target: str, rewritten: str) -> None:
     match = table("/orders", "/users", "/auth", aliases=ALIASES).match(target.encode())
     assert match.target.decode() == rewritten
     assert match.alias is not None
 
 
-def test_an_alias_is_not_followed_twice() -> None:
+def test_alias_is_rewritten_only_once() -> None:
     match = table("/orders", aliases=ALIASES).match(b"/api/api/orders")
     assert match.route is None
 
@@ -93,11 +93,11 @@ def test_an_alias_is_not_followed_twice() -> None:
     ("link", "outward"),
     [("/orders/7", "/api/orders/7"), ("/orders?cursor=x", "/api/orders?cursor=x"), ("/", "/api")],
 )
-def test_links_come_back_in_the_same_spelling(link: str, outward: str) -> None:
+def test_links_use_the_alias_of_the_caller(link: str, outward: str) -> None:
     assert Alias(b"/api", b"/", envelope=False).outward(link.encode()).decode() == outward
 
 
-def test_links_elsewhere_stay() -> None:
+def test_links_to_other_paths_are_unchanged() -> None:
     assert Alias(b"/api/me", b"/users/me", envelope=False).outward(b"/users/meow") == b"/users/meow"
 
 
@@ -124,14 +124,14 @@ def test_links_elsewhere_stay() -> None:
         "/int%65rnal/x",
     ],
 )
-def test_internal_is_recognised_in_every_disguise(path: str) -> None:
+def test_internal_is_recognised_in_every_encoding(path: str) -> None:
     assert is_internal(path.encode())
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/internals", "/internal-x", "/x/internal", "/intern", "/users/%69nternal"]
 )
-def test_others_are_not_internal(path: str) -> None:
+def test_other_paths_are_not_internal(path: str) -> None:
     assert not is_internal(path.encode())
 
 
@@ -148,7 +148,7 @@ def test_others_are_not_internal(path: str) -> None:
         "/api//internal",
     ],
 )
-def test_internal_is_nowhere_even_with_a_route_for_everything(target: str) -> None:
+def test_internal_is_not_routed_even_with_a_route_for_everything(target: str) -> None:
     assert table("/", "/users", "/auth", aliases=ALIASES).match(target.encode()).route is None
 
 
@@ -173,7 +173,7 @@ def test_internal_is_nowhere_even_with_a_route_for_everything(target: str) -> No
         "/a b",
     ],
 )
-def test_paths_of_two_meanings_are_refused(target: str) -> None:
+def test_ambiguous_paths_are_refused(target: str) -> None:
     with pytest.raises(BadPath):
         table("/a", aliases=ALIASES).match(target.encode())
 
@@ -198,8 +198,8 @@ SPECIAL = ("/orders", "/orders/admin", "/auth", "/auth/login")
         "/api/%75sers/login",
     ],
 )
-def test_no_spelling_leads_around_the_rules_of_a_longer_path(target: str) -> None:
-    """Services decode what they get, and some drop empty segments and parameters."""
+def test_no_encoding_bypasses_the_rules_of_a_longer_path(target: str) -> None:
+    """Services decode paths, and some drop empty segments and parameters."""
     with pytest.raises(BadPath):
         table(*SPECIAL, "/users", aliases=ALIASES).match(target.encode())
 
@@ -215,7 +215,7 @@ def test_no_spelling_leads_around_the_rules_of_a_longer_path(target: str) -> Non
         ("/orders/na%C3%AFve%20name", "/orders"),
     ],
 )
-def test_a_spelling_that_changes_nothing_passes_as_it_is(target: str, path: str) -> None:
+def test_encoding_that_changes_nothing_passes_unchanged(target: str, path: str) -> None:
     match = table(*SPECIAL).match(target.encode())
     assert match.route is not None
     assert (match.route.path, match.target) == (path.encode(), target.encode())

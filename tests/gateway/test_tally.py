@@ -1,4 +1,4 @@
-"""Numbers that are poured into the metrics are those that the library would have counted itself."""
+"""Tallies add the same numbers to the metrics as counting with the library directly."""
 
 import re
 
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from gateway.telemetry.tally import Tally
 from shared.process.observe import BOUNDS_SECONDS, Durations
 
-# On the bounds, beside them and beyond them; the sum of eighths is exact.
+# On, near and beyond the bucket bounds; sums of eighths are exact.
 SECONDS = some.sampled_from(BOUNDS_SECONDS) | some.integers(0, 200).map(lambda eighths: eighths / 8)
 
 
@@ -19,7 +19,7 @@ def text_of(registry: CollectorRegistry) -> list[tuple[str, float]]:
 
 
 @given(some.lists(some.tuples(SECONDS, SECONDS), max_size=30), some.integers(1, 10))
-def test_as_the_library_counts(measured: list[tuple[float, float]], poured_every: int) -> None:
+def test_tally_counts_like_the_library(measured: list[tuple[float, float]], poured_every: int) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     requests = Counter("r", "r", ["a"], registry=ours).labels("x")
     durations, upstream = (
@@ -35,7 +35,7 @@ def test_as_the_library_counts(measured: list[tuple[float, float]], poured_every
         tally.count(seconds, upstream_seconds)
         expected_requests.inc()
         expected.observe(seconds)
-        if upstream_seconds:  # else no backend answered
+        if upstream_seconds:  # otherwise no backend responded
             expected_upstream.observe(upstream_seconds)
         if number % poured_every == 0:
             tally.pour()

@@ -1,4 +1,4 @@
-"""Forged tokens at the gateway: each is 401 and none an error, and no address in one is ever asked."""
+"""Forged tokens at the gateway: each gets a 401, none an error, and no URL in a token is ever fetched."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from tests.gateway.conftest import Start, StartBackend
 from tests.gateway.support import RunningGateway
 
 KEY_ID = "the-key"
-# Whether a session still is there, and an account, only auth can know; it tells by revocations.
+# Only auth knows whether a session or an account still exists; it publishes revocations.
 FOR_AUTH = {
     *("no session", "session of nobody", "session with a quote", "session number", "session of zero bytes"),
     "somebody else",
@@ -22,7 +22,7 @@ FOR_AUTH = {
 
 
 class Issuer:
-    """Serves the public key of a pair that is made for the test, and counts who asks for it."""
+    """Serves the public key of a key pair created for the test."""
 
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -55,11 +55,11 @@ async def gateway(start_gateway: Start, backend: Backend, jwks: Backend) -> Runn
         f"routes: [{{path: /x, backend: '{backend.url}', rate_limit: {{rate: 100000/s}}}}]",
         jwt_secret=None,
         jwks_url=f"{jwks.url}/jwks.json",
-        auth_failures_per_second=0,  # every one of them is to be verified
+        auth_failures_per_second=0,  # every token has to be verified
     )
 
 
-async def test_no_forged_token_passes(
+async def test_every_forged_token_is_refused_with_401(
     gateway: RunningGateway, backend: Backend, jwks: Backend, issuer: Issuer, start_backend: StartBackend
 ) -> None:
     elsewhere = await start_backend()
@@ -75,19 +75,19 @@ async def test_no_forged_token_passes(
             passed[name] = (answer.status, challenge)
     assert passed == {}
     assert not backend.received
-    assert elsewhere.connections == 0, "an address in a token was asked"
-    assert len(jwks.received) <= 2, "unknown key ids made the gateway ask again and again"
+    assert elsewhere.connections == 0, "a URL in a token was fetched"
+    assert len(jwks.received) <= 2, "unknown key ids made the gateway fetch the keys repeatedly"
 
-    # and the forger is able: what it makes with nothing wrong passes
+    # The forger itself works: its valid tokens pass.
     for good in (forger.signed(), forger.signed(aud=["other", "gatehouse"]), forger.good):
         assert (await wire.request("GET", "/x", bearer(good))).status == 200
 
 
 @pytest.mark.parametrize("claim", ["sub", "username", "role", "client_id", "jti", "sid", "tenant"])
-async def test_text_that_no_encoding_can_hold(
+async def test_claim_with_a_lone_surrogate_causes_no_error(
     start_gateway: Start, backend: Backend, jwks: Backend, issuer: Issuer, claim: str
 ) -> None:
-    """A lone surrogate is valid JSON, and cannot be written into a log, a header or a digest."""
+    """A lone surrogate is valid JSON but cannot be encoded for a log, a header or a digest."""
     keys = "claims: {tenant: a}, rate_limit: [{rate: 9/s, key: user+client}]" if claim == "tenant" else ""
     gateway = await start_gateway(
         f"routes: [{{path: /x, backend: '{backend.url}', {keys}}}]",
@@ -99,7 +99,7 @@ async def test_text_that_no_encoding_can_hold(
     assert (await gateway.request("GET", "/x", bearer(issuer.forger("").good))).status < 500
 
 
-async def test_where_a_token_does_not_belong(
+async def test_token_outside_the_authorization_header_is_ignored(
     gateway: RunningGateway, backend: Backend, issuer: Issuer
 ) -> None:
     good = issuer.forger("").good
@@ -115,7 +115,7 @@ async def test_where_a_token_does_not_belong(
         assert (await gateway.request("GET", "/x", {"Authorization": f"{scheme} {good}"})).status == 200
 
 
-async def test_a_shared_secret_is_the_only_one_that_signs(start_gateway: Start, backend: Backend) -> None:
+async def test_only_the_shared_secret_can_sign_if_it_is_set(start_gateway: Start, backend: Backend) -> None:
     gateway = await start_gateway(f"routes: [{{path: /x, backend: '{backend.url}'}}]")
     claims = jwt.decode(token(), TEST_JWT_SECRET, algorithms=["HS256"], audience="gatehouse")
     own = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -44,7 +44,7 @@ routes:
 """)
 
 
-async def test_messages_pass_both_ways(gateway: RunningGateway) -> None:
+async def test_messages_pass_in_both_directions(gateway: RunningGateway) -> None:
     async with connect(
         f"ws://127.0.0.1:{gateway.port}/socket", subprotocols=[Subprotocol("chat")], max_size=None
     ) as socket:
@@ -55,7 +55,7 @@ async def test_messages_pass_both_ways(gateway: RunningGateway) -> None:
         await asyncio.wait_for(await socket.ping(), SECONDS_MAX)
 
 
-async def test_a_close_passes_with_its_code(gateway: RunningGateway) -> None:
+async def test_close_passes_with_its_code(gateway: RunningGateway) -> None:
     async with connect(f"ws://127.0.0.1:{gateway.port}/socket") as socket:
         await socket.send("close")
         with pytest.raises(ConnectionClosed) as closed:
@@ -65,7 +65,7 @@ async def test_a_close_passes_with_its_code(gateway: RunningGateway) -> None:
     await _nothing_open(gateway)
 
 
-async def test_a_client_that_vanishes_is_noticed(gateway: RunningGateway, echo_server: Server) -> None:
+async def test_client_that_vanishes_is_noticed(gateway: RunningGateway, echo_server: Server) -> None:
     socket = await connect(f"ws://127.0.0.1:{gateway.port}/socket")
     assert len(echo_server.connections) == 1
     socket.transport.abort()
@@ -74,7 +74,7 @@ async def test_a_client_that_vanishes_is_noticed(gateway: RunningGateway, echo_s
     await socket.wait_closed()
 
 
-async def test_a_token_is_needed_before_the_handshake(gateway: RunningGateway) -> None:
+async def test_handshake_requires_a_token(gateway: RunningGateway) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await connect(f"ws://127.0.0.1:{gateway.port}/private")
     assert refused.value.response.status_code == 401
@@ -85,7 +85,7 @@ async def test_a_token_is_needed_before_the_handshake(gateway: RunningGateway) -
         assert await socket.recv() == "hello"
 
 
-async def test_a_side_that_does_not_read_holds_the_other(
+async def test_side_that_does_not_read_pauses_the_other(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     written = 0
@@ -130,7 +130,7 @@ async def test_bytes_sent_with_the_handshake_arrive(
     assert b"x-request-id: " in head
 
 
-async def test_a_switch_says_what_other_answers_say(
+async def test_switch_gets_the_same_headers_as_other_responses(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def switches(conversation: Conversation) -> None:
@@ -153,7 +153,7 @@ async def test_a_switch_says_what_other_answers_say(
     assert answer.values("connection") == ["upgrade"]
 
 
-async def test_a_declined_upgrade_is_an_ordinary_answer(
+async def test_declined_upgrade_is_an_ordinary_response(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def declines(conversation: Conversation) -> None:
@@ -170,9 +170,7 @@ async def test_a_declined_upgrade_is_an_ordinary_answer(
     assert (await wire.request("GET", "/socket")).body == b"no"
 
 
-async def test_a_switch_nobody_asked_for_is_refused(
-    start_gateway: Start, start_backend: StartBackend
-) -> None:
+async def test_unrequested_switch_is_refused(start_gateway: Start, start_backend: StartBackend) -> None:
     async def switches(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n")
@@ -191,7 +189,7 @@ def _route(url: str) -> str:
     return f"routes: [{{path: /socket, backend: '{url}', auth: none}}]"
 
 
-async def test_a_client_that_takes_nothing_is_cut(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_client_that_reads_nothing_is_cut(start_gateway: Start, start_backend: StartBackend) -> None:
     async def floods(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: flood\r\n\r\n")

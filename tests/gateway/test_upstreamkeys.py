@@ -1,4 +1,4 @@
-"""The keys that say where a route leads, and how carefully."""
+"""The keys that configure the targets of a route."""
 
 import pytest
 
@@ -21,12 +21,12 @@ def route(more: str, defaults: str = "{}") -> Route:
     return read(f"defaults: {defaults}\nroutes:\n  - path: /x\n{indented}\n").routes[0]
 
 
-def test_one_backend_is_an_upstream_with_the_usual_care() -> None:
+def test_single_backend_is_an_upstream_with_default_settings() -> None:
     assert route("backend: http://a:1").upstream == Upstream.to(Origin("a", 1))
     assert Upstream.to(Origin("a", 1)).shares[0].target.care == Care()
 
 
-def test_several_with_weights() -> None:
+def test_several_backends_are_read_with_their_weights() -> None:
     found = route("backends: [http://a, {url: 'http://b:2', weight: 3}, {url: 'http://c', weight: 0}]")
     assert [(share.target.origin.url, share.weight) for share in found.upstream.shares] == [
         ("http://a", 1),
@@ -60,7 +60,7 @@ split: {backends: [http://b], weight: 0.5%, header: "X-Canary:  yes "}""")
     assert found.split.upstream.balance == "round_robin"
 
 
-def test_who_leaves_a_target_alone_for_longer_need_not_say_so_twice() -> None:
+def test_longer_ejection_time_raises_its_maximum() -> None:
     care = route("backend: http://a\nejection: {time: 1m}").policy.care
     assert (care.ejection.time, care.ejection.time_max) == (60.0, 60.0)
 

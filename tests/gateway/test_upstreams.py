@@ -1,4 +1,4 @@
-"""How requests are spread over several targets, and what each target takes at once."""
+"""How requests are balanced over several targets, and the limits of each target."""
 
 import asyncio
 import random
@@ -39,19 +39,19 @@ class TestChoice:
         for target, part in zip(targets, (0.5, 0.3, 0.2), strict=True):
             assert abs(seen[target] - turns * part) < 5 * sqrt(turns * part * (1 - part))
 
-    def test_of_two_the_less_loaded_is_chosen(self) -> None:
+    def test_less_loaded_of_two_targets_is_chosen(self) -> None:
         some, (busy, idle) = group(1, 1)
         busy.relays = 1
         assert {some.pick(REQUEST) for _ in range(100)} == {idle}
 
-    def test_load_is_seen_in_proportion_to_the_weight(self) -> None:
+    def test_load_is_compared_in_proportion_to_the_weight(self) -> None:
         some, (heavy, light) = group(9, 1)
         heavy.relays, light.relays = 8, 1
         assert {some.pick(REQUEST) for _ in range(100)} == {heavy}
         heavy.relays = 18
         assert {some.pick(REQUEST) for _ in range(100)} == {light}
 
-    def test_the_busiest_of_many_is_never_chosen(self) -> None:
+    def test_busiest_of_many_targets_is_never_chosen(self) -> None:
         some, targets = group(1, 1, 1, 1)
         targets[2].relays = 3
         seen = Counter(some.pick(REQUEST) for _ in range(1000))
@@ -63,26 +63,26 @@ class TestChoice:
         order = [some.pick(REQUEST) for _ in range(8)]
         assert order == [first, first, second, first] * 2
 
-    def test_a_weight_of_0_is_never_chosen(self) -> None:
+    def test_target_with_weight_0_is_never_chosen(self) -> None:
         for balance in ("p2c", "round_robin"):
             some, (first, drained, third) = group(1, 0, 1, balance=balance)
             assert {some.pick(REQUEST) for _ in range(100)} == {first, third}
             assert some.pick(REQUEST, (first, third)) is not drained
 
-    def test_another_attempt_goes_elsewhere_if_there_is_anywhere(self) -> None:
+    def test_retry_goes_to_another_target_if_there_is_one(self) -> None:
         some, (first, second, third) = group(1, 1, 1)
         assert {some.pick(REQUEST, (first, second)) for _ in range(20)} == {third}
         assert some.pick(REQUEST, (first, second, third)) in {first, second, third}
 
 
-class TestWhoIsLeftOut:
-    def test_at_most_half_are_ejected_the_first_ones_to_fail(self) -> None:
+class TestExcludedTargets:
+    def test_at_most_half_of_the_targets_are_ejected_the_first_to_fail(self) -> None:
         some, targets = group(1, 1, 1, 1, 1, care=Care(ejection=Ejection(failures=1)))
         for target in targets:
             target.standing.failed(REQUEST)
         assert {some.pick(REQUEST) for _ in range(200)} == set(targets[2:])
 
-    def test_the_only_one_may_be_too(self) -> None:
+    def test_single_target_may_be_ejected(self) -> None:
         some, (only,) = group(1, care=Care(ejection=Ejection(failures=2, time=30)))
         only.standing.failed(REQUEST)
         assert some.pick(REQUEST) is only
@@ -93,21 +93,21 @@ class TestWhoIsLeftOut:
         assert refused.value.headers == {"Retry-After": "30"}
         assert not some.may_be_asked
 
-    def test_what_checks_find_down_is_left_out(self) -> None:
+    def test_target_that_fails_its_checks_is_excluded(self) -> None:
         some, (first, second) = group(1, 1)
         first.standing.checked(is_well=False)
         assert {some.pick(REQUEST) for _ in range(100)} == {second}
         first.standing.checked(is_well=True)
         assert {some.pick(REQUEST) for _ in range(100)} == {first, second}
 
-    def test_when_checks_find_all_down_they_are_not_believed(self) -> None:
+    def test_checks_that_fail_for_all_targets_are_ignored(self) -> None:
         for weights in ((1,), (1, 1, 1)):
             some, targets = group(*weights)
             for target in targets:
                 target.standing.checked(is_well=False)
             assert {some.pick(REQUEST) for _ in range(200)} == set(targets)
 
-    def test_down_and_ejected_together_leave_nothing_out(self) -> None:
+    def test_all_targets_are_used_if_none_would_be_left(self) -> None:
         some, targets = group(1, 1, care=Care(ejection=Ejection(failures=1), health=CHECKED.health))
         for _ in range(3):
             targets[0].standing.checked(is_well=False)
@@ -115,9 +115,7 @@ class TestWhoIsLeftOut:
         assert {some.pick(REQUEST) for _ in range(100)} == set(targets)
 
 
-async def test_a_slow_target_gets_less_and_all_get_some(
-    start_gateway: Start, start_backend: StartBackend
-) -> None:
+async def test_slow_target_gets_fewer_requests(start_gateway: Start, start_backend: StartBackend) -> None:
     go_on = asyncio.Event()
 
     async def stuck(conversation: Conversation) -> None:
@@ -127,7 +125,7 @@ async def test_a_slow_target_gets_less_and_all_get_some(
 
     slow, quick = await start_backend(stuck), await start_backend()
     gateway = await start_gateway(_routes(slow, quick))
-    # Whoever is sent to the slow one stays there, so that from then on the quick one has less to do.
+    # Requests to the slow target stay there, so from then on the quick one is less loaded.
     asking = [asyncio.create_task(gateway.request("GET", "/x")) for _ in range(40)]
     await eventually(lambda: sum(task.done() for task in asking) + len(slow.received) == 40)
     assert len(slow.received) < 20 < len(quick.received)
@@ -148,7 +146,9 @@ async def test_connections_are_kept_per_target(start_gateway: Start, start_backe
 
 
 class TestPool:
-    async def test_few_are_kept_idle(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_at_most_max_idle_connections_are_kept(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         release = asyncio.Event()
 
         async def together(conversation: Conversation) -> None:
@@ -164,12 +164,12 @@ class TestPool:
         assert {(await task).status for task in asking} == {200}
         assert len(_target(gateway, backend).open) == 2
 
-    async def test_old_ones_are_not_used_again(
+    async def test_connections_older_than_max_age_are_not_reused(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         async def slow(conversation: Conversation) -> None:
             while await conversation.request():
-                await asyncio.sleep(0.005)  # its own pace, longer than a connection may live
+                await asyncio.sleep(0.005)  # longer than the maximum age of a connection
                 await conversation.answer()
 
         backend = await start_backend(slow)
@@ -180,14 +180,16 @@ class TestPool:
             await eventually(lambda: not _target(gateway, backend).open)
         assert backend.connections == 3
 
-    async def test_what_lay_idle_for_too_long_is_closed(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_connection_that_is_idle_for_too_long_is_closed(
+        self, start_gateway: Start, backend: Backend
+    ) -> None:
         gateway = await start_gateway(_routes(backend, more="pool: {idle: 10ms}"))
         assert (await gateway.request("GET", "/x")).status == 200
         async with asyncio.timeout(10):
             await backend.lost.wait()
 
 
-async def test_a_full_target_says_so_at_once(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_full_target_is_refused_at_once(start_gateway: Start, start_backend: StartBackend) -> None:
     release = asyncio.Event()
 
     async def stuck(conversation: Conversation) -> None:
@@ -208,7 +210,7 @@ async def test_a_full_target_says_so_at_once(start_gateway: Start, start_backend
     assert backend.connections == 2
 
 
-async def test_room_that_comes_too_late_for_one_is_for_the_next() -> None:
+async def test_room_that_comes_too_late_for_one_waiter_goes_to_the_next() -> None:
     target = Target(Address(Origin("127.0.0.1", 1)))
     first, second = (asyncio.create_task(target._set_free()) for _ in range(2))
     await asyncio.sleep(0)
@@ -221,7 +223,9 @@ async def test_room_that_comes_too_late_for_one_is_for_the_next() -> None:
 
 
 class TestSplit:
-    async def test_the_same_callers_always(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_split_always_takes_the_same_callers(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         main, canary = await start_backend(), await start_backend()
         split = f"split: {{backends: ['{canary.url}'], weight: 30%}}"
         gateway = await start_gateway(_routes(main, more=split, auth="required"))
@@ -232,7 +236,7 @@ class TestSplit:
                 before = len(canary.received)
                 assert (await wire.request("GET", "/x", sent)).status == 200
                 sides.setdefault(f"user-{number}", set()).add(len(canary.received) - before)
-        assert all(len(side) == 1 for side in sides.values()), "somebody was on both sides"
+        assert all(len(side) == 1 for side in sides.values()), "a caller was on both sides"
         part = sum(side == {1} for side in sides.values())
         assert abs(part - users * 0.3) < 5 * sqrt(users * 0.3 * 0.7)
 
@@ -259,7 +263,7 @@ class TestSplit:
             assert (await gateway.request("GET", "/x")).status == 200
             assert len(chosen.received) == 1
 
-    async def test_a_canary_that_is_out_leaves_its_callers_to_the_others(
+    async def test_callers_of_an_ejected_split_go_to_the_main_targets(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         main, canary = await start_backend(), await start_backend()
@@ -274,7 +278,7 @@ class TestSplit:
 
 
 class TestChecks:
-    async def test_a_target_goes_and_comes_back(
+    async def test_target_goes_down_and_comes_up_by_its_checks(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         status = "200 OK"
@@ -299,7 +303,7 @@ class TestChecks:
         assert (_healthy(first), _healthy(second)) == (1, 1)
 
     @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 2", None])
-    async def test_what_is_not_well(
+    async def test_invalid_response_fails_a_check(
         self, start_gateway: Start, start_backend: StartBackend, answer: bytes | None
     ) -> None:
         async def ill(conversation: Conversation) -> None:
@@ -316,7 +320,9 @@ class TestChecks:
 
 
 class TestReload:
-    async def test_what_is_unchanged_is_kept(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_unchanged_targets_keep_their_connections(
+        self, start_gateway: Start, start_backend: StartBackend
+    ) -> None:
         first, second = await start_backend(), await start_backend()
         gateway = await start_gateway(_routes(first, second))
         wire = await gateway.connect()
@@ -329,7 +335,7 @@ class TestReload:
             assert (await wire.request("GET", "/x")).status == 200
         assert (first.connections, second.connections) == (1, 1)
 
-    async def test_a_drained_target_finishes_what_it_has(
+    async def test_drained_target_finishes_its_requests(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         arrived, release = asyncio.Event(), asyncio.Event()
@@ -350,7 +356,7 @@ class TestReload:
         release.set()
         assert (await asking).body == b"done"
 
-    async def test_health_survives_and_series_go(
+    async def test_health_survives_and_metrics_of_removed_targets_are_dropped(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         first, second = await start_backend(), await start_backend()
@@ -364,7 +370,7 @@ class TestReload:
         assert (_healthy(first), _healthy(second)) == (None, 1)
 
 
-async def test_a_service_is_healthy_while_one_of_its_targets_is(
+async def test_service_is_healthy_while_one_of_its_targets_is(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     first, second = await start_backend(), await start_backend()
@@ -373,7 +379,7 @@ async def test_a_service_is_healthy_while_one_of_its_targets_is(
     assert (await gateway.request("GET", "/health")).json()["services"]["x"]["status"] == "healthy"
 
 
-async def test_a_redirect_loses_the_address_of_the_target_that_sent_it(
+async def test_redirects_do_not_contain_the_address_of_a_target(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def redirects(conversation: Conversation) -> None:

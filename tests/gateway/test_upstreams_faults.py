@@ -1,4 +1,4 @@
-"""Backends that die, hang or talk nonsense: the right error in the right phase, and no restart."""
+"""Backends that die, hang or send nonsense: the right error in the right phase, without a restart."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ async def garbage(conversation: Conversation) -> None:
 
 
 async def silence(conversation: Conversation) -> None:
-    """Half open: takes the request and never answers."""
+    """Half open: accept the request and never respond."""
     await conversation.reader.read()
 
 
@@ -54,7 +54,7 @@ async def breaks_off(conversation: Conversation) -> None:
         (silence, 504, "upstream_timeout", "first_byte"),
     ],
 )
-async def test_a_target_that_is_alone_fails_then_is_left_alone_then_is_back(
+async def test_single_target_fails_is_ejected_and_comes_back(
     start_gateway: Start, handler: Handler | None, status: int, code: str, phase: str
 ) -> None:
     port = free_port()
@@ -73,7 +73,7 @@ async def test_a_target_that_is_alone_fails_then_is_left_alone_then_is_back(
         assert (refused.status, refused.code, refused.value("retry-after")) == (503, "upstream_open", "1")
         assert (refused.json()["source"], refused.json()["phase"]) == ("upstream", "connect")
         if ill is not None:
-            assert ill.connections == 3, "it was not left alone"
+            assert ill.connections == 3, "it was not ejected"
     async with Backend(echo, port) as well:
         await eventually_answers(gateway)
         assert len(well.received) == 1
@@ -81,7 +81,7 @@ async def test_a_target_that_is_alone_fails_then_is_left_alone_then_is_back(
         assert {answer.status for answer in answers} == {200}
 
 
-async def test_one_request_at_a_time_finds_out_whether_a_target_is_back(
+async def test_only_one_request_at_a_time_probes_an_ejected_target(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     backend = await start_backend(silence)
@@ -94,7 +94,7 @@ async def test_one_request_at_a_time_finds_out_whether_a_target_is_back(
     assert Counter(answer.code for answer in answers) == {"upstream_timeout": 1, "upstream_open": 9}
 
 
-async def test_a_trial_whose_client_goes_away_is_left_to_the_next_one(
+async def test_next_request_probes_if_the_client_of_a_probe_disconnects(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     backend = await start_backend(silence)
@@ -111,7 +111,7 @@ async def test_a_trial_whose_client_goes_away_is_left_to_the_next_one(
     assert standing.is_ejected
 
 
-async def test_a_longer_and_longer_time(start_gateway: Start) -> None:
+async def test_each_ejection_lasts_longer_up_to_a_maximum(start_gateway: Start) -> None:
     gateway = await start_gateway(
         _routes(
             free_port(),
@@ -128,7 +128,7 @@ async def test_a_longer_and_longer_time(start_gateway: Start) -> None:
 
 
 @pytest.mark.parametrize("handler", [None, resets, garbage, silence])
-async def test_one_of_three_is_bad(
+async def test_one_bad_target_of_three_is_ejected(
     start_gateway: Start, start_backend: StartBackend, handler: Handler | None
 ) -> None:
     good = [await start_backend() for _ in range(2)]
@@ -137,15 +137,17 @@ async def test_one_of_three_is_bad(
         more = "balance: round_robin\n    timeout: {first_byte: 200ms}\n    ejection: {time: 5m}"
         gateway = await start_gateway(_routes(port, *(each.port for each in good), more=more))
         statuses = Counter([(await gateway.request("GET", "/x")).status for _ in range(60)])
-    # What was lost without a byte is asked elsewhere; what was answered with nonsense, or not in time,
-    # is told, until the fifth time.
+    # A request that failed without a byte is retried elsewhere; an invalid response or a timeout is returned
+    # to the client, until the fifth failure ejects the target.
     lost = 5 if handler in (garbage, silence) else 0
     assert statuses[200] == 60 - lost
     assert sum(statuses.values()) - statuses[200] == lost
     assert bad is None or bad.connections == 5
 
 
-async def test_a_break_in_the_body_is_seen_as_one(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_response_that_breaks_in_its_body_is_cut(
+    start_gateway: Start, start_backend: StartBackend
+) -> None:
     backends = [await start_backend(breaks_off) for _ in range(2)]
     gateway = await start_gateway(_routes(*(backend.port for backend in backends)))
     before = _refusals("upstream_cut", "response_body")
@@ -156,7 +158,9 @@ async def test_a_break_in_the_body_is_seen_as_one(start_gateway: Start, start_ba
     assert _refusals("upstream_cut", "response_body") == before + 1
 
 
-async def test_killed_under_load_and_started_again(start_gateway: Start, three: list[Process]) -> None:
+async def test_killing_and_restarting_a_target_under_load_loses_no_request(
+    start_gateway: Start, three: list[Process]
+) -> None:
     more = "ejection: {time: 100ms}"
     gateway = await start_gateway(_routes(*(process.port for process in three), more=more))
     statuses, seen, stop = Counter[int](), Counter[bytes](), asyncio.Event()
@@ -169,11 +173,13 @@ async def test_killed_under_load_and_started_again(start_gateway: Start, three: 
     await eventually(lambda: len(seen) == 4)
     stop.set()
     await asyncio.gather(*clients)
-    # A killed process had at most one request of each client, and those were repeated elsewhere.
+    # A killed process had at most one request of each client, and those were retried elsewhere.
     assert statuses == {200: statuses.total()}
 
 
-async def test_hung_and_woken_again(start_gateway: Start, three: list[Process]) -> None:
+async def test_target_that_hangs_and_recovers_under_load_causes_only_timeouts(
+    start_gateway: Start, three: list[Process]
+) -> None:
     more = "ejection: {failures: 2, time: 100ms}\n    timeout: {first_byte: 300ms}"
     gateway = await start_gateway(_routes(*(process.port for process in three), more=more))
     statuses, seen, stop = Counter[int](), Counter[bytes](), asyncio.Event()
@@ -199,7 +205,7 @@ async def test_hung_and_woken_again(start_gateway: Start, three: list[Process]) 
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
-async def test_a_client_that_goes_away_while_its_body_is_held_back(
+async def test_client_that_disconnects_while_its_body_is_held_back_is_noticed(
     start_gateway: Start, start_backend: StartBackend, way: str
 ) -> None:
     async def reads_nothing(conversation: Conversation) -> None:
@@ -227,7 +233,7 @@ async def test_a_client_that_goes_away_while_its_body_is_held_back(
 
 
 class Optional:
-    """A backend on this port, or nobody."""
+    """A backend on this port, or none."""
 
     def __init__(self, handler: Handler | None, port: int) -> None:
         self._backend = Backend(handler, port) if handler is not None else None

@@ -1,4 +1,4 @@
-"""What is sent once more and what never is; counted where it arrives."""
+"""Which requests are retried and which never are, counted at the backend."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ REPEATABLE = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]
 
 
 def reset(conversation: Conversation) -> None:
-    """Close with a reset, as a process that dies does with what it has not read."""
+    """Close with a reset, as happens when a process dies with unread data."""
     connection: socket.socket = conversation.writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     conversation.writer.transport.abort()
@@ -37,7 +37,7 @@ async def resets_in_the_head(conversation: Conversation) -> None:
 
 class TestNothingWasSent:
     @pytest.mark.parametrize("method", [*REPEATABLE, "POST", "PATCH"])
-    async def test_every_method_goes_elsewhere(
+    async def test_every_method_is_retried_elsewhere(
         self, start_gateway: Start, backend: Backend, method: str
     ) -> None:
         body = b"" if method in ("GET", "HEAD", "OPTIONS") else b"x" * 200_000  # more than any buffer
@@ -46,10 +46,8 @@ class TestNothingWasSent:
             assert (await gateway.request(method, "/x", body=body)).status == 200
         assert [len(received.body) for received in backend.received] == [len(body)] * 4
 
-    async def test_a_connection_that_does_not_come_about_in_time(
-        self, start_gateway: Start, backend: Backend
-    ) -> None:
-        # A full queue of connections is what a machine that is overwhelmed looks like.
+    async def test_connect_timeout_is_retried_elsewhere(self, start_gateway: Start, backend: Backend) -> None:
+        # A full backlog, as on an overloaded machine.
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
             port = full.getsockname()[1]
             clogs = [socket.socket() for _ in range(8)]
@@ -62,7 +60,7 @@ class TestNothingWasSent:
             for clog in clogs:
                 clog.close()
 
-    async def test_with_one_target_it_is_tried_again_after_a_pause(
+    async def test_single_target_is_retried_after_a_pause(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         port = free_port()
@@ -74,7 +72,7 @@ class TestNothingWasSent:
                 assert (await asking).status == 200
                 assert [received.body for received in late.received] == [b"once"]
 
-    async def test_no_more_attempts_than_said(self, start_gateway: Start) -> None:
+    async def test_number_of_attempts_is_limited(self, start_gateway: Start) -> None:
         for attempts in (0, 2):
             ports = [free_port() for _ in range(4)]
             gateway = await start_gateway(_routes(*ports, more=f"retry: {{attempts: {attempts}}}"))
@@ -90,9 +88,9 @@ class TestNothingWasSent:
             assert {line["request_id"] for line in failed} == {access["request_id"]}
 
 
-class TestItMayHaveArrived:
+class TestRequestMayHaveArrived:
     @pytest.mark.parametrize("method", REPEATABLE)
-    async def test_what_may_be_repeated_goes_elsewhere(
+    async def test_idempotent_request_is_retried_elsewhere(
         self, start_gateway: Start, start_backend: StartBackend, method: str
     ) -> None:
         bad, good = await start_backend(resets), await start_backend()
@@ -103,7 +101,7 @@ class TestItMayHaveArrived:
 
     @pytest.mark.parametrize("method", ["POST", "PATCH"])
     @pytest.mark.parametrize("body", [b"", b"x"])
-    async def test_what_may_not_is_sent_once(
+    async def test_other_request_is_sent_only_once(
         self, start_gateway: Start, start_backend: StartBackend, method: str, body: bytes
     ) -> None:
         backends = [await start_backend(resets) for _ in range(2)]
@@ -112,7 +110,7 @@ class TestItMayHaveArrived:
         assert (answer.status, answer.code) == (502, "upstream_reset")
         assert sum(len(backend.received) for backend in backends) == 1
 
-    async def test_a_small_body_is_sent_again_whole(
+    async def test_small_body_is_resent_completely(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         bad, good = await start_backend(_resets_at_the_first_piece), await start_backend()
@@ -121,7 +119,7 @@ class TestItMayHaveArrived:
         assert (answer.status, answer.json()["body"]) == (200, "first second third")
         assert (len(bad.received), len(good.received)) == (1, 1)
 
-    async def test_what_came_of_a_body_is_sent_again_and_the_rest_follows(
+    async def test_received_part_of_a_body_is_resent_and_the_rest_follows(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         bad, good = await start_backend(_resets_at_the_first_piece), await start_backend()
@@ -134,7 +132,7 @@ class TestItMayHaveArrived:
         assert (answer.status, answer.json()["body"]) == (200, "first second third")
         assert (len(bad.received), len(good.received)) == (1, 1)
 
-    async def test_a_body_beyond_the_buffer_is_not(
+    async def test_body_beyond_the_buffer_is_not_resent(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         backends = [await start_backend(resets) for _ in range(2)]
@@ -145,7 +143,7 @@ class TestItMayHaveArrived:
         assert (await gateway.request("PUT", "/x", body=b"x" * 1024)).status == 502
         assert sum(len(backend.received) for backend in backends) == 3
 
-    async def test_a_byte_of_an_answer_ends_it(
+    async def test_no_retry_after_the_first_byte_of_a_response(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         backends = [await start_backend(resets_in_the_head) for _ in range(2)]
@@ -154,7 +152,7 @@ class TestItMayHaveArrived:
         assert (answer.status, answer.code) == (502, "upstream_reset")
         assert sum(len(backend.received) for backend in backends) == 1
 
-    async def test_a_timeout_ends_it(self, start_gateway: Start, start_backend: StartBackend) -> None:
+    async def test_no_retry_after_a_timeout(self, start_gateway: Start, start_backend: StartBackend) -> None:
         async def silent(conversation: Conversation) -> None:
             await conversation.request()
             await conversation.reader.read()
@@ -166,7 +164,7 @@ class TestItMayHaveArrived:
         assert (answer.status, answer.json()["phase"]) == (504, "first_byte")
         assert sum(len(backend.received) for backend in backends) == 1
 
-    async def test_a_request_for_another_protocol_is_sent_once(
+    async def test_upgrade_request_is_sent_only_once(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         backends = [await start_backend(resets) for _ in range(2)]
@@ -177,7 +175,7 @@ class TestItMayHaveArrived:
 
 
 class TestBudget:
-    async def test_a_dying_service_is_not_asked_twice_for_everything(
+    async def test_budget_limits_the_retries_to_a_dying_service(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         backend = await start_backend(resets)
@@ -189,13 +187,13 @@ class TestBudget:
             answers = await asyncio.gather(*(gateway.request("GET", "/x") for _ in range(requests // 4)))
             assert {answer.status for answer in answers} == {502}
         retried = len(backend.received) - requests
-        # 20 % of the requests, and never less than three per second of the last ten.
+        # The retry budget: 20 % of requests, but at least three per second, over a window of ten seconds.
         assert 30 <= retried <= max(30, requests * 0.2)
         assert _retries("answered") == before["answered"]
         assert _retries("failed") - before["failed"] == retried
         assert _retries("denied") - before["denied"] == requests - retried
 
-    async def test_retries_that_help_are_counted_as_such(
+    async def test_successful_retries_are_counted_as_answered(
         self, start_gateway: Start, backend: Backend
     ) -> None:
         gateway = await start_gateway(_routes(free_port(), backend.port, more="balance: round_robin"))
@@ -205,7 +203,7 @@ class TestBudget:
         assert _retries("answered") - before == 2
 
 
-async def test_a_client_that_goes_away_ends_the_attempts(start_gateway: Start) -> None:
+async def test_client_that_disconnects_ends_the_attempts(start_gateway: Start) -> None:
     gateway = await start_gateway(_routes(free_port(), more="retry: {attempts: 50, backoff: 50ms..50ms}"))
     with capture_logs() as lines:
         wire = await gateway.connect()

@@ -1,4 +1,4 @@
-"""When a target is ejected, for how long, and what brings it back. The clock is the test's own."""
+"""When a target is ejected, for how long, and what brings it back, with a fake clock."""
 
 import pytest
 
@@ -39,14 +39,14 @@ def try_again(standing: Standing, clock: Clock, *, succeeds: bool) -> None:
     clock.now = standing.until
     assert standing.may_try(clock.now)
     trial = standing.trial = object()
-    assert not standing.may_try(clock.now), "a second one tries"
+    assert not standing.may_try(clock.now), "a second request probes"
     if succeeds:
         standing.answered()
     else:
         standing.failed(trial)
 
 
-def test_failures_in_a_row_eject(standing: Standing, clock: Clock) -> None:
+def test_consecutive_failures_eject_a_target(standing: Standing, clock: Clock) -> None:
     fail(standing, 2)
     assert standing.is_healthy
     fail(standing, 1)
@@ -54,14 +54,14 @@ def test_failures_in_a_row_eject(standing: Standing, clock: Clock) -> None:
     assert standing.until == clock.now + 10
 
 
-def test_an_answer_in_between_starts_the_row_anew(standing: Standing) -> None:
+def test_response_in_between_resets_the_failures(standing: Standing) -> None:
     for _ in range(5):
         fail(standing, 2)
         standing.answered()
     assert standing.is_healthy
 
 
-def test_failures_far_apart_do_not(standing: Standing, clock: Clock) -> None:
+def test_failures_far_apart_do_not_eject(standing: Standing, clock: Clock) -> None:
     for _ in range(10):
         fail(standing, 1)
         clock.now += 5.1
@@ -70,7 +70,7 @@ def test_failures_far_apart_do_not(standing: Standing, clock: Clock) -> None:
     assert not standing.is_healthy
 
 
-def test_what_was_on_its_way_does_not_make_it_longer(standing: Standing, clock: Clock) -> None:
+def test_failures_of_earlier_requests_do_not_extend_an_ejection(standing: Standing, clock: Clock) -> None:
     fail(standing, 3)
     until = standing.until
     clock.now += 5
@@ -78,7 +78,7 @@ def test_what_was_on_its_way_does_not_make_it_longer(standing: Standing, clock: 
     assert standing.until == until
 
 
-def test_each_trial_that_fails_doubles_the_time_up_to_a_limit(standing: Standing, clock: Clock) -> None:
+def test_each_failed_probe_doubles_the_time_up_to_a_maximum(standing: Standing, clock: Clock) -> None:
     fail(standing, 3)
     terms = []
     for _ in range(4):
@@ -87,16 +87,16 @@ def test_each_trial_that_fails_doubles_the_time_up_to_a_limit(standing: Standing
     assert terms == [20, 35, 35, 35]
 
 
-def test_a_trial_that_is_answered_brings_it_back(standing: Standing, clock: Clock) -> None:
+def test_successful_probe_brings_the_target_back(standing: Standing, clock: Clock) -> None:
     fail(standing, 3)
     try_again(standing, clock, succeeds=True)
     assert standing.is_healthy
     fail(standing, 2)
-    assert standing.is_healthy, "it had no new chance"
+    assert standing.is_healthy, "the failure count was not reset"
 
 
 @pytest.mark.parametrize(("well_for", "term"), [(9, 20), (11, 10)])
-def test_who_was_well_for_as_long_begins_anew(
+def test_healthy_period_as_long_as_the_ejection_resets_its_time(
     standing: Standing, clock: Clock, well_for: float, term: float
 ) -> None:
     fail(standing, 3)
@@ -106,7 +106,7 @@ def test_who_was_well_for_as_long_begins_anew(
     assert standing.until == clock.now + term
 
 
-def test_a_trial_that_tells_nothing_leaves_it_to_the_next_one(standing: Standing, clock: Clock) -> None:
+def test_probe_without_a_result_is_left_to_the_next_request(standing: Standing, clock: Clock) -> None:
     fail(standing, 3)
     clock.now = standing.until
     trial = standing.trial = object()
@@ -117,14 +117,14 @@ def test_a_trial_that_tells_nothing_leaves_it_to_the_next_one(standing: Standing
     assert not standing.is_healthy
 
 
-def test_it_can_be_turned_off() -> None:
+def test_ejection_can_be_turned_off() -> None:
     care = Care(ejection=Ejection(failures=0))
     never = Standing(Target(Origin("localhost", 9000), care), lambda: None)
     fail(never, 100)
     assert never.is_healthy
 
 
-def test_checks_in_a_row_take_it_down_and_up(standing: Standing) -> None:
+def test_consecutive_checks_take_a_target_down_and_up(standing: Standing) -> None:
     for is_well, is_down in (
         *((False, False), (False, False), (True, False)),  # two are not three
         *((False, False), (False, False), (False, True)),

@@ -1,4 +1,4 @@
-"""One backend, asked all the time, that falls ill and gets well again: the right error, and no restart."""
+"""One backend under constant load that fails and recovers: the right error, without a restart."""
 
 import asyncio
 from collections import Counter
@@ -15,7 +15,7 @@ from tests.gateway.test_upstreams_retries import reset
 CLIENTS = 8
 ERRORS_SEEN = 12
 BODY = b"x" * 1000
-LARGE = b"x" * (12 << 20)  # more than lies in the buffers between a client and a backend that does not read
+LARGE = b"x" * (12 << 20)  # more than fits into the buffers between a client and a backend that does not read
 
 Illness = Callable[[Conversation, Received], Awaitable[None]]
 
@@ -64,7 +64,7 @@ async def drips(conversation: Conversation, received: Received) -> None:
         await conversation.send(bytes([byte]))
 
 
-async def test_who_waits_for_100_continue_in_vain_ejects_nobody(
+async def test_client_that_waits_in_vain_for_100_continue_ejects_no_target(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def never_says_continue(conversation: Conversation) -> None:
@@ -84,7 +84,7 @@ async def test_who_waits_for_100_continue_in_vain_ejects_nobody(
 
 
 class Patient:
-    """A backend that answers with the target it was asked for, while it is well."""
+    """A backend that responds with the request target while it is healthy."""
 
     def __init__(self) -> None:
         self.illness: Illness | None = None
@@ -103,7 +103,7 @@ class Patient:
 
 
 class Load:
-    """Clients that ask without a pause and count what becomes of it."""
+    """Clients that send requests without a pause and count the outcomes."""
 
     def __init__(self, gateway: RunningGateway, body: bytes = BODY) -> None:
         self.outcomes: Counter[tuple[int, str, str]] = Counter()
@@ -127,12 +127,12 @@ class Load:
         except (asyncio.IncompleteReadError, ConnectionError):
             return (0, "cut", "")
         if answer.status == 200:
-            assert answer.body.decode() == target, "somebody else's answer"
+            assert answer.body.decode() == target, "a response to another request"
             return (200, "", "")
         return (answer.status, answer.code, answer.json()["phase"])
 
     async def is_well_again(self) -> None:
-        """Wait until everybody is served as before."""
+        """Wait until all clients are served as before."""
         before = self.outcomes[200, "", ""]
         await eventually(lambda: self.outcomes[200, "", ""] > before + 10 * CLIENTS)
 
@@ -154,7 +154,7 @@ class Load:
         (drips, 200, "", ""),
     ],
 )
-async def test_ill_under_load_and_well_again(
+async def test_backend_that_fails_and_recovers_under_load_causes_one_kind_of_error(
     start_gateway: Start, illness: Illness, status: int, code: str, phase: str
 ) -> None:
     patient = Patient()
@@ -177,7 +177,7 @@ async def test_ill_under_load_and_well_again(
         assert _refusals(code, phase) - before == load.outcomes[expected]
 
 
-async def test_gone_under_load_and_back(start_gateway: Start) -> None:
+async def test_backend_that_stops_and_restarts_under_load_is_used_again(start_gateway: Start) -> None:
     patient = Patient()
     async with Backend(patient) as backend:
         gateway = await start_gateway(_route(backend))
@@ -192,12 +192,12 @@ async def test_gone_under_load_and_back(start_gateway: Start) -> None:
             await backend.__aenter__()
             await load.is_well_again()
             load.stop()
-    lost = (502, "upstream_reset", "first_byte")  # what it had begun
+    lost = (502, "upstream_reset", "first_byte")  # requests that were in progress
     assert set(load.outcomes) - {lost} == {(200, "", ""), refused}
     assert load.outcomes[lost] <= CLIENTS
 
 
-async def test_one_that_does_not_read_and_reads_again(start_gateway: Start) -> None:
+async def test_backend_that_stops_reading_and_resumes_is_used_again(start_gateway: Start) -> None:
     patient = Patient()
     async with Backend(patient) as backend:
         gateway = await start_gateway(_route(backend))
@@ -212,7 +212,7 @@ async def test_one_that_does_not_read_and_reads_again(start_gateway: Start) -> N
     assert set(load.outcomes) == {(504, "upstream_timeout", "request_body"), (200, "", "")}
 
 
-async def test_one_that_dies_while_it_is_sent_a_body(start_gateway: Start) -> None:
+async def test_backend_that_dies_during_the_request_body_is_a_502(start_gateway: Start) -> None:
     async def dies(conversation: Conversation) -> None:
         await conversation.head()
         reset(conversation)

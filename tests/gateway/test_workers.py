@@ -40,7 +40,7 @@ class Fleet:
         return answer.json() if "json" in answer.headers["content-type"] else answer.text
 
     async def workers(self) -> list[int]:
-        """The process ids of those that answer."""
+        """The pids of the workers that respond."""
         try:
             return [worker["pid"] for worker in (await self.admin("/health/ready"))["workers"]]
         except httpx.ConnectError:
@@ -59,7 +59,7 @@ class Fleet:
 
 
 async def become(what: Callable[[], Awaitable[Any]], expected: Any) -> None:
-    """Wait for what another process does."""
+    """Poll until `what` returns the expected value."""
     async with asyncio.timeout(START_SECONDS_MAX):
         while await what() != expected:  # noqa: ASYNC110 - another process sets no event
             await asyncio.sleep(0.05)
@@ -94,7 +94,7 @@ async def total(fleet: Fleet, port: int) -> int:
     return sum(map(int, lines))
 
 
-async def test_metrics_are_those_of_all_workers(fleet: Fleet) -> None:
+async def test_metrics_include_all_workers(fleet: Fleet) -> None:
     for _ in range(40):
         assert await fleet.get("/open") == 200
     states = await fleet.admin("/targets")
@@ -103,7 +103,7 @@ async def test_metrics_are_those_of_all_workers(fleet: Fleet) -> None:
         await become(partial(total, fleet, port), 40)
 
 
-async def test_a_worker_that_dies_is_replaced_and_its_counts_stay(fleet: Fleet) -> None:
+async def test_worker_that_dies_is_replaced_and_its_counts_are_kept(fleet: Fleet) -> None:
     async def counted() -> int:
         return await total(fleet, fleet.admin_port)
 
@@ -131,7 +131,7 @@ async def test_connections_to_a_dead_worker_wait_for_its_successor(fleet: Fleet)
         assert set(await asyncio.gather(*(fleet.get("/open") for _ in range(20)))) == {200}
 
 
-async def test_a_new_file_reaches_all_workers(fleet: Fleet) -> None:
+async def test_reload_reaches_all_workers(fleet: Fleet) -> None:
     fleet.write("/open", "/more")
     outcomes = await fleet.admin("/reload", "POST")
     assert sorted((outcome["worker"], outcome["success"]) for outcome in outcomes) == [(1, True), (2, True)]
@@ -149,7 +149,7 @@ async def test_sighup_reaches_all_workers(fleet: Fleet) -> None:
     await become(served, {200})
 
 
-async def test_a_worker_starts_by_the_last_good_file(fleet: Fleet) -> None:
+async def test_restarted_worker_uses_the_last_valid_file(fleet: Fleet) -> None:
     (fleet.folder / "routes.yaml").write_text("routes: what")
     assert [outcome["success"] for outcome in await fleet.admin("/reload", "POST")] == [False, False]
     (first, second) = await fleet.workers()
@@ -165,7 +165,7 @@ async def test_a_worker_starts_by_the_last_good_file(fleet: Fleet) -> None:
     assert second in await fleet.workers()
 
 
-async def test_a_drain_reaches_all_workers(fleet: Fleet) -> None:
+async def test_drain_reaches_all_workers(fleet: Fleet) -> None:
     wires = [await connect(fleet.port) for _ in range(12)]
     for wire in wires:
         assert (await wire.request("GET", "/open")).status == 200
@@ -204,7 +204,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-async def test_a_port_that_is_taken_is_said_once(backend: Backend, tmp_path: Path, fleet: Fleet) -> None:
+async def test_taken_port_is_reported_only_once(backend: Backend, tmp_path: Path, fleet: Fleet) -> None:
     environment = os.environ | {
         "ROUTES_FILE": str(tmp_path / "routes.yaml"),
         "DATA_DIR": str(tmp_path),
@@ -223,7 +223,7 @@ async def test_a_port_that_is_taken_is_said_once(backend: Backend, tmp_path: Pat
     assert len(await fleet.workers()) == 2
 
 
-async def test_counts_stay_in_as_many_files_as_there_are_workers(fleet: Fleet) -> None:
+async def test_number_of_metric_files_does_not_grow_with_restarts(fleet: Fleet) -> None:
     for _ in range(20):
         assert await fleet.get("/open") == 200
     before = await fleet.workers()
