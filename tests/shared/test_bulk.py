@@ -55,8 +55,8 @@ def test_inserted_rows_are_read_back_unchanged(database: Database) -> None:
         assert all_of(session) == rows
 
 
-def test_a_batch_is_one_statement_on_postgresql(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On SQLite it is one statement that is prepared once."""
+def test_batch_is_one_statement(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On SQLite it is one prepared statement, executed per row."""
     seen: list[str] = []
 
     def in_driver(connection: Any, statement: str, parameters: Any) -> Any:

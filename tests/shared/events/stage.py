@@ -70,7 +70,7 @@ class Stage:
         return next(player for player in self.players if player.service == service)
 
     def start_again(self) -> None:
-        """Restart processes that have ended, for example after a deadly event."""
+        """Restart processes that were killed, for example by a deadly event."""
         for player in self.players:
             if player.ended_by() is not None:
                 assert player.ended_by() == -signal.SIGKILL, player.log[-3000:]

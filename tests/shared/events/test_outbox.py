@@ -182,7 +182,7 @@ def test_concurrent_claims_get_different_events(database: Database, outbox: Outb
     assert sorted(number for batch in taken for number in batch) == [*range(20)]
 
 
-def test_the_backlog_is_counted(database: Database, outbox: Outbox) -> None:
+def test_backlog_is_counted(database: Database, outbox: Outbox) -> None:
     tell(database, 1, 2)
 
     with database.transaction(write=False) as session:

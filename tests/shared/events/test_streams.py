@@ -492,7 +492,7 @@ def _sentinel(folder: Path, master: support.RedisServer) -> Iterator[str]:
     file.write_text("\n".join(lines))
     process = subprocess.Popen([program, str(file), "--sentinel"], stdout=subprocess.DEVNULL)
     try:
-        yield f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/events/0"  # the first one is not there
+        yield f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/events/0"  # nothing listens at the first
     finally:
         process.kill()
         process.wait()
