@@ -1,4 +1,4 @@
-"""Which files a caller may see, and which a caller may change."""
+"""Which files a caller may see or change."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from shared.errors import NotFound
 
 
 def visible(session: Session, file_id: str, caller: Caller | None) -> dict[str, Any]:
-    """The file, if the caller owns it or it is public. Admins do not see private files of others either."""
+    """The file, if the caller owns it or it is public. Even admins cannot see private files of others."""
     row = one_row(session, select(FILES).where(FILES.c.id == file_id, FILES.c.trashed.is_(None)))
     if row is None or not (row["visibility"] == Visibility.PUBLIC or _is_owner(caller, row["user_id"])):
         raise NotFound
@@ -20,7 +20,7 @@ def visible(session: Session, file_id: str, caller: Caller | None) -> dict[str, 
 
 
 def locked(session: Session, caller: Caller, file_id: str, *, trashed: bool = False) -> File:
-    """A file of the caller, locked against other changes until this transaction ends."""
+    """Read and lock a file of the caller until this transaction ends."""
     file = session.get(File, file_id, with_for_update=True)
     if file is None or file.user_id != caller.id or (file.trashed is not None) != trashed:
         raise NotFound

@@ -1,4 +1,4 @@
-"""How the files service is put together."""
+"""Wiring of the files service."""
 
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,7 +25,7 @@ from shared.service import create_service
 
 
 def create_app(settings: Settings) -> Starlette:
-    assert settings.storage_path is not None  # its default is a folder
+    assert settings.storage_path is not None  # never None: the settings fill in a default
     _require_place(settings.storage_path)
     database = Database(settings.database_url, settings.database_pool)
     blobs = Blobs(make_store(settings), Staging(settings.storage_path / "staging"))
@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _require_place(folder: Path) -> None:
-    """Check at startup, rather than at the first upload, that the folder is writable."""
+    """Check at startup, rather than at the first upload, that the directory is writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with TemporaryFile(dir=folder):
@@ -55,5 +55,5 @@ def _require_place(folder: Path) -> None:
     except OSError as error:
         if error.errno in FULL:  # stored files can still be downloaded and deleted
             return
-        fault = f"STORAGE_PATH: cannot write to {folder} ({error.strerror}); set it to a folder where one can"
+        fault = f"STORAGE_PATH: cannot write to {folder} ({error.strerror}); set it to a writable directory"
         raise SettingsFaults([fault], Settings.service) from error

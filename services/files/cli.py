@@ -23,7 +23,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(_arguments: argparse.Namespace) -> int:
-    """Read all content and report what is missing, changed or orphaned; exit code 0 if nothing is."""
+    """Read all content and report missing, changed or orphaned content; exit code 0 if there is none."""
     from services.files.settings import Settings
     from services.files.storage.blob_store import make_store
     from services.files.storage.verification import Progress, check
@@ -53,7 +53,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _obstacle(database_url: str) -> str | None:
-    """Why there is nothing to read; a missing database is not created."""
+    """Why the database cannot be read; a missing database is not created."""
     from sqlalchemy import inspect, make_url
     from sqlalchemy.exc import OperationalError
 
@@ -62,7 +62,7 @@ def _obstacle(database_url: str) -> str | None:
     from shared.process.settings import mask
 
     url = make_url(database_url)
-    remedy = "start the service, or `gatehouse migrate files`"
+    remedy = "start the service, or run `gatehouse migrate files`"
     nothing = f"there are no files in {mask(database_url)} yet: {remedy}"
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return nothing
@@ -77,7 +77,7 @@ def _obstacle(database_url: str) -> str | None:
 
 
 def _take_own_variables() -> None:
-    """FILES_X stands for X, as it does for the launcher."""
+    """Apply variables with the prefix FILES_, like the launcher."""
     own = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
     os.environ.update(own)
 

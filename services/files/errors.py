@@ -1,4 +1,4 @@
-"""Why the files service refuses."""
+"""Refusals of the files service."""
 
 from shared.errors import BadRequest, Conflict, Forbidden, Invalid, Problem, TooLarge, Unavailable
 
@@ -22,7 +22,7 @@ class FileTooLarge(TooLarge):
 
 
 class QuotaExceeded(Problem):
-    """Your quota is used up. Delete files for good, or ask for a larger quota."""
+    """Your quota is exhausted. Delete files permanently, or ask the operator for a larger quota."""
 
     status = 507
     code = "quota_exceeded"
@@ -42,7 +42,7 @@ class ContentLost(Problem):
 
 
 class RangeNotSatisfiable(Problem):
-    """The file ends before the requested range begins; Content-Range says how long it is."""
+    """The requested range begins past the end of the file; Content-Range gives its size."""
 
     status = 416
     code = "range_not_satisfiable"
@@ -56,19 +56,19 @@ class UnknownVersion(Problem):
 
 
 class BadUploadHeader(BadRequest):
-    """A header of the upload is not valid in tus."""
+    """A header of the upload is not valid tus."""
 
     code = "bad_upload_header"
 
 
 class NotThePlace(Conflict):
-    """The upload has another offset; Upload-Offset says where to continue."""
+    """The upload has another offset; continue at Upload-Offset."""
 
     code = "wrong_offset"
 
 
 class TakenOver(Conflict):
-    """Another request for the same upload took over. Ask for the offset, and continue from there."""
+    """Another request for the same upload took over. Request the offset, and continue from there."""
 
     code = "taken_over"
 
@@ -88,13 +88,13 @@ class ChecksumMismatch(Problem):
 
 
 class FinalUpload(Forbidden):
-    """This upload is joined from others; it accepts no bytes of its own."""
+    """This upload is concatenated from others and accepts no bytes."""
 
     code = "final_upload"
 
 
 class PartsUnfinished(Conflict):
-    """Some of the named uploads are incomplete, not partial, or already part of another file."""
+    """Some of these uploads are incomplete, not partial, or already part of another file."""
 
     code = "parts_unfinished"
 
@@ -106,7 +106,7 @@ class StorageUnavailable(Unavailable):
 
 
 class StorageFull(Problem):
-    """The server has no storage left. Its operator has to free some; try again later."""
+    """The server has no storage left; try again later, or tell its operator."""
 
     status = 507
     code = "storage_full"
@@ -128,6 +128,6 @@ class BeingScanned(Conflict):
 
 
 class Infected(Conflict):
-    """The content is blocked: a virus scanner found something in it. Its owner can delete it."""
+    """The content is blocked because the virus scanner found a threat. The owner can delete the file."""
 
     code = "infected"

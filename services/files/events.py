@@ -1,4 +1,4 @@
-"""The events that the files service sends, and what it does when an account is deleted."""
+"""The events that the files service emits, and how it handles the deletion of an account."""
 
 from collections.abc import Sequence
 
@@ -32,10 +32,10 @@ def tell_deleted(session: Session, file: File, *, permanent: bool) -> None:
 
 
 def delete_files_of(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Delete all files of a person for good, without the trash; the sweeper removes the bytes.
+    """Delete all files of these people permanently, without the trash; the sweeper removes the bytes.
 
-    What is still on its way in finds its room gone, and ends. The blobs come first: whoever is writing down
-    a file holds its blob, is waited for here, and the file is seen by what follows.
+    Uploads in progress find their reservation gone, and fail. Blobs come first: a transaction that adds a
+    file holds a lock on its blob, so this waits for it, and the next statements see the file.
     """
     people = [event.account_id for event in events]
     run = session.connection().execute

@@ -1,4 +1,4 @@
-"""Media types: from the first bytes of a file, then its name, and only then its sender."""
+"""Media types: from the first bytes of a file, then its name, and only then the sender's claim."""
 
 import mimetypes
 import re
@@ -6,8 +6,8 @@ import re
 SNIFFED_BYTES = 512
 UNKNOWN = "application/octet-stream"
 _WELL_FORMED = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
-# Python's own table: the one of the machine would differ from server to server. What only newer releases of
-# Python have in theirs is added, so that the type of a file does not depend on the release either.
+# Python's built-in table, because that of the system differs between servers. Entries of newer releases are
+# added, so that the type of a file does not depend on the release either.
 _BY_NAME = mimetypes.MimeTypes()
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _OPEN = "application/vnd.oasis.opendocument."
@@ -27,8 +27,8 @@ for _ending, _type in {
     ".woff2": "font/woff2",
 }.items():
     _BY_NAME.add_type(_type, _ending)
-# Read under the lock of the interpreter: what could be matched in many ways would hold up everybody. So a
-# comment is never tried twice (`*+`), and no repetition stands within another.
+# Matching holds the GIL, so catastrophic backtracking would block all requests. Therefore comments are
+# matched possessively (`*+`), and no repetition is nested in another.
 _SIGNATURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
@@ -55,12 +55,12 @@ _SIGNATURES = (
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:[?!].*<)?svg\b", re.IGNORECASE | re.DOTALL), "image/svg+xml"),
 )
 _ZIP = b"PK\x03\x04"
-# What a browser shows and that can do nothing on its own: no HTML, no SVG, no XML, no PDF.
+# Types that a browser displays and that cannot execute anything: no HTML, SVG, XML or PDF.
 _HARMLESS = re.compile(
     r"image/(?:png|jpeg|gif|bmp|webp|avif)|audio/[a-z0-9.+-]+|video/(?:mp4|webm|ogg)|text/plain"
 )
-# What keeps its type when it is saved. All else is sent as bytes of no type, also JSON, which a gateway
-# might take for a response of the service and wrap in an envelope.
+# Types that downloads keep. All others are sent as octet-stream, even JSON, which a gateway might mistake for
+# a response of the service and wrap in an envelope.
 _TOLD = re.compile(
     rf"{_HARMLESS.pattern}|video/[a-z0-9.+-]+|font/[a-z0-9.+-]+|text/(?:csv|markdown|calendar)"
     r"|application/(?:pdf|zip|gzip|x-tar|x-7z-compressed|epub\+zip|rtf|msword|vnd\.[a-z0-9.-]+)"
@@ -73,9 +73,7 @@ def of(head: bytes, name: str, declared: str | None) -> str:
         if pattern.match(head):
             return kind
     named = _BY_NAME.guess_type(f"file.{name.rpartition('.')[2]}", strict=True)[0] if "." in name else None
-    if head.startswith(
-        _ZIP
-    ):  # what it is packed for only the name tells: a text document, a book, an archive
+    if head.startswith(_ZIP):  # only the name tells a document, a book and an archive apart
         return named if named and not named.startswith(("image/", "audio/", "video/")) else "application/zip"
     if named is not None:
         return named

@@ -1,4 +1,4 @@
-"""Files, the blobs that hold their content, and how much each account uses."""
+"""Files, the blobs with their content, and the usage of each account."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -26,15 +26,15 @@ class Visibility(StrEnum):
 
 class FileState(StrEnum):
     READY = "ready"
-    SCANNING = "scanning"  # not served until it was found to be clean
-    INFECTED = "infected"  # held back for good; `threat` says what was found
+    SCANNING = "scanning"  # not served until the scan found it clean
+    INFECTED = "infected"  # never served; `threat` names the finding
     LOST = "lost"  # the storage no longer has the content
 
 
 class BlobState(StrEnum):
     ARRIVING = "arriving"  # bytes may be arriving; until `until` nothing else touches them
-    KEPT = "kept"  # a file has it
-    DOOMED = "doomed"  # no file has it; its bytes are to be removed
+    KEPT = "kept"  # belongs to a file
+    DOOMED = "doomed"  # belongs to no file; its bytes will be removed
 
 
 class Table(SQLModel, registry=registry()):
@@ -42,9 +42,9 @@ class Table(SQLModel, registry=registry()):
 
 
 class Blob(Table, table=True):
-    """Everything in the storage has a row here, written before the first byte.
+    """The row of a blob, written before its first byte.
 
-    So a process may die at any moment: what it left behind is found by its row.
+    So a process may die at any point: its leftovers are found by their rows.
     """
 
     __tablename__ = "blobs"
@@ -77,12 +77,12 @@ class File(Table, table=True):
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
     user_id: str = Field(max_length=ID_CHARACTERS)
     name: str = Field(max_length=255)
-    folded_name: str = Field(max_length=765)  # what a search compares: case folding makes some letters three
+    folded_name: str = Field(max_length=765)  # for searches; case folding can turn one letter into three
     mime_type: str = Field(max_length=127)
     size: int = Field(sa_type=BigInteger)
     sha256: str = Field(max_length=64)
     visibility: str = Field(default=Visibility.PRIVATE, max_length=10)
-    details: str = Field(default="{}", sa_type=Text)  # `metadata` to the outside; SQLModel needs that name
+    details: str = Field(default="{}", sa_type=Text)  # `metadata` in the API; SQLModel reserves that name
     state: str = Field(default=FileState.READY, max_length=10)
     threat: str | None = Field(default=None, max_length=255)
     blob_key: str = Field(foreign_key="blobs.key", unique=True, max_length=KEY_CHARACTERS)
@@ -108,7 +108,7 @@ class Usage(Table, table=True):
 
 
 class Upload(Table, table=True):
-    """A file that comes in pieces, or a part of one. It outlives its end: a client may miss the answer."""
+    """A resumable upload, or a part of one. Kept after completion: a client may have missed the response."""
 
     __tablename__ = "uploads"
     __table_args__ = (Index("ix_uploads_user_id_id", "user_id", "id"), Index("ix_uploads_expires", "expires"))
@@ -138,7 +138,7 @@ class Upload(Table, table=True):
 
 
 class Share(Table, table=True):
-    """A link to a file. The token that makes it work is not here, only its hash."""
+    """A link to a file. Only the hash of its token is stored."""
 
     __tablename__ = "shares"
 

@@ -1,6 +1,6 @@
 """Names of files: which are valid, and how they are sent in downloads.
 
-A name is never a path here: blobs lie under random keys, and the name is a column.
+A name is never a path here: blobs are stored under random keys, and the name is a column.
 """
 
 import re
@@ -11,8 +11,8 @@ from services.files.errors import BadName
 from shared.errors import FieldFault
 
 NAME_BYTES_MAX = 255
-# Controls, surrogates, line and paragraph separators, and what turns the direction of reading: `exe.fdp`
-# must not be shown as a PDF.
+# Controls, surrogates, line and paragraph separators, and bidirectional controls: `exe.fdp` must not be shown
+# as a PDF.
 _BAD_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?:\.|$)", re.IGNORECASE)
@@ -22,7 +22,7 @@ _ATTRIBUTE_CHARACTERS = "!#$&+^`|"
 
 
 def good_name(name: str) -> str:
-    """The name in its composed form, or a refusal that says what is wrong with it."""
+    """The name in composed form, or a refusal that says what is wrong with it."""
     fault = fault_of(name)
     if fault:
         raise BadName(errors=[FieldFault(field="name", code="bad_name", message=fault)])
@@ -32,18 +32,18 @@ def good_name(name: str) -> str:
 def fault_of(name: str) -> str | None:
     composed = unicodedata.normalize("NFC", name.strip(" "))
     if composed in ("", ".", ".."):
-        return "must be given, and more than dots"
+        return "must be given, and must not be only dots"
     if "/" in composed or "\\" in composed:
         return "must be a name and not a path: no / and no \\"
     if any(unicodedata.category(one) in _BAD_CATEGORIES or one in _TURNS_TEXT for one in composed):
-        return "must not contain control characters, line breaks, or characters that turn text around"
+        return "must not contain control characters, line breaks, or characters that reverse text"
     if len(composed.encode()) > NAME_BYTES_MAX:
         return f"must be at most {NAME_BYTES_MAX} bytes in UTF-8"
     return None
 
 
 def last_part(path: str) -> str:
-    """The name in what a client sends: some send the whole path, of either kind of system."""
+    """The file name in a path: some clients send the whole path, of Windows or Unix."""
     return re.split(r"[/\\]", path)[-1]
 
 
@@ -53,9 +53,9 @@ def folded(name: str) -> str:
 
 
 def disposition(name: str, *, shown: bool) -> str:
-    """A Content-Disposition that says any name (RFC 6266), with one in plain ASCII for old clients."""
+    """A Content-Disposition for any name (RFC 6266), with an ASCII fallback for old clients."""
     saved = f"_{name}" if _DEVICE.match(name) else name  # Windows would open the device
-    # Windows drops dots and blanks at the end, and others hide what begins with a dot.
+    # Windows drops trailing dots and spaces, and other systems hide names that begin with a dot.
     saved = saved.rstrip(". ") or "_"
     plain = _NOT_PLAIN.sub("_", saved)
     kind = "inline" if shown else "attachment"

@@ -1,4 +1,4 @@
-"""Every endpoint of the files service, one line each."""
+"""The endpoints of the files service."""
 
 from services.files.errors import (
     BadForm,
@@ -34,7 +34,7 @@ APPEND = (
     *(*TUS, UnsupportedMediaType, NotThePlace, TakenOver, UploadAbandoned, FileTooLarge),
     *(ChecksumMismatch, UploadLocked, FinalUpload, ContentLost, BadRequest),
 )
-# Whichever request brings the last byte, or finds that a file is whole, is the one that is recorded.
+# The request that brings the last byte, or finds a complete upload, is recorded.
 FILE_UPLOAD = "FILE_UPLOAD"
 DOWNLOAD = (BeingScanned, Infected, ContentLost, RangeNotSatisfiable)
 

@@ -1,4 +1,4 @@
-"""What goes into the files service and what comes out."""
+"""Input and output models of the files service."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from shared.lists.times import Time
 from shared.words import pattern
 
 METADATA_BYTES_MAX = 4096
-_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of an example
+_DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # example value
 SHARE_HOURS_MAX = 24 * 365
 
 
@@ -40,7 +40,7 @@ def _small(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def dumped(metadata: Mapping[str, Any]) -> str:
-    """As it is stored. ASCII, so that PostgreSQL takes whatever JSON can say."""
+    """The stored form: ASCII, because PostgreSQL text cannot hold every character of JSON."""
     return json.dumps(metadata, separators=(",", ":"), allow_nan=False)
 
 
@@ -51,7 +51,7 @@ VISIBILITY = TypeAdapter(Visibility)
 
 
 class UploadForm(BaseModel):
-    """A form: the file, and what may be said about it."""
+    """A form with the file and its optional description."""
 
     file: bytes
     visibility: Visibility = Visibility.PRIVATE
@@ -61,7 +61,7 @@ class UploadForm(BaseModel):
 
 
 class ChangeFile(Input):
-    """Any of what the owner may change."""
+    """Any of the fields that the owner may change."""
 
     model_config = example(
         {
@@ -82,13 +82,13 @@ class ChangeFile(Input):
 
 
 class ListFiles(PageQuery):
-    name: str | None = Field(default=None, max_length=255, description="Only files of exactly this name.")
+    name: str | None = Field(default=None, max_length=255, description="Only files with exactly this name.")
     search: str | None = Field(
         default=None,
         min_length=1,
         max_length=255,
-        description="Only files with this in their name. Of one or two characters, a page may hold few or "
-        "none of the files that there are, and still have a next one.",
+        description="Only files with this text in their name. For one or two characters, a page may be short "
+        "or empty and still have a next one.",
     )
     type: str | None = Field(
         default=None,
@@ -105,7 +105,9 @@ class ListFiles(PageQuery):
 
 
 class Download(Query):
-    inline: bool = Field(default=False, description="Display it in the browser if its type is harmless.")
+    inline: bool = Field(
+        default=False, description="Display the content in the browser if its type is harmless."
+    )
 
 
 class FileOut(Versioned):
@@ -193,7 +195,7 @@ class UploadOut(Output):
 
 
 class MakeShare(Input):
-    """For how long a link works, and for how many downloads at most."""
+    """How long a link works, and for how many downloads at most."""
 
     model_config = example(
         {

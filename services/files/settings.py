@@ -1,4 +1,4 @@
-"""What the files service reads from its environment."""
+"""Settings of the files service."""
 
 import re
 from pathlib import Path
@@ -41,7 +41,7 @@ class Settings(ServiceSettings):
     @classmethod
     def _where_to(cls, bucket: str, info: ValidationInfo) -> str:
         if info.data.get("storage_type") == "s3" and not bucket:
-            raise ValueError("must name the bucket, for STORAGE_TYPE is s3")
+            raise ValueError("must name the bucket, because STORAGE_TYPE is s3")
         return bucket
 
     @field_validator("clamav_address")

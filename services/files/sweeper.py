@@ -1,6 +1,6 @@
-"""Makes rows and blobs agree again after crashes and failures.
+"""Reconciles rows and blobs after crashes and failures.
 
-Everything here may be done twice, or by several replicas at once: each step looks at the state it changes.
+Every step is idempotent and safe on several replicas at once: it checks the state that it changes.
 """
 
 import threading
@@ -29,12 +29,12 @@ BATCH = 200
 
 
 class Sweeper:
-    """Sweeps when the service starts, and then again and again until it stops."""
+    """Sweeps at startup, and then at intervals until the service stops."""
 
     def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
         self._database = database
         self._store, self._staging = blobs.store, blobs.staging
-        self._first_state = first_state(settings)  # what comes back may be what was never scanned
+        self._first_state = first_state(settings)  # restored content may never have been scanned
         self._trash = timedelta(days=settings.trash_days)
         self._orphan_seconds = settings.orphan_seconds
         self._every, self._compare_every = settings.sweep_seconds, settings.compare_hours * 3600
@@ -62,7 +62,7 @@ class Sweeper:
         try:
             work()
         except Exception:
-            log.exception("sweep_failed")  # the database or the storage is away; the next one will do it
+            log.exception("sweep_failed")  # database or storage unreachable; the next sweep retries
 
     def sweep(self) -> None:
         """Release the quota of dead uploads, empty old trash, and remove bytes without a file."""
@@ -98,7 +98,7 @@ class Sweeper:
             self._store.delete(key)
             self._staging.discard(key)
         with self._database.transaction() as session:
-            # Only now: as long as the bytes may be there, the row says so.
+            # Last, because the row must exist as long as the bytes may exist.
             session.connection().execute(delete(BLOBS).where(BLOBS.c.key.in_(keys)))
         return len(keys)
 
@@ -109,7 +109,7 @@ class Sweeper:
         for prefix, listed in self._listed():
             if self._stopping.is_set():
                 return
-            # The rows are read after the list: a row is there before its blob is.
+            # The rows are read after the list, because a row is written before its blob.
             with self._database.transaction(write=False) as session:
                 rows = select(BLOBS.c.key, BLOBS.c.state).where(BLOBS.c.key.startswith(prefix))
                 states = {row.key: row.state for row in session.connection().execute(rows)}
@@ -123,7 +123,7 @@ class Sweeper:
                 self._mark(session, prefix, lost)
 
     def _listed(self) -> Iterator[tuple[str, dict[str, Stored]]]:
-        """What the storage has, by key, in portions that memory holds; also where there are only rows."""
+        """The blobs by key, in batches that fit into memory, including prefixes that have only rows."""
         groups = groupby(self._store.list(), key=lambda one: one.key[:2])
         following, of_rows = next(groups, None), self._next_prefix_of_rows()
         while following is not None or of_rows is not None:
@@ -134,7 +134,7 @@ class Sweeper:
                 assert of_rows is not None
                 prefix, listed = of_rows, {}
             yield prefix, listed
-            of_rows = self._next_prefix_of_rows(after=f"{prefix}g")  # beyond every hexadecimal digit
+            of_rows = self._next_prefix_of_rows(after=f"{prefix}g")  # sorts after every hexadecimal digit
 
     def _next_prefix_of_rows(self, after: str = "") -> str | None:
         with self._database.transaction(write=False) as session:
@@ -143,7 +143,7 @@ class Sweeper:
         return None if key is None else key[:2]
 
     def _mark(self, session: Session, prefix: str, lost: set[str]) -> None:
-        """Say of files whether their content is there; it may have come back from a backup."""
+        """Mark files whose content is missing, or was restored from a backup."""
         known = select(FILES.c.blob_key).where(
             FILES.c.blob_key.startswith(prefix), FILES.c.state == FileState.LOST
         )
@@ -158,7 +158,7 @@ class Sweeper:
                 session.connection().execute(marking.values(state=becomes))
 
     def _clear_staging(self) -> None:
-        """Remove bytes that no upload is writing and no row knows."""
+        """Remove old staging files without a row."""
         old = [name for name, written in self._staging.list() if written < time.time() - self._orphan_seconds]
         for start in range(0, len(old), BATCH):
             names = old[start : start + BATCH]

@@ -1,4 +1,4 @@
-"""Deleting a file for good."""
+"""Permanent deletion of a file."""
 
 from sqlmodel import Session
 

@@ -1,4 +1,4 @@
-"""The files service under test: on SQLite and on PostgreSQL with the disk, and on SQLite with S3."""
+"""The files service under test: on SQLite and PostgreSQL with disk storage, and on SQLite with S3."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ S3_START_SECONDS = 60
 
 @pytest.fixture(scope="package")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of moto's S3 server."""
+    """The URL of moto's S3 server."""
     port = support.free_port()
     address = f"http://127.0.0.1:{port}"
     with (tmp_path_factory.mktemp("s3") / "log").open("wb") as log:
@@ -48,7 +48,7 @@ def _answers(address: str) -> bool:
 
 @pytest.fixture
 def s3_settings(s3_server: str) -> dict[str, Any]:
-    """The settings of a bucket of one's own."""
+    """The settings of a new bucket."""
     bucket = f"b-{new_id()}"
     settings = {
         "storage_type": "s3",
@@ -58,12 +58,12 @@ def s3_settings(s3_server: str) -> dict[str, Any]:
         "s3_access_key": "test",
         "s3_secret_key": "test",
     }
-    httpx.put(f"{s3_server}/{bucket}").raise_for_status()  # it asks nobody for a signature
+    httpx.put(f"{s3_server}/{bucket}").raise_for_status()  # moto requires no signature
     return settings
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """On which kinds a test runs: all, unless its class or module names them in STORAGE."""
+    """Run a test on every kind of storage, or on those that its class or module lists in STORAGE."""
     if "storage" in metafunc.fixturenames:
         kinds = getattr(metafunc.module, "STORAGE", ("sqlite", "postgresql", "s3"))
         metafunc.parametrize("storage", getattr(metafunc.cls, "STORAGE", kinds), indirect=True)
@@ -71,7 +71,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """The settings of a database and a storage; a test that asks for them runs once on each kind."""
+    """The settings of a database and a storage; a test that uses them runs once on each kind."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_database")
         databases.clear_database(url)
@@ -103,7 +103,7 @@ async def files(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def disk_settings(make_files_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
-    """For tests that look at, or break, what lies on the disk."""
+    """For tests that inspect or damage files on the disk."""
     return make_files_settings(database_url=f"sqlite:///{tmp_path}/test.db")
 
 

@@ -1,4 +1,4 @@
-"""The files service, made to die by SIGKILL at a named step: `python -m tests.files.dying STEP`."""
+"""The files service, killed by SIGKILL at a named step: `python -m tests.files.dying STEP`."""
 
 import importlib
 import os
@@ -7,21 +7,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-# What is wrapped, and whether the end comes before or after it.
+# The wrapped function, and whether the process dies before or after it.
 STEPS = {
-    "room-reserved": ("services.files.storage.staging", "Staging.create", "before"),
-    "staging-begun": ("services.files.storage.staging", "Staging.create", "after"),
+    "quota-reserved": ("services.files.storage.staging", "Staging.create", "before"),
+    "staging-created": ("services.files.storage.staging", "Staging.create", "after"),
     "half-written": ("services.files.storage.staging", "StagedFile.write", "after"),
     "all-durable": ("services.files.storage.staging", "StagedFile.finish", "after"),
     "moving": ("services.files.storage.disk_store", "DiskStore.put", "before"),
     "moved": ("services.files.storage.disk_store", "sync_folder", "after"),
     "stored": ("services.files.storage.disk_store", "DiskStore.put", "after"),
-    "row-written": ("services.files.handlers.uploading", "add_file", "after"),
+    "row-inserted": ("services.files.handlers.uploading", "add_file", "after"),
     "piece-written": ("services.files.storage.staging", "PartialFile.write", "after"),
     "piece-durable": ("services.files.storage.staging", "PartialFile.sync", "after"),
-    "piece-noted": ("services.files.uploads.resumable", "Resumable._complete", "before"),
+    "piece-recorded": ("services.files.uploads.resumable", "Resumable._complete", "before"),
     "pieces-stored": ("services.files.storage.disk_store", "DiskStore.put", "after"),
-    "pieces-in-a-row": ("services.files.uploads.resumable", "add_file", "after"),
+    "pieces-row-inserted": ("services.files.uploads.resumable", "add_file", "after"),
     "committed": ("shared.http.endpoints", "Endpoint._reply", "before"),
     "purging": ("services.files.handlers.trash", "purge", "after"),
     "removing": ("services.files.storage.disk_store", "DiskStore.delete", "before"),

@@ -1,4 +1,4 @@
-"""What tests of files do again and again."""
+"""Helpers for tests of the files service."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from shared.testing import bearer, token
 
 
 def stored(settings: Settings) -> list[str]:
-    """The names of all that lies in the storage, and of what is on its way in."""
+    """The names of all blobs and staging files."""
     store = make_store(settings)
     try:
         blobs = [one.key for one in store.list()]
@@ -26,7 +26,7 @@ def staged(settings: Settings) -> list[Path]:
 
 
 class Person:
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     def __init__(self, client: httpx.AsyncClient, user_id: str | None = None) -> None:
         self.client = client

@@ -1,4 +1,4 @@
-"""What works on a file in a thread ends before the file is closed, also for a request that is cancelled."""
+"""Work on a file in a thread ends before the file is closed, even if the request is cancelled."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from services.files.storage.staging import Staging
 
 
 class SlowFile:
-    """Writes when it may."""
+    """A file whose writes block until they are released."""
 
     def __init__(self) -> None:
         self.began, self.may_end, self.is_written = threading.Event(), threading.Event(), False
@@ -40,7 +40,7 @@ async def cancel_while_it_writes(task: "asyncio.Task[None]", file: SlowFile) -> 
         await task
 
 
-async def test_an_inflow_settles_when_its_last_piece_is_written(blobs: Blobs) -> None:
+async def test_inflow_settles_after_its_last_write(blobs: Blobs) -> None:
     file = SlowFile()
     inflow = Inflow(blobs, file)
 
@@ -55,7 +55,7 @@ async def test_an_inflow_settles_when_its_last_piece_is_written(blobs: Blobs) ->
     await cancel_while_it_writes(asyncio.create_task(bring_two_pieces()), file)
 
 
-async def test_other_work_ends_before_who_waits_for_it_leaves(blobs: Blobs) -> None:
+async def test_cancelled_caller_waits_for_its_work(blobs: Blobs) -> None:
     file = SlowFile()
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Downloading: whole, in parts, conditionally, and under which name and type."""
+"""Downloads: whole, ranges, conditions, names and types."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ SIZE = len(CONTENT)
 
 
 class TestWhole:
-    async def test_the_bytes_and_what_is_said_about_them(self, files: httpx.AsyncClient) -> None:
+    async def test_download_has_the_content_and_its_headers(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(CONTENT, "data.bin")
         response = await person.download(file["id"])
@@ -71,7 +71,7 @@ class TestWhole:
     async def test_malformed_input_is_rejected_with_422(self, files: httpx.AsyncClient) -> None:
         assert (await Person(files).download("7")).status_code == 422
 
-    async def test_a_blob_that_is_gone(self, disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
+    async def test_missing_blob_is_410(self, disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
         person = Person(disk_files)
         file = await person.upload()
         blob_of(disk_settings).unlink()
@@ -79,7 +79,7 @@ class TestWhole:
 
         assert (response.status_code, response.json()["code"]) == (410, "content_lost")
 
-    async def test_a_link_in_the_place_of_a_blob_is_not_followed(
+    async def test_symbolic_link_in_place_of_a_blob_is_not_followed(
         self, disk_files: httpx.AsyncClient, disk_settings: Settings
     ) -> None:
         person = Person(disk_files)
@@ -93,7 +93,7 @@ class TestWhole:
         assert "root:" not in response.text
 
 
-async def test_nothing_more_is_read_for_somebody_who_left(disk_settings: Settings) -> None:
+async def test_reading_stops_when_the_client_disconnects(disk_settings: Settings) -> None:
     assert disk_settings.storage_path is not None
     blobs = Blobs(make_store(disk_settings), Staging(disk_settings.storage_path / "staging"))
     key = "ab" * 16
@@ -190,7 +190,7 @@ class TestRanges:
             "bytes=" + "0-1," * 5000,
         ],
     )
-    async def test_what_makes_no_sense_is_ignored(self, files: httpx.AsyncClient, ignored: str) -> None:
+    async def test_invalid_range_is_ignored(self, files: httpx.AsyncClient, ignored: str) -> None:
         person = Person(files)
         file = await person.upload(CONTENT)
         response = await person.download(file["id"], Range=ignored)
@@ -199,7 +199,7 @@ class TestRanges:
         assert response.content == CONTENT
 
     @pytest.mark.parametrize("beyond", [f"bytes={SIZE}-", "bytes=-0", f"bytes={SIZE}-,{SIZE + 5}-"])
-    async def test_range_beyond_the_end_is_rejected_with_416(
+    async def test_range_past_the_end_is_rejected_with_416(
         self, files: httpx.AsyncClient, beyond: str
     ) -> None:
         person = Person(files)
@@ -209,7 +209,7 @@ class TestRanges:
         assert response.status_code == 416
         assert response.headers["content-range"] == f"bytes */{SIZE}"
 
-    async def test_only_if_it_is_still_the_same(self, files: httpx.AsyncClient) -> None:
+    async def test_if_range_serves_a_range_only_of_the_same_version(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(CONTENT)
         same = await person.download(file["id"], Range="bytes=0-0", If_Range=f'"{file["sha256"]}"')
@@ -220,7 +220,7 @@ class TestRanges:
 
         assert [one.status_code for one in (same, other, weak, dated)] == [206, 200, 200, 206]
 
-    async def test_of_an_empty_file(self, files: httpx.AsyncClient) -> None:
+    async def test_range_of_an_empty_file_is_rejected_with_416(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(b"")
 
@@ -228,7 +228,7 @@ class TestRanges:
         assert (await person.download(file["id"], Range="bytes=0-")).status_code == 416
 
     @given(st.text(alphabet="0123456789-, ", max_size=40), st.integers(0, 50))
-    def test_spans_are_always_inside_and_apart(self, specs: str, size: int) -> None:
+    def test_spans_are_within_the_file_and_disjoint(self, specs: str, size: int) -> None:
         try:
             spans = ranges.wanted(f"bytes={specs}", size)
         except RangeNotSatisfiable:
@@ -260,7 +260,9 @@ class TestNamesAndTypes:
             ("dots...", 'attachment; filename="dots"'),
         ],
     )
-    async def test_any_name_is_told(self, files: httpx.AsyncClient, name: str, expected: str) -> None:
+    async def test_any_name_is_sent_in_the_header(
+        self, files: httpx.AsyncClient, name: str, expected: str
+    ) -> None:
         person = Person(files)
         file = await person.upload(b"x")
         assert (await person.change(file["id"], name=name)).status_code == 200
@@ -269,7 +271,7 @@ class TestNamesAndTypes:
         assert response.headers["content-disposition"] == expected
 
     @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=60))
-    def test_every_name_comes_back_from_the_header(self, name: str) -> None:
+    def test_every_name_can_be_read_from_the_header(self, name: str) -> None:
         header = disposition(name, shown=False)
         assert header.isascii()
         assert header.isprintable()
@@ -314,7 +316,7 @@ class TestNamesAndTypes:
             ("a.zip.png", b"PK\x03\x04", "", "application/zip", "application/zip"),
         ],
     )
-    async def test_what_it_is_and_what_it_is_sent_as(
+    async def test_type_is_detected_and_sent_safely(
         self, files: httpx.AsyncClient, name: str, content: bytes, declared: str, stored: str, sent: str
     ) -> None:
         person = Person(files)
@@ -328,8 +330,8 @@ class TestNamesAndTypes:
         assert response.headers["x-content-type-options"] == "nosniff"
 
     @pytest.mark.parametrize("piece", [b"<!>", b"<? ?>", b"<!---->", b"<!-- ", b" ", b"<", b"\xef\xbb\xbf"])
-    def test_no_beginning_takes_long_to_look_at(self, piece: bytes) -> None:
+    def test_detection_of_the_type_is_fast_for_any_beginning(self, piece: bytes) -> None:
         began = time.process_time()
-        media_types.of(piece * 26, "a", None)  # an exponential search takes seconds for so few
+        media_types.of(piece * 26, "a", None)  # exponential backtracking would take seconds
 
         assert time.process_time() - began < 0.5

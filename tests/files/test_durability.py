@@ -1,4 +1,4 @@
-"""What is confirmed survives a power cut: what was written is synchronised, and the folder that names it."""
+"""Confirmed uploads survive a power failure: files and their directories are synchronised."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ STORAGE = ("sqlite",)
 
 
 class Synchronised:
-    """The real fsync, which writes down of what, and which names the folder had at that moment."""
+    """The real fsync, which records the path and, for a directory, its entries at that time."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Path, set[str]]] = []
@@ -26,7 +26,7 @@ class Synchronised:
         self.calls.append((path, names))
 
     def index(self, path: Path, name: str = "") -> int:
-        """When the file was synchronised, or the folder while it had this name."""
+        """The index of the call for this file, or for this directory when it had this entry."""
         found = [
             number
             for number, (one, names) in enumerate(self.calls)
@@ -36,8 +36,8 @@ class Synchronised:
         return found[0]
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc what a descriptor is")
-async def test_blob_its_name_and_its_folder_are_synchronised_before_the_answer(
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="resolves descriptors through /proc")
+async def test_blob_and_its_directories_are_synchronised_before_the_response(
     disk_files: httpx.AsyncClient, disk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synchronised = Synchronised()

@@ -1,4 +1,4 @@
-"""What the files service tells, what it records, and what it forgets of a person who is gone."""
+"""Events and records of the files service, and what it deletes with an account."""
 
 import asyncio
 import threading
@@ -60,9 +60,7 @@ class TestRecords:
         assert record["metadata"] == {"filename": "document.pdf", "size": 5}
         assert record["outcome"] == "success"
 
-    async def test_an_upload_in_pieces_is_one_record(
-        self, files: httpx.AsyncClient, settings: Settings
-    ) -> None:
+    async def test_resumable_upload_is_one_record(self, files: httpx.AsyncClient, settings: Settings) -> None:
         person = Uploader(files)
         address = await person.begun()
         await person.add(address, 0, CONTENT[:10])
@@ -84,13 +82,13 @@ class TestRecords:
         assert (refused["outcome"], refused["status"]) == ("refused", 404)
 
 
-async def test_what_happens_to_a_file_is_told_in_order(
+async def test_events_of_a_file_are_emitted_in_order(
     settings: Settings, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listener = Subscriber(NOWHERE, FileUploaded, FileChanged, FileDeleted)  # nobody of the suite is one yet
+    listener = Subscriber(NOWHERE, FileUploaded, FileChanged, FileDeleted)  # the suite has no subscriber yet
     monkeypatch.setattr(app, "SUBSCRIBERS", {"listener": listener})
     async with running(app.create_app, settings) as files:
-        file = await live(Person(files, user_id))
+        file = await whole_life(Person(files, user_id))
 
     told = events(settings.database_url, EVENTS)
     assert [one.topic for one in told] == [
@@ -107,9 +105,9 @@ async def test_what_happens_to_a_file_is_told_in_order(
     assert [one.data["permanent"] for one in (told[2], told[5])] == [False, True]
 
 
-async def live(person: Person) -> dict[str, Any]:
+async def whole_life(person: Person) -> dict[str, Any]:
     """The whole life of a file."""
-    await person.send(b"x", "..")  # refused, and so not told
+    await person.send(b"x", "..")  # refused, so no event
     file = await person.upload(b"hello", "a.txt")
     await person.change(file["id"], name="b.txt")
     await person.delete(f"/files/{file['id']}")
@@ -119,7 +117,9 @@ async def live(person: Person) -> dict[str, Any]:
     return file
 
 
-async def test_all_that_a_person_had_goes(files: httpx.AsyncClient, settings: Settings, user_id: str) -> None:
+async def test_deletion_of_an_account_deletes_all_its_files(
+    files: httpx.AsyncClient, settings: Settings, user_id: str
+) -> None:
     person, other = Uploader(files, user_id), Person(files)
     public = await person.upload(visibility="public")
     trashed = await person.upload()
@@ -136,7 +136,7 @@ async def test_all_that_a_person_had_goes(files: httpx.AsyncClient, settings: Se
     assert (await other.download(kept["id"])).content == b"content"
 
 
-async def test_a_deletion_in_the_middle_of_an_upload_ends_it(
+async def test_deletion_of_an_account_ends_its_uploads(
     files: httpx.AsyncClient, settings: Settings, user_id: str
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
@@ -152,13 +152,13 @@ async def test_a_deletion_in_the_middle_of_an_upload_ends_it(
     assert (await person.get("/files")).json() == []
 
 
-class TestADeletionAtTheVeryMoment:
-    """PostgreSQL lets both go on at once; whoever comes second must see what the first has done."""
+class TestConcurrentDeletion:
+    """On PostgreSQL both run concurrently; the second must see the changes of the first."""
 
     STORAGE = ("postgresql",)
 
     @pytest.mark.parametrize(("module", "step"), [(quota, "reserve"), (intake, "tell_uploaded")])
-    async def test_leaves_nothing_behind(
+    async def test_no_file_is_left(
         self,
         files: httpx.AsyncClient,
         settings: Settings,
@@ -177,7 +177,7 @@ class TestADeletionAtTheVeryMoment:
         deletion = threading.Thread(target=delete_all)
 
         def meanwhile(session: Session, *arguments: Any) -> None:
-            """The step as it is, and before its transaction ends the deletion, which comes to wait for it."""
+            """Run the step, then start the deletion, which waits for this transaction."""
             work(session, *arguments)
             waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
             deletion.start()

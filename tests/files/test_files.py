@@ -1,4 +1,4 @@
-"""Lists, metadata, changes and the trash, and that nobody reaches what is somebody else's."""
+"""Lists, metadata, changes and the trash, and access to files of others."""
 
 import asyncio
 from typing import Any
@@ -18,14 +18,14 @@ def ids(response: httpx.Response) -> list[str]:
 
 
 class TestList:
-    async def test_own_newest_first(self, files: httpx.AsyncClient) -> None:
+    async def test_own_files_are_listed_newest_first(self, files: httpx.AsyncClient) -> None:
         person, other = Person(files), Person(files)
         made = [(await person.upload(name=f"{n}.txt"))["id"] for n in range(3)]
         await other.upload(visibility="public")
 
         assert ids(await person.get("/files")) == made[::-1]
 
-    async def test_pages_hold_every_file_once(self, files: httpx.AsyncClient) -> None:
+    async def test_pages_contain_every_file_once(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         made = [(await person.upload())["id"] for _ in range(5)]
         first = await person.get("/files?limit=2")
@@ -49,7 +49,7 @@ class TestList:
             ("created_before=2020-01-01T00:00:00Z", set()),
         ],
     )
-    async def test_list_holds_what_all_filters_match(
+    async def test_list_contains_files_that_match_all_filters(
         self, files: httpx.AsyncClient, query: str, found: set[str]
     ) -> None:
         person = Person(files)
@@ -76,13 +76,13 @@ class TestList:
         assert (await Person(files).get(f"/files?{query}")).status_code == 422
 
     @pytest.mark.parametrize("query", ["name=a%00b", "search=%00"])
-    async def test_what_no_name_holds(self, files: httpx.AsyncClient, query: str) -> None:
+    async def test_filter_with_nul_is_rejected_with_422(self, files: httpx.AsyncClient, query: str) -> None:
         assert (await files.get(f"/files/visible?{query}")).status_code == 422
 
     async def test_request_without_token_is_rejected_with_401(self, files: httpx.AsyncClient) -> None:
         assert (await files.get("/files")).status_code == 401
 
-    async def test_visible_files_are_public_ones_and_ones_own(self, files: httpx.AsyncClient) -> None:
+    async def test_visible_files_are_public_files_and_own_files(self, files: httpx.AsyncClient) -> None:
         person, other = Person(files), Person(files)
         private = await person.upload()
         public = await person.upload(visibility="public")
@@ -161,7 +161,7 @@ class TestTrash:
         assert (await person.download(file["id"])).content == b"content"
         assert ids(await person.get("/files/trash")) == []
 
-    async def test_file_is_deleted_for_good_from_the_trash_only(self, files: httpx.AsyncClient) -> None:
+    async def test_only_files_in_the_trash_are_deleted_permanently(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         too_early = await person.delete(f"/files/trash/{file['id']}")
@@ -171,7 +171,7 @@ class TestTrash:
 
         assert [one.status_code for one in (too_early, gone, again)] == [404, 204, 404]
 
-    async def test_two_at_once_give_the_room_back_once(self, files: httpx.AsyncClient) -> None:
+    async def test_concurrent_deletions_free_the_quota_once(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         await person.delete(f"/files/{file['id']}")
@@ -182,7 +182,7 @@ class TestTrash:
         assert (await person.usage())["used"] == (await person.usage())["files"] == 0
 
 
-class TestNobodyElse:
+class TestAccessOfOthers:
     @pytest.mark.parametrize(
         ("method", "path"),
         [
@@ -196,7 +196,7 @@ class TestNobodyElse:
         ],
     )
     @pytest.mark.parametrize("who", ["stranger", "admin", "anonymous"])
-    async def test_a_private_file_is_as_if_it_were_not_there(
+    async def test_private_file_of_another_account_looks_nonexistent(
         self, files: httpx.AsyncClient, method: str, path: str, who: str
     ) -> None:
         from shared.testing import bearer, token
@@ -215,10 +215,10 @@ class TestNobodyElse:
             return response.status_code, {**told, "request_id": None}
 
         there = await attempt(file["id"])
-        assert there == await attempt(new_id())  # not to be told from one that never was
+        assert there == await attempt(new_id())  # indistinguishable from a file that never existed
         assert there[0] in (401, 404)
 
-    async def test_a_public_file_can_be_read_and_nothing_else(self, files: httpx.AsyncClient) -> None:
+    async def test_public_file_can_only_be_read(self, files: httpx.AsyncClient) -> None:
         file = await Person(files).upload(visibility="public")
         stranger = Person(files)
 
@@ -227,8 +227,8 @@ class TestNobodyElse:
         assert (await stranger.change(file["id"], name="b")).status_code == 404
         assert (await stranger.delete(f"/files/{file['id']}")).status_code == 404
 
-    async def test_the_same_content_twice_is_two_files(self, files: httpx.AsyncClient) -> None:
-        """Whether somebody has a content already must not show in what an upload costs."""
+    async def test_same_content_of_two_accounts_counts_twice(self, files: httpx.AsyncClient) -> None:
+        """The quota that an upload uses must not reveal whether others have the same content."""
         first, second = Person(files), Person(files)
         await first.upload(b"the same")
         await second.upload(b"the same")

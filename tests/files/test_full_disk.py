@@ -1,4 +1,4 @@
-"""A real small disk that fills up: what comes is refused in time, the rest goes on, and it recovers alone."""
+"""A real small disk that fills up: new data is refused in time, the rest works, and the service recovers."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ DISK_BYTES, RESERVE = 32 * MIB, 8 * MIB
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, which only root may mount."""
+    """A separate file system, which only root can mount."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
@@ -56,7 +56,7 @@ def free(folder: Path) -> int:
 
 
 def fill_up(folder: Path, left: int) -> Path:
-    """Take the room of others, such as logs."""
+    """Fill the disk like other programs, for example logs."""
     ballast = folder / "ballast"
     with ballast.open("ab") as file:
         os.posix_fallocate(file.fileno(), 0, file.tell() + free(folder) - left)
@@ -108,10 +108,10 @@ async def test_uploads_stop_at_the_reserve_and_other_writes_at_half_of_it(
     assert await ready(files) == (200, "healthy", {"files": "up", "database": "up"})
 
 
-async def test_disk_without_a_byte_leaves_nothing_half_written_and_recovers(
+async def test_full_disk_leaves_nothing_half_written_and_recovers(
     make_files_settings: Callable[..., Settings], small: Settings, small_disk: Path
 ) -> None:
-    """Without a reserve, as when others fill the disk faster than it can tell."""
+    """No reserve, as if other programs filled the disk faster than the service can check."""
     unguarded = small.model_copy(update={"disk_reserve": 0})
     async with running(create_app, unguarded) as files:
         own = Person(files)

@@ -1,4 +1,4 @@
-"""A process that is killed at any step leaves a file whole or not at all, and no room taken."""
+"""A process that is killed at any step leaves a complete file or none, and no reserved quota."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ PIECE = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-str
 
 
 class Place:
-    """A folder and a database that outlive the processes that use them."""
+    """A directory and a database that outlive the processes that use them."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Place:
             DATABASE_URL=self.database_url,
             LEASE_SECONDS="0.5",
             SWEEP_SECONDS="0.1",
-            ORPHAN_SECONDS="1",  # less could take a file whose row is on its way
+            ORPHAN_SECONDS="1",  # shorter could remove a file whose row is about to be written
             COMPARE_HOURS="0.00001",
         )
         with (
@@ -75,7 +75,7 @@ class Place:
         return [dict(row) for row in found]
 
     def is_in_order(self, files: int) -> bool:
-        """Whether rows, blobs and what is booked agree on so many files."""
+        """Whether rows, blobs and usage agree on this number of files."""
         (usage,) = self.rows("usage")
         blobs = self.rows("blobs")
         return (
@@ -97,7 +97,7 @@ def place(tmp_path: Path, database_url: str) -> Place:
 
 
 @pytest.mark.parametrize("step", UPLOADING)
-def test_killed_while_a_file_comes_in(place: Place, step: str) -> None:
+def test_killed_during_an_upload(place: Place, step: str) -> None:
     with place.service("tests.files.dying", step) as client, pytest.raises(httpx.TransportError):
         place.upload(client)
 
@@ -114,7 +114,7 @@ def test_killed_while_a_file_comes_in(place: Place, step: str) -> None:
 
 
 @pytest.mark.parametrize("step", PURGING)
-def test_killed_while_a_file_is_deleted_for_good(place: Place, step: str) -> None:
+def test_killed_during_a_permanent_deletion(place: Place, step: str) -> None:
     with place.service("services.files") as client:
         file = place.upload(client).json()["id"]
         kept = place.upload(client).json()["id"]
@@ -126,7 +126,7 @@ def test_killed_while_a_file_is_deleted_for_good(place: Place, step: str) -> Non
         assert eventually(lambda: not answers(client), seconds=SECONDS)
 
     with place.service("services.files") as client:
-        if step == "purging":  # it was not yet done, and so it is as if it had not been asked
+        if step == "purging":  # it was not done yet, as if it had not been requested
             assert client.delete(f"/files/trash/{file}").status_code == 204
         assert client.delete(f"/files/trash/{file}").status_code == 404
         assert eventually(lambda: place.is_in_order(1), seconds=SECONDS), place.rows("blobs")
@@ -134,8 +134,8 @@ def test_killed_while_a_file_is_deleted_for_good(place: Place, step: str) -> Non
 
 
 @pytest.mark.parametrize("step", PIECES)
-def test_killed_while_a_file_comes_in_pieces(place: Place, step: str) -> None:
-    """It goes on from what was confirmed, and ends with exactly the bytes that were announced."""
+def test_killed_during_a_resumable_upload(place: Place, step: str) -> None:
+    """The upload continues at the confirmed offset, and ends with exactly the announced bytes."""
     with place.service("services.files") as client:
         created = client.post(
             "/files/uploads",
@@ -158,37 +158,37 @@ def test_killed_while_a_file_comes_in_pieces(place: Place, step: str) -> None:
         assert eventually(lambda: place.is_in_order(1), seconds=SECONDS), place.rows("blobs")
 
 
-def test_a_newcomer_is_let_in_by_another_replica(tmp_path: Path) -> None:
+def test_new_request_at_another_replica_takes_over(tmp_path: Path) -> None:
     place = Place(tmp_path, f"sqlite:///{tmp_path}/files.db")
     with place.service("services.files") as here, place.service("services.files") as there:
         created = here.post(
             "/files/uploads", headers=PIECE | {"Upload-Length": "2000", "Upload-Metadata": "filename YQ=="}
         )
         address = created.headers["location"]
-        go_on, has_begun = threading.Event(), threading.Event()
+        may_continue, has_begun = threading.Event(), threading.Event()
 
         def stuck() -> Iterator[bytes]:
             yield b"x" * 1000
             has_begun.set()
-            go_on.wait(SECONDS)
+            may_continue.wait(SECONDS)
 
         with ThreadPoolExecutor(1) as pool:
             headers = PIECE | {"Upload-Offset": "0", "Content-Length": "2000"}
             dead = pool.submit(here.patch, address, headers=headers, content=stuck())
             assert has_begun.wait(SECONDS)
-            kept, last = going_on(there, address, b"y" * 2000)
-            if last.status_code == 409:  # the first bytes were read between its question and its answer
-                kept, last = going_on(there, address, b"y" * 2000)
-            go_on.set()
-            with suppress(h11.LocalProtocolError):  # it was answered before it had sent everything
+            kept, last = continue_upload(there, address, b"y" * 2000)
+            if last.status_code == 409:  # the first bytes were read between the request and its response
+                kept, last = continue_upload(there, address, b"y" * 2000)
+            may_continue.set()
+            with suppress(h11.LocalProtocolError):  # the response came before the request was sent completely
                 assert dead.result().status_code == 409
 
         assert last.status_code == 204, last.text
         assert there.get(last.headers["content-location"]).content == b"x" * kept + b"y" * (2000 - kept)
 
 
-def going_on(client: httpx.Client, address: str, content: bytes) -> tuple[int, httpx.Response]:
-    """What a client does after an interruption: it asks how far it came, and sends the rest."""
+def continue_upload(client: httpx.Client, address: str, content: bytes) -> tuple[int, httpx.Response]:
+    """Continue like a client after an interruption: request the offset, and send the rest."""
     offset = int(client.head(address, headers=PIECE).headers["upload-offset"])
     headers = PIECE | {"Upload-Offset": str(offset)}
     return offset, client.patch(address, headers=headers, content=content[offset:])

@@ -1,4 +1,4 @@
-"""Names that want to be paths, headers, devices or something else than they are."""
+"""File names that try to be paths, headers, devices or other types."""
 
 import json
 import unicodedata
@@ -41,7 +41,7 @@ async def upload(person: Person, raw_name: bytes) -> httpx.Response:
         (b"archive.zip::$DATA", "archive.zip::$DATA"),
     ],
 )
-async def test_only_a_name_is_kept(files: httpx.AsyncClient, sent: bytes, kept: str) -> None:
+async def test_only_the_file_name_is_stored(files: httpx.AsyncClient, sent: bytes, kept: str) -> None:
     person = Person(files)
     response = await upload(person, sent)
 
@@ -89,7 +89,7 @@ async def test_unusable_name_is_refused(files: httpx.AsyncClient, sent: bytes) -
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "../x", "\ud800", "a\r\nSet-Cookie: x=y"])
-async def test_a_new_name_is_no_path_and_no_header(files: httpx.AsyncClient, name: str) -> None:
+async def test_new_name_cannot_be_a_path_or_a_header(files: httpx.AsyncClient, name: str) -> None:
     person = Person(files)
     file = await person.upload()
     body = f'{{"name":{json.dumps(name)}}}'
@@ -101,7 +101,7 @@ async def test_a_new_name_is_no_path_and_no_header(files: httpx.AsyncClient, nam
     assert (await person.get(f"/files/{file['id']}/metadata")).json()["name"] == "a.bin"
 
 
-async def test_no_name_reaches_the_storage(files: httpx.AsyncClient, settings: Settings) -> None:
+async def test_names_do_not_reach_the_storage(files: httpx.AsyncClient, settings: Settings) -> None:
     person = Person(files)
     for name in (b"../../x", b"secret-plans.txt", b"CON"):
         await upload(person, name)

@@ -1,4 +1,4 @@
-"""Uploads in pieces by tus 1.0: the protocol, its extensions, and what must not go wrong."""
+"""Resumable uploads with tus 1.0: the protocol, its extensions, and known pitfalls."""
 
 import asyncio
 import base64
@@ -83,7 +83,7 @@ def person(files: httpx.AsyncClient) -> Uploader:
 
 
 class TestCore:
-    async def test_in_three_pieces(self, person: Uploader) -> None:
+    async def test_upload_in_three_chunks(self, person: Uploader) -> None:
         address = await person.begun(Upload_Metadata=encoded(filename="日本 %.txt", visibility="public"))
         first = await person.add(address, 0, CONTENT[:1000])
         second = await person.add(address, 1000, CONTENT[1000:5000])
@@ -119,7 +119,7 @@ class TestCore:
             "concatenation",
         }
 
-    async def test_with_the_first_piece_at_once(self, person: Uploader) -> None:
+    async def test_creation_with_the_first_chunk(self, person: Uploader) -> None:
         created = await person.create(content=CONTENT[:100])
         assert (created.status_code, created.headers["upload-offset"]) == (201, "100")
 
@@ -130,7 +130,7 @@ class TestCore:
     async def test_empty_file_is_complete_at_once(self, person: Uploader) -> None:
         assert await person.content(await person.create(0)) == b""
 
-    async def test_it_can_be_listed_and_shown(self, person: Uploader) -> None:
+    async def test_upload_is_listed_and_shown(self, person: Uploader) -> None:
         address = await person.begun()
         await person.add(address, 0, CONTENT[:10])
         shown = (await person.get(address)).json()
@@ -153,7 +153,7 @@ class TestCore:
         assert await person.offset(address) == 100
 
     @pytest.mark.parametrize("offset", ["", "-1", "1.0", "x", "0x10", "9" * 30])
-    async def test_a_malformed_offset(self, person: Uploader, offset: str) -> None:
+    async def test_malformed_offset_is_rejected_with_400(self, person: Uploader, offset: str) -> None:
         response = await person.add(await person.begun(), 0, b"x", Upload_Offset=offset)
 
         assert response.status_code == 400
@@ -164,7 +164,7 @@ class TestCore:
 
         assert response.status_code == 415
 
-    async def test_the_method_in_a_header(self, person: Uploader) -> None:
+    async def test_method_override_is_applied(self, person: Uploader) -> None:
         address = await person.begun()
         headers = person.headers | VERSION | BYTES
         patch = {"X-HTTP-Method-Override": "PATCH", "Upload-Offset": "0"}
@@ -198,7 +198,7 @@ class TestCore:
             {"Upload_Concat": "final;"},
         ],
     )
-    async def test_a_malformed_beginning(
+    async def test_malformed_creation_is_rejected_with_400(
         self, person: Uploader, settings: Settings, headers: dict[str, Any]
     ) -> None:
         response = await person.create(**headers)
@@ -207,17 +207,17 @@ class TestCore:
         assert stored(settings) == []
 
     @pytest.mark.parametrize("name", ["..", "a\x00", "x" * 256, "cod\u202e"])
-    async def test_names_pass_the_same_rules(self, person: Uploader, name: str) -> None:
+    async def test_names_follow_the_same_rules_as_in_forms(self, person: Uploader, name: str) -> None:
         assert (await person.create(Upload_Metadata=encoded(filename=name))).status_code == 422
         kept = await person.create(0, Upload_Metadata=encoded(filename="../../etc/passwd"))
         assert kept.status_code == 201
         assert (await person.get("/files")).json()[0]["name"] == "passwd"
 
 
-class TestTheFourFaults:
-    """What another implementation was found to do wrong, each of which costs data or safety."""
+class TestDefectsOfOthers:
+    """Defects of another implementation, each of which endangers data or security."""
 
-    async def test_without_credentials_nothing_is_written(self, person: Uploader, settings: Settings) -> None:
+    async def test_nothing_is_written_without_credentials(self, person: Uploader, settings: Settings) -> None:
         address = await person.begun()
         headers = VERSION | BYTES | {"Upload-Offset": "0"}
         response = await person.client.patch(address, content=b"evil", headers=headers)
@@ -227,7 +227,7 @@ class TestTheFourFaults:
         assert [file.stat().st_size for file in staged(settings)] == [0]
 
     @pytest.mark.parametrize("version", ["", "0.2.2", "1.0.1", "2.0.0"])
-    async def test_another_version_writes_nothing(
+    async def test_nothing_is_written_for_another_version(
         self, person: Uploader, settings: Settings, version: str
     ) -> None:
         address = await person.begun()
@@ -239,7 +239,7 @@ class TestTheFourFaults:
         assert [file.stat().st_size for file in staged(settings)] == [0]
         assert (await person.create(Tus_Resumable=version)).status_code == 412
 
-    async def test_more_than_the_maximum_is_refused_at_once(
+    async def test_upload_over_the_maximum_is_refused_at_once(
         self, person: Uploader, settings: Settings
     ) -> None:
         response = await person.create(RESUMABLE_MAX + 1)
@@ -249,7 +249,7 @@ class TestTheFourFaults:
         assert response.json()["limit_bytes"] == RESUMABLE_MAX
         assert stored(settings) == []
 
-    async def test_what_a_dead_process_wrote_beyond_its_offset_is_cut_off(
+    async def test_bytes_past_the_recorded_offset_are_truncated(
         self, person: Uploader, settings: Settings
     ) -> None:
         address = await person.begun()
@@ -263,7 +263,7 @@ class TestTheFourFaults:
 
 
 class TestTooMuch:
-    async def test_more_than_was_announced(self, person: Uploader) -> None:
+    async def test_more_bytes_than_announced_are_rejected_with_413(self, person: Uploader) -> None:
         address = await person.begun(10)
         announced = await person.add(address, 0, b"x" * 11)
 
@@ -277,7 +277,7 @@ class TestTooMuch:
         assert await person.offset(address) == 0
         assert await person.content(await person.add(address, 0, b"z" * 10)) == b"z" * 10
 
-    async def test_room_is_held_from_the_beginning(self, person: Uploader) -> None:
+    async def test_quota_is_reserved_at_creation(self, person: Uploader) -> None:
         address = await person.begun(RESUMABLE_MAX)
         refused = await person.create(RESUMABLE_MAX)
 
@@ -314,7 +314,7 @@ class TestChecksums:
         assert response.status_code in (400, 460)
 
 
-class TestEnd:
+class TestTermination:
     async def test_terminated_upload_is_404(self, person: Uploader) -> None:
         address = await person.begun()
         ended = await person.client.delete(address, headers=person.headers | VERSION)
@@ -332,15 +332,15 @@ class TestEnd:
         assert ended.status_code == 204
         assert await person.content(whole) == CONTENT
 
-    async def test_upload_names_the_time_of_its_expiry(self, person: Uploader) -> None:
+    async def test_response_has_the_expiry_of_the_upload(self, person: Uploader) -> None:
         created = await person.create()
         left = parsedate_to_datetime(created.headers["upload-expires"]) - now()
 
         assert 23.9 < left.total_seconds() / 3600 < 24.1
 
 
-class TestJoining:
-    async def test_in_the_order_that_was_asked_for(self, person: Uploader) -> None:
+class TestConcatenation:
+    async def test_parts_are_concatenated_in_the_given_order(self, person: Uploader) -> None:
         parts = [await person.part(piece) for piece in (CONTENT[5000:], CONTENT[:5000])]
         joined = await person.join(*parts[::-1])
 
@@ -351,13 +351,13 @@ class TestJoining:
         assert shown.headers["upload-length"] == shown.headers["upload-offset"] == str(SIZE)
         assert await person.usage() == (await person.usage()) | {"used": SIZE, "reserved": 0, "files": 1}
 
-    async def test_addresses_of_any_spelling(self, person: Uploader) -> None:
+    async def test_urls_of_parts_may_have_any_prefix(self, person: Uploader) -> None:
         part = await person.part(CONTENT)
         joined = await person.join(f"https://api.example.com/api/v1{part}")
 
         assert await person.content(joined) == CONTENT
 
-    async def test_asked_twice_it_is_one_file(self, person: Uploader) -> None:
+    async def test_repeated_concatenation_makes_one_file(self, person: Uploader) -> None:
         parts = [await person.part(CONTENT), await person.part(CONTENT)]
         joined, again = await person.join(*parts), await person.join(*parts)
 
@@ -365,8 +365,8 @@ class TestJoining:
         assert again.headers["location"] == joined.headers["location"]
         assert len((await person.get("/files")).json()) == 1
 
-    async def test_asked_many_times_at_once_it_is_one_file(self, person: Uploader) -> None:
-        """A copy for each of them would take room that no quota knows of."""
+    async def test_concurrent_concatenations_make_one_file(self, person: Uploader) -> None:
+        """A copy for each request would use disk space outside the quota."""
         parts = [await person.part(CONTENT), await person.part(CONTENT)]
         joined = await asyncio.gather(*(person.join(*parts) for _ in range(8)))
 
@@ -375,7 +375,7 @@ class TestJoining:
         }
         assert (await person.usage())["used"] == 2 * SIZE
 
-    async def test_parts_are_used_up(self, person: Uploader) -> None:
+    async def test_parts_can_be_used_only_once(self, person: Uploader) -> None:
         parts = [await person.part(CONTENT), await person.part(CONTENT)]
         joined = (await person.join(*parts)).headers["location"]
         others = [await person.join(*parts[::-1]), await person.join(parts[0])]
@@ -383,7 +383,7 @@ class TestJoining:
 
         assert [one.status_code for one in (*others, await person.join(*parts))] == [409, 409, 409]
 
-    async def test_of_parts_that_are_not_whole(self, person: Uploader) -> None:
+    async def test_incomplete_and_foreign_parts_are_refused(self, person: Uploader) -> None:
         unfinished = await person.begun(Upload_Concat="partial")
         whole = (await person.create(content=CONTENT)).headers["location"]
         of_another = await Uploader(person.client).part(CONTENT)
@@ -393,7 +393,7 @@ class TestJoining:
         assert (await person.join(of_another)).status_code == 404
         assert (await person.join(f"/files/uploads/{new_id()}")).status_code == 404
 
-    async def test_to_more_than_the_maximum(self, person: Uploader) -> None:
+    async def test_concatenation_over_the_maximum_is_rejected_with_413(self, person: Uploader) -> None:
         parts = [
             await person.part(bytes(RESUMABLE_MAX // 2)),
             await person.part(bytes(RESUMABLE_MAX // 2 + 1)),
@@ -403,7 +403,7 @@ class TestJoining:
         assert (joined.status_code, joined.json()["limit_bytes"]) == (413, RESUMABLE_MAX)
         assert (await person.usage())["used"] == 0
 
-    async def test_a_part_is_no_file_and_a_final_takes_no_bytes(self, person: Uploader) -> None:
+    async def test_part_is_not_a_file_and_final_upload_accepts_no_bytes(self, person: Uploader) -> None:
         part = await person.part(CONTENT)
         assert (await person.get("/files")).json() == []
 
@@ -411,11 +411,11 @@ class TestJoining:
         assert (await person.add(joined.headers["location"], SIZE, b"x")).status_code == 403
 
 
-class TestNobodyElse:
+class TestAccessOfOthers:
     STORAGE = ("sqlite", "postgresql")
 
     @pytest.mark.parametrize("role", ["user", "admin"])
-    async def test_an_upload_is_as_if_it_were_not_there(self, person: Uploader, role: str) -> None:
+    async def test_upload_of_another_account_looks_nonexistent(self, person: Uploader, role: str) -> None:
         address = await person.begun()
         stranger = bearer(token(role=role)) | VERSION | BYTES | {"Upload-Offset": "0"}
         for method in ("HEAD", "GET", "PATCH", "DELETE"):
@@ -428,15 +428,15 @@ class TestNobodyElse:
             assert answers[0][0] == 404
         assert await person.offset(address) == 0
 
-    async def test_a_list_is_ones_own(self, person: Uploader) -> None:
+    async def test_list_contains_only_own_uploads(self, person: Uploader) -> None:
         await person.begun()
 
         assert (await Person(person.client).get("/files/uploads")).json() == []
 
 
 class TestLocks:
-    async def test_a_newcomer_is_let_in_at_once(self, person: Uploader) -> None:
-        """A connection that broke without the server noticing must not keep its client out."""
+    async def test_new_request_takes_over_at_once(self, person: Uploader) -> None:
+        """A broken connection that the server has not noticed must not lock out its client."""
         address = await person.begun()
         is_under_way, never = asyncio.Event(), asyncio.Event()
 
@@ -456,7 +456,7 @@ class TestLocks:
         assert await person.content(last) == CONTENT
         assert (taken.status_code, taken.json()["code"]) == (409, "taken_over")
 
-    async def test_many_at_once_write_it_once(self, person: Uploader) -> None:
+    async def test_concurrent_requests_write_once(self, person: Uploader) -> None:
         address = await person.begun()
         answers = await asyncio.gather(*(person.add(address, 0, CONTENT) for _ in range(8)))
         codes = sorted(one.status_code for one in answers)

@@ -1,4 +1,4 @@
-"""What is particular to S3: large blobs in parts, checksums, lost answers, leftovers, and links past us."""
+"""Particulars of S3: multipart uploads, checksums, lost responses, leftovers, and direct links."""
 
 import hashlib
 import os
@@ -53,7 +53,7 @@ def read(store: S3Store, start: int, length: int) -> bytes:
 
 
 def calls(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What is sent to the server, which itself does not check all of it."""
+    """The calls to the server, which does not check all arguments itself."""
     made: list[tuple[str, dict[str, Any]]] = []
     original = store._client._make_api_call
 
@@ -65,7 +65,7 @@ def calls(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, di
     return made
 
 
-def test_a_blob_is_sent_with_its_checksum_and_only_if_it_is_new(
+def test_blob_is_sent_with_a_checksum_and_a_condition(
     store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = calls(store, monkeypatch)
@@ -80,7 +80,7 @@ def test_a_blob_is_sent_with_its_checksum_and_only_if_it_is_new(
     assert not file.exists()
 
 
-def test_a_large_blob_goes_in_parts(store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_blob_is_sent_in_parts(store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_store, "MULTIPART_BYTES_MIN", 6 * MIB)
     monkeypatch.setattr(s3_store, "PART_BYTES", 5 * MIB)
     content = os.urandom(13 * MIB + 5)
@@ -96,11 +96,11 @@ def test_a_large_blob_goes_in_parts(store: S3Store, tmp_path: Path, monkeypatch:
     assert [part["PartNumber"] for part in complete["MultipartUpload"]["Parts"]] == [1, 2, 3]
 
 
-def test_parts_are_given_up_when_one_fails(
+def test_multipart_upload_is_aborted_when_a_part_fails(
     store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_store, "MULTIPART_BYTES_MIN", 6 * MIB)
-    monkeypatch.setattr(s3_store, "PART_BYTES", MIB)  # the server takes no parts as small as this
+    monkeypatch.setattr(s3_store, "PART_BYTES", MIB)  # the server rejects parts this small
     file, sha256 = staged(tmp_path, os.urandom(7 * MIB))
     with pytest.raises(StorageUnavailable):
         store.put(KEY, file, sha256)
@@ -111,16 +111,16 @@ def test_parts_are_given_up_when_one_fails(
     assert "Uploads" not in store._client.list_multipart_uploads(**where)
 
 
-def test_leftovers_are_cleared_when_they_are_old(store: S3Store) -> None:
+def test_old_multipart_uploads_are_aborted(store: S3Store) -> None:
     store._client.create_multipart_upload(**store._at(KEY))
 
-    store.clear(1e9)  # the server says that all of them began in 2010
+    store.clear(1e9)  # moto reports that all of them started in 2010
     assert len(store._client.list_multipart_uploads(Bucket=store._bucket)["Uploads"]) == 1
     store.clear(-1.0)
     assert "Uploads" not in store._client.list_multipart_uploads(Bucket=store._bucket)
 
 
-def test_what_others_keep_in_the_bucket_is_left_alone(store: S3Store, tmp_path: Path) -> None:
+def test_foreign_objects_in_the_bucket_are_left_alone(store: S3Store, tmp_path: Path) -> None:
     store.put(KEY, *staged(tmp_path, b"content"))
     for name in ("ba/ckup.tar", "README", "a" * 31, "blob", KEY + ".old"):
         store._client.put_object(**store._at(name), Body=b"theirs")
@@ -131,7 +131,7 @@ def test_what_others_keep_in_the_bucket_is_left_alone(store: S3Store, tmp_path: 
     assert len(store._client.list_multipart_uploads(Bucket=store._bucket)["Uploads"]) == 1
 
 
-def test_a_put_whose_answer_was_lost_is_done(store: S3Store, tmp_path: Path) -> None:
+def test_repeated_put_of_the_same_blob_succeeds(store: S3Store, tmp_path: Path) -> None:
     store.put(KEY, *staged(tmp_path, b"content"))
     store.put(KEY, *staged(tmp_path, b"content"))
     with pytest.raises(StorageUnavailable):
@@ -140,7 +140,7 @@ def test_a_put_whose_answer_was_lost_is_done(store: S3Store, tmp_path: Path) -> 
     assert read(store, 0, 7) == b"content"
 
 
-def test_what_is_missing(store: S3Store) -> None:
+def test_missing_blob_is_reported(store: S3Store) -> None:
     for length in (0, 1):
         with pytest.raises(BlobMissing):
             store.open(KEY, 0, length)
@@ -150,7 +150,7 @@ def test_what_is_missing(store: S3Store) -> None:
     assert list(store.list()) == []
 
 
-async def test_a_link_leads_past_us(settings: Settings) -> None:
+async def test_download_redirects_to_the_bucket(settings: Settings) -> None:
     async with running(create_app, settings.model_copy(update={"s3_link_seconds": 60})) as files:
         person = Person(files)
         file = await person.upload(b"<html>", "日本.html")
@@ -168,7 +168,7 @@ async def test_a_link_leads_past_us(settings: Settings) -> None:
     assert stranger.status_code == 404
 
 
-async def test_a_storage_that_is_away(settings: Settings) -> None:
+async def test_unreachable_storage_is_503(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
     async with running(create_app, nowhere) as files:
         person = Person(files)
@@ -178,7 +178,7 @@ async def test_a_storage_that_is_away(settings: Settings) -> None:
         assert (await person.usage())["reserved"] == 0
 
 
-def test_a_bucket_must_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_bucket_is_a_settings_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("STORAGE_TYPE", "s3")
     with pytest.raises(SettingsError, match="S3_BUCKET: must name the bucket"):

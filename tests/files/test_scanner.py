@@ -1,4 +1,4 @@
-"""Content is not served before a ClamAV daemon has called it clean."""
+"""Content is not served before a ClamAV daemon has found it clean."""
 
 import asyncio
 import signal
@@ -27,12 +27,12 @@ from tests.support import START_SECONDS, eventually, free_port, need
 
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 THREAT = "Test.EICAR"
-FOUND = f"{THREAT}.UNOFFICIAL"  # as clamd calls what is not in its own collection
+FOUND = f"{THREAT}.UNOFFICIAL"  # clamd's suffix for signatures that are not its own
 STREAM_BYTES_MAX = 1 << 20
 
 
 class Daemon:
-    """A real clamd that knows one signature; it can be frozen."""
+    """A real clamd with one signature; it can be paused."""
 
     def __init__(self, folder: Path) -> None:
         (self._program,) = need("clamd")
@@ -47,7 +47,7 @@ class Daemon:
             "TCPAddr 127.0.0.1",
             f"StreamMaxLength {STREAM_BYTES_MAX}",
             "Foreground yes",
-            "User root",  # whom it becomes when root starts it: nobody else reads our folder
+            "User root",  # stays root if root starts it, because no other user can read our directory
         ]
         self._configuration.write_text("\n".join(lines))
 
@@ -92,7 +92,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def state_of(person: Person, file: dict[str, Any], wanted: str) -> dict[str, Any]:
-    """The file when it has come to this state."""
+    """Wait until the file has this state."""
     for _ in range(1000):
         shown: dict[str, Any] = (await person.get(f"/files/{file['id']}/metadata")).json()
         if shown["state"] == wanted:
@@ -101,7 +101,7 @@ async def state_of(person: Person, file: dict[str, Any], wanted: str) -> dict[st
     pytest.fail(f"it stayed {shown['state']}")
 
 
-async def test_nothing_is_served_before_it_is_clean(files: httpx.AsyncClient, daemon: Daemon) -> None:
+async def test_file_is_not_served_before_it_is_found_clean(files: httpx.AsyncClient, daemon: Daemon) -> None:
     daemon.send(signal.SIGSTOP)
     person = Person(files)
     file = await person.upload(visibility="public")
@@ -116,7 +116,7 @@ async def test_nothing_is_served_before_it_is_clean(files: httpx.AsyncClient, da
     assert (await person.download(file["id"])).content == b"content"
 
 
-async def test_what_is_infected_is_held_back(files: httpx.AsyncClient) -> None:
+async def test_infected_file_is_not_served(files: httpx.AsyncClient) -> None:
     person = Person(files)
     file = await person.upload(b"padding " * 100_000 + EICAR, visibility="public")
     shown = await state_of(person, file, "infected")
@@ -128,7 +128,7 @@ async def test_what_is_infected_is_held_back(files: httpx.AsyncClient) -> None:
     assert (await person.delete(f"/files/{file['id']}")).status_code == 204
 
 
-async def test_what_cannot_be_scanned_keeps_nobody_waiting(files: httpx.AsyncClient) -> None:
+async def test_unscannable_file_does_not_delay_others(files: httpx.AsyncClient) -> None:
     person = Person(files)
     large = await person.upload(b"x" * (STREAM_BYTES_MAX + 1))
     await state_of(person, await person.upload(), "ready")
@@ -136,7 +136,7 @@ async def test_what_cannot_be_scanned_keeps_nobody_waiting(files: httpx.AsyncCli
     assert (await person.download(large["id"])).json()["code"] == "being_scanned"
 
 
-async def test_a_daemon_that_is_away_is_waited_for(settings: Settings, daemon: Daemon) -> None:
+async def test_files_are_scanned_once_the_daemon_is_reachable(settings: Settings, daemon: Daemon) -> None:
     away = settings.model_copy(update={"clamav_address": "127.0.0.1:9"})
     async with running(create_app, away) as files:
         person = Person(files)
@@ -147,7 +147,7 @@ async def test_a_daemon_that_is_away_is_waited_for(settings: Settings, daemon: D
         await state_of(person, file, "ready")
 
 
-async def test_stopping_waits_for_no_large_file(
+async def test_shutdown_does_not_wait_for_a_large_file(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     begun, may_go_on, pieces_taken = threading.Event(), threading.Event(), 0
@@ -177,7 +177,7 @@ async def test_stopping_waits_for_no_large_file(
     assert pieces_taken == 1
 
 
-def test_what_is_asked_and_answered(daemon: Daemon) -> None:
+def test_scan_reports_clean_infected_and_unscannable_content(daemon: Daemon) -> None:
     assert scan(daemon.address, [b"harm", b"less"]) is None
     assert scan(daemon.address, [EICAR[:10], EICAR[10:]]) == FOUND
     with pytest.raises(NotScannable, match="size limit exceeded"):

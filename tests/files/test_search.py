@@ -1,4 +1,4 @@
-"""Searches go through an index that follows every change, and find what reading all names would find."""
+"""Searches use an index that follows every change, and find the same as reading all names."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ STORAGE = ("sqlite", "postgresql")
 
 
 async def names(who: Person, **query: str) -> list[str]:
-    """All pages of a list, as a client reads them that follows the links."""
+    """The names on all pages of a list, read by following the links."""
     found: list[str] = []
     address: Any = httpx.URL("/files/visible", params=query)
     while address:
@@ -36,7 +36,7 @@ def stranger(files: httpx.AsyncClient) -> Person:
 
 @pytest.fixture(params=[500, 2])
 def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is, and so small that every search goes on past its end."""
+    """The real window, and one so small that every search continues past its end."""
     monkeypatch.setattr(pagination, "WINDOW_ROWS", request.param)
 
 
@@ -91,7 +91,7 @@ async def test_search_follows_a_new_name_the_trash_and_the_visibility(own: Perso
     assert await names(own, search="after") == []
 
 
-async def test_name_and_type_are_exact_though_the_index_is_not(own: Person) -> None:
+async def test_name_and_type_filters_are_exact(own: Person) -> None:
     for name in ("Notes.txt", "notes.txt", "notes.txt.txt"):
         await own.upload(b"text", name)
 

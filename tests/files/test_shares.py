@@ -1,4 +1,4 @@
-"""Links to files: who has one gets the content, for as long and as often as its owner said."""
+"""Share links: anybody with the link can download the file, within the limits set by its owner."""
 
 import asyncio
 from datetime import timedelta
@@ -25,7 +25,7 @@ async def shared(person: Person, file_id: str, **options: Any) -> dict[str, Any]
 
 
 class TestLink:
-    async def test_it_needs_no_account(self, files: httpx.AsyncClient) -> None:
+    async def test_link_needs_no_account(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(b"hello", "a.txt")
         link = await shared(person, file["id"])
@@ -55,7 +55,9 @@ class TestLink:
 
         assert response.status_code == (404 if change in ("token", "id") else 422)
 
-    async def test_only_a_hash_is_kept(self, disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
+    async def test_only_a_hash_of_the_token_is_stored(
+        self, disk_files: httpx.AsyncClient, disk_settings: Settings
+    ) -> None:
         person = Person(disk_files)
         link = await shared(person, (await person.upload())["id"])
         engine = create_engine(disk_settings.database_url)
@@ -69,7 +71,7 @@ class TestLink:
         assert len(kept) >= 2
         assert link["url"].partition("=")[2] not in str(kept)
 
-    async def test_the_token_is_not_logged(
+    async def test_token_is_not_logged(
         self, files: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
     ) -> None:
         person = Person(files)
@@ -106,7 +108,7 @@ class TestLink:
         assert [one.status_code for one in (stranger, revoked, again)] == [404, 204, 404]
         assert (await files.get(link["url"])).status_code == 404
 
-    async def test_it_ends_with_the_file(self, files: httpx.AsyncClient) -> None:
+    async def test_link_stops_working_when_the_file_is_deleted(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         link = await shared(person, file["id"])
@@ -122,7 +124,7 @@ class TestLink:
 
 
 class TestCount:
-    async def test_so_many_and_no_more(self, files: httpx.AsyncClient) -> None:
+    async def test_link_stops_working_after_its_downloads(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload()
         link = await shared(person, file["id"], downloads_max=3)
@@ -132,7 +134,7 @@ class TestCount:
         assert sorted(one.status_code for one in answers) == [200] * 3 + [404] * 7
         assert (await person.get(f"/files/{file['id']}/shares")).json() == []
 
-    async def test_nobody_gets_it_bit_by_bit_without_being_counted(self, files: httpx.AsyncClient) -> None:
+    async def test_ranges_are_ignored_when_downloads_are_counted(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         link = await shared(person, (await person.upload(b"hello"))["id"], downloads_max=1)
         response = await files.get(link["url"], headers={"Range": "bytes=1-"})
@@ -154,7 +156,7 @@ async def test_malformed_input_is_rejected_with_422(files: httpx.AsyncClient, bo
     assert response.status_code == 422
 
 
-async def test_only_the_owner_makes_and_sees_them(files: httpx.AsyncClient) -> None:
+async def test_only_the_owner_creates_and_lists_links(files: httpx.AsyncClient) -> None:
     person, stranger = Person(files), Person(files)
     file = await person.upload(visibility="public")
     await shared(person, file["id"])

@@ -1,4 +1,4 @@
-"""Rows and blobs that disagree, both ways, and uploads under way that nobody may touch."""
+"""Rows without blobs, blobs without rows, and uploads in progress, which the sweeper must not touch."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def settings(make_files_settings: Callable[..., Settings], tmp_path: Path) -> Se
 
 @contextmanager
 def sweeping(settings: Settings) -> Iterator[Sweeper]:
-    """Of another replica, so to say; swept by hand."""
+    """The sweeper of another replica, run by the test."""
     database = Database(settings.database_url)
     database.session_info[OUTBOX] = Outbox(EVENTS, settings.service, {})
     blobs = Blobs(make_store(settings), Staging(folder_of(settings) / "staging"))
@@ -67,10 +67,10 @@ def grow_old(file: Path, seconds: float) -> None:
     os.utime(file, (time.time() - seconds, time.time() - seconds))
 
 
-async def test_an_upload_that_goes_on_is_left_alone(
+async def test_upload_in_progress_is_left_alone(
     files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
 ) -> None:
-    """However slowly the bytes come: much longer than the lease, and swept all the time."""
+    """The bytes arrive for much longer than the lease, while the sweeper runs all the time."""
     swept = 0
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -95,7 +95,7 @@ async def test_an_upload_that_goes_on_is_left_alone(
     assert (await person.download(response.json()["id"])).content == b"x" * swept
 
 
-async def test_bytes_that_no_row_knows_are_removed_when_they_are_old(
+async def test_old_bytes_without_a_row_are_removed(
     files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
 ) -> None:
     file = await Person(files).upload()
@@ -120,7 +120,7 @@ async def test_bytes_that_no_row_knows_are_removed_when_they_are_old(
     assert file["state"] == "ready"
 
 
-async def test_only_where_a_row_or_a_blob_is_anything_is_compared(
+async def test_only_prefixes_with_a_row_or_a_blob_are_compared(
     files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
 ) -> None:
     assert [*sweeper._listed()] == []
@@ -139,7 +139,7 @@ async def test_only_where_a_row_or_a_blob_is_anything_is_compared(
 
 
 @pytest.mark.usefixtures("files")
-async def test_what_is_no_blob_is_left_alone(sweeper: Sweeper, settings: Settings) -> None:
+async def test_file_that_is_not_a_blob_is_left_alone(sweeper: Sweeper, settings: Settings) -> None:
     theirs = folder_of(settings) / "blobs" / "README"
     theirs.write_bytes(b"hello")
     grow_old(theirs, settings.orphan_seconds + 60)
@@ -148,7 +148,7 @@ async def test_what_is_no_blob_is_left_alone(sweeper: Sweeper, settings: Setting
     assert theirs.exists()
 
 
-async def test_a_file_without_bytes_says_so_until_they_are_back(
+async def test_file_without_bytes_is_lost_until_they_are_restored(
     files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings, tmp_path: Path
 ) -> None:
     person = Person(files)
@@ -167,7 +167,7 @@ async def test_a_file_without_bytes_says_so_until_they_are_back(
     assert (await person.get("/files")).json() == [file]
 
 
-async def test_what_comes_back_is_scanned_if_there_is_a_scanner(
+async def test_restored_content_is_scanned_if_there_is_a_scanner(
     files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings, tmp_path: Path
 ) -> None:
     person = Person(files)
@@ -195,13 +195,13 @@ async def test_old_trash_is_emptied(files: httpx.AsyncClient, settings: Settings
 
 
 async def swept(settings: Settings) -> int:
-    """How many files are stored after a sweep with these settings."""
+    """The number of stored files after a sweep with these settings."""
     with sweeping(settings) as sweeper:
         sweeper.sweep()
     return len(stored(settings))
 
 
-async def test_several_replicas_at_once(
+async def test_several_replicas_sweep_at_once(
     files: httpx.AsyncClient, settings: Settings, sweeper: Sweeper
 ) -> None:
     person = Person(files)

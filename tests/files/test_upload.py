@@ -1,4 +1,4 @@
-"""Uploading as a form: what is stored, what is refused, and what a form may be."""
+"""Form uploads: what is stored, what is refused, and which forms are accepted."""
 
 import hashlib
 import json
@@ -16,8 +16,8 @@ from tests.files.support import Person, stored
 from tests.shared.processes import started
 
 
-def test_a_folder_that_takes_nothing_is_found_out_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file, where a folder should be")
+def test_unwritable_directory_is_reported_at_startup(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file in place of a directory")
     environment = {
         "INTERNAL_SECRET": TEST_INTERNAL_SECRET,
         "DATA_DIR": str(tmp_path),
@@ -46,7 +46,7 @@ class TestUpload:
         assert (await person.get(f"/files/{file['id']}/metadata")).json() == file
 
     @pytest.mark.parametrize("size", [0, 1, 65_535, MIB + 1, FILE_BYTES_MAX])
-    async def test_content_of_every_size_comes_back_unchanged(
+    async def test_content_of_every_size_is_returned_unchanged(
         self, files: httpx.AsyncClient, size: int
     ) -> None:
         person = Person(files)
@@ -63,7 +63,7 @@ class TestUpload:
             "files_limit": QUOTA_FILES,
         }
 
-    async def test_nobody_else_on_the_machine_can_read_it(
+    async def test_stored_file_is_readable_only_by_the_service(
         self, disk_files: httpx.AsyncClient, disk_settings: Settings
     ) -> None:
         await Person(disk_files).upload()
@@ -90,7 +90,9 @@ class TestUpload:
         assert stored(settings) == []
         assert (await person.usage())["reserved"] == 0
 
-    async def test_far_too_large_is_refused_before_a_byte_is_read(self, files: httpx.AsyncClient) -> None:
+    async def test_announced_size_that_is_too_large_is_refused_before_reading(
+        self, files: httpx.AsyncClient
+    ) -> None:
         headers = Person(files).headers | {
             "Content-Type": "multipart/form-data; boundary=x",
             "Content-Length": str(10 * FILE_BYTES_MAX),
@@ -104,14 +106,14 @@ class TestUpload:
 
         assert response.status_code == 413
 
-    async def test_the_length_is_counted_when_it_is_not_announced(
+    async def test_size_is_counted_if_it_is_not_announced(
         self, files: httpx.AsyncClient, settings: Settings
     ) -> None:
         async def endless() -> Any:
             yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
             for _ in range(FILE_BYTES_MAX // 65_536 + 1):
                 yield b"y" * 65_536
-            raise AssertionError("nobody stopped it")
+            raise AssertionError("the upload was not stopped")
 
         headers = Person(files).headers | {"Content-Type": "multipart/form-data; boundary=x"}
         response = await files.post("/files", content=endless(), headers=headers)
@@ -133,7 +135,7 @@ class TestQuota:
         assert told["code"] == "quota_exceeded"
         assert (told["used"], told["reserved"], told["limit"]) == (QUOTA_BYTES, 0, QUOTA_BYTES)
 
-    async def test_files_are_counted_as_well(self, files: httpx.AsyncClient) -> None:
+    async def test_number_of_files_is_limited(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         for _ in range(QUOTA_FILES):
             await person.upload(b"")
@@ -142,14 +144,14 @@ class TestQuota:
         assert refused.status_code == 507
         assert refused.json()["files_limit"] == QUOTA_FILES
 
-    async def test_it_is_nobody_elses(self, files: httpx.AsyncClient) -> None:
+    async def test_quota_belongs_to_one_account(self, files: httpx.AsyncClient) -> None:
         full = Person(files)
         for _ in range(2):
             await full.upload(b"x" * FILE_BYTES_MAX)
 
         assert (await Person(files).send(b"y")).status_code == 201
 
-    async def test_the_trash_counts_until_it_is_emptied(self, files: httpx.AsyncClient) -> None:
+    async def test_trash_counts_against_the_quota(self, files: httpx.AsyncClient) -> None:
         person = Person(files)
         file = await person.upload(b"x" * 100)
         await person.delete(f"/files/{file['id']}")
@@ -205,7 +207,7 @@ class TestForms:
             ("multipart/form-data; boundary=" + "b" * 71, 400),
         ],
     )
-    async def test_body_that_is_no_form_is_refused(
+    async def test_body_that_is_not_a_form_is_refused(
         self, files: httpx.AsyncClient, kind: str, status: int
     ) -> None:
         headers = Person(files).headers | {"Content-Type": kind}
@@ -224,7 +226,7 @@ class TestForms:
             ({"metadata": json.dumps({"a": "x" * 4096})}, "metadata"),
         ],
     )
-    async def test_malformed_fields(
+    async def test_malformed_fields_are_rejected_with_422(
         self, files: httpx.AsyncClient, settings: Settings, fields: dict[str, str], field: str
     ) -> None:
         person = Person(files)
@@ -234,14 +236,14 @@ class TestForms:
         assert response.json()["errors"][0]["field"].startswith(field.partition(".")[0])
         assert (await person.usage())["reserved"] == 0
 
-    async def test_a_field_that_is_too_long(self, files: httpx.AsyncClient) -> None:
+    async def test_field_that_is_too_long_is_rejected_with_400(self, files: httpx.AsyncClient) -> None:
         response = await Person(files).send(b"x", metadata=" " * 20_000)
 
         assert response.status_code == 400
 
     @pytest.mark.parametrize("step", [1, 2, 3, 7, 64])
-    async def test_however_the_bytes_arrive(self, files: httpx.AsyncClient, step: int) -> None:
-        content = b"\r\n--b\r\r\n\r\n--bb-\r\n--"  # nearly a boundary, again and again
+    async def test_form_is_parsed_in_any_chunks(self, files: httpx.AsyncClient, step: int) -> None:
+        content = b"\r\n--b\r\r\n\r\n--bb-\r\n--"  # looks like a boundary, several times
         fields = b'\r\n--b\r\nContent-Disposition: form-data; name="visibility"\r\n\r\npublic\r\n--b--\r\n'
         body = HEAD.replace(b"--b", b"--bX") + content + fields.replace(b"--b", b"--bX")
         person = Person(files)

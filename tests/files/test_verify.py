@@ -1,4 +1,4 @@
-"""`gatehouse files verify`: what is missing, changed or orphaned is named, and all else is read and well."""
+"""`gatehouse files verify` lists missing, changed and orphaned content."""
 
 import io
 import os
@@ -58,7 +58,7 @@ async def test_intact_content_is_verified_without_faults(
     assert verified(settings) == (0, ["4 files, 3015 bytes: no faults"])
 
 
-async def test_what_is_wrong_is_named(disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
+async def test_faults_are_listed(disk_files: httpx.AsyncClient, disk_settings: Settings) -> None:
     person = Person(disk_files)
     assert disk_settings.storage_path is not None
     folder = disk_settings.storage_path / "blobs"
@@ -87,7 +87,7 @@ async def test_what_is_wrong_is_named(disk_files: httpx.AsyncClient, disk_settin
     assert orphan.exists()
 
 
-async def test_what_is_deleted_meanwhile_is_no_fault(
+async def test_file_deleted_during_verification_is_not_a_fault(
     disk_files: httpx.AsyncClient, disk_settings: Settings
 ) -> None:
     await Person(disk_files).upload()
@@ -107,7 +107,7 @@ async def test_what_is_deleted_meanwhile_is_no_fault(
 
 
 @pytest.mark.parametrize("database", ["sqlite:///{}/absent.db", "postgresql://x:hunter2@127.0.0.1:1/files"])
-def test_a_database_with_nothing_to_read(tmp_path: Path, database: str) -> None:
+def test_unusable_database_is_reported_with_exit_code_2(tmp_path: Path, database: str) -> None:
     environment = {
         "INTERNAL_SECRET": TEST_INTERNAL_SECRET,
         "DATA_DIR": str(tmp_path),
@@ -127,7 +127,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("stream", "shown"), [(Terminal(), True), (io.StringIO(), False)])
-def test_a_bar_for_who_looks_at_it(stream: io.StringIO, shown: bool) -> None:
+def test_progress_bar_is_shown_only_on_a_terminal(stream: io.StringIO, shown: bool) -> None:
     progress = Progress(stream)
     for done in (0, 50, 100):
         progress.show(done, 100)

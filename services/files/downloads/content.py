@@ -25,7 +25,7 @@ from services.files.storage.store import BlobMissing, BlobReader
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 512 * 1024
-# A browser must render the content without our origin, without scripts and without sniffing.
+# A browser must render the content outside our origin, without scripts and without sniffing.
 GUARDS = {
     "content-security-policy": "sandbox; default-src 'none'",
     "cross-origin-resource-policy": "same-origin",
@@ -114,7 +114,7 @@ async def answer(
 
 
 class BlobResponse(Response):
-    """Sends pieces of a blob: one is read while the one before it is sent, and never more than these two."""
+    """Sends pieces of a blob: the next one is read while one is sent, so at most two are in memory."""
 
     def __init__(
         self,
@@ -151,15 +151,15 @@ class BlobResponse(Response):
             reader = await self._blobs.run(self._blobs.store.open, self._content.blob_key, span[0], left)
         ahead = self._blobs.start(reader.read, min(READ_BYTES, left))
         try:
-            while left and not leaving.done():  # without a client, the rest would be read in vain
-                piece = await asyncio.shield(ahead)  # cancelled here, it still reads
-                if not piece:  # the length was promised; breaking off is all that can still be done
+            while left and not leaving.done():  # without a client the rest need not be read
+                piece = await asyncio.shield(ahead)  # the read continues after a cancellation
+                if not piece:  # the length has been sent, so all we can do is abort
                     raise EOFError(f"blob {self._content.blob_key} ends {left} bytes early")
                 left -= len(piece)
                 ahead = self._blobs.start(reader.read, min(READ_BYTES, left))
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         finally:
-            await asyncio.wait([ahead])  # before the file under it is closed
+            await asyncio.wait([ahead])  # before its file is closed
             await self._blobs.run(reader.close)
 
 
@@ -175,7 +175,7 @@ async def _open_first(blobs: Blobs, content: Content, pieces: Sequence[bytes | S
     try:
         return await blobs.run(blobs.store.open, content.blob_key, start, end - start)
     except BlobMissing as error:
-        log.error("blob_missing", key=content.blob_key)  # noqa: TRY400 - where it came from says nothing
+        log.error("blob_missing", key=content.blob_key)  # noqa: TRY400 - the traceback says nothing
         raise ContentLost from error
 
 

@@ -13,10 +13,10 @@ Span = tuple[int, int]  # first byte, and the one after the last
 
 
 def wanted(header: str | None, size: int) -> list[Span] | None:
-    """The spans that are wanted, joined where they touch; None when the whole file is to be sent.
+    """The requested spans, merged where they touch; None to send the whole file.
 
-    A header that makes no sense is ignored, as the standard says, and so is one that asks for so many or
-    so much that sending the whole file is less work for both sides.
+    An invalid header is ignored, as the standard requires. So is one with so many or such large ranges that
+    sending the whole file is less work.
     """
     unit, _, specs = (header or "").partition("=")
     if (

@@ -1,1 +1,1 @@
-"""What the endpoints of the files service do, one module per resource."""
+"""Handlers of the files service's endpoints, one module per resource."""

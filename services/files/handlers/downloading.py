@@ -14,7 +14,7 @@ from shared.caller import Caller
 from shared.data.database import Database
 from shared.http.schemas import Id
 
-# A browser may keep it and has to ask each time whether it may still be seen.
+# A browser may cache it, but must revalidate it each time.
 CACHE = "private, no-cache"
 
 

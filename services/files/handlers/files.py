@@ -1,4 +1,4 @@
-"""Files as their owner sees them, and public ones as everybody does."""
+"""Lists and changes of files, for their owner; public files are visible to everybody."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,7 +20,7 @@ from shared.http.schemas import Id, Page
 from shared.ids import first_id
 from shared.lists.search import Search, find_page
 
-# An id and a time are given to a file one after the other; the clock may be set in between.
+# A file gets its id before its creation time; the clock may be changed in between.
 CLOCK_STEP = timedelta(minutes=5)
 
 
@@ -46,7 +46,7 @@ def show_metadata(file_id: Id, caller: Caller | None, session: Session) -> FileO
 def change_file(
     file_id: Id, body: ChangeFile, caller: Caller, if_match: IfMatch, session: Session
 ) -> FileOut:
-    """Rename a file of yours, make it public or private, or give it other metadata."""
+    """Rename a file of yours, make it public or private, or replace its metadata."""
     file = locked(session, caller, file_id)
     if_match.check(file.version)
     if body.name is not None:
@@ -68,7 +68,7 @@ def update_file(
 
 
 def delete_file(file_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
-    """Move a file to the trash, from where it can be restored for a while."""
+    """Move a file to the trash, where it can be restored for a while."""
     file = locked(session, caller, file_id)
     if_match.check(file.version)
     file.trashed = now()
@@ -89,13 +89,13 @@ def show_usage(caller: Caller, settings: Settings, session: Session) -> UsageOut
 
 
 def _page(session: Session, scopes: Sequence[Mapping[str, str]], query: ListFiles) -> Page[FileOut]:
-    """One page of some scopes, each of them the files of one visibility."""
+    """One page of the files in these scopes, each of which has one visibility."""
     texts, checked = _wanted(query)
     since, until = query.created_from, query.created_before
     always: list[ColumnElement[bool]] = [FILES.c.trashed.is_(None)]
     if query.visibility is not None:
         scopes = [scope for scope in scopes if scope["visibility"] == query.visibility]
-    if query.name is not None:  # an index of its own; what else is asked is left to check
+    if query.name is not None:  # it has its own index; the other filters are checked row by row
         scopes = [{**scope, "name": query.name} for scope in scopes]
         texts = {}
     if since is not None:
@@ -114,7 +114,7 @@ def _page(session: Session, scopes: Sequence[Mapping[str, str]], query: ListFile
 
 
 def _wanted(query: ListFiles) -> tuple[dict[str, str], list[ColumnElement[bool]]]:
-    """The texts that the index knows, and what it does not know exactly."""
+    """The texts for the search index, and the exact conditions, which it only approximates."""
     texts: dict[str, str] = {}
     checked: list[ColumnElement[bool]] = []
     if query.search is not None:

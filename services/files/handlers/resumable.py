@@ -33,7 +33,7 @@ async def show_upload_options(settings: Settings) -> Response:
 
 @tus_headers.spoken
 async def create_upload(request: Request, caller: Caller, uploads: Resumable, trail: Trail) -> Response:
-    """Start a resumable upload (tus 1.0), optionally with the first piece, or join parts into a file.
+    """Start a resumable upload (tus 1.0), optionally with the first chunk, or concatenate parts into a file.
 
     `Upload-Metadata` holds `filename`, and optionally `filetype`, `visibility` and `metadata`.
     """
@@ -41,7 +41,7 @@ async def create_upload(request: Request, caller: Caller, uploads: Resumable, tr
     metadata = request.headers.get("upload-metadata", "")
     if concat is not None and concat != "partial":
         if "upload-length" in request.headers:
-            raise tus_headers.wrong("Upload-Length", "must be left out: the parts say how long they are")
+            raise tus_headers.wrong("Upload-Length", "must be omitted: the parts have their own lengths")
         parts = tus_headers.parts(concat)
         upload = await uploads.concatenate(caller.id, parts, concat, metadata, described_by(metadata), trail)
         return _answer(201, upload, {"Location": _address(upload)})
@@ -49,7 +49,7 @@ async def create_upload(request: Request, caller: Caller, uploads: Resumable, tr
     length = tus_headers.number(request, "upload-length")
     checksum = tus_headers.checksum(request.headers.get("upload-checksum"))
     described = None if concat == "partial" else described_by(metadata)
-    trail.is_written = True  # until it is whole, nothing is done that anybody would ask about
+    trail.is_written = True  # an incomplete upload is not worth a record
     upload = await uploads.create(caller.id, length, metadata, described, trail)
     if request.headers.get("content-type") == tus_headers.BYTES_TYPE and length:
         upload = await uploads.append(upload.id, caller.id, 0, request, checksum, trail)
@@ -78,7 +78,7 @@ async def show_upload_offset(
 async def append_to_upload(
     upload_id: Id, request: Request, caller: Caller, uploads: Resumable, trail: Trail
 ) -> Response:
-    """Add a piece to an upload, at the offset where it ends (tus 1.0)."""
+    """Append a chunk to an upload, at its current offset (tus 1.0)."""
     return await _append(upload_id, request, caller, uploads, trail)
 
 
@@ -128,7 +128,7 @@ def list_uploads(query: PageQuery, caller: Caller, session: Session) -> Page[Upl
 async def _append(
     upload_id: str, request: Request, caller: Caller, uploads: Resumable, trail: Trail
 ) -> Response:
-    trail.is_written = True  # a piece is not worth a record; the file that it ends in writes one
+    trail.is_written = True  # a piece is not worth a record; the completed file writes one
     tus_headers.require_bytes(request)
     offset = tus_headers.number(request, "upload-offset")
     checksum = tus_headers.checksum(request.headers.get("upload-checksum"))
@@ -152,5 +152,5 @@ def _answer(status: int, upload: Upload, more: dict[str, str] | None = None) -> 
 
 
 def _address(upload: Upload) -> str:
-    # A reference without a host: right behind every gateway, and no Host header can bend it.
+    # A reference without a host: valid behind every gateway, and no Host header can affect it.
     return f"/files/uploads/{upload.id}"

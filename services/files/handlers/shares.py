@@ -1,4 +1,4 @@
-"""Links to a file that expire: anybody with the link gets the content, without an account."""
+"""Links to a file that expire: anybody with the link can download the content, without an account."""
 
 import hashlib
 import hmac
@@ -34,7 +34,7 @@ def make_share(
 ) -> MadeShareOut:
     """Create a link to a file of yours that works for a while, and optionally for a number of downloads.
 
-    The link is shown in this response only; the service stores its hash.
+    The link is shown only in this response; the service stores its hash.
     """
     file = locked(session, caller, file_id)
     session.connection().execute(delete(SHARES).where(SHARES.c.file_id == file.id, SHARES.c.expires < now()))
@@ -72,7 +72,7 @@ def revoke_share(file_id: Id, share_id: Id, caller: Caller, session: Session) ->
 async def download_shared(
     share_id: Id, query: ShareQuery, request: Request, blobs: Blobs, database: Database
 ) -> Response:
-    """Download a file by a link that its owner made."""
+    """Download a file by a link from its owner."""
     is_counted, content = await database.read(_shared, share_id, query.token)
     if is_counted and request.method == "GET":
         await database.run(_count, share_id)
@@ -89,7 +89,7 @@ def _shared(session: Session, share_id: str, token: str) -> tuple[bool, Content]
         .where(SHARES.c.id == share_id, _is_good(), FILES.c.trashed.is_(None))
     )
     row = session.connection().execute(found).one_or_none()
-    # One that is wrong, one that is used up and one that never was answer alike.
+    # A wrong link, a used-up one and one that never existed get the same response.
     if row is None or not hmac.compare_digest(row.token_hash, _hash(token)):
         raise NotFound
     return row.downloads_max is not None, served(row._asdict())
@@ -107,5 +107,5 @@ def _is_good() -> ColumnElement[bool]:
 
 
 def _hash(token: str) -> str:
-    # A token of 256 random bits needs no slow hash: there is nothing to guess.
+    # A token of 256 random bits cannot be guessed, so it needs no slow hash.
     return hashlib.sha256(token.encode()).hexdigest()

@@ -29,5 +29,5 @@ def restore_file(file_id: Id, caller: Caller, session: Session) -> FileOut:
 
 
 def purge_file(file_id: Id, caller: Caller, session: Session) -> None:
-    """Delete a file in the trash for good."""
+    """Delete a file in the trash permanently."""
     purge(session, locked(session, caller, file_id, trashed=True))

@@ -26,9 +26,7 @@ async def upload_file(
     form = Form(request, FIELDS, limit)
     pieces = aiter(form)
     part = await anext(pieces)
-    assert isinstance(
-        part, FilePart
-    )  # a form with nothing in it is refused, and the file's beginning comes first
+    assert isinstance(part, FilePart)  # an empty form is refused, and a FilePart always comes first
     name = good_name(last_part(part.name))
     room = limit if part.bytes_at_most is None else min(part.bytes_at_most, limit)
     async with intake.room(caller.id, room) as place:

@@ -1,4 +1,4 @@
-"""Create files, the blobs that hold their content, and what each account uses."""
+"""Create files, the blobs with their content, and the usage of each account."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Add uploads in pieces."""
+"""Add resumable uploads."""
 
 import sqlalchemy as sa
 from alembic import op

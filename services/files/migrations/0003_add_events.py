@@ -1,4 +1,4 @@
-"""Create the tables of the event spine."""
+"""Create the outbox, inbox and parked tables of events."""
 
 from shared.events.migrations import create_event_tables_1
 

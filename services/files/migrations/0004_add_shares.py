@@ -1,4 +1,4 @@
-"""Add links to files."""
+"""Add share links."""
 
 import sqlalchemy as sa
 from alembic import op

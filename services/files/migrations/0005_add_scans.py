@@ -1,4 +1,4 @@
-"""Add what a scanner found."""
+"""Add the findings of the virus scanner."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Find the blobs of an account that is deleted without reading those of everybody."""
+"""Index blobs by account, for the deletion of accounts."""
 
 from alembic import op
 

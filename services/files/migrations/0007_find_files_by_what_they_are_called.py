@@ -1,4 +1,4 @@
-"""Find files by a part of their name and by their type; leave the trash out of the indexes of lists."""
+"""Index files by parts of their name and by type; exclude the trash from the indexes of lists."""
 
 from alembic import op
 

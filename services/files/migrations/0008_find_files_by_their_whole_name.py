@@ -1,4 +1,4 @@
-"""Find files by their whole name: among many that look alike, what they are made of tells too little."""
+"""Index files by their whole name, because trigrams hardly distinguish many similar names."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Asks a ClamAV daemon about a stream of bytes, by its INSTREAM command."""
+"""Client of a ClamAV daemon, for its INSTREAM command."""
 
 import re
 import socket
@@ -19,13 +19,15 @@ class NotScannable(Exception):
 
 
 def scan(address: str, pieces: Iterable[bytes]) -> str | None:
-    """The name of what was found in these bytes; None when they are clean.
+    """The name of the threat in these bytes; None if they are clean.
 
     `address` is `host:port`, or the path of a socket.
     """
     try:
         with closing(_connect(address)) as connection:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it has heard enough, and says why
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # the daemon stopped reading, and its response says why
                 connection.sendall(b"zINSTREAM\0")
                 for piece in pieces:
                     connection.sendall(len(piece).to_bytes(4) + piece)
@@ -37,7 +39,7 @@ def scan(address: str, pieces: Iterable[bytes]) -> str | None:
         return None
     found = _INFECTED.fullmatch(answer)
     if found is None:
-        raise NotScannable(f"{address} answered {answer!r}")
+        raise NotScannable(f"{address} responded with {answer!r}")
     return found.group(1)
 
 

@@ -1,8 +1,7 @@
 """Scans new content with ClamAV before it is served, if a daemon is configured.
 
-A file is written down as `scanning` and becomes `ready` or `infected`. Which ones are still to be scanned
-stands in the table, so that nothing is forgotten when a process dies, and several replicas may scan the same
-file: each says the same of it.
+A file is stored as `scanning` and becomes `ready` or `infected`. The pending ones are in the table, so none
+is lost when a process dies. Several replicas may scan the same file, with the same result.
 """
 
 import threading
@@ -24,20 +23,20 @@ log = structlog.get_logger(__name__)
 BATCH = 20
 PIECE_BYTES = 256 * 1024
 LOOK_SECONDS = 1.0
-PAUSE_SECONDS = 10.0  # after the daemon could not be asked
+PAUSE_SECONDS = 10.0  # after the daemon was unreachable
 
 
 class Stopped(Exception):
-    """The service stops; the file is scanned when it runs again."""
+    """The service is stopping; the file is scanned after the next start."""
 
 
 class Scanner:
-    """Scans what waits to be scanned, oldest first, until the service stops."""
+    """Scans pending files, oldest first, until the service stops."""
 
     def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
         self._database, self._store = database, blobs.store
         self._address = settings.clamav_address
-        self._not_scannable: set[str] = set()  # asked about again when the service starts again
+        self._not_scannable: set[str] = set()  # retried after the next start
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scanner", daemon=True)
 
@@ -75,10 +74,10 @@ class Scanner:
             except BlobMissing:
                 self._write_down(row.id, FileState.LOST, None)
             except NotScannable as error:
-                log.error("not_scannable", file_id=row.id, error=str(error))  # noqa: TRY400 - says it all
+                log.error("not_scannable", file_id=row.id, error=str(error))  # noqa: TRY400 - the message is enough
                 self._not_scannable.add(row.id)
             except ScannerAway as error:
-                log.error("scanner_away", error=str(error))  # noqa: TRY400 - says it all
+                log.error("scanner_away", error=str(error))  # noqa: TRY400 - the message is enough
                 self._stopping.wait(PAUSE_SECONDS)
                 return False
             else:
@@ -89,7 +88,7 @@ class Scanner:
         reader = self._store.open(key, 0, size)
         try:
             while piece := reader.read(PIECE_BYTES):
-                if self._stopping.is_set():  # a large file may take longer than there is time to stop
+                if self._stopping.is_set():  # a large file may take longer than the time to drain
                     raise Stopped
                 yield piece
         finally:

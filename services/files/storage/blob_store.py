@@ -1,4 +1,4 @@
-"""The storage for asynchronous handlers: a store and a staging folder, used in threads of their own."""
+"""The storage for asynchronous handlers: a store and a staging directory, used in separate threads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,15 +20,17 @@ WRITE_BYTES = 1 << 20
 def make_store(settings: Settings) -> BlobStore:
     """The store that the settings name."""
     if settings.storage_type == "s3":
-        from services.files.storage.s3_store import S3Store  # boto3 is large, and a disk does not need it
+        from services.files.storage.s3_store import (
+            S3Store,
+        )  # boto3 is large, and the disk store does not need it
 
         return S3Store(settings)
-    assert settings.storage_path is not None  # its default is a folder
+    assert settings.storage_path is not None  # never None: the settings fill in a default
     return DiskStore(settings.storage_path / "blobs")
 
 
 class Blobs:
-    """Disk and network are waited for in threads: those of the database stay free for the database."""
+    """Runs disk and network calls in their own threads, so that those of the database stay free."""
 
     def __init__(self, store: BlobStore, staging: Staging) -> None:
         self.store = store
@@ -36,14 +38,14 @@ class Blobs:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
     def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Begin in a thread; the answer can be waited for later."""
+        """Start the work in a thread; the result can be awaited later."""
         return asyncio.wrap_future(self._threads.submit(work, *args, **kwargs))
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run in a thread to its end, even if the caller is cancelled meanwhile.
+        """Run the work in a thread to its end, even if the caller is cancelled meanwhile.
 
-        Threads cannot be stopped, and a cancelled caller closes the file that they use: its number would go
-        to the next opened file, and the thread would write into that.
+        Threads cannot be stopped. A cancelled caller would close the thread's file, whose descriptor could be
+        reused by another file, and the thread would write into that one.
         """
         begun = self.start(work, *args, **kwargs)
         try:
@@ -64,7 +66,7 @@ class Target(Protocol):
 
 
 class Inflow:
-    """Writes what arrives into a file: one piece is written while the next one arrives."""
+    """Writes arriving bytes to a file: one piece is written while the next one arrives."""
 
     def __init__(self, blobs: Blobs, target: Target) -> None:
         self._blobs = blobs
@@ -82,7 +84,7 @@ class Inflow:
             await self._hand_over()
 
     async def flush(self) -> None:
-        """Wait until all that came has been written."""
+        """Wait until all received bytes have been written."""
         await self._hand_over()
         await self._written()
 
@@ -98,5 +100,7 @@ class Inflow:
 
     async def _written(self) -> None:
         if self._writing is not None:
-            await asyncio.shield(self._writing)  # cancelled here, it still writes: `settle` waits for that
+            await asyncio.shield(
+                self._writing
+            )  # the write continues after a cancellation: `settle` waits for it
             self._writing = None

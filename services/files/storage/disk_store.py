@@ -1,4 +1,4 @@
-"""Blobs on the local disk, spread over 256 folders."""
+"""Blobs on the local disk, spread over 256 directories."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _FOLDER = re.compile(r"[0-9a-f]{2}")
 
 
 class DiskStore:
-    """A folder of blobs. A blob appears under its name complete or not at all."""
+    """A directory of blobs. A blob appears complete or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -29,7 +29,7 @@ class DiskStore:
 
     def open(self, key: str, start: int, _length: int, /) -> BlobReader:
         try:
-            # Only this service writes here; a link in place of a blob is not followed.
+            # Only this service writes here; symbolic links are not followed.
             descriptor = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise BlobMissing(key) from error
@@ -62,7 +62,7 @@ class DiskStore:
                         yield Stored(entry.name, found.st_size, found.st_mtime)
 
     def clear(self, _older_than: float, /) -> None:
-        """A rename leaves nothing behind."""
+        """Nothing to do: a rename has no leftovers."""
 
     def link(self, _key: str, _disposition: str, _content_type: str, _seconds: int, /) -> str | None:
         return None
@@ -72,12 +72,12 @@ class DiskStore:
 
     def _file(self, key: str) -> Path:
         if not KEY.fullmatch(key):
-            raise ValueError(f"{key!r} is no key of a blob")
+            raise ValueError(f"{key!r} is not the key of a blob")
         return self._folder / key[:2] / key
 
 
 def sync_folder(folder: Path) -> None:
-    """Make changes of the folder's entries survive a power failure."""
+    """Make changes of a directory's entries durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -90,7 +90,7 @@ class S3Store:
             raise
 
     def open(self, key: str, start: int, length: int, /) -> BlobReader:
-        if length == 0:  # no range says nothing
+        if length == 0:  # an empty range cannot be expressed
             if self.size(key) is None:
                 raise BlobMissing(key)
             return io.BytesIO()
@@ -121,7 +121,7 @@ class S3Store:
                         yield Stored(key, one["Size"], one["LastModified"].timestamp())
 
     def clear(self, older_than: float) -> None:
-        """Abort abandoned multipart uploads: their parts cost money and are in no list."""
+        """Abort abandoned multipart uploads: their parts cost money and appear in no list."""
         before = datetime.now(UTC) - timedelta(seconds=older_than)
         pages = self._client.get_paginator("list_multipart_uploads")
         with _told("clear", ""):
@@ -133,7 +133,7 @@ class S3Store:
                         self._client.abort_multipart_upload(**where)
 
     def link(self, key: str, disposition: str, content_type: str, seconds: int) -> str | None:
-        """An address at which a browser gets the blob from the bucket itself, for a while."""
+        """A URL that is valid for a while, from which a browser gets the blob directly."""
         saved_as = {"ResponseContentDisposition": disposition, "ResponseContentType": content_type}
         address: str = self._client.generate_presigned_url(
             "get_object", Params={**self._at(key), **saved_as}, ExpiresIn=seconds
@@ -150,7 +150,7 @@ class S3Store:
 
 @cache
 def _session() -> Any:
-    """One for the process: reading what boto3 knows of all of AWS takes longer than making the client."""
+    """One session per process, because loading boto3's data about AWS takes longer than creating a client."""
     return boto3.session.Session()
 
 
@@ -169,7 +169,7 @@ def _client(settings: Settings) -> Any:
             read_timeout=30,
             tcp_keepalive=True,
             max_pool_connections=CONNECTIONS,
-            # Services other than AWS seldom have a host name for each bucket.
+            # Services other than AWS rarely have a host name for each bucket.
             s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
         ),
     )
@@ -177,7 +177,7 @@ def _client(settings: Settings) -> Any:
 
 @contextmanager
 def _told(what: str, key: str) -> Iterator[None]:
-    """Report a failure of the bucket in our words to the caller, and in its own to the log."""
+    """Translate a failure of the bucket into a Problem, and log the original."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:

@@ -1,4 +1,4 @@
-"""Staging: a folder of files that are not blobs yet."""
+"""Staging: a directory of files that are not blobs yet."""
 
 import errno
 import fcntl
@@ -18,7 +18,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Hash(Protocol):
-    """What hashlib makes."""
+    """A hash object of hashlib."""
 
     def update(self, data: bytes, /) -> None: ...
 
@@ -31,7 +31,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What the bytes of a file say, once all of them are there."""
+    """The size, hash and first bytes of a complete file."""
 
     size: int
     sha256: str
@@ -39,7 +39,7 @@ class Landed:
 
 
 class Fingerprint:
-    """Grows with the bytes of a file into what they say."""
+    """Computes them while the bytes arrive."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -57,7 +57,7 @@ class Fingerprint:
 
 
 def measured(readable: Readable) -> Landed:
-    """Read all of it again."""
+    """Compute them by reading all of it again."""
     fingerprint = Fingerprint()
     while piece := readable.read(READ_BYTES):
         fingerprint.update(piece)
@@ -65,7 +65,7 @@ def measured(readable: Readable) -> Landed:
 
 
 class StagedFile:
-    """A file that grows while one request brings its bytes."""
+    """A file that is filled by one request."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -80,7 +80,7 @@ class StagedFile:
         self._fingerprint.update(data)
 
     def finish(self) -> Landed:
-        """Make it survive a power cut."""
+        """Make it durable."""
         os.fsync(self._descriptor)
         self._handle.close()
         return self._fingerprint.landed()
@@ -91,10 +91,10 @@ class StagedFile:
 
 
 class PartialFile:
-    """A file that grows over several requests; only one of them at a time has it open."""
+    """A file that is filled by several requests; only one of them has it open at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or raise BlockingIOError while another has it open, in whichever process."""
+        """Open it, or raise BlockingIOError while another request in any process has it open."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,11 +122,11 @@ class PartialFile:
                 one.update(data)
 
     def sync(self) -> None:
-        """Make the written bytes survive a power failure."""
+        """Make the written bytes durable."""
         os.fsync(self._descriptor)
 
     def landed(self) -> Landed | None:
-        """What its bytes say, if all of them came by this request."""
+        """The properties of the file, if this request sent all of it."""
         return None if self._fingerprint is None else self._fingerprint.landed()
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class PartialFile:
 
 
 class Staging:
-    """The folder. A file in it has the key of the blob that it is to become."""
+    """The staging directory. Each file is named after the key of its future blob."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -151,12 +151,12 @@ class Staging:
         self.path(key).unlink(missing_ok=True)
 
     def list(self) -> Iterator[tuple[str, float]]:
-        """The names in the folder, and when each was last written."""
+        """The names in the directory, and when each was last written."""
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 try:
                     yield entry.name, entry.stat(follow_symlinks=False).st_mtime
-                except FileNotFoundError:  # moved on meanwhile
+                except FileNotFoundError:  # moved meanwhile
                     continue
 
 

@@ -10,7 +10,7 @@ KEY = re.compile(r"[0-9a-f]{32}")
 
 
 class BlobMissing(Exception):
-    """The storage has no blob of this key."""
+    """The storage has no blob with this key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +31,28 @@ class BlobReader(Protocol):
 
 
 class BlobStore(Protocol):
-    """Holds blobs by key, written once and never changed. All calls block, and are made in threads."""
+    """Stores blobs by key, written once and never changed. All calls block and run in threads."""
 
     def put(self, key: str, staged: Path, sha256: str, /) -> None:
-        """Take a file in under a key that is new. When this returns it survives a power cut."""
+        """Store a file under a new key. It is durable when this returns."""
 
     def open(self, key: str, start: int, length: int, /) -> BlobReader:
         """Read a part of a blob, or raise BlobMissing."""
 
     def size(self, key: str) -> int | None:
-        """How large a blob is; None when there is none."""
+        """The size of a blob, or None if there is none."""
 
     def delete(self, key: str) -> None:
-        """Remove a blob; one that is not there is no fault."""
+        """Remove a blob if it exists."""
 
     def list(self) -> Iterator[Stored]:
-        """All blobs, in the order of the first two digits of their keys, and nothing else that lies there."""
+        """All blobs, ordered by the first two digits of their keys; other objects are skipped."""
 
     def clear(self, older_than: float, /) -> None:
-        """Remove the remains of uploads that died before this number of seconds and that no list shows."""
+        """Remove leftovers of uploads that appear in no list and are older than this number of seconds."""
 
     def link(self, key: str, disposition: str, content_type: str, seconds: int, /) -> str | None:
-        """An address from which a browser gets the blob without us; None where there is no such thing."""
+        """A URL from which a browser gets the blob directly; None if the store has none."""
 
     def close(self) -> None:
         """Close connections."""

@@ -1,4 +1,4 @@
-"""The description of a file to come, checked before its bytes are received."""
+"""The description of a file, validated before its bytes are received."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Described:
 
 
 def describe(name: str, declared_type: str | None, fields: Mapping[str, str]) -> Described:
-    """From what came as text: the path that some clients send for a name, and fields that may be left out."""
+    """Parse and validate the text fields; some clients send a path as the name, and fields are optional."""
     visibility = valid_field("visibility", VISIBILITY.validate_python, fields.get("visibility", "private"))
     metadata = valid_field("metadata", METADATA.validate_json, fields.get("metadata", "{}"))
     return Described(good_name(last_part(name)), declared_type, visibility, dumped(metadata))

@@ -1,7 +1,7 @@
 """How bytes become a file: quota first, then the bytes, then the blob, then the row.
 
-At every point between two steps the process may die. What is then left behind has a row that says so, and
-the sweeper removes it: a file is there whole, or it is not there.
+The process may die between any two steps. Leftovers then have a row, and the sweeper removes them: a file is
+complete or does not exist.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Quota reserved for a blob: the key it will have, and the file that will become it."""
+    """Quota reserved for a blob: its future key, and the staging file that becomes the blob."""
 
     key: str
     staged: StagedFile
     inflow: Inflow
 
     async def finish(self, blobs: Blobs) -> Landed:
-        """All that came is on the disk, to stay."""
+        """Make all received bytes durable."""
         await self.inflow.flush()
         return await blobs.run(self.staged.finish)
 
@@ -52,7 +52,7 @@ class Room:
 
 
 class Intake:
-    """Takes files in."""
+    """Receives files."""
 
     def __init__(self, database: Database, blobs: Blobs, settings: Settings, disk: Disk) -> None:
         self.blobs = blobs
@@ -81,17 +81,17 @@ class Intake:
             keeping.cancel()
 
     async def keep(self, key: str, sha256: str) -> None:
-        """Make a staged file a blob."""
+        """Turn a staged file into a blob."""
         try:
             await self.blobs.run(self.blobs.store.put, key, self.blobs.staging.path(key), sha256)
-        except FileNotFoundError as error:  # this process slept so long that the sweeper took it away
+        except FileNotFoundError as error:  # the process was suspended so long that the sweeper removed it
             raise UploadAbandoned from error
 
     async def _keep(self, key: str) -> None:
         """Extend the reservation while bytes arrive, however slowly."""
         while True:
             await asyncio.sleep(self._lease.total_seconds() / 3)
-            with suppress(Problem):  # the database is away; there is time for another attempt
+            with suppress(Problem):  # the database is unreachable; there is time for another attempt
                 await self._database.run(quota.extend, key, now() + self._lease)
 
     async def _take_back(self, key: str, room: Room | None) -> None:
@@ -105,7 +105,7 @@ class Intake:
 
 
 def first_state(settings: Settings) -> FileState:
-    """The state of a file whose content was not scanned yet."""
+    """The state of a file whose content has not been scanned yet."""
     return FileState.SCANNING if settings.clamav_address else FileState.READY
 
 
@@ -118,7 +118,7 @@ def add_file(
     state: FileState,
     trail: Trail,
 ) -> File:
-    """Write down a file whose blob is in its place, and record and tell it."""
+    """Insert a file whose blob is stored, emit its event and write its record."""
     quota.settle(session, key, found.size)
     file = File(
         user_id=user_id,

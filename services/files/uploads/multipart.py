@@ -1,4 +1,4 @@
-"""A multipart form with one file in it, read as it arrives: no part of the file waits for the rest."""
+"""A multipart form with one file, parsed as it arrives, without buffering the file."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ FILE_FIELD = "file"
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """The file begins: what its sender says about it, and how many bytes it can have at most."""
+    """The start of the file: its headers, and its maximum size if known."""
 
     name: str
     declared_type: str | None
@@ -42,7 +42,7 @@ class _Part:
 
 
 class Form:
-    """Yields the file's beginning, then its pieces; the other fields are in `fields` at the end."""
+    """Yields the FilePart, then its content; the other fields are in `fields` at the end."""
 
     def __init__(self, request: Request, allowed: frozenset[str], file_bytes_max: int) -> None:
         self.fields: dict[str, str] = {}
@@ -86,12 +86,12 @@ class Form:
                     yield one
         except FormParserError as error:
             raise BadForm(
-                "The body is not a form as its Content-Type says; let your client make it."
+                "The body is not the form that its Content-Type announces; let your client build the form."
             ) from error
         except ClientDisconnect as error:
             raise BadRequest("The connection was closed before the whole file had arrived.") from error
         if not self._is_complete:
-            raise BadForm("The form ends in the middle; send it again.")
+            raise BadForm("The form is incomplete; send it again.")
         if not self._has_file:
             raise BadForm(errors=[FieldFault(field=FILE_FIELD, code="missing", message="must be given")])
 
@@ -123,7 +123,7 @@ class Form:
         part.is_file = part.field_name == FILE_FIELD
         if kind != b"form-data" or not (part.is_file or part.field_name in self._allowed):
             known = ", ".join([FILE_FIELD, *sorted(self._allowed)])
-            raise BadForm(f"The form has a field that is not known here; known are: {known}.")
+            raise BadForm(f"The form has an unknown field; the known fields are: {known}.")
         if not part.is_file:
             return
         if self._has_file:
@@ -142,7 +142,7 @@ class Form:
             FilePart(
                 name=part.file_name,
                 declared_type=part.headers.get(b"content-type", b"").decode("latin-1") or None,
-                # Exact when the file is the last part: what was announced, less what is around it.
+                # Exact if the file is the last part: the announced length minus the framing.
                 bytes_at_most=max(0, int(declared) - position - after) if declared.isdecimal() else None,
             )
         )
@@ -150,7 +150,7 @@ class Form:
     def _content(self, data: bytes, start: int, end: int) -> None:
         if self._part.is_file:
             if not self._part.is_begun:
-                # What looked like the beginning of a boundary comes late, in a buffer of its own.
+                # Bytes that looked like the start of a boundary come late, in a separate buffer.
                 is_late = data is not self._piece
                 self._begin_file(self._received + (-len(self._boundary) - 8 if is_late else start))
             self._found.append(data[start:end])
@@ -176,7 +176,7 @@ class Form:
 def too_large(limit: int) -> FileTooLarge:
     fault = FieldFault(field=FILE_FIELD, code="too_large", message=f"at most {limit} bytes")
     return FileTooLarge(
-        f"A file sent as a form may have at most {limit} bytes; larger ones go to /files/uploads, in pieces.",
+        f"Form uploads are limited to {limit} bytes; send larger files to /files/uploads in chunks.",
         limit_bytes=limit,
         errors=[fault],
     )
@@ -186,7 +186,7 @@ def _boundary(content_type: str | None) -> bytes:
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data":
-        message = "must be multipart/form-data, as curl -F file=@report.pdf sends it"
+        message = "must be multipart/form-data, for example by curl -F file=@report.pdf"
         fault = FieldFault(field="Content-Type", code="wrong", message=message)
         raise UnsupportedMediaType("The body must be a form with a file.", errors=[fault])
     if not 1 <= len(boundary) <= 70:  # RFC 2046

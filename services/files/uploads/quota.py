@@ -1,6 +1,6 @@
 """Quota: reserved before the first byte arrives, and released when it is no longer needed.
 
-Every change of a blob's state and of what its owner uses is made here, in one transaction, so that the two
+Every change of a blob's state and of its owner's usage is made here, in one transaction, so that the two
 always agree.
 """
 
@@ -35,7 +35,7 @@ def new_key() -> str:
 
 
 def reserve(session: Session, user_id: str, size: int, quota: Quota, until: datetime, key: str) -> None:
-    """Reserve quota for the blob of this key, or refuse with numbers."""
+    """Reserve quota for the blob with this key, or refuse with the figures."""
     blob = Blob(key=key, user_id=user_id, reserved=size, until=until)
     known = insert_into(session, USAGE).values(user_id=user_id, used=0, reserved=0, files=0)
     session.connection().execute(known.on_conflict_do_nothing())
@@ -61,7 +61,7 @@ def extend(session: Session, key: str, until: datetime) -> None:
 
 
 def settle(session: Session, key: str, size: int) -> None:
-    """The bytes are there, and a file has them."""
+    """Turn a reservation into usage, because the blob now belongs to a file."""
     settling = (
         update(BLOBS)
         .where(BLOBS.c.key == key, BLOBS.c.state == BlobState.ARRIVING)
@@ -74,7 +74,7 @@ def settle(session: Session, key: str, size: int) -> None:
 
 
 def release(session: Session, key: str) -> bool:
-    """The bytes will not come: whatever is there of them is to be removed. False if that was said before."""
+    """Give up an upload, so that its bytes are removed. False if it was given up or completed before."""
     releasing = (
         update(BLOBS)
         .where(BLOBS.c.key == key, BLOBS.c.state == BlobState.ARRIVING)
@@ -101,7 +101,7 @@ def forget(session: Session, key: str, size: int) -> None:
 
 
 def _book(session: Session, user_id: str, *, used: int, reserved: int, files: int) -> bool:
-    """False when there is nothing to book on: the account was deleted meanwhile."""
+    """Add to the usage of an account; False if the account was deleted meanwhile."""
     booking = (
         update(USAGE)
         .where(USAGE.c.user_id == user_id)
@@ -114,13 +114,13 @@ def _refusal(session: Session, user_id: str, size: int, quota: Quota) -> QuotaEx
     row = session.connection().execute(select(USAGE).where(USAGE.c.user_id == user_id)).one()
     if row.files >= quota.files:
         return QuotaExceeded(
-            f"You have {row.files} files and {quota.files} are allowed. Delete some, also from the trash.",
+            f"You have {row.files} of {quota.files} files. Delete some, and empty the trash.",
             files=row.files,
             files_limit=quota.files,
         )
     left = max(0, quota.bytes - row.used - row.reserved)
     return QuotaExceeded(
-        f"This needs {size} bytes and you have {left} left. Delete files, also from the trash.",
+        f"This needs {size} bytes, and you have {left} left. Delete files, and empty the trash.",
         used=row.used,
         reserved=row.reserved,
         limit=quota.bytes,

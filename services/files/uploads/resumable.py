@@ -43,10 +43,10 @@ COPY_BYTES = 1 << 20
 
 
 class Resumable:
-    """Takes files in over several requests.
+    """Receives files over several requests.
 
-    While a piece arrives, the durable offset is recorded every few moments. A process that dies
-    takes no more than that with it, and what it wrote beyond is cut off.
+    While a chunk arrives, the durable offset is recorded every few seconds. A process that dies loses only
+    the bytes since then, which are truncated.
     """
 
     def __init__(self, database: Database, intake: Intake, settings: Settings) -> None:
@@ -115,7 +115,7 @@ class Resumable:
         checksum: Checksum | None,
         trail: Trail,
     ) -> Upload:
-        """Add what the request brings, if it begins where the upload ends."""
+        """Append the body of the request, if it starts at the offset of the upload."""
         upload = await self.find(upload_id, user_id, trail)
         if upload.is_final:
             raise FinalUpload
@@ -125,7 +125,7 @@ class Resumable:
         async with self._opened(upload) as hold:
             upload = await self.find(
                 upload_id, user_id, trail
-            )  # its state, now that no other request writes to it
+            )  # read it again, now that no other request writes to it
             _require_place(upload, offset)
             announced = request.headers.get("content-length", "")
             if announced.isdecimal() and offset + int(announced) > upload.length:
@@ -173,20 +173,20 @@ class Resumable:
         upload.received, upload.expires = received, expires
 
     async def _complete(self, upload: Upload, hold: Hold, trail: Trail) -> None:
-        """Make a file of an upload that is whole."""
+        """Turn a complete upload into a file."""
         path = self._blobs.staging.path(upload.blob_key)
         landed = hold.file.landed()
-        if landed is None:  # it came by several requests
+        if landed is None:  # it arrived in several requests
             landed = await self._blobs.run(_measured_at, path)
         await self._intake.keep(upload.blob_key, landed.sha256)
         upload.file_id = await self._database.run(_finish, upload, landed, self._intake.first_state, trail)
 
     async def _complete_late(self, upload: Upload, trail: Trail) -> Upload:
-        """The same after a process died between the last byte and the file."""
+        """The same, after a process died between the last byte and the file."""
         try:
             async with self._holds.hold(upload.blob_key) as hold:
                 await self._complete(upload, hold, trail)
-        except NothingToHold:  # the blob is in its place already
+        except NothingToHold:  # the blob is stored already
             store, key = self._blobs.store, upload.blob_key
             if await self._blobs.run(store.size, key) != upload.length:
                 raise ContentLost from None
@@ -205,7 +205,7 @@ class Resumable:
         try:
             async with self._holds.hold(upload.blob_key) as hold:
                 yield hold
-        except NothingToHold as error:  # it became whole, or was ended, since we looked
+        except NothingToHold as error:  # it was completed or terminated meanwhile
             raise TakenOver from error
 
     async def concatenate(
@@ -217,13 +217,15 @@ class Resumable:
         described: Described,
         trail: Trail,
     ) -> Upload:
-        """Join complete uploads into a file, which takes over their quota."""
-        # One at a time: concurrent requests for one file would each take disk space that no quota counts.
+        """Concatenate complete uploads into a file, which takes over their quota."""
+        # One at a time: concurrent requests for one file would each use disk space outside the quota.
         async with self._joining.setdefault(user_id, asyncio.Lock()):
             parts = [await self.find(part_id, user_id, trail) for part_id in part_ids]
             if not all(part.is_partial and part.is_whole for part in parts):
                 raise PartsUnfinished
-            if any(part.file_id is not None for part in parts):  # the answer was lost; the client asks again
+            if any(
+                part.file_id is not None for part in parts
+            ):  # the response was lost, and the client retries
                 return await self._database.read(_made_of, parts, concat)
             self._require_allowed(sum(part.length for part in parts))
             return await self._concatenate(user_id, parts, concat, metadata_header, described, trail)
@@ -241,7 +243,7 @@ class Resumable:
         async with self._intake.room(user_id, 0) as place:
             try:
                 await self._blobs.run(_copy, paths, place.staged)
-            except FileNotFoundError as error:  # one of them was ended meanwhile
+            except FileNotFoundError as error:  # one of them was terminated meanwhile
                 raise PartsUnfinished from error
             landed = await place.finish(self._blobs)
             await self._intake.keep(place.key, landed.sha256)
@@ -266,7 +268,7 @@ class Resumable:
             )
 
     async def end(self, upload_id: str, user_id: str, trail: Trail) -> None:
-        """Delete an upload and free its quota; a file that it became stays."""
+        """Delete an upload and free its quota; the file that it became stays."""
         upload = await self.find(upload_id, user_id, trail)
         if upload.file_id is not None:
             await self._database.run(_forget, upload)
@@ -283,7 +285,7 @@ def _find(session: Session, upload_id: str, user_id: str) -> Upload:
 
 
 def _made_of(session: Session, parts: list[Upload], concat: str) -> Upload:
-    """What was made of the same parts before, in the same order."""
+    """The upload that was made of the same parts before, in the same order."""
     made = select(Upload).where(UPLOADS.c.file_id == parts[0].file_id, UPLOADS.c.concat == concat)
     found: Upload | None = session.execute(made).scalars().one_or_none()
     if found is None:
@@ -351,11 +353,11 @@ def _copy(paths: list[Path], target: StagedFile) -> None:
 
 
 def described_by(metadata_header: str) -> Described:
-    """What the Upload-Metadata of an upload says about its file, under the names that clients use."""
+    """The description in Upload-Metadata, by the names that clients use."""
     pairs = tus_headers.metadata(metadata_header)
     name = pairs.get("filename") or pairs.get("name")
     if name is None:
-        raise tus_headers.wrong("Upload-Metadata", "must have the name of the file, as `filename`")
+        raise tus_headers.wrong("Upload-Metadata", "must contain the name of the file, as `filename`")
     return describe(name, pairs.get("filetype") or pairs.get("type"), pairs)
 
 
@@ -366,5 +368,5 @@ def _require_place(upload: Upload, offset: int) -> None:
 
 def _too_long(upload: Upload) -> FileTooLarge:
     return FileTooLarge(
-        f"The upload was announced with {upload.length} bytes, and this is more.", limit_bytes=upload.length
+        f"This is more than the {upload.length} bytes that the upload announced.", limit_bytes=upload.length
     )

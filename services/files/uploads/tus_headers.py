@@ -1,4 +1,4 @@
-"""The words of tus 1.0: its headers, read strictly, and its versions (https://tus.io/protocols/resumable-upload)."""
+"""The headers and versions of tus 1.0, parsed strictly (https://tus.io/protocols/resumable-upload)."""
 
 import base64
 import functools
@@ -28,7 +28,7 @@ _KEY = re.compile(r"[!-+\--~]+")  # visible ASCII without the comma
 _NUMBER = re.compile(r"\d{1,18}")
 _UPLOAD_ID = re.compile(r"(?:^|/)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/?$")
 _HASHES: dict[str, Callable[[], Hash]] = {
-    # SHA-1 and MD5 guard against accidents of the line here, not against people.
+    # SHA-1 and MD5 detect transmission errors here; they are not for security.
     "sha1": functools.partial(hashlib.sha1, usedforsecurity=False),
     "md5": functools.partial(hashlib.md5, usedforsecurity=False),
     "sha256": hashlib.sha256,
@@ -38,14 +38,14 @@ ALGORITHMS = ",".join(_HASHES)
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What the bytes of one request must come to."""
+    """The expected checksum of the bytes of one request."""
 
     hash: Hash
     expected: bytes
 
 
 def spoken(handler: Callable[P, Awaitable[Response]]) -> Callable[P, Awaitable[Response]]:
-    """Refuse other versions before anything else, and name ours in every answer, also in refusals."""
+    """Refuse other versions first, and name ours in every response, including refusals."""
 
     @functools.wraps(handler)
     async def speaking(*args: P.args, **kwargs: P.kwargs) -> Response:
@@ -65,7 +65,7 @@ def spoken(handler: Callable[P, Awaitable[Response]]) -> Callable[P, Awaitable[R
 
 
 def number(request: Request, name: str) -> int:
-    """A header that must be there and be a number."""
+    """A required header with a number."""
     value = request.headers.get(name, "")
     if not _NUMBER.fullmatch(value):
         raise wrong(name, "must be given, as a number of bytes")
@@ -75,18 +75,18 @@ def number(request: Request, name: str) -> int:
 def require_bytes(request: Request) -> None:
     if request.headers.get("content-type") != BYTES_TYPE:
         fault = FieldFault(field="Content-Type", code="wrong", message=f"must be {BYTES_TYPE}")
-        raise UnsupportedMediaType("A piece of an upload has a type of its own.", errors=[fault])
+        raise UnsupportedMediaType("A chunk of an upload needs its own content type.", errors=[fault])
 
 
 def metadata(header: str) -> dict[str, str]:
-    """The pairs of Upload-Metadata: keys in ASCII, each once, values in base64."""
+    """The pairs of Upload-Metadata: unique ASCII keys, values in base64."""
     pairs: dict[str, str] = {}
     if len(header) > METADATA_CHARACTERS_MAX:
         raise wrong("Upload-Metadata", f"must be at most {METADATA_CHARACTERS_MAX} characters")
     for pair in filter(None, (one.strip() for one in header.split(","))):
         key, _, value = pair.partition(" ")
         if not _KEY.fullmatch(key) or key in pairs:
-            raise wrong("Upload-Metadata", "must be pairs of a key, each once, and a value in base64")
+            raise wrong("Upload-Metadata", "must be pairs of a unique key and a value in base64")
         try:
             pairs[key] = base64.b64decode(value, validate=True).decode()
         except ValueError as error:
@@ -107,13 +107,11 @@ def checksum(header: str | None) -> Checksum | None:
 
 
 def parts(header: str) -> list[str]:
-    """The ids of the uploads that a final one is made of; their addresses may have any spelling."""
+    """The ids of the uploads to concatenate; their URLs may have any prefix."""
     found = [_UPLOAD_ID.search(address) for address in header.partition(";")[2].split()]
     ids = [match.group(1) for match in found if match is not None]
     if not header.startswith("final;") or len(ids) != len(found) or not 1 <= len(ids) <= PARTS_MAX:
-        raise wrong(
-            "Upload-Concat", f"must be `partial`, or `final;` and 1 to {PARTS_MAX} addresses of uploads"
-        )
+        raise wrong("Upload-Concat", f"must be `partial`, or `final;` and 1 to {PARTS_MAX} URLs of uploads")
     if len(set(ids)) != len(ids):
         raise wrong("Upload-Concat", "must name every upload once")
     return ids

@@ -1,7 +1,7 @@
 """One request at a time writes to an upload; a later one takes over at once.
 
-A client whose connection broke comes back long before the server knows. So a newcomer asks whoever has the
-upload to let go: that one writes down what it has, and ends.
+A client whose connection broke often returns before the server notices. So a new request asks the current
+holder to let go: it saves what it has received, and ends.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from services.files.storage.staging import PartialFile
 from shared.errors import BadRequest
 
 WAIT_SECONDS = 20.0
-LOOK_SECONDS = 1.0  # how often a request that waits for bytes looks whether another replica wants the upload
+LOOK_SECONDS = 1.0  # how often a request that waits for bytes checks whether another replica wants the upload
 IDLE_SECONDS = 60.0
 
 
 class NothingToHold(Exception):
-    """The upload has no staging file: it is complete, or it was ended."""
+    """The upload has no staging file: it is complete, or was terminated."""
 
 
 class Hold:
-    """An upload that is open; `asked` as soon as another request wants it."""
+    """An open upload; `ask()` tells its holder to let go."""
 
     def __init__(self, file: PartialFile, wanted: Path) -> None:
         self.file = file
@@ -40,7 +40,7 @@ class Hold:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def pieces(self, request: Request) -> AsyncIterator[bytes]:
-        """The bytes of the request until it ends or breaks off; TakenOver if another request comes."""
+        """The bytes of the request until it ends or disconnects; TakenOver if another request arrives."""
         idle = 0.0
         while True:
             self._check()
@@ -52,7 +52,7 @@ class Hold:
                 self._check()
                 if idle >= IDLE_SECONDS:
                     raise BadRequest(
-                        "No bytes arrived for a minute; ask for the offset, and continue."
+                        "No bytes arrived for a minute; request the offset, and continue from there."
                     ) from None
                 continue
             finally:
@@ -69,7 +69,7 @@ class Hold:
 
 
 class Holds:
-    """Who has which upload open."""
+    """The open uploads of this process."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
@@ -106,7 +106,7 @@ class Holds:
         if key in self._here:
             self._here[key].ask()
         else:
-            wanted.touch()  # the one who has it is another process, which looks for this
+            wanted.touch()  # the holder is in another process, which checks for this file
 
 
 def _remove(file: Path) -> None:
