@@ -10,7 +10,7 @@ from prometheus_client import values
 
 NUMBER = "GATEHOUSE_WORKER"  # in its environment
 
-# Before the import of anything that counts.
+# Must run before any import that creates metrics.
 values.ValueClass = values.MultiProcessValue(lambda: os.environ[NUMBER])  # type: ignore[no-untyped-call]
 
 from gateway.__main__ import main  # noqa: E402

@@ -225,7 +225,7 @@ STEPS = (
 )
 
 
-# Every request runs through these; a tuple of its own saves the loop attribute lookups.
+# A separate tuple saves attribute lookups in the loop that every request runs through.
 DECISIONS = tuple(step.decide for step in STEPS)
 
 

@@ -28,7 +28,7 @@ TARGET = "gatehouse.target"  # scope key of the target as the client sent it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 2.0
-BEGUN_BYTES = len("\r\n") + 1  # fewer may be an empty line; from here on it is the beginning of a head
+BEGUN_BYTES = len("\r\n") + 1  # with fewer, it may still be an empty line
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.gateway.open.discard(self)
         self.gateway.idle.pop(self, None)
         self.gateway.crowd.leave(self.transport)
-        # uvicorn notifies the last request; it has to be the one that is being responded to.
+        # uvicorn notifies the request in `cycle`, so this has to be the one in progress.
         self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
         super().connection_lost(exc)
 

@@ -30,7 +30,7 @@ class Condition:
 def require_claims(conditions: tuple[Condition, ...], caller: Caller) -> None:
     for condition in conditions:
         if not condition.holds(caller):
-            raise Refusal(FORBIDDEN, f"This requires a token in which {condition}.")
+            raise Refusal(FORBIDDEN, f"This needs a token in which {condition}.")
 
 
 def _words(value: Plain) -> str:

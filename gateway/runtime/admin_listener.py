@@ -201,7 +201,12 @@ async def listening(fleet: Fleet, settings: Settings) -> AsyncIterator[None]:
     try:
         opened = _opened(settings)
     except OSError as error:
-        log.warning("admin_port_taken", **place, error=str(error), remedy="set ADMIN_PORT, or 0 for none")
+        log.warning(
+            "admin_port_taken",
+            **place,
+            error=str(error),
+            remedy="set ADMIN_PORT to another port, or to 0 for none",
+        )
         yield
         return
     log.info("admin_listening", **place)

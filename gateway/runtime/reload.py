@@ -238,7 +238,7 @@ class Reload:
         try:
             found = [file.stat() for file in files]
         except OSError:
-            return None  # an editor may be renaming it; a file that stays away is reported as unreadable
+            return None  # an editor may be renaming it; a file that stays missing is reported as unreadable
         return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
 
 

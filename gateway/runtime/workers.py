@@ -237,7 +237,7 @@ class Workers:
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
     def _on_stop(self) -> None:
-        if self._asked_to_stop.is_set():  # the second request: do not wait any longer
+        if self._asked_to_stop.is_set():  # the second signal: do not wait any longer
             self._kill()
         self._asked_to_stop.set()
 

@@ -12,7 +12,7 @@ from gateway.http.headers import AnswerFields, Header, Request
 
 BODILESS = frozenset((204, 304))
 SWITCHING = 101
-HEAD_BYTES_MAX = 256 * 1024  # and as much again for trailers
+HEAD_BYTES_MAX = 256 * 1024  # and the same again for trailers
 
 log = structlog.get_logger(__name__)
 

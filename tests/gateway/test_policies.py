@@ -134,7 +134,7 @@ class TestClaims:
         gateway = await start_gateway(_routes(backend, self.CONDITIONS))
         answer = await gateway.request("GET", "/x", bearer(token(**{**self.GOOD, **claims})))
         assert (answer.status, answer.code) == (403, "forbidden")
-        assert answer.json()["detail"] == f"This requires a token in which {missing}."
+        assert answer.json()["detail"] == f"This needs a token in which {missing}."
         assert not backend.received
 
     async def test_claims_without_a_token_are_rejected_with_401(

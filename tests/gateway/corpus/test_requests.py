@@ -135,6 +135,6 @@ def test_requests_that_the_guardian_calls_dangerous_are_refused(case: Case) -> N
 def test_documentation_states_the_number_of_cases() -> None:
     page = (PROJECT / "docs/http.md").read_text()
     assert f"sends {len(CASES) - len(DESYNC)} cases of our own" in page
-    assert f"the {len(DESYNC)} that\nhttp-desync-guardian classifies" in page
-    assert f"{len(answers.CASES)} answers of backends" in page
+    assert f"and {len(DESYNC)} from\nhttp-desync-guardian" in page
+    assert f"{len(answers.CASES)} responses of backends" in page
     assert len({case.name for case in CASES}) == len(CASES)
