@@ -153,7 +153,8 @@ def _targets(route: Route) -> Iterator[Line]:
         for origin in route.split.upstream.origins:
             yield Line("split", f"{origin.url} for {who}")
     spread = f"{upstream.balance}, " if len(upstream.shares) > 1 else ""
-    yield Line("attempts", f"{spread}at most {retry.attempts} retries, {retry.budget:.0%} of all requests")
+    budget = f"{retry.budget:.0%} of all requests"
+    yield Line("attempts", f"{spread}at most {retry.attempts} retries, within a budget of {budget}")
 
 
 def _place(route: Route) -> str:
