@@ -8,7 +8,7 @@ from gateway.errors import Refusal
 from gateway.http.headers import Fields, Request
 
 HEAD_BYTES_MAX = 64 * 1024  # and the same again, plus one read, for trailers
-TARGET_BYTES_MAX = 32 * 1024  # services accept request lines of at most 64 KiB
+TARGET_BYTES_MAX = 32 * 1024  # services cannot parse URLs of more than 64 KiB
 AUTHORITY_BYTES_MAX = 255 + len(":65535")
 LENGTH_DIGITS_MAX = 20  # as in 2 ** 64
 AUTHORITIES_REMEMBERED = 1024

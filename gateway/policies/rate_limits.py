@@ -70,7 +70,7 @@ class Limiter:
         return Verdict(allowed, remaining, ceil(full_at - now), 0 if allowed else max(1, ceil(wait)))
 
     def note(self, key: str, now: float) -> None:
-        """Count a request that the store allowed, even if that leaves the bucket empty."""
+        """Count a request that the store allowed; at worst, the bucket is then empty."""
         if now >= self._turn or len(self._young) >= KEYS_MAX:
             self._next_generation(now)
         full_at = max(now, self._young.get(key) or self._old.get(key, now))

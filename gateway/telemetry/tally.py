@@ -1,7 +1,7 @@
 """Counts requests in plain numbers, which are added to the metrics a few times a second and on demand.
 
-The Prometheus library takes a lock for every number and compares it with every bucket; with several workers,
-it also writes each number to a file. That is too slow for every request.
+The Prometheus library takes a lock for every number and compares it with one bucket after another; with
+several workers, it also writes each number to a file. That is too slow for every request.
 """
 
 from bisect import bisect_left
