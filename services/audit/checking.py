@@ -131,7 +131,7 @@ class Verification:
         if place == self._next:
             self._next += 1
             if self._partial and seq == self._last_seq:
-                self.report("duplicated", seq, "it is there twice")
+                self.report("duplicated", seq, "it occurs twice")
             self._last_seq = seq
             return True
         self._follows = False
@@ -147,7 +147,7 @@ class Verification:
             return True
         gap = next((gap for gap in self._gaps if place in gap), None)
         if gap is None:
-            self.report("duplicated", seq, "it is there twice")
+            self.report("duplicated", seq, "it occurs twice")
         else:
             self._came_late(gap, seq)
         return False
