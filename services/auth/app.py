@@ -76,14 +76,12 @@ def create_app(settings: Settings) -> Starlette:
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
             ),
-            Pages: Pages(),
+            Pages: Pages(settings),
             PasswordCheck: PasswordCheck(settings, database, passwords, devices, proxies),
             PasswordResets: PasswordResets(database, passwords, sessions, links, mails),
             Passwords: passwords,
             Proxies: proxies,
-            Registration: Registration(
-                settings, database, passwords, sessions, devices, proxies, links, mails, asked
-            ),
+            Registration: Registration(settings, database, passwords, devices, proxies, links, mails, asked),
             RevocationFeed: feed,
             RevocationLog: revocations,
             SecondStep: SecondStep(factors),

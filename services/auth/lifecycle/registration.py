@@ -1,6 +1,8 @@
 """Registration: open, closed, or for those who confirm their address first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -18,13 +20,15 @@ from services.auth.mails.verification import PER_NETWORK, ask_to_verify, from_ne
 from services.auth.models import Account
 from services.auth.schemas import Register, SignedInOut
 from services.auth.sessions.answers import signed_in_out
-from services.auth.sessions.sessions import Sessions, SignedIn
+from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.sign_in import household_of
 from services.auth.sessions.tokens import AccessTokens
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.events import Trail
 from shared.process.proxies import Proxies
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,15 @@ class Registration:
     settings: Settings
     database: Database
     passwords: Passwords
-    sessions: Sessions
     devices: Devices
     proxies: Proxies
     links: Links
     mails: Mails
     asked: MailRequests
 
-    async def register(self, body: Register, request: Request, trail: Trail) -> tuple[SignedIn, str] | None:
+    async def register(
+        self, body: Register, request: Request, trail: Trail, open_session: Callable[[Session, Account], T]
+    ) -> tuple[T, str] | None:
         """A session of the new account with the id of its device; None where a mail comes first."""
         if self.settings.registration == "closed":
             raise RegistrationClosed
@@ -50,17 +55,17 @@ class Registration:
         if self.settings.registration == "verified":
             await self.database.run(self._ask, account, asker, trail)
             return None
-        return await self.database.run(self._open, account, asker, self.devices.device_of(request), trail)
+        device_id = self.devices.device_of(request)
 
-    def _open(
-        self, session: Session, account: Account, asker: str, device_id: str | None, trail: Trail
-    ) -> tuple[SignedIn, str]:
-        signed_in = self.sessions.open(session, add_account(session, account))
-        trail.resource = trail.user_id = account.id
-        trail.write(session)
-        if not PER_NETWORK.wait(session, from_network(asker)):
-            ask_to_verify(session, account, self.links, self.mails)
-        return signed_in, remember(session, account.id, device_id)
+        def make(session: Session) -> tuple[T, str]:
+            opened = open_session(session, add_account(session, account))
+            trail.resource = trail.user_id = account.id
+            trail.write(session)
+            if not PER_NETWORK.wait(session, from_network(asker)):
+                ask_to_verify(session, account, self.links, self.mails)
+            return opened, remember(session, account.id, device_id)
+
+        return await self.database.run(make)
 
     def _ask(self, session: Session, account: Account, asker: str, trail: Trail) -> None:
         """No account before its address is confirmed. Usernames are public, so one may be refused."""
@@ -76,6 +81,7 @@ async def register(
     body: Register,
     request: Request,
     registration: Registration,
+    sessions: Sessions,
     devices: Devices,
     tokens: AccessTokens,
     trail: Trail,
@@ -84,7 +90,7 @@ async def register(
 
     Where REGISTRATION is `verified`, the response is 202 for every address, and the link makes the account.
     """
-    opened = await registration.register(body, request, trail)
+    opened = await registration.register(body, request, trail, sessions.open)
     if opened is None:
         return JSONResponse({"status": "accepted"}, 202)
     signed_in, device_id = opened

@@ -2,13 +2,13 @@
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Row
 from sqlmodel import Session
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from services.auth.clients.scopes import EVERYTHING, SCOPES
 from services.auth.credentials.devices import Devices
@@ -18,8 +18,8 @@ from services.auth.models import Account
 from services.auth.oauth.authorization import AskForConsent, AskToSignIn, Outcome, Redirect
 from services.auth.oauth.errors import PageError
 from services.auth.oauth.server import OAuthServer
-from services.auth.pages.render import HEADERS, HERE, Pages
-from services.auth.pages.same_origin import require_same_origin
+from services.auth.pages.forms import FORM_BYTES_MAX, own_form, query_of, see_other
+from services.auth.pages.render import HERE, Pages
 from services.auth.sessions.browser import BrowserSessions, SignedInBrowser
 from services.auth.sessions.sign_in import (
     Candidate,
@@ -35,7 +35,6 @@ from shared.events import Trail
 from shared.http.inputs import read_body
 
 AUTHORIZE, SIGN_IN = "/oauth/authorize", "/auth/signin"
-FORM_BYTES_MAX = 64 * 1024
 QUERY_CHARACTERS_MAX = 16 * 1024
 ASSETS = {"tokens.css": "text/css", "pages.css": "text/css", "icon.svg": "image/svg+xml"}
 _NAME: TypeAdapter[str] = TypeAdapter(LoginName)
@@ -99,7 +98,7 @@ async def answer_consent(
     trail: Trail,
 ) -> Response:
     """Allow or deny what an app asks for: the form of the consent page."""
-    form = await _own_form(request, settings)
+    form = await own_form(request, settings)
     answer = form.get("answer")
     if answer not in ("allow", "deny"):
         raise BadRequest("answer must be allow or deny.")
@@ -127,10 +126,10 @@ async def _authorize(
     except PageError as error:
         return pages.refuse("This link does not work", str(error))
     if isinstance(outcome, Redirect):
-        return _see_other(outcome.url)
+        return see_other(outcome.url)
     if isinstance(outcome, AskToSignIn):
         hint = {"hint": outcome.hint} if outcome.hint else {}
-        return _see_other(f"{SIGN_IN}?{urlencode({'next': f'{AUTHORIZE}?{outcome.query}', **hint})}")
+        return see_other(f"{SIGN_IN}?{urlencode({'next': f'{AUTHORIZE}?{outcome.query}', **hint})}")
     assert browser is not None
     return _consent_page(pages, outcome, browser.account, query)
 
@@ -179,7 +178,7 @@ async def show_sign_in(
     request: Request, database: Database, browsers: BrowserSessions, pages: Pages
 ) -> Response:
     """Show the page to sign in with, or who is signed in."""
-    given = dict(parse_qsl(request.scope["query_string"].decode("latin-1"), max_num_fields=100))
+    given = query_of(request)
     after = _next(given.get("next"))
     if after is None:
         cookie = request.cookies.get(browsers.cookie_name)
@@ -201,7 +200,7 @@ async def sign_in(
     trail: Trail,
 ) -> Response:
     """Sign in with the form of the page: a cookie stands for the session."""
-    form = await _own_form(request, settings)
+    form = await own_form(request, settings)
     after, typed = _next(form.get("next")) or "", form.get("name", "")[:254]
     try:
         name, password = _NAME.validate_python(typed), _PASSWORD.validate_python(form.get("password"))
@@ -243,7 +242,7 @@ def _open(session: Session, proved: Proved, before: str | None, browsers: Browse
 
 def _signed_in(opened: tuple[str, str], after: str, devices: Devices) -> Response:
     cookie, device_id = opened
-    response = _see_other(after or SIGN_IN)
+    response = see_other(after or SIGN_IN)
     response.headers.append("set-cookie", cookie)
     response.headers.append("set-cookie", devices.cookie(device_id))
     return response
@@ -260,7 +259,7 @@ async def sign_in_with_code(
     trail: Trail,
 ) -> Response:
     """Finish signing in with a code of the authenticator app, or a recovery code."""
-    form = await _own_form(request, settings)
+    form = await own_form(request, settings)
     after, token = _next(form.get("next")) or "", form.get("mfa_token", "")[:100]
     before, code = request.cookies.get(browsers.cookie_name), form.get("code", "").strip()[:40]
     try:
@@ -302,9 +301,9 @@ async def sign_out(
     request: Request, settings: Settings, database: Database, browsers: BrowserSessions, trail: Trail
 ) -> Response:
     """End the session of the browser, and what apps were granted in it."""
-    form = await _own_form(request, settings)
+    form = await own_form(request, settings)
     await database.run(_end, request.cookies.get(browsers.cookie_name), browsers, trail)
-    response = _see_other(_next(form.get("next")) or SIGN_IN)
+    response = see_other(_next(form.get("next")) or SIGN_IN)
     response.headers.append("set-cookie", browsers.forget())
     return response
 
@@ -314,23 +313,7 @@ def _end(session: Session, cookie: str | None, browsers: BrowserSessions, trail:
     trail.write(session)
 
 
-async def _own_form(request: Request, settings: Settings) -> dict[str, str]:
-    require_same_origin(request, settings)
-    body = (await read_body(request, FORM_BYTES_MAX)).decode("latin-1")
-    try:
-        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=100))
-    except ValueError as error:
-        raise BadRequest("The form has more than 100 fields.") from error
-
-
 def _next(path: str | None) -> str | None:
     """Where to go after signing in: back to an authorization request, and nowhere else."""
     is_good = path is not None and len(path) <= QUERY_CHARACTERS_MAX and _NEXT.fullmatch(path)
     return path if is_good else None
-
-
-def _see_other(url: str) -> Response:
-    """303, so that a browser follows with GET and never sends a form on."""
-    response = RedirectResponse(url, 303, headers=HEADERS)
-    response.headers["location"] = url  # byte for byte
-    return response

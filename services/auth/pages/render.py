@@ -6,6 +6,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from services.auth.settings import Settings
+
 HERE = Path(__file__).parent
 # Without form-action: a browser holds that against the redirect to an app that follows a form as well.
 CONTENT_SECURITY_POLICY = (
@@ -23,7 +25,7 @@ HEADERS = {
 class Pages:
     """Renders the templates of this folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -31,10 +33,17 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.globals["may_register"] = settings.registration != "closed"
 
     def show(self, page: str, status: int = 200, /, **values: Any) -> HTMLResponse:
         text = self._templates.get_template(f"{page}.html").render(values)
         return HTMLResponse(text, status, headers=HEADERS)
+
+    def say(
+        self, title: str, words: str, onwards: str, label: str, kind: str = "info", *, status: int = 200
+    ) -> HTMLResponse:
+        """A page that says what has happened, and one link that leads on."""
+        return self.show("message", status, title=title, words=words, onwards=onwards, label=label, kind=kind)
 
     def refuse(self, title: str, reason: str, status: int = 400) -> HTMLResponse:
         """A page that says what is wrong and sends nobody anywhere."""

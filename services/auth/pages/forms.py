@@ -1,0 +1,85 @@
+"""What the handlers of all pages do: read a form of our own, and send a browser on."""
+
+from typing import TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from services.auth.pages.render import HEADERS
+from services.auth.pages.same_origin import require_same_origin
+from services.auth.settings import Settings
+from shared.errors import BadRequest, Problem
+from shared.http.inputs import read_body
+from shared.words import words_of
+
+M = TypeVar("M", bound=BaseModel)
+
+FORM_BYTES_MAX = 64 * 1024
+TOKEN_CHARACTERS_MAX = 100
+UNPROCESSABLE = 422
+# What a page calls the fields of a form.
+_LABELS = {
+    "email": "The e-mail address",
+    "username": "The username",
+    "password": "The password",
+    "new_password": "The password",
+    "current_password": "The password",
+}
+
+
+class FormFault(Exception):
+    """A field of a form is not good; the words say why, to the person who has filled it in."""
+
+    status = UNPROCESSABLE
+
+
+def read_as(kind: type[M], form: dict[str, str]) -> M:
+    """The form as a model; fields without text count as left out."""
+    try:
+        return kind.model_validate({name: form[name] for name in kind.model_fields if form.get(name)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise FormFault(f"{_label(first['loc'][0])} {words_of(first)}.") from error
+
+
+def fault_of(error: Problem | FormFault) -> str:
+    """What to tell the person whose form was refused."""
+    if isinstance(error, Problem) and error.errors:
+        first = error.errors[0]
+        return f"{_label(first['field'])} {first['message']}."
+    return error.detail if isinstance(error, Problem) else str(error)
+
+
+def _label(name: object) -> str:
+    return _LABELS.get(str(name), f"The {str(name).replace('_', ' ')}")
+
+
+def token_of(given: dict[str, str]) -> str:
+    return given.get("token", "")[:TOKEN_CHARACTERS_MAX]
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """The query of a page; of what is given more than once the last one counts."""
+    return _pairs(request.scope["query_string"].decode("latin-1"), "address")
+
+
+async def own_form(request: Request, settings: Settings) -> dict[str, str]:
+    """A form that one of our own pages has sent."""
+    require_same_origin(request, settings)
+    return _pairs((await read_body(request, FORM_BYTES_MAX)).decode("latin-1"), "form")
+
+
+def _pairs(text: str, what: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=100))
+    except ValueError as error:
+        raise BadRequest(f"The {what} has more than 100 fields.") from error
+
+
+def see_other(url: str) -> Response:
+    """303, so that a browser follows with GET and never sends a form on."""
+    response = RedirectResponse(url, 303, headers=HEADERS)
+    response.headers["location"] = url  # byte for byte
+    return response

@@ -1,0 +1,206 @@
+"""The pages for the life of an account, as a browser uses them. Ids are rows of the security checklist."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from services.auth.app import create_app
+from services.auth.models import EVENTS
+from services.auth.settings import Settings
+from shared.testing import bearer, running
+from tests.auth.conftest import StoppedClock
+from tests.auth.mailbox import Mailbox
+from tests.auth.oauth.support import OURS, admin_token, sign_in, signed_in_browser
+from tests.auth.support import PASSWORD, a_name, login, register
+from tests.told import records
+
+NEW = "a new password"
+FORMS = (
+    "/auth/forgot",
+    "/auth/reset",
+    "/auth/confirm",
+    "/auth/invitation",
+    "/auth/registration",
+    "/auth/account/email",
+)
+
+
+async def post(auth: httpx.AsyncClient, path: str, **form: str) -> httpx.Response:
+    return await auth.post(path, data=form, headers=OURS)
+
+
+def token_in(page: httpx.Response) -> str:
+    found = re.search(r'name="token" value="([^"]+)"', page.text)
+    assert found is not None, page.text
+    return found[1]
+
+
+async def test_A4_a_forgotten_password_is_set_by_the_page_of_the_link(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
+    email = (await register(auth))["user"]["email"]
+    known = await post(auth, "/auth/forgot", email=email)
+    unknown = await post(auth, "/auth/forgot", email="stranger@example.com")
+    await mailbox.after_requests()
+    link = mailbox.link(email, "reset_password")
+    page = await auth.get(link)
+    again = await auth.get(link)  # as a scanner of mails does
+
+    assert known.status_code == unknown.status_code == 200
+    assert known.text.replace(email, "") == unknown.text.replace("stranger@example.com", "")
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["cache-control"] == "no-store"
+    assert email in page.text
+    form = {"token": token_in(again), "new_password": "short"}
+    refused = await post(auth, "/auth/reset", **form)
+    assert (refused.status_code, "must have at least 8 characters" in refused.text) == (422, True)
+    named = await post(auth, "/auth/reset", **form | {"new_password": email})
+    assert "The password must not be the e-mail address" in named.text
+    done = await post(auth, "/auth/reset", **form | {"new_password": NEW})
+    assert (done.status_code, "Your password is set" in done.text) == (200, True)
+    assert "session" not in auth.cookies
+    late = await post(auth, "/auth/reset", **form | {"new_password": NEW})
+    assert (late.status_code, "This link does not work" in late.text) == (400, True)
+    assert (await login(auth, email, NEW)).status_code == 200
+
+
+async def test_A5_an_address_is_confirmed_by_the_button_and_not_by_looking(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
+    ann = await register(auth)
+    link = mailbox.link(ann["user"]["email"], "verify_email")
+    token = token_in(await auth.get(link))
+    before = (await auth.get("/auth/me", headers=bearer(ann["token"]))).json()
+    done = await post(auth, "/auth/confirm", token=token)
+    after = (await auth.get("/auth/me", headers=bearer(ann["token"]))).json()
+
+    assert (before["email_verified"], done.status_code, after["email_verified"]) == (False, 200, True)
+    for response in (await auth.get(link), await post(auth, "/auth/confirm", token=token)):
+        assert (response.status_code, "This link does not work" in response.text) == (400, True)
+
+
+async def test_A5_an_address_is_changed_by_whoever_is_signed_in(
+    mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
+) -> None:
+    path, new = "/auth/account/email", f"{a_name()}@example.com"
+    form = {"email": new, "current_password": PASSWORD}
+    for nobody in (await auth.get(path), await post(auth, path, **form)):
+        assert (nobody.status_code, nobody.headers["location"]) == (303, "/auth/signin")
+    user = await signed_in_browser(auth)
+    page = await auth.get(path)
+    wrong = await post(auth, path, **form | {"current_password": "wrong"})
+    bad = await post(auth, path, **form | {"email": "no address"})
+    done = await post(auth, path, **form)
+
+    assert user["email"] in page.text
+    assert (wrong.status_code, "The current password is wrong" in wrong.text) == (403, True)
+    assert (bad.status_code, "must be an e-mail address" in bad.text) == (422, True)
+    assert (done.status_code, new in done.text) == (200, True)
+    token = token_in(await auth.get(mailbox.link(new, "change_email")))
+    assert (await post(auth, "/auth/confirm", token=token)).status_code == 200
+    assert (await sign_in(auth, new)).status_code == 303
+
+
+async def test_an_invitation_is_accepted_by_its_page(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+    email, name = f"{a_name()}@example.com", a_name()
+    headers = bearer(await admin_token(auth))
+    assert (await auth.post("/auth/invitations", json={"email": email}, headers=headers)).status_code == 201
+    link = mailbox.link(email, "invitation")
+    form = {"token": token_in(await auth.get(link)), "username": "admin", "password": PASSWORD}
+    taken = await post(auth, "/auth/invitation", **form)
+    done = await post(auth, "/auth/invitation", **form | {"username": name})
+
+    assert (taken.status_code, "There is an account with this username" in taken.text) == (409, True)
+    assert 'value="admin"' in taken.text
+    assert (done.status_code, "Your account is ready" in done.text) == (200, True)
+    assert (await login(auth, name)).status_code == 200
+    assert (await auth.get(link)).status_code == 400
+
+
+async def test_registering_by_the_page_signs_in(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+    email = f"{a_name()}@example.com"
+    bad = await post(auth, "/auth/registration", email=email, password=email)
+    done = await post(auth, "/auth/registration", email=email, password=PASSWORD, username="")
+    again = await post(auth, "/auth/registration", email=email, password=PASSWORD)
+
+    assert (bad.status_code, "must not be the e-mail address" in bad.text) == (422, True)
+    assert (done.status_code, done.headers["location"]) == (303, "/auth/signin")
+    assert email in (await auth.get("/auth/signin")).text
+    assert again.status_code == 409
+    assert len(mailbox.mails(email, "verify_email")) == 1
+
+
+async def test_A2_registering_by_the_page_reveals_no_address_where_mails_come_first(
+    mailbox: Mailbox, make_auth_settings: Callable[..., Settings]
+) -> None:
+    async with running(create_app, make_auth_settings(registration="verified")) as auth:
+        pages = [
+            await post(auth, "/auth/registration", email=email, password=PASSWORD)
+            for email in ("admin@example.com", "ann@example.com")
+        ]
+        await mailbox.after_requests()
+        token = token_in(await auth.get(mailbox.link("ann@example.com", "confirm_registration")))
+        made = await post(auth, "/auth/confirm", token=token)
+
+        assert [page.status_code for page in pages] == [200, 200]
+        assert pages[0].text.replace("admin@", "ann@") == pages[1].text
+        assert made.status_code == 200
+        assert (await login(auth, "ann@example.com")).status_code == 200
+
+
+async def test_a_closed_registration_is_neither_shown_nor_offered(
+    make_auth_settings: Callable[..., Settings],
+) -> None:
+    async with running(create_app, make_auth_settings(registration="closed")) as auth:
+        shown = await auth.get("/auth/registration")
+        sent = await post(auth, "/auth/registration", email="ann@example.com", password=PASSWORD)
+
+        assert "Registration is closed" in shown.text
+        assert sent.status_code == 403
+        assert "/auth/registration" not in (await auth.get("/auth/signin")).text
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_B3_form_of_another_site_is_refused(auth: httpx.AsyncClient, path: str) -> None:
+    for headers in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        refused = await auth.post(path, data={"email": "a@example.com"}, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (403, "foreign_form")
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_bad_input_gets_a_page_or_a_problem_and_never_a_fault(
+    auth: httpx.AsyncClient, path: str
+) -> None:
+    much = "&".join(f"a{number}=1" for number in range(200))
+    for query in ("", "?token=", "?token=%00", "?token=%ff", f"?token={'x' * 5000}", f"?{much}"):
+        assert (await auth.get(f"{path}{query}")).status_code in (200, 303, 400)
+    for body in ("", "token=%00&email=%00", "email=%ff%fe", much, "password=x&token=x", "a" * 70_000):
+        sent = await auth.post(
+            path, content=body, headers=OURS | {"Content-Type": "application/x-www-form-urlencoded"}
+        )
+        assert 300 < sent.status_code < 500
+
+
+async def test_A8_the_page_says_when_to_ask_again(
+    mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
+) -> None:
+    for number in range(20):
+        await post(auth, "/auth/forgot", email=f"{number}@example.com")
+    refused = await post(auth, "/auth/forgot", email="one-more@example.com")
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "180")
+    assert "Too many failed attempts" in refused.text
+
+
+async def test_the_pages_record_what_they_did(
+    mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
+) -> None:
+    email = f"{a_name()}@example.com"
+    await post(auth, "/auth/registration", email=email, password=PASSWORD)
+    await post(auth, "/auth/confirm", token=urlsplit(mailbox.link(email, "verify_email")).query[6:])
+    told = [(one["action"], one["status"], one["outcome"]) for one in records(database_url, EVENTS)]
+
+    assert told == [("REGISTER", 200, "success"), ("CONFIRM_EMAIL", 200, "success")]
