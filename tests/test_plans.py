@@ -1,8 +1,10 @@
 """Query plans: the cost of a page does not grow with the table, whatever the filters and the caller."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,22 @@ def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "WINDOW_ROWS", WINDOW_ROWS)
 
 
-@contextmanager
-def filled(service: str, url: str) -> Iterator[Database]:
+def fill(service: str, url: str) -> None:
     upgrade(url, Path("services", service, "migrations"))
     lists.fill(service, url, ROWS)
-    database = Database(url)
-    try:
-        yield database
-    finally:
-        database.close()
+
+
+@pytest.fixture(scope="module")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The full database of a service, made once for those who copy it."""
+
+    @cache
+    def made(service: str) -> Path:
+        file = tmp_path_factory.mktemp(service) / "lists.db"
+        fill(service, f"sqlite:///{file}")
+        return file
+
+    return made
 
 
 def forget_statistics(database: Database) -> None:
@@ -160,9 +169,14 @@ def _rows_read(node: dict[str, Any]) -> int:
 @every_service
 @pytest.mark.parametrize("is_analysed", [True, False], ids=["analysed", "not analysed"])
 def test_every_page_of_every_list_is_read_from_an_index_on_sqlite(
-    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_analysed: bool
+    service: str,
+    sqlite_file: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_analysed: bool,
 ) -> None:
-    with filled(service, f"sqlite:///{tmp_path}/lists.db") as database:
+    file = shutil.copy(sqlite_file(service), tmp_path)
+    with closing(Database(f"sqlite:///{file}")) as database:
         if not is_analysed:  # like every new database
             forget_statistics(database)
         watched = Watched(database.engine)
@@ -176,13 +190,16 @@ def test_every_page_of_every_list_is_read_from_an_index_on_sqlite(
 def test_every_page_of_every_list_reads_few_rows_on_postgresql(
     service: str, postgresql_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with support.new_database(postgresql_server, f"plans_{service}") as url, filled(service, url) as database:
-        watched = Watched(database.engine)
-        monkeypatch.setattr(statements, "execute_in_driver", watched.in_driver)
+    with support.new_database(postgresql_server, f"plans_{service}") as url:
+        fill(service, url)
+        with closing(Database(url)) as database:
+            watched = Watched(database.engine)
+            monkeypatch.setattr(statements, "execute_in_driver", watched.in_driver)
 
-        assert [
-            fault for one in asked(service) for fault in faults_on_postgresql(database, watched, one)
-        ] == []
+            questions = asked(service)
+            assert [
+                fault for one in questions for fault in faults_on_postgresql(database, watched, one)
+            ] == []
 
 
 def test_lists_have_a_rare_and_a_common_value_for_every_filter() -> None:
