@@ -34,6 +34,7 @@ def pytest_configure() -> None:
     Signature.of = cache(Signature.of)  # type: ignore[method-assign]
     vars(endpoints)["TypeAdapter"] = cache(TypeAdapter)
     vars(testing)["upgrade"] = databases.upgrade_unless_migrated
+    databases.share_compiled_statements()
     # httpx tries to import it several times per request, searching all of sys.path.
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 

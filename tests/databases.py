@@ -4,18 +4,24 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.sql import SQL, Identifier
+from sqlalchemy import create_engine
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.util import LRUCache
 
+from shared.data import database
 from shared.data.migrate import upgrade
 from shared.ids import new_id
 from tests.support import need, new_database
 
+STATEMENTS_MAX = 10_000
 # Detects any change of the schema: each catalog row carries the transaction that wrote it.
 _FINGERPRINT = " || ".join(
     f"(SELECT coalesce(md5(string_agg(oid || ':' || xmin, ',' ORDER BY oid)), '') FROM {catalog})"
@@ -54,6 +60,15 @@ _dumps: dict[Path, _Dump] = {}
 _migrated: dict[str, _Migrated] = {}  # by URL
 _made: set[str] = set()  # URLs of databases at the newest migration
 _kept: dict[str, psycopg.Connection[Any]] = {}  # by URL
+
+
+def share_compiled_statements() -> None:
+    """Compile a statement once for the engines of all tests, which is more work than to run it."""
+    options: dict[str, Any] = {"compiled_cache": LRUCache(STATEMENTS_MAX)}
+    vars(database)["create_engine"] = partial(create_engine, execution_options=options)
+    for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):  # the keys of the cache hold one
+        setattr(dialect, "__eq__", lambda one, other: type(one) is type(other))  # noqa: B010
+        setattr(dialect, "__hash__", lambda one: hash(type(one)))  # noqa: B010
 
 
 @contextmanager
