@@ -47,12 +47,13 @@ async function main() {
   await page.fill("#password", password);
   await page.click("#sign-in button");
   await isOpen();
-  await page.keyboard.insertText("echo 'こんにちは、''世界'; stty size");
+  await page.keyboard.insertText("stty size; echo 'こんにちは、''世界'");
   await page.keyboard.press("Enter");
   await shows("こんにちは、世界");
   const before = await text();
   await page.setViewportSize({ width: 700, height: 400 });
-  await page.keyboard.insertText("clear; echo si''zed; stty size");
+  const [size] = before.match(/^\d+ \d+$/m);
+  await page.keyboard.insertText(`clear; while [ "$(stty size)" = "${size}" ]; do sleep 0.1; done; stty size; echo si''zed`);
   await page.keyboard.press("Enter");
   await shows("sized");
   const after = await text();
