@@ -8,6 +8,7 @@ from contracts.events import SUBSCRIBERS
 from services.auth.accounts.first_admin import create_first_admin
 from services.auth.credentials.devices import Devices
 from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.events import CONSUMES
 from services.auth.factors.factors import Factors
 from services.auth.keys.signing_keys import SigningKeys
@@ -46,7 +47,7 @@ def create_app(settings: Settings) -> Starlette:
     client = HttpClient()
     database = Database(settings.database_url, settings.database_pool)
     keys = SigningKeys(settings, database)
-    passwords = Passwords(settings.bcrypt_cost)
+    passwords, policy = Passwords(settings.bcrypt_cost), PasswordPolicy(settings)
     devices, proxies = Devices(settings), Proxies(settings.trusted_proxies)
     # The keys and the revocations are here, so the service does not ask itself for them over HTTP.
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> Starlette:
             BrowserSessions: BrowserSessions(settings, sessions),
             Devices: devices,
             Factors: factors,
-            Invitations: Invitations(database, passwords, links, mails),
+            Invitations: Invitations(database, passwords, policy, links, mails),
             Issuer: issuer,
             Links: links,
             MailRequests: asked,
@@ -78,10 +79,13 @@ def create_app(settings: Settings) -> Starlette:
             ),
             Pages: Pages(settings),
             PasswordCheck: PasswordCheck(settings, database, passwords, devices, proxies),
-            PasswordResets: PasswordResets(database, passwords, sessions, links, mails),
+            PasswordPolicy: policy,
+            PasswordResets: PasswordResets(database, passwords, policy, sessions, links, mails),
             Passwords: passwords,
             Proxies: proxies,
-            Registration: Registration(settings, database, passwords, devices, proxies, links, mails, asked),
+            Registration: Registration(
+                settings, database, passwords, policy, devices, proxies, links, mails, asked
+            ),
             RevocationFeed: feed,
             RevocationLog: revocations,
             SecondStep: SecondStep(factors),

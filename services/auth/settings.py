@@ -28,6 +28,8 @@ class Settings(ServiceSettings):
     oauth_resources: str = Field(default="", max_length=10_000)
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
     key_secret: SecretStr = SecretStr("")
+    password_min: int = Field(default=PASSWORD_CHARACTERS_MIN, ge=PASSWORD_CHARACTERS_MIN, le=64)
+    common_passwords: bool | None = None  # whether they are accepted; by default not in production
     registration: Literal["open", "verified", "closed"] = "open"
     mail_files: bool | None = None  # by default in development, until a service sends mails
     admin_username: Username = "admin"
@@ -62,6 +64,12 @@ class Settings(ServiceSettings):
     def link_origin(self) -> str:
         """What links in mails begin with; never what a request says. Without one there are no mails."""
         return self.public_url or self.oauth_issuer
+
+    @property
+    def refuses_common_passwords(self) -> bool:
+        return (
+            self.environment == "production" if self.common_passwords is None else not self.common_passwords
+        )
 
     @property
     def writes_mails(self) -> bool:

@@ -15,6 +15,7 @@ from services.auth.factors import totp
 from services.auth.models import Challenge, Factor, RecoveryCode
 from shared.testing import bearer, internal_token
 from tests.auth.conftest import StoppedClock
+from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import OURS, create_client, sign_in, tokens_for
 from tests.auth.support import PASSWORD, let_time_pass, login, register, rows
 
@@ -243,3 +244,14 @@ async def test_M3_a_reset_removes_the_factors_and_ends_the_sessions(
     assert (await auth.delete(path, headers=internal)).status_code == 204
     assert (await auth.get("/auth/me", headers=person.headers)).status_code == 401
     assert "token" in (await login(auth, person.email)).json()
+
+
+async def test_M3_a_mail_tells_of_every_change(
+    mailbox: Mailbox, auth: httpx.AsyncClient, codes: Clock
+) -> None:
+    person = await enrolled(auth, codes)
+    body = {"current_password": PASSWORD}
+    await auth.post("/auth/me/totp/remove", json=body, headers=person.headers)
+
+    assert len(mailbox.mails(person.email, "factor_added")) == 1
+    assert len(mailbox.mails(person.email, "factor_removed")) == 1

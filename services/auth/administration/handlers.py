@@ -13,6 +13,7 @@ from services.auth.accounts.accounts import (
 )
 from services.auth.credentials.devices import forget_devices
 from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.events import tell_changed, tell_deleted
 from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
@@ -35,9 +36,10 @@ def show_account(account_id: Id, session: Session) -> AccountOut:
 
 
 async def create_account(
-    body: CreateAccount, database: Database, passwords: Passwords, trail: Trail
+    body: CreateAccount, database: Database, passwords: Passwords, policy: PasswordPolicy, trail: Trail
 ) -> AccountOut:
     """Create an account without signing in to it."""
+    policy.require(body.password, "password", body.email, body.username)
     account = new_account(body, await passwords.hash(body.password))
     account.role = body.role
     return AccountOut.model_validate(await database.run(_add, account, trail))

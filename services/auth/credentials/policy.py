@@ -1,11 +1,54 @@
 """What a new password must not be."""
 
+import re
+import unicodedata
+from functools import cache
+from pathlib import Path
+
 from services.auth.schemas import is_a_name_of
+from services.auth.settings import Settings
 from shared.errors import FieldFault, Invalid
 
+PRODUCT = "gatehouse"
+_LIST = Path(__file__).with_name("common_passwords.txt")
+_AROUND = re.compile(r"^[\W\d_]+|[\W\d_]+$")  # what people put around a word to make it a password
 
-def require_good_password(password: str, field: str, *names: str | None) -> None:
-    """Refuse a password that anybody would try first at this account, as a fault of the field."""
-    if is_a_name_of(password, *names):
-        message = "must not be the e-mail address or the username"
-        raise Invalid(errors=[FieldFault(field=field, code="value_error", message=message)])
+
+class PasswordPolicy:
+    """Refuses passwords that are tried first: names of the account always, well-known ones by setting.
+
+    There are no rules of composition: they make passwords hard to remember and easy to guess.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._characters_min = settings.password_min
+        self._refuses_common = settings.refuses_common_passwords
+
+    def require(self, password: str, field: str, *names: str | None) -> None:
+        """Refuse a password that is short, common or a name, as a fault of the field."""
+        if len(password) < self._characters_min:
+            _refuse(field, "string_too_short", f"must have at least {self._characters_min} characters")
+        if is_a_name_of(password, *names):
+            _refuse(field, "value_error", "must not be the e-mail address or the username")
+        if self._refuses_common and is_common(password, *names):
+            _refuse(field, "common_password", "is one of those that are tried first; choose another one")
+
+
+def is_common(password: str, *names: str | None) -> bool:
+    """Whether it is well known, or a name with nothing but digits and signs around it."""
+    folded = unicodedata.normalize("NFKC", password).casefold()
+    if folded in common_passwords():
+        return True
+    core = _AROUND.sub("", folded)
+    parts = {part for name in names if name for part in (name.casefold(), name.casefold().partition("@")[0])}
+    return not core or core in {PRODUCT, *parts} or len(set(folded)) < 3
+
+
+@cache
+def common_passwords() -> frozenset[str]:
+    lines = _LIST.read_text().splitlines()
+    return frozenset(line for line in lines if not line.startswith("# "))
+
+
+def _refuse(field: str, code: str, message: str) -> None:
+    raise Invalid(errors=[FieldFault(field=field, code=code, message=message)])

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from services.auth.accounts.accounts import account_named, add_account
 from services.auth.credentials.passwords import Passwords
-from services.auth.credentials.policy import require_good_password
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.errors import EmailTaken, InvalidLink
 from services.auth.lifecycle.schemas import AcceptInvitation, InvitationOut, Invite
 from services.auth.mails.links import Links, Purpose
@@ -32,6 +32,7 @@ class Invitations:
 
     database: Database
     passwords: Passwords
+    policy: PasswordPolicy
     links: Links
     mails: Mails
 
@@ -63,7 +64,7 @@ class Invitations:
 
     def _begin(self, session: Session, body: AcceptInvitation) -> Row[Any]:
         row = self.links.look_at(session, (Purpose.INVITE,), body.token)
-        require_good_password(body.password, "password", row.email, body.username)
+        self.policy.require(body.password, "password", row.email, body.username)
         return row
 
     def _make(

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from services.auth.accounts.accounts import add_account, new_account
 from services.auth.credentials.devices import Devices, remember
 from services.auth.credentials.passwords import Passwords
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.errors import RegistrationClosed, UsernameTaken
 from services.auth.lifecycle.addresses import is_username_taken
 from services.auth.lifecycle.requests import MailRequests
@@ -38,6 +39,7 @@ class Registration:
     settings: Settings
     database: Database
     passwords: Passwords
+    policy: PasswordPolicy
     devices: Devices
     proxies: Proxies
     links: Links
@@ -50,6 +52,7 @@ class Registration:
         """A session of the new account with the id of its device; None where a mail comes first."""
         if self.settings.registration == "closed":
             raise RegistrationClosed
+        self.policy.require(body.password, "password", body.email, body.username)
         account = new_account(body, await self.passwords.hash(body.password))
         asker = household_of(request, self.proxies)
         if self.settings.registration == "verified":

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.devices import forget_devices
 from services.auth.credentials.passwords import Passwords
-from services.auth.credentials.policy import require_good_password
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.errors import InvalidLink
 from services.auth.events import tell_changed
 from services.auth.factors.challenges import close_challenges
@@ -29,6 +29,7 @@ class PasswordResets:
 
     database: Database
     passwords: Passwords
+    policy: PasswordPolicy
     sessions: Sessions
     links: Links
     mails: Mails
@@ -43,8 +44,8 @@ class PasswordResets:
         """Without a good link nothing is hashed: that would be expensive, and anybody could cause it."""
         row = self.links.look_at(session, (Purpose.RESET,), token)
         account = session.get(Account, row.subject)
-        if account is not None:
-            require_good_password(password, "new_password", account.email, account.username)
+        names = () if account is None else (account.email, account.username)
+        self.policy.require(password, "new_password", *names)
         return row
 
     def _finish(self, session: Session, row: Row[Any], after: str, trail: Trail) -> None:

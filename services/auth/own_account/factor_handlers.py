@@ -11,6 +11,8 @@ from services.auth.credentials.passwords import Passwords
 from services.auth.errors import InvalidCode, NoFactor, NotInteractive, WrongPassword
 from services.auth.factors.factors import Factors
 from services.auth.factors.totp import address_of
+from services.auth.mails.mails import Mails
+from services.auth.mails.texts import Template
 from services.auth.models import Account
 from services.auth.schemas import ConfirmFactor, CurrentPassword, FactorOut, RecoveryCodesOut
 from services.auth.sessions.sessions import Sessions
@@ -56,11 +58,12 @@ async def confirm_totp(
     database: Database,
     sessions: Sessions,
     factors: Factors,
+    mails: Mails,
     trail: Trail,
 ) -> RecoveryCodesOut:
     """Confirm the authenticator app by its code; from now on signing in needs one. Shows recovery codes."""
     await database.run(_count_try, caller, sessions)
-    codes = await database.run(_confirm, caller, body.code, factors, trail)
+    codes = await database.run(_confirm, caller, body.code, factors, mails, trail)
     if codes is None:
         raise InvalidCode
     return RecoveryCodesOut(recovery_codes=codes)
@@ -70,11 +73,14 @@ def _count_try(session: Session, caller: Caller, sessions: Sessions) -> None:
     factor_attempt(_person(session, caller, sessions).id).count(session)
 
 
-def _confirm(session: Session, caller: Caller, code: str, factors: Factors, trail: Trail) -> list[str] | None:
+def _confirm(
+    session: Session, caller: Caller, code: str, factors: Factors, mails: Mails, trail: Trail
+) -> list[str] | None:
     account = locked_account(session, caller.id)
     codes = None if account is None else factors.confirm_totp(session, account, code)
-    if codes is None:
+    if account is None or codes is None:
         return None
+    _tell(session, account, mails, Template.FACTOR_ADDED)
     factor_attempt(caller.id).succeeded(session)
     trail.write(session)
     return codes
@@ -87,19 +93,27 @@ async def remove_totp(
     passwords: Passwords,
     sessions: Sessions,
     factors: Factors,
+    mails: Mails,
     trail: Trail,
 ) -> None:
     """Stop using the authenticator app; the password alone signs in again."""
     before = await _require_password(body.current_password, caller, database, passwords, sessions)
-    await database.run(_remove, caller, before, factors, trail)
+    await database.run(_remove, caller, before, factors, mails, trail)
 
 
-def _remove(session: Session, caller: Caller, before: str | None, factors: Factors, trail: Trail) -> None:
+def _remove(
+    session: Session, caller: Caller, before: str | None, factors: Factors, mails: Mails, trail: Trail
+) -> None:
     account = _unchanged(session, caller, before)
     if not factors.are_needed(session, account.id):
         raise NoFactor
     factors.remove(session, account.id)
+    _tell(session, account, mails, Template.FACTOR_REMOVED)
     trail.write(session)
+
+
+def _tell(session: Session, account: Account, mails: Mails, template: Template) -> None:
+    mails.send(session, template, account.email, account_id=account.id, factor="authenticator app")
 
 
 async def _require_password(

@@ -7,7 +7,7 @@ from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.devices import Devices, forget_devices
 from services.auth.credentials.password_attempts import attempt_of
 from services.auth.credentials.passwords import Passwords
-from services.auth.credentials.policy import require_good_password
+from services.auth.credentials.policy import PasswordPolicy
 from services.auth.errors import WrongPassword
 from services.auth.factors.challenges import close_challenges
 from services.auth.mails.links import forget_links
@@ -33,13 +33,14 @@ async def change_password(
     caller: Caller,
     database: Database,
     passwords: Passwords,
+    policy: PasswordPolicy,
     sessions: Sessions,
     devices: Devices,
     mails: Mails,
     trail: Trail,
 ) -> None:
     """Change your password, end all your other sessions, and forget your other devices."""
-    before = await database.run(_begin_change, caller, sessions, body.new_password)
+    before = await database.run(_begin_change, caller, sessions, policy, body.new_password)
     if not await passwords.matches(body.current_password, before):
         raise WrongPassword
     after = await passwords.hash(body.new_password)
@@ -47,9 +48,11 @@ async def change_password(
     await database.run(_finish_change, caller, before, after, this_device, sessions, mails, trail)
 
 
-def _begin_change(session: Session, caller: Caller, sessions: Sessions, new_password: str) -> str | None:
+def _begin_change(
+    session: Session, caller: Caller, sessions: Sessions, policy: PasswordPolicy, new_password: str
+) -> str | None:
     account = _account(session, sessions, caller)
-    require_good_password(new_password, "new_password", account.email, account.username)
+    policy.require(new_password, "new_password", account.email, account.username)
     attempt_of(caller).count(session)
     return account.password_hash
 
