@@ -1,6 +1,7 @@
 """How the auth service is put together."""
 
 from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -47,7 +48,7 @@ def create_app(settings: Settings) -> Starlette:
     client = HttpClient()
     database = Database(settings.database_url, settings.database_pool)
     keys = SigningKeys(settings, database)
-    passwords, policy = Passwords(settings.bcrypt_cost), PasswordPolicy(settings)
+    passwords = Passwords(settings.bcrypt_cost)
     devices, proxies = Devices(settings), Proxies(settings.trusted_proxies)
     # The keys and the revocations are here, so the service does not ask itself for them over HTTP.
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
@@ -55,8 +56,7 @@ def create_app(settings: Settings) -> Starlette:
     sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
     factors = Factors(Sealer(settings.service, [settings.key_secret.get_secret_value()]))
     issuer = Issuer(settings, keys, tokens)
-    links, mails = Links(settings), Mails(settings)
-    asked = MailRequests(settings, database, links, mails)
+    life = _life_of_accounts(settings, database, passwords, sessions, devices, proxies)
     feed = RevocationFeed(database, revocations, verifier.revocations)
     return create_service(
         settings,
@@ -65,33 +65,24 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={
             AccessTokens: tokens,
-            Addresses: Addresses(database, passwords, sessions, links, mails),
             BrowserSessions: BrowserSessions(settings, sessions),
             Devices: devices,
             Factors: factors,
-            Invitations: Invitations(database, passwords, policy, links, mails),
             Issuer: issuer,
-            Links: links,
-            MailRequests: asked,
-            Mails: mails,
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
             ),
             Pages: Pages(settings),
             PasswordCheck: PasswordCheck(settings, database, passwords, devices, proxies),
-            PasswordPolicy: policy,
-            PasswordResets: PasswordResets(database, passwords, policy, sessions, links, mails),
             Passwords: passwords,
             Proxies: proxies,
-            Registration: Registration(
-                settings, database, passwords, policy, devices, proxies, links, mails, asked
-            ),
             RevocationFeed: feed,
             RevocationLog: revocations,
             SecondStep: SecondStep(factors),
             Sessions: sessions,
             SigningKeys: keys,
             TokenVerifier: verifier,
+            **life,
         },
         on_start=[
             keys.prepare,
@@ -101,9 +92,34 @@ def create_app(settings: Settings) -> Starlette:
         on_stop=[passwords.close],
         verifier=verifier,
         follower=feed,
-        beside=[Duties(database, _duties(database, asked))],
+        beside=[Duties(database, _duties(database, life[MailRequests]))],
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
     )
+
+
+def _life_of_accounts(
+    settings: Settings,
+    database: Database,
+    passwords: Passwords,
+    sessions: Sessions,
+    devices: Devices,
+    proxies: Proxies,
+) -> dict[type, Any]:
+    """Registration, links in mails, and what they are good for."""
+    policy, links, mails = PasswordPolicy(settings), Links(settings), Mails(settings)
+    asked = MailRequests(settings, database, links, mails)
+    return {
+        Addresses: Addresses(database, passwords, sessions, links, mails),
+        Invitations: Invitations(database, passwords, policy, links, mails),
+        Links: links,
+        MailRequests: asked,
+        Mails: mails,
+        PasswordPolicy: policy,
+        PasswordResets: PasswordResets(database, passwords, policy, sessions, links, mails),
+        Registration: Registration(
+            settings, database, passwords, policy, devices, proxies, links, mails, asked
+        ),
+    }
 
 
 def _duties(database: Database, asked: MailRequests) -> list[Duty]:

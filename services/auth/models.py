@@ -30,6 +30,7 @@ class Role(StrEnum):
 
 class Status(StrEnum):
     ACTIVE = "active"
+    SUSPENDED = "suspended"  # for a while; disabled is for good
     DISABLED = "disabled"
     DELETED = "deleted"
 
@@ -43,6 +44,7 @@ class Account(Table, table=True):
     __table_args__ = (
         Index("ux_accounts_email", "email", unique=True),
         Index("ux_accounts_username_key", "username_key", unique=True),
+        Index("ix_accounts_status_role_id", "status", "role", "id"),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
@@ -52,7 +54,7 @@ class Account(Table, table=True):
     first_name: str | None = Field(default=None, max_length=100)
     last_name: str | None = Field(default=None, max_length=100)
     password_hash: str | None = Field(default=None, max_length=100)
-    role: str = Field(default=Role.USER, max_length=20, index=True)
+    role: str = Field(default=Role.USER, max_length=20)
     status: str = Field(default=Status.ACTIVE, max_length=20)
     # Incremented when all access tokens so far are revoked; each token carries the version of its time.
     token_version: int = 0

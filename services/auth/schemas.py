@@ -174,7 +174,7 @@ class ChangeAccount(Input):
     email: Email | None = None
     username: Username | None = None
     role: Role | None = None
-    status: Literal["active", "disabled"] | None = None
+    status: Literal["active", "suspended", "disabled"] | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -29,6 +29,7 @@ class Role(StrEnum):
 
 class Status(StrEnum):
     ACTIVE = "active"
+    SUSPENDED = "suspended"
     DISABLED = "disabled"
     DELETED = "deleted"
 

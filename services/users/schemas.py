@@ -111,7 +111,10 @@ class ChangeUser(Input):
     email: Email | None = None
     username: Username | None = None
     role: Annotated[Role, Field(description="For admins.")] | None = None
-    status: Annotated[Literal[Status.ACTIVE, Status.DISABLED], Field(description="For admins.")] | None = None
+    status: (
+        Annotated[Literal[Status.ACTIVE, Status.SUSPENDED, Status.DISABLED], Field(description="For admins.")]
+        | None
+    ) = None
 
     @field_validator("email", "username", "role", "status")
     @classmethod

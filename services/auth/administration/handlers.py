@@ -5,19 +5,20 @@ from sqlmodel import Session
 from services.auth.access_keys.access_keys import delete_keys
 from services.auth.accounts.accounts import (
     add_account,
-    flush_names,
     lock_admins,
     locked_account,
     new_account,
     refuse_last_admin,
 )
+from services.auth.administration import accounts
 from services.auth.credentials.devices import forget_devices
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
-from services.auth.events import tell_changed, tell_deleted
+from services.auth.events import tell_deleted
 from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
 from services.auth.mails.links import forget_links
+from services.auth.mails.mails import Mails
 from services.auth.models import Account, Status
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
 from services.auth.sessions.sessions import Sessions
@@ -55,42 +56,14 @@ def change_account(
     account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session, trail: Trail
 ) -> AccountOut:
     """Change the names, the role or the status of an account."""
-    # Only these two can take an admin away, and only they need all admins to hold still.
-    admins = lock_admins(session) if body.role or body.status else frozenset()
-    account = locked_account(session, account_id)
-    if account is None or account.status == Status.DELETED:
-        raise NotFound
-    before = account.role, account.status
-    if body.email not in (None, account.email):
-        account.address(body.email)
-        forget_links(session, account.id)
-    if body.username is not None:
-        account.name(body.username)
-    account.role = body.role or account.role
-    account.status = body.status or account.status
-    if not account.is_active_admin:
-        refuse_last_admin(account, admins)
-    if (account.role, account.status) != before:
-        sessions.end_all(session, account)
-        forget_links(session, account.id)
-    trail.add(fields=sorted(body.model_fields_set))
-    for name, old, new in zip(("role", "status"), before, (account.role, account.status), strict=True):
-        if new != old:
-            trail.add(**{name: {"before": old, "after": new}})
-    account.touch()
-    flush_names(session)
-    tell_changed(session, account)
-    return AccountOut.model_validate(account)
+    return AccountOut.model_validate(accounts.change(session, account_id, body, sessions, trail))
 
 
-def reset_factors(account_id: Id, sessions: Sessions, session: Session, factors: Factors) -> None:
+def reset_factors(
+    account_id: Id, sessions: Sessions, session: Session, factors: Factors, mails: Mails
+) -> None:
     """Remove the second factors of an account that has lost them, and end its sessions."""
-    account = locked_account(session, account_id)
-    if account is None or account.status == Status.DELETED:
-        raise NotFound
-    factors.remove(session, account.id)
-    close_challenges(session, account.id)
-    sessions.end_all(session, account)
+    accounts.reset_factors(session, account_id, sessions, factors, mails)
 
 
 def delete_account(

@@ -1,15 +1,36 @@
-"""Accounts, for other services of the suite."""
+"""Accounts, for admins and for other services of the suite."""
 
-from services.auth.administration import handlers
+from services.auth.administration import admin_handlers, handlers
 from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
 from shared.errors import NotFound
 from shared.http.operations import Operation
-from shared.identity.tokens import internal
+from shared.identity.tokens import admin, internal
 
 _TAKEN = (EmailTaken, UsernameTaken)
 _ACCOUNTS, _ACCOUNT = "/internal/accounts", "/internal/accounts/{account_id}"
 
+_ADMIN = "/auth/accounts/{account_id}"
+
 OPERATIONS = [
+    Operation("GET", "/auth/accounts", admin_handlers.list_accounts, access=admin),
+    Operation("GET", _ADMIN, admin_handlers.show_account_details, access=admin),
+    Operation("PATCH", _ADMIN, admin_handlers.administer_account, access=admin, errors=(NotFound, LastAdmin)),
+    Operation(
+        "POST",
+        f"{_ADMIN}/sign-out",
+        admin_handlers.sign_out_account,
+        access=admin,
+        status=204,
+        errors=(NotFound,),
+    ),
+    Operation(
+        "POST",
+        f"{_ADMIN}/reset-factors",
+        admin_handlers.reset_account_factors,
+        access=admin,
+        status=204,
+        errors=(NotFound,),
+    ),
     Operation(
         "POST",
         _ACCOUNTS,

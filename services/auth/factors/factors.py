@@ -36,6 +36,12 @@ class Factors:
         """Whether the password alone does not sign in to this account."""
         return self._totp(session, account_id) is not None
 
+    def kinds_of(self, session: Session, account_id: str) -> list[str]:
+        """The kinds of second factors that count for this account."""
+        counts = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_not(None)
+        found = select(FACTORS.c.kind).where(*counts).distinct().order_by(FACTORS.c.kind)
+        return list(session.connection().execute(found).scalars())
+
     def enrol_totp(self, session: Session, account_id: str) -> Enrolled:
         """A new secret in place of one that was never confirmed; it counts once a code has confirmed it."""
         mine = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None)

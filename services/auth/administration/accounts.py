@@ -1,0 +1,105 @@
+"""What admins and other services do with accounts, inside the caller's transaction."""
+
+from sqlalchemy import select
+from sqlmodel import Session
+
+from services.auth.accounts.accounts import flush_names, lock_admins, locked_account, refuse_last_admin
+from services.auth.administration.schemas import ListAccounts
+from services.auth.events import tell_changed
+from services.auth.factors.challenges import close_challenges
+from services.auth.factors.factors import Factors
+from services.auth.mails.links import forget_links
+from services.auth.mails.mails import Mails
+from services.auth.mails.texts import Template
+from services.auth.models import ACCOUNTS, Account, Role, Status
+from services.auth.schemas import AccountOut, ChangeAccount
+from services.auth.sessions.sessions import Sessions
+from shared.errors import NotFound
+from shared.events import Trail
+from shared.http.schemas import Page
+from shared.lists.pagination import Walk, paginate
+
+
+def find_page(session: Session, query: ListAccounts) -> Page[AccountOut]:
+    """Without a status all but deleted accounts. Each status with each role is one walk along the index."""
+    found = select(ACCOUNTS)
+    names = {"email": query.email, "username_key": query.username and query.username.lower()}
+    named = [ACCOUNTS.c[name] == value for name, value in names.items() if value is not None]
+    statuses = [query.status] if query.status else [one for one in Status if one is not Status.DELETED]
+    roles = [query.role] if query.role else list(Role)
+    if named:  # one at most, by a unique index
+        among = ACCOUNTS.c.status.in_(statuses), ACCOUNTS.c.role.in_(roles)
+        return paginate(session, found.where(*named, *among), ACCOUNTS.c.id, query, _shown)
+    walks = [
+        Walk(found.where(ACCOUNTS.c.status == status, ACCOUNTS.c.role == role), ACCOUNTS.c.id)
+        for status in statuses
+        for role in roles
+    ]
+    return paginate(session, walks, ACCOUNTS.c.id, query, _shown)
+
+
+def _shown(row: dict[str, object]) -> AccountOut:
+    return AccountOut.unchecked(row, email_verified=row["verified"] is not None)
+
+
+def change(
+    session: Session, account_id: str, body: ChangeAccount, sessions: Sessions, trail: Trail
+) -> Account:
+    """Change the names, the role or the status; another role or status ends the sessions."""
+    # Only these two can take an admin away, and only they need all admins to hold still.
+    admins = lock_admins(session) if body.role or body.status else frozenset()
+    account = locked_account(session, account_id)
+    if account is None or account.status == Status.DELETED:
+        raise NotFound
+    before = account.role, account.status
+    if body.email not in (None, account.email):
+        account.address(body.email)
+        forget_links(session, account.id)
+    if body.username is not None:
+        account.name(body.username)
+    account.role = body.role or account.role
+    account.status = body.status or account.status
+    if not account.is_active_admin:
+        refuse_last_admin(account, admins)
+    if (account.role, account.status) != before:
+        sessions.end_all(session, account)
+        forget_links(session, account.id)
+    trail.add(fields=sorted(body.model_fields_set))
+    for name, old, new in zip(("role", "status"), before, (account.role, account.status), strict=True):
+        if new != old:
+            trail.add(**{name: {"before": old, "after": new}})
+    account.touch()
+    flush_names(session)
+    tell_changed(session, account)
+    return account
+
+
+def sign_out(session: Session, account_id: str, sessions: Sessions) -> None:
+    """End all sessions of an account, and what apps were granted in them."""
+    sessions.end_all(session, _existing(session, account_id))
+
+
+def reset_factors(
+    session: Session, account_id: str, sessions: Sessions, factors: Factors, mails: Mails
+) -> None:
+    """Remove the second factors of an account, and end its sessions; a mail tells the owner."""
+    account = _existing(session, account_id)
+    had_any = factors.are_needed(session, account.id)
+    factors.remove(session, account.id)
+    close_challenges(session, account.id)
+    sessions.end_all(session, account)
+    if had_any:
+        mails.send(
+            session,
+            Template.FACTOR_REMOVED,
+            account.email,
+            account_id=account.id,
+            factor="all of them, by an admin",
+        )
+
+
+def _existing(session: Session, account_id: str) -> Account:
+    account = locked_account(session, account_id)
+    if account is None or account.status == Status.DELETED:
+        raise NotFound
+    return account

@@ -1,0 +1,62 @@
+"""Accounts for admins: found, changed, signed out, and helped when a second factor is lost."""
+
+from sqlmodel import Session
+
+from services.auth.administration import accounts
+from services.auth.administration.schemas import AccountDetailsOut, AdminChange, ListAccounts, WithReason
+from services.auth.factors.factors import Factors
+from services.auth.mails.mails import Mails
+from services.auth.models import Account
+from services.auth.schemas import AccountOut, ChangeAccount
+from services.auth.sessions.sessions import Sessions
+from shared.errors import NotFound
+from shared.events import Trail
+from shared.http.schemas import Id, Page
+
+
+def list_accounts(query: ListAccounts, session: Session) -> Page[AccountOut]:
+    """List accounts, the newest first, or find one by its exact name. `/users` finds parts of names."""
+    return accounts.find_page(session, query)
+
+
+def show_account_details(account_id: Id, session: Session, factors: Factors) -> AccountDetailsOut:
+    """Show an account, and what protects it."""
+    account = session.get(Account, account_id)
+    if account is None:
+        raise NotFound
+    return AccountDetailsOut(
+        **AccountOut.model_validate(account).model_dump(),
+        has_password=account.password_hash is not None,
+        second_factors=factors.kinds_of(session, account.id),
+    )
+
+
+def administer_account(
+    account_id: Id, body: AdminChange, sessions: Sessions, session: Session, trail: Trail
+) -> AccountOut:
+    """Change the role or the status of an account, which ends its sessions. The last admin stays one."""
+    trail.add(**body.told)
+    change = ChangeAccount(**body.changes)
+    return AccountOut.model_validate(accounts.change(session, account_id, change, sessions, trail))
+
+
+def sign_out_account(
+    account_id: Id, body: WithReason, sessions: Sessions, session: Session, trail: Trail
+) -> None:
+    """End all sessions of an account; its tokens are refused within a second."""
+    trail.add(**body.told)
+    accounts.sign_out(session, account_id, sessions)
+
+
+def reset_account_factors(
+    account_id: Id,
+    body: WithReason,
+    sessions: Sessions,
+    session: Session,
+    factors: Factors,
+    mails: Mails,
+    trail: Trail,
+) -> None:
+    """Remove the second factors of an account that has lost them, and end its sessions."""
+    trail.add(**body.told)
+    accounts.reset_factors(session, account_id, sessions, factors, mails)

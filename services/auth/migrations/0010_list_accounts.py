@@ -1,0 +1,11 @@
+"""List accounts by status and role, the newest first; the index serves what the one of roles did."""
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    op.create_index("ix_accounts_status_role_id", "accounts", ["status", "role", "id"])
+    op.drop_index("ix_accounts_role", "accounts")
