@@ -180,6 +180,7 @@ class Client(Table, table=True):
     is_first_party: bool = False
     is_active: bool = True
     redirect_uris: str = ""  # one a line
+    post_logout_redirect_uris: str = ""  # one a line
     scopes: str = Field(default="", max_length=SCOPE_CHARACTERS_MAX)
     grant_types: str = Field(default="", max_length=200)
     secret_hash: str | None = Field(default=None, max_length=HASH_CHARACTERS)
@@ -232,6 +233,38 @@ class Consent(Table, table=True):
     scope: str = Field(max_length=SCOPE_CHARACTERS_MAX)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class DeviceCode(Table, table=True):
+    """A device that waits until somebody allows it elsewhere; `account_id` says who did."""
+
+    __tablename__ = "device_codes"
+
+    device_hash: str = Field(primary_key=True, max_length=HASH_CHARACTERS)
+    user_hash: str = Field(max_length=HASH_CHARACTERS, unique=True)
+    client_id: str = Field(foreign_key="clients.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    scope: str = Field(max_length=SCOPE_CHARACTERS_MAX)
+    resource: str | None = Field(default=None, max_length=RESOURCE_CHARACTERS_MAX)
+    is_denied: bool = False
+    account_id: str | None = Field(
+        default=None, foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS
+    )
+    authenticated: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    amr: str | None = Field(default=None, max_length=50)
+    interval: int
+    polled: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class PushedRequest(Table, table=True):
+    """An authorization request that a client has sent beforehand (RFC 9126)."""
+
+    __tablename__ = "pushed_requests"
+
+    uri_hash: str = Field(primary_key=True, max_length=HASH_CHARACTERS)
+    client_id: str = Field(foreign_key="clients.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    query: str
+    expires: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class AccessKey(Table, table=True):
@@ -338,6 +371,8 @@ CHALLENGES: SqlTable = Challenge.__table__  # type: ignore[attr-defined]
 ACCESS_KEYS: SqlTable = AccessKey.__table__  # type: ignore[attr-defined]
 CLIENTS: SqlTable = Client.__table__  # type: ignore[attr-defined]
 CODES: SqlTable = AuthorizationCode.__table__  # type: ignore[attr-defined]
+DEVICE_CODES: SqlTable = DeviceCode.__table__  # type: ignore[attr-defined]
+PUSHED: SqlTable = PushedRequest.__table__  # type: ignore[attr-defined]
 CONSENTS: SqlTable = Consent.__table__  # type: ignore[attr-defined]
 MAIL_TOKENS: SqlTable = MailToken.__table__  # type: ignore[attr-defined]
 ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]

@@ -30,6 +30,7 @@ def apply(client: Client, body: ChangeClient) -> None:
     client.name, client.description = body.name, body.description
     client.is_first_party = body.is_first_party
     client.redirect_uris = "\n".join(dict.fromkeys(body.redirect_uris))
+    client.post_logout_redirect_uris = "\n".join(dict.fromkeys(body.post_logout_redirect_uris))
     client.scopes = text(set(body.scopes))
     client.grant_types = " ".join(sorted(set(body.grant_types)))
     client.updated = max(now(), client.updated + timedelta(microseconds=1))

@@ -20,6 +20,7 @@ _CLIENT = {
     "is_first_party": False,
     "is_active": True,
     "redirect_uris": ["https://ledgerline.example/callback"],
+    "post_logout_redirect_uris": ["https://ledgerline.example/"],
     "scopes": ["openid", "email"],
     "grant_types": ["authorization_code", "refresh_token"],
     "created_by": "0198c0de-4b20-7c31-9000-a7d8e9f04321",
@@ -33,6 +34,7 @@ class GrantType(StrEnum):
     CODE = "authorization_code"
     REFRESH = "refresh_token"
     CLIENT = "client_credentials"
+    DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 ClientName = Annotated[Text, Field(max_length=100)]
@@ -41,7 +43,7 @@ RedirectUris = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=URI_CHARACTERS_MAX)]], Field(max_length=20)
 ]
 Scopes = Annotated[list[str], Field(max_length=50)]
-GrantTypes = Annotated[list[Annotated[GrantType, Field(strict=False)]], Field(min_length=1, max_length=3)]
+GrantTypes = Annotated[list[Annotated[GrantType, Field(strict=False)]], Field(min_length=1, max_length=4)]
 
 
 class ChangeClient(Input):
@@ -59,6 +61,9 @@ class ChangeClient(Input):
     name: ClientName
     description: Description | None = None
     redirect_uris: RedirectUris = Field(default_factory=list)
+    post_logout_redirect_uris: RedirectUris = Field(
+        default_factory=list, description="Where people may be sent after signing out."
+    )
     scopes: Scopes = Field(default_factory=list)
     grant_types: GrantTypes
     is_first_party: bool = Field(default=False, description="People are not asked for their consent.")
@@ -70,15 +75,17 @@ class ChangeClient(Input):
             raise ValueError(f"there is no scope {unknown[0][:50]}; there are {', '.join(SCOPES)}")
         if GrantType.CODE in self.grant_types and not self.redirect_uris:
             raise ValueError("authorization_code needs a redirect URI")
-        if GrantType.REFRESH in self.grant_types and GrantType.CODE not in self.grant_types:
-            raise ValueError("refresh_token needs authorization_code")
-        if GrantType.CODE not in self.grant_types and set(self.scopes) & OF_PERSONS:
-            raise ValueError(f"the scopes {', '.join(sorted(OF_PERSONS))} need authorization_code")
+        if not {GrantType.CODE, GrantType.DEVICE} & set(self.grant_types):
+            if GrantType.REFRESH in self.grant_types:
+                raise ValueError("refresh_token needs authorization_code or the device code grant")
+            if set(self.scopes) & OF_PERSONS:
+                listed = ", ".join(sorted(OF_PERSONS))
+                raise ValueError(f"the scopes {listed} need authorization_code or the device code grant")
         return self
 
     def refuse_for(self, *, is_public: bool) -> None:
         """ValueError when a client of this kind cannot be like that."""
-        for uri in self.redirect_uris:
+        for uri in (*self.redirect_uris, *self.post_logout_redirect_uris):
             registrable(uri, is_public=is_public)
         if is_public and GrantType.CLIENT in self.grant_types:
             raise ValueError("a public client has no secret, so it cannot use client_credentials")
@@ -126,6 +133,7 @@ class ClientOut(Output):
     is_first_party: bool
     is_active: bool
     redirect_uris: list[str]
+    post_logout_redirect_uris: list[str]
     scopes: list[str]
     grant_types: list[str]
     created_by: str | None
@@ -135,7 +143,8 @@ class ClientOut(Output):
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
-        lists = {name: row[name].split() for name in ("redirect_uris", "scopes", "grant_types")}
+        names = ("redirect_uris", "post_logout_redirect_uris", "scopes", "grant_types")
+        lists = {name: row[name].split() for name in names}
         return cls.unchecked(row, client_id=row["id"], **lists)
 
 

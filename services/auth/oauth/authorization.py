@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from services.auth.clients.redirect_uris import is_registered
@@ -19,9 +20,9 @@ NONCE_CHARACTERS_MAX = 500
 STATE_CHARACTERS_MAX = 2000
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAX_AGE = re.compile(r"[0-9]{1,9}")
+_PUSHED_IS_GONE = "The request of the app is unknown, used or expired. Go back to the app and begin anew."
 _NOT_SUPPORTED = {
     "request": "request_not_supported",
-    "request_uri": "request_uri_not_supported",
     "registration": "registration_not_supported",
 }
 
@@ -65,6 +66,7 @@ class Checked:
     code_challenge: str
     prompts: frozenset[str]
     max_age: int | None
+    login_hint: str
 
 
 class AuthorizationEndpoint:
@@ -77,15 +79,32 @@ class AuthorizationEndpoint:
         self, storage: Storage, query: str, browser: SignedInBrowser | None, answer: str | None = None
     ) -> Outcome:
         """What to do with a request; `answer` is what the person has said to it on the consent page."""
-        parameters = _read(query)
+        outer = _read(query)
+        pushed = outer.values.get("request_uri")
+        parameters = outer if pushed is None else _pushed(storage, outer)
         client, redirect_uri = _where_to(storage, parameters)
         state = None
         try:
             state = parameters.get("state", STATE_CHARACTERS_MAX)
             checked = self._check(parameters, client, redirect_uri, state)
-            return self._decide(storage, checked, parameters, browser, answer)
+            outcome = self._decide(storage, checked, outer, browser, answer)
         except OAuthError as error:
-            return Redirect(self._back_to(redirect_uri, {**error.body, "state": state}), error.code)
+            outcome = Redirect(self._back_to(redirect_uri, {**error.body, "state": state}), error.code)
+        if pushed is not None and isinstance(outcome, Redirect) and not storage.pushed.use(pushed, client.id):
+            raise PageError(_PUSHED_IS_GONE)
+        return outcome
+
+    def push(self, storage: Storage, client: Client, given: Parameters) -> dict[str, Any]:
+        """Keep a request for later, if every parameter of it is good (RFC 9126)."""
+        if given.get("request_uri") is not None:
+            raise invalid_request("request_uri cannot be pushed.")
+        try:
+            parameters = Parameters({**given.values, "client_id": client.client_id}, given.repeated)
+            _, redirect_uri = _where_to(storage, parameters)
+        except PageError as error:
+            raise invalid_request(str(error)) from error
+        self._check(given, client, redirect_uri, given.get("state", STATE_CHARACTERS_MAX))
+        return storage.pushed.keep(client, given)
 
     def _check(self, given: Parameters, client: Client, redirect_uri: str, state: str | None) -> Checked:
         for name, code in _NOT_SUPPORTED.items():
@@ -116,6 +135,7 @@ class AuthorizationEndpoint:
             code_challenge=challenge,
             prompts=prompts,
             max_age=None if max_age is None else int(max_age),
+            login_hint=(given.get("login_hint") or "")[:254],
         )
 
     def _decide(
@@ -129,7 +149,7 @@ class AuthorizationEndpoint:
         if browser is None or self._is_too_old(asked, browser, given):
             if "none" in asked.prompts:
                 raise OAuthError("login_required", "Nobody is signed in, or too long ago.")
-            return AskToSignIn(self._to_come_back_with(given), (given.get("login_hint") or "")[:254])
+            return AskToSignIn(self._to_come_back_with(given), asked.login_hint)
         if answer == "deny":
             raise OAuthError("access_denied", "The person did not allow it.")
         if answer != "allow" and self._needs_consent(storage, asked, browser):
@@ -187,6 +207,18 @@ def _read(query: str) -> Parameters:
         return Parameters.read(query)
     except OAuthError as error:
         raise PageError(error.description) from error
+
+
+def _pushed(storage: Storage, outer: Parameters) -> Parameters:
+    """The request that the client has sent beforehand; whatever else is in the address does not count."""
+    try:
+        client_id, request_uri = outer.require("client_id"), outer.require("request_uri")
+    except OAuthError as error:
+        raise PageError(error.description) from error
+    query = storage.pushed.find(request_uri, client_id)
+    if query is None:
+        raise PageError(_PUSHED_IS_GONE)
+    return _read(query)
 
 
 def _where_to(storage: Storage, given: Parameters) -> tuple[Client, str]:

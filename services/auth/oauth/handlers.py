@@ -1,6 +1,7 @@
 """The endpoints that OAuth clients call, over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jwt
@@ -10,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from services.auth.clients.scopes import OPENID
 from services.auth.errors import NoIssuer
-from services.auth.models import ID_CHARACTERS
+from services.auth.models import ID_CHARACTERS, Client
+from services.auth.oauth.device import PER_NETWORK
 from services.auth.oauth.errors import OAuthError, invalid_request
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.metadata import metadata
@@ -18,12 +20,16 @@ from services.auth.oauth.parameters import ClientCredentials, Parameters
 from services.auth.oauth.server import OAuthServer
 from services.auth.oauth.tokens_endpoint import authenticated, introspect, revoke, userinfo
 from services.auth.revocations.feed import RevocationFeed
+from services.auth.sessions.sign_in import household_of
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import InvalidToken, Unauthenticated
 from shared.events import Trail
 from shared.http.inputs import read_body
 from shared.identity.tokens import bearer_token
+from shared.process.proxies import Proxies
+
+Begun = dict[str, Any] | OAuthError
 
 FORM = "application/x-www-form-urlencoded"
 BODY_BYTES_MAX = 64 * 1024
@@ -125,6 +131,68 @@ def _introspect(
     if claims is not None and "sid" in claims and not storage.is_session_alive(claims["sid"]):
         claims, token = None, ""
     return introspect(storage, server.issuer, authenticated(storage, credentials), token, claims)
+
+
+async def authorize_device(
+    request: Request, database: Database, server: OAuthServer, proxies: Proxies, trail: Trail
+) -> Response:
+    """Begin to sign a device in that has no browser (RFC 8628)."""
+    return await _begin(request, database, server, trail, partial(_authorize_device, proxies, request))
+
+
+def _authorize_device(
+    proxies: Proxies,
+    request: Request,
+    session: Session,
+    server: OAuthServer,
+    client: Client,
+    given: Parameters,
+) -> Begun:
+    wait = PER_NETWORK.wait(session, f"device codes for {household_of(request, proxies)}")
+    if wait:
+        return OAuthError("slow_down", f"Too many requests; wait {wait} seconds.", 429)
+    return server.storage(session).devices.begin(server.issuer, client, given)
+
+
+async def push_authorization_request(
+    request: Request, database: Database, server: OAuthServer, trail: Trail
+) -> Response:
+    """Send an authorization request beforehand, and get the request_uri to authorize with (RFC 9126)."""
+    return await _begin(request, database, server, trail, _push, status=201)
+
+
+def _push(session: Session, server: OAuthServer, client: Client, given: Parameters) -> Begun:
+    return server.authorization.push(server.storage(session), client, given)
+
+
+async def _begin(
+    request: Request,
+    database: Database,
+    server: OAuthServer,
+    trail: Trail,
+    work: Callable[[Session, OAuthServer, Client, Parameters], Begun],
+    status: int = 200,
+) -> Response:
+    """What a client begins, once it has authenticated."""
+
+    def begin(session: Session) -> Begun:
+        client = authenticated(server.storage(session), credentials)
+        body = work(session, server, client, given)
+        if not isinstance(body, OAuthError):
+            trail.write(session)
+        return body
+
+    try:
+        given = await _form(request, server.issuer)
+        credentials = _credentials(request, given, trail)
+        body = await database.run(begin)
+    except OAuthError as error:
+        body = error
+    return (
+        await _refused(body, trail)
+        if isinstance(body, OAuthError)
+        else JSONResponse(body, status, NOT_STORED)
+    )
 
 
 async def show_userinfo(request: Request, database: Database, server: OAuthServer) -> Response:

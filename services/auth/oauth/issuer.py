@@ -7,11 +7,13 @@ from base64 import urlsafe_b64encode
 from datetime import datetime
 from typing import Any
 
+import jwt
+
 from services.auth.clients.scopes import OF_IDENTITY, OFFLINE, OPENID, text, words
 from services.auth.keys.signing_keys import SigningKeys, derived_key
 from services.auth.models import Account, Client
 from services.auth.oauth.errors import OAuthError
-from services.auth.oauth.storage import seconds_of
+from services.auth.oauth.moments import seconds_of
 from services.auth.sessions.tokens import AccessTokens, claims_of
 from services.auth.settings import Settings
 
@@ -96,6 +98,25 @@ class Issuer:
             **claims,
         }
         return self._keys.sign({name: value for name, value in told.items() if value is not None}, "JWT")
+
+    async def read_id_token(self, token: str) -> dict[str, Any] | None:
+        """The claims of an ID token that was issued here, also of an expired one; None for all else."""
+        try:
+            header = jwt.get_unverified_header(token)
+            keys = {key["kid"]: key for key in (await self._keys.document())["keys"]}
+            key = keys.get(header.get("kid"))
+            if key is None or header.get("typ") != "JWT":
+                return None
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                jwt.PyJWK(key, algorithm="RS256"),
+                algorithms=["RS256"],
+                issuer=self.url,
+                options={"verify_exp": False, "verify_aud": False, "require": ["iss", "sub", "aud"]},
+            )
+        except (jwt.PyJWTError, TypeError, ValueError, RecursionError):
+            return None
+        return claims if isinstance(claims["aud"], str) and isinstance(claims["sub"], str) else None
 
     def write_moment(self) -> str:
         """This moment, as only this server can have written it."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from services.auth.clients.scopes import OPENID, SCOPES
+from services.auth.oauth.device import GRANT
 from services.auth.oauth.issuer import Issuer
 
 _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]
@@ -23,7 +24,9 @@ def metadata(issuer: Issuer) -> dict[str, Any]:
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "device_authorization_endpoint": f"{url}/oauth/device_authorization",
+        "pushed_authorization_request_endpoint": f"{url}/oauth/par",
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", GRANT],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": [*_CLIENT_METHODS, "none"],
         "revocation_endpoint_auth_methods_supported": [*_CLIENT_METHODS, "none"],
@@ -33,6 +36,7 @@ def metadata(issuer: Issuer) -> dict[str, Any]:
     if issuer.has_identity:
         told |= {
             "userinfo_endpoint": f"{url}/oauth/userinfo",
+            "end_session_endpoint": f"{url}/oauth/logout",
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "claims_supported": [*CLAIMS.split(), "email_verified", "updated_at"],

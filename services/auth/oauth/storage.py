@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row, delete, select, update
@@ -23,6 +23,8 @@ from services.auth.models import (
     Consent,
     delete_expired,
 )
+from services.auth.oauth.device import DeviceAuthorization
+from services.auth.oauth.pushed import PushedRequests
 from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.sessions import Grant, Refusal, Sessions, SignedIn
 from shared.clock import now
@@ -53,6 +55,8 @@ class Storage:
         self._session = session
         self._sessions = sessions
         self._revocations = revocations
+        self.devices = DeviceAuthorization(session)
+        self.pushed = PushedRequests(session)
 
     def client(self, client_id: str) -> Client | None:
         return client_named(self._session, client_id)
@@ -143,7 +147,3 @@ def drop_consent(session: Session, account_id: str, client_id: str) -> bool:
 
 def _hash(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
-
-
-def seconds_of(moment: datetime) -> int:
-    return int(moment.timestamp())

@@ -11,10 +11,12 @@ from services.auth.clients.scopes import OF_PERSONS, OPENID, text, words
 from services.auth.clients.secrets import is_secret_of
 from services.auth.errors import RefreshTokenReused
 from services.auth.models import Account, Client
+from services.auth.oauth.device import GRANT as DEVICE_GRANT
 from services.auth.oauth.errors import OAuthError, invalid_client, invalid_grant
 from services.auth.oauth.issuer import Issuer
+from services.auth.oauth.moments import seconds_of
 from services.auth.oauth.parameters import ClientCredentials, Parameters
-from services.auth.oauth.storage import Consumed, Storage, seconds_of
+from services.auth.oauth.storage import Consumed, Storage
 from services.auth.sessions.sessions import Grant, SignedIn
 from shared.caller import Caller
 
@@ -34,6 +36,7 @@ class TokenEndpoint:
         self._grants: dict[str, Callable[[Storage, Client, Parameters], Body]] = {
             "authorization_code": self._redeem,
             "refresh_token": self._refresh,
+            DEVICE_GRANT: self._of_device,
             "client_credentials": lambda _, client, given: self._of_client(client, given),
         }
 
@@ -99,6 +102,13 @@ class TokenEndpoint:
             raise invalid_grant("The client may no longer have what was granted; ask the person again.")
         scopes = (wanted & granted) or granted
         return self._answer(client, outcome, outcome.grant, scopes, None)
+
+    def _of_device(self, storage: Storage, client: Client, given: Parameters) -> Body:
+        account_id, grant = storage.devices.redeem(given.require("device_code"), client)
+        account = storage.account(account_id, lock=True)
+        if account is None:
+            raise invalid_grant("The person may not sign in any more.")
+        return self._answer(client, storage.open_family(account, grant), grant, words(grant.scope), None)
 
     def _of_client(self, client: Client, given: Parameters) -> Body:
         if client.is_public:

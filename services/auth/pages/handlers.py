@@ -10,7 +10,6 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.auth.clients.scopes import EVERYTHING, SCOPES
 from services.auth.credentials.devices import Devices
 from services.auth.errors import InvalidCredentials, InvalidMfaToken, LoginThrottled, NoIssuer
 from services.auth.fields import AnyPassword, LoginName
@@ -19,6 +18,7 @@ from services.auth.oauth.authorization import AskForConsent, AskToSignIn, Outcom
 from services.auth.oauth.errors import PageError
 from services.auth.oauth.server import OAuthServer
 from services.auth.pages.forms import FORM_BYTES_MAX, own_form, query_of, see_other
+from services.auth.pages.people import person_of, scopes_of
 from services.auth.pages.render import HERE, Pages
 from services.auth.sessions.browser import BrowserSessions, SignedInBrowser
 from services.auth.sessions.sign_in import (
@@ -39,7 +39,7 @@ QUERY_CHARACTERS_MAX = 16 * 1024
 ASSETS = {"tokens.css": "text/css", "pages.css": "text/css", "icon.svg": "image/svg+xml"}
 _NAME: TypeAdapter[str] = TypeAdapter(LoginName)
 _PASSWORD: TypeAdapter[str] = TypeAdapter(AnyPassword)
-_NEXT = re.compile(r"/oauth/authorize\?[!-~]*")
+_NEXT = re.compile(r"/oauth/(?:authorize\?[!-~]*|device(?:\?[!-~]*)?)")
 _THROTTLED = "Too many attempts. Wait {seconds} seconds and try again."
 _TOO_LATE = "That took too long, or too many tries. Sign in again."
 _WRONG_CODE = "That is not the code, or it was used before. Wait for the next one."
@@ -155,23 +155,16 @@ def _decide(
 
 
 def _consent_page(pages: Pages, asked: AskForConsent, account: Account, query: str) -> Response:
-    scopes = [
-        {"words": words, "is_strong": name == EVERYTHING}
-        for name, words in SCOPES.items()
-        if name in asked.scopes
-    ]
     parts = urlsplit(asked.redirect_uri)
     place = parts.netloc or f"{parts.scheme}:"
     return pages.show(
-        "consent", app=asked.client.name, place=place, person=_person(account), scopes=scopes, request=query
+        "consent",
+        app=asked.client.name,
+        place=place,
+        person=person_of(account),
+        scopes=scopes_of(asked.scopes),
+        request=query,
     )
-
-
-def _person(account: Account) -> dict[str, str | None]:
-    names = [name for name in (account.first_name, account.last_name) if name]
-    shown = " ".join(names) or account.username or account.email or account.id
-    initials = "".join(name[0] for name in names) or shown[:1]
-    return {"name": shown, "email": account.email, "initials": initials.upper()}
 
 
 async def show_sign_in(
@@ -184,7 +177,7 @@ async def show_sign_in(
         cookie = request.cookies.get(browsers.cookie_name)
         browser = await database.run(browsers.find, cookie)
         if browser is not None:
-            return pages.show("signed_in", person=_person(browser.account))
+            return pages.show("signed_in", person=person_of(browser.account))
     return pages.show("sign_in", next=after or "", name=given.get("hint", "")[:254], fault=None)
 
 
@@ -314,6 +307,6 @@ def _end(session: Session, cookie: str | None, browsers: BrowserSessions, trail:
 
 
 def _next(path: str | None) -> str | None:
-    """Where to go after signing in: back to an authorization request, and nowhere else."""
+    """Where to go after signing in: back to an authorization request or a device, and nowhere else."""
     is_good = path is not None and len(path) <= QUERY_CHARACTERS_MAX and _NEXT.fullmatch(path)
     return path if is_good else None

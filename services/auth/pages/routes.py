@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.auth.errors import ForeignForm, NoIssuer
-from services.auth.pages import handlers, life_handlers
+from services.auth.oauth.device import PAGE
+from services.auth.pages import handlers, life_handlers, oauth_handlers
 from shared.errors import BadRequest, NotFound, TooLarge
 from shared.http.operations import Operation
 from shared.identity.tokens import public
@@ -118,6 +119,46 @@ OPERATIONS = [
         life_handlers.show_email_change,
         life_handlers.change_email_by_form,
         {303: "", **_LOOKED_AT},
+    ),
+    Operation(
+        "GET",
+        PAGE,
+        oauth_handlers.show_device,
+        access=public,
+        errors=(NoIssuer, BadRequest),
+        answer_types=_HTML,
+        also={303: ""},
+    ),
+    Operation(
+        "POST",
+        PAGE,
+        oauth_handlers.answer_device,
+        access=public,
+        errors=(NoIssuer, *_FOREIGN),
+        body_type=_FORM,
+        answer_types=_HTML,
+        also={303: "", 400: _PAGE, 429: _PAGE},
+    ),
+    Operation(
+        "GET",
+        "/oauth/logout",
+        oauth_handlers.sign_out_for_app,
+        access=public,
+        errors=(NoIssuer,),
+        answer_types=_HTML,
+        also=_TO_APP,
+        action="SIGN_OUT",
+    ),
+    Operation(
+        "POST",
+        "/oauth/logout",
+        oauth_handlers.post_sign_out_for_app,
+        access=public,
+        errors=(NoIssuer, ForeignForm, TooLarge),
+        body_type=_FORM,
+        answer_types=_HTML,
+        also=_TO_APP,
+        action="SIGN_OUT",
     ),
     Operation(
         "GET",

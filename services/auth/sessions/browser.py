@@ -66,6 +66,10 @@ class BrowserSessions:
         row = self._row(session, cookie)
         return None if row is None else self._sessions.end(session, row.id)
 
+    def end_session(self, session: Session, session_id: str) -> str | None:
+        """End this session, and what was granted in it; return whose it was."""
+        return self._sessions.end(session, session_id)
+
     def forget(self) -> str:
         """The Set-Cookie that makes a browser drop the cookie."""
         return f"{self.cookie_name}={self._attributes}; Max-Age=0"

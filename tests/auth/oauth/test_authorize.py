@@ -126,7 +126,6 @@ async def test_O1_native_apps_may_use_any_port_of_the_loopback_address(auth: htt
         ({"max_age": "soon"}, "invalid_request"),
         ({"nonce": "n" * 501}, "invalid_request"),
         ({"request": "eyJhbGciOiJub25lIn0.e30."}, "request_not_supported"),
-        ({"request_uri": "https://app.example/request"}, "request_uri_not_supported"),
         ({"resource": "https://other.example"}, "invalid_target"),
     ],
 )

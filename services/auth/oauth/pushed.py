@@ -1,0 +1,60 @@
+"""Pushed authorization requests (RFC 9126): sent by the client itself, so that no browser can change them."""
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy import delete, select
+from sqlmodel import Session
+
+from services.auth.models import PUSHED, Client, PushedRequest, delete_expired
+from services.auth.oauth.parameters import Parameters
+from shared.clock import now
+
+URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
+LIFETIME = timedelta(minutes=10)  # the person signs in meanwhile
+URI_BYTES = 32
+_NOT_KEPT = ("client_secret", "client_assertion", "client_assertion_type")
+
+
+class PushedRequests:
+    """The rows of such requests, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def keep(self, client: Client, given: Parameters) -> dict[str, Any]:
+        """Keep a request whose parameters are good: the body of the response."""
+        delete_expired(self._session, PUSHED.c.uri_hash, PUSHED.c.expires <= now())
+        request_uri = URI_PREFIX + secrets.token_urlsafe(URI_BYTES)
+        values = {name: value for name, value in given.values.items() if name not in _NOT_KEPT}
+        self._session.add(
+            PushedRequest(
+                uri_hash=_hash(request_uri),
+                client_id=client.id,
+                query=urlencode(values | {"client_id": client.client_id}),
+                expires=now() + LIFETIME,
+            )
+        )
+        return {"request_uri": request_uri, "expires_in": int(LIFETIME.total_seconds())}
+
+    def find(self, request_uri: str, client_id: str) -> str | None:
+        """The query that a client has pushed, if it was not used and has not expired."""
+        found = select(PUSHED.c.query).where(*_mine(request_uri, client_id), PUSHED.c.expires > now())
+        query: str | None = self._session.connection().execute(found).scalar_one_or_none()
+        return query
+
+    def use(self, request_uri: str, client_id: str) -> bool:
+        """Use it up; of several at once, one succeeds."""
+        gone = delete(PUSHED).where(*_mine(request_uri, client_id))
+        return self._session.connection().execute(gone).rowcount == 1
+
+
+def _mine(request_uri: str, client_id: str) -> tuple[Any, ...]:
+    return PUSHED.c.uri_hash == _hash(request_uri), PUSHED.c.client_id == client_id
+
+
+def _hash(request_uri: str) -> str:
+    return hashlib.sha256(request_uri.encode()).hexdigest()

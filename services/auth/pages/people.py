@@ -1,0 +1,18 @@
+"""Whom a page shows, and what it asks them for."""
+
+from services.auth.clients.scopes import EVERYTHING, SCOPES
+from services.auth.models import Account
+
+
+def person_of(account: Account) -> dict[str, str | None]:
+    names = [name for name in (account.first_name, account.last_name) if name]
+    shown = " ".join(names) or account.username or account.email or account.id
+    initials = "".join(name[0] for name in names) or shown[:1]
+    return {"name": shown, "email": account.email, "initials": initials.upper()}
+
+
+def scopes_of(scopes: frozenset[str]) -> list[dict[str, object]]:
+    """The scopes that an app wants, in words."""
+    return [
+        {"words": words, "is_strong": name == EVERYTHING} for name, words in SCOPES.items() if name in scopes
+    ]
