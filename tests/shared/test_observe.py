@@ -81,7 +81,7 @@ class TestLines:
             assert json.loads(line)["event"] != "forged"
             assert "\x1b" not in line
 
-    def test_unhandled_error_is_logged_with_its_request_id(
+    def test_handler_error_is_logged_with_its_request_id(
         self, service: Running, client: httpx.Client
     ) -> None:
         response = client.post("/accidents/anything", headers={"X-Request-ID": "find-me"})
