@@ -153,7 +153,7 @@ class Verification:
         return False
 
     def _came_late(self, gap: range, seq: int) -> None:
-        """Replace the fault that it was removed."""
+        """Replace the fault `removed` with `reordered`."""
         found = Fault("reordered", seq, f"it comes after record {self._last_seq}")
         for index, fault in enumerate(self.faults):
             if fault.kind == "removed" and (self._partial or fault.seq == gap.start):
@@ -353,7 +353,7 @@ def _why(error: Exception) -> str:
 
 
 def _asked_for(named: Any) -> str:
-    """A remark on the filter that selected this part of the log."""
+    """The remark on the filter that selected this part of the log."""
     if not isinstance(named, Mapping):
         return "this part of the log does not name its filter"
     wanted = ", ".join(f"{name} {named[name]}" for name in sorted(named))

@@ -197,7 +197,7 @@ def list_holds(session: Session) -> list[HoldOut]:
 
 
 def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:
-    """Place a hold: keep the records of an account, even if it is deleted or retention ends."""
+    """Place a hold: keep the records of an account, even after its deletion or the end of retention."""
     take_turn(session)  # so that no erasure is in progress after the response
     if not session.connection().execute(select(HOLDS).where(HOLDS.c.user_id == user_id)).first():
         state_hold(session, keys, user_id)

@@ -26,7 +26,7 @@ from shared.data.bulk import insert_rows
 from shared.data.database import insert_into
 from shared.ids import new_id
 
-WRITER_LOCK = 0x61756469  # of PostgreSQL's advisory locks; SQLite has one writer anyway
+WRITER_LOCK = 0x61756469  # the key of PostgreSQL's advisory lock; SQLite has one writer anyway
 DEPTH_MAX = 20
 SALT_BYTES = 16
 

@@ -18,7 +18,7 @@ _ONLY_REFUSED = rows_where(f"outcome = '{REFUSED}'")
 
 
 class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
+    """The base of this service's tables, with its own metadata."""
 
 
 # `received` is part of the key because PostgreSQL partitions by its month. It never goes backwards while

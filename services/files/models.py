@@ -38,7 +38,7 @@ class BlobState(StrEnum):
 
 
 class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
+    """The base of this service's tables, with its own metadata."""
 
 
 class Blob(Table, table=True):

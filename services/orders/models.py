@@ -39,7 +39,7 @@ DELETABLE = (OrderStatus.PENDING, OrderStatus.CANCELLED)
 
 
 class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
+    """The base of this service's tables, with its own metadata."""
 
 
 class Order(Table, table=True):

@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 
 class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
+    """The base of this service's tables, with its own metadata."""
 
 
 class Profile(Table, table=True):
