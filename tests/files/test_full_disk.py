@@ -84,7 +84,7 @@ async def test_uploads_stop_at_the_reserve_and_other_writes_at_half_of_it(
     before = await own.usage()
     refused = await own.send(b"x" * MIB)
     assert (refused.status_code, refused.json()["code"]) == (507, "disk_full")
-    assert "make room" in refused.json()["detail"]
+    assert "free disk space" in refused.json()["detail"]
     begun = await files.post(
         "/files/uploads",
         headers=own.headers
