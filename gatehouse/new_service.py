@@ -61,6 +61,10 @@ class ${Thing}Deleted(Event):
 
 ''')
 SUBSCRIBER = Template('    "$name": Subscriber("http://127.0.0.1:$port", AccountDeleted),\n')
+SCOPES = Template("""\
+    "$name:read": "See your $many",
+    "$name:write": "Add, change and delete $many for you",
+""")
 
 
 class NotPossible(Exception):
@@ -81,6 +85,7 @@ def create(root: Path, name: str, thing: str = "entry") -> list[Path]:
     } | {
         root / "routes.yaml": _with_route(root / "routes.yaml", values),
         root / "contracts" / "events.py": _with_events(root / "contracts" / "events.py", values),
+        root / "contracts" / "scopes.py": _with_scopes(root / "contracts" / "scopes.py", values),
     }
     for file, text in texts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +156,16 @@ def _with_events(file: Path, values: dict[str, str]) -> str:
         raise NotPossible("contracts/events.py has no SUBSCRIBERS table with one line each")
     with_it = listed.group().removesuffix("}\n") + SUBSCRIBER.substitute(values) + "}\n"
     return text[: listed.start()] + CONTRACT.substitute(values) + with_it + text[listed.end() :]
+
+
+def _with_scopes(file: Path, values: dict[str, str]) -> str:
+    """The scopes with those of the service at the end of the list."""
+    entries, text = SCOPES.substitute(values), file.read_text()
+    if not text.endswith("}\n"):
+        raise NotPossible(
+            f"contracts/scopes.py does not end with the list of scopes; add these to it:\n{entries}"
+        )
+    return text.removesuffix("}\n") + entries + "}\n"
 
 
 def _free_port(root: Path) -> int:

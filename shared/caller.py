@@ -18,6 +18,9 @@ HELD = {
     "client_ver": "client_version",
 }
 
+BROAD_SCOPES = frozenset(("read", "write"))
+FULL_ACCESS = "full_access"
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -36,15 +39,27 @@ class Caller:
     client_id: str | None = None
     client_version: int = 0
     key_id: str | None = None
+    # Whether the token is limited to its scopes. That of a person who signed in is not: its role decides.
+    is_limited: bool = False
+    is_narrowed: bool = False  # an admin's token without the scope for administration
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # all others
 
     def claim(self, name: str) -> Any:
         """Return the claim with this name; None if the token lacks it."""
         return getattr(self, HELD[name]) if name in HELD else self.claims.get(name)
 
+    def may(self, scope: str) -> bool:
+        """Return whether the token grants this scope.
+
+        `read` and `write` stand for those of all resources but `admin`, and `full_access` for all scopes.
+        """
+        resource, _, action = scope.partition(":")
+        is_broad = resource != "admin" and action in BROAD_SCOPES and action in self.scopes
+        return not self.is_limited or scope in self.scopes or is_broad or FULL_ACCESS in self.scopes
+
     @property
     def is_admin(self) -> bool:
-        return self.role == "admin"
+        return self.role == "admin" and not self.is_narrowed
 
     def owns(self, user_id: str) -> bool:
         return self.is_admin or self.id == user_id

@@ -71,6 +71,23 @@ class Forbidden(Problem):
     code = "forbidden"
 
 
+class InsufficientScope(Forbidden):
+    """The token was given for other things. `scope` names what it lacks."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        detail = f"The token lacks the scope {scope}."
+        super().__init__(detail, headers={"WWW-Authenticate": challenge}, scope=scope)
+
+
+class NotInteractive(Forbidden):
+    """Only somebody who has signed in may do this, and no program on their behalf."""
+
+    code = "not_interactive"
+
+
 class NotFound(Problem):
     """This does not exist, or it belongs to someone else."""
 

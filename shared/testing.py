@@ -47,7 +47,6 @@ def token(user_id: str | None = None, *, role: str = "user", **claims: Any) -> s
         "username": f"user-{user_id[-6:]}",
         "email": f"{user_id[-6:]}@example.com",
         "role": role,
-        "scope": "read write",
         "iss": "gatehouse",
         "aud": "gatehouse",
         "iat": now,

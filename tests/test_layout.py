@@ -3,12 +3,15 @@
 import importlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
+from contracts.scopes import SCOPES
+from shared.caller import BROAD_SCOPES, Caller
 from shared.data import migrate
 from shared.http.operations import Operation
+from shared.identity.tokens import admin, internal, person, public
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET, running
 from tests.shared.test_openapi import sound
@@ -143,3 +146,45 @@ def test_docstrings_of_handlers_start_with_a_sentence_for_the_summary(service: s
     ]
 
     assert without == []
+
+
+@every_service
+def test_every_operation_names_its_scope_or_says_why_it_needs_none(service: str) -> None:
+    """Without one are: those for other services, for people alone, and those that never know who calls."""
+    table = module(service, "routes")
+    named = [*table.OPERATIONS, *getattr(table, "SOCKETS", ())]
+    wrong = [
+        f"{one.path} {one.handler.__name__}"
+        for one in named
+        if (one.scope is None)
+        != (one.access in (internal, person) or (one.access is public and not _knows_caller(one)))
+    ]
+
+    assert wrong == []
+
+
+@every_service
+def test_every_admin_operation_demands_a_scope_for_admins(service: str) -> None:
+    wrong = [
+        one.name
+        for one in operations(service)
+        if one.access is admin and not (one.scope or "").startswith("admin:")
+    ]
+
+    assert wrong == []
+
+
+def test_the_scopes_that_auth_gives_are_those_that_services_demand() -> None:
+    demanded: set[str] = set()
+    for service in SERVICES:
+        table = module(service, "routes")
+        demanded |= {one.scope for one in [*table.OPERATIONS, *getattr(table, "SOCKETS", ())] if one.scope}
+    # `admin:orders` widens what `orders:read` shows to an admin, and no operation demands it alone.
+    widening = {f"admin:{scope.partition(':')[0]}" for scope in demanded}
+
+    assert demanded <= set(SCOPES)
+    assert set(SCOPES) - demanded - widening == BROAD_SCOPES
+
+
+def _knows_caller(operation: Operation) -> bool:
+    return Caller | None in get_type_hints(operation.handler).values()

@@ -49,6 +49,7 @@ class KeyCaller(Caller):
             email=None,
             session_id=None,
             scopes=key.scopes,
+            is_limited=True,
             expires=key.expires,
             token_id=key.sha256,
             client_id=key.client,

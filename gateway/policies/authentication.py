@@ -3,8 +3,9 @@
 from gateway.errors import FORBIDDEN, UNAUTHENTICATED, Refusal
 from gateway.routing.claims import require_claims
 from gateway.routing.table import Policy
-from shared.caller import Caller
+from shared.caller import BROAD_SCOPES, Caller
 from shared.errors import InvalidToken
+from shared.identity.scopes import ADMIN
 from shared.identity.tokens import bearer_token
 
 
@@ -27,8 +28,19 @@ def require(policy: Policy, caller: Caller | None) -> None:
         return
     if policy.roles and caller.role not in policy.roles:
         raise Refusal(FORBIDDEN, f"This needs the role {' or '.join(sorted(policy.roles))}.")
-    if not policy.scopes <= caller.scopes:
-        missing = " ".join(sorted(policy.scopes - caller.scopes))
+    if policy.scopes and not all(_holds(caller, scope) for scope in policy.scopes):
+        missing = " ".join(sorted(scope for scope in policy.scopes if not _holds(caller, scope)))
         challenge = f'Bearer error="insufficient_scope", scope="{missing}"'
         raise Refusal(FORBIDDEN, f"The token lacks the scope {missing}.", {"WWW-Authenticate": challenge})
     require_claims(policy.claims, caller)
+
+
+def _holds(caller: Caller, scope: str) -> bool:
+    """Whether the token names this scope, or one that covers it.
+
+    That of a person who signed in names none and holds all that services know: `read`, `write`, and those of
+    resources. A scope of another kind has to be named by every token.
+    """
+    resource, _, action = scope.partition(":")
+    is_of_services = resource == ADMIN or scope in BROAD_SCOPES or action in BROAD_SCOPES
+    return scope in caller.scopes or (is_of_services and caller.may(scope))

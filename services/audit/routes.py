@@ -9,11 +9,12 @@ from shared.identity.tokens import admin, public
 _HOLD = "/audit/holds/{user_id}"
 
 OPERATIONS = [
-    Operation("GET", "/audit/logs", handlers.list_logs, errors=(NotFound,)),
+    Operation("GET", "/audit/logs", handlers.list_logs, scope="audit:read", errors=(NotFound,)),
     Operation(
         "GET",
         "/audit/export",
         handlers.export_logs,
+        scope="audit:read",
         errors=(NotFound, NotYetSigned),
         answer_types=("application/x-ndjson", "text/csv"),
     ),
@@ -29,14 +30,23 @@ OPERATIONS = [
     Operation(
         "GET", "/audit/verifier", handlers.download_verifier, access=public, answer_types=("text/x-python",)
     ),
-    Operation("GET", "/audit/proof/inclusion", handlers.prove_inclusion, errors=(NotYetSigned,)),
+    Operation(
+        "GET", "/audit/proof/inclusion", handlers.prove_inclusion, scope="audit:read", errors=(NotYetSigned,)
+    ),
     Operation(
         "GET", "/audit/proof/consistency", handlers.prove_consistency, access=public, errors=(NotYetSigned,)
     ),
     Operation(
-        "GET", "/audit/verify", handlers.verify_log, access=admin, errors=(VerificationRunning, NotYetSigned)
+        "GET",
+        "/audit/verify",
+        handlers.verify_log,
+        scope="admin:audit",
+        access=admin,
+        errors=(VerificationRunning, NotYetSigned),
     ),
-    Operation("GET", "/audit/holds", handlers.list_holds, access=admin),
-    Operation("PUT", _HOLD, handlers.place_hold, access=admin),
-    Operation("DELETE", _HOLD, handlers.lift_hold, access=admin, status=204, errors=(NotFound,)),
+    Operation("GET", "/audit/holds", handlers.list_holds, scope="admin:audit", access=admin),
+    Operation("PUT", _HOLD, handlers.place_hold, scope="admin:audit", access=admin),
+    Operation(
+        "DELETE", _HOLD, handlers.lift_hold, scope="admin:audit", access=admin, status=204, errors=(NotFound,)
+    ),
 ]

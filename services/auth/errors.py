@@ -69,12 +69,6 @@ class ForeignForm(Forbidden):
     code = "foreign_form"
 
 
-class NotInteractive(Forbidden):
-    """Only somebody who has signed in may do this, and no program on their behalf."""
-
-    code = "not_interactive"
-
-
 class TooManyAccessKeys(Conflict):
     """There are 50 personal access tokens, and there may be no more. Revoke one first."""
 

@@ -14,56 +14,81 @@ from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
 from shared.identity.tokens import admin
 
+READ, WRITE, ADMINISTER = "inventory:read", "inventory:write", "admin:inventory"
 _ACCOUNTS = "/admin/aws-accounts"
 _ACCOUNT = "/admin/aws-accounts/{account_id}"
 
 OPERATIONS = [
-    Operation("GET", "/dashboard", workspaces.show_dashboard),
-    Operation("GET", "/workspaces", workspaces.list_workspaces),
-    Operation("GET", "/workspaces/export", workspaces.export_workspaces, answer_types=("text/csv",)),
-    Operation("GET", "/workspaces/filters/options", workspaces.show_filter_options),
-    Operation("GET", "/workspaces/{workspace_id}", workspaces.show_workspace),
-    Operation("GET", "/workspaces/{workspace_id}/changes", workspaces.list_workspace_changes),
-    Operation("GET", "/billing", billing.list_costs),
-    Operation("GET", "/billing/summary", billing.sum_costs),
-    Operation("GET", "/cloudtrail", trail.list_events),
-    Operation("GET", "/cloudtrail/{event}", trail.show_event),
+    Operation("GET", "/dashboard", workspaces.show_dashboard, scope=READ),
+    Operation("GET", "/workspaces", workspaces.list_workspaces, scope=READ),
+    Operation(
+        "GET", "/workspaces/export", workspaces.export_workspaces, scope=READ, answer_types=("text/csv",)
+    ),
+    Operation("GET", "/workspaces/filters/options", workspaces.show_filter_options, scope=READ),
+    Operation("GET", "/workspaces/{workspace_id}", workspaces.show_workspace, scope=READ),
+    Operation("GET", "/workspaces/{workspace_id}/changes", workspaces.list_workspace_changes, scope=READ),
+    Operation("GET", "/billing", billing.list_costs, scope=READ),
+    Operation("GET", "/billing/summary", billing.sum_costs, scope=READ),
+    Operation("GET", "/cloudtrail", trail.list_events, scope=READ),
+    Operation("GET", "/cloudtrail/{event}", trail.show_event, scope=READ),
     Operation(
         "POST",
         "/sync/trigger",
         sync.trigger_sync,
+        scope=WRITE,
         status=202,
         location="/sync/{id}",
         idempotent=True,
         errors=(SyncNeedsAdmin, SyncRunning, NothingToSync, TooManyRequests),
     ),
-    Operation("GET", "/sync/history", sync.list_syncs),
-    Operation("GET", "/sync/{sync_id}", sync.show_sync),
-    Operation("DELETE", "/sync/{sync_id}", sync.cancel_sync, status=202, errors=(SyncNeedsAdmin,)),
+    Operation("GET", "/sync/history", sync.list_syncs, scope=READ),
+    Operation("GET", "/sync/{sync_id}", sync.show_sync, scope=READ),
+    Operation(
+        "DELETE", "/sync/{sync_id}", sync.cancel_sync, scope=WRITE, status=202, errors=(SyncNeedsAdmin,)
+    ),
     Operation(
         "GET",
         "/sync/{sync_id}/events",
         sync.follow_sync,
+        scope=READ,
         answer_types=("text/event-stream",),
         errors=(TooManyRequests, Overloaded),
     ),
-    Operation("POST", "/ai/query", ask.ask_question, errors=(QuestionNotUnderstood, TookTooLong)),
-    Operation("POST", "/ai/run", ask.run_question, errors=(TookTooLong,)),
-    Operation("GET", "/ai/health", ask.show_ask_health),
-    Operation("GET", "/ai/examples", ask.show_examples),
-    Operation("GET", _ACCOUNTS, accounts.list_accounts, access=admin),
+    Operation("POST", "/ai/query", ask.ask_question, scope=READ, errors=(QuestionNotUnderstood, TookTooLong)),
+    Operation("POST", "/ai/run", ask.run_question, scope=READ, errors=(TookTooLong,)),
+    Operation("GET", "/ai/health", ask.show_ask_health, scope=READ),
+    Operation("GET", "/ai/examples", ask.show_examples, scope=READ),
+    Operation("GET", _ACCOUNTS, accounts.list_accounts, access=admin, scope=ADMINISTER),
     Operation(
         "POST",
         _ACCOUNTS,
         accounts.add_account,
         access=admin,
+        scope=ADMINISTER,
         status=201,
         location="/admin/aws-accounts/{id}",
         idempotent=True,
         errors=(NameTaken,),
     ),
-    Operation("GET", _ACCOUNT, accounts.show_account, access=admin, errors=(NotFound,)),
-    Operation("PUT", _ACCOUNT, accounts.change_account, access=admin, errors=(NotFound, NameTaken)),
-    Operation("DELETE", _ACCOUNT, accounts.delete_account, access=admin, status=204, errors=(NotFound,)),
-    Operation("POST", f"{_ACCOUNT}/test", accounts.test_account, access=admin, errors=(NotFound, AwsAway)),
+    Operation("GET", _ACCOUNT, accounts.show_account, access=admin, scope=ADMINISTER, errors=(NotFound,)),
+    Operation(
+        "PUT", _ACCOUNT, accounts.change_account, access=admin, scope=ADMINISTER, errors=(NotFound, NameTaken)
+    ),
+    Operation(
+        "DELETE",
+        _ACCOUNT,
+        accounts.delete_account,
+        access=admin,
+        scope=ADMINISTER,
+        status=204,
+        errors=(NotFound,),
+    ),
+    Operation(
+        "POST",
+        f"{_ACCOUNT}/test",
+        accounts.test_account,
+        access=admin,
+        scope=ADMINISTER,
+        errors=(NotFound, AwsAway),
+    ),
 ]

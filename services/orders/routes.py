@@ -6,13 +6,38 @@ from shared.errors import NotFound
 from shared.http.operations import Operation
 
 OPERATIONS = [
-    Operation("GET", "/orders", handlers.list_orders, errors=(NotFound,)),
-    Operation("POST", "/orders", handlers.place_order, status=201, location="/orders/{id}", idempotent=True),
-    Operation("GET", "/orders/user/{user_id}", handlers.list_orders_of_user),
-    Operation("GET", "/orders/{order_id}", handlers.show_order),
+    Operation("GET", "/orders", handlers.list_orders, scope="orders:read", errors=(NotFound,)),
     Operation(
-        "PUT", "/orders/{order_id}", handlers.change_order, errors=(StepNeedsAdmin, IllegalStep, OrderLocked)
+        "POST",
+        "/orders",
+        handlers.place_order,
+        scope="orders:write",
+        status=201,
+        location="/orders/{id}",
+        idempotent=True,
     ),
-    Operation("DELETE", "/orders/{order_id}", handlers.delete_order, status=204, errors=(OrderLocked,)),
-    Operation("GET", "/orders/{order_id}/history", handlers.list_history, action="LIST_ORDER_HISTORY"),
+    Operation("GET", "/orders/user/{user_id}", handlers.list_orders_of_user, scope="orders:read"),
+    Operation("GET", "/orders/{order_id}", handlers.show_order, scope="orders:read"),
+    Operation(
+        "PUT",
+        "/orders/{order_id}",
+        handlers.change_order,
+        scope="orders:write",
+        errors=(StepNeedsAdmin, IllegalStep, OrderLocked),
+    ),
+    Operation(
+        "DELETE",
+        "/orders/{order_id}",
+        handlers.delete_order,
+        scope="orders:write",
+        status=204,
+        errors=(OrderLocked,),
+    ),
+    Operation(
+        "GET",
+        "/orders/{order_id}/history",
+        handlers.list_history,
+        scope="orders:read",
+        action="LIST_ORDER_HISTORY",
+    ),
 ]

@@ -10,6 +10,8 @@ from services.terminal.settings import Settings
 from shared.http.sockets import own_authority
 from shared.process.proxies import Proxies
 
+# Scopes. Who may only read sees what a terminal shows, and cannot type into it.
+READ, WRITE = "terminal:read", "terminal:write"
 LOCAL_NAMES = frozenset(("localhost", "[::1]"))
 
 

@@ -1,5 +1,6 @@
 """Every endpoint of the terminal service."""
 
+from services.terminal.access import READ, WRITE
 from services.terminal.errors import (
     EngineUnavailable,
     NoCapacity,
@@ -17,6 +18,7 @@ from shared.http.sockets import Socket
 from shared.identity.tokens import admin, public
 
 START = (NotLocal, NoCapacity, EngineUnavailable)
+ADMINISTER = "admin:terminal"
 SESSIONS, ONE_SESSION = "/terminal/sessions", "/terminal/sessions/{terminal_id}"
 
 OPERATIONS = [
@@ -29,34 +31,49 @@ OPERATIONS = [
         recorded=False,
         answer_types=("text/javascript", "text/css"),
     ),
-    Operation("GET", "/terminal", boxes.show_box),
-    Operation("POST", "/terminal/start", boxes.start_box, errors=START),
-    Operation("POST", "/terminal/stop", boxes.stop_box, status=204),
-    Operation("GET", SESSIONS, terminals.list_terminals),
+    Operation("GET", "/terminal", boxes.show_box, scope=READ),
+    Operation("POST", "/terminal/start", boxes.start_box, scope=WRITE, errors=START),
+    Operation("POST", "/terminal/stop", boxes.stop_box, scope=WRITE, status=204),
+    Operation("GET", SESSIONS, terminals.list_terminals, scope=READ),
     Operation(
         *("POST", SESSIONS, terminals.open_terminal),
+        scope=WRITE,
         status=201,
         location="/terminal/sessions/{id}",
         errors=(*START, TabTaken, TooManyTerminals, ShellNotStarted),
     ),
-    Operation("GET", ONE_SESSION, terminals.show_terminal),
-    Operation("DELETE", ONE_SESSION, terminals.close_terminal, status=204),
+    Operation("GET", ONE_SESSION, terminals.show_terminal, scope=READ),
+    Operation("DELETE", ONE_SESSION, terminals.close_terminal, scope=WRITE, status=204),
     Operation(
-        "POST", f"{ONE_SESSION}/signal", terminals.signal_terminal, status=204, errors=(TerminalEnded,)
+        "POST",
+        f"{ONE_SESSION}/signal",
+        terminals.signal_terminal,
+        scope=WRITE,
+        status=204,
+        errors=(TerminalEnded,),
     ),
     Operation(
         *("POST", "/terminal/tickets", terminals.make_ticket),
+        scope=READ,  # a ticket to write needs WRITE as well
         status=201,
         errors=(NotFound, NotLocal, TerminalEnded, TooManyRequests),
     ),
-    Operation("GET", "/terminal/admin/boxes", boxes.list_boxes, access=admin),
-    Operation("POST", "/terminal/admin/boxes/{box_id}/stop", boxes.stop_box_of, access=admin, status=204),
+    Operation("GET", "/terminal/admin/boxes", boxes.list_boxes, access=admin, scope=ADMINISTER),
+    Operation(
+        "POST",
+        "/terminal/admin/boxes/{box_id}/stop",
+        boxes.stop_box_of,
+        access=admin,
+        scope=ADMINISTER,
+        status=204,
+    ),
 ]
 SOCKETS = [
     Socket(
         "/terminal/ws",
         sockets.watch_terminal,
         SUBPROTOCOL,
+        scope=READ,  # without WRITE it shows and takes no input
         redeem=sockets.redeem_ticket,
         origins=sockets.allowed_origins,
     )

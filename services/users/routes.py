@@ -10,21 +10,30 @@ from shared.identity.tokens import admin
 TAKEN = (EmailTaken, UsernameTaken)
 
 OPERATIONS = [
-    Operation("GET", "/users", handlers.list_users, access=admin),
+    Operation("GET", "/users", handlers.list_users, scope="admin:users", access=admin),
     Operation(
         "POST",
         "/users",
         handlers.create_user,
+        scope="admin:users",
         access=admin,
         status=201,
         location="/users/{id}",
         errors=(*TAKEN, Unavailable),
     ),
-    Operation("GET", "/users/me", handlers.show_me, action="SHOW_USER", errors=(NotFound, Unavailable)),
+    Operation(
+        "GET",
+        "/users/me",
+        handlers.show_me,
+        scope="users:read",
+        action="SHOW_USER",
+        errors=(NotFound, Unavailable),
+    ),
     Operation(
         "PUT",
         "/users/me",
         handlers.change_me,
+        scope="users:write",
         action="CHANGE_USER",
         errors=(NotFound, *TAKEN, LastAdmin, ProfileDeleted, Unavailable),
     ),
@@ -32,27 +41,37 @@ OPERATIONS = [
         "DELETE",
         "/users/me",
         handlers.delete_me,
+        scope="users:write",
         action="DELETE_USER",
         status=204,
         errors=(NotFound, LastAdmin, Unavailable),
     ),
-    Operation("GET", "/users/me/preferences", handlers.show_preferences, errors=(NotFound,)),
+    Operation(
+        "GET", "/users/me/preferences", handlers.show_preferences, scope="users:read", errors=(NotFound,)
+    ),
     Operation(
         "PUT",
         "/users/me/preferences",
         handlers.put_preferences,
+        scope="users:write",
         action="CHANGE_PREFERENCES",
         errors=(NotFound, ProfileDeleted, Unavailable),
         body_bytes_max=PREFERENCES_BYTES_MAX,
     ),
-    Operation("GET", "/users/{user_id}", handlers.show_user, errors=(Unavailable,)),
+    Operation("GET", "/users/{user_id}", handlers.show_user, scope="users:read", errors=(Unavailable,)),
     Operation(
         "PUT",
         "/users/{user_id}",
         handlers.change_user,
+        scope="users:write",
         errors=(*TAKEN, LastAdmin, ProfileDeleted, Unavailable),
     ),
     Operation(
-        "DELETE", "/users/{user_id}", handlers.delete_user, status=204, errors=(LastAdmin, Unavailable)
+        "DELETE",
+        "/users/{user_id}",
+        handlers.delete_user,
+        scope="users:write",
+        status=204,
+        errors=(LastAdmin, Unavailable),
     ),
 ]

@@ -25,6 +25,7 @@ from shared.http.operations import TAKES_IN, Operation, Preparation, Signature
 from shared.http.preconditions import IfMatch, etag
 from shared.http.schemas import Page, Versioned, WithHeaders, extras_header
 from shared.http.trail import Recorder, Trail
+from shared.identity.scopes import limited
 from shared.identity.tokens import TokenVerifier, bearer_token, internal, public
 from shared.peers.client import InternalTokens
 from shared.process.disk import Disk
@@ -130,6 +131,10 @@ class Endpoint:
             request.scope[CALLER] = caller.id
         if trail is not None:
             trail.caller = caller
+        if caller is not None and caller.is_limited:
+            caller = limited(caller, self.operation.scope)
+            if trail is not None:
+                trail.caller = caller
         access(caller)
         return caller
 

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document of a service, made from the handler signatures that serve the requests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,9 +12,11 @@ from shared.errors import (
     BadRequest,
     DiskFull,
     Forbidden,
+    InsufficientScope,
     Invalid,
     MethodNotAllowed,
     NotFound,
+    NotInteractive,
     Overloaded,
     Problem,
     Stale,
@@ -28,7 +30,7 @@ from shared.http.endpoints import Endpoint
 from shared.http.idempotency import KeyReused
 from shared.http.inputs import JSON
 from shared.http.openapi_frame import REF, frame
-from shared.http.operations import TAKES_IN
+from shared.http.operations import TAKES_IN, Operation
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Page, Versioned
 from shared.identity.tokens import admin, internal, public
@@ -36,7 +38,6 @@ from shared.words import words_for_pattern
 
 FORM = "application/x-www-form-urlencoded"
 PATTERN_WORDS = "x-pattern-words"
-_BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 _TEXT = {"type": "string"}
 _BYTES = {"type": "string", "format": "binary"}
 # The schema describes each event of a stream, not the text of the stream.
@@ -121,19 +122,30 @@ def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any
         "operationId": operation.name,
         "tags": [tag],
         "summary": summary,
-        "description": " ".join(description.split()),
+        "description": " ".join([*description.split(), *_scope_of_guests(endpoint)]),
         "parameters": [
             *schemas.parameters(endpoint, "path"),
             *schemas.parameters(endpoint, "query"),
             *_headers(endpoint),
         ],
         "responses": _responses(endpoint, schemas),
-        "security": [] if operation.access is public else _BEARER,
+        "security": [] if operation.access is public else [{"bearer": _scopes(endpoint)}],
     }
     body = _body(endpoint, schemas)
     if body is not None:
         shown["requestBody"] = body
     return shown
+
+
+def _scopes(endpoint: Endpoint) -> list[str]:
+    """What a limited token needs; OpenAPI 3.1 lets a scheme that is not OAuth list it as well."""
+    return [endpoint.operation.scope] if endpoint.operation.scope else []
+
+
+def _scope_of_guests(endpoint: Endpoint) -> list[str]:
+    """Where a token may be left out, no scheme demands one that could list its scopes."""
+    scope, is_open = endpoint.operation.scope, endpoint.operation.access is public
+    return [f"A token that is limited to some scopes needs `{scope}`."] if scope and is_open else []
 
 
 def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
@@ -214,10 +226,7 @@ def _refusals(endpoint: Endpoint) -> dict[str, Any]:
     kinds: list[type[Problem]] = [*operation.errors, MethodNotAllowed, TooManyRequests, Overloaded]
     if operation.method in TAKES_IN:
         kinds.append(DiskFull)
-    if operation.access is not public:
-        kinds.append(Unauthenticated)
-    if operation.access is admin:
-        kinds.append(Forbidden)
+    kinds += _refusals_of_access(operation)
     if signature.path is not None:
         kinds += [NotFound, Invalid]
     if signature.query is not None:
@@ -232,6 +241,17 @@ def _refusals(endpoint: Endpoint) -> dict[str, Any]:
     for kind in dict.fromkeys(kinds):
         by_status.setdefault(kind.status, []).append(kind)
     return {str(status): _refusal(kinds) for status, kinds in sorted(by_status.items())}
+
+
+def _refusals_of_access(operation: Operation) -> Iterator[type[Problem]]:
+    if operation.access is not public:
+        yield Unauthenticated
+    if operation.access is admin:
+        yield Forbidden
+    if operation.scope is not None:
+        yield InsufficientScope
+    elif operation.access is not public:
+        yield NotInteractive
 
 
 def _refusal(kinds: list[type[Problem]]) -> dict[str, Any]:

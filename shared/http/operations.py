@@ -17,6 +17,7 @@ from pydantic import BaseModel, create_model
 from sqlmodel import Session
 
 from shared.errors import Problem
+from shared.identity.scopes import require_scope_name
 from shared.identity.tokens import Access, signed_in
 
 # pydantic collects all faults of a body before any is reported: a mebibyte of small wrong fields blocked all
@@ -30,14 +31,15 @@ _IN_PATH = re.compile(r"{(\w+)}")
 class Operation:
     """One line of a routing table.
 
-    `location` is the template of the Location header, filled from the response's fields. `idempotent`
-    supports Idempotency-Key. `errors` are the refusals the handler may raise. `recorded` operations are
-    recorded under the name `action`, by default the handler's name in capitals. A handler that reads the body
-    from its Request declares it: as a `form`, or with its `body_type`. `sends_bytes` means that the response
-    is content, possibly a range of it. `answer_types` are the media types of Responses that are text other
-    than JSON. `also` documents further statuses of Responses, with their media type or "". `prepare` is a
-    coroutine that runs before the handler's Session is opened, for calls to other services; the handler
-    takes its result by type.
+    `scope` is what a limited token must hold, such as `orders:read`; without one the operation is closed
+    to limited tokens. `location` is the template of the Location header, filled from the response's
+    fields. `idempotent` supports Idempotency-Key. `errors` are the refusals the handler may raise.
+    `recorded` operations are recorded under the name `action`, by default the handler's name in capitals.
+    A handler that reads the body from its Request declares it: as a `form`, or with its `body_type`.
+    `sends_bytes` means that the response is content, possibly a range of it. `answer_types` are the media
+    types of Responses that are text other than JSON. `also` documents further statuses of Responses, with
+    their media type or "". `prepare` is a coroutine that runs before the handler's Session is opened, for
+    calls to other services; the handler takes its result by type.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Operation:
     handler: Callable[..., Any]
     _: KW_ONLY
     access: Access = signed_in
+    scope: str | None = None
     status: int = 200
     location: str | None = None
     errors: tuple[type[Problem], ...] = ()
@@ -58,6 +61,9 @@ class Operation:
     action: str | None = None
     recorded: bool = True
     prepare: Callable[..., Awaitable[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        require_scope_name(self.scope, f"{self.method} {self.path}")
 
     @property
     def name(self) -> str:

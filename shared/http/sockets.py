@@ -33,6 +33,7 @@ from shared.errors import (
 from shared.http.endpoints import Chassis
 from shared.http.operations import Operation
 from shared.http.trail import Trail
+from shared.identity.scopes import limited, require_scope_name
 from shared.identity.tokens import Access, bearer_token, signed_in
 from shared.process.access_log import access_log
 from shared.process.observe import CALLER, REQUEST_ID, current_request_id, request_id_of
@@ -71,6 +72,7 @@ def _none() -> tuple[str, ...]:
 class Socket:
     """One WebSocket of a routing table.
 
+    `scope` is what a limited token must hold, as for an Operation; without one it is closed to such tokens.
     `redeem` finds the caller of a request without a bearer token, for example by a single-use ticket. Pages
     from `origins` may open the socket, and pages from the host that the request was sent to.
     """
@@ -80,9 +82,13 @@ class Socket:
     subprotocol: str
     _: KW_ONLY
     access: Access = signed_in
+    scope: str | None = None
     redeem: Callable[..., Awaitable[Caller | None]] | None = None
     origins: Callable[..., tuple[str, ...]] = _none
     action: str = ""
+
+    def __post_init__(self) -> None:
+        require_scope_name(self.scope, self.path)
 
 
 class SocketEndpoint:
@@ -177,6 +183,8 @@ class SocketEndpoint:
             websocket.scope[CALLER] = caller.id
         if trail is not None:
             trail.caller = caller
+        if caller is not None and caller.is_limited:
+            caller = limited(caller, self._socket.scope)
         self._socket.access(caller)
         self._require_room(caller)
         return caller

@@ -13,8 +13,8 @@ import jwt
 import structlog
 from jwt.types import Options
 
-from shared.caller import HELD, Caller
-from shared.errors import Forbidden, InvalidToken, Unauthenticated, Unavailable
+from shared.caller import BROAD_SCOPES, HELD, Caller
+from shared.errors import Forbidden, InvalidToken, NotInteractive, Unauthenticated, Unavailable
 from shared.identity.revocations import Revocations
 from shared.peers.client import HttpClient
 from shared.process.settings import ProcessSettings
@@ -30,6 +30,8 @@ REQUIRED_CLAIMS = ["sub", "exp", "iat", "iss", "aud"]
 ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068; no other token type is accepted
 _THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # no padding, so a token has one encoding
 
+# What tokens of people said before scopes counted; those signed then are good for a day at most.
+UNLIMITED_BEFORE = "read write"
 
 # Claims that are no longer needed once they have been checked.
 _CHECKED = frozenset(("iss", "aud", "exp", "iat", "nbf", "scope"))
@@ -53,6 +55,13 @@ def admin(caller: Caller | None) -> None:
     signed_in(caller)
     if caller is not None and not caller.is_admin:
         raise Forbidden("This needs the role admin.")
+
+
+def person(caller: Caller | None) -> None:
+    """Accounts that have signed in themselves; programs on their behalf may not, whatever their scopes."""
+    signed_in(caller)
+    if caller is not None and caller.is_limited:
+        raise NotInteractive
 
 
 def internal(caller: Caller | None) -> None:
@@ -237,13 +246,15 @@ def _caller(claims: Mapping[str, Any], key_id: str | None = None) -> Caller:
     subject, role = claims["sub"], claims.get("role", "user")
     if not _text(subject) or not isinstance(role, str):
         raise InvalidToken
+    scopes = _scopes(claims)
     return Caller(
         id=subject,
         role=role,
         username=_text(claims.get("username")),
         email=_text(claims.get("email")),
         session_id=_text(claims.get("sid")),
-        scopes=frozenset((_text(claims.get("scope")) or "").split()),
+        scopes=BROAD_SCOPES if scopes is None else scopes,
+        is_limited=scopes is not None,
         expires=float(claims["exp"]) + LEEWAY_SECONDS,
         version=_version(claims.get("ver", 0)),
         token_id=_text(claims.get("jti")),
@@ -252,6 +263,14 @@ def _caller(claims: Mapping[str, Any], key_id: str | None = None) -> Caller:
         key_id=key_id,
         claims={name: claims[name] for name in claims.keys() - HELD.keys() - _CHECKED},
     )
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str] | None:
+    """What the token is for; None if it is not limited, like that of a person who signed in."""
+    scope = claims.get("scope", UNLIMITED_BEFORE)
+    if scope == UNLIMITED_BEFORE and "client_id" not in claims:
+        return None
+    return frozenset((_text(claims.get("scope")) or "").split())
 
 
 def _version(value: object) -> int:

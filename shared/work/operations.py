@@ -64,17 +64,22 @@ class JobOut(Output):
         return cls.model_validate({**row, "result": result})
 
 
-def job_operations(prefix: str) -> list[Operation]:
-    """Return operations to list, show, cancel and follow jobs; others' jobs are 404, except for admins."""
+def job_operations(prefix: str, *, scope: str | None = None) -> list[Operation]:
+    """Return operations to list, show, cancel and follow jobs; others' jobs are 404, except for admins.
+
+    With a scope such as `reports`, limited tokens need `reports:read` or `reports:write`.
+    """
     jobs = f"{prefix}/jobs"
+    reading, writing = (scope and f"{scope}:{action}" for action in ("read", "write"))
     return [
-        Operation("GET", jobs, list_jobs),
-        Operation("GET", f"{jobs}/{{job_id}}", show_job),
-        Operation("POST", f"{jobs}/{{job_id}}/cancel", cancel_job, status=202),
+        Operation("GET", jobs, list_jobs, scope=reading),
+        Operation("GET", f"{jobs}/{{job_id}}", show_job, scope=reading),
+        Operation("POST", f"{jobs}/{{job_id}}/cancel", cancel_job, scope=writing, status=202),
         Operation(
             "GET",
             f"{jobs}/{{job_id}}/progress",
             follow_job,
+            scope=reading,
             answer_types=("text/event-stream",),
             errors=(TooManyRequests, Overloaded),
         ),

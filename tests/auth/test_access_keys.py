@@ -12,8 +12,8 @@ import pytest
 from services.auth.access_keys import access_keys
 from services.auth.models import AccessKey
 from shared.testing import bearer, internal_token
-from tests.auth.oauth.support import create_client, signed_in_browser, tokens_for
-from tests.auth.support import let_time_pass, register, rows
+from tests.auth.oauth.support import admin_token, create_client, signed_in_browser, tokens_for
+from tests.auth.support import PASSWORD, let_time_pass, register, rows
 
 BODY = {"name": "nightly report", "scopes": ["full_access"]}
 
@@ -66,6 +66,46 @@ async def test_it_expires(auth: httpx.AsyncClient, database_url: str) -> None:
 
     assert 0 < soon["expires_in"] <= 100
     assert (await exchange(auth, key["token"])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("scopes", "statuses"),
+    [
+        (["orders:read"], (403, 403)),
+        (["account:read", "orders:read"], (200, 403)),
+        (["read"], (200, 403)),
+        (["full_access"], (200, 403)),
+    ],
+)
+async def test_it_opens_here_what_its_scopes_name(
+    auth: httpx.AsyncClient, scopes: list[str], statuses: tuple[int, int]
+) -> None:
+    user_id, headers = await somebody(auth)
+    key = await create(auth, headers, scopes=scopes)
+    held = bearer((await exchange(auth, key["token"])).json()["token"])
+    shown = await auth.get("/auth/me", headers=held)
+    password = {"current_password": PASSWORD, "new_password": "another long secret"}
+    changed = await auth.put("/auth/me/password", json=password, headers=held)
+
+    assert key["scopes"] == sorted(scopes)
+    assert (shown.status_code, changed.status_code) == statuses
+    assert shown.json().get("id") == (user_id if shown.status_code == 200 else None)
+    assert changed.json()["code"] == "not_interactive"
+    assert (await auth.delete(f"/auth/me/tokens/{key['id']}", headers=headers)).status_code == 204
+    assert shown.status_code == 403 or (await auth.get("/auth/me", headers=held)).status_code == 401
+
+
+async def test_it_manages_clients_for_an_admin_only_with_their_scope(auth: httpx.AsyncClient) -> None:
+    for headers, expected in (
+        (bearer(await admin_token(auth)), [403, 200, 200]),
+        ((await somebody(auth))[1], [403, 403, 403]),
+    ):
+        statuses = []
+        for scopes in (["read", "write"], ["admin:clients"], ["full_access"]):
+            key = await create(auth, headers, scopes=scopes)
+            held = bearer((await exchange(auth, key["token"])).json()["token"])
+            statuses.append((await auth.get("/clients", headers=held)).status_code)
+        assert statuses == expected
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ class TestLogin:
         assert (claims["username"], claims["email"], claims["role"]) == ("ann", user["email"], "user")
         assert claims["iss"] == claims["aud"] == "gatehouse"
         assert claims["exp"] - claims["iat"] == 900
-        assert {"jti", "sid", "scope"} < claims.keys()
+        assert {"jti", "sid"} < claims.keys()
+        assert "scope" not in claims, "what a person who signed in may do is for the role alone to say"
         header = jwt.get_unverified_header(token)
         assert (header["alg"], header["typ"]) == ("RS256", "at+jwt")
 

@@ -155,6 +155,8 @@ class TestService:
         assert "  - path: /billing\n" in (copy / "routes.yaml").read_text()
         assert "  billing:\n    <<: *service\n" in (copy / "docker-compose.yml").read_text()
         assert "BILLING_DATABASE_PASSWORD=<secret>\n" in (copy / "deploy/env.template").read_text()
+        scopes = (copy / "contracts/scopes.py").read_text()
+        assert '    "billing:write": "Add, change and delete invoices for you",\n}\n' in scopes
         assert "| `invoice.added` | billing |" in run_changed(copy, "events", "catalogue")[1]
         for command in (["format"], ["check", "--fix"], ["format"], ["check"]):
             ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "services/billing", "tests/billing"]
@@ -214,6 +216,14 @@ class TestService:
         assert code == 1
         assert repr(thing) in output
         assert (copy / "contracts/events.py").read_text() == before
+        assert not (copy / "services/billing").exists()
+
+    def test_list_of_scopes_that_it_does_not_understand_is_named(self, run: Run, copy: Path) -> None:
+        (copy / "contracts/scopes.py").write_text("SCOPES = dict()\n")
+        code, output = run("service", "billing", "--thing", "invoice")
+
+        assert code == 1
+        assert '    "billing:read": "See your invoices",' in output
         assert not (copy / "services/billing").exists()
 
     @pytest.mark.parametrize(

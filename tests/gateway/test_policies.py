@@ -1,6 +1,7 @@
 """Authentication, access rules, rate limits and CORS."""
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -100,6 +101,38 @@ class TestRolesAndScopes:
         assert (refused.status, refused.code) == (403, "forbidden")
         assert refused.value("www-authenticate") == 'Bearer error="insufficient_scope", scope="write"'
         assert (await gateway.request("GET", "/x", bearer(token(scope="write read")))).status == 200
+
+    @pytest.mark.parametrize(
+        ("demanded", "claims", "missing"),
+        [
+            ("orders:read", {}, None),
+            ("read write admin:orders", {}, None),
+            ("partner", {}, "partner"),
+            ("orders:read orders:refund", {}, "orders:refund"),
+            ("orders:read", {"scope": "orders:read"}, None),
+            ("orders:read", {"scope": "read"}, None),
+            ("orders:read read admin:orders", {"scope": "full_access", "client_id": "c"}, None),
+            ("orders:read", {"scope": "orders:write"}, "orders:read"),
+            ("orders:read", {"client_id": "c"}, "orders:read"),
+            ("admin:orders", {"scope": "read write", "client_id": "c"}, "admin:orders"),
+            ("orders:refund", {"scope": "full_access"}, "orders:refund"),
+            ("orders:refund", {"scope": "orders:refund"}, None),
+        ],
+    )
+    async def test_scope_of_a_route_is_held_by_tokens_that_name_or_cover_it(
+        self,
+        start_gateway: Start,
+        backend: Backend,
+        demanded: str,
+        claims: dict[str, Any],
+        missing: str | None,
+    ) -> None:
+        gateway = await start_gateway(_routes(backend, f"scopes: {json.dumps(demanded.split())}"))
+        answer = await gateway.request("GET", "/x", bearer(token(**claims)))
+
+        assert answer.status == (403 if missing else 200)
+        shown = f'Bearer error="insufficient_scope", scope="{missing}"' if missing else None
+        assert answer.value("www-authenticate") == shown
 
 
 class TestClaims:

@@ -113,6 +113,34 @@ async def test_socket_without_credentials_or_subprotocol_is_refused(owner: Owner
     assert await refused(owner, session, subprotocols=None) == (400, "no_subprotocol")
 
 
+async def test_limited_token_opens_the_socket_only_with_a_scope_and_types_only_with_that_to_write(
+    owner: Owner, service: Service
+) -> None:
+    session = await owner.open()
+    limited = {"user_id": owner.user_id, "client_id": "c"}
+    async with Owner(service.url, **limited, scope="orders:write terminal:write") as other:
+        assert await refused(other, session) == (403, "insufficient_scope")
+        response = await other.client.get("/terminal/sessions")
+        assert (response.status_code, response.json()["scope"]) == (403, "terminal:read")
+    async with Owner(service.url, **limited, scope="terminal:read") as viewer:
+        response = await viewer.client.post("/terminal/tickets", json={"session": session, "mode": "rw"})
+        assert (response.status_code, response.json()["scope"]) == (403, "terminal:write")
+        assert (await viewer.client.post("/terminal/sessions", json={"tab": "2"})).status_code == 403
+        for ticket in (None, await viewer.ticket(session, "ro")):
+            async with viewer.watching(session, ticket=ticket) as screen:
+                assert (await screen.until_control("hello"))["mode"] == "ro"
+                await screen.type("echo ty''ped\n")
+                assert (await screen.until_control("notice"))["code"] == "read_only"
+    async with Owner(service.url, **limited, scope="terminal:read terminal:write") as typist:
+        for ticket in (None, await typist.ticket(session)):
+            async with typist.watching(session, ticket=ticket) as screen:
+                assert (await screen.until_control("hello"))["mode"] == "rw"
+    async with owner.watching(session) as screen:
+        await screen.type("echo e''nd\n")
+        await screen.until(b"end")
+    assert b"typed" not in screen.output
+
+
 async def test_terminal_of_another_user_is_not_found(owner: Owner, service: Service) -> None:
     session = await owner.open()
     async with Owner(service.url, role="admin") as other:

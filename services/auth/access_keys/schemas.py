@@ -5,26 +5,25 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from services.auth.clients.scopes import OF_PERSONS, SCOPES
+from services.auth.clients.scopes import OF_KEYS
 from shared.clock import now
 from shared.http.schemas import Input, Output, Text, example
 
 _KEY = {
     "id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
     "name": "nightly report",
-    "scopes": ["full_access"],
+    "scopes": ["orders:read"],
     "created": "2026-01-31T12:00:00Z",
     "expires": "2030-01-31T12:00:00Z",
     "used": None,
 }
-GRANTABLE = sorted(SCOPES.keys() - OF_PERSONS)
 
 
 class CreateAccessKey(Input):
     model_config = example(
         {
             "name": "nightly report",
-            "scopes": ["full_access"],
+            "scopes": ["orders:read"],
             "expires": "2030-01-31T12:00:00Z",
         }
     )
@@ -36,8 +35,8 @@ class CreateAccessKey(Input):
     @field_validator("scopes")
     @classmethod
     def _known(cls, scopes: list[str]) -> list[str]:
-        if not set(scopes) <= set(GRANTABLE):
-            raise ValueError(f"must be any of {', '.join(GRANTABLE)}")
+        if not set(scopes) <= set(OF_KEYS):
+            raise ValueError(f"must be any of {', '.join(OF_KEYS)}")
         return sorted(set(scopes))
 
     @field_validator("expires")

@@ -9,17 +9,25 @@ from shared.identity.tokens import admin, internal
 _TAKEN = (EmailTaken, UsernameTaken)
 _ACCOUNTS, _ACCOUNT = "/internal/accounts", "/internal/accounts/{account_id}"
 
-_ADMIN = "/auth/accounts/{account_id}"
+_ADMIN, _SCOPE = "/auth/accounts/{account_id}", "admin:users"
 
 OPERATIONS = [
-    Operation("GET", "/auth/accounts", admin_handlers.list_accounts, access=admin),
-    Operation("GET", _ADMIN, admin_handlers.show_account_details, access=admin),
-    Operation("PATCH", _ADMIN, admin_handlers.administer_account, access=admin, errors=(NotFound, LastAdmin)),
+    Operation("GET", "/auth/accounts", admin_handlers.list_accounts, access=admin, scope=_SCOPE),
+    Operation("GET", _ADMIN, admin_handlers.show_account_details, access=admin, scope=_SCOPE),
+    Operation(
+        "PATCH",
+        _ADMIN,
+        admin_handlers.administer_account,
+        access=admin,
+        scope=_SCOPE,
+        errors=(NotFound, LastAdmin),
+    ),
     Operation(
         "POST",
         f"{_ADMIN}/sign-out",
         admin_handlers.sign_out_account,
         access=admin,
+        scope=_SCOPE,
         status=204,
         errors=(NotFound,),
     ),
@@ -28,6 +36,7 @@ OPERATIONS = [
         f"{_ADMIN}/reset-factors",
         admin_handlers.reset_account_factors,
         access=admin,
+        scope=_SCOPE,
         status=204,
         errors=(NotFound,),
     ),

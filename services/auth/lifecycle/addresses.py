@@ -20,7 +20,6 @@ from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import Database
-from shared.errors import InvalidToken
 from shared.events import Trail
 
 CONFIRMED_BY = (Purpose.VERIFY, Purpose.CHANGE, Purpose.REGISTER)
@@ -39,8 +38,6 @@ class Addresses:
     def send_again(self, session: Session, caller: Caller) -> None:
         """Send the link that confirms the caller's address once more."""
         account = self.sessions.account_of(session, caller)
-        if account is None:
-            raise InvalidToken
         if account.email_verified:
             raise AlreadyVerified
         ask_to_verify(session, account, self.links, self.mails)
@@ -59,8 +56,6 @@ class Addresses:
 
     def _begin(self, session: Session, account_id: str, session_id: str | None) -> str | None:
         account = self.sessions.account_in(session, account_id, session_id)
-        if account is None:
-            raise InvalidToken
         attempt_in(session_id).count(session)
         return account.password_hash
 

@@ -3,7 +3,6 @@
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.errors import NotInteractive
 from services.auth.lifecycle.addresses import Addresses
 from services.auth.lifecycle.invitations import Invitations
 from services.auth.lifecycle.requests import MailRequests
@@ -61,8 +60,6 @@ async def change_my_email(
 
     The response is the same when another account has the address.
     """
-    if caller.client_id is not None:
-        raise NotInteractive
     await addresses.ask_to_change(caller.id, caller.session_id, body.email, body.current_password, trail)
     return AcceptedOut()
 

@@ -5,7 +5,6 @@ from services.auth.errors import (
     EmailTaken,
     InvalidLink,
     LoginThrottled,
-    NotInteractive,
     RegistrationClosed,
     UsernameTaken,
     WrongPassword,
@@ -13,9 +12,10 @@ from services.auth.errors import (
 from services.auth.lifecycle import handlers, registration
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
-from shared.identity.tokens import admin, public
+from shared.identity.tokens import admin, person, public
 
 _INVITATIONS = "/auth/invitations"
+_SCOPE = "admin:users"
 
 OPERATIONS = [
     Operation(
@@ -51,13 +51,16 @@ OPERATIONS = [
         status=204,
         errors=(InvalidLink, EmailTaken),
     ),
-    Operation("POST", _INVITATIONS, handlers.invite, access=admin, status=201, errors=(EmailTaken,)),
-    Operation("GET", _INVITATIONS, handlers.list_invitations, access=admin),
+    Operation(
+        "POST", _INVITATIONS, handlers.invite, access=admin, scope=_SCOPE, status=201, errors=(EmailTaken,)
+    ),
+    Operation("GET", _INVITATIONS, handlers.list_invitations, access=admin, scope=_SCOPE),
     Operation(
         "DELETE",
         f"{_INVITATIONS}/{{invitation_id}}",
         handlers.withdraw_invitation,
         access=admin,
+        scope=_SCOPE,
         status=204,
         errors=(NotFound,),
     ),
@@ -73,13 +76,15 @@ OPERATIONS = [
         "PUT",
         "/auth/me/email",
         handlers.change_my_email,
+        access=person,
         status=202,
-        errors=(InvalidToken, NotInteractive, WrongPassword, LoginThrottled),
+        errors=(InvalidToken, WrongPassword, LoginThrottled),
     ),
     Operation(
         "POST",
         "/auth/me/email/verification",
         handlers.verify_my_email,
+        access=person,
         status=202,
         errors=(InvalidToken, AlreadyVerified),
     ),

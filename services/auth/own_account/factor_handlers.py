@@ -8,7 +8,7 @@ from sqlmodel import Session
 from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.password_attempts import attempt_of
 from services.auth.credentials.passwords import Passwords
-from services.auth.errors import InvalidCode, NoFactor, NotInteractive, WrongPassword
+from services.auth.errors import InvalidCode, NoFactor, WrongPassword
 from services.auth.factors.factors import Factors
 from services.auth.factors.totp import address_of
 from services.auth.mails.mails import Mails
@@ -19,7 +19,6 @@ from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.sign_in import factor_attempt
 from shared.caller import Caller
 from shared.data.database import Database
-from shared.errors import InvalidToken
 from shared.events import Trail
 
 
@@ -70,7 +69,7 @@ async def confirm_totp(
 
 
 def _count_try(session: Session, caller: Caller, sessions: Sessions) -> None:
-    factor_attempt(_person(session, caller, sessions).id).count(session)
+    factor_attempt(sessions.account_of(session, caller).id).count(session)
 
 
 def _confirm(
@@ -126,7 +125,7 @@ async def _require_password(
 
 
 def _begin(session: Session, caller: Caller, sessions: Sessions) -> str | None:
-    account = _person(session, caller, sessions)
+    account = sessions.account_of(session, caller)
     attempt_of(caller).count(session)
     return account.password_hash
 
@@ -137,13 +136,4 @@ def _unchanged(session: Session, caller: Caller, before: str | None) -> Account:
     if account is None or account.password_hash != before or not account.may_sign_in:
         raise WrongPassword
     attempt_of(caller).succeeded(session)
-    return account
-
-
-def _person(session: Session, caller: Caller, sessions: Sessions) -> Account:
-    if caller.client_id is not None:
-        raise NotInteractive
-    account = sessions.account_of(session, caller)
-    if account is None:
-        raise InvalidToken
     return account

@@ -13,18 +13,16 @@ from services.auth.factors.challenges import close_challenges
 from services.auth.mails.links import forget_links
 from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
-from services.auth.models import Account
 from services.auth.schemas import AccountOut, ChangePassword
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.data.database import Database
-from shared.errors import InvalidToken
 from shared.events import Trail
 
 
 def show_me(caller: Caller, sessions: Sessions, session: Session) -> AccountOut:
     """Show your account as it is now."""
-    return AccountOut.model_validate(_account(session, sessions, caller))
+    return AccountOut.model_validate(sessions.account_of(session, caller))
 
 
 async def change_password(
@@ -51,7 +49,7 @@ async def change_password(
 def _begin_change(
     session: Session, caller: Caller, sessions: Sessions, policy: PasswordPolicy, new_password: str
 ) -> str | None:
-    account = _account(session, sessions, caller)
+    account = sessions.account_of(session, caller)
     policy.require(new_password, "new_password", account.email, account.username)
     attempt_of(caller).count(session)
     return account.password_hash
@@ -78,10 +76,3 @@ def _finish_change(
     mails.send(session, Template.PASSWORD_CHANGED, account.email, account_id=account.id)
     attempt_of(caller).succeeded(session)
     trail.write(session)
-
-
-def _account(session: Session, sessions: Sessions, caller: Caller) -> Account:
-    account = sessions.account_of(session, caller)
-    if account is None:
-        raise InvalidToken
-    return account

@@ -1,36 +1,48 @@
 """The caller's own account."""
 
-from services.auth.errors import InvalidCode, LoginThrottled, NoFactor, NotInteractive, WrongPassword
+from services.auth.errors import InvalidCode, LoginThrottled, NoFactor, WrongPassword
 from services.auth.own_account import factor_handlers, handlers, session_handlers
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
+from shared.identity.tokens import person
 
-_CHECKED = (InvalidToken, NotInteractive, WrongPassword, LoginThrottled)
-_CONFIRMED = (InvalidToken, NotInteractive, InvalidCode, LoginThrottled)
-
-_CALLER = (InvalidToken, NotInteractive)
+_CHECKED = (InvalidToken, WrongPassword, LoginThrottled)
+_CONFIRMED = (InvalidToken, InvalidCode, LoginThrottled)
+_CALLER = (InvalidToken,)
 _ONE = (*_CALLER, NotFound)
+_TOTP = "/auth/me/totp"
 
 OPERATIONS = [
-    Operation("GET", "/auth/me/sessions", session_handlers.list_sessions, errors=_CALLER),
+    Operation("GET", "/auth/me", handlers.show_me, scope="account:read", errors=_CALLER),
     Operation(
-        "DELETE", "/auth/me/sessions/{session_id}", session_handlers.end_session, status=204, errors=_ONE
+        "PUT", "/auth/me/password", handlers.change_password, access=person, status=204, errors=_CHECKED
     ),
-    Operation("GET", "/auth/me/apps", session_handlers.list_connected_apps, errors=_CALLER),
+    Operation("GET", "/auth/me/sessions", session_handlers.list_sessions, access=person, errors=_CALLER),
     Operation(
-        "DELETE", "/auth/me/apps/{client_id}", session_handlers.disconnect_app, status=204, errors=_ONE
-    ),
-    Operation("POST", "/auth/me/totp", factor_handlers.enrol_totp, errors=_CHECKED),
-    Operation("POST", "/auth/me/totp/confirm", factor_handlers.confirm_totp, errors=_CONFIRMED),
-    Operation(
-        "POST", "/auth/me/totp/remove", factor_handlers.remove_totp, status=204, errors=(*_CHECKED, NoFactor)
-    ),
-    Operation("GET", "/auth/me", handlers.show_me, errors=(InvalidToken,)),
-    Operation(
-        "PUT",
-        "/auth/me/password",
-        handlers.change_password,
+        "DELETE",
+        "/auth/me/sessions/{session_id}",
+        session_handlers.end_session,
+        access=person,
         status=204,
-        errors=(InvalidToken, WrongPassword, LoginThrottled),
+        errors=_ONE,
+    ),
+    Operation("GET", "/auth/me/apps", session_handlers.list_connected_apps, access=person, errors=_CALLER),
+    Operation(
+        "DELETE",
+        "/auth/me/apps/{client_id}",
+        session_handlers.disconnect_app,
+        access=person,
+        status=204,
+        errors=_ONE,
+    ),
+    Operation("POST", _TOTP, factor_handlers.enrol_totp, access=person, errors=_CHECKED),
+    Operation("POST", f"{_TOTP}/confirm", factor_handlers.confirm_totp, access=person, errors=_CONFIRMED),
+    Operation(
+        "POST",
+        f"{_TOTP}/remove",
+        factor_handlers.remove_totp,
+        access=person,
+        status=204,
+        errors=(*_CHECKED, NoFactor),
     ),
 ]

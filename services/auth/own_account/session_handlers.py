@@ -3,21 +3,20 @@
 from sqlalchemy import select
 from sqlmodel import Session
 
-from services.auth.errors import NotInteractive
 from services.auth.models import CLIENTS, CONSENTS, SESSIONS
 from services.auth.oauth.storage import drop_consent
 from services.auth.schemas import ConnectedAppOut, SessionOut
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.clock import now
-from shared.errors import InvalidToken, NotFound
+from shared.errors import NotFound
 from shared.http.schemas import Id, Page
 from shared.lists.pagination import PageQuery, paginate
 
 
 def list_sessions(query: PageQuery, caller: Caller, sessions: Sessions, session: Session) -> Page[SessionOut]:
     """List where you are signed in, the newest first; not what apps were granted."""
-    mine = SESSIONS.c.account_id == _person(session, caller, sessions), SESSIONS.c.client_id.is_(None)
+    mine = SESSIONS.c.account_id == sessions.account_of(session, caller).id, SESSIONS.c.client_id.is_(None)
     alive = SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
     living = select(SESSIONS).where(*mine, *alive)
     return paginate(session, living, SESSIONS.c.id, query, lambda row: SessionOut.of(row, caller.session_id))
@@ -25,7 +24,7 @@ def list_sessions(query: PageQuery, caller: Caller, sessions: Sessions, session:
 
 def end_session(session_id: Id, caller: Caller, sessions: Sessions, session: Session) -> None:
     """End one of your sessions, and what apps were granted in it; its tokens are refused within a second."""
-    mine = SESSIONS.c.id == session_id, SESSIONS.c.account_id == _person(session, caller, sessions)
+    mine = SESSIONS.c.id == session_id, SESSIONS.c.account_id == sessions.account_of(session, caller).id
     found = select(SESSIONS.c.id).where(*mine, SESSIONS.c.revoked.is_(None), SESSIONS.c.client_id.is_(None))
     if session.connection().execute(found).first() is None:
         raise NotFound
@@ -38,22 +37,14 @@ def list_connected_apps(
     """List the apps that you have allowed to act for you."""
     columns = CLIENTS.c.id, CLIENTS.c.name, CONSENTS.c.scope, CONSENTS.c.created, CONSENTS.c.updated
     together = select(*columns).join(CONSENTS, CONSENTS.c.client_id == CLIENTS.c.id)
-    mine = together.where(CONSENTS.c.account_id == _person(session, caller, sessions))
+    mine = together.where(CONSENTS.c.account_id == sessions.account_of(session, caller).id)
     return paginate(session, mine, CLIENTS.c.id, query, ConnectedAppOut.of)
 
 
 def disconnect_app(client_id: Id, caller: Caller, sessions: Sessions, session: Session) -> None:
     """Take back what you have allowed an app, and end everything that it was granted."""
-    account_id = _person(session, caller, sessions)
+    account_id = sessions.account_of(session, caller).id
     had_consent = drop_consent(session, account_id, client_id)
     ended = sessions.end_of_client(session, account_id, client_id)
     if not (had_consent or ended):
         raise NotFound
-
-
-def _person(session: Session, caller: Caller, sessions: Sessions) -> str:
-    if caller.client_id is not None:
-        raise NotInteractive
-    if sessions.account_of(session, caller) is None:
-        raise InvalidToken
-    return caller.id

@@ -1,6 +1,6 @@
 """Whom a page shows, and what it asks them for."""
 
-from services.auth.clients.scopes import EVERYTHING, SCOPES
+from services.auth.clients.scopes import SCOPES, STRONG
 from services.auth.models import Account
 
 
@@ -13,6 +13,4 @@ def person_of(account: Account) -> dict[str, str | None]:
 
 def scopes_of(scopes: frozenset[str]) -> list[dict[str, object]]:
     """The scopes that an app wants, in words."""
-    return [
-        {"words": words, "is_strong": name == EVERYTHING} for name, words in SCOPES.items() if name in scopes
-    ]
+    return [{"words": words, "is_strong": name in STRONG} for name, words in SCOPES.items() if name in scopes]

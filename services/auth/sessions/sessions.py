@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Update, select, update
+from sqlalchemy import ColumnElement, Row, Table, Update, select, update
 from sqlmodel import Session
 
 from services.auth.errors import InvalidRefreshToken, RefreshTokenReused
-from services.auth.models import ACCOUNTS, SESSIONS, Account, LoginSession, Status, delete_expired
+from services.auth.models import ACCESS_KEYS, SESSIONS, Account, LoginSession, delete_expired
 from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.tokens import RefreshToken, RefreshTokens
 from services.auth.settings import Settings
 from shared.caller import Caller
 from shared.clock import now
+from shared.errors import InvalidToken
 from shared.identity.revocations import Kind
 
 SESSIONS_PER_ACCOUNT_MAX = 100
@@ -105,21 +106,20 @@ class Sessions:
                 return RefreshTokenReused
         return SignedIn(account, row.id, self._tokens.write(successor), _grant(row))
 
-    def account_of(self, session: Session, caller: Caller) -> Account | None:
-        """The caller's account as it is now; None when it may not sign in or the session has ended."""
+    def account_of(self, session: Session, caller: Caller) -> Account:
+        """The caller's account as it is now, or InvalidToken.
+
+        It must be allowed to sign in, and the session or the key behind the token must be there still.
+        """
+        if _is_there(session, ACCESS_KEYS, caller.id, caller.session_id):
+            return _account(session, caller.id)
         return self.account_in(session, caller.id, caller.session_id)
 
-    def account_in(self, session: Session, account_id: str, session_id: str | None) -> Account | None:
-        """The account of a session that has not ended, if it may sign in."""
-        living = select(Account).join(SESSIONS, SESSIONS.c.account_id == ACCOUNTS.c.id)
-        return session.execute(
-            living.where(
-                SESSIONS.c.id == session_id,
-                ACCOUNTS.c.id == account_id,
-                ACCOUNTS.c.status == Status.ACTIVE,
-                *_alive(),
-            )
-        ).scalar_one_or_none()
+    def account_in(self, session: Session, account_id: str, session_id: str | None) -> Account:
+        """The account of a session that has not ended, if it may sign in, or InvalidToken."""
+        if not _is_there(session, SESSIONS, account_id, session_id, *_alive()):
+            raise InvalidToken
+        return _account(session, account_id)
 
     def end(self, session: Session, session_id: str) -> str | None:
         """End a session, what was granted in it, and their access tokens; return whose it was."""
@@ -219,6 +219,21 @@ def _grant(row: Row[Any]) -> Grant | None:
 
 def _alive() -> tuple[ColumnElement[bool], ...]:
     return SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
+
+
+def _account(session: Session, account_id: str) -> Account:
+    account = session.get(Account, account_id)
+    if account is None or not account.may_sign_in:
+        raise InvalidToken
+    return account
+
+
+def _is_there(
+    session: Session, table: Table, account_id: str, session_id: str | None, *conditions: ColumnElement[bool]
+) -> bool:
+    """Whether a session of the account is a row of this table."""
+    mine = table.c.id == session_id, table.c.account_id == account_id
+    return session.connection().execute(select(table.c.id).where(*mine, *conditions)).first() is not None
 
 
 def _ending(*which: ColumnElement[bool]) -> Update:

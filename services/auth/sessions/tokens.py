@@ -14,7 +14,6 @@ from services.auth.models import Account
 from services.auth.settings import Settings
 from shared.ids import new_id
 
-SCOPE = "read write"
 SECRET_BYTES = 32
 _SESSION_BYTES = 16
 _SEAL_BYTES = 16
@@ -35,7 +34,6 @@ class AccessTokens:
             {
                 "iss": self._issuer,
                 "aud": self._audience,
-                "scope": SCOPE,
                 "sid": session_id,
                 **claims_of(account),
             }

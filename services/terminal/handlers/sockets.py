@@ -5,7 +5,7 @@ import re
 from starlette.websockets import WebSocket
 
 from services.terminal import tickets
-from services.terminal.access import Door
+from services.terminal.access import WRITE, Door
 from services.terminal.errors import TooManyViewers
 from services.terminal.protocol import SUBPROTOCOL
 from services.terminal.settings import Settings
@@ -48,7 +48,7 @@ async def watch_terminal(
         raise NotFound
     if len(session.viewers) >= settings.viewers_per_terminal:
         raise TooManyViewers
-    mode = websocket.scope.get(TICKET_MODE, "rw")
+    mode = websocket.scope.get(TICKET_MODE, "rw") if caller.may(WRITE) else "ro"
     trail.resource = terminal_id
     trail.add(mode=mode, by="ticket" if TICKET_MODE in websocket.scope else "bearer")
     await trail.keep()

@@ -7,7 +7,7 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from services.terminal import tickets
-from services.terminal.access import Door
+from services.terminal.access import WRITE, Door
 from services.terminal.boxes import Boxes
 from services.terminal.errors import TerminalEnded
 from services.terminal.models import LIVE, TERMINALS
@@ -24,7 +24,7 @@ from services.terminal.settings import Settings
 from services.terminal.terminals import Terminals
 from shared.caller import Caller
 from shared.data.database import Database, one_row
-from shared.errors import NotFound
+from shared.errors import InsufficientScope, NotFound
 from shared.http.schemas import Id, Page
 from shared.http.trail import Trail
 from shared.lists.pagination import PageQuery, paginate_equal
@@ -94,6 +94,8 @@ def make_ticket(
 ) -> TicketOut:
     """Create a short-lived ticket that opens the WebSocket of one terminal once."""
     door.require_local(request)
+    if body.mode == "rw" and not caller.may(WRITE):
+        raise InsufficientScope(WRITE)
     row = _row(session, body.session, caller.id)
     trail.resource = row["id"]
     trail.add(mode=body.mode)

@@ -18,6 +18,7 @@ from tests.auth.oauth.support import (
     REDIRECT,
     admin_token,
     ask_token,
+    authorize,
     basic,
     code_for,
     create_client,
@@ -429,6 +430,34 @@ class TestTokens:
         assert not {"email", "username", "role", "user_id"} & claims_of(narrow).keys()
         assert (await auth.get("/auth/me", headers=bearer(full))).status_code == 200
         assert (await auth.get("/auth/me", headers=bearer(narrow))).status_code == 401
+
+    async def test_token_of_a_client_alone_gets_no_scope_of_persons(self, auth: httpx.AsyncClient) -> None:
+        machine = await create_client(auth, **{**MACHINE, "scopes": ["orders:read", "files:write"]})
+        narrow = await ask_token(auth, machine, grant_type="client_credentials", scope="orders:read")
+        whole = await ask_token(auth, machine, grant_type="client_credentials")
+
+        assert narrow.json()["scope"] == claims_of(narrow.json()["access_token"])["scope"] == "orders:read"
+        assert whole.json()["scope"] == "files:write orders:read"
+        for scope in ("orders:write", "account:read", "admin:orders"):
+            refused = await ask_token(auth, machine, grant_type="client_credentials", scope=scope)
+            assert is_refused(refused, "invalid_scope")
+        for scope in ("account:read", "users:write", "admin:orders", "orders", "openid"):
+            body = {"name": "Machine", **MACHINE, "scopes": [scope]}
+            response = await auth.post("/clients", json=body, headers=bearer(await admin_token(auth)))
+            assert response.status_code == 422, scope
+
+    async def test_token_for_orders_says_so_and_shows_no_account(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, scopes=["openid", "orders:read"])
+        await signed_in_browser(auth)
+        page = await authorize(auth, client, scope="openid orders:read")
+        tokens = await tokens_for(auth, client, scope="openid orders:read")
+        refused = await auth.get("/auth/me", headers=bearer(tokens["access_token"]))
+
+        assert "See your orders" in page.text
+        assert claims_of(tokens["access_token"])["scope"] == tokens["scope"] == "openid orders:read"
+        assert claims_of(tokens["access_token"])["aud"] == [ISSUER, "gatehouse"]
+        assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
+        assert refused.json()["scope"] == "account:read"
 
     async def test_J2_an_id_token_is_for_the_client_and_opens_nothing(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)

@@ -1,0 +1,27 @@
+"""Every scope that a token of the suite can be limited to, in the words of the page that asks for consent.
+
+Services demand these, and auth gives them to personal access tokens and OAuth clients. A test compares both.
+"""
+
+SCOPES = {
+    "read": "See everything that is yours here",
+    "write": "Change everything that is yours here",
+    "account:read": "See your account: e-mail address, names, role",
+    "users:read": "See your profile and preferences",
+    "users:write": "Change your profile and preferences, and delete them with your account",
+    "orders:read": "See your orders",
+    "orders:write": "Place, change and delete orders for you",
+    "files:read": "See and download your files",
+    "files:write": "Upload, change, share and delete your files",
+    "audit:read": "See what is recorded about you",
+    "inventory:read": "See the WorkSpaces, their costs and events",
+    "inventory:write": "Start and stop syncs of the WorkSpaces",
+    "terminal:read": "See your terminals, and what is shown in them",
+    "terminal:write": "Run commands in your terminals",
+    "admin:clients": "As an admin: register, change and delete OAuth clients",
+    "admin:users": "As an admin: manage the profiles and accounts of everybody",
+    "admin:orders": "As an admin: see and change the orders of everybody",
+    "admin:audit": "As an admin: see the whole audit log, verify it and keep it from being erased",
+    "admin:inventory": "As an admin: manage AWS accounts and all syncs",
+    "admin:terminal": "As an admin: see and stop the boxes of everybody",
+}
