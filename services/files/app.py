@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
 from services.files.events import CONSUMES
-from services.files.models import EVENTS
+from services.files.models import EVENTS, WORK
 from services.files.routes import OPERATIONS
 from services.files.scanning.scanner import Scanner
 from services.files.settings import Settings
@@ -22,6 +22,7 @@ from shared.peers.client import HttpClient
 from shared.process.disk import Disk
 from shared.process.settings import SettingsFaults
 from shared.service import create_service
+from shared.work.duties import Duties
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -41,8 +42,8 @@ def create_app(settings: Settings) -> Starlette:
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
         disks=[disk],
         provide={Blobs: blobs, Intake: intake, Resumable: Resumable(database, intake, settings)},
-        on_start=[sweeper.start, scanner.start],
-        on_stop=[sweeper.stop, scanner.stop, blobs.close],
+        beside=[Duties(database, [*sweeper.duties, *scanner.duties], WORK)],
+        on_stop=[blobs.close],
     )
 
 

@@ -13,6 +13,7 @@ from shared.data.database import UtcDateTime, rows_where
 from shared.events import EventTables
 from shared.ids import new_id
 from shared.lists.search import Part, SearchIndex
+from shared.work.leased import WorkTable
 
 ID_CHARACTERS = 36
 KEY_CHARACTERS = 32
@@ -152,6 +153,7 @@ class Share(Table, table=True):
 
 
 EVENTS = EventTables(Table.metadata)
+WORK = WorkTable(Table.metadata)
 FILES: SqlTable = File.__table__  # type: ignore[attr-defined]
 SEARCH = SearchIndex(
     FILES,

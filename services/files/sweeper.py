@@ -3,9 +3,8 @@
 Every step is idempotent and safe on several replicas at once: it checks the state that it changes.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import groupby
 
@@ -22,14 +21,19 @@ from services.files.uploads import quota
 from services.files.uploads.intake import first_state
 from shared.clock import now
 from shared.data.database import Database
+from shared.work.duties import Duty, IsStopping
 
 log = structlog.get_logger(__name__)
 
 BATCH = 200
 
 
+def _never() -> bool:
+    return False
+
+
 class Sweeper:
-    """Sweeps at startup, and then at intervals until the service stops."""
+    """Two duties of the service, each done by one replica at a time."""
 
     def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
         self._database = database
@@ -37,37 +41,15 @@ class Sweeper:
         self._first_state = first_state(settings)  # restored content may never have been scanned
         self._trash = timedelta(days=settings.trash_days)
         self._orphan_seconds = settings.orphan_seconds
-        self._every, self._compare_every = settings.sweep_seconds, settings.compare_hours * 3600
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self.duties = [
+            Duty("sweep", settings.sweep_seconds, self.sweep, alone=True),
+            Duty("compare", settings.compare_hours * 3600, self.compare, alone=True),
+        ]
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        compared = float("-inf")
-        while True:
-            self._attempt(self.sweep)
-            if time.monotonic() - compared >= self._compare_every:
-                compared = time.monotonic()
-                self._attempt(self.compare)
-            if self._stopping.wait(self._every):
-                return
-
-    def _attempt(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:
-            log.exception("sweep_failed")  # database or storage unreachable; the next sweep retries
-
-    def sweep(self) -> None:
+    def sweep(self, is_stopping: IsStopping = _never) -> None:
         """Release the quota of dead uploads, empty old trash, and remove bytes without a file."""
         for work in (self._abandon, self._empty_trash, self._remove_doomed):
-            while work() == BATCH and not self._stopping.is_set():
+            while work() == BATCH and not is_stopping():
                 pass
 
     def _abandon(self) -> int:
@@ -102,12 +84,12 @@ class Sweeper:
             session.connection().execute(delete(BLOBS).where(BLOBS.c.key.in_(keys)))
         return len(keys)
 
-    def compare(self) -> None:
+    def compare(self, is_stopping: IsStopping = _never) -> None:
         """Compare the storage with the rows, both ways."""
         self._clear_staging()
         self._store.clear(self._orphan_seconds)
         for prefix, listed in self._listed():
-            if self._stopping.is_set():
+            if is_stopping():
                 return
             # The rows are read after the list, because a row is written before its blob.
             with self._database.transaction(write=False) as session:

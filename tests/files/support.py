@@ -1,12 +1,17 @@
 """Helpers for tests of the files service."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import func, select
 
+from services.files.models import WORK
 from services.files.settings import Settings
 from services.files.storage.blob_store import make_store
+from shared.clock import now
+from shared.data.database import Database
 from shared.testing import bearer, token
 
 
@@ -60,3 +65,13 @@ class Person:
     async def usage(self) -> dict[str, Any]:
         used: dict[str, Any] = (await self.get("/files/usage")).json()
         return used
+
+
+async def duties_done(settings: Settings) -> None:
+    """Wait until the service has swept and compared for the first time; from then on the test does."""
+    database, work = Database(settings.database_url), WORK.work
+    done = select(func.count()).where(work.c.lease.is_(None), work.c.due > now())
+    async with asyncio.timeout(20):
+        while await database.read(lambda one: one.connection().execute(done).scalar_one()) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    database.close()

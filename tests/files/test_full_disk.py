@@ -13,7 +13,7 @@ from services.files.app import create_app
 from services.files.settings import Settings
 from shared.testing import running
 from tests import support
-from tests.files.support import Person, staged
+from tests.files.support import Person, duties_done, staged
 
 STORAGE = ("sqlite",)
 MIB = 1 << 20
@@ -116,6 +116,7 @@ async def test_full_disk_leaves_nothing_half_written_and_recovers(
     async with running(create_app, unguarded) as files:
         own = Person(files)
         kept = await own.upload(b"kept")
+        await duties_done(unguarded)  # they write into the database, which is on this disk
         ballast = fill_up(small_disk, left=0)
 
         statuses = [(await own.send(b"x" * MIB)).status_code for _ in range(3)]

@@ -88,7 +88,6 @@ def settings(make_files_settings: Callable[..., Settings], tmp_path: Path, daemo
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanner, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(scanner, "PAUSE_SECONDS", 0.02)
 
 
 async def state_of(person: Person, file: dict[str, Any], wanted: str) -> dict[str, Any]:
@@ -166,11 +165,15 @@ async def test_shutdown_does_not_wait_for_a_large_file(
     blobs = Blobs(make_store(settings), Staging(tmp_path / "staging"))
     database = Database(settings.database_url, pool_size=1)
     made = scanner.Scanner(database, blobs, settings)
-    made.start()
+    [duty] = made.duties
+    stopping = threading.Event()
+    working = threading.Thread(target=duty.work, args=(stopping.is_set,))
+    working.start()
     assert begun.wait(20)
-    made._stopping.set()
+    stopping.set()
     may_go_on.set()
-    made.stop()
+    working.join(20)
+    assert not working.is_alive()
     blobs.close()
     database.close()
 

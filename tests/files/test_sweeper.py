@@ -19,7 +19,7 @@ from services.files.sweeper import Sweeper
 from shared.data.database import Database
 from shared.events.outbox import OUTBOX, Outbox
 from shared.testing import running
-from tests.files.support import Person
+from tests.files.support import Person, duties_done
 
 DAY = 86_400.0
 
@@ -51,6 +51,7 @@ def sweeper(settings: Settings) -> Iterator[Sweeper]:
 @pytest.fixture
 async def files(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app, settings) as client:
+        await duties_done(settings)
         yield client
 
 

@@ -5,12 +5,14 @@ import socket
 from collections.abc import Iterable
 from contextlib import closing, suppress
 
+from shared.errors import Unavailable
+
 SECONDS_MAX = 60.0
 ANSWER_BYTES_MAX = 4096
 _INFECTED = re.compile(r"stream: (.+) FOUND")
 
 
-class ScannerAway(Exception):
+class ScannerAway(Unavailable):
     """The daemon is unreachable."""
 
 

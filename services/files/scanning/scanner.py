@@ -4,26 +4,27 @@ A file is stored as `scanning` and becomes `ready` or `infected`. The pending on
 is lost when a process dies. Several replicas may scan the same file, with the same result.
 """
 
-import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import select, update
 
 from services.files.events import tell_changed
 from services.files.models import FILES, File, FileState
-from services.files.scanning.clamd import NotScannable, ScannerAway, scan
+from services.files.scanning.clamd import NotScannable, scan
 from services.files.settings import Settings
 from services.files.storage.blob_store import Blobs
 from services.files.storage.store import BlobMissing
 from shared.data.database import Database
+from shared.work.duties import Duty, IsStopping
 
 log = structlog.get_logger(__name__)
 
 BATCH = 20
 PIECE_BYTES = 256 * 1024
 LOOK_SECONDS = 1.0
-PAUSE_SECONDS = 10.0  # after the daemon was unreachable
+RETRY_MAX = timedelta(seconds=10)  # while the daemon is unreachable
 
 
 class Stopped(Exception):
@@ -37,38 +38,26 @@ class Scanner:
         self._database, self._store = database, blobs.store
         self._address = settings.clamav_address
         self._not_scannable: set[str] = set()  # retried after the next start
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scanner", daemon=True)
+        # On every replica: a lease would cost two writes a second.
+        scan = Duty("scan", LOOK_SECONDS, self.scan_all, retry_max=RETRY_MAX)
+        self.duties = [scan] if self._address else []
 
-    def start(self) -> None:
-        if self._address:
-            self._thread.start()
+    def scan_all(self, is_stopping: IsStopping) -> None:
+        """Scan until no file is pending. An unreachable daemon is a failure, retried after a pause."""
+        while not is_stopping() and self._scan_some(is_stopping):
+            pass
 
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._stopping.wait(pause):
-            try:
-                pause = 0.0 if self._scan_some() else LOOK_SECONDS
-            except Exception:
-                log.exception("scan_failed")
-                pause = PAUSE_SECONDS
-
-    def _scan_some(self) -> bool:
+    def _scan_some(self, is_stopping: IsStopping) -> bool:
         waiting = select(FILES.c.id, FILES.c.blob_key, FILES.c.size).where(
             FILES.c.state == FileState.SCANNING, FILES.c.id.not_in(self._not_scannable)
         )
         with self._database.transaction(write=False) as session:
             rows = session.connection().execute(waiting.order_by(FILES.c.id).limit(BATCH)).all()
         for row in rows:
-            if self._stopping.is_set():
+            if is_stopping():
                 return False
             try:
-                found = scan(self._address, self._pieces(row.blob_key, row.size))
+                found = scan(self._address, self._pieces(row.blob_key, row.size, is_stopping))
             except Stopped:
                 return False
             except BlobMissing:
@@ -76,19 +65,15 @@ class Scanner:
             except NotScannable as error:
                 log.error("not_scannable", file_id=row.id, error=str(error))  # noqa: TRY400 - the message is enough
                 self._not_scannable.add(row.id)
-            except ScannerAway as error:
-                log.error("scanner_away", error=str(error))  # noqa: TRY400 - the message is enough
-                self._stopping.wait(PAUSE_SECONDS)
-                return False
             else:
                 self._write_down(row.id, FileState.INFECTED if found else FileState.READY, found)
         return len(rows) == BATCH
 
-    def _pieces(self, key: str, size: int) -> Iterator[bytes]:
+    def _pieces(self, key: str, size: int, is_stopping: IsStopping) -> Iterator[bytes]:
         reader = self._store.open(key, 0, size)
         try:
             while piece := reader.read(PIECE_BYTES):
-                if self._stopping.is_set():  # a large file may take longer than the time to drain
+                if is_stopping():  # a large file may take longer than the time to drain
                     raise Stopped
                 yield piece
         finally:

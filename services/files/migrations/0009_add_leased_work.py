@@ -1,0 +1,10 @@
+"""Create the table of leased work, which says which replica does a duty."""
+
+from shared.work.migrations import create_work_tables_1
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    create_work_tables_1()
