@@ -58,6 +58,17 @@ class Caller:
         return not self.is_limited or scope in self.scopes or is_broad or FULL_ACCESS in self.scopes
 
     @property
+    def authenticated(self) -> int | None:
+        """When the person has signed in, in seconds; None for programs."""
+        moment = self.claims.get("auth_time")
+        return moment if type(moment) is int else None
+
+    @property
+    def acr(self) -> int:
+        """With how many factors the person has signed in; 0 for programs."""
+        return {"1": 1, "2": 2}.get(str(self.claims.get("acr")), 0)
+
+    @property
     def is_admin(self) -> bool:
         return self.role == "admin" and not self.is_narrowed
 

@@ -64,6 +64,20 @@ class InvalidToken(Unauthenticated):
         super().__init__(detail, error="invalid_token")
 
 
+class SignInAgain(Unauthenticated):
+    """This needs a newer or stronger sign-in: show who you are at /auth/me/step-up, or sign in again."""
+
+    code = "insufficient_user_authentication"
+
+    def __init__(self, max_age: int | None = None, acr: str | None = None) -> None:
+        """The challenge of RFC 9470, which tells a client what sign-in it has to ask for."""
+        super().__init__(error=self.code)
+        wanted = {"max_age": max_age and str(max_age), "acr_values": acr}
+        for name, value in wanted.items():
+            if value is not None:
+                self.headers["WWW-Authenticate"] += f', {name}="{value}"'
+
+
 class Forbidden(Problem):
     """Your account may not do this."""
 

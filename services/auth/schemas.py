@@ -140,6 +140,19 @@ class CurrentPassword(Input):
     current_password: AnyPassword
 
 
+class ConfirmIdentity(CurrentPassword):
+    """The password and, where there is an authenticator app, one of its codes or a recovery code."""
+
+    model_config = example(
+        {
+            "current_password": "password123",
+            "code": "123456",
+        }
+    )
+
+    code: FactorCode | None = None
+
+
 class ConfirmFactor(Input):
     model_config = example(
         {
@@ -297,6 +310,22 @@ class ConnectedAppOut(Output):
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
         return cls.unchecked(row, client_id=row["id"], scopes=row["scope"].split())
+
+
+class StepUpOut(Output):
+    """An access token that counts as a recent sign-in."""
+
+    model_config = example(
+        {
+            "token": _TOKEN,
+            "token_type": "Bearer",
+            "expires_in": 900,
+        }
+    )
+
+    token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token, and no secret
+    expires_in: int
 
 
 class SignedInOut(WithHeaders):

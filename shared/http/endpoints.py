@@ -136,6 +136,8 @@ class Endpoint:
             if trail is not None:
                 trail.caller = caller
         access(caller)
+        if self.operation.step_up is not None:
+            self.operation.step_up.require(caller)
         return caller
 
     def _arguments(self, request: Request, caller: Caller | None, trail: Trail | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from shared.errors import (
     NotInteractive,
     Overloaded,
     Problem,
+    SignInAgain,
     Stale,
     TooLarge,
     TooManyRequests,
@@ -246,6 +247,8 @@ def _refusals(endpoint: Endpoint) -> dict[str, Any]:
 def _refusals_of_access(operation: Operation) -> Iterator[type[Problem]]:
     if operation.access is not public:
         yield Unauthenticated
+    if operation.step_up is not None:
+        yield SignInAgain
     if operation.access is admin:
         yield Forbidden
     if operation.scope is not None:

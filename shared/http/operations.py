@@ -18,6 +18,7 @@ from sqlmodel import Session
 
 from shared.errors import Problem
 from shared.identity.scopes import require_scope_name
+from shared.identity.step_up import StepUp
 from shared.identity.tokens import Access, signed_in
 
 # pydantic collects all faults of a body before any is reported: a mebibyte of small wrong fields blocked all
@@ -31,15 +32,16 @@ _IN_PATH = re.compile(r"{(\w+)}")
 class Operation:
     """One line of a routing table.
 
-    `scope` is what a limited token must hold, such as `orders:read`; without one the operation is closed
-    to limited tokens. `location` is the template of the Location header, filled from the response's
-    fields. `idempotent` supports Idempotency-Key. `errors` are the refusals the handler may raise.
-    `recorded` operations are recorded under the name `action`, by default the handler's name in capitals.
-    A handler that reads the body from its Request declares it: as a `form`, or with its `body_type`.
-    `sends_bytes` means that the response is content, possibly a range of it. `answer_types` are the media
-    types of Responses that are text other than JSON. `also` documents further statuses of Responses, with
-    their media type or "". `prepare` is a coroutine that runs before the handler's Session is opened, for
-    calls to other services; the handler takes its result by type.
+    `scope` is what a limited token must hold, such as `orders:read`; without one the operation is closed to
+    limited tokens. `step_up` says how recent or strong the sign-in of the caller has to be. `location` is the
+    template of the Location header, filled from the response's fields. `idempotent` supports Idempotency-Key.
+    `errors` are the refusals the handler may raise. `recorded` operations are recorded under the name
+    `action`, by default the handler's name in capitals. A handler that reads the body from its Request
+    declares it: as a `form`, or with its `body_type`. `sends_bytes` means that the response is content,
+    possibly a range of it. `answer_types` are the media types of Responses that are text other than JSON.
+    `also` documents further statuses of Responses, with their media type or "". `prepare` is a coroutine that
+    runs before the handler's Session is opened, for calls to other services; the handler takes its result by
+    type.
     """
 
     method: str
@@ -48,6 +50,7 @@ class Operation:
     _: KW_ONLY
     access: Access = signed_in
     scope: str | None = None
+    step_up: StepUp | None = None
     status: int = 200
     location: str | None = None
     errors: tuple[type[Problem], ...] = ()

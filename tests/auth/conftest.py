@@ -71,7 +71,9 @@ def make_auth_settings(make_settings: Callable[..., Any], database_url: str) -> 
 @pytest.fixture
 def mailbox(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
     """The mails of `auth`, whose worker does not pause."""
-    return Mailbox(tmp_path, database_url, monkeypatch)
+    made = Mailbox(tmp_path, database_url)
+    made.watch(monkeypatch)
+    return made
 
 
 @pytest.fixture

@@ -21,10 +21,13 @@ WAIT_SECONDS_MAX = 20
 class Mailbox:
     """All mails that were written, oldest first."""
 
-    def __init__(self, folder: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, database_url: str) -> None:
         self._folder = folder / "mail"
         self._database_url = database_url
         self._busy = 0  # requests that are being done; their mails are written after the commit
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Count the requests that this process does, and let its worker not pause."""
         handle = MailRequests._handle
 
         def counted(requests: MailRequests, leased: Leased) -> None:

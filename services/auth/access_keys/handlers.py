@@ -58,7 +58,7 @@ def exchange_credential(
         browser = browsers.find(session, body.credential)
         if browser is None:
             raise NotFound
-        token = tokens.issue(browser.account, browser.session_id)
+        token = tokens.issue(browser.account, browser.session_id, browser.authenticated, browser.amr)
         return ExchangedOut(token=token, expires_in=tokens.lifetime_seconds)
     found = key_shown(session, body.credential)
     if found is None:

@@ -13,8 +13,7 @@ from services.auth.clients.scopes import OF_IDENTITY, OFFLINE, OPENID, text, wor
 from services.auth.keys.signing_keys import SigningKeys, derived_key
 from services.auth.models import Account, Client
 from services.auth.oauth.errors import OAuthError
-from services.auth.oauth.moments import seconds_of
-from services.auth.sessions.tokens import AccessTokens, claims_of
+from services.auth.sessions.tokens import AccessTokens, claims_of, sign_in_claims
 from services.auth.settings import Settings
 
 ASKED_SECONDS_MAX = 10 * 60
@@ -63,6 +62,7 @@ class Issuer:
         account: Account | None = None,
         session_id: str | None = None,
         authenticated: datetime | None = None,
+        amr: str | None = None,
     ) -> str:
         """A token as RFC 9068 has it. Services take it only if it grants more than identity."""
         is_identity = account is not None and scopes <= OF_IDENTITY
@@ -78,7 +78,7 @@ class Issuer:
                 "client_ver": client.version,
                 "scope": text(scopes),
                 "sid": session_id,
-                "auth_time": None if authenticated is None else seconds_of(authenticated),
+                **({} if authenticated is None else sign_in_claims(authenticated, amr)),
             }
         )
 

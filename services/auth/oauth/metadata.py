@@ -7,7 +7,9 @@ from services.auth.oauth.device import GRANT
 from services.auth.oauth.issuer import Issuer
 
 _CLIENT_METHODS = ["client_secret_basic", "client_secret_post"]
-CLAIMS = "sub iss aud exp iat auth_time nonce amr sid name given_name family_name preferred_username email"
+CLAIMS = (
+    "sub iss aud exp iat auth_time nonce acr amr sid name given_name family_name preferred_username email"
+)
 
 
 def metadata(issuer: Issuer) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def metadata(issuer: Issuer) -> dict[str, Any]:
             "id_token_signing_alg_values_supported": ["RS256"],
             "claims_supported": [*CLAIMS.split(), "email_verified", "updated_at"],
             "prompt_values_supported": ["none", "login", "consent", "select_account"],
+            "acr_values_supported": ["1", "2"],
             "claims_parameter_supported": False,
             "request_parameter_supported": False,
             "request_uri_parameter_supported": False,

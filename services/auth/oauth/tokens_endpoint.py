@@ -18,6 +18,7 @@ from services.auth.oauth.moments import seconds_of
 from services.auth.oauth.parameters import ClientCredentials, Parameters
 from services.auth.oauth.storage import Consumed, Storage
 from services.auth.sessions.sessions import Grant, SignedIn
+from services.auth.sessions.tokens import sign_in_claims
 from shared.caller import Caller
 
 Body = dict[str, Any]
@@ -132,13 +133,13 @@ class TokenEndpoint:
             account=account,
             session_id=signed_in.session_id,
             authenticated=grant.authenticated,
+            amr=grant.amr,
         )
         body = self._body(access_token, scopes)
         if "refresh_token" in words(client.grant_types):
             body["refresh_token"] = signed_in.refresh_token
         if OPENID in scopes:
-            since = seconds_of(grant.authenticated)
-            claims = {"auth_time": since, "amr": (grant.amr or "pwd").split(), "sid": grant.parent_id}
+            claims = {**sign_in_claims(grant.authenticated, grant.amr), "sid": grant.parent_id}
             body["id_token"] = self._issuer.id_token(client, account, access_token, nonce, **claims)
         return body
 

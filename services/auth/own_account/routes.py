@@ -1,7 +1,7 @@
 """The caller's own account."""
 
 from services.auth.errors import InvalidCode, LoginThrottled, NoFactor, WrongPassword
-from services.auth.own_account import factor_handlers, handlers, session_handlers
+from services.auth.own_account import factor_handlers, handlers, session_handlers, step_up_handlers
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
 from shared.identity.tokens import person
@@ -34,6 +34,13 @@ OPERATIONS = [
         access=person,
         status=204,
         errors=_ONE,
+    ),
+    Operation(
+        "POST",
+        "/auth/me/step-up",
+        step_up_handlers.confirm_identity,
+        access=person,
+        errors=(*_CHECKED, InvalidCode),
     ),
     Operation("POST", _TOTP, factor_handlers.enrol_totp, access=person, errors=_CHECKED),
     Operation("POST", f"{_TOTP}/confirm", factor_handlers.confirm_totp, access=person, errors=_CONFIRMED),

@@ -59,7 +59,7 @@ class BrowserSessions:
         if expires - row.expires > EXTENDED_AFTER * self._idle:
             alive = SESSIONS.c.id == row.id, SESSIONS.c.revoked.is_(None)
             session.connection().execute(update(SESSIONS).where(*alive).values(expires=expires))
-        return SignedInBrowser(row.id, account, row.created, row.amr)
+        return SignedInBrowser(row.id, account, row.authenticated or row.created, row.amr)
 
     def end(self, session: Session, cookie: str | None) -> str | None:
         """End the session of this cookie, and what was granted in it; return whose it was."""

@@ -41,6 +41,8 @@ class SignedIn:
     account: Account
     session_id: str
     refresh_token: str
+    authenticated: datetime
+    amr: str | None
     grant: Grant | None = None
 
 
@@ -67,7 +69,8 @@ class Sessions:
         token = self._tokens.first(opened.id)
         opened.token_hash = token.hash
         self.add(session, opened)
-        return SignedIn(account, opened.id, self._tokens.write(token), grant)
+        since = opened.authenticated or opened.created
+        return SignedIn(account, opened.id, self._tokens.write(token), since, opened.amr, grant)
 
     def add(self, session: Session, opened: LoginSession) -> None:
         """Keep a new session, and make room where there are too many."""
@@ -104,7 +107,8 @@ class Sessions:
             if not self._within_grace(current, token):
                 self.end(session, row.id)
                 return RefreshTokenReused
-        return SignedIn(account, row.id, self._tokens.write(successor), _grant(row))
+        since = row.authenticated or row.created
+        return SignedIn(account, row.id, self._tokens.write(successor), since, row.amr, _grant(row))
 
     def account_of(self, session: Session, caller: Caller) -> Account:
         """The caller's account as it is now, or InvalidToken.
@@ -120,6 +124,13 @@ class Sessions:
         if not _is_there(session, SESSIONS, account_id, session_id, *_alive()):
             raise InvalidToken
         return _account(session, account_id)
+
+    def confirm(self, session: Session, session_id: str, amr: str) -> datetime:
+        """Note that the person of a session has shown anew who it is, and how; return when."""
+        moment = now()
+        shown = update(SESSIONS).where(SESSIONS.c.id == session_id, *_alive())
+        session.connection().execute(shown.values(authenticated=moment, amr=amr))
+        return moment
 
     def end(self, session: Session, session_id: str) -> str | None:
         """End a session, what was granted in it, and their access tokens; return whose it was."""

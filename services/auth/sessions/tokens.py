@@ -6,6 +6,7 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from services.auth.settings import Settings
 from shared.ids import new_id
 
 SECRET_BYTES = 32
+SECOND_FACTORS = frozenset(("otp", "recovery"))  # as `amr` names them
 _SESSION_BYTES = 16
 _SEAL_BYTES = 16
 
@@ -28,13 +30,14 @@ class AccessTokens:
         self._audience = settings.jwt_audience
         self._keys = keys
 
-    def issue(self, account: Account, session_id: str) -> str:
+    def issue(self, account: Account, session_id: str, authenticated: datetime, amr: str | None) -> str:
         """A token of the person, who may do all that the role allows."""
         return self.sign(
             {
                 "iss": self._issuer,
                 "aud": self._audience,
                 "sid": session_id,
+                **sign_in_claims(authenticated, amr),
                 **claims_of(account),
             }
         )
@@ -49,6 +52,13 @@ class AccessTokens:
         now = int(time.time())
         times = {"iat": now, "exp": now + (seconds or self.lifetime_seconds), "jti": new_id()}
         return self._keys.sign({name: value for name, value in (claims | times).items() if value is not None})
+
+
+def sign_in_claims(authenticated: datetime, amr: str | None) -> dict[str, Any]:
+    """When and how the person has signed in: `acr` counts the factors."""
+    methods = (amr or "pwd").split()
+    acr = "2" if SECOND_FACTORS.intersection(methods) else "1"
+    return {"auth_time": int(authenticated.timestamp()), "acr": acr, "amr": methods}
 
 
 def claims_of(account: Account) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from tests import databases
+from tests.auth.mailbox import Mailbox
+from tests.auth.mailbox import eventually as eventually_async
 from tests.auth.oauth.support import (
     code_for,
     create_client,
@@ -21,6 +23,7 @@ from tests.auth.oauth.support import (
     signed_in_browser,
     tokens_for,
 )
+from tests.auth.support import login, register
 from tests.shared.processes import ROOT, SECONDS_MAX, service_environment, started
 from tests.support import eventually, free_port
 from tests.users.support import is_ready
@@ -79,3 +82,30 @@ async def test_fifty_refreshes_get_one_successor(two: list[httpx.AsyncClient]) -
         assert {one.status_code for one in responses} == {200}
         assert len(successors) == 1
         (token,) = successors
+
+
+def has_mails(mailbox: Mailbox, email: str, number: int) -> bool:
+    return len(mailbox.mails(email, "reset_password")) == number
+
+
+async def test_one_of_fifty_uses_of_a_reset_link_succeeds(
+    two: list[httpx.AsyncClient], tmp_path: Path, database_url: str
+) -> None:
+    email = (await register(two[0]))["user"]["email"]
+    mailbox = Mailbox(tmp_path, database_url)
+    for number in range(ROUNDS):
+        assert (await two[0].post("/auth/password/forgot", json={"email": email})).status_code == 202
+        await eventually_async(partial(has_mails, mailbox, email, number + 1))
+        token, places = mailbox.token(email, "reset_password"), cycle(two)
+        passwords = [f"new password {number} {each}" for each in range(AT_ONCE)]
+        responses = await asyncio.gather(
+            *(
+                next(places).post("/auth/password/reset", json={"token": token, "new_password": one})
+                for one in passwords
+            )
+        )
+        won = [one for one, done in zip(passwords, responses, strict=True) if done.status_code == 204]
+
+        assert len(won) == 1
+        assert (await login(two[1], email, won[0])).status_code == 200
+        assert [one.status_code for one in responses].count(400) == AT_ONCE - 1

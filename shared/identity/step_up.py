@@ -1,0 +1,29 @@
+"""Step-up: what is sensitive needs a recent sign-in, or one with two factors (RFC 9470)."""
+
+import time
+from dataclasses import dataclass
+
+from shared.caller import Caller
+from shared.errors import SignInAgain
+
+CLOCKS_DIFFER_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp:
+    """How long ago a person may have signed in at most, and with how many factors at least.
+
+    Programs have not signed in, so a personal access token or a client of its own is refused.
+    """
+
+    max_age: int = 300
+    factors: int = 1
+
+    def require(self, caller: Caller | None) -> None:
+        """Refuse a caller whose sign-in is too old or too weak. Access rules refuse those without a token."""
+        if caller is None:
+            return
+        since = caller.authenticated
+        is_recent = since is not None and time.time() - since <= self.max_age + CLOCKS_DIFFER_SECONDS
+        if not is_recent or caller.acr < self.factors:
+            raise SignInAgain(self.max_age, str(self.factors) if caller.acr < self.factors else None)
