@@ -35,6 +35,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "services.auth": (
         ("__init__", "errors", "fields", "settings"),
+        ("tables",),
+        ("passkey_models",),
         ("models",),
         ("events", "schemas"),
         ("keys",),
@@ -43,7 +45,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("accounts",),
         ("clients", "factors", "mails"),
         ("sessions",),
-        ("access_keys",),
+        ("access_keys", "passkeys"),
         ("oauth", "lifecycle"),
         ("pages",),
         ("own_account", "administration"),

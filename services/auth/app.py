@@ -24,6 +24,7 @@ from services.auth.models import EVENTS
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.server import OAuthServer
 from services.auth.pages.render import Pages
+from services.auth.passkeys.passkeys import Passkeys
 from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> Starlette:
             Sessions: sessions,
             SigningKeys: keys,
             TokenVerifier: verifier,
+            Passkeys: Passkeys(settings),
             **life,
         },
         on_start=[

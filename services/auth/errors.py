@@ -109,3 +109,15 @@ class AlreadyVerified(Conflict):
     """This e-mail address is confirmed already."""
 
     code = "already_verified"
+
+
+class InvalidPasskey(BadRequest):
+    """The passkey does not fit the options, or they were used or are older than five minutes. Begin anew."""
+
+    code = "invalid_passkey"
+
+
+class TooManyPasskeys(Conflict):
+    """There are 20 passkeys, and there may be no more. Remove one first."""
+
+    code = "too_many_passkeys"

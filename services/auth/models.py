@@ -7,17 +7,16 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Index, Row, delete, select
 from sqlalchemy import Table as SqlTable
-from sqlalchemy.orm import registry
-from sqlmodel import Field, Session, SQLModel
+from sqlmodel import Field, Session
 
+from services.auth.passkey_models import Passkey, PasskeyChallenge
+from services.auth.tables import HASH_CHARACTERS, ID_CHARACTERS, Table
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
 from shared.events import EventTables
 from shared.ids import new_id
 from shared.work.leased import WorkTable
 
-ID_CHARACTERS = 36
-HASH_CHARACTERS = 64
 SCOPE_CHARACTERS_MAX = 2000
 RESOURCE_CHARACTERS_MAX = 500
 EXPIRED_PER_CHANGE_MAX = 100
@@ -33,10 +32,6 @@ class Status(StrEnum):
     SUSPENDED = "suspended"  # for a while; disabled is for good
     DISABLED = "disabled"
     DELETED = "deleted"
-
-
-class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
 
 
 class Account(Table, table=True):
@@ -365,6 +360,8 @@ class RevocationCounter(Table, table=True):
 
 ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
+PASSKEYS: SqlTable = Passkey.__table__  # type: ignore[attr-defined]
+PASSKEY_CHALLENGES: SqlTable = PasskeyChallenge.__table__  # type: ignore[attr-defined]
 FACTORS: SqlTable = Factor.__table__  # type: ignore[attr-defined]
 RECOVERY_CODES: SqlTable = RecoveryCode.__table__  # type: ignore[attr-defined]
 CHALLENGES: SqlTable = Challenge.__table__  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from services.auth.lifecycle import routes as lifecycle
 from services.auth.oauth import routes as oauth
 from services.auth.own_account import routes as own_account
 from services.auth.pages import routes as pages
+from services.auth.passkeys import routes as passkeys
 from services.auth.revocations import routes as revocations
 from services.auth.sessions import routes as sessions
 
@@ -16,6 +17,7 @@ OPERATIONS = [
     *lifecycle.OPERATIONS,
     *own_account.OPERATIONS,
     *access_keys.OPERATIONS,
+    *passkeys.OPERATIONS,
     *pages.OPERATIONS,
     *oauth.OPERATIONS,
     *clients.OPERATIONS,

@@ -84,8 +84,8 @@ def reset_factors(
 ) -> None:
     """Remove the second factors of an account, and end its sessions; a mail tells the owner."""
     account = _existing(session, account_id)
-    had_any = factors.are_needed(session, account.id)
-    factors.remove(session, account.id)
+    had_any = factors.kinds_of(session, account.id)
+    factors.remove_all(session, account.id)
     close_challenges(session, account.id)
     sessions.end_all(session, account)
     if had_any:

@@ -83,7 +83,7 @@ def delete_account(
     forget_devices(session, account.id)
     forget_links(session, account.id)
     delete_keys(session, account.id)
-    factors.remove(session, account.id)
+    factors.remove_all(session, account.id)
     close_challenges(session, account.id)
     account.touch()
     tell_deleted(session, account)

@@ -6,8 +6,9 @@ from sqlmodel import Session
 
 from services.auth.clients.schemas import ChangeClient
 from services.auth.clients.scopes import text
-from services.auth.models import ID_CHARACTERS, Client
+from services.auth.models import Client
 from services.auth.revocations.log import RevocationLog
+from services.auth.tables import ID_CHARACTERS
 from shared.clock import now
 from shared.errors import NotFound
 from shared.identity.revocations import Kind

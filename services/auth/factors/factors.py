@@ -9,7 +9,7 @@ from sqlalchemy import Row, delete, insert, select, update
 from sqlmodel import Session
 
 from services.auth.factors.totp import new_secret, step_of
-from services.auth.models import FACTORS, RECOVERY_CODES, Account, Factor
+from services.auth.models import FACTORS, PASSKEYS, RECOVERY_CODES, Account, Factor
 from shared.clock import now
 from shared.data.sealed import SealedColumn, Sealer
 
@@ -40,7 +40,9 @@ class Factors:
         """The kinds of second factors that count for this account."""
         counts = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_not(None)
         found = select(FACTORS.c.kind).where(*counts).distinct().order_by(FACTORS.c.kind)
-        return list(session.connection().execute(found).scalars())
+        kinds = list(session.connection().execute(found).scalars())
+        has_passkey = select(PASSKEYS.c.id).where(PASSKEYS.c.account_id == account_id).limit(1)
+        return kinds + ["passkey"] * (session.connection().execute(has_passkey).first() is not None)
 
     def enrol_totp(self, session: Session, account_id: str) -> Enrolled:
         """A new secret in place of one that was never confirmed; it counts once a code has confirmed it."""
@@ -79,6 +81,11 @@ class Factors:
         mine = RECOVERY_CODES.c.account_id == account_id, RECOVERY_CODES.c.code_hash == _hash(written)
         used = session.connection().execute(delete(RECOVERY_CODES).where(*mine)).rowcount == 1
         return "recovery" if used else None
+
+    def remove_all(self, session: Session, account_id: str) -> None:
+        """Remove what the account can show beside its password, passkeys as well."""
+        self.remove(session, account_id)
+        session.connection().execute(delete(PASSKEYS).where(PASSKEYS.c.account_id == account_id))
 
     def remove(self, session: Session, account_id: str) -> None:
         session.connection().execute(delete(FACTORS).where(FACTORS.c.account_id == account_id))

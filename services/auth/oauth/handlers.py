@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.auth.clients.scopes import OPENID
 from services.auth.errors import NoIssuer
-from services.auth.models import ID_CHARACTERS, Client
+from services.auth.models import Client
 from services.auth.oauth.device import PER_NETWORK
 from services.auth.oauth.errors import OAuthError, invalid_request
 from services.auth.oauth.issuer import Issuer
@@ -21,6 +21,7 @@ from services.auth.oauth.server import OAuthServer
 from services.auth.oauth.tokens_endpoint import authenticated, introspect, revoke, userinfo
 from services.auth.revocations.feed import RevocationFeed
 from services.auth.sessions.sign_in import household_of
+from services.auth.tables import ID_CHARACTERS
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import InvalidToken, Unauthenticated

@@ -16,7 +16,7 @@ from services.auth.settings import Settings
 from shared.ids import new_id
 
 SECRET_BYTES = 32
-SECOND_FACTORS = frozenset(("otp", "recovery"))  # as `amr` names them
+SECOND_FACTORS = frozenset(("otp", "recovery", "hwk"))  # as `amr` names them
 _SESSION_BYTES = 16
 _SEAL_BYTES = 16
 

@@ -1,0 +1,213 @@
+"""Passkeys (WebAuthn): added to an account, and shown in place of password and second factor.
+
+The person shows themselves to their device (a finger, a face, a PIN), which is demanded: so a passkey is two
+factors, the device and that.
+"""
+
+import hashlib
+import json
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from services.auth.credentials.throttle import Pace
+from services.auth.errors import InvalidCredentials, InvalidPasskey, NoIssuer, TooManyPasskeys
+from services.auth.models import PASSKEY_CHALLENGES, PASSKEYS, Account, delete_expired
+from services.auth.passkey_models import Passkey, PasskeyChallenge
+from services.auth.settings import Settings
+from shared.clock import now
+
+T = TypeVar("T")
+
+METHOD = "hwk"  # as RFC 8176 names it
+PRODUCT = "Gatehouse"
+LIFETIME = timedelta(minutes=5)
+CHALLENGE_BYTES = 32
+PER_ACCOUNT_MAX = 20
+# Of one network, for anybody may ask for a challenge.
+PER_NETWORK = Pace(at_once=30, interval=timedelta(seconds=5))
+
+
+class Passkeys:
+    """What can happen to the passkeys of an account. Every method works inside the caller's transaction.
+
+    The library is loaded when it is first needed: it takes longer than the rest of a start.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        parts = urlsplit(settings.oauth_issuer)
+        self._host, self._origin = parts.hostname or "", f"{parts.scheme}://{parts.netloc}"
+
+    def options_to_add(self, session: Session, account: Account) -> str:
+        """What a browser needs to make a passkey for this account, as JSON."""
+        import webauthn
+        from webauthn.helpers import structs
+
+        own = select(PASSKEYS.c.credential_id).where(PASSKEYS.c.account_id == account.id)
+        known = [_bytes(one) for one in session.connection().execute(own).scalars()]
+        if len(known) >= PER_ACCOUNT_MAX:
+            raise TooManyPasskeys
+        options = webauthn.generate_registration_options(
+            rp_id=self._require_host(),
+            rp_name=PRODUCT,
+            user_id=account.id.encode(),
+            user_name=account.email or account.username or account.id,
+            challenge=self._challenge(session, account.id),
+            authenticator_selection=structs.AuthenticatorSelectionCriteria(
+                resident_key=structs.ResidentKeyRequirement.REQUIRED,
+                user_verification=structs.UserVerificationRequirement.REQUIRED,
+            ),
+            exclude_credentials=[structs.PublicKeyCredentialDescriptor(id=one) for one in known],
+        )
+        return webauthn.options_to_json(options)
+
+    def add(self, session: Session, account: Account, name: str, credential: dict[str, Any]) -> Passkey:
+        """Add the passkey that a browser has made with those options."""
+        import webauthn
+
+        challenge = self._use_challenge(session, credential, account.id)
+        found = _checked(
+            lambda: webauthn.verify_registration_response(
+                credential=credential,
+                expected_challenge=challenge,
+                expected_rp_id=self._require_host(),
+                expected_origin=self._origin,
+                require_user_verification=True,
+            )
+        )
+        mine = select(func.count()).select_from(PASSKEYS).where(PASSKEYS.c.account_id == account.id)
+        if session.connection().execute(mine).scalar_one() >= PER_ACCOUNT_MAX:
+            raise TooManyPasskeys
+        made = Passkey(
+            account_id=account.id,
+            credential_id=_text(found.credential_id),
+            public_key=_text(found.credential_public_key),
+            sign_count=found.sign_count,
+            name=name,
+        )
+        session.add(made)
+        try:
+            session.flush()
+        except IntegrityError as error:
+            raise InvalidPasskey from error
+        return made
+
+    def options_to_sign_in(self, session: Session) -> str:
+        """What a browser needs to ask for any passkey of this site, as JSON."""
+        import webauthn
+        from webauthn.helpers import structs
+
+        options = webauthn.generate_authentication_options(
+            rp_id=self._require_host(),
+            challenge=self._challenge(session, None),
+            user_verification=structs.UserVerificationRequirement.REQUIRED,
+        )
+        return webauthn.options_to_json(options)
+
+    def account_of(self, session: Session, credential: dict[str, Any]) -> tuple[str, str]:
+        """The account and the id of the passkey that has signed a challenge; each challenge counts once."""
+        import webauthn
+
+        try:
+            challenge = self._use_challenge(session, credential, None)
+        except InvalidPasskey as error:
+            raise InvalidCredentials from error
+        row = _row_of(session, credential)
+        try:
+            found = _checked(
+                lambda: webauthn.verify_authentication_response(
+                    credential=credential,
+                    expected_challenge=challenge,
+                    expected_rp_id=self._require_host(),
+                    expected_origin=self._origin,
+                    credential_public_key=_bytes(row.public_key),
+                    credential_current_sign_count=row.sign_count,
+                    require_user_verification=True,
+                )
+            )
+        except InvalidPasskey as error:
+            raise InvalidCredentials from error
+        mine = PASSKEYS.c.id == row.id
+        used = update(PASSKEYS).where(mine).values(sign_count=found.new_sign_count, used=now())
+        session.connection().execute(used)
+        return row.account_id, row.id
+
+    def remove(self, session: Session, account_id: str, passkey_id: str) -> str | None:
+        """Remove one passkey of an account; its name, None when there is none."""
+        mine = PASSKEYS.c.id == passkey_id, PASSKEYS.c.account_id == account_id
+        gone = delete(PASSKEYS).where(*mine).returning(PASSKEYS.c.name)
+        name: str | None = session.connection().execute(gone).scalar_one_or_none()
+        return name
+
+    def _require_host(self) -> str:
+        if not self._host:
+            raise NoIssuer
+        return self._host
+
+    def _challenge(self, session: Session, account_id: str | None) -> bytes:
+        expired = PASSKEY_CHALLENGES.c.expires <= now()
+        delete_expired(session, PASSKEY_CHALLENGES.c.challenge_hash, expired)
+        challenge = secrets.token_bytes(CHALLENGE_BYTES)
+        expires = now() + LIFETIME
+        session.add(PasskeyChallenge(challenge_hash=_hash(challenge), account_id=account_id, expires=expires))
+        return challenge
+
+    def _use_challenge(
+        self, session: Session, credential: Mapping[str, Any], account_id: str | None
+    ) -> bytes:
+        """The challenge that was signed; the one statement that decides who uses it."""
+        challenge = _signed_challenge(credential)
+        table = PASSKEY_CHALLENGES
+        mine = table.c.challenge_hash == _hash(challenge), table.c.account_id.is_not_distinct_from(account_id)
+        used = delete(table).where(*mine, table.c.expires > now())
+        if session.connection().execute(used).rowcount != 1:
+            raise InvalidPasskey
+        return challenge
+
+
+def _signed_challenge(credential: Mapping[str, Any]) -> bytes:
+    try:
+        client_data = json.loads(_bytes(credential["response"]["clientDataJSON"]))
+        return _bytes(client_data["challenge"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidPasskey from error
+
+
+def _row_of(session: Session, credential: Mapping[str, Any]) -> Row[Any]:
+    named = credential.get("id")
+    if not isinstance(named, str):
+        raise InvalidCredentials
+    found = select(PASSKEYS).where(PASSKEYS.c.credential_id == named.rstrip("="))
+    row = session.connection().execute(found.with_for_update()).first()
+    if row is None:
+        raise InvalidCredentials
+    return row
+
+
+def _checked(check: Callable[[], T]) -> T:
+    """What the library finds; whatever is wrong with a credential, it is refused alike."""
+    from webauthn.helpers.exceptions import WebAuthnException
+
+    try:
+        return check()
+    except (WebAuthnException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidPasskey from error
+
+
+def _bytes(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _hash(challenge: bytes) -> str:
+    return hashlib.sha256(challenge).hexdigest()

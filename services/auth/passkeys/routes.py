@@ -1,0 +1,63 @@
+"""Passkeys of the caller's own account, and signing in with one."""
+
+from services.auth.errors import (
+    InvalidCredentials,
+    InvalidPasskey,
+    LoginThrottled,
+    NoIssuer,
+    TooManyPasskeys,
+)
+from services.auth.passkeys import handlers
+from shared.errors import InvalidToken, NotFound
+from shared.http.operations import Operation
+from shared.identity.step_up import StepUp
+from shared.identity.tokens import person, public
+
+_MINE, _RECENT = "/auth/me/passkeys", StepUp(max_age=15 * 60)
+_CALLER = (InvalidToken,)
+
+OPERATIONS = [
+    Operation(
+        "POST",
+        f"{_MINE}/options",
+        handlers.begin_passkey,
+        access=person,
+        step_up=_RECENT,
+        errors=(*_CALLER, TooManyPasskeys, NoIssuer),
+        recorded=False,
+    ),
+    Operation(
+        "POST",
+        _MINE,
+        handlers.add_passkey,
+        access=person,
+        step_up=_RECENT,
+        status=201,
+        errors=(*_CALLER, InvalidPasskey, TooManyPasskeys, NoIssuer),
+    ),
+    Operation("GET", _MINE, handlers.list_passkeys, access=person, errors=_CALLER),
+    Operation(
+        "DELETE",
+        f"{_MINE}/{{passkey_id}}",
+        handlers.remove_passkey,
+        access=person,
+        step_up=_RECENT,
+        status=204,
+        errors=(*_CALLER, NotFound),
+    ),
+    Operation(
+        "POST",
+        "/auth/passkeys/options",
+        handlers.begin_passkey_sign_in,
+        access=public,
+        errors=(LoginThrottled, NoIssuer),
+        recorded=False,
+    ),
+    Operation(
+        "POST",
+        "/auth/passkeys/sign-in",
+        handlers.sign_in_with_passkey,
+        access=public,
+        errors=(InvalidCredentials, NoIssuer),
+    ),
+]

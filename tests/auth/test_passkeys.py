@@ -1,0 +1,222 @@
+"""Passkeys: added to an account, and shown in place of password and second factor."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from services.auth.models import EVENTS
+from services.auth.passkey_models import Passkey, PasskeyChallenge
+from shared.testing import bearer, internal_token
+from tests.auth.authenticator import PRESENT, Authenticator, encoded
+from tests.auth.conftest import StoppedClock
+from tests.auth.mailbox import Mailbox
+from tests.auth.oauth.support import admin_token
+from tests.auth.support import let_time_pass, register, rows, set_account
+from tests.auth.test_step_up import later
+from tests.told import records
+
+MINE = "/auth/me/passkeys"
+
+
+async def options(auth: httpx.AsyncClient, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    path = "/auth/passkeys/options" if headers is None else f"{MINE}/options"
+    response = await auth.post(path, headers=headers)
+    assert response.status_code == 200, response.text
+    told: dict[str, Any] = response.json()
+    return told
+
+
+async def add(
+    auth: httpx.AsyncClient, headers: dict[str, str], device: Authenticator, name: str = "Phone"
+) -> httpx.Response:
+    body = {"name": name, "credential": device.make(await options(auth, headers))}
+    return await auth.post(MINE, json=body, headers=headers)
+
+
+async def show(auth: httpx.AsyncClient, credential: dict[str, Any]) -> httpx.Response:
+    return await auth.post("/auth/passkeys/sign-in", json={"credential": credential})
+
+
+@pytest.fixture
+async def person(auth: httpx.AsyncClient) -> dict[str, Any]:
+    return await register(auth, username="ann")
+
+
+async def test_a_passkey_signs_in_as_two_factors(
+    mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
+) -> None:
+    ann, device = await register(auth), Authenticator()
+    headers = bearer(ann["token"])
+    asked = await options(auth, headers)
+    added = await add(auth, headers, device)
+    signed_in = await show(auth, device.sign(await options(auth)))
+    claims = jwt.decode(signed_in.json()["token"], options={"verify_signature": False})
+
+    assert asked["rp"] == {"name": "Gatehouse", "id": "127.0.0.1"}
+    assert asked["authenticatorSelection"]["userVerification"] == "required"
+    assert (added.status_code, added.json()["name"], added.json()["used"]) == (201, "Phone", None)
+    assert signed_in.status_code == 200
+    assert signed_in.json()["user"]["id"] == ann["user"]["id"]
+    assert (claims["acr"], claims["amr"]) == ("2", ["hwk"])
+    (listed,) = (await auth.get(MINE, headers=headers)).json()
+    assert listed["id"] == added.json()["id"]
+    assert listed["used"] is not None
+    assert len(mailbox.mails(ann["user"]["email"], "factor_added")) == 1
+    told = [(one["action"], one["user_id"]) for one in records(database_url, EVENTS)]
+    assert ("ADD_PASSKEY", ann["user"]["id"]) in told
+    assert ("SIGN_IN_WITH_PASSKEY", ann["user"]["id"]) in told
+
+
+async def test_of_twenty_uses_of_one_signature_at_once_one_succeeds(
+    auth: httpx.AsyncClient, person: dict[str, Any]
+) -> None:
+    device = Authenticator()
+    await add(auth, bearer(person["token"]), device)
+    credential = device.sign(await options(auth))
+    responses = await asyncio.gather(*(show(auth, credential) for _ in range(20)))
+
+    assert sorted(one.status_code for one in responses) == [200] + [401] * 19
+
+
+async def test_whatever_is_wrong_with_a_signature_is_refused_alike(
+    auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
+) -> None:
+    device, stranger = Authenticator(), Authenticator()
+    headers = bearer(person["token"])
+    await add(auth, headers, device)
+    await show(auth, device.sign(await options(auth)))
+    lies = []
+    for name, value in (
+        ("origin", "https://evil.example"),
+        ("host", "evil.example"),
+        ("flags", PRESENT),  # the person was not verified
+        ("flags", 0),
+        ("count", -1),  # a copy of the device counts behind it
+    ):
+        before = getattr(device, name)
+        setattr(device, name, value)
+        lies.append(device.sign(await options(auth)))
+        setattr(device, name, before)
+    lies.append(stranger.sign(await options(auth)))
+    lies.append(device.sign({"challenge": encoded(b"x" * 32)}))
+    lies.append(device.sign(await options(auth, headers)))  # a challenge for adding one
+    late = device.sign(await options(auth))
+    swapped = device.sign(await options(auth))
+    swapped["response"]["signature"] = late["response"]["signature"]
+    lies.append(swapped)
+    for lie in lies:
+        refused = await show(auth, lie)
+        assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+    let_time_pass(database_url, PasskeyChallenge, "expires", timedelta(minutes=5, seconds=1))
+    assert (await show(auth, late)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        {},
+        {"id": 7, "response": {"clientDataJSON": 7}},
+        {"id": "x", "response": {"clientDataJSON": "e30"}},
+        {"id": "x", "rawId": "x", "type": "public-key", "response": {"clientDataJSON": "!!"}},
+        {"id": "x", "response": []},
+    ],
+)
+async def test_a_malformed_credential_is_refused(
+    auth: httpx.AsyncClient, person: dict[str, Any], credential: dict[str, Any]
+) -> None:
+    body = {"name": "Phone", "credential": credential}
+    added = await auth.post(MINE, json=body, headers=bearer(person["token"]))
+
+    assert (added.status_code, added.json()["code"]) == (400, "invalid_passkey")
+    assert (await show(auth, credential)).status_code == 401
+    for wrong in ({"credential": "x"}, {}, {"credential": credential, "more": 1}):
+        assert (await auth.post("/auth/passkeys/sign-in", json=wrong)).status_code == 422
+
+
+async def test_a_passkey_is_added_to_whoever_asked_and_once(
+    auth: httpx.AsyncClient, person: dict[str, Any]
+) -> None:
+    device, other = Authenticator(), await register(auth)
+    headers = bearer(person["token"])
+    body = {"name": "Phone", "credential": device.make(await options(auth, headers))}
+
+    stolen = await auth.post(MINE, json=body, headers=bearer(other["token"]))
+    assert stolen.json()["code"] == "invalid_passkey"
+    assert (await auth.post(MINE, json=body, headers=headers)).status_code == 201
+    assert (await auth.post(MINE, json=body, headers=headers)).status_code == 400
+    assert (await add(auth, bearer(other["token"]), device)).status_code == 400  # it is taken
+    device.flags = PRESENT
+    device.credential_id = b"another"
+    assert (await add(auth, headers, device)).status_code == 400
+    assert len((await options(auth, headers))["excludeCredentials"]) == 1
+
+
+async def test_passkeys_are_removed_one_by_one_and_with_the_account(
+    mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
+) -> None:
+    ann, bob = await register(auth), await register(auth)
+    first, second = Authenticator(), Authenticator()
+    headers, internal = bearer(ann["token"]), bearer(internal_token("auth"))
+    added = (await add(auth, headers, first)).json()
+    await add(auth, headers, second)
+    path = f"{MINE}/{added['id']}"
+
+    assert (await auth.delete(path, headers=bearer(bob["token"]))).status_code == 404
+    assert (await auth.delete(path)).status_code == 401
+    assert (await auth.delete(path, headers=headers)).status_code == 204
+    assert (await auth.delete(path, headers=headers)).status_code == 404
+    assert (await show(auth, first.sign(await options(auth)))).status_code == 401
+    assert (await show(auth, second.sign(await options(auth)))).status_code == 200
+    assert len(mailbox.mails(ann["user"]["email"], "factor_removed")) == 1
+    await auth.delete(f"/internal/accounts/{ann['user']['id']}", headers=internal)
+    assert rows(database_url, Passkey) == []
+    assert (await show(auth, second.sign(await options(auth)))).status_code == 401
+
+
+async def test_a_reset_of_factors_removes_passkeys(auth: httpx.AsyncClient, person: dict[str, Any]) -> None:
+    device, admin = Authenticator(), bearer(await admin_token(auth))
+    await add(auth, bearer(person["token"]), device)
+    path = f"/auth/accounts/{person['user']['id']}"
+    before = (await auth.get(path, headers=admin)).json()["second_factors"]
+    body = {"reason": "requested"}
+    assert (await auth.post(f"{path}/reset-factors", json=body, headers=admin)).status_code == 204
+
+    assert before == ["passkey"]
+    assert (await show(auth, device.sign(await options(auth)))).status_code == 401
+
+
+async def test_a_passkey_of_an_account_that_may_not_sign_in_opens_nothing(
+    auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
+) -> None:
+    device = Authenticator()
+    await add(auth, bearer(person["token"]), device)
+    set_account(database_url, "ann", status="suspended")
+
+    assert (await show(auth, device.sign(await options(auth)))).status_code == 401
+
+
+async def test_adding_and_removing_need_a_recent_sign_in(
+    auth: httpx.AsyncClient, person: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = bearer(person["token"])
+    added = (await add(auth, headers, Authenticator())).json()
+    later(monkeypatch, 16 * 60)
+    refused = [
+        await auth.post(f"{MINE}/options", headers=headers),
+        await auth.delete(f"{MINE}/{added['id']}", headers=headers),
+    ]
+
+    assert {one.json()["code"] for one in refused} == {"insufficient_user_authentication"}
+    assert (await auth.get(MINE, headers=headers)).status_code == 200
+
+
+async def test_a_network_gets_no_more_challenges_than_it_may(
+    auth: httpx.AsyncClient, clock: StoppedClock
+) -> None:
+    found = [(await auth.post("/auth/passkeys/options")).status_code for _ in range(31)]
+
+    assert found == [200] * 30 + [429]
