@@ -93,6 +93,21 @@ def _profile(number: int) -> dict[str, Any]:
     }
 
 
+def _account(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    return {
+        "id": row_id(number),
+        "email": f"person{number}@example.com",
+        "username": f"Person{number}",
+        "username_key": f"person{number}",
+        "role": "admin" if is_rare else "user",
+        "status": "suspended" if is_rare else "deleted" if number % 2 else "active",
+        "token_version": 0,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
 def _blob(number: int) -> dict[str, Any]:
     return {"key": f"{number:032x}", "user_id": _owner(number), "reserved": 1, "state": "kept"}
 
@@ -257,6 +272,15 @@ def _aws_account(number: int) -> dict[str, Any]:
 
 _TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
 LISTS = {
+    "auth": Lists(
+        {"ACCOUNTS": _account},
+        {
+            "email": ("person1@example.com", "person500@example.com"),
+            "username": ("person1", "Person500"),
+            "role": ("admin", "user"),
+            "status": ("suspended", "active", "deleted"),
+        },
+    ),
     "orders": Lists(
         {"ORDERS": _order},
         {"user_id": (SMALL, LARGE), "status": ("returned", "delivered"), "order_id": (row_id(FEW + 1),)},

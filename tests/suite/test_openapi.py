@@ -67,6 +67,7 @@ async def test_document_is_complete_and_valid(suite: Suite) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.timeout(900)  # several thousand requests
 @pytest.mark.parametrize("sign_in", [register, sign_in_admin])
 async def test_every_operation_conforms_to_the_document(suite_to_hurt: Suite, sign_in: SignIn) -> None:
     person = await signed_in(suite_to_hurt, sign_in)
