@@ -33,7 +33,7 @@ function show(api) {
     notice("warning", `No response from ${missing.join(", ")}: those operations are missing here. Check that it is running, then try again.`);
   }
   $("version").textContent = api.info.version;
-  $("about").replaceChildren(...prose(api.info.description.split(" Not in this document")[0]));
+  $("about").replaceChildren(...prose(api.info.description.split(" Missing from this document")[0]));
   for (const { name } of api.tags) {
     const operations = operationsOf(api, name);
     if (operations.length) showService(name, operations, schemas);
