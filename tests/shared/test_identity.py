@@ -11,14 +11,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 import shared.identity.tokens
-from shared.errors import InvalidToken, Unavailable
+from shared.caller import Caller
+from shared.errors import Forbidden, InvalidToken, Unauthenticated, Unavailable
+from shared.identity.same_origin import is_same_origin
 from shared.identity.tokens import (
     KEY_FETCH_SECONDS_MIN,
     KEY_LIFE_SECONDS,
     LEEWAY_SECONDS,
+    TOKEN_BYTES_MAX,
     VERIFIED_TOKENS_MAX,
     KeySet,
     TokenVerifier,
+    admin,
     bearer_token,
 )
 from shared.peers.client import HttpClient
@@ -101,6 +105,8 @@ class TestKeySet:
         keys = KeySet(issuer.document)
         for name in ("one", "two", "one"):
             assert (await keys.key(name)).key_id == name
+        clock.now += KEY_LIFE_SECONDS - 1
+        await keys.key("one")
 
         assert issuer.fetched == 1
 
@@ -401,6 +407,44 @@ class TestTokenVerifier:
             else:
                 await make_verifier(Issuer(), jwt_secret=TEST_JWT_SECRET).verify(text)
 
+    async def test_longest_token_is_accepted_and_a_longer_one_refused(
+        self, make_verifier: Callable[..., TokenVerifier]
+    ) -> None:
+        verifier = make_verifier(Issuer(), jwt_secret=TEST_JWT_SECRET)
+        texts = {len(text): text for text in (token(note="x" * number) for number in range(5_500, 6_200))}
+
+        await verifier.verify(texts[TOKEN_BYTES_MAX])
+        for longer in (TOKEN_BYTES_MAX + 1, TOKEN_BYTES_MAX + 2):
+            with pytest.raises(InvalidToken):
+                await verifier.verify(texts.get(longer, texts[TOKEN_BYTES_MAX] + "A"))
+
+
+class TestAccess:
+    def test_admin_is_required_by_role(self) -> None:
+        admin(caller("admin"))
+        with pytest.raises(Forbidden):
+            admin(caller("user"))
+        with pytest.raises(Unauthenticated):
+            admin(None)
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "expected"),
+    [
+        ("same-origin", None, True),
+        ("same-origin", "https://other.example", True),
+        ("same-site", "https://own.example", False),
+        ("cross-site", "https://own.example", False),
+        ("none", None, False),
+        (None, "https://own.example", True),
+        (None, "https://other.example", False),
+        (None, "null", False),
+        (None, None, False),
+    ],
+)
+def test_request_is_from_our_own_page(site: str | None, origin: str | None, expected: bool) -> None:
+    assert is_same_origin(site, origin, "https://own.example") is expected
+
 
 class TestBearerToken:
     def test_bearer_token_is_read_from_the_header(self) -> None:
@@ -414,6 +458,10 @@ class TestBearerToken:
     def test_other_authorization_headers_are_refused(self, header: str) -> None:
         with pytest.raises(InvalidToken):
             bearer_token(header)
+
+
+def caller(role: str) -> Caller:
+    return Caller("one", role, None, None, None, frozenset(), 0.0)
 
 
 def _from_now(claims: dict[str, Any]) -> dict[str, Any]:
