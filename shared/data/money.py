@@ -33,7 +33,7 @@ CURRENCIES = frozenset(
 
 Amount = Annotated[
     Decimal,
-    Field(ge=0, max_digits=15, decimal_places=_DECIMALS_MAX, json_schema_extra={"type": "number"}),
+    Field(ge=0, max_digits=16, decimal_places=_DECIMALS_MAX, json_schema_extra={"type": "number"}),
     PlainSerializer(float, return_type=float, when_used="json"),
 ]
 
