@@ -281,6 +281,7 @@ def old_pip(folder: Path) -> Path:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(900)  # an old pip takes minutes on a busy machine
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
 def test_an_old_pip_installs_the_locks(tmp_path: Path, name: str) -> None:
     python = old_pip(tmp_path / "venv")
