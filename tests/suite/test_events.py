@@ -55,8 +55,8 @@ async def test_users_registered_while_the_users_service_is_down_appear_after_its
     async with own_suite.client() as client:
         admin = await sign_in_admin(client)
         os.kill(own_suite.pid_of("services.users"), signal.SIGKILL)
-        people = [await register(client) for _ in range(3)]
         assert (await client.get("/users", headers=admin.headers)).status_code >= 500
+        people = [await register(client) for _ in range(3)]
 
         for person in people:
             assert await _until(lambda person=person: _listed(client, admin, person))  # type: ignore[misc]
