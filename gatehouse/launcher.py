@@ -79,10 +79,7 @@ class Launcher:
             width=max(len(program.name) for program in programs),
         )
         self._watched = [
-            Watched(
-                program, self._screen, "json" if self._log_file else _log_format(program.settings), starter
-            )
-            for program in programs
+            Watched(program, self._screen, self._log_format_of(program), starter) for program in programs
         ]
         self._asked_to_stop = asyncio.Event()
         # Created now, to notice changes during startup as well.

@@ -9,6 +9,10 @@ class InvalidCredentials(Unauthenticated):
     code = "invalid_credentials"
 
 
+class UnknownPasskey(InvalidCredentials):
+    """No account that may sign in has this passkey, or the options were used or expired. Ask for new ones."""
+
+
 class InvalidRefreshToken(Unauthenticated):
     """The refresh token is unknown, expired or revoked. Sign in again."""
 

@@ -119,7 +119,9 @@ async def _authorize(
     if not server.issuer.url:
         raise NoIssuer
     if len(query) > QUERY_CHARACTERS_MAX:
-        return pages.refuse("This link is too long", "An app sent you here with more than fits into a link.")
+        return pages.refuse(
+            "This link is too long", "The app that sent you here used a link that is too long."
+        )
     cookie = request.cookies.get(browsers.cookie_name)
     try:
         outcome, browser = await database.run(_decide, query, answer, cookie, server, browsers, trail)

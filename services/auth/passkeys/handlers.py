@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.devices import Devices, remember
-from services.auth.errors import InvalidCredentials
+from services.auth.errors import UnknownPasskey
 from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
 from services.auth.models import PASSKEYS, Account
@@ -87,7 +87,7 @@ def sign_in_with_passkey(
     account_id, passkey_id = passkeys.account_of(session, body.credential)
     account = locked_account(session, account_id)
     if account is None or not account.may_sign_in:
-        raise InvalidCredentials
+        raise UnknownPasskey
     trail.user_id, trail.resource = account.id, passkey_id
     trail.add(amr=METHOD)
     signed_in = sessions.open(session, account, amr=METHOD)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from services.auth.credentials.throttle import Pace
-from services.auth.errors import InvalidCredentials, InvalidPasskey, NoIssuer, TooManyPasskeys
+from services.auth.errors import InvalidPasskey, NoIssuer, TooManyPasskeys, UnknownPasskey
 from services.auth.models import PASSKEY_CHALLENGES, PASSKEYS, Account, delete_expired
 from services.auth.passkey_models import Passkey, PasskeyChallenge
 from services.auth.settings import Settings
@@ -117,10 +117,7 @@ class Passkeys:
 
         try:
             challenge = self._use_challenge(session, credential, None)
-        except InvalidPasskey as error:
-            raise InvalidCredentials from error
-        row = _row_of(session, credential)
-        try:
+            row = _row_of(session, credential)
             found = _checked(
                 lambda: webauthn.verify_authentication_response(
                     credential=credential,
@@ -133,7 +130,7 @@ class Passkeys:
                 )
             )
         except InvalidPasskey as error:
-            raise InvalidCredentials from error
+            raise UnknownPasskey from error
         mine = PASSKEYS.c.id == row.id
         used = update(PASSKEYS).where(mine).values(sign_count=found.new_sign_count, used=now())
         session.connection().execute(used)
@@ -183,11 +180,11 @@ def _signed_challenge(credential: Mapping[str, Any]) -> bytes:
 def _row_of(session: Session, credential: Mapping[str, Any]) -> Row[Any]:
     named = credential.get("id")
     if not isinstance(named, str):
-        raise InvalidCredentials
+        raise UnknownPasskey
     found = select(PASSKEYS).where(PASSKEYS.c.credential_id == named.rstrip("="))
     row = session.connection().execute(found.with_for_update()).first()
     if row is None:
-        raise InvalidCredentials
+        raise UnknownPasskey
     return row
 
 

@@ -1,11 +1,11 @@
 """Passkeys of the caller's own account, and signing in with one."""
 
 from services.auth.errors import (
-    InvalidCredentials,
     InvalidPasskey,
     LoginThrottled,
     NoIssuer,
     TooManyPasskeys,
+    UnknownPasskey,
 )
 from services.auth.passkeys import handlers
 from shared.errors import InvalidToken, NotFound
@@ -58,6 +58,6 @@ OPERATIONS = [
         "/auth/passkeys/sign-in",
         handlers.sign_in_with_passkey,
         access=public,
-        errors=(InvalidCredentials, NoIssuer),
+        errors=(UnknownPasskey, NoIssuer),
     ),
 ]
