@@ -67,15 +67,16 @@ class Walk:
     def newest(self, rows: int, checked: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
         """Select the newest rows; with `checked`, only from a window of rows.
 
-        The inner limit keeps planners from choosing an index for the checked conditions. Its rows are in
-        order, so the outer query can stop once it has enough.
+        The inner limit keeps planners from choosing an index for the checked conditions. The outer order is
+        for conditions with a subquery: PostgreSQL may join it by hash, which does not keep the inner order.
         """
         ordered = self.bounded.order_by(self.key.desc())
         if not checked:
             return ordered.limit(rows)
         window = ordered.limit(WINDOW_ROWS).subquery()
         outside = ClauseAdapter(window)
-        return select(window).where(*(outside.traverse(one) for one in checked)).limit(rows)
+        found = select(window).where(*(outside.traverse(one) for one in checked))
+        return found.order_by(window.c[self.key.key].desc()).limit(rows)
 
 
 def paginate(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from pydantic import BaseModel
+from sqlalchemy import Column, Index, MetaData, String, Table, delete, insert, select
 from sqlmodel import Session
 
 from shared.data.database import Database
@@ -18,6 +19,10 @@ from shared.lists.pagination import PAGE_ROWS_MAX, PageQuery, paginate, paginate
 from tests.shared.notes.app import MIGRATIONS
 from tests.shared.notes.handlers import NOTES, NoteOut
 from tests.shared.notes.models import Note
+
+
+class Thing(BaseModel):
+    id: str
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +124,26 @@ def test_paginate_equal_lists_the_rows_with_these_values_page_by_page(database: 
         assert (seen, cursor) == (there[::-1], None)
         everything = paginate_equal(session, NOTES, {}, PageQuery(), NoteOut.unchecked)
         assert len(everything.items) == 6
+
+
+def test_checked_page_is_in_order_though_postgresql_reads_the_condition_first(
+    postgresql_database: str,
+) -> None:
+    tables = MetaData()
+    things = Table("things", tables, Column("id", String, primary_key=True), Column("owner", String))
+    Index("things_by_owner", things.c.owner, things.c.id)
+    tags = Table("tags", tables, Column("id", String, primary_key=True), Column("tag", String, index=True))
+    ids = [new_id() for _ in range(40)]
+    opened = Database(postgresql_database)
+    try:
+        with opened.transaction() as session:
+            tables.create_all(session.connection())
+            session.connection().execute(insert(things), [{"id": one, "owner": "o"} for one in ids])
+            session.connection().execute(insert(tags), [{"id": one, "tag": "red"} for one in ids[::4]])
+            tagged = select(tags.c.id).where(tags.c.id == things.c.id, tags.c.tag == "red").exists()
+            walk = select(things).where(things.c.owner == "o")
+            shown = paginate(session, walk, things.c.id, PageQuery(), Thing.model_validate, checked=[tagged])
+    finally:
+        opened.close()
+
+    assert [row.id for row in shown.items] == ids[::4][::-1]
