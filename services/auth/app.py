@@ -1,4 +1,4 @@
-"""How the auth service is put together."""
+"""Assembles the auth service."""
 
 from functools import partial
 from typing import Any
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> Starlette:
     keys = SigningKeys(settings, database)
     passwords = Passwords(settings.bcrypt_cost)
     devices, proxies = Devices(settings), Proxies(settings.trusted_proxies)
-    # The keys and the revocations are here, so the service does not ask itself for them over HTTP.
+    # Keys and revocations are local, so the service does not request them from itself over HTTP.
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
     revocations = RevocationLog(settings)
     sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
@@ -107,7 +107,7 @@ def _life_of_accounts(
     devices: Devices,
     proxies: Proxies,
 ) -> dict[type, Any]:
-    """Registration, links in mails, and what they are good for."""
+    """Build what registration, invitations, address changes and password resets need."""
     policy, links, mails = PasswordPolicy(settings), Links(settings), Mails(settings)
     asked = MailRequests(settings, database, links, mails)
     return {
@@ -134,7 +134,7 @@ def _duties(database: Database, asked: MailRequests) -> list[Duty]:
 def _oauth_verifier(
     settings: Settings, client: HttpClient, verifier: TokenVerifier, keys: SigningKeys
 ) -> TokenVerifier:
-    """Takes tokens for the OAuth server as well, which says what they say; their revocations are the same."""
+    """Build a verifier that also accepts tokens for the OAuth server, for introspection and userinfo."""
     audience = [one for one in (settings.jwt_audience, settings.oauth_issuer, *settings.resources) if one]
     return TokenVerifier(
         settings, client, fetch_keys=keys.document, audience=audience, revocations=verifier.revocations

@@ -1,16 +1,16 @@
-"""Why the auth service refuses."""
+"""The refusals of the auth service."""
 
 from shared.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests, Unauthenticated
 
 
 class InvalidCredentials(Unauthenticated):
-    """No account that may sign in has this name and this password."""
+    """The name or the password is wrong, or the account may not sign in."""
 
     code = "invalid_credentials"
 
 
 class UnknownPasskey(InvalidCredentials):
-    """No account that may sign in has this passkey, or the options were used or expired. Ask for new ones."""
+    """The passkey is unknown, or its options were already used or have expired. Request new options."""
 
 
 class InvalidRefreshToken(Unauthenticated):
@@ -20,7 +20,7 @@ class InvalidRefreshToken(Unauthenticated):
 
 
 class RefreshTokenReused(Unauthenticated):
-    """This refresh token was used before, so the session was ended. Sign in again."""
+    """This refresh token was already used, so its session was ended. Sign in again."""
 
     code = "refresh_token_reused"
 
@@ -32,73 +32,73 @@ class WrongPassword(Forbidden):
 
 
 class LoginThrottled(TooManyRequests):
-    """Too many failed attempts; try again after the time in Retry-After."""
+    """Too many attempts; try again after the time in Retry-After."""
 
     code = "login_throttled"
 
 
 class EmailTaken(Conflict):
-    """There is an account with this e-mail address. Sign in, or use another address."""
+    """An account with this e-mail address already exists. Sign in, or use another address."""
 
     code = "email_taken"
 
 
 class UsernameTaken(Conflict):
-    """There is an account with this username. Choose another one."""
+    """This username is already taken. Choose another one."""
 
     code = "username_taken"
 
 
 class LastAdmin(Conflict):
-    """This is the last active admin. Make another account admin first."""
+    """This is the last active admin. Make another account an admin first."""
 
     code = "last_admin"
 
 
 class PublicClient(Conflict):
-    """A public client has no secret. Register another client that is not public."""
+    """A public client has no secret. Register a confidential client instead."""
 
     code = "public_client"
 
 
 class NoIssuer(NotFound):
-    """The OAuth server is off. Set OAUTH_ISSUER to the address that clients reach the gateway under."""
+    """The OAuth server is off. Set OAUTH_ISSUER to the public URL of the gateway."""
 
     code = "oauth_off"
 
 
 class ForeignForm(Forbidden):
-    """The form was not sent from a page of this server. Open the page anew and send it from there."""
+    """The form was not sent from a page of this server. Reload the page and submit it again."""
 
     code = "foreign_form"
 
 
 class TooManyAccessKeys(Conflict):
-    """There are 50 personal access tokens, and there may be no more. Revoke one first."""
+    """The account already has 50 personal access tokens, the maximum. Revoke one first."""
 
     code = "too_many_access_keys"
 
 
 class InvalidMfaToken(Unauthenticated):
-    """The mfa_token is unknown or expired, or its tries are used up. Sign in again."""
+    """The mfa_token is unknown or expired, or has no attempts left. Sign in again."""
 
     code = "invalid_mfa_token"
 
 
 class InvalidCode(Unauthenticated):
-    """The code is not right, or was used before. Wait for the next one, or use a recovery code."""
+    """The code is wrong or was already used. Wait for the next one, or use a recovery code."""
 
     code = "invalid_code"
 
 
 class NoFactor(Conflict):
-    """There is no authenticator app to remove."""
+    """The account has no authenticator app to remove."""
 
     code = "no_factor"
 
 
 class InvalidLink(BadRequest):
-    """The link is unknown, expired or used, or a newer one was sent. Ask for a new one."""
+    """The link is invalid, expired or already used, or a newer one was sent. Request a new one."""
 
     code = "invalid_link"
 
@@ -110,18 +110,18 @@ class RegistrationClosed(Forbidden):
 
 
 class AlreadyVerified(Conflict):
-    """This e-mail address is confirmed already."""
+    """This e-mail address is already confirmed."""
 
     code = "already_verified"
 
 
 class InvalidPasskey(BadRequest):
-    """The passkey does not fit the options, or they were used or are older than five minutes. Begin anew."""
+    """The passkey does not match its options, or they were already used or have expired. Start again."""
 
     code = "invalid_passkey"
 
 
 class TooManyPasskeys(Conflict):
-    """There are 20 passkeys, and there may be no more. Remove one first."""
+    """The account already has 20 passkeys, the maximum. Remove one first."""
 
     code = "too_many_passkeys"

@@ -1,4 +1,4 @@
-"""The events that the auth service sends; it consumes none."""
+"""The events that the auth service emits. It consumes none."""
 
 from sqlmodel import Session
 

@@ -1,4 +1,4 @@
-"""The fields of an account: settings use them too, which the launcher reads without a database."""
+"""The field types of an account. Settings use them too, so this module needs no database."""
 
 import re
 from typing import Annotated
@@ -10,7 +10,7 @@ from shared.words import pattern
 
 PASSWORD_CHARACTERS_MIN = 8
 PASSWORD_CHARACTERS_MAX = 1024
-# The addresses that HTML forms take, with a dot in the domain. ASCII, so that two that look alike are alike.
+# What HTML forms accept, with a dot in the domain. ASCII only: other scripts have look-alike letters.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _EMAIL = re.compile(rf"[a-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
 

@@ -1,4 +1,4 @@
-"""Accounts, their sessions, OAuth clients and grants, revocations, login attempts and signing keys."""
+"""The tables of the auth service, except those of passkeys."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 class Status(StrEnum):
     ACTIVE = "active"
-    SUSPENDED = "suspended"  # for a while; disabled is for good
+    SUSPENDED = "suspended"  # temporary; disabled is permanent
     DISABLED = "disabled"
     DELETED = "deleted"
 
@@ -51,9 +51,9 @@ class Account(Table, table=True):
     password_hash: str | None = Field(default=None, max_length=100)
     role: str = Field(default=Role.USER, max_length=20)
     status: str = Field(default=Status.ACTIVE, max_length=20)
-    # Incremented when all access tokens so far are revoked; each token carries the version of its time.
+    # Incremented to revoke all earlier access tokens; each token carries the version at its issue.
     token_version: int = 0
-    # When the owner of the e-mail address confirmed it; None for one that nobody has.
+    # When the owner confirmed the e-mail address; None if it is unconfirmed.
     verified: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -71,31 +71,31 @@ class Account(Table, table=True):
         return self.role == Role.ADMIN and self.status == Status.ACTIVE
 
     def name(self, username: str | None) -> None:
-        """Give a username; names that differ only in case are the same name."""
+        """Set the username; names that differ only in case are the same."""
         self.username = username
         self.username_key = username and username.lower()
 
     def address(self, email: str, verified: datetime | None = None) -> None:
-        """Give another e-mail address; without a moment its owner has not confirmed it yet."""
+        """Set the e-mail address; unconfirmed unless `verified` says when it was confirmed."""
         self.email, self.verified = email, verified
 
     def anonymise(self) -> None:
-        """Keep the id, which others refer to, and nothing that tells who it was."""
+        """Erase all personal data; the id stays, because other tables refer to it."""
         self.email = self.first_name = self.last_name = self.password_hash = self.verified = None
         self.name(None)
         self.role = Role.USER
         self.status = Status.DELETED
 
     def touch(self) -> None:
-        """Later than before whatever the clock says: who keeps a copy tells by this which one is newer."""
+        """Advance `updated` even if the clock was set back; copies are compared by it."""
         self.updated = max(now(), self.updated + timedelta(microseconds=1))
 
 
 class LoginSession(Table, table=True):
-    """One sign-in and the chain of refresh tokens that came from it.
+    """One sign-in and its chain of refresh tokens.
 
-    A session of a browser has a cookie instead of refresh tokens. What a person grants to an OAuth client is
-    a session as well: it has the client, its scope, and the browser session that it ends with, if any.
+    A browser session has a cookie instead of refresh tokens. A grant to an OAuth client is a session too: it
+    has the client, its scope, and the browser session that it ends with, if any.
     """
 
     __tablename__ = "sessions"
@@ -116,13 +116,13 @@ class LoginSession(Table, table=True):
     scope: str | None = Field(default=None, max_length=SCOPE_CHARACTERS_MAX)
     resource: str | None = Field(default=None, max_length=RESOURCE_CHARACTERS_MAX)
     parent_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
-    # When the password was shown; None where that is `created`.
+    # When the person last authenticated; None if that is `created`.
     authenticated: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    amr: str | None = Field(default=None, max_length=50)  # how the person signed in, as RFC 8176 names it
+    amr: str | None = Field(default=None, max_length=50)  # how the person signed in (RFC 8176)
 
 
 class Factor(Table, table=True):
-    """A second factor; it counts once it is confirmed. The secret is sealed."""
+    """A second factor, required once it is confirmed. The secret is encrypted."""
 
     __tablename__ = "factors"
 
@@ -139,7 +139,7 @@ class Factor(Table, table=True):
 
 
 class RecoveryCode(Table, table=True):
-    """A code in place of a second factor, deleted when it is used. Random, so SHA-256 is enough."""
+    """A code that replaces a second factor, deleted when used. It is random, so SHA-256 is enough."""
 
     __tablename__ = "recovery_codes"
 
@@ -150,7 +150,7 @@ class RecoveryCode(Table, table=True):
 
 
 class Challenge(Table, table=True):
-    """A sign-in whose password was right and whose second factor is not shown yet."""
+    """A sign-in with the correct password that still needs a second factor."""
 
     __tablename__ = "challenges"
 
@@ -164,7 +164,7 @@ class Challenge(Table, table=True):
 
 
 class Client(Table, table=True):
-    """A program that gets tokens by OAuth. Its secrets are random, so that SHA-256 is enough."""
+    """An OAuth client. Its secrets are random, so SHA-256 is enough."""
 
     __tablename__ = "clients"
 
@@ -174,14 +174,14 @@ class Client(Table, table=True):
     is_public: bool = False
     is_first_party: bool = False
     is_active: bool = True
-    redirect_uris: str = ""  # one a line
-    post_logout_redirect_uris: str = ""  # one a line
+    redirect_uris: str = ""  # one per line
+    post_logout_redirect_uris: str = ""  # one per line
     scopes: str = Field(default="", max_length=SCOPE_CHARACTERS_MAX)
     grant_types: str = Field(default="", max_length=200)
     secret_hash: str | None = Field(default=None, max_length=HASH_CHARACTERS)
     previous_secret_hash: str | None = Field(default=None, max_length=HASH_CHARACTERS)
     previous_secret_expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    # Counted up when no access token so far may be believed any more, as in an account.
+    # Incremented to revoke all earlier access tokens, like `token_version` of an account.
     version: int = 0
     created_by: str | None = Field(default=None, max_length=ID_CHARACTERS)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -189,12 +189,12 @@ class Client(Table, table=True):
 
     @property
     def client_id(self) -> str:
-        """The name that the client has in OAuth: its id, which every service can store as an owner."""
+        """The client's id in OAuth: its row id, which every service can store as an owner."""
         return self.id
 
 
 class AuthorizationCode(Table, table=True):
-    """What an authorization code stands for. Used ones are kept for a while, to recognise reuse."""
+    """An authorization code and its grant. Used codes are kept for a while to detect reuse."""
 
     __tablename__ = "authorization_codes"
 
@@ -215,7 +215,7 @@ class AuthorizationCode(Table, table=True):
 
 
 class Consent(Table, table=True):
-    """What a person lets a client do without being asked again."""
+    """The scopes that a person has allowed a client, so that it need not ask again."""
 
     __tablename__ = "consents"
 
@@ -231,7 +231,7 @@ class Consent(Table, table=True):
 
 
 class DeviceCode(Table, table=True):
-    """A device that waits until somebody allows it elsewhere; `account_id` says who did."""
+    """A device waiting to be allowed in a browser; `account_id` is the person who allowed it."""
 
     __tablename__ = "device_codes"
 
@@ -252,7 +252,7 @@ class DeviceCode(Table, table=True):
 
 
 class PushedRequest(Table, table=True):
-    """An authorization request that a client has sent beforehand (RFC 9126)."""
+    """An authorization request that a client has pushed (RFC 9126)."""
 
     __tablename__ = "pushed_requests"
 
@@ -263,7 +263,7 @@ class PushedRequest(Table, table=True):
 
 
 class AccessKey(Table, table=True):
-    """A personal access token: what a program shows that acts for a person. Random, so SHA-256 is enough."""
+    """A personal access token of a program that acts for a person. It is random, so SHA-256 is enough."""
 
     __tablename__ = "access_keys"
     __table_args__ = (Index("ix_access_keys_account_id_id", "account_id", "id"),)
@@ -279,9 +279,9 @@ class AccessKey(Table, table=True):
 
 
 class MailToken(Table, table=True):
-    """What the link in a mail is good for, once. Its token is random, so SHA-256 is enough.
+    """A link sent by mail, usable once. Its token is random, so SHA-256 is enough.
 
-    There is one of each kind for an account, or for an address that has no account yet.
+    There is at most one of each kind per account, or per address without an account.
     """
 
     __tablename__ = "mail_tokens"
@@ -295,14 +295,14 @@ class MailToken(Table, table=True):
     subject: str = Field(max_length=254)
     email: str = Field(max_length=254)
     token_hash: str = Field(max_length=HASH_CHARACTERS, unique=True)
-    details: str | None = None  # sealed
+    details: str | None = None  # encrypted
     created_by: str | None = Field(default=None, max_length=ID_CHARACTERS)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     expires: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class LoginAttempts(Table, table=True):
-    """Consecutive failed attempts at a password. The name is hashed: people type passwords there."""
+    """Consecutive failed password attempts. The name is hashed, because people mistype passwords as names."""
 
     __tablename__ = "login_attempts"
 
@@ -325,7 +325,7 @@ class KnownDevice(Table, table=True):
 
 
 class SigningKey(Table, table=True):
-    """A key pair; the one with the highest number signs. Two replicas cannot both insert a number."""
+    """A key pair; the one with the highest number signs. Only one replica can insert a given number."""
 
     __tablename__ = "signing_keys"
 
@@ -337,7 +337,7 @@ class SigningKey(Table, table=True):
 
 
 class Revoked(Table, table=True):
-    """Revocations of access tokens that have not expired."""
+    """A revocation, kept until all access tokens it affects have expired."""
 
     __tablename__ = "revocations"
 
@@ -350,7 +350,7 @@ class Revoked(Table, table=True):
 
 
 class RevocationCounter(Table, table=True):
-    """One row with the last number given. Its lock makes numbers come in the order of their commits."""
+    """One row with the last revocation number. Its lock keeps numbers in commit order."""
 
     __tablename__ = "revocation_counter"
 
@@ -383,9 +383,9 @@ WORK = WorkTable(Table.metadata)
 
 
 def delete_expired(session: Session, key: Column[Any], expired: ColumnElement[bool]) -> Sequence[Row[Any]]:
-    """Delete a bounded number of rows that have had their time, whenever others are written; return them.
+    """Delete a bounded number of expired rows, and return them.
 
-    Rows locked by others are skipped, so that two clean-ups never wait for each other.
+    Locked rows are skipped, so that concurrent clean-ups never wait for each other.
     """
     old = select(key).where(expired).limit(EXPIRED_PER_CHANGE_MAX).with_for_update(skip_locked=True)
     gone = delete(key.table).where(key.in_(old)).returning(key.table)

@@ -1,4 +1,4 @@
-"""Passkeys and the challenges that they sign."""
+"""The tables of passkeys and their challenges."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ CREDENTIAL_CHARACTERS_MAX = 1400  # WebAuthn allows 1023 bytes
 
 
 class Passkey(Table, table=True):
-    """A key pair of a person's device; the private half never leaves it."""
+    """A key pair on a person's device; only the public key is stored here."""
 
     __tablename__ = "passkeys"
     __table_args__ = (Index("ix_passkeys_account_id_id", "account_id", "id"),)
@@ -30,7 +30,7 @@ class Passkey(Table, table=True):
 
 
 class PasskeyChallenge(Table, table=True):
-    """Random bytes that a passkey signs, once. With an account they are for adding a passkey to it."""
+    """Random bytes for a passkey to sign once; with an account, to add a passkey to it."""
 
     __tablename__ = "passkey_challenges"
 

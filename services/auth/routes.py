@@ -1,4 +1,4 @@
-"""Every endpoint of the auth service: the tables of its rooms."""
+"""Every endpoint of the auth service."""
 
 from services.auth.access_keys import routes as access_keys
 from services.auth.administration import routes as administration

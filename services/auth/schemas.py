@@ -1,4 +1,4 @@
-"""What goes into the auth service and what comes out."""
+"""The request and response bodies of the auth service."""
 
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -23,7 +23,7 @@ from services.auth.fields import (
 from services.auth.models import Role
 from shared.http.schemas import Input, Output, Query, WithHeaders, example
 
-# Not real ones: what they look like.
+# Examples for the documentation, not real tokens.
 _TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIuLi4ifQ.c2lnbmF0dXJl"  # noqa: S105
 _REFRESH_TOKEN = "Zm9yLWEtc2Vzc2lvbi1vZi10aGlydHktZGF5cw"  # noqa: S105
 _USER = {
@@ -41,7 +41,7 @@ _USER = {
 
 
 def is_a_name_of(password: str, *names: str | None) -> bool:
-    """Whether the password is nothing but a name of its account, the first thing anybody would try."""
+    """Whether the password is one of the account's names, which would be guessed first."""
     return password.casefold() in {name.casefold() for name in names if name}
 
 
@@ -58,7 +58,7 @@ class Register(Input):
     username: Username | None = None
     first_name: Name | None = None
     last_name: Name | None = None
-    password: NewPassword  # after the names, which it must not be
+    password: NewPassword  # after the names, because its validator compares it with them
 
     @field_validator("password")
     @classmethod
@@ -73,9 +73,9 @@ class CreateAccount(Register):
 
 
 class Login(Input):
-    """One of the two names, and the password."""
+    """The e-mail address or the username, and the password."""
 
-    # The schema alone cannot say which of them.
+    # JSON Schema alone cannot express that exactly one is required.
     model_config = example(
         {
             "email": "user@example.com",
@@ -141,7 +141,7 @@ class CurrentPassword(Input):
 
 
 class ConfirmIdentity(CurrentPassword):
-    """The password and, where there is an authenticator app, one of its codes or a recovery code."""
+    """The password and, if an authenticator app is enrolled, one of its codes or a recovery code."""
 
     model_config = example(
         {
@@ -176,7 +176,7 @@ class ChangePassword(Input):
 
 
 class ChangeAccount(Input):
-    """Any of these, and no nulls."""
+    """The fields to change; none may be null."""
 
     model_config = example(
         {
@@ -197,7 +197,7 @@ class ChangeAccount(Input):
 
 
 class FollowRevocations(Query):
-    after: int = Field(default=0, ge=0, le=2**63 - 1, description="The `next` of the answer before.")
+    after: int = Field(default=0, ge=0, le=2**63 - 1, description="`next` of the previous response.")
 
 
 class AccountOut(Output):
@@ -216,7 +216,7 @@ class AccountOut(Output):
 
 
 class MfaNeededOut(Output):
-    """The password was right; show a second factor at /auth/mfa/verify within five minutes."""
+    """The password is correct; send a second factor to /auth/mfa/verify within five minutes."""
 
     model_config = example(
         {
@@ -234,7 +234,7 @@ class MfaNeededOut(Output):
 
 
 class FactorOut(Output):
-    """A secret for an authenticator app. It counts once a code has confirmed it."""
+    """A secret for an authenticator app, which takes effect once a code has confirmed it."""
 
     model_config = example(
         {
@@ -250,7 +250,7 @@ class FactorOut(Output):
 
 
 class RecoveryCodesOut(Output):
-    """Codes in place of the authenticator app, each good once; they are shown this once."""
+    """Codes that replace the authenticator app, each valid once. They are shown only now."""
 
     model_config = example(
         {
@@ -262,7 +262,7 @@ class RecoveryCodesOut(Output):
 
 
 class SessionOut(Output):
-    """Where somebody is signed in."""
+    """A session of the caller."""
 
     model_config = example(
         {
@@ -289,7 +289,7 @@ class SessionOut(Output):
 
 
 class ConnectedAppOut(Output):
-    """What somebody has allowed an app."""
+    """An app and what it was allowed."""
 
     model_config = example(
         {
@@ -324,12 +324,12 @@ class StepUpOut(Output):
     )
 
     token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token, and no secret
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type, not a secret
     expires_in: int
 
 
 class SignedInOut(WithHeaders):
-    """An account with the tokens that speak for it."""
+    """An account and its new tokens."""
 
     model_config = example(
         {
@@ -343,6 +343,6 @@ class SignedInOut(WithHeaders):
 
     user: AccountOut
     token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token, and no secret
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type, not a secret
     expires_in: int
     refresh_token: str

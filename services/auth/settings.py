@@ -1,4 +1,4 @@
-"""What the auth service reads from its environment."""
+"""The settings of the auth service."""
 
 import ipaddress
 from typing import Any, ClassVar, Literal
@@ -11,7 +11,7 @@ from shared.process.settings import ServiceSettings, is_placeholder, strong_or_m
 
 MINUTE = 60
 DAY = 24 * 60 * MINUTE
-DEFAULT_ADMIN_PASSWORD = "admin123"  # noqa: S105 - known to everybody, and so only taken on loopback
+DEFAULT_ADMIN_PASSWORD = "admin123"  # noqa: S105 - public, so accepted only on loopback
 ADMIN_PASSWORD_CHARACTERS_MIN = 12
 
 
@@ -29,9 +29,9 @@ class Settings(ServiceSettings):
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
     key_secret: SecretStr = SecretStr("")
     password_min: int = Field(default=PASSWORD_CHARACTERS_MIN, ge=PASSWORD_CHARACTERS_MIN, le=64)
-    common_passwords: bool | None = None  # whether they are accepted; by default not in production
+    common_passwords: bool | None = None  # whether to accept them; by default not in production
     registration: Literal["open", "verified", "closed"] = "open"
-    mail_files: bool | None = None  # by default in development, until a service sends mails
+    mail_files: bool | None = None  # by default on in development
     admin_username: Username = "admin"
     admin_email: Email = "admin@example.com"
     admin_password: SecretStr | None = None
@@ -55,14 +55,12 @@ class Settings(ServiceSettings):
         if not only_this_machine(info.data) and is_placeholder(password):
             raise ValueError("is a placeholder; leave it out to have a random one printed once")
         if not only_this_machine(info.data) and is_guessable(password):
-            raise ValueError(
-                "is among the first that anybody would try; leave it out to have a random one printed once"
-            )
+            raise ValueError("is easy to guess; leave it out to have a random one printed once")
         return secret
 
     @property
     def link_origin(self) -> str:
-        """What links in mails begin with; never what a request says. Without one there are no mails."""
+        """The origin of links in mails, never taken from a request. Without one no mails are sent."""
         return self.public_url or self.oauth_issuer
 
     @property
@@ -77,11 +75,11 @@ class Settings(ServiceSettings):
 
     @property
     def resources(self) -> frozenset[str]:
-        """Servers beside this suite that clients may get tokens for (RFC 8707)."""
+        """Servers outside this suite that clients may get tokens for (RFC 8707)."""
         return frozenset(self.oauth_resources.split())
 
     def first_admin_password(self) -> str | None:
-        """The password the first admin gets; None when a random one is to be made."""
+        """The password of the first admin; None to generate a random one."""
         if self.admin_password is not None:
             return self.admin_password.get_secret_value()
         return DEFAULT_ADMIN_PASSWORD if only_this_machine(dict(self)) else None
@@ -93,7 +91,7 @@ class Settings(ServiceSettings):
 
 
 def only_this_machine(settings: dict[str, Any]) -> bool:
-    """Whether this is development, and only this machine can reach the port."""
+    """Whether this is development and the port is reachable from this machine alone."""
     return settings.get("environment") == "development" and is_loopback(str(settings.get("host")))
 
 

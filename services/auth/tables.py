@@ -1,4 +1,4 @@
-"""What the tables of this service have in common."""
+"""The base class and column sizes of this service's tables."""
 
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
@@ -8,4 +8,4 @@ HASH_CHARACTERS = 64
 
 
 class Table(SQLModel, registry=registry()):
-    """The base of this service's tables: their metadata is its own."""
+    """The base of this service's tables, with their own metadata."""

@@ -1,4 +1,4 @@
-"""Personal access tokens in the database: made, listed, shown at the gateway, revoked."""
+"""Personal access tokens in the database: creating, verifying and revoking them."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ from services.auth.revocations.log import RevocationLog
 from shared.clock import now
 from shared.identity.revocations import Kind
 
-PREFIX = "gatehouse_pat_"  # by which the gateway and scanners for secrets know one
+PREFIX = "gatehouse_pat_"  # lets the gateway and secret scanners recognise one
 SECRET_BYTES = 32
 KEYS_PER_ACCOUNT_MAX = 50
 USED_NOTED_AFTER = timedelta(minutes=1)
@@ -26,8 +26,8 @@ _WRITTEN = re.compile(
 
 
 def add_key(session: Session, key: AccessKey) -> str:
-    """Keep a new key; return what its owner shows, which is kept nowhere."""
-    locked_account(session, key.account_id)  # so that two at once count each other
+    """Store a new key, and return the token for its owner, which is not stored."""
+    locked_account(session, key.account_id)  # so that concurrent calls cannot exceed the maximum
     mine = select(func.count()).where(ACCESS_KEYS.c.account_id == key.account_id)
     if session.connection().execute(mine).scalar_one() >= KEYS_PER_ACCOUNT_MAX:
         raise TooManyAccessKeys
@@ -38,7 +38,7 @@ def add_key(session: Session, key: AccessKey) -> str:
 
 
 def key_shown(session: Session, shown: str) -> tuple[Row[tuple[object, ...]], Account] | None:
-    """The living key that somebody shows, and its owner; notes that it was used."""
+    """Return the valid key of this token and its owner, and record the use."""
     found = _WRITTEN.fullmatch(shown)
     if found is None:
         return None
@@ -55,7 +55,7 @@ def key_shown(session: Session, shown: str) -> tuple[Row[tuple[object, ...]], Ac
 
 
 def revoke_key(session: Session, account_id: str, key_id: str, revocations: RevocationLog) -> bool:
-    """Delete a key of this account, and let no token that it was exchanged for be believed any more."""
+    """Delete a key of this account, and revoke the access tokens it was exchanged for."""
     mine = delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, ACCESS_KEYS.c.account_id == account_id)
     is_gone = session.connection().execute(mine).rowcount == 1
     if is_gone:

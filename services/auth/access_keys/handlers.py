@@ -1,4 +1,4 @@
-"""Personal access tokens of the caller, and what the gateway exchanges for access tokens."""
+"""The caller's personal access tokens, and the exchange of credentials for the gateway."""
 
 from sqlmodel import Session
 
@@ -26,7 +26,7 @@ from shared.lists.pagination import PageQuery, paginate_equal
 def create_access_key(
     body: CreateAccessKey, caller: Caller, sessions: Sessions, session: Session, trail: Trail
 ) -> NewAccessKeyOut:
-    """Make a personal access token, for a program that acts for you; it is shown this once."""
+    """Create a personal access token for a program that acts for you. It is shown only once."""
     owner_id = sessions.account_of(session, caller).id
     key = AccessKey(account_id=owner_id, name=body.name, scopes=" ".join(body.scopes), expires=body.expires)
     shown = add_key(session, key)
@@ -37,7 +37,7 @@ def create_access_key(
 def list_access_keys(
     query: PageQuery, caller: Caller, sessions: Sessions, session: Session
 ) -> Page[AccessKeyOut]:
-    """List your personal access tokens, the newest first."""
+    """List your personal access tokens, newest first."""
     owner_id = sessions.account_of(session, caller).id
     return paginate_equal(session, ACCESS_KEYS, {"account_id": owner_id}, query, AccessKeyOut.of)
 
@@ -45,7 +45,7 @@ def list_access_keys(
 def revoke_access_key(
     key_id: Id, caller: Caller, sessions: Sessions, session: Session, revocations: RevocationLog
 ) -> None:
-    """Revoke a personal access token; it is refused within a second."""
+    """Revoke a personal access token. It is refused within a second."""
     if not revoke_key(session, sessions.account_of(session, caller).id, key_id, revocations):
         raise NotFound
 
@@ -53,7 +53,7 @@ def revoke_access_key(
 def exchange_credential(
     body: ExchangeCredential, session: Session, browsers: BrowserSessions, tokens: AccessTokens
 ) -> ExchangedOut:
-    """Exchange the cookie of a browser's session, or a personal access token, for an access token."""
+    """Exchange a session cookie or a personal access token for an access token."""
     if not body.credential.startswith(PREFIX):
         browser = browsers.find(session, body.credential)
         if browser is None:

@@ -1,4 +1,4 @@
-"""Personal access tokens of the caller, and what the gateway exchanges."""
+"""The caller's personal access tokens, and the exchange of credentials for the gateway."""
 
 from services.auth.access_keys import handlers
 from services.auth.errors import TooManyAccessKeys
@@ -9,7 +9,7 @@ from shared.identity.tokens import internal, person
 _KEYS, _KEY = "/auth/me/tokens", "/auth/me/tokens/{key_id}"
 _CALLER = (InvalidToken,)
 
-# No program makes a key for another: that could outlive its own.
+# For people only: a key that a program created could outlive the program's own token.
 OPERATIONS = [
     Operation(
         "POST",

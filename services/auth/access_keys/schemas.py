@@ -1,4 +1,4 @@
-"""What goes into the endpoints for personal access tokens and what comes out."""
+"""The request and response bodies of the endpoints for personal access tokens."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -30,7 +30,9 @@ class CreateAccessKey(Input):
 
     name: Annotated[Text, Field(max_length=100)]
     scopes: list[str] = Field(min_length=1, max_length=50)
-    expires: Annotated[AwareDatetime | None, Field(strict=False, description="Left out: it lasts.")] = None
+    expires: Annotated[
+        AwareDatetime | None, Field(strict=False, description="Without it, the token does not expire.")
+    ] = None
 
     @field_validator("scopes")
     @classmethod
@@ -48,7 +50,7 @@ class CreateAccessKey(Input):
 
 
 class ExchangeCredential(Input):
-    """The cookie of a browser's session, or a personal access token."""
+    """A session cookie or a personal access token."""
 
     credential: str = Field(min_length=1, max_length=200)
 
@@ -66,7 +68,7 @@ class AccessKeyOut(Output):
     scopes: list[str]
     created: datetime
     expires: datetime | None
-    used: datetime | None = Field(description="When it was last used, to about a quarter of an hour.")
+    used: datetime | None = Field(description="When it was last used, accurate to about 15 minutes.")
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
@@ -74,7 +76,7 @@ class AccessKeyOut(Output):
 
 
 class NewAccessKeyOut(AccessKeyOut):
-    """A personal access token, which is shown this once."""
+    """A new personal access token. `token` is shown only now."""
 
     model_config = example(
         {

@@ -1,4 +1,4 @@
-"""Accounts in the database: made once per name, and never without an admin."""
+"""Accounts in the database. Names are unique, and at least one admin always remains."""
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
@@ -29,7 +29,7 @@ def add_account(session: Session, account: Account) -> Account:
 
 
 def flush_names(session: Session) -> None:
-    """Write what was changed. The unique index decides whose a name is; looking first would be a race."""
+    """Flush changes. The unique indexes decide who owns a name; a check beforehand would be a race."""
     try:
         session.flush()
     except IntegrityError as error:
@@ -39,13 +39,13 @@ def flush_names(session: Session) -> None:
 
 
 def account_named(session: Session, name: str) -> Account | None:
-    """The account that signs in with this name in lower case; usernames have no @, e-mail addresses do."""
+    """Find the account by its lower-case e-mail address or username; only addresses contain an @."""
     column = ACCOUNTS.c.email if "@" in name else ACCOUNTS.c.username_key
     return session.execute(select(Account).where(column == name)).scalar_one_or_none()
 
 
 def locked_account(session: Session, account_id: str) -> Account | None:
-    """Read and lock an account, against changes and sign-ins, until this transaction ends."""
+    """Read and lock an account until this transaction ends; changes and sign-ins wait."""
     return session.get(Account, account_id, with_for_update=True, populate_existing=True)
 
 
@@ -54,10 +54,10 @@ def any_admin(session: Session) -> bool:
 
 
 def lock_admins(session: Session) -> frozenset[str]:
-    """The ids of all active admins, who stay that until this transaction ends.
+    """Lock all active admins until this transaction ends, and return their ids.
 
-    Two admins who demote each other would otherwise both see that the other is left. They are locked in
-    one order, and before any other account, to avoid deadlocks.
+    Otherwise two admins who demote each other would both see that the other remains. To avoid deadlocks, they
+    are locked in a fixed order and before any other account.
     """
     admins = select(ACCOUNTS.c.id).where(*_active_admin()).order_by(ACCOUNTS.c.id).with_for_update()
     return frozenset(row.id for row in session.connection().execute(admins))

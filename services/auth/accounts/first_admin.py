@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 def create_first_admin(database: Database, settings: Settings) -> None:
-    """Make the admin of the settings, unless there is one. Replicas may start together: one makes it."""
+    """Create the admin from the settings unless one exists. If replicas start together, one creates it."""
     if _has_admin(database):
         return
     chosen = settings.first_admin_password()
@@ -34,25 +34,25 @@ def create_first_admin(database: Database, settings: Settings) -> None:
         with database.transaction() as session:
             add_account(session, account)
     except (EmailTaken, UsernameTaken) as error:
-        if _has_admin(database):  # another replica was first
+        if _has_admin(database):  # another replica created it first
             return
         raise SettingsError(
-            "auth: there is no admin, and ADMIN_USERNAME or ADMIN_EMAIL belongs to an account that is none. "
-            "Choose another name and address."
+            "auth: there is no admin, and ADMIN_USERNAME or ADMIN_EMAIL belongs to an account that is not an "
+            "admin. Choose another name and address."
         ) from error
     if chosen is None:
-        # Shown once and kept nowhere: the database has only its hash.
+        # Logged once and stored nowhere: the database has only its hash.
         log.warning("admin_created", username=settings.admin_username, password=password)
     else:
         log.info("admin_created", username=settings.admin_username)
 
 
 def is_known_to_everybody(password: str, request: Request, settings: Settings) -> bool:
-    """Whether it is the password of the first admin in development, tried from another machine.
+    """Whether this is the development password of the first admin, used from another machine.
 
-    Auth may listen on loopback behind a gateway that does not, and a database may be taken along from
-    development to a place that others reach. Whom a proxy asks for is in X-Forwarded-For; that anybody
-    may write it does no harm, for no address in it opens anything.
+    Auth may listen on loopback behind a public gateway, and a development database may be moved to a public
+    deployment. The addresses in X-Forwarded-For are checked too. Clients can forge the header, but that gains
+    them nothing: another address in it can only cause a refusal.
     """
     if password != DEFAULT_ADMIN_PASSWORD:
         return False

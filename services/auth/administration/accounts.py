@@ -1,4 +1,4 @@
-"""What admins and other services do with accounts, inside the caller's transaction."""
+"""Operations of admins and other services on accounts, inside the caller's transaction."""
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -21,13 +21,13 @@ from shared.lists.pagination import Walk, paginate
 
 
 def find_page(session: Session, query: ListAccounts) -> Page[AccountOut]:
-    """Without a status all but deleted accounts. Each status with each role is one walk along the index."""
+    """List accounts, without deleted ones by default. Each status with each role is one index walk."""
     found = select(ACCOUNTS)
     names = {"email": query.email, "username_key": query.username and query.username.lower()}
     named = [ACCOUNTS.c[name] == value for name, value in names.items() if value is not None]
     statuses = [query.status] if query.status else [one for one in Status if one is not Status.DELETED]
     roles = [query.role] if query.role else list(Role)
-    if named:  # one at most, by a unique index
+    if named:  # at most one account, found through a unique index
         among = ACCOUNTS.c.status.in_(statuses), ACCOUNTS.c.role.in_(roles)
         return paginate(session, found.where(*named, *among), ACCOUNTS.c.id, query, _shown)
     walks = [
@@ -45,8 +45,8 @@ def _shown(row: dict[str, object]) -> AccountOut:
 def change(
     session: Session, account_id: str, body: ChangeAccount, sessions: Sessions, trail: Trail
 ) -> Account:
-    """Change the names, the role or the status; another role or status ends the sessions."""
-    # Only these two can take an admin away, and only they need all admins to hold still.
+    """Change names, role or status; a new role or status ends the sessions."""
+    # Only these two can remove an admin, so only they need to lock all admins.
     admins = lock_admins(session) if body.role or body.status else frozenset()
     account = locked_account(session, account_id)
     if account is None or account.status == Status.DELETED:
@@ -75,14 +75,14 @@ def change(
 
 
 def sign_out(session: Session, account_id: str, sessions: Sessions) -> None:
-    """End all sessions of an account, and what apps were granted in them."""
+    """End all sessions of an account and revoke everything granted to apps."""
     sessions.end_all(session, _existing(session, account_id))
 
 
 def reset_factors(
     session: Session, account_id: str, sessions: Sessions, factors: Factors, mails: Mails
 ) -> None:
-    """Remove the second factors of an account, and end its sessions; a mail tells the owner."""
+    """Remove the second factors of an account, end its sessions and notify the owner by mail."""
     account = _existing(session, account_id)
     had_any = factors.kinds_of(session, account.id)
     factors.remove_all(session, account.id)
@@ -94,7 +94,7 @@ def reset_factors(
             Template.FACTOR_REMOVED,
             account.email,
             account_id=account.id,
-            factor="all of them, by an admin",
+            factor="all second factors, by an admin",
         )
 
 

@@ -1,4 +1,4 @@
-"""Accounts for admins: found, changed, signed out, and helped when a second factor is lost."""
+"""The account endpoints for admins."""
 
 from sqlmodel import Session
 
@@ -15,12 +15,12 @@ from shared.http.schemas import Id, Page
 
 
 def list_accounts(query: ListAccounts, session: Session) -> Page[AccountOut]:
-    """List accounts, the newest first, or find one by its exact name. `/users` finds parts of names."""
+    """List accounts, newest first, or find one by its exact name. To search parts of names, use `/users`."""
     return accounts.find_page(session, query)
 
 
 def show_account_details(account_id: Id, session: Session, factors: Factors) -> AccountDetailsOut:
-    """Show an account, and what protects it."""
+    """Show an account and how it is protected."""
     account = session.get(Account, account_id)
     if account is None:
         raise NotFound
@@ -34,7 +34,7 @@ def show_account_details(account_id: Id, session: Session, factors: Factors) -> 
 def administer_account(
     account_id: Id, body: AdminChange, sessions: Sessions, session: Session, trail: Trail
 ) -> AccountOut:
-    """Change the role or the status of an account, which ends its sessions. The last admin stays one."""
+    """Change an account's role or status, which ends its sessions. The last admin cannot be removed."""
     trail.add(**body.told)
     change = ChangeAccount(**body.changes)
     return AccountOut.model_validate(accounts.change(session, account_id, change, sessions, trail))
@@ -43,7 +43,7 @@ def administer_account(
 def sign_out_account(
     account_id: Id, body: WithReason, sessions: Sessions, session: Session, trail: Trail
 ) -> None:
-    """End all sessions of an account; its tokens are refused within a second."""
+    """End all sessions of an account. Its tokens are refused within a second."""
     trail.add(**body.told)
     accounts.sign_out(session, account_id, sessions)
 
@@ -57,6 +57,6 @@ def reset_account_factors(
     mails: Mails,
     trail: Trail,
 ) -> None:
-    """Remove the second factors of an account that has lost them, and end its sessions."""
+    """Remove the second factors of an account whose owner lost them, and end its sessions."""
     trail.add(**body.told)
     accounts.reset_factors(session, account_id, sessions, factors, mails)

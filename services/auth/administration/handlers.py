@@ -1,4 +1,4 @@
-"""The internal API for accounts, for other services of the suite."""
+"""The internal account API for other services of the suite."""
 
 from sqlmodel import Session
 
@@ -55,27 +55,27 @@ def _add(session: Session, account: Account, trail: Trail) -> Account:
 def change_account(
     account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session, trail: Trail
 ) -> AccountOut:
-    """Change the names, the role or the status of an account."""
+    """Change the names, role or status of an account."""
     return AccountOut.model_validate(accounts.change(session, account_id, body, sessions, trail))
 
 
 def reset_factors(
     account_id: Id, sessions: Sessions, session: Session, factors: Factors, mails: Mails
 ) -> None:
-    """Remove the second factors of an account that has lost them, and end its sessions."""
+    """Remove the second factors of an account whose owner lost them, and end its sessions."""
     accounts.reset_factors(session, account_id, sessions, factors, mails)
 
 
 def delete_account(
     account_id: Id, sessions: Sessions, session: Session, factors: Factors, trail: Trail
 ) -> None:
-    """Delete an account: what tells who it was is erased, its id stays taken."""
+    """Delete an account: erase its personal data and keep its id."""
     admins = lock_admins(session)
     account = locked_account(session, account_id)
     if account is None:
         raise NotFound
     if account.status == Status.DELETED:
-        trail.is_written = True  # the time of the first deletion, also if it is repeated
+        trail.is_written = True  # only the first deletion is recorded
         return
     refuse_last_admin(account, admins)
     account.anonymise()

@@ -1,4 +1,4 @@
-"""What goes into the endpoints for admins and what comes out."""
+"""The request and response bodies of the endpoints for admins."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +13,7 @@ from shared.lists.pagination import PageQuery
 
 
 class Reason(StrEnum):
-    """Why an admin does something to somebody's account; kept in the audit log."""
+    """Why an admin acts on an account, for the audit log."""
 
     REQUESTED = "requested"  # by the owner
     COMPROMISED = "compromised"
@@ -26,16 +26,16 @@ class Reason(StrEnum):
 
 
 ReasonCode = Annotated[Reason, Field(strict=False, description="For the audit log.")]
-Note = Annotated[Text, Field(max_length=300, description="For the audit log, in words.")]
+Note = Annotated[Text, Field(max_length=300, description="Free text for the audit log.")]
 
 
 class ListAccounts(PageQuery):
-    email: Email | None = Field(default=None, description="This address exactly.")
+    email: Email | None = Field(default=None, description="Exact match.")
     username: Annotated[Text, Field(max_length=32)] | None = Field(
-        default=None, description="This username exactly, in any case."
+        default=None, description="Exact match, ignoring case."
     )
     role: Role | None = None
-    status: Status | None = Field(default=None, description="Without it, all but deleted accounts.")
+    status: Status | None = Field(default=None, description="By default all but deleted accounts.")
 
 
 class WithReason(Input):
@@ -51,12 +51,12 @@ class WithReason(Input):
 
     @property
     def told(self) -> dict[str, str]:
-        """What the audit log keeps of it."""
+        """The fields recorded in the audit log."""
         return {"reason": self.reason, **({"note": self.note} if self.note else {})}
 
 
 class AdminChange(WithReason):
-    """The role, the status, or both."""
+    """A new role, status or both."""
 
     model_config = example(
         {
@@ -80,7 +80,7 @@ class AdminChange(WithReason):
 
 
 class AccountDetailsOut(AccountOut):
-    """An account with what protects it."""
+    """An account and how it is protected."""
 
     has_password: bool
     second_factors: list[str]

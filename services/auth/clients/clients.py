@@ -15,7 +15,7 @@ from shared.identity.revocations import Kind
 
 
 def client_named(session: Session, client_id: str) -> Client | None:
-    """The client that has this name in OAuth."""
+    """Return the client with this OAuth client_id."""
     is_one = len(client_id) == ID_CHARACTERS and client_id.isascii() and client_id.isprintable()
     return session.get(Client, client_id) if is_one else None
 
@@ -38,6 +38,6 @@ def apply(client: Client, body: ChangeClient) -> None:
 
 
 def end_tokens(session: Session, client: Client, revocations: RevocationLog) -> None:
-    """Let no access token that the client has be believed any more."""
+    """Revoke all access tokens of the client."""
     client.version += 1
     revocations.add(session, Kind.CLIENT, [client.client_id], below=client.version)

@@ -1,4 +1,4 @@
-"""OAuth clients, as admins see them."""
+"""The endpoints for OAuth clients."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ from shared.lists.pagination import PageQuery, paginate_equal
 
 
 def create_client(body: CreateClient, caller: Caller, session: Session) -> NewClientOut:
-    """Register an OAuth client; its secret is shown this once."""
+    """Register an OAuth client. Its secret is shown only once."""
     client = Client(name=body.name, is_public=body.is_public, created_by=caller.id)
     apply(client, body)
     secret = None if body.is_public else renew_secret(client, timedelta())
@@ -34,7 +34,7 @@ def create_client(body: CreateClient, caller: Caller, session: Session) -> NewCl
 
 
 def list_clients(query: PageQuery, session: Session) -> Page[ClientOut]:
-    """List OAuth clients, the newest first."""
+    """List OAuth clients, newest first."""
     return paginate_equal(session, CLIENTS, {}, query, ClientOut.of)
 
 
@@ -47,7 +47,7 @@ def show_client(row_id: Id, session: Session) -> ClientOut:
 
 
 def change_client(row_id: Id, body: ChangeClient, session: Session, revocations: RevocationLog) -> ClientOut:
-    """Change an OAuth client; when it may do less than before, its access tokens are revoked."""
+    """Replace an OAuth client. If scopes or grant types are removed, its access tokens are revoked."""
     client = locked_client(session, row_id)
     try:
         body.refuse_for(is_public=client.is_public)
@@ -63,7 +63,7 @@ def change_client(row_id: Id, body: ChangeClient, session: Session, revocations:
 def set_client_status(
     row_id: Id, body: ClientStatus, session: Session, revocations: RevocationLog
 ) -> ClientOut:
-    """Enable or disable an OAuth client; a disabled one gets no tokens, and those it has are revoked."""
+    """Enable or disable an OAuth client. Disabling revokes its tokens, and it gets no new ones."""
     client = locked_client(session, row_id)
     if client.is_active and not body.is_active:
         end_tokens(session, client, revocations)
@@ -72,7 +72,7 @@ def set_client_status(
 
 
 def renew_client_secret(row_id: Id, body: NewSecret | None, session: Session) -> SecretOut:
-    """Give an OAuth client a new secret, shown this once; the one before counts for a while longer."""
+    """Create a new client secret, shown only once. The previous one stays valid for a while."""
     client = locked_client(session, row_id)
     if client.is_public:
         raise PublicClient
@@ -81,7 +81,7 @@ def renew_client_secret(row_id: Id, body: NewSecret | None, session: Session) ->
 
 
 def delete_client(row_id: Id, session: Session, revocations: RevocationLog) -> None:
-    """Delete an OAuth client; every token it has is revoked."""
+    """Delete an OAuth client and revoke all of its tokens."""
     client = locked_client(session, row_id)
     end_tokens(session, client, revocations)
     session.delete(client)

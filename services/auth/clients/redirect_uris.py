@@ -1,4 +1,4 @@
-"""Which addresses a client may register, and which registered one a request means."""
+"""Redirect URIs: which ones a client may register, and which ones match a request."""
 
 import re
 from urllib.parse import urlsplit
@@ -7,12 +7,12 @@ URI_CHARACTERS_MAX = 500
 _VISIBLE = re.compile(r"[!-~]+")
 _LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[0-9]{1,5})?(?=[/?]|\Z)")
 _LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
-# The scheme of a native app is a domain name in reverse (RFC 8252 section 7.1).
+# The scheme of a native app is a reversed domain name (RFC 8252 section 7.1).
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 
 
 def registrable(uri: str, *, is_public: bool) -> str:
-    """The address as it was given; ValueError says why it may not be registered."""
+    """Return the URI unchanged; raise ValueError with the reason if it may not be registered."""
     if len(uri) > URI_CHARACTERS_MAX or not _VISIBLE.fullmatch(uri) or "\\" in uri:
         raise ValueError(f"must have at most {URI_CHARACTERS_MAX} visible ASCII characters, and no backslash")
     parts = urlsplit(uri)
@@ -28,14 +28,14 @@ def registrable(uri: str, *, is_public: bool) -> str:
         return uri
     raise ValueError(
         "must begin with https://, or http:// on localhost, 127.0.0.1 or [::1]; public clients may use a "
-        "scheme of their own such as com.example.app:/callback"
+        "private scheme such as com.example.app:/callback"
     )
 
 
 def is_registered(uri: str, registered: list[str], *, is_public: bool) -> bool:
-    """Whether it is one of the registered ones, byte by byte.
+    """Whether the URI is registered, compared byte by byte.
 
-    Native apps listen on a port that the system picks: at the loopback addresses it may be any (RFC 8252).
+    Native apps listen on a port that the system chooses, so a loopback URI may have any port (RFC 8252).
     """
     if uri in registered:
         return True

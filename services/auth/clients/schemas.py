@@ -1,4 +1,4 @@
-"""What goes into the endpoints for OAuth clients and what comes out."""
+"""The request and response bodies of the endpoints for OAuth clients."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -47,7 +47,7 @@ GrantTypes = Annotated[list[Annotated[GrantType, Field(strict=False)]], Field(mi
 
 
 class ChangeClient(Input):
-    """The whole client anew; `description` is removed when it is left out."""
+    """All fields of the client; a field that is left out is reset to its default."""
 
     model_config = example(
         {
@@ -62,17 +62,17 @@ class ChangeClient(Input):
     description: Description | None = None
     redirect_uris: RedirectUris = Field(default_factory=list)
     post_logout_redirect_uris: RedirectUris = Field(
-        default_factory=list, description="Where people may be sent after signing out."
+        default_factory=list, description="Where people may be redirected after signing out."
     )
     scopes: Scopes = Field(default_factory=list)
     grant_types: GrantTypes
-    is_first_party: bool = Field(default=False, description="People are not asked for their consent.")
+    is_first_party: bool = Field(default=False, description="Consent is never asked.")
 
     @model_validator(mode="after")
     def _known_scopes(self) -> Self:
         unknown = sorted(set(self.scopes) - SCOPES.keys())
         if unknown:
-            raise ValueError(f"there is no scope {unknown[0][:50]}; there are {', '.join(SCOPES)}")
+            raise ValueError(f"unknown scope {unknown[0][:50]}; known scopes are {', '.join(SCOPES)}")
         if GrantType.CODE in self.grant_types and not self.redirect_uris:
             raise ValueError("authorization_code needs a redirect URI")
         if not {GrantType.CODE, GrantType.DEVICE} & set(self.grant_types):
@@ -84,7 +84,7 @@ class ChangeClient(Input):
         return self
 
     def refuse_for(self, *, is_public: bool) -> None:
-        """ValueError when a client of this kind cannot be like that."""
+        """Raise ValueError if these fields do not suit a public or a confidential client."""
         for uri in (*self.redirect_uris, *self.post_logout_redirect_uris):
             registrable(uri, is_public=is_public)
         if is_public and GrantType.CLIENT in self.grant_types:
@@ -92,7 +92,10 @@ class ChangeClient(Input):
 
 
 class CreateClient(ChangeClient):
-    is_public: bool = Field(default=False, description="Runs where it cannot keep a secret, and has none.")
+    is_public: bool = Field(
+        default=False,
+        description="Cannot keep a secret, for example in a browser or on a phone, and so has none.",
+    )
 
     @model_validator(mode="after")
     def _of_this_kind(self) -> Self:
@@ -118,7 +121,7 @@ class NewSecret(Input):
     )
 
     overlap_seconds: int = Field(
-        default=DAY, ge=0, le=30 * DAY, description="How long the secret before counts as well."
+        default=DAY, ge=0, le=30 * DAY, description="How long the previous secret stays valid."
     )
 
 
@@ -161,7 +164,7 @@ class SecretOut(Output):
 
 
 class NewClientOut(ClientOut):
-    """A client with its secret, which is shown this once. A public client has none."""
+    """A new client. `client_secret` is shown only now, and is null for a public client."""
 
     model_config = example(
         {

@@ -1,4 +1,4 @@
-"""Secrets of clients: 256 random bits, shown once. The database holds their hashes."""
+"""Client secrets: 256 random bits, shown once. The database stores their hashes."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ from datetime import timedelta
 from services.auth.models import Client
 from shared.clock import now
 
-PREFIX = "gatehouse_secret_"  # by which scanners for secrets know one
+PREFIX = "gatehouse_secret_"  # lets secret scanners recognise one
 SECRET_BYTES = 32
 
 
@@ -17,7 +17,7 @@ def hash_of(secret: str) -> str:
 
 
 def renew_secret(client: Client, overlap: timedelta) -> str:
-    """Give the client a new secret; the one before counts for a while longer."""
+    """Set and return a new secret; the previous one stays valid during the overlap."""
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     client.previous_secret_hash = client.secret_hash if overlap else None
     client.previous_secret_expires = now() + overlap if client.previous_secret_hash else None
@@ -26,7 +26,7 @@ def renew_secret(client: Client, overlap: timedelta) -> str:
 
 
 def is_secret_of(client: Client, shown: str) -> bool:
-    """Whether it is one of the at most two secrets that the client has now."""
+    """Whether this is the client's current secret, or the previous one during the overlap."""
     digest = hash_of(shown)
     is_current = hmac.compare_digest(digest, client.secret_hash or "")
     is_previous = hmac.compare_digest(digest, client.previous_secret_hash or "")

@@ -1,4 +1,4 @@
-"""Known devices: those that signed in to an account before, which guesses from elsewhere cannot lock out."""
+"""Known devices: devices that have signed in before, which guesses from elsewhere cannot lock out."""
 
 import base64
 import hmac
@@ -16,7 +16,7 @@ from shared.clock import now
 from shared.data.database import insert_into
 from shared.ids import new_id
 
-COOKIE = "__Host-device"  # browsers take such a name only over HTTPS, or from localhost
+COOKIE = "__Host-device"  # browsers accept this prefix only over HTTPS or from localhost
 DEVICES_PER_ACCOUNT_MAX = 20
 KEPT = timedelta(days=180)
 _ID_BYTES = 16
@@ -24,17 +24,17 @@ _SEAL_BYTES = 16
 
 
 class Devices:
-    """Reads and writes the cookie that a device is known by.
+    """Reads and writes the cookie that identifies a device.
 
-    The cookie holds the id of the device and a seal, so that only ids made here count. It opens nothing: it
-    only decides with whose attempts a password is counted.
+    The cookie contains the device id and a MAC, so that only ids issued here are accepted. It grants no
+    access: it only decides which counter a password attempt belongs to.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._seal_key = derived_key(settings.key_secret.get_secret_value(), "device seals")
 
     def device_of(self, request: Request) -> str | None:
-        """The id in the cookie; None when there is none that was made here."""
+        """Return the device id in the cookie; None without a cookie that was issued here."""
         text = request.cookies.get(COOKIE, "")
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -46,7 +46,7 @@ class Devices:
         return str(UUID(bytes=raw[:_ID_BYTES])) if is_ours else None
 
     def cookie(self, device_id: str) -> str:
-        """The value of Set-Cookie that makes a browser present this device from now on."""
+        """Return the Set-Cookie value for this device."""
         content = UUID(device_id).bytes
         value = base64.urlsafe_b64encode(content + self._seal(content)).decode().rstrip("=")
         seconds = int(KEPT.total_seconds())
@@ -57,7 +57,7 @@ class Devices:
 
 
 def is_known(session: Session, account_id: str, device_id: str) -> bool:
-    """Whether the device signed in to the account, and has not been forgotten since."""
+    """Whether the device has signed in to the account and was not forgotten since."""
     found = select(DEVICES.c.used).where(
         DEVICES.c.account_id == account_id, DEVICES.c.device_id == device_id, DEVICES.c.used > now() - KEPT
     )
@@ -65,7 +65,7 @@ def is_known(session: Session, account_id: str, device_id: str) -> bool:
 
 
 def remember(session: Session, account_id: str, device_id: str | None) -> str:
-    """Make the device, or a new one, known to the account; returns its id. The least used are dropped."""
+    """Record the device, or a new one, for the account; return its id. The oldest devices are dropped."""
     device_id = device_id or new_id()
     row = KnownDevice(account_id=account_id, device_id=device_id).model_dump()
     adding = insert_into(session, DEVICES).values(row)
@@ -84,7 +84,7 @@ def remember(session: Session, account_id: str, device_id: str | None) -> str:
 def _delete_expired(session: Session) -> None:
     expired = DEVICES.c.used < now() - KEPT
     ids = select(DEVICES.c.device_id).where(expired).limit(EXPIRED_PER_CHANGE_MAX)
-    # Both conditions: one device may be known to several accounts, and be expired for some of them.
+    # Both conditions, because a device known to several accounts may have expired for some of them only.
     gone = delete(DEVICES).where(DEVICES.c.device_id.in_(ids.with_for_update(skip_locked=True)), expired)
     session.connection().execute(gone)
 

@@ -1,4 +1,4 @@
-"""Passwords: hashed with bcrypt, in threads of their own so that hashing stops nothing else."""
+"""Password hashing with bcrypt, in dedicated threads so that it blocks nothing else."""
 
 import asyncio
 import base64
@@ -22,14 +22,14 @@ R = TypeVar("R")
 log = structlog.get_logger(__name__)
 
 BCRYPT_BYTES_MAX = 72
-DIGEST_KEY = b"gatehouse long password"  # no secret
-# At cost 12 a hash takes about a quarter of a second: the last in the queue still gets its answer before
-# a client gives up, and everybody after that is refused at once.
+DIGEST_KEY = b"gatehouse long password"  # not a secret
+# At cost 12 a hash takes about a quarter of a second, so the last in the queue still gets its response
+# before a client times out. Further requests are refused at once.
 WAITING_PER_THREAD_MAX = 50
 
 
 class Passwords:
-    """Hashes and checks passwords at one cost, as many at a time as there are cores."""
+    """Hashes and checks passwords with one cost, as many at a time as there are cores."""
 
     def __init__(self, cost: int, threads: int | None = None) -> None:
         threads = threads or os.cpu_count() or 1
@@ -43,11 +43,11 @@ class Passwords:
         return await self._in_thread(hash_password, password, self._cost)
 
     async def matches(self, password: str, password_hash: str | None) -> bool:
-        """Whether it is the password. Without a hash the answer is no, and takes as long to find."""
+        """Whether the password matches; without a hash it never does, after the same time."""
         return await self._in_thread(check_password, password, password_hash or self._nobodys_hash)
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Whether it was made at another cost than new ones are."""
+        """Whether the hash has a different cost from new ones."""
         return password_hash.split("$")[2] != f"{self._cost:02}"
 
     def close(self) -> None:
@@ -70,24 +70,24 @@ def hash_password(password: str, cost: int) -> str:
 def check_password(password: str, password_hash: str) -> bool:
     try:
         return bcrypt.checkpw(_for_bcrypt(password), password_hash.encode())
-    except ValueError:  # an imported text that is not a hash matches no password
+    except ValueError:  # an imported value that is not a bcrypt hash matches no password
         log.warning("unusable_password_hash")
         return False
 
 
 def nobodys_hash(cost: int) -> str:
-    """A hash that no password has, as slow to check as a real one."""
+    """Return a hash that matches no password and is as slow to check as a real one."""
     alphabet = "./" + string.ascii_letters + string.digits
     return bcrypt.gensalt(cost).decode() + "".join(secrets.choice(alphabet) for _ in range(31))
 
 
 def _for_bcrypt(password: str) -> bytes:
-    """The bytes to hash: the same however the accents were typed, and never cut off.
+    """Return the bytes to hash: normalised, and never truncated.
 
-    bcrypt takes 72 bytes, and a zero byte is where it starts over, so that `ab` is also `ab`, zero, `ab`.
-    A password that is longer, or has a zero byte, is replaced by its digest; any other goes in as it is,
-    so that hashes of other programs can be imported. The digest is one that no other program computes:
-    a plain SHA-256 could be in a list that another program has lost, and would be as good as the password.
+    bcrypt uses 72 bytes, and repeats the password at a zero byte, so that `ab` equals `ab`, zero, `ab`. So
+    a password that is longer, or contains a zero byte, is replaced by its digest. Others are hashed
+    unchanged, so that hashes from other programs can be imported. The digest is keyed, because a plain
+    SHA-256 leaked from another program would work as the password here.
     """
     encoded = unicodedata.normalize("NFC", password).encode()
     if len(encoded) <= BCRYPT_BYTES_MAX and b"\0" not in encoded:

@@ -1,4 +1,4 @@
-"""What a new password must not be."""
+"""The rules for new passwords."""
 
 import re
 import unicodedata
@@ -11,13 +11,13 @@ from shared.errors import FieldFault, Invalid
 
 PRODUCT = "gatehouse"
 _LIST = Path(__file__).with_name("common_passwords.txt")
-_AROUND = re.compile(r"^[\W\d_]+|[\W\d_]+$")  # what people put around a word to make it a password
+_AROUND = re.compile(r"^[\W\d_]+|[\W\d_]+$")  # what people put around a word to make a password
 
 
 class PasswordPolicy:
-    """Refuses passwords that are tried first: names of the account always, well-known ones by setting.
+    """Refuses passwords that are guessed first: the account's names always, common ones by setting.
 
-    There are no rules of composition: they make passwords hard to remember and easy to guess.
+    There are no composition rules, which make passwords hard to remember and easy to guess.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -25,17 +25,17 @@ class PasswordPolicy:
         self._refuses_common = settings.refuses_common_passwords
 
     def require(self, password: str, field: str, *names: str | None) -> None:
-        """Refuse a password that is short, common or a name, as a fault of the field."""
+        """Raise a field fault if the password is too short, common or a name."""
         if len(password) < self._characters_min:
             _refuse(field, "string_too_short", f"must have at least {self._characters_min} characters")
         if is_a_name_of(password, *names):
             _refuse(field, "value_error", "must not be the e-mail address or the username")
         if self._refuses_common and is_common(password, *names):
-            _refuse(field, "common_password", "is one of those that are tried first; choose another one")
+            _refuse(field, "common_password", "is too common and easy to guess; choose another one")
 
 
 def is_common(password: str, *names: str | None) -> bool:
-    """Whether it is well known, or a name with nothing but digits and signs around it."""
+    """Whether the password is well known, or is a name surrounded only by digits and punctuation."""
     folded = unicodedata.normalize("NFKC", password).casefold()
     if folded in common_passwords():
         return True

@@ -1,11 +1,11 @@
-"""Throttling of password guesses, in the database so that it holds across all replicas.
+"""Throttling of password guesses, stored in the database so that all replicas share it.
 
-Attempts of a known device are counted for that device alone. All other attempts are counted twice: for the
-account together with the household (an IPv4 address or an IPv6 /64), which is blocked early, and for the
-account alone, which is slowed down late. So guesses from one place block that place only, and guesses from
-many places do not block the devices of the owner.
+Attempts from a known device are counted for that device alone. All other attempts are counted twice: for the
+account together with the network (an IPv4 address or an IPv6 /64), which is blocked early, and for the
+account alone, which is slowed down late. So guesses from one network block only that network, and guesses
+from many networks do not block the owner's devices.
 
-Names that belong to no account are counted like accounts, and so tell nothing.
+Names without an account are counted like accounts, so throttling does not reveal which names exist.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from shared.data.database import insert_into
 
 FREE_FAILURES = 5
 BLOCK_SECONDS_MAX = 15 * 60
-# Of all strangers together, per account. Two households that guess without a pause stay below it.
+# For all unknown devices together, per account. Two networks that guess without pause stay below it.
 STRANGERS_AT_ONCE = 100
 STRANGERS_INTERVAL = timedelta(minutes=5)
 FORGOTTEN_AFTER = timedelta(hours=24)
 ROWS_MAX = 100_000
-SURPLUS_EVERY = 1_000  # attempts; each adds two rows at most
+SURPLUS_EVERY = 1_000  # attempts; each adds at most two rows
 SURPLUS_DELETED_MAX = 10_000
 
 _attempts_made = count(1)
@@ -37,10 +37,10 @@ _attempts_made = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a password, with the names it is counted under."""
+    """One password attempt, with the names of its counters."""
 
     own: str
-    strangers: str | None = None  # counted with those of all other unknown devices
+    strangers: str | None = None  # shared by all unknown devices
 
     @classmethod
     def at_login(cls, account: str, *, household: str, known_device: str | None) -> "Attempt":
@@ -49,11 +49,11 @@ class Attempt:
         return cls(f"login {account} from {household}", f"login {account}")
 
     def count(self, session: Session) -> None:
-        """Count it, or refuse it with LoginThrottled.
+        """Count the attempt, or raise LoginThrottled.
 
-        That is done before the password is looked at, so that many guesses at once are many attempts.
+        Counting happens before the password is checked, so that concurrent guesses are all counted.
         """
-        # Always in this order, so that two attempts never wait for each other.
+        # Always locked in this order, so that two attempts never wait for each other.
         strangers = None if self.strangers is None else _locked(session, self.strangers)
         own = _locked(session, self.own)
         blocked_until = max(row.blocked_until for row in (strangers, own) if row is not None)
@@ -65,11 +65,11 @@ class Attempt:
         if strangers is not None:
             _count(strangers, STRANGERS_AT_ONCE, STRANGERS_INTERVAL)
         session.flush()
-        # Last: a transaction that waits for a row deleted here holds none that is needed here.
+        # Last, so that a transaction waiting for a row deleted here holds no lock that this one needs.
         _clean(session)
 
     def succeeded(self, session: Session) -> None:
-        """Reset the count after the right password. Guesses of other strangers stay counted."""
+        """Reset the counter after the correct password; other unknown devices' guesses stay counted."""
         if self.strangers is not None:
             strangers = _locked(session, self.strangers)
             strangers.blocked_until -= STRANGERS_INTERVAL
@@ -79,13 +79,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """So many at once, and then one in each interval: for what costs others something, such as mails."""
+    """A rate limit: `at_once` in a burst, then one per interval. For costly actions such as mails."""
 
     at_once: int
     interval: timedelta
 
     def wait(self, session: Session, name: str) -> int:
-        """Count one, or say in how many seconds there may be another."""
+        """Count one and return 0, or return the seconds until the next one is allowed."""
         row = _locked(session, name)
         wait = (row.blocked_until - now()).total_seconds()
         if wait > 0:
@@ -96,14 +96,14 @@ class Pace:
         return 0
 
     def take(self, session: Session, name: str) -> None:
-        """Count one, or refuse it with LoginThrottled."""
+        """Count one, or raise LoginThrottled."""
         wait = self.wait(session, name)
         if wait:
             raise LoginThrottled(headers={"Retry-After": str(wait)})
 
 
 def block_seconds(failures: int) -> int:
-    """How long the device or network is blocked: nothing at first, then twice as long each time."""
+    """Return how long the device or network is blocked: not at first, then twice as long each time."""
     if failures < FREE_FAILURES:
         return 0
     return int(min(2 ** min(failures - FREE_FAILURES + 1, 30), BLOCK_SECONDS_MAX))
@@ -116,8 +116,8 @@ def _count(row: LoginAttempts, at_once: int, interval: timedelta) -> None:
 def _locked(session: Session, name: str) -> LoginAttempts:
     never = now() - FORGOTTEN_AFTER
     row = LoginAttempts(name_hash=_hash(name), blocked_until=never, updated=now()).model_dump()
-    # Writing to an existing row locks it. Doing nothing would not, and a sign-in at this
-    # moment could delete it before it is read.
+    # Updating an existing row locks it. ON CONFLICT DO NOTHING would not, and a concurrent sign-in could
+    # delete the row before it is read.
     touch = {"updated": row["updated"]}
     adding = insert_into(session, ATTEMPTS).values(row)
     session.connection().execute(adding.on_conflict_do_update(index_elements=["name_hash"], set_=touch))
@@ -127,7 +127,7 @@ def _locked(session: Session, name: str) -> LoginAttempts:
 
 
 def _clean(session: Session) -> None:
-    """Delete old rows, and now and then the excess: strangers choose the names and addresses."""
+    """Delete old rows, and occasionally the surplus: unauthenticated clients choose the names."""
     delete_expired(session, ATTEMPTS.c.name_hash, ATTEMPTS.c.updated < now() - FORGOTTEN_AFTER)
     if next(_attempts_made) % SURPLUS_EVERY:
         return

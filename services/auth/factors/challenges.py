@@ -1,4 +1,4 @@
-"""Between the password and the second factor: a token that is good for five tries in five minutes."""
+"""Challenges between password and second factor: a token with five attempts in five minutes."""
 
 import hashlib
 import secrets
@@ -17,7 +17,7 @@ TOKEN_BYTES = 32
 
 
 def open_challenge(session: Session, account_id: str, device_id: str) -> str:
-    """The token of a new challenge. It opens no session and has no scopes."""
+    """Create a challenge and return its token, which grants no access by itself."""
     delete_expired(session, CHALLENGES.c.token_hash, CHALLENGES.c.expires <= now())
     token = secrets.token_urlsafe(TOKEN_BYTES)
     expires = now() + timedelta(seconds=CHALLENGE_SECONDS)
@@ -28,7 +28,7 @@ def open_challenge(session: Session, account_id: str, device_id: str) -> str:
 
 
 def try_challenge(session: Session, token: str) -> Row[Any] | None:
-    """Count a try; None when the token is unknown or expired, or its tries are used up."""
+    """Count an attempt and return the challenge; None if it is unknown, expired or has no attempts left."""
     good = CHALLENGES.c.token_hash == _hash(token), CHALLENGES.c.expires > now()
     left = CHALLENGES.c.tries < TRIES_MAX
     counted = update(CHALLENGES).where(*good, left).values(tries=CHALLENGES.c.tries + 1).returning(CHALLENGES)
@@ -36,13 +36,13 @@ def try_challenge(session: Session, token: str) -> Row[Any] | None:
 
 
 def close_challenge(session: Session, challenge: Row[Any]) -> bool:
-    """Use the token up; one of several that try succeeds."""
+    """Consume the token; of several concurrent calls exactly one succeeds."""
     mine = delete(CHALLENGES).where(CHALLENGES.c.token_hash == challenge.token_hash)
     return session.connection().execute(mine).rowcount == 1
 
 
 def close_challenges(session: Session, account_id: str) -> None:
-    """Let no sign-in go on that began with the password before."""
+    """Invalidate the account's pending challenges: sign-ins waiting for a second factor must start over."""
     session.connection().execute(delete(CHALLENGES).where(CHALLENGES.c.account_id == account_id))
 
 

@@ -1,4 +1,4 @@
-"""Second factors in the database: enrolled, confirmed, used once per code, removed."""
+"""Second factors in the database: enrolling, confirming, using and removing them."""
 
 import hashlib
 import secrets
@@ -14,30 +14,30 @@ from shared.clock import now
 from shared.data.sealed import SealedColumn, Sealer
 
 RECOVERY_CODES_NUMBER = 10
-_RECOVERY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as something else
+_RECOVERY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no characters that look alike
 _RECOVERY_CHARACTERS = 16  # 79 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A secret that is not confirmed yet."""
+    """A new authenticator secret that is not confirmed yet."""
 
     factor_id: str
     secret: str
 
 
 class Factors:
-    """What can happen to the factors of an account. Every method works inside the caller's transaction."""
+    """The second factors of an account. Every method runs inside the caller's transaction."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._secret = SealedColumn(sealer, FACTORS.c.secret)
 
     def are_needed(self, session: Session, account_id: str) -> bool:
-        """Whether the password alone does not sign in to this account."""
+        """Whether this account needs a second factor besides the password."""
         return self._totp(session, account_id) is not None
 
     def kinds_of(self, session: Session, account_id: str) -> list[str]:
-        """The kinds of second factors that count for this account."""
+        """Return the kinds of second factors in effect for this account."""
         counts = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_not(None)
         found = select(FACTORS.c.kind).where(*counts).distinct().order_by(FACTORS.c.kind)
         kinds = list(session.connection().execute(found).scalars())
@@ -45,7 +45,7 @@ class Factors:
         return kinds + ["passkey"] * (session.connection().execute(has_passkey).first() is not None)
 
     def enrol_totp(self, session: Session, account_id: str) -> Enrolled:
-        """A new secret in place of one that was never confirmed; it counts once a code has confirmed it."""
+        """Create a secret that takes effect once a code confirms it; replaces an unconfirmed one."""
         mine = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None)
         session.connection().execute(delete(FACTORS).where(*mine))
         factor, secret = Factor(account_id=account_id), new_secret()
@@ -54,7 +54,7 @@ class Factors:
         return Enrolled(factor.id, secret)
 
     def confirm_totp(self, session: Session, account: Account, code: str) -> list[str] | None:
-        """Let the new secret count, and return new recovery codes; None when the code is not good."""
+        """Activate the new secret and return new recovery codes; None if the code is wrong."""
         waiting = select(FACTORS).where(FACTORS.c.account_id == account.id, FACTORS.c.confirmed.is_(None))
         row = session.connection().execute(waiting.with_for_update()).first()
         if row is None or not self._use(session, row, code):
@@ -65,7 +65,7 @@ class Factors:
         return self.renew_recovery_codes(session, account.id)
 
     def renew_recovery_codes(self, session: Session, account_id: str) -> list[str]:
-        """Ten new codes, each good once; those before count no more."""
+        """Replace the recovery codes by ten new ones, and return them."""
         codes = [_recovery_code() for _ in range(RECOVERY_CODES_NUMBER)]
         session.connection().execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.account_id == account_id))
         rows = [{"account_id": account_id, "code_hash": _hash(code)} for code in codes]
@@ -73,7 +73,7 @@ class Factors:
         return codes
 
     def passes(self, session: Session, account_id: str, code: str) -> str | None:
-        """The method that a code passes by, and so uses up; None when it passes by none."""
+        """Consume a code and return its method; None if it is neither a valid code nor a recovery code."""
         row = self._totp(session, account_id)
         if row is not None and self._use(session, row, code):
             return "otp"
@@ -83,7 +83,7 @@ class Factors:
         return "recovery" if used else None
 
     def remove_all(self, session: Session, account_id: str) -> None:
-        """Remove what the account can show beside its password, passkeys as well."""
+        """Remove the second factors and the passkeys."""
         self.remove(session, account_id)
         session.connection().execute(delete(PASSKEYS).where(PASSKEYS.c.account_id == account_id))
 
@@ -96,7 +96,7 @@ class Factors:
         return session.connection().execute(select(FACTORS).where(*counts)).first()
 
     def _use(self, session: Session, row: Row[Any], code: str) -> bool:
-        """The one statement that decides who uses a code first: no step counts twice, nor one before it."""
+        """Use a code, atomically: a time step is accepted once, and never one before the last accepted."""
         step = step_of(self._secret.open(row.id, row.secret), code)
         if step is None:
             return False

@@ -1,4 +1,4 @@
-"""One-time codes of an authenticator app (RFC 6238): six digits, thirty seconds, each accepted once."""
+"""Time-based one-time codes of an authenticator app (RFC 6238): six digits, thirty seconds."""
 
 import re
 import time
@@ -7,8 +7,8 @@ import pyotp
 from pyotp.exceptions import OTPVerificationError
 
 ISSUER = "Gatehouse"
-SECRET_CHARACTERS = 32  # of base32: 160 bits
-STEPS_AROUND = 1  # clocks that differ by half a minute
+SECRET_CHARACTERS = 32  # base32: 160 bits
+STEPS_AROUND = 1  # allows clocks to differ by half a minute
 _CODE = re.compile(r"[0-9]{6}", re.ASCII)
 
 
@@ -17,12 +17,12 @@ def new_secret() -> str:
 
 
 def address_of(secret: str, name: str) -> str:
-    """The address that an app reads from a QR code."""
+    """Return the otpauth:// URI that an app reads from a QR code."""
     return pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=ISSUER)
 
 
 def step_of(secret: str, code: str) -> int | None:
-    """The step of time that a code belongs to; None for one that is not good now."""
+    """Return the time step of a code; None if the code is not valid now."""
     if not _CODE.fullmatch(code):
         return None
     try:

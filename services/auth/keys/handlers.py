@@ -1,4 +1,4 @@
-"""The public keys."""
+"""The endpoint for the public keys."""
 
 from starlette.responses import JSONResponse, Response
 
@@ -6,5 +6,5 @@ from services.auth.keys.signing_keys import SigningKeys
 
 
 async def show_keys(keys: SigningKeys) -> Response:
-    """Show the public keys that access tokens are verified with."""
+    """Show the public keys that verify access tokens."""
     return JSONResponse(await keys.document(), headers={"Cache-Control": "public, max-age=300"})

@@ -1,4 +1,4 @@
-"""The public keys."""
+"""The route of the public keys."""
 
 from services.auth.keys import handlers
 from shared.http.operations import Operation

@@ -1,4 +1,4 @@
-"""The keys tokens are signed with: made at the first start, kept encrypted in the database."""
+"""The keys that sign tokens: created at the first start, stored encrypted in the database."""
 
 import hashlib
 import hmac
@@ -22,13 +22,13 @@ from shared.process.settings import SettingsError
 
 RSA_BITS = 2048
 PUBLISHED_MAX = 10
-ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068's name for the kind of token
+ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 - a token type of RFC 9068
 
 log = structlog.get_logger(__name__)
 
 
 class SigningKeys:
-    """Signs with RS256 and publishes the key set, or with JWT_SECRET (HS256) and publishes none."""
+    """Signs with RS256 and publishes the key set; with JWT_SECRET, signs with HS256 and publishes none."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class SigningKeys:
         self._key_id = ""
 
     def prepare(self) -> None:
-        """Have a key to sign with: the newest in the database, or the first one."""
+        """Load the newest key from the database, or create the first one."""
         if self._secret is not None:
             return
         newest = self._newest() or self._make_first()
@@ -47,7 +47,7 @@ class SigningKeys:
 
     @property
     def are_public(self) -> bool:
-        """Whether others can verify what is signed, without being able to sign themselves."""
+        """Whether others can verify signatures without being able to sign."""
         return self._secret is None
 
     def sign(self, claims: dict[str, Any], kind: str = ACCESS_TOKEN_TYPE) -> str:
@@ -58,7 +58,7 @@ class SigningKeys:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={**headers, "kid": self._key_id})
 
     async def document(self) -> dict[str, Any]:
-        """The key set, as verifiers read it (RFC 7517)."""
+        """Return the public key set (RFC 7517)."""
         if self._secret is not None:
             return {"keys": []}
         return {"keys": await self._database.read(_public_keys)}
@@ -74,7 +74,7 @@ class SigningKeys:
             with self._database.transaction() as session:
                 session.add(made)
         except IntegrityError:
-            # Another replica started at the same moment and was first: its key is everybody's.
+            # Another replica started at the same time and was first: all replicas use its key.
             newest = self._newest()
             assert newest is not None
             return newest
@@ -113,11 +113,11 @@ def _public_keys(session: Session) -> list[dict[str, str]]:
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:
-    """The id of an RSA key, from the key itself (RFC 7638)."""
+    """Return the id of an RSA key, computed from the key (RFC 7638)."""
     canonical = json.dumps({name: jwk[name] for name in ("e", "kty", "n")}, separators=(",", ":"))
     return base64url_encode(hashlib.sha256(canonical.encode()).digest()).decode()
 
 
 def derived_key(secret: str, purpose: str) -> bytes:
-    """A key for one purpose, from which neither the secret nor another purpose's key can be found."""
+    """Derive a key for one purpose; it reveals neither the secret nor the keys of other purposes."""
     return hmac.digest(secret.encode(), f"gatehouse {purpose}".encode(), "sha256")

@@ -1,4 +1,4 @@
-"""E-mail addresses: confirmed by a link that was sent to them, and changed that way."""
+"""E-mail addresses: confirming and changing them through a link sent to the address."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ CONFIRMED_BY = (Purpose.VERIFY, Purpose.CHANGE, Purpose.REGISTER)
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What happens to the address of an account."""
+    """Confirms and changes the addresses of accounts."""
 
     database: Database
     passwords: Passwords
@@ -36,7 +36,7 @@ class Addresses:
     mails: Mails
 
     def send_again(self, session: Session, caller: Caller) -> None:
-        """Send the link that confirms the caller's address once more."""
+        """Send the link that confirms the caller's address again."""
         account = self.sessions.account_of(session, caller)
         if account.email_verified:
             raise AlreadyVerified
@@ -45,9 +45,9 @@ class Addresses:
     async def ask_to_change(
         self, account_id: str, session_id: str | None, email: str, password: str, trail: Trail
     ) -> None:
-        """Send a link to the new address; until it is used, the account keeps the one it has.
+        """Send a link to the new address; until it is used, the account keeps its current address.
 
-        An address that another account has gets a mail that says so, and the response is the same.
+        If another account has the address, it gets a mail that says so, and the response is the same.
         """
         before = await self.database.run(self._begin, account_id, session_id)
         if not await self.passwords.matches(password, before):
@@ -70,7 +70,7 @@ class Addresses:
     ) -> None:
         account = locked_account(session, account_id)
         if account is None or account.password_hash != before or not account.may_sign_in:
-            raise WrongPassword  # it was changed while this request was being checked
+            raise WrongPassword  # the password was changed while this request was being checked
         attempt_in(session_id).succeeded(session)
         trail.write(session)
         if account.email == email or PER_ADDRESS.wait(session, to_address(email)):
@@ -82,7 +82,7 @@ class Addresses:
         self.mails.send(session, Template.CHANGE_EMAIL, email, account_id=account.id, link=link)
 
     def confirm(self, session: Session, token: str, trail: Trail) -> str:
-        """Confirm the address that the link was sent to; returns the address."""
+        """Confirm the address that the link was sent to, and return it."""
         row = self.links.look_at(session, CONFIRMED_BY, token)
         account = self._make(session, row) if row.kind == Purpose.REGISTER else self._confirm(session, row)
         trail.add(purpose=row.kind)
@@ -107,7 +107,7 @@ class Addresses:
         return account
 
     def _make(self, session: Session, row: Row[Any]) -> Account:
-        """The account that was asked for when the link was sent. A username may be gone by now."""
+        """Create the account requested when the link was sent, without its username if that is now taken."""
         self.links.use(session, row)
         asked = self.links.details_of(row)
         username = asked.pop("username")

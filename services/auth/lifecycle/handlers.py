@@ -1,4 +1,4 @@
-"""The life of an account as JSON: invitations, addresses, and a forgotten password."""
+"""The JSON endpoints for invitations, e-mail addresses and forgotten passwords."""
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -29,26 +29,26 @@ from shared.process.proxies import Proxies
 def forgot_password(
     body: ForgotPassword, request: Request, session: Session, asked: MailRequests, proxies: Proxies
 ) -> AcceptedOut:
-    """Have a link sent that sets a new password.
+    """Send a link that sets a new password.
 
-    The response is the same, after the same work, whether there is such an account or not.
+    The response and the time it takes are the same whether or not such an account exists.
     """
     asked.ask(session, household_of(request, proxies), body.email)
     return AcceptedOut()
 
 
 async def reset_password(body: ResetPassword, resets: PasswordResets, trail: Trail) -> None:
-    """Set a new password with the token of a link; ends all sessions and forgets all devices."""
+    """Set a new password with the token from a link. Ends all sessions and forgets all devices."""
     await resets.reset(body.token, body.new_password, trail)
 
 
 def confirm_email(body: ConfirmEmail, session: Session, addresses: Addresses, trail: Trail) -> None:
-    """Confirm an e-mail address with the token of a link."""
+    """Confirm an e-mail address with the token from a link."""
     addresses.confirm(session, body.token, trail)
 
 
 def verify_my_email(caller: Caller, session: Session, addresses: Addresses) -> AcceptedOut:
-    """Have the link sent again that confirms your e-mail address."""
+    """Send the link that confirms your e-mail address again."""
     addresses.send_again(session, caller)
     return AcceptedOut()
 
@@ -56,29 +56,29 @@ def verify_my_email(caller: Caller, session: Session, addresses: Addresses) -> A
 async def change_my_email(
     body: ChangeEmail, caller: Caller, addresses: Addresses, trail: Trail
 ) -> AcceptedOut:
-    """Have a link sent to another e-mail address that makes it the one of your account.
+    """Send a link to a new e-mail address; using the link makes it your address.
 
-    The response is the same when another account has the address.
+    The response is the same if another account has the address.
     """
     await addresses.ask_to_change(caller.id, caller.session_id, body.email, body.current_password, trail)
     return AcceptedOut()
 
 
 def invite(body: Invite, caller: Caller, session: Session, invitations: Invitations) -> InvitationOut:
-    """Invite somebody by e-mail. The link before, if any, counts no more."""
+    """Invite a person by e-mail. An earlier link to the address becomes invalid."""
     return invitations.send(session, body, caller)
 
 
 def list_invitations(query: PageQuery, session: Session, invitations: Invitations) -> Page[InvitationOut]:
-    """List invitations that were not accepted yet."""
+    """List invitations not accepted yet."""
     return invitations.list(session, query)
 
 
 def withdraw_invitation(invitation_id: Id, session: Session, invitations: Invitations) -> None:
-    """Withdraw an invitation; its link counts no more."""
+    """Withdraw an invitation. Its link becomes invalid."""
     invitations.withdraw(session, invitation_id)
 
 
 async def accept_invitation(body: AcceptInvitation, invitations: Invitations, trail: Trail) -> AccountOut:
-    """Make your account with the token of an invitation; then sign in."""
+    """Create your account with the token from an invitation. Then sign in."""
     return AccountOut.model_validate(await invitations.accept(body, trail))

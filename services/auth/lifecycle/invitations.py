@@ -1,4 +1,4 @@
-"""Invitations: an admin names an address, and its owner chooses the password."""
+"""Invitations: an admin enters an address, and its owner chooses the password."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ _INVITATION = MAIL_TOKENS.c.kind == Purpose.INVITE
 
 @dataclass(frozen=True, slots=True)
 class Invitations:
-    """What happens to an invitation. There is no account before it is accepted."""
+    """Sends, lists, withdraws and accepts invitations. No account exists before acceptance."""
 
     database: Database
     passwords: Passwords
@@ -37,7 +37,7 @@ class Invitations:
     mails: Mails
 
     def send(self, session: Session, body: Invite, caller: Caller) -> InvitationOut:
-        """Invite an address, once more if it was before: only the newest link counts."""
+        """Invite an address, or invite it again; only the newest link is valid."""
         if account_named(session, body.email) is not None:
             raise EmailTaken
         details = body.model_dump(mode="json", exclude={"email"})
@@ -57,7 +57,7 @@ class Invitations:
             raise NotFound
 
     async def accept(self, body: AcceptInvitation, trail: Trail) -> Account:
-        """Make the account with the password that its owner has chosen."""
+        """Create the account with the password that its owner has chosen."""
         row = await self.database.read(self._begin, body)
         password_hash = await self.passwords.hash(body.password)
         return await self.database.run(self._make, row, body, password_hash, trail)

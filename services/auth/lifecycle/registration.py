@@ -1,4 +1,4 @@
-"""Registration: open, closed, or for those who confirm their address first."""
+"""Registration: open, closed, or only after the e-mail address is confirmed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """How accounts are made by those who want one, as REGISTRATION says."""
+    """Registers accounts as the setting REGISTRATION allows."""
 
     settings: Settings
     database: Database
@@ -49,7 +49,7 @@ class Registration:
     async def register(
         self, body: Register, request: Request, trail: Trail, open_session: Callable[[Session, Account], T]
     ) -> tuple[T, str] | None:
-        """A session of the new account with the id of its device; None where a mail comes first."""
+        """Create the account and a session; return it and the device id, or None if a mail comes first."""
         if self.settings.registration == "closed":
             raise RegistrationClosed
         self.policy.require(body.password, "password", body.email, body.username)
@@ -71,7 +71,7 @@ class Registration:
         return await self.database.run(make)
 
     def _ask(self, session: Session, account: Account, asker: str, trail: Trail) -> None:
-        """No account before its address is confirmed. Usernames are public, so one may be refused."""
+        """Queue the registration until the address is confirmed. A taken username is refused at once."""
         if account.username is not None and is_username_taken(session, account.username):
             raise UsernameTaken
         wanted = account.model_dump(include={"username", "first_name", "last_name", "password_hash"})
@@ -89,9 +89,9 @@ async def register(
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut | Response:
-    """Create an account and sign in to it. A link is sent that confirms the e-mail address.
+    """Create an account and sign in. A link to confirm the e-mail address is sent.
 
-    Where REGISTRATION is `verified`, the response is 202 for every address, and the link makes the account.
+    If REGISTRATION is `verified`, the response is always 202, and the link creates the account.
     """
     opened = await registration.register(body, request, trail, sessions.open)
     if opened is None:

@@ -1,6 +1,6 @@
-"""What strangers ask for by an e-mail address: done beside the requests.
+"""A background worker for requests that name an e-mail address without authentication.
 
-So the response, and the time it takes, are the same whether there is such an account or not.
+So the response and the time it takes are the same whether or not such an account exists.
 """
 
 import json
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class MailRequests:
-    """A queue of such requests. Their addresses are sealed: most belong to nobody who is known here."""
+    """A queue of such requests. Addresses are encrypted, because most belong to people without an account."""
 
     def __init__(self, settings: Settings, database: Database, links: Links, mails: Mails) -> None:
         self._database, self._links, self._mails = database, links, mails
@@ -44,14 +44,14 @@ class MailRequests:
     def ask(
         self, session: Session, household: str, email: str, account: Mapping[str, Any] | None = None
     ) -> None:
-        """Ask for a new password, or for this new account; refuses a network that asks too often."""
+        """Queue a password reset, or the creation of `account`; refuse a network that asks too often."""
         PER_NETWORK.take(session, from_network(household))
         work_id = new_id()
         body = self._sealer.seal(json.dumps({"email": email, "account": account}), _QUEUE, work_id)
         self.queue.add(session, body, work_id=work_id)
 
     def work(self, is_stopping: IsStopping) -> None:
-        """What a duty does: all that waits. One that fails is tried again and holds nothing up."""
+        """Process all queued requests. A failed one is retried later and does not hold up the others."""
         while not is_stopping():
             with self._database.transaction(write=False) as session:
                 if not self.queue.is_due(session):
@@ -86,7 +86,7 @@ class MailRequests:
         self._mails.send(session, Template.RESET_PASSWORD, email, account_id=account.id, link=link)
 
     def _offer_account(self, session: Session, email: str, account: Mapping[str, Any]) -> None:
-        """Send the link that makes the account; whoever has one already is told so instead."""
+        """Send the link that creates the account; an existing account gets a notice instead."""
         if PER_ADDRESS.wait(session, to_address(email)):
             return
         found = account_named(session, email)

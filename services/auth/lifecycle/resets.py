@@ -1,4 +1,4 @@
-"""A new password by a link in a mail."""
+"""Password resets through a link in a mail."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from shared.events import Trail
 
 @dataclass(frozen=True, slots=True)
 class PasswordResets:
-    """Sets the password of whoever holds the link. It signs nobody in, so a second factor still counts."""
+    """Sets a new password for the holder of a link, without signing in: a second factor is still needed."""
 
     database: Database
     passwords: Passwords
@@ -35,13 +35,13 @@ class PasswordResets:
     mails: Mails
 
     async def reset(self, token: str, password: str, trail: Trail) -> None:
-        """Set the password, and end everything that was opened with the one before."""
+        """Set the password, and end everything that was opened with the old one."""
         row = await self.database.read(self._begin, token, password)
         after = await self.passwords.hash(password)
         await self.database.run(self._finish, row, after, trail)
 
     def _begin(self, session: Session, token: str, password: str) -> Row[Any]:
-        """Without a good link nothing is hashed: that would be expensive, and anybody could cause it."""
+        """Check the link before hashing, which is expensive and would otherwise be open to anyone."""
         row = self.links.look_at(session, (Purpose.RESET,), token)
         account = session.get(Account, row.subject)
         names = () if account is None else (account.email, account.username)
@@ -55,7 +55,7 @@ class PasswordResets:
         self.links.use(session, row)
         forget_links(session, account.id)
         account.password_hash = after
-        account.verified = account.verified or now()  # the link was in the mailbox of the address
+        account.verified = account.verified or now()  # the link was sent to this address
         self.sessions.end_all(session, account)
         forget_devices(session, account.id)
         close_challenges(session, account.id)

@@ -1,4 +1,4 @@
-"""The life of an account: registration, invitations, addresses, and a forgotten password."""
+"""Registration, invitations, e-mail addresses and forgotten passwords."""
 
 from services.auth.errors import (
     AlreadyVerified,

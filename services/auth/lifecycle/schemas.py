@@ -1,4 +1,4 @@
-"""What goes into the endpoints for the life of an account and what comes out."""
+"""The request and response bodies for registration, invitations, addresses and password resets."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -9,10 +9,10 @@ from services.auth.fields import AnyPassword, Email, Name, NewPassword, Username
 from services.auth.models import Role
 from shared.http.schemas import Input, Output, example
 
-_TOKEN = "VG8gYmUgZm91bmQgaW4gdGhlIGxpbmsgb2YgdGhlIG1haWw"  # noqa: S105 - what one looks like
+_TOKEN = "VG8gYmUgZm91bmQgaW4gdGhlIGxpbmsgb2YgdGhlIG1haWw"  # noqa: S105 - an example
 
 LinkToken = Annotated[
-    str, Field(min_length=1, max_length=100, description="`token` of the link in the mail.")
+    str, Field(min_length=1, max_length=100, description="`token` from the link in the mail.")
 ]
 
 
@@ -76,7 +76,7 @@ class Invite(Input):
 
 
 class AcceptInvitation(Input):
-    """What the admin has written of the names stays unless they are given."""
+    """Names that are left out keep the values from the invitation."""
 
     model_config = example(
         {
@@ -94,7 +94,7 @@ class AcceptInvitation(Input):
 
 
 class InvitationOut(Output):
-    """An invitation that was not accepted yet. Its link is in the mail alone."""
+    """An invitation not accepted yet. Its link is only in the mail."""
 
     model_config = example(
         {
@@ -116,7 +116,7 @@ class InvitationOut(Output):
 
 
 class AcceptedOut(Output):
-    """The same whatever the address: if something is to be sent to it, a mail is on its way."""
+    """Accepted. The response is the same for every address; if one is due, a mail is on its way."""
 
     model_config = example(
         {

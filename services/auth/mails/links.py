@@ -1,4 +1,4 @@
-"""Links in mails: a token of 256 bits that is good once, for a while, for what it was made for."""
+"""Links in mails: a token of 256 bits, valid once, for a limited time and one purpose."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ TOKEN_BYTES = 32
 
 
 class Purpose(StrEnum):
-    """What a link is good for."""
+    """What a link may be used for."""
 
     VERIFY = "verify_email"
     RESET = "reset_password"
@@ -57,9 +57,9 @@ class Link:
 
 
 class Links:
-    """Makes, looks at and uses the tokens. Every method works inside the caller's transaction.
+    """Issues, looks up and uses the tokens. Every method runs inside the caller's transaction.
 
-    Whoever changes an account as well locks the account first, so that two never wait for each other.
+    A caller that also changes an account locks the account first, so that two never deadlock.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,7 +77,7 @@ class Links:
         details: Mapping[str, Any] | None = None,
         by: str | None = None,
     ) -> Link:
-        """A new link in place of the one before of the same purpose for the same account or address."""
+        """Create a link, replacing an earlier one of the same purpose and subject."""
         token, created = secrets.token_urlsafe(TOKEN_BYTES), now()
         expires = created + LIFETIMES[purpose]
         made = MailToken(
@@ -100,7 +100,7 @@ class Links:
         return Link(f"{self._origin}{PAGES[purpose]}?token={token}", expires)
 
     def look_at(self, session: Session, purposes: Collection[Purpose], token: str) -> Row[Any]:
-        """What a token is good for, without using it; InvalidLink when it is good for nothing."""
+        """Return the row of a valid token without using it; otherwise raise InvalidLink."""
         good = MAIL_TOKENS.c.token_hash == _hash(token), MAIL_TOKENS.c.expires > now()
         found = select(MAIL_TOKENS).where(*good, MAIL_TOKENS.c.kind.in_(purposes))
         row = session.connection().execute(found).first()
@@ -109,7 +109,7 @@ class Links:
         return row
 
     def use(self, session: Session, row: Row[Any]) -> None:
-        """Use up a token that was looked at; of several who try at once, one succeeds."""
+        """Consume a token from `look_at`; of several concurrent calls exactly one succeeds."""
         mine = MAIL_TOKENS.c.id == row.id, MAIL_TOKENS.c.token_hash == row.token_hash
         if session.connection().execute(delete(MAIL_TOKENS).where(*mine)).rowcount != 1:
             raise InvalidLink
@@ -123,12 +123,12 @@ class Links:
 
 
 def forget_links(session: Session, account_id: str) -> None:
-    """Let no link for this account count that was sent before its password or address changed."""
+    """Invalidate all links of this account."""
     session.connection().execute(delete(MAIL_TOKENS).where(MAIL_TOKENS.c.subject == account_id))
 
 
 def delete_expired_links(database: Database, is_stopping: IsStopping) -> None:
-    """What a duty does: delete what nobody has used in time."""
+    """Delete expired links."""
     number = EXPIRED_PER_CHANGE_MAX
     while number == EXPIRED_PER_CHANGE_MAX and not is_stopping():
         with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Mails to people: an event for whoever sends them and, in development, a file to read."""
+"""Mails to people: an event for the service that sends them and, in development, a file."""
 
 import os
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from shared.clock import now
 from shared.events import emit
 from shared.ids import new_id
 
-FILES_MAX = 1_000  # strangers cause mails, and the disk stays usable
+FILES_MAX = 1_000  # unauthenticated requests cause mails, and must not fill the disk
 SENDER = "Gatehouse <no-reply@gatehouse.invalid>"
 _PENDING = "mails"
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Mails:
-    """Sends mails in the transaction that causes them: none goes out if it does not commit."""
+    """Sends mails within a transaction: none is sent if it does not commit."""
 
     def __init__(self, settings: Settings) -> None:
         self.origin = settings.link_origin
@@ -45,7 +45,7 @@ class Mails:
         link: Link | None = None,
         **values: str,
     ) -> None:
-        """Send one mail; an account without an address gets none."""
+        """Send one mail; do nothing without an address."""
         if email is None or not self.origin:
             return
         mail_id = new_id()
@@ -86,25 +86,25 @@ class Mails:
                 _write_file(self._folder / name, message)
             for old in sorted(self._folder.glob("*.eml"))[:-FILES_MAX]:
                 old.unlink(missing_ok=True)
-        except OSError as error:  # the change has happened, whatever becomes of the mail
-            log.error("mail_not_written", error=repr(error))  # noqa: TRY400 - the error says it all
+        except OSError as error:  # the change is committed, even if its mail cannot be written
+            log.error("mail_not_written", error=repr(error))  # noqa: TRY400 - no traceback needed
 
 
 def warn_without_receiver(settings: Settings) -> None:
-    """Say at the start of a production that mails lead nowhere, rather than when somebody waits for one."""
+    """Log a warning at startup in production if mails cannot be delivered."""
     if settings.environment != "production":
         return
     if not settings.link_origin:
         log.warning(
             "mails_are_off",
-            reason="OAUTH_ISSUER and PUBLIC_URL are not set, so links in mails would have no address",
-            effect="nobody can confirm an e-mail address or reset a forgotten password",
+            reason="OAUTH_ISSUER and PUBLIC_URL are not set, so links in mails would have no origin",
+            effect="people cannot confirm an e-mail address or reset a forgotten password",
         )
     elif not has_receiver() and not settings.writes_mails:
         log.warning(
             "mails_are_not_sent",
-            reason=f"no service receives the event {MailRequested.topic}, and MAIL_FILES is off",
-            effect="nobody can confirm an e-mail address or reset a forgotten password",
+            reason=f"no service consumes the event {MailRequested.topic}, and MAIL_FILES is off",
+            effect="people cannot confirm an e-mail address or reset a forgotten password",
         )
 
 
@@ -125,7 +125,7 @@ def _message(template: Template, mail_id: str, values: Mapping[str, Any]) -> byt
 
 
 def _write_file(file: Path, content: bytes) -> None:
-    """Write a file that appears whole, readable by its owner alone."""
+    """Write a file atomically, readable by its owner alone."""
     descriptor, draft = mkstemp(dir=file.parent)
     with os.fdopen(descriptor, "wb") as handle:
         handle.write(content)

@@ -1,10 +1,10 @@
-"""The words of each mail, for mails that are written to files instead of being sent."""
+"""The text of each mail, for mails that are written to files instead of being sent."""
 
 from enum import StrEnum
 
 
 class Template(StrEnum):
-    """Which mail; whoever sends mails has a text of its own for each."""
+    """The kinds of mails. A service that sends mails has its own text for each."""
 
     VERIFY_EMAIL = "verify_email"
     CONFIRM_REGISTRATION = "confirm_registration"
@@ -22,67 +22,67 @@ class Template(StrEnum):
 # The first line is the subject.
 TEXTS = {
     Template.VERIFY_EMAIL: """Confirm your e-mail address
-Somebody, hopefully you, uses {email} for an account at Gatehouse. Confirm that it is yours:
+Someone, hopefully you, uses {email} for a Gatehouse account. Confirm that the address is yours:
 
 {link}
 
-The link is good once, until {expires}. If this was not you, do nothing.
+The link works once, until {expires}. If this was not you, ignore this mail.
 """,
     Template.CONFIRM_REGISTRATION: """Confirm your registration
-Somebody, hopefully you, registers {email} at Gatehouse. The account is made once you confirm:
+Someone, hopefully you, is registering {email} at Gatehouse. Confirm to create the account:
 
 {link}
 
-The link is good once, until {expires}. If this was not you, do nothing: there will be no account.
+The link works once, until {expires}. If this was not you, ignore this mail: no account is created.
 """,
-    Template.REGISTERED_ALREADY: """You have an account already
-Somebody, hopefully you, wants to register {email} at Gatehouse. There is an account with this
-address: sign in at {origin}/auth/signin, or choose a new password at {origin}/auth/forgot
+    Template.REGISTERED_ALREADY: """You already have an account
+Someone, hopefully you, tried to register {email} at Gatehouse, but an account with this address
+exists. Sign in at {origin}/auth/signin, or choose a new password at {origin}/auth/forgot
 
-If this was not you, do nothing: nothing was changed.
+If this was not you, ignore this mail: nothing has changed.
 """,
     Template.INVITATION: """You are invited to Gatehouse
-An admin invites {email} to Gatehouse. Choose a password and begin:
+An admin has invited {email} to Gatehouse. Choose a password to start:
 
 {link}
 
-The link is good once, until {expires}.
+The link works once, until {expires}.
 """,
     Template.CHANGE_EMAIL: """Confirm your new e-mail address
-Somebody, hopefully you, wants to use {email} for their account at Gatehouse. Confirm that it is yours:
+Someone, hopefully you, wants to use {email} for their Gatehouse account. Confirm that the address is yours:
 
 {link}
 
-The link is good once, until {expires}. If this was not you, do nothing.
+The link works once, until {expires}. If this was not you, ignore this mail.
 """,
-    Template.EMAIL_TAKEN: """This address is in use already
-Somebody, hopefully you, wants to use {email} for another account at Gatehouse. There is an account
-with it already, so nothing was changed.
+    Template.EMAIL_TAKEN: """This address is already in use
+Someone, hopefully you, wants to use {email} for another Gatehouse account. This address already has
+an account, so nothing was changed.
 """,
     Template.EMAIL_CHANGED: """Your e-mail address was changed
-The account that used {email} has another e-mail address now, and this one no longer signs in.
+Your account has a new e-mail address, and {email} can no longer be used to sign in.
 
-If this was not you, tell the admins of Gatehouse at once.
+If this was not you, contact your Gatehouse admins at once.
 """,
     Template.FACTOR_ADDED: """A second factor was added
-Signing in to the account of {email} needs a second factor from now on: {factor}.
+The account {email} has a new second factor: {factor}.
 
 If this was not you, choose a new password at once: {origin}/auth/forgot
 """,
     Template.FACTOR_REMOVED: """A second factor was removed
-Signing in to the account of {email} no longer needs this second factor: {factor}.
+The following was removed from the account {email}: {factor}.
 
 If this was not you, choose a new password at once: {origin}/auth/forgot
 """,
     Template.RESET_PASSWORD: """Choose a new password
-Somebody asked for a new password for the account of {email}. Choose it here:
+Someone requested a new password for the account {email}. Choose it here:
 
 {link}
 
-The link is good once, until {expires}. If this was not you, do nothing: your password stays as it is.
+The link works once, until {expires}. If this was not you, ignore this mail: your password does not change.
 """,
     Template.PASSWORD_CHANGED: """Your password was changed
-The password of the account of {email} was changed, and its other sessions have ended.
+The password of the account {email} was changed, and its other sessions were ended.
 
 If this was not you, choose a new password at once: {origin}/auth/forgot
 """,

@@ -1,4 +1,4 @@
-"""The mail that asks whether an e-mail address belongs to its account."""
+"""The mail that asks a person to confirm their e-mail address."""
 
 from datetime import timedelta
 
@@ -10,14 +10,14 @@ from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
 from services.auth.models import Account
 
-# To one address, whoever asks: more would be a nuisance, and the link before is still good.
+# Per address, whoever asks: more mails would be a nuisance, and the previous link is still valid.
 PER_ADDRESS = Pace(at_once=5, interval=timedelta(minutes=15))
-# Caused by one network, whatever the addresses.
+# Per network that causes mails, to any addresses.
 PER_NETWORK = Pace(at_once=20, interval=timedelta(minutes=3))
 
 
 def ask_to_verify(session: Session, account: Account, links: Links, mails: Mails) -> None:
-    """Send a link that confirms the address of the account, unless it was sent too often."""
+    """Send a link that confirms the account's address, unless too many were sent."""
     if (
         account.email is None
         or account.email_verified

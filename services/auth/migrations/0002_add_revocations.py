@@ -1,4 +1,4 @@
-"""Add revocations, and the version that access tokens of an account carry."""
+"""Add revocations and the account version that access tokens carry."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Create the tables of the event spine."""
+"""Create the tables for events."""
 
 from shared.events.migrations import create_event_tables_1
 

@@ -1,4 +1,4 @@
-"""Drop the index for the list of accounts that changed, which is no more."""
+"""Drop the index behind the list of changed accounts; that list was removed."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Add the devices that have signed in to an account."""
+"""Add known devices."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Add OAuth clients, authorization codes and consents; let a session belong to a client."""
+"""Add OAuth clients, authorization codes and consents; a session can belong to a client."""
 
 import sqlalchemy as sa
 from alembic import op

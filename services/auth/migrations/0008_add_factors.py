@@ -1,4 +1,4 @@
-"""Add second factors, recovery codes and the challenges between password and factor."""
+"""Add second factors, recovery codes and sign-in challenges."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Add the tokens of links in mails, when an e-mail address was confirmed, and work beside requests."""
+"""Add tokens of links in mails, the time an e-mail address was confirmed, and leased work."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""List accounts by status and role, the newest first; the index serves what the one of roles did."""
+"""Add the index for listing accounts by status and role; it replaces the index on roles."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Add device codes, pushed authorization requests, and where clients want people sent after signing out."""
+"""Add device codes, pushed authorization requests and post-logout redirect URIs."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Add passkeys, and the challenges that they sign."""
+"""Add passkeys and their challenges."""
 
 import sqlalchemy as sa
 from alembic import op

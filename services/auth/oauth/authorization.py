@@ -20,7 +20,7 @@ NONCE_CHARACTERS_MAX = 500
 STATE_CHARACTERS_MAX = 2000
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAX_AGE = re.compile(r"[0-9]{1,9}")
-_PUSHED_IS_GONE = "The request of the app is unknown, used or expired. Go back to the app and begin anew."
+_PUSHED_IS_GONE = "The app's request is unknown, used or expired. Go back to the app and start again."
 _NOT_SUPPORTED = {
     "request": "request_not_supported",
     "registration": "registration_not_supported",
@@ -29,7 +29,7 @@ _NOT_SUPPORTED = {
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Back to the client, with a code or an error."""
+    """A redirect to the client, with a code or an error."""
 
     url: str
     error: str | None = None
@@ -37,7 +37,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class AskToSignIn:
-    """The person has to show the password, and comes back with this query."""
+    """The person must enter the password; sign-in then returns to this query."""
 
     query: str
     hint: str
@@ -55,7 +55,7 @@ Outcome = Redirect | AskToSignIn | AskForConsent
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A request of which every parameter is good."""
+    """A request whose parameters are all valid."""
 
     client: Client
     redirect_uri: str
@@ -70,7 +70,7 @@ class Checked:
 
 
 class AuthorizationEndpoint:
-    """Decides on authorization requests. It knows no HTTP: a query goes in, and what to do comes out."""
+    """Decides on authorization requests. It knows nothing about HTTP: it maps a query to an outcome."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -78,7 +78,7 @@ class AuthorizationEndpoint:
     def decide(
         self, storage: Storage, query: str, browser: SignedInBrowser | None, answer: str | None = None
     ) -> Outcome:
-        """What to do with a request; `answer` is what the person has said to it on the consent page."""
+        """Decide on a request; `answer` is the person's choice on the consent page."""
         outer = _read(query)
         pushed = outer.values.get("request_uri")
         parameters = outer if pushed is None else _pushed(storage, outer)
@@ -95,7 +95,7 @@ class AuthorizationEndpoint:
         return outcome
 
     def push(self, storage: Storage, client: Client, given: Parameters) -> dict[str, Any]:
-        """Keep a request for later, if every parameter of it is good (RFC 9126)."""
+        """Store a request for later if all its parameters are valid (RFC 9126)."""
         if given.get("request_uri") is not None:
             raise invalid_request("request_uri cannot be pushed.")
         try:
@@ -118,7 +118,7 @@ class AuthorizationEndpoint:
             raise invalid_request("response_mode must be query.")
         challenge = given.get("code_challenge") or ""
         if not _CHALLENGE.fullmatch(challenge) or given.get("code_challenge_method") != "S256":
-            raise invalid_request("code_challenge is needed, with code_challenge_method=S256.")
+            raise invalid_request("code_challenge is required, with code_challenge_method=S256.")
         prompts = words(given.get("prompt"))
         if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
             raise invalid_request("prompt must be none alone, or any of login, consent and select_account.")
@@ -148,13 +148,13 @@ class AuthorizationEndpoint:
     ) -> Outcome:
         if browser is None or self._is_too_old(asked, browser, given):
             if "none" in asked.prompts:
-                raise OAuthError("login_required", "Nobody is signed in, or too long ago.")
+                raise OAuthError("login_required", "No one is signed in, or the sign-in is too old.")
             return AskToSignIn(self._to_come_back_with(given), asked.login_hint)
         if answer == "deny":
-            raise OAuthError("access_denied", "The person did not allow it.")
+            raise OAuthError("access_denied", "The person denied the request.")
         if answer != "allow" and self._needs_consent(storage, asked, browser):
             if "none" in asked.prompts:
-                raise OAuthError("consent_required", "The person has to allow it first.")
+                raise OAuthError("consent_required", "The person must give consent first.")
             return AskForConsent(asked.client, asked.scopes, asked.redirect_uri)
         if answer == "allow":
             storage.keep_consent(browser.account.id, asked.client, asked.scopes)
@@ -181,7 +181,7 @@ class AuthorizationEndpoint:
         return not asked.client.is_first_party and not asked.scopes <= given
 
     def _is_too_old(self, asked: Checked, browser: SignedInBrowser, given: Parameters) -> bool:
-        """Whether the password has to be shown again, and was not since this request was first seen."""
+        """Whether the password must be entered again and has not been since this request first arrived."""
         since = browser.authenticated.timestamp()
         wants_login = bool(asked.prompts & {"login", "select_account"}) or asked.max_age == 0
         too_old = asked.max_age is not None and time.time() - since > asked.max_age
@@ -210,7 +210,7 @@ def _read(query: str) -> Parameters:
 
 
 def _pushed(storage: Storage, outer: Parameters) -> Parameters:
-    """The request that the client has sent beforehand; whatever else is in the address does not count."""
+    """Return the request that the client has pushed; other parameters in the URL are ignored."""
     try:
         client_id, request_uri = outer.require("client_id"), outer.require("request_uri")
     except OAuthError as error:
@@ -222,14 +222,14 @@ def _pushed(storage: Storage, outer: Parameters) -> Parameters:
 
 
 def _where_to(storage: Storage, given: Parameters) -> tuple[Client, str]:
-    """The client and the address to go back to. Nothing is sent anywhere before both are known to be good."""
+    """Return the client and redirect URI. Nothing is redirected before both are validated."""
     try:
         client_id, redirect_uri = given.require("client_id"), given.require("redirect_uri")
     except OAuthError as error:
         raise PageError(error.description) from error
     client = storage.client(client_id)
     if client is None or not client.is_active:
-        raise PageError("There is no app with this client_id, or it has been disabled.")
+        raise PageError("No app has this client_id, or the app is disabled.")
     if not is_registered(redirect_uri, client.redirect_uris.split("\n"), is_public=client.is_public):
-        raise PageError("The app wants you sent to an address that it has not registered.")
+        raise PageError("The app asked to redirect you to a URL that it has not registered.")
     return client, redirect_uri

@@ -1,4 +1,4 @@
-"""Device authorization (RFC 8628): a device without a browser is allowed by its owner on another one."""
+"""Device authorization (RFC 8628): the owner allows a device without a browser from another device."""
 
 import hashlib
 import re
@@ -27,16 +27,18 @@ LIFETIME = timedelta(minutes=10)
 INTERVAL_SECONDS = 5
 SLOWER_SECONDS = 5
 DEVICE_CODE_BYTES = 32
-USER_CODE_CHARACTERS = 8  # of twenty: 34 bits, for ten minutes and a few tries of each account
-_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words, and nothing that is read as a digit
+USER_CODE_CHARACTERS = (
+    8  # from an alphabet of twenty: 34 bits, for ten minutes and a few attempts per account
+)
+_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words; no letters that look like digits
 _IGNORED = re.compile(r"[^A-Z]")
-# Of one network, for public clients may ask without a secret.
+# Per network, because public clients need no secret to ask.
 PER_NETWORK = Pace(at_once=30, interval=timedelta(seconds=10))
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a user code stands for, as the page shows it."""
+    """A device that waits for its owner, as the page shows it."""
 
     row: Row[Any]
     client: Client
@@ -44,13 +46,13 @@ class Waiting:
 
 
 class DeviceAuthorization:
-    """The rows of devices that wait, within one transaction."""
+    """The waiting devices, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def begin(self, issuer: Issuer, client: Client, given: Parameters) -> dict[str, Any]:
-        """The codes for the device and for its owner: the body of the response."""
+        """Create the codes for the device and its owner, and return the response body."""
         if GRANT not in words(client.grant_types):
             raise OAuthError("unauthorized_client", "The client may not use the device code grant.")
         scopes, resource = issuer.granted(client, given.get("scope")), issuer.resource(given.get("resource"))
@@ -78,7 +80,7 @@ class DeviceAuthorization:
         }
 
     def waiting(self, user_code: str) -> Waiting | None:
-        """The device that shows this code and was not answered yet, whatever case and dashes are typed."""
+        """Find the device that shows this code and has no answer yet; case and dashes are ignored."""
         mine = DEVICE_CODES.c.user_hash == _hash(_IGNORED.sub("", user_code.upper()))
         found = select(DEVICE_CODES).where(mine, *_unanswered())
         row = self._session.connection().execute(found).first()
@@ -88,7 +90,7 @@ class DeviceAuthorization:
         return Waiting(row, client, words(row.scope))
 
     def answer(self, waiting: Waiting, browser: SignedInBrowser, *, allowed: bool) -> bool:
-        """Allow or deny the device, once; False when it was answered or has expired meanwhile."""
+        """Allow or deny the device once; return False if it has been answered or has expired meanwhile."""
         values: dict[str, Any] = {"is_denied": True}
         if allowed:
             who = {"account_id": browser.account.id, "authenticated": browser.authenticated}
@@ -98,19 +100,19 @@ class DeviceAuthorization:
         return self._session.connection().execute(answered).rowcount == 1
 
     def redeem(self, device_code: str, client: Client) -> tuple[str, Grant]:
-        """The account and the grant of a device that was allowed, once; OAuthError in every other case."""
+        """Consume an allowed device code and return its account and grant; otherwise raise OAuthError."""
         mine = DEVICE_CODES.c.device_hash == _hash(device_code), DEVICE_CODES.c.client_id == client.id
         row = self._session.connection().execute(select(DEVICE_CODES).where(*mine)).first()
         if row is None:
             raise invalid_grant("The device code is unknown or used.")
         if row.expires <= now():
-            raise OAuthError("expired_token", "The device code has expired; begin anew.")
+            raise OAuthError("expired_token", "The device code has expired; start again.")
         if row.is_denied:
-            raise OAuthError("access_denied", "The person did not allow it.")
+            raise OAuthError("access_denied", "The person denied the request.")
         if row.account_id is None:
             self._count_poll(row)
             raise OAuthError("authorization_pending", "The person has not answered yet.")
-        # The one statement that decides who redeems it.
+        # This one statement decides who redeems the code.
         if self._session.connection().execute(delete(DEVICE_CODES).where(*mine)).rowcount != 1:
             raise invalid_grant("The device code is unknown or used.")
         grant = Grant(new_id(), client.id, row.scope, row.resource, None, row.authenticated, row.amr)

@@ -1,8 +1,8 @@
-"""What the OAuth server refuses with: the codes of RFC 6749 and its extensions."""
+"""The refusals of the OAuth server, with the codes of RFC 6749 and its extensions."""
 
 
 class OAuthError(Exception):
-    """A refusal that has a code of its own in OAuth, as the client is sent it."""
+    """A refusal with an OAuth error code, sent to the client."""
 
     def __init__(self, code: str, description: str, status: int = 400) -> None:
         self.code, self.description, self.status = code, description, status
@@ -14,7 +14,7 @@ class OAuthError(Exception):
 
 
 class PageError(Exception):
-    """A refusal that only the person may see: there is no address that it could safely be sent to."""
+    """A refusal shown only to the person, because there is no safe URL to redirect it to."""
 
 
 def invalid_request(description: str) -> OAuthError:

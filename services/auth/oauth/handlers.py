@@ -1,4 +1,4 @@
-"""The endpoints that OAuth clients call, over HTTP."""
+"""The HTTP endpoints that OAuth clients call."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,12 +38,12 @@ NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 async def show_server_metadata(issuer: Issuer) -> Response:
-    """Show what the OAuth server can do (RFC 8414)."""
+    """Show the metadata of the OAuth server (RFC 8414)."""
     return _document(issuer)
 
 
 async def show_openid_configuration(issuer: Issuer) -> Response:
-    """Show what the OpenID provider can do. With JWT_SECRET there is none: clients could verify nothing."""
+    """Show the metadata of the OpenID provider. There is none with JWT_SECRET, which signs no ID tokens."""
     if not issuer.has_identity:
         raise NoIssuer
     return _document(issuer)
@@ -56,7 +56,7 @@ def _document(issuer: Issuer) -> Response:
 
 
 async def issue_token(request: Request, database: Database, server: OAuthServer, trail: Trail) -> Response:
-    """Get tokens for an authorization code, a refresh token or the client itself (RFC 6749)."""
+    """Issue tokens for an authorization code, refresh token, device code or the client itself (RFC 6749)."""
     try:
         given = await _form(request, server.issuer)
         credentials = _credentials(request, given, trail)
@@ -81,13 +81,13 @@ def _issue(
 async def revoke_token(
     request: Request, database: Database, server: OAuthServer, feed: RevocationFeed, trail: Trail
 ) -> Response:
-    """Revoke a token of the client (RFC 7009): a refresh token with all of its grant, or one access token."""
+    """Revoke one access token of the client, or a refresh token and its whole grant (RFC 7009)."""
     try:
         given = await _form(request, server.issuer)
         credentials, token = _credentials(request, given, trail), given.token()
         caller = await _caller_of(token, server)
         await database.run(_revoke, server, credentials, token, caller, trail)
-        await feed.catch_up()  # so that this process knows it before the client does
+        await feed.catch_up()  # so that this process enforces it before the client gets the response
     except OAuthError as error:
         return await _refused(error, trail)
     return Response(headers=NOT_STORED)
@@ -108,7 +108,7 @@ def _revoke(
 
 
 async def introspect_token(request: Request, database: Database, server: OAuthServer) -> Response:
-    """Show what a token of the client says (RFC 7662); of all others only that they are not active."""
+    """Show the state and claims of one of the client's tokens (RFC 7662); any other token is inactive."""
     try:
         given = await _form(request, server.issuer)
         credentials, token = _credentials(request, given), given.token()
@@ -137,7 +137,7 @@ def _introspect(
 async def authorize_device(
     request: Request, database: Database, server: OAuthServer, proxies: Proxies, trail: Trail
 ) -> Response:
-    """Begin to sign a device in that has no browser (RFC 8628)."""
+    """Start the sign-in of a device without a browser (RFC 8628)."""
     return await _begin(request, database, server, trail, partial(_authorize_device, proxies, request))
 
 
@@ -158,7 +158,7 @@ def _authorize_device(
 async def push_authorization_request(
     request: Request, database: Database, server: OAuthServer, trail: Trail
 ) -> Response:
-    """Send an authorization request beforehand, and get the request_uri to authorize with (RFC 9126)."""
+    """Push an authorization request and get the request_uri to authorize with (RFC 9126)."""
     return await _begin(request, database, server, trail, _push, status=201)
 
 
@@ -174,7 +174,7 @@ async def _begin(
     work: Callable[[Session, OAuthServer, Client, Parameters], Begun],
     status: int = 200,
 ) -> Response:
-    """What a client begins, once it has authenticated."""
+    """Authenticate the client, then run `work` for it."""
 
     def begin(session: Session) -> Begun:
         client = authenticated(server.storage(session), credentials)
@@ -197,12 +197,12 @@ async def _begin(
 
 
 async def show_userinfo(request: Request, database: Database, server: OAuthServer) -> Response:
-    """Show the claims about the person that the access token's scopes let the client see."""
+    """Show the person's claims that the scopes of the access token allow."""
     return await _userinfo(bearer_token(request.headers.get("authorization")), database, server)
 
 
 async def post_userinfo(request: Request, database: Database, server: OAuthServer) -> Response:
-    """The same by POST: with the token in the Authorization header, or as `access_token` in a form."""
+    """Show the same claims by POST: token in the Authorization header, or `access_token` in a form."""
     token = bearer_token(request.headers.get("authorization"))
     if token is None:
         try:
@@ -218,7 +218,7 @@ async def _userinfo(token: str | None, database: Database, server: OAuthServer) 
         raise Unauthenticated
     caller = await server.verifier.verify(token)
     if caller.client_id is None or OPENID not in caller.scopes:
-        detail = {"error": "insufficient_scope", "error_description": "The token has not the scope openid."}
+        detail = {"error": "insufficient_scope", "error_description": "The token lacks the scope openid."}
         challenge = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'}
         return JSONResponse(detail, 403, NOT_STORED | challenge)
     told = await database.read(_claims, server, caller)
@@ -236,7 +236,7 @@ def _claims(session: Session, server: OAuthServer, caller: Caller) -> dict[str, 
 
 
 async def _caller_of(token: str, server: OAuthServer) -> Caller | None:
-    """The caller of an access token; None for everything else, refresh tokens among it."""
+    """Return the caller of an access token; None for anything else, including refresh tokens."""
     try:
         return await server.verifier.verify(token)
     except InvalidToken:
@@ -252,7 +252,7 @@ async def _form(request: Request, issuer: Issuer) -> Parameters:
     try:
         return Parameters.read(body.decode("ascii"))
     except UnicodeDecodeError as error:
-        raise invalid_request("The form is not ASCII; encode other characters with %.") from error
+        raise invalid_request("The form is not ASCII; percent-encode other characters.") from error
 
 
 def _credentials(request: Request, given: Parameters, trail: Trail | None = None) -> ClientCredentials:
@@ -268,7 +268,7 @@ def _credentials(request: Request, given: Parameters, trail: Trail | None = None
 
 def _require_secret(credentials: ClientCredentials) -> None:
     if credentials.secret is None:
-        raise OAuthError("invalid_client", "Introspection needs a client with a secret.", 401)
+        raise OAuthError("invalid_client", "Introspection requires a client with a secret.", 401)
 
 
 async def _refused(error: OAuthError, trail: Trail) -> Response:

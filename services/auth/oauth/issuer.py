@@ -1,4 +1,4 @@
-"""The issuer: its address, what it grants, and the tokens it signs."""
+"""The issuer: its URL, the scopes it grants, and the tokens it signs."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ ROLE_OF_CLIENTS = "client"
 
 
 class Issuer:
-    """What all endpoints of the OAuth server share."""
+    """The issuer, shared by all endpoints of the OAuth server."""
 
     def __init__(self, settings: Settings, keys: SigningKeys, tokens: AccessTokens) -> None:
         self.url = settings.oauth_issuer
@@ -34,11 +34,11 @@ class Issuer:
 
     @property
     def has_identity(self) -> bool:
-        """Whether ID tokens can be signed: clients have to verify them, so JWT_SECRET will not do."""
+        """Whether ID tokens are available: clients must verify them, so JWT_SECRET is not enough."""
         return self._keys.are_public
 
     def granted(self, client: Client, wanted: str | None) -> frozenset[str]:
-        """The scopes of a request; without any, all that the client may have but those that last."""
+        """Return the scopes of a request; by default all of the client's except `offline_access`."""
         allowed = words(client.scopes) if self.has_identity else words(client.scopes) - {OPENID}
         scopes = allowed - {OFFLINE} if wanted is None else words(wanted)
         if not scopes or not scopes <= allowed:
@@ -46,7 +46,7 @@ class Issuer:
         return scopes
 
     def resource(self, wanted: str | None) -> str | None:
-        """The resource of a request (RFC 8707); None for everything that is served here."""
+        """Return the requested resource (RFC 8707); None for this suite itself."""
         if wanted in (None, self.url, f"{self.url}/"):
             return None
         if wanted not in self.resources:
@@ -64,10 +64,10 @@ class Issuer:
         authenticated: datetime | None = None,
         amr: str | None = None,
     ) -> str:
-        """A token as RFC 9068 has it. Services take it only if it grants more than identity."""
+        """Sign an access token (RFC 9068). Services accept it only if it grants more than identity."""
         is_identity = account is not None and scopes <= OF_IDENTITY
         whose = {"sub": client.client_id, "role": ROLE_OF_CLIENTS} if account is None else claims_of(account)
-        if is_identity:  # the client can read it, and has perhaps not been granted the e-mail address
+        if is_identity:  # the client can read the token, and may not have been granted the e-mail address
             whose = {name: whose[name] for name in ("sub", "ver")}
         return self._tokens.sign(
             {
@@ -100,7 +100,7 @@ class Issuer:
         return self._keys.sign({name: value for name, value in told.items() if value is not None}, "JWT")
 
     async def read_id_token(self, token: str) -> dict[str, Any] | None:
-        """The claims of an ID token that was issued here, also of an expired one; None for all else."""
+        """Return the claims of an ID token issued here, even if expired; None for anything else."""
         try:
             header = jwt.get_unverified_header(token)
             keys = {key["kid"]: key for key in (await self._keys.document())["keys"]}
@@ -119,12 +119,12 @@ class Issuer:
         return claims if isinstance(claims["aud"], str) and isinstance(claims["sub"], str) else None
 
     def write_moment(self) -> str:
-        """This moment, as only this server can have written it."""
+        """Return the current time, signed by this server (HMAC)."""
         moment = str(int(time.time() * 1000))
         return f"{moment}.{self._seal(moment)}"
 
     def read_moment(self, text: str | None) -> float | None:
-        """A moment of the last minutes that was written here, in seconds."""
+        """Read a timestamp from write_moment, as Unix seconds; None if it is forged or too old."""
         moment, _, seal = (text or "").partition(".")
         if not seal.isascii() or not hmac.compare_digest(seal, self._seal(moment)):
             return None

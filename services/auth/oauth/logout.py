@@ -15,7 +15,7 @@ STATE_CHARACTERS_MAX = 2000
 
 @dataclass(frozen=True, slots=True)
 class SignOut:
-    """What to do: end a session, or ask the person first; and where to go then, None for a page of ours."""
+    """Which session to end, whether to ask first, and where to redirect (None: to auth's own page)."""
 
     session_id: str | None
     is_asked: bool
@@ -32,9 +32,9 @@ def decide(
     *,
     confirmed: bool,
 ) -> SignOut:
-    """Whose session ends. `hint` are the claims of the ID token of the request, if it was issued here.
+    """Decide whose session ends. `hint` contains the claims of the request's ID token, if issued here.
 
-    Without such a token anybody may have made the request, so the person is asked.
+    Without such a token anyone could have made the request, so the person is asked.
     """
     try:
         client_id, state = given.get("client_id"), given.get("state", STATE_CHARACTERS_MAX)
@@ -42,12 +42,12 @@ def decide(
     except OAuthError as error:
         raise PageError(error.description) from error
     if has_hint and hint is None:
-        raise PageError("The app has sent an ID token that was not issued here.")
+        raise PageError("The app sent an ID token that was not issued here.")
     if hint is not None and client_id not in (None, hint["aud"]):
-        raise PageError("The app has sent the ID token of another app.")
+        raise PageError("The app sent the ID token of another app.")
     client = storage.client(hint["aud"] if hint is not None else client_id or "")
     if back is not None and (client is None or back not in client.post_logout_redirect_uris.split("\n")):
-        raise PageError("The app wants you sent to an address that it has not registered for signing out.")
+        raise PageError("The app asked to redirect you to a URL that it has not registered for signing out.")
     ends, here = _session_of(hint, browser), None if browser is None else browser.session_id
     return SignOut(
         session_id=here if ends is None else ends,
@@ -59,7 +59,7 @@ def decide(
 
 
 def _session_of(hint: Mapping[str, Any] | None, browser: SignedInBrowser | None) -> str | None:
-    """The session that an ID token speaks of: the one it was issued in, or this one of the same person."""
+    """Return the session of the ID token, or else the browser's session if it is the same person's."""
     if hint is None:
         return None
     sid = hint.get("sid")

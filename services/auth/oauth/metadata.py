@@ -1,4 +1,4 @@
-"""What the OAuth server can do, for clients to read (RFC 8414, OpenID Connect Discovery)."""
+"""The metadata of the OAuth server (RFC 8414, OpenID Connect Discovery)."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ CLAIMS = (
 
 
 def metadata(issuer: Issuer) -> dict[str, Any]:
-    """The document; it lists nothing that does not work."""
+    """Build the metadata document, listing only what is available."""
     url = issuer.url
     scopes = [name for name in SCOPES if issuer.has_identity or name != OPENID]
     told: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Points in time as tokens hold them."""
+"""Timestamps in tokens."""
 
 from datetime import datetime
 

@@ -13,7 +13,7 @@ VALUE_CHARACTERS_MAX = 4000
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a request gives; a parameter without a value counts as left out."""
+    """The parameters of a request; one without a value counts as omitted."""
 
     values: Mapping[str, str]
     repeated: frozenset[str] = frozenset()
@@ -31,16 +31,16 @@ class Parameters:
         return cls({name: value for name, value in pairs if value}, repeated)
 
     def get(self, name: str, characters_max: int = VALUE_CHARACTERS_MAX) -> str | None:
-        """The value of a parameter, if it is given once and is not too long."""
+        """Return the value of a parameter; refuse it if repeated or too long."""
         if name in self.repeated:
             raise invalid_request(f"{name} is given more than once.")
         value = self.values.get(name)
         if value is not None and (len(value) > characters_max or "\0" in value):
-            raise invalid_request(f"{name} is longer than {characters_max} characters, or has U+0000 in it.")
+            raise invalid_request(f"{name} is longer than {characters_max} characters, or contains U+0000.")
         return value
 
     def token(self) -> str:
-        """The token of a request about one; whatever it looks like, it is only unknown."""
+        """Return the parameter `token` without checks: a malformed token is just unknown."""
         if "token" in self.repeated or "token" not in self.values:
             raise invalid_request("token must be given once.")
         return self.values["token"]
@@ -54,7 +54,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """How a client says who it is; without a secret it is a public one."""
+    """The credentials of a client; a public client has no secret."""
 
     client_id: str
     secret: str | None
@@ -62,7 +62,7 @@ class ClientCredentials:
 
     @classmethod
     def read(cls, authorization: str | None, parameters: Parameters) -> "ClientCredentials":
-        """Those of the Authorization header or of the form; both at once are refused."""
+        """Read them from the Authorization header or the form; refuse both at once."""
         shown = parameters.get("client_id"), parameters.get("client_secret")
         if authorization is None:
             if shown[0] is None:
@@ -70,12 +70,12 @@ class ClientCredentials:
             return cls(shown[0], shown[1], is_basic=False)
         client_id, secret = _basic(authorization)
         if shown[1] is not None or shown[0] not in (None, client_id):
-            raise invalid_request("The client authenticates in two ways; use one of them.")
+            raise invalid_request("The client authenticates in two ways; use only one.")
         return cls(client_id, secret, is_basic=True)
 
 
 def _basic(authorization: str) -> tuple[str, str]:
-    """Name and secret, each form-encoded before they were joined (RFC 6749 section 2.3.1)."""
+    """Return client id and secret; each is form-encoded inside Basic (RFC 6749 section 2.3.1)."""
     scheme, _, encoded = authorization.partition(" ")
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode()

@@ -1,4 +1,4 @@
-"""Pushed authorization requests (RFC 9126): sent by the client itself, so that no browser can change them."""
+"""Pushed authorization requests (RFC 9126): sent by the client itself, so a browser cannot change them."""
 
 import hashlib
 import secrets
@@ -14,19 +14,19 @@ from services.auth.oauth.parameters import Parameters
 from shared.clock import now
 
 URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
-LIFETIME = timedelta(minutes=10)  # the person signs in meanwhile
+LIFETIME = timedelta(minutes=10)  # leaves the person time to sign in
 URI_BYTES = 32
 _NOT_KEPT = ("client_secret", "client_assertion", "client_assertion_type")
 
 
 class PushedRequests:
-    """The rows of such requests, within one transaction."""
+    """Pushed requests in the database, within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def keep(self, client: Client, given: Parameters) -> dict[str, Any]:
-        """Keep a request whose parameters are good: the body of the response."""
+        """Store a request with valid parameters, and return the response body."""
         delete_expired(self._session, PUSHED.c.uri_hash, PUSHED.c.expires <= now())
         request_uri = URI_PREFIX + secrets.token_urlsafe(URI_BYTES)
         values = {name: value for name, value in given.values.items() if name not in _NOT_KEPT}
@@ -41,13 +41,13 @@ class PushedRequests:
         return {"request_uri": request_uri, "expires_in": int(LIFETIME.total_seconds())}
 
     def find(self, request_uri: str, client_id: str) -> str | None:
-        """The query that a client has pushed, if it was not used and has not expired."""
+        """Return the pushed query if it is unused and has not expired."""
         found = select(PUSHED.c.query).where(*_mine(request_uri, client_id), PUSHED.c.expires > now())
         query: str | None = self._session.connection().execute(found).scalar_one_or_none()
         return query
 
     def use(self, request_uri: str, client_id: str) -> bool:
-        """Use it up; of several at once, one succeeds."""
+        """Consume the request; of several concurrent calls exactly one succeeds."""
         gone = delete(PUSHED).where(*_mine(request_uri, client_id))
         return self._session.connection().execute(gone).rowcount == 1
 

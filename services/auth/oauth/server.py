@@ -1,4 +1,4 @@
-"""The parts of the OAuth server, put together."""
+"""The parts of the OAuth server."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ from shared.identity.tokens import TokenVerifier
 
 @dataclass(frozen=True, slots=True)
 class OAuthServer:
-    """The endpoints without HTTP, and what they stand on."""
+    """The endpoints without HTTP, and their dependencies."""
 
     issuer: Issuer
     authorization: AuthorizationEndpoint
     tokens: TokenEndpoint
-    verifier: TokenVerifier  # takes tokens for the OAuth server as well as those for the services
+    verifier: TokenVerifier  # accepts tokens for the OAuth server as well as for services
     sessions: Sessions
     revocations: RevocationLog
 

@@ -1,4 +1,4 @@
-"""All that the OAuth server keeps. Where requests may race, one statement decides which of them wins."""
+"""The OAuth server's storage. Where requests may race, one SQL statement decides which one wins."""
 
 import hashlib
 import secrets
@@ -39,7 +39,7 @@ USED_CODES_KEPT = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """What an authorization code stood for, now that it is used."""
+    """The grant and parameters of a consumed authorization code."""
 
     grant: Grant
     account_id: str
@@ -62,14 +62,14 @@ class Storage:
         return client_named(self._session, client_id)
 
     def account(self, account_id: str, *, lock: bool = False) -> Account | None:
-        """The account, if it may sign in; with a lock nothing changes that before the transaction ends."""
+        """Return the account if it may sign in; `lock` keeps it unchanged until the transaction ends."""
         account = (
             locked_account(self._session, account_id) if lock else self._session.get(Account, account_id)
         )
         return account if account is not None and account.may_sign_in else None
 
     def keep_code(self, fields: Mapping[str, Any]) -> str:
-        """A new authorization code that stands for these fields."""
+        """Create an authorization code with these fields."""
         delete_expired(self._session, CODES.c.code_hash, CODES.c.expires < now() - USED_CODES_KEPT)
         code = secrets.token_urlsafe(CODE_BYTES)
         expires = now() + timedelta(seconds=CODE_SECONDS)
@@ -77,7 +77,7 @@ class Storage:
         return code
 
     def consume_code(self, code: str, client: Client) -> Consumed | None:
-        """Use a code of this client, which succeeds once; trying again revokes what it was used for."""
+        """Consume a code of this client. This succeeds once; a second use revokes its grant."""
         mine = CODES.c.code_hash == _hash(code), CODES.c.client_id == client.id
         unused = CODES.c.used.is_(None), CODES.c.expires > now()
         use = update(CODES).where(*mine, *unused).values(used=now(), grant_id=new_id()).returning(CODES)
@@ -93,7 +93,7 @@ class Storage:
         return Consumed(grant, row["account_id"], row["redirect_uri"], row["code_challenge"], row["nonce"])
 
     def is_session_alive(self, session_id: str, *, lock: bool = False) -> bool:
-        """Whether a session has not ended; with a lock it does not end before the transaction does."""
+        """Whether a session has not ended; `lock` keeps it alive until the transaction ends."""
         alive = SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
         found = select(SESSIONS.c.id).where(SESSIONS.c.id == session_id, *alive)
         found = found.with_for_update() if lock else found
@@ -110,7 +110,7 @@ class Storage:
         self._sessions.end(self._session, grant_id)
 
     def revoke_refresh(self, token: str, client: Client) -> str | None:
-        """End the family of a refresh token of this client, used or not; return its id."""
+        """Revoke the grant of a refresh token of this client, even if used; return its id."""
         found = self._sessions.of_token(self._session, token, client.id)
         if found is None:
             return None
@@ -118,7 +118,7 @@ class Storage:
         return str(found[0].id)
 
     def refresh_token(self, token: str, client: Client) -> Row[Any] | None:
-        """The grant of a refresh token of this client that can still be used."""
+        """Return the grant of this client's refresh token if it can still be used."""
         found = self._sessions.of_token(self._session, token, client.id)
         return found[0] if found is not None and found[1] else None
 
@@ -130,7 +130,7 @@ class Storage:
         return words(None if consent is None else consent.scope)
 
     def keep_consent(self, account_id: str, client: Client, scopes: frozenset[str]) -> None:
-        """Remember what a person lets a client do, beside what was allowed before."""
+        """Add scopes to what the person has allowed the client."""
         given = text(self.consent_of(account_id, client) | scopes)
         row = Consent(account_id=account_id, client_id=client.id, scope=given).model_dump()
         adding = insert_into(self._session, CONSENTS).values(row)
@@ -140,7 +140,7 @@ class Storage:
 
 
 def drop_consent(session: Session, account_id: str, client_id: str) -> bool:
-    """Forget what a person lets a client do; whether there was anything."""
+    """Withdraw a person's consent for a client; return whether there was any."""
     mine = CONSENTS.c.account_id == account_id, CONSENTS.c.client_id == client_id
     return session.connection().execute(delete(CONSENTS).where(*mine)).rowcount == 1
 

@@ -1,4 +1,4 @@
-"""The token endpoint and what belongs to it: issue, revoke and introspect tokens."""
+"""Issuing, revoking and introspecting tokens."""
 
 import hashlib
 import hmac
@@ -26,10 +26,10 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class TokenEndpoint:
-    """Issues tokens. It knows no HTTP: parameters go in, and the body of the response comes out.
+    """Issues tokens. It knows nothing about HTTP: it maps parameters to a response body.
 
-    A refusal is returned and not raised, because what led to it has to be committed: a code that is used
-    up, a family that is revoked.
+    Refusals are returned, not raised, because their side effects must be committed: a consumed code, a
+    revoked grant.
     """
 
     def __init__(self, issuer: Issuer) -> None:
@@ -63,18 +63,18 @@ class TokenEndpoint:
         verifier = given.require("code_verifier")
         resource = self._issuer.resource(given.get("resource"))
         consumed = storage.consume_code(code, client)
-        # From here on the code is used up, whatever is wrong.
+        # From here on the code is consumed, even if the request is refused.
         if consumed is None:
             raise invalid_grant("The code is unknown, used or expired.")
         if not hmac.compare_digest(consumed.redirect_uri.encode(), redirect_uri.encode()):
-            raise invalid_grant("redirect_uri is not the one of the authorization request.")
+            raise invalid_grant("redirect_uri differs from the one in the authorization request.")
         if not _fits(verifier, consumed.code_challenge):
-            raise invalid_grant("code_verifier does not fit the code_challenge.")
+            raise invalid_grant("code_verifier does not match the code_challenge.")
         if resource not in (None, consumed.grant.resource):
-            raise OAuthError("invalid_target", "resource is not the one of the authorization request.")
+            raise OAuthError("invalid_target", "resource differs from the one in the authorization request.")
         account = storage.account(consumed.account_id, lock=True)
         if account is None or not self._is_still_granted(storage, consumed):
-            raise invalid_grant("The person has signed out, or may not sign in any more.")
+            raise invalid_grant("The person has signed out, or may no longer sign in.")
         signed_in = storage.open_family(account, consumed.grant)
         return self._answer(client, signed_in, consumed.grant, words(consumed.grant.scope), consumed.nonce)
 
@@ -87,20 +87,22 @@ class TokenEndpoint:
         token, wanted = given.require("refresh_token"), words(given.get("scope"))
         self._issuer.resource(given.get("resource"))
         before = storage.refresh_token(token, client) if wanted else None
-        if before is not None and not wanted <= words(before.scope):  # the token stays as it is
-            raise OAuthError("invalid_scope", f"What was granted is: {before.scope}.")
+        if before is not None and not wanted <= words(before.scope):  # the token stays valid
+            raise OAuthError("invalid_scope", f"The granted scopes are: {before.scope}.")
         outcome = storage.rotate_refresh(token, client)
         if not isinstance(outcome, SignedIn) or outcome.grant is None:
             reused = outcome is RefreshTokenReused
             raise invalid_grant(
-                "The refresh token was used before, so everything from its grant was revoked."
+                "The refresh token was already used, so its whole grant was revoked."
                 if reused
                 else "The refresh token is unknown, expired or revoked."
             )
         granted = words(outcome.grant.scope)
         if not granted <= words(client.scopes):
             storage.revoke_family(outcome.session_id)
-            raise invalid_grant("The client may no longer have what was granted; ask the person again.")
+            raise invalid_grant(
+                "The client no longer has all granted scopes; ask the person for consent again."
+            )
         scopes = (wanted & granted) or granted
         return self._answer(client, outcome, outcome.grant, scopes, None)
 
@@ -108,7 +110,7 @@ class TokenEndpoint:
         account_id, grant = storage.devices.redeem(given.require("device_code"), client)
         account = storage.account(account_id, lock=True)
         if account is None:
-            raise invalid_grant("The person may not sign in any more.")
+            raise invalid_grant("The person may no longer sign in.")
         return self._answer(client, storage.open_family(account, grant), grant, words(grant.scope), None)
 
     def _of_client(self, client: Client, given: Parameters) -> Body:
@@ -153,7 +155,7 @@ class TokenEndpoint:
 
 
 def authenticated(storage: Storage, credentials: ClientCredentials) -> Client:
-    """The client of these credentials, or invalid_client."""
+    """Return the client with these credentials, or raise invalid_client."""
     client = storage.client(credentials.client_id)
     if client is None or not client.is_active:
         raise invalid_client()
@@ -167,7 +169,7 @@ def authenticated(storage: Storage, credentials: ClientCredentials) -> Client:
 
 
 def revoke(storage: Storage, client: Client, token: str, caller: Caller | None) -> str | None:
-    """Revoke a token of this client (RFC 7009); return what was revoked. Others' and unknown ones stay."""
+    """Revoke a token of this client (RFC 7009); return what was revoked, None if nothing was."""
     if caller is None:
         return storage.revoke_refresh(token, client)
     if caller.client_id != client.client_id or caller.token_id is None:
@@ -179,9 +181,9 @@ def revoke(storage: Storage, client: Client, token: str, caller: Caller | None) 
 def introspect(
     storage: Storage, issuer: Issuer, client: Client, token: str, claims: Mapping[str, Any] | None
 ) -> Body:
-    """What a token says (RFC 7662), to the client that it was given to or that it is for.
+    """Return the state and claims of a token (RFC 7662); only its own client sees them.
 
-    `claims` are those of an access token that is valid.
+    `claims` are given for a valid access token.
     """
     if claims is not None:
         is_mine = claims.get("client_id") == client.client_id
@@ -199,7 +201,7 @@ def _shown(claims: Mapping[str, Any]) -> Body:
 
 
 def userinfo(account: Account, scopes: frozenset[str]) -> Body:
-    """The claims of OpenID Connect Core section 5.1 that the scopes let a client see."""
+    """Return the claims of OpenID Connect Core section 5.1 that the scopes allow."""
     told: Body = {"sub": account.id}
     if "profile" in scopes:
         names = [name for name in (account.first_name, account.last_name) if name]

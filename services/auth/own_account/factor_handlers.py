@@ -1,4 +1,4 @@
-"""The second factor of the caller's own account."""
+"""The endpoints for the caller's authenticator app."""
 
 from io import BytesIO
 
@@ -31,7 +31,7 @@ async def enrol_totp(
     factors: Factors,
     trail: Trail,
 ) -> FactorOut:
-    """Begin to use an authenticator app; it counts once a code has confirmed it."""
+    """Start enrolling an authenticator app. It takes effect once a code has confirmed it."""
     before = await _require_password(body.current_password, caller, database, passwords, sessions)
     return await database.run(_enrol, caller, before, factors, trail)
 
@@ -60,7 +60,7 @@ async def confirm_totp(
     mails: Mails,
     trail: Trail,
 ) -> RecoveryCodesOut:
-    """Confirm the authenticator app by its code; from now on signing in needs one. Shows recovery codes."""
+    """Confirm the authenticator app with a code; sign-in then requires one. Returns recovery codes."""
     await database.run(_count_try, caller, sessions)
     codes = await database.run(_confirm, caller, body.code, factors, mails, trail)
     if codes is None:
@@ -95,7 +95,7 @@ async def remove_totp(
     mails: Mails,
     trail: Trail,
 ) -> None:
-    """Stop using the authenticator app; the password alone signs in again."""
+    """Remove the authenticator app. The password alone then signs in again."""
     before = await _require_password(body.current_password, caller, database, passwords, sessions)
     await database.run(_remove, caller, before, factors, mails, trail)
 
@@ -131,7 +131,7 @@ def _begin(session: Session, caller: Caller, sessions: Sessions) -> str | None:
 
 
 def _unchanged(session: Session, caller: Caller, before: str | None) -> Account:
-    """The account, unless its password was changed while this request was checked."""
+    """Return the account, unless its password was changed while this request was being checked."""
     account = locked_account(session, caller.id)
     if account is None or account.password_hash != before or not account.may_sign_in:
         raise WrongPassword

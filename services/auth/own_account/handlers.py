@@ -1,4 +1,4 @@
-"""The caller's own account."""
+"""The endpoints for the caller's own account."""
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -21,7 +21,7 @@ from shared.events import Trail
 
 
 def show_me(caller: Caller, sessions: Sessions, session: Session) -> AccountOut:
-    """Show your account as it is now."""
+    """Show your account."""
     return AccountOut.model_validate(sessions.account_of(session, caller))
 
 
@@ -37,7 +37,7 @@ async def change_password(
     mails: Mails,
     trail: Trail,
 ) -> None:
-    """Change your password, end all your other sessions, and forget your other devices."""
+    """Change your password. Ends all your other sessions and forgets your other devices."""
     before = await database.run(_begin_change, caller, sessions, policy, body.new_password)
     if not await passwords.matches(body.current_password, before):
         raise WrongPassword
@@ -67,7 +67,7 @@ def _finish_change(
 ) -> None:
     account = locked_account(session, caller.id)
     if account is None or account.password_hash != before or not account.may_sign_in:
-        raise WrongPassword  # it was changed while this request was being checked
+        raise WrongPassword  # the password was changed while this request was being checked
     account.password_hash = after
     sessions.end_others(session, account.id, caller.session_id)
     forget_devices(session, account.id, but=this_device)

@@ -1,4 +1,4 @@
-"""Where the caller is signed in, and which apps may act for the caller."""
+"""The caller's sessions and connected apps."""
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -15,7 +15,7 @@ from shared.lists.pagination import PageQuery, paginate
 
 
 def list_sessions(query: PageQuery, caller: Caller, sessions: Sessions, session: Session) -> Page[SessionOut]:
-    """List where you are signed in, the newest first; not what apps were granted."""
+    """List your sessions, newest first, without those granted to apps."""
     mine = SESSIONS.c.account_id == sessions.account_of(session, caller).id, SESSIONS.c.client_id.is_(None)
     alive = SESSIONS.c.revoked.is_(None), SESSIONS.c.expires > now()
     living = select(SESSIONS).where(*mine, *alive)
@@ -23,7 +23,7 @@ def list_sessions(query: PageQuery, caller: Caller, sessions: Sessions, session:
 
 
 def end_session(session_id: Id, caller: Caller, sessions: Sessions, session: Session) -> None:
-    """End one of your sessions, and what apps were granted in it; its tokens are refused within a second."""
+    """End one of your sessions and what it granted to apps. Its tokens are refused within a second."""
     mine = SESSIONS.c.id == session_id, SESSIONS.c.account_id == sessions.account_of(session, caller).id
     found = select(SESSIONS.c.id).where(*mine, SESSIONS.c.revoked.is_(None), SESSIONS.c.client_id.is_(None))
     if session.connection().execute(found).first() is None:
@@ -34,7 +34,7 @@ def end_session(session_id: Id, caller: Caller, sessions: Sessions, session: Ses
 def list_connected_apps(
     query: PageQuery, caller: Caller, sessions: Sessions, session: Session
 ) -> Page[ConnectedAppOut]:
-    """List the apps that you have allowed to act for you."""
+    """List the apps that may act for you."""
     columns = CLIENTS.c.id, CLIENTS.c.name, CONSENTS.c.scope, CONSENTS.c.created, CONSENTS.c.updated
     together = select(*columns).join(CONSENTS, CONSENTS.c.client_id == CLIENTS.c.id)
     mine = together.where(CONSENTS.c.account_id == sessions.account_of(session, caller).id)
@@ -42,7 +42,7 @@ def list_connected_apps(
 
 
 def disconnect_app(client_id: Id, caller: Caller, sessions: Sessions, session: Session) -> None:
-    """Take back what you have allowed an app, and end everything that it was granted."""
+    """Withdraw your consent for an app and revoke everything granted to it."""
     account_id = sessions.account_of(session, caller).id
     had_consent = drop_consent(session, account_id, client_id)
     ended = sessions.end_of_client(session, account_id, client_id)

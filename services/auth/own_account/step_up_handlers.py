@@ -1,4 +1,4 @@
-"""Showing anew who it is, for what needs a recent sign-in."""
+"""Step-up: confirming one's identity for operations that require a recent sign-in."""
 
 from sqlmodel import Session
 
@@ -27,9 +27,9 @@ async def confirm_identity(
     tokens: AccessTokens,
     trail: Trail,
 ) -> StepUpOut:
-    """Show anew who you are, and get an access token of this session that counts as a recent sign-in.
+    """Confirm your identity, and get an access token of this session that counts as a recent sign-in.
 
-    The password is needed, and a code of the authenticator app where there is one.
+    Send your password, and a code of your authenticator app if you have one.
     """
     session_id = caller.session_id
     if session_id is None:
@@ -41,13 +41,13 @@ async def confirm_identity(
     def confirm(session: Session) -> str | None:
         account = locked_account(session, caller.id)
         if account is None or account.password_hash != before or not account.may_sign_in:
-            raise WrongPassword  # it was changed while this request was being checked
+            raise WrongPassword  # the password was changed while this request was being checked
         amr = "pwd"
         if factors.are_needed(session, account.id):
             factor_attempt(account.id).count(session)
             method = factors.passes(session, account.id, body.code or "")
             if method is None:
-                return None  # not raised: the try stays counted
+                return None  # not raised, so that the counted attempt is committed
             factor_attempt(account.id).succeeded(session)
             amr = f"pwd {method}"
         attempt_of(caller).succeeded(session)

@@ -1,4 +1,4 @@
-"""What the handlers of all pages do: read a form of our own, and send a browser on."""
+"""Helpers of the page handlers: reading forms, and redirecting the browser."""
 
 from typing import TypeVar
 from urllib.parse import parse_qsl
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 FORM_BYTES_MAX = 64 * 1024
 TOKEN_CHARACTERS_MAX = 100
 UNPROCESSABLE = 422
-# What a page calls the fields of a form.
+# The labels of form fields in messages.
 _LABELS = {
     "email": "The e-mail address",
     "username": "The username",
@@ -30,13 +30,13 @@ _LABELS = {
 
 
 class FormFault(Exception):
-    """A field of a form is not good; the words say why, to the person who has filled it in."""
+    """An invalid form field; the message is shown to the person who submitted the form."""
 
     status = UNPROCESSABLE
 
 
 def read_as(kind: type[M], form: dict[str, str]) -> M:
-    """The form as a model; fields without text count as left out."""
+    """Read the form as a model; empty fields count as omitted."""
     try:
         return kind.model_validate({name: form[name] for name in kind.model_fields if form.get(name)})
     except ValidationError as error:
@@ -45,7 +45,7 @@ def read_as(kind: type[M], form: dict[str, str]) -> M:
 
 
 def fault_of(error: Problem | FormFault) -> str:
-    """What to tell the person whose form was refused."""
+    """Return the message for the person whose form was refused."""
     if isinstance(error, Problem) and error.errors:
         first = error.errors[0]
         return f"{_label(first['field'])} {first['message']}."
@@ -61,12 +61,12 @@ def token_of(given: dict[str, str]) -> str:
 
 
 def query_of(request: Request) -> dict[str, str]:
-    """The query of a page; of what is given more than once the last one counts."""
-    return _pairs(request.scope["query_string"].decode("latin-1"), "address")
+    """Return the query parameters of a page; of a repeated parameter the last value."""
+    return _pairs(request.scope["query_string"].decode("latin-1"), "query")
 
 
 async def own_form(request: Request, settings: Settings) -> dict[str, str]:
-    """A form that one of our own pages has sent."""
+    """Read a form, which must come from one of auth's own pages."""
     require_same_origin(request, settings)
     return _pairs((await read_body(request, FORM_BYTES_MAX)).decode("latin-1"), "form")
 
@@ -79,7 +79,7 @@ def _pairs(text: str, what: str) -> dict[str, str]:
 
 
 def see_other(url: str) -> Response:
-    """303, so that a browser follows with GET and never sends a form on."""
+    """Redirect with 303, so that the browser follows with GET and does not resend a form."""
     response = RedirectResponse(url, 303, headers=HEADERS)
-    response.headers["location"] = url  # byte for byte
+    response.headers["location"] = url  # unchanged; RedirectResponse re-encodes it
     return response

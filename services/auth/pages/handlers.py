@@ -1,4 +1,4 @@
-"""The pages, and the endpoints that answer a browser with a page or a redirect."""
+"""The handlers of the sign-in and consent pages, and of the authorization endpoint."""
 
 import re
 from typing import Any
@@ -41,13 +41,13 @@ _NAME: TypeAdapter[str] = TypeAdapter(LoginName)
 _PASSWORD: TypeAdapter[str] = TypeAdapter(AnyPassword)
 _NEXT = re.compile(r"/oauth/(?:authorize\?[!-~]*|device(?:\?[!-~]*)?)")
 _THROTTLED = "Too many attempts. Wait {seconds} seconds and try again."
-_TOO_LATE = "That took too long, or too many tries. Sign in again."
-_WRONG_CODE = "That is not the code, or it was used before. Wait for the next one."
-_WRONG = "That does not match. Check the name and the password."
+_TOO_LATE = "Too much time has passed, or too many codes were wrong. Sign in again."
+_WRONG_CODE = "The code is wrong or was already used. Wait for the next one."
+_WRONG = "The name or the password is wrong. Check both and try again."
 
 
 async def show_asset(name: str) -> Response:
-    """Show a style sheet or picture of the pages."""
+    """Show a style sheet or the icon of the pages."""
     if name not in ASSETS:
         raise NotFound
     headers = {"Cache-Control": "public, max-age=300", "X-Content-Type-Options": "nosniff"}
@@ -83,7 +83,7 @@ async def post_authorize(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """The same by POST, with the parameters in a form."""
+    """Let a person sign in to an app, with the parameters in a form."""
     query = (await read_body(request, FORM_BYTES_MAX)).decode("latin-1")
     return await _authorize(query, None, request, database, server, browsers, pages, trail)
 
@@ -97,7 +97,7 @@ async def answer_consent(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Allow or deny what an app asks for: the form of the consent page."""
+    """Allow or deny an app's request: the form of the consent page."""
     form = await own_form(request, settings)
     answer = form.get("answer")
     if answer not in ("allow", "deny"):
@@ -152,7 +152,7 @@ def _decide(
         trail.add(outcome=outcome.error or "code")
         trail.write(session)
     else:
-        trail.is_written = True  # nothing has happened yet
+        trail.is_written = True  # nothing to record yet
     return outcome, browser
 
 
@@ -172,7 +172,7 @@ def _consent_page(pages: Pages, asked: AskForConsent, account: Account, query: s
 async def show_sign_in(
     request: Request, database: Database, browsers: BrowserSessions, pages: Pages
 ) -> Response:
-    """Show the page to sign in with, or who is signed in."""
+    """Show the sign-in page, or the account that is signed in."""
     given = query_of(request)
     after = _next(given.get("next"))
     if after is None:
@@ -194,7 +194,7 @@ async def sign_in(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Sign in with the form of the page: a cookie stands for the session."""
+    """Sign in with the form of the page. Sets the session cookie."""
     form = await own_form(request, settings)
     after, typed = _next(form.get("next")) or "", form.get("name", "")[:254]
     try:
@@ -230,7 +230,7 @@ def _after_password(
 
 
 def _open(session: Session, proved: Proved, before: str | None, browsers: BrowserSessions) -> tuple[str, str]:
-    """The Set-Cookie of a new session, and the id of the device."""
+    """Open a session; return its Set-Cookie value and the id of the device."""
     _, cookie = browsers.open(session, proved.account, before, proved.amr)
     return cookie, proved.device_id
 
@@ -253,7 +253,7 @@ async def sign_in_with_code(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Finish signing in with a code of the authenticator app, or a recovery code."""
+    """Finish signing in with a code from the authenticator app, or a recovery code."""
     form = await own_form(request, settings)
     after, token = _next(form.get("next")) or "", form.get("mfa_token", "")[:100]
     before, code = request.cookies.get(browsers.cookie_name), form.get("code", "").strip()[:40]
@@ -295,7 +295,7 @@ def _after_factor(
 async def sign_out(
     request: Request, settings: Settings, database: Database, browsers: BrowserSessions, trail: Trail
 ) -> Response:
-    """End the session of the browser, and what apps were granted in it."""
+    """End the browser's session and what it granted to apps."""
     form = await own_form(request, settings)
     await database.run(_end, request.cookies.get(browsers.cookie_name), browsers, trail)
     response = see_other(_next(form.get("next")) or SIGN_IN)
@@ -309,6 +309,6 @@ def _end(session: Session, cookie: str | None, browsers: BrowserSessions, trail:
 
 
 def _next(path: str | None) -> str | None:
-    """Where to go after signing in: back to an authorization request or a device, and nowhere else."""
+    """Return the path if it leads back to an authorization request or the device page; else None."""
     is_good = path is not None and len(path) <= QUERY_CHARACTERS_MAX and _NEXT.fullmatch(path)
     return path if is_good else None

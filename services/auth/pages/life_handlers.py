@@ -1,4 +1,4 @@
-"""The pages for the life of an account: register, confirm an address, forget a password, be invited."""
+"""The pages for registration, address confirmation, forgotten passwords and invitations."""
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -28,7 +28,7 @@ SIGN_IN = "/auth/signin"
 SERVER_ERROR = 500
 _REFUSALS = (FormFault, Problem)
 _CHECK_MAIL = "Check your mail"
-_DEAD = "It is unknown, expired or used, or a newer one was sent to you. Nothing was changed."
+_DEAD = "It is invalid, expired or already used, or a newer one was sent to you. Nothing was changed."
 
 
 async def show_forgotten(pages: Pages) -> Response:
@@ -45,7 +45,7 @@ async def send_forgotten(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Have a link sent that sets a new password; the page is the same for every address."""
+    """Send a link that sets a new password. The page is the same for every address."""
     form = await own_form(request, settings)
     try:
         email = read_as(ForgotPassword, form).email
@@ -54,7 +54,7 @@ async def send_forgotten(
         return await _again(pages, "forgotten", error, trail, email=form.get("email", "")[:254])
     return pages.say(
         _CHECK_MAIL,
-        f"If {email} has an account here, a link to choose a new password is on its way. It is good for "
+        f"If {email} has an account here, a link to choose a new password is on its way. It is valid for "
         "30 minutes.",
         SIGN_IN,
         "Back to sign in",
@@ -67,7 +67,7 @@ def _ask_for_link(session: Session, asked: MailRequests, household: str, email: 
 
 
 async def show_reset(request: Request, database: Database, links: Links, pages: Pages) -> Response:
-    """Show the form for a new password that a link leads to. The link is not used up by looking."""
+    """Show the form for a new password. Opening the link does not use it up."""
     token = token_of(query_of(request))
     try:
         email = await database.read(_email_of, links, (Purpose.RESET,), token)
@@ -85,7 +85,7 @@ async def set_password(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Set the new password of the form; signing in comes after."""
+    """Set the new password. The person then signs in with it."""
     form = await own_form(request, settings)
     token = token_of(form)
     try:
@@ -104,12 +104,12 @@ async def set_password(
 
 
 async def show_confirmation(request: Request, database: Database, links: Links, pages: Pages) -> Response:
-    """Show the button that confirms an e-mail address. The link is not used up by looking."""
+    """Show the button that confirms an e-mail address. Opening the link does not use it up."""
     token = token_of(query_of(request))
     try:
         email = await database.read(_email_of, links, CONFIRMED_BY, token)
     except Problem:
-        return _dead(pages, SIGN_IN, "Sign in to have another one sent")
+        return _dead(pages, SIGN_IN, "Sign in to request a new one")
     return pages.show("confirm", token=token, email=email)
 
 
@@ -129,7 +129,7 @@ async def confirm_address(
 
 
 async def show_invitation(request: Request, database: Database, links: Links, pages: Pages) -> Response:
-    """Show the form that an invitation leads to."""
+    """Show the form of an invitation."""
     token = token_of(query_of(request))
     try:
         email = await database.read(_email_of, links, (Purpose.INVITE,), token)
@@ -147,7 +147,7 @@ async def take_invitation(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Make the account that somebody was invited to."""
+    """Accept an invitation and create the account."""
     form = await own_form(request, settings)
     token = token_of(form)
     try:
@@ -164,7 +164,7 @@ async def take_invitation(
 
 
 async def show_registration(settings: Settings, pages: Pages) -> Response:
-    """Show the form that makes an account."""
+    """Show the registration form."""
     if settings.registration == "closed":
         return pages.say("Registration is closed", "Ask an admin for an invitation.", SIGN_IN, "Sign in")
     return pages.show("register", email="", username="", fault=None)
@@ -179,7 +179,7 @@ async def register_by_form(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Make an account and sign in to it, or have a link sent that makes it."""
+    """Create an account and sign in, or send a link that creates it."""
     form = await own_form(request, settings)
     before = request.cookies.get(browsers.cookie_name)
 
@@ -193,7 +193,7 @@ async def register_by_form(
         typed = {"email": form.get("email", "")[:254], "username": form.get("username", "")[:32]}
         return await _again(pages, "register", error, trail, **typed)
     if opened is None:
-        words = f"A mail to {body.email} says how to go on. It is good for 24 hours."
+        words = f"A mail to {body.email} says how to continue. Its link is valid for 24 hours."
         return pages.say(_CHECK_MAIL, words, SIGN_IN, "Back to sign in")
     cookie, device_id = opened
     response = see_other(SIGN_IN)
@@ -205,7 +205,7 @@ async def register_by_form(
 async def show_email_change(
     request: Request, database: Database, browsers: BrowserSessions, pages: Pages
 ) -> Response:
-    """Show the form for another e-mail address."""
+    """Show the form for a new e-mail address."""
     browser = await database.run(browsers.find, request.cookies.get(browsers.cookie_name))
     if browser is None:
         return see_other(SIGN_IN)
@@ -221,7 +221,7 @@ async def change_email_by_form(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Have a link sent to another e-mail address that makes it the one of the account."""
+    """Send a link to a new e-mail address; using it changes the account's address."""
     form = await own_form(request, settings)
     browser = await database.run(browsers.find, request.cookies.get(browsers.cookie_name))
     if browser is None:
@@ -236,7 +236,7 @@ async def change_email_by_form(
     except _REFUSALS as error:
         typed = {"now": account.email or "", "email": form.get("email", "")[:254]}
         return await _again(pages, "change_email", error, trail, **typed)
-    words = f"Until you use the link in the mail to {body.email}, your address stays as it is."
+    words = f"Your address changes once you open the link in the mail to {body.email}."
     return pages.say(_CHECK_MAIL, words, SIGN_IN, "Back")
 
 
@@ -252,7 +252,7 @@ def _dead(pages: Pages, onwards: str, label: str) -> Response:
 async def _again(
     pages: Pages, page: str, error: FormFault | Problem, trail: Trail, **values: str
 ) -> Response:
-    """The form once more, with what was wrong; other refusals are not for people to mend."""
+    """Show the form again with the fault; server errors are raised, as the person cannot fix them."""
     if isinstance(error, Problem) and error.status >= SERVER_ERROR:
         raise error
     if not trail.is_written:

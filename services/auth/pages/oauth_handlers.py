@@ -1,4 +1,4 @@
-"""The pages of the OAuth server beside consent: the code of a device, and signing out for an app."""
+"""The pages for device codes, and for signing out on behalf of an app."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +27,14 @@ from shared.http.inputs import read_body
 
 SIGN_IN = "/auth/signin"
 USER_CODE_CHARACTERS_MAX = 20
-_NO_DEVICE = "There is no device with this code, or it has waited for longer than ten minutes."
-_DENIED = ("Denied", "The device gets nothing. You can close this page.")
-_ALLOWED = ("Your device is signed in", "Go on there. You can close this page.")
+_NO_DEVICE = "No device shows this code, or the code is older than ten minutes. Check it and try again."
+_DENIED = ("Denied", "The device gets no access. You can close this page.")
+_ALLOWED = ("Your device is signed in", "Continue on your device. You can close this page.")
 
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """Who is signed in, and the device of a code."""
+    """The signed-in browser, and the device that a code belongs to."""
 
     browser: SignedInBrowser | None
     waiting: Waiting | None = None
@@ -44,7 +44,7 @@ class LookedUp:
 async def show_device(
     request: Request, database: Database, server: OAuthServer, browsers: BrowserSessions, pages: Pages
 ) -> Response:
-    """Show the form for the code that a device shows."""
+    """Show the form for a device code."""
     if not server.issuer.url:
         raise NoIssuer
     code = query_of(request).get("user_code", "")[:USER_CODE_CHARACTERS_MAX]
@@ -61,7 +61,7 @@ async def answer_device(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Look a device up by its code, and allow or deny it."""
+    """Look up a device by its code, and allow or deny it."""
     if not server.issuer.url:
         raise NoIssuer
     form = await own_form(request, settings)
@@ -101,7 +101,7 @@ def _look_up(
     trail: Trail,
 ) -> LookedUp:
     browser = browsers.find(session, cookie)
-    trail.is_written = True  # nothing has happened yet
+    trail.is_written = True  # nothing to record yet
     if browser is None:
         return LookedUp(None)
     trail.user_id = browser.account.id
@@ -137,7 +137,7 @@ async def sign_out_for_app(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """Sign out for an app: the end session endpoint of OpenID Connect."""
+    """Sign out on behalf of an app: the end session endpoint of OpenID Connect."""
     query = request.scope["query_string"].decode("latin-1")
     return await _sign_out(query, request, settings, database, server, browsers, pages, trail)
 
@@ -151,7 +151,7 @@ async def post_sign_out_for_app(
     pages: Pages,
     trail: Trail,
 ) -> Response:
-    """The same by POST, with the parameters in a form; also the form of the page that asks."""
+    """Sign out on behalf of an app, with the parameters in a form; also the form of the page that asks."""
     query = (await read_body(request, FORM_BYTES_MAX)).decode("latin-1")
     return await _sign_out(query, request, settings, database, server, browsers, pages, trail)
 
@@ -196,7 +196,7 @@ async def _sign_out(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request to sign out, and what the browser shows with it."""
+    """A sign-out request and the browser's cookie."""
 
     given: Parameters
     hint: dict[str, Any] | None

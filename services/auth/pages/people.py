@@ -1,4 +1,4 @@
-"""Whom a page shows, and what it asks them for."""
+"""People and scopes as the pages show them."""
 
 from services.auth.clients.scopes import SCOPES, STRONG
 from services.auth.models import Account
@@ -12,5 +12,5 @@ def person_of(account: Account) -> dict[str, str | None]:
 
 
 def scopes_of(scopes: frozenset[str]) -> list[dict[str, object]]:
-    """The scopes that an app wants, in words."""
+    """Return the texts of the scopes that an app wants."""
     return [{"words": words, "is_strong": name in STRONG} for name, words in SCOPES.items() if name in scopes]

@@ -1,4 +1,4 @@
-"""The pages that people see: rendered on the server, working without script."""
+"""Rendering of the pages, on the server and without script."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse
 from services.auth.settings import Settings
 
 HERE = Path(__file__).parent
-# Without form-action: a browser holds that against the redirect to an app that follows a form as well.
+# No form-action: browsers also apply it to the redirect to an app after a form.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -42,9 +42,9 @@ class Pages:
     def say(
         self, title: str, words: str, onwards: str, label: str, kind: str = "info", *, status: int = 200
     ) -> HTMLResponse:
-        """A page that says what has happened, and one link that leads on."""
+        """Show a message page with one link."""
         return self.show("message", status, title=title, words=words, onwards=onwards, label=label, kind=kind)
 
     def refuse(self, title: str, reason: str, status: int = 400) -> HTMLResponse:
-        """A page that says what is wrong and sends nobody anywhere."""
+        """Show an error page, without a redirect."""
         return self.show("error", status, title=title, reason=reason)

@@ -1,4 +1,4 @@
-"""The pages, and the endpoints that answer a browser."""
+"""The routes of the pages and the browser endpoints."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,7 +25,7 @@ _FOREIGN = (ForeignForm, BadRequest, TooLarge)
 def _page(
     path: str, action: str, show: Handler, take: Handler, shown: Mapping[int, str] = _LOOKED_AT
 ) -> list[Operation]:
-    """A page with a form: one operation shows it, and one takes what was filled in."""
+    """Return the two operations of a page with a form: showing and submitting it."""
     form = Operation("GET", path, show, access=public, errors=(BadRequest,), answer_types=_HTML, also=shown)
     return [
         form,

@@ -1,4 +1,4 @@
-"""Forms count only when they come from our own pages."""
+"""CSRF protection: forms are accepted only from auth's own pages."""
 
 from starlette.requests import Request
 
@@ -8,7 +8,7 @@ from shared.identity.same_origin import is_same_origin, origin_of
 
 
 def require_same_origin(request: Request, settings: Settings) -> None:
-    """Refuse a form unless the browser says that it was sent from a page of ours."""
+    """Refuse a form unless the browser states that it was sent from the same origin."""
     headers = request.headers
     own = origin_of(settings.oauth_issuer)
     if not is_same_origin(headers.get("sec-fetch-site"), headers.get("origin"), own):

@@ -1,4 +1,4 @@
-"""Passkeys of the caller's own account, and signing in with one."""
+"""The endpoints for the caller's passkeys, and for signing in with one."""
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -29,7 +29,7 @@ NOT_STORED = {"Cache-Control": "no-store"}
 
 
 def begin_passkey(caller: Caller, session: Session, sessions: Sessions, passkeys: Passkeys) -> Response:
-    """Get the options to make a passkey with (`navigator.credentials.create`)."""
+    """Get the options to create a passkey (for `navigator.credentials.create`)."""
     options = passkeys.options_to_add(session, _person(caller, session, sessions))
     return Response(options, headers=NOT_STORED, media_type=JSON)
 
@@ -42,7 +42,7 @@ def add_passkey(
     passkeys: Passkeys,
     mails: Mails,
 ) -> PasskeyOut:
-    """Add the passkey that was made with those options; a mail tells of it."""
+    """Add the passkey created with those options. You are notified by mail."""
     account = _person(caller, session, sessions)
     made = passkeys.add(session, account, body.name, body.credential)
     _tell(session, account, mails, Template.FACTOR_ADDED)
@@ -50,7 +50,7 @@ def add_passkey(
 
 
 def list_passkeys(query: PageQuery, caller: Caller, session: Session, sessions: Sessions) -> Page[PasskeyOut]:
-    """List your passkeys, the newest first."""
+    """List your passkeys, newest first."""
     owner = _person(caller, session, sessions)
     return paginate_equal(session, PASSKEYS, {"account_id": owner.id}, query, PasskeyOut.unchecked)
 
@@ -58,7 +58,7 @@ def list_passkeys(query: PageQuery, caller: Caller, session: Session, sessions: 
 def remove_passkey(
     passkey_id: Id, caller: Caller, session: Session, sessions: Sessions, passkeys: Passkeys, mails: Mails
 ) -> None:
-    """Remove one of your passkeys; a mail tells of it."""
+    """Remove one of your passkeys. You are notified by mail."""
     account = _person(caller, session, sessions)
     if passkeys.remove(session, account.id, passkey_id) is None:
         raise NotFound
@@ -68,7 +68,7 @@ def remove_passkey(
 def begin_passkey_sign_in(
     request: Request, session: Session, passkeys: Passkeys, proxies: Proxies
 ) -> Response:
-    """Get the options to sign in with a passkey (`navigator.credentials.get`)."""
+    """Get the options to sign in with a passkey (for `navigator.credentials.get`)."""
     PER_NETWORK.take(session, f"passkey challenges for {household_of(request, proxies)}")
     return Response(passkeys.options_to_sign_in(session), headers=NOT_STORED, media_type=JSON)
 
@@ -83,7 +83,7 @@ def sign_in_with_passkey(
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut:
-    """Sign in with a passkey that has signed the challenge of those options; it counts as two factors."""
+    """Sign in with a passkey that signed those options. It counts as two factors."""
     account_id, passkey_id = passkeys.account_of(session, body.credential)
     account = locked_account(session, account_id)
     if account is None or not account.may_sign_in:

@@ -1,7 +1,7 @@
-"""Passkeys (WebAuthn): added to an account, and shown in place of password and second factor.
+"""Passkeys (WebAuthn), which replace both the password and the second factor.
 
-The person shows themselves to their device (a finger, a face, a PIN), which is demanded: so a passkey is two
-factors, the device and that.
+User verification on the device (fingerprint, face or PIN) is required. So a passkey counts as two factors:
+the device, and the verification.
 """
 
 import hashlib
@@ -26,19 +26,19 @@ from shared.clock import now
 
 T = TypeVar("T")
 
-METHOD = "hwk"  # as RFC 8176 names it
+METHOD = "hwk"  # a name from RFC 8176
 PRODUCT = "Gatehouse"
 LIFETIME = timedelta(minutes=5)
 CHALLENGE_BYTES = 32
 PER_ACCOUNT_MAX = 20
-# Of one network, for anybody may ask for a challenge.
+# Per network, because anyone may request a challenge.
 PER_NETWORK = Pace(at_once=30, interval=timedelta(seconds=5))
 
 
 class Passkeys:
-    """What can happen to the passkeys of an account. Every method works inside the caller's transaction.
+    """The passkeys of accounts. Every method runs inside the caller's transaction.
 
-    The library is loaded when it is first needed: it takes longer than the rest of a start.
+    The library is imported when first needed, because that takes longer than the rest of the startup.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,7 +46,7 @@ class Passkeys:
         self._host, self._origin = parts.hostname or "", f"{parts.scheme}://{parts.netloc}"
 
     def options_to_add(self, session: Session, account: Account) -> str:
-        """What a browser needs to make a passkey for this account, as JSON."""
+        """Return the JSON options with which a browser creates a passkey for this account."""
         import webauthn
         from webauthn.helpers import structs
 
@@ -69,7 +69,7 @@ class Passkeys:
         return webauthn.options_to_json(options)
 
     def add(self, session: Session, account: Account, name: str, credential: dict[str, Any]) -> Passkey:
-        """Add the passkey that a browser has made with those options."""
+        """Add the passkey that a browser created with those options."""
         import webauthn
 
         challenge = self._use_challenge(session, credential, account.id)
@@ -100,7 +100,7 @@ class Passkeys:
         return made
 
     def options_to_sign_in(self, session: Session) -> str:
-        """What a browser needs to ask for any passkey of this site, as JSON."""
+        """Return the JSON options with which a browser asks for any passkey of this site."""
         import webauthn
         from webauthn.helpers import structs
 
@@ -112,7 +112,7 @@ class Passkeys:
         return webauthn.options_to_json(options)
 
     def account_of(self, session: Session, credential: dict[str, Any]) -> tuple[str, str]:
-        """The account and the id of the passkey that has signed a challenge; each challenge counts once."""
+        """Return the account and passkey ids of a signed challenge; each challenge is accepted once."""
         import webauthn
 
         try:
@@ -137,7 +137,7 @@ class Passkeys:
         return row.account_id, row.id
 
     def remove(self, session: Session, account_id: str, passkey_id: str) -> str | None:
-        """Remove one passkey of an account; its name, None when there is none."""
+        """Remove one passkey of an account; return its name, or None if it does not exist."""
         mine = PASSKEYS.c.id == passkey_id, PASSKEYS.c.account_id == account_id
         gone = delete(PASSKEYS).where(*mine).returning(PASSKEYS.c.name)
         name: str | None = session.connection().execute(gone).scalar_one_or_none()
@@ -159,7 +159,7 @@ class Passkeys:
     def _use_challenge(
         self, session: Session, credential: Mapping[str, Any], account_id: str | None
     ) -> bytes:
-        """The challenge that was signed; the one statement that decides who uses it."""
+        """Consume the signed challenge and return it; one statement decides who uses it."""
         challenge = _signed_challenge(credential)
         table = PASSKEY_CHALLENGES
         mine = table.c.challenge_hash == _hash(challenge), table.c.account_id.is_not_distinct_from(account_id)
@@ -189,7 +189,7 @@ def _row_of(session: Session, credential: Mapping[str, Any]) -> Row[Any]:
 
 
 def _checked(check: Callable[[], T]) -> T:
-    """What the library finds; whatever is wrong with a credential, it is refused alike."""
+    """Run a check of the library; any fault of a credential gets the same refusal."""
     from webauthn.helpers.exceptions import WebAuthnException
 
     try:

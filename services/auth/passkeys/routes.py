@@ -1,4 +1,4 @@
-"""Passkeys of the caller's own account, and signing in with one."""
+"""The routes of the caller's passkeys, and of signing in with one."""
 
 from services.auth.errors import (
     InvalidPasskey,

@@ -1,4 +1,4 @@
-"""What goes into the endpoints for passkeys and what comes out."""
+"""The request and response bodies of the endpoints for passkeys."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ from shared.http.schemas import Input, Output, Text, example
 _CREDENTIAL = {"id": "c29tZSBpZA", "rawId": "c29tZSBpZA", "type": "public-key", "response": {}}
 
 Credential = Annotated[
-    dict[str, Any], Field(description="What `navigator.credentials` returns, by its `toJSON()`.")
+    dict[str, Any], Field(description="The result of `navigator.credentials`, serialised with `toJSON()`.")
 ]
 
 

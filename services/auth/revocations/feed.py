@@ -1,4 +1,4 @@
-"""The feed of revocations: one reader of the table per replica, for itself and for all who wait."""
+"""The revocation feed: each replica reads the table once, for itself and all waiting verifiers."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from shared.errors import Overloaded, Problem, Unavailable
 from shared.identity.revocations import Revocation, RevocationPage, Revocations
 from shared.process.tasks import end
 
-POLL_SECONDS = 0.25  # for commits of other replicas; our own are published at once
+POLL_SECONDS = 0.25  # for commits of other replicas; a replica publishes its own at once
 RETRY_SECONDS = 1.0
 HOLD_SECONDS = 25.0
 SIGN_OF_LIFE_SECONDS = 1.0
@@ -27,10 +27,10 @@ log = structlog.get_logger(__name__)
 
 
 class RevocationFeed:
-    """Reads the table after commits, and keeps the newest rows for waiting verifiers.
+    """Reads the table after commits, and caches the newest rows for waiting verifiers.
 
-    Waiting costs no thread and no connection of the database. Only a reader that is further behind than
-    the rows that are kept makes a query of its own, one page at a time.
+    A waiting verifier holds no thread and no database connection. Only a verifier that has fallen behind the
+    cached rows causes a query of its own, one page at a time.
     """
 
     def __init__(self, database: Database, revocation_log: RevocationLog, own: Revocations) -> None:
@@ -47,7 +47,7 @@ class RevocationFeed:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
 
-        def tell() -> None:  # from a thread of the database, and perhaps when all is over
+        def tell() -> None:  # called from a database thread, perhaps after the loop has closed
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._committed.set)
 
@@ -60,11 +60,11 @@ class RevocationFeed:
         await end([self._task])
 
     async def answer(self, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """What came after a number, when there is something, or after a while. Refuses before it begins."""
+        """Stream what follows a number, once there is something or the wait times out. Refuses up front."""
         if self._waiting >= WAITING_MAX:
             raise Overloaded
         if after > self._newest:
-            # Another replica has told of something that was not read here yet.
+            # Another replica has published something that this one has not read yet.
             await self.catch_up()
         if self._failing:
             raise Unavailable
@@ -76,7 +76,7 @@ class RevocationFeed:
         try:
             while after == self._newest and time.monotonic() < deadline and not stopping():
                 if self._failing:
-                    return  # without an answer, so that the reader looks for another replica
+                    return  # without a result, so that the verifier tries another replica
                 yield SIGN_OF_LIFE
                 await self._news_within(SIGN_OF_LIFE_SECONDS)
             yield (await self._page(after)).model_dump_json().encode()
@@ -107,7 +107,7 @@ class RevocationFeed:
             try:
                 await self.catch_up()
             except Exception as error:
-                # Any error: without this task no further revocation would be published.
+                # Catch everything: if this task ended, no further revocation would be published.
                 if not isinstance(error, Problem):
                     log.exception("revocation_feed_failed")
                 self._failing = True
@@ -120,7 +120,7 @@ class RevocationFeed:
             before = self._newest
             while True:
                 page = await self._database.read(read_page, self._newest)
-                if page.newest < self._newest:  # the database was replaced by an older one
+                if page.newest < self._newest:  # the database was replaced by an older copy
                     self._recent.clear()
                     self._own.forget()
                     self._newest = 0

@@ -1,4 +1,4 @@
-"""Revocations in the database: written with what causes them, and read in the order of their commits."""
+"""The log of revocations: written in the transactions that cause them, and read in commit order."""
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -13,7 +13,7 @@ from shared.clock import now
 from shared.identity.revocations import Kind, Revocation, RevocationPage
 from shared.identity.tokens import LEEWAY_SECONDS
 
-MARGIN_SECONDS = 300  # clocks that differ, and tokens that were being signed at that moment
+MARGIN_SECONDS = 300  # for clock differences, and for tokens being signed at that moment
 PAGE_ROWS = 1_000
 _PENDING = "revocations"
 
@@ -21,10 +21,9 @@ _PENDING = "revocations"
 class RevocationLog:
     """Writes revocations in the transaction that causes them.
 
-    A reader asks for what comes after the last number it has seen, so no number may appear after a higher
-    one. Numbers are therefore given under the lock of one row, as the last thing before the commit: they
-    are in the order of the commits, the lock is held for a moment, and whoever waits for it is waited for
-    by nobody.
+    A reader asks for what follows the last number it has seen, so no number may appear after a higher one.
+    Numbers are therefore assigned under the lock of one row, as the last step before the commit. So they are
+    in commit order, the lock is held briefly, and it cannot cause a deadlock.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -32,7 +31,7 @@ class RevocationLog:
         self.on_commit: Callable[[], None] = lambda: None
 
     def add(self, session: Session, kind: Kind, subjects: Iterable[str], *, below: int | None = None) -> None:
-        """Revoke the subjects when the transaction commits; with `below`, only tokens of older versions."""
+        """Revoke the subjects when the transaction commits; with `below`, only older token versions."""
         rows = [{"kind": kind, "subject": subject, "below": below} for subject in subjects]
         if not rows:
             return
@@ -46,7 +45,7 @@ class RevocationLog:
         pending: list[dict[str, Any]] = session.info.pop(_PENDING, [])
         if not pending:
             return
-        session.flush()  # waits for other locks before it takes this one
+        session.flush()  # acquire all other locks before this one
         delete_expired(session, REVOCATIONS.c.number, REVOCATIONS.c.expires <= now())
         connection, moment = session.connection(), now()
         counted = update(COUNTER).values(last=COUNTER.c.last + len(pending)).returning(COUNTER.c.last)
@@ -61,10 +60,10 @@ class RevocationLog:
 
 
 def read_page(session: Session, after: int) -> RevocationPage:
-    """What came after a number, at most a page of it, without what has expired."""
+    """Return one page of the unexpired revocations after a number."""
     connection = session.connection()
     lowest = select(func.min(REVOCATIONS.c.number)).scalar_subquery()
-    # The counter first: rows that are committed in between are then only more than was promised.
+    # Read the counter first: rows committed in between are then extra rows, never missing ones.
     newest, oldest = connection.execute(select(COUNTER.c.last, lowest)).one()
     living = select(REVOCATIONS).where(REVOCATIONS.c.number > after, REVOCATIONS.c.expires > now())
     rows = connection.execute(living.order_by(REVOCATIONS.c.number).limit(PAGE_ROWS)).mappings().all()

@@ -1,4 +1,4 @@
-"""The feed of revocations."""
+"""The route of the revocation feed."""
 
 from services.auth.revocations import handlers
 from shared.http.operations import Operation

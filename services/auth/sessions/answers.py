@@ -1,4 +1,4 @@
-"""What somebody gets who has signed in."""
+"""The response to a sign-in."""
 
 from services.auth.schemas import AccountOut, SignedInOut
 from services.auth.sessions.sessions import SignedIn

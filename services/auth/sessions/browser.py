@@ -1,4 +1,4 @@
-"""Sessions of browsers: an opaque cookie, of which the database holds only the hash."""
+"""Browser sessions: an opaque cookie, of which the database stores only the hash."""
 
 import hmac
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from services.auth.sessions.tokens import RefreshTokens
 from services.auth.settings import Settings
 from shared.clock import now
 
-EXTENDED_AFTER = 0.05  # of the idle time: not every request is a write
+EXTENDED_AFTER = 0.05  # fraction of the idle time, so that not every request causes a write
 
 
 @dataclass(frozen=True, slots=True)
 class SignedInBrowser:
-    """The session that a cookie stands for, and whose it is."""
+    """The session and account of a cookie."""
 
     session_id: str
     account: Account
@@ -27,7 +27,7 @@ class SignedInBrowser:
 
 
 class BrowserSessions:
-    """Opens, finds and ends the sessions behind the cookie. Each method works in the caller's transaction."""
+    """Opens, finds and ends browser sessions. Every method runs inside the caller's transaction."""
 
     def __init__(self, settings: Settings, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -41,7 +41,7 @@ class BrowserSessions:
     def open(
         self, session: Session, account: Account, before: str | None, amr: str = "pwd"
     ) -> tuple[str, str]:
-        """Open a session in place of the browser's one before; return its id and the Set-Cookie."""
+        """Open a session, ending the browser's previous one; return its id and Set-Cookie value."""
         self.end(session, before)
         opened = LoginSession(account_id=account.id, token_hash="", expires=now() + self._idle, amr=amr)
         token = self._tokens.first(opened.id)
@@ -50,7 +50,7 @@ class BrowserSessions:
         return opened.id, f"{self.cookie_name}={self._tokens.write(token)}{self._attributes}"
 
     def find(self, session: Session, cookie: str | None) -> SignedInBrowser | None:
-        """The living session of this cookie, which lasts longer now that it was used."""
+        """Return the session of this cookie if it is alive, and extend its lifetime."""
         row = self._row(session, cookie)
         account = None if row is None else session.get(Account, row.account_id)
         if row is None or account is None or not account.may_sign_in:
@@ -62,16 +62,16 @@ class BrowserSessions:
         return SignedInBrowser(row.id, account, row.authenticated or row.created, row.amr)
 
     def end(self, session: Session, cookie: str | None) -> str | None:
-        """End the session of this cookie, and what was granted in it; return whose it was."""
+        """End the session of this cookie and what it granted; return its account id."""
         row = self._row(session, cookie)
         return None if row is None else self._sessions.end(session, row.id)
 
     def end_session(self, session: Session, session_id: str) -> str | None:
-        """End this session, and what was granted in it; return whose it was."""
+        """End this session and what it granted; return its account id."""
         return self._sessions.end(session, session_id)
 
     def forget(self) -> str:
-        """The Set-Cookie that makes a browser drop the cookie."""
+        """Return the Set-Cookie value that deletes the cookie."""
         return f"{self.cookie_name}={self._attributes}; Max-Age=0"
 
     def _row(self, session: Session, cookie: str | None) -> Row[tuple[object, ...]] | None:

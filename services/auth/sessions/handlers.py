@@ -1,4 +1,4 @@
-"""Sign-in, refresh and sign-out."""
+"""The endpoints for sign-in, refresh and sign-out."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ async def login(
 ) -> SignedInOut | MfaNeededOut:
     """Sign in with the e-mail address or the username.
 
-    An unknown name, a wrong password and a disabled account get the same answer after the same work.
+    An unknown name, a wrong password and a disabled account get the same response after the same time.
     """
     candidate = await check.candidate(body.name, body.password, request, trail)
     outcome = await database.run(_finish_login, candidate, second, sessions, trail)
@@ -78,9 +78,9 @@ async def verify_mfa(
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut:
-    """Finish signing in with a code of the authenticator app, or a recovery code.
+    """Finish signing in with a code from the authenticator app, or a recovery code.
 
-    A token is good for five tries. A code is accepted once.
+    An mfa_token allows five attempts. Each code is accepted once.
     """
     challenge = await database.run(begin_second_step, body.mfa_token)
     trail.user_id = trail.resource = challenge.account_id
@@ -107,8 +107,8 @@ async def refresh(
 ) -> SignedInOut:
     """Exchange a refresh token for a new pair of tokens.
 
-    Every refresh token is exchanged once. Asking again within a few seconds gives the same answer; later,
-    it ends the session, because two parties hold the token.
+    Every refresh token can be exchanged once. Repeating the request within a few seconds returns the same
+    tokens. Later use ends the session, because two parties then hold the token.
     """
     outcome = await database.run(_refresh, body.refresh_token, sessions, trail)
     if not isinstance(outcome, SignedIn):
@@ -134,7 +134,7 @@ async def logout(
     trail: Trail,
 ) -> None:
     """Sign out: end the session of the refresh token, or else of the bearer token."""
-    # The refresh token comes first: after a while the bearer token has expired.
+    # The refresh token comes first, because the bearer token may have expired.
     if body is not None and body.refresh_token is not None:
         await database.run(_end_by_token, body.refresh_token, sessions, trail)
         return
@@ -144,7 +144,7 @@ async def logout(
     try:
         caller = await verifier.verify(token)
     except RevokedToken:
-        return  # it was signed out before
+        return  # already signed out
     trail.user_id = caller.id
     if caller.session_id is not None:
         await database.run(_end, caller.session_id, sessions, trail)

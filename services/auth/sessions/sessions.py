@@ -1,4 +1,4 @@
-"""Sessions in the database: opened, carried on by refresh tokens, and ended."""
+"""Sessions in the database: opening, refreshing and ending them."""
 
 import hmac
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a person lets a client do: a session of that client."""
+    """What a person grants to a client, stored as a session of that client."""
 
     session_id: str
     client_id: str
     scope: str
     resource: str | None
-    parent_id: str | None  # the session that it ends with
+    parent_id: str | None  # the session with which it ends
     authenticated: datetime
     amr: str | None
 
@@ -47,7 +47,7 @@ class SignedIn:
 
 
 class Sessions:
-    """What can happen to a session. Every method works inside the caller's transaction."""
+    """Opens, refreshes and ends sessions. Every method runs inside the caller's transaction."""
 
     def __init__(self, settings: Settings, revocations: RevocationLog) -> None:
         self._revocations = revocations
@@ -59,7 +59,7 @@ class Sessions:
     def open(
         self, session: Session, account: Account, grant: Grant | None = None, amr: str = "pwd"
     ) -> SignedIn:
-        """Open a session of the account itself, or of the client that it grants something."""
+        """Open a session for the account itself, or for the client of a grant."""
         expires = self._expires(now(), now())
         opened = LoginSession(account_id=account.id, token_hash="", expires=expires, amr=amr)
         if grant is not None:
@@ -73,21 +73,21 @@ class Sessions:
         return SignedIn(account, opened.id, self._tokens.write(token), since, opened.amr, grant)
 
     def add(self, session: Session, opened: LoginSession) -> None:
-        """Keep a new session, and make room where there are too many."""
+        """Store a new session, and delete expired ones and those beyond the maximum."""
         session.add(opened)
         session.flush()
-        # Not before its last access token has expired as well: while that lives, it can be revoked.
+        # Not before the session's last access token has expired: until then it can still be revoked.
         delete_expired(session, SESSIONS.c.id, SESSIONS.c.expires <= now() - self._revocations.kept)
         self._delete_oldest(session, opened.account_id, opened.client_id)
 
     def refresh(self, session: Session, text: str, client_id: str | None = None) -> SignedIn | Refusal:
-        """Exchange a refresh token for its successor, or say why not.
+        """Exchange a refresh token for its successor, or return the refusal.
 
-        The token counts for the client it was given to alone; without `client_id`, for the account itself.
+        The token is valid only for the client it was issued to; without `client_id`, for the account itself.
 
-        A refusal is returned, not raised: what it did to the session must be committed. Within the grace
-        a token that was just exchanged gets the same successor again, because its owner may have asked
-        twice or lost the answer; after that, two parties hold the token, and the session ends.
+        A refusal is returned, not raised, because its effect on the session must be committed. Within the
+        grace period a token gets the same successor again, because its owner may have asked twice or lost
+        the response. Later use means that two parties hold the token, so the session ends.
         """
         token = self._tokens.read(text)
         if token is None:
@@ -111,42 +111,42 @@ class Sessions:
         return SignedIn(account, row.id, self._tokens.write(successor), since, row.amr, _grant(row))
 
     def account_of(self, session: Session, caller: Caller) -> Account:
-        """The caller's account as it is now, or InvalidToken.
+        """Return the caller's current account, or raise InvalidToken.
 
-        It must be allowed to sign in, and the session or the key behind the token must be there still.
+        The account must be allowed to sign in, and the token's session or key must still exist.
         """
         if _is_there(session, ACCESS_KEYS, caller.id, caller.session_id):
             return _account(session, caller.id)
         return self.account_in(session, caller.id, caller.session_id)
 
     def account_in(self, session: Session, account_id: str, session_id: str | None) -> Account:
-        """The account of a session that has not ended, if it may sign in, or InvalidToken."""
+        """Return the account of a live session if it may sign in, or raise InvalidToken."""
         if not _is_there(session, SESSIONS, account_id, session_id, *_alive()):
             raise InvalidToken
         return _account(session, account_id)
 
     def confirm(self, session: Session, session_id: str, amr: str) -> datetime:
-        """Note that the person of a session has shown anew who it is, and how; return when."""
+        """Record that the session's person has authenticated again, and how; return the time."""
         moment = now()
         shown = update(SESSIONS).where(SESSIONS.c.id == session_id, *_alive())
         session.connection().execute(shown.values(authenticated=moment, amr=amr))
         return moment
 
     def end(self, session: Session, session_id: str) -> str | None:
-        """End a session, what was granted in it, and their access tokens; return whose it was."""
+        """End a session and what it granted, and revoke their access tokens; return the account id."""
         ended = self._end(session, SESSIONS.c.id == session_id)
-        # In a statement of its own, which sees what was granted while the first one waited for its row.
+        # A separate statement also sees grants created while the first one waited for its lock.
         self._end(session, SESSIONS.c.parent_id == session_id)
         return ended[0].account_id if ended else None
 
     def end_by_token(self, session: Session, text: str) -> tuple[str, str] | None:
-        """End the session of this refresh token; return it and its account, None when nothing ended."""
+        """End the session of this refresh token; return session and account id, or None if nothing ended."""
         token = self._tokens.read(text)
         account_id = None if token is None else self.end(session, token.session_id)
         return None if token is None or account_id is None else (token.session_id, account_id)
 
     def of_token(self, session: Session, text: str, client_id: str) -> tuple[Row[Any], bool] | None:
-        """The living session of a client that a refresh token belongs to, and whether it is the newest."""
+        """Return the live session of a client's refresh token, and whether the token is its newest."""
         token = self._tokens.read(text)
         row = None if token is None else self._row(session, token)
         if token is None or row is None or row.client_id != client_id:
@@ -154,16 +154,16 @@ class Sessions:
         return row, hmac.compare_digest(row.token_hash, token.hash)
 
     def end_others(self, session: Session, account_id: str, but: str | None) -> None:
-        """End all sessions of an account, except for one."""
+        """End all sessions of an account except one."""
         self._end(session, SESSIONS.c.account_id == account_id, SESSIONS.c.id != (but or ""))
 
     def end_of_client(self, session: Session, account_id: str, client_id: str) -> bool:
-        """End all that an account has granted to a client; whether there was anything."""
+        """End everything that an account has granted to a client; return whether there was anything."""
         mine = SESSIONS.c.account_id == account_id, SESSIONS.c.client_id == client_id
         return bool(self._end(session, *mine))
 
     def end_all(self, session: Session, account: Account) -> None:
-        """End all sessions of an account, and with them all access tokens it has, in one revocation."""
+        """End all sessions of an account, and revoke all its access tokens with one revocation."""
         session.connection().execute(_ending(SESSIONS.c.account_id == account.id))
         account.token_version += 1
         self._revocations.add(session, Kind.USER, [account.id], below=account.token_version)
@@ -181,7 +181,7 @@ class Sessions:
     def _exchange(
         self, session: Session, row: Row[Any], token: RefreshToken, successor: RefreshToken
     ) -> bool:
-        """The one statement that decides who exchanges a token first."""
+        """Exchange the token with one statement, which decides who is first."""
         moment = now()
         exchange = (
             update(SESSIONS)
@@ -206,9 +206,9 @@ class Sessions:
         return min(used + self._idle, created + self._absolute)
 
     def _delete_oldest(self, session: Session, account_id: str, client_id: str | None) -> None:
-        """Keep the newest sessions of an account: a script that signs in again and again fills nothing.
+        """Keep only the newest sessions of an account, so that repeated sign-ins cannot fill the table.
 
-        Those of each client are counted for themselves, so that none pushes out those of the account itself.
+        Each client's sessions are counted separately, so that they never displace the account's own.
         """
         mine = (SESSIONS.c.account_id == account_id) & SESSIONS.c.client_id.is_not_distinct_from(client_id)
         kept = select(SESSIONS.c.id).where(mine).order_by(SESSIONS.c.id.desc())

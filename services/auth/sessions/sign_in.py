@@ -1,4 +1,4 @@
-"""Signing in with a password: counted, checked in a thread of its own, and finished in one transaction."""
+"""Sign-in with a password: the attempt is counted, the password checked, then one transaction finishes it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +24,7 @@ from shared.process.proxies import Proxies, household
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The account that a name belongs to, as it was before the password was checked."""
+    """The account of a name, as it was before the password was checked."""
 
     account_id: str
     password_hash: str | None
@@ -36,7 +36,7 @@ class Candidate:
 
 
 class PasswordCheck:
-    """What every way to sign in with a password goes through."""
+    """The password check shared by all ways to sign in."""
 
     def __init__(
         self, settings: Settings, database: Database, passwords: Passwords, devices: Devices, proxies: Proxies
@@ -48,9 +48,9 @@ class PasswordCheck:
         self._proxies = proxies
 
     async def candidate(self, name: str, password: str, request: Request, trail: Trail) -> Candidate:
-        """Whoever has this name and this password, or InvalidCredentials.
+        """Return the account with this name and password, or raise InvalidCredentials.
 
-        An unknown name, a wrong password and a disabled account get the same refusal after the same work.
+        An unknown name, a wrong password and a disabled account get the same refusal after the same time.
         """
         shown, asker = self._devices.device_of(request), household_of(request, self._proxies)
         found = await self._database.run(_begin, name, shown, asker)
@@ -67,9 +67,9 @@ class PasswordCheck:
 
 
 def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
-    """The account, to open a session in this transaction, and the id of its device.
+    """Return the account, for a session opened in this transaction, and the id of its device.
 
-    Refuses if the account was changed while its password was being checked.
+    Raise InvalidCredentials if the account was changed while its password was being checked.
     """
     account = locked_account(session, candidate.account_id)
     if account is None or not account.may_sign_in or account.password_hash != candidate.password_hash:
@@ -81,7 +81,7 @@ def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """Somebody who has shown all that the account demands."""
+    """A user who has passed every factor the account requires."""
 
     account: Account
     device_id: str
@@ -89,20 +89,20 @@ class Proved:
 
 
 class SecondStep:
-    """What follows the right password: nothing more, or a challenge that a second factor answers."""
+    """The step after the correct password: a session at once, or a challenge for a second factor."""
 
     def __init__(self, factors: Factors) -> None:
         self._factors = factors
 
     def after_password(self, session: Session, candidate: Candidate) -> Proved | str:
-        """The person, to open a session for in this transaction, or the token of a challenge."""
+        """Return the user, for a session opened in this transaction, or a challenge token."""
         account, device_id = accept(session, candidate)
         if not self._factors.are_needed(session, account.id):
             return Proved(account, device_id, "pwd")
         return open_challenge(session, account.id, device_id)
 
     def after_factor(self, session: Session, challenge: Row[Any], code: str) -> Proved | None:
-        """The person, if the code is good; the code and the challenge are used up then."""
+        """Return the user if the code is valid, and consume the code and the challenge."""
         account = locked_account(session, challenge.account_id)
         if account is None or not account.may_sign_in:
             return None
@@ -114,7 +114,7 @@ class SecondStep:
 
 
 def begin_second_step(session: Session, token: str) -> Row[Any]:
-    """The challenge of a token, with this try counted for it and for the account."""
+    """Return the challenge for this token; count the attempt against it and the account."""
     challenge = try_challenge(session, token)
     if challenge is None:
         raise InvalidMfaToken
@@ -127,7 +127,7 @@ def factor_attempt(account_id: str) -> Attempt:
 
 
 def household_of(request: Request, proxies: Proxies) -> str:
-    """Where a request comes from, as far as guesses are counted."""
+    """Return the network (IPv4 address or IPv6 /64) against which attempts are counted."""
     if request.client is None:
         return ""
     told = [value for name, value in request.headers.raw if name == b"x-forwarded-for"]
@@ -136,7 +136,7 @@ def household_of(request: Request, proxies: Proxies) -> str:
 
 def _begin(session: Session, name: str, device_id: str | None, asker: str) -> Candidate | None:
     account = account_named(session, name)
-    # A name nobody has goes the same way: the same questions to the database, and the same counters.
+    # An unknown name takes the same path, with the same queries and counters.
     counted_as = f"name {name}" if account is None else f"account {account.id}"
     is_device_known = device_id is not None and is_known(session, account.id if account else "", device_id)
     known_device = device_id if is_device_known else None

@@ -1,4 +1,4 @@
-"""The two kinds of token: signed access tokens, and opaque refresh tokens."""
+"""The two kinds of tokens: signed access tokens, and opaque refresh tokens."""
 
 import base64
 import hashlib
@@ -16,13 +16,13 @@ from services.auth.settings import Settings
 from shared.ids import new_id
 
 SECRET_BYTES = 32
-SECOND_FACTORS = frozenset(("otp", "recovery", "hwk"))  # as `amr` names them
+SECOND_FACTORS = frozenset(("otp", "recovery", "hwk"))  # values of `amr`
 _SESSION_BYTES = 16
 _SEAL_BYTES = 16
 
 
 class AccessTokens:
-    """Signs what every service can verify for itself."""
+    """Signs access tokens, which every service verifies by itself."""
 
     def __init__(self, settings: Settings, keys: SigningKeys) -> None:
         self.lifetime_seconds = settings.access_token_seconds
@@ -31,7 +31,7 @@ class AccessTokens:
         self._keys = keys
 
     def issue(self, account: Account, session_id: str, authenticated: datetime, amr: str | None) -> str:
-        """A token of the person, who may do all that the role allows."""
+        """Issue a token for a person, who may do everything that their role allows."""
         return self.sign(
             {
                 "iss": self._issuer,
@@ -43,26 +43,26 @@ class AccessTokens:
         )
 
     def issue_for_key(self, account: Account, key_id: str, scope: str, seconds: int) -> str:
-        """A token of a program that acts for a person with a key, and may do what the key allows."""
+        """Issue a token for a program with a personal access token, limited to its scopes."""
         own = {"iss": self._issuer, "aud": self._audience, "client_id": f"pat_{key_id}"}
         return self.sign({**own, "scope": scope, "sid": key_id, **claims_of(account)}, seconds)
 
     def sign(self, claims: dict[str, Any], seconds: int | None = None) -> str:
-        """These claims, with times and an id of their own. Those without a value are left out."""
+        """Sign these claims together with new times and a new id; claims that are None are omitted."""
         now = int(time.time())
         times = {"iat": now, "exp": now + (seconds or self.lifetime_seconds), "jti": new_id()}
         return self._keys.sign({name: value for name, value in (claims | times).items() if value is not None})
 
 
 def sign_in_claims(authenticated: datetime, amr: str | None) -> dict[str, Any]:
-    """When and how the person has signed in: `acr` counts the factors."""
+    """Return the claims on when and how the person signed in; `acr` is the number of factors."""
     methods = (amr or "pwd").split()
     acr = "2" if SECOND_FACTORS.intersection(methods) else "1"
     return {"auth_time": int(authenticated.timestamp()), "acr": acr, "amr": methods}
 
 
 def claims_of(account: Account) -> dict[str, Any]:
-    """What an access token says about the account that it is for."""
+    """Return the claims on the account."""
     return {
         "sub": account.id,
         "user_id": account.id,
@@ -75,23 +75,23 @@ def claims_of(account: Account) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """The id of a session and 256 bits that only its owner knows."""
+    """The id of a session and a 256-bit secret that only its owner knows."""
 
     session_id: str
     secret: bytes
 
     @property
     def hash(self) -> str:
-        """What the database holds of it."""
+        """The hash stored in the database."""
         return hashlib.sha256(self.secret).hexdigest()
 
 
 class RefreshTokens:
-    """Makes, reads and follows refresh tokens.
+    """Creates and reads refresh tokens, and derives their successors.
 
-    A token carries a seal, so that a forged one for a known session differs from an old one and cannot
-    end that session. Its successor follows from it by a key only this service has: whoever asks twice gets
-    the same successor, and nothing but hashes is stored.
+    A token contains a MAC, so that a forged token for a known session differs from an old one and cannot end
+    that session. Its successor is derived with a key that only this service has, so a repeated request gets
+    the same successor, and only hashes are stored.
     """
 
     def __init__(self, key_secret: str, kind: str = "refresh token") -> None:
@@ -108,7 +108,7 @@ class RefreshTokens:
         return base64.urlsafe_b64encode(_content(token) + self._seal(token)).decode().rstrip("=")
 
     def read(self, text: str) -> RefreshToken | None:
-        """The token, if it is one this service has made."""
+        """Parse a token; None unless this service has issued it."""
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError:
