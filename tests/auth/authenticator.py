@@ -1,4 +1,4 @@
-"""An authenticator in software: makes passkeys and signs with them, as the device of a person does."""
+"""A software authenticator, which creates passkeys and signs with them like a person's device."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def decoded(text: str) -> bytes:
 
 
 class Authenticator:
-    """One passkey. Its fields may be changed to make it lie."""
+    """One passkey. Tests change its fields to make invalid signatures."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -33,7 +33,7 @@ class Authenticator:
         self.count = 0
 
     def make(self, options: dict[str, Any]) -> dict[str, Any]:
-        """What `navigator.credentials.create` returns."""
+        """Return what `navigator.credentials.create` would return."""
         numbers = self._key.public_key().public_numbers()
         x, y = (one.to_bytes(32, "big") for one in (numbers.x, numbers.y))
         public_key = cbor2.dumps({1: 2, 3: -7, -1: 1, -2: x, -3: y})
@@ -46,7 +46,7 @@ class Authenticator:
         )
 
     def sign(self, options: dict[str, Any]) -> dict[str, Any]:
-        """What `navigator.credentials.get` returns."""
+        """Return what `navigator.credentials.get` would return."""
         self.count += 1
         data, client_data = self._data(self.flags), self._client_data("webauthn.get", options)
         signed = data + hashlib.sha256(client_data).digest()

@@ -25,14 +25,14 @@ def _one_key(public_exponent: int, key_size: int) -> rsa.RSAPrivateKey:
 
 @pytest.fixture(autouse=True)
 def _quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A true key for every service, but the same one: to make and to check one takes most of a start."""
+    """Use one real key in all tests: generating and checking a key takes most of the startup."""
     monkeypatch.setattr("services.auth.keys.signing_keys.generate_private_key", _one_key)
     load = partial(serialization.load_pem_private_key, unsafe_skip_rsa_key_validation=True)
     monkeypatch.setattr("services.auth.keys.signing_keys.serialization.load_pem_private_key", load)
 
 
 class StoppedClock:
-    """The clock of the brake on guessing; it stands still, so that slow tests see the same as quick ones."""
+    """The clock of the throttle, which stands still so that slow tests behave like fast ones."""
 
     def __init__(self) -> None:
         self._now = now()
@@ -53,7 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
 
 @pytest.fixture
 def make_auth_settings(make_settings: Callable[..., Any], database_url: str) -> Callable[..., Settings]:
-    """Settings of auth: RS256 as by default, and a cost of bcrypt that keeps the tests quick."""
+    """Settings of auth: RS256 as by default, and a low bcrypt cost for fast tests."""
 
     def make(**values: Any) -> Settings:
         defaults = {
@@ -70,7 +70,7 @@ def make_auth_settings(make_settings: Callable[..., Any], database_url: str) -> 
 
 @pytest.fixture
 def mailbox(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
-    """The mails of `auth`, whose worker does not pause."""
+    """The mails of `auth`, whose worker polls without delay."""
     made = Mailbox(tmp_path, database_url)
     made.watch(monkeypatch)
     return made

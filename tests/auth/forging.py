@@ -1,4 +1,4 @@
-"""Tokens that must not be believed, made fresh for every run."""
+"""Forged tokens that must be refused, generated for every run."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ Sign = Callable[[bytes], bytes]
 
 
 class Forger:
-    """Makes tokens about one account: some with the issuer's own key, most with what an attacker has."""
+    """Makes tokens for one account: some with the issuer's own key, most with what an attacker has."""
 
     def __init__(self, good: str, jwks: Json, key: rsa.RSAPrivateKey, listener: str) -> None:
         self.good = good
@@ -30,7 +30,7 @@ class Forger:
         self._listener = listener
 
     def signed(self, header: Json | None = None, **claims: Any) -> str:
-        """A token with the issuer's true signature; claims and header fields given as None are left out."""
+        """Return a token signed by the issuer; claims and header fields given as None are omitted."""
         return self.token({**self.header, **(header or {})}, {**self.claims, **claims}, rs256(self._key))
 
     def token(self, header: Json, claims: Json, sign: Sign) -> str:
@@ -120,7 +120,7 @@ class Forger:
         yield "ES256 with P-384", self.token(header | {"alg": "ES256"}, claims, es(p384, 48))
         yield "PS256", self.token(header | {"alg": "PS256"}, claims, ps256(self._key))
         yield "RS384", self.token(header | {"alg": "RS384"}, claims, rs(self._key, hashes.SHA384()))
-        yield "RS512 named RS256", self.token(header, claims, rs(self._key, hashes.SHA512()))
+        yield "RS512 declared as RS256", self.token(header, claims, rs(self._key, hashes.SHA512()))
         unknown: list[Any] = [7, [], ["RS256"], {}, True, "rs256", "RS256 ", "EdDSA", "dir", "x" * 1000]
         for alg in unknown:
             yield f"alg {str(alg)[:20]!r}", self.token(header | {"alg": alg}, claims, rs256(self._key))
@@ -149,7 +149,7 @@ class Forger:
             "a string": '"RS256"',
             "null": "null",
             "nothing": "",
-            "no JSON": "{",
+            "not JSON": "{",
             "deep": "[" * 1000 + "]" * 1000,
             "deeper": '{"a":' * 2000 + "1" + "}" * 2000,
         }.items():
@@ -160,7 +160,7 @@ class Forger:
         bad: list[tuple[str, Json]] = [
             ("expired", {"exp": now - 60}),
             ("no exp", {"exp": None}),
-            ("exp in words", {"exp": "tomorrow"}),
+            ("exp string", {"exp": "tomorrow"}),
             ("exp list", {"exp": [now + 60]}),
             ("exp infinite", {"exp": float("inf")}),
             ("exp nan", {"exp": float("nan")}),
@@ -168,9 +168,9 @@ class Forger:
             ("exp negative", {"exp": -1}),
             ("not yet", {"nbf": now + 600}),
             ("nbf infinite", {"nbf": float("inf")}),
-            ("made in future", {"iat": now + 600}),
+            ("iat in the future", {"iat": now + 600}),
             ("no iat", {"iat": None}),
-            ("iat in words", {"iat": "today"}),
+            ("iat string", {"iat": "today"}),
             ("iat infinite", {"iat": float("inf")}),
             ("other issuer", {"iss": "https://evil.example"}),
             ("issuer list", {"iss": ["gatehouse"]}),
@@ -187,12 +187,12 @@ class Forger:
             ("sub list", {"sub": ["a"]}),
             ("role list", {"role": ["admin"]}),
             ("no session", {"sid": None}),
-            ("session of nobody", {"sid": "00000000-0000-7000-8000-000000000000"}),
+            ("unknown session", {"sid": "00000000-0000-7000-8000-000000000000"}),
             ("session with a quote", {"sid": "' OR 1=1 --"}),
             ("session number", {"sid": 7}),
-            ("session of zero bytes", {"sid": "\0"}),
-            ("somebody else", {"sub": "00000000-0000-7000-8000-000000000000"}),
-            ("sub of zero bytes", {"sub": "\0"}),
+            ("session with a zero byte", {"sid": "\0"}),
+            ("another account", {"sub": "00000000-0000-7000-8000-000000000000"}),
+            ("sub with a zero byte", {"sub": "\0"}),
         ]
         for name, claims in bad:
             yield name, self.signed(**claims)

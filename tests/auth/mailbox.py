@@ -19,15 +19,15 @@ WAIT_SECONDS_MAX = 20
 
 
 class Mailbox:
-    """All mails that were written, oldest first."""
+    """All mails written so far, oldest first."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self._folder = folder / "mail"
         self._database_url = database_url
-        self._busy = 0  # requests that are being done; their mails are written after the commit
+        self._busy = 0  # requests being handled; their mails are written after the commit
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Count the requests that this process does, and let its worker not pause."""
+        """Count the requests this process handles, and let its worker poll without delay."""
         handle = MailRequests._handle
 
         def counted(requests: MailRequests, leased: Leased) -> None:
@@ -44,12 +44,12 @@ class Mailbox:
         return [mail for mail in read if email in (None, mail["To"])]
 
     async def after_requests(self, email: str | None = None, template: str = "") -> list[EmailMessage]:
-        """The mails once all requests by address are done."""
+        """Wait until all queued requests are handled, and return the mails."""
         await eventually(self._is_idle)
         return self.mails(email, template)
 
     def link(self, email: str, template: str) -> str:
-        """The link of the newest mail, without its origin."""
+        """Return the link in the newest mail, without its origin."""
         return link_of(self.mails(email, template)[-1])
 
     def token(self, email: str, template: str) -> str:
@@ -75,5 +75,5 @@ def link_of(mail: EmailMessage) -> str:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_SECONDS_MAX):
-        while not condition():  # noqa: ASYNC110 - it waits for a thread that sets no event
+        while not condition():  # noqa: ASYNC110 - the thread it waits for sets no event
             await asyncio.sleep(0.01)

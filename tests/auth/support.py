@@ -1,4 +1,4 @@
-"""What the tests of auth do again and again."""
+"""Helpers of the auth tests."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ def a_name() -> str:
 
 
 async def register(auth: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    """A new account, as the answer to its registration."""
+    """Register a new account, and return the response body."""
     body = {"email": f"{a_name()}@example.com", "password": PASSWORD} | fields
     response = await auth.post("/auth/register", json=body)
     assert response.status_code == 201, response.text
@@ -37,7 +37,7 @@ async def refresh(auth: httpx.AsyncClient, refresh_token: str) -> httpx.Response
 
 
 def let_time_pass(database_url: str, model: type[SQLModel], column: str, passed: timedelta) -> None:
-    """Move a point in time of every row into the past, as waiting would."""
+    """Move a timestamp of every row into the past, as waiting would."""
     table: Table = model.__table__  # type: ignore[attr-defined]
     database = Database(database_url, pool_size=1)
     with database.transaction() as session:
@@ -49,7 +49,7 @@ def let_time_pass(database_url: str, model: type[SQLModel], column: str, passed:
 
 
 def set_account(database_url: str, username: str, **values: Any) -> None:
-    """Change an account behind the back of the service."""
+    """Change an account directly in the database."""
     database = Database(database_url, pool_size=1)
     with database.transaction() as session:
         changed = update(ACCOUNTS).where(ACCOUNTS.c.username == username)

@@ -1,4 +1,4 @@
-"""/auth/me/tokens and what the gateway exchanges them for."""
+"""Personal access tokens (/auth/me/tokens) and their exchange for access tokens."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ async def somebody(auth: httpx.AsyncClient) -> tuple[str, dict[str, str]]:
     return registered["user"]["id"], bearer(registered["token"])
 
 
-async def test_a_token_is_shown_once_and_kept_as_a_hash(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_token_is_shown_once_and_stored_as_a_hash(auth: httpx.AsyncClient, database_url: str) -> None:
     _, headers = await somebody(auth)
     key = await create(auth, headers)
     (listed,) = (await auth.get("/auth/me/tokens", headers=headers)).json()
@@ -45,7 +45,7 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(auth: httpx.AsyncClient,
     assert key["token"][-43:] not in str(rows(database_url, AccessKey))
 
 
-async def test_it_is_exchanged_for_an_access_token_with_its_scopes(auth: httpx.AsyncClient) -> None:
+async def test_token_is_exchanged_for_an_access_token_with_its_scopes(auth: httpx.AsyncClient) -> None:
     user_id, headers = await somebody(auth)
     key = await create(auth, headers)
     response = await exchange(auth, key["token"])
@@ -58,7 +58,7 @@ async def test_it_is_exchanged_for_an_access_token_with_its_scopes(auth: httpx.A
     assert listed["used"] is not None
 
 
-async def test_it_expires(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_expired_token_is_refused(auth: httpx.AsyncClient, database_url: str) -> None:
     _, headers = await somebody(auth)
     key = await create(auth, headers, expires=(datetime.now(UTC) + timedelta(seconds=100)).isoformat())
     soon = (await exchange(auth, key["token"])).json()
@@ -77,7 +77,7 @@ async def test_it_expires(auth: httpx.AsyncClient, database_url: str) -> None:
         (["full_access"], (200, 403)),
     ],
 )
-async def test_it_opens_here_what_its_scopes_name(
+async def test_token_grants_what_its_scopes_name(
     auth: httpx.AsyncClient, scopes: list[str], statuses: tuple[int, int]
 ) -> None:
     user_id, headers = await somebody(auth)
@@ -95,7 +95,7 @@ async def test_it_opens_here_what_its_scopes_name(
     assert shown.status_code == 403 or (await auth.get("/auth/me", headers=held)).status_code == 401
 
 
-async def test_it_manages_clients_for_an_admin_only_with_their_scope(auth: httpx.AsyncClient) -> None:
+async def test_admin_needs_the_scope_of_clients_to_manage_them_with_a_token(auth: httpx.AsyncClient) -> None:
     for headers, expected in (
         (bearer(await admin_token(auth)), [403, 200, 200]),
         ((await somebody(auth))[1], [403, 403, 403]),
@@ -118,11 +118,11 @@ async def test_it_manages_clients_for_an_admin_only_with_their_scope(auth: httpx
         "x",
     ],
 )
-async def test_a_token_that_was_never_made_is_refused(auth: httpx.AsyncClient, wrong: str) -> None:
+async def test_unknown_token_is_refused(auth: httpx.AsyncClient, wrong: str) -> None:
     assert (await exchange(auth, wrong)).status_code == 404
 
 
-async def test_a_changed_secret_is_refused(auth: httpx.AsyncClient) -> None:
+async def test_token_with_a_changed_secret_is_refused(auth: httpx.AsyncClient) -> None:
     _, headers = await somebody(auth)
     token = (await create(auth, headers))["token"]
     other = (await create(auth, headers))["token"]
@@ -132,7 +132,7 @@ async def test_a_changed_secret_is_refused(auth: httpx.AsyncClient) -> None:
     assert (await exchange(auth, token)).status_code == 200
 
 
-async def test_a_revoked_one_is_refused_and_may_be_revoked_by_its_owner_alone(
+async def test_only_the_owner_can_revoke_a_token_and_a_revoked_one_is_refused(
     auth: httpx.AsyncClient,
 ) -> None:
     _, headers = await somebody(auth)
@@ -150,7 +150,7 @@ async def test_a_revoked_one_is_refused_and_may_be_revoked_by_its_owner_alone(
 
 
 @pytest.mark.parametrize("how", ["disabled", "deleted"])
-async def test_that_of_a_closed_account_is_refused(
+async def test_token_of_a_disabled_or_deleted_account_is_refused(
     auth: httpx.AsyncClient, database_url: str, how: str
 ) -> None:
     user_id, headers = await somebody(auth)
@@ -179,7 +179,9 @@ async def test_that_of_a_closed_account_is_refused(
         ({"role": "admin"}, "role"),
     ],
 )
-async def test_malformed(auth: httpx.AsyncClient, fields: dict[str, Any], field: str) -> None:
+async def test_malformed_body_is_refused_with_422(
+    auth: httpx.AsyncClient, fields: dict[str, Any], field: str
+) -> None:
     _, headers = await somebody(auth)
     response = await auth.post("/auth/me/tokens", json=BODY | fields, headers=headers)
 
@@ -187,7 +189,7 @@ async def test_malformed(auth: httpx.AsyncClient, fields: dict[str, Any], field:
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
-async def test_programs_make_none_for_another(auth: httpx.AsyncClient) -> None:
+async def test_programs_cannot_create_tokens(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth, scopes=["full_access"])
     await signed_in_browser(auth)
     by_client = bearer((await tokens_for(auth, client, scope="full_access"))["access_token"])
@@ -201,7 +203,7 @@ async def test_programs_make_none_for_another(auth: httpx.AsyncClient) -> None:
     assert (await auth.post("/auth/me/tokens", json=BODY)).status_code == 401
 
 
-async def test_an_account_has_a_bounded_number(
+async def test_account_has_a_maximum_number_of_tokens(
     auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access_keys, "KEYS_PER_ACCOUNT_MAX", 2)

@@ -1,4 +1,4 @@
-"""E-mail addresses: confirmed by a link. Ids are rows of the security checklist."""
+"""Confirming and changing e-mail addresses."""
 
 import asyncio
 from datetime import timedelta
@@ -17,7 +17,7 @@ async def confirm(auth: httpx.AsyncClient, token: str) -> httpx.Response:
     return await auth.post("/auth/email/confirm", json={"token": token})
 
 
-async def test_A5_the_address_is_confirmed_by_the_link_sent_on_registration(
+async def test_address_is_confirmed_by_the_link_sent_on_registration(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann = await register(auth)
@@ -37,7 +37,9 @@ async def test_A5_the_address_is_confirmed_by_the_link_sent_on_registration(
     assert token not in str(last)
 
 
-async def test_A5_of_twenty_uses_at_once_one_succeeds(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_one_of_twenty_concurrent_uses_of_a_link_succeeds(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
     email = (await register(auth))["user"]["email"]
     token = mailbox.token(email, "verify_email")
     responses = await asyncio.gather(*(confirm(auth, token) for _ in range(20)))
@@ -45,7 +47,7 @@ async def test_A5_of_twenty_uses_at_once_one_succeeds(mailbox: Mailbox, auth: ht
     assert sorted(one.status_code for one in responses) == [204] + [400] * 19
 
 
-async def test_A5_a_link_is_good_for_its_address_alone(
+async def test_link_is_refused_after_a_change_of_address_or_a_deletion_or_its_expiry(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann, bob, eve = await register(auth), await register(auth), await register(auth)
@@ -61,9 +63,7 @@ async def test_A5_a_link_is_good_for_its_address_alone(
     assert (await auth.post("/auth/email/confirm", json={})).status_code == 422
 
 
-async def test_A5_another_address_by_an_admin_is_not_confirmed(
-    mailbox: Mailbox, auth: httpx.AsyncClient
-) -> None:
+async def test_address_set_by_an_admin_is_not_confirmed(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
     ann = await register(auth)
     await confirm(auth, mailbox.token(ann["user"]["email"], "verify_email"))
     path, internal = f"/internal/accounts/{ann['user']['id']}", bearer(internal_token("auth"))
@@ -73,7 +73,7 @@ async def test_A5_another_address_by_an_admin_is_not_confirmed(
     assert (same.json()["email_verified"], other.json()["email_verified"]) == (True, False)
 
 
-async def test_the_link_is_sent_again_to_the_own_address(
+async def test_link_can_be_sent_again_a_limited_number_of_times(
     mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
     ann = await register(auth)
@@ -105,7 +105,7 @@ async def change(auth: httpx.AsyncClient, token: str, email: str, password: str 
     return await auth.put("/auth/me/email", json=body, headers=bearer(token))
 
 
-async def test_A5_a_change_confirms_the_new_address_and_tells_the_old_one(
+async def test_change_confirms_the_new_address_and_notifies_the_old_one(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann, new = await register(auth), f"{a_name()}@example.com"
@@ -125,7 +125,7 @@ async def test_A5_a_change_confirms_the_new_address_and_tells_the_old_one(
     assert old not in str(records(database_url, EVENTS))
 
 
-async def test_A5_an_address_of_somebody_else_is_not_revealed(
+async def test_change_does_not_reveal_that_an_address_is_taken(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     ann, bob, free = await register(auth), await register(auth), f"{a_name()}@example.com"
@@ -140,7 +140,7 @@ async def test_A5_an_address_of_somebody_else_is_not_revealed(
     assert later["user"]["email"] == free
 
 
-async def test_A5_a_change_needs_the_password_and_a_person(
+async def test_change_requires_the_password_and_is_throttled(
     mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
     ann = await register(auth)
@@ -156,7 +156,7 @@ async def test_A5_a_change_needs_the_password_and_a_person(
     assert not mailbox.mails("x@example.com")
 
 
-async def test_A5_only_the_newest_change_counts(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_only_the_newest_link_changes_the_address(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
     ann, first, second = await register(auth), f"{a_name()}@example.com", f"{a_name()}@example.com"
     for email in (first, second):
         await change(auth, ann["token"], email)

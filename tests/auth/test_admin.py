@@ -1,4 +1,4 @@
-"""Accounts as admins see and change them. Ids are rows of the security checklist."""
+"""The account endpoints for admins."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,7 +26,10 @@ from tests.told import events, records
 PATH = "/auth/accounts"
 WHY = {"reason": "compromised", "note": "laptop stolen"}
 PLAN_ROWS = 20_000
-STEPS, STEPS_MAX = 50, 20_000  # of SQLite's machine; to read all rows takes ten times as many
+STEPS, STEPS_MAX = (
+    50,
+    20_000,
+)  # instructions of SQLite's virtual machine; reading all rows takes ten times as many
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ async def test_accounts_are_listed_by_every_filter(auth: httpx.AsyncClient, admi
     assert (await auth.get(f"{PATH}?status=gone", headers=admin)).status_code == 422
 
 
-async def test_A11_only_admins_see_and_change_accounts(
+async def test_only_admins_can_list_and_change_accounts(
     auth: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:
     ann = await register(auth)
@@ -90,7 +93,7 @@ async def test_A11_only_admins_see_and_change_accounts(
     assert (await auth.get("/auth/me", headers=bearer(ann["token"]))).json()["role"] == "user"
 
 
-async def test_A11_a_new_role_or_status_ends_the_sessions_and_has_its_reason(
+async def test_new_role_or_status_ends_the_sessions_and_records_the_reason(
     auth: httpx.AsyncClient, admin: dict[str, str], database_url: str
 ) -> None:
     ann = await register(auth)
@@ -114,7 +117,7 @@ async def test_A11_a_new_role_or_status_ends_the_sessions_and_has_its_reason(
 
 
 @pytest.mark.parametrize("status", ["suspended", "disabled"])
-async def test_A1_a_suspended_account_is_refused_like_a_wrong_password(
+async def test_sign_in_to_a_suspended_account_is_refused_like_a_wrong_password(
     auth: httpx.AsyncClient, admin: dict[str, str], status: str
 ) -> None:
     ann = (await register(auth))["user"]
@@ -125,7 +128,7 @@ async def test_A1_a_suspended_account_is_refused_like_a_wrong_password(
     assert {**refused.json(), "request_id": ""} == {**wrong.json(), "request_id": ""}
 
 
-async def test_A11_the_last_admin_stays_one_also_when_two_demote_each_other(
+async def test_last_admin_remains_even_if_two_demote_each_other(
     auth: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:
     (first,) = await listed(auth, admin, username="admin")
@@ -141,7 +144,7 @@ async def test_A11_the_last_admin_stays_one_also_when_two_demote_each_other(
     assert sum(one.status_code == 200 for one in responses) == 1
 
 
-async def test_bad_input_is_named(auth: httpx.AsyncClient, admin: dict[str, str]) -> None:
+async def test_invalid_body_is_refused_with_422(auth: httpx.AsyncClient, admin: dict[str, str]) -> None:
     ann = (await register(auth))["user"]
     path = f"{PATH}/{ann['id']}"
     for body in (
@@ -157,7 +160,7 @@ async def test_bad_input_is_named(auth: httpx.AsyncClient, admin: dict[str, str]
     assert (await auth.post(f"{path}/sign-out", json={}, headers=admin)).status_code == 422
 
 
-async def test_an_admin_signs_somebody_out_everywhere(
+async def test_admin_signs_an_account_out_everywhere(
     auth: httpx.AsyncClient, admin: dict[str, str], database_url: str
 ) -> None:
     ann = await register(auth)
@@ -173,7 +176,7 @@ async def test_an_admin_signs_somebody_out_everywhere(
     assert (await login(auth, ann["user"]["email"])).status_code == 200
 
 
-async def test_M3_an_admin_resets_factors_which_is_recorded_and_told(
+async def test_reset_of_factors_by_an_admin_is_recorded_and_mailed_to_the_owner(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -220,7 +223,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 class TestPlans:
-    """No list of accounts reads a table, whatever is asked: its work does not grow with the rows."""
+    """No list of accounts scans the table, whatever its filters."""
 
     @pytest.mark.parametrize(
         "query",
@@ -238,7 +241,9 @@ class TestPlans:
             {"username": "nobody"},
         ],
     )
-    def test_a_page_costs_the_same_whatever_is_asked(self, full: Database, query: dict[str, str]) -> None:
+    def test_page_of_accounts_costs_the_same_for_every_filter(
+        self, full: Database, query: dict[str, str]
+    ) -> None:
         steps = 0
         watched: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""The settings, the first start, and replicas that start together."""
+"""The settings, the first start, and replicas that start at the same time."""
 
 import asyncio
 import threading
@@ -25,7 +25,7 @@ PRODUCTION = {"environment": "production", "host": "0.0.0.0"}
 
 
 class TestFirstAdmin:
-    async def test_on_the_own_machine_it_is_the_one_everybody_knows(
+    async def test_first_admin_on_loopback_has_the_default_password(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         settings = make_auth_settings()
@@ -38,7 +38,7 @@ class TestFirstAdmin:
         assert settings.notice() == "admin login: admin / admin123 (development only)"
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "auth"])
-    async def test_where_others_can_reach_it_the_password_is_random(
+    async def test_password_is_random_if_other_machines_can_connect(
         self, make_auth_settings: Callable[..., Settings], host: str
     ) -> None:
         settings = make_auth_settings(host=host)
@@ -53,7 +53,7 @@ class TestFirstAdmin:
         assert [entry["event"] for entry in logs].count("admin_created") == 1
         assert settings.notice() is None
 
-    async def test_the_chosen_password_is_taken_and_never_logged(
+    async def test_configured_password_is_used_and_never_logged(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         password = "correct horse battery"
@@ -69,7 +69,7 @@ class TestFirstAdmin:
         assert password not in str(settings.masked())
         assert settings.notice() is None
 
-    async def test_a_changed_password_stays_changed(
+    async def test_changed_password_survives_a_restart(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         settings = make_auth_settings()
@@ -81,7 +81,7 @@ class TestFirstAdmin:
             assert (await login(auth, "admin", "admin123")).status_code == 401
             assert (await login(auth, "admin", "another password")).status_code == 200
 
-    async def test_a_name_that_a_user_has_stops_the_start(
+    async def test_admin_name_taken_by_a_user_prevents_the_start(
         self, make_auth_settings: Callable[..., Settings], database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as without_admin:
@@ -106,7 +106,7 @@ class TestFirstAdmin:
             ("somebody", 401),
         ],
     )
-    async def test_behind_a_gateway_for_others_the_known_password_is_refused(
+    async def test_default_password_is_refused_for_clients_of_a_public_gateway(
         self, make_auth_settings: Callable[..., Settings], forwarded_for: str, status: int
     ) -> None:
         async with running(create_app, make_auth_settings()) as auth:
@@ -115,7 +115,7 @@ class TestFirstAdmin:
             await register(auth, username="just-a-user", password="admin123")
             assert (await login(auth, "just-a-user", "admin123")).status_code == 200
 
-    async def test_it_does_not_move_along_to_where_others_are(
+    async def test_default_password_is_refused_once_other_machines_can_connect(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         async with running(create_app, make_auth_settings()) as auth:
@@ -126,7 +126,7 @@ class TestFirstAdmin:
 
 
 class TestTogether:
-    async def test_replicas_that_start_together_have_one_admin_and_one_key(
+    async def test_replicas_that_start_together_create_one_admin_and_one_key(
         self, make_auth_settings: Callable[..., Settings], database_url: str
     ) -> None:
         async with AsyncExitStack() as stack:
@@ -142,7 +142,7 @@ class TestTogether:
             for replica in replicas:
                 assert (await replica.get("/auth/me", headers=bearer(token))).status_code == 200
 
-    async def test_both_find_nothing_before_either_writes(
+    async def test_replicas_that_both_find_an_empty_database_create_one_admin_and_one_key(
         self, make_auth_settings: Callable[..., Settings], database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         both = threading.Barrier(2, timeout=30)
@@ -173,7 +173,7 @@ class TestTogether:
 class TestSettings:
     @pytest.fixture
     def load(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
-        """The settings as read from an environment that holds just these."""
+        """Load settings from an environment with only these variables."""
 
         def load(**variables: str) -> Settings:
             for name in Settings.model_fields:
@@ -185,7 +185,7 @@ class TestSettings:
 
         return load
 
-    def test_in_development_nothing_is_needed(self, load: Callable[..., Settings], tmp_path: Path) -> None:
+    def test_development_needs_no_settings(self, load: Callable[..., Settings], tmp_path: Path) -> None:
         first, second = load(), load()
 
         assert first.key_secret == second.key_secret
@@ -194,7 +194,7 @@ class TestSettings:
         assert (first.port, first.bcrypt_cost, first.access_token_seconds) == (8083, 12, 900)
         assert (first.refresh_idle_seconds, first.refresh_absolute_seconds) == (14 * 86400, 90 * 86400)
 
-    def test_in_production_the_secret_must_be_given(self, load: Callable[..., Settings]) -> None:
+    def test_production_requires_the_key_secret(self, load: Callable[..., Settings]) -> None:
         with pytest.raises(SettingsError, match=r"KEY_SECRET: .*openssl rand"):
             load(ENVIRONMENT="production")
         assert load(ENVIRONMENT="production", KEY_SECRET="5f1d7a84e0c9423b8f60a7d219ec3b55").key_secret
@@ -205,14 +205,14 @@ class TestSettings:
     @pytest.mark.parametrize(
         "where", [{"ENVIRONMENT": "production", "KEY_SECRET": "ab12" * 16}, {"HOST": "0.0.0.0"}]
     )
-    def test_a_password_that_is_easily_guessed(
+    def test_guessable_admin_password_is_refused(
         self, load: Callable[..., Settings], where: dict[str, str], password: str
     ) -> None:
         with pytest.raises(SettingsError, match="ADMIN_PASSWORD: ") as refused:
             load(**where, ADMIN_PASSWORD=password)
         assert password not in str(refused.value)
 
-    def test_in_production_loopback_is_no_excuse(self, load: Callable[..., Settings]) -> None:
+    def test_production_has_no_default_password_even_on_loopback(self, load: Callable[..., Settings]) -> None:
         settings = load(
             ENVIRONMENT="production", KEY_SECRET="5f1d7a84e0c9423b8f60a7d219ec3b55", HOST="127.0.0.1"
         )
@@ -231,6 +231,8 @@ class TestSettings:
             ("KEY_SECRET", "short"),
         ],
     )
-    def test_a_bad_value_is_named(self, load: Callable[..., Settings], name: str, value: str) -> None:
+    def test_error_names_the_invalid_setting(
+        self, load: Callable[..., Settings], name: str, value: str
+    ) -> None:
         with pytest.raises(SettingsError, match=f"{name}: "):
             load(**{name: value})

@@ -1,4 +1,4 @@
-"""What auth tells others of accounts, with the change and never without it."""
+"""The account events that auth emits, each in the transaction of its change."""
 
 import httpx
 import pytest
@@ -12,7 +12,7 @@ HEADERS = bearer(internal_token("auth"))
 
 
 class Told:
-    """What was told since it was last looked at."""
+    """The events emitted since the last call of new()."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
@@ -26,13 +26,13 @@ class Told:
 
 @pytest.fixture
 def told(auth: httpx.AsyncClient, database_url: str) -> Told:
-    """Without the first admin, who is told of at the start."""
+    """The emitted events, without that of the first admin."""
     made = Told(database_url)
     assert [topic for topic, _ in made.new()] == ["account.created"]
     return made
 
 
-async def test_an_account_is_told_of_as_it_is_after_each_change(auth: httpx.AsyncClient, told: Told) -> None:
+async def test_each_change_emits_an_event_with_the_new_state(auth: httpx.AsyncClient, told: Told) -> None:
     account = (await register(auth, username="ann", first_name="Ann"))["user"]
     address = f"/internal/accounts/{account['id']}"
     state = {"account_id": account.pop("id"), **account}
@@ -50,7 +50,7 @@ async def test_an_account_is_told_of_as_it_is_after_each_change(auth: httpx.Asyn
     assert data["account_id"] == state["account_id"]
 
 
-async def test_made_by_another_service(auth: httpx.AsyncClient, told: Told) -> None:
+async def test_account_created_by_another_service_emits_an_event(auth: httpx.AsyncClient, told: Told) -> None:
     body = {"email": "bob@example.com", "password": "password123", "role": "admin"}
     await auth.post("/internal/accounts", json=body, headers=HEADERS)
 
@@ -59,7 +59,7 @@ async def test_made_by_another_service(auth: httpx.AsyncClient, told: Told) -> N
     assert (data["email"], data["role"]) == ("bob@example.com", "admin")
 
 
-async def test_nothing_is_told_of_what_was_refused(auth: httpx.AsyncClient, told: Told) -> None:
+async def test_refused_change_emits_no_event(auth: httpx.AsyncClient, told: Told) -> None:
     ann = (await register(auth, username="ann"))["user"]
     bob = (await register(auth))["user"]
     told.new()
@@ -71,7 +71,7 @@ async def test_nothing_is_told_of_what_was_refused(auth: httpx.AsyncClient, told
     assert told.new() == []
 
 
-async def test_a_deletion_is_told_once(auth: httpx.AsyncClient, told: Told) -> None:
+async def test_repeated_deletion_emits_one_event(auth: httpx.AsyncClient, told: Told) -> None:
     account = (await register(auth))["user"]
     for _ in range(2):
         await auth.delete(f"/internal/accounts/{account['id']}", headers=HEADERS)

@@ -1,4 +1,4 @@
-"""Second factors: enrolled, demanded at every sign-in, each code once. Ids are rows of the checklist."""
+"""Second factors: enrolled, required at every sign-in, each code accepted once."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from tests.auth.support import PASSWORD, let_time_pass, login, register, rows
 
 
 class Clock:
-    """The clock of the codes, which moves by hand."""
+    """The clock of the codes, advanced by the test."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -38,7 +38,7 @@ def codes(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Person:
-    """Somebody with an authenticator app."""
+    """A person with an authenticator app."""
 
     def __init__(self, registered: dict[str, Any], clock: Clock) -> None:
         self.id, self.email = registered["user"]["id"], registered["user"]["email"]
@@ -51,7 +51,7 @@ class Person:
         return pyotp.TOTP(self.secret).at(int(self._clock.now) + 30 * steps)
 
     def next_code(self) -> str:
-        """A code that was not used before."""
+        """Return a code that was not used yet."""
         self._clock.now += 30
         return self.code()
 
@@ -79,7 +79,7 @@ async def verify(auth: httpx.AsyncClient, token: str, code: str) -> httpx.Respon
     return await auth.post("/auth/mfa/verify", json={"mfa_token": token, "code": code})
 
 
-async def test_M1_the_password_alone_opens_nothing(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_password_alone_grants_no_access(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = await enrolled(auth, codes)
     asked = (await login(auth, person.email)).json()
 
@@ -93,7 +93,7 @@ async def test_M1_the_password_alone_opens_nothing(auth: httpx.AsyncClient, code
     assert (await auth.get("/auth/me", headers=bearer(done.json()["token"]))).status_code == 200
 
 
-async def test_M1_the_page_asks_for_the_code_and_the_id_token_says_so(
+async def test_page_asks_for_the_code_and_the_id_token_states_it(
     auth: httpx.AsyncClient, codes: Clock
 ) -> None:
     client = await create_client(auth)
@@ -117,7 +117,9 @@ async def test_M1_the_page_asks_for_the_code_and_the_id_token_says_so(
     assert "Sign in again" in late.text
 
 
-async def test_M2_a_code_is_accepted_once_and_one_step_around(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_code_is_accepted_once_and_up_to_one_step_early_or_late(
+    auth: httpx.AsyncClient, codes: Clock
+) -> None:
     person = await enrolled(auth, codes)
     used = person.code()
 
@@ -129,12 +131,12 @@ async def test_M2_a_code_is_accepted_once_and_one_step_around(auth: httpx.AsyncC
     assert (await verify(auth, await mfa_token(auth, person), early)).status_code == 200
     assert (
         await verify(auth, await mfa_token(auth, person), person.code())
-    ).status_code == 401  # older than used
+    ).status_code == 401  # older than the last used code
     codes.now += 90
     assert (await verify(auth, await mfa_token(auth, person), person.code(-1))).status_code == 200
 
 
-async def test_M2_of_twenty_at_once_one_is_accepted(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_one_of_twenty_concurrent_codes_is_accepted(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = await enrolled(auth, codes)
     tokens = [await mfa_token(auth, person) for _ in range(5)]
     code = person.next_code()
@@ -143,7 +145,7 @@ async def test_M2_of_twenty_at_once_one_is_accepted(auth: httpx.AsyncClient, cod
     assert [one.status_code for one in responses].count(200) == 1
 
 
-async def test_M2_a_challenge_has_five_tries_and_five_minutes(
+async def test_challenge_allows_five_attempts_and_five_minutes(
     auth: httpx.AsyncClient, codes: Clock, clock: StoppedClock, database_url: str
 ) -> None:
     person = await enrolled(auth, codes)
@@ -158,7 +160,7 @@ async def test_M2_a_challenge_has_five_tries_and_five_minutes(
     assert (await verify(auth, token, person.next_code())).json()["code"] == "invalid_mfa_token"
 
 
-async def test_M2_wrong_codes_slow_down_the_account(
+async def test_wrong_codes_throttle_the_account(
     auth: httpx.AsyncClient, codes: Clock, clock: StoppedClock
 ) -> None:
     person = await enrolled(auth, codes)
@@ -171,7 +173,9 @@ async def test_M2_wrong_codes_slow_down_the_account(
     assert (await verify(auth, await mfa_token(auth, person), person.next_code())).status_code == 200
 
 
-async def test_M2_the_secret_is_sealed(auth: httpx.AsyncClient, codes: Clock, database_url: str) -> None:
+async def test_secret_is_encrypted_and_recovery_codes_are_hashed(
+    auth: httpx.AsyncClient, codes: Clock, database_url: str
+) -> None:
     person = await enrolled(auth, codes)
 
     assert person.secret not in str(rows(database_url, Factor))
@@ -179,7 +183,7 @@ async def test_M2_the_secret_is_sealed(auth: httpx.AsyncClient, codes: Clock, da
     assert person.recovery_codes[0] not in str(rows(database_url, RecoveryCode))
 
 
-async def test_M3_a_recovery_code_is_good_once(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_recovery_code_is_accepted_once(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = await enrolled(auth, codes)
     first = person.recovery_codes[0]
     spelled = "-".join((first[:4], first[4:8], first[8:])).upper()
@@ -190,7 +194,9 @@ async def test_M3_a_recovery_code_is_good_once(auth: httpx.AsyncClient, codes: C
     assert (await verify(auth, await mfa_token(auth, person), person.recovery_codes[1])).status_code == 200
 
 
-async def test_M3_enrolling_and_removing_need_the_password(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_enrolling_and_removing_an_app_require_the_password(
+    auth: httpx.AsyncClient, codes: Clock
+) -> None:
     person = await enrolled(auth, codes)
     wrong, right = {"current_password": "wrong"}, {"current_password": PASSWORD}
     for path in ("/auth/me/totp", "/auth/me/totp/remove"):
@@ -203,9 +209,7 @@ async def test_M3_enrolling_and_removing_need_the_password(auth: httpx.AsyncClie
     assert "token" in (await login(auth, person.email)).json()
 
 
-async def test_M3_an_app_that_was_not_confirmed_is_not_demanded(
-    auth: httpx.AsyncClient, codes: Clock
-) -> None:
+async def test_unconfirmed_app_is_not_required_at_sign_in(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = Person(await register(auth), codes)
     body = {"current_password": PASSWORD}
     first = (await auth.post("/auth/me/totp", json=body, headers=person.headers)).json()
@@ -222,7 +226,7 @@ async def test_M3_an_app_that_was_not_confirmed_is_not_demanded(
     assert "mfa_token" in (await login(auth, person.email)).json()
 
 
-async def test_M3_a_new_password_ends_challenges_and_keeps_the_factor(
+async def test_password_change_ends_challenges_and_keeps_the_factor(
     auth: httpx.AsyncClient, codes: Clock
 ) -> None:
     person = await enrolled(auth, codes)
@@ -234,9 +238,7 @@ async def test_M3_a_new_password_ends_challenges_and_keeps_the_factor(
     assert "mfa_token" in (await login(auth, person.email, "another password")).json()
 
 
-async def test_M3_a_reset_removes_the_factors_and_ends_the_sessions(
-    auth: httpx.AsyncClient, codes: Clock
-) -> None:
+async def test_reset_removes_the_factors_and_ends_the_sessions(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = await enrolled(auth, codes)
     path, internal = f"/internal/accounts/{person.id}/factors", bearer(internal_token("auth"))
 
@@ -246,7 +248,7 @@ async def test_M3_a_reset_removes_the_factors_and_ends_the_sessions(
     assert "token" in (await login(auth, person.email)).json()
 
 
-async def test_M3_a_mail_tells_of_every_change(
+async def test_every_change_of_factors_sends_a_mail(
     mailbox: Mailbox, auth: httpx.AsyncClient, codes: Clock
 ) -> None:
     person = await enrolled(auth, codes)

@@ -1,4 +1,4 @@
-"""How often a password may be guessed, and whom guesses of strangers do not keep out."""
+"""How often a password can be guessed, and that guesses do not lock out the owner."""
 
 import asyncio
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def device_of(response: httpx.Response) -> str:
 
 
 async def guess_from_everywhere(auth: httpx.AsyncClient, name: str, guesses: int) -> list[int]:
-    """The statuses of wrong guesses, each from an address of its own."""
+    """Return the statuses of wrong guesses, each from a different address."""
     found = []
     for first in range(0, guesses, 50):
         numbers = range(first, min(first + 50, guesses))
@@ -67,8 +67,8 @@ async def guess_from_everywhere(auth: httpx.AsyncClient, name: str, guesses: int
     return found
 
 
-class TestOneHousehold:
-    async def test_it_is_blocked_after_five_failures_and_longer_each_time(
+class TestOneNetwork:
+    async def test_network_is_blocked_after_five_failures_and_longer_each_time(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -88,12 +88,12 @@ class TestOneHousehold:
         assert (await attempt(auth, "ann")).status_code == 200
 
     @pytest.mark.parametrize("name", ["ann", "admin"])
-    async def test_its_guesses_do_not_keep_the_owner_out_elsewhere(
+    async def test_guesses_from_one_network_do_not_lock_out_the_owner_elsewhere(
         self, auth: httpx.AsyncClient, clock: StoppedClock, name: str
     ) -> None:
         password = "admin123" if name == "admin" else PASSWORD
         await register(auth, username="ann")
-        for _ in range(24 * 3600 // BLOCK_SECONDS_MAX):  # as often as that address can, for a day
+        for _ in range(24 * 3600 // BLOCK_SECONDS_MAX):  # for a day, as often as one address is allowed to
             await attempt(auth, name, WRONG, address="127.0.0.3")
             clock.advance(BLOCK_SECONDS_MAX)
         assert (await attempt(auth, name, WRONG, address="127.0.0.3")).status_code == 401
@@ -101,7 +101,7 @@ class TestOneHousehold:
 
         assert (await attempt(auth, name, password, address="127.0.0.4")).status_code == 200
 
-    async def test_the_addresses_of_one_ipv6_household_are_counted_together(
+    async def test_addresses_of_one_ipv6_network_are_counted_together(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -111,7 +111,7 @@ class TestOneHousehold:
         assert (await attempt(auth, "ann", address="2001:db8::abcd:1")).status_code == 429
         assert (await attempt(auth, "ann", address="2001:db8:0:1::1")).status_code == 200
 
-    async def test_the_email_and_the_username_are_counted_together(
+    async def test_email_and_username_are_counted_together(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann", email="ann@example.com")
@@ -123,7 +123,7 @@ class TestOneHousehold:
         assert (await attempt(auth, "ann@example.com", WRONG)).status_code == 429
         assert (await attempt(auth, "ann", WRONG)).status_code == 429
 
-    async def test_the_right_password_resets_it(self, auth: httpx.AsyncClient) -> None:
+    async def test_correct_password_resets_the_counter(self, auth: httpx.AsyncClient) -> None:
         await register(auth, username="ann")
         for _ in range(3):
             for _ in range(FREE_FAILURES - 1):
@@ -138,13 +138,13 @@ class TestOneHousehold:
 
         assert (await attempt(auth, "bob")).status_code == 200
 
-    def test_the_block_has_an_end(self) -> None:
+    def test_block_has_a_maximum_duration(self) -> None:
         assert [block_seconds(n) for n in (1, 4, 5, 6)] == [0, 0, 2, 4]
         assert block_seconds(10_000_000) == BLOCK_SECONDS_MAX
 
 
 class TestParallelGuesses:
-    async def test_of_fifty_at_once_five_are_looked_at(
+    async def test_five_of_fifty_concurrent_guesses_are_checked(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann", email="ann@example.com")
@@ -155,7 +155,7 @@ class TestParallelGuesses:
         assert statuses.count(401) == FREE_FAILURES
         assert statuses.count(429) == 50 - FREE_FAILURES
 
-    async def test_fifty_at_once_from_everywhere_are_fifty(
+    async def test_fifty_concurrent_guesses_from_many_networks_count_as_fifty(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -164,7 +164,7 @@ class TestParallelGuesses:
 
         assert left.count(401) == STRANGERS_AT_ONCE - 50
 
-    async def test_two_replicas_count_together(
+    async def test_replicas_share_the_counters(
         self, make_auth_settings: Callable[..., Settings], clock: StoppedClock
     ) -> None:
         async with AsyncExitStack() as stack:
@@ -177,10 +177,10 @@ class TestParallelGuesses:
 
             assert statuses.count(401) == FREE_FAILURES
 
-    async def test_attempts_that_begin_while_others_succeed(
+    async def test_attempts_concurrent_with_successful_ones_do_not_fail(
         self, make_auth_settings: Callable[..., Settings], clock: StoppedClock
     ) -> None:
-        # The success of one deletes the row that another has just found.
+        # A success deletes the row that a concurrent attempt has just found.
         async with running(create_app, make_auth_settings(), raise_app_exceptions=False) as auth:
             await register(auth, username="ann")
             for _ in range(15):
@@ -190,7 +190,7 @@ class TestParallelGuesses:
 
 
 class TestGuessesFromEverywhere:
-    async def test_a_thousand_addresses_do_not_keep_a_known_device_out(
+    async def test_guesses_from_a_thousand_addresses_do_not_lock_out_a_known_device(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -204,7 +204,7 @@ class TestGuessesFromEverywhere:
         assert slowed.status_code == 429
         assert slowed.headers["retry-after"] == str(int(STRANGERS_INTERVAL.total_seconds()))
 
-    async def test_the_account_is_slowed_down_and_never_closed(
+    async def test_account_is_throttled_and_never_locked(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -213,7 +213,7 @@ class TestGuessesFromEverywhere:
 
         assert (await attempt(auth, "ann", address=THERE)).status_code == 200
 
-    def test_the_guesses_of_a_day_are_bounded(
+    def test_guesses_per_day_are_limited(
         self, make_auth_settings: Callable[..., Settings], clock: StoppedClock
     ) -> None:
         settings = make_auth_settings()
@@ -233,17 +233,19 @@ class TestGuessesFromEverywhere:
         database.close()
 
         per_day = timedelta(days=1) // STRANGERS_INTERVAL
-        assert looked_at == STRANGERS_AT_ONCE + per_day - 1  # what comes free at midnight is of the next day
+        assert (
+            looked_at == STRANGERS_AT_ONCE + per_day - 1
+        )  # the one freed at midnight belongs to the next day
         assert looked_at < 400
 
-    async def test_sign_ins_of_the_owner_leave_room_for_more(
+    async def test_successful_sign_ins_do_not_count_against_the_limit(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
         for n in range(STRANGERS_AT_ONCE + 5):
             assert (await attempt(auth, "ann", address=f"10.3.0.{n}")).status_code == 200
 
-    async def test_a_known_device_may_not_guess_without_end(
+    async def test_known_device_is_blocked_after_five_failures(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -255,7 +257,9 @@ class TestGuessesFromEverywhere:
 
 
 class TestUnknownNames:
-    async def test_they_are_blocked_alike(self, auth: httpx.AsyncClient, clock: StoppedClock) -> None:
+    async def test_unknown_names_are_blocked_like_known_ones(
+        self, auth: httpx.AsyncClient, clock: StoppedClock
+    ) -> None:
         registered = await attempt_to_register(auth, "ann")
         device = device_of(registered)
         answers = {}
@@ -275,7 +279,7 @@ class TestUnknownNames:
 
         assert answers["ann"] == answers["nobody"]
 
-    async def test_the_same_statements_are_run_for_known_and_unknown_names(
+    async def test_known_and_unknown_names_use_the_same_counters(
         self, make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         statements: list[str] = []
@@ -304,9 +308,7 @@ async def attempt_to_register(auth: httpx.AsyncClient, username: str) -> httpx.R
 
 
 class TestDevices:
-    async def test_the_cookie_is_for_this_host_alone_and_no_script_reads_it(
-        self, auth: httpx.AsyncClient
-    ) -> None:
+    async def test_device_cookie_has_the_secure_attributes(self, auth: httpx.AsyncClient) -> None:
         response = await attempt_to_register(auth, "ann")
         _, *attributes = response.headers["set-cookie"].split("; ")
 
@@ -318,12 +320,12 @@ class TestDevices:
             "SameSite=Strict",
         }
 
-    async def test_a_refused_attempt_is_given_no_cookie(self, auth: httpx.AsyncClient) -> None:
+    async def test_refused_attempt_gets_no_cookie(self, auth: httpx.AsyncClient) -> None:
         await register(auth, username="ann")
 
         assert "set-cookie" not in (await attempt(auth, "ann", WRONG)).headers
 
-    async def test_one_device_may_be_known_to_several_accounts(
+    async def test_device_can_be_known_to_several_accounts(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         device = device_of(await attempt_to_register(auth, "ann"))
@@ -335,18 +337,18 @@ class TestDevices:
         assert (len(ids), len(set(ids))) == (3, 2)
 
     @pytest.mark.parametrize(
-        "how", ["of another account", "made up", "cut", "with another seal", "no base64"]
+        "how", ["of another account", "made up", "truncated", "with a wrong MAC", "not base64"]
     )
-    async def test_no_other_cookie_counts(
+    async def test_forged_or_foreign_cookie_is_not_a_known_device(
         self, auth: httpx.AsyncClient, clock: StoppedClock, how: str
     ) -> None:
         mine = device_of(await attempt_to_register(auth, "ann"))
         device = {
             "of another account": device_of(await attempt_to_register(auth, "bob")),
             "made up": "A" * 43,
-            "cut": mine[:-1],
-            "with another seal": mine[:22] + ("A" if mine[22] != "A" else "B") + mine[23:],
-            "no base64": "*" * 43,
+            "truncated": mine[:-1],
+            "with a wrong MAC": mine[:22] + ("A" if mine[22] != "A" else "B") + mine[23:],
+            "not base64": "*" * 43,
         }[how]
         for _ in range(FREE_FAILURES):
             await attempt(auth, "ann", WRONG)
@@ -354,7 +356,7 @@ class TestDevices:
         assert (await attempt(auth, "ann", device=device)).status_code == 429
         assert (await attempt(auth, "ann", device=mine)).status_code == 200
 
-    async def test_a_new_password_forgets_every_device_but_the_one_it_was_set_on(
+    async def test_password_change_forgets_all_devices_except_the_current_one(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -371,7 +373,9 @@ class TestDevices:
         ]
         assert statuses == [200, 429]
 
-    async def test_an_account_has_at_most_so_many(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_account_has_a_maximum_number_of_devices(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         await register(auth, username="ann")
         for n in range(DEVICES_PER_ACCOUNT_MAX + 3):
             last = await attempt(auth, "ann", address=f"10.5.0.{n}")
@@ -379,7 +383,7 @@ class TestDevices:
         assert len(rows(database_url, KnownDevice)) == DEVICES_PER_ACCOUNT_MAX
         assert device_of(await attempt(auth, "ann", device=device_of(last))) == device_of(last)
 
-    async def test_one_that_is_not_used_for_long_is_forgotten(
+    async def test_device_unused_for_long_is_forgotten(
         self, auth: httpx.AsyncClient, database_url: str, clock: StoppedClock
     ) -> None:
         device = device_of(await attempt_to_register(auth, "ann"))
@@ -391,7 +395,9 @@ class TestDevices:
 
         assert len(rows(database_url, KnownDevice)) == 1
 
-    async def test_a_deleted_account_leaves_none(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_deleting_an_account_deletes_its_devices(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         user = (await register(auth, username="ann"))["user"]
         assert len(rows(database_url, KnownDevice)) == 1
         await auth.delete(f"/internal/accounts/{user['id']}", headers=bearer(internal_token("auth")))
@@ -400,7 +406,9 @@ class TestDevices:
 
 
 class TestRows:
-    async def test_no_name_is_stored(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_names_are_not_stored_in_clear_text(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         await login(auth, "my secret typed into the wrong field", "x")
 
         assert "secret" not in str(rows(database_url, LoginAttempts))
@@ -411,9 +419,9 @@ class TestRows:
         let_time_pass(database_url, LoginAttempts, "updated", timedelta(days=2))
         await login(auth, "nobody", "x")
 
-        assert len(rows(database_url, LoginAttempts)) == 2  # of the household, and of the name alone
+        assert len(rows(database_url, LoginAttempts)) == 2  # of the network, and of the name alone
 
-    async def test_strangers_cannot_fill_the_table(
+    async def test_unauthenticated_clients_cannot_fill_the_table(
         self, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(throttle, "ROWS_MAX", 20)
@@ -424,5 +432,5 @@ class TestRows:
         kept = {row["name_hash"] for row in rows(database_url, LoginAttempts)}
 
         assert len(kept) == 20
-        assert throttle._hash("login name nobody49") in kept  # the oldest make room
+        assert throttle._hash("login name nobody49") in kept  # the oldest rows are deleted
         assert throttle._hash("login name nobody0") not in kept

@@ -1,4 +1,4 @@
-"""The internal API on accounts, which other services call."""
+"""The internal account API for other services."""
 
 import asyncio
 from typing import Any
@@ -41,7 +41,9 @@ EVERY = [("POST", ""), ("GET", "/{id}"), ("PATCH", "/{id}"), ("DELETE", "/{id}")
 
 class TestAccess:
     @pytest.mark.parametrize(("method", "suffix"), EVERY)
-    async def test_only_other_services(self, auth: httpx.AsyncClient, method: str, suffix: str) -> None:
+    async def test_only_other_services_have_access(
+        self, auth: httpx.AsyncClient, method: str, suffix: str
+    ) -> None:
         account = await create(auth)
         address = ACCOUNTS + suffix.format(id=account["id"])
         admin = (await login(auth, "admin", "admin123")).json()["token"]
@@ -58,7 +60,7 @@ class TestAccess:
             assert response.status_code == 401, headers
         assert (await auth.get(f"{ACCOUNTS}/{account['id']}", headers=internal())).json() == account
 
-    async def test_it_is_not_in_the_public_document(self, auth: httpx.AsyncClient) -> None:
+    async def test_internal_paths_are_not_in_the_public_document(self, auth: httpx.AsyncClient) -> None:
         paths = (await auth.get("/openapi.json")).json()["paths"]
 
         assert "/auth/register" in paths
@@ -66,7 +68,7 @@ class TestAccess:
 
 
 class TestShow:
-    async def test_shows_it(self, auth: httpx.AsyncClient) -> None:
+    async def test_account_is_shown_without_its_hash(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="ann", first_name="Ann")
         response = await auth.get(f"{ACCOUNTS}/{registered['user']['id']}", headers=internal())
 
@@ -77,7 +79,7 @@ class TestShow:
     @pytest.mark.parametrize(
         ("method", "body"), [("GET", None), ("PATCH", {"role": "user"}), ("DELETE", None)]
     )
-    async def test_unknown(self, auth: httpx.AsyncClient, method: str, body: Any) -> None:
+    async def test_unknown_account_is_404(self, auth: httpx.AsyncClient, method: str, body: Any) -> None:
         response = await auth.request(method, f"{ACCOUNTS}/{new_id()}", json=body, headers=internal())
 
         assert response.status_code == 404
@@ -85,14 +87,16 @@ class TestShow:
     @pytest.mark.parametrize(
         ("method", "body"), [("GET", None), ("PATCH", {"role": "user"}), ("DELETE", None)]
     )
-    async def test_malformed_id(self, auth: httpx.AsyncClient, method: str, body: Any) -> None:
+    async def test_malformed_id_is_refused_with_422(
+        self, auth: httpx.AsyncClient, method: str, body: Any
+    ) -> None:
         response = await auth.request(method, f"{ACCOUNTS}/7", json=body, headers=internal())
 
         assert response.status_code == 422
 
 
 class TestCreate:
-    async def test_creates_it(self, auth: httpx.AsyncClient) -> None:
+    async def test_created_account_can_sign_in(self, auth: httpx.AsyncClient) -> None:
         body = BOB | {"role": "admin", "first_name": "Bob"}
         response = await auth.post(ACCOUNTS, json=body, headers=internal())
 
@@ -106,14 +110,16 @@ class TestCreate:
         assert response.headers["location"] == f"{ACCOUNTS}/{account['id']}"
         assert (await login(auth, "bob")).json()["user"] == account
 
-    async def test_a_plain_user_unless_told_otherwise(self, auth: httpx.AsyncClient) -> None:
+    async def test_role_defaults_to_user(self, auth: httpx.AsyncClient) -> None:
         assert (await create(auth))["role"] == "user"
 
     @pytest.mark.parametrize(
         ("fields", "code"),
         [({"email": "BOB@example.com"}, "email_taken"), ({"username": "BOB"}, "username_taken")],
     )
-    async def test_taken(self, auth: httpx.AsyncClient, fields: dict[str, str], code: str) -> None:
+    async def test_taken_name_is_refused_with_409(
+        self, auth: httpx.AsyncClient, fields: dict[str, str], code: str
+    ) -> None:
         await create(auth, **BOB)
         body = {"email": "other@example.com", "password": PASSWORD} | fields
         response = await auth.post(ACCOUNTS, json=body, headers=internal())
@@ -133,7 +139,9 @@ class TestCreate:
             ({"id": new_id()}, "id"),
         ],
     )
-    async def test_malformed(self, auth: httpx.AsyncClient, changes: dict[str, Any], field: str) -> None:
+    async def test_malformed_body_is_refused_with_422(
+        self, auth: httpx.AsyncClient, changes: dict[str, Any], field: str
+    ) -> None:
         response = await auth.post(ACCOUNTS, json=BOB | changes, headers=internal())
 
         assert response.status_code == 422
@@ -141,7 +149,7 @@ class TestCreate:
 
 
 class TestChange:
-    async def test_the_names(self, auth: httpx.AsyncClient) -> None:
+    async def test_changed_names_sign_in_and_keep_the_sessions(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="bob")
         response = await change(auth, registered["user"]["id"], email="New@example.com", username="Robert")
 
@@ -154,7 +162,7 @@ class TestChange:
         assert (await login(auth, "bob")).status_code == 401
         assert (await refresh(auth, registered["refresh_token"])).status_code == 200  # still signed in
 
-    async def test_the_spelling_of_ones_own_name(self, auth: httpx.AsyncClient) -> None:
+    async def test_case_of_a_username_can_be_changed(self, auth: httpx.AsyncClient) -> None:
         account = await create(auth, username="bob")
 
         assert (await change(auth, account["id"], username="BOB")).json()["username"] == "BOB"
@@ -163,7 +171,9 @@ class TestChange:
         ("changes", "code"),
         [({"email": "BOB@example.com"}, "email_taken"), ({"username": "BOB"}, "username_taken")],
     )
-    async def test_taken(self, auth: httpx.AsyncClient, changes: dict[str, str], code: str) -> None:
+    async def test_taken_name_is_refused_with_409(
+        self, auth: httpx.AsyncClient, changes: dict[str, str], code: str
+    ) -> None:
         await create(auth, **BOB)
         account = await create(auth, username="ann")
         response = await change(auth, account["id"], **changes)
@@ -172,14 +182,14 @@ class TestChange:
         assert response.json()["code"] == code
         assert (await auth.get(f"{ACCOUNTS}/{account['id']}", headers=internal())).json() == account
 
-    async def test_of_parallel_changes_to_one_name_one_wins(self, auth: httpx.AsyncClient) -> None:
+    async def test_one_of_ten_concurrent_changes_to_the_same_name_wins(self, auth: httpx.AsyncClient) -> None:
         accounts = [await create(auth) for _ in range(10)]
         responses = await asyncio.gather(*[change(auth, one["id"], username="wanted") for one in accounts])
 
         assert sorted(response.status_code for response in responses) == [200] + [409] * 9
 
     @pytest.mark.parametrize("changes", [{"role": "admin"}, {"status": "disabled"}])
-    async def test_a_new_role_or_status_ends_the_sessions(
+    async def test_new_role_or_status_ends_the_sessions(
         self, auth: httpx.AsyncClient, changes: dict[str, str]
     ) -> None:
         registered = await register(auth)
@@ -188,13 +198,15 @@ class TestChange:
         assert (await refresh(auth, registered["refresh_token"])).status_code == 401
         assert (await auth.get("/auth/me", headers=bearer(registered["token"]))).status_code == 401
 
-    async def test_the_same_role_and_status_end_nothing(self, auth: httpx.AsyncClient) -> None:
+    async def test_unchanged_role_and_status_keep_the_sessions(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         await change(auth, registered["user"]["id"], role="user", status="active")
 
         assert (await refresh(auth, registered["refresh_token"])).status_code == 200
 
-    async def test_disabled_and_back(self, auth: httpx.AsyncClient) -> None:
+    async def test_disabled_account_can_sign_in_once_it_is_active_again(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         account = await create(auth, **BOB)
         await change(auth, account["id"], status="disabled")
         assert (await login(auth, "bob")).status_code == 401
@@ -214,7 +226,9 @@ class TestChange:
             ({"id": new_id()}, "id"),
         ],
     )
-    async def test_malformed(self, auth: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+    async def test_malformed_body_is_refused_with_422(
+        self, auth: httpx.AsyncClient, body: dict[str, Any], field: str
+    ) -> None:
         account = await create(auth)
         response = await auth.patch(f"{ACCOUNTS}/{account['id']}", json=body, headers=internal())
 
@@ -224,7 +238,9 @@ class TestChange:
 
 class TestLastAdmin:
     @pytest.mark.parametrize("changes", [{"role": "user"}, {"status": "disabled"}])
-    async def test_stays(self, auth: httpx.AsyncClient, changes: dict[str, str]) -> None:
+    async def test_last_admin_cannot_be_demoted_disabled_or_deleted(
+        self, auth: httpx.AsyncClient, changes: dict[str, str]
+    ) -> None:
         admin_id = await only_admin(auth)
         refused = [
             await change(auth, admin_id, **changes),
@@ -235,24 +251,24 @@ class TestLastAdmin:
         assert {response.json()["code"] for response in refused} == {"last_admin"}
         assert (await login(auth, "admin", "admin123")).json()["user"]["role"] == "admin"
 
-    async def test_a_disabled_one_does_not_count(self, auth: httpx.AsyncClient) -> None:
+    async def test_disabled_admin_does_not_count_as_an_admin(self, auth: httpx.AsyncClient) -> None:
         other = await create(auth, role="admin")
         await change(auth, other["id"], status="disabled")
 
         assert (await change(auth, await only_admin(auth), role="user")).status_code == 409
 
-    async def test_may_change_its_names(self, auth: httpx.AsyncClient) -> None:
+    async def test_last_admin_can_change_its_names(self, auth: httpx.AsyncClient) -> None:
         response = await change(auth, await only_admin(auth), email="chief@example.com", role="admin")
 
         assert response.status_code == 200
 
-    async def test_may_go_when_another_has_come(self, auth: httpx.AsyncClient) -> None:
+    async def test_admin_can_be_demoted_if_another_admin_exists(self, auth: httpx.AsyncClient) -> None:
         admin_id = await only_admin(auth)
         await create(auth, role="admin")
 
         assert (await change(auth, admin_id, role="user")).status_code == 200
 
-    async def test_admins_who_go_at_the_same_time_leave_one(
+    async def test_concurrent_removal_of_all_admins_leaves_one(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         admins = [await only_admin(auth), *[(await create(auth, role="admin"))["id"] for _ in range(9)]]
@@ -274,7 +290,9 @@ class TestLastAdmin:
 
 
 class TestDelete:
-    async def test_erases_who_it_was(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_deletion_erases_personal_data_and_keeps_the_id(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         registered = await register(auth, username="eve", first_name="Evelyn", last_name="Moreau")
         account_id = registered["user"]["id"]
         for _ in range(2):
@@ -293,14 +311,14 @@ class TestDelete:
             row["revoked"] for row in rows(database_url, LoginSession) if row["account_id"] == account_id
         )
 
-    async def test_the_names_are_free_again(self, auth: httpx.AsyncClient) -> None:
+    async def test_names_of_a_deleted_account_are_free_again(self, auth: httpx.AsyncClient) -> None:
         for _ in range(2):
             account = await create(auth, **BOB)
             await auth.delete(f"{ACCOUNTS}/{account['id']}", headers=internal())
 
         assert (await create(auth, **BOB))["status"] == "active"
 
-    async def test_it_cannot_be_brought_back(self, auth: httpx.AsyncClient) -> None:
+    async def test_deleted_account_cannot_be_restored(self, auth: httpx.AsyncClient) -> None:
         account = await create(auth)
         await auth.delete(f"{ACCOUNTS}/{account['id']}", headers=internal())
 

@@ -1,4 +1,4 @@
-"""Invitations by an admin."""
+"""Invitations from an admin."""
 
 import asyncio
 from datetime import timedelta
@@ -28,7 +28,7 @@ async def accept(auth: httpx.AsyncClient, token: str, **fields: Any) -> httpx.Re
     return await auth.post(f"{PATH}/accept", json={"token": token, "password": PASSWORD} | fields)
 
 
-async def test_whoever_is_invited_chooses_the_password_and_is_confirmed(
+async def test_invited_person_chooses_a_password_and_has_a_confirmed_address(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     admin, name = bearer(await admin_token(auth)), a_name()
@@ -51,7 +51,7 @@ async def test_whoever_is_invited_chooses_the_password_and_is_confirmed(
     assert sent["email"] not in str(records(database_url, EVENTS))
 
 
-async def test_invitations_are_listed_sent_again_and_withdrawn(
+async def test_invitations_can_be_listed_sent_again_and_withdrawn(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     admin = bearer(await admin_token(auth))
@@ -69,7 +69,9 @@ async def test_invitations_are_listed_sent_again_and_withdrawn(
     assert (await auth.get(PATH, headers=admin)).json() == []
 
 
-async def test_of_twenty_acceptances_at_once_one_succeeds(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_one_of_twenty_concurrent_acceptances_succeeds(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
     sent = await invite(auth, bearer(await admin_token(auth)))
     token = mailbox.token(sent["email"], "invitation")
     responses = await asyncio.gather(*(accept(auth, token) for _ in range(20)))
@@ -77,7 +79,7 @@ async def test_of_twenty_acceptances_at_once_one_succeeds(mailbox: Mailbox, auth
     assert sorted(one.status_code for one in responses) == [201] + [400] * 19
 
 
-async def test_an_invitation_is_refused_where_it_is_too_late(
+async def test_acceptance_is_refused_for_a_taken_name_or_an_expired_link(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     admin = bearer(await admin_token(auth))
@@ -93,7 +95,7 @@ async def test_an_invitation_is_refused_where_it_is_too_late(
     assert (await accept(auth, token)).json()["code"] == "invalid_link"
 
 
-async def test_an_invitation_ends_with_the_rights_of_whoever_sent_it(
+async def test_invitation_is_refused_once_its_sender_is_no_admin(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     sent = await invite(auth, bearer(await admin_token(auth)), role="admin")
@@ -102,7 +104,9 @@ async def test_an_invitation_ends_with_the_rights_of_whoever_sent_it(
     assert (await accept(auth, mailbox.token(sent["email"], "invitation"))).json()["code"] == "invalid_link"
 
 
-async def test_only_admins_invite_and_only_new_addresses(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_only_admins_can_invite_and_only_new_addresses(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
     ann, admin = await register(auth), bearer(await admin_token(auth))
     body = {"email": ann["user"]["email"]}
 

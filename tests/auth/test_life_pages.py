@@ -1,4 +1,4 @@
-"""The pages for the life of an account, as a browser uses them. Ids are rows of the security checklist."""
+"""The pages for registration, addresses, forgotten passwords and invitations, as a browser uses them."""
 
 import re
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def token_in(page: httpx.Response) -> str:
     return found[1]
 
 
-async def test_A4_a_forgotten_password_is_set_by_the_page_of_the_link(
+async def test_forgotten_password_is_set_on_the_page_of_the_link(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -47,7 +47,7 @@ async def test_A4_a_forgotten_password_is_set_by_the_page_of_the_link(
     await mailbox.after_requests()
     link = mailbox.link(email, "reset_password")
     page = await auth.get(link)
-    again = await auth.get(link)  # as a scanner of mails does
+    again = await auth.get(link)  # as a mail scanner does
 
     assert known.status_code == unknown.status_code == 200
     assert known.text.replace(email, "") == unknown.text.replace("stranger@example.com", "")
@@ -67,7 +67,7 @@ async def test_A4_a_forgotten_password_is_set_by_the_page_of_the_link(
     assert (await login(auth, email, NEW)).status_code == 200
 
 
-async def test_A5_an_address_is_confirmed_by_the_button_and_not_by_looking(
+async def test_address_is_confirmed_by_the_button_and_not_by_opening_the_link(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     ann = await register(auth)
@@ -82,7 +82,7 @@ async def test_A5_an_address_is_confirmed_by_the_button_and_not_by_looking(
         assert (response.status_code, "This link does not work" in response.text) == (400, True)
 
 
-async def test_A5_an_address_is_changed_by_whoever_is_signed_in(
+async def test_signed_in_person_changes_their_address_on_the_page(
     mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
     path, new = "/auth/account/email", f"{a_name()}@example.com"
@@ -104,7 +104,7 @@ async def test_A5_an_address_is_changed_by_whoever_is_signed_in(
     assert (await sign_in(auth, new)).status_code == 303
 
 
-async def test_an_invitation_is_accepted_by_its_page(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_invitation_is_accepted_on_its_page(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
     email, name = f"{a_name()}@example.com", a_name()
     headers = bearer(await admin_token(auth))
     assert (await auth.post("/auth/invitations", json={"email": email}, headers=headers)).status_code == 201
@@ -120,7 +120,7 @@ async def test_an_invitation_is_accepted_by_its_page(mailbox: Mailbox, auth: htt
     assert (await auth.get(link)).status_code == 400
 
 
-async def test_registering_by_the_page_signs_in(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_registration_on_the_page_signs_in(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
     email = f"{a_name()}@example.com"
     bad = await post(auth, "/auth/registration", email=email, password=email)
     done = await post(auth, "/auth/registration", email=email, password=PASSWORD, username="")
@@ -133,7 +133,7 @@ async def test_registering_by_the_page_signs_in(mailbox: Mailbox, auth: httpx.As
     assert len(mailbox.mails(email, "verify_email")) == 1
 
 
-async def test_A2_registering_by_the_page_reveals_no_address_where_mails_come_first(
+async def test_registration_on_the_page_reveals_no_address_if_confirmation_comes_first(
     mailbox: Mailbox, make_auth_settings: Callable[..., Settings]
 ) -> None:
     async with running(create_app, make_auth_settings(registration="verified")) as auth:
@@ -151,7 +151,7 @@ async def test_A2_registering_by_the_page_reveals_no_address_where_mails_come_fi
         assert (await login(auth, "ann@example.com")).status_code == 200
 
 
-async def test_a_closed_registration_is_neither_shown_nor_offered(
+async def test_closed_registration_is_neither_shown_nor_offered(
     make_auth_settings: Callable[..., Settings],
 ) -> None:
     async with running(create_app, make_auth_settings(registration="closed")) as auth:
@@ -164,14 +164,14 @@ async def test_a_closed_registration_is_neither_shown_nor_offered(
 
 
 @pytest.mark.parametrize("path", FORMS)
-async def test_B3_form_of_another_site_is_refused(auth: httpx.AsyncClient, path: str) -> None:
+async def test_form_of_another_site_is_refused(auth: httpx.AsyncClient, path: str) -> None:
     for headers in ({}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
         refused = await auth.post(path, data={"email": "a@example.com"}, headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (403, "foreign_form")
 
 
 @pytest.mark.parametrize("path", FORMS)
-async def test_bad_input_gets_a_page_or_a_problem_and_never_a_fault(
+async def test_invalid_input_gets_a_page_or_a_problem_and_never_a_server_error(
     auth: httpx.AsyncClient, path: str
 ) -> None:
     much = "&".join(f"a{number}=1" for number in range(200))
@@ -184,7 +184,7 @@ async def test_bad_input_gets_a_page_or_a_problem_and_never_a_fault(
         assert 300 < sent.status_code < 500
 
 
-async def test_A8_the_page_says_when_to_ask_again(
+async def test_throttled_page_says_when_to_try_again(
     mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
     for number in range(20):
@@ -195,7 +195,7 @@ async def test_A8_the_page_says_when_to_ask_again(
     assert "Too many attempts" in refused.text
 
 
-async def test_the_pages_record_what_they_did(
+async def test_pages_record_their_actions(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     email = f"{a_name()}@example.com"

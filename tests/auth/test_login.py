@@ -20,7 +20,7 @@ from tests.auth.support import PASSWORD, let_time_pass, login, register, rows, s
 
 
 class TestLogin:
-    async def test_with_either_name(self, auth: httpx.AsyncClient) -> None:
+    async def test_either_name_signs_in(self, auth: httpx.AsyncClient) -> None:
         user = (await register(auth, email="ann@example.com", username="Ann"))["user"]
         for name in ("ann@example.com", "ANN@EXAMPLE.COM", "ann", "ANN"):
             response = await login(auth, name)
@@ -28,13 +28,13 @@ class TestLogin:
             assert response.status_code == 200
             assert response.json()["user"] == user
 
-    async def test_an_address_given_as_username(self, auth: httpx.AsyncClient) -> None:
+    async def test_email_address_is_accepted_as_username(self, auth: httpx.AsyncClient) -> None:
         await register(auth, email="ann@example.com")
         body = {"username": "ann@example.com", "password": PASSWORD}
 
         assert (await auth.post("/auth/login", json=body)).status_code == 200
 
-    async def test_the_claims_of_the_token(self, auth: httpx.AsyncClient) -> None:
+    async def test_access_token_has_the_claims_of_the_account(self, auth: httpx.AsyncClient) -> None:
         user = (await register(auth, username="ann"))["user"]
         token = (await login(auth, "ann")).json()["token"]
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -44,7 +44,7 @@ class TestLogin:
         assert claims["iss"] == claims["aud"] == "gatehouse"
         assert claims["exp"] - claims["iat"] == 900
         assert {"jti", "sid"} < claims.keys()
-        assert "scope" not in claims, "what a person who signed in may do is for the role alone to say"
+        assert "scope" not in claims, "only the role limits a person who signed in"
         header = jwt.get_unverified_header(token)
         assert (header["alg"], header["typ"]) == ("RS256", "at+jwt")
 
@@ -61,13 +61,15 @@ class TestLogin:
             ({"username": "ann", "password": PASSWORD, "grant": "all"}, "grant"),
         ],
     )
-    async def test_malformed(self, auth: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+    async def test_malformed_body_is_refused_with_422(
+        self, auth: httpx.AsyncClient, body: dict[str, Any], field: str
+    ) -> None:
         response = await auth.post("/auth/login", json=body)
 
         assert response.status_code == 422
         assert [error["field"] for error in response.json()["errors"]] == [field]
 
-    async def test_the_same_refusal_for_every_reason(self, auth: httpx.AsyncClient) -> None:
+    async def test_every_failed_sign_in_gets_the_same_refusal(self, auth: httpx.AsyncClient) -> None:
         await register(auth, username="ann")
         disabled = (await register(auth, username="bob"))["user"]
         await _change(auth, disabled["id"], {"status": "disabled"})
@@ -89,7 +91,7 @@ class TestLogin:
         assert all(response.headers["www-authenticate"] == "Bearer" for response in refused)
 
     @pytest.mark.parametrize("meanwhile", [{"status": "disabled"}, {"password_hash": "another"}])
-    async def test_an_account_that_changes_while_its_password_is_checked(
+    async def test_account_changed_during_the_password_check_is_refused(
         self,
         auth: httpx.AsyncClient,
         database_url: str,
@@ -111,7 +113,7 @@ class TestLogin:
         assert response.json()["code"] == "invalid_credentials"
         assert len(rows(database_url, LoginSession)) == before
 
-    async def test_old_sessions_of_an_account_make_room(
+    async def test_oldest_sessions_beyond_the_maximum_are_deleted(
         self, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("services.auth.sessions.sessions.SESSIONS_PER_ACCOUNT_MAX", 3)
@@ -133,7 +135,7 @@ class TestLogin:
 
 
 class TestEqualWork:
-    """Nothing but the name and the password decides, and neither can be told from the time it takes."""
+    """The time of a sign-in does not reveal whether the name or the password is wrong."""
 
     @pytest.fixture
     def checks(self, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
@@ -147,7 +149,9 @@ class TestEqualWork:
         monkeypatch.setattr("bcrypt.checkpw", counting)
         return checked
 
-    async def test_one_check_each(self, auth: httpx.AsyncClient, checks: list[bytes]) -> None:
+    async def test_every_sign_in_runs_one_bcrypt_check(
+        self, auth: httpx.AsyncClient, checks: list[bytes]
+    ) -> None:
         await register(auth, username="ann")
         disabled = (await register(auth, username="bob"))["user"]
         await _change(auth, disabled["id"], {"status": "disabled"})
@@ -166,7 +170,9 @@ class TestEqualWork:
             assert checks[0].startswith(b"$2b$04$")
 
     @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-    async def test_times_are_close(self, make_auth_settings: Callable[..., Settings]) -> None:
+    async def test_known_and_unknown_names_take_similar_time(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
         async with running(create_app, make_auth_settings(bcrypt_cost=8)) as auth:
             taken: dict[str, list[float]] = {"known": [], "unknown": []}
             for n in range(20):
@@ -181,7 +187,7 @@ class TestEqualWork:
 
 
 class TestCost:
-    async def test_a_password_is_hashed_anew_when_the_cost_changes(
+    async def test_password_is_rehashed_at_sign_in_if_the_cost_has_changed(
         self, make_auth_settings: Callable[..., Settings], database_url: str
     ) -> None:
         async with running(create_app, make_auth_settings(bcrypt_cost=5)) as auth:
@@ -194,7 +200,7 @@ class TestCost:
             assert (await login(auth, "ann")).status_code == 200
 
     @pytest.mark.parametrize("prefix", ["$2a$", "$2y$"])
-    async def test_hashes_of_other_programs_are_usable(
+    async def test_hashes_from_other_programs_are_accepted(
         self, auth: httpx.AsyncClient, database_url: str, prefix: str
     ) -> None:
         await register(auth, username="ann")
@@ -204,7 +210,7 @@ class TestCost:
         assert (await login(auth, "ann", "pässword")).status_code == 200
         assert _hash_of(database_url, "ann").startswith("$2b$04$")
 
-    async def test_a_hash_that_is_none_is_no_password_and_no_crash(
+    async def test_unusable_hash_matches_no_password(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         await register(auth, username="ann")

@@ -16,7 +16,7 @@ CHANGE = {"current_password": PASSWORD, "new_password": NEW}
 
 
 class TestShowMe:
-    async def test_shows_the_account_as_it_is_now(self, auth: httpx.AsyncClient) -> None:
+    async def test_current_state_of_the_account_is_shown(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="ann")
         address = f"/internal/accounts/{registered['user']['id']}"
         await auth.patch(address, json={"username": "anna"}, headers=bearer(internal_token("auth")))
@@ -26,14 +26,14 @@ class TestShowMe:
         assert response.json()["username"] == "anna"
         assert response.headers["cache-control"] == "no-store"
 
-    async def test_anonymous(self, auth: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, auth: httpx.AsyncClient) -> None:
         response = await auth.get("/auth/me")
 
         assert response.status_code == 401
         assert response.json()["code"] == "unauthenticated"
 
     @pytest.mark.parametrize("change", ["disable", "delete", "promote"])
-    async def test_a_token_does_not_outlive_the_session(self, auth: httpx.AsyncClient, change: str) -> None:
+    async def test_token_does_not_outlive_its_session(self, auth: httpx.AsyncClient, change: str) -> None:
         registered = await register(auth)
         address, internal = f"/internal/accounts/{registered['user']['id']}", bearer(internal_token("auth"))
         if change == "delete":
@@ -46,7 +46,7 @@ class TestShowMe:
         assert response.status_code == 401
         assert response.json()["code"] == "invalid_token"
 
-    async def test_each_sees_only_himself(self, auth: httpx.AsyncClient) -> None:
+    async def test_each_person_sees_only_their_own_account(self, auth: httpx.AsyncClient) -> None:
         ann, bob = await register(auth), await register(auth)
 
         for one in (ann, bob):
@@ -55,7 +55,7 @@ class TestShowMe:
 
 
 class TestChangePassword:
-    async def test_changes_it_and_ends_the_other_sessions(self, auth: httpx.AsyncClient) -> None:
+    async def test_change_ends_the_other_sessions(self, auth: httpx.AsyncClient) -> None:
         here = await register(auth, username="ann")
         there = (await login(auth, "ann")).json()
         response = await auth.put("/auth/me/password", json=CHANGE, headers=bearer(here["token"]))
@@ -68,16 +68,16 @@ class TestChangePassword:
         assert (await login(auth, "ann")).status_code == 401
         assert (await login(auth, "ann", NEW)).status_code == 200
 
-    async def test_the_sessions_of_others_live_on(self, auth: httpx.AsyncClient) -> None:
+    async def test_change_keeps_the_sessions_of_other_accounts(self, auth: httpx.AsyncClient) -> None:
         ann, bob = await register(auth), await register(auth)
         await auth.put("/auth/me/password", json=CHANGE, headers=bearer(ann["token"]))
 
         assert (await auth.get("/auth/me", headers=bearer(bob["token"]))).status_code == 200
 
-    async def test_anonymous(self, auth: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, auth: httpx.AsyncClient) -> None:
         assert (await auth.put("/auth/me/password", json=CHANGE)).status_code == 401
 
-    async def test_signed_out(self, auth: httpx.AsyncClient) -> None:
+    async def test_change_after_sign_out_is_rejected_with_401(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="ann")
         await auth.post("/auth/logout", headers=bearer(registered["token"]))
         response = await auth.put("/auth/me/password", json=CHANGE, headers=bearer(registered["token"]))
@@ -85,7 +85,7 @@ class TestChangePassword:
         assert response.status_code == 401
         assert (await login(auth, "ann")).status_code == 200
 
-    async def test_the_wrong_password(self, auth: httpx.AsyncClient) -> None:
+    async def test_wrong_current_password_is_refused_with_403(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="ann")
         change = CHANGE | {"current_password": "wrong password"}
         response = await auth.put("/auth/me/password", json=change, headers=bearer(registered["token"]))
@@ -94,7 +94,7 @@ class TestChangePassword:
         assert response.json()["code"] == "wrong_password"
         assert (await login(auth, "ann")).status_code == 200
 
-    async def test_whoever_stole_a_token_cannot_guess_the_password(
+    async def test_thief_of_a_token_cannot_guess_the_password(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         registered = await register(auth, username="ann")
@@ -124,7 +124,9 @@ class TestChangePassword:
             ({"user_id": "7"}, "user_id"),
         ],
     )
-    async def test_malformed(self, auth: httpx.AsyncClient, changes: dict[str, Any], field: str) -> None:
+    async def test_malformed_body_is_refused_with_422(
+        self, auth: httpx.AsyncClient, changes: dict[str, Any], field: str
+    ) -> None:
         registered = await register(auth, username="ann-example", email="ann-example@example.com")
         headers = bearer(registered["token"])
         response = await auth.put("/auth/me/password", json=CHANGE | changes, headers=headers)
@@ -133,7 +135,7 @@ class TestChangePassword:
         assert [error["field"] for error in response.json()["errors"]] == [field]
         assert (await login(auth, "ann-example")).status_code == 200
 
-    async def test_of_parallel_changes_one_wins(self, auth: httpx.AsyncClient) -> None:
+    async def test_one_of_several_concurrent_changes_wins(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="ann")
         bodies = [CHANGE | {"new_password": f"new password {n}"} for n in range(FREE_FAILURES)]
         headers = bearer(registered["token"])

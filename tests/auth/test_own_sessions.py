@@ -1,4 +1,4 @@
-"""/auth/me/sessions and /auth/me/apps. Ids are rows of the security checklist."""
+"""/auth/me/sessions and /auth/me/apps."""
 
 import httpx
 
@@ -19,8 +19,8 @@ async def own(auth: httpx.AsyncClient, name: str) -> dict[str, str]:
     return bearer((await login(auth, name)).json()["token"])
 
 
-async def test_each_session_is_listed_and_ended_by_itself(auth: httpx.AsyncClient) -> None:
-    user = await signed_in_browser(auth)  # registered and signed in at the page: two sessions
+async def test_sessions_are_listed_and_ended_one_by_one(auth: httpx.AsyncClient) -> None:
+    user = await signed_in_browser(auth)  # two sessions: one from registration, one from the sign-in page
     here, there = await own(auth, user["email"]), await own(auth, user["email"])
     listed = (await auth.get("/auth/me/sessions", headers=here)).json()
     (current,) = [one for one in listed if one["is_current"]]
@@ -42,7 +42,7 @@ async def test_each_session_is_listed_and_ended_by_itself(auth: httpx.AsyncClien
     assert (await auth.get("/auth/me", headers=here)).status_code == 401
 
 
-async def test_sessions_of_others_are_not_there(auth: httpx.AsyncClient) -> None:
+async def test_session_of_another_account_is_404(auth: httpx.AsyncClient) -> None:
     first, second = await register(auth), await register(auth)
     headers = bearer(second["token"])
     (mine,) = (await auth.get("/auth/me/sessions", headers=bearer(first["token"]))).json()
@@ -53,7 +53,7 @@ async def test_sessions_of_others_are_not_there(auth: httpx.AsyncClient) -> None
         assert (await auth.get(path)).status_code == 401
 
 
-async def test_O12_an_app_is_listed_and_disconnected(auth: httpx.AsyncClient) -> None:
+async def test_app_is_listed_and_can_be_disconnected(auth: httpx.AsyncClient) -> None:
     client, other = await create_client(auth), await create_client(auth)
     user = await signed_in_browser(auth)
     tokens = await tokens_for(auth, client, scope="openid email offline_access")
@@ -70,11 +70,11 @@ async def test_O12_an_app_is_listed_and_disconnected(auth: httpx.AsyncClient) ->
     assert is_refused(await refresh(auth, client, tokens["refresh_token"]), "invalid_grant")
     assert not await is_active(auth, client, tokens["access_token"])
     assert await is_active(auth, other, kept["access_token"])
-    assert (await authorize(auth, client)).status_code == 200  # asks again
+    assert (await authorize(auth, client)).status_code == 200  # asks for consent again
     assert (await auth.delete(path, headers=headers)).status_code == 404
 
 
-async def test_an_app_ends_no_sessions_of_the_person(auth: httpx.AsyncClient) -> None:
+async def test_app_cannot_see_or_end_sessions(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth, scopes=["full_access"])
     await signed_in_browser(auth)
     headers = bearer((await tokens_for(auth, client, scope="full_access"))["access_token"])

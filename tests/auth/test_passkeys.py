@@ -1,4 +1,4 @@
-"""Passkeys: added to an account, and shown in place of password and second factor."""
+"""Passkeys: added to an account, and used to sign in."""
 
 import asyncio
 from datetime import timedelta
@@ -46,7 +46,7 @@ async def person(auth: httpx.AsyncClient) -> dict[str, Any]:
     return await register(auth, username="ann")
 
 
-async def test_a_passkey_signs_in_as_two_factors(
+async def test_passkey_signs_in_as_two_factors(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann, device = await register(auth), Authenticator()
@@ -71,7 +71,7 @@ async def test_a_passkey_signs_in_as_two_factors(
     assert ("SIGN_IN_WITH_PASSKEY", ann["user"]["id"]) in told
 
 
-async def test_of_twenty_uses_of_one_signature_at_once_one_succeeds(
+async def test_one_of_twenty_concurrent_uses_of_a_signature_succeeds(
     auth: httpx.AsyncClient, person: dict[str, Any]
 ) -> None:
     device = Authenticator()
@@ -82,7 +82,7 @@ async def test_of_twenty_uses_of_one_signature_at_once_one_succeeds(
     assert sorted(one.status_code for one in responses) == [200] + [401] * 19
 
 
-async def test_whatever_is_wrong_with_a_signature_is_refused_alike(
+async def test_every_invalid_signature_gets_the_same_refusal(
     auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
 ) -> None:
     device, stranger = Authenticator(), Authenticator()
@@ -95,7 +95,7 @@ async def test_whatever_is_wrong_with_a_signature_is_refused_alike(
         ("host", "evil.example"),
         ("flags", PRESENT),  # the person was not verified
         ("flags", 0),
-        ("count", -1),  # a copy of the device counts behind it
+        ("count", -1),  # the counter of a cloned device is behind
     ):
         before = getattr(device, name)
         setattr(device, name, value)
@@ -103,7 +103,7 @@ async def test_whatever_is_wrong_with_a_signature_is_refused_alike(
         setattr(device, name, before)
     lies.append(stranger.sign(await options(auth)))
     lies.append(device.sign({"challenge": encoded(b"x" * 32)}))
-    lies.append(device.sign(await options(auth, headers)))  # a challenge for adding one
+    lies.append(device.sign(await options(auth, headers)))  # a challenge for adding a passkey
     late = device.sign(await options(auth))
     swapped = device.sign(await options(auth))
     swapped["response"]["signature"] = late["response"]["signature"]
@@ -125,7 +125,7 @@ async def test_whatever_is_wrong_with_a_signature_is_refused_alike(
         {"id": "x", "response": []},
     ],
 )
-async def test_a_malformed_credential_is_refused(
+async def test_malformed_credential_is_refused(
     auth: httpx.AsyncClient, person: dict[str, Any], credential: dict[str, Any]
 ) -> None:
     body = {"name": "Phone", "credential": credential}
@@ -137,7 +137,7 @@ async def test_a_malformed_credential_is_refused(
         assert (await auth.post("/auth/passkeys/sign-in", json=wrong)).status_code == 422
 
 
-async def test_a_passkey_is_added_to_whoever_asked_and_once(
+async def test_passkey_is_added_once_and_only_to_the_account_that_asked(
     auth: httpx.AsyncClient, person: dict[str, Any]
 ) -> None:
     device, other = Authenticator(), await register(auth)
@@ -148,14 +148,14 @@ async def test_a_passkey_is_added_to_whoever_asked_and_once(
     assert stolen.json()["code"] == "invalid_passkey"
     assert (await auth.post(MINE, json=body, headers=headers)).status_code == 201
     assert (await auth.post(MINE, json=body, headers=headers)).status_code == 400
-    assert (await add(auth, bearer(other["token"]), device)).status_code == 400  # it is taken
+    assert (await add(auth, bearer(other["token"]), device)).status_code == 400  # already registered
     device.flags = PRESENT
     device.credential_id = b"another"
     assert (await add(auth, headers, device)).status_code == 400
     assert len((await options(auth, headers))["excludeCredentials"]) == 1
 
 
-async def test_passkeys_are_removed_one_by_one_and_with_the_account(
+async def test_passkeys_can_be_removed_and_are_deleted_with_the_account(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann, bob = await register(auth), await register(auth)
@@ -177,7 +177,7 @@ async def test_passkeys_are_removed_one_by_one_and_with_the_account(
     assert (await show(auth, second.sign(await options(auth)))).status_code == 401
 
 
-async def test_a_reset_of_factors_removes_passkeys(auth: httpx.AsyncClient, person: dict[str, Any]) -> None:
+async def test_reset_of_factors_removes_passkeys(auth: httpx.AsyncClient, person: dict[str, Any]) -> None:
     device, admin = Authenticator(), bearer(await admin_token(auth))
     await add(auth, bearer(person["token"]), device)
     path = f"/auth/accounts/{person['user']['id']}"
@@ -189,7 +189,7 @@ async def test_a_reset_of_factors_removes_passkeys(auth: httpx.AsyncClient, pers
     assert (await show(auth, device.sign(await options(auth)))).status_code == 401
 
 
-async def test_a_passkey_of_an_account_that_may_not_sign_in_opens_nothing(
+async def test_passkey_of_a_suspended_account_is_refused(
     auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
 ) -> None:
     device = Authenticator()
@@ -199,7 +199,7 @@ async def test_a_passkey_of_an_account_that_may_not_sign_in_opens_nothing(
     assert (await show(auth, device.sign(await options(auth)))).status_code == 401
 
 
-async def test_adding_and_removing_need_a_recent_sign_in(
+async def test_adding_and_removing_a_passkey_require_a_recent_sign_in(
     auth: httpx.AsyncClient, person: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = bearer(person["token"])
@@ -214,9 +214,7 @@ async def test_adding_and_removing_need_a_recent_sign_in(
     assert (await auth.get(MINE, headers=headers)).status_code == 200
 
 
-async def test_a_network_gets_no_more_challenges_than_it_may(
-    auth: httpx.AsyncClient, clock: StoppedClock
-) -> None:
+async def test_challenges_are_limited_per_network(auth: httpx.AsyncClient, clock: StoppedClock) -> None:
     found = [(await auth.post("/auth/passkeys/options")).status_code for _ in range(31)]
 
     assert found == [200] * 30 + [429]

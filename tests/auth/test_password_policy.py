@@ -1,4 +1,4 @@
-"""What a new password must not be. Ids are rows of the security checklist."""
+"""The rules for new passwords."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -36,16 +36,16 @@ def refused(response: httpx.Response, field: str) -> bool:
 
 
 @pytest.mark.parametrize("password", [*COMMON, *NAMES])
-def test_A6_a_well_known_password_or_name_is_common(password: str) -> None:
+def test_well_known_password_or_name_is_common(password: str) -> None:
     assert is_common(password, "ann.miller@example.com", "ann")
 
 
 @pytest.mark.parametrize("password", [GOOD, "correct horse battery", "x7!kPq02", "密码很长很难猜的一句话"])
-def test_A6_there_are_no_rules_of_composition(password: str) -> None:
+def test_passwords_need_no_digits_or_punctuation(password: str) -> None:
     assert not is_common(password, "ann.miller@example.com", "ann")
 
 
-def test_A6_the_list_is_whole_and_in_order() -> None:
+def test_list_of_common_passwords_is_complete_and_normalised() -> None:
     listed = common_passwords()
 
     assert len(listed) > 8_000
@@ -53,7 +53,7 @@ def test_A6_the_list_is_whole_and_in_order() -> None:
     assert all(len(one) >= 8 and one == one.casefold() for one in listed if one.isascii())
 
 
-async def test_A6_every_way_to_set_a_password_refuses_common_ones(
+async def test_every_way_to_set_a_password_refuses_common_ones(
     mailbox: Mailbox, strict: httpx.AsyncClient
 ) -> None:
     ann, admin = await register(strict, password=GOOD), bearer(await admin_token(strict))
@@ -78,7 +78,7 @@ async def test_A6_every_way_to_set_a_password_refuses_common_ones(
     assert (await strict.post("/auth/invitations/accept", json=accept)).status_code == 201
 
 
-async def test_A6_the_shortest_length_may_be_raised(make_auth_settings: Callable[..., Settings]) -> None:
+async def test_minimum_length_can_be_raised(make_auth_settings: Callable[..., Settings]) -> None:
     async with running(create_app, make_auth_settings(password_min=15)) as auth:
         body = {"email": "ann@example.com", "password": "fourteen chars"}
         short = await auth.post("/auth/register", json=body)
@@ -88,7 +88,7 @@ async def test_A6_the_shortest_length_may_be_raised(make_auth_settings: Callable
         assert long.status_code == 201
 
 
-def test_A6_common_passwords_are_refused_in_production(make_auth_settings: Callable[..., Settings]) -> None:
+def test_common_passwords_are_refused_in_production(make_auth_settings: Callable[..., Settings]) -> None:
     production = {"environment": "production", "oauth_issuer": "https://id.example.com"}
 
     assert make_auth_settings(**production).refuses_common_passwords

@@ -1,4 +1,4 @@
-"""A forgotten password and a new one by a link. Ids are rows of the security checklist."""
+"""Forgotten passwords and their reset through a link."""
 
 import asyncio
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ async def token_for(auth: httpx.AsyncClient, mailbox: Mailbox, email: str) -> st
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """What the database is asked about people and their mails meanwhile."""
+    """Collect the SQL statements on accounts, mails and attempts inside the context."""
     asked: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -56,7 +56,7 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-async def test_A3_the_response_is_the_same_for_addresses_without_an_account(
+async def test_response_is_the_same_for_addresses_without_an_account(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -69,10 +69,10 @@ async def test_A3_the_response_is_the_same_for_addresses_without_an_account(
     assert [mail["To"] for mail in mails] == [email]
 
 
-async def test_A3_the_database_is_asked_the_same_for_addresses_without_an_account(
+async def test_queries_are_the_same_for_addresses_without_an_account(
     auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So the time is the same as well: what differs is done by a worker, which rests here."""
+    """So the response time is the same too. The worker, which does what differs, is disabled here."""
     email = (await register(auth))["user"]["email"]
     monkeypatch.setattr("services.auth.lifecycle.requests.MailRequests.work", lambda *_: None)
     await forget(auth, "first@example.com")
@@ -86,9 +86,7 @@ async def test_A3_the_database_is_asked_the_same_for_addresses_without_an_accoun
     assert not any("accounts" in one or "mail_tokens" in one for one in shown[0])
 
 
-async def test_A4_the_link_sets_a_password_and_ends_everything_before(
-    mailbox: Mailbox, auth: httpx.AsyncClient
-) -> None:
+async def test_link_sets_a_password_and_ends_all_sessions(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
     ann = await register(auth)
     email = ann["user"]["email"]
     other = (await login(auth, email)).json()
@@ -105,7 +103,7 @@ async def test_A4_the_link_sets_a_password_and_ends_everything_before(
     ]
 
 
-async def test_A4_a_token_is_hashed_and_its_mail_is_whole(
+async def test_token_is_stored_as_a_hash_and_mailed_as_a_link(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -121,7 +119,9 @@ async def test_A4_a_token_is_hashed_and_its_mail_is_whole(
     assert token not in str(records(database_url, EVENTS))
 
 
-async def test_A4_of_fifty_uses_at_once_one_succeeds(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_one_of_fifty_concurrent_uses_of_a_link_succeeds(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
     email = (await register(auth))["user"]["email"]
     token = await token_for(auth, mailbox, email)
     passwords = [f"new password {number}" for number in range(50)]
@@ -134,7 +134,7 @@ async def test_A4_of_fifty_uses_at_once_one_succeeds(mailbox: Mailbox, auth: htt
     assert len(mailbox.mails(email, "password_changed")) == 1
 
 
-async def test_A4_a_used_expired_or_older_link_is_refused(
+async def test_used_expired_or_older_link_is_refused(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -151,9 +151,7 @@ async def test_A4_a_used_expired_or_older_link_is_refused(
         assert (await reset(auth, bad)).json()["code"] == "invalid_link"
 
 
-async def test_A4_a_refused_password_does_not_use_the_link_up(
-    mailbox: Mailbox, auth: httpx.AsyncClient
-) -> None:
+async def test_refused_password_does_not_consume_the_link(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
     email = (await register(auth, username="ann"))["user"]["email"]
     token = await token_for(auth, mailbox, email)
 
@@ -165,7 +163,7 @@ async def test_A4_a_refused_password_does_not_use_the_link_up(
     assert (await reset(auth, token)).status_code == 204
 
 
-async def test_A4_a_link_dies_with_the_password_and_the_address_it_was_made_for(
+async def test_link_is_refused_after_a_new_password_or_address(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     ann, bob = await register(auth), await register(auth)
@@ -180,7 +178,7 @@ async def test_A4_a_link_dies_with_the_password_and_the_address_it_was_made_for(
     assert (await reset(auth, second)).json()["code"] == "invalid_link"
 
 
-async def test_A4_a_reset_does_not_bypass_the_second_factor(
+async def test_reset_does_not_bypass_the_second_factor(
     mailbox: Mailbox, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -193,7 +191,7 @@ async def test_A4_a_reset_does_not_bypass_the_second_factor(
     assert "mfa_token" in (await login(auth, person.email, NEW)).json()
 
 
-async def test_nothing_is_sent_to_an_account_that_may_not_sign_in(
+async def test_disabled_account_gets_no_mail_and_its_link_is_refused(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     email = (await register(auth, username="ann"))["user"]["email"]
@@ -205,11 +203,11 @@ async def test_nothing_is_sent_to_an_account_that_may_not_sign_in(
     assert (await reset(auth, token)).json()["code"] == "invalid_link"
 
 
-async def test_A8_an_address_gets_few_mails_and_the_link_before_stays_good(
+async def test_mails_to_an_address_are_limited_and_the_last_link_stays_valid(
     mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
-    email = (await register(auth))["user"]["email"]  # one mail
-    for number in range(8):  # each from a network of its own
+    email = (await register(auth))["user"]["email"]  # sends the first mail
+    for number in range(8):  # each from a different network
         assert (await forget(auth, email, **{"X-Forwarded-For": f"198.51.{number}.1"})).status_code == 202
         await mailbox.after_requests()
     assert len(mailbox.mails(email)) == 5
@@ -222,7 +220,7 @@ async def test_A8_an_address_gets_few_mails_and_the_link_before_stays_good(
     assert (await reset(auth, mailbox.token(email, "reset_password"))).status_code == 204
 
 
-async def test_A8_a_network_that_asks_too_often_is_refused_whatever_the_address(
+async def test_requests_are_limited_per_network_for_all_addresses(
     mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -240,7 +238,7 @@ async def test_A8_a_network_that_asks_too_often_is_refused_whatever_the_address(
     assert (await forget(auth, email, **{"X-Forwarded-For": "192.0.2.8"})).status_code == 202
 
 
-async def test_each_step_is_recorded_without_what_is_secret(
+async def test_each_step_is_recorded_without_secrets(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     user = (await register(auth))["user"]
@@ -271,7 +269,7 @@ async def test_expired_links_are_deleted(
     assert kept in {row["subject"] for row in left}
 
 
-def test_production_says_that_mails_lead_nowhere(
+def test_production_logs_a_warning_if_mails_cannot_be_delivered(
     make_auth_settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secrets = {"key_secret": "0f8e1d2c3b4a59687786950a1b2c3d4e", "environment": "production"}

@@ -1,4 +1,4 @@
-"""Hashing: nothing cut off, nothing refused, and never more at once than there are threads."""
+"""Password hashing: no truncation, and never more hashes at once than threads."""
 
 import asyncio
 import base64
@@ -61,12 +61,12 @@ def test_every_character_counts(password: str) -> None:
         assert not check_password(other, password_hash)
 
 
-def test_what_fits_is_hashed_as_every_other_program_does() -> None:
+def test_short_password_is_hashed_like_in_other_programs() -> None:
     for password in ("x" * 72, "é" * 36):
         assert bcrypt.checkpw(password.encode(), hash_password(password, COST).encode())
 
 
-def test_the_digest_that_others_make_of_a_long_password_is_not_that_password() -> None:
+def test_plain_digest_of_a_long_password_does_not_match_it() -> None:
     password = "x" * 100
     leaked = hashlib.sha256(password.encode())
     password_hash = hash_password(password, COST)
@@ -74,7 +74,7 @@ def test_the_digest_that_others_make_of_a_long_password_is_not_that_password() -
         assert not check_password(digest, password_hash)
 
 
-def test_it_does_not_matter_how_accents_were_typed() -> None:
+def test_composed_and_decomposed_accents_match() -> None:
     for composed in ("Zoë-passwörd", "é" * 200):
         decomposed = unicodedata.normalize("NFD", composed)
         assert composed != decomposed
@@ -84,11 +84,11 @@ def test_it_does_not_matter_how_accents_were_typed() -> None:
 @pytest.mark.parametrize(
     "broken", ["", "x", "!", "$2b$", "$2b$04$short", "$argon2id$v=19$m=65536", "ö", "$2b$99$" + "x" * 53]
 )
-def test_what_is_no_hash_matches_nothing(broken: str) -> None:
+def test_invalid_hash_matches_no_password(broken: str) -> None:
     assert not check_password("password123", broken)
 
 
-def test_nobodys_hash_is_checked_like_a_real_one() -> None:
+def test_dummy_hash_looks_like_a_real_one_and_matches_nothing() -> None:
     made = nobodys_hash(COST)
 
     assert made.startswith("$2b$04$")
@@ -97,16 +97,16 @@ def test_nobodys_hash_is_checked_like_a_real_one() -> None:
     assert made != nobodys_hash(COST)
 
 
-async def test_another_cost_is_outdated(passwords: Passwords) -> None:
+async def test_hash_with_a_different_cost_is_outdated(passwords: Passwords) -> None:
     assert not passwords.is_outdated(await passwords.hash("password123"))
     assert passwords.is_outdated(hash_password("password123", COST + 1))
 
 
-async def test_without_a_hash_the_answer_is_no(passwords: Passwords) -> None:
+async def test_password_does_not_match_without_a_hash(passwords: Passwords) -> None:
     assert not await passwords.matches("password123", None)
 
 
-async def test_more_than_the_queue_holds_is_refused_at_once(
+async def test_request_beyond_the_queue_limit_is_refused_at_once(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = threading.Event()
@@ -120,7 +120,7 @@ async def test_more_than_the_queue_holds_is_refused_at_once(
     taken = [
         asyncio.ensure_future(passwords.hash(f"password {n}")) for n in range(1 + WAITING_PER_THREAD_MAX)
     ]
-    await asyncio.sleep(0)  # each of them has taken its place
+    await asyncio.sleep(0)  # let each of them enter the queue
     with pytest.raises(Overloaded) as refused:
         await passwords.hash("one too many")
     opened.set()

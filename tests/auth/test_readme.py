@@ -1,4 +1,4 @@
-"""The page about auth says what is true."""
+"""The README of auth matches the code."""
 
 import re
 from datetime import timedelta
@@ -41,7 +41,7 @@ def test_every_setting_is_described(name: str) -> None:
         "admin_email",
     ],
 )
-def test_the_defaults_are_right(name: str) -> None:
+def test_described_defaults_are_the_real_ones(name: str) -> None:
     [told] = re.findall(rf"^\| `{name.upper()}` \| `?([^|`]+)`? \|", README, re.MULTILINE)
 
     assert told.strip() == str(Settings.model_fields[name].default)
@@ -52,13 +52,13 @@ def test_every_endpoint_is_described(operation: Operation) -> None:
     assert f"| `{operation.method} {operation.path}` |" in README
 
 
-def test_no_endpoint_is_made_up() -> None:
+def test_every_described_endpoint_exists() -> None:
     told = set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", README, re.MULTILINE))
 
     assert told == {f"{operation.method} {operation.path}" for operation in OPERATIONS}
 
 
-def test_the_brake_is_described_as_it_is() -> None:
+def test_described_throttling_matches_the_constants() -> None:
     assert (FREE_FAILURES, FORGOTTEN_AFTER.days, BLOCK_SECONDS_MAX) == (5, 1, 15 * 60)
     assert "fails five times at one account is blocked there" in README
     assert "at most 15 minutes" in README

@@ -1,4 +1,4 @@
-"""What auth tells of who did what: who signed in, who tried to, and what other services asked for."""
+"""The audit records of auth: sign-ins, failed attempts, and actions of other services."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ async def signed_in(auth: httpx.AsyncClient) -> dict[str, Any]:
         ("/auth/logout", {"refresh_token": "{refresh_token}"}, 204, "LOGOUT", "user:{id}"),
     ],
 )
-async def test_signing_in_and_out(
+async def test_sign_in_refresh_and_sign_out_are_recorded(
     auth: httpx.AsyncClient,
     database_url: str,
     path: str,
@@ -50,7 +50,9 @@ async def test_signing_in_and_out(
         assert secret not in f"{made} {record}"
 
 
-async def test_a_new_password(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_password_change_is_recorded_without_the_password(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
     ada = await signed_in(auth)
     body = {"current_password": PASSWORD, "new_password": "another password"}
     await auth.put("/auth/me/password", json=body, headers=bearer(ada["token"]))
@@ -73,7 +75,7 @@ async def test_a_new_password(auth: httpx.AsyncClient, database_url: str) -> Non
         ("DELETE", None, "DELETE_ACCOUNT", {}),
     ],
 )
-async def test_asked_for_by_another_service(
+async def test_actions_of_another_service_are_recorded_with_its_name(
     auth: httpx.AsyncClient,
     database_url: str,
     method: str,
@@ -91,9 +93,7 @@ async def test_asked_for_by_another_service(
     assert (refused["action"], refused["outcome"], refused["actor"]) == (action, "refused", "anonymous")
 
 
-async def test_a_deletion_that_is_asked_for_again_is_recorded_once(
-    auth: httpx.AsyncClient, database_url: str
-) -> None:
+async def test_repeated_deletion_is_recorded_once(auth: httpx.AsyncClient, database_url: str) -> None:
     ada = await signed_in(auth)
     for _ in range(2):
         gone = await auth.delete(f"/internal/accounts/{ada['user']['id']}", headers=SERVICE)

@@ -14,7 +14,7 @@ ANN = {"email": "ann@example.com", "password": PASSWORD, "username": "ann"}
 
 
 class TestRegister:
-    async def test_makes_an_account_and_signs_in(self, auth: httpx.AsyncClient) -> None:
+    async def test_registration_creates_an_account_and_signs_in(self, auth: httpx.AsyncClient) -> None:
         names = {"first_name": " Ann ", "last_name": "Ødegård"}
         response = await auth.post("/auth/register", json=ANN | names)
 
@@ -38,20 +38,20 @@ class TestRegister:
             '{"email": "user@example.com", "password": "Passw0rd!", "first_name": "A", "last_name": "B"}',
         ],
     )
-    async def test_the_bodies_clients_already_send(self, auth: httpx.AsyncClient, body: str) -> None:
+    async def test_bodies_of_existing_clients_are_accepted(self, auth: httpx.AsyncClient, body: str) -> None:
         json = {"Content-Type": "application/json"}
         response = await auth.post("/auth/register", content=body, headers=json)
 
         assert response.status_code == 201
         assert response.json()["token"].count(".") == 2
 
-    async def test_the_address_is_kept_in_lower_case(self, auth: httpx.AsyncClient) -> None:
+    async def test_email_address_is_stored_in_lower_case(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, email="  Ann@Example.COM ")
 
         assert registered["user"]["email"] == "ann@example.com"
         assert (await login(auth, "ANN@example.com")).status_code == 200
 
-    async def test_nobody_registers_as_an_admin(self, auth: httpx.AsyncClient) -> None:
+    async def test_registration_as_admin_is_refused(self, auth: httpx.AsyncClient) -> None:
         response = await auth.post("/auth/register", json=ANN | {"role": "admin"})
 
         assert response.status_code == 422
@@ -66,7 +66,7 @@ class TestRegister:
             ({"email": "username@example.com", "username": "aNN"}, "username_taken"),
         ],
     )
-    async def test_a_name_that_is_taken(
+    async def test_taken_name_is_refused_with_409(
         self, auth: httpx.AsyncClient, changes: dict[str, Any], code: str
     ) -> None:
         await register(auth, **ANN)
@@ -103,12 +103,12 @@ class TestRegister:
             ({"id": "7"}, "id"),
         ],
     )
-    async def test_malformed(
+    async def test_malformed_body_is_refused_with_422(
         self, auth: httpx.AsyncClient, changes: dict[str, Any], field: str | None
     ) -> None:
         response = await auth.post("/auth/register", json=ANN | changes)
 
-        if field is None:  # white space around a name is nobody's intention
+        if field is None:  # whitespace around a name is stripped
             assert response.json()["user"]["username"] == "ann"
             return
         assert response.status_code == 422, response.text
@@ -116,13 +116,15 @@ class TestRegister:
         assert str(changes.get("password")) not in response.text
 
     @pytest.mark.parametrize("body", ["", "{", "[]", '{"email": "\\ud800@example.com"}', "null"])
-    async def test_no_usable_body(self, auth: httpx.AsyncClient, body: str) -> None:
+    async def test_body_that_is_not_a_json_object_is_refused(
+        self, auth: httpx.AsyncClient, body: str
+    ) -> None:
         json = {"Content-Type": "application/json"}
         response = await auth.post("/auth/register", content=body, headers=json)
 
         assert response.status_code in (400, 422)
 
-    async def test_of_fifty_parallel_ones_for_one_address_one_wins(
+    async def test_one_of_fifty_concurrent_registrations_of_an_address_wins(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         bodies = [

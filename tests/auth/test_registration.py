@@ -1,4 +1,4 @@
-"""REGISTRATION: closed, or for those who confirm their address first. Ids are rows of the checklist."""
+"""The setting REGISTRATION: closed, or only after the address is confirmed."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -33,7 +33,7 @@ async def made_by_admin(auth: httpx.AsyncClient, **fields: Any) -> None:
     assert made.status_code == 201, made.text
 
 
-async def test_A2_the_response_is_the_same_for_addresses_that_have_an_account(
+async def test_response_is_the_same_for_addresses_that_have_an_account(
     mailbox: Mailbox, verified: httpx.AsyncClient, database_url: str
 ) -> None:
     await made_by_admin(verified, email="bob@example.com")
@@ -48,7 +48,7 @@ async def test_A2_the_response_is_the_same_for_addresses_that_have_an_account(
     assert len(rows(database_url, Account)) == 2  # the admin and bob
 
 
-async def test_A2_the_link_makes_the_account_and_nothing_before_does(
+async def test_account_is_created_by_the_link_and_not_before(
     mailbox: Mailbox, verified: httpx.AsyncClient, database_url: str
 ) -> None:
     await ask(verified, "ann@example.com", username="ann", first_name="Ann")
@@ -65,7 +65,7 @@ async def test_A2_the_link_makes_the_account_and_nothing_before_does(
     assert "$2b$" not in row["details"]
 
 
-async def test_A2_a_username_may_be_refused_and_is_dropped_when_it_is_taken_meanwhile(
+async def test_taken_username_is_refused_and_is_dropped_if_taken_meanwhile(
     mailbox: Mailbox, verified: httpx.AsyncClient
 ) -> None:
     await ask(verified, "ann@example.com", username="ann")
@@ -78,7 +78,7 @@ async def test_A2_a_username_may_be_refused_and_is_dropped_when_it_is_taken_mean
     assert (await login(verified, "ann@example.com")).json()["user"]["username"] is None
 
 
-async def test_A2_an_account_that_was_made_meanwhile_keeps_its_address(
+async def test_account_created_meanwhile_keeps_its_address(
     mailbox: Mailbox, verified: httpx.AsyncClient
 ) -> None:
     await ask(verified, "ann@example.com")
@@ -89,7 +89,7 @@ async def test_A2_an_account_that_was_made_meanwhile_keeps_its_address(
     assert (await verified.post("/auth/email/confirm", json=body)).json()["code"] == "email_taken"
 
 
-async def test_A8_a_network_registers_no_more_than_it_may(
+async def test_registrations_are_limited_per_network(
     mailbox: Mailbox, verified: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
     found = [(await ask(verified, f"{number}@example.com")).status_code for number in range(21)]
@@ -97,7 +97,7 @@ async def test_A8_a_network_registers_no_more_than_it_may(
     assert found == [202] * 20 + [429]
 
 
-async def test_registration_may_be_closed(make_auth_settings: Callable[..., Settings]) -> None:
+async def test_closed_registration_is_refused_with_403(make_auth_settings: Callable[..., Settings]) -> None:
     async with running(create_app, make_auth_settings(registration="closed")) as auth:
         refused = await ask(auth, "ann@example.com")
 

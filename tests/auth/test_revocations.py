@@ -1,4 +1,4 @@
-"""What auth writes down when a token is taken away, and the feed that tells of it."""
+"""The log of revocations, and the feed that publishes it."""
 
 import asyncio
 import signal
@@ -42,7 +42,7 @@ PROMISED_SECONDS = 1.0
 async def hasty_auth(
     make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Answers at once when there is no news."""
+    """A client of auth whose feed responds at once without waiting."""
     monkeypatch.setattr(services.auth.revocations.feed, "HOLD_SECONDS", 0.0)
     async with running(create_app, make_auth_settings()) as client:
         yield client
@@ -64,7 +64,7 @@ async def answers_again(auth: httpx.AsyncClient, *, after: int) -> httpx.Respons
             response = await auth.get(FEED, params={"after": after}, headers=as_service())
             if response.status_code == 200 and response.content.strip():
                 return response
-            await asyncio.sleep(0.01)  # it looks at its database by itself, and tells nobody when
+            await asyncio.sleep(0.01)  # auth polls its database and signals nothing
 
 
 def written(database_url: str) -> list[tuple[str, str, int | None]]:
@@ -81,22 +81,26 @@ async def change(auth: httpx.AsyncClient, account_id: str, **fields: Any) -> htt
     return await auth.patch(f"/internal/accounts/{account_id}", json=fields, headers=as_service())
 
 
-class TestWhatIsWritten:
-    async def test_a_logout(self, auth: httpx.AsyncClient, database_url: str) -> None:
+class TestLog:
+    async def test_logout_revokes_the_session_once(self, auth: httpx.AsyncClient, database_url: str) -> None:
         one, _ = await register(auth), await register(auth)
         for _ in range(2):
             await auth.post("/auth/logout", headers=bearer(one["token"]))
 
         assert written(database_url) == [("session", claims_of(one)["sid"], None)]
 
-    async def test_a_logout_with_the_refresh_token(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_logout_with_the_refresh_token_revokes_the_session_once(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         one = await register(auth)
         for _ in range(2):
             await auth.post("/auth/logout", json={"refresh_token": one["refresh_token"]})
 
         assert written(database_url) == [("session", claims_of(one)["sid"], None)]
 
-    async def test_a_used_refresh_token(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_reuse_of_a_refresh_token_revokes_the_session(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         one = await register(auth)
         await refresh(auth, one["refresh_token"])
         let_time_pass(database_url, LoginSession, "rotated", timedelta(seconds=11))
@@ -104,7 +108,9 @@ class TestWhatIsWritten:
 
         assert written(database_url) == [("session", claims_of(one)["sid"], None)]
 
-    async def test_a_new_password(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_password_change_revokes_the_other_sessions(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         one = await register(auth, username="ann")
         others = [(await login(auth, "ann")).json() for _ in range(2)]
         body = {"current_password": PASSWORD, "new_password": "another one, longer"}
@@ -115,31 +121,35 @@ class TestWhatIsWritten:
         assert sorted(told) == sorted(("session", claims_of(other)["sid"], None) for other in others)
 
     @pytest.mark.parametrize("fields", [{"role": "admin"}, {"status": "disabled"}])
-    async def test_another_role_or_status(
+    async def test_new_role_or_status_revokes_the_account_once(
         self, auth: httpx.AsyncClient, database_url: str, fields: dict[str, str]
     ) -> None:
         one = await register(auth)
         account_id = one["user"]["id"]
-        for _ in range(2):  # the second changes nothing
+        for _ in range(2):  # the second one changes nothing
             assert (await change(auth, account_id, **fields)).status_code == 200
 
         assert written(database_url) == [("user", account_id, 1)]
 
-    async def test_there_and_back(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_each_change_of_status_revokes_the_account(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         account_id = (await register(auth))["user"]["id"]
         for status in ("disabled", "active"):
             await change(auth, account_id, status=status)
 
         assert written(database_url) == [("user", account_id, 1), ("user", account_id, 2)]
 
-    async def test_a_deletion(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_deletion_revokes_the_account_once(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         account_id = (await register(auth))["user"]["id"]
         for _ in range(2):
             await auth.delete(f"/internal/accounts/{account_id}", headers=as_service())
 
         assert written(database_url) == [("user", account_id, 1)]
 
-    async def test_a_session_that_makes_room(
+    async def test_session_beyond_the_maximum_is_revoked_while_its_tokens_are_valid(
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, database_url: str
     ) -> None:
         monkeypatch.setattr(services.auth.sessions.sessions, "SESSIONS_PER_ACCOUNT_MAX", 2)
@@ -148,23 +158,25 @@ class TestWhatIsWritten:
             await login(auth, "ann")
         assert written(database_url) == [("session", claims_of(one)["sid"], None)]
 
-        # one whose tokens have all expired by now needs no revocation
+        # A session whose tokens have all expired needs no revocation.
         let_time_pass(database_url, LoginSession, "created", timedelta(hours=1))
         await login(auth, "ann")
         assert len(written(database_url)) == 1
 
-    async def test_a_session_is_kept_while_it_may_have_to_be_revoked(
+    async def test_expired_session_is_kept_until_its_tokens_have_expired(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         one = await register(auth, username="ann")
         let_time_pass(database_url, LoginSession, "expires", timedelta(days=14, minutes=5))
-        other = (await login(auth, "ann")).json()  # which cleans up
+        other = (await login(auth, "ann")).json()  # also deletes expired sessions
         body = {"current_password": PASSWORD, "new_password": "another one, longer"}
         await auth.put("/auth/me/password", json=body, headers=bearer(other["token"]))
 
         assert written(database_url) == [("session", claims_of(one)["sid"], None)]
 
-    async def test_nothing_when_nothing_was_done(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_refused_change_or_new_name_revokes_nothing(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         taken = await register(auth)
         one = await register(auth)
         refused = await change(auth, one["user"]["id"], role="admin", email=taken["user"]["email"])
@@ -174,7 +186,7 @@ class TestWhatIsWritten:
         assert written(database_url) == []
 
 
-async def test_in_the_same_second_the_new_token_passes_and_the_old_does_not(
+async def test_new_token_of_the_same_second_passes_and_the_old_one_is_revoked(
     make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     second = int(time.time())
@@ -184,9 +196,11 @@ async def test_in_the_same_second_the_new_token_passes_and_the_old_does_not(
         old = await register(auth, username="ann")
         await change(auth, old["user"]["id"], role="admin")
         new = (await login(auth, "ann")).json()
-        page = await follow(auth)  # waits for it
+        page = await follow(auth)  # waits for the revocation
     verifier = TokenVerifier(settings, HttpClient())
-    assert (await verifier.verify(old["token"])).role == "user"  # verified and remembered before it hears
+    assert (
+        await verifier.verify(old["token"])
+    ).role == "user"  # verified and cached before it learns of the revocation
     verifier.revocations.add(page.revocations)
 
     assert claims_of(old)["iat"] == claims_of(new)["iat"]
@@ -198,24 +212,28 @@ async def test_in_the_same_second_the_new_token_passes_and_the_old_does_not(
 
 class TestFeed:
     @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer x.y.z"}])
-    async def test_strangers(self, auth: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    async def test_anonymous_request_is_rejected_with_401(
+        self, auth: httpx.AsyncClient, headers: dict[str, str]
+    ) -> None:
         assert (await auth.get(FEED, headers=headers)).status_code == 401
 
-    async def test_users(self, auth: httpx.AsyncClient) -> None:
+    async def test_token_that_is_not_of_a_service_is_rejected_with_401(self, auth: httpx.AsyncClient) -> None:
         token = (await register(auth))["token"]
         for wrong in (token, internal_token("orders"), internal_token("auth", seconds=-60)):
             assert (await auth.get(FEED, headers=bearer(wrong))).status_code == 401
 
     @pytest.mark.parametrize("after", ["-1", "x", "1.5", "", str(2**63), "1&after=2"])
-    async def test_malformed(self, auth: httpx.AsyncClient, after: str) -> None:
+    async def test_malformed_number_is_refused_with_422(self, auth: httpx.AsyncClient, after: str) -> None:
         assert (await auth.get(f"{FEED}?after={after}", headers=as_service())).status_code == 422
 
-    async def test_without_news_it_says_so_after_a_while(self, hasty_auth: httpx.AsyncClient) -> None:
+    async def test_feed_returns_an_empty_page_after_the_wait(self, hasty_auth: httpx.AsyncClient) -> None:
         page = await follow(hasty_auth)
 
         assert page == RevocationPage(revocations=[], next=0, oldest=1, newest=0)
 
-    async def test_news_ends_the_wait(self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_new_revocation_ends_the_wait(
+        self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(services.auth.revocations.feed, "SIGN_OF_LIFE_SECONDS", 0.02)
         one = await register(auth)
         waiting = asyncio.create_task(auth.get(FEED, headers=as_service()))
@@ -226,10 +244,10 @@ class TestFeed:
         page = RevocationPage.model_validate_json(response.content)
         assert [entry.subject for entry in page.revocations] == [claims_of(one)["sid"]]
         assert (page.next, page.oldest, page.newest) == (1, 1, 1)
-        assert response.content.startswith(b"\n\n")  # signs of life, before there was an answer
+        assert response.content.startswith(b"\n\n")  # keep-alive lines before the result
         assert response.headers["cache-control"] == "no-store"
 
-    async def test_all_who_wait_cost_one_query(
+    async def test_all_waiting_requests_cost_one_query(
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queries = 0
@@ -251,7 +269,9 @@ class TestFeed:
         assert {page.next for page in pages} == {1}
         assert queries == 1
 
-    async def test_not_too_many_wait(self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_number_of_waiting_requests_is_limited(
+        self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(services.auth.revocations.feed, "WAITING_MAX", 2)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(2)]
         await asyncio.wait(waiting, timeout=0.2)
@@ -262,7 +282,7 @@ class TestFeed:
 
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
 
-    async def test_page_by_page(
+    async def test_feed_is_read_page_by_page(
         self, hasty_auth: httpx.AsyncClient, make_auth_settings: Callable[..., Settings]
     ) -> None:
         people = [await register(hasty_auth) for _ in range(8)]
@@ -280,7 +300,9 @@ class TestFeed:
         assert told == [claims_of(person)["sid"] for person in people]
         assert max(len(page.revocations) for page in pages) == 3
 
-    async def test_another_replica_is_heard(self, make_auth_settings: Callable[..., Settings]) -> None:
+    async def test_revocations_of_another_replica_are_published(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
         async with (
             running(create_app, make_auth_settings()) as one,
             running(create_app, make_auth_settings()) as other,
@@ -293,31 +315,31 @@ class TestFeed:
                 await one.post("/auth/logout", headers=bearer(person["token"]))
                 page = await asyncio.wait_for(waiting, PROMISED_SECONDS)
                 assert [entry.subject for entry in page.revocations] == [claims_of(person)["sid"]]
-                # and who comes from a replica that was quicker is not taken for one from another database
+                # A reader that comes from a faster replica is not mistaken for one of another database.
                 after = (await follow(one, number)).next
                 assert after == number + 1
 
-    async def test_one_who_comes_from_another_database_begins_again(
+    async def test_reader_ahead_of_the_database_gets_the_lower_number(
         self, hasty_auth: httpx.AsyncClient
     ) -> None:
         page = await follow(hasty_auth, 1_000)
 
         assert page.newest < 1_000
 
-    async def test_its_own_requests_hear_it_too(self, auth: httpx.AsyncClient) -> None:
+    async def test_revocation_applies_to_requests_to_auth_itself(self, auth: httpx.AsyncClient) -> None:
         one = await register(auth)
         waiting = asyncio.create_task(follow(auth))
         await auth.post("/auth/logout", headers=bearer(one["token"]))
         await waiting
         response = await auth.post("/auth/logout", headers=bearer(one["token"]))
 
-        assert response.status_code == 204  # signed out is signed out
+        assert response.status_code == 204  # already signed out
         assert (await auth.get("/auth/me", headers=bearer(one["token"]))).status_code == 401
         assert (await auth.get("/health/ready")).json()["checks"]["revocations"] == "current"
 
 
 class TestTrouble:
-    async def test_without_its_database_it_says_nothing(
+    async def test_feed_returns_no_result_without_its_database(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         with support.postgresql_that_stops() as server:
@@ -334,11 +356,13 @@ class TestTrouble:
                 await auth.post("/auth/logout", headers=bearer(one["token"]))
                 page = await asyncio.wait_for(told, 10)
 
-        assert (ended.status_code, ended.content.strip()) == (200, b"")  # no answer is no news
+        assert (ended.status_code, ended.content.strip()) == (200, b"")  # ended without a result
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert [entry.subject for entry in page.revocations] == [claims_of(one)["sid"]]
 
-    async def test_an_older_database_in_its_place(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_feed_starts_again_if_an_older_database_replaces_its_own(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         people = [await register(auth) for _ in range(3)]
         for number, person in enumerate(people[:2]):
             await auth.post("/auth/logout", headers=bearer(person["token"]))
@@ -357,7 +381,7 @@ class TestTrouble:
         assert [entry.subject for entry in page.revocations] == [claims_of(people[2])["sid"]]
         assert page.next == 1
 
-    async def test_a_mistake_does_not_end_it(
+    async def test_unexpected_error_does_not_end_the_feed(
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fails(*_: object) -> None:
@@ -368,7 +392,7 @@ class TestTrouble:
         with capture_logs() as lines:
             with monkeypatch.context() as broken:
                 broken.setattr(services.auth.revocations.feed, "read_page", fails)
-                # the question that is held ends when the next look at the table fails
+                # The waiting request ends when the next read of the table fails.
                 assert (await auth.get(FEED, headers=as_service())).content.strip() == b""
                 assert (await auth.get(FEED, headers=as_service())).status_code == 503
             await auth.post("/auth/logout", headers=bearer(one["token"]))
@@ -379,7 +403,7 @@ class TestTrouble:
 
 
 class TestExpiry:
-    async def test_it_lasts_as_long_as_the_last_token(
+    async def test_revocation_outlives_the_last_token(
         self, make_auth_settings: Callable[..., Settings], database_url: str
     ) -> None:
         async with running(create_app, make_auth_settings(access_token_seconds=120)) as auth:
@@ -391,7 +415,7 @@ class TestExpiry:
         assert kept == timedelta(seconds=120 + LEEWAY_SECONDS + MARGIN_SECONDS)
         assert row["expires"].timestamp() > claims_of(one)["exp"] + LEEWAY_SECONDS
 
-    async def test_then_it_is_told_no_more_and_deleted(
+    async def test_expired_revocation_is_omitted_and_deleted(
         self, make_auth_settings: Callable[..., Settings], database_url: str
     ) -> None:
         async with running(create_app, make_auth_settings()) as auth:
@@ -421,9 +445,9 @@ def database(make_auth_settings: Callable[..., Settings]) -> Iterator[Database]:
 
 
 class TestOrder:
-    """A number that appears after a higher one was read would never be read."""
+    """A reader would never see a number that appears after a higher one."""
 
-    def test_a_number_is_given_only_when_all_before_are_committed(
+    def test_number_is_assigned_only_after_all_lower_ones_are_committed(
         self, database: Database, make_auth_settings: Callable[..., Settings]
     ) -> None:
         log = RevocationLog(make_auth_settings())
@@ -456,7 +480,7 @@ class TestOrder:
         assert (overtook, seen_meanwhile) == (set(), [])
         assert read() == ["first", "second"]
 
-    def test_a_reader_misses_nothing_of_many_writers(
+    def test_reader_misses_no_revocation_of_many_writers(
         self, database: Database, make_auth_settings: Callable[..., Settings]
     ) -> None:
         log = RevocationLog(make_auth_settings())
@@ -488,7 +512,7 @@ class TestOrder:
         assert numbers == list(range(1, 2 * writers * each + 1))
         assert len(set(seen)) == 2 * writers * each
 
-    def test_what_is_rolled_back_leaves_no_gap(
+    def test_rolled_back_revocation_leaves_no_gap(
         self, database: Database, make_auth_settings: Callable[..., Settings]
     ) -> None:
         log = RevocationLog(make_auth_settings())

@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 
 class TestRefresh:
-    async def test_gives_a_new_pair(self, auth: httpx.AsyncClient) -> None:
+    async def test_refresh_returns_a_new_pair_of_tokens(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="ann")
         response = await refresh(auth, registered["refresh_token"])
 
@@ -35,7 +35,9 @@ class TestRefresh:
         assert (await auth.get("/auth/me", headers=bearer(answer["token"]))).status_code == 200
         assert _session_of(answer) == _session_of(registered)
 
-    async def test_goes_on_and_on(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_refresh_can_be_repeated_with_each_new_token(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         answer = await register(auth)
         seen = set()
         for _ in range(5):
@@ -45,7 +47,7 @@ class TestRefresh:
 
         assert answer["refresh_token"] not in seen
 
-    async def test_shows_the_account_as_it_is_now(self, auth: httpx.AsyncClient) -> None:
+    async def test_refresh_returns_the_current_state_of_the_account(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         address = f"/internal/accounts/{registered['user']['id']}"
         changes = {"email": "new@example.com", "username": "renamed"}
@@ -69,7 +71,7 @@ class TestRefresh:
     @pytest.mark.parametrize(
         "token", ["x", "x" * 86, "A" * 86, "ÄÄÄÄ", "a.b.c", "x" * 512, "../../etc/passwd", "=" * 20]
     )
-    async def test_an_unknown_token(self, auth: httpx.AsyncClient, token: str) -> None:
+    async def test_unknown_token_is_refused_with_401(self, auth: httpx.AsyncClient, token: str) -> None:
         response = await refresh(auth, token)
 
         assert response.status_code == 401
@@ -79,17 +81,19 @@ class TestRefresh:
     @pytest.mark.parametrize(
         "body", [{}, {"refresh_token": ""}, {"refresh_token": "x" * 513}, {"token": "x"}]
     )
-    async def test_malformed(self, auth: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    async def test_malformed_body_is_refused_with_422(
+        self, auth: httpx.AsyncClient, body: dict[str, Any]
+    ) -> None:
         assert (await auth.post("/auth/refresh", json=body)).status_code == 422
 
-    async def test_an_access_token_is_no_refresh_token(self, auth: httpx.AsyncClient) -> None:
+    async def test_access_token_is_not_accepted_as_refresh_token(self, auth: httpx.AsyncClient) -> None:
         access = (await register(auth))["token"]
         response = await auth.post("/auth/refresh", json={"refresh_token": access})
 
         assert response.status_code == 422
         assert access not in response.text
 
-    async def test_a_made_up_token_for_a_known_session_ends_nothing(self, auth: httpx.AsyncClient) -> None:
+    async def test_forged_token_for_a_known_session_does_not_end_it(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         raw = bytearray(base64.urlsafe_b64decode(registered["refresh_token"] + "=="))
         raw[20] ^= 1
@@ -98,7 +102,7 @@ class TestRefresh:
         assert (await refresh(auth, forged)).json()["code"] == "invalid_refresh_token"
         assert (await refresh(auth, registered["refresh_token"])).status_code == 200
 
-    async def test_a_token_made_with_another_secret(self, auth: httpx.AsyncClient) -> None:
+    async def test_token_sealed_with_another_secret_is_refused(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         made = RefreshTokens("another secret").first(_session_of(registered))
 
@@ -107,14 +111,18 @@ class TestRefresh:
 
 
 class TestReuse:
-    async def test_within_the_grace_the_successor_is_the_same(self, auth: httpx.AsyncClient) -> None:
+    async def test_reuse_within_the_grace_period_returns_the_same_successor(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         first = (await register(auth))["refresh_token"]
         answers = [(await refresh(auth, first)).json()["refresh_token"] for _ in range(3)]
 
         assert len(set(answers)) == 1
         assert (await refresh(auth, answers[0])).status_code == 200
 
-    async def test_after_the_grace_the_session_ends(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_reuse_after_the_grace_period_ends_the_session(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         registered = await register(auth)
         successor = (await refresh(auth, registered["refresh_token"])).json()
         let_time_pass(database_url, LoginSession, "rotated", timedelta(seconds=11))
@@ -125,7 +133,7 @@ class TestReuse:
         assert (await refresh(auth, successor["refresh_token"])).status_code == 401
         assert (await auth.get("/auth/me", headers=bearer(successor["token"]))).status_code == 401
 
-    async def test_an_older_one_is_never_within_the_grace(self, auth: httpx.AsyncClient) -> None:
+    async def test_grace_period_covers_only_the_previous_token(self, auth: httpx.AsyncClient) -> None:
         first = (await register(auth))["refresh_token"]
         second = (await refresh(auth, first)).json()["refresh_token"]
         third = (await refresh(auth, second)).json()["refresh_token"]
@@ -133,7 +141,7 @@ class TestReuse:
         assert (await refresh(auth, first)).json()["code"] == "refresh_token_reused"
         assert (await refresh(auth, third)).status_code == 401
 
-    async def test_the_end_of_one_session_spares_the_others(self, auth: httpx.AsyncClient) -> None:
+    async def test_reuse_ends_only_its_own_session(self, auth: httpx.AsyncClient) -> None:
         await register(auth, username="ann")
         body = {"username": "ann", "password": "password123"}
         one, other = [(await auth.post("/auth/login", json=body)).json()["refresh_token"] for _ in range(2)]
@@ -143,7 +151,7 @@ class TestReuse:
         assert (await refresh(auth, one)).json()["code"] == "refresh_token_reused"
         assert (await refresh(auth, other)).status_code == 200
 
-    async def test_fifty_parallel_refreshes_get_one_successor(
+    async def test_fifty_concurrent_refreshes_get_the_same_successor(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         first = (await register(auth))["refresh_token"]
@@ -154,7 +162,7 @@ class TestReuse:
         assert len(successors) == 1
         assert (await refresh(auth, successors.pop())).status_code == 200
 
-    async def test_fifty_parallel_refreshes_without_grace_have_one_winner(
+    async def test_one_of_fifty_concurrent_refreshes_wins_without_a_grace_period(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         async with running(create_app, make_auth_settings(refresh_grace_seconds=0)) as auth:
@@ -163,7 +171,9 @@ class TestReuse:
 
         assert sorted(response.status_code for response in responses) == [200] + [401] * 49
 
-    async def test_two_replicas_agree(self, make_auth_settings: Callable[..., Settings]) -> None:
+    async def test_replicas_return_the_same_successor(
+        self, make_auth_settings: Callable[..., Settings]
+    ) -> None:
         async with (
             running(create_app, make_auth_settings()) as one,
             running(create_app, make_auth_settings()) as other,
@@ -176,7 +186,7 @@ class TestReuse:
 
 class TestLifetime:
     @pytest.mark.parametrize(("passed", "status"), [(timedelta(days=13), 200), (timedelta(days=15), 401)])
-    async def test_idle(
+    async def test_unused_session_ends_after_two_weeks(
         self, auth: httpx.AsyncClient, database_url: str, passed: timedelta, status: int
     ) -> None:
         registered = await register(auth)
@@ -186,7 +196,9 @@ class TestLifetime:
         assert (await refresh(auth, registered["refresh_token"])).status_code == status
         assert (await auth.get("/auth/me", headers=bearer(registered["token"]))).status_code == status
 
-    async def test_use_prolongs_it_but_not_for_ever(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_used_session_ends_after_ninety_days(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         answer = await register(auth)
         days = 0
         while days < 100:
@@ -202,7 +214,9 @@ class TestLifetime:
         assert response.json()["code"] == "invalid_refresh_token"
 
     @pytest.mark.parametrize("change", ["disable", "delete"])
-    async def test_an_account_that_may_not_sign_in(self, auth: httpx.AsyncClient, change: str) -> None:
+    async def test_refresh_of_a_disabled_or_deleted_account_is_refused(
+        self, auth: httpx.AsyncClient, change: str
+    ) -> None:
         registered = await register(auth)
         address, internal = f"/internal/accounts/{registered['user']['id']}", bearer(internal_token("auth"))
         if change == "disable":
@@ -212,17 +226,19 @@ class TestLifetime:
 
         assert (await refresh(auth, registered["refresh_token"])).status_code == 401
 
-    async def test_an_account_disabled_by_hand(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_refresh_ends_the_session_of_an_account_disabled_in_the_database(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         registered = await register(auth, username="ann")
         set_account(database_url, "ann", status="disabled")
 
         assert (await refresh(auth, registered["refresh_token"])).status_code == 401
         set_account(database_url, "ann", status="active")
-        assert (await refresh(auth, registered["refresh_token"])).status_code == 401  # it has ended
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 401  # the session has ended
 
 
 class TestLogout:
-    async def test_with_the_refresh_token(self, auth: httpx.AsyncClient) -> None:
+    async def test_refresh_token_signs_out(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         body = {"refresh_token": registered["refresh_token"]}
         for _ in range(2):
@@ -231,7 +247,7 @@ class TestLogout:
             assert (response.status_code, response.content) == (204, b"")
         await _assert_signed_out(auth, registered)
 
-    async def test_with_the_bearer_token(self, auth: httpx.AsyncClient) -> None:
+    async def test_bearer_token_signs_out(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         for _ in range(2):
             response = await auth.post("/auth/logout", headers=bearer(registered["token"]))
@@ -239,14 +255,14 @@ class TestLogout:
             assert response.status_code == 204
         await _assert_signed_out(auth, registered)
 
-    async def test_with_an_empty_object_and_the_bearer_token(self, auth: httpx.AsyncClient) -> None:
+    async def test_bearer_token_with_an_empty_body_signs_out(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         response = await auth.post("/auth/logout", json={}, headers=bearer(registered["token"]))
 
         assert response.status_code == 204
         await _assert_signed_out(auth, registered)
 
-    async def test_an_access_token_that_has_expired_does_not_keep_the_session_alive(
+    async def test_refresh_token_signs_out_despite_an_invalid_bearer_token(
         self, auth: httpx.AsyncClient
     ) -> None:
         registered = await register(auth)
@@ -256,14 +272,14 @@ class TestLogout:
         assert response.status_code == 204
         await _assert_signed_out(auth, registered)
 
-    async def test_an_old_refresh_token_ends_the_session_too(self, auth: httpx.AsyncClient) -> None:
+    async def test_old_refresh_token_signs_out_as_well(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
         successor = (await refresh(auth, registered["refresh_token"])).json()
         await auth.post("/auth/logout", json={"refresh_token": registered["refresh_token"]})
 
         await _assert_signed_out(auth, successor)
 
-    async def test_spares_the_other_sessions(self, auth: httpx.AsyncClient) -> None:
+    async def test_logout_keeps_the_other_sessions(self, auth: httpx.AsyncClient) -> None:
         first = await register(auth, username="ann")
         body = {"username": "ann", "password": "password123"}
         second = (await auth.post("/auth/login", json=body)).json()
@@ -271,12 +287,12 @@ class TestLogout:
 
         assert (await auth.get("/auth/me", headers=bearer(second["token"]))).status_code == 200
 
-    async def test_an_unknown_token_is_signed_out_already(self, auth: httpx.AsyncClient) -> None:
+    async def test_unknown_refresh_token_counts_as_signed_out(self, auth: httpx.AsyncClient) -> None:
         response = await auth.post("/auth/logout", json={"refresh_token": new_id()})
 
         assert response.status_code == 204
 
-    async def test_anonymous(self, auth: httpx.AsyncClient) -> None:
+    async def test_request_without_token_is_rejected_with_401(self, auth: httpx.AsyncClient) -> None:
         response = await auth.post("/auth/logout")
 
         assert response.status_code == 401
@@ -286,7 +302,9 @@ class TestLogout:
         ("content", "status"),
         [('{"refresh_token": 1}', 422), ('{"everywhere": true}', 422), ("{", 400), ('"x"', 422)],
     )
-    async def test_malformed(self, auth: httpx.AsyncClient, content: str, status: int) -> None:
+    async def test_malformed_body_is_refused(
+        self, auth: httpx.AsyncClient, content: str, status: int
+    ) -> None:
         json = {"Content-Type": "application/json"}
         response = await auth.post("/auth/logout", content=content, headers=json)
 

@@ -1,4 +1,4 @@
-"""What is sensitive needs a recent sign-in, or one with two factors. Ids are rows of the checklist."""
+"""Step-up: sensitive operations require a recent sign-in, or one with two factors."""
 
 import time
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let the operations that need a recent sign-in see a later time."""
+    """Advance the clock of the check for a recent sign-in."""
     moment = time.time() + seconds
     monkeypatch.setattr(step_up, "time", SimpleNamespace(time=lambda: moment))
 
@@ -53,7 +53,7 @@ def a_caller(**claims: Any) -> Caller:
         ({"auth_time": 0, "acr": "3"}, StepUp(), 'max_age="300", acr_values="1"'),
     ],
 )
-def test_a_sign_in_that_is_too_old_or_too_weak_is_challenged(
+def test_sign_in_that_is_too_old_or_too_weak_is_challenged(
     claims: dict[str, Any], wanted: StepUp, challenge: str | None
 ) -> None:
     moment = claims.get("auth_time")
@@ -70,7 +70,7 @@ def test_a_sign_in_that_is_too_old_or_too_weak_is_challenged(
     assert refused.value.status == 401
 
 
-async def test_M1_tokens_say_when_and_with_how_many_factors(
+async def test_tokens_state_the_time_and_factors_of_the_sign_in(
     auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -87,7 +87,7 @@ async def test_M1_tokens_say_when_and_with_how_many_factors(
     assert abs(first["auth_time"] - time.time()) < 60
 
 
-async def test_tokens_of_clients_say_it_as_well(auth: httpx.AsyncClient) -> None:
+async def test_tokens_of_clients_state_the_time_and_factors_too(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     tokens = await tokens_for(auth, client)
@@ -97,7 +97,7 @@ async def test_tokens_of_clients_say_it_as_well(auth: httpx.AsyncClient) -> None
     assert access["auth_time"] == identity["auth_time"]
 
 
-async def test_an_old_sign_in_changes_no_account_until_the_admin_shows_who_it_is(
+async def test_admin_with_an_old_sign_in_must_step_up_to_change_an_account(
     auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers, ann = bearer(await admin_token(auth)), (await register(auth))["user"]
@@ -125,7 +125,7 @@ async def test_an_old_sign_in_changes_no_account_until_the_admin_shows_who_it_is
     assert record["metadata"] == {"amr": "pwd"}
 
 
-async def test_a_second_factor_is_needed_where_there_is_one(
+async def test_step_up_requires_the_second_factor_if_enrolled(
     auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, clock: StoppedClock
 ) -> None:
     codes = Clock()
@@ -142,7 +142,7 @@ async def test_a_second_factor_is_needed_where_there_is_one(
     assert used.json()["code"] == "invalid_code"
 
 
-async def test_guesses_are_slowed_down_and_programs_are_refused(
+async def test_step_up_throttles_guesses_and_refuses_programs(
     auth: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
     ann = await register(auth)

@@ -1,4 +1,4 @@
-"""Access tokens and the key set: what is believed, and what is not."""
+"""Access tokens and the key set: what is accepted, and what is refused."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.auth.support import register, rows
 
 @asynccontextmanager
 async def listener() -> AsyncIterator[tuple[str, list[str]]]:
-    """A web server that only notes who came."""
+    """A web server that only records connections."""
     came: list[str] = []
 
     async def note(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,7 +37,7 @@ async def listener() -> AsyncIterator[tuple[str, list[str]]]:
 
 
 class TestAttacks:
-    async def test_no_forged_token_is_believed(self, make_auth_settings: Callable[..., Settings]) -> None:
+    async def test_forged_tokens_are_refused(self, make_auth_settings: Callable[..., Settings]) -> None:
         settings = make_auth_settings()
         async with running(create_app, settings) as auth, listener() as (address, came):
             good = (await register(auth, username="ann"))["token"]
@@ -49,11 +49,11 @@ class TestAttacks:
             assert {name: faults for name, faults in believed.items() if faults} == {}
             assert len(attacks) > 120
             assert came == []
-            # and the forger is able: what it makes with nothing wrong is believed
+            # Valid tokens made by the forger are accepted, so refusals are due to the faults.
             for token in (forger.signed(), forger.signed(aud=["other", "gatehouse"]), good):
                 assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 200
 
-    async def test_with_a_shared_secret_only_that_secret_signs(
+    async def test_only_the_shared_secret_signs_if_one_is_set(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         async with running(create_app, make_auth_settings(jwt_secret=TEST_JWT_SECRET)) as auth:
@@ -77,7 +77,7 @@ class TestAttacks:
             assert jwt.get_unverified_header(good)["alg"] == "HS256"
             assert (await auth.get("/auth/me", headers=bearer(good))).status_code == 200
 
-    async def test_other_tokens_are_no_access_tokens(self, auth: httpx.AsyncClient) -> None:
+    async def test_other_kinds_of_tokens_are_refused(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
 
         assert await _faults(auth, registered["refresh_token"]) == []
@@ -86,20 +86,22 @@ class TestAttacks:
     @pytest.mark.parametrize(
         "authorization", ["Bearer", "Bearer ", "Basic YTpi", "Bearer  x", "x", "", "Bearer\tx", "Bearer é"]
     )
-    async def test_a_broken_header(self, auth: httpx.AsyncClient, authorization: str) -> None:
+    async def test_malformed_authorization_header_is_rejected_with_401(
+        self, auth: httpx.AsyncClient, authorization: str
+    ) -> None:
         headers = {b"Authorization": authorization.encode("latin-1")}
         response = await auth.get("/auth/me", headers=headers)
 
         assert response.status_code == 401
         assert response.headers["www-authenticate"].startswith("Bearer")
 
-    async def test_a_token_in_the_address_is_none(self, auth: httpx.AsyncClient) -> None:
+    async def test_token_in_the_query_is_ignored(self, auth: httpx.AsyncClient) -> None:
         token = (await register(auth))["token"]
         response = await auth.get(f"/auth/me?access_token={token}")
 
         assert response.status_code == 401
 
-    async def test_the_scheme_is_read_in_any_case(self, auth: httpx.AsyncClient) -> None:
+    async def test_scheme_is_case_insensitive(self, auth: httpx.AsyncClient) -> None:
         token = (await register(auth))["token"]
         for scheme in ("bearer", "BEARER"):
             response = await auth.get("/auth/me", headers={"Authorization": f"{scheme} {token}"})
@@ -108,7 +110,9 @@ class TestAttacks:
 
 
 class TestKeySet:
-    async def test_shows_the_public_key_alone(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_key_set_contains_only_the_public_key(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         response = await auth.get("/.well-known/jwks.json")
 
         assert response.status_code == 200
@@ -121,7 +125,7 @@ class TestKeySet:
         claims = jwt.decode(token, jwt.PyJWK(key), algorithms=["RS256"], audience="gatehouse")
         assert claims["iss"] == "gatehouse"
 
-    def test_the_key_id_is_the_thumbprint_of_rfc_7638(self) -> None:
+    def test_key_id_is_the_thumbprint_of_rfc_7638(self) -> None:
         # The example in section 3.1 of the RFC.
         modulus = (
             "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZ"
@@ -133,7 +137,7 @@ class TestKeySet:
 
         assert thumbprint(jwk) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
-    async def test_the_key_outlives_the_process(
+    async def test_key_survives_a_restart(
         self, make_auth_settings: Callable[..., Settings], database_url: str
     ) -> None:
         async with running(create_app, make_auth_settings()) as auth:
@@ -142,7 +146,7 @@ class TestKeySet:
             assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 200
         assert len(rows(database_url, SigningKey)) == 1
 
-    async def test_the_private_key_is_encrypted(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_private_key_is_encrypted(self, auth: httpx.AsyncClient, database_url: str) -> None:
         [row] = rows(database_url, SigningKey)
 
         assert row["private_pem"].startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
@@ -150,7 +154,7 @@ class TestKeySet:
             serialization.load_pem_private_key(row["private_pem"].encode(), None)
         assert '"d"' not in row["public_jwk"]
 
-    async def test_another_key_secret_stops_the_start(
+    async def test_different_key_secret_prevents_the_start(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         async with running(create_app, make_auth_settings()):
@@ -159,7 +163,7 @@ class TestKeySet:
             async with running(create_app, make_auth_settings(key_secret="0f9e8d7c6b5a49382716051423324150")):
                 pass
 
-    async def test_with_a_shared_secret_there_is_no_key(
+    async def test_key_set_is_empty_with_a_shared_secret(
         self, make_auth_settings: Callable[..., Settings], database_url: str
     ) -> None:
         async with running(create_app, make_auth_settings(jwt_secret=TEST_JWT_SECRET)) as auth:
@@ -168,7 +172,7 @@ class TestKeySet:
         assert response.json() == {"keys": []}
         assert rows(database_url, SigningKey) == []
 
-    async def test_a_key_that_was_added_is_published(
+    async def test_added_key_is_published_and_signs(
         self, make_auth_settings: Callable[..., Settings], database_url: str
     ) -> None:
         settings = make_auth_settings()
@@ -198,7 +202,7 @@ def _private_key(settings: Settings) -> rsa.RSAPrivateKey:
 
 
 async def _faults(auth: httpx.AsyncClient, token: str) -> list[str]:
-    """What is wrong with the answer to a token that must be refused."""
+    """Return what is wrong with the response to a token that must be refused."""
     response = await auth.get("/auth/me", headers={b"Authorization": b"Bearer " + token.encode("latin-1")})
     faults = [] if response.status_code == 401 else [f"{response.status_code} {response.text}"]
     if not response.headers.get("www-authenticate", "").startswith('Bearer error="invalid_token"'):

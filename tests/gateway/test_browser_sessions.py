@@ -76,7 +76,7 @@ def test_cookie_is_ignored_if_there_are_other_credentials() -> None:
         (b"PATCH", False, [(b"sec-fetch-site", b"cross-site"), (b"origin", OWN.encode())], False),
     ],
 )
-def test_B3_only_our_own_pages_can_change_anything(
+def test_only_same_origin_requests_can_change_state(
     method: bytes, upgrade: bool, headers: list[Header], counts: bool
 ) -> None:
     assert is_from_our_pages(asked_with(*headers, method=method, upgrade=upgrade)) is counts

@@ -37,7 +37,7 @@ async def test_cookie_gives_the_same_access_as_a_bearer_token(browser: httpx.Asy
     assert (await browser.get("/clients")).status_code == 403
 
 
-async def test_B3_cross_site_requests_with_the_cookie_are_refused(
+async def test_cross_site_requests_with_the_cookie_are_refused(
     browser: httpx.AsyncClient, suite: Suite
 ) -> None:
     for headers in (
@@ -59,7 +59,7 @@ async def test_B3_cross_site_requests_with_the_cookie_are_refused(
     assert len((await browser.get("/orders")).json()) == 2
 
 
-async def test_B7_cookie_is_refused_within_a_second_of_signing_out(
+async def test_cookie_is_refused_within_a_second_of_signing_out(
     browser: httpx.AsyncClient, suite: Suite
 ) -> None:
     cookie = {"Cookie": f"session={browser.cookies['session']}"}
@@ -83,7 +83,7 @@ async def seconds_until_over(client: httpx.AsyncClient) -> float:
 
 
 @pytest.mark.parametrize("cookie", ["x", "é", "a=b", "x" * 200, "x" * 5_000, '"', ""])
-async def test_B1_cookie_of_no_session_is_refused(suite: Suite, cookie: str) -> None:
+async def test_cookie_without_a_session_is_refused(suite: Suite, cookie: str) -> None:
     async with suite.client(headers={"Cookie": f"other=1; session={cookie}".encode()}) as client:
         required, optional = await client.get("/orders"), await client.get("/storage/files")
 

@@ -1,4 +1,4 @@
-"""An OAuth client and a browser, as the tests of the OAuth server need them."""
+"""Helpers that act as an OAuth client and as a browser."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ async def admin_token(auth: httpx.AsyncClient) -> str:
 
 
 async def create_client(auth: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    """A new OAuth client, as the admin who makes it sees it."""
+    """Register an OAuth client as an admin, and return the response body."""
     body = {
         "name": "Ledgerline",
         "redirect_uris": [REDIRECT],
@@ -44,7 +44,7 @@ async def create_client(auth: httpx.AsyncClient, **fields: Any) -> dict[str, Any
 
 
 def basic(client: dict[str, Any]) -> dict[str, str]:
-    """The Authorization header that a client shows."""
+    """Return the Basic Authorization header of a client."""
     joined = f"{client['client_id']}:{client['client_secret']}".encode()
     return {"Authorization": f"Basic {base64.b64encode(joined).decode()}"}
 
@@ -52,20 +52,20 @@ def basic(client: dict[str, Any]) -> dict[str, str]:
 async def sign_in(
     auth: httpx.AsyncClient, name: str, password: str = PASSWORD, after: str = ""
 ) -> httpx.Response:
-    """Sign in with the form of the page; the cookie is kept."""
+    """Sign in with the form of the page; `auth` keeps the cookie."""
     form = {"name": name, "password": password, "next": after}
     return await auth.post("/auth/signin", data=form, headers=OURS)
 
 
 async def signed_in_browser(auth: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    """A new account whose session the cookie of `auth` stands for."""
+    """Register an account and sign in, so that `auth` has its session cookie."""
     user: dict[str, Any] = (await register(auth, **fields))["user"]
     assert (await sign_in(auth, user["email"])).status_code == 303
     return user
 
 
 def query_of(client: dict[str, Any], **values: str | None) -> str:
-    """The query of an authorization request."""
+    """Return the query of an authorization request."""
     given = {
         "response_type": "code",
         "client_id": client["client_id"],
@@ -84,7 +84,7 @@ async def authorize(auth: httpx.AsyncClient, client: dict[str, Any], **values: s
 
 
 async def answer(auth: httpx.AsyncClient, page: httpx.Response, said: str = "allow") -> httpx.Response:
-    """Press a button of the consent page."""
+    """Press a button on the consent page."""
     found = re.search(r'name="request" value="([^"]*)"', page.text)
     assert found is not None, page.text
     form = {"request": unescape(found[1]), "answer": said}
@@ -92,7 +92,7 @@ async def answer(auth: httpx.AsyncClient, page: httpx.Response, said: str = "all
 
 
 def back(response: httpx.Response) -> dict[str, str]:
-    """What a redirect brings the client."""
+    """Return the parameters of a redirect to the client."""
     assert response.status_code == 303, response.text
     location = response.headers["location"]
     assert location.startswith(f"{REDIRECT}?"), location
@@ -100,7 +100,7 @@ def back(response: httpx.Response) -> dict[str, str]:
 
 
 async def code_for(auth: httpx.AsyncClient, client: dict[str, Any], **values: str | None) -> str:
-    """An authorization code, allowed by whoever is signed in."""
+    """Get an authorization code with the consent of the signed-in person."""
     response = await authorize(auth, client, **values)
     if response.status_code == 200:
         response = await answer(auth, response)
@@ -108,7 +108,7 @@ async def code_for(auth: httpx.AsyncClient, client: dict[str, Any], **values: st
 
 
 async def ask_token(auth: httpx.AsyncClient, client: dict[str, Any], **form: str) -> httpx.Response:
-    """A request at the token endpoint, as the client authenticates."""
+    """Send a request to the token endpoint with the client's credentials."""
     secret = client.get("client_secret")
     headers = basic(client) if secret else {}
     named = form if secret else {"client_id": client["client_id"], **form}
@@ -125,7 +125,7 @@ async def refresh(auth: httpx.AsyncClient, client: dict[str, Any], token: str, *
 
 
 async def tokens_for(auth: httpx.AsyncClient, client: dict[str, Any], **values: str | None) -> dict[str, Any]:
-    """The tokens of a whole flow, for whoever is signed in."""
+    """Run the whole flow for the signed-in person, and return the tokens."""
     response = await redeem(auth, client, await code_for(auth, client, **values))
     assert response.status_code == 200, response.text
     tokens: dict[str, Any] = response.json()
@@ -141,6 +141,6 @@ async def is_active(auth: httpx.AsyncClient, client: dict[str, Any], token: str)
 
 
 def is_refused(response: httpx.Response, code: str, status: int = 400) -> bool:
-    """Whether the token endpoint refuses as RFC 6749 section 5.2 has it."""
+    """Whether the response is a refusal as RFC 6749 section 5.2 defines it."""
     shown = response.status_code, response.json().get("error"), response.headers["cache-control"]
     return shown == (status, code, "no-store") and "access_token" not in response.json()

@@ -1,4 +1,4 @@
-"""GET /oauth/authorize: what is checked, and where a refusal is sent. Ids are rows of the checklist."""
+"""GET /oauth/authorize: what is checked, and where refusals are sent."""
 
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -27,7 +27,7 @@ from tests.auth.support import register, rows
 
 
 def is_page(response: httpx.Response, status: int = 400) -> bool:
-    """Whether it is a page that sends nobody anywhere."""
+    """Whether the response is a page without a redirect."""
     is_html = response.headers["content-type"].startswith("text/html")
     return response.status_code == status and is_html and "location" not in response.headers
 
@@ -53,7 +53,7 @@ BAD_REDIRECTS = [
 ]
 
 
-async def test_O1_unknown_client_or_address_gets_a_page_and_no_redirect(auth: httpx.AsyncClient) -> None:
+async def test_unknown_client_or_redirect_uri_gets_a_page_and_no_redirect(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     for uri in BAD_REDIRECTS:
@@ -82,18 +82,18 @@ async def test_O1_unknown_client_or_address_gets_a_page_and_no_redirect(auth: ht
         "https://app.example/call back",
         "https://äpp.example/",
         "https:///callback",
-        "com.example.app:/callback",  # for public clients alone
+        "com.example.app:/callback",  # only for public clients
         "app:/callback",
         "callback",
         "https://app.example/" + "x" * 500,
     ],
 )
-async def test_O1_an_address_that_is_not_safe_cannot_be_registered(auth: httpx.AsyncClient, uri: str) -> None:
+async def test_unsafe_redirect_uri_cannot_be_registered(auth: httpx.AsyncClient, uri: str) -> None:
     with pytest.raises(AssertionError, match="422"):
         await create_client(auth, redirect_uris=[uri])
 
 
-async def test_O1_native_apps_may_use_any_port_of_the_loopback_address(auth: httpx.AsyncClient) -> None:
+async def test_native_apps_can_use_any_port_of_a_loopback_address(auth: httpx.AsyncClient) -> None:
     uris = ["http://127.0.0.1/callback", "http://[::1]:1/callback", "com.example.app:/callback"]
     native = await create_client(auth, is_public=True, redirect_uris=uris)
     web = await create_client(auth, redirect_uris=uris[:2])
@@ -129,7 +129,7 @@ async def test_O1_native_apps_may_use_any_port_of_the_loopback_address(auth: htt
         ({"resource": "https://other.example"}, "invalid_target"),
     ],
 )
-async def test_O2_other_faults_are_sent_to_the_client_with_state_and_issuer(
+async def test_other_faults_are_sent_to_the_client_with_state_and_issuer(
     auth: httpx.AsyncClient, values: dict[str, str | None], error: str
 ) -> None:
     client = await create_client(auth)
@@ -139,7 +139,7 @@ async def test_O2_other_faults_are_sent_to_the_client_with_state_and_issuer(
     assert "code" not in told
 
 
-async def test_O2_a_repeated_parameter_is_refused_and_an_unknown_one_ignored(auth: httpx.AsyncClient) -> None:
+async def test_repeated_parameter_is_refused_and_an_unknown_one_ignored(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     twice = back(await auth.get(f"/oauth/authorize?{query_of(client)}&scope=email"))
@@ -152,7 +152,7 @@ async def test_O2_a_repeated_parameter_is_refused_and_an_unknown_one_ignored(aut
     assert back(await answer(auth, unknown))["code"]
 
 
-async def test_O2_the_request_may_come_by_post_and_is_answered_with_303(auth: httpx.AsyncClient) -> None:
+async def test_request_by_post_gets_a_303(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth, is_first_party=True)
     await signed_in_browser(auth)
     form = {name: values[0] for name, values in parse_qs(query_of(client)).items()}
@@ -174,7 +174,7 @@ async def test_O2_the_request_may_come_by_post_and_is_answered_with_303(auth: ht
         {"code_challenge": challenge_of() + "="},
     ],
 )
-async def test_O3_a_request_without_S256_is_refused_for_every_kind_of_client(
+async def test_request_without_S256_is_refused_for_every_kind_of_client(
     auth: httpx.AsyncClient, values: dict[str, str | None]
 ) -> None:
     for kind in ({"is_public": True}, {"is_public": False}):
@@ -182,7 +182,7 @@ async def test_O3_a_request_without_S256_is_refused_for_every_kind_of_client(
         assert back(await authorize(auth, client, **values))["error"] == "invalid_request"
 
 
-async def test_O11_every_response_names_the_issuer(auth: httpx.AsyncClient) -> None:
+async def test_every_response_names_the_issuer(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     page = await authorize(auth, client)
@@ -194,7 +194,9 @@ async def test_O11_every_response_names_the_issuer(auth: httpx.AsyncClient) -> N
 
 
 class TestConsent:
-    async def test_O12_is_asked_once_and_lists_what_is_wanted(self, auth: httpx.AsyncClient) -> None:
+    async def test_consent_is_asked_once_per_scope_and_lists_the_scopes(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         client = await create_client(auth, name="<b>Ledger</b>line")
         await signed_in_browser(auth, username="mara")
         page = await authorize(auth, client, scope="openid email")
@@ -209,7 +211,7 @@ class TestConsent:
         assert (await authorize(auth, client, scope="openid profile")).status_code == 200
         assert (await authorize(auth, client, prompt="consent")).status_code == 200
 
-    async def test_O12_of_one_person_or_client_is_none_of_another(self, auth: httpx.AsyncClient) -> None:
+    async def test_consent_applies_to_one_person_and_one_client(self, auth: httpx.AsyncClient) -> None:
         client, other = await create_client(auth), await create_client(auth)
         await signed_in_browser(auth)
         await code_for(auth, client)
@@ -218,7 +220,7 @@ class TestConsent:
         await signed_in_browser(auth)
         assert (await authorize(auth, client)).status_code == 200
 
-    async def test_O12_denied_gives_access_denied_and_no_code(
+    async def test_denied_consent_returns_access_denied_and_no_code(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth)
@@ -229,13 +231,13 @@ class TestConsent:
         assert rows(database_url, AuthorizationCode) == []
         assert (await authorize(auth, client)).status_code == 200
 
-    async def test_O12_is_skipped_for_a_first_party_client(self, auth: httpx.AsyncClient) -> None:
+    async def test_first_party_client_needs_no_consent(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, is_first_party=True)
         await signed_in_browser(auth)
 
         assert back(await authorize(auth, client))["code"]
 
-    async def test_O12_prompt_none_never_shows_a_page(self, auth: httpx.AsyncClient) -> None:
+    async def test_prompt_none_never_shows_a_page(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         nobody = back(await authorize(auth, client, prompt="none"))
         await signed_in_browser(auth)
@@ -246,9 +248,7 @@ class TestConsent:
         assert (nobody["error"], not_asked["error"]) == ("login_required", "consent_required")
         assert asked["code"]
 
-    async def test_B3_form_of_another_site_is_refused(
-        self, auth: httpx.AsyncClient, database_url: str
-    ) -> None:
+    async def test_form_of_another_site_is_refused(self, auth: httpx.AsyncClient, database_url: str) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         form = {"request": query_of(client), "answer": "allow"}
@@ -267,9 +267,7 @@ class TestConsent:
         good = await auth.post("/oauth/consent", data=form, headers={"Origin": ISSUER})
         assert back(good)["code"]
 
-    async def test_a_form_that_was_changed_is_checked_like_a_new_request(
-        self, auth: httpx.AsyncClient
-    ) -> None:
+    async def test_modified_form_is_checked_like_a_new_request(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         elsewhere = {"request": query_of(client, redirect_uri="https://evil.example/"), "answer": "allow"}
@@ -282,7 +280,7 @@ class TestConsent:
 
 
 class TestSigningIn:
-    async def test_leads_back_to_the_request(self, auth: httpx.AsyncClient) -> None:
+    async def test_sign_in_returns_to_the_request(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, is_first_party=True)
         user = (await register(auth))["user"]
         asked = await authorize(auth, client, login_hint=user["email"])
@@ -296,7 +294,9 @@ class TestSigningIn:
         assert (told["state"], told["iss"]) == ("some state", ISSUER)
 
     @pytest.mark.parametrize("demand", [{"prompt": "login"}, {"max_age": "0"}, {"prompt": "select_account"}])
-    async def test_is_demanded_again_once(self, auth: httpx.AsyncClient, demand: dict[str, str]) -> None:
+    async def test_sign_in_is_required_again_once_if_the_request_demands_it(
+        self, auth: httpx.AsyncClient, demand: dict[str, str]
+    ) -> None:
         client = await create_client(auth, is_first_party=True)
         user = await signed_in_browser(auth)
         asked = await authorize(auth, client, **demand)
@@ -304,13 +304,13 @@ class TestSigningIn:
 
         assert (
             (await auth.get(after)).headers["location"].startswith("/auth/signin")
-        )  # not without the password
+        )  # the password is required
         forged = after.replace("asked_at=", "asked_at=1")
         assert (await auth.get(forged)).headers["location"].startswith("/auth/signin")
         signed_in = await sign_in(auth, user["email"], after=after)
         assert back(await auth.get(signed_in.headers["location"]))["code"]
 
-    async def test_max_age_that_has_not_passed_asks_nothing(self, auth: httpx.AsyncClient) -> None:
+    async def test_recent_sign_in_satisfies_max_age(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, is_first_party=True)
         await signed_in_browser(auth)
 
@@ -326,13 +326,13 @@ class TestSigningIn:
             "/x",
         ],
     )
-    async def test_B4_leads_nowhere_else(self, auth: httpx.AsyncClient, after: str) -> None:
+    async def test_sign_in_redirects_to_no_other_path(self, auth: httpx.AsyncClient, after: str) -> None:
         user = (await register(auth))["user"]
         response = await sign_in(auth, user["email"], after=after)
 
         assert response.headers["location"] == "/auth/signin"
 
-    async def test_B1_gives_a_new_session_and_ends_the_one_before(
+    async def test_sign_in_opens_a_new_session_and_ends_the_previous_one(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         user = await signed_in_browser(auth)
@@ -343,7 +343,7 @@ class TestSigningIn:
         assert first != second
         assert sum(row["revoked"] is not None for row in rows(database_url, LoginSession)) == 1
 
-    async def test_B2_sets_a_cookie_that_no_script_can_read(self, auth: httpx.AsyncClient) -> None:
+    async def test_session_cookie_has_the_secure_attributes(self, auth: httpx.AsyncClient) -> None:
         user = (await register(auth))["user"]
         cookies = (await sign_in(auth, user["email"])).headers.get_list("set-cookie")
         (cookie,) = [one for one in cookies if one.startswith("session=")]
@@ -351,7 +351,7 @@ class TestSigningIn:
         assert {"Path=/", "HttpOnly", "SameSite=Lax"} <= set(cookie.split("; "))
         assert "Domain" not in cookie
 
-    async def test_refusal_is_the_page_with_the_reason(self, auth: httpx.AsyncClient) -> None:
+    async def test_refused_sign_in_shows_the_page_with_the_reason(self, auth: httpx.AsyncClient) -> None:
         user = (await register(auth))["user"]
         wrong = await sign_in(auth, user["email"], "wrong password")
         unknown = await sign_in(auth, "nobody@example.com", "wrong password")
@@ -365,7 +365,7 @@ class TestSigningIn:
         assert throttled.status_code == 429
         assert int(throttled.headers["retry-after"]) > 0
 
-    async def test_B5_pages_cannot_be_framed_kept_or_run_scripts(self, auth: httpx.AsyncClient) -> None:
+    async def test_pages_cannot_be_framed_or_cached_or_run_scripts(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         for page in (
@@ -383,13 +383,13 @@ class TestSigningIn:
             assert "<script" not in page.text
             assert "style=" not in page.text
 
-    async def test_assets_of_the_pages_are_served_and_nothing_beside(self, auth: httpx.AsyncClient) -> None:
+    async def test_only_the_assets_of_the_pages_are_served(self, auth: httpx.AsyncClient) -> None:
         assert (await auth.get("/auth/pages/tokens.css")).headers["content-type"].startswith("text/css")
         for name in ("..%2frender.py", "render.py", "%2e%2e", "layout.html"):
             assert (await auth.get(f"/auth/pages/{name}")).status_code == 404
 
 
-async def test_B7_signing_out_ends_what_was_granted_in_the_session(auth: httpx.AsyncClient) -> None:
+async def test_sign_out_ends_what_was_granted_in_the_session(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     tokens: dict[str, Any] = await tokens_for(auth, client)

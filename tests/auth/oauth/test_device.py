@@ -1,4 +1,4 @@
-"""Device authorization (RFC 8628): a device is allowed by its owner on another one."""
+"""Device authorization (RFC 8628): the owner allows a device from another device."""
 
 import asyncio
 import re
@@ -46,7 +46,7 @@ async def answer(auth: httpx.AsyncClient, user_code: str, said: str = "allow") -
     return await auth.post(PAGE, data={"user_code": user_code, "answer": said}, headers=OURS)
 
 
-async def test_a_device_gets_tokens_once_its_owner_has_allowed_it(
+async def test_device_gets_tokens_once_its_owner_has_allowed_it(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     client, user = await device_client(auth), await signed_in_browser(auth)
@@ -75,7 +75,7 @@ async def test_a_device_gets_tokens_once_its_owner_has_allowed_it(
     assert begun["device_code"] not in str(rows(database_url, DeviceCode))
 
 
-async def test_of_twenty_redemptions_at_once_one_succeeds(auth: httpx.AsyncClient) -> None:
+async def test_one_of_twenty_concurrent_redemptions_succeeds(auth: httpx.AsyncClient) -> None:
     client = await device_client(auth)
     await signed_in_browser(auth)
     begun = (await begin(auth, client)).json()
@@ -105,7 +105,7 @@ async def test_each_refusal_has_the_code_of_the_rfc(auth: httpx.AsyncClient, dat
     assert (await answer(auth, late["user_code"])).status_code == 400
 
 
-async def test_only_clients_of_this_grant_begin(auth: httpx.AsyncClient) -> None:
+async def test_only_clients_with_the_device_grant_can_start(auth: httpx.AsyncClient) -> None:
     web = await create_client(auth)
     secret = await device_client(auth, is_public=False)
     refused = await auth.post("/oauth/device_authorization", data={"scope": "openid"}, headers=basic(web))
@@ -118,7 +118,7 @@ async def test_only_clients_of_this_grant_begin(auth: httpx.AsyncClient) -> None
     assert is_refused(await begin(auth, client, resource="https://other.example"), "invalid_target")
 
 
-async def test_the_page_needs_somebody_signed_in_and_leads_back(auth: httpx.AsyncClient) -> None:
+async def test_page_requires_a_sign_in_and_returns_after_it(auth: httpx.AsyncClient) -> None:
     for response in (await auth.get(f"{PAGE}?user_code=BCDF-GHJK"), await answer(auth, "BCDF-GHJK")):
         assert response.status_code == 303
         assert response.headers["location"] == "/auth/signin?next=%2Foauth%2Fdevice%3Fuser_code%3DBCDF-GHJK"
@@ -126,7 +126,7 @@ async def test_the_page_needs_somebody_signed_in_and_leads_back(auth: httpx.Asyn
     assert 'name="next" value="/oauth/device?user_code=BCDF-GHJK"' in page.text
 
 
-async def test_guesses_at_codes_are_slowed_down(auth: httpx.AsyncClient, clock: StoppedClock) -> None:
+async def test_guesses_at_device_codes_are_throttled(auth: httpx.AsyncClient, clock: StoppedClock) -> None:
     client = await device_client(auth)
     await signed_in_browser(auth)
     begun = (await begin(auth, client)).json()
@@ -138,7 +138,7 @@ async def test_guesses_at_codes_are_slowed_down(auth: httpx.AsyncClient, clock: 
     assert (await answer(auth, begun["user_code"])).status_code == 200
 
 
-async def test_a_network_begins_no_more_than_it_may(auth: httpx.AsyncClient, clock: StoppedClock) -> None:
+async def test_device_codes_are_limited_per_network(auth: httpx.AsyncClient, clock: StoppedClock) -> None:
     client = await device_client(auth)
     found = [(await begin(auth, client)).status_code for _ in range(31)]
 
@@ -146,9 +146,7 @@ async def test_a_network_begins_no_more_than_it_may(auth: httpx.AsyncClient, clo
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}])
-async def test_B3_another_site_cannot_allow_a_device(
-    auth: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
+async def test_another_site_cannot_allow_a_device(auth: httpx.AsyncClient, headers: dict[str, str]) -> None:
     client = await device_client(auth)
     await signed_in_browser(auth)
     begun = (await begin(auth, client)).json()
@@ -158,7 +156,7 @@ async def test_B3_another_site_cannot_allow_a_device(
     assert is_refused(await poll(auth, client, begun["device_code"]), "authorization_pending")
 
 
-async def test_an_account_that_was_disabled_meanwhile_gets_nothing(
+async def test_device_of_an_account_disabled_meanwhile_gets_no_tokens(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     client = await device_client(auth)
@@ -170,7 +168,7 @@ async def test_an_account_that_was_disabled_meanwhile_gets_nothing(
     assert is_refused(await poll(auth, client, begun["device_code"]), "invalid_grant")
 
 
-async def test_a_connected_device_is_ended_like_an_app(auth: httpx.AsyncClient) -> None:
+async def test_connected_device_can_be_disconnected_like_an_app(auth: httpx.AsyncClient) -> None:
     client = await device_client(auth, is_public=False)
     user = await signed_in_browser(auth)
     begun = (

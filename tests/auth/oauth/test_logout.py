@@ -1,4 +1,4 @@
-"""Signing out for an app (OpenID Connect RP-Initiated Logout). Ids are rows of the security checklist."""
+"""Signing out for an app (OpenID Connect RP-Initiated Logout)."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -27,7 +27,7 @@ async def is_signed_in(auth: httpx.AsyncClient) -> bool:
     return "You are signed in" in (await auth.get("/auth/signin")).text
 
 
-async def test_B7_an_id_token_of_the_session_ends_it_and_leads_back(
+async def test_id_token_of_the_session_ends_it_and_returns_to_the_app(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     client, user = await client_of(auth), await signed_in_browser(auth)
@@ -47,7 +47,7 @@ async def test_B7_an_id_token_of_the_session_ends_it_and_leads_back(
     assert again.headers["location"] == BACK
 
 
-async def test_B7_without_an_id_token_the_person_is_asked(auth: httpx.AsyncClient) -> None:
+async def test_person_is_asked_without_an_id_token(auth: httpx.AsyncClient) -> None:
     client = await client_of(auth)
     await signed_in_browser(auth)
     query = {"client_id": client["client_id"], "post_logout_redirect_uri": BACK, "state": "x"}
@@ -66,12 +66,12 @@ async def test_B7_without_an_id_token_the_person_is_asked(auth: httpx.AsyncClien
     assert (nobody.status_code, "You are signed out" in nobody.text) == (200, True)
 
 
-async def test_B7_the_id_token_may_come_by_post_of_the_app_itself(auth: httpx.AsyncClient) -> None:
+async def test_id_token_is_accepted_in_a_form_posted_by_the_app(auth: httpx.AsyncClient) -> None:
     client = await client_of(auth)
     await signed_in_browser(auth)
     tokens = await tokens_for(auth, client)
     form = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": BACK}
-    cookies, auth.cookies = auth.cookies, httpx.Cookies()  # a browser sends none with such a form
+    cookies, auth.cookies = auth.cookies, httpx.Cookies()  # browsers send no cookies with a cross-site form
     response = await auth.post(PATH, data=form, headers={"Sec-Fetch-Site": "cross-site"})
     auth.cookies = cookies
 
@@ -79,7 +79,7 @@ async def test_B7_the_id_token_may_come_by_post_of_the_app_itself(auth: httpx.As
     assert not await is_signed_in(auth)
 
 
-async def test_B7_the_id_token_of_another_person_ends_only_their_session(auth: httpx.AsyncClient) -> None:
+async def test_id_token_of_another_person_ends_only_their_session(auth: httpx.AsyncClient) -> None:
     client = await client_of(auth)
     await signed_in_browser(auth)
     tokens = await tokens_for(auth, client)
@@ -94,7 +94,9 @@ async def test_B7_the_id_token_of_another_person_ends_only_their_session(auth: h
 
 
 @pytest.mark.parametrize("case", ["modified", "access token", "foreign", "none", "garbage", "other client"])
-async def test_B7_a_bad_id_token_ends_nothing_and_leads_nowhere(auth: httpx.AsyncClient, case: str) -> None:
+async def test_invalid_id_token_ends_nothing_and_redirects_nowhere(
+    auth: httpx.AsyncClient, case: str
+) -> None:
     client, other = await client_of(auth), await client_of(auth)
     await signed_in_browser(auth)
     tokens = await tokens_for(auth, client, scope="openid")
@@ -120,7 +122,7 @@ async def test_B7_a_bad_id_token_ends_nothing_and_leads_nowhere(auth: httpx.Asyn
 @pytest.mark.parametrize(
     "uri", ["https://evil.example/", f"{BACK}/", f"{BACK}?x=1", "javascript:alert(1)", ""]
 )
-async def test_O1_an_address_that_was_not_registered_leads_nowhere(auth: httpx.AsyncClient, uri: str) -> None:
+async def test_unregistered_redirect_uri_is_refused(auth: httpx.AsyncClient, uri: str) -> None:
     client = await client_of(auth)
     await signed_in_browser(auth)
     tokens = await tokens_for(auth, client)
@@ -134,13 +136,13 @@ async def test_O1_an_address_that_was_not_registered_leads_nowhere(auth: httpx.A
         assert response.status_code == (400 if uri else 200)
 
 
-async def test_an_address_that_is_not_safe_cannot_be_registered(auth: httpx.AsyncClient) -> None:
+async def test_unsafe_redirect_uri_cannot_be_registered(auth: httpx.AsyncClient) -> None:
     with pytest.raises(AssertionError, match="422"):
         await create_client(auth, post_logout_redirect_uris=["http://app.example/"])
     shown = await client_of(auth)
     assert shown["post_logout_redirect_uris"] == [BACK]
 
 
-async def test_bad_input_gets_a_page(auth: httpx.AsyncClient) -> None:
+async def test_invalid_input_gets_a_page(auth: httpx.AsyncClient) -> None:
     for query in ("id_token_hint=a&id_token_hint=b", f"state={'x' * 3000}", "&".join(["a=1"] * 200), "a=%ff"):
         assert (await auth.get(f"{PATH}?{query}")).status_code == 400

@@ -32,7 +32,7 @@ async def authorize(auth: httpx.AsyncClient, client: dict[str, Any], uri: str, *
     return await auth.get(f"/oauth/authorize?{query}")
 
 
-async def test_a_pushed_request_is_authorized_by_its_uri_alone(
+async def test_pushed_request_is_authorized_by_its_uri_alone(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     client = await create_client(auth)
@@ -54,7 +54,7 @@ async def test_a_pushed_request_is_authorized_by_its_uri_alone(
     assert tokens.json()["scope"] == "email openid"
 
 
-async def test_a_request_uri_counts_once_and_for_a_while(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_request_uri_is_accepted_once_and_expires(auth: httpx.AsyncClient, database_url: str) -> None:
     client = await create_client(auth, is_first_party=True)
     await signed_in_browser(auth)
     uri = (await push(auth, client)).json()["request_uri"]
@@ -68,7 +68,7 @@ async def test_a_request_uri_counts_once_and_for_a_while(auth: httpx.AsyncClient
         assert (refused.status_code, "This link does not work" in refused.text) == (400, True)
 
 
-async def test_it_survives_signing_in(auth: httpx.AsyncClient) -> None:
+async def test_request_uri_survives_sign_in(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth, is_first_party=True)
     user = (await register(auth))["user"]
     uri = (await push(auth, client, login_hint="somebody")).json()["request_uri"]
@@ -82,7 +82,7 @@ async def test_it_survives_signing_in(auth: httpx.AsyncClient) -> None:
     assert "code" in back(await auth.get(after))
 
 
-async def test_a_request_uri_is_that_of_its_client(auth: httpx.AsyncClient) -> None:
+async def test_request_uri_of_another_client_is_refused(auth: httpx.AsyncClient) -> None:
     client, other = await create_client(auth), await create_client(auth)
     await signed_in_browser(auth)
     uri = (await push(auth, client)).json()["request_uri"]
@@ -91,7 +91,7 @@ async def test_a_request_uri_is_that_of_its_client(auth: httpx.AsyncClient) -> N
     assert (await authorize(auth, client, uri)).status_code == 200
 
 
-async def test_a_bad_request_is_refused_when_it_is_pushed(auth: httpx.AsyncClient) -> None:
+async def test_invalid_request_is_refused_when_pushed(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     cases: list[tuple[dict[str, str | None], str]] = [
         ({"code_challenge": None}, "invalid_request"),

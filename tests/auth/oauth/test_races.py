@@ -1,4 +1,4 @@
-"""Fifty at once, at two processes on one database: one statement decides, whichever process it comes from."""
+"""Fifty concurrent requests to two processes that share a database: one statement decides."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ ROUNDS = 4
 
 @pytest.fixture
 async def two(tmp_path: Path, database_url: str) -> AsyncIterator[list[httpx.AsyncClient]]:
-    """A client of each of two processes that share a database."""
+    """One HTTP client for each of two processes that share a database."""
     databases.migrate(database_url, ROOT / "services" / "auth" / "migrations")
     with ExitStack() as processes:
         urls = []
@@ -53,7 +53,9 @@ async def two(tmp_path: Path, database_url: str) -> AsyncIterator[list[httpx.Asy
             ]
 
 
-async def test_one_of_fifty_redemptions_wins_and_the_reuse_revokes_it(two: list[httpx.AsyncClient]) -> None:
+async def test_one_of_fifty_redemptions_wins_and_reuse_revokes_its_tokens(
+    two: list[httpx.AsyncClient],
+) -> None:
     first = two[0]
     client = await create_client(first)
     await signed_in_browser(first)
@@ -68,7 +70,7 @@ async def test_one_of_fifty_redemptions_wins_and_the_reuse_revokes_it(two: list[
         assert not await is_active(first, client, won[0]["refresh_token"])
 
 
-async def test_fifty_refreshes_get_one_successor(two: list[httpx.AsyncClient]) -> None:
+async def test_fifty_refreshes_get_the_same_successor(two: list[httpx.AsyncClient]) -> None:
     first = two[0]
     client = await create_client(first)
     await signed_in_browser(first)

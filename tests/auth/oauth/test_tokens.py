@@ -1,4 +1,4 @@
-"""The token endpoint and what belongs to it. Ids are those of the security checklist."""
+"""Issuing, refreshing, introspecting and revoking tokens."""
 
 import asyncio
 import base64
@@ -41,7 +41,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 class TestCode:
-    async def test_O3_a_wrong_verifier_is_refused_and_burns_the_code(self, auth: httpx.AsyncClient) -> None:
+    async def test_wrong_verifier_is_refused_and_consumes_the_code(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         for wrong in ("w" * 43, "short", "v" * 129, "v" * 42 + "!", "é" * 43):
@@ -52,7 +52,7 @@ class TestCode:
         assert is_refused(await redeem(auth, client, code, code_verifier=""), "invalid_request")
         assert (await redeem(auth, client, code)).status_code == 200
 
-    async def test_O4_a_second_use_is_refused_and_revokes_what_the_first_one_gave(
+    async def test_second_use_is_refused_and_revokes_the_tokens_of_the_first(
         self, auth: httpx.AsyncClient
     ) -> None:
         client = await create_client(auth)
@@ -66,7 +66,9 @@ class TestCode:
         assert not await is_active(auth, client, tokens["refresh_token"])
         assert is_refused(await refresh(auth, client, tokens["refresh_token"]), "invalid_grant")
 
-    async def test_O4_another_client_is_refused_and_the_code_is_kept(self, auth: httpx.AsyncClient) -> None:
+    async def test_another_client_is_refused_and_does_not_consume_the_code(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         client, other = await create_client(auth), await create_client(auth)
         await signed_in_browser(auth)
         code = await code_for(auth, client)
@@ -74,7 +76,7 @@ class TestCode:
         assert is_refused(await redeem(auth, other, code), "invalid_grant")
         assert (await redeem(auth, client, code)).status_code == 200
 
-    async def test_O4_is_bound_to_its_address_and_expires(
+    async def test_code_is_bound_to_its_redirect_uri_and_expires(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth, redirect_uris=[REDIRECT, "https://app.example/other"])
@@ -87,7 +89,9 @@ class TestCode:
         assert is_refused(elsewhere, "invalid_grant")
         assert is_refused(await redeem(auth, client, late), "invalid_grant")
 
-    async def test_O4_is_kept_as_a_hash_only(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_code_and_client_secret_are_stored_as_hashes(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         code = await code_for(auth, client)
@@ -95,13 +99,13 @@ class TestCode:
         assert code not in str(rows(database_url, AuthorizationCode))
         assert client["client_secret"] not in str(rows(database_url, Client))
 
-    async def test_O4_of_somebody_who_has_signed_out_or_was_disabled_gives_nothing(
+    async def test_code_is_refused_after_the_session_ended_or_the_account_was_disabled(
         self, auth: httpx.AsyncClient
     ) -> None:
         client = await create_client(auth)
         user = await signed_in_browser(auth)
         code = await code_for(auth, client)
-        await sign_in(auth, user["email"])  # which ends the session before
+        await sign_in(auth, user["email"])  # ends the previous session
         assert is_refused(await redeem(auth, client, code), "invalid_grant")
         code = await code_for(auth, client, scope="openid offline_access")
         await auth.patch(
@@ -112,7 +116,7 @@ class TestCode:
 
         assert is_refused(await redeem(auth, client, code), "invalid_grant")
 
-    async def test_race_of_fifty_redemptions_has_one_winner(self, auth: httpx.AsyncClient) -> None:
+    async def test_one_of_fifty_concurrent_redemptions_wins(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         code = await code_for(auth, client)
@@ -122,7 +126,9 @@ class TestCode:
 
 
 class TestRefresh:
-    async def test_O5_rotates_and_may_only_shrink_the_scope(self, auth: httpx.AsyncClient) -> None:
+    async def test_refresh_rotates_the_token_and_can_only_narrow_the_scope(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         first = await tokens_for(auth, client, scope="openid email")
@@ -135,7 +141,7 @@ class TestRefresh:
         assert len({one["refresh_token"] for one in (first, less, whole)}) == 3
         assert "nonce" not in claims_of(whole["id_token"])
 
-    async def test_O5_reuse_after_the_grace_revokes_the_family(
+    async def test_reuse_after_the_grace_period_revokes_the_grant(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth)
@@ -143,14 +149,14 @@ class TestRefresh:
         first = await tokens_for(auth, client)
         second = (await refresh(auth, client, first["refresh_token"])).json()
         again = (await refresh(auth, client, first["refresh_token"])).json()
-        assert again["refresh_token"] == second["refresh_token"]  # within the grace the same successor
+        assert again["refresh_token"] == second["refresh_token"]  # the same successor within the grace period
         let_time_pass(database_url, LoginSession, "rotated", timedelta(seconds=11))
 
         assert is_refused(await refresh(auth, client, first["refresh_token"]), "invalid_grant")
         assert is_refused(await refresh(auth, client, second["refresh_token"]), "invalid_grant")
         assert not await is_active(auth, client, second["access_token"])
 
-    async def test_O5_is_bound_to_the_client_which_still_authenticates(self, auth: httpx.AsyncClient) -> None:
+    async def test_refresh_token_is_bound_to_its_authenticated_client(self, auth: httpx.AsyncClient) -> None:
         client, other = await create_client(auth), await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client)
@@ -165,7 +171,7 @@ class TestRefresh:
         assert (await refresh(auth, client, token)).status_code == 200
         assert (await auth.post("/auth/refresh", json={"refresh_token": own})).status_code == 200
 
-    async def test_O5_a_new_password_ends_it(self, auth: httpx.AsyncClient) -> None:
+    async def test_password_change_ends_the_grant(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client, scope="openid offline_access")
@@ -177,7 +183,7 @@ class TestRefresh:
 
         assert is_refused(await refresh(auth, client, tokens["refresh_token"]), "invalid_grant")
 
-    async def test_race_of_fifty_refreshes_gives_one_successor(self, auth: httpx.AsyncClient) -> None:
+    async def test_fifty_concurrent_refreshes_get_the_same_successor(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         token = (await tokens_for(auth, client))["refresh_token"]
@@ -188,7 +194,7 @@ class TestRefresh:
 
 
 class TestClientAuthentication:
-    async def test_O6_a_wrong_secret_is_invalid_client(self, auth: httpx.AsyncClient) -> None:
+    async def test_wrong_secret_is_invalid_client(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         for wrong in (
             client | {"client_secret": "wrong"},
@@ -205,7 +211,7 @@ class TestClientAuthentication:
             response = await auth.post("/oauth/token", data=form, headers=headers)
             assert is_refused(response, "invalid_client", 401), authorization
 
-    async def test_O6_one_way_at_a_time(self, auth: httpx.AsyncClient) -> None:
+    async def test_client_authenticates_in_one_way_only(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         form = {"grant_type": "client_credentials", "client_id": client["client_id"]}
         secret = {"client_secret": client["client_secret"]}
@@ -218,7 +224,7 @@ class TestClientAuthentication:
         assert is_refused(another, "invalid_request")
         assert (by_form.status_code, named_too.status_code) == (200, 200)
 
-    async def test_O6_the_parts_of_basic_are_form_decoded(self, auth: httpx.AsyncClient) -> None:
+    async def test_parts_of_basic_credentials_are_form_decoded(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         encoded = ":".join(
             quote(client[name].replace("_", "%5F"), safe="%") for name in ("client_id", "client_secret")
@@ -228,7 +234,7 @@ class TestClientAuthentication:
 
         assert response.status_code == 200
 
-    async def test_O6_two_secrets_live_while_they_are_exchanged(
+    async def test_both_secrets_are_valid_during_the_overlap(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth, **MACHINE)
@@ -250,7 +256,9 @@ class TestClientAuthentication:
 
 
 class TestTokenEndpoint:
-    async def test_O7_takes_forms_only_and_answers_as_the_rfc_has_it(self, auth: httpx.AsyncClient) -> None:
+    async def test_endpoint_accepts_only_forms_and_responds_as_the_rfc_requires(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         client = await create_client(auth, **MACHINE)
         form = {"grant_type": "client_credentials"}
         good = await auth.post("/oauth/token", data=form, headers=basic(client))
@@ -268,7 +276,7 @@ class TestTokenEndpoint:
         assert is_refused(twice, "invalid_request")
         assert (await auth.get("/oauth/token")).status_code == 405
 
-    async def test_O8_client_credentials_are_the_client_alone(self, auth: httpx.AsyncClient) -> None:
+    async def test_client_credentials_token_is_of_the_client_alone(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         public = await create_client(auth, is_public=True)
         tokens = (await ask_token(auth, client, grant_type="client_credentials")).json()
@@ -289,13 +297,13 @@ class TestTokenEndpoint:
     @pytest.mark.parametrize(
         "kind", ["password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer", "x" * 99]
     )
-    async def test_O14_other_grants_do_not_exist(self, auth: httpx.AsyncClient, kind: str) -> None:
+    async def test_other_grants_are_not_supported(self, auth: httpx.AsyncClient, kind: str) -> None:
         client = await create_client(auth)
         response = await ask_token(auth, client, grant_type=kind, username="admin", password="admin123")
 
         assert is_refused(response, "unsupported_grant_type")
 
-    async def test_a_grant_that_the_client_was_not_given_is_refused(self, auth: httpx.AsyncClient) -> None:
+    async def test_grant_type_that_the_client_lacks_is_refused(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, grant_types=["authorization_code"])
         await signed_in_browser(auth)
         tokens = await tokens_for(auth, client)
@@ -306,9 +314,7 @@ class TestTokenEndpoint:
 
 
 class TestIntrospection:
-    async def test_O9_unknown_tokens_and_those_of_others_are_not_active(
-        self, auth: httpx.AsyncClient
-    ) -> None:
+    async def test_unknown_tokens_and_those_of_others_are_inactive(self, auth: httpx.AsyncClient) -> None:
         client, other = await create_client(auth), await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client)
@@ -329,7 +335,7 @@ class TestIntrospection:
             assert await is_active(auth, client, tokens[name])
             assert not await is_active(auth, other, tokens[name])
 
-    async def test_O9_needs_a_client_with_a_secret(self, auth: httpx.AsyncClient) -> None:
+    async def test_introspection_requires_a_client_with_a_secret(self, auth: httpx.AsyncClient) -> None:
         public = await create_client(auth, is_public=True)
         form = {"token": "x", "client_id": public["client_id"]}
 
@@ -339,7 +345,7 @@ class TestIntrospection:
 
 class TestRevocation:
     @pytest.mark.parametrize("hint", [None, "access_token", "refresh_token", "nonsense"])
-    async def test_O10_a_refresh_token_ends_its_family_whatever_the_hint(
+    async def test_revoking_a_refresh_token_ends_its_grant_for_any_hint(
         self, auth: httpx.AsyncClient, hint: str | None
     ) -> None:
         client = await create_client(auth)
@@ -352,7 +358,7 @@ class TestRevocation:
         assert not await is_active(auth, client, tokens["access_token"])
         assert not await is_active(auth, client, tokens["refresh_token"])
 
-    async def test_O10_an_access_token_is_revoked_alone(self, auth: httpx.AsyncClient) -> None:
+    async def test_access_token_is_revoked_alone(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         tokens = [(await ask_token(auth, client, grant_type="client_credentials")).json() for _ in range(2)]
         form = {"token": tokens[0]["access_token"], "token_type_hint": "refresh_token"}
@@ -361,7 +367,7 @@ class TestRevocation:
         assert not await is_active(auth, client, tokens[0]["access_token"])
         assert await is_active(auth, client, tokens[1]["access_token"])
 
-    async def test_O10_unknown_tokens_are_fine_and_those_of_others_stay(
+    async def test_unknown_tokens_are_accepted_and_those_of_others_stay_valid(
         self, auth: httpx.AsyncClient
     ) -> None:
         client, other = await create_client(auth), await create_client(auth)
@@ -377,9 +383,7 @@ class TestRevocation:
         assert is_refused(await auth.post("/oauth/revoke", data={}, headers=basic(client)), "invalid_request")
 
     @pytest.mark.parametrize("what", ["disable", "delete", "narrow"])
-    async def test_a_client_that_may_do_less_loses_its_tokens(
-        self, auth: httpx.AsyncClient, what: str
-    ) -> None:
+    async def test_restricting_a_client_revokes_its_tokens(self, auth: httpx.AsyncClient, what: str) -> None:
         client, watching = await create_client(auth), await create_client(auth)
         await signed_in_browser(auth)
         tokens = await tokens_for(auth, client)
@@ -405,7 +409,7 @@ class TestRevocation:
 
 
 async def _eventually_refused(auth: httpx.AsyncClient, token: str) -> httpx.Response:
-    """The response to a token that is being revoked, within the second that is promised."""
+    """Request userinfo until the revoked token is refused, and return that response."""
     deadline = time.monotonic() + 5
     while True:
         response = await auth.get("/oauth/userinfo", headers=bearer(token))
@@ -415,7 +419,7 @@ async def _eventually_refused(auth: httpx.AsyncClient, token: str) -> httpx.Resp
 
 
 class TestTokens:
-    async def test_J2_an_access_token_is_one_of_rfc_9068(self, auth: httpx.AsyncClient) -> None:
+    async def test_access_token_follows_rfc_9068(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, scopes=["openid", "full_access"])
         user = await signed_in_browser(auth)
         narrow = (await tokens_for(auth, client))["access_token"]
@@ -431,7 +435,7 @@ class TestTokens:
         assert (await auth.get("/auth/me", headers=bearer(full))).status_code == 200
         assert (await auth.get("/auth/me", headers=bearer(narrow))).status_code == 401
 
-    async def test_token_of_a_client_alone_gets_no_scope_of_persons(self, auth: httpx.AsyncClient) -> None:
+    async def test_client_credentials_token_gets_no_scopes_of_people(self, auth: httpx.AsyncClient) -> None:
         machine = await create_client(auth, **{**MACHINE, "scopes": ["orders:read", "files:write"]})
         narrow = await ask_token(auth, machine, grant_type="client_credentials", scope="orders:read")
         whole = await ask_token(auth, machine, grant_type="client_credentials")
@@ -446,7 +450,9 @@ class TestTokens:
             response = await auth.post("/clients", json=body, headers=bearer(await admin_token(auth)))
             assert response.status_code == 422, scope
 
-    async def test_token_for_orders_says_so_and_shows_no_account(self, auth: httpx.AsyncClient) -> None:
+    async def test_token_with_an_orders_scope_does_not_show_the_account(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         client = await create_client(auth, scopes=["openid", "orders:read"])
         await signed_in_browser(auth)
         page = await authorize(auth, client, scope="openid orders:read")
@@ -459,7 +465,7 @@ class TestTokens:
         assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
         assert refused.json()["scope"] == "account:read"
 
-    async def test_J2_an_id_token_is_for_the_client_and_opens_nothing(self, auth: httpx.AsyncClient) -> None:
+    async def test_id_token_is_for_the_client_and_grants_no_access(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client, nonce="once")
@@ -471,7 +477,7 @@ class TestTokens:
         for path in ("/oauth/userinfo", "/auth/me"):
             assert (await auth.get(path, headers=bearer(tokens["id_token"]))).status_code == 401
 
-    async def test_userinfo_shows_what_the_scopes_allow(self, auth: httpx.AsyncClient) -> None:
+    async def test_userinfo_shows_the_claims_that_the_scopes_allow(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, scopes=["openid", "email", "profile", "full_access"])
         user = await signed_in_browser(auth, username="mara", first_name="Mara", last_name="Lindqvist")
         bare = await tokens_for(auth, client)
@@ -489,7 +495,7 @@ class TestTokens:
         assert (await auth.get("/oauth/userinfo")).status_code == 401
         assert (await auth.get(f"/oauth/userinfo?access_token={bare['access_token']}")).status_code == 401
 
-    async def test_O13_the_metadata_names_what_there_is(self, auth: httpx.AsyncClient) -> None:
+    async def test_metadata_lists_only_existing_endpoints(self, auth: httpx.AsyncClient) -> None:
         for name in ("oauth-authorization-server", "openid-configuration"):
             document = (await auth.get(f"/.well-known/{name}", headers={"Host": "evil.example"})).json()
             assert document["issuer"] == ISSUER
