@@ -64,13 +64,13 @@ class Container:
 
 
 def _text(value: object) -> str:
-    """A value that YAML reads back as a string; quoted only if needed."""
+    """Return a value that YAML reads back as a string; quoted only if needed."""
     plain = str(value)
     return plain if ": " not in plain and yaml.safe_load(plain) == plain else json.dumps(plain)
 
 
 def containers(root: Path) -> list[Container]:
-    """All services by name, with the default ports of their settings."""
+    """Return all services by name, with the default ports of their settings."""
     found = []
     for main in sorted((root / "services").glob("*/__main__.py")):
         folder = main.parent
@@ -111,7 +111,7 @@ def with_passwords(template: str, services: list[Container]) -> str:
 
 
 def drawn(root: Path) -> dict[Path, str]:
-    """The expected content of each file, by path."""
+    """Return the expected content of each file, by path."""
     services = containers(root)
     return {
         root / COMPOSE: draw(_read(root / COMPOSE), services),

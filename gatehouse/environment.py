@@ -109,7 +109,7 @@ def installers() -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def find_pip() -> Sequence[str] | None:
-    """A pip that installs into .venv: the running Python's own, or one inside .venv."""
+    """Return a pip that installs into .venv: the running Python's own, or one inside .venv."""
     outside = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
     inside = [str(PYTHON), "-m", "pip"]
     if succeeds([*outside, "--version"]):

@@ -238,7 +238,7 @@ def _reason(watched: Watched) -> str:
 
 
 def _said(line: str) -> str:
-    """The essential part of a log line in any format, without colours."""
+    """Return the essential part of a log line in any format, without colours."""
     with suppress(ValueError, AttributeError):
         entry = json.loads(line)
         told = [str(entry[name]) for name in ("event", "reason", "remedy") if entry.get(name)]

@@ -159,7 +159,7 @@ def _with_events(file: Path, values: dict[str, str]) -> str:
 
 
 def _with_scopes(file: Path, values: dict[str, str]) -> str:
-    """The scopes with those of the service at the end of the list."""
+    """Return the scopes with those of the service at the end of the list."""
     entries, text = SCOPES.substitute(values), file.read_text()
     if not text.endswith("}\n"):
         raise NotPossible(

@@ -41,7 +41,7 @@ def _folder(watched: Watched) -> str:
 
 
 def _state(folder: Path) -> tuple[int, float]:
-    """The number of Python files, and the time of the last change."""
+    """Return the number of Python files, and the time of the last change."""
     changed = []
     for file in folder.rglob("*.py"):
         with suppress(OSError):  # an editor has just replaced the file

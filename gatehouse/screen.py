@@ -57,7 +57,7 @@ class Screen:
         self._status_lines = len(shown)
 
     def _wiping(self) -> str:
-        """The control sequence that removes the status from the terminal."""
+        """Return the control sequence that removes the status from the terminal."""
         lines, self._status_lines = self._status_lines, 0
         return f"\x1b[{lines}A\x1b[J" if lines else ""
 
@@ -86,7 +86,7 @@ def _put(text: str) -> None:
 
 
 def _as_json(program: str, line: str) -> str:
-    """The line unchanged if it is JSON; otherwise, such as Python's own output, wrapped in an event."""
+    """Return a JSON line unchanged; wrap any other, such as Python's own output, in an event."""
     if line.startswith('{"') and line.endswith("}"):
         return line
     return _entry(program, "output", "warning", text=line)

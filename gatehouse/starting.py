@@ -246,7 +246,7 @@ class ByFork:
 
 
 def newest_change(root: Path, parts: Iterable[str]) -> float:
-    """The time of the last change of any Python file below these folders."""
+    """Return the time of the last change of any Python file below these folders."""
     files = (file for part in parts for file in (root / part).rglob("*.py"))
     return max((_changed(file) for file in files), default=0.0)
 

@@ -185,7 +185,7 @@ def _refused_with(url: str) -> str | None:
 
 
 def _cpu_ticks(pid: int) -> int:
-    """The CPU time of the process so far; 0 if the system does not report it."""
+    """Return the CPU time of the process so far; 0 if the system does not report it."""
     with suppress(OSError, ValueError, IndexError):
         user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return int(user) + int(system)

@@ -65,12 +65,12 @@ class InvalidToken(Unauthenticated):
 
 
 class SignInAgain(Unauthenticated):
-    """This needs a newer or stronger sign-in: show who you are at /auth/me/step-up, or sign in again."""
+    """This requires a newer or stronger sign-in. Confirm your identity at /auth/me/step-up, or sign in again."""
 
     code = "insufficient_user_authentication"
 
     def __init__(self, max_age: int | None = None, acr: str | None = None) -> None:
-        """The challenge of RFC 9470, which tells a client what sign-in it has to ask for."""
+        """Set the challenge of RFC 9470, which states the sign-in that the client must request."""
         super().__init__(error=self.code)
         wanted = {"max_age": max_age and str(max_age), "acr_values": acr}
         for name, value in wanted.items():

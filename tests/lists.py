@@ -257,7 +257,7 @@ def _part(number: int) -> dict[str, Any]:
 
 
 def _aws_account(number: int) -> dict[str, Any]:
-    """The list of accounts is not paged, so all but a few are deleted."""
+    """Return an account; all but a few are deleted, because the list of accounts is not paged."""
     return {
         "id": row_id(number),
         "name": f"account {number}",

@@ -164,7 +164,7 @@ def _place(route: Route) -> str:
 
 
 def _why(winner: Route, table: RouteTable, request: Request) -> str:
-    """Which other routes would have matched the request."""
+    """Return which other routes would have matched the request."""
     others = [route for route in table.routes if route is not winner and _fits(route, table, request)]
     if not others:
         return "no other route matches"

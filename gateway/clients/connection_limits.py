@@ -94,7 +94,7 @@ def allow_descriptors() -> None:
 
 
 def _connections_possible() -> float:
-    """The maximum number of clients: each may need a connection to a service as well."""
+    """Return the maximum number of clients: each may need a connection to a service as well."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return float("inf")

@@ -108,7 +108,7 @@ class Arrival:
         self._behind = 0.0  # seconds behind the minimum rate, or ahead of it if negative
 
     def too_slow(self, now: float) -> Kind | None:
-        """The limit that the client violates, if any."""
+        """Return the limit that the client violates, if any."""
         request, settings = self._request, self._settings
         seconds = min(now - self._looked, STEP_SECONDS_MAX) * request.may_send_body
         self._looked = now
@@ -125,7 +125,7 @@ class Arrival:
 
 
 def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
-    """The number of bytes that the client has acknowledged; None if the system does not report it."""
+    """Return the number of bytes that the client has acknowledged; None if the system does not report it."""
     if _TCP_INFO is None:
         return None
     try:

@@ -96,7 +96,7 @@ def _expires(value: Value) -> float:
 
 
 def new_key(client: str, role: str, scopes: Iterable[str], expires: datetime | None) -> tuple[str, str]:
-    """A new key, and the file entry that makes it valid; the key itself is not stored."""
+    """Return a new key, and the file entry that makes it valid; the key itself is not stored."""
     key_id = secrets.token_hex(8)
     key = f"gatehouse_{key_id}_{secrets.token_hex(32)}"
     lines = [

@@ -50,7 +50,7 @@ def _places_of(entry: Route | Alias) -> list[tuple[str, bytes, bool]]:
 
 
 def _shared_methods(one: Route | Alias, other: Route | Alias) -> frozenset[bytes] | None:
-    """The methods for which two entries of the same path conflict; empty means all."""
+    """Return the methods for which two entries of the same path conflict; empty means all."""
     if isinstance(one, Alias) or isinstance(other, Alias) or one.policy.methods == other.policy.methods:
         return frozenset()
     shared = one.policy.methods & other.policy.methods

@@ -45,7 +45,7 @@ def table_shown(table: RouteTable) -> dict[str, Any]:
 
 
 def differences(before: RouteTable, after: RouteTable) -> list[str]:
-    """One line per entry that was added (+) or removed (-) and per key that changed (~)."""
+    """Return one line per entry that was added (+) or removed (-) and per key that changed (~)."""
     lines = []
     for kind, old, new in (
         ("route", _by_name(before.routes), _by_name(after.routes)),
@@ -90,7 +90,7 @@ def _changes(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list
 
 
 def _flat(entry: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The keys of an entry by path; policy keys as they are written in the file."""
+    """Return the keys of an entry by path; policy keys as they are written in the file."""
     found: dict[str, Any] = {}
     for key, value in entry.items():
         if key == "upstream":  # its other fields are in the policy as well

@@ -20,7 +20,7 @@ def rate_limits(keys: dict[str, Value], base: tuple[RateLimit, ...]) -> tuple[Ra
 
 
 def _rate_limits(value: Value, base: tuple[RateLimit, ...]) -> tuple[RateLimit, ...]:
-    """One limit, which inherits what it omits, or a list of independent limits."""
+    """Read one limit, which inherits what it omits, or a list of independent limits."""
     if not value.is_list:
         return (_rate_limit(value, base[0] if len(base) == 1 else None),)
     limits = tuple(item.read(lambda each: _rate_limit(each, None), base[0]) for item in value.items())

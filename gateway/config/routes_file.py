@@ -99,7 +99,7 @@ def parse(text: str, file: str, *, development: bool) -> RouteTable:
 
 
 def examine(text: str, file: str, *, development: bool) -> tuple[RouteTable | None, Faults]:
-    """The table, or None if the file has a fault; and all findings."""
+    """Return the table, or None if the file has a fault; and all findings."""
     faults = Faults(file)
     root = compose(text, faults)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -232,7 +232,7 @@ def _checked(text: str) -> str:
 
 
 def _pattern(value: Value) -> str:
-    """A path whose segments may be `{parameter}`s."""
+    """Return a path whose segments may be `{parameter}`s."""
     text = value.text()
     if not PATTERN.fullmatch(text):
         raise Fault(
@@ -257,7 +257,7 @@ def _hosts(value: Value) -> tuple[str, ...]:
 
 
 def _rewrite(keys: dict[str, Value], path: str) -> bytes | None:
-    """The path sent to the backend in place of the route's own."""
+    """Return the path sent to the backend in place of the route's own."""
     strip = _field(keys, "strip", Value.boolean, False)
     if "rewrite" not in keys:
         return b"/" if strip else None
@@ -317,7 +317,7 @@ def _well_known(routes: Sequence[Route]) -> list[Route]:
 
 
 def _each(value: Value, reader: Callable[[Value], T]) -> list[tuple[Value, T]]:
-    """Every item with its position; an invalid item is reported and omitted."""
+    """Return every item with its position; an invalid item is reported and omitted."""
     found: list[tuple[Value, T]] = []
     for item in value.items():
         made = item.read(reader, None)

@@ -37,7 +37,7 @@ NO_SHARES: tuple[Share, ...] = ()
 
 
 def upstream(keys: dict[str, Value], balance: Balance, retry: Retry, care: Care) -> Upstream:
-    """The targets of `backend:` or `backends:`."""
+    """Return the targets of `backend:` or `backends:`."""
     if "backend" in keys and "backends" in keys:
         keys["backend"].fault("conflicts with `backends:`; keep only one of them")
     shares = field(keys, "backends", lambda value: _shares(value, care), NO_SHARES)

@@ -67,7 +67,7 @@ class Faults:
         return sorted(self._found)
 
     def in_order(self) -> list[str]:
-        """One line per error, from the top of the file to its end."""
+        """Return one line per error, from the top of the file to its end."""
         return [found.told(self.file) for found in self.findings if found.severity == "error"]
 
 
@@ -129,7 +129,7 @@ class Value:
             yield Value(node, f"{self.where}[{index}]", self.faults)
 
     def text(self) -> str:
-        """The scalar as written, with `${NAME}` and `${NAME:-default}` replaced."""
+        """Return the scalar as written, with `${NAME}` and `${NAME:-default}` replaced."""
         if not isinstance(self.node, yaml.ScalarNode):
             raise Fault("must be a single value")
         if self.node.tag == "tag:yaml.org,2002:null":
@@ -149,7 +149,7 @@ class Value:
         return self.choice(("true", "false")) == "true"
 
     def plain(self) -> str | int | bool:
-        """A string, a whole number or a boolean, as YAML distinguishes them."""
+        """Return a string, a whole number or a boolean, as YAML distinguishes them."""
         text = self.text()
         if self.node.tag == "tag:yaml.org,2002:bool":
             return self.boolean()
@@ -183,7 +183,7 @@ class Value:
         return number
 
     def percent(self) -> float:
-        """A fraction between 0 and 1."""
+        """Return a fraction between 0 and 1."""
         match = PERCENT.fullmatch(self.text())
         if match is None or float(match[1]) > 100:
             raise Fault(f"must be a percentage such as 5% or 0.5%, at most 100%, not {self.text()!r}")
@@ -212,7 +212,7 @@ class Value:
         return int(match[1]) * _SIZE_BYTES[match[2] or "B"]
 
     def rate(self) -> tuple[int, float]:
-        """A count, and the number of seconds that it applies to."""
+        """Return a count, and the number of seconds that it applies to."""
         match = RATE.fullmatch(self.text())
         if match is None or int(match[1]) == 0 or match[2] == "0":
             raise Fault(f"must be a rate such as 100/s or 20/m, not {self.text()!r}")
@@ -220,7 +220,7 @@ class Value:
 
 
 def compose(text: str, faults: Faults) -> Value | None:
-    """The root of the document, or None if it is not YAML."""
+    """Return the root of the document, or None if it is not YAML."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -239,7 +239,7 @@ def compose(text: str, faults: Faults) -> Value | None:
 
 
 def field(keys: dict[str, Value], key: str, reader: Callable[[Value], T], default: T) -> T:
-    """The value of one key; the default if it is missing or invalid."""
+    """Return the value of one key; the default if it is missing or invalid."""
     return keys[key].read(reader, default) if key in keys else default
 
 

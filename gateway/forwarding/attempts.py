@@ -75,13 +75,13 @@ def failed(transfer: Transfer, kind: Kind) -> None:
 
 
 async def repeat(transfer: Transfer, refusal: Refusal) -> UpstreamConnection | None:
-    """A new connection for the next attempt; raises `refusal` if no attempt is left."""
+    """Return a new connection for the next attempt; raises `refusal` if no attempt is left."""
     await _choose_next(transfer, refusal)
     return await connect(transfer, fresh=True)
 
 
 async def connect(transfer: Transfer, *, fresh: bool) -> UpstreamConnection | None:
-    """A connection to the target, or to another one if it cannot be reached; None if the client is gone."""
+    """Connect to the target, or to another one if it is unreachable; None if the client is gone."""
     seconds = transfer.policy.timeouts.connect
     while not transfer.response_complete:
         backend = transfer.backend

@@ -81,7 +81,7 @@ def _page_extras(header: str | None) -> dict[str, int | float]:
 
 
 def _phrase(status: int) -> str:
-    """The reason phrase of a status; services may use codes without a standard phrase."""
+    """Return the reason phrase of a status; services may use codes without a standard phrase."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -19,7 +19,7 @@ NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 
 def upstream_head(state: RequestState) -> bytes:
-    """The request line and headers for the target, with new framing."""
+    """Return the request line and headers for the target, with new framing."""
     request, fields = state.request, state.fields
     assert state.backend is not None
     seen = fields.seen
@@ -47,7 +47,7 @@ def upstream_head(state: RequestState) -> bytes:
 
 
 def _forwarded(state: RequestState) -> tuple[bytes, bytes]:
-    """The X-Forwarded headers: from the connection, or from a trusted proxy in front of the gateway."""
+    """Return the X-Forwarded headers, from the connection or from a trusted proxy in front of it."""
     seen, client = state.fields.seen, state.client
     host = authority_of(state.request.target) or seen.get(b"host", b"")  # as in the routing table
     address = client.peer
@@ -69,7 +69,7 @@ _remembered_lines = lru_cache(maxsize=4096)(_forwarded_lines)
 
 
 def changed_answer(state: RequestState, headers: Sequence[Header]) -> list[Header]:
-    """The headers of a target's response after the changes of the route."""
+    """Return the headers of a target's response after the changes of the route."""
     policy = state.policy
     headers = policy.headers.response.of_answer(headers)
     return headers + policy.security_headers.missing(headers, is_https=_is_https(state))
@@ -84,7 +84,7 @@ def _is_https(state: RequestState) -> bool:
 
 
 def _security_lines(state: RequestState) -> bytes:
-    """The security headers of the gateway's own responses."""
+    """Return the security headers of the gateway's own responses."""
     if state.policy.security_headers is NO_SECURITY:
         return NO_SNIFFING
     fields = state.policy.security_headers.missing((), is_https=_is_https(state))
@@ -93,7 +93,7 @@ def _security_lines(state: RequestState) -> bytes:
 
 
 def client_head_end(transfer: Transfer) -> bytes:
-    """The last headers of every response, forwarded or the gateway's own."""
+    """Return the last headers of every response, forwarded or the gateway's own."""
     if transfer.client.server_state.draining:
         transfer.keep_alive = False
     return b"%b%b%b%b" % (
@@ -118,7 +118,7 @@ def frame_answer(transfer: Transfer, lines: list[bytes], length: bytes | None) -
 
 
 def own_answer(transfer: Transfer, refusal: Refusal) -> list[bytes]:
-    """A refusal as problem+json, or in the envelope if the client used an alias that has one."""
+    """Return a refusal as problem+json, or in the envelope if the client used an alias that has one."""
     transfer.keep_alive = transfer.keep_alive and transfer.rest_is_small
     body, media_type = refusal.body(transfer.request_id), PROBLEM_JSON
     alias = transfer.match.alias
@@ -146,7 +146,7 @@ def preflight_answer(transfer: Transfer, permission: bytes) -> list[bytes]:
 
 
 def link_for_client(state: RequestState, value: bytes) -> bytes:
-    """A Location or Link that the client can follow: without the target's origin, under the alias used."""
+    """Rewrite a Location or Link for the client: without the target's origin, under the alias used."""
     assert state.backend is not None
     value = value.replace(state.backend.origin.url.encode(), b"")
     match = state.match

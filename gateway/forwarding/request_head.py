@@ -18,7 +18,7 @@ NOWHERE = Match(None, b"", b"", None)
 def read_head(
     parser: "HttpRequestParser", target: bytes, headers: list[Header], table: RouteTable, *, is_long: bool
 ) -> tuple[Request, Match, bool]:
-    """The request, its route, and whether the connection may be kept alive."""
+    """Return the request, its route, and whether the connection may be kept alive."""
     request = Request(parser.get_method(), target, headers)
     version = parser.get_http_version()
     request.is_http10 = version == "1.0"

@@ -20,7 +20,7 @@ _AUTHORITY = re.compile(
 
 
 def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal | None:
-    """The reason to refuse the request whatever its route and close its connection, or None."""
+    """Return the reason to refuse the request whatever its route and close its connection, or None."""
     if request.method == b"CONNECT":
         return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
     if version not in ("1.1", "1.0"):
@@ -31,13 +31,13 @@ def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal |
 
 
 def fault_of(request: Request, fields: Fields) -> Refusal | None:
-    """The reason to refuse the request and close its connection, or None."""
+    """Return the reason to refuse the request and close its connection, or None."""
     words = _framing_fault(request, fields) or _host_fault(request, fields)
     return None if words is None else Refusal(errors.MALFORMED, words)
 
 
 def _framing_fault(request: Request, fields: Fields) -> str | None:
-    """The parser has found the end of the body; check that every other parser would find the same end."""
+    """Check that every other parser would find the same end of the body as this parser."""
     seen = fields.seen
     coding = seen.get(b"transfer-encoding")
     if coding is not None:

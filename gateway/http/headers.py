@@ -113,7 +113,7 @@ class Fields:
 
 
 def rule_of_request(name: bytes) -> int:
-    """How a request header is treated; the name is in lower case."""
+    """Return how to treat a request header; the name is in lower case."""
     if name in REWRITTEN:
         return READ
     if name in READ_AND_PASSED:
@@ -169,7 +169,7 @@ class AnswerFields:
 
 @lru_cache(maxsize=NAMES_REMEMBERED)
 def answer_rule(name: bytes) -> int:
-    """How a response header is treated; the name is in lower case."""
+    """Return how to treat a response header; the name is in lower case."""
     own = name in (b"x-request-id", b"ratelimit", b"ratelimit-policy", b"content-length")
     if own or name in HOP_BY_HOP or name.startswith(b"access-control-"):
         return DROP
@@ -177,7 +177,7 @@ def answer_rule(name: bytes) -> int:
 
 
 def trace_parent(value: bytes | None) -> bytes:
-    """The caller's trace if it is well-formed, otherwise a new one."""
+    """Return the caller's trace if it is well-formed, otherwise a new one."""
     if value is not None and TRACEPARENT.fullmatch(value):
         return value
     # Trace ids are not secret; a system call for each would be the most expensive part of a request's head.

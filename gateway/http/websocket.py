@@ -39,7 +39,7 @@ class Frames:
         self._left = max(0, at - len(rest))
 
     def rest_of_frame(self, data: bytes) -> bytes:
-        """The part of the data that belongs to the current frame; only that part is tracked as relayed."""
+        """Return the part of the data that belongs to the current frame, and track it as relayed."""
         length = self._left
         if self._head:
             whole = _length(self._head + data, 0)
@@ -50,7 +50,7 @@ class Frames:
 
 
 def close_frame(code: int, *, masked: bool) -> bytes:
-    """A close frame; clients have to mask their frames."""
+    """Return a close frame; clients have to mask their frames."""
     payload = code.to_bytes(2, "big")
     if not masked:
         return bytes((0x80 | _CLOSE, len(payload))) + payload
@@ -60,7 +60,7 @@ def close_frame(code: int, *, masked: bool) -> bytes:
 
 
 def _length(data: bytes, at: int) -> int | None:
-    """The length of the frame at this position, with its head; None if the head is incomplete."""
+    """Return the length of the frame at this position, with its head; None if the head is incomplete."""
     if len(data) - at < 2:
         return None
     length, head = data[at + 1] & 127, 2

@@ -68,7 +68,7 @@ class ApiKeys:
         return len(self._callers)
 
     def caller(self, shown: bytes) -> KeyCaller | None:
-        """The client of this key; None if the key is unknown or expired."""
+        """Return the client of this key; None if the key is unknown or expired."""
         found = KEY.fullmatch(shown)
         caller = None if found is None else self._callers.get(found[1].decode())
         expected = "" if caller is None else caller.token_id or ""
@@ -84,13 +84,13 @@ NO_KEYS = ApiKeys()
 
 
 def keys_shown(request: RequestState) -> list[bytes]:
-    """The API keys in the headers of a request."""
+    """Return the API keys in the headers of a request."""
     name = request.rules.api_key_header
     return [value.strip() for field_name, value in request.request.headers if field_name == name]
 
 
 def caller_of(request: RequestState, api_keys: ApiKeys, revocations: Revocations) -> Caller | None:
-    """The client whose API key the request carries. The key is not forwarded; the client's name is."""
+    """Return the client whose API key the request carries. The key is not forwarded; the client's name is."""
     shown = keys_shown(request)
     if not shown:
         return None

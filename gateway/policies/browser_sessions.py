@@ -8,7 +8,7 @@ _SAFE = (b"GET", b"HEAD", b"OPTIONS")
 
 
 def cookie_of(request: RequestState) -> bytes | None:
-    """The session cookie of a request without an Authorization header."""
+    """Return the session cookie of a request without an Authorization header."""
     name, seen = request.rules.session_cookie, request.fields.seen
     if b"cookie" not in seen or b"authorization" in seen:
         return None
@@ -48,7 +48,7 @@ def present(request: RequestState, token: str) -> None:
 
 
 def _without_session(passed: list[bytes], name: bytes) -> list[bytes]:
-    """The same headers without this cookie; each takes four items: name, colon, value, line end."""
+    """Return the same headers without this cookie; each takes four items: name, colon, value, line end."""
     kept: list[bytes] = []
     for start in range(0, len(passed), 4):
         field, value = passed[start], passed[start + 2]

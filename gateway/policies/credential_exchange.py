@@ -28,12 +28,12 @@ class CredentialExchange:
         self._kept: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
     def remembered(self, credential: bytes) -> str | None:
-        """The token of a credential that was exchanged before. Never waits."""
+        """Return the token of a credential that was exchanged before. Never waits."""
         token, until = self._kept.get(credential, ("", 0.0))
         return token if until > time.monotonic() else None
 
     async def exchange(self, credential: bytes) -> str:
-        """A new token for this credential; raises PeerRefusal if auth does not accept it."""
+        """Return a new token for this credential; raises PeerRefusal if auth does not accept it."""
         asked = time.monotonic()
         answer: dict[str, Any] = await self._client.request(
             "POST",

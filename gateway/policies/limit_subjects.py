@@ -10,7 +10,7 @@ _BETWEEN = "\x00"  # occurs in no id or address, so no two callers share a key
 
 
 def counted(key: str) -> Counted:
-    """The function that maps a request to its bucket for a `key:`."""
+    """Return the function that maps a request to its bucket for a `key:`."""
     parts = [_PARTS[part] for part in key.split("+")]
     if len(parts) == 1:
         return parts[0]
@@ -28,7 +28,7 @@ def by_address(request: RequestState) -> str:
 
 
 def by_client(request: RequestState) -> str:
-    """The client that a token was issued to; a user's own token is counted by user."""
+    """Return the client that a token was issued to; a user's own token is counted by user."""
     caller = request.caller
     return by_user(request) if caller is None or caller.client_id is None else f"client {caller.client_id}"
 

@@ -62,7 +62,7 @@ class Limiter:
         self._young[key] -= self._interval
 
     def look(self, key: str, now: float) -> Verdict:
-        """The decision that the next request would get, without counting it."""
+        """Return the decision that the next request would get, without counting it."""
         full_at = max(now, self._young.get(key) or self._old.get(key, now))
         remaining = int((self._span - (full_at - now)) / self._interval + 1e-6)
         wait = full_at + self._interval - now - self._span
@@ -87,7 +87,7 @@ class Limiter:
         return f"{self._before}{verdict.remaining};t={verdict.reset}\r\n".encode()
 
     def told(self, verdict: Verdict) -> str:
-        """This limit's item in the RateLimit header."""
+        """Return this limit's item in the RateLimit header."""
         return f"{self._label};r={verdict.remaining};t={verdict.reset}"
 
     @property
@@ -214,7 +214,7 @@ def _verdict(standing: Standing, interval: float, span: float) -> Verdict:
 
 
 def _prefix(route: str, limit: RateLimit) -> str:
-    """The prefix of one limit's keys; the braces keep a route's limits in one slot of a Redis cluster.
+    """Return the prefix of one limit's keys; the braces keep a route's limits in one slot of a Redis cluster.
 
     A changed limit starts with full buckets, as it does in a process.
     """
@@ -229,12 +229,12 @@ def _microseconds(limit: RateLimit) -> tuple[int, int]:
 
 
 def _digest(key: str) -> str:
-    """A digest, so that keys have a bounded length and Redis never sees an id."""
+    """Return a digest, so that keys have a bounded length and Redis never sees an id."""
     return blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _names(route: str, limits: Sequence[RateLimit]) -> list[str]:
-    """The name of each limit in responses: the route, and the key as well if there are several."""
+    """Return the name of each limit in responses: the route, and the key as well if there are several."""
     if len(limits) == 1:
         return [route]
     names = [f"{route}.{limit.key}" for limit in limits]

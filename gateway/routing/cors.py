@@ -46,13 +46,13 @@ class Cors:
             object.__setattr__(self, "_vary", b"vary: Origin\r\n")
 
     def answer_headers(self, origin: bytes | None) -> bytes:
-        """The header lines of every response."""
+        """Return the header lines of every response."""
         if origin is None or not self.origins or len(origin) > ORIGIN_BYTES_MAX:
             return self._vary
         return _answer_headers(self, origin)
 
     def preflight_headers(self, origin: bytes, methods: str) -> bytes | None:
-        """The header lines of a preflight response; None if the origin is not allowed."""
+        """Return the header lines of a preflight response; None if the origin is not allowed."""
         if len(origin) > ORIGIN_BYTES_MAX or not _allows(self, origin):
             return None
         return b"%baccess-control-allow-methods: %b\r\naccess-control-allow-headers: %b\r\n%b%d\r\n" % (

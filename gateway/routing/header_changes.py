@@ -51,7 +51,7 @@ class Changes:
         object.__setattr__(self, "_new", new)
 
     def of_request(self, passed: Sequence[bytes]) -> list[bytes]:
-        """The headers for the backend, each as four items: name, colon, value, line end."""
+        """Return the headers for the backend, each as four items: name, colon, value, line end."""
         starts = [start for start in range(0, len(passed), 4) if passed[start] not in self._gone]
         kept = [part for start in starts for part in passed[start : start + 4]]
         return [*kept, *(part for name, value in self._new for part in (name, b": ", value, b"\r\n"))]
@@ -90,7 +90,7 @@ class SecurityHeaders:
         object.__setattr__(self, "_fields", tuple(split(line) for line in self.lines))
 
     def missing(self, headers: Sequence[Header], *, is_https: bool) -> list[Header]:
-        """Those that the response lacks. HSTS is omitted over plain HTTP, where browsers ignore it."""
+        """Return those that the response lacks. HSTS is omitted over plain HTTP, where browsers ignore it."""
         there = {name for name, _ in headers}
         if not is_https:
             there.add(TRANSPORT_SECURITY)

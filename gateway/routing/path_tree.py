@@ -73,5 +73,5 @@ def is_parameter(segment: bytes) -> bool:
 
 
 def shape(pattern: bytes) -> bytes:
-    """The pattern without the names of its parameters: equal for patterns that match the same paths."""
+    """Return the pattern without parameter names: equal for patterns that match the same paths."""
     return b"/" + b"/".join(b"{}" if is_parameter(part) else part for part in segments(pattern))

@@ -22,7 +22,7 @@ def match_of(table: RouteTable, request: "Request") -> Match:
 
 
 def host_of(request: "Request") -> str:
-    """The host without its port; empty if it is too long for a host name."""
+    """Return the host without its port; empty if it is too long for a host name."""
     authority = authority_of(request.target)
     if authority is None:
         authority = next((value for name, value in request.headers if name == b"host"), b"").strip()
@@ -34,7 +34,7 @@ def host_of(request: "Request") -> str:
 
 
 def authority_of(target: bytes) -> bytes | None:
-    """The host in the target itself, which overrides the Host header (RFC 9112, 3.2.2)."""
+    """Return the host in the target itself, which overrides the Host header (RFC 9112, 3.2.2)."""
     absolute = None if target.startswith(b"/") else _ABSOLUTE.fullmatch(target)
     return None if absolute is None else absolute["host"]
 

@@ -135,7 +135,7 @@ class Route:
         return (method, path) in PUBLIC and not (policy.auth_stated and path == self.path)
 
     def moved(self, path: bytes) -> tuple[bytes, bytes]:
-        """The part of this path that is replaced, and its replacement."""
+        """Return the part of this path that is replaced, and its replacement."""
         assert self.rewrite is not None
         pattern = segments(self.path)
         parts = path.split(b"/", len(pattern) + 1)[1 : len(pattern) + 1]
@@ -156,7 +156,7 @@ class Alias:
         return _replace_prefix(target, self.path, self.to)
 
     def outward(self, target: bytes) -> bytes:
-        """The same URL under this alias, so that links in responses use the alias that the caller used."""
+        """Return this URL under the alias that the caller used, for links in responses."""
         return _replace_prefix(target, self.to, self.path) if _is_under(target, self.to) else target
 
 
@@ -246,7 +246,7 @@ class RouteTable:
         return Match(route, target, path, alias, found, moved)
 
     def _entry(self, any_host: Places[Entry], path: bytes, host: str, *, is_plain: bool) -> Entry | None:
-        """The entry of a path; every parser must find the same one.
+        """Return the entry of a path; every parser must find the same one.
 
         Services decode paths, and some drop empty segments and parameters. To them `/auth/%6cogin` is
         login; here it is only something under /auth, with another limit and other roles.
@@ -260,7 +260,7 @@ class RouteTable:
         return found
 
     def _of_host(self, host: str) -> list[Places[Entry]]:
-        """The tree of this exact host, then those of matching `*.` patterns, the longest first."""
+        """Return the tree of this exact host, then those of matching `*.` patterns, the longest first."""
         names, rest = [host], host
         while rest:
             rest = rest.partition(".")[2]
@@ -300,7 +300,7 @@ def is_internal(path: bytes) -> bool:
 
 
 def _path_of(target: bytes) -> tuple[bytes, bool]:
-    """The path of a target and whether it is plain; refused if parsers could disagree about it."""
+    """Return the path of a target and whether it is plain; refused if parsers could disagree about it."""
     plain = _PLAIN.fullmatch(target)
     if plain is not None:
         return plain[1], True

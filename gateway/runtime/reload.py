@@ -63,7 +63,7 @@ Signature = tuple[tuple[int, int, int], ...]
 
 
 def first_keys(settings: Settings, table: RouteTable) -> ApiKeys:
-    """The API keys at startup; a restarted worker uses the last valid ones."""
+    """Return the API keys at startup; a restarted worker uses the last valid ones."""
     try:
         keys, text = read_keys(settings.api_keys_file, table)
     except RoutesFileError as error:
@@ -78,7 +78,7 @@ def first_keys(settings: Settings, table: RouteTable) -> ApiKeys:
 
 
 def read_keys(file: Path | None, table: RouteTable) -> tuple[ApiKeys, str]:
-    """The keys in the file, and its text."""
+    """Return the keys in the file, and its text."""
     if file is None:
         route = next((route for route in table.routes if route.policy.api_keys), None)
         if route is not None:
@@ -97,7 +97,7 @@ def _kept_keys() -> Path | None:
 
 
 def first_table(settings: Settings) -> RouteTable:
-    """The routing table at startup.
+    """Read the routing table at startup.
 
     A worker that restarts when the file is invalid uses the table that the others still use.
     """

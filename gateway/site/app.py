@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings, table: RouteTable, api_keys: ApiKeys = NO_KEYS) -> Starlette:
-    """The application behind GatewayProtocol."""
+    """Return the application behind GatewayProtocol."""
     client = HttpClient()
     gateway = Gateway(settings, table, client, api_keys)
     reload = Reload(gateway)

@@ -76,7 +76,7 @@ class Docs:
         return _revalidated(request, self._page, "text/html", SECURITY_HEADERS)
 
     async def show_file(self, request: Request) -> Response:
-        """A script or style of the page; its URL changes with its content, so it may be cached forever."""
+        """Serve a script or style of the page; its URL changes with its content, so it is cached forever."""
         request.scope[ROUTE] = "/docs/files"
         name, version = request.path_params["name"], request.path_params["version"]
         if name not in self._files or name == "docs.html":
@@ -101,7 +101,7 @@ class Docs:
         self._good_until = time.monotonic() + kept
 
     async def _document(self, name: str, origins: Sequence[Origin]) -> Document | None:
-        """The document of the first target that responds."""
+        """Return the document of the first target that responds."""
         for origin in origins:
             try:
                 async with asyncio.timeout(ASK_SECONDS):
@@ -115,7 +115,7 @@ class Docs:
 
 
 def _revalidated(request: Request, body: bytes, media_type: str, headers: dict[str, str]) -> Response:
-    """A response that a client may cache but has to revalidate."""
+    """Return a response that a client may cache but has to revalidate."""
     etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     headers = {**headers, "Cache-Control": "no-cache", "ETag": etag}
     tags = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}

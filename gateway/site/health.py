@@ -62,7 +62,7 @@ class Health:
         }
 
     async def _service(self, origins: Sequence[Origin]) -> dict[str, Any]:
-        """A service is healthy while one of its targets is."""
+        """Return the state of a service, which is healthy while one of its targets is."""
         started = time.perf_counter()
         answers = await asyncio.gather(*(self._answers(origin) for origin in origins))
         status = "healthy" if any(answers) else "unreachable"

@@ -50,7 +50,7 @@ PlacesOf = Callable[[str, str], Iterable[Place]]
 
 
 def part_of(document: Document, places_of: PlacesOf) -> Document:
-    """The operations of a document that have public paths, with the components they refer to."""
+    """Return the operations of a document that have public paths, with the components they refer to."""
     paths: Document = {}
     ids: set[str] = set()
     for path, item in document["paths"].items():
@@ -69,7 +69,7 @@ def part_of(document: Document, places_of: PlacesOf) -> Document:
 
 
 def _moved(operation: Document, shared: Sequence[Document], place: Place) -> Document:
-    """An operation at a path that differs from the service's, with all its parameters in the operation."""
+    """Return the operation for a path that differs from the service's, with all its parameters."""
     own = operation.get("parameters", [])
     named = {(each.get("name"), each.get("in")) for each in own}
     more = [each for each in shared if (each.get("name"), each.get("in")) not in named or "$ref" in each]
@@ -81,7 +81,7 @@ def _moved(operation: Document, shared: Sequence[Document], place: Place) -> Doc
 
 
 def _with_id(operation: Document, place: Place, ids: set[str]) -> Document:
-    """The operation, with an id that differs from those at its other public paths."""
+    """Return the operation, with an id that differs from those at its other public paths."""
     name = operation.get("operationId")
     if name in ids:
         operation = {**operation, "operationId": f"{name}.{place.route}"}
@@ -108,7 +108,7 @@ class Names:
         self._clashing = _clashing(found)
 
     def rename(self, part_name: str) -> Rename:
-        """The new reference for each reference of this part."""
+        """Return the new reference for each reference of this part."""
 
         def renamed(reference: str) -> str:
             head, rest = _split(reference)
@@ -124,7 +124,7 @@ class Names:
 
 
 def unite(parts: Mapping[str, Document], names: Names) -> tuple[Document, Document]:
-    """All paths and all components, under their new names."""
+    """Return all paths and all components, under their new names."""
     paths: Document = {}
     components: Document = {}
     for part_name, part in parts.items():
@@ -139,7 +139,7 @@ def unite(parts: Mapping[str, Document], names: Names) -> tuple[Document, Docume
 
 
 def _clashing(found: Mapping[str, list[Any]]) -> set[str]:
-    """The references with more than one meaning."""
+    """Return the references with more than one meaning."""
     clashing = {
         reference for reference, shapes in found.items() if len({_text(shape) for shape in shapes}) > 1
     }
@@ -163,7 +163,7 @@ def _text(shape: Any) -> str:
 
 
 def _reached(paths: Document, sections: Document) -> Document:
-    """The components that `paths` refers to, directly or not."""
+    """Return the components that `paths` refers to, directly or not."""
     reached: Document = {}
     waiting = _references(paths)
     while waiting:
@@ -201,7 +201,7 @@ def _split(reference: str) -> tuple[str, str]:
 
 
 def _rewritten(value: Any, rename: Rename, *, are_names: bool = False) -> Any:
-    """A copy with every reference renamed; `are_names` means that the keys are not keywords."""
+    """Return a copy with every reference renamed; `are_names` means that the keys are not keywords."""
     if isinstance(value, list):
         return [_rewritten(item, rename) for item in value]
     if not isinstance(value, dict):

@@ -12,7 +12,7 @@ _HEALTHY = {"type": "string", "const": "healthy"}
 
 
 def own_document() -> Document:
-    """A document like those of the services, with the same Problem and the same bearer scheme."""
+    """Return a document like those of the services, with the same Problem and the same bearer scheme."""
     paths = {
         "/": _get(
             "show_index", "Show name and version.", _json(_object(name=_TEXT, version=_TEXT, docs=_TEXT))

@@ -107,7 +107,7 @@ def note_stalled(peer: str) -> None:
 
 
 def exposition(folder: Path | None = None) -> bytes:
-    """All metrics for Prometheus; with several workers, their sums."""
+    """Return all metrics for Prometheus; with several workers, their sums."""
     pour()
     shared = str(folder) if folder else os.environ.get(METRICS_FOLDER)
     if shared is None:

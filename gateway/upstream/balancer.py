@@ -59,7 +59,7 @@ class Group:
         self._cumulative = list(accumulate(self._weights))
 
     def pick(self, request: RequestState, tried: Collection[Backend] = ()) -> Backend:
-        """The target for this request, preferably one that it has not tried."""
+        """Return the target for this request, preferably one that it has not tried."""
         if self._ejected:
             now = time.monotonic()
             for backend in self._ejected:

@@ -78,7 +78,7 @@ class Backend:
     # Connections.
 
     def take(self) -> UpstreamConnection | None:
-        """An idle connection, if there is one. Never waits."""
+        """Return an idle connection, if there is one. Never waits."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.transport.is_closing():
@@ -86,7 +86,7 @@ class Backend:
         return None
 
     async def connect(self, seconds: float, *, fresh: bool) -> UpstreamConnection:
-        """A new connection within this time; or, if all are in use and not `fresh`, a released one."""
+        """Return a new connection within this time; or, if all are in use and not `fresh`, a released one."""
         try:
             async with asyncio.timeout(seconds):
                 while self._is_full:

@@ -294,7 +294,7 @@ class Verification:
             self.remarks.append(f"{erasures} of an older version, which did not name the account")
 
     def _whole_months(self) -> tuple[str, str]:
-        """The first month of which every record is here, and the first after it that is incomplete."""
+        """Return the first month of which every record is here, and the first after it that is incomplete."""
         first, last = (moment[MONTH] for moment in self._received)
         begin = f"{first}~"
         if not self._begins_inside:
@@ -353,7 +353,7 @@ def _why(error: Exception) -> str:
 
 
 def _asked_for(named: Any) -> str:
-    """The remark on the filter that selected this part of the log."""
+    """Return the remark on the filter that selected this part of the log."""
     if not isinstance(named, Mapping):
         return "this part of the log does not name its filter"
     wanted = ", ".join(f"{name} {named[name]}" for name in sorted(named))

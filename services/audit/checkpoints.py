@@ -117,11 +117,11 @@ class Checkpoints:
         return self.keys.sign(f"{self.keys.name}\n{size}\n{base64.b64encode(root).decode()}\n")
 
     def newest_anchored(self) -> Checkpoint | None:
-        """The last checkpoint in the anchor."""
+        """Return the last checkpoint in the anchor."""
         return self._anchor.newest() if self._anchor is not None else None
 
     def anchored(self, sizes: range) -> list[Checkpoint]:
-        """The checkpoints of these sizes in the anchor."""
+        """Return the checkpoints of these sizes in the anchor."""
         return self._anchor.read(sizes) if self._anchor is not None else []
 
 
@@ -160,7 +160,7 @@ class Anchor:
         return found is not None and found.size == size
 
     def read(self, sizes: range) -> list[Checkpoint]:
-        """Its checkpoints of these sizes. The file grows for years, so it is read in pieces."""
+        """Return its checkpoints of these sizes. The file grows for years, so it is read in pieces."""
         found = (Checkpoint.of(note, self._keys.known) for note in self._notes() if _size_in(note) in sizes)
         return [one for one in found if one is not None]
 
@@ -182,7 +182,7 @@ class Anchor:
         return self._handed_on if newest is None else newest.size
 
     def newest(self) -> Checkpoint | None:
-        """The last checkpoint in the file that one of our keys signed."""
+        """Return the last checkpoint in the file that one of our keys signed."""
         if not self._file.exists():
             return None
         with self._file.open("rb") as opened:
@@ -203,7 +203,7 @@ class Anchor:
 
 
 def _size_in(note: str) -> int:
-    """The size that a note claims; reading it is about 100 times faster than verifying the signature."""
+    """Return the size that a note claims, about 100 times faster than verifying its signature."""
     said = note.split("\n")[1]
     return int(said) if re.fullmatch(r"\d{1,19}", said) else NOTHING
 

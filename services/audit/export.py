@@ -111,7 +111,7 @@ class PartialExport:
         return [*self._statements(session, lines), *lines]
 
     def _statements(self, session: Session, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The statements about the erasures that cleared fields of these records, if not exported yet."""
+        """Return statements on the erasures that cleared fields of these records, if not exported yet."""
         wanted = erased_by(lines) - self._stated
         self._stated |= wanted
         found = [one for one in read_erasures(session, wanted) if one["seq"] < self._pinned.size]
@@ -150,7 +150,7 @@ async def ndjson(database: Database, export: Export, keys: LogKeys) -> AsyncIter
 
 
 def _written(session: Session, export: Export) -> tuple[int, bytes]:
-    """The number of the next records, and their lines as bytes; runs in a thread."""
+    """Return the number of the next records, and their lines as bytes; runs in a thread."""
     lines = export.chunk(session)
     piece = b"".join(to_json(_readable(one)) + b"\n" for one in lines)
     return sum(one["type"] == "record" for one in lines), piece

@@ -58,7 +58,7 @@ def _shown(row: dict[str, Any]) -> LogOut:
 
 
 def _whose(query: FilterLogs, caller: Caller) -> str | None:
-    """The account whose records are requested; None for all."""
+    """Return the account whose records are requested; None for all."""
     if query.user_id is None:
         return None if caller.is_admin else caller.id
     if not caller.owns(query.user_id):
@@ -110,7 +110,7 @@ def download_verifier() -> Response:
 
 
 def verifier_as_one_file() -> str:
-    """The verifier as one file: the modules that it imports replace its first import."""
+    """Return the verifier as one file: the modules that it imports replace its first import."""
     beside = [Path(str(module.__file__)).read_text() for module in (proofs, statements, checking)]
     parts = [_OWN_IMPORT.sub("", text.partition('"""\n\n')[2]) for text in beside]
     head, _, command = Path(str(verifier.__file__)).read_text().partition("\nfrom services.audit.")
@@ -161,7 +161,7 @@ def _wrong(parameter: str, message: str) -> Invalid:
 
 
 def _signed_size(session: Session, size: int | None) -> int:
-    """The requested size, or the newest signed size; NotYetSigned if it is larger."""
+    """Return the requested size, or the newest signed size; NotYetSigned if it is larger."""
     newest = pinned(session).size
     if size is not None and size > newest:
         raise NotYetSigned

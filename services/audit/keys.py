@@ -27,7 +27,7 @@ class LogKeys:
         self.known = [*self.public, *map(Key.parse, settings.old_keys.split())]
 
     def sign(self, text: str) -> str:
-        """The text as a note signed by every key, the newest first."""
+        """Return the text as a note signed by every key, the newest first."""
         lines = [
             f"— {key.name} {base64.b64encode(key.id + signing.sign(text.encode())).decode()}\n"
             for key, signing in zip(self.public, self._signing, strict=True)
@@ -35,7 +35,7 @@ class LogKeys:
         return f"{text}\n{''.join(lines)}"
 
     def sign_statement(self, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        """A statement with a signature that binds it to its position in the log."""
+        """Return a statement with a signature that binds it to its position in the log."""
         text = statement_text(self.name, seq, action, resource, said)
         return {**said, SIGNATURE: self.sign(text).removeprefix(f"{text}\n")}
 

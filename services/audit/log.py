@@ -132,7 +132,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _not_before_the_last(session: Session, size: int, moment: datetime) -> datetime:
-    """The moment, or the time of the last record if the clock went backwards."""
+    """Return the moment, or the time of the last record if the clock went backwards."""
     of_last = select(RECORDS.c.received).where(RECORDS.c.seq == size - 1)
     last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
     return moment if last is None else max(moment, last)
@@ -150,7 +150,7 @@ def grow(session: Session, leaves: Sequence[bytes]) -> None:
 
 
 def _last_tile(session: Session, level: int) -> tuple[int, bytes]:
-    """The number of the tile that grows next, and its hashes."""
+    """Return the number of the tile that grows next, and its hashes."""
     of_level = select(TILES.c.number, TILES.c.hashes).where(TILES.c.level == level)
     row = session.connection().execute(of_level.order_by(TILES.c.number.desc()).limit(1)).one_or_none()
     if row is None:
@@ -159,13 +159,13 @@ def _last_tile(session: Session, level: int) -> tuple[int, bytes]:
 
 
 def size_of(session: Session) -> int:
-    """The number of records that the log has ever had."""
+    """Return the number of records that the log has ever had."""
     number, tile = _last_tile(session, 0)
     return number * TILE_HASHES + len(tile) // HASH_BYTES
 
 
 def tree_of(session: Session) -> Tree:
-    """The tree as this transaction sees it."""
+    """Return the tree as this transaction sees it."""
 
     def read_tile(level: int, number: int) -> bytes:
         one = select(TILES.c.hashes).where(TILES.c.level == level, TILES.c.number == number)
@@ -175,7 +175,7 @@ def tree_of(session: Session) -> Tree:
 
 
 def kept_from(session: Session) -> int:
-    """The first record whose content is kept."""
+    """Return the first record whose content is kept."""
     seq: int = session.connection().execute(select(HORIZON.c.kept_from)).scalar_one()
     return seq
 
@@ -185,5 +185,5 @@ def move_horizon(session: Session, seq: int) -> None:
 
 
 def rfc3339(moment: datetime) -> str:
-    """A timestamp as hashed in the tree: to the microsecond, in UTC."""
+    """Return a timestamp as hashed in the tree: to the microsecond, in UTC."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

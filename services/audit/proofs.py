@@ -30,7 +30,7 @@ class NotAnExport(Exception):
 
 
 def canonical(value: Any) -> str:
-    """The canonical form of a JSON value; ValueError if it has none."""
+    """Return the canonical form of a JSON value; ValueError if it has none."""
     if isinstance(value, str):
         return quoted(value)
     if value is None or isinstance(value, bool):
@@ -60,7 +60,7 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """The shortest digits that round-trip (ECMAScript number formatting)."""
+    """Return the shortest digits that round-trip (ECMAScript number formatting)."""
     if not math.isfinite(value):
         raise ValueError("not a valid JSON number")
     if abs(value) <= INTEGER_MAX and value == int(value):
@@ -93,7 +93,7 @@ def commitment(salt: str, text: str) -> str:
 
 
 def leaf_of(record: Mapping[str, Any]) -> "hashlib._Hash":
-    """The hash of one record, as a leaf of the tree."""
+    """Return the hash of one record, as a leaf of the tree."""
     text = (
         f'\0{{"action":{quoted(record["action"])},"actor":{quoted(record["actor"])},'
         f'"details":{quoted(record["details"])},"id":{quoted(record["id"])},'
@@ -150,7 +150,7 @@ class Frontier:
 
 
 def root_by_inclusion(leaf: bytes, seq: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """The root to which the proof leads (2.1.3.2); ValueError if its length is wrong."""
+    """Return the root to which the proof leads (2.1.3.2); ValueError if its length is wrong."""
     if not 0 <= seq < size:
         raise ValueError("there is no such leaf")
     index, last, node = seq, size - 1, leaf
@@ -196,7 +196,7 @@ class Key:
 
 
 def signed_text(note: str, keys: Sequence[Key]) -> str | None:
-    """The text of the note, if one of the keys signed it."""
+    """Return the text of the note, if one of the keys signed it."""
     text, separator, signatures = note.rpartition("\n\n")
     text += "\n"
     for line in signatures.splitlines() if separator else ():
@@ -225,7 +225,7 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def of(cls, note: str, keys: Sequence[Key]) -> "Checkpoint | None":
-        """The checkpoint in the note, if one of the keys signed it."""
+        """Return the checkpoint in the note, if one of the keys signed it."""
         text = signed_text(note, keys)
         found = re.fullmatch(r"([^\n]+)\n(0|[1-9]\d{0,18})\n([A-Za-z0-9+/]{43}=)\n", text or "")
         if found is None or found[1] not in {key.name for key in keys}:
@@ -234,12 +234,12 @@ class Checkpoint(NamedTuple):
 
 
 def notes_in(text: str) -> list[str]:
-    """All signed notes of a file, in order."""
+    """Return all signed notes of a file, in order."""
     return re.findall(r"(?:[^\n—][^\n]*\n)+\n(?:— [^\n]+\n)+", text)
 
 
 def end_text(origin: str, lines: int, digest: bytes) -> str:
-    """The text with the digest that is signed at the end of an export, so that nothing can be left out."""
+    """Return the text that is signed at the end of an export; its digest covers the whole export."""
     return f"{origin}/export\n{lines}\n{base64.b64encode(digest).decode()}\n"
 
 
@@ -257,7 +257,7 @@ class Erasure:
 
 
 def parsed(line: bytes) -> dict[str, Any]:
-    """The content of a line of an export; an unreadable line gets a type that no valid line has."""
+    """Return the content of a line of an export; an unreadable line gets a type that no valid line has."""
     try:
         document = json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

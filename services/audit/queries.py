@@ -40,7 +40,7 @@ class TimeText(TypeDecorator[str]):
 
 
 def _as_written(value: object) -> str:
-    """The text that was hashed; a format that the log never writes must stay visible."""
+    """Return the text that was hashed; a format that the log never writes must stay visible."""
     text = str(value)
     return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
 
@@ -53,13 +53,13 @@ _EXPORTED = [
 
 
 def matching(query: FilterLogs, user_id: str | None) -> Select[Any]:
-    """The records that a filter selects."""
+    """Return the records that a filter selects."""
     walk, checked = by_index(query, user_id)
     return walk.bounded.where(*checked)
 
 
 def by_index(query: FilterLogs, user_id: str | None) -> tuple[Walk, list[ColumnElement[bool]]]:
-    """The same in two parts: the conditions that one index covers, and those to check for each record.
+    """Return the same in two parts: the conditions that one index covers, and those to check for each record.
 
     Every index slows down each insert, so there is one for each condition and none for combinations.
     """
@@ -90,7 +90,7 @@ def by_index(query: FilterLogs, user_id: str | None) -> tuple[Walk, list[ColumnE
 
 
 def read_range(session: Session, low: int, high: int) -> list[dict[str, Any]]:
-    """The records from one position up to another, in the order of the log."""
+    """Return the records from one position up to another, in the order of the log."""
     within = EVERYTHING.where(RECORDS.c.seq >= low, RECORDS.c.seq < high).order_by(RECORDS.c.seq)
     return read_lines(session, within)
 
@@ -107,13 +107,13 @@ def read_lines(session: Session, statement: Select[Any]) -> list[dict[str, Any]]
 
 
 def erased_by(lines: Iterable[Mapping[str, Any]]) -> set[int]:
-    """The positions of the statements that explain the cleared fields of these records."""
+    """Return the positions of the statements that explain the cleared fields of these records."""
     names = ("origin_erased_by", "details_erased_by")
     return {line[name] for line in lines for name in names if line.get(name) is not None}
 
 
 def read_erasures(session: Session, places: Iterable[int]) -> list[dict[str, Any]]:
-    """The statements at these positions that record the erasure of a person."""
+    """Return the statements at these positions that record the erasure of a person."""
     said = EVERYTHING.where(RECORDS.c.action == PERSON_ERASED, RECORDS.c.actor == LOG_ITSELF)
     wanted, found = sorted(places), list[dict[str, Any]]()
     for start in range(0, len(wanted), PLACES_AT_ONCE):
@@ -128,7 +128,7 @@ def read_statements(session: Session, statement: Select[Any]) -> list[dict[str, 
 
 
 def metadata_of(text: str | None) -> Any:
-    """The value as recorded; a value that is not JSON is returned unchanged."""
+    """Return the value as recorded; a value that is not JSON is returned unchanged."""
     try:
         return None if text is None else json.loads(text)
     except ValueError:

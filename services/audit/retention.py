@@ -89,7 +89,7 @@ def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> No
 
 
 def _to_be_cut(session: Session, before: datetime) -> tuple[int, int, datetime]:
-    """The first record that is kept now, the first that will be, and the month with which it begins."""
+    """Return the first record kept now, the first kept after the cut, and the latter's month."""
     accounts = select(HOLDS.c.user_id)
     of_account = RECORDS.c.user_id.in_(accounts)
     # The record of the hold stays as well: it proves that the account is under a hold.
@@ -140,6 +140,6 @@ def _partitions(session: Session) -> list[str]:
 
 
 def _month(moment: datetime, ahead: int) -> datetime:
-    """The beginning of the month this number of months ahead."""
+    """Return the beginning of the month this number of months ahead."""
     count = moment.year * 12 + moment.month - 1 + ahead
     return datetime(count // 12, count % 12 + 1, 1, tzinfo=moment.tzinfo)

@@ -45,7 +45,7 @@ Report = Callable[[str, int | None, str], None]
 
 
 def statement_text(name: str, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> str:
-    """The signed form of a statement."""
+    """Return the signed form of a statement."""
     return f"{name}/statement\n{canonical([seq, action, resource, dict(said)])}\n"
 
 
@@ -97,12 +97,12 @@ class Emptied:
                 self.accounts[account] = seq
 
     def not_of(self, account: str) -> int | None:
-        """The first record that is not about the account."""
+        """Return the first record that is not about the account."""
         return self.accounts.get(account, self.erasure.first)
 
 
 def owners_of(record: Mapping[str, Any], part: str) -> list[str]:
-    """The accounts whose erasure may clear this part; actions by others lose only the details."""
+    """Return the accounts whose erasure may clear this part; actions by others lose only the details."""
     names = (record["user_id"], record["resource"] if part == "details" else None)
     return [name for name in names if isinstance(name, str)]
 
@@ -288,7 +288,7 @@ class Ledger:
 
 
 def month_of(erasure: Erasure) -> dict[str, Any]:
-    """What a statement says about the cleared fields of one month."""
+    """Return the entry of a statement for the cleared fields of one month."""
     return {"places": erasure.places, "digest": erasure.digest.hexdigest()}
 
 

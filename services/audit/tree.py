@@ -29,7 +29,7 @@ class Tree:
         self._written_out = lru_cache(maxsize=8)(lambda number: self._tile(0, number).hex())
 
     def leaf(self, seq: int) -> str:
-        """The hash of a record in hexadecimal; each tile is converted only once."""
+        """Return the hash of a record in hexadecimal; each tile is converted only once."""
         start = seq % TILE_HASHES * HASH_BYTES * 2
         found = self._written_out(seq >> TILE_BITS)[start : start + HASH_BYTES * 2]
         if not found:
@@ -40,7 +40,7 @@ class Tree:
         return self.span(0, size) if size else EMPTY_ROOT
 
     def inclusion(self, seq: int, size: int) -> list[bytes]:
-        """The siblings on the path from a leaf to the root of a tree of this size (2.1.3.1)."""
+        """Return the siblings on the path from a leaf to the root of a tree of this size (2.1.3.1)."""
         proof, low, high = [], 0, size
         while high - low > 1:
             middle = low + _largest_power_below(high - low)
@@ -53,7 +53,7 @@ class Tree:
         return [self.span(*side) for side in reversed(proof)]
 
     def consistency(self, size: int, to: int) -> list[bytes]:
-        """The proof that the tree of `to` leaves extends that of `size` (2.1.4.1)."""
+        """Return the proof that the tree of `to` leaves extends that of `size` (2.1.4.1)."""
         proof, low, high, is_known = [], 0, to, True
         while size != high:
             middle = low + _largest_power_below(high - low)
@@ -68,7 +68,7 @@ class Tree:
         return [self.span(*side) for side in reversed(proof)]
 
     def frontier(self, size: int) -> list[bytes]:
-        """The roots of the complete subtrees of a tree of this size, the largest first."""
+        """Return the roots of the complete subtrees of a tree of this size, the largest first."""
         hashes, low = [], 0
         for level in reversed(range(size.bit_length())):
             if size >> level & 1:
@@ -77,7 +77,7 @@ class Tree:
         return hashes
 
     def span(self, low: int, high: int) -> bytes:
-        """The root over the leaves from `low` up to `high`; `low` is where a subtree begins."""
+        """Return the root over the leaves from `low` up to `high`; `low` is where a subtree begins."""
         count = high - low
         if count & (count - 1) == 0:
             level = count.bit_length() - 1
@@ -86,7 +86,7 @@ class Tree:
         return node_hash(self.span(low, middle), self.span(middle, high))
 
     def node(self, level: int, index: int) -> bytes:
-        """The root of a complete subtree of 2^level leaves."""
+        """Return the root of a complete subtree of 2^level leaves."""
         tile_level, depth = divmod(level, TILE_BITS)
         first = index << depth
         return self._inside(tile_level, first >> TILE_BITS, first % TILE_HASHES, 1 << depth)
@@ -111,7 +111,7 @@ class TileMissing(Unavailable):
 
 
 def tile_root(tile: bytes) -> bytes:
-    """The root of a full tile."""
+    """Return the root of a full tile."""
     hashes = [tile[start : start + HASH_BYTES] for start in range(0, TILE_BYTES, HASH_BYTES)]
     while len(hashes) > 1:
         hashes = [node_hash(*pair) for pair in zip(hashes[::2], hashes[1::2], strict=True)]
@@ -121,7 +121,7 @@ def tile_root(tile: bytes) -> bytes:
 def grown(
     last_tile: Callable[[int], tuple[int, bytes]], leaves: Iterable[bytes]
 ) -> dict[tuple[int, int], bytes]:
-    """The tiles that change when leaves are appended, by level and number.
+    """Return the tiles that change when leaves are appended, by level and number.
 
     `last_tile` returns the number and the hashes of the last tile of a level.
     """
@@ -143,5 +143,5 @@ def grown(
 
 
 def _largest_power_below(count: int) -> int:
-    """The largest power of two that is smaller than the count."""
+    """Return the largest power of two that is smaller than the count."""
     return 1 << ((count - 1).bit_length() - 1)

@@ -61,7 +61,7 @@ class Checked:
 
 
 def pinned(session: Session, size: int | None = None) -> Pinned:
-    """The oldest checkpoint of at least this size; the newest by default."""
+    """Return the oldest checkpoint of at least this size; the newest by default."""
     statement = select(CHECKPOINTS.c.size, CHECKPOINTS.c.note)
     if size is None:
         statement = statement.order_by(CHECKPOINTS.c.size.desc())
@@ -229,7 +229,7 @@ class _BeforeCut(Verification):
 
 
 def checked_before_cut(checkpoints: Checkpoints, first: int, end: int, before: str) -> list[Fault]:
-    """The faults of a range of records that is about to be cut off."""
+    """Return the faults of a range of records that is about to be cut off."""
     database = checkpoints.database
     checkpoints.make(whole=True)
     with database.transaction(write=False) as session:
@@ -277,7 +277,7 @@ class _Feed:
             self._verification.follows(line["received"])
 
     def chunk(self, session: Session) -> bool:
-        """A chunk in a transaction of its own; False after the last."""
+        """Return a chunk in a transaction of its own; False after the last."""
         lines: list[dict[str, Any]] = self._export.chunk(session)
         tree = tree_of(session)
         later = {by for by in erased_by(lines) if self._export.end <= by < self._size}

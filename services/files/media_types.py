@@ -68,7 +68,7 @@ _TOLD = re.compile(
 
 
 def of(head: bytes, name: str, declared: str | None) -> str:
-    """The media type of a file that begins with `head`."""
+    """Return the media type of a file that begins with `head`."""
     for pattern, kind in _SIGNATURES:
         if pattern.match(head):
             return kind
@@ -87,7 +87,7 @@ def may_be_shown(mime_type: str) -> bool:
 
 
 def sent_as(mime_type: str) -> str:
-    """The Content-Type of a download."""
+    """Return the Content-Type of a download."""
     if mime_type == "text/plain":
         return "text/plain; charset=utf-8"
     return mime_type if _TOLD.fullmatch(mime_type) else UNKNOWN

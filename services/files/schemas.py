@@ -40,7 +40,7 @@ def _small(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def dumped(metadata: Mapping[str, Any]) -> str:
-    """The stored form: ASCII, because PostgreSQL text cannot hold every character of JSON."""
+    """Return the stored form: ASCII, because PostgreSQL text cannot hold every character of JSON."""
     return json.dumps(metadata, separators=(",", ":"), allow_nan=False)
 
 

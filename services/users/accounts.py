@@ -32,7 +32,7 @@ class Account(BaseModel):
 
     @classmethod
     def read(cls, document: Any) -> Self:
-        """The account in auth's response. A response without one is a defect of ours, not of the caller."""
+        """Return the account in auth's response. A response without one is our defect, not the caller's."""
         try:
             return cls.model_validate(document)
         except ValidationError as error:

@@ -139,7 +139,7 @@ def _recorded(
 
 
 async def _profile(user_id: str, caller: Caller, database: Database, auth: Peer) -> ProfileOut:
-    """The profile, created from its account on first use.
+    """Return the profile, created from its account on first use.
 
     A token that differs from the copy may be newer, so auth is asked; an existing profile is shown even if
     auth is unreachable.

@@ -105,9 +105,9 @@ def anonymise(session: Session, user_id: str) -> None:
 
 
 def forget(session: Session, deleted: Mapping[str, datetime]) -> None:
-    """The same for people who may not have a profile yet.
+    """Anonymise deleted people, including those without a profile yet.
 
-    They get a blank one; otherwise an older response of auth could still create one with their data.
+    The latter get a blank profile; otherwise a late response of auth could still create one with their data.
     """
     for user_id, moment in sorted(deleted.items()):  # the order in which all transactions lock the rows
         blank = Profile.blank(user_id, moment).model_dump()

@@ -87,7 +87,7 @@ class CreateUser(Input):
     phone: Phone | None = None
 
     def account(self) -> dict[str, Any]:
-        """The fields for auth."""
+        """Return the fields for auth."""
         fields = self.model_dump(exclude={"phone", "password"}, exclude_none=True)
         return {**fields, "password": self.password.get_secret_value()}
 
@@ -133,7 +133,7 @@ class ChangeUser(Input):
         return self.model_dump(include=set(self.model_fields_set - BY_ADMIN))
 
     def of_account(self, caller: Caller) -> dict[str, Any]:
-        """The changes for auth; refused unless the caller is an admin."""
+        """Return the changes for auth; refused unless the caller is an admin."""
         names = self.model_fields_set & BY_ADMIN
         if names and not caller.is_admin:
             message = "Only an admin may change this."

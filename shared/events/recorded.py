@@ -30,5 +30,5 @@ class Recorded(Event):
 
     @classmethod
     def may_come_from(cls, source: str, data: dict[str, Any]) -> bool:
-        """A service may record only its own actions."""
+        """Whether this service may record the action: only its own ones."""
         return data.get("service") == source

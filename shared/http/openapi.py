@@ -139,12 +139,12 @@ def _operation(tag: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any
 
 
 def _scopes(endpoint: Endpoint) -> list[str]:
-    """What a limited token needs; OpenAPI 3.1 lets a scheme that is not OAuth list it as well."""
+    """Return the scopes that a limited token needs; OpenAPI 3.1 allows them for schemes other than OAuth."""
     return [endpoint.operation.scope] if endpoint.operation.scope else []
 
 
 def _scope_of_guests(endpoint: Endpoint) -> list[str]:
-    """Where a token may be left out, no scheme demands one that could list its scopes."""
+    """Return the scope to mention in the text: with an optional token no scheme can list it."""
     scope, is_open = endpoint.operation.scope, endpoint.operation.access is public
     return [f"A token that is limited to some scopes needs `{scope}`."] if scope and is_open else []
 

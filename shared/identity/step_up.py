@@ -1,4 +1,4 @@
-"""Step-up: what is sensitive needs a recent sign-in, or one with two factors (RFC 9470)."""
+"""Step-up: sensitive operations require a recent sign-in, or one with two factors (RFC 9470)."""
 
 import time
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ CLOCKS_DIFFER_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class StepUp:
-    """How long ago a person may have signed in at most, and with how many factors at least.
+    """The maximum age of a sign-in in seconds, and its minimum number of factors.
 
-    Programs have not signed in, so a personal access token or a client of its own is refused.
+    Programs do not sign in, so personal access tokens and client_credentials tokens are refused.
     """
 
     max_age: int = 300

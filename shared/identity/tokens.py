@@ -266,7 +266,7 @@ def _caller(claims: Mapping[str, Any], key_id: str | None = None) -> Caller:
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str] | None:
-    """What the token is for; None if it is not limited, like that of a person who signed in."""
+    """Return the scopes of the token; None if it is unlimited, like that of a person who signed in."""
     scope = claims.get("scope", UNLIMITED_BEFORE)
     if scope == UNLIMITED_BEFORE and "client_id" not in claims:
         return None

@@ -76,7 +76,7 @@ class ProcessSettings(BaseSettings):
     @field_validator("oauth_issuer")
     @classmethod
     def _of_the_oauth_server(cls, url: str, info: ValidationInfo) -> str:
-        """The URL by which OAuth clients know the suite; if empty, the OAuth server is off."""
+        """Return the URL by which OAuth clients know the suite; if empty, the OAuth server is off."""
         if url and _PUBLIC_URL.fullmatch(url) is None:
             raise ValueError("must be a URL like https://api.example.com, without query or fragment")
         if url.startswith("http://") and info.data.get("environment") == "production":

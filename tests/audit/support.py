@@ -98,7 +98,7 @@ class Log:
                 connection.exec_driver_sql(statement)
 
     def lines(self, export: Export | None = None) -> list[bytes]:
-        """The lines of an export, as they are sent."""
+        """Return the lines of an export, as they are sent."""
         self.sign()
 
         async def read() -> bytes:

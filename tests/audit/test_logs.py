@@ -171,7 +171,7 @@ class TestListLogs:
 
 
 def id_of(moment: datetime) -> str:
-    """An id with this creation time."""
+    """Return an id with this creation time."""
     digits = f"{int(moment.timestamp() * 1000):012x}"
     return f"{digits[:8]}-{digits[8:12]}{new_id()[13:]}"
 

@@ -64,13 +64,13 @@ def partial(made: Log) -> list[bytes]:
 
 
 def records_of(lines: list[bytes]) -> dict[int, int]:
-    """The line of each record, by its position in the log."""
+    """Return the line of each record, by its position in the log."""
     parsed = [json.loads(line) for line in lines]
     return {one["seq"]: index for index, one in enumerate(parsed) if one["type"] == "record"}
 
 
 def said(log: Log, lines: list[bytes], *kept: str) -> tuple[str, int | None]:
-    """The first fault that the verifier finds."""
+    """Return the first fault that the verifier finds."""
     try:
         faults = log.check(lines, *kept).faults
     except NotAnExport:

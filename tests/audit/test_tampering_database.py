@@ -25,7 +25,7 @@ def filled(log: Log) -> Log:
 
 
 def found(log: Log, *kept: str) -> tuple[Fault, Fault]:
-    """The first faults that the service and the verifier find."""
+    """Return the first faults that the service and the verifier find."""
     inside = log.verify().verification.faults
     outside = log.check(log.lines(), *kept).faults
     assert inside, "the service does not notice"

@@ -95,7 +95,7 @@ def naive_subproof(m: int, leaves: list[bytes], *, b: bool) -> list[bytes]:
 
 
 def roots_by_consistency(m: int, n: int, old_root: bytes, proof: list[bytes]) -> tuple[bytes, bytes]:
-    """The verification of section 2.1.4.2: the roots to which a proof leads for both sizes."""
+    """Return the roots to which a proof leads for both sizes, as section 2.1.4.2 computes them."""
     path = list(proof) if m & (m - 1) else [old_root, *proof]
     fn, sn = m - 1, n - 1
     while fn & 1:

@@ -16,7 +16,7 @@ from shared.testing import bearer, token
 
 
 def stored(settings: Settings) -> list[str]:
-    """The names of all blobs and staging files."""
+    """Return the names of all blobs and staging files."""
     store = make_store(settings)
     try:
         blobs = [one.key for one in store.list()]

@@ -26,7 +26,7 @@ class Synchronised:
         self.calls.append((path, names))
 
     def index(self, path: Path, name: str = "") -> int:
-        """The index of the call for this file, or for this directory when it had this entry."""
+        """Return the index of the call for this file, or for this directory when it had this entry."""
         found = [
             number
             for number, (one, names) in enumerate(self.calls)

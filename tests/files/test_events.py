@@ -106,7 +106,7 @@ async def test_events_of_a_file_are_emitted_in_order(
 
 
 async def whole_life(person: Person) -> dict[str, Any]:
-    """The whole life of a file."""
+    """Upload, change and delete a file."""
     await person.send(b"x", "..")  # refused, so no event
     file = await person.upload(b"hello", "a.txt")
     await person.change(file["id"], name="b.txt")

@@ -53,7 +53,7 @@ def read(store: S3Store, start: int, length: int) -> bytes:
 
 
 def calls(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """The calls to the server, which does not check all arguments itself."""
+    """Return the calls to the server, which does not check all arguments itself."""
     made: list[tuple[str, dict[str, Any]]] = []
     original = store._client._make_api_call
 

@@ -12,7 +12,7 @@ STORAGE = ("sqlite", "postgresql")
 
 
 async def names(who: Person, **query: str) -> list[str]:
-    """The names on all pages of a list, read by following the links."""
+    """Return the names on all pages of a list, read by following the links."""
     found: list[str] = []
     address: Any = httpx.URL("/files/visible", params=query)
     while address:

@@ -196,7 +196,7 @@ async def test_old_trash_is_emptied(files: httpx.AsyncClient, settings: Settings
 
 
 async def swept(settings: Settings) -> int:
-    """The number of stored files after a sweep with these settings."""
+    """Return the number of stored files after a sweep with these settings."""
     with sweeping(settings) as sweeper:
         sweeper.sweep()
     return len(stored(settings))

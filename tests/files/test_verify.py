@@ -24,7 +24,7 @@ STORAGE = ("sqlite", "s3")
 
 
 def verified(settings: Settings) -> tuple[int, list[str]]:
-    """The exit code of the command, and the lines it wrote."""
+    """Return the exit code of the command, and the lines it wrote."""
     assert settings.storage_path is not None
     secret = settings.s3_secret_key
     environment = {

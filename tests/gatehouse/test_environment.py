@@ -272,7 +272,7 @@ def is_installed(package: str) -> bool:
 
 
 def old_pip(folder: Path) -> Path:
-    """An empty environment with the pip that Python 3.11.7 bundles."""
+    """Return an empty environment with the pip that Python 3.11.7 bundles."""
     subprocess.run([PYTHON, "-m", "venv", str(folder)], check=True)
     python = folder / "bin/python"
     quiet = ["--quiet", "--disable-pip-version-check"]

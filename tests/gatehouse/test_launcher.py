@@ -107,7 +107,7 @@ def up(suite: Path, environment: dict[str, str], *options: str) -> Iterator[Runn
 
 
 def pids(running: Running) -> dict[str, int]:
-    """The pid last started under each name."""
+    """Return the pid last started under each name."""
     found = (re.match(r"(\w+) +\| I am (\d+)", line) for line in running.lines)
     return {match[1]: int(match[2]) for match in found if match}
 

@@ -24,7 +24,7 @@ def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def shown(terminal: Terminal) -> list[str]:
-    """The lines left on the terminal; `n lines up, clear below` removes n of them."""
+    """Return the lines left on the terminal; `n lines up, clear below` removes n of them."""
     lines: list[str] = []
     for written in terminal.getvalue().split("\n"):
         part = written

@@ -36,7 +36,7 @@ class Conversation:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def head(self) -> Received | None:
-        """The next request without its body; None if the gateway has closed the connection."""
+        """Return the next request without its body; None if the gateway has closed the connection."""
         try:
             block = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -36,7 +36,7 @@ class Peer:
 
 
 def request_state(peer: str = "127.0.0.1", headers: Sequence[Header] = ()) -> RequestState:
-    """A GET request as policies and targets see it, which matches no route."""
+    """Return a GET request as policies and targets see it, which matches no route."""
     request = Request(b"GET", b"/", [*headers])
     state = RequestState(Peer(peer), RequestRules(), RouteTable([]), request, NOWHERE, keep_alive=True)
     state.read_headers()
@@ -108,7 +108,7 @@ class Wire:
         return Answer(int(first.split(" ")[1]), headers)
 
     async def answer(self, method: str = "GET") -> Answer:
-        """The next complete response; a body that is cut off raises IncompleteReadError."""
+        """Return the next complete response; a body that is cut off raises IncompleteReadError."""
         answer = await self.head()
         if method == "HEAD" or answer.status in (204, 304) or answer.status < 200:
             return answer

@@ -43,7 +43,7 @@ def table() -> RouteTable:
 
 
 def told(method: str, url: str, *headers: str) -> dict[str, str]:
-    """The lines of `explain` by name; lines of the same name are joined."""
+    """Return the lines of `explain` by name; lines of the same name are joined."""
     found: dict[str, str] = {}
     for line in explain(table(), method, url, headers):
         found[line.name] = f"{found[line.name]}\n{line.words}" if line.name in found else line.words

@@ -156,7 +156,7 @@ def refusal_of(route: RouteLimits, asks: RequestState, now: float) -> Refusal | 
 
 
 def request(who: int) -> RequestState:
-    """The second and the third are one user at two addresses; the fourth has no token."""
+    """Return a request: 1 and 2 are one user at two addresses; 3 has no token."""
     state = request_state(peer=f"10.0.0.{who}")
     if who != 3:
         state.caller = caller(f"u{min(who, 1)}", client_id="c" if who else None)

@@ -13,7 +13,7 @@ CHUNKS = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
-    """The lengths of the pieces that an exchange receives."""
+    """Return the lengths of the pieces that an exchange receives."""
     found: list[int] = []
     real = getattr(Exchange, name)
 

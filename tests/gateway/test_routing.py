@@ -49,7 +49,7 @@ def specificity(route: Route, path: str) -> tuple[int, ...] | None:
 
 
 def naive(routes: Sequence[Route], path: str, host: str) -> str | None:
-    """The name of the best matching route, by host and then by path."""
+    """Return the name of the best matching route, by host and then by path."""
     best: tuple[tuple[int, int], tuple[int, ...], str] | None = None
     for each in routes:
         for name in each.hosts or ("",):
@@ -118,7 +118,7 @@ def test_methods_choose_as_a_naive_router_would(
 
 
 def naive_place(routes: Sequence[Route], path: str, host: str) -> list[Route]:
-    """All routes as specific as the most specific one that matches, in order."""
+    """Return all routes as specific as the most specific one that matches, in order."""
     fits = [(rank, each) for each in routes if (rank := naive_rank(each, path, host)) is not None]
     best = max((rank for rank, _ in fits), default=None)
     return [each for rank, each in fits if rank == best]

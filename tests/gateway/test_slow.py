@@ -385,7 +385,7 @@ class TestConnectionLimits:
 async def _slow_reader(
     gateway: RunningGateway, asked: bytes = b"GET /x/large HTTP/1.1\r\nHost: a\r\n\r\n"
 ) -> socket.socket:
-    """A connection with the smallest possible window."""
+    """Return a connection with the smallest possible window."""
     client = socket.socket()
     client.setblocking(False)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)

@@ -22,7 +22,7 @@ def table(*places: str, aliases: list[tuple[str, str]] | None = None) -> RouteTa
 
 
 def naive(places: set[str], path: str) -> str | None:
-    """The longest of the paths that are prefixes on a segment boundary."""
+    """Return the longest of the paths that are prefixes on a segment boundary."""
     parts = path.split("/")[1:]
     found = None
     for place in places | set(OWN):

@@ -40,7 +40,7 @@ class Fleet:
         return answer.json() if "json" in answer.headers["content-type"] else answer.text
 
     async def workers(self) -> list[int]:
-        """The pids of the workers that respond."""
+        """Return the pids of the workers that respond."""
         try:
             return [worker["pid"] for worker in (await self.admin("/health/ready"))["workers"]]
         except httpx.ConnectError:

@@ -52,7 +52,7 @@ async def register(auth: httpx.AsyncClient, **fields: Any) -> Person:
 
 
 async def register_known(users: httpx.AsyncClient, auth: httpx.AsyncClient, **fields: Any) -> Person:
-    """The same, and deliver the event to the users service."""
+    """Register an account, and deliver its event to the users service."""
     person = await register(auth, **fields)
     await tell(users, AccountCreated, person.account)
     return person
@@ -73,7 +73,7 @@ async def tell(users: httpx.AsyncClient, kind: type[Event], account: dict[str, A
 
 
 def sealed(kind: type[Event], account: dict[str, Any]) -> str:
-    """The body of an event of auth."""
+    """Return the body of an event of auth."""
     fields = {"account_id" if name == "id" else name: value for name, value in account.items()}
     return Sealed("auth", kind.model_validate(fields)).body
 
@@ -100,7 +100,7 @@ def tag() -> str:
 
 
 def fields_of(response: httpx.Response) -> list[str]:
-    """The fields that a refusal names."""
+    """Return the fields that a refusal names."""
     return [error["field"] for error in response.json()["errors"]]
 
 

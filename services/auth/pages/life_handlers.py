@@ -236,7 +236,7 @@ async def change_email_by_form(
     except _REFUSALS as error:
         typed = {"now": account.email or "", "email": form.get("email", "")[:254]}
         return await _again(pages, "change_email", error, trail, **typed)
-    words = f"Your address changes once you open the link in the mail to {body.email}."
+    words = f"Your address changes once you confirm {body.email} with the link in the mail sent there."
     return pages.say(_CHECK_MAIL, words, SIGN_IN, "Back")
 
 

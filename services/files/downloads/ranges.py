@@ -13,7 +13,7 @@ Span = tuple[int, int]  # first byte, and the one after the last
 
 
 def wanted(header: str | None, size: int) -> list[Span] | None:
-    """The requested spans, merged where they touch; None to send the whole file.
+    """Return the requested spans, merged where they touch; None to send the whole file.
 
     An invalid header is ignored, as the standard requires. So is one with so many or such large ranges that
     sending the whole file is less work.

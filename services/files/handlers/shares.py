@@ -82,7 +82,7 @@ async def download_shared(
 
 
 def _shared(session: Session, share_id: str, token: str) -> tuple[bool, Content]:
-    """The content, and whether downloads of it are counted."""
+    """Return the content, and whether downloads of it are counted."""
     found = (
         select(SHARES.c.token_hash, SHARES.c.downloads_max, FILES)
         .join(FILES)

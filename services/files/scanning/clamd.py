@@ -21,7 +21,7 @@ class NotScannable(Exception):
 
 
 def scan(address: str, pieces: Iterable[bytes]) -> str | None:
-    """The name of the threat in these bytes; None if they are clean.
+    """Return the name of the threat in these bytes; None if they are clean.
 
     `address` is `host:port`, or the path of a socket.
     """

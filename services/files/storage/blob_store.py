@@ -18,7 +18,7 @@ WRITE_BYTES = 1 << 20
 
 
 def make_store(settings: Settings) -> BlobStore:
-    """The store that the settings name."""
+    """Return the store that the settings name."""
     if settings.storage_type == "s3":
         from services.files.storage.s3_store import (
             S3Store,

@@ -133,7 +133,7 @@ class S3Store:
                         self._client.abort_multipart_upload(**where)
 
     def link(self, key: str, disposition: str, content_type: str, seconds: int) -> str | None:
-        """A URL that is valid for a while, from which a browser gets the blob directly."""
+        """Return a URL that is valid for a while, from which a browser gets the blob directly."""
         saved_as = {"ResponseContentDisposition": disposition, "ResponseContentType": content_type}
         address: str = self._client.generate_presigned_url(
             "get_object", Params={**self._at(key), **saved_as}, ExpiresIn=seconds
@@ -150,7 +150,7 @@ class S3Store:
 
 @cache
 def _session() -> Any:
-    """One session per process, because loading boto3's data about AWS takes longer than creating a client."""
+    """Return the process's only session: loading boto3's data takes longer than creating a client."""
     return boto3.session.Session()
 
 

@@ -39,7 +39,7 @@ class Landed:
 
 
 class Fingerprint:
-    """Computes them while the bytes arrive."""
+    """Computes size, hash and first bytes while the bytes arrive."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -57,7 +57,7 @@ class Fingerprint:
 
 
 def measured(readable: Readable) -> Landed:
-    """Compute them by reading all of it again."""
+    """Compute size, hash and first bytes by reading the whole file again."""
     fingerprint = Fingerprint()
     while piece := readable.read(READ_BYTES):
         fingerprint.update(piece)
@@ -126,7 +126,7 @@ class PartialFile:
         os.fsync(self._descriptor)
 
     def landed(self) -> Landed | None:
-        """The properties of the file, if this request sent all of it."""
+        """Return the properties of the file, if this request sent all of it."""
         return None if self._fingerprint is None else self._fingerprint.landed()
 
     def close(self) -> None:

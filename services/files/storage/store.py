@@ -40,7 +40,7 @@ class BlobStore(Protocol):
         """Read a part of a blob, or raise BlobMissing."""
 
     def size(self, key: str) -> int | None:
-        """The size of a blob, or None if there is none."""
+        """Return the size of a blob, or None if there is none."""
 
     def delete(self, key: str) -> None:
         """Remove a blob if it exists."""
@@ -52,7 +52,7 @@ class BlobStore(Protocol):
         """Remove leftovers of uploads that appear in no list and are older than this number of seconds."""
 
     def link(self, key: str, disposition: str, content_type: str, seconds: int, /) -> str | None:
-        """A URL from which a browser gets the blob directly; None if the store has none."""
+        """Return a URL from which a browser gets the blob directly; None if the store has none."""
 
     def close(self) -> None:
         """Close connections."""

@@ -105,7 +105,7 @@ class Intake:
 
 
 def first_state(settings: Settings) -> FileState:
-    """The state of a file whose content has not been scanned yet."""
+    """Return the state of a file whose content has not been scanned yet."""
     return FileState.SCANNING if settings.clamav_address else FileState.READY
 
 

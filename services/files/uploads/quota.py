@@ -30,7 +30,7 @@ class Quota:
 
 
 def new_key() -> str:
-    """A random key that cannot be guessed."""
+    """Return a random key that cannot be guessed."""
     return secrets.token_hex(16)
 
 

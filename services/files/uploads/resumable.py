@@ -65,7 +65,7 @@ class Resumable:
         return upload
 
     async def settled(self, upload_id: str, user_id: str, trail: Trail) -> Upload:
-        """The upload, after its current writer has released it."""
+        """Return the upload, after its current writer has released it."""
         upload = await self.find(upload_id, user_id, trail)
         if not upload.is_whole:
             with suppress(NothingToHold):
@@ -182,7 +182,7 @@ class Resumable:
         upload.file_id = await self._database.run(_finish, upload, landed, self._intake.first_state, trail)
 
     async def _complete_late(self, upload: Upload, trail: Trail) -> Upload:
-        """The same, after a process died between the last byte and the file."""
+        """Complete an upload whose process died between the last byte and the creation of the file."""
         try:
             async with self._holds.hold(upload.blob_key) as hold:
                 await self._complete(upload, hold, trail)
@@ -285,7 +285,7 @@ def _find(session: Session, upload_id: str, user_id: str) -> Upload:
 
 
 def _made_of(session: Session, parts: list[Upload], concat: str) -> Upload:
-    """The upload that was made of the same parts before, in the same order."""
+    """Return the upload that was made of the same parts before, in the same order."""
     made = select(Upload).where(UPLOADS.c.file_id == parts[0].file_id, UPLOADS.c.concat == concat)
     found: Upload | None = session.execute(made).scalars().one_or_none()
     if found is None:
@@ -353,7 +353,7 @@ def _copy(paths: list[Path], target: StagedFile) -> None:
 
 
 def described_by(metadata_header: str) -> Described:
-    """The description in Upload-Metadata, by the names that clients use."""
+    """Return the description in Upload-Metadata, by the names that clients use."""
     pairs = tus_headers.metadata(metadata_header)
     name = pairs.get("filename") or pairs.get("name")
     if name is None:

@@ -65,7 +65,7 @@ def spoken(handler: Callable[P, Awaitable[Response]]) -> Callable[P, Awaitable[R
 
 
 def number(request: Request, name: str) -> int:
-    """A required header with a number."""
+    """Return a required header with a number."""
     value = request.headers.get(name, "")
     if not _NUMBER.fullmatch(value):
         raise wrong(name, "must be given, as a number of bytes")
@@ -79,7 +79,7 @@ def require_bytes(request: Request) -> None:
 
 
 def metadata(header: str) -> dict[str, str]:
-    """The pairs of Upload-Metadata: unique ASCII keys, values in base64."""
+    """Return the pairs of Upload-Metadata: unique ASCII keys, values in base64."""
     pairs: dict[str, str] = {}
     if len(header) > METADATA_CHARACTERS_MAX:
         raise wrong("Upload-Metadata", f"must be at most {METADATA_CHARACTERS_MAX} characters")
@@ -107,7 +107,7 @@ def checksum(header: str | None) -> Checksum | None:
 
 
 def parts(header: str) -> list[str]:
-    """The ids of the uploads to concatenate; their URLs may have any prefix."""
+    """Return the ids of the uploads to concatenate; their URLs may have any prefix."""
     found = [_UPLOAD_ID.search(address) for address in header.partition(";")[2].split()]
     ids = [match.group(1) for match in found if match is not None]
     if not header.startswith("final;") or len(ids) != len(found) or not 1 <= len(ids) <= PARTS_MAX:

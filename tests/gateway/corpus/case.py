@@ -57,7 +57,7 @@ def _first_request(sent: bytes) -> str:
 
 
 def request(line: str, *fields: str, body: str = "", host: str | None = "a") -> bytes:
-    """A request of exactly these lines; each character is one byte."""
+    """Return a request of exactly these lines; each character is one byte."""
     lines = [line, *([] if host is None else [f"Host: {host}"]), *fields, "", body]
     return "\r\n".join(lines).encode("latin-1")
 

@@ -29,7 +29,7 @@ def _case(number: int, tier: str, outcome: str, request: str) -> Case:
 
 
 def _body(fields: bytes) -> bytes:
-    """A body that a parser honouring Content-Length reads at its declared length.
+    """Return a body that a parser honouring Content-Length reads at its declared length.
 
     A parser that honours chunked sees an empty body followed by a second request.
     """

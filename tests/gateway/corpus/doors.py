@@ -104,7 +104,7 @@ class Wire:
             self._socket.sendall(data)
 
     def answer(self, *, is_head: bool = False) -> Answer | None:
-        """The next complete response, or None if the gateway has closed."""
+        """Return the next complete response, or None if the gateway has closed."""
         first = self._reader.readline()
         if not first:
             return None
@@ -215,7 +215,7 @@ def _fits(one: dict[str, Any], sent: dict[str, dict[str, Any]]) -> bool:
 
 
 def _path(target: str) -> str:
-    """The path without the authority, which is the gateway's, and without the query, which is not logged."""
+    """Return the path without the authority, which is the gateway's, and the query, which is not logged."""
     path = re.sub(r"^https?://[^/?]*", "", target).partition("?")[0]
     return path or "/"
 
@@ -246,7 +246,7 @@ class Door:
         return answer.headers["x-request-id"]
 
     def accounts(self, ends: Sequence[str]) -> list[Account]:
-        """The lines logged since the last call, split after each of these ids.
+        """Return the lines logged since the last call, split after each of these ids.
 
         A backend may notice late that a request was cut off; its line goes where the gateway logged the id.
         """

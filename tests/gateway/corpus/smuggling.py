@@ -36,12 +36,12 @@ AGAIN = "RFC 9112 9.3: the next request begins where the body ends"
 
 
 def coded(value: str, body: str = "hello") -> bytes:
-    """A request with another coding, and a length to fall back to."""
+    """Return a request with another coding, and a length to fall back to."""
     return post(f"Transfer-Encoding: {value}", LENGTH, body=body)
 
 
 def both(*fields: str, inner: str = SMUGGLED) -> bytes:
-    """A request with another request after the last chunk and within the length."""
+    """Return a request with another request after the last chunk and within the length."""
     body = "0\r\n\r\n" + inner
     return post(*(field.replace("LENGTH", str(len(body))) for field in fields), body=body)
 

@@ -46,7 +46,7 @@ class Player:
         self._process.wait(30)
 
     def ended_by(self) -> int | None:
-        """The exit code, negative for a signal; None while it is running."""
+        """Return the exit code, negative for a signal; None while it is running."""
         return None if self._process is None else self._process.poll()
 
     def stop(self) -> int:
@@ -77,19 +77,19 @@ class Stage:
                 player.start()
 
     def done(self) -> dict[Thing, int]:
-        """The amount of every action."""
+        """Return the amount of every action."""
         with self._tellers.transaction(write=False) as session:
             rows = session.connection().execute(select(DONE.c.thing, DONE.c.number, DONE.c.amount))
             return {(row.thing, row.number): row.amount for row in rows}
 
     def applied(self) -> list[tuple[str, int, int]]:
-        """All applied events, in order."""
+        """Return all applied events, in order."""
         columns = select(APPLIED.c.thing, APPLIED.c.number, APPLIED.c.amount).order_by(APPLIED.c.place)
         with self._ledgers.transaction(write=False) as session:
             return [(row.thing, row.number, row.amount) for row in session.connection().execute(columns)]
 
     def dead(self) -> dict[str, str]:
-        """The bodies of all dead letters, with their reasons."""
+        """Return the bodies of all dead letters, with their reasons."""
         parked = EVENTS.parked
         dead = select(parked.c.body, parked.c.reason).where(parked.c.dead)
         with self._ledgers.transaction(write=False) as session:
