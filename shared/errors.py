@@ -65,7 +65,7 @@ class InvalidToken(Unauthenticated):
 
 
 class SignInAgain(Unauthenticated):
-    """This requires a newer or stronger sign-in. Confirm your identity at /auth/me/step-up, or sign in again."""
+    """This requires a newer or stronger sign-in. Sign in again, or use /auth/me/step-up."""
 
     code = "insufficient_user_authentication"
 
