@@ -59,13 +59,13 @@ class Caller:
 
     @property
     def authenticated(self) -> int | None:
-        """When the person has signed in, in seconds; None for programs."""
+        """When the person signed in, in Unix seconds; None for programs."""
         moment = self.claims.get("auth_time")
         return moment if type(moment) is int else None
 
     @property
     def acr(self) -> int:
-        """With how many factors the person has signed in; 0 for programs."""
+        """The number of factors with which the person signed in; 0 for programs."""
         return {"1": 1, "2": 2}.get(str(self.claims.get("acr")), 0)
 
     @property

@@ -86,7 +86,7 @@ class Forbidden(Problem):
 
 
 class InsufficientScope(Forbidden):
-    """The token was given for other things. `scope` names what it lacks."""
+    """The token lacks the scope that is named in `scope`."""
 
     code = "insufficient_scope"
 
@@ -97,7 +97,7 @@ class InsufficientScope(Forbidden):
 
 
 class NotInteractive(Forbidden):
-    """Only somebody who has signed in may do this, and no program on their behalf."""
+    """Only a signed-in person may do this, not a program on their behalf."""
 
     code = "not_interactive"
 

@@ -132,7 +132,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _not_before_the_last(session: Session, size: int, moment: datetime) -> datetime:
-    """Return the moment, or the time of the last record if the clock went backwards."""
+    """Return this time, or that of the last record if the clock went backwards."""
     of_last = select(RECORDS.c.received).where(RECORDS.c.seq == size - 1)
     last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
     return moment if last is None else max(moment, last)

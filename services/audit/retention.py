@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 def prepare_months(session: Session, moment: datetime) -> None:
-    """Create partitions for the month of this moment and those after it."""
+    """Create partitions for the current month and the following ones."""
     if session.get_bind().dialect.name == "sqlite":
         return
     take_turn(session)  # several replicas may start at once

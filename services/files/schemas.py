@@ -144,7 +144,7 @@ class FileOut(Versioned):
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """From the columns of a row."""
+        """Build from the columns of a row."""
         details = row["details"]
         return cls.unchecked({**row, "metadata": {} if details == "{}" else json.loads(details)})
 

@@ -95,7 +95,7 @@ class OrderOut(Versioned):
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """From the columns of a row."""
+        """Build from the columns of a row."""
         return cls.unchecked(row, total_price=from_minor(row["total_minor"], row["currency"]))
 
 

@@ -1,4 +1,4 @@
-"""Scopes: what a token is for that is limited to some things."""
+"""Scopes, which limit what a token may be used for."""
 
 import re
 from dataclasses import replace
@@ -13,14 +13,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*:[a-z][a-z0-9_-]*")
 def require_scope_name(scope: str | None, where: str) -> None:
     """Raise TypeError for a scope that is not a resource, a colon and an action."""
     if scope is not None and _NAME.fullmatch(scope) is None:
-        raise TypeError(f"{where}: {scope!r} is no scope: a resource, a colon, an action")
+        raise TypeError(f"{where}: {scope!r} is not a scope, which is a resource, a colon and an action")
 
 
 def limited(caller: Caller, scope: str | None) -> Caller:
-    """Return the caller of a limited token as far as its scopes go, where this scope is needed.
+    """Return the caller of a limited token for an operation that needs this scope, or refuse it.
 
-    An admin's token acts as an admin only with `admin:` and the resource. Otherwise a client that may read an
-    admin's orders would read those of everybody.
+    An admin's token has admin rights only with the scope `admin:` of the resource. Otherwise a client that
+    may read an admin's own orders could read everyone's.
     """
     if scope is None:
         raise NotInteractive

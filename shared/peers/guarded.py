@@ -16,7 +16,7 @@ ADDRESSES_TRIED = 3
 
 
 class AddressRefused(Exception):
-    """This service may not connect to that address; the message may be shown to whoever configured it."""
+    """This service may not connect to that address. The message may be shown to those who configured it."""
 
 
 class NotResolved(Exception):

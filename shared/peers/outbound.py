@@ -57,7 +57,7 @@ class OutboundSettings(ServiceSettings):
 
 
 class BadAddress(ValueError):
-    """The URL cannot be called; the message says why, and may be shown to whoever configured it."""
+    """The URL cannot be called. The message says why, and may be shown to those who configured it."""
 
 
 class CallFailed(Exception):

@@ -23,7 +23,7 @@ AS_ALICE = bearer(token(ALICE))
 
 
 class Auditor:
-    """Somebody who has only the verifier, the key and perhaps a checkpoint."""
+    """An auditor who has only the verifier, the key and perhaps a checkpoint."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -57,12 +57,12 @@ def look_around(caller: Caller | None) -> Who:
 
 
 def change_password(caller: Caller) -> Who:
-    """Change what no client may."""
+    """Change something that no client may change."""
     return Who(is_admin=caller.is_admin)
 
 
 def change_name(caller: Caller) -> Who:
-    """Change what a person alone may."""
+    """Change something that only a person may change."""
     return Who(is_admin=caller.is_admin)
 
 
@@ -235,9 +235,9 @@ async def test_openapi_document_names_the_scopes(things: httpx.AsyncClient) -> N
     "scope", ["orders", "orders:", ":read", "orders:read ", "Orders:read", "7:read", "a:b:c", 'a:b"', ""]
 )
 def test_scope_of_an_operation_is_a_resource_and_an_action(scope: str) -> None:
-    with pytest.raises(TypeError, match="is no scope: a resource"):
+    with pytest.raises(TypeError, match="is not a scope, which is a resource"):
         Operation("GET", "/things", read_things, scope=scope)
-    with pytest.raises(TypeError, match="is no scope: a resource"):
+    with pytest.raises(TypeError, match="is not a scope, which is a resource"):
         Socket("/things/ws", follow_things, "things.v1", scope=scope)
 
 
