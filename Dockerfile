@@ -19,7 +19,7 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLO
 RUN mkdir /data && chown 10001:10001 /data
 USER 10001:10001
 VOLUME /data
-# A few milliseconds of bash, for it comes often; a Python would take eighty. Failures count after the start period.
+# In bash, because it runs often: bash takes a few milliseconds, Python eighty. Failures count after the start period.
 HEALTHCHECK --interval=5s --timeout=10s --start-period=120s --retries=3 CMD ["bash", "/healthcheck.sh"]
 STOPSIGNAL SIGTERM
 

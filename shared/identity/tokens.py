@@ -58,7 +58,7 @@ def admin(caller: Caller | None) -> None:
 
 
 def person(caller: Caller | None) -> None:
-    """Accounts that have signed in themselves; programs on their behalf may not, whatever their scopes."""
+    """Allow people who signed in, but no program on their behalf, whatever its scopes."""
     signed_in(caller)
     if caller is not None and caller.is_limited:
         raise NotInteractive

@@ -185,7 +185,7 @@ def test_key_decides_who_shares_a_bucket(key: str, found: list[str]) -> None:
 def test_shares_together_do_not_exceed_the_limit(
     limit: RateLimit, gateways: int, steps: list[tuple[int, bool, int]]
 ) -> None:
-    """Whatever each has counted before; but even the smallest share allows one request."""
+    """This holds whatever each gateway has counted before, except that every share allows one request."""
     limiters = [Limiter("x", limit) for _ in range(gateways)]
     for limiter in limiters:
         limiter.divide(gateways)
