@@ -29,10 +29,10 @@ dev: .venv/ready ## Like up, and restart changed services within a second
 	@exec $(BIN)/python -m gatehouse up --reload
 
 test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TESTS=tests/orders
-	$(BIN)/python -m pytest -m "not prove" $(IN_PARALLEL) $(TESTS)
+	$(BIN)/python -m pytest -m "not prove$(if $(TESTS),, and not other_database)" $(IN_PARALLEL) $(TESTS)
 
 prove: .venv/ready-dev ## Run the tests that take minutes (kills, soak, containers); longer: make prove LENGTH=10
-	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m prove -n $(PROVE_JOBS) --dist worksteal --durations 20 $(TESTS)
+	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m "prove$(if $(TESTS),, or other_database)" -n $(PROVE_JOBS) --dist worksteal --durations 20 $(TESTS)
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
 	$(BIN)/ruff format --check --quiet .

@@ -20,6 +20,8 @@ from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import databases, support
 
+pytest_plugins = ["tests.halves"]
+
 S = TypeVar("S", bound=ProcessSettings)
 
 
