@@ -21,6 +21,7 @@ class AccountState(Event):
     created: datetime
     updated: datetime
     email_verified: bool = False
+    names_changed: bool = False  # at auth; otherwise the profile's first and last name are newer
 
 
 class AccountCreated(AccountState):

@@ -34,7 +34,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("worker",),
     ),
     "services.auth": (
-        ("__init__", "errors", "fields", "settings"),
+        ("__init__", "errors", "fields", "recent", "settings"),
         ("tables",),
         ("passkey_models",),
         ("models",),
@@ -47,8 +47,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sessions",),
         ("access_keys", "passkeys"),
         ("oauth", "lifecycle"),
-        ("pages",),
         ("own_account", "administration"),
+        ("pages",),
         ("routes",),
         ("app", "migrations"),
         ("__main__",),

@@ -23,12 +23,20 @@ from services.auth.mails.mails import Mails, warn_without_receiver
 from services.auth.models import EVENTS
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.server import OAuthServer
+from services.auth.own_account.authenticator_app import AuthenticatorApp
+from services.auth.own_account.deletion import OwnDeletion
+from services.auth.own_account.identity_check import IdentityCheck
+from services.auth.own_account.password_change import PasswordChange
+from services.auth.own_account.profile import OwnProfile
 from services.auth.pages.render import Pages
+from services.auth.pages.visit import Site
+from services.auth.passkeys.own_passkeys import OwnPasskeys
 from services.auth.passkeys.passkeys import Passkeys
 from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
 from services.auth.sessions.browser import BrowserSessions
+from services.auth.sessions.own_password import OwnPassword
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.sign_in import PasswordCheck, SecondStep
 from services.auth.sessions.tokens import AccessTokens
@@ -56,8 +64,9 @@ def create_app(settings: Settings) -> Starlette:
     revocations = RevocationLog(settings)
     sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
     factors = Factors(Sealer(settings.service, [settings.key_secret.get_secret_value()]))
-    issuer = Issuer(settings, keys, tokens)
-    life = _life_of_accounts(settings, database, passwords, sessions, devices, proxies)
+    issuer, browsers = Issuer(settings, keys, tokens), BrowserSessions(settings, sessions)
+    own_password = OwnPassword(database, passwords, sessions)
+    life = _life_of_accounts(settings, own_password, devices, proxies)
     feed = RevocationFeed(database, revocations, verifier.revocations)
     return create_service(
         settings,
@@ -66,14 +75,14 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={
             AccessTokens: tokens,
-            BrowserSessions: BrowserSessions(settings, sessions),
+            BrowserSessions: browsers,
             Devices: devices,
             Factors: factors,
             Issuer: issuer,
             OAuthServer: OAuthServer.of(
                 issuer, _oauth_verifier(settings, client, verifier, keys), sessions, revocations
             ),
-            Pages: Pages(settings),
+            Site: Site(settings, database, browsers, devices, Pages(settings)),
             PasswordCheck: PasswordCheck(settings, database, passwords, devices, proxies),
             Passwords: passwords,
             Proxies: proxies,
@@ -83,8 +92,8 @@ def create_app(settings: Settings) -> Starlette:
             Sessions: sessions,
             SigningKeys: keys,
             TokenVerifier: verifier,
-            Passkeys: Passkeys(settings),
             **life,
+            **_own_account(settings, own_password, factors, life),
         },
         on_start=[
             keys.prepare,
@@ -100,18 +109,14 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _life_of_accounts(
-    settings: Settings,
-    database: Database,
-    passwords: Passwords,
-    sessions: Sessions,
-    devices: Devices,
-    proxies: Proxies,
+    settings: Settings, own_password: OwnPassword, devices: Devices, proxies: Proxies
 ) -> dict[type, Any]:
     """Build what registration, invitations, address changes and password resets need."""
+    database, passwords, sessions = own_password.database, own_password.passwords, own_password.sessions
     policy, links, mails = PasswordPolicy(settings), Links(settings), Mails(settings)
     asked = MailRequests(settings, database, links, mails)
     return {
-        Addresses: Addresses(database, passwords, sessions, links, mails),
+        Addresses: Addresses(own_password, sessions, links, mails),
         Invitations: Invitations(database, passwords, policy, links, mails),
         Links: links,
         MailRequests: asked,
@@ -121,6 +126,24 @@ def _life_of_accounts(
         Registration: Registration(
             settings, database, passwords, policy, devices, proxies, links, mails, asked
         ),
+    }
+
+
+def _own_account(
+    settings: Settings, own_password: OwnPassword, factors: Factors, life: dict[type, Any]
+) -> dict[type, Any]:
+    """What people do with their own account, at pages and as programs."""
+    database, passwords, sessions = own_password.database, own_password.passwords, own_password.sessions
+    mails, passkeys = life[Mails], Passkeys(settings)
+    own_passkeys = OwnPasskeys(database, sessions, passkeys, factors, mails)
+    return {
+        AuthenticatorApp: AuthenticatorApp(database, own_password, sessions, factors, mails),
+        IdentityCheck: IdentityCheck(database, own_password, sessions, factors, own_passkeys),
+        OwnDeletion: OwnDeletion(database, own_password, sessions, factors),
+        OwnPasskeys: own_passkeys,
+        OwnProfile: OwnProfile(sessions),
+        Passkeys: passkeys,
+        PasswordChange: PasswordChange(own_password, passwords, life[PasswordPolicy], sessions, mails),
     }
 
 

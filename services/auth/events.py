@@ -13,8 +13,8 @@ def tell_created(session: Session, account: Account) -> None:
     emit(session, AccountCreated(**_state(account)))
 
 
-def tell_changed(session: Session, account: Account) -> None:
-    emit(session, AccountChanged(**_state(account)))
+def tell_changed(session: Session, account: Account, *, names_changed: bool = False) -> None:
+    emit(session, AccountChanged(**_state(account), names_changed=names_changed))
 
 
 def tell_deleted(session: Session, account: Account) -> None:

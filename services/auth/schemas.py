@@ -15,6 +15,7 @@ from services.auth.fields import (
     Email,
     FactorCode,
     LoginName,
+    MfaToken,
     Name,
     NewPassword,
     RefreshTokenText,
@@ -126,7 +127,7 @@ class VerifyMfa(Input):
         }
     )
 
-    mfa_token: str = Field(min_length=1, max_length=100)
+    mfa_token: MfaToken
     code: FactorCode
 
 
@@ -138,19 +139,6 @@ class CurrentPassword(Input):
     )
 
     current_password: AnyPassword
-
-
-class ConfirmIdentity(CurrentPassword):
-    """The password and, if an authenticator app is enrolled, one of its codes or a recovery code."""
-
-    model_config = example(
-        {
-            "current_password": "password123",
-            "code": "123456",
-        }
-    )
-
-    code: FactorCode | None = None
 
 
 class ConfirmFactor(Input):
@@ -216,7 +204,10 @@ class AccountOut(Output):
 
 
 class MfaNeededOut(Output):
-    """The password is correct; send a second factor to /auth/mfa/verify within five minutes."""
+    """The password is correct; send a second factor within five minutes.
+
+    Send codes to /auth/mfa/verify and passkeys to /auth/mfa/passkey.
+    """
 
     model_config = example(
         {
@@ -229,7 +220,7 @@ class MfaNeededOut(Output):
 
     requires_mfa: Literal[True] = True
     mfa_token: str
-    methods: list[str] = Field(default_factory=lambda: ["totp", "recovery_code"])
+    methods: list[str] = Field(description="Any of totp, passkey and recovery_code.")
     expires_in: int
 
 

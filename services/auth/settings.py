@@ -31,6 +31,7 @@ class Settings(ServiceSettings):
     password_min: int = Field(default=PASSWORD_CHARACTERS_MIN, ge=PASSWORD_CHARACTERS_MIN, le=64)
     common_passwords: bool | None = None  # whether to accept them; by default not in production
     registration: Literal["open", "verified", "closed"] = "open"
+    admins_need_second_factor: bool = False
     mail_files: bool | None = None  # by default on in development
     admin_username: Username = "admin"
     admin_email: Email = "admin@example.com"

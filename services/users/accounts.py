@@ -29,6 +29,7 @@ class Account(BaseModel):
     last_name: str | None
     created: datetime
     updated: datetime
+    names_changed: bool = False  # first and last name are newer than those of the profile
 
     @classmethod
     def read(cls, document: Any) -> Self:

@@ -12,7 +12,8 @@ from shared.events import Consumers
 
 def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
     """Create the profiles of new accounts, and update the others."""
-    profiles.keep_accounts(session, [_account(event) for event in events])
+    renamed = {event.account_id for event in events if event.names_changed}
+    profiles.keep_accounts(session, [_account(event, event.account_id in renamed) for event in events])
 
 
 def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
@@ -20,8 +21,10 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
     profiles.forget(session, {event.account_id: event.deleted for event in events})
 
 
-def _account(event: AccountState) -> Account:
-    return Account(id=event.account_id, **event.model_dump(exclude={"account_id"}))
+def _account(event: AccountState, is_renamed: bool) -> Account:
+    """Return the account of an event; in a batch only its last state is kept, which records any renaming."""
+    state = event.model_dump(exclude={"account_id", "names_changed"})
+    return Account(id=event.account_id, names_changed=is_renamed, **state)
 
 
 CONSUMES: Consumers = {

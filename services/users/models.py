@@ -19,6 +19,7 @@ from shared.lists.search import Part, SearchIndex
 
 ID_CHARACTERS = 36
 COPIED = ("email", "username", "role", "status")
+NAMES = ("first_name", "last_name")
 PERSONAL = ("email", "username", "first_name", "last_name", "phone", "bio", "avatar_url")
 
 
@@ -106,7 +107,8 @@ class Profile(Table, table=True):
         if account.status == Status.DELETED:
             self.anonymise()
         else:
-            self._set({name: getattr(account, name) for name in COPIED})
+            copied = COPIED + NAMES * account.names_changed
+            self._set({name: getattr(account, name) for name in copied})
 
     def change(self, changes: dict[str, Any]) -> list[str]:
         """Change it; returns the names of the fields that changed."""

@@ -21,9 +21,10 @@ class StepUp:
 
     def require(self, caller: Caller | None) -> None:
         """Refuse a caller whose sign-in is too old or too weak. Access rules refuse those without a token."""
-        if caller is None:
-            return
-        since = caller.authenticated
-        is_recent = since is not None and time.time() - since <= self.max_age + CLOCKS_DIFFER_SECONDS
-        if not is_recent or caller.acr < self.factors:
+        if caller is not None and not self.is_met(caller.authenticated, caller.acr):
             raise SignInAgain(self.max_age, str(self.factors) if caller.acr < self.factors else None)
+
+    def is_met(self, since: float | None, factors: int) -> bool:
+        """Return whether a sign-in at this time, with this many factors, is recent and strong enough."""
+        is_recent = since is not None and time.time() - since <= self.max_age + CLOCKS_DIFFER_SECONDS
+        return is_recent and factors >= self.factors

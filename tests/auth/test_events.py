@@ -35,7 +35,7 @@ def told(auth: httpx.AsyncClient, database_url: str) -> Told:
 async def test_each_change_emits_an_event_with_the_new_state(auth: httpx.AsyncClient, told: Told) -> None:
     account = (await register(auth, username="ann", first_name="Ann"))["user"]
     address = f"/internal/accounts/{account['id']}"
-    state = {"account_id": account.pop("id"), **account}
+    state = {"account_id": account.pop("id"), "names_changed": False, **account}
     assert told.new() == [("account.created", state)]
 
     changed = await auth.patch(address, json={"role": "admin"}, headers=HEADERS)

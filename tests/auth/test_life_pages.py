@@ -88,7 +88,8 @@ async def test_signed_in_person_changes_their_address_on_the_page(
     path, new = "/auth/account/email", f"{a_name()}@example.com"
     form = {"email": new, "current_password": PASSWORD}
     for nobody in (await auth.get(path), await post(auth, path, **form)):
-        assert (nobody.status_code, nobody.headers["location"]) == (303, "/auth/signin")
+        after = "/auth/signin?next=%2Fauth%2Faccount%2Femail"
+        assert (nobody.status_code, nobody.headers["location"]) == (303, after)
     user = await signed_in_browser(auth)
     page = await auth.get(path)
     wrong = await post(auth, path, **form | {"current_password": "wrong"})

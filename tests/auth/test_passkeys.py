@@ -7,15 +7,17 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from sqlalchemy import update
 
-from services.auth.models import EVENTS
+from services.auth.models import EVENTS, PASSKEYS
 from services.auth.passkey_models import Passkey, PasskeyChallenge
+from shared.data.database import Database
 from shared.testing import bearer, internal_token
-from tests.auth.authenticator import PRESENT, Authenticator, encoded
+from tests.auth.authenticator import PRESENT, VERIFIED, Authenticator, encoded
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import admin_token
-from tests.auth.support import let_time_pass, register, rows, set_account
+from tests.auth.support import PASSWORD, let_time_pass, login, register, rows, set_account
 from tests.auth.test_step_up import later
 from tests.told import records
 
@@ -218,3 +220,94 @@ async def test_challenges_are_limited_per_network(auth: httpx.AsyncClient, clock
     found = [(await auth.post("/auth/passkeys/options")).status_code for _ in range(31)]
 
     assert found == [200] * 30 + [429]
+
+
+async def test_a_failed_attempt_uses_its_challenge_up(
+    auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
+) -> None:
+    device, headers = Authenticator(), bearer(person["token"])
+    asked = await options(auth, headers)
+    device.flags = PRESENT
+    body = {"name": "Phone", "credential": device.make(asked)}
+    assert (await auth.post(MINE, json=body, headers=headers)).status_code == 400
+    device.flags = PRESENT | VERIFIED
+    body["credential"] = device.make(asked)
+    assert (await auth.post(MINE, json=body, headers=headers)).status_code == 400
+    assert rows(database_url, PasskeyChallenge) == []
+
+    await add(auth, headers, device)
+    asked = await options(auth)
+    device.flags = PRESENT
+    assert (await show(auth, device.sign(asked))).status_code == 401
+    device.flags = PRESENT | VERIFIED
+    assert (await show(auth, device.sign(asked))).status_code == 401
+    assert rows(database_url, PasskeyChallenge) == []
+    assert (await show(auth, device.sign(await options(auth)))).status_code == 200
+
+
+async def test_additions_at_once_stay_within_the_limit(
+    auth: httpx.AsyncClient, person: dict[str, Any], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.auth.passkeys.passkeys.PER_ACCOUNT_MAX", 3)
+    headers = bearer(person["token"])
+    bodies = [
+        {"name": "Phone", "credential": Authenticator().make(await options(auth, headers))} for _ in range(12)
+    ]
+    responses = await asyncio.gather(*(auth.post(MINE, json=body, headers=headers) for body in bodies))
+
+    assert sorted(one.status_code for one in responses) == [201] * 3 + [409] * 9
+    assert len(rows(database_url, Passkey)) == 3
+    assert (await auth.post(f"{MINE}/options", headers=headers)).json()["code"] == "too_many_passkeys"
+
+
+async def test_M1_with_a_passkey_the_password_alone_opens_nothing(
+    auth: httpx.AsyncClient, person: dict[str, Any], clock: StoppedClock
+) -> None:
+    device, stranger, email = Authenticator(), Authenticator(), person["user"]["email"]
+    codes = (await add(auth, bearer(person["token"]), device)).json()["recovery_codes"]
+    second = (await add(auth, bearer(person["token"]), Authenticator())).json()["recovery_codes"]
+    await add(auth, bearer((await register(auth))["token"]), stranger)
+    asked = (await login(auth, email)).json()
+    path, form = "/auth/mfa/passkey", {"mfa_token": asked["mfa_token"]}
+
+    assert (len(codes), second) == (10, [])
+    assert (asked["requires_mfa"], asked["methods"]) == (True, ["passkey", "recovery_code"])
+    for credential in ({}, stranger.sign(await options(auth)), Authenticator().sign(await options(auth))):
+        refused = await auth.post(path, json=form | {"credential": credential})
+        assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+    credential = device.sign(await options(auth))
+    done = await auth.post(path, json=form | {"credential": credential})
+    claims = jwt.decode(done.json()["token"], options={"verify_signature": False})
+    assert (claims["sub"], claims["acr"], claims["amr"]) == (person["user"]["id"], "2", ["pwd", "hwk"])
+    again = await auth.post(path, json=form | {"credential": device.sign(await options(auth))})
+    assert again.json()["code"] == "invalid_mfa_token"
+    token = (await login(auth, email)).json()["mfa_token"]
+    by_code = {"mfa_token": token, "code": codes[0]}
+    assert (await auth.post("/auth/mfa/verify", json=by_code)).status_code == 200
+
+
+async def test_a_passkey_from_before_does_not_follow_the_password(
+    auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
+) -> None:
+    await add(auth, bearer(person["token"]), Authenticator())
+    database = Database(database_url, pool_size=1)
+    with database.transaction() as session:
+        session.connection().execute(update(PASSKEYS).values(is_second_factor=False))
+    database.close()
+
+    assert "token" in (await login(auth, person["user"]["email"])).json()
+
+
+async def test_a_passkey_shows_anew_who_it_is(auth: httpx.AsyncClient, person: dict[str, Any]) -> None:
+    device, stranger, headers = Authenticator(), Authenticator(), bearer(person["token"])
+    await add(auth, headers, device)
+    await add(auth, bearer((await register(auth))["token"]), stranger)
+    path = "/auth/me/step-up"
+    foreign = await auth.post(path, json={"credential": stranger.sign(await options(auth))}, headers=headers)
+    done = await auth.post(path, json={"credential": device.sign(await options(auth))}, headers=headers)
+    both = {"credential": {}, "current_password": PASSWORD}
+
+    assert (foreign.status_code, foreign.json()["code"]) == (401, "invalid_credentials")
+    claims = jwt.decode(done.json()["token"], options={"verify_signature": False})
+    assert (claims["acr"], claims["amr"]) == ("2", ["hwk"])
+    assert (await auth.post(path, json=both, headers=headers)).status_code == 422

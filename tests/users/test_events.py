@@ -58,6 +58,16 @@ class TestAccountEvents:
         profile = await shown(users, ada)
         assert (profile["email"], profile["role"], profile["first_name"]) == (email, "admin", "Augusta")
 
+    async def test_names_given_at_auth_are_taken_over(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
+        ada = await register_known(users, auth, first_name="Ada")
+        await users.put("/users/me", json={"first_name": "Augusta"}, headers=ada.headers)
+        await tell_of(users, ada, first_name="Grace", last_name=None, names_changed=True)
+
+        profile = await shown(users, ada)
+        assert (profile["first_name"], profile["last_name"]) == ("Grace", None)
+
     @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0), (2, 2, 0, 0, 1, 1)])
     async def test_newest_state_wins_in_any_order_and_with_repeated_events(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, order: tuple[int, ...]

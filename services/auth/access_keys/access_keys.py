@@ -9,12 +9,16 @@ from datetime import timedelta
 from sqlalchemy import Row, delete, func, select, update
 from sqlmodel import Session
 
+from services.auth.access_keys.schemas import AccessKeyOut, CreateAccessKey, NewAccessKeyOut
 from services.auth.accounts.accounts import locked_account
 from services.auth.errors import TooManyAccessKeys
 from services.auth.models import ACCESS_KEYS, AccessKey, Account
 from services.auth.revocations.log import RevocationLog
 from shared.clock import now
+from shared.events import Trail
+from shared.http.schemas import Page
 from shared.identity.revocations import Kind
+from shared.lists.pagination import PageQuery, paginate_equal
 
 PREFIX = "gatehouse_pat_"  # lets the gateway and secret scanners recognise one
 SECRET_BYTES = 32
@@ -25,7 +29,21 @@ _WRITTEN = re.compile(
 )
 
 
-def add_key(session: Session, key: AccessKey) -> str:
+def make_key(session: Session, account_id: str, body: CreateAccessKey, trail: Trail) -> NewAccessKeyOut:
+    """Create a key; its secret is in the result and not stored."""
+    key = AccessKey(account_id=account_id, name=body.name, scopes=" ".join(body.scopes), expires=body.expires)
+    shown = _add_key(session, key)
+    trail.resource = key.id
+    trail.add(name=key.name, scopes=body.scopes, expires=body.expires and body.expires.isoformat())
+    return NewAccessKeyOut.of(key.model_dump() | {"token": shown})
+
+
+def keys_of(session: Session, account_id: str, query: PageQuery) -> Page[AccessKeyOut]:
+    """Return a page of the account's keys, newest first."""
+    return paginate_equal(session, ACCESS_KEYS, {"account_id": account_id}, query, AccessKeyOut.of)
+
+
+def _add_key(session: Session, key: AccessKey) -> str:
     """Store a new key, and return the token for its owner, which is not stored."""
     locked_account(session, key.account_id)  # so that concurrent calls cannot exceed the maximum
     mine = select(func.count()).where(ACCESS_KEYS.c.account_id == key.account_id)

@@ -2,7 +2,7 @@
 
 from sqlmodel import Session
 
-from services.auth.access_keys.access_keys import PREFIX, add_key, key_shown, revoke_key
+from services.auth.access_keys.access_keys import PREFIX, key_shown, keys_of, make_key, revoke_key
 from services.auth.access_keys.schemas import (
     AccessKeyOut,
     CreateAccessKey,
@@ -10,7 +10,7 @@ from services.auth.access_keys.schemas import (
     ExchangedOut,
     NewAccessKeyOut,
 )
-from services.auth.models import ACCESS_KEYS, AccessKey
+from services.auth.factors.factors import Factors
 from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.browser import BrowserSessions
 from services.auth.sessions.sessions import Sessions
@@ -20,26 +20,21 @@ from shared.clock import now
 from shared.errors import NotFound
 from shared.events import Trail
 from shared.http.schemas import Id, Page
-from shared.lists.pagination import PageQuery, paginate_equal
+from shared.lists.pagination import PageQuery
 
 
 def create_access_key(
     body: CreateAccessKey, caller: Caller, sessions: Sessions, session: Session, trail: Trail
 ) -> NewAccessKeyOut:
     """Create a personal access token for a program that acts for you. It is shown only once."""
-    owner_id = sessions.account_of(session, caller).id
-    key = AccessKey(account_id=owner_id, name=body.name, scopes=" ".join(body.scopes), expires=body.expires)
-    shown = add_key(session, key)
-    trail.add(name=key.name, scopes=body.scopes, expires=body.expires and body.expires.isoformat())
-    return NewAccessKeyOut.of(key.model_dump() | {"token": shown})
+    return make_key(session, sessions.account_of(session, caller).id, body, trail)
 
 
 def list_access_keys(
     query: PageQuery, caller: Caller, sessions: Sessions, session: Session
 ) -> Page[AccessKeyOut]:
     """List your personal access tokens, newest first."""
-    owner_id = sessions.account_of(session, caller).id
-    return paginate_equal(session, ACCESS_KEYS, {"account_id": owner_id}, query, AccessKeyOut.of)
+    return keys_of(session, sessions.account_of(session, caller).id, query)
 
 
 def revoke_access_key(
@@ -51,7 +46,11 @@ def revoke_access_key(
 
 
 def exchange_credential(
-    body: ExchangeCredential, session: Session, browsers: BrowserSessions, tokens: AccessTokens
+    body: ExchangeCredential,
+    session: Session,
+    browsers: BrowserSessions,
+    tokens: AccessTokens,
+    factors: Factors,
 ) -> ExchangedOut:
     """Exchange a session cookie or a personal access token for an access token."""
     if not body.credential.startswith(PREFIX):
@@ -66,4 +65,6 @@ def exchange_credential(
     key, account = found
     rest = tokens.lifetime_seconds if key.expires is None else int((key.expires - now()).total_seconds())
     seconds = max(1, min(tokens.lifetime_seconds, rest))
-    return ExchangedOut(token=tokens.issue_for_key(account, key.id, key.scopes, seconds), expires_in=seconds)
+    is_protected = factors.are_needed(session, account.id)
+    token = tokens.issue_for_key(account, key.id, key.scopes, seconds, is_protected=is_protected)
+    return ExchangedOut(token=token, expires_in=seconds)

@@ -2,6 +2,7 @@
 
 from services.auth.access_keys import handlers
 from services.auth.errors import TooManyAccessKeys
+from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
 from shared.identity.tokens import internal, person
@@ -16,6 +17,7 @@ OPERATIONS = [
         _KEYS,
         handlers.create_access_key,
         access=person,
+        step_up=RECENT,
         status=201,
         errors=(*_CALLER, TooManyAccessKeys),
     ),

@@ -3,9 +3,11 @@
 from sqlalchemy import select
 from sqlmodel import Session
 
+from services.auth.access_keys.access_keys import delete_keys
 from services.auth.accounts.accounts import flush_names, lock_admins, locked_account, refuse_last_admin
 from services.auth.administration.schemas import ListAccounts
-from services.auth.events import tell_changed
+from services.auth.credentials.devices import forget_devices
+from services.auth.events import tell_changed, tell_deleted
 from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
 from services.auth.mails.links import forget_links
@@ -96,6 +98,22 @@ def reset_factors(
             account_id=account.id,
             factor="all second factors, by an admin",
         )
+
+
+def erase(
+    session: Session, account: Account, admins: frozenset[str], sessions: Sessions, factors: Factors
+) -> None:
+    """Erase the personal data of a locked account and all its credentials. The id stays reserved."""
+    refuse_last_admin(account, admins)
+    account.anonymise()
+    sessions.end_all(session, account)
+    forget_devices(session, account.id)
+    forget_links(session, account.id)
+    delete_keys(session, account.id)
+    factors.remove_all(session, account.id)
+    close_challenges(session, account.id)
+    account.touch()
+    tell_deleted(session, account)
 
 
 def _existing(session: Session, account_id: str) -> Account:

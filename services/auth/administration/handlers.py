@@ -2,22 +2,11 @@
 
 from sqlmodel import Session
 
-from services.auth.access_keys.access_keys import delete_keys
-from services.auth.accounts.accounts import (
-    add_account,
-    lock_admins,
-    locked_account,
-    new_account,
-    refuse_last_admin,
-)
+from services.auth.accounts.accounts import add_account, lock_admins, locked_account, new_account
 from services.auth.administration import accounts
-from services.auth.credentials.devices import forget_devices
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
-from services.auth.events import tell_deleted
-from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
-from services.auth.mails.links import forget_links
 from services.auth.mails.mails import Mails
 from services.auth.models import Account, Status
 from services.auth.schemas import AccountOut, ChangeAccount, CreateAccount
@@ -77,13 +66,4 @@ def delete_account(
     if account.status == Status.DELETED:
         trail.is_written = True  # only the first deletion is recorded
         return
-    refuse_last_admin(account, admins)
-    account.anonymise()
-    sessions.end_all(session, account)
-    forget_devices(session, account.id)
-    forget_links(session, account.id)
-    delete_keys(session, account.id)
-    factors.remove_all(session, account.id)
-    close_challenges(session, account.id)
-    account.touch()
-    tell_deleted(session, account)
+    accounts.erase(session, account, admins, sessions, factors)

@@ -2,16 +2,15 @@
 
 from services.auth.administration import admin_handlers, handlers
 from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
+from services.auth.recent import RECENT
 from shared.errors import NotFound
 from shared.http.operations import Operation
-from shared.identity.step_up import StepUp
 from shared.identity.tokens import admin, internal
 
 _TAKEN = (EmailTaken, UsernameTaken)
 _ACCOUNTS, _ACCOUNT = "/internal/accounts", "/internal/accounts/{account_id}"
 
 _ADMIN, _SCOPE = "/auth/accounts/{account_id}", "admin:users"
-_RECENT = StepUp(max_age=15 * 60)
 
 OPERATIONS = [
     Operation("GET", "/auth/accounts", admin_handlers.list_accounts, access=admin, scope=_SCOPE),
@@ -22,7 +21,7 @@ OPERATIONS = [
         admin_handlers.administer_account,
         access=admin,
         scope=_SCOPE,
-        step_up=_RECENT,
+        step_up=RECENT,
         errors=(NotFound, LastAdmin),
     ),
     Operation(
@@ -31,7 +30,7 @@ OPERATIONS = [
         admin_handlers.sign_out_account,
         access=admin,
         scope=_SCOPE,
-        step_up=_RECENT,
+        step_up=RECENT,
         status=204,
         errors=(NotFound,),
     ),
@@ -41,7 +40,7 @@ OPERATIONS = [
         admin_handlers.reset_account_factors,
         access=admin,
         scope=_SCOPE,
-        step_up=_RECENT,
+        step_up=RECENT,
         status=204,
         errors=(NotFound,),
     ),

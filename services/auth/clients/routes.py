@@ -2,6 +2,7 @@
 
 from services.auth.clients import handlers
 from services.auth.errors import PublicClient
+from services.auth.recent import RECENT
 from shared.errors import NotFound
 from shared.http.operations import Operation
 from shared.identity.tokens import admin
@@ -16,17 +17,33 @@ OPERATIONS = [
         handlers.create_client,
         access=admin,
         scope=_SCOPE,
+        step_up=RECENT,
         status=201,
         location="/clients/{id}",
     ),
     Operation("GET", _CLIENTS, handlers.list_clients, access=admin, scope=_SCOPE),
     Operation("GET", _CLIENT, handlers.show_client, access=admin, scope=_SCOPE),
-    Operation("PUT", _CLIENT, handlers.change_client, access=admin, scope=_SCOPE, errors=(NotFound,)),
     Operation(
-        "DELETE", _CLIENT, handlers.delete_client, access=admin, scope=_SCOPE, status=204, errors=(NotFound,)
+        "PUT", _CLIENT, handlers.change_client, access=admin, scope=_SCOPE, step_up=RECENT, errors=(NotFound,)
     ),
     Operation(
-        "PUT", f"{_CLIENT}/status", handlers.set_client_status, access=admin, scope=_SCOPE, errors=(NotFound,)
+        "DELETE",
+        _CLIENT,
+        handlers.delete_client,
+        access=admin,
+        scope=_SCOPE,
+        step_up=RECENT,
+        status=204,
+        errors=(NotFound,),
+    ),
+    Operation(
+        "PUT",
+        f"{_CLIENT}/status",
+        handlers.set_client_status,
+        access=admin,
+        scope=_SCOPE,
+        step_up=RECENT,
+        errors=(NotFound,),
     ),
     Operation(
         "POST",
@@ -34,6 +51,7 @@ OPERATIONS = [
         handlers.renew_client_secret,
         access=admin,
         scope=_SCOPE,
+        step_up=RECENT,
         errors=(NotFound, PublicClient),
     ),
 ]

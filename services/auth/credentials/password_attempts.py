@@ -1,12 +1,6 @@
 """Attempts of a signed-in person to enter their current password."""
 
 from services.auth.credentials.throttle import Attempt
-from shared.caller import Caller
-
-
-def attempt_of(caller: Caller) -> Attempt:
-    """Return the attempt at the caller's password."""
-    return attempt_in(caller.session_id)
 
 
 def attempt_in(session_id: str | None) -> Attempt:

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, insert, select, update
 from sqlmodel import Session
 
 from services.auth.factors.totp import new_secret, step_of
@@ -34,15 +34,28 @@ class Factors:
 
     def are_needed(self, session: Session, account_id: str) -> bool:
         """Whether this account needs a second factor besides the password."""
+        return self.has_totp(session, account_id) or _has(
+            session, PASSKEYS, account_id, PASSKEYS.c.is_second_factor
+        )
+
+    def has_totp(self, session: Session, account_id: str) -> bool:
         return self._totp(session, account_id) is not None
+
+    def methods_of(self, session: Session, account_id: str) -> list[str]:
+        """Return the methods that are accepted after the password."""
+        shown = {
+            "totp": self.has_totp(session, account_id),
+            "passkey": _has(session, PASSKEYS, account_id),
+            "recovery_code": _has(session, RECOVERY_CODES, account_id),
+        }
+        return [name for name, is_there in shown.items() if is_there]
 
     def kinds_of(self, session: Session, account_id: str) -> list[str]:
         """Return the kinds of second factors in effect for this account."""
         counts = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_not(None)
         found = select(FACTORS.c.kind).where(*counts).distinct().order_by(FACTORS.c.kind)
         kinds = list(session.connection().execute(found).scalars())
-        has_passkey = select(PASSKEYS.c.id).where(PASSKEYS.c.account_id == account_id).limit(1)
-        return kinds + ["passkey"] * (session.connection().execute(has_passkey).first() is not None)
+        return kinds + ["passkey"] * _has(session, PASSKEYS, account_id)
 
     def enrol_totp(self, session: Session, account_id: str) -> Enrolled:
         """Create a secret that takes effect once a code confirms it; replaces an unconfirmed one."""
@@ -53,10 +66,14 @@ class Factors:
         session.add(factor)
         return Enrolled(factor.id, secret)
 
+    def waiting_totp(self, session: Session, account_id: str) -> Enrolled | None:
+        """Return the secret that awaits confirmation, if any."""
+        row = session.connection().execute(_waiting(account_id)).first()
+        return None if row is None else Enrolled(row.id, self._secret.open(row.id, row.secret))
+
     def confirm_totp(self, session: Session, account: Account, code: str) -> list[str] | None:
         """Activate the new secret and return new recovery codes; None if the code is wrong."""
-        waiting = select(FACTORS).where(FACTORS.c.account_id == account.id, FACTORS.c.confirmed.is_(None))
-        row = session.connection().execute(waiting.with_for_update()).first()
+        row = session.connection().execute(_waiting(account.id).with_for_update()).first()
         if row is None or not self._use(session, row, code):
             return None
         others = FACTORS.c.account_id == account.id, FACTORS.c.id != row.id
@@ -72,6 +89,11 @@ class Factors:
         session.connection().execute(insert(RECOVERY_CODES), rows)
         return codes
 
+    def first_recovery_codes(self, session: Session, account_id: str) -> list[str]:
+        """Return new codes for an account that has none."""
+        has_codes = _has(session, RECOVERY_CODES, account_id)
+        return [] if has_codes else self.renew_recovery_codes(session, account_id)
+
     def passes(self, session: Session, account_id: str, code: str) -> str | None:
         """Consume a code and return its method; None if it is neither a valid code nor a recovery code."""
         row = self._totp(session, account_id)
@@ -84,12 +106,18 @@ class Factors:
 
     def remove_all(self, session: Session, account_id: str) -> None:
         """Remove the second factors and the passkeys."""
-        self.remove(session, account_id)
         session.connection().execute(delete(PASSKEYS).where(PASSKEYS.c.account_id == account_id))
+        self.remove_totp(session, account_id)
 
-    def remove(self, session: Session, account_id: str) -> None:
+    def remove_totp(self, session: Session, account_id: str) -> None:
         session.connection().execute(delete(FACTORS).where(FACTORS.c.account_id == account_id))
-        session.connection().execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.account_id == account_id))
+        self.drop_needless_codes(session, account_id)
+
+    def drop_needless_codes(self, session: Session, account_id: str) -> None:
+        """Remove the recovery codes if the account has no second factor left."""
+        if not self.are_needed(session, account_id):
+            mine = RECOVERY_CODES.c.account_id == account_id
+            session.connection().execute(delete(RECOVERY_CODES).where(mine))
 
     def _totp(self, session: Session, account_id: str) -> Row[Any] | None:
         counts = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_not(None)
@@ -103,6 +131,21 @@ class Factors:
         unused = FACTORS.c.id == row.id, FACTORS.c.last_step < step
         use = update(FACTORS).where(*unused).values(last_step=step, used=now())
         return session.connection().execute(use).rowcount == 1
+
+
+def has_second_factor(session: Session, account_id: str) -> bool:
+    """Whether the account can sign in with two factors."""
+    is_confirmed = FACTORS.c.confirmed.is_not(None)
+    return _has(session, FACTORS, account_id, is_confirmed) or _has(session, PASSKEYS, account_id)
+
+
+def _has(session: Session, table: Table, account_id: str, *conditions: ColumnElement[bool]) -> bool:
+    mine = select(table.c.account_id).where(table.c.account_id == account_id, *conditions)
+    return session.connection().execute(mine.limit(1)).first() is not None
+
+
+def _waiting(account_id: str) -> Select[Any]:
+    return select(FACTORS).where(FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None))
 
 
 def _recovery_code() -> str:

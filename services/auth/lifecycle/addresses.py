@@ -7,19 +7,17 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from services.auth.accounts.accounts import account_named, add_account, flush_names, locked_account
-from services.auth.credentials.password_attempts import attempt_in
-from services.auth.credentials.passwords import Passwords
-from services.auth.errors import AlreadyVerified, InvalidLink, WrongPassword
+from services.auth.errors import AlreadyVerified, InvalidLink
 from services.auth.events import tell_changed
 from services.auth.mails.links import Links, Purpose, forget_links
 from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
 from services.auth.mails.verification import PER_ADDRESS, ask_to_verify, to_address
 from services.auth.models import ACCOUNTS, Account
+from services.auth.sessions.own_password import OwnPassword, Person
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.clock import now
-from shared.data.database import Database
 from shared.events import Trail
 
 CONFIRMED_BY = (Purpose.VERIFY, Purpose.CHANGE, Purpose.REGISTER)
@@ -29,8 +27,7 @@ CONFIRMED_BY = (Purpose.VERIFY, Purpose.CHANGE, Purpose.REGISTER)
 class Addresses:
     """Confirms and changes the addresses of accounts."""
 
-    database: Database
-    passwords: Passwords
+    own_password: OwnPassword
     sessions: Sessions
     links: Links
     mails: Mails
@@ -42,44 +39,23 @@ class Addresses:
             raise AlreadyVerified
         ask_to_verify(session, account, self.links, self.mails)
 
-    async def ask_to_change(
-        self, account_id: str, session_id: str | None, email: str, password: str, trail: Trail
-    ) -> None:
+    async def ask_to_change(self, person: Person, email: str, password: str, trail: Trail) -> None:
         """Send a link to the new address; until it is used, the account keeps its current address.
 
         If another account has the address, it gets a mail that says so, and the response is the same.
         """
-        before = await self.database.run(self._begin, account_id, session_id)
-        if not await self.passwords.matches(password, before):
-            raise WrongPassword
-        await self.database.run(self._offer, account_id, session_id, before, email, trail)
 
-    def _begin(self, session: Session, account_id: str, session_id: str | None) -> str | None:
-        account = self.sessions.account_in(session, account_id, session_id)
-        attempt_in(session_id).count(session)
-        return account.password_hash
+        def offer(session: Session, account: Account) -> None:
+            trail.write(session)
+            if account.email == email or PER_ADDRESS.wait(session, to_address(email)):
+                return
+            if account_named(session, email) is not None:
+                self.mails.send(session, Template.EMAIL_TAKEN, email)
+                return
+            link = self.links.issue(session, Purpose.CHANGE, account.id, email)
+            self.mails.send(session, Template.CHANGE_EMAIL, email, account_id=account.id, link=link)
 
-    def _offer(
-        self,
-        session: Session,
-        account_id: str,
-        session_id: str | None,
-        before: str | None,
-        email: str,
-        trail: Trail,
-    ) -> None:
-        account = locked_account(session, account_id)
-        if account is None or account.password_hash != before or not account.may_sign_in:
-            raise WrongPassword  # the password was changed while this request was being checked
-        attempt_in(session_id).succeeded(session)
-        trail.write(session)
-        if account.email == email or PER_ADDRESS.wait(session, to_address(email)):
-            return
-        if account_named(session, email) is not None:
-            self.mails.send(session, Template.EMAIL_TAKEN, email)
-            return
-        link = self.links.issue(session, Purpose.CHANGE, account.id, email)
-        self.mails.send(session, Template.CHANGE_EMAIL, email, account_id=account.id, link=link)
+        await self.own_password.change(person, password, offer)
 
     def confirm(self, session: Session, token: str, trail: Trail) -> str:
         """Confirm the address that the link was sent to, and return it."""

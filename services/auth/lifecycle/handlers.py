@@ -18,6 +18,7 @@ from services.auth.lifecycle.schemas import (
     ResetPassword,
 )
 from services.auth.schemas import AccountOut
+from services.auth.sessions.own_password import Person
 from services.auth.sessions.sign_in import household_of
 from shared.caller import Caller
 from shared.events import Trail
@@ -60,7 +61,7 @@ async def change_my_email(
 
     The response is the same if another account has the address.
     """
-    await addresses.ask_to_change(caller.id, caller.session_id, body.email, body.current_password, trail)
+    await addresses.ask_to_change(Person.of(caller), body.email, body.current_password, trail)
     return AcceptedOut()
 
 

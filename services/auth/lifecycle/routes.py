@@ -10,6 +10,7 @@ from services.auth.errors import (
     WrongPassword,
 )
 from services.auth.lifecycle import handlers, registration
+from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
 from shared.identity.tokens import admin, person, public
@@ -52,7 +53,14 @@ OPERATIONS = [
         errors=(InvalidLink, EmailTaken),
     ),
     Operation(
-        "POST", _INVITATIONS, handlers.invite, access=admin, scope=_SCOPE, status=201, errors=(EmailTaken,)
+        "POST",
+        _INVITATIONS,
+        handlers.invite,
+        access=admin,
+        scope=_SCOPE,
+        step_up=RECENT,
+        status=201,
+        errors=(EmailTaken,),
     ),
     Operation("GET", _INVITATIONS, handlers.list_invitations, access=admin, scope=_SCOPE),
     Operation(

@@ -14,8 +14,10 @@ from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.parameters import Parameters
 from services.auth.oauth.storage import Storage
 from services.auth.sessions.browser import SignedInBrowser
+from services.auth.sessions.tokens import factors_of
 
 PROMPTS = frozenset(("none", "login", "consent", "select_account"))
+ACR_VALUES = frozenset(("1", "2"))  # the number of factors; unknown values are ignored
 NONCE_CHARACTERS_MAX = 500
 STATE_CHARACTERS_MAX = 2000
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -44,13 +46,21 @@ class AskToSignIn:
 
 
 @dataclass(frozen=True, slots=True)
+class AskToStepUp:
+    """The signed-in user must confirm their identity first, and returns with this query."""
+
+    query: str
+    needs_factor: bool  # the password alone is not enough
+
+
+@dataclass(frozen=True, slots=True)
 class AskForConsent:
     client: Client
     scopes: frozenset[str]
     redirect_uri: str
 
 
-Outcome = Redirect | AskToSignIn | AskForConsent
+Outcome = Redirect | AskToSignIn | AskToStepUp | AskForConsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ class Checked:
     code_challenge: str
     prompts: frozenset[str]
     max_age: int | None
+    factors: int  # the least number that satisfies acr_values
     login_hint: str
 
 
@@ -135,6 +146,7 @@ class AuthorizationEndpoint:
             code_challenge=challenge,
             prompts=prompts,
             max_age=None if max_age is None else int(max_age),
+            factors=min((int(one) for one in words(given.get("acr_values")) & ACR_VALUES), default=1),
             login_hint=(given.get("login_hint") or "")[:254],
         )
 
@@ -146,10 +158,17 @@ class AuthorizationEndpoint:
         browser: SignedInBrowser | None,
         answer: str | None,
     ) -> Outcome:
-        if browser is None or self._is_too_old(asked, browser, given):
+        if browser is None or self._has_to_sign_in(asked, browser, given):
             if "none" in asked.prompts:
                 raise OAuthError("login_required", "No one is signed in, or the sign-in is too old.")
             return AskToSignIn(self._to_come_back_with(given), asked.login_hint)
+        is_weak = factors_of(browser.amr) < asked.factors
+        if is_weak and not storage.has_second_factor(browser.account.id):
+            raise OAuthError("unmet_authentication_requirements", "The account has no second factor.")
+        if is_weak or self._is_too_old(asked, browser, given):
+            if "none" in asked.prompts:
+                raise OAuthError("login_required", "The sign-in is too old, or had too few factors.")
+            return AskToStepUp(self._to_come_back_with(given), needs_factor=is_weak)
         if answer == "deny":
             raise OAuthError("access_denied", "The person denied the request.")
         if answer != "allow" and self._needs_consent(storage, asked, browser):
@@ -180,15 +199,21 @@ class AuthorizationEndpoint:
         given = storage.consent_of(browser.account.id, asked.client)
         return not asked.client.is_first_party and not asked.scopes <= given
 
+    def _has_to_sign_in(self, asked: Checked, browser: SignedInBrowser, given: Parameters) -> bool:
+        """Whether the app demands a new sign-in and there has been none since this request first arrived."""
+        wants_login = bool(asked.prompts & {"login", "select_account"})
+        return wants_login and not self._was_shown_since(browser, given)
+
     def _is_too_old(self, asked: Checked, browser: SignedInBrowser, given: Parameters) -> bool:
-        """Whether the password must be entered again and has not been since this request first arrived."""
-        since = browser.authenticated.timestamp()
-        wants_login = bool(asked.prompts & {"login", "select_account"}) or asked.max_age == 0
-        too_old = asked.max_age is not None and time.time() - since > asked.max_age
-        if not (wants_login or too_old):
+        """Whether the last sign-in is too old and was not renewed since this request first arrived."""
+        if asked.max_age is None:
             return False
+        too_old = asked.max_age == 0 or time.time() - browser.authenticated.timestamp() > asked.max_age
+        return too_old and not self._was_shown_since(browser, given)
+
+    def _was_shown_since(self, browser: SignedInBrowser, given: Parameters) -> bool:
         asked_at = self._issuer.read_moment(given.values.get("asked_at"))
-        return asked_at is None or since < asked_at
+        return asked_at is not None and browser.authenticated.timestamp() >= asked_at
 
     def _to_come_back_with(self, given: Parameters) -> str:
         values = dict(given.values)

@@ -13,7 +13,7 @@ from services.auth.clients.scopes import OF_IDENTITY, OFFLINE, OPENID, text, wor
 from services.auth.keys.signing_keys import SigningKeys, derived_key
 from services.auth.models import Account, Client
 from services.auth.oauth.errors import OAuthError
-from services.auth.sessions.tokens import AccessTokens, claims_of, sign_in_claims
+from services.auth.sessions.tokens import AccessTokens, factors_of, sign_in_claims
 from services.auth.settings import Settings
 
 ASKED_SECONDS_MAX = 10 * 60
@@ -66,7 +66,9 @@ class Issuer:
     ) -> str:
         """Sign an access token (RFC 9068). Services accept it only if it grants more than identity."""
         is_identity = account is not None and scopes <= OF_IDENTITY
-        whose = {"sub": client.client_id, "role": ROLE_OF_CLIENTS} if account is None else claims_of(account)
+        whose: dict[str, Any] = {"sub": client.client_id, "role": ROLE_OF_CLIENTS}
+        if account is not None:
+            whose = self._tokens.claims_of(account, factors_of(amr))
         if is_identity:  # the client can read the token, and may not have been granted the e-mail address
             whose = {name: whose[name] for name in ("sub", "ver")}
         return self._tokens.sign(

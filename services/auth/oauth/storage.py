@@ -13,6 +13,7 @@ from sqlmodel import Session
 from services.auth.accounts.accounts import locked_account
 from services.auth.clients.clients import client_named
 from services.auth.clients.scopes import text, words
+from services.auth.factors.factors import has_second_factor
 from services.auth.models import (
     CODES,
     CONSENTS,
@@ -67,6 +68,9 @@ class Storage:
             locked_account(self._session, account_id) if lock else self._session.get(Account, account_id)
         )
         return account if account is not None and account.may_sign_in else None
+
+    def has_second_factor(self, account_id: str) -> bool:
+        return has_second_factor(self._session, account_id)
 
     def keep_code(self, fields: Mapping[str, Any]) -> str:
         """Create an authorization code with these fields."""

@@ -1,7 +1,16 @@
 """The caller's own account."""
 
-from services.auth.errors import InvalidCode, LoginThrottled, NoFactor, WrongPassword
+from services.auth.errors import (
+    InvalidCode,
+    LastAdmin,
+    LoginThrottled,
+    NoFactor,
+    NoIssuer,
+    UnknownPasskey,
+    WrongPassword,
+)
 from services.auth.own_account import factor_handlers, handlers, session_handlers, step_up_handlers
+from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
 from shared.identity.tokens import person
@@ -40,7 +49,16 @@ OPERATIONS = [
         "/auth/me/step-up",
         step_up_handlers.confirm_identity,
         access=person,
-        errors=(*_CHECKED, InvalidCode),
+        errors=(*_CHECKED, InvalidCode, UnknownPasskey, NoIssuer),
+    ),
+    Operation(
+        "POST",
+        "/auth/me/delete",
+        handlers.delete_me,
+        access=person,
+        step_up=RECENT,
+        status=204,
+        errors=(*_CHECKED, LastAdmin),
     ),
     Operation("POST", _TOTP, factor_handlers.enrol_totp, access=person, errors=_CHECKED),
     Operation("POST", f"{_TOTP}/confirm", factor_handlers.confirm_totp, access=person, errors=_CONFIRMED),

@@ -1,9 +1,11 @@
 """Helpers of the page handlers: reading forms, and redirecting the browser."""
 
-from typing import TypeVar
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -12,6 +14,8 @@ from services.auth.pages.same_origin import require_same_origin
 from services.auth.settings import Settings
 from shared.errors import BadRequest, Problem
 from shared.http.inputs import read_body
+from shared.http.schemas import Id
+from shared.lists.pagination import PageQuery
 from shared.words import words_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -19,6 +23,7 @@ M = TypeVar("M", bound=BaseModel)
 FORM_BYTES_MAX = 64 * 1024
 TOKEN_CHARACTERS_MAX = 100
 UNPROCESSABLE = 422
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 # The labels of form fields in messages.
 _LABELS = {
     "email": "The e-mail address",
@@ -26,6 +31,7 @@ _LABELS = {
     "password": "The password",
     "new_password": "The password",
     "current_password": "The password",
+    "scopes": "The list of what it may do",
 }
 
 
@@ -35,7 +41,10 @@ class FormFault(Exception):
     status = UNPROCESSABLE
 
 
-def read_as(kind: type[M], form: dict[str, str]) -> M:
+REFUSALS = (FormFault, Problem)
+
+
+def read_as(kind: type[M], form: Mapping[str, Any]) -> M:
     """Read the form as a model; empty fields count as omitted."""
     try:
         return kind.model_validate({name: form[name] for name in kind.model_fields if form.get(name)})
@@ -54,6 +63,35 @@ def fault_of(error: Problem | FormFault) -> str:
 
 def _label(name: object) -> str:
     return _LABELS.get(str(name), f"The {str(name).replace('_', ' ')}")
+
+
+def credential_of(form: dict[str, str]) -> dict[str, Any] | None:
+    """Return the credential that a page's script has put into the form; empty if it is malformed."""
+    text = form.get("credential")
+    if not text:
+        return None
+    try:
+        credential = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return credential if isinstance(credential, dict) else {}
+
+
+def id_of(form: dict[str, str], name: str) -> str:
+    """Return the id that a button of the page submits."""
+    try:
+        return _ID.validate_python(form.get(name))
+    except ValidationError as error:
+        raise BadRequest(f"{name} must be an id.") from error
+
+
+def page_query_of(query: dict[str, str]) -> PageQuery:
+    """Return the part of a list that a page shows."""
+    cursor = query.get("cursor")
+    try:
+        return PageQuery(cursor=cursor) if cursor else PageQuery()
+    except ValidationError as error:
+        raise BadRequest("cursor is not one of this list.") from error
 
 
 def token_of(given: dict[str, str]) -> str:

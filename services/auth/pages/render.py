@@ -1,7 +1,10 @@
-"""Rendering of the pages, on the server and without script."""
+"""Rendering of the pages, on the server. Only passkeys need a script."""
 
+import ipaddress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
@@ -13,6 +16,8 @@ HERE = Path(__file__).parent
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+WITH_SCRIPT = frozenset(("sign_in", "second_factor", "step_up", "account_passkey_make"))
+SCRIPT_POLICY = f"{CONTENT_SECURITY_POLICY}; script-src 'self'; connect-src 'self'"
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Frame-Options": "DENY",
@@ -33,11 +38,15 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.filters["moment"] = _moment
+        self._templates.globals["with_passkeys"] = _takes_passkeys(settings)
         self._templates.globals["may_register"] = settings.registration != "closed"
 
     def show(self, page: str, status: int = 200, /, **values: Any) -> HTMLResponse:
-        text = self._templates.get_template(f"{page}.html").render(values)
-        return HTMLResponse(text, status, headers=HEADERS)
+        with_script = page in WITH_SCRIPT
+        text = self._templates.get_template(f"{page}.html").render(values, with_script=with_script)
+        policy = {"Content-Security-Policy": SCRIPT_POLICY} if with_script else {}
+        return HTMLResponse(text, status, headers=HEADERS | policy)
 
     def say(
         self, title: str, words: str, onwards: str, label: str, kind: str = "info", *, status: int = 200
@@ -48,3 +57,20 @@ class Pages:
     def refuse(self, title: str, reason: str, status: int = 400) -> HTMLResponse:
         """Show an error page, without a redirect."""
         return self.show("error", status, title=title, reason=reason)
+
+
+def _moment(moment: datetime) -> str:
+    """Format a timestamp for people."""
+    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+def _takes_passkeys(settings: Settings) -> bool:
+    """Whether browsers can use passkeys on this site: they need a host name, not an IP address."""
+    host = urlsplit(settings.oauth_issuer).hostname
+    if host is None:
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False

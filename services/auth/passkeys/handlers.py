@@ -4,21 +4,20 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.devices import Devices, remember
 from services.auth.errors import UnknownPasskey
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
 from services.auth.models import PASSKEYS, Account
-from services.auth.passkeys.passkeys import METHOD, PER_NETWORK, Passkeys
-from services.auth.passkeys.schemas import AddPasskey, PasskeyOut, ShowPasskey
+from services.auth.passkeys.own_passkeys import OwnPasskeys
+from services.auth.passkeys.passkeys import PER_NETWORK, Passkeys
+from services.auth.passkeys.schemas import AddPasskey, NewPasskeyOut, PasskeyOut, ShowFactor, ShowPasskey
 from services.auth.schemas import SignedInOut
 from services.auth.sessions.answers import signed_in_out
-from services.auth.sessions.sessions import Sessions
-from services.auth.sessions.sign_in import household_of
+from services.auth.sessions.own_password import Person
+from services.auth.sessions.sessions import Sessions, SignedIn
+from services.auth.sessions.sign_in import PASSKEY, SecondStep, begin_second_step, household_of
 from services.auth.sessions.tokens import AccessTokens
 from shared.caller import Caller
-from shared.errors import NotFound
+from shared.data.database import Database
 from shared.events import Trail
 from shared.http.schemas import Id, Page
 from shared.lists.pagination import PageQuery, paginate_equal
@@ -28,41 +27,29 @@ JSON = "application/json"
 NOT_STORED = {"Cache-Control": "no-store"}
 
 
-def begin_passkey(caller: Caller, session: Session, sessions: Sessions, passkeys: Passkeys) -> Response:
+def begin_passkey(caller: Caller, session: Session, own: OwnPasskeys) -> Response:
     """Get the options to create a passkey (for `navigator.credentials.create`)."""
-    options = passkeys.options_to_add(session, _person(caller, session, sessions))
-    return Response(options, headers=NOT_STORED, media_type=JSON)
+    return Response(own.options(session, Person.of(caller)), headers=NOT_STORED, media_type=JSON)
 
 
-def add_passkey(
-    body: AddPasskey,
-    caller: Caller,
-    session: Session,
-    sessions: Sessions,
-    passkeys: Passkeys,
-    mails: Mails,
-) -> PasskeyOut:
-    """Add the passkey created with those options. You are notified by mail."""
-    account = _person(caller, session, sessions)
-    made = passkeys.add(session, account, body.name, body.credential)
-    _tell(session, account, mails, Template.FACTOR_ADDED)
-    return PasskeyOut.unchecked(made.model_dump())
+async def add_passkey(body: AddPasskey, caller: Caller, own: OwnPasskeys, trail: Trail) -> NewPasskeyOut:
+    """Add the passkey created with those options. You are notified by mail.
+
+    Signing in with the password then requires a second factor. The first factor comes with recovery codes.
+    """
+    made, codes = await own.add(Person.of(caller), body.name, body.credential, trail)
+    return NewPasskeyOut.unchecked(made.model_dump(), recovery_codes=codes)
 
 
 def list_passkeys(query: PageQuery, caller: Caller, session: Session, sessions: Sessions) -> Page[PasskeyOut]:
     """List your passkeys, newest first."""
-    owner = _person(caller, session, sessions)
+    owner = sessions.account_of(session, caller)
     return paginate_equal(session, PASSKEYS, {"account_id": owner.id}, query, PasskeyOut.unchecked)
 
 
-def remove_passkey(
-    passkey_id: Id, caller: Caller, session: Session, sessions: Sessions, passkeys: Passkeys, mails: Mails
-) -> None:
+def remove_passkey(passkey_id: Id, caller: Caller, session: Session, own: OwnPasskeys) -> None:
     """Remove one of your passkeys. You are notified by mail."""
-    account = _person(caller, session, sessions)
-    if passkeys.remove(session, account.id, passkey_id) is None:
-        raise NotFound
-    _tell(session, account, mails, Template.FACTOR_REMOVED)
+    own.remove(session, Person.of(caller), passkey_id)
 
 
 def begin_passkey_sign_in(
@@ -73,31 +60,48 @@ def begin_passkey_sign_in(
     return Response(passkeys.options_to_sign_in(session), headers=NOT_STORED, media_type=JSON)
 
 
-def sign_in_with_passkey(
+async def sign_in_with_passkey(
     body: ShowPasskey,
     request: Request,
-    session: Session,
-    passkeys: Passkeys,
+    own: OwnPasskeys,
     sessions: Sessions,
     devices: Devices,
     tokens: AccessTokens,
     trail: Trail,
 ) -> SignedInOut:
     """Sign in with a passkey that signed those options. It counts as two factors."""
-    account_id, passkey_id = passkeys.account_of(session, body.credential)
-    account = locked_account(session, account_id)
-    if account is None or not account.may_sign_in:
-        raise UnknownPasskey
-    trail.user_id, trail.resource = account.id, passkey_id
-    trail.add(amr=METHOD)
-    signed_in = sessions.open(session, account, amr=METHOD)
-    device_id = remember(session, account.id, devices.device_of(request))
+
+    def work(session: Session, account: Account) -> tuple[SignedIn, str]:
+        device_id = remember(session, account.id, devices.device_of(request))
+        return sessions.open(session, account, amr=PASSKEY), device_id
+
+    signed_in, device_id = await own.show(body.credential, trail, work)
     return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
-def _person(caller: Caller, session: Session, sessions: Sessions) -> Account:
-    return sessions.account_of(session, caller)
+async def verify_mfa_with_passkey(
+    body: ShowFactor,
+    database: Database,
+    own: OwnPasskeys,
+    second: SecondStep,
+    sessions: Sessions,
+    devices: Devices,
+    tokens: AccessTokens,
+    trail: Trail,
+) -> SignedInOut:
+    """Finish signing in with a passkey that has signed options from `/auth/passkeys/options`.
 
+    A token allows five attempts.
+    """
+    challenge = await database.run(begin_second_step, body.mfa_token)
+    trail.user_id = trail.resource = challenge.account_id
 
-def _tell(session: Session, account: Account, mails: Mails, template: Template) -> None:
-    mails.send(session, template, account.email, account_id=account.id, factor="a passkey")
+    def work(session: Session, account: Account) -> tuple[SignedIn, str]:
+        proved = second.after_passkey(session, challenge, account)
+        if proved is None:
+            raise UnknownPasskey
+        trail.add(amr=proved.amr)
+        return sessions.open(session, proved.account, amr=proved.amr), proved.device_id
+
+    signed_in, device_id = await own.show(body.credential, trail, work)
+    return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))

@@ -17,6 +17,7 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.throttle import Pace
 from services.auth.errors import InvalidPasskey, NoIssuer, TooManyPasskeys, UnknownPasskey
 from services.auth.models import PASSKEY_CHALLENGES, PASSKEYS, Account, delete_expired
@@ -26,7 +27,6 @@ from shared.clock import now
 
 T = TypeVar("T")
 
-METHOD = "hwk"  # a name from RFC 8176
 PRODUCT = "Gatehouse"
 LIFETIME = timedelta(minutes=5)
 CHALLENGE_BYTES = 32
@@ -68,11 +68,24 @@ class Passkeys:
         )
         return webauthn.options_to_json(options)
 
-    def add(self, session: Session, account: Account, name: str, credential: dict[str, Any]) -> Passkey:
+    def use_challenge(self, session: Session, credential: Mapping[str, Any], account_id: str | None) -> bytes:
+        """Consume the signed challenge and return it. Commit this before the signature is checked.
+
+        With an account, the challenge must be one for adding a passkey to it; otherwise, one for signing in.
+        """
+        challenge, table = _signed_challenge(credential), PASSKEY_CHALLENGES
+        of_account = table.c.account_id.is_not_distinct_from(account_id)
+        mine = table.c.challenge_hash == _hash(challenge), of_account, table.c.expires > now()
+        if session.connection().execute(delete(table).where(*mine)).rowcount != 1:
+            raise UnknownPasskey if account_id is None else InvalidPasskey
+        return challenge
+
+    def add(
+        self, session: Session, account_id: str, name: str, credential: dict[str, Any], challenge: bytes
+    ) -> Passkey:
         """Add the passkey that a browser created with those options."""
         import webauthn
 
-        challenge = self._use_challenge(session, credential, account.id)
         found = _checked(
             lambda: webauthn.verify_registration_response(
                 credential=credential,
@@ -82,11 +95,12 @@ class Passkeys:
                 require_user_verification=True,
             )
         )
-        mine = select(func.count()).select_from(PASSKEYS).where(PASSKEYS.c.account_id == account.id)
+        locked_account(session, account_id)  # so that parallel additions count each other
+        mine = select(func.count()).select_from(PASSKEYS).where(PASSKEYS.c.account_id == account_id)
         if session.connection().execute(mine).scalar_one() >= PER_ACCOUNT_MAX:
             raise TooManyPasskeys
         made = Passkey(
-            account_id=account.id,
+            account_id=account_id,
             credential_id=_text(found.credential_id),
             public_key=_text(found.credential_public_key),
             sign_count=found.sign_count,
@@ -111,13 +125,12 @@ class Passkeys:
         )
         return webauthn.options_to_json(options)
 
-    def account_of(self, session: Session, credential: dict[str, Any]) -> tuple[str, str]:
-        """Return the account and passkey ids of a signed challenge; each challenge is accepted once."""
+    def account_of(self, session: Session, credential: dict[str, Any], challenge: bytes) -> tuple[str, str]:
+        """Return the account and passkey ids of a signed challenge."""
         import webauthn
 
+        row = _row_of(session, credential)
         try:
-            challenge = self._use_challenge(session, credential, None)
-            row = _row_of(session, credential)
             found = _checked(
                 lambda: webauthn.verify_authentication_response(
                     credential=credential,
@@ -156,33 +169,25 @@ class Passkeys:
         session.add(PasskeyChallenge(challenge_hash=_hash(challenge), account_id=account_id, expires=expires))
         return challenge
 
-    def _use_challenge(
-        self, session: Session, credential: Mapping[str, Any], account_id: str | None
-    ) -> bytes:
-        """Consume the signed challenge and return it; one statement decides who uses it."""
-        challenge = _signed_challenge(credential)
-        table = PASSKEY_CHALLENGES
-        mine = table.c.challenge_hash == _hash(challenge), table.c.account_id.is_not_distinct_from(account_id)
-        used = delete(table).where(*mine, table.c.expires > now())
-        if session.connection().execute(used).rowcount != 1:
-            raise InvalidPasskey
-        return challenge
-
 
 def _signed_challenge(credential: Mapping[str, Any]) -> bytes:
+    """Return the challenge in a credential; empty if it has none, which matches no issued challenge."""
     try:
         client_data = json.loads(_bytes(credential["response"]["clientDataJSON"]))
         return _bytes(client_data["challenge"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidPasskey from error
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return b""
 
 
 def _row_of(session: Session, credential: Mapping[str, Any]) -> Row[Any]:
     named = credential.get("id")
     if not isinstance(named, str):
         raise UnknownPasskey
-    found = select(PASSKEYS).where(PASSKEYS.c.credential_id == named.rstrip("="))
-    row = session.connection().execute(found.with_for_update()).first()
+    which = PASSKEYS.c.credential_id == named.rstrip("=")
+    owner_id = session.connection().execute(select(PASSKEYS.c.account_id).where(which)).scalar_one_or_none()
+    if owner_id is not None:
+        locked_account(session, owner_id)  # locked before its passkeys everywhere, to avoid deadlocks
+    row = session.connection().execute(select(PASSKEYS).where(which).with_for_update()).first()
     if row is None:
         raise UnknownPasskey
     return row

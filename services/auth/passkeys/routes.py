@@ -1,6 +1,7 @@
 """The routes of the caller's passkeys, and of signing in with one."""
 
 from services.auth.errors import (
+    InvalidMfaToken,
     InvalidPasskey,
     LoginThrottled,
     NoIssuer,
@@ -8,12 +9,12 @@ from services.auth.errors import (
     UnknownPasskey,
 )
 from services.auth.passkeys import handlers
+from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
-from shared.identity.step_up import StepUp
 from shared.identity.tokens import person, public
 
-_MINE, _RECENT = "/auth/me/passkeys", StepUp(max_age=15 * 60)
+_MINE = "/auth/me/passkeys"
 _CALLER = (InvalidToken,)
 
 OPERATIONS = [
@@ -22,7 +23,7 @@ OPERATIONS = [
         f"{_MINE}/options",
         handlers.begin_passkey,
         access=person,
-        step_up=_RECENT,
+        step_up=RECENT,
         errors=(*_CALLER, TooManyPasskeys, NoIssuer),
         recorded=False,
     ),
@@ -31,7 +32,7 @@ OPERATIONS = [
         _MINE,
         handlers.add_passkey,
         access=person,
-        step_up=_RECENT,
+        step_up=RECENT,
         status=201,
         errors=(*_CALLER, InvalidPasskey, TooManyPasskeys, NoIssuer),
     ),
@@ -41,7 +42,7 @@ OPERATIONS = [
         f"{_MINE}/{{passkey_id}}",
         handlers.remove_passkey,
         access=person,
-        step_up=_RECENT,
+        step_up=RECENT,
         status=204,
         errors=(*_CALLER, NotFound),
     ),
@@ -59,5 +60,12 @@ OPERATIONS = [
         handlers.sign_in_with_passkey,
         access=public,
         errors=(UnknownPasskey, NoIssuer),
+    ),
+    Operation(
+        "POST",
+        "/auth/mfa/passkey",
+        handlers.verify_mfa_with_passkey,
+        access=public,
+        errors=(InvalidMfaToken, UnknownPasskey, LoginThrottled, NoIssuer),
     ),
 ]

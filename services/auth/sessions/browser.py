@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from services.auth.models import SESSIONS, Account, LoginSession
 from services.auth.sessions.sessions import Sessions
-from services.auth.sessions.tokens import RefreshTokens
+from services.auth.sessions.tokens import RefreshToken, RefreshTokens
 from services.auth.settings import Settings
 from shared.clock import now
 
@@ -47,7 +47,18 @@ class BrowserSessions:
         token = self._tokens.first(opened.id)
         opened.token_hash = token.hash
         self._sessions.add(session, opened)
-        return opened.id, f"{self.cookie_name}={self._tokens.write(token)}{self._attributes}"
+        return opened.id, self._cookie(token)
+
+    def renew(self, session: Session, session_id: str, amr: str) -> str:
+        """Record a renewed sign-in and replace the cookie of the session; return the Set-Cookie value.
+
+        The old cookie becomes invalid. For the new one, the gateway gets an access token with the new time.
+        """
+        token = self._tokens.first(session_id)
+        self._sessions.confirm(session, session_id, amr)
+        renewed = update(SESSIONS).where(SESSIONS.c.id == session_id, SESSIONS.c.revoked.is_(None))
+        session.connection().execute(renewed.values(token_hash=token.hash))
+        return self._cookie(token)
 
     def find(self, session: Session, cookie: str | None) -> SignedInBrowser | None:
         """Return the session of this cookie if it is alive, and extend its lifetime."""
@@ -73,6 +84,9 @@ class BrowserSessions:
     def forget(self) -> str:
         """Return the Set-Cookie value that deletes the cookie."""
         return f"{self.cookie_name}={self._attributes}; Max-Age=0"
+
+    def _cookie(self, token: RefreshToken) -> str:
+        return f"{self.cookie_name}={self._tokens.write(token)}{self._attributes}"
 
     def _row(self, session: Session, cookie: str | None) -> Row[tuple[object, ...]] | None:
         token = self._tokens.read(cookie or "")

@@ -21,6 +21,7 @@ from services.auth.sessions.answers import signed_in_out
 from services.auth.sessions.sessions import Refusal, Sessions, SignedIn
 from services.auth.sessions.sign_in import (
     Candidate,
+    FactorNeeded,
     PasswordCheck,
     Proved,
     SecondStep,
@@ -50,19 +51,23 @@ async def login(
     """
     candidate = await check.candidate(body.name, body.password, request, trail)
     outcome = await database.run(_finish_login, candidate, second, sessions, trail)
-    if isinstance(outcome, str):
-        return MfaNeededOut(mfa_token=outcome, expires_in=CHALLENGE_SECONDS)
+    if isinstance(outcome, FactorNeeded):
+        return MfaNeededOut(
+            mfa_token=outcome.mfa_token, methods=outcome.methods, expires_in=CHALLENGE_SECONDS
+        )
     signed_in, device_id = outcome
     return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
 
 def _finish_login(
     session: Session, candidate: Candidate, second: SecondStep, sessions: Sessions, trail: Trail
-) -> tuple[SignedIn, str] | str:
+) -> tuple[SignedIn, str] | FactorNeeded:
     proved = second.after_password(session, candidate)
-    trail.add(second_factor="needed" if isinstance(proved, str) else "none")
+    trail.add(second_factor="needed" if isinstance(proved, FactorNeeded) else "none")
     trail.write(session)
-    return proved if isinstance(proved, str) else (_opened(session, proved, sessions), proved.device_id)
+    if isinstance(proved, FactorNeeded):
+        return proved
+    return _opened(session, proved, sessions), proved.device_id
 
 
 def _opened(session: Session, proved: Proved, sessions: Sessions) -> SignedIn:

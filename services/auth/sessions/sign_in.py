@@ -21,6 +21,8 @@ from shared.data.database import Database
 from shared.events import Trail
 from shared.process.proxies import Proxies, household
 
+PASSKEY = "hwk"  # a name from RFC 8176
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -80,6 +82,14 @@ def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class FactorNeeded:
+    """The token of a challenge for a second factor, and the methods it accepts."""
+
+    mfa_token: str
+    methods: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Proved:
     """A user who has passed every factor the account requires."""
 
@@ -94,12 +104,17 @@ class SecondStep:
     def __init__(self, factors: Factors) -> None:
         self._factors = factors
 
-    def after_password(self, session: Session, candidate: Candidate) -> Proved | str:
-        """Return the user, for a session opened in this transaction, or a challenge token."""
+    def after_password(self, session: Session, candidate: Candidate) -> Proved | FactorNeeded:
+        """Return the user, for a session opened in this transaction, or the challenge for a second factor."""
         account, device_id = accept(session, candidate)
         if not self._factors.are_needed(session, account.id):
             return Proved(account, device_id, "pwd")
-        return open_challenge(session, account.id, device_id)
+        token = open_challenge(session, account.id, device_id)
+        return FactorNeeded(token, self._factors.methods_of(session, account.id))
+
+    def methods_of(self, session: Session, challenge: Row[Any]) -> list[str]:
+        """Return the methods that a challenge accepts."""
+        return self._factors.methods_of(session, challenge.account_id)
 
     def after_factor(self, session: Session, challenge: Row[Any], code: str) -> Proved | None:
         """Return the user if the code is valid, and consume the code and the challenge."""
@@ -107,7 +122,16 @@ class SecondStep:
         if account is None or not account.may_sign_in:
             return None
         method = self._factors.passes(session, account.id, code)
-        if method is None or not close_challenge(session, challenge):
+        return None if method is None else self._proved(session, challenge, account, method)
+
+    def after_passkey(self, session: Session, challenge: Row[Any], account: Account) -> Proved | None:
+        """Return the user if passkey and password belong to one account; consumes the challenge."""
+        if account.id != challenge.account_id:
+            return None
+        return self._proved(session, challenge, account, PASSKEY)
+
+    def _proved(self, session: Session, challenge: Row[Any], account: Account, method: str) -> Proved | None:
+        if not close_challenge(session, challenge):
             return None
         factor_attempt(account.id).succeeded(session)
         return Proved(account, challenge.device_id, f"pwd {method}")

@@ -11,11 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from services.auth.keys.signing_keys import SigningKeys, derived_key
-from services.auth.models import Account
+from services.auth.models import Account, Role
 from services.auth.settings import Settings
 from shared.ids import new_id
 
 SECRET_BYTES = 32
+TWO = 2
 SECOND_FACTORS = frozenset(("otp", "recovery", "hwk"))  # values of `amr`
 _SESSION_BYTES = 16
 _SEAL_BYTES = 16
@@ -28,6 +29,7 @@ class AccessTokens:
         self.lifetime_seconds = settings.access_token_seconds
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
+        self._admins_need_factor = settings.admins_need_second_factor
         self._keys = keys
 
     def issue(self, account: Account, session_id: str, authenticated: datetime, amr: str | None) -> str:
@@ -38,14 +40,30 @@ class AccessTokens:
                 "aud": self._audience,
                 "sid": session_id,
                 **sign_in_claims(authenticated, amr),
-                **claims_of(account),
+                **self.claims_of(account, factors_of(amr)),
             }
         )
 
-    def issue_for_key(self, account: Account, key_id: str, scope: str, seconds: int) -> str:
-        """Issue a token for a program with a personal access token, limited to its scopes."""
+    def issue_for_key(
+        self, account: Account, key_id: str, scope: str, seconds: int, *, is_protected: bool
+    ) -> str:
+        """Issue a token for a program with a personal access token, limited to its scopes.
+
+        `is_protected` says whether the account has a second factor.
+        """
+        whose = self.claims_of(account, 2 if is_protected else 1)
         own = {"iss": self._issuer, "aud": self._audience, "client_id": f"pat_{key_id}"}
-        return self.sign({**own, "scope": scope, "sid": key_id, **claims_of(account)}, seconds)
+        return self.sign({**own, "scope": scope, "sid": key_id, **whose}, seconds)
+
+    def claims_of(self, account: Account, factors: int) -> dict[str, Any]:
+        """Return the claims about an account that has signed in with this many factors.
+
+        If admins need two factors, an admin with one gets the role user until the second is shown.
+        """
+        whose = claims_of(account)
+        if self._admins_need_factor and account.role == Role.ADMIN and factors < TWO:
+            whose |= {"role": Role.USER, "withheld_role": Role.ADMIN}
+        return whose
 
     def sign(self, claims: dict[str, Any], seconds: int | None = None) -> str:
         """Sign these claims together with new times and a new id; claims that are None are omitted."""
@@ -57,8 +75,12 @@ class AccessTokens:
 def sign_in_claims(authenticated: datetime, amr: str | None) -> dict[str, Any]:
     """Return the claims on when and how the person signed in; `acr` is the number of factors."""
     methods = (amr or "pwd").split()
-    acr = "2" if SECOND_FACTORS.intersection(methods) else "1"
-    return {"auth_time": int(authenticated.timestamp()), "acr": acr, "amr": methods}
+    return {"auth_time": int(authenticated.timestamp()), "acr": str(factors_of(amr)), "amr": methods}
+
+
+def factors_of(amr: str | None) -> int:
+    """Return the number of factors that these methods amount to."""
+    return TWO if SECOND_FACTORS.intersection((amr or "").split()) else 1
 
 
 def claims_of(account: Account) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""Changes that require the current password of the signed-in user."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from sqlmodel import Session
+
+from services.auth.accounts.accounts import locked_account
+from services.auth.credentials.password_attempts import attempt_in
+from services.auth.credentials.passwords import Passwords
+from services.auth.errors import WrongPassword
+from services.auth.models import Account
+from services.auth.sessions.browser import SignedInBrowser
+from services.auth.sessions.sessions import Sessions
+from shared.caller import Caller
+from shared.data.database import Database
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A signed-in user: the account and its session."""
+
+    account_id: str
+    session_id: str | None
+
+    @classmethod
+    def of(cls, signed_in: Caller | SignedInBrowser) -> Self:
+        if isinstance(signed_in, Caller):
+            return cls(signed_in.id, signed_in.session_id)
+        return cls(signed_in.account.id, signed_in.session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPassword:
+    """Checks the current password before a change. Hashing takes place between two transactions."""
+
+    database: Database
+    passwords: Passwords
+    sessions: Sessions
+
+    async def change(self, person: Person, password: str, work: Callable[[Session, Account], T]) -> T:
+        """Check the password, then do the work in one transaction with the locked account."""
+        return await self.finish(person, await self.check(person, password), work)
+
+    async def check(
+        self, person: Person, password: str, first: Callable[[Account], None] | None = None
+    ) -> str | None:
+        """Count the attempt, then check the password; return the hash it matches.
+
+        `first` may refuse the request before the attempt is counted.
+        """
+        before = await self.database.run(self._begin, person, first)
+        if not await self.passwords.matches(password, before):
+            raise WrongPassword
+        return before
+
+    async def finish(self, person: Person, before: str | None, work: Callable[[Session, Account], T]) -> T:
+        """Do the work, unless the password was changed while it was being checked."""
+        return await self.database.run(self._finish, person, before, work)
+
+    def _begin(self, session: Session, person: Person, first: Callable[[Account], None] | None) -> str | None:
+        account = self.sessions.account_in(session, person.account_id, person.session_id)
+        if first is not None:
+            first(account)
+        attempt_in(person.session_id).count(session)
+        return account.password_hash
+
+    def _finish(
+        self, session: Session, person: Person, before: str | None, work: Callable[[Session, Account], T]
+    ) -> T:
+        return work(session, self.unchanged(session, person, before))
+
+    def unchanged(self, session: Session, person: Person, before: str | None) -> Account:
+        """Return the locked account, unless its password was changed while it was being checked."""
+        account = locked_account(session, person.account_id)
+        if account is None or account.password_hash != before or not account.may_sign_in:
+            raise WrongPassword
+        attempt_in(person.session_id).succeeded(session)
+        return account
