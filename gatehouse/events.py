@@ -65,7 +65,7 @@ def dead(arguments: argparse.Namespace) -> int:
             if opened is not None:
                 database, letters = opened
                 with database.transaction(write=False) as session:
-                    found += [(program.name, letter) for letter in letters.all(session)]
+                    found += [(program.name, letter) for letter in letters.oldest(session)]
     if arguments.json:
         _print_json([_as_json(name, letter) for name, letter in found])
     else:
@@ -85,17 +85,30 @@ def replay(arguments: argparse.Namespace) -> int:
     """Let the service retry dead letters in order of arrival; it need not be running."""
     if bool(arguments.ids) == arguments.all:
         raise NotPossible("give one or more ids, or --all")
+    if arguments.all:
+        return _replay_all(arguments.service)
     with _opened(arguments.service) as (database, letters), database.transaction() as session:
-        if arguments.all:
-            number = 0
-            while found := letters.all(session):  # one batch at a time; replayed letters are no longer dead
+        found = _all_there(letters.those(session, arguments.ids), arguments.ids)
+        letters.replay(session, found)
+    sys.stdout.write(f"{arguments.service}: {len(found)} to be retried\n")
+    return 0
+
+
+def _replay_all(service: str) -> int:
+    """Replay a batch per transaction, so that writes of a running service need not wait for all of them.
+
+    Each batch begins after the last one: the service may already have given up a replayed letter again.
+    """
+    number, last = 0, None
+    with _opened(service) as (database, letters):
+        while True:
+            with database.transaction() as session:
+                found = letters.oldest(session, after=last)
                 letters.replay(session, found)
-                number += len(found)
-        else:
-            found = _all_there(letters.those(session, arguments.ids), arguments.ids)
-            letters.replay(session, found)
-            number = len(found)
-    sys.stdout.write(f"{arguments.service}: {number} to be retried\n")
+            if not found:
+                break
+            number, last = number + len(found), found[-1]
+    sys.stdout.write(f"{service}: {number} to be retried\n")
     return 0
 
 
@@ -172,7 +185,7 @@ def _all_there(found: "Sequence[DeadLetter]", ids: Sequence[str]) -> "list[DeadL
 
 
 def _as_json(service: str, letter: "DeadLetter") -> dict[str, object]:
-    facts = {name: value for name, value in asdict(letter).items() if name != "event"}
+    facts = {name: value for name, value in asdict(letter).items() if name not in ("seq", "event")}
     return {"service": service, **facts, "received": letter.received.isoformat()}
 
 

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
-from sqlalchemy.engine import Connection
 
 from shared.data import statements
-from shared.data.database import Database, execute_in_driver
+from shared.data.database import Database
 from shared.data.migrate import upgrade
 from shared.lists import pagination
 from tests import lists, support
 from tests.lists import LISTS, Question
+from tests.plans import STEPS, Watched, nodes_of, rows_read
 
 ROWS = 20_000
 WINDOW_ROWS = 60  # more than a page, and far fewer than all rows, as in production
-STEPS = 50
 STEPS_MAX = 40_000  # of SQLite's virtual machine; reading all rows takes at least four times as many
 ROWS_READ_MAX = 1_500
 
@@ -55,32 +53,6 @@ def forget_statistics(database: Database) -> None:
     with database.transaction() as session:
         session.connection().exec_driver_sql("DELETE FROM sqlite_stat1")
     database.engine.dispose()  # connections read the statistics when they open
-
-
-class Watched:
-    """Records the statements executed for a request, and SQLite's steps."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.statements: list[tuple[str, Any]] = []
-        self.steps = 0
-        event.listen(engine, "before_cursor_execute", self._executes)
-
-    def _executes(
-        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any
-    ) -> None:
-        self.statements.append((statement, parameters))
-
-    def in_driver(self, connection: Connection, statement: str, parameters: Any) -> Any:
-        """Replace the function that bypasses SQLAlchemy, to record its statements."""
-        self.statements.append((statement, parameters))
-        return execute_in_driver(connection, statement, parameters)
-
-    def step(self) -> int:
-        self.steps += STEPS
-        return 0
-
-    def forget(self) -> None:
-        self.statements, self.steps = [], 0
 
 
 def asked(service: str) -> list[Question]:
@@ -148,22 +120,8 @@ def faults_on_postgresql(database: Database, watched: Watched, question: Questio
 
 
 def _bad_nodes(root: dict[str, Any]) -> Iterator[str]:
-    nodes = list(_nodes(root))
-    read = sum(_rows_read(node) for node in nodes if "Scan" in node["Node Type"])
-    if read > ROWS_READ_MAX:
-        yield f"{read} rows read by {[node['Node Type'] for node in nodes]}"
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for below in node.get("Plans", ()):
-        yield from _nodes(below)
-
-
-def _rows_read(node: dict[str, Any]) -> int:
-    removed = sum(value for name, value in node.items() if name.startswith("Rows Removed by"))
-    rows: int = node["Actual Loops"] * (node["Actual Rows"] + removed)
-    return rows
+    if (read := rows_read(root)) > ROWS_READ_MAX:
+        yield f"{read} rows read by {[node['Node Type'] for node in nodes_of(root)]}"
 
 
 @every_service

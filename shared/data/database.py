@@ -221,9 +221,13 @@ def insert_into(session: Session, table: Table) -> sqlite.Insert | postgresql.In
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
-def rows_where(condition: str) -> dict[str, Any]:
-    """Return the options of a partial index, for either database."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+def rows_where(condition: str, *, sqlite: str | None = None) -> dict[str, Any]:
+    """Return the options of a partial index, for either database.
+
+    SQLite uses the index only for statements with the very same condition, and SQLAlchemy writes `flag` there
+    as `flag = 1`.
+    """
+    return {"sqlite_where": text(sqlite or condition), "postgresql_where": text(condition)}
 
 
 def _from_text(value: str | None) -> datetime | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, Select, delete, select, tuple_, update
 from sqlmodel import Session
 
 from shared.clock import now
@@ -20,6 +20,7 @@ LISTED_MAX = 1_000
 class DeadLetter:
     """An event that a service received and could not apply."""
 
+    seq: int
     id: str
     topic: str
     key: str
@@ -32,8 +33,17 @@ class DeadLetter:
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
         envelope = Envelope.model_validate_json(row.body)
-        reason = row.reason or ""
-        return cls(row.id, row.topic, row.key, row.attempts, row.received, reason, row.blocks, envelope)
+        return cls(
+            seq=row.seq,
+            id=row.id,
+            topic=row.topic,
+            key=row.key,
+            attempts=row.attempts,
+            received=row.received,
+            reason=row.reason or "",
+            blocks=row.blocks,
+            event=envelope,
+        )
 
 
 class DeadLetters:
@@ -43,12 +53,16 @@ class DeadLetters:
         self._parked = tables.parked
         self._line = Parked(tables.parked, {})
 
-    def all(self, session: Session) -> list[DeadLetter]:
-        """Return all, the oldest first."""
-        return self._read(session, None)
+    def oldest(self, session: Session, after: DeadLetter | None = None) -> list[DeadLetter]:
+        """Return up to LISTED_MAX in order of arrival, those that follow `after` if it is given."""
+        found = self._in_order()
+        if after is not None:
+            age = tuple_(self._parked.c.received, self._parked.c.seq)
+            found = found.where(age > (after.received, after.seq))
+        return self._read(session, found.limit(LISTED_MAX))
 
     def those(self, session: Session, ids: Sequence[str]) -> list[DeadLetter]:
-        return self._read(session, ids)
+        return self._read(session, self._in_order().where(self._parked.c.id.in_(ids)))
 
     def replay(self, session: Session, letters: Sequence[DeadLetter]) -> None:
         """Let the service retry them in order; later events of their keys wait meanwhile."""
@@ -61,11 +75,11 @@ class DeadLetters:
         session.connection().execute(delete(self._parked).where(self._are(letters)))
         self._line.advance(session, [letter.key for letter in letters])
 
-    def _read(self, session: Session, ids: Sequence[str] | None) -> list[DeadLetter]:
+    def _in_order(self) -> Select[Any]:
         table = self._parked
-        found = select(table).where(table.c.dead).order_by(table.c.seq).limit(LISTED_MAX)
-        if ids is not None:
-            found = found.where(table.c.id.in_(ids))
+        return select(table).where(table.c.dead).order_by(table.c.received, table.c.seq)
+
+    def _read(self, session: Session, found: Select[Any]) -> list[DeadLetter]:
         return [DeadLetter.of(row) for row in session.connection().execute(found)]
 
     def _are(self, letters: Sequence[DeadLetter]) -> Any:

@@ -7,7 +7,7 @@ next number.
 import sqlalchemy as sa
 from alembic import op
 
-from shared.data.database import UtcDateTime
+from shared.data.database import UtcDateTime, rows_where
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -53,6 +53,13 @@ def create_event_tables_1() -> None:
     )
     op.create_index("ix_parked_due", "parked", ["due"])
     op.create_index("ix_parked_key_seq", "parked", ["key", "seq"])
+
+
+def index_parked_events_2() -> None:
+    """Index dead events, and those to be retried, by age."""
+    columns = ["received", "seq"]
+    op.create_index("ix_parked_dead", "parked", columns, **rows_where("dead", sqlite="dead = 1"))
+    op.create_index("ix_parked_alive", "parked", columns, **rows_where("NOT dead", sqlite="dead = 0"))
 
 
 def _index_some(name: str, columns: list[str], condition: str) -> None:

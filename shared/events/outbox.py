@@ -22,13 +22,13 @@ from shared.clock import now
 from shared.data.database import UtcDateTime, execute_in_driver
 from shared.events.event import Event, Sealed
 from shared.events.failpoints import reached
+from shared.events.pace import FORGOTTEN_MAX
 from shared.events.tables import EventTables
 from shared.ids import new_id
 
 OUTBOX = "outbox"  # the key in `session.info` of the service's outbox
 EMITTED = "emitted"  # the key in `session.info` of the recipients of the session's events
 BATCH_MAX = 100
-FORGOTTEN_MAX = 500  # deletions per transaction
 LEASE = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX = 500
 _CREATED = UtcDateTime()

@@ -2,6 +2,7 @@
 
 import asyncio
 
+FORGOTTEN_MAX = 500  # deletions per transaction
 PAUSE_SHARE = 1.5  # the pause between two full batches, relative to the time that the last one took
 
 

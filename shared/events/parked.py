@@ -27,12 +27,14 @@ from sqlmodel import Session
 from shared.clock import now
 from shared.data.bulk import insert_rows, one_of
 from shared.events.event import Envelope
+from shared.events.pace import FORGOTTEN_MAX
 
 ATTEMPTS_MAX = 8
 PAUSE_FIRST = timedelta(seconds=2)
 PAUSE_MAX = timedelta(minutes=15)
 ATTEMPT_SECONDS_MAX = timedelta(minutes=2)
 RUN_MAX = 100  # events tried in one transaction
+COUNTED_MAX = 100_000  # for metrics: counting more would only take longer
 REASON_CHARACTERS_MAX = 500
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 DEADLY = "it crashed the process or took too long"
@@ -205,19 +207,30 @@ class Parked:
             if first is not None and not first.dead:
                 execute(update(table).where(table.c.seq == first.seq, table.c.due > now()).values(due=now()))
 
-    def forget_dead(self, session: Session, received_before: datetime) -> None:
-        table = self._table
-        old = delete(table).where(table.c.dead, table.c.received < received_before).returning(table.c.key)
-        keys = {row.key for row in session.connection().execute(old)}
-        if keys:
+    def forget_dead(self, session: Session, received_before: datetime) -> bool:
+        """Delete some old dead events; return whether none remain.
+
+        Deleting a month of them at once would block the writes of requests meanwhile.
+        """
+        table, execute = self._table, session.connection().execute
+        old = select(table.c.seq, table.c.key).where(table.c.dead, table.c.received < received_before)
+        rows = execute(old.order_by(table.c.received, table.c.seq).limit(FORGOTTEN_MAX)).all()
+        if rows:
             lock_line(session)
-            self.advance(session, keys)
+            # An operator may have replayed one before we had the lock.
+            execute(delete(table).where(table.c.seq.in_([row.seq for row in rows]), table.c.dead))
+            self.advance(session, [row.key for row in rows])
+        return len(rows) < FORGOTTEN_MAX
 
     def census(self, session: Session) -> tuple[int, int]:
-        """Return the numbers of events to retry and of dead ones."""
-        numbers = select(self._table.c.dead, func.count()).group_by(self._table.c.dead)
-        counted = {bool(row[0]): row[1] for row in session.connection().execute(numbers)}
-        return counted.get(False, 0), counted.get(True, 0)
+        """Return the numbers of events to retry and of dead ones, each counted up to COUNTED_MAX."""
+        is_dead = self._table.c.dead
+        return self._number(session, ~is_dead), self._number(session, is_dead)
+
+    def _number(self, session: Session, state: ColumnElement[bool]) -> int:
+        table = self._table
+        some = select(table.c.seq).where(state).order_by(table.c.received, table.c.seq).limit(COUNTED_MAX)
+        return session.connection().execute(select(func.count()).select_from(some.subquery())).scalar_one()
 
     def _are_claimed(self, rows: Sequence[Row[Any]]) -> ColumnElement[bool]:
         """Match rows that are still under this claim: each claim has its own number of attempts."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client import Gauge
 from pydantic import Field
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlmodel import Session
 from starlette.requests import Request
 
@@ -21,6 +21,7 @@ from shared.errors import Problem
 from shared.events.event import EVENT_BYTES_MAX, Envelope, Event
 from shared.events.inbox import Consumers, Inbox
 from shared.events.outbox import OUTBOX, Outbox
+from shared.events.pace import FORGOTTEN_MAX, make_room
 from shared.events.recording import Recorder
 from shared.events.relay import RECEIVE, Direct, Relay
 from shared.events.signing import Signatures
@@ -147,7 +148,11 @@ class Spine:
     async def running(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.recorder.write_counted)
-            parts: dict[str, Work] = {"count": self._look_after, "refusals": self.recorder.count_refusals}
+            parts: dict[str, Work] = {
+                "count": self._keep_counting,
+                "tidy": self._keep_tidy,
+                "refusals": self.recorder.count_refusals,
+            }
             if self.inbox.topics:
                 parts["retry"] = self._retry
             if self._settings.redis_url is None:
@@ -190,19 +195,24 @@ class Spine:
             if not await self._database.in_background(self.inbox.retry_next):
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _look_after(self) -> None:
-        """Count waiting events for /metrics, and delete old rows."""
+    async def _keep_counting(self) -> None:
+        """Count waiting events for /metrics."""
         loop = asyncio.get_running_loop()
-        tidy_at = loop.time() + TIDY_SECONDS
         while True:
             began = loop.time()
             await self._database.read(self._count)
             # Counting a million rows is slow, so it may take only a small share of the time.
-            pause = max(CENSUS_SECONDS, CENSUS_SHARE * (loop.time() - began))
-            if loop.time() > tidy_at:
-                tidy_at = loop.time() + TIDY_SECONDS
-                await self._database.run(self._tidy)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(CENSUS_SECONDS, CENSUS_SHARE * (loop.time() - began)))
+
+    async def _keep_tidy(self) -> None:
+        """Delete old rows, a few at a time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            began = loop.time()
+            while not await self._database.run(self._tidy):
+                await make_room(began)
+                began = loop.time()
 
     def _count(self, session: Session) -> None:
         backlog = self.outbox.backlog(session)
@@ -214,10 +224,13 @@ class Spine:
         PARKED.set(parked)
         DEAD.set(dead)
 
-    def _tidy(self, session: Session) -> None:
+    def _tidy(self, session: Session) -> bool:
+        """Delete some old rows; return whether none remain."""
         seen = self._tables.inbox
-        session.connection().execute(delete(seen).where(seen.c.received < now() - SEEN_KEPT))
-        self.inbox.parked.forget_dead(session, now() - DEAD_KEPT)
+        old = select(seen.c.id).where(seen.c.received < now() - SEEN_KEPT).order_by(seen.c.received)
+        some = delete(seen).where(seen.c.id.in_(old.limit(FORGOTTEN_MAX)))
+        forgotten = session.connection().execute(some).rowcount
+        return self.inbox.parked.forget_dead(session, now() - DEAD_KEPT) and forgotten < FORGOTTEN_MAX
 
 
 async def _always(name: str, work: Work) -> None:

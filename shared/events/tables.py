@@ -10,8 +10,9 @@ _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite autoincrements 
 class EventTables:
     """Events to send (outbox), ids of received events (inbox), and events to retry (parked).
 
-    An outbox row is waiting, leased to a relay, or sent to a broker. Each state has its own index, so finding
-    the oldest row costs the same whether ten rows or a million are waiting.
+    An outbox row is waiting, leased to a relay, or sent to a broker. A parked row is to be retried, or dead.
+    Each state has its own index, so finding the oldest row costs the same whether ten rows or a million are
+    waiting.
     """
 
     def __init__(self, metadata: MetaData) -> None:
@@ -54,4 +55,6 @@ class EventTables:
             Column("blocks", Boolean, nullable=False, default=False),
             Column("reason", String(500)),
             Index("ix_parked_key_seq", "key", "seq"),
+            Index("ix_parked_dead", "received", "seq", **rows_where("dead", sqlite="dead = 1")),
+            Index("ix_parked_alive", "received", "seq", **rows_where("NOT dead", sqlite="dead = 0")),
         )

@@ -143,6 +143,16 @@ def test_replay_of_all_includes_more_than_one_batch(
     assert orders.applied == ids
 
 
+def test_replay_of_all_ends_even_if_the_service_gives_up_every_event_again(
+    orders: Orders, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead, "LISTED_MAX", 2)
+    monkeypatch.setattr(dead.DeadLetters, "replay", lambda *_: None)  # as if each were dead again at once
+    orders.receive(5)
+
+    assert run("replay", "orders", "--all") == (0, "orders: 5 to be retried\n")
+
+
 def test_later_event_waits_for_a_replayed_one(orders: Orders, run: Run) -> None:
     account = new_id()
     (letter,) = orders.receive(1, account)

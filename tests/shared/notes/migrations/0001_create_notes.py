@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from shared.data.database import UtcDateTime
-from shared.events.migrations import create_event_tables_1
+from shared.events.migrations import create_event_tables_1, index_parked_events_2
 
 revision = "0001"
 down_revision = None
@@ -31,3 +31,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_idempotency_keys_created", "idempotency_keys", ["created"])
     create_event_tables_1()
+    index_parked_events_2()

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from shared.events.migrations import create_event_tables_1
+from shared.events.migrations import create_event_tables_1, index_parked_events_2
 
 revision = "0001"
 down_revision = None
@@ -30,3 +30,4 @@ def upgrade() -> None:
         sa.Column("amount", sa.Integer, nullable=False),
     )
     create_event_tables_1()
+    index_parked_events_2()
