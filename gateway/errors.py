@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shared.errors import FieldFault, Problem, no_such_address, problem_body
 
@@ -58,6 +59,13 @@ CROSS_SITE = Kind(
     "A page of another site may not use this browser's session; send a bearer token instead.",
 )
 FORBIDDEN = Kind(403, "forbidden", CLIENT, "auth", "Your account may not do this.")
+INSUFFICIENT_SCOPE = Kind(
+    403,
+    "insufficient_scope",
+    CLIENT,
+    "auth",
+    "The token was given for other things. `scope` names what it lacks.",
+)
 ORIGIN_DENIED = Kind(
     403,
     "origin_denied",
@@ -219,17 +227,20 @@ class Refusal(Exception):
         self.detail = detail or kind.words
         self.headers = headers or {}
         self.faults: Sequence[FieldFault] = ()
+        self.extensions: Mapping[str, Any] = {}
 
     @classmethod
     def of(cls, problem: Problem, kind: Kind) -> "Refusal":
         """A refusal by `shared`, with the phase in which it happened."""
         named = Kind(problem.status, problem.code, kind.source, kind.phase, problem.detail)
-        return cls(named, headers=problem.headers)
+        refusal = cls(named, headers=problem.headers)
+        refusal.extensions = problem.extensions
+        return refusal
 
     def body(self, request_id: str) -> bytes:
         kind = self.kind
-        party = {"source": kind.source, "phase": kind.phase}
-        return problem_body(kind.status, kind.code, self.detail, request_id, self.faults, party)
+        more = {"source": kind.source, "phase": kind.phase, **self.extensions}
+        return problem_body(kind.status, kind.code, self.detail, request_id, self.faults, more)
 
 
 def too_large(limit_bytes: int) -> Refusal:

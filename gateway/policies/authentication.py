@@ -1,10 +1,10 @@
 """Authentication of the caller, and the route's rules for roles and scopes."""
 
-from gateway.errors import FORBIDDEN, UNAUTHENTICATED, Refusal
+from gateway.errors import FORBIDDEN, INSUFFICIENT_SCOPE, UNAUTHENTICATED, Refusal
 from gateway.routing.claims import require_claims
 from gateway.routing.table import Policy
 from shared.caller import BROAD_SCOPES, Caller
-from shared.errors import InvalidToken
+from shared.errors import InsufficientScope, InvalidToken
 from shared.identity.scopes import ADMIN
 from shared.identity.tokens import bearer_token
 
@@ -30,8 +30,7 @@ def require(policy: Policy, caller: Caller | None) -> None:
         raise Refusal(FORBIDDEN, f"This needs the role {' or '.join(sorted(policy.roles))}.")
     if policy.scopes and not all(_holds(caller, scope) for scope in policy.scopes):
         missing = " ".join(sorted(scope for scope in policy.scopes if not _holds(caller, scope)))
-        challenge = f'Bearer error="insufficient_scope", scope="{missing}"'
-        raise Refusal(FORBIDDEN, f"The token lacks the scope {missing}.", {"WWW-Authenticate": challenge})
+        raise Refusal.of(InsufficientScope(missing), INSUFFICIENT_SCOPE)
     require_claims(policy.claims, caller)
 
 

@@ -156,8 +156,10 @@ def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[K
     kinds += [errors.OVERLOADED, errors.CONNECT_TIMEOUT]
     if not route.is_public(method.upper().encode(), _sample(path)):
         kinds += [errors.UNAUTHENTICATED, INVALID_TOKEN, errors.UNAVAILABLE]
-    if route.policy.roles or route.policy.scopes:
+    if route.policy.roles or route.policy.claims:
         kinds.append(errors.FORBIDDEN)
+    if route.policy.scopes:
+        kinds.append(errors.INSUFFICIENT_SCOPE)
     if route.policy.ip is not ANYBODY:
         kinds.append(errors.IP_DENIED)
     if path.startswith("/{"):

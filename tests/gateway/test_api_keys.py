@@ -90,7 +90,7 @@ async def test_scopes_roles_and_limits_apply_to_keys(
     demands = ", scopes: [orders:read], rate_limit: {rate: 2/h, burst: 2, key: client}"
     gateway = await start_gateway(routes(backend, demands), api_keys_file=keys.file)
     refused = await get(gateway, weak)
-    assert (refused.status, refused.code) == (403, "forbidden")
+    assert (refused.status, refused.code) == (403, "insufficient_scope")
     answers = [(await get(gateway, key)).status for key in (strong, second, strong, second)]
     assert answers == [200, 200, 429, 429], "one client has one limit, however many keys"
     gateway.write(routes(backend, ", roles: [admin]"))

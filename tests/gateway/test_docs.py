@@ -189,7 +189,7 @@ async def test_gateway_adds_its_refusals_to_an_operation(
     refusal = {"503": {"description": "`overloaded`: Busy."}, "404": {"description": "No cat."}}
     paths = {
         f"/{name}": {"get": answering(f"get_{name}"), "post": answering(f"add_{name}", requestBody=body)}
-        for name in ("free", "kept", "ruled")
+        for name in ("free", "kept", "ruled", "scoped", "claimed")
     }
     paths["/kept"]["get"]["responses"] |= refusal
     backend = await start_backend(serving(document(paths)))
@@ -199,6 +199,8 @@ async def test_gateway_adds_its_refusals_to_an_operation(
                 f'path: /free, backend: "{backend.url}", auth: none',
                 f'path: /kept, backend: "{backend.url}"',
                 f'path: /ruled, backend: "{backend.url}", roles: [admin]',
+                f'path: /scoped, backend: "{backend.url}", scopes: [read]',
+                f'path: /claimed, backend: "{backend.url}", claims: {{tenant: a}}',
             )
         )
     )
@@ -210,7 +212,10 @@ async def test_gateway_adds_its_refusals_to_an_operation(
     assert statuses("/free", "get") == always
     assert statuses("/free", "post") == always | {"408", "413"}
     assert statuses("/kept", "get") == always | {"401", "404"}
-    assert statuses("/ruled", "get") == always | {"401", "403"}
+    for path, code in (("/ruled", "forbidden"), ("/scoped", "insufficient_scope"), ("/claimed", "forbidden")):
+        assert statuses(path, "get") == always | {"401", "403"}
+        described = merged["paths"][path]["get"]["responses"]["403"]["description"]
+        assert described.startswith(f"`{code}`: ")
     assert merged["paths"]["/free"]["get"]["security"] == []
     assert merged["paths"]["/kept"]["get"]["security"] == [{"bearer": []}]
     busy = merged["paths"]["/kept"]["get"]["responses"]["503"]

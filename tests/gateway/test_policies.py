@@ -98,7 +98,9 @@ class TestRolesAndScopes:
     ) -> None:
         gateway = await start_gateway(_routes(backend, "scopes: [read, write]"))
         refused = await gateway.request("GET", "/x", bearer(token(scope="read")))
-        assert (refused.status, refused.code) == (403, "forbidden")
+        assert (refused.status, refused.code) == (403, "insufficient_scope")
+        assert refused.json()["scope"] == "write"
+        assert refused.json()["detail"] == "The token lacks the scope write."
         assert refused.value("www-authenticate") == 'Bearer error="insufficient_scope", scope="write"'
         assert (await gateway.request("GET", "/x", bearer(token(scope="write read")))).status == 200
 
