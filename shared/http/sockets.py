@@ -7,7 +7,8 @@ code: 4401, 4403, 4404, … A socket whose account or session is revoked is clos
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, get_type_hints
 
@@ -91,19 +92,51 @@ class Socket:
         require_scope_name(self.scope, self.path)
 
 
-class SocketEndpoint:
-    """Serves one Socket: identifies, counts and records callers, and ends the sockets of revoked ones."""
+class OpenSockets:
+    """The open sockets of a process, whatever their path; ends those of revoked callers."""
 
-    def __init__(self, socket: Socket, chassis: Chassis, trusts: Callable[[str], bool]) -> None:
-        self._socket, self._chassis, self._trusts = socket, chassis, trusts
+    def __init__(self, is_revoked: Callable[[Caller], bool]) -> None:
+        self._is_revoked = is_revoked
+        self._callers: dict[asyncio.Task[Any], Caller | None] = {}  # by the task that serves the socket
+
+    def require_room(self, caller: Caller | None) -> None:
+        if len(self._callers) >= SOCKETS_MAX:
+            raise Overloaded
+        if caller is None:
+            return
+        of_account = sum(one is not None and one.id == caller.id for one in self._callers.values())
+        if of_account >= SOCKETS_PER_ACCOUNT:
+            raise TooManyRequests(f"Your account has {SOCKETS_PER_ACCOUNT} open sockets; close one of them.")
+
+    @contextmanager
+    def counted(self, task: asyncio.Task[Any], caller: Caller | None) -> Iterator[None]:
+        self._callers[task] = caller
+        OPEN.inc()
+        try:
+            yield
+        finally:
+            del self._callers[task]
+            OPEN.dec()
+
+    def end_revoked(self) -> None:
+        for task, caller in [*self._callers.items()]:
+            if caller is not None and self._is_revoked(caller):
+                task.cancel()
+
+
+class SocketEndpoint:
+    """Serves one Socket: identifies, counts and records callers."""
+
+    def __init__(
+        self, socket: Socket, chassis: Chassis, sockets: OpenSockets, trusts: Callable[[str], bool]
+    ) -> None:
+        self._socket, self._chassis, self._open, self._trusts = socket, chassis, sockets, trusts
         self._injected = _injected(socket.handler, chassis)
         self._redeem_injected = _injected(socket.redeem, chassis) if socket.redeem else {}
         self._origins = socket.origins(**self._arguments(_injected(socket.origins, chassis), {}))
         action = socket.action or socket.handler.__name__.upper()
         self._opening = Operation("GET", socket.path, socket.handler, status=101, action=action)
         self._closing = Operation("GET", socket.path, socket.handler, status=200, action=f"{action}_END")
-        self._open: dict[WebSocket, tuple[Caller, asyncio.Task[None]]] = {}
-        chassis.verifier.revocations.on_change.append(self._end_revoked)
 
     def route(self) -> BaseRoute:
         return WebSocketRoute(self._socket.path, endpoint=self)
@@ -145,18 +178,13 @@ class SocketEndpoint:
         caller = await self._admit(websocket, trail)
         task = asyncio.current_task()
         assert task is not None
-        if caller is not None:
-            self._open[websocket] = (caller, task)
-        OPEN.set(len(self._open))
-        try:
-            await self._handle(websocket, caller, trail)
-        except asyncio.CancelledError:
-            if task.uncancel() or caller is None or not self._is_revoked(caller):
-                raise
-            raise InvalidToken from None
-        finally:
-            self._open.pop(websocket, None)
-            OPEN.set(len(self._open))
+        with self._open.counted(task, caller):
+            try:
+                await self._handle(websocket, caller, trail)
+            except asyncio.CancelledError:
+                if task.uncancel() or caller is None or not self._is_revoked(caller):
+                    raise
+                raise InvalidToken from None
 
     async def _handle(self, websocket: WebSocket, caller: Caller | None, trail: Trail | None) -> None:
         arguments = self._arguments(self._injected, {WebSocket: websocket, Trail: trail, Caller: caller})
@@ -186,7 +214,7 @@ class SocketEndpoint:
         if caller is not None and caller.is_limited:
             caller = limited(caller, self._socket.scope)
         self._socket.access(caller)
-        self._require_room(caller)
+        self._open.require_room(caller)
         return caller
 
     async def _identify(self, websocket: WebSocket, offered: list[str]) -> Caller | None:
@@ -215,14 +243,6 @@ class SocketEndpoint:
             return
         raise ForeignOrigin
 
-    def _require_room(self, caller: Caller | None) -> None:
-        if len(self._open) >= SOCKETS_MAX:
-            raise Overloaded
-        if caller is None:
-            return
-        if sum(one.id == caller.id for one, _ in self._open.values()) >= SOCKETS_PER_ACCOUNT:
-            raise TooManyRequests(f"Your account has {SOCKETS_PER_ACCOUNT} open sockets; close one of them.")
-
     def _trail(self, operation: Operation, websocket: HTTPConnection) -> Trail | None:
         recorder = self._chassis.recorder
         return recorder.trail(operation, websocket) if recorder else None
@@ -230,15 +250,13 @@ class SocketEndpoint:
     def _is_revoked(self, caller: Caller) -> bool:
         return self._chassis.verifier.revocations.cover(caller)
 
-    def _end_revoked(self) -> None:
-        for caller, task in [*self._open.values()]:
-            if self._is_revoked(caller):
-                task.cancel()
-
 
 def socket_routes(sockets: Sequence[Socket], chassis: Chassis, settings: ServiceSettings) -> list[BaseRoute]:
     trusts = Proxies(settings.trusted_proxies).trusts
-    return [SocketEndpoint(socket, chassis, trusts).route() for socket in sockets]
+    revocations = chassis.verifier.revocations
+    of_process = OpenSockets(revocations.cover)
+    revocations.on_change.append(of_process.end_revoked)
+    return [SocketEndpoint(socket, chassis, of_process, trusts).route() for socket in sockets]
 
 
 def own_authority(connection: HTTPConnection, trusts: Callable[[str], bool]) -> str:
