@@ -36,6 +36,7 @@ HOSTS_MAX = 1_000
 FAILURES_UNTIL_OPEN = 5
 OPEN_SECONDS_FIRST, OPEN_SECONDS_MAX = 30.0, 600.0
 RETRY_AFTER_MAX = 3_600.0
+_OWN_FAULTS = frozenset(("resting", "busy"))  # these say nothing about the host
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_:")
 
@@ -140,6 +141,7 @@ class Outbound:
         self._settings, self._purpose = settings, purpose
         self._seconds_max, self._bytes_max = seconds_max, answer_bytes_max
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        self._places = asyncio.Semaphore(CONNECTIONS_MAX)
         self._doors: dict[str, tuple[httpcore.AsyncConnectionPool, GuardedNetwork]] = {}
 
     async def check(self, url: str) -> None:
@@ -177,7 +179,7 @@ class Outbound:
             raise
         except CallFailed as error:
             outcome = error.reason
-            if outcome not in ("resting", "busy"):
+            if outcome not in _OWN_FAULTS:
                 host.failed()
             raise
         else:
@@ -196,13 +198,15 @@ class Outbound:
 
     @asynccontextmanager
     async def _place(self, host: _Host) -> AsyncIterator[None]:
-        """Wait for one of the host's slots, so that a slow host blocks only a few calls."""
+        """Wait for one of the host's slots and one of ours, so that a slow host blocks only a few calls."""
         host.active += 1
+        started, waited = time.monotonic(), None
         try:
-            async with asyncio.timeout(self._seconds_max), host.places:
+            async with asyncio.timeout(self._seconds_max), host.places, self._places:
+                waited = time.monotonic() - started
                 yield
         except TimeoutError as error:
-            raise CallFailed("late") from error
+            raise CallFailed(reason_for_timeout(waited, self._seconds_max)) from error
         finally:
             host.active -= 1
 
@@ -278,6 +282,11 @@ class Outbound:
         trust.load_default_certs()
         trust.load_verify_locations(self._settings.outbound_ca_file)
         return trust
+
+
+def reason_for_timeout(waited: float | None, seconds_max: float) -> str:
+    """Return `busy` if the call spent most of its time waiting for a slot, or never got one."""
+    return "late" if waited is not None and waited < seconds_max / 2 else "busy"
 
 
 def read_url(url: str) -> SplitResult:

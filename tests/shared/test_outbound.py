@@ -519,3 +519,36 @@ async def deliver_with(names: dict[str, Any], url: str) -> Any:
         return await names["deliver"](url, b"{}")
     finally:
         await names["WEBHOOKS"].close()
+
+
+class TestSlots:
+    @pytest.mark.parametrize("of", ["the host", "all"])
+    async def test_call_that_gets_no_slot_is_busy_which_is_not_the_fault_of_the_host(
+        self, make: Open, of: str
+    ) -> None:
+        client = make(seconds_max=0.01)
+        async with serving(answering(OK)) as port:
+            url = f"http://127.0.0.1:{port}/"
+            host = client._host(read_url(url))
+            slots = host.places if of == "the host" else client._places
+            while not slots.locked():
+                await slots.acquire()
+            before = counted("busy")
+            for _ in range(outbound.FAILURES_UNTIL_OPEN):
+                assert await failure(client.call("GET", url)) == "busy"
+            assert counted("busy") == before + outbound.FAILURES_UNTIL_OPEN
+            assert host.failures == 0
+            slots.release()
+            client._seconds_max = SECONDS
+            assert (await client.call("GET", url)).status == 200
+
+    @pytest.mark.parametrize(
+        ("waited", "reason"), [(None, "busy"), (0.0, "late"), (4.9, "late"), (5.0, "busy"), (9.9, "busy")]
+    )
+    def test_host_is_late_only_if_it_had_most_of_the_time(self, waited: float | None, reason: str) -> None:
+        assert outbound.reason_for_timeout(waited, 10.0) == reason
+
+
+def counted(outcome: str) -> float:
+    labels = {"purpose": "tests", "outcome": outcome}
+    return REGISTRY.get_sample_value("outbound_calls_total", labels) or 0
