@@ -53,6 +53,7 @@ from shared.lists.pagination import (
 Out = TypeVar("Out", bound=BaseModel)
 
 GRAM = 3
+SPREAD = 64  # how far from its place a row of SQLite's index may be, if other rows took that; see `place_of`
 GRAMS_MAX = 6  # per text: each adds an index scan, and the rows found are compared with the whole text anyway
 
 
@@ -109,9 +110,9 @@ class SearchIndex:
         fts, ends = self._fts, [end for end in (before, search.until) if end is not None]
         found = select(fts.c.id, fts.c.rowid).where(literal_column(self._name).op("MATCH")(match))
         if ends:
-            found = found.where(fts.c.rowid <= place_of(min(ends)))
+            found = found.where(fts.c.rowid <= place_of(min(ends)) + SPREAD + 1)
         if search.since is not None:
-            found = found.where(fts.c.rowid >= place_of(search.since))
+            found = found.where(fts.c.rowid >= place_of(search.since) - SPREAD - 1)
         return found.order_by(fts.c.rowid.desc())
 
     def wanted_of(self, window: FromClause, search: Search, before: str | None) -> Select[Any]:
@@ -120,6 +121,8 @@ class SearchIndex:
         for end in (before, search.until):
             if end is not None:
                 rows = rows.where(window.c.id < end)
+        if search.since is not None:
+            rows = rows.where(window.c.id >= search.since)
         return rows.order_by(window.c.rowid.desc())
 
     def _of_scopes(
@@ -223,6 +226,7 @@ def _grams(text: str) -> list[str]:
 def place_of(key: str) -> int:
     """Return the rowid in SQLite's index: 62 bits of the UUIDv7, without its version, in the same order.
 
-    They are unique for ids of one process. Across processes, ids of the same time may collide.
+    They are unique for ids of one process. Ids that two processes make within 0.24 µs may have the same
+    place: the second row then gets one next to it, still in the order of ids.
     """
     return (int(key[:8] + key[9:13] + key[15:18], 16) << 2) | (int(key[19], 16) & 3)
