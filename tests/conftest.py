@@ -18,7 +18,7 @@ from shared.http.operations import Signature
 from shared.ids import new_id
 from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
-from tests import databases, support
+from tests import databases, support, watchdog
 
 pytest_plugins = ["tests.halves"]
 
@@ -37,6 +37,7 @@ def pytest_configure() -> None:
     vars(endpoints)["TypeAdapter"] = cache(TypeAdapter)
     vars(testing)["upgrade"] = databases.upgrade_unless_migrated
     databases.share_compiled_statements()
+    watchdog.guard()
     # httpx tries to import it several times per request, searching all of sys.path.
     sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 

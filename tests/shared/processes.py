@@ -16,6 +16,7 @@ from typing import Any
 
 from gatehouse.fork_server import MESSAGE_BYTES_MAX
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
+from tests import watchdog
 
 SECONDS_MAX = 30.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +136,7 @@ class ForkServer:
                 pass
         os.close(nothing)
         os.close(theirs)
+        watchdog.end_with_run(message[0]["started"])
         return Forked(self, message[0]["started"], message[1][0], stdout)
 
     def end_of(self, pid: int, seconds: float) -> int | None:
