@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -138,6 +139,48 @@ class TestRevocations:
         revocations.add([revoked("user", "u"), revoked("session", "s")])
 
         assert told == [2]
+
+    def test_metric_shows_how_long_ago_the_feed_was_current(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`set` counts with several workers, the function with one."""
+        shown: list[float] = []
+        functions: list[Callable[[], float]] = []
+        gauge = SimpleNamespace(set=shown.append, set_function=functions.append)
+        monkeypatch.setattr(shared.identity.revocations, "LAG", gauge)
+        revocations = Revocations()
+        (lag,) = functions
+        revocations._known -= 7  # as after seven seconds of silence
+        assert lag() >= 7
+        revocations.note_silence(Unavailable())
+        assert shown.pop() >= 7
+        revocations.confirm()
+
+        assert shown == [0]
+        assert lag() < 7
+
+
+class Paused(Exception):
+    """Ends a follower that would try for ever."""
+
+
+async def test_pauses_between_attempts_grow_up_to_half_a_second(
+    make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 6:
+            raise Paused
+
+    class Away(HttpClient):
+        async def long_poll(self, *_: Any, **__: Any) -> bytes:
+            raise Unavailable
+
+    monkeypatch.setattr("shared.identity.revocations.asyncio.sleep", sleep)
+    with pytest.raises(Paused):
+        await Follower(Revocations(), Away(), make_settings(Settings))._follow()
+
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
 
 
 @pytest.fixture

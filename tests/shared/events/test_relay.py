@@ -5,10 +5,14 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.data.database import Database
+from shared.errors import Unavailable
 from shared.events import emit, relay
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.relay import Direct, Relay
@@ -168,3 +172,32 @@ async def test_unanswered_deliveries_count_as_attempts(
         await until(lambda: number_waiting(teller) == 0)
 
     assert subscriber.with_events() == [1, 2, 3, 4]
+
+
+async def test_commit_wakes_the_relay_without_waiting_for_the_next_poll(
+    subscriber: Subscriber, teller: tuple[Database, Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await subscriber.start()
+    async with sending(subscriber, teller):
+        await until(lambda: number_waiting(teller) == 0)
+        monkeypatch.setattr(relay, "LOOK_SECONDS", 1000 * SECONDS)
+        for number in range(2):  # the first may be found by a poll that has begun already
+            with teller[0].transaction() as session:
+                emit(session, Counted(thing="b", number=number))
+            await until(lambda: number_waiting(teller) == 0)
+
+
+def test_unreachable_subscriber_is_logged_once_a_minute_but_not_at_first(
+    teller: tuple[Database, Outbox],
+) -> None:
+    clock = SimpleNamespace(at=0.0)
+    watched: Any = Relay(*teller, "one", CountingCalls(cast("Peer", None)))
+    watched._loop = SimpleNamespace(time=lambda: clock.at)
+    logged = []
+    for watched._pause, clock.at in ((0.02, 0.0), (0.05, 0.5), (0.05, 60.5), (0.05, 60.6), (0.05, 100.0)):
+        with capture_logs() as lines:
+            watched._log(Unavailable())
+        logged.append([(line["event"], line["subscriber"]) for line in lines])
+
+    line = [("events_not_delivered", "one")]
+    assert logged == [[], line, [], line, []]
