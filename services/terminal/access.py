@@ -1,12 +1,18 @@
 """Access to shells: without isolation, only clients on the same machine may open them."""
 
 from ipaddress import ip_address
+from typing import Any
 
+from sqlalchemy import select
+from sqlmodel import Session
 from starlette.requests import HTTPConnection
 
 from services.terminal.backends.base import Backend
 from services.terminal.errors import NotLocal
+from services.terminal.models import TERMINALS
 from services.terminal.settings import Settings
+from shared.data.database import one_row
+from shared.errors import NotFound
 from shared.http.sockets import own_authority
 from shared.process.proxies import Proxies
 
@@ -36,6 +42,14 @@ class Door:
         authority = own_authority(connection, self._proxies.trusts)
         if not (_is_loopback(address) and _is_local_name(_host_of(authority))):
             raise NotLocal
+
+
+def own_terminal(session: Session, terminal_id: str, owner: str) -> dict[str, Any]:
+    """Return the row of a terminal; raises NotFound if it belongs to someone else."""
+    row = one_row(session, select(TERMINALS).where(TERMINALS.c.id == terminal_id))
+    if row is None or row["owner"] != owner:
+        raise NotFound
+    return row
 
 
 def _host_of(authority: str) -> str:

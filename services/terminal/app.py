@@ -12,6 +12,7 @@ from services.terminal.models import EVENTS
 from services.terminal.places import Places
 from services.terminal.routes import OPERATIONS, SOCKETS
 from services.terminal.settings import Settings
+from services.terminal.shares import Guests
 from services.terminal.terminals import Terminals
 from shared.data.database import Database
 from shared.events import Events
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> Starlette:
         client=HttpClient(),
         database=database,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
-        provide={Boxes: boxes, Terminals: terminals, Door: Door(backend, settings)},
+        provide={Boxes: boxes, Terminals: terminals, Door: Door(backend, settings), Guests: Guests()},
         beside=[terminals, boxes, Duties(database, [Duty("sweep", SWEEP_SECONDS, lambda _: boxes.sweep())])],
         sockets=SOCKETS,
     )

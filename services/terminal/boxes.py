@@ -15,10 +15,11 @@ from sqlmodel import Session as DatabaseSession
 from services.terminal.backends.base import Backend, Place
 from services.terminal.errors import NoCapacity
 from services.terminal.events import DELETED
-from services.terminal.models import BOXES, TERMINALS, TICKETS, BoxState
+from services.terminal.models import BOXES, SHARES, TABS, TERMINALS, TICKETS, BoxState
 from services.terminal.places import Places
 from services.terminal.session import Session
 from services.terminal.settings import Settings
+from services.terminal.shares import forget_expired
 from services.terminal.terminals import Terminals, forget_ended
 from shared.clock import now
 from shared.data.database import Database, one_row
@@ -112,7 +113,7 @@ class Boxes:
     # Called by duties, in their own threads.
 
     def sweep(self) -> None:
-        """Stop idle and unwanted boxes; delete expired tickets and old terminals."""
+        """Stop idle and unwanted boxes; delete expired tickets and shares, and old terminals."""
         asyncio.run_coroutine_threadsafe(self._stop_idle(), self._loop).result()
         for row in self._unwanted():
             self._end(row)
@@ -120,6 +121,7 @@ class Boxes:
             run = session.connection().execute
             run(delete(TICKETS).where(TICKETS.c.expires < now()))
             forget_ended(session)
+            forget_expired(session)
 
     def _unwanted(self) -> list[dict[str, Any]]:
         with self._database.transaction(write=False) as session:
@@ -136,8 +138,8 @@ class Boxes:
             run = session.connection().execute
             if row["ends_for"] == DELETED:
                 run(delete(BOXES).where(BOXES.c.id == row["id"]))
-                run(delete(TERMINALS).where(TERMINALS.c.owner == row["owner"]))
-                run(delete(TICKETS).where(TICKETS.c.owner == row["owner"]))
+                for table in (TERMINALS, TICKETS, TABS, SHARES):
+                    run(delete(table).where(table.c.owner == row["owner"]))
             else:
                 run(update(BOXES).where(BOXES.c.id == row["id"]).values(ends_for=None))
 

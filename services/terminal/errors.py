@@ -27,6 +27,12 @@ class TooManyViewers(TooManyRequests):
     code = "too_many_viewers"
 
 
+class TooManyShares(Conflict):
+    """This terminal has the maximum number of shares; revoke one first."""
+
+    code = "too_many_shares"
+
+
 class NoCapacity(Problem):
     """This server is at capacity; try again later."""
 

@@ -91,9 +91,46 @@ class Ticket(Table, table=True):
     mode: str = Field(max_length=2)
     caller: str = Field(sa_type=Text)  # the caller as JSON, so that revocations apply
     expires: datetime = Field(sa_type=UtcDateTime)
+    share_id: str | None = Field(default=None, max_length=ID_CHARACTERS)  # how the caller got access
+
+
+class TabList(Table, table=True):
+    """The tabs that an account's page shows, in order; most have a terminal."""
+
+    __tablename__ = "tabs"
+
+    owner: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    tabs: str = Field(sa_type=Text)  # a JSON list of ids
+    names: str = Field(sa_type=Text)  # a JSON object: the name of each renamed tab
+    active: str = Field(max_length=TAB_CHARACTERS)
+    version: int = 1
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Share(Table, table=True):
+    """An invitation to watch a terminal or to write in it; its token is stored as a hash."""
+
+    __tablename__ = "shares"
+    __table_args__ = (
+        Index("ix_shares_terminal_id", "terminal_id"),
+        Index("ix_shares_owner", "owner"),
+        Index("ix_shares_expires", "expires"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    terminal_id: str = Field(max_length=ID_CHARACTERS)
+    owner: str = Field(max_length=ID_CHARACTERS)
+    guest: str | None = Field(default=None, max_length=ID_CHARACTERS)  # the only account that may use it
+    mode: str = Field(max_length=2)
+    token_hash: str = Field(max_length=64)
+    uses: int = 0
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime)
 
 
 BOXES: SqlTable = Box.__table__  # type: ignore[attr-defined]
 TERMINALS: SqlTable = Terminal.__table__  # type: ignore[attr-defined]
 TICKETS: SqlTable = Ticket.__table__  # type: ignore[attr-defined]
+TABS: SqlTable = TabList.__table__  # type: ignore[attr-defined]
+SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
 EVENTS = EventTables(Table.metadata)

@@ -8,9 +8,10 @@ from services.terminal.errors import (
     ShellNotStarted,
     TabTaken,
     TerminalEnded,
+    TooManyShares,
     TooManyTerminals,
 )
-from services.terminal.handlers import boxes, page, sockets, terminals
+from services.terminal.handlers import boxes, page, shares, sockets, tabs, terminals
 from services.terminal.protocol import SUBPROTOCOL
 from shared.errors import NotFound, TooManyRequests
 from shared.http.operations import Operation
@@ -58,6 +59,16 @@ OPERATIONS = [
         status=201,
         errors=(NotFound, NotLocal, TerminalEnded, TooManyRequests),
     ),
+    Operation("GET", "/terminal/tabs", tabs.show_tabs, scope=READ),
+    Operation("PUT", "/terminal/tabs", tabs.save_tabs, scope=WRITE),
+    Operation(
+        *("POST", f"{ONE_SESSION}/shares", shares.share_terminal),
+        scope=WRITE,
+        status=201,
+        errors=(TerminalEnded, TooManyShares),
+    ),
+    Operation("GET", f"{ONE_SESSION}/shares", shares.list_shares, scope=READ),
+    Operation("DELETE", f"{ONE_SESSION}/shares/{{share_id}}", shares.revoke_share, scope=WRITE, status=204),
     Operation("GET", "/terminal/admin/boxes", boxes.list_boxes, access=admin, scope=ADMINISTER),
     Operation(
         "POST",

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from shared.http.schemas import Id, Input, Output, Query, example
+from shared.http.schemas import Id, Input, Output, Query, Versioned, example
 from shared.words import pattern
 
 Tab = Annotated[
@@ -20,6 +20,13 @@ Tab = Annotated[
 Rows = Annotated[int, Field(ge=1, le=500)]
 Columns = Annotated[int, Field(ge=2, le=1000)]
 Mode = Literal["rw", "ro"]
+TABS_MAX = 32
+TabName = Annotated[
+    str,
+    StringConstraints(
+        pattern=pattern(r"^[^\x00-\x1f\x7f]{1,64}$", "must be 1 to 64 characters without control characters")
+    ),
+]
 
 
 class OpenTerminal(Input):
@@ -41,6 +48,92 @@ class MakeTicket(Input):
 
     session: Id
     mode: Mode = "rw"
+    share: str | None = Field(
+        default=None, min_length=1, max_length=100, description="The token of a share, for guests."
+    )
+
+
+class SaveTabs(Input):
+    model_config = example({"tabs": ["1", "2"], "names": {"2": "Tests"}, "active": "2"})
+
+    tabs: list[Tab] = Field(min_length=1, max_length=TABS_MAX)
+    names: dict[Tab, TabName] = Field(default_factory=dict, max_length=TABS_MAX)
+    active: Tab
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if len(set(self.tabs)) < len(self.tabs):
+            raise ValueError("tabs must not contain a tab twice")
+        if self.active not in self.tabs or not set(self.names) <= set(self.tabs):
+            raise ValueError("active and the keys of names must be in tabs")
+        return self
+
+
+class TabsOut(Versioned):
+    model_config = example(
+        {
+            "version": 3,
+            "tabs": ["1", "2"],
+            "names": {"2": "Tests"},
+            "active": "2",
+            "sessions": {"1": "0192f0c1-2345-7abc-8def-0123456789ab"},
+        }
+    )
+
+    tabs: list[str]
+    names: dict[str, str]
+    active: str
+    sessions: dict[str, str] = Field(description="The open terminal of each tab that has one.")
+
+
+class MakeShare(Input):
+    model_config = example({"mode": "ro", "hours": 1, "guest": "0192f0c1-1111-7abc-8def-0123456789ab"})
+
+    mode: Mode = "ro"
+    hours: int = Field(default=1, ge=1, le=24)
+    guest: Id | None = Field(default=None, description="The only account that may use the share.")
+
+
+class ShareOut(Output):
+    model_config = example(
+        {
+            "id": "0192f0c1-4321-7abc-8def-0123456789ab",
+            "mode": "ro",
+            "guest": None,
+            "uses": 2,
+            "watching": 1,
+            "created": "2026-01-31T12:00:00Z",
+            "expires": "2026-01-31T13:00:00Z",
+        }
+    )
+
+    id: Id
+    mode: Mode
+    guest: str | None
+    uses: int
+    watching: int = Field(default=0, description="Sockets that are open through this share.")
+    created: datetime
+    expires: datetime
+
+
+class MadeShareOut(Output):
+    model_config = example(
+        {
+            "id": "0192f0c1-4321-7abc-8def-0123456789ab",
+            "mode": "ro",
+            "guest": None,
+            "expires": "2026-01-31T13:00:00Z",
+            "token": "hV8s2nD0yq3mFz1Tt0cQJw",
+            "url": "https://app.example/terminal/#session=0192f0c1-2345-7abc-8def-0123456789ab&share=hV8s2nD0yq3m",
+        }
+    )
+
+    id: Id
+    mode: Mode
+    guest: str | None
+    expires: datetime
+    token: str
+    url: str = Field(description="Opens the page; the token is in the fragment, which no server receives.")
 
 
 class CloseQuery(Query):
@@ -48,9 +141,12 @@ class CloseQuery(Query):
 
 
 class TicketOut(Output):
-    model_config = example({"ticket": "hV8s2nD0yq3mFz1Tt0cQJw", "expires": "2026-01-31T12:00:30Z"})
+    model_config = example(
+        {"ticket": "hV8s2nD0yq3mFz1Tt0cQJw", "mode": "rw", "expires": "2026-01-31T12:00:30Z"}
+    )
 
     ticket: str
+    mode: Mode = Field(description="`ro` if the share is only for watching.")
     expires: datetime
 
 

@@ -12,11 +12,11 @@ from typing import Any, Self
 import structlog
 from prometheus_client import Gauge
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session as DatabaseSession
 
+from services.terminal import tabs
 from services.terminal.backends.base import Backend, Place, Start
-from services.terminal.errors import ShellNotStarted, TabTaken, TerminalEnded, TooManyTerminals
+from services.terminal.errors import ShellNotStarted, TerminalEnded
 from services.terminal.links import Links
 from services.terminal.models import BOXES, LIVE, TERMINALS, BoxState, TerminalState
 from services.terminal.places import Places
@@ -25,10 +25,8 @@ from services.terminal.settings import Settings
 from services.terminal.viewers import Exit
 from shared.clock import now
 from shared.data.database import Database
-from shared.data.statements import insert_row
 from shared.errors import NotFound, Problem
 from shared.http.trail import Trail
-from shared.ids import new_id
 from shared.process.settings import SettingsFaults
 from shared.process.tasks import end
 
@@ -127,22 +125,7 @@ class Terminals:
     def _insert(
         self, session: DatabaseSession, owner: str, tab: str, trail: Trail | None
     ) -> Mapping[str, Any]:
-        run = session.connection().execute
-        mine = select(TERMINALS.c.id, TERMINALS.c.tab).where(
-            TERMINALS.c.owner == owner, TERMINALS.c.state.in_(LIVE)
-        )
-        live = {row.tab: row.id for row in run(mine)}
-        if tab in live:
-            raise TabTaken(session=live[tab])
-        if len(live) >= self._settings.terminals_per_user:
-            raise TooManyTerminals(
-                f"You have reached the limit of {len(live)} open terminals; close one first."
-            )
-        try:
-            with session.begin_nested():
-                row = insert_row(session, TERMINALS, owner=owner, tab=tab, epoch=new_id())
-        except IntegrityError as error:  # concurrent request for the same tab
-            raise TabTaken from error
+        row = tabs.reserve(session, owner, tab, self._settings.terminals_per_user)
         if trail is not None:
             trail.answered(_Named(row["id"]))
             trail.write(session)

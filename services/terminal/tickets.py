@@ -26,12 +26,18 @@ class Redeemed(NamedTuple):
     caller: Caller
     terminal_id: str
     mode: str
+    share_id: str | None
 
 
 def issue(
-    session: Session, caller: Caller, terminal_id: str, mode: str, seconds: float
+    session: Session,
+    caller: Caller,
+    terminal_id: str,
+    mode: str,
+    seconds: float,
+    share_id: str | None = None,
 ) -> tuple[str, datetime]:
-    """Issue a ticket that opens one terminal once."""
+    """Issue a ticket that opens one terminal once; a guest's names the share that grants access."""
     run = session.connection().execute
     run(delete(TICKETS).where(TICKETS.c.owner == caller.id, TICKETS.c.expires < now()))
     mine = run(select(func.count()).select_from(TICKETS).where(TICKETS.c.owner == caller.id)).scalar_one()
@@ -46,6 +52,7 @@ def issue(
             mode=mode,
             caller=_packed(caller),
             expires=expires,
+            share_id=share_id,
         )
     )
     return ticket, expires
@@ -62,7 +69,7 @@ def redeem(session: Session, ticket: str, terminal_id: str) -> Redeemed | None:
     )
     if row is None or row.expires < now() or row.terminal_id != terminal_id:
         return None
-    return Redeemed(_unpacked(row.caller), row.terminal_id, row.mode)
+    return Redeemed(_unpacked(row.caller), row.terminal_id, row.mode, row.share_id)
 
 
 def _packed(caller: Caller) -> str:

@@ -44,8 +44,8 @@ class Viewer:
     """One socket that displays the terminal."""
 
     may_write: bool
-    rows: int
-    columns: int
+    rows: int = 24
+    columns: int = 80
     sent: int = 0
     acked: int = 0
     replay_to: int | None = None  # once `sent` reaches this offset, `replay_end` is sent

@@ -28,13 +28,12 @@ class Gone(Exception):
         self.code = code
 
 
-async def converse(websocket: WebSocket, session: Session, *, may_write: bool, hold_seconds: float) -> None:
+async def converse(websocket: WebSocket, session: Session, viewer: Viewer, *, hold_seconds: float) -> None:
     """Serve one client from its hello until the socket closes."""
-    viewer: Viewer | None = None
-    held = hold_seconds
+    held, has_joined = hold_seconds, False
     try:
         hello = await _hello(websocket)
-        viewer = Viewer(may_write, hello.rows, hello.columns)
+        viewer.rows, viewer.columns, has_joined = hello.rows, hello.columns, True
         await session.join(viewer, hello)
         await _both_ways(websocket, session, viewer)
         held = 0.0
@@ -46,7 +45,7 @@ async def converse(websocket: WebSocket, session: Session, *, may_write: bool, h
     except TimeoutError:
         await websocket.close(Close.TRY_AGAIN, "the shell does not respond")
     finally:
-        if viewer is not None:
+        if has_joined:
             session.leave(viewer, held)
 
 

@@ -53,6 +53,10 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def database_url(self) -> str:
+        return self._environment.get("DATABASE_URL", f"sqlite:///{self.folder}/terminal.db")
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -147,8 +151,9 @@ class Owner:
         opened: str = response.json()["id"]
         return opened
 
-    async def ticket(self, session: str, mode: str = "rw") -> str:
-        response = await self.client.post("/terminal/tickets", json={"session": session, "mode": mode})
+    async def ticket(self, session: str, mode: str = "rw", **more: str) -> str:
+        body = {"session": session, "mode": mode, **more}
+        response = await self.client.post("/terminal/tickets", json=body)
         assert response.status_code == 201, response.text
         made: str = response.json()["ticket"]
         return made

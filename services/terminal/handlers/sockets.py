@@ -1,22 +1,27 @@
 """Handler for the WebSocket that displays a terminal."""
 
 import re
+from contextlib import ExitStack
 
 from starlette.websockets import WebSocket
 
-from services.terminal import tickets
+from services.terminal import shares, tickets
 from services.terminal.access import WRITE, Door
 from services.terminal.errors import TooManyViewers
 from services.terminal.protocol import SUBPROTOCOL
 from services.terminal.settings import Settings
+from services.terminal.shares import Guests, closing_at_end
 from services.terminal.terminals import Terminals
+from services.terminal.tickets import Redeemed
+from services.terminal.viewers import Viewer
 from services.terminal.viewing import converse
 from shared.caller import Caller
+from shared.clock import now
 from shared.data.database import Database
 from shared.errors import NotFound
 from shared.http.trail import Trail
 
-TICKET_MODE = "gatehouse.terminal.mode"  # scope key for the mode of a redeemed ticket
+REDEEMED = "gatehouse.terminal.ticket"  # scope key of the ticket that was redeemed
 _ID = re.compile(r"[0-9a-f-]{36}")
 
 
@@ -32,25 +37,41 @@ async def redeem_ticket(websocket: WebSocket, database: Database) -> Caller | No
     redeemed = await database.run(tickets.redeem, ticket, websocket.query_params.get("session", ""))
     if redeemed is None:
         return None
-    websocket.scope[TICKET_MODE] = redeemed.mode
+    websocket.scope[REDEEMED] = redeemed
     return redeemed.caller
 
 
 async def watch_terminal(
-    websocket: WebSocket, caller: Caller, terminals: Terminals, door: Door, settings: Settings, trail: Trail
+    websocket: WebSocket,
+    caller: Caller,
+    terminals: Terminals,
+    door: Door,
+    settings: Settings,
+    trail: Trail,
+    database: Database,
+    guests: Guests,
 ) -> None:
     door.require_local(websocket)
     terminal_id = websocket.query_params.get("session", "")
     if not _ID.fullmatch(terminal_id):
         raise NotFound
     session = terminals.live(terminal_id)
-    if session.owner != caller.id:
+    ticket: Redeemed | None = websocket.scope.get(REDEEMED)
+    share_id = ticket.share_id if ticket else None
+    if session.owner != caller.id and share_id is None:
         raise NotFound
     if len(session.viewers) >= settings.viewers_per_terminal:
         raise TooManyViewers
-    mode = websocket.scope.get(TICKET_MODE, "rw") if caller.may(WRITE) else "ro"
+    mode = ticket.mode if ticket else "rw"
+    viewer = Viewer(may_write=mode == "rw" and caller.may(WRITE))
     trail.resource = terminal_id
-    trail.add(mode=mode, by="ticket" if TICKET_MODE in websocket.scope else "bearer")
-    await trail.keep()
-    await websocket.accept(subprotocol=SUBPROTOCOL)
-    await converse(websocket, session, may_write=mode == "rw", hold_seconds=settings.hold_seconds)
+    trail.add(mode="rw" if viewer.may_write else "ro", by="ticket" if ticket else "bearer")
+    with ExitStack() as stack:
+        if share_id is not None:
+            stack.enter_context(guests.watching(share_id, viewer))
+            share = await database.run(shares.use, share_id, terminal_id, caller.id)
+            stack.enter_context(closing_at_end(viewer, (share["expires"] - now()).total_seconds()))
+            trail.add(share=share_id, owner=session.owner)
+        await trail.keep()
+        await websocket.accept(subprotocol=SUBPROTOCOL)
+        await converse(websocket, session, viewer, hold_seconds=settings.hold_seconds)

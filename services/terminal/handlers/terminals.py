@@ -1,13 +1,10 @@
 """Handlers for the caller's terminals and their tickets."""
 
-from typing import Any
-
-from sqlalchemy import select
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.terminal import tickets
-from services.terminal.access import WRITE, Door
+from services.terminal import shares, tickets
+from services.terminal.access import WRITE, Door, own_terminal
 from services.terminal.boxes import Boxes
 from services.terminal.errors import TerminalEnded
 from services.terminal.models import LIVE, TERMINALS
@@ -23,8 +20,8 @@ from services.terminal.schemas import (
 from services.terminal.settings import Settings
 from services.terminal.terminals import Terminals
 from shared.caller import Caller
-from shared.data.database import Database, one_row
-from shared.errors import InsufficientScope, NotFound
+from shared.data.database import Database
+from shared.errors import InsufficientScope
 from shared.http.schemas import Id, Page
 from shared.http.trail import Trail
 from shared.lists.pagination import PageQuery, paginate_equal
@@ -55,7 +52,7 @@ async def show_terminal(
     terminal_id: Id, caller: Caller, database: Database, terminals: Terminals
 ) -> TerminalOut:
     """Show one terminal, with its viewers, foreground command and directory."""
-    row = await database.read(_row, terminal_id, caller.id)
+    row = await database.read(own_terminal, terminal_id, caller.id)
     shown = TerminalOut.of(row)
     live = terminals.find(terminal_id)
     if live is not None:
@@ -67,7 +64,7 @@ async def close_terminal(
     terminal_id: Id, query: CloseQuery, caller: Caller, database: Database, terminals: Terminals
 ) -> None:
     """Hang up a shell, and kill what is still running after the grace period."""
-    await database.read(_row, terminal_id, caller.id)
+    await database.read(own_terminal, terminal_id, caller.id)
     live = terminals.find(terminal_id)
     if live is not None:
         await terminals.hang_up([live], query.grace)
@@ -77,7 +74,7 @@ async def signal_terminal(
     terminal_id: Id, body: SignalTerminal, caller: Caller, database: Database, terminals: Terminals
 ) -> None:
     """Send a signal to the foreground process group."""
-    row = await database.read(_row, terminal_id, caller.id)
+    row = await database.read(own_terminal, terminal_id, caller.id)
     if row["state"] not in LIVE:
         raise TerminalEnded
     terminals.live(terminal_id).signal_foreground(SIGNALS[body.signal])
@@ -92,21 +89,23 @@ def make_ticket(
     settings: Settings,
     trail: Trail,
 ) -> TicketOut:
-    """Create a short-lived ticket that opens the WebSocket of one terminal once."""
+    """Create a short-lived ticket that opens the WebSocket of one terminal once.
+
+    Guests send the token of their `share`.
+    """
     door.require_local(request)
     if body.mode == "rw" and not caller.may(WRITE):
         raise InsufficientScope(WRITE)
-    row = _row(session, body.session, caller.id)
+    terminal_id, mode, share_id = body.session, body.mode, None
+    if body.share is not None:
+        share = shares.granted(session, terminal_id, body.share, caller.id)
+        mode, share_id = ("rw" if share["mode"] == mode == "rw" else "ro"), share["id"]
+        row = own_terminal(session, terminal_id, share["owner"])
+    else:
+        row = own_terminal(session, terminal_id, caller.id)
     trail.resource = row["id"]
-    trail.add(mode=body.mode)
+    trail.add(mode=mode, **({"share": share_id} if share_id else {}))
     if row["state"] not in LIVE:
         raise TerminalEnded
-    ticket, expires = tickets.issue(session, caller, row["id"], body.mode, settings.ticket_seconds)
-    return TicketOut(ticket=ticket, expires=expires)
-
-
-def _row(session: Session, terminal_id: str, owner: str) -> dict[str, Any]:
-    row = one_row(session, select(TERMINALS).where(TERMINALS.c.id == terminal_id))
-    if row is None or row["owner"] != owner:
-        raise NotFound
-    return row
+    ticket, expires = tickets.issue(session, caller, row["id"], mode, settings.ticket_seconds, share_id)
+    return TicketOut(ticket=ticket, mode=mode, expires=expires)

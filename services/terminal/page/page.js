@@ -32,6 +32,8 @@ term.loadAddon(fit);
 term.open($("screen"));
 dark.addEventListener("change", () => { term.options.theme = dark.matches ? DARK : LIGHT; });
 
+const invitation = new URLSearchParams(location.hash.slice(1)); // the link of a share
+
 let connection = null;
 
 function show(state, text) {
@@ -66,8 +68,9 @@ function start() {
 
 async function openSocket(rows, cols) {
   try {
-    const session = await findSession(rows, cols);
-    const { ticket } = await ask("POST", "/terminal/tickets", { session });
+    const session = invitation.get("session") ?? await findSession(rows, cols);
+    const share = invitation.get("share") ?? undefined;
+    const { ticket } = await ask("POST", "/terminal/tickets", { session, share });
     const url = new URL(`/terminal/ws?session=${session}&ticket=${ticket}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     return new WebSocket(url, ["term.v1"]);
