@@ -41,13 +41,6 @@ class ContentLost(Problem):
     code = "content_lost"
 
 
-class RangeNotSatisfiable(Problem):
-    """The requested range begins past the end of the file; Content-Range gives its size."""
-
-    status = 416
-    code = "range_not_satisfiable"
-
-
 class UnknownVersion(Problem):
     """Resumable uploads use tus 1.0: send `Tus-Resumable: 1.0.0`."""
 

@@ -1,11 +1,10 @@
-"""Names of files: which are valid, and how they are sent in downloads.
+"""Names of files: which are valid, and how searches compare them.
 
 A name is never a path here: blobs are stored under random keys, and the name is a column.
 """
 
 import re
 import unicodedata
-from urllib.parse import quote
 
 from services.files.errors import BadName
 from shared.errors import FieldFault
@@ -15,10 +14,6 @@ NAME_BYTES_MAX = 255
 # as a PDF.
 _BAD_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?:\.|$)", re.IGNORECASE)
-_NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\/%:*?<>|]')
-# RFC 8187, attr-char; quote() leaves letters, digits and `_.-~` as they are.
-_ATTRIBUTE_CHARACTERS = "!#$&+^`|"
 
 
 def good_name(name: str) -> str:
@@ -50,15 +45,3 @@ def last_part(path: str) -> str:
 def folded(name: str) -> str:
     """The form of a text that searches compare."""
     return unicodedata.normalize("NFC", name.casefold())
-
-
-def disposition(name: str, *, shown: bool) -> str:
-    """A Content-Disposition for any name (RFC 6266), with an ASCII fallback for old clients."""
-    saved = f"_{name}" if _DEVICE.match(name) else name  # Windows would open the device
-    # Windows drops trailing dots and spaces, and other systems hide names that begin with a dot.
-    saved = saved.rstrip(". ") or "_"
-    plain = _NOT_PLAIN.sub("_", saved)
-    kind = "inline" if shown else "attachment"
-    if plain == saved:
-        return f'{kind}; filename="{saved}"'
-    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(saved, safe=_ATTRIBUTE_CHARACTERS)}"

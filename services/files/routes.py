@@ -13,7 +13,6 @@ from services.files.errors import (
     NotThePlace,
     PartsUnfinished,
     QuotaExceeded,
-    RangeNotSatisfiable,
     TakenOver,
     TooManyShares,
     UnknownVersion,
@@ -25,6 +24,7 @@ from services.files.schemas import UploadForm
 from services.files.uploads import tus_headers
 from shared.errors import BadRequest, Invalid, UnsupportedMediaType
 from shared.http.operations import Operation
+from shared.http.ranges import RangeNotSatisfiable
 from shared.identity.tokens import public
 
 UPLOAD = (BadForm, BadName, FileTooLarge, QuotaExceeded, UnsupportedMediaType, UploadAbandoned)

@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from services.files import media_types
-from services.files.downloads import ranges
 from services.files.downloads.content import READ_BYTES, Content, answer
-from services.files.errors import RangeNotSatisfiable
-from services.files.names import disposition
 from services.files.settings import Settings
 from services.files.storage.blob_store import Blobs, make_store
 from services.files.storage.staging import Staging
 from shared.clock import now
+from shared.http import ranges
+from shared.http.downloads import disposition
+from shared.http.ranges import RangeNotSatisfiable
 from shared.ids import new_id
 from tests.files.support import Person
 

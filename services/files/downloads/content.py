@@ -14,24 +14,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.files import media_types
-from services.files.downloads import ranges
-from services.files.downloads.ranges import Span
 from services.files.errors import BeingScanned, ContentLost, Infected
 from services.files.models import FileState
-from services.files.names import disposition
 from services.files.storage.blob_store import Blobs
 from services.files.storage.store import BlobMissing, BlobReader
+from shared.http import ranges
+from shared.http.downloads import GUARDS, disposition
+from shared.http.ranges import Span
 
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 512 * 1024
-# A browser must render the content outside our origin, without scripts and without sniffing.
-GUARDS = {
-    "content-security-policy": "sandbox; default-src 'none'",
-    "cross-origin-resource-policy": "same-origin",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,20 @@
 import re
 from collections.abc import Sequence
 
-from services.files.errors import RangeNotSatisfiable
+from shared.errors import Problem
 
 RANGES_MAX = 16
 HEADER_CHARACTERS_MAX = 1024
 _SPEC = re.compile(r"(\d{0,19})-(\d{0,19})")
 
 Span = tuple[int, int]  # first byte, and the one after the last
+
+
+class RangeNotSatisfiable(Problem):
+    """The requested range begins past the end of the file; Content-Range gives its size."""
+
+    status = 416
+    code = "range_not_satisfiable"
 
 
 def wanted(header: str | None, size: int) -> list[Span] | None:
