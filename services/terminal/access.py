@@ -18,6 +18,8 @@ from shared.process.proxies import Proxies
 
 # Scopes. Who may only read sees what a terminal shows, and cannot type into it.
 READ, WRITE = "terminal:read", "terminal:write"
+# Changing files needs WRITE: a changed `.bashrc` runs commands in the next shell.
+READ_FILES = "workspace:read"
 LOCAL_NAMES = frozenset(("localhost", "[::1]"))
 
 

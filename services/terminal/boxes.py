@@ -1,7 +1,7 @@
 """The life cycle of a box: started on demand, stopped when idle, removed with its account."""
 
 import asyncio
-import shutil
+import os
 from collections import defaultdict
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -15,18 +15,22 @@ from sqlmodel import Session as DatabaseSession
 from services.terminal.backends.base import Backend, Place
 from services.terminal.errors import NoCapacity
 from services.terminal.events import DELETED
-from services.terminal.models import BOXES, SHARES, TABS, TERMINALS, TICKETS, BoxState
+from services.terminal.models import BOXES, SHARES, TABS, TERMINALS, TICKETS, TRASH, BoxState
 from services.terminal.places import Places
 from services.terminal.session import Session
 from services.terminal.settings import Settings
 from services.terminal.shares import forget_expired
 from services.terminal.terminals import Terminals, forget_ended
+from services.terminal.workspace.quota import Quota
+from services.terminal.workspace.walks import remove
 from shared.clock import now
 from shared.data.database import Database, one_row
 from shared.data.statements import insert_row
 from shared.errors import NotFound, Problem
 
 GRACE_SECONDS = 5.0
+DISK_FULL = "disk_full"
+STOP_SHARE = 1.2  # a box is stopped at this share of the space of its home
 SWEEP_ROWS = 100
 ACTIVITY_KEPT = timedelta(minutes=1)  # precision of `last_activity`
 
@@ -38,10 +42,16 @@ class Boxes:
     """One box per account. Operations on the same account run one at a time."""
 
     def __init__(
-        self, database: Database, backend: Backend, places: Places, terminals: Terminals, settings: Settings
+        self,
+        database: Database,
+        backend: Backend,
+        places: Places,
+        terminals: Terminals,
+        settings: Settings,
+        quota: Quota,
     ) -> None:
         self._database, self._backend, self._places = database, backend, places
-        self._terminals, self._settings = terminals, settings
+        self._terminals, self._settings, self._quota = terminals, settings, quota
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Self:
@@ -61,6 +71,8 @@ class Boxes:
             row = await self._database.read(_row_of, owner)
             place = self._places.of(row["id"], owner) if row else None
             if row is None or place is None or row["state"] != BoxState.RUNNING:
+                if row is not None and row["reason"] == DISK_FULL:
+                    await self._quota.require_below(owner, STOP_SHARE)
                 row = await self._database.run(self._begin, owner)
                 place = self._places.of(row["id"], owner)
             await self._terminals.listen(place)
@@ -133,12 +145,13 @@ class Boxes:
         stopping = self.stop(row["owner"], row["ends_for"])
         asyncio.run_coroutine_threadsafe(stopping, self._loop).result()
         if row["ends_for"] == DELETED:
-            _remove_home(self._places.of(row["id"], row["owner"]).home)
+            for folder in (self._places.home_of(row["owner"]), self._places.area_of(row["owner"])):
+                _remove_folder(folder)
         with self._database.transaction() as session:
             run = session.connection().execute
             if row["ends_for"] == DELETED:
                 run(delete(BOXES).where(BOXES.c.id == row["id"]))
-                for table in (TERMINALS, TICKETS, TABS, SHARES):
+                for table in (TERMINALS, TICKETS, TABS, SHARES, TRASH):
                     run(delete(table).where(table.c.owner == row["owner"]))
             else:
                 run(update(BOXES).where(BOXES.c.id == row["id"]).values(ends_for=None))
@@ -155,12 +168,17 @@ class Boxes:
                 await self._database.run(_set_activity, row["id"], seen)
 
 
-def _remove_home(home: Path) -> None:
-    """Rename the home before deleting it, so that no account gets a partly deleted one after a crash."""
-    gone = home.with_name(f".gone-{home.name}")
+def _remove_folder(folder: Path) -> None:
+    """Rename a folder before deleting it, so that no account gets a partly deleted one after a crash."""
+    gone = folder.with_name(f".gone-{folder.name}")
     with suppress(FileNotFoundError):
-        home.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+    with suppress(FileNotFoundError):
+        parent = os.open(gone.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            remove(parent, gone.name)
+        finally:
+            os.close(parent)
 
 
 def _last_activity(session: Session, clock: float) -> float:

@@ -1,6 +1,6 @@
 """The terminal service's error responses."""
 
-from shared.errors import Conflict, Forbidden, Problem, TooManyRequests, Unavailable
+from shared.errors import Conflict, Forbidden, Invalid, Problem, TooLarge, TooManyRequests, Unavailable
 
 
 class TabTaken(Conflict):
@@ -59,3 +59,84 @@ class NotLocal(Forbidden):
     """Shells on this server are not isolated, so only browsers on the same machine may open them."""
 
     code = "not_local"
+
+
+class BadPath(Invalid):
+    """This is not a valid path in a workspace."""
+
+    code = "bad_path"
+
+
+class WrongKind(Conflict):
+    """There is something of another kind at this path, for example a folder instead of a file."""
+
+    code = "wrong_kind"
+
+
+class Exists(Conflict):
+    """There is something at this path already; `conflicts` lists the paths. Set `overwrite` to replace it."""
+
+    code = "exists"
+
+
+class IntoItself(Conflict):
+    """A folder cannot be moved or copied into itself."""
+
+    code = "into_itself"
+
+
+class Changing(Conflict):
+    """The folders on this path are being changed at the moment; try again."""
+
+    code = "changing"
+
+
+class NotPermitted(Forbidden):
+    """The permissions of this file or folder do not allow it; change them in a terminal."""
+
+    code = "not_permitted"
+
+
+class Incomplete(Conflict):
+    """Some contents of this batch have not arrived; `missing` lists the ranges of their numbers."""
+
+    code = "incomplete"
+
+
+class Finishing(Conflict):
+    """This batch is being finished and takes no contents; repeat the finish."""
+
+    code = "finishing"
+
+
+class TooManyEntries(Conflict):
+    """The folder has more entries than this operation accepts; work on its parts."""
+
+    code = "too_many_entries"
+
+
+class FileTooLarge(TooLarge):
+    """The file is larger than this server accepts in one request."""
+
+    code = "file_too_large"
+
+
+class NoPrecondition(Problem):
+    """Send `If-None-Match: *` to create this file, or `If-Match` with its ETag to replace it."""
+
+    status = 428
+    code = "precondition_required"
+
+
+class HomeFull(Problem):
+    """Your workspace is full; delete files, and empty the trash."""
+
+    status = 507
+    code = "home_full"
+
+
+class StorageFull(Problem):
+    """The server has no storage left; try again later, or tell its operator."""
+
+    status = 507
+    code = "storage_full"

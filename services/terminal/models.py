@@ -128,9 +128,25 @@ class Share(Table, table=True):
     expires: datetime = Field(sa_type=UtcDateTime)
 
 
+class Trash(Table, table=True):
+    """A file or folder that was deleted from a workspace; its content is in the account's area, by id."""
+
+    __tablename__ = "trash"
+    __table_args__ = (Index("ix_trash_owner_id", "owner", "id"), Index("ix_trash_until", "until"))
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    owner: str = Field(max_length=ID_CHARACTERS)
+    path: str = Field(sa_type=Text)
+    kind: str = Field(max_length=10)
+    size: int = Field(sa_type=BigInteger)
+    deleted: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    until: datetime = Field(sa_type=UtcDateTime)
+
+
 BOXES: SqlTable = Box.__table__  # type: ignore[attr-defined]
 TERMINALS: SqlTable = Terminal.__table__  # type: ignore[attr-defined]
 TICKETS: SqlTable = Ticket.__table__  # type: ignore[attr-defined]
 TABS: SqlTable = TabList.__table__  # type: ignore[attr-defined]
 SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
+TRASH: SqlTable = Trash.__table__  # type: ignore[attr-defined]
 EVENTS = EventTables(Table.metadata)

@@ -1,7 +1,10 @@
 """The directories of each box."""
 
 import hashlib
+import os
 import re
+import shutil
+from pathlib import Path
 
 from services.terminal.backends.base import Place
 from services.terminal.settings import Settings
@@ -9,11 +12,43 @@ from services.terminal.settings import Settings
 _PLAIN = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 
+CONTAINER_USER = 1000
+AREAS = ".areas"  # no account's home has a name that begins with a dot
+
+
 class Places:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def of(self, box_id: str, owner: str) -> Place:
-        """Return a box's place. Owner ids come from tokens, so those that are not safe names are hashed."""
-        name = owner if _PLAIN.fullmatch(owner) else hashlib.sha256(owner.encode()).hexdigest()
-        return Place(box_id, owner, self._settings.root / "boxes" / box_id, self._settings.homes / name)
+        return Place(box_id, owner, self._settings.root / "boxes" / box_id, self.home_of(owner))
+
+    def home_of(self, owner: str) -> Path:
+        return self._settings.homes / _name_of(owner)
+
+    def area_of(self, owner: str) -> Path:
+        """Return the folder of unfinished uploads and trash: beside the homes, out of reach of the shells."""
+        return self._settings.homes / AREAS / _name_of(owner)
+
+    def areas(self) -> Path:
+        return self._settings.homes / AREAS
+
+    def prepare_home(self, owner: str) -> Path:
+        home = self.home_of(owner)
+        prepare_home(home, for_container=self._settings.backend == "docker")
+        return home
+
+
+def prepare_home(home: Path, *, for_container: bool) -> str:
+    """Create a home and return the user that its shells run as; in a container that is never root."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not for_container or os.getuid() != 0:
+        return f"{os.getuid()}:{os.getgid()}"
+    if home.stat().st_uid != CONTAINER_USER:
+        shutil.chown(home, CONTAINER_USER, CONTAINER_USER)
+    return f"{CONTAINER_USER}:{CONTAINER_USER}"
+
+
+def _name_of(owner: str) -> str:
+    """Return a directory name. Owner ids come from tokens, so those that are not safe names are hashed."""
+    return owner if _PLAIN.fullmatch(owner) else hashlib.sha256(owner.encode()).hexdigest()

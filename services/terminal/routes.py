@@ -1,25 +1,43 @@
 """Every endpoint of the terminal service."""
 
-from services.terminal.access import READ, WRITE
+from services.terminal.access import READ, READ_FILES, WRITE
 from services.terminal.errors import (
+    Changing,
     EngineUnavailable,
+    Exists,
+    FileTooLarge,
+    Finishing,
+    HomeFull,
+    Incomplete,
+    IntoItself,
     NoCapacity,
+    NoPrecondition,
     NotLocal,
+    NotPermitted,
     ShellNotStarted,
+    StorageFull,
     TabTaken,
     TerminalEnded,
+    TooManyEntries,
     TooManyShares,
     TooManyTerminals,
+    WrongKind,
 )
-from services.terminal.handlers import boxes, page, shares, sockets, tabs, terminals
+from services.terminal.handlers import batches, boxes, files, page, shares, sockets, tabs, terminals, trash
 from services.terminal.protocol import SUBPROTOCOL
-from shared.errors import NotFound, TooManyRequests
+from shared.errors import BadRequest, NotFound, Stale, TooManyRequests
 from shared.http.operations import Operation
+from shared.http.ranges import RangeNotSatisfiable
 from shared.http.sockets import Socket
 from shared.identity.tokens import admin, public
 
 START = (NotLocal, NoCapacity, EngineUnavailable)
 ADMINISTER = "admin:terminal"
+FILES = "/terminal/files"
+ONE_BATCH = f"{FILES}/batches/{{batch_id}}"
+MANIFEST_BYTES_MAX = 4 << 20
+READING = (NotLocal, NotFound, WrongKind, NotPermitted, Changing)
+WRITING = (*READING, Exists, HomeFull, StorageFull)
 SESSIONS, ONE_SESSION = "/terminal/sessions", "/terminal/sessions/{terminal_id}"
 
 OPERATIONS = [
@@ -69,6 +87,65 @@ OPERATIONS = [
     ),
     Operation("GET", f"{ONE_SESSION}/shares", shares.list_shares, scope=READ),
     Operation("DELETE", f"{ONE_SESSION}/shares/{{share_id}}", shares.revoke_share, scope=WRITE, status=204),
+    Operation("GET", FILES, files.list_files, scope=READ_FILES, errors=READING),
+    Operation("DELETE", FILES, files.delete_entry, scope=WRITE, status=204, errors=WRITING),
+    Operation("GET", f"{FILES}/usage", files.show_usage, scope=READ_FILES, errors=(NotLocal,)),
+    Operation(
+        *("GET", f"{FILES}/content", files.download_workspace_file),
+        scope=READ_FILES,
+        sends_bytes=True,
+        errors=(*READING, RangeNotSatisfiable),
+    ),
+    Operation(
+        *("PUT", f"{FILES}/content", files.write_workspace_file),
+        scope=WRITE,
+        status=201,
+        body_type="application/octet-stream",
+        errors=(*WRITING, FileTooLarge, NoPrecondition, Stale, BadRequest),
+    ),
+    Operation(
+        *("GET", f"{FILES}/archive", files.download_archive),
+        scope=READ_FILES,
+        answer_types=("application/zip",),
+        errors=READING,
+    ),
+    Operation("POST", f"{FILES}/folders", files.make_folder, scope=WRITE, status=201, errors=WRITING),
+    Operation("POST", f"{FILES}/move", files.move_entry, scope=WRITE, errors=(*WRITING, IntoItself)),
+    Operation(
+        *("POST", f"{FILES}/copy", files.copy_entry),
+        scope=WRITE,
+        status=201,
+        errors=(*WRITING, IntoItself, TooManyEntries),
+    ),
+    Operation(
+        *("POST", f"{FILES}/batches", batches.make_batch),
+        scope=WRITE,
+        status=201,
+        body_bytes_max=MANIFEST_BYTES_MAX,
+        errors=(*WRITING, TooManyEntries),
+    ),
+    Operation("GET", ONE_BATCH, batches.show_batch, scope=READ_FILES, errors=(NotLocal,)),
+    Operation(
+        *("PUT", f"{ONE_BATCH}/content", batches.send_contents),
+        scope=WRITE,
+        status=204,
+        body_type="application/octet-stream",
+        recorded=False,  # the finish is recorded
+        errors=(*WRITING, FileTooLarge, Finishing, BadRequest),
+    ),
+    Operation(
+        *("POST", f"{ONE_BATCH}/finish", batches.finish_batch),
+        scope=WRITE,
+        status=201,
+        errors=(*WRITING, Incomplete),
+    ),
+    Operation("DELETE", ONE_BATCH, batches.delete_batch, scope=WRITE, status=204, errors=(NotLocal,)),
+    Operation("GET", f"{FILES}/trash", trash.list_trash, scope=READ_FILES),
+    Operation("DELETE", f"{FILES}/trash", trash.empty_trash, scope=WRITE, status=204),
+    Operation("DELETE", f"{FILES}/trash/{{trash_id}}", trash.purge_entry, scope=WRITE, status=204),
+    Operation(
+        "POST", f"{FILES}/trash/{{trash_id}}/restore", trash.restore_entry, scope=WRITE, errors=WRITING
+    ),
     Operation("GET", "/terminal/admin/boxes", boxes.list_boxes, access=admin, scope=ADMINISTER),
     Operation(
         "POST",

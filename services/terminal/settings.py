@@ -42,6 +42,11 @@ class Settings(ServiceSettings):
     box_shell: Path = Path("/bin/bash")
     socket_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     homes_path: Path | None = None
+    home_bytes: int = Field(default=5 * 1024 * MIB, ge=MIB)
+    home_entries: int = Field(default=200_000, ge=100, le=10_000_000)
+    upload_max: int = Field(default=1024 * MIB, ge=MIB)
+    measure_seconds: Seconds = 60.0
+    trash_days: float = Field(default=7.0, gt=0, le=365)
     boxes_max: int = Field(default=20, ge=1, le=10_000)
     terminals_per_user: int = Field(default=16, ge=1, le=1_000)
     viewers_per_terminal: int = Field(default=8, ge=1, le=100)

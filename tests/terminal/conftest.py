@@ -20,6 +20,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {"TERMINALS_PER_USER": "3", "VIEWERS_PER_TERMINAL": "3", "BOXES_MAX": "200"}
+    settings |= {"UPLOAD_MAX": str(4 << 20), "HOME_BYTES": str(10 << 20)}
     with ExitStack() as stack:
         if request.param == "postgresql":
             server = request.getfixturevalue("postgresql_server")

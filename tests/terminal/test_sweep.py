@@ -13,12 +13,16 @@ from contracts.events import AccountChanged, AccountDeleted
 from services.terminal.backends.base import Isolation, Place, Start
 from services.terminal.backends.docker import DockerBackend
 from services.terminal.boxes import Boxes
-from services.terminal.errors import EngineUnavailable, NoCapacity, ShellNotStarted
+from services.terminal.disk_watch import DiskWatch
+from services.terminal.errors import EngineUnavailable, HomeFull, NoCapacity, ShellNotStarted
 from services.terminal.events import end_boxes_of_deleted, end_boxes_of_disabled
 from services.terminal.models import BOXES, TERMINALS
 from services.terminal.places import Places
 from services.terminal.settings import Settings
 from services.terminal.terminals import Terminals
+from services.terminal.viewers import Viewer
+from services.terminal.workspace.quota import Quota
+from services.terminal.workspace.walks import Usage
 from shared.clock import now
 from shared.data.database import Database
 from shared.data.migrate import upgrade
@@ -53,7 +57,13 @@ class World:
         self.settings, self.database = settings, Database(settings.database_url)
         self.places, backend = Places(settings), Still()
         self.terminals = Terminals(self.database, backend, self.places, settings)
-        self.boxes = Boxes(self.database, backend, self.places, self.terminals, settings)
+        self.used = Usage(0, 0)
+        self.quota = Quota(1000, 10, self.measured)
+        self.boxes = Boxes(self.database, backend, self.places, self.terminals, settings, self.quota)
+        self.disk_watch = DiskWatch(self.database, self.boxes, self.terminals, self.quota)
+
+    async def measured(self, owner: str) -> Usage:
+        return self.used
 
     async def sweep(self) -> None:
         await asyncio.to_thread(self.boxes.sweep)
@@ -67,7 +77,7 @@ async def world(make_settings: Callable[..., Any], database_url: str) -> AsyncIt
     settings = make_settings(Settings, database_url=database_url, boxes_max=2, idle_seconds=1000)
     upgrade(database_url, settings.migrations())
     made = World(settings)
-    async with made.terminals, made.boxes:
+    async with made.terminals, made.boxes, made.disk_watch:
         yield made
     made.database.close()
 
@@ -104,6 +114,34 @@ async def test_more_boxes_than_allowed_are_refused(world: World) -> None:
         await world.boxes.ensure("eve")
     await world.boxes.stop("bob", "user")
     await world.boxes.ensure("eve")
+
+
+@pytest.mark.parametrize("used", [Usage(1201, 1), Usage(1, 13)])
+async def test_box_whose_home_is_far_too_large_is_stopped_and_starts_after_files_were_deleted(
+    world: World, used: Usage
+) -> None:
+    await world.boxes.ensure("ann")
+    world.used = used
+    await asyncio.to_thread(world.disk_watch.check)
+    stopped = await state_of(world, "ann")
+    assert (stopped["state"], stopped["reason"]) == ("stopped", "disk_full")
+    with pytest.raises(HomeFull):
+        await world.boxes.ensure("ann")
+    world.used = Usage(900, 9)
+    await world.boxes.ensure("ann")
+    assert (await state_of(world, "ann"))["state"] == "running"
+
+
+async def test_viewers_are_told_once_that_the_home_is_full(world: World) -> None:
+    await world.boxes.ensure("ann")
+    viewer = Viewer(may_write=True)
+    session = world.terminals._expect({"id": new_id(), "owner": "ann", "epoch": "e"})
+    session.viewers.add(viewer)
+    for used, notices in ((1001, 1), (1100, 1), (900, 1), (1001, 2)):
+        world.used = Usage(used, 1)
+        await asyncio.to_thread(world.disk_watch.check)
+        assert len(viewer.controls) == notices
+    assert '"home_full"' in viewer.controls[0]
 
 
 async def test_box_of_a_deleted_account_is_removed_with_its_home(world: World) -> None:

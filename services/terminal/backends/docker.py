@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from services.terminal.backends.base import Isolation, Place, Start
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.holder import PROGRAM
 from services.terminal.links import SOCKET_NAME
+from services.terminal.places import prepare_home
 from services.terminal.settings import Settings
 from shared.ids import new_id
 
 CALL_SECONDS = 20.0
 STOP_SECONDS = 5
 LINGER_SECONDS = 600
-CONTAINER_USER = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +89,7 @@ class DockerBackend:
                 place,
                 self._settings,
                 instance=self._instance,
-                user=await asyncio.to_thread(_prepare_home, place.home),
+                user=await asyncio.to_thread(partial(prepare_home, place.home, for_container=True)),
                 network=await self._ready_network(docker),
             )
             container_id = await self._found(docker, place, wanted) or await self._made(docker, place, wanted)
@@ -189,16 +188,6 @@ class DockerBackend:
             session = self._docker.session
             await self._docker.close()
             await session.close()
-
-
-def _prepare_home(home: Path) -> str:
-    """Create the home directory and return its owner, the non-root user that the container runs as."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if os.getuid() != 0:
-        return f"{os.getuid()}:{os.getgid()}"
-    if home.stat().st_uid != CONTAINER_USER:
-        shutil.chown(home, CONTAINER_USER, CONTAINER_USER)
-    return f"{CONTAINER_USER}:{CONTAINER_USER}"
 
 
 def _instance_of(file: Path) -> str:
