@@ -14,6 +14,7 @@ from services.terminal.places import Places
 from services.terminal.routes import OPERATIONS, SOCKETS
 from services.terminal.settings import Settings
 from services.terminal.shares import Guests
+from services.terminal.socketio.connections import Connections
 from services.terminal.terminals import Terminals
 from services.terminal.workspace.trash import TrashCan
 from services.terminal.workspace.workspaces import Workspaces
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> Starlette:
     workspaces = Workspaces(database, places, settings, disk)
     trash = TrashCan(database, workspaces, settings.trash_days)
     boxes = Boxes(database, backend, places, terminals, settings, workspaces.quota)
+    connections = Connections(database, boxes, terminals, settings)
     disk_watch = DiskWatch(database, boxes, terminals, workspaces.quota)
     return create_service(
         settings,
@@ -50,9 +52,10 @@ def create_app(settings: Settings) -> Starlette:
             Guests: Guests(),
             Workspaces: workspaces,
             TrashCan: trash,
+            Connections: connections,
         },
         beside=[
-            *(terminals, boxes, workspaces, disk_watch),
+            *(terminals, boxes, workspaces, disk_watch, connections),
             Duties(
                 database,
                 [

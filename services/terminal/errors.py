@@ -1,6 +1,15 @@
 """The terminal service's error responses."""
 
-from shared.errors import Conflict, Forbidden, Invalid, Problem, TooLarge, TooManyRequests, Unavailable
+from shared.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Problem,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
 
 
 class TabTaken(Conflict):
@@ -53,6 +62,12 @@ class ShellNotStarted(Unavailable):
     """The shell did not start in time; try again later."""
 
     code = "shell_not_started"
+
+
+class UnknownConnection(BadRequest):
+    """This Socket.IO connection does not exist, or another request uses it; connect again."""
+
+    code = "unknown_connection"
 
 
 class NotLocal(Forbidden):

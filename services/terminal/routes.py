@@ -21,11 +21,23 @@ from services.terminal.errors import (
     TooManyEntries,
     TooManyShares,
     TooManyTerminals,
+    UnknownConnection,
     WrongKind,
 )
-from services.terminal.handlers import batches, boxes, files, page, shares, sockets, tabs, terminals, trash
+from services.terminal.handlers import (
+    batches,
+    boxes,
+    files,
+    page,
+    shares,
+    socketio,
+    sockets,
+    tabs,
+    terminals,
+    trash,
+)
 from services.terminal.protocol import SUBPROTOCOL
-from shared.errors import BadRequest, NotFound, Stale, TooManyRequests
+from shared.errors import BadRequest, NotFound, Stale, TooLarge, TooManyRequests
 from shared.http.operations import Operation
 from shared.http.ranges import RangeNotSatisfiable
 from shared.http.sockets import Socket
@@ -38,6 +50,7 @@ ONE_BATCH = f"{FILES}/batches/{{batch_id}}"
 MANIFEST_BYTES_MAX = 4 << 20
 READING = (NotLocal, NotFound, WrongKind, NotPermitted, Changing)
 WRITING = (*READING, Exists, HomeFull, StorageFull)
+SOCKETIO = "/socket.io/"
 SESSIONS, ONE_SESSION = "/terminal/sessions", "/terminal/sessions/{terminal_id}"
 
 OPERATIONS = [
@@ -87,6 +100,22 @@ OPERATIONS = [
     ),
     Operation("GET", f"{ONE_SESSION}/shares", shares.list_shares, scope=READ),
     Operation("DELETE", f"{ONE_SESSION}/shares/{{share_id}}", shares.revoke_share, scope=WRITE, status=204),
+    Operation(
+        *("GET", SOCKETIO, socketio.poll_packets),
+        access=public,
+        scope=READ,
+        answer_types=("text/plain",),
+        errors=(NotLocal, UnknownConnection),
+    ),
+    Operation(
+        *("POST", SOCKETIO, socketio.post_packets),
+        access=public,
+        scope=READ,
+        recorded=False,  # its packets are what is typed
+        body_type="text/plain",
+        answer_types=("text/plain",),
+        errors=(NotLocal, UnknownConnection, BadRequest, TooLarge),
+    ),
     Operation("GET", FILES, files.list_files, scope=READ_FILES, errors=READING),
     Operation("DELETE", FILES, files.delete_entry, scope=WRITE, status=204, errors=WRITING),
     Operation("GET", f"{FILES}/usage", files.show_usage, scope=READ_FILES, errors=(NotLocal,)),
@@ -164,5 +193,11 @@ SOCKETS = [
         scope=READ,  # without WRITE it shows and takes no input
         redeem=sockets.redeem_ticket,
         origins=sockets.allowed_origins,
-    )
+    ),
+    Socket(
+        *(SOCKETIO, socketio.serve_packets, ""),
+        access=public,
+        scope=READ,
+        origins=sockets.allowed_origins,
+    ),
 ]

@@ -47,6 +47,7 @@ CLOSE_BASE = 4000
 SIGN_IN = 4401
 BEARER_PREFIX = "bearer."  # the subprotocol is the only header that browser scripts can set
 REFUSALS = frozenset((401, 403, 404))
+_MAYBE_CALLER = Caller | None  # of a socket with public access
 
 OPEN = Gauge("sockets_open", "Open WebSockets", multiprocess_mode="livesum")
 
@@ -73,7 +74,8 @@ def _none() -> tuple[str, ...]:
 class Socket:
     """One WebSocket of a routing table.
 
-    `scope` is what a limited token must hold, as for an Operation; without one it is closed to such tokens.
+    An empty `subprotocol` means that clients need not offer one. `scope` is what a limited token must hold,
+    as for an Operation; without one it is closed to such tokens.
     `redeem` finds the caller of a request without a bearer token, for example by a single-use ticket. Pages
     from `origins` may open the socket, and pages from the host that the request was sent to.
     """
@@ -187,7 +189,9 @@ class SocketEndpoint:
                 raise InvalidToken from None
 
     async def _handle(self, websocket: WebSocket, caller: Caller | None, trail: Trail | None) -> None:
-        arguments = self._arguments(self._injected, {WebSocket: websocket, Trail: trail, Caller: caller})
+        arguments = self._arguments(
+            self._injected, {WebSocket: websocket, Trail: trail, Caller: caller, _MAYBE_CALLER: caller}
+        )
         opened = time.monotonic()
         try:
             await self._socket.handler(**arguments)
@@ -202,7 +206,7 @@ class SocketEndpoint:
     async def _admit(self, websocket: WebSocket, trail: Trail | None) -> Caller | None:
         self._require_own_origin(websocket)
         offered = [one.strip() for one in websocket.scope["subprotocols"]]
-        if self._socket.subprotocol not in offered:
+        if self._socket.subprotocol and self._socket.subprotocol not in offered:
             raise NoSubprotocol(
                 f"Offer the subprotocol {self._socket.subprotocol} in Sec-WebSocket-Protocol."
             )
@@ -270,7 +274,7 @@ def _injected(handler: Callable[..., Any], chassis: Chassis) -> dict[str, Any]:
     hints = get_type_hints(handler)
     hints.pop("return")
     for name, kind in hints.items():
-        if kind not in (WebSocket, Caller, Trail) and kind not in chassis.provided:
+        if kind not in (WebSocket, Caller, _MAYBE_CALLER, Trail) and kind not in chassis.provided:
             raise TypeError(f"{handler.__name__}: nothing provides {name}: {kind}")
     return hints
 

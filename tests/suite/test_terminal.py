@@ -1,7 +1,10 @@
 """A shell through the gateway, opened like the page does."""
 
+import asyncio
+import statistics
 from typing import Any
 
+import pytest
 import websockets
 from websockets.typing import Subprotocol
 
@@ -9,6 +12,7 @@ from tests import support
 from tests.suite.accounts import register
 from tests.suite.conftest import Suite
 from tests.terminal.support import Screen
+from tests.terminal.test_figures import ECHO_MORE_MS_MAX, echo_of_a_plain_terminal, echo_over, words
 
 
 async def test_shell_opens_through_the_gateway_and_closes_when_the_session_ends(suite: Suite) -> None:
@@ -39,3 +43,44 @@ async def test_shell_opens_through_the_gateway_and_closes_when_the_session_ends(
         lines = "\n".join(suite.lines)
         assert ticket not in lines
         assert "through-the-gateway" not in lines
+
+
+@pytest.mark.prove
+async def test_echo_through_gateway_and_service_takes_at_most_a_millisecond_more_than_on_a_plain_terminal(
+    suite: Suite,
+) -> None:
+    plain = await asyncio.to_thread(echo_of_a_plain_terminal)
+    async with suite.client() as client:
+        person = await register(client)
+        opened = await client.post("/terminal/sessions", json={}, headers=person.headers)
+        address = suite.url.replace("http", "ws", 1) + f"/terminal/ws?session={opened.json()['id']}"
+        headers = {"Authorization": person.headers["Authorization"]}
+        async with websockets.connect(
+            address, subprotocols=[Subprotocol("term.v1")], additional_headers=headers, proxy=None
+        ) as socket:
+            screen = Screen()
+            await screen.begin(socket)
+            through = await echo_over(screen)
+    print(f"plain: {words(plain)}; gateway and service: {words(through)}")
+
+    assert statistics.median(through) - statistics.median(plain) <= ECHO_MORE_MS_MAX / 1000
+
+
+async def test_file_of_a_workspace_is_written_and_downloaded_through_the_gateway(suite: Suite) -> None:
+    path = {"path": "ordner/50 % ü?#;.txt"}
+    async with suite.client() as client:
+        person = await register(client)
+        written = await client.put(
+            "/terminal/files/content",
+            params=path,
+            content=bytes(11 << 20),  # more than other routes accept
+            headers={**person.headers, "If-None-Match": "*"},
+        )
+        assert written.status_code == 201, written.text
+        part = await client.get(
+            "/terminal/files/content", params=path, headers={**person.headers, "Range": "bytes=5-9"}
+        )
+        assert (part.status_code, part.content) == (206, bytes(5))
+        archive = await client.get("/terminal/files/archive", headers=person.headers)
+        assert archive.content.startswith(b"PK")
+        assert (await client.get("/terminal/files/content", params=path)).status_code == 401
