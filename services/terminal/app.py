@@ -7,6 +7,7 @@ from services.terminal.access import Door
 from services.terminal.backends.base import Backend
 from services.terminal.backends.process import ProcessBackend
 from services.terminal.boxes import Boxes
+from services.terminal.deployments import Deployments
 from services.terminal.disk_watch import DiskWatch
 from services.terminal.events import CONSUMES
 from services.terminal.models import EVENTS
@@ -37,6 +38,7 @@ def create_app(settings: Settings) -> Starlette:
     trash = TrashCan(database, workspaces, settings.trash_days)
     boxes = Boxes(database, backend, places, terminals, settings, workspaces.quota)
     connections = Connections(database, boxes, terminals, settings)
+    deployments = Deployments(database, settings)
     disk_watch = DiskWatch(database, boxes, terminals, workspaces.quota)
     return create_service(
         settings,
@@ -53,15 +55,17 @@ def create_app(settings: Settings) -> Starlette:
             Workspaces: workspaces,
             TrashCan: trash,
             Connections: connections,
+            Deployments: deployments,
         },
         beside=[
-            *(terminals, boxes, workspaces, disk_watch, connections),
+            *(terminals, boxes, workspaces, disk_watch, connections, deployments),
             Duties(
                 database,
                 [
                     Duty("sweep", SWEEP_SECONDS, lambda _: boxes.sweep()),
                     Duty("trash", TRASH_SECONDS, lambda _: trash.sweep()),
                     Duty("leftovers", LEFTOVERS_SECONDS, lambda _: workspaces.remove_leftovers()),
+                    Duty("deliveries", LEFTOVERS_SECONDS, lambda _: deployments.forget_old()),
                     Duty("disk", settings.measure_seconds, lambda _: disk_watch.check()),
                 ],
             ),

@@ -76,6 +76,30 @@ class NotLocal(Forbidden):
     code = "not_local"
 
 
+class BadSignature(BadRequest):
+    """X-Hub-Signature-256 must be `sha256=` and 64 hexadecimal digits."""
+
+    code = "bad_signature"
+
+
+class WrongSignature(Forbidden):
+    """The signature does not fit the body; check the secret at GitHub."""
+
+    code = "wrong_signature"
+
+
+class BadWebhook(BadRequest):
+    """This is not an event that GitHub sends."""
+
+    code = "bad_webhook"
+
+
+class SeenBefore(Conflict):
+    """This delivery or this run was received before."""
+
+    code = "seen_before"
+
+
 class BadPath(Invalid):
     """This is not a valid path in a workspace."""
 

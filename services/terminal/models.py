@@ -143,10 +143,49 @@ class Trash(Table, table=True):
     until: datetime = Field(sa_type=UtcDateTime)
 
 
+class DeploymentState(StrEnum):
+    """State of a deployment; `lost` if the service died while it ran."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+class Deployment(Table, table=True):
+    """A run of the deploy command; `output` is the end of what it printed."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (Index("ix_deployments_state_id", "state", "id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    run_id: int = Field(sa_type=BigInteger, unique=True)
+    repository: str = Field(max_length=201)
+    branch: str = Field(max_length=255)
+    sha: str = Field(max_length=64)
+    state: str = Field(default=DeploymentState.WAITING, max_length=20)
+    output: str = Field(default="", sa_type=Text)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    ended: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Delivery(Table, table=True):
+    """A delivery of GitHub that was received, so that a replay is refused."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("ix_deliveries_received", "received"),)
+
+    id: str = Field(primary_key=True, max_length=64)
+    received: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 BOXES: SqlTable = Box.__table__  # type: ignore[attr-defined]
 TERMINALS: SqlTable = Terminal.__table__  # type: ignore[attr-defined]
 TICKETS: SqlTable = Ticket.__table__  # type: ignore[attr-defined]
 TABS: SqlTable = TabList.__table__  # type: ignore[attr-defined]
 SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
 TRASH: SqlTable = Trash.__table__  # type: ignore[attr-defined]
+DEPLOYMENTS: SqlTable = Deployment.__table__  # type: ignore[attr-defined]
+DELIVERIES: SqlTable = Delivery.__table__  # type: ignore[attr-defined]
 EVENTS = EventTables(Table.metadata)

@@ -2,6 +2,8 @@
 
 from services.terminal.access import READ, READ_FILES, WRITE
 from services.terminal.errors import (
+    BadSignature,
+    BadWebhook,
     Changing,
     EngineUnavailable,
     Exists,
@@ -14,6 +16,7 @@ from services.terminal.errors import (
     NoPrecondition,
     NotLocal,
     NotPermitted,
+    SeenBefore,
     ShellNotStarted,
     StorageFull,
     TabTaken,
@@ -23,6 +26,7 @@ from services.terminal.errors import (
     TooManyTerminals,
     UnknownConnection,
     WrongKind,
+    WrongSignature,
 )
 from services.terminal.handlers import (
     batches,
@@ -35,6 +39,7 @@ from services.terminal.handlers import (
     tabs,
     terminals,
     trash,
+    webhook,
 )
 from services.terminal.protocol import SUBPROTOCOL
 from shared.errors import BadRequest, NotFound, Stale, TooLarge, TooManyRequests
@@ -115,6 +120,16 @@ OPERATIONS = [
         body_type="text/plain",
         answer_types=("text/plain",),
         errors=(NotLocal, UnknownConnection, BadRequest, TooLarge),
+    ),
+    Operation(
+        *("POST", "/github-webhook", webhook.receive_webhook),
+        access=public,
+        body_type="application/json",
+        also={204: ""},
+        errors=(BadSignature, BadWebhook, WrongSignature, NotFound, SeenBefore, TooLarge),
+    ),
+    Operation(
+        *("GET", "/terminal/admin/deployments", webhook.list_deployments), access=admin, scope=ADMINISTER
     ),
     Operation("GET", FILES, files.list_files, scope=READ_FILES, errors=READING),
     Operation("DELETE", FILES, files.delete_entry, scope=WRITE, status=204, errors=WRITING),

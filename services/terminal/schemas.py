@@ -217,6 +217,34 @@ class BoxOut(Output):
     limits: LimitsOut
 
 
+class DeploymentOut(Output):
+    model_config = example(
+        {
+            "id": "0192f0c1-4321-7abc-8def-0123456789ab",
+            "repository": "acme/app",
+            "branch": "main",
+            "sha": "5f0c2b7a9d3e4f165f0c2b7a9d3e4f165f0c2b7a",
+            "state": "done",
+            "output": "restarted\n",
+            "created": "2026-01-31T12:00:00Z",
+            "ended": "2026-01-31T12:01:00Z",
+        }
+    )
+
+    id: Id
+    repository: str
+    branch: str
+    sha: str
+    state: str
+    output: str
+    created: datetime
+    ended: datetime | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        return cls.unchecked(row)
+
+
 class AdminBoxOut(Output):
     model_config = example(
         {

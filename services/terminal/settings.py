@@ -2,18 +2,20 @@
 
 import os
 import re
+import shlex
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from services.terminal.engine import has_image
 from shared.process.settings import Seconds, ServiceSettings
 
 MIB = 1 << 20
+SECRET_CHARACTERS_MIN = 16
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
@@ -24,6 +26,11 @@ def _origins(value: object) -> object:
     if not all(_ORIGIN.fullmatch(one) for one in origins):
         raise ValueError("must be origins separated by commas, for example https://app.example")
     return origins
+
+
+def _words(value: object) -> object:
+    """Split a command into its arguments; it is never given to a shell."""
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
 class Settings(ServiceSettings):
@@ -45,6 +52,10 @@ class Settings(ServiceSettings):
     home_bytes: int = Field(default=5 * 1024 * MIB, ge=MIB)
     home_entries: int = Field(default=200_000, ge=100, le=10_000_000)
     upload_max: int = Field(default=1024 * MIB, ge=MIB)
+    github_webhook_secret: SecretStr = SecretStr("")
+    deploy_command: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)] = ()
+    deploy_branch: str = Field(default="main", min_length=1, max_length=255)
+    deploy_seconds: float = Field(default=600.0, gt=0, le=7200)
     measure_seconds: Seconds = 60.0
     trash_days: float = Field(default=7.0, gt=0, le=365)
     boxes_max: int = Field(default=20, ge=1, le=10_000)
@@ -87,6 +98,18 @@ class Settings(ServiceSettings):
             raise ValueError(
                 "HOST must be a loopback address such as 127.0.0.1, because shells are not isolated"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _webhook_has_a_command(self) -> Self:
+        secret = self.github_webhook_secret.get_secret_value()
+        if secret and len(secret) < SECRET_CHARACTERS_MIN:
+            raise ValueError(
+                f"GITHUB_WEBHOOK_SECRET must have {SECRET_CHARACTERS_MIN} characters, such as the output of "
+                "openssl rand -hex 32"
+            )
+        if secret and not self.deploy_command:
+            raise ValueError("DEPLOY_COMMAND must be set with GITHUB_WEBHOOK_SECRET")
         return self
 
     def notice(self) -> str | None:
