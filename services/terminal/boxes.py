@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,8 @@ import structlog
 from sqlalchemy import delete, func, select, update
 from sqlmodel import Session as DatabaseSession
 
+from services.terminal import models
+from services.terminal.backends import selftest
 from services.terminal.backends.base import Backend, Place
 from services.terminal.errors import NoCapacity
 from services.terminal.events import DELETED
@@ -27,6 +30,7 @@ from shared.clock import now
 from shared.data.database import Database, one_row
 from shared.data.statements import insert_row
 from shared.errors import NotFound, Problem
+from shared.ids import new_id
 
 GRACE_SECONDS = 5.0
 DISK_FULL = "disk_full"
@@ -121,6 +125,24 @@ class Boxes:
         if owner is None:
             raise NotFound
         await self.stop(owner, reason)
+
+    async def count_running(self) -> int:
+        return len(await self._database.read(_running))
+
+    async def selftest(self) -> list[Mapping[str, Any]]:
+        """Run the self-test in a new box without an account, and remove the box."""
+        owner = f"selftest-{new_id()}"[: models.ID_CHARACTERS]
+        place = self._places.of(new_id(), owner)
+        await self._terminals.listen(place)  # its socket is mounted like that of any box
+        try:
+            await self._backend.ensure(place)
+            return selftest.verdicts(
+                *await self._backend.run(place, selftest.command(self._settings), selftest.SECONDS)
+            )
+        finally:
+            self._terminals.ignore(place)
+            await self._backend.stop(place)
+            await asyncio.to_thread(_remove_folder, place.home)
 
     # Called by duties, in their own threads.
 

@@ -76,6 +76,12 @@ class NotLocal(Forbidden):
     code = "not_local"
 
 
+class NotIsolated(Conflict):
+    """Shells on this server are not isolated, so there is nothing to test."""
+
+    code = "not_isolated"
+
+
 class BadSignature(BadRequest):
     """X-Hub-Signature-256 must be `sha256=` and 64 hexadecimal digits."""
 

@@ -14,6 +14,7 @@ from services.terminal.errors import (
     IntoItself,
     NoCapacity,
     NoPrecondition,
+    NotIsolated,
     NotLocal,
     NotPermitted,
     SeenBefore,
@@ -32,6 +33,7 @@ from services.terminal.handlers import (
     batches,
     boxes,
     files,
+    host,
     page,
     shares,
     socketio,
@@ -127,6 +129,18 @@ OPERATIONS = [
         body_type="application/json",
         also={204: ""},
         errors=(BadSignature, BadWebhook, WrongSignature, NotFound, SeenBefore, TooLarge),
+    ),
+    Operation(
+        *("GET", "/terminal/admin/host", host.show_host),
+        access=admin,
+        scope=ADMINISTER,
+        errors=(EngineUnavailable,),
+    ),
+    Operation(
+        *("POST", "/terminal/admin/selftest", host.run_selftest),
+        access=admin,
+        scope=ADMINISTER,
+        errors=(EngineUnavailable, NotIsolated),
     ),
     Operation(
         *("GET", "/terminal/admin/deployments", webhook.list_deployments), access=admin, scope=ADMINISTER

@@ -217,6 +217,55 @@ class BoxOut(Output):
     limits: LimitsOut
 
 
+class HostOut(Output):
+    model_config = example(
+        {
+            "backend": "docker",
+            "isolation": "container",
+            "engine": {"version": "27.1.1", "cgroups": "v2 systemd"},
+            "image": "gatehouse-workspace:1",
+            "network": "none",
+            "runtime": None,
+            "boxes_running": 3,
+            "boxes_max": 20,
+            "box_memory": 1073741824,
+            "box_cpus": 1.0,
+            "box_pids": 256,
+            "box_tmp": 268435456,
+            "home_bytes": 5368709120,
+            "home_entries": 200000,
+        }
+    )
+
+    backend: str
+    isolation: Literal["none", "container"]
+    engine: dict[str, str]
+    image: str
+    network: str
+    runtime: str | None
+    boxes_running: int
+    boxes_max: int
+    box_memory: int
+    box_cpus: float
+    box_pids: int
+    box_tmp: int
+    home_bytes: int
+    home_entries: int
+
+
+class CheckOut(Output):
+    name: str
+    holds: bool
+    seen: str
+
+
+class SelftestOut(Output):
+    model_config = example({"holds": True, "checks": [{"name": "not root", "holds": True, "seen": "1000"}]})
+
+    holds: bool
+    checks: list[CheckOut]
+
+
 class DeploymentOut(Output):
     model_config = example(
         {

@@ -101,6 +101,22 @@ async def test_shell_in_a_container_is_confined_to_its_limits(
         await screen.until(b"kept\r\n")
 
 
+async def test_selftest_finds_no_way_out_of_a_container_and_leaves_nothing(
+    service: Service, docker: str
+) -> None:
+    async with Owner(service.url, role="admin") as admin:
+        host = (await admin.client.get("/terminal/admin/host")).json()
+        before = containers(docker, service)
+        tested = await admin.client.post("/terminal/admin/selftest", timeout=180)
+    assert tested.status_code == 200, tested.text
+    broken = [one for one in tested.json()["checks"] if not one["holds"]]
+    assert (broken, tested.json()["holds"]) == ([], True)
+    assert len(tested.json()["checks"]) > 25
+    assert host["engine"]["version"]
+    assert containers(docker, service) == before
+    assert not [one for one in (service.folder / "terminal/homes").iterdir() if "selftest" in one.name]
+
+
 async def test_no_output_of_a_container_is_lost_when_the_service_is_killed(service: Service) -> None:
     await flood_over_kills(service, lines=60_000, kills=int(support.length(5)))
 

@@ -49,6 +49,12 @@ class Still:
 
     async def stop(self, place: Place) -> None: ...
 
+    async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:
+        raise EngineUnavailable
+
+    async def describe(self) -> dict[str, str]:
+        return {}
+
     async def close(self) -> None: ...
 
 

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import shlex
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -66,9 +67,10 @@ async def deployments(client: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 async def ended(client: httpx.AsyncClient, number: int) -> list[dict[str, Any]]:
-    async with asyncio.timeout(30):
-        while len(rows := [one for one in await deployments(client) if one["ended"]]) < number:
-            await asyncio.sleep(0.02)
+    deadline = time.monotonic() + 30
+    while len(rows := [one for one in await deployments(client) if one["ended"]]) < number:
+        assert time.monotonic() < deadline, rows
+        await asyncio.sleep(0.02)
     return rows
 
 

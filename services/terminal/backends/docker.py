@@ -24,6 +24,7 @@ from shared.ids import new_id
 
 CALL_SECONDS = 20.0
 STOP_SECONDS = 5
+OUTPUT_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 600
 
 log = structlog.get_logger(__name__)
@@ -68,7 +69,7 @@ class DockerBackend:
         return {"label": [f"{spec.LABEL}{name}={value}" for name, value in wanted.items()]}
 
     @asynccontextmanager
-    async def _engine(self) -> AsyncIterator[Docker]:
+    async def _engine(self, seconds: float = CALL_SECONDS) -> AsyncIterator[Docker]:
         """Provide the engine's client; any failure of the engine becomes EngineUnavailable."""
         if self._docker is None:
             connector = aiohttp.UnixConnector(path=self._settings.docker_socket, limit=0)
@@ -77,7 +78,7 @@ class DockerBackend:
                 url=f"unix://{self._settings.docker_socket}", session=session, api_version="v1.41"
             )
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(seconds):
                 yield self._docker
         except (DockerError, aiohttp.ClientError, OSError, TimeoutError) as error:
             log.warning("engine_failed", error=repr(error)[:500])
@@ -182,6 +183,32 @@ class DockerBackend:
                 with suppress(DockerError):  # it may have stopped already
                     await container.stop(t=STOP_SECONDS)
                 await container.delete(force=True)
+
+    async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:
+        async with self._engine(seconds) as docker:
+            container = docker.containers.container(self._running[place.box_id])
+            execution = await container.exec([*command], stdin=False, tty=False)
+            output = bytearray()
+            async with execution.start(detach=False) as stream:
+                while (message := await stream.read_out()) is not None:
+                    output += message.data
+                    del output[:-OUTPUT_BYTES_MAX]
+            shown = await execution.inspect()
+        return int(shown["ExitCode"] or 0), output.decode("utf-8", "replace")
+
+    async def describe(self) -> dict[str, str]:
+        async with self._engine() as docker:
+            found: dict[str, Any] = await docker.system.info()
+        return {
+            "version": str(found.get("ServerVersion", "")),
+            "kernel": str(found.get("KernelVersion", "")),
+            "cgroups": f"v{found.get('CgroupVersion', '1')} {found.get('CgroupDriver', '')}",
+            "security": " ".join(found.get("SecurityOptions") or ()),
+            "runtimes": " ".join(sorted(found.get("Runtimes") or ())),
+            "live_restore": str(bool(found.get("LiveRestoreEnabled"))).lower(),
+            "swap_limit": str(bool(found.get("SwapLimit"))).lower(),
+            "memory": str(found.get("MemTotal", "")),
+        }
 
     async def close(self) -> None:
         if self._docker is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from services.terminal.backends.base import Isolation, Place, Start
-from services.terminal.errors import ShellNotStarted
+from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.holder import PROGRAM
 from services.terminal.links import SOCKET_NAME
 from services.terminal.settings import Settings
@@ -103,6 +103,12 @@ class ProcessBackend:
         for lock in place.run.glob("*.lock"):
             if not self.is_alive(place, lock.stem):
                 lock.unlink(missing_ok=True)
+
+    async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:  # noqa: ARG002
+        raise EngineUnavailable
+
+    async def describe(self) -> dict[str, str]:
+        return {}
 
     async def close(self) -> None:
         """Do nothing, as nothing is open."""
