@@ -220,7 +220,7 @@ def test_unisolated_shells_are_refused_in_production_and_off_loopback(tmp_path: 
 async def test_box_without_an_engine_is_refused_and_marked_as_failed(world: World) -> None:
     settings = world.settings.model_copy(update={"docker_socket": str(world.settings.data_dir / "no.sock")})
     backend = DockerBackend(settings)
-    boxes = Boxes(world.database, backend, world.places, world.terminals, settings)
+    boxes = Boxes(world.database, backend, world.places, world.terminals, settings, world.quota)
     await backend.adopt([])
     with pytest.raises(EngineUnavailable):
         await boxes.ensure("ann")

@@ -27,7 +27,8 @@ DATABASES = ("sqlite", "postgresql")
 def test_lost_race_for_a_tab_is_refused_with_the_id_of_the_winner(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database, owner, won = Database(service.database_url), new_id(), {}
+    database, owner = Database(service.database_url), new_id()
+    won: dict[str, str] = {}
     look_up = tabs.live_by_tab
 
     def late(session: Any, of: str) -> dict[str, str]:

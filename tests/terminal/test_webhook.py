@@ -157,7 +157,8 @@ def test_weak_secret_or_missing_command_stops_the_service_at_its_start(
 
 def test_event_with_anything_in_it_is_a_run_nothing_or_refused() -> None:
     assert read_run(event(), "main") is not None
-    for value in (None, 1, "x", [], {}, True):
+    anything: tuple[Any, ...] = (None, 1, "x", [], {}, True)
+    for value in anything:
         for name in ("id", "head_sha"):
             with pytest.raises(BadWebhook):
                 read_run(event(**{name: value if (name, value) != ("id", 1) else -1}), "main")

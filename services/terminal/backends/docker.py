@@ -198,7 +198,7 @@ class DockerBackend:
 
     async def describe(self) -> dict[str, str]:
         async with self._engine() as docker:
-            found: dict[str, Any] = await docker.system.info()
+            found = await docker.system.info()
         return {
             "version": str(found.get("ServerVersion", "")),
             "kernel": str(found.get("KernelVersion", "")),

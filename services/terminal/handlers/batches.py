@@ -66,7 +66,7 @@ async def send_contents(
         try:
             await workspaces.write_all(request, writer.write)
         finally:
-            is_complete = await workspaces.in_thread(writer.close)
+            is_complete = await workspaces.release(writer.close)
         if not is_complete:
             raise BadRequest("The body is shorter than these entries are together.")
 

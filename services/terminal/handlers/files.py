@@ -218,7 +218,9 @@ def _encoded(name: str) -> str:
 
 def _decoded(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode("utf-8", "surrogateescape")
+        return base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode(
+            "utf-8", "surrogateescape"
+        )
     except (binascii.Error, ValueError) as error:
         fault = FieldFault(field="cursor", code="bad_cursor", message="must be taken from `Link`")
         raise Invalid(errors=[fault]) from error

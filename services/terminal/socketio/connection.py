@@ -43,6 +43,7 @@ class Connection:
         self._is_connected = self._has_left = False
         self._viewer: Viewer | None = None
         self._session: Session | None = None
+        self._early = b""  # what was typed before the terminal was open
         self._tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._beat(), name="socketio: ping")]
         self._heard = asyncio.Event()
         self.on_close: Callable[[], None] = lambda: None
@@ -127,9 +128,12 @@ class Connection:
             self._tasks.append(asyncio.create_task(self._show(self._viewer), name="socketio: output"))
 
     def _input(self, text: object) -> None:
-        if self._session is None or self._viewer is None or not isinstance(text, str):
+        if self._viewer is None or not isinstance(text, str):
             return
         data = text.encode("utf-8", "replace")
+        if self._session is None:  # the terminal is being opened
+            self._early = (self._early + data)[:INPUT_BYTES_MAX]
+            return
         for start in range(0, len(data), INPUT_BYTES_MAX):
             self._session.input(self._viewer, data[start : start + INPUT_BYTES_MAX])
 
@@ -142,10 +146,12 @@ class Connection:
         except Problem as problem:
             self._refuse(problem.detail)
             return
-        self._session = session
         try:
             await session.join(viewer, Hello(viewer.rows, viewer.columns, None))
+            self._session = session
             self.emit("pty-output", output=RESET_SCREEN)
+            if self._early:
+                session.input(viewer, self._early)
             await self._pump(session, viewer)
         except TimeoutError:
             self._refuse("The shell does not respond.")

@@ -118,7 +118,7 @@ class ZipBody(Response):
                 await _send(send, piece)
             await send({"type": "http.response.body", "body": b""})
         finally:
-            await asyncio.shield(self._workspaces.in_thread(self._close))
+            await self._workspaces.release(self._close)
 
     async def _next(self) -> bytes | None:
         return await self._workspaces.in_thread(_next, self._pieces)

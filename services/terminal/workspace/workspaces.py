@@ -1,5 +1,6 @@
 """The workspaces of all accounts: blocking file operations run in threads, within the account's quota."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -88,6 +89,10 @@ class Workspaces:
         finally:
             self._waiting -= 1
 
+    async def release(self, work: Callable[[], T]) -> T:
+        """Call cleaning up in a thread, which is never refused and not cancelled."""
+        return await asyncio.shield(self._threads.call(work))
+
     async def _measured(self, owner: str) -> Usage:
         return await self.run(owner, _measure, self.settings.home_entries)
 
@@ -105,7 +110,7 @@ class Workspaces:
                 await upload.receive(request)
                 yield upload
             finally:
-                await self.in_thread(upload.discard)
+                await self.release(upload.discard)
 
     async def write_all(
         self,
