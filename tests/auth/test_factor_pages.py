@@ -48,7 +48,7 @@ async def test_an_app_is_set_up_asked_for_and_removed(
     done = await post(auth, f"{APP}/confirm", code=f"{code[:3]} {code[3:]}")
 
     assert (refused.status_code, "The current password is wrong" in refused.text) == (403, True)
-    assert "<svg" in page.text
+    assert re.search(r'<svg [^>]*viewBox="0 0 \d+ \d+" class="segno">', page.text)  # it can be resized
     assert (wrong.status_code, secret_of(wrong)) == (401, secret)
     assert "The code is wrong" in wrong.text
     assert len(set(codes_of(done))) == 10

@@ -100,5 +100,7 @@ class AuthenticatorApp:
 def _shown(enrolled: Enrolled, account: Account) -> Shown:
     uri = address_of(enrolled.secret, account.email or account.username or account.id)
     drawn = BytesIO()
-    segno.make(uri, error="m").save(drawn, kind="svg", scale=4, light="#fff", xmldecl=False, svgns=True)
+    # With a unit the picture has a viewBox, so that style sheets can resize it.
+    options = {"scale": 4, "unit": "px", "light": "#fff", "xmldecl": False, "svgns": True}
+    segno.make(uri, error="m").save(drawn, kind="svg", **options)
     return Shown(enrolled.secret, uri, drawn.getvalue().decode().strip())

@@ -3,6 +3,7 @@
 from sqlmodel import Session
 from starlette.responses import Response
 
+from services.auth.errors import InvalidCode
 from services.auth.factors.factors import Factors
 from services.auth.models import PASSKEYS
 from services.auth.own_account.authenticator_app import AuthenticatorApp
@@ -16,6 +17,7 @@ from shared.errors import NotFound
 from shared.http.schemas import Page
 from shared.lists.pagination import PageQuery, paginate_equal
 
+_WRONG_CODE = "The code is wrong or was already used. Enter the next one that the app shows."
 TOTP, PASSKEYS_PAGE = f"{ACCOUNT}/totp", f"{ACCOUNT}/passkeys"
 
 
@@ -53,6 +55,8 @@ async def confirm_totp_by_form(visit: Visit, app: AuthenticatorApp) -> Response:
         shown = await app.waiting(person)
         if shown is None:  # it was confirmed in another window
             return visit.to(TOTP)
+        if isinstance(error, InvalidCode):
+            error = InvalidCode(_WRONG_CODE)  # without the advice to use a recovery code
         return await visit.account_again("account_totp_confirm", browser, error, shown=shown)
     return visit.account_page("recovery_codes", browser, codes=codes)
 

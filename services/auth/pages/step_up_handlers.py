@@ -5,6 +5,7 @@ from typing import Any
 from sqlmodel import Session
 from starlette.responses import Response
 
+from services.auth.errors import UnknownPasskey
 from services.auth.models import Account
 from services.auth.own_account.identity_check import IdentityCheck
 from services.auth.pages.forms import REFUSALS, credential_of, read_as
@@ -14,6 +15,8 @@ from services.auth.schemas import CurrentPassword
 from services.auth.sessions.browser import SignedInBrowser
 from services.auth.sessions.own_password import Person
 from services.auth.sessions.tokens import TWO
+
+_OTHER_PASSKEY = "The passkey belongs to another account, or too much time has passed. Try again."
 
 
 @page
@@ -45,6 +48,8 @@ async def step_up(visit: Visit, identity: IdentityCheck) -> Response:
             code = form.get("code", "").strip()[:40]
             cookie = await identity.by_password(person, password, code, visit.trail, renew)
     except REFUSALS as error:
+        if isinstance(error, UnknownPasskey):
+            error = UnknownPasskey(_OTHER_PASSKEY)
         return await visit.again("step_up", error, **await _values_of(browser, form, after, identity))
     return visit.to(after, cookie)
 
