@@ -215,6 +215,7 @@ def problem_body(
         "title": _phrase(status) or code.replace("_", " ").capitalize(),
         "status": status,
         "detail": detail,
+        "error": detail,  # for clients that expect `{error: text}`
         "code": code,
         "request_id": request_id,
         **(extensions or {}),

@@ -23,6 +23,7 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
+    error: str
     code: str
     request_id: str | None
     errors: list[FieldProblem] = []

@@ -109,6 +109,7 @@ class TestTransaction:
             "title": "Internal Server Error",
             "status": 500,
             "detail": "Something went wrong on the server. Look it up in the log by request id.",
+            "error": "Something went wrong on the server. Look it up in the log by request id.",
             "code": "internal_error",
             "request_id": "find-me",
         }
