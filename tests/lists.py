@@ -244,6 +244,34 @@ def _cost(number: int) -> dict[str, Any]:
     }
 
 
+def _usage(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    return {
+        "id": row_id(number),
+        "workspace_id": f"ws-{FEW + 2 if is_rare else FEW + 1:09}",
+        "account": LARGE,
+        "month": f"{moment(number):%Y-%m}",
+        "source": "metrics",
+        "hours": number,
+        "updated": moment(number),
+    }
+
+
+def _advice(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    return {
+        "id": row_id(number),
+        "workspace_id": f"ws-{number:09}",
+        "account": SMALL if is_rare else LARGE,
+        "kind": "unused" if is_rare else "to_auto_stop",
+        "state": "accepted" if is_rare else "open",
+        "basis": "{}",
+        "found": moment(number),
+        "updated": moment(number),
+        "version": 1,
+    }
+
+
 def _sync(number: int) -> dict[str, Any]:
     state = {"kind": "all", "trigger": "schedule", "state": "completed"}
     totals = dict.fromkeys(("seen", "changed", "gone", "api_calls"), 1)
@@ -327,6 +355,8 @@ LISTS = {
             "CHANGES": _change,
             "TRAIL": _event,
             "TRAIL_WORKSPACES": _event_workspace,
+            "USAGE_MONTHS": _usage,
+            "ADVICE": _advice,
             "COSTS": _cost,
             "SYNCS": _sync,
             "PARTS": _part,
@@ -348,7 +378,11 @@ LISTS = {
             "username": ("ann", "ops"),
             "start": _TIMES,
             "end": _TIMES,
+            "/advice?state": ("accepted", "open"),  # of this list alone
+            "kind": ("unused", "to_auto_stop"),
             "usage_type": ("Monthly", "AutoStop"),
+            "month_from": ("2099-12", "2024-01"),
+            "month_to": ("2023-12", "2024-01"),
             "start_date": ("2024-01-01", "2999-01-01"),
             "end_date": ("2024-01-01", "2999-01-01"),
         },
@@ -438,6 +472,7 @@ def questions(service: str, operation: Operation) -> Iterator[Question]:
     if "sessions" in _hints(operation.handler):
         return  # of one person, whose session it checks first
     in_path = {name: values[name][-1] for name in re.findall(r"{(\w+)}", operation.path)}
+    values = {name: values.get(f"{operation.path}?{name}", values.get(name, ())) for name in names}
     alone = [{}, *({name: value} for name in names for value in values[name])]
     pairs = [
         {one: first, two: second}

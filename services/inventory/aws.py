@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 THREADS = 4
 CONNECT_SECONDS, READ_SECONDS = 5, 30
 PAUSE_SECONDS_MAX = 20.0
+PRICING_RATE = 10.0  # calls per second
 SESSION_SECONDS = 3600
 RENEWED_BEFORE = 300.0
 MESSAGE_CHARACTERS_MAX = 300
@@ -116,6 +117,8 @@ class Aws:
             "workspaces": settings.workspaces_rate,
             "resourcegroupstaggingapi": settings.tagging_rate,
             "cloudtrail": settings.cloudtrail_rate,
+            "cloudwatch": settings.cloudwatch_rate,
+            "pricing": PRICING_RATE,
         }
         self._pace = pace or Pace(rates)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="aws")

@@ -1,13 +1,13 @@
 """Queries over costs: rows and exact sums."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
 from sqlalchemy import Column, Select, case, func, select
 from sqlmodel import Session
 
+from services.inventory.dated import midnight
 from services.inventory.exact import Exact, joined
 from services.inventory.models import COSTS
 from services.inventory.schemas import WorkspaceId
@@ -33,11 +33,15 @@ COLUMNS: Mapping[str, Column[Any]] = {
 }
 
 
-class ListCosts(PageQuery):
+class CostFilters(Query):
     workspace_id: WorkspaceId | None = Field(default=None, description="Only costs of this WorkSpace.")
     usage_type: Name | None = Field(default=None, description="Only costs of this usage type.")
     start_date: Day | None = Field(default=None, description="Only costs on or after this day.")
     end_date: Day | None = Field(default=None, description="Only costs before this day.")
+
+
+class ListCosts(CostFilters, PageQuery):
+    """Filters and paging of the list."""
 
 
 class SumCosts(Query):
@@ -116,7 +120,7 @@ class SumsOut(Output):
     truncated: bool
 
 
-def find(session: Session, query: ListCosts) -> Page[CostOut]:
+def find(session: Session, query: CostFilters, page: PageQuery) -> Page[CostOut]:
     """Return one page, newest days first."""
     names = ("workspace_id", "usage_type")
     given = {name: value for name in names if (value := getattr(query, name)) is not None}
@@ -124,13 +128,9 @@ def find(session: Session, query: ListCosts) -> Page[CostOut]:
     if given:
         first = next(iter(given))
         walk = Walk(select(COSTS).where(COLUMNS[first] == given.pop(first)), COSTS.c.id)
-    bounds = [None if day is None else _first_id(day) for day in (query.end_date, query.start_date)]
+    bounds = [None if day is None else first_id(midnight(day)) for day in (query.end_date, query.start_date)]
     checked = [COLUMNS[name] == value for name, value in given.items()]
-    return paginate(session, [walk.between(*bounds)], walk.key, query, CostOut.of, checked=checked)
-
-
-def _first_id(day: date) -> str:
-    return first_id(datetime.combine(day, time(tzinfo=UTC)))
+    return paginate(session, [walk.between(*bounds)], walk.key, page, CostOut.of, checked=checked)
 
 
 def sums(session: Session, query: SumCosts) -> SumsOut:

@@ -8,10 +8,15 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlmodel import Session
 
-from services.inventory import accounts
+from services.inventory import accounts, advices, costs, usage
+from services.inventory.advices import AdviceSum
+from services.inventory.costs import SumCosts
+from services.inventory.dated import first_day, month_of
+from services.inventory.exact import Exact
 from services.inventory.models import GONE, PRESENT, SCANS, WORKSPACES
 from services.inventory.sync import syncs
 from services.inventory.sync.schemas import SyncOut
+from services.inventory.usage import UsageSummary
 from shared.clock import now
 from shared.http.schemas import Output, example
 from shared.lists.pagination import PageQuery
@@ -22,7 +27,10 @@ UNKNOWN = "UNKNOWN"
 
 
 class DashboardOut(Output):
-    """Totals of the WorkSpaces that AWS lists; `last_read`: when each source's last complete scan began."""
+    """Totals of the WorkSpaces that AWS lists, and the costs and hours of this month in UTC.
+
+    `last_read`: when each source's last complete scan began. Hours without `sources` were not read.
+    """
 
     model_config = example(
         {
@@ -32,6 +40,19 @@ class DashboardOut(Output):
             "by_running_mode": {"ALWAYS_ON": 90, "AUTO_STOP": 210},
             "accounts": {"connected": 1},
             "last_read": {"workspaces": "2026-01-31T12:00:00Z"},
+            "month": "2026-01",
+            "cost": {"USD": "3120.55"},
+            "cost_estimated": True,
+            "usage": {
+                "month": "2026-01",
+                "workspace_count": 300,
+                "total_hours": "25350.5",
+                "avg_hours": "84.5",
+                "max_hours": "420",
+                "min_hours": "0",
+                "sources": {"metrics": 300},
+            },
+            "advice": [],
             "recent_syncs": [],
             "as_of": "2026-01-31T12:00:00Z",
         }
@@ -43,6 +64,11 @@ class DashboardOut(Output):
     by_running_mode: dict[str, int]
     accounts: dict[str, int]
     last_read: dict[str, datetime]
+    month: str
+    cost: dict[str, Exact]
+    cost_estimated: bool
+    usage: UsageSummary
+    advice: list[AdviceSum]
     recent_syncs: list[SyncOut]
     as_of: datetime
 
@@ -73,12 +99,19 @@ def work_out(session: Session) -> DashboardOut:
         modes[mode or UNKNOWN] += number
     gone = select(func.count()).select_from(WORKSPACES).where(columns.presence == GONE)
     scans = select(SCANS.c.source, func.max(SCANS.c.completed)).group_by(SCANS.c.source)
+    month = month_of(now().date())
+    billed = costs.sums(session, SumCosts(by="month", start_date=first_day(month)))
     return DashboardOut(
         total_workspaces=states.total(),
         gone_workspaces=execute(gone).scalar_one(),
         by_state=dict(sorted(states.items())),
         by_running_mode=dict(sorted(modes.items())),
         accounts=dict(sorted(Counter(one["status"] for one in accounts.live(session)).items())),
+        month=month,
+        cost=billed.total,
+        cost_estimated=any(one.estimated for one in billed.sums),
+        usage=usage.summary(session, month),
+        advice=advices.sums(session),
         last_read={row[0]: row[1] for row in execute(scans)},
         recent_syncs=syncs.history(session, PageQuery(limit=RECENT)).items,
         as_of=now(),

@@ -1,6 +1,6 @@
 """The inventory service's error responses."""
 
-from shared.errors import Conflict, Forbidden, Invalid, Unavailable
+from shared.errors import BadRequest, Conflict, Forbidden, Invalid, Unavailable
 
 
 class NameTaken(Conflict):
@@ -21,10 +21,22 @@ class NothingToSync(Conflict):
     code = "nothing_to_sync"
 
 
+class AdviceState(Conflict):
+    """The state of this advice does not allow that; `allowed` lists the states it may change to."""
+
+    code = "illegal_state"
+
+
 class SyncNeedsAdmin(Forbidden):
     """Only admins may start or cancel a sync, unless the operator sets `SYNC_BY=all`."""
 
     code = "sync_needs_admin"
+
+
+class AccountRefused(BadRequest):
+    """AWS refused the account's credentials; check its keys."""
+
+    code = "account_refused"
 
 
 class AwsAway(Unavailable):

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from sqlmodel import Session
 
 from contracts.events import AccountDeleted, SyncFinished, WorkspaceChanged, WorkspaceFound, WorkspaceGone
-from services.inventory.models import JOBS, SYNCS
+from services.inventory.models import ADVICE, JOBS, SYNCS
 from shared.events import Consumers, emit
 from shared.work.jobs import Jobs
 
@@ -43,9 +43,10 @@ def tell_finished(session: Session, sync: Mapping[str, Any], accounts: Sequence[
 
 
 def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Keep the syncs that deleted accounts started, without the account ids."""
+    """Keep what deleted accounts started and decided, without the account ids."""
     gone = [event.account_id for event in events]
-    session.connection().execute(update(SYNCS).where(SYNCS.c.by.in_(gone)).values(by=None))
+    for table in (SYNCS, ADVICE):
+        session.connection().execute(update(table).where(table.c.by.in_(gone)).values(by=None))
     jobs = Jobs(JOBS, {})
     for account_id in gone:
         jobs.forget(session, account_id)

@@ -19,6 +19,7 @@ from shared.work.jobs import JobTables
 
 ID = 36
 PRESENT, GONE = "present", "gone"
+LISTED_BY = "presence state running_mode user_name directory_id bundle_id account region".split()
 
 
 class AccountStatus(StrEnum):
@@ -101,19 +102,7 @@ class Workspace(Table, table=True):
         Index("ix_workspaces_workspace_id", "workspace_id", unique=True),
         Index("ix_workspaces_counts", "presence", "state", "running_mode"),
         Index("ix_workspaces_seen", "account", "region", "last_seen", **rows_where("gone IS NULL")),
-        *(
-            Index(f"ix_workspaces_{name}_id", name, "id")
-            for name in (
-                "presence",
-                "state",
-                "running_mode",
-                "user_name",
-                "directory_id",
-                "bundle_id",
-                "account",
-                "region",
-            )
-        ),
+        *(Index(f"ix_workspaces_{name}_id", name, "id") for name in LISTED_BY),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID)
@@ -241,6 +230,94 @@ class Cost(Table, table=True):
     pulled: datetime = Field(sa_type=UtcDateTime)
 
 
+class UsageDay(Table, table=True):
+    """How a WorkSpace was used on one day; days without a connection have no row."""
+
+    __tablename__ = "usage_daily"
+
+    workspace_id: str = Field(primary_key=True, max_length=60)
+    day: str = Field(primary_key=True, max_length=10)  # in UTC
+    connected_minutes: int
+    sessions: int  # that began on this day
+    session_hours: int  # hours of these sessions, each rounded up
+    clock_hours: int  # clock hours in which it ran
+    complete: bool  # the day was over when it was read
+
+
+class UsageMonth(Table, table=True):
+    """How a WorkSpace was used in one month; ids sort by month. `source` says where `hours` come from."""
+
+    __tablename__ = "usage_monthly"
+    __table_args__ = (
+        Index("ix_usage_monthly_workspace_id_id", "workspace_id", "id"),
+        Index("ix_usage_monthly_month", "month", "source", "hours"),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID)
+    workspace_id: str = Field(max_length=60)
+    account: str = Field(max_length=ID)
+    month: str = Field(max_length=7)
+    source: str = Field(max_length=10)
+    hours: int = Field(sa_type=BigInteger)  # in millionths
+    billed: int | None = Field(default=None, sa_type=BigInteger)  # hours on the bill, in millionths
+    days: int | None = None  # with a connection; this and the following are null without metrics
+    connected_minutes: int | None = None
+    sessions: int | None = None
+    session_hours: int | None = None
+    clock_hours: int | None = None
+    first_day: str | None = Field(default=None, max_length=10)  # the days of which metrics were read
+    last_day: str | None = Field(default=None, max_length=10)
+    updated: datetime = Field(sa_type=UtcDateTime)
+
+
+class Price(Table, table=True):
+    """A price of AWS's list: per month, or per hour that a WorkSpace runs."""
+
+    __tablename__ = "prices"
+    __table_args__ = (Index("ix_prices_region", "region"),)
+
+    id: str = Field(primary_key=True, max_length=ID)
+    region: str = Field(max_length=30)
+    compute_type: str = Field(max_length=60)
+    system: str = Field(max_length=20)
+    licence: str = Field(max_length=60)
+    root_gib: int
+    user_gib: int
+    running_mode: str = Field(max_length=60)
+    unit: str = Field(max_length=10)
+    currency: str = Field(max_length=10)
+    price: str = Field(max_length=40)  # a decimal
+    seen: datetime = Field(sa_type=UtcDateTime)
+
+
+class AdviceRow(Table, table=True):
+    """Advice on a WorkSpace, one row of each kind; savings are per month, in millionths."""
+
+    __tablename__ = "advice"
+    __table_args__ = (
+        Index("ix_advice_workspace_id_kind", "workspace_id", "kind", unique=True),
+        Index("ix_advice_workspace_id_id", "workspace_id", "id"),
+        Index("ix_advice_state_id", "state", "id"),
+        Index("ix_advice_by", "by"),
+    )
+
+    id: str = Field(primary_key=True, max_length=ID)
+    workspace_id: str = Field(max_length=60)
+    account: str = Field(max_length=ID)
+    kind: str = Field(max_length=20)
+    state: str = Field(max_length=20)
+    saving_low: int | None = Field(default=None, sa_type=BigInteger)
+    saving_high: int | None = Field(default=None, sa_type=BigInteger)
+    currency: str | None = Field(default=None, max_length=10)
+    basis: str = Field(sa_type=Text)  # a JSON object
+    reason: str | None = Field(default=None, max_length=500)
+    until: str | None = Field(default=None, max_length=10)
+    by: str | None = Field(default=None, max_length=ID)
+    found: datetime = Field(sa_type=UtcDateTime)
+    updated: datetime = Field(sa_type=UtcDateTime)
+    version: int = 1
+
+
 class Sync(Table, table=True):
     """One sync; it has the same id as its job."""
 
@@ -301,6 +378,10 @@ TAGS: SqlTable = WorkspaceTag.__table__  # type: ignore[attr-defined]
 CHANGES: SqlTable = WorkspaceChange.__table__  # type: ignore[attr-defined]
 TRAIL: SqlTable = TrailEvent.__table__  # type: ignore[attr-defined]
 TRAIL_WORKSPACES: SqlTable = TrailWorkspace.__table__  # type: ignore[attr-defined]
+USAGE_DAYS: SqlTable = UsageDay.__table__  # type: ignore[attr-defined]
+USAGE_MONTHS: SqlTable = UsageMonth.__table__  # type: ignore[attr-defined]
+PRICES: SqlTable = Price.__table__  # type: ignore[attr-defined]
+ADVICE: SqlTable = AdviceRow.__table__  # type: ignore[attr-defined]
 COSTS: SqlTable = Cost.__table__  # type: ignore[attr-defined]
 SYNCS: SqlTable = Sync.__table__  # type: ignore[attr-defined]
 PARTS: SqlTable = SyncPart.__table__  # type: ignore[attr-defined]

@@ -1,13 +1,14 @@
 """Test of an AWS account: which of the permissions that a sync uses it has."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from services.inventory.aws import HOME_REGION, WHO, Aws, AwsFailed, Call, Kind, Tally, Target
 from services.inventory.errors import AwsAway
 from services.inventory.models import AccountStatus
 from services.inventory.schemas import AccountTest, PermissionOut
-from services.inventory.sync import directories, trail, workspaces
+from services.inventory.sync import billing, directories, prices, syncs, trail, usage, workspaces
 
 SECONDS_MAX = 9.0
 NO_WORKSPACE = "ws-000000000"
@@ -19,6 +20,7 @@ class Probe:
 
     call: Call
     without: str
+    region: str | None = None  # instead of the account's
 
 
 PROBES = (
@@ -49,10 +51,30 @@ PROBES = (
     ),
     Probe(Call("cloudtrail", "lookup_events", trail.ACTION, {"MaxResults": 1}), "no events are read"),
     Probe(
+        Call("cloudwatch", "get_metric_data", usage.ACTION, usage.smallest_query()),
+        "usage hours stay unknown",
+    ),
+    Probe(
+        Call("pricing", "get_products", prices.ACTION, {"ServiceCode": prices.SERVICE_CODE, "MaxResults": 1}),
+        "no prices are known, so no advice says what to save",
+        HOME_REGION,
+    ),
+    Probe(
         Call("resourcegroupstaggingapi", "get_resources", workspaces.TAGGED, {"ResourcesPerPage": 1}),
         "tags stay unknown",
     ),
 )
+
+
+WITHOUT_COSTS = {
+    billing.BY_RESOURCE: "costs are per usage type, not per WorkSpace",
+    syncs.BY_USAGE: "no costs are read",
+}
+# Each of these would cost a cent, so only syncs find out.
+UNTESTED = [
+    PermissionOut(action=action, allowed=None, message="Not tested, as AWS charges for it; a sync shows it.")
+    for action in WITHOUT_COSTS
+]
 
 
 async def probe(aws: Aws, target: Target, region: str) -> AccountTest:
@@ -71,8 +93,8 @@ async def _probe(aws: Aws, target: Target, region: str) -> AccountTest:
         if error.kind in (Kind.AWAY, Kind.THROTTLED):
             raise AwsAway from error
         return _refused(error, region)
-    asked = await asyncio.gather(*(_ask(aws, target, region, one) for one in PROBES))
-    missing = [one for one in asked if not one.allowed]
+    asked = [*await asyncio.gather(*(_ask(aws, target, region, one) for one in PROBES)), *UNTESTED]
+    missing = [one for one in asked if one.allowed is False]
     without = {one.call.action: one.without for one in PROBES}
     detail = [f"{one.action} is missing: {without[one.action]}." for one in missing]
     return AccountTest(
@@ -80,14 +102,28 @@ async def _probe(aws: Aws, target: Target, region: str) -> AccountTest:
         account_number=str(who["Account"]),
         arn=str(who["Arn"]),
         region=region,
-        permissions=[*asked],
+        permissions=asked,
         status_detail=detail,
     )
 
 
+def with_costs(found: AccountTest, denied: Collection[str]) -> AccountTest:
+    """Add the permissions that the last sync of costs lacked."""
+    if found.status not in (AccountStatus.CONNECTED, AccountStatus.LIMITED) or not denied:
+        return found
+    message = "Denied in the last sync of costs."
+    told = [
+        one.model_copy(update={"allowed": False, "message": message}) if one.action in denied else one
+        for one in found.permissions
+    ]
+    detail = [f"{action} is missing: {WITHOUT_COSTS[action]}." for action in sorted(denied)]
+    update = {"permissions": told, "status_detail": [*found.status_detail, *detail]}
+    return found.model_copy(update={**update, "status": AccountStatus.LIMITED})
+
+
 async def _ask(aws: Aws, target: Target, region: str, one: Probe) -> PermissionOut:
     try:
-        await aws.call(target, region, one.call, Tally())
+        await aws.call(target, one.region or region, one.call, Tally())
     except AwsFailed as error:
         if error.kind in (Kind.AWAY, Kind.THROTTLED):
             raise AwsAway from error

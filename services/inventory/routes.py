@@ -1,6 +1,7 @@
 """Every endpoint of the inventory service."""
 
 from services.inventory.errors import (
+    AdviceState,
     AwsAway,
     NameTaken,
     NothingToSync,
@@ -8,7 +9,17 @@ from services.inventory.errors import (
     SyncNeedsAdmin,
     SyncRunning,
 )
-from services.inventory.handlers import accounts, ask, billing, sync, trail, workspaces
+from services.inventory.exporting import ANSWER_TYPES
+from services.inventory.handlers import (
+    accounts,
+    advice,
+    ask,
+    billing,
+    sync,
+    trail,
+    usage,
+    workspaces,
+)
 from shared.data.database import TookTooLong
 from shared.errors import NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
@@ -22,14 +33,30 @@ OPERATIONS = [
     Operation("GET", "/dashboard", workspaces.show_dashboard, scope=READ),
     Operation("GET", "/workspaces", workspaces.list_workspaces, scope=READ),
     Operation(
-        "GET", "/workspaces/export", workspaces.export_workspaces, scope=READ, answer_types=("text/csv",)
+        "GET", "/workspaces/export", workspaces.export_workspaces, scope=READ, answer_types=ANSWER_TYPES
     ),
     Operation("GET", "/workspaces/filters/options", workspaces.show_filter_options, scope=READ),
     Operation("GET", "/workspaces/{workspace_id}", workspaces.show_workspace, scope=READ),
     Operation("GET", "/workspaces/{workspace_id}/changes", workspaces.list_workspace_changes, scope=READ),
+    Operation("GET", "/workspaces/{workspace_id}/metrics", workspaces.show_workspace_metrics, scope=READ),
+    Operation("GET", "/usage", usage.list_usage, scope=READ),
+    Operation("GET", "/usage/summary", usage.sum_usage, scope=READ),
+    Operation("GET", "/usage/export", usage.export_usage, scope=READ, answer_types=ANSWER_TYPES),
     Operation("GET", "/billing", billing.list_costs, scope=READ),
     Operation("GET", "/billing/summary", billing.sum_costs, scope=READ),
+    Operation("GET", "/billing/export", billing.export_costs, scope=READ, answer_types=ANSWER_TYPES),
+    Operation("GET", "/advice", advice.list_advice, scope=READ),
+    Operation("GET", "/advice/summary", advice.sum_advice, scope=READ),
+    Operation(
+        "PUT",
+        "/advice/{advice_id}",
+        advice.decide_advice,
+        access=admin,
+        scope=ADMINISTER,
+        errors=(NotFound, AdviceState),
+    ),
     Operation("GET", "/cloudtrail", trail.list_events, scope=READ),
+    Operation("GET", "/cloudtrail/export", trail.export_events, scope=READ, answer_types=ANSWER_TYPES),
     Operation("GET", "/cloudtrail/{event}", trail.show_event, scope=READ),
     Operation(
         "POST",

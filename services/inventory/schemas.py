@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
@@ -157,12 +157,12 @@ class AccountOut(Versioned):
 
 
 class PermissionOut(Output):
-    """Whether the account has a permission that a sync uses."""
+    """Whether the account has a permission that a sync uses; `allowed` is null if that was not tested."""
 
     model_config = example({"action": "workspaces:DescribeWorkspaces", "allowed": True, "message": None})
 
     action: str
-    allowed: bool
+    allowed: bool | None
     message: str | None
 
 
@@ -229,12 +229,6 @@ class WorkspaceFilters(Query):
 
 class ListWorkspaces(WorkspaceFilters, PageQuery):
     """Filters and paging of the list."""
-
-
-class ExportWorkspaces(WorkspaceFilters):
-    """Filters and format of an export."""
-
-    format: Literal["csv"] = Field(default="csv", description="`csv`, with a header line.")
 
 
 class WorkspaceOut(Versioned):

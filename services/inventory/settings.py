@@ -6,11 +6,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from shared.data.sealed import SealingSettings
+from shared.peers.outbound import BadAddress, OutboundSettings, read_url
+from shared.work.cron import Cron, CronSetting
 
 CallsPerSecond = Annotated[float, Field(gt=0, le=1000)]
 
 
-class Settings(SealingSettings):
+class Settings(SealingSettings, OutboundSettings):
     service: ClassVar[str] = "inventory"
 
     port: int = Field(default=8086, ge=1, le=65535)
@@ -19,12 +21,20 @@ class Settings(SealingSettings):
     aws_endpoint_override: Literal["auto", "on", "off"] = "auto"
     sync_by: Literal["admins", "all"] = "admins"
     sync_every_minutes: float = Field(default=360.0, ge=0)
+    sync_schedule: CronSetting = ""
     export_rows_max: int = Field(default=100_000, ge=1, le=1_000_000)
     workspaces_rate: CallsPerSecond = 2.0
     tagging_rate: CallsPerSecond = 5.0
     billing_days: int = Field(default=30, ge=1, le=365)
     ce_requests_per_day: int = Field(default=10, ge=0, le=10_000)
     cloudtrail_rate: CallsPerSecond = 1.8
+    cloudwatch_rate: CallsPerSecond = 10.0
+    usage_days: int = Field(default=62, ge=1, le=62)
+    unused_days: int = Field(default=30, ge=1, le=3650)
+    ai_url: str = ""
+    ai_service_url: str = ""  # another name for it
+    ai_model: str = Field(default="", max_length=200)
+    ai_key: SecretStr = SecretStr("")
     aws_attempts: int = Field(default=8, ge=1, le=20)
     aws_retry_seconds: float = Field(default=0.5, ge=0, le=60)
 
@@ -41,6 +51,28 @@ class Settings(SealingSettings):
         if bool(secret) != bool(info.data.get("aws_access_key_id")):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together")
         return secret
+
+    @field_validator("ai_url", "ai_service_url")
+    @classmethod
+    def _a_url(cls, url: str) -> str:
+        if url:
+            try:
+                read_url(url)
+            except BadAddress as error:
+                raise ValueError(str(error)) from error
+        return url.rstrip("/")
+
+    @property
+    def sync_times(self) -> Cron | float | None:
+        """When syncs of everything start: at these times, else so many seconds apart, or never."""
+        if self.sync_schedule:
+            return Cron(self.sync_schedule)
+        return self.sync_every_minutes * 60 or None
+
+    @property
+    def model_url(self) -> str:
+        """Where questions are sent that the grammar does not understand; empty for nowhere."""
+        return self.ai_url or self.ai_service_url
 
     @property
     def may_override_endpoint(self) -> bool:

@@ -12,7 +12,7 @@ from sqlmodel import Session
 from services.inventory.models import TRAIL, TRAIL_WORKSPACES
 from services.inventory.named import page_of_named
 from services.inventory.schemas import WorkspaceId
-from shared.http.schemas import Output, Page, example
+from shared.http.schemas import Output, Page, Query, example
 from shared.ids import first_id
 from shared.lists.pagination import PageQuery, Walk, paginate
 from shared.lists.times import Time
@@ -21,7 +21,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 COLUMNS: Mapping[str, Column[Any]] = {"username": TRAIL.c.username, "name": TRAIL.c.name}
 
 
-class ListEvents(PageQuery):
+class EventFilters(Query):
     workspace_id: WorkspaceId | None = Field(default=None, description="Only calls that name this WorkSpace.")
     name: Name | None = Field(
         default=None, description="Only calls with this name, for example StopWorkspaces."
@@ -29,6 +29,10 @@ class ListEvents(PageQuery):
     username: Name | None = Field(default=None, description="Only calls by this user.")
     start: Time | None = Field(default=None, description="Only calls at or after this time.")
     end: Time | None = Field(default=None, description="Only calls before this time.")
+
+
+class ListEvents(EventFilters, PageQuery):
+    """Filters and paging of the list."""
 
 
 class EventOut(Output):
@@ -74,7 +78,7 @@ class EventOut(Output):
         return cls.unchecked(row, **{name: json.loads(row[name]) for name in written})
 
 
-def find(session: Session, query: ListEvents) -> Page[EventOut]:
+def find(session: Session, query: EventFilters, page: PageQuery) -> Page[EventOut]:
     """Return one page, newest first; `start` and `end` become bounds on the ids, which sort by time."""
     given = {name: value for name in COLUMNS if (value := getattr(query, name)) is not None}
     since, until = _bound(query.start), _bound(query.end)
@@ -83,14 +87,14 @@ def find(session: Session, query: ListEvents) -> Page[EventOut]:
         of_it = select(named.id).where(named.workspace_id == query.workspace_id)
         walk = Walk(of_it, named.id, until, since)
         checked = [COLUMNS[name] == value for name, value in given.items()]
-        return page_of_named(session, walk, TRAIL, query, EventOut.of, checked)
+        return page_of_named(session, walk, TRAIL, page, EventOut.of, checked)
     if given:
         first = next(iter(given))
         walk = Walk(select(TRAIL).where(COLUMNS[first] == given.pop(first)), TRAIL.c.id)
     else:
         walk = Walk(select(TRAIL), TRAIL.c.id)
     checked = [COLUMNS[name] == value for name, value in given.items()]
-    return paginate(session, [walk.between(until, since)], walk.key, query, EventOut.of, checked=checked)
+    return paginate(session, [walk.between(until, since)], walk.key, page, EventOut.of, checked=checked)
 
 
 def _bound(moment: datetime | None) -> str | None:

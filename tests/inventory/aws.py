@@ -21,11 +21,12 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-NUMBER, REGION = "123456789012", "eu-central-1"
+NUMBER, REGION, HOME = "123456789012", "eu-central-1", "us-east-1"
 KEY_ID, SECRET = "AKIADOUBLE0000000001", "double/secret+of+the+service/0000000000"
 ROLE, EXTERNAL_ID = f"arn:aws:iam::{NUMBER}:role/gatehouse", "an-external-id"
 BEGIN = datetime(2026, 3, 2, 9, tzinfo=UTC)
 PAGE_ROWS, TAGGED_MAX, EVENTS_MAX = 25, 100, 50
+METRICS_MAX, POINTS_MAX = 500, 100_800
 
 Row = dict[str, Any]
 Answer = dict[str, Any]
@@ -56,7 +57,27 @@ class Place:
     connections: dict[str, Row] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     events: list[Row] = field(default_factory=list)  # CloudTrail events
+    connected: dict[str, list[datetime]] = field(default_factory=dict)  # samples of UserConnected
     costs: list[Row] = field(default_factory=list)  # day, resource, usage_type, region, amount, quantity
+
+
+def standard_prices(region: str = REGION) -> list[Row]:
+    """Create a price list of all bundles and volumes that the fake AWS uses."""
+    rows = []
+    for bundle, month, base, hour in (
+        ("Value", 25, "7.25", "0.22"),
+        ("Standard", 35, "9.75", "0.30"),
+        ("Performance", 60, "13.00", "0.57"),
+        ("Power", 80, "13.00", "0.68"),
+    ):
+        for user in (10, 50, 100):
+            kind = {"region": region, "bundle": bundle, "root": 80, "user": user}
+            rows += [
+                {**kind, "mode": "AlwaysOn", "unit": "Month", "price": f"{month + user / 10:.10f}"},
+                {**kind, "mode": "AutoStop", "unit": "Month", "price": base},
+                {**kind, "mode": "AutoStop", "unit": "Hour", "price": hour},
+            ]
+    return rows
 
 
 @dataclass
@@ -73,6 +94,9 @@ class World:
     now: datetime = BEGIN
     is_cost_by_resource: bool = True
     cost_page_rows: int = 100
+    estimated_days: int = 2
+    prices: list[Row] = field(default_factory=standard_prices)
+    metric_page_points: int = 100_800
     calls: list[str] = field(default_factory=list)
     before_page: Callable[[str, int], None] | None = (
         None  # called with the operation and the number of the call
@@ -229,6 +253,42 @@ class Service:
         more = {"NextToken": f"{epoch}:{end}"} if end < len(rows) else {}
         return {"Events": rows[int(first) : end], **more}
 
+    def get_metric_data(self) -> Answer:
+        queries, body = self.body["MetricDataQueries"], self.body
+        if not 0 < len(queries) <= METRICS_MAX:
+            raise Refused("ValidationError", f"at most {METRICS_MAX} metrics")
+        points: list[tuple[str, float]] = []
+        for query in queries:
+            stat = query["MetricStat"]
+            assert (stat["Metric"]["MetricName"], stat["Period"]) == ("UserConnected", 300)
+            samples = self.place.connected.get(stat["Metric"]["Dimensions"][0]["Value"], [])
+            times = sorted(at.timestamp() for at in samples)
+            points += [(query["Id"], at) for at in times if body["StartTime"] <= at < body["EndTime"]]
+        first = int(body.get("NextToken", "0"))
+        size = min(body.get("MaxDatapoints", POINTS_MAX), self.world.metric_page_points)
+        some = points[first : first + size]
+        results = [
+            {
+                "Id": query["Id"],
+                "Label": "UserConnected",
+                "Timestamps": [at for key, at in some if key == query["Id"]],
+                "Values": [1.0 for key, _ in some if key == query["Id"]],
+                "StatusCode": "Complete",
+            }
+            for query in queries
+        ]
+        more = {"NextToken": str(first + size)} if first + size < len(points) else {}
+        return {"MetricDataResults": results, "Messages": [], **more}
+
+    def get_products(self) -> Answer:
+        assert self.region == HOME
+        wanted = {one["Field"]: one["Value"] for one in self.body.get("Filters", ())}
+        rows = [row for row in self.world.prices if row["region"] == wanted.get("regionCode", row["region"])]
+        first, size = int(self.body.get("NextToken", "0")), self.body.get("MaxResults", 100)
+        more = {"NextToken": str(first + size)} if first + size < len(rows) else {}
+        page = [_product(row) for row in rows[first : first + size]]
+        return {"FormatVersion": "aws_v1", "PriceList": page, **more}
+
     def get_cost_and_usage_with_resources(self) -> Answer:
         if not self.world.is_cost_by_resource:
             raise Refused("DataUnavailableException", "Resource-level data is not enabled")
@@ -257,7 +317,7 @@ class Service:
                 "UsageQuantity": {"Amount": f"{quantity:f}", "Unit": "Hrs"},
             }
             by_day.setdefault(day, []).append({"Keys": [one, two], "Metrics": metrics})
-        recent = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
+        recent = (datetime.now(UTC) - timedelta(days=self.world.estimated_days)).date().isoformat()
         results = [
             {"TimePeriod": {"Start": day, "End": day}, "Groups": rows, "Estimated": day >= recent}
             for day, rows in by_day.items()
@@ -284,6 +344,24 @@ class Service:
         return {name: rest[:size], **more}
 
 
+def _product(row: Row) -> str:
+    """Describe a price like AWS's price list."""
+    attributes = {
+        "servicecode": "AmazonWorkSpaces",
+        "regionCode": row["region"],
+        "bundle": row["bundle"],
+        "license": "Included",
+        "operatingSystem": row.get("system", "Windows"),
+        "rootVolume": f"{row['root']} GB",
+        "userVolume": f"{row['user']} GB",
+        "runningMode": row["mode"],
+        "softwareIncluded": row.get("software", "None"),
+    }
+    dimension = {"unit": row["unit"], "pricePerUnit": {"USD": row["price"]}}
+    terms = {"OnDemand": {"T": {"priceDimensions": {"T.6YS6EN2CT7": dimension}}}}
+    return json.dumps({"product": {"attributes": attributes}, "terms": terms})
+
+
 PERMISSIONS = {
     "DescribeWorkspaceDirectories": "workspaces:DescribeWorkspaceDirectories",
     "DescribeWorkspaces": "workspaces:DescribeWorkspaces",
@@ -291,6 +369,8 @@ PERMISSIONS = {
     "DescribeWorkspaceBundles": "workspaces:DescribeWorkspaceBundles",
     "GetResources": "tag:GetResources",
     "LookupEvents": "cloudtrail:LookupEvents",
+    "GetProducts": "pricing:GetProducts",
+    "GetMetricData": "cloudwatch:GetMetricData",
     "GetCostAndUsageWithResources": "ce:GetCostAndUsageWithResources",
     "GetCostAndUsage": "ce:GetCostAndUsage",
 }
@@ -301,6 +381,8 @@ ANSWERS: dict[str, Callable[[Service], Answer]] = {
     "DescribeWorkspaceBundles": Service.describe_workspace_bundles,
     "GetResources": Service.get_resources,
     "LookupEvents": Service.lookup_events,
+    "GetProducts": Service.get_products,
+    "GetMetricData": Service.get_metric_data,
     "GetCostAndUsageWithResources": Service.get_cost_and_usage_with_resources,
     "GetCostAndUsage": Service.get_cost_and_usage,
 }

@@ -48,6 +48,7 @@ def make_inventory_settings(make_settings: Callable[..., Any]) -> Callable[..., 
             "workspaces_rate": 1000,
             "tagging_rate": 1000,
             "cloudtrail_rate": 1000,
+            "cloudwatch_rate": 1000,
             "aws_retry_seconds": 0.001,
         }
         made: Settings = make_settings(Settings, **{**usual, **values})

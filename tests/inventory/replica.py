@@ -5,7 +5,6 @@ import os
 import signal
 from datetime import timedelta
 
-from services.inventory.app import ATTEMPTS_MAX
 from services.inventory.aws import Aws
 from services.inventory.models import EVENTS, JOBS
 from services.inventory.settings import Settings
@@ -21,6 +20,7 @@ from shared.work.runner import Runner
 from tests.inventory import aws
 
 LEASE = timedelta(seconds=1)
+ATTEMPTS = 200  # each killed process counts as one
 
 
 def make_settings(url: str, folder: str) -> Settings:
@@ -35,6 +35,7 @@ def make_settings(url: str, folder: str) -> Settings:
             "workspaces_rate": 1000,
             "tagging_rate": 1000,
             "cloudtrail_rate": 1000,
+            "cloudwatch_rate": 1000,
             "aws_retry_seconds": 0.001,
         }
     )
@@ -44,7 +45,7 @@ def make_jobs(database: Database, settings: Settings) -> Jobs:
     """Create the service's jobs, with an event spine that has no subscribers."""
     Events(EVENTS, {}, {}).attach(settings, database, HttpClient())
     handler = Syncer(database, Aws(settings)).run
-    return Jobs(JOBS, {syncs.JOB: Kind(handler, ATTEMPTS_MAX)}, lease=LEASE)
+    return Jobs(JOBS, {syncs.JOB: Kind(handler, ATTEMPTS)}, lease=LEASE)
 
 
 def live(url: str, folder: str, dies_at: int) -> None:

@@ -1,17 +1,20 @@
 """Helpers for tests of the inventory service."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
+from sqlalchemy import Insert, Update
 
+from shared.data.database import Database
 from shared.ids import new_id
 from shared.testing import bearer, token
 from tests.inventory.aws import REGION, Double
 
 ADMIN_ID = new_id()
 ADMIN, USER = bearer(token(ADMIN_ID, role="admin")), bearer(token())
-SECONDS = 180
+SECONDS = 60
 
 
 async def add_account(inventory: httpx.AsyncClient, double: Double, **changes: Any) -> dict[str, Any]:
@@ -54,3 +57,13 @@ async def listed(inventory: httpx.AsyncClient, query: str = "") -> list[dict[str
         if link is None:
             return rows
         path = f"/workspaces{link['url']}"
+
+
+def change(database_url: str, statement: Update | Insert, rows: Sequence[dict[str, Any]] = ()) -> None:
+    """Change or insert rows of the service's database behind its back."""
+    database = Database(database_url, pool_size=1)
+    try:
+        with database.transaction() as session:
+            session.connection().execute(statement, [*rows] or None)
+    finally:
+        database.close()

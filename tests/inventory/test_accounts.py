@@ -160,13 +160,16 @@ class TestChangeAccount:
 
 class TestTestAccount:
     async def test_test_of_a_connected_account_saves_its_number(
-        self, inventory: httpx.AsyncClient, double: Double
+        self, inventory: httpx.AsyncClient, double: Double, world: World
     ) -> None:
         account = await add_account(inventory, double)
         found = (await probe(inventory, account)).json()
 
         assert (found["status"], found["account_number"]) == ("connected", NUMBER)
-        assert all(one["allowed"] for one in found["permissions"])
+        untested = [one["action"] for one in found["permissions"] if one["allowed"] is None]
+        assert untested == ["ce:GetCostAndUsageWithResources", "ce:GetCostAndUsage"]
+        assert all(one["allowed"] for one in found["permissions"] if one["action"] not in untested)
+        assert [one for one in world.calls if one.startswith("GetCost")] == [], "these cost money"
         shown = (await inventory.get(f"/admin/aws-accounts/{account['id']}", headers=ADMIN)).json()
         assert (shown["status"], shown["account_number"]) == ("connected", NUMBER)
 
@@ -180,6 +183,25 @@ class TestTestAccount:
         assert found["status_detail"] == [
             "workspaces:DescribeWorkspaceBundles is missing: bundles have no names."
         ]
+
+    async def test_permissions_for_costs_are_those_that_the_last_sync_found(
+        self, inventory: httpx.AsyncClient, double: Double, world: World
+    ) -> None:
+        world.denied |= {"ce:GetCostAndUsageWithResources", "ce:GetCostAndUsage"}
+        account = await add_account(inventory, double)
+        assert (await probe(inventory, account)).json()["status"] == "connected"
+        await sync(inventory)
+        found = (await probe(inventory, account)).json()
+
+        assert found["status"] == "limited"
+        assert {one["action"]: one["allowed"] for one in found["permissions"] if not one["allowed"]} == {
+            "ce:GetCostAndUsageWithResources": False,
+            "ce:GetCostAndUsage": False,
+        }
+        assert "ce:GetCostAndUsage is missing: no costs are read." in found["status_detail"]
+        world.denied.clear()
+        await sync(inventory, kind="billing")
+        assert (await probe(inventory, account)).json()["status"] == "connected"
 
     async def test_wrong_secret_is_an_error_with_the_message_of_aws(
         self, make_inventory_settings: Callable[..., Settings], double: Double

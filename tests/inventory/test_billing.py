@@ -9,14 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from services.inventory.app import create_app
 from services.inventory.exact import joined, split, written
+from services.inventory.models import COSTS, SCANS
 from services.inventory.settings import Settings
 from shared.clock import now
 from shared.testing import running
 from tests.inventory.aws import NUMBER, Double, World
-from tests.inventory.support import ADMIN, USER, add_account, sync
+from tests.inventory.support import ADMIN, USER, add_account, change, sync
 
 HOME = "us-east-1"
 DAYS = 30
@@ -137,6 +139,58 @@ async def test_second_sync_rereads_three_days_and_applies_changes_and_removals(
     assert found[day(8)] == Decimal(3), "older days are final"
 
 
+async def test_sync_after_a_long_pause_reads_all_days_since_and_sums_stay_exact(
+    inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
+) -> None:
+    rows = world.place(NUMBER, HOME).costs
+    for ago in range(30):
+        rows.append(
+            {"day": day(ago), "resource": "ws-000000001", "usage_type": "A", "region": "r"}
+            | {"amount": f"1.{ago:010}", "quantity": "1"}
+        )
+    await add_account(inventory, double)
+    await sync(inventory, kind="billing")
+    change(database_url, update(SCANS).values(completed=now() - timedelta(days=20)))
+    for row in rows[14:24]:
+        row["amount"] = "7.5"
+    await sync(inventory, kind="billing")
+
+    assert await sums(inventory, "by=day") == summed(rows, lambda row: row["day"])
+
+
+async def test_estimates_of_past_months_become_final_and_keep_their_workspaces(
+    make_inventory_settings: Callable[..., Settings], double: Double, world: World, database_url: str
+) -> None:
+    rows = world.place(NUMBER, HOME).costs
+    for ago in range(44):
+        for usage_type in ("A", "B"):
+            rows.append(
+                {"day": day(ago), "resource": "ws-000000001", "usage_type": usage_type, "region": "r"}
+                | {"amount": "1.25", "quantity": "1"}
+            )
+    world.estimated_days = 60
+    settings = make_inventory_settings(database_url=database_url, billing_days=50)
+    async with running(create_app, settings) as inventory:
+        await add_account(inventory, double)
+        await sync(inventory, kind="billing")
+        change(database_url, update(COSTS).values(workspace_id="ws-000000001"))
+        await sync(inventory, kind="billing")
+        before = (await inventory.get("/billing/summary?by=day", headers=USER)).json()["sums"]
+        assert all(one["estimated"] for one in before)
+        world.estimated_days = 2
+        past = min(day(0)[:7] + "-01", day(3))
+        final = [row for row in rows if row["day"] < past]
+        final[0]["amount"] = "3.0000000001"
+        del rows[rows.index(final[-1])]
+        await sync(inventory, kind="billing")
+        found = (await inventory.get("/billing/summary?by=day", headers=USER)).json()["sums"]
+        by_workspace = await sums(inventory, f"by=workspace&end_date={past}")
+
+    assert {one["estimated"] for one in found if one["key"] < past} == {False}
+    assert {one["key"]: Decimal(one["amount"]) for one in found} == summed(rows, lambda row: row["day"])
+    assert by_workspace[""] == Decimal("1.7500000001"), "only the difference has no WorkSpace"
+
+
 @pytest.mark.parametrize("is_denied", [True, False])
 async def test_costs_are_per_usage_type_if_aws_gives_none_per_resource(
     inventory: httpx.AsyncClient, double: Double, world: World, is_denied: bool
@@ -179,7 +233,13 @@ async def test_sync_of_everything_reads_costs_only_once_a_day(
     await sync(inventory)
     done = await sync(inventory)
 
-    assert [part["source"] for part in done["parts"]] == ["directories", "workspaces", "cloudtrail"]
+    assert [part["source"] for part in done["parts"]] == [
+        "directories",
+        "workspaces",
+        "cloudtrail",
+        "usage",
+        "advice",
+    ]
 
 
 @pytest.mark.parametrize(

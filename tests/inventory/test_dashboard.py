@@ -24,7 +24,15 @@ async def test_figures_match_the_rows(inventory: httpx.AsyncClient, double: Doub
     assert shown["by_state"] == Counter(row["state"] for row in rows)
     assert shown["by_running_mode"] == Counter(row["running_mode"] for row in rows)
     assert shown["accounts"] == {"connected": 1}
-    assert shown["last_read"].keys() == {"directories", "workspaces", "cloudtrail", "billing"}
+    assert shown["last_read"].keys() == {
+        "directories",
+        "workspaces",
+        "cloudtrail",
+        "usage",
+        "billing",
+        "prices",
+        "advice",
+    }
     assert [one["id"] for one in shown["recent_syncs"]] == [second["id"], first["id"]]
 
 

@@ -1,13 +1,17 @@
 """Syncs: the list shows what AWS has, despite throttling, failures and expired cursors."""
 
 import random
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from services.inventory.models import EVENTS
+from services.inventory.settings import Settings
 from shared.ids import new_id
+from shared.work.cron import Cron
 from tests.inventory import aws
 from tests.inventory.aws import NUMBER, REGION, Double, World
 from tests.inventory.support import ADMIN, USER, add_account, ended, listed, sync, trigger
@@ -44,12 +48,16 @@ async def test_sync_finds_all_workspaces_with_bundles_tags_and_connections(
     account = await add_account(inventory, double)
     done = await sync(inventory)
 
-    assert (done["state"], done["seen"], done["changed"], done["gone"]) == ("completed", 62, 62, 0)
+    assert (done["state"], done["gone"]) == ("completed", 0)
+    assert [(part["seen"], part["changed"]) for part in done["parts"][:2]] == [(2, 2), (60, 60)]
     assert [(part["source"], part["state"]) for part in done["parts"]] == [
         ("directories", "done"),
         ("workspaces", "done"),
         ("cloudtrail", "done"),
+        ("usage", "done"),
         ("billing", "done"),
+        ("prices", "done"),
+        ("advice", "done"),
     ]
     rows = await listed(inventory)
     assert found(rows) == expected(world)
@@ -167,7 +175,7 @@ async def test_page_that_keeps_failing_does_not_affect_other_parts_and_marks_not
     done = await sync(inventory)
 
     assert done["state"] == "partial"
-    assert [part["state"] for part in done["parts"]] == ["done", "failed", *["done"] * 4]
+    assert [part["state"] for part in done["parts"]] == ["done", "failed", *["done"] * 8]
     failed = done["parts"][1]
     assert failed["error"] == "workspaces:DescribeWorkspaces failed: We are sorry"
     assert [row["workspace_id"] for row in await listed(inventory, "gone=true")] == [gone[OTHER_REGION]]
@@ -347,8 +355,20 @@ async def test_history_lists_syncs_newest_first_with_their_totals(
     assert rows == every[:1]
     assert [(row["kind"], row["seen"], row["state"]) for row in every] == [
         ("directories", 2, "completed"),
-        ("all", 7, "completed"),
+        ("all", done[0]["seen"], "completed"),
     ]
+
+
+def test_schedule_is_an_interval_or_the_times_of_cron_or_never(
+    make_inventory_settings: Callable[..., Settings],
+) -> None:
+    assert make_inventory_settings().sync_times is None
+    assert make_inventory_settings(sync_every_minutes=90).sync_times == 5400
+    scheduled = make_inventory_settings(sync_every_minutes=90, sync_schedule="0 */6 * * *").sync_times
+    assert isinstance(scheduled, Cron)
+    assert scheduled.next_after(datetime(2026, 3, 1, 7, tzinfo=UTC)) == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    with pytest.raises(ValueError, match="sync_schedule"):
+        make_inventory_settings(sync_schedule="every day")
 
 
 @pytest.mark.prove
@@ -361,7 +381,8 @@ async def test_5000_workspaces_are_all_found_with_every_seventh_call_throttled(
     first = await sync(inventory)
     second = await sync(inventory)
 
-    assert (first["state"], first["changed"], first["gone"]) == ("completed", 5_002, 0)
+    assert (first["state"], first["gone"]) == ("completed", 0)
+    assert [part["changed"] for part in first["parts"][:2]] == [2, 5_000]
     assert (second["state"], second["changed"], second["gone"]) == ("completed", 0, 0)
     assert found(await listed(inventory)) == expected(world)
     assert await listed(inventory, "gone=true") == []

@@ -4,7 +4,6 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.inventory.errors import SyncNeedsAdmin
 from services.inventory.schemas import check_regions
 from services.inventory.settings import Settings
 from services.inventory.sync import syncs
@@ -29,7 +28,7 @@ def trigger_sync(
     trail: Trail,
 ) -> SyncStarted:
     """Start a sync of all or some accounts."""
-    _require_permission(caller, settings)
+    syncs.require_permission(caller, settings)
     asked = body or TriggerSync(kind=query.type or "all")
     if asked.regions is not None:
         check_regions(asked.regions)
@@ -52,7 +51,7 @@ def show_sync(sync_id: Id, session: Session) -> SyncDetail:
 
 def cancel_sync(sync_id: Id, caller: Caller, settings: Settings, jobs: Jobs, session: Session) -> SyncDetail:
     """Cancel a sync. Data it has read stays; parts it has not completed mark nothing as gone."""
-    _require_permission(caller, settings)
+    syncs.require_permission(caller, settings)
     syncs.show(session, sync_id)
     jobs.cancel(session, sync_id)
     return syncs.show(session, sync_id)
@@ -63,8 +62,3 @@ async def follow_sync(
 ) -> Response:
     """Follow a sync as server-sent events: `progress` on every change, `end` as the last event."""
     return await follow_job(sync_id, caller, jobs, database, streams, request)
-
-
-def _require_permission(caller: Caller, settings: Settings) -> None:
-    if settings.sync_by == "admins" and not caller.is_admin:
-        raise SyncNeedsAdmin

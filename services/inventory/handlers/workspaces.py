@@ -2,22 +2,22 @@
 
 from sqlalchemy import bindparam, select
 from sqlmodel import Session
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from services.inventory import listing
+from services.inventory import listing, usage
 from services.inventory.dashboard import Dashboard, DashboardOut
-from services.inventory.exporting import workspaces_csv
+from services.inventory.exporting import WORKSPACES as EXPORTED
+from services.inventory.exporting import ExportWorkspaces, download
 from services.inventory.models import CHANGES, WORKSPACES
 from services.inventory.schemas import (
     ChangeOut,
-    ExportWorkspaces,
     ListWorkspaces,
     OptionsOut,
     WorkspaceId,
     WorkspaceOut,
 )
 from services.inventory.settings import Settings
-from shared.clock import now
+from services.inventory.usage import MetricsQuery, WorkspaceMetrics
 from shared.data.database import Database
 from shared.data.statements import Rows
 from shared.errors import NotFound
@@ -34,15 +34,7 @@ def list_workspaces(query: ListWorkspaces, session: Session) -> Page[WorkspaceOu
 
 async def export_workspaces(query: ExportWorkspaces, database: Database, settings: Settings) -> Response:
     """Download WorkSpaces as a file, newest first; `X-Row-Limit` is the maximum number of rows."""
-    most = settings.export_rows_max
-    headers = {
-        "Content-Disposition": f'attachment; filename="workspaces-{now():%Y-%m-%d}.csv"',
-        "X-Row-Limit": str(most),
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-    }
-    lines = workspaces_csv(database, query, most)
-    return StreamingResponse(lines, headers=headers, media_type="text/csv; charset=utf-8")
+    return download(EXPORTED, query, database, settings.export_rows_max)
 
 
 def show_filter_options(session: Session) -> OptionsOut:
@@ -64,6 +56,14 @@ def show_workspace(workspace_id: WorkspaceId, session: Session) -> WorkspaceOut:
     if row is None:
         raise NotFound
     return WorkspaceOut.of(row)
+
+
+def show_workspace_metrics(
+    workspace_id: WorkspaceId, query: MetricsQuery, session: Session
+) -> WorkspaceMetrics:
+    """Show the usage hours and the costs of a WorkSpace."""
+    show_workspace(workspace_id, session)
+    return usage.metrics(session, workspace_id, query.months)
 
 
 def list_workspace_changes(workspace_id: WorkspaceId, query: PageQuery, session: Session) -> Page[ChangeOut]:

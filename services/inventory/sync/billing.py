@@ -1,49 +1,66 @@
 """Daily costs from Cost Explorer: per WorkSpace where it gives them, otherwise per usage type and region.
 
 Every request costs a cent, so an account has a daily budget, and syncs of everything read it at most once a
-day. AWS still revises the last three days, so they are read again.
+day. AWS still revises the last three days, so they are read again. It calls the whole month estimated until
+some days after it ends; `settling` then makes the older days final.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, timedelta
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlmodel import Session
 
+from services.inventory import usage_months
 from services.inventory.aws import HOME_REGION, AwsFailed, Call, Kind
+from services.inventory.dated import MONTH_CHARACTERS, dated_id, midnight
 from services.inventory.exact import split
 from services.inventory.models import COSTS
 from services.inventory.settings import Settings
+from services.inventory.sync import settling
 from services.inventory.sync.source import Fetched, Place, Reading, Values, text
-from shared.ids import first_id
+from services.inventory.sync.syncs import BY_USAGE
 
 SERVICE = "Amazon WorkSpaces"
 BY_RESOURCE = "ce:GetCostAndUsageWithResources"
-BY_USAGE = "ce:GetCostAndUsage"
 RESOURCE_DAYS = 14  # how far back AWS gives costs per resource
 AGAIN_DAYS = 3
+SETTLED_DAYS = 45  # after that, an estimate is kept as it is
 NOT_OPTED_IN = frozenset(("DataUnavailableException", "ValidationException"))
 IDS_AT_ONCE = 500
 _METRICS = ("UnblendedCost", "UsageQuantity")
 
 
 class Billing:
-    """Reads Cost Explorer. Cursors start with the phase: r by resource, u the days before, a all days."""
+    """Reads Cost Explorer.
+
+    Cursors start with the phase: r by resource, u the days before, a all days by usage type, s to settle.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._days = settings.billing_days
         self._asked = 0
 
     async def fetch(self, reading: Reading, cursor: str | None) -> Fetched:
-        place = reading.place
-        budget = place.budget
-        if budget is not None and self._asked >= budget:
+        phase, _, token = (cursor or "r:").partition(":")
+        if phase == "s":
+            return await self._settled(reading)
+        fetched = await self._costs(reading, phase, token)
+        if fetched.next is None and await self._unsettled(reading) is not None:
+            return replace(fetched, next="s:")
+        return fetched
+
+    def _spend(self, place: Place) -> None:
+        """Count a request; raises AwsFailed once the budget is used up."""
+        if place.budget is not None and self._asked >= place.budget:
             message = "Today's request budget (CE_REQUESTS_PER_DAY) is used up; sync again tomorrow."
             raise AwsFailed(Kind.OTHER, BY_USAGE, "BudgetUsed", message)
         self._asked += 1
-        phase, _, token = (cursor or "r:").partition(":")
+
+    async def _costs(self, reading: Reading, phase: str, token: str) -> Fetched:
+        self._spend(reading.place)
         if phase == "r":
             try:
                 return await self._by_resource(reading, token)
@@ -72,26 +89,43 @@ class Billing:
         first, day_after = self._window(reading.place)
         end = day_after if phase == "a" else day_after - timedelta(days=RESOURCE_DAYS)
         answer = await _ask(reading, "get_cost_and_usage", BY_USAGE, (first, end), token)
-        rows = [
-            _row(reading.place, one, resource="", usage_type=usage_type, region=region)
-            for one, (usage_type, region) in _groups(answer)
-        ]
+        rows = _rows_by_usage(reading.place, answer)
         more = answer.get("NextPageToken")
         return Fetched(rows, f"{phase}:{more}" if more else None)
+
+    async def _unsettled(self, reading: Reading) -> tuple[date, date] | None:
+        """Return the days of past months, before those just read, whose costs are still estimated."""
+        place = reading.place
+        first, day_after = self._window(place)
+        before = min(first, (day_after - timedelta(days=1)).replace(day=1))
+        since = day_after - timedelta(days=SETTLED_DAYS)
+        oldest = await reading.database.read(settling.oldest_estimate, place.account, since, before)
+        return None if oldest is None else (oldest, before)
+
+    async def _settled(self, reading: Reading) -> Fetched:
+        """Read all pages at once, as usage types that are on none of them are gone."""
+        days, rows, token = await self._unsettled(reading), list[Values](), ""
+        while days is not None:
+            self._spend(reading.place)
+            answer = await _ask(reading, "get_cost_and_usage", BY_USAGE, days, token)
+            rows += _rows_by_usage(reading.place, answer)
+            token = answer.get("NextPageToken") or ""
+            if not token:
+                return Fetched([{"settled": days, "rows": rows}], None)
+        return Fetched([], None)
 
     def _window(self, place: Place) -> tuple[date, date]:
         """Return the first day to read, and the day after the last."""
         today = place.started.astimezone(UTC).date()
-        if place.last_scan is None:
-            first = today - timedelta(days=self._days)
-        else:
-            again = place.last_scan.astimezone(UTC).date() - timedelta(days=AGAIN_DAYS)
-            # AWS would return older days without their WorkSpaces.
-            first = max(again, today - timedelta(days=RESOURCE_DAYS - 1))
+        first = today - timedelta(days=self._days)
+        if place.last_scan is not None:
+            first = place.last_scan.astimezone(UTC).date() - timedelta(days=AGAIN_DAYS)
         return first, today + timedelta(days=1)
 
     def keep(self, session: Session, place: Place, rows: Sequence[Values]) -> int:
-        execute, changed = session.connection().execute, 0
+        if "settled" in rows[0]:
+            return settling.settle(session, place, rows[0]["settled"], rows[0]["rows"])
+        execute, changed = session.connection().execute, list[Values]()
         merged = {row["id"]: row for row in rows}
         ids = [*merged]
         for start in range(0, len(ids), IDS_AT_ONCE):
@@ -104,19 +138,36 @@ class Billing:
             for one in known:
                 if any(known[one][name] != value for name, value in merged[one].items()):
                     execute(update(COSTS).where(COSTS.c.id == one).values(merged[one]))
-                    changed += 1
+                    changed.append(merged[one])
             execute(update(COSTS).where(listed).values(pulled=place.seen()))
-            changed += len(new)
-        return changed
+            changed += new
+        _refresh_months(session, place, changed)
+        return len(changed)
 
     def forget(self, session: Session, place: Place, most: int) -> int:
         """Delete rows within the days read that AWS no longer reports."""
         first, _ = self._window(place)
         stale = COSTS.c.account == place.account, COSTS.c.day >= first.isoformat()
-        old = select(COSTS.c.id).where(*stale, COSTS.c.pulled < place.started).limit(most)
-        ids = session.connection().execute(old).scalars().all()
+        old = select(COSTS).where(*stale, COSTS.c.pulled < place.started).limit(most)
+        rows = [dict(row) for row in session.connection().execute(old).mappings()]
+        ids = [row["id"] for row in rows]
         session.connection().execute(delete(COSTS).where(COSTS.c.id.in_(ids)))
+        _refresh_months(session, place, rows)
         return len(ids)
+
+
+def _refresh_months(session: Session, place: Place, rows: Sequence[Values]) -> None:
+    """Work out the months of usage again whose billed hours have changed."""
+    hours = [row for row in rows if row["workspace_id"] and row["unit"] in usage_months.HOUR_UNITS]
+    pairs = [(row["workspace_id"], row["day"][:MONTH_CHARACTERS]) for row in hours]
+    usage_months.refresh(session, place.account, pairs)
+
+
+def _rows_by_usage(place: Place, answer: Mapping[str, Any]) -> list[Values]:
+    return [
+        _row(place, one, resource="", usage_type=usage_type, region=region)
+        for one, (usage_type, region) in _groups(answer)
+    ]
 
 
 async def _ask(
@@ -160,7 +211,8 @@ def _row(place: Place, one: Mapping[str, Any], **keys: str) -> dict[str, Any]:
         "region": text(keys["region"], 30) or "",
     }
     return {
-        "id": _id(key, keys["resource"]),
+        # With the resource, so that resources other than WorkSpaces keep separate rows.
+        "id": dated_id(midnight(date.fromisoformat(key["day"])), [*key.values(), keys["resource"]]),
         **key,
         "amount_whole": amount_whole,
         "amount_part": amount_part,
@@ -170,16 +222,6 @@ def _row(place: Place, one: Mapping[str, Any], **keys: str) -> dict[str, Any]:
         "currency": text(cost.get("Unit", "USD"), 10),
         "estimated": one["estimated"],
     }
-
-
-def _id(key: Mapping[str, str], resource: str) -> str:
-    """Derive an id that is stable for each group and sorts by day.
-
-    It includes the resource, so that resources other than WorkSpaces keep separate rows.
-    """
-    digits = hashlib.sha256("\n".join([*key.values(), resource]).encode()).hexdigest()
-    day = datetime.combine(date.fromisoformat(key["day"]), time(tzinfo=UTC))
-    return f"{first_id(day)[:14]}7{digits[:3]}-8{digits[3:6]}-{digits[6:18]}"
 
 
 def _workspace(resource: str) -> str:

@@ -11,7 +11,7 @@ from services.inventory.models import PartState
 from services.inventory.schemas import Regions
 from shared.http.schemas import Id, Input, Output, Query, example
 
-SyncKind = Literal["all", "workspaces", "directories", "cloudtrail", "billing"]
+SyncKind = Literal["all", "workspaces", "directories", "cloudtrail", "usage", "billing", "prices", "advice"]
 SyncStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
 
 

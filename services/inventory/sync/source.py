@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from services.inventory.aws import Aws, Tally, Target
 from shared.clock import now
+from shared.data.database import Database
 
 Values = Mapping[str, Any]
 
@@ -44,9 +45,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a source needs to read: the AWS client, the account, the place, and a tally of calls."""
+    """What a source needs to read: AWS, the database, the account, the place, and a tally of calls."""
 
     aws: Aws
+    database: Database
     target: Target
     place: Place
     tally: Tally

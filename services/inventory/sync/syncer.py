@@ -16,10 +16,13 @@ from services.inventory.aws import HOME_REGION, WHO, Aws, AwsFailed, Kind, Tally
 from services.inventory.models import PARTS, SCANS, PartState
 from services.inventory.settings import Settings
 from services.inventory.sync import syncs
+from services.inventory.sync.advice import AdviceSource
 from services.inventory.sync.billing import Billing
 from services.inventory.sync.directories import Directories
+from services.inventory.sync.prices import Prices
 from services.inventory.sync.source import Fetched, Place, Reading, Source
 from services.inventory.sync.trail import Trail
+from services.inventory.sync.usage import Usage
 from services.inventory.sync.workspaces import Workspaces
 from shared.clock import now
 from shared.data.database import Database, insert_into
@@ -30,7 +33,10 @@ SOURCES: Mapping[str, Callable[[Settings], Source]] = {
     "directories": lambda _: Directories(),
     "workspaces": lambda _: Workspaces(),
     "cloudtrail": lambda _: Trail(),
+    "usage": Usage,
     "billing": Billing,
+    "prices": lambda _: Prices(),
+    "advice": AdviceSource,
 }
 FORGOTTEN_AT_ONCE = 200
 READ = "read"  # the cursor of a part that was read completely
@@ -117,7 +123,7 @@ class _Part:
         if part["source"] == "billing":
             used = await self._database.read(syncs.requests_today, part["account"])
             place = replace(place, budget=self._aws.settings.ce_requests_per_day - used)
-        return Reading(self._aws, target, place, self._tally)
+        return Reading(self._aws, self._database, target, place, self._tally)
 
     async def _read(self, reading: Reading) -> None:
         cursor, may_restart = self._part["cursor"], True

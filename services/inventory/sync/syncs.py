@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, func, insert, select, update
@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from services.inventory import accounts
 from services.inventory.aws import HOME_REGION, Kind
-from services.inventory.errors import NothingToSync, SyncRunning
+from services.inventory.errors import NothingToSync, SyncNeedsAdmin, SyncRunning
 from services.inventory.events import tell_finished
 from services.inventory.models import (
     JOBS,
@@ -22,7 +22,9 @@ from services.inventory.models import (
     PartState,
     SyncState,
 )
+from services.inventory.settings import Settings
 from services.inventory.sync.schemas import PartOut, SyncDetail, SyncOut, SyncStarted
+from shared.caller import Caller
 from shared.clock import now
 from shared.errors import FieldFault, Invalid, NotFound
 from shared.http.schemas import Page
@@ -31,15 +33,21 @@ from shared.lists.pagination import PageQuery, paginate
 from shared.work.jobs import Jobs
 
 JOB = "sync"
-BILLING = "billing"
+BILLING, PRICES, ADVICE = "billing", "prices", "advice"
+LATER = (BILLING, PRICES, ADVICE)  # sources that need the data of others, or not all accounts and regions
+PRICES_LAST = timedelta(days=7)
+BY_USAGE = "ce:GetCostAndUsage"
 SUBJECT = "aws"  # of every sync job, so that only one runs at a time across all replicas
 SCHEDULE = "schedule"
 SOURCES = {
-    "all": ("directories", "workspaces", "cloudtrail", "billing"),
+    "all": ("directories", "workspaces", "cloudtrail", "usage", "billing", "prices", "advice"),
     "workspaces": ("directories", "workspaces"),
     "directories": ("directories",),
     "cloudtrail": ("cloudtrail",),
+    "usage": ("usage",),
     "billing": ("billing",),
+    "prices": ("prices",),
+    "advice": ("advice",),
 }
 LOST = "The sync's job ended without a result; the service's log says why."
 
@@ -58,7 +66,13 @@ def start(
     if running is not None:
         raise SyncRunning(sync_id=running)
     chosen = _chosen(session, account_ids)
-    parts = [*_parts(chosen, SOURCES[kind], regions), *_billed(session, chosen, kind)]
+    sources = SOURCES[kind]
+    parts = [
+        *_parts(chosen, [one for one in sources if one not in LATER], regions),
+        *_billed(session, chosen, kind),
+        *_priced(session, chosen, kind, regions),
+        *_parts(chosen, [one for one in sources if one == ADVICE], regions),
+    ]
     if not parts:
         raise NothingToSync
     sync_id = jobs.start(session, JOB, SUBJECT, by or SCHEDULE)
@@ -69,6 +83,12 @@ def start(
     empty |= dict.fromkeys(("seen", "changed", "gone", "calls", "throttled"), 0)  # type: ignore[arg-type]
     execute(insert(PARTS), [{**part, **empty, "sync": sync_id, "number": n} for n, part in enumerate(parts)])
     return sync_id
+
+
+def require_permission(caller: Caller, settings: Settings) -> None:
+    """Refuse callers who may neither start nor cancel syncs."""
+    if settings.sync_by == "admins" and not caller.is_admin:
+        raise SyncNeedsAdmin
 
 
 def _unfinished(session: Session) -> str | None:
@@ -100,8 +120,7 @@ def _parts(
         for region in json.loads(account["regions"]):
             if regions is None or region in regions:
                 for source in sources:
-                    if source != BILLING:
-                        yield {"account": account["id"], "region": region, "source": source}
+                    yield {"account": account["id"], "region": region, "source": source}
 
 
 def _billed(session: Session, chosen: Sequence[Mapping[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
@@ -118,6 +137,25 @@ def _billed(session: Session, chosen: Sequence[Mapping[str, Any]], kind: str) ->
             yield {"account": account, "region": HOME_REGION, "source": BILLING}
 
 
+def _priced(
+    session: Session, chosen: Sequence[Mapping[str, Any]], kind: str, regions: Sequence[str] | None
+) -> Iterator[dict[str, Any]]:
+    """Yield one part per region, whatever the account; syncs of everything read prices once a week."""
+    if PRICES not in SOURCES[kind]:
+        return
+    accounts_of: dict[str, str] = {}
+    for account in chosen:
+        for region in json.loads(account["regions"]):
+            if regions is None or region in regions:
+                accounts_of.setdefault(region, account["id"])
+    recent = SCANS.c.source == PRICES, SCANS.c.completed >= now() - PRICES_LAST
+    done = select(SCANS.c.region).where(SCANS.c.region.in_([*accounts_of]), *recent)
+    is_done = {*session.connection().execute(done).scalars()} if kind == "all" else set[str]()
+    for region, account_id in accounts_of.items():
+        if region not in is_done:
+            yield {"account": account_id, "region": region, "source": PRICES}
+
+
 def _today() -> datetime:
     return now().replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -130,6 +168,17 @@ def requests_today(session: Session, account_id: str) -> int:
         .execute(select(func.coalesce(func.sum(PARTS.c.calls), 0)).where(*mine))
         .scalar_one()
     )
+
+
+def denied_costs(session: Session, account_id: str) -> set[str]:
+    """Return the permissions that the last sync of an account's costs lacked."""
+    columns = PARTS.c
+    ended = columns.account == account_id, columns.source == BILLING, columns.finished.is_not(None)
+    wanted = select(columns.missing, columns.error_code).where(*ended).order_by(columns.sync.desc()).limit(1)
+    row = session.connection().execute(wanted).first()
+    if row is None:
+        return set()
+    return {*json.loads(row[0])} | ({BY_USAGE} if row[1] == Kind.DENIED else set())
 
 
 def _with_job() -> Select[Any]:

@@ -1,18 +1,17 @@
 """Source of calls to the WorkSpaces API, read from CloudTrail since half an hour before the last scan."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from sqlalchemy import insert, select
 from sqlmodel import Session
 
 from services.inventory.aws import Call
+from services.inventory.dated import dated_id
 from services.inventory.models import TRAIL, TRAIL_WORKSPACES
 from services.inventory.sync.source import Fetched, Place, Reading, Values, text
-from shared.ids import first_id
 
 ACTION = "cloudtrail:LookupEvents"
 SOURCE = "workspaces.amazonaws.com"
@@ -69,7 +68,7 @@ def _row(one: Mapping[str, Any]) -> dict[str, Any]:
     identity = event.get("userIdentity")
     workspaces = [*dict.fromkeys([*_workspaces(request), *_workspaces(response)])]
     return {
-        "id": row_id(at, str(one["EventId"])),
+        "id": dated_id(at, [str(one["EventId"])]),
         "event_id": text(one["EventId"], 100),
         "name": text(one.get("EventName", ""), 100),
         "at": at,
@@ -82,12 +81,6 @@ def _row(one: Mapping[str, Any]) -> dict[str, Any]:
         "response": _written(response),
         "identity": _written(identity),
     }
-
-
-def row_id(at: datetime, event_id: str) -> str:
-    """Derive an id that is stable for each event and sorts by time."""
-    digits = hashlib.sha256(event_id.encode()).hexdigest()
-    return f"{first_id(at)[:14]}7{digits[:3]}-8{digits[3:6]}-{digits[6:18]}"
 
 
 def _json(value: object) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""Source of usage: the CloudWatch metric UserConnected, in samples of five minutes.
+
+CloudWatch charges per metric requested, however long its time range: one WorkSpace is one metric.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, insert, or_, select, update
+from sqlmodel import Session
+
+from services.inventory import usage_months
+from services.inventory.aws import AwsFailed, Call, Kind
+from services.inventory.dated import midnight, month_of
+from services.inventory.models import USAGE_DAYS, WORKSPACES
+from services.inventory.sessions import days_of
+from services.inventory.settings import Settings
+from services.inventory.sync.source import Fetched, Place, Reading, Values
+
+ACTION = "cloudwatch:GetMetricData"
+NAMESPACE, METRIC = "AWS/WorkSpaces", "UserConnected"
+PERIOD = timedelta(minutes=5)
+POINTS_MAX = 100_800  # per call
+WORKSPACES_MAX = 100  # per page; AWS allows 500
+PAGES_MAX = 50
+AGAIN_DAYS = 1  # samples may arrive late
+# A session that began before the first day may still run on it: an AutoStop timeout has at most 36 hours.
+LEAD = timedelta(days=2)
+NO_WORKSPACE = "ws-000000000"
+TIMEOUT_MINUTES = 60  # AWS's default, and the assumption for WorkSpaces that are always on
+_FIGURES = ("connected_minutes", "sessions", "session_hours", "clock_hours")
+
+
+class Usage:
+    """Reads `GetMetricData` for the WorkSpaces that are known; the cursor is the last row read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._days = settings.usage_days
+
+    async def fetch(self, reading: Reading, cursor: str | None) -> Fetched:
+        first = self._first(reading.place)
+        begin = midnight(first) - LEAD
+        points = (reading.place.started - begin) // PERIOD + 1
+        size = max(1, min(WORKSPACES_MAX, POINTS_MAX // points))
+        rows = await reading.database.read(_workspaces, reading.place, first, cursor, size)
+        if not rows:
+            return Fetched([], None)
+        samples = await _samples(reading, [row["workspace_id"] for row in rows], begin)
+        days = [self._used(reading.place, row, samples[row["workspace_id"]]) for row in rows]
+        return Fetched(days, rows[-1]["id"] if len(rows) == size else None)
+
+    def _used(self, place: Place, row: Mapping[str, Any], samples: Sequence[datetime]) -> Values:
+        timeout = timedelta(minutes=row["auto_stop_minutes"] or TIMEOUT_MINUTES)
+        used, first = days_of(samples, timeout, place.started), self._first(place)
+        today = _today(place)
+        return {
+            "workspace_id": row["workspace_id"],
+            "since": month_of(row["first_seen"].date()),
+            "days": {
+                day.isoformat(): {
+                    **{name: getattr(one, name) for name in _FIGURES},
+                    "complete": day < today,
+                }
+                for day, one in used.items()
+                if first <= day <= today
+            },
+        }
+
+    def _first(self, place: Place) -> date:
+        """Return the first day to read."""
+        oldest = _today(place) - timedelta(days=self._days)
+        if place.last_scan is None:
+            return oldest
+        return max(oldest, place.last_scan.astimezone(UTC).date() - timedelta(days=AGAIN_DAYS))
+
+    def keep(self, session: Session, place: Place, rows: Sequence[Values]) -> int:
+        execute, columns = session.connection().execute, USAGE_DAYS.c
+        first, ids = self._first(place), [row["workspace_id"] for row in rows]
+        listed = columns.workspace_id.in_(ids), columns.day >= first.isoformat()
+        known = {
+            (row["workspace_id"], row["day"]): dict(row)
+            for row in execute(select(USAGE_DAYS).where(*listed)).mappings()
+        }
+        told = {(row["workspace_id"], day): used for row in rows for day, used in row["days"].items()}
+        new = [{"workspace_id": key[0], "day": key[1], **told[key]} for key in told if key not in known]
+        if new:
+            execute(insert(USAGE_DAYS), new)
+        other = {key for key in known.keys() & told.keys() if _differs(known[key], told[key])}
+        for workspace_id, day in other:
+            one = columns.workspace_id == workspace_id, columns.day == day
+            execute(update(USAGE_DAYS).where(*one).values(told[workspace_id, day]))
+        lost = known.keys() - told.keys()
+        for workspace_id, day in lost:
+            execute(delete(USAGE_DAYS).where(columns.workspace_id == workspace_id, columns.day == day))
+        read = (first, _today(place))
+        months = [
+            (row["workspace_id"], month)
+            for row in rows
+            for month in usage_months.months_of(read)
+            # It may not have existed before it was first seen, unless it was used.
+            if month >= row["since"] or any(day.startswith(month) for day in row["days"])
+        ]
+        usage_months.refresh(session, place.account, months, read)
+        changed = {(row["workspace_id"]) for row in new} | {one for one, _ in other | lost}
+        return len(changed)
+
+    def forget(self, _session: Session, _place: Place, _most: int) -> int:
+        return 0
+
+
+def _differs(known: Values, told: Values) -> bool:
+    return any(known[name] != value for name, value in told.items())
+
+
+def _today(place: Place) -> date:
+    return place.started.astimezone(UTC).date()
+
+
+def _workspaces(
+    session: Session, place: Place, first: date, after: str | None, most: int
+) -> list[dict[str, Any]]:
+    """List the WorkSpaces that existed since the first day, in the order of their rows."""
+    columns = WORKSPACES.c
+    here = columns.account == place.account, columns.region == place.region
+    existed = or_(columns.gone.is_(None), columns.gone >= midnight(first))
+    wanted = columns.id, columns.workspace_id, columns.auto_stop_minutes, columns.first_seen
+    found = select(*wanted).where(*here, existed)
+    if after is not None:
+        found = found.where(columns.id > after)
+    rows = session.connection().execute(found.order_by(columns.id).limit(most)).mappings()
+    return [dict(row) for row in rows]
+
+
+async def _samples(reading: Reading, ids: Sequence[str], begin: datetime) -> dict[str, list[datetime]]:
+    """Read when a user was connected to each WorkSpace."""
+    found: dict[str, list[datetime]] = {one: [] for one in ids}
+    asked: dict[str, Any] = {
+        "MetricDataQueries": [_query(number, one) for number, one in enumerate(ids)],
+        "StartTime": begin,
+        "EndTime": reading.place.started,
+        "ScanBy": "TimestampAscending",
+        "MaxDatapoints": POINTS_MAX,
+    }
+    for _ in range(PAGES_MAX):
+        call = Call("cloudwatch", "get_metric_data", ACTION, asked)
+        answer = await reading.aws.call(reading.target, reading.place.region, call, reading.tally)
+        for one in answer.get("MetricDataResults", ()):
+            values = zip(one.get("Timestamps", ()), one.get("Values", ()), strict=False)
+            found[ids[int(one["Id"][1:])]] += [at.astimezone(UTC) for at, value in values if value > 0]
+        if not answer.get("NextToken"):
+            return found
+        asked["NextToken"] = answer["NextToken"]
+    raise AwsFailed(Kind.OTHER, ACTION, "TooManyPages", json.dumps({"workspaces": len(ids)}))
+
+
+def smallest_query() -> dict[str, Any]:
+    """Return a query for nothing, which is enough to check the permission."""
+    end = datetime(2026, 1, 1, 1, tzinfo=UTC)
+    return {"MetricDataQueries": [_query(0, NO_WORKSPACE)], "StartTime": end - PERIOD, "EndTime": end}
+
+
+def _query(number: int, workspace_id: str) -> dict[str, Any]:
+    dimensions = [{"Name": "WorkspaceId", "Value": workspace_id}]
+    metric = {"Namespace": NAMESPACE, "MetricName": METRIC, "Dimensions": dimensions}
+    stat = {"Metric": metric, "Period": int(PERIOD.total_seconds()), "Stat": "Maximum"}
+    return {"Id": f"w{number}", "MetricStat": stat, "ReturnData": True}
