@@ -6,6 +6,7 @@ from sqlmodel import Session
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
+from services.inventory.ask.model import ChatModel, Model
 from services.inventory.aws import Aws
 from services.inventory.dashboard import Dashboard
 from services.inventory.errors import NothingToSync, SyncRunning
@@ -31,21 +32,21 @@ ATTEMPTS_MAX = 20
 def create_app(settings: Settings, aws: Aws | None = None) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     aws = aws or Aws(settings)
+    model = ChatModel(settings)
     jobs = Jobs(JOBS, {syncs.JOB: Kind(Syncer(database, aws).run, ATTEMPTS_MAX)})
-    seconds = settings.sync_every_minutes * 60
     sealed = SealedColumn(settings.sealer(), ACCOUNTS.c.secret)
     duties = [Duty("renew_secrets", 3600, partial(sealed.renew, database), alone=True)]
-    if seconds:
-        duties.append(Duty("sync", seconds, partial(_start_sync, database, jobs), alone=True))
+    if settings.sync_times is not None:
+        duties.append(Duty("sync", settings.sync_times, partial(_start_sync, database, jobs), alone=True))
     return create_service(
         settings,
         OPERATIONS,
         client=HttpClient(),
         database=database,
         idempotency=IDEMPOTENCY,
-        provide={Jobs: jobs, Aws: aws, SealedColumn: sealed, Dashboard: Dashboard()},
+        provide={Jobs: jobs, Aws: aws, SealedColumn: sealed, Dashboard: Dashboard(), Model: model},
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
-        beside=[Runner(jobs, database), Duties(database, duties, JOBS)],
+        beside=[Runner(jobs, database), Duties(database, duties, JOBS), model],
         on_stop=[aws.close],
     )
 

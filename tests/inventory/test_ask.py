@@ -1,24 +1,33 @@
 """Questions in English: all declared phrasings are answered correctly, and all others are refused."""
 
 import json
+import random
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import insert
 
 from services.inventory.ask import asking, running
 from services.inventory.ask.grammar import understand
 from services.inventory.ask.lexicon import Lexicon, Live
 from services.inventory.ask.query import Question
 from services.inventory.ask.words import said
-from services.inventory.models import EVENTS
+from services.inventory.dated import dated_id, first_day, midnight, month_of
+from services.inventory.exact import split
+from services.inventory.models import COSTS, EVENTS, USAGE_MONTHS
+from shared.clock import now
+from shared.ids import new_id
 from tests.inventory import aws
 from tests.inventory.aws import Double, World
-from tests.inventory.phrases import PHRASES, UNANSWERABLE, phrasings
-from tests.inventory.support import ADMIN, USER, add_account, listed, sync
+from tests.inventory.phrases import COST_PHRASES, PHRASES, UNANSWERABLE, phrasings
+from tests.inventory.support import ADMIN, USER, add_account, change, listed, sync
 from tests.told import records
 
+LAST_MONTH = month_of(now().date().replace(day=1) - timedelta(days=1))
+COST: dict[str, Any] = {"entity": "costs", "measures": [{"fn": "sum", "field": "cost"}]}
 DECLARED = [(check, phrase) for check, text in PHRASES for phrase in phrasings(text)]
 
 
@@ -27,7 +36,9 @@ async def ask(inventory: httpx.AsyncClient, prompt: str) -> httpx.Response:
 
 
 @pytest.fixture
-async def rows(inventory: httpx.AsyncClient, double: Double, world: World, seed: int) -> list[dict[str, Any]]:
+async def rows(
+    inventory: httpx.AsyncClient, double: Double, world: World, seed: int, database_url: str
+) -> list[dict[str, Any]]:
     """WorkSpaces of two regions: some connected, users with several, and two that are gone."""
     aws.add_workspaces(world, 40, seed)
     aws.add_workspaces(world, 25, seed + 1, region="us-east-1")
@@ -40,7 +51,105 @@ async def rows(inventory: httpx.AsyncClient, double: Double, world: World, seed:
     for key in sorted(place.workspaces)[-2:]:
         del place.workspaces[key]
     await sync(inventory)
-    return await listed(inventory)
+    change(database_url, insert(USAGE_MONTHS), usage_of([*place.workspaces], seed))
+    path = f"/usage?limit=200&month_from={LAST_MONTH}&month_to={LAST_MONTH}"
+    used = (await inventory.get(path, headers=USER)).json()
+    hours = {one["workspace_id"]: float(one["hours"]) for one in used}
+    return [{**row, "hours_last_month": hours.get(row["workspace_id"])} for row in await listed(inventory)]
+
+
+def usage_of(workspaces: list[str], seed: int) -> list[dict[str, Any]]:
+    """Return hours of last month for most of the WorkSpaces, with decimal places."""
+    chance = random.Random(seed)
+    return [
+        {
+            "id": dated_id(midnight(first_day(LAST_MONTH)), [key]),
+            "workspace_id": key,
+            "account": new_id(),
+            "month": LAST_MONTH,
+            "source": "bill",
+            "hours": chance.randrange(0, 200_000_000, 250_000),
+            "updated": now(),
+        }
+        for key in workspaces[5:]
+    ]
+
+
+def costs_of(workspaces: list[str], seed: int) -> list[dict[str, Any]]:
+    """Return costs of three months, some of no WorkSpace, with as many decimal places as AWS gives."""
+    chance, account, found = random.Random(seed), new_id(), []
+    for number in range(300):
+        day = now().date() - timedelta(days=chance.randrange(75))
+        whole, part = split(f"{chance.uniform(-5, 900):.10f}")
+        found.append(
+            {
+                "id": dated_id(midnight(day), [str(number)]),
+                "account": account,
+                "day": day.isoformat(),
+                "workspace_id": chance.choice([*workspaces, "", ""]),
+                "service": "Amazon WorkSpaces",
+                "usage_type": chance.choice(["EUC1-AutoStop-Usage", "EUC1-Monthly"]),
+                "region": "",
+                "amount_whole": whole,
+                "amount_part": part,
+                "quantity_whole": 1,
+                "quantity_part": 0,
+                "unit": "Hrs",
+                "currency": "USD",
+                "estimated": False,
+                "pulled": now(),
+            }
+        )
+    return found
+
+
+async def listed_costs(inventory: httpx.AsyncClient, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the list of costs, with what each WorkSpace is now; None for costs of no WorkSpace."""
+    found, path = [], "/billing?limit=200"
+    while path:
+        page = await inventory.get(path, headers=USER)
+        found += page.json()
+        path = f"/billing{page.links['next']['url']}" if "next" in page.links else ""
+    known = {row["workspace_id"]: row for row in rows}
+    today = now().date().isoformat()
+    for one in found:
+        row = known.get(one["workspace_id"], {})
+        one["of"] = row.get("workspace_id")
+        one |= {name: row.get(name) for name in ("user_name", "region", "running_mode")}
+        one["tag:team"] = (row.get("tags") or {}).get("team")
+        one["month"] = one["day"][:7]
+        one["is_this_month"] = one["month"] == today[:7]
+        one["is_last_month"] = one["month"] == LAST_MONTH
+        one["is_this_year"] = one["day"][:4] == today[:4]
+    return found
+
+
+@pytest.mark.parametrize("seed", [3])
+async def test_declared_questions_about_costs_are_answered_to_the_cent(
+    inventory: httpx.AsyncClient, rows: list[dict[str, Any]], seed: int, database_url: str
+) -> None:
+    change(database_url, insert(COSTS), costs_of([row["workspace_id"] for row in rows], seed))
+    costs = await listed_costs(inventory, rows)
+    assert len(costs) == 300
+    wrong = []
+    for check, text in COST_PHRASES:
+        for phrase in phrasings(text):
+            response = await ask(inventory, phrase)
+            answer = response.json()
+            if response.status_code != 200:
+                wrong.append(f"{phrase}: {answer['detail']}")
+            elif sorted(answer["rows"], key=str) != (expected := check(costs)):
+                wrong.append(f"{phrase}: {answer['understood']}: {answer['rows']} instead of {expected}")
+    assert wrong == []
+    total = (await ask(inventory, "total cost last month")).json()
+    assert total["answer"].endswith(" USD.")
+    assert total["understood"] == "Sum of costs, where the time is last month, at most 100"
+    again = await inventory.post("/ai/run", json={"query": total["query"]}, headers=USER)
+    assert again.json()["rows"] == total["rows"]
+
+
+async def test_costs_of_an_empty_inventory_are_none(inventory: httpx.AsyncClient) -> None:
+    assert (await ask(inventory, "total cost last month")).json()["answer"] == "No costs."
 
 
 def test_150_phrasings_and_50_unanswerable_questions_are_declared() -> None:
@@ -88,7 +197,7 @@ async def test_query_of_an_answer_can_be_edited_and_run_again(
     assert (first["by"], other["by"]) == ("grammar", "query")
     kept = [one for one in records(database_url, EVENTS) if one["action"] in ("ASK_QUESTION", "RUN_QUESTION")]
     assert [one["action"] for one in kept] == ["ASK_QUESTION", "RUN_QUESTION", "RUN_QUESTION"]
-    assert kept[0]["metadata"] == {"understood": first["understood"]}
+    assert kept[0]["metadata"] == {"understood": first["understood"], "by": "grammar"}
 
 
 @pytest.mark.parametrize("seed", [3])
@@ -124,6 +233,15 @@ async def test_limit_applies_to_the_rows_but_not_to_the_total(
         {"measures": [{"fn": "count"}], "having": {"op": "gt", "value": 1}},
         {"measures": [{"fn": "count"}], "group_by": ["state", "state"]},
         {"measures": [{"fn": "count"}], "group_by": ["days_unused"]},
+        {"entity": "costs"},
+        {"entity": "costs", "measures": [{"fn": "count"}]},
+        {"entity": "costs", "measures": [{"fn": "avg", "field": "cost"}]},
+        {"measures": [{"fn": "sum", "field": "cost"}]},
+        {"filters": [{"field": "cost_month", "op": "eq", "value": "last_month"}]},
+        {**COST, "filters": [{"field": "cost_month", "op": "eq", "value": "2026-13"}]},
+        {**COST, "filters": [{"field": "cost_month", "op": "eq", "value": "' OR 1=1 --"}]},
+        {**COST, "filters": [{"field": "cost", "op": "gt", "value": 1}]},
+        {**COST, "group_by": ["region"], "having": {"op": "gt", "value": 1}},
         {"limit": 501},
         {"order": "state"},
     ],

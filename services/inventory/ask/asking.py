@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -11,11 +11,13 @@ from sqlmodel import Session
 from services.inventory import accounts, listing
 from services.inventory.ask.grammar import NotUnderstood, understand
 from services.inventory.ask.lexicon import Lexicon, Live, words_of
+from services.inventory.ask.model import Model
 from services.inventory.ask.query import Question
 from services.inventory.ask.running import Found, run
 from services.inventory.ask.words import said
 from services.inventory.errors import QuestionNotUnderstood
 from services.inventory.models import DIRECTORIES, TAGS, WORKSPACES
+from shared.data.database import Database
 
 SUGGESTIONS = 3
 WORDS_MAX = 60
@@ -35,6 +37,12 @@ EXAMPLES = (
     "New WorkSpaces this week",
     "Which WorkSpaces are not encrypted?",
     "WorkSpaces that are gone",
+    "Total cost last month",
+    "Cost per month this year",
+    "Cost by team last month",
+    "Top 10 most expensive WorkSpaces",
+    "Always on WorkSpaces with less than 80 hours last month",
+    "Average hours last month per bundle",
     "Stopped WorkSpaces with a user volume over 50 GB",
 )
 
@@ -64,6 +72,19 @@ def ask(session: Session, prompt: str) -> Answer:
     return answer(session, question)
 
 
+async def ask_anyone(
+    database: Database, model: Model, prompt: str
+) -> tuple[Answer, Literal["grammar", "model"]]:
+    """Ask the grammar, then the model; raises QuestionNotUnderstood if neither has a query."""
+    try:
+        return await database.read(ask, prompt), "grammar"
+    except QuestionNotUnderstood:
+        question = await model.question(prompt)
+        if question is None:
+            raise
+        return await database.read(answer, question), "model"
+
+
 def answer(session: Session, question: Question) -> Answer:
     begin = time.monotonic()
     found = run(session, question)
@@ -72,6 +93,9 @@ def answer(session: Session, question: Question) -> Answer:
 
 
 def _text(question: Question, found: Found) -> str:
+    if question.entity == "costs" and not question.group_by:
+        sums = [f"{amount:.2f} {currency}" for currency, amount in found.rows]
+        return f"{', '.join(sums) or 'No costs'}."
     if not question.measures:
         return f"{found.total} WorkSpace{'s' if found.total != 1 else ''}."
     if question.group_by:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, select
 
-from services.inventory.models import TAGS, WORKSPACES
+from services.inventory.models import COSTS, TAGS, USAGE_MONTHS, WORKSPACES
 
 TAG = "tag:"
 TAG_KEY_MAX = 128
@@ -18,6 +18,8 @@ class Kind(StrEnum):
     NUMBER = "whole number"
     AGE = "whole number of days"
     FLAG = "truth value"
+    AMOUNT = "amount of money"
+    MONTH = "month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,19 @@ class FieldOf:
     words: str  # its name in the sentence that repeats the question
     synonyms: tuple[str, ...] = ()
     unit: str = ""
+    entity: str = ""  # the only entity that has it; empty for any
 
 
 _C = WORKSPACES.c
+_HOURS_SYNONYMS = ("hours", "usage", "usage hours", "used hours", "hours used")
+
+
+def _hours(month: str) -> ColumnElement[Any]:
+    """Select the hours of a WorkSpace in a month, which is bound when the statement runs."""
+    mine = USAGE_MONTHS.c.workspace_id == _C.workspace_id, USAGE_MONTHS.c.month == bindparam(month)
+    return select(USAGE_MONTHS.c.hours / 1_000_000.0).where(*mine).scalar_subquery()
+
+
 FIELDS: Mapping[str, FieldOf] = {
     "workspace_id": FieldOf(Kind.TEXT, _C.workspace_id, "id", ("id", "ids")),
     "user_name": FieldOf(
@@ -79,6 +91,25 @@ FIELDS: Mapping[str, FieldOf] = {
     ),
     "last_connection": FieldOf(Kind.AGE, _C.last_connection, "last connection", (), "days"),
     "days_known": FieldOf(Kind.AGE, _C.first_seen, "time since it was first seen", (), "days"),
+    "hours_last_month": FieldOf(
+        Kind.NUMBER,
+        _hours("last_month"),
+        "hours last month",
+        tuple(f"{one} last month" for one in _HOURS_SYNONYMS),
+        "hours",
+    ),
+    "hours_this_month": FieldOf(
+        Kind.NUMBER,
+        _hours("this_month"),
+        "hours this month",
+        tuple(f"{one} this month" for one in _HOURS_SYNONYMS),
+        "hours",
+    ),
+    "cost": FieldOf(Kind.AMOUNT, COSTS.c.amount_whole, "costs", entity="costs"),
+    "cost_month": FieldOf(Kind.MONTH, func.substr(COSTS.c.day, 1, 7), "month", entity="costs"),
+    "usage_type": FieldOf(
+        Kind.TEXT, COSTS.c.usage_type, "usage type", ("usage type", "usage types"), entity="costs"
+    ),
     "days_in_state": FieldOf(Kind.AGE, _C.state_changed, "time in its state", (), "days"),
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.inventory.ask.costly import is_about_costs, question_about_costs
 from services.inventory.ask.fields import FIELDS, SHOWN, TAG, Kind, field_of
 from services.inventory.ask.lexicon import Lexicon, Part, Token
 from services.inventory.ask.query import Filter, Having, Measure, Question
@@ -46,12 +47,24 @@ class _Slots:
 def understand(text: str, lexicon: Lexicon) -> Question:
     """Parse a question; raises NotUnderstood if a word has no meaning."""
     tokens = [one for one in lexicon.tokens(text[:SPOKEN_MAX]) if one.part is not Part.NOISE]
+    if is_about_costs(tokens):
+        return _about_costs(tokens)
     slots, place = _Slots(), 0
     while place < len(tokens):
         place += _take(slots, tokens, place)
     if slots.unknown or not tokens:
         raise NotUnderstood(slots.unknown)
     return _question(slots)
+
+
+def _about_costs(tokens: Sequence[Token]) -> Question:
+    query, unknown = question_about_costs(tokens)
+    if unknown:
+        raise NotUnderstood(unknown)
+    try:
+        return Question.model_validate(query)
+    except ValueError:
+        raise NotUnderstood(["(too many parts)"]) from None
 
 
 def _take(slots: _Slots, tokens: Sequence[Token], place: int) -> int:

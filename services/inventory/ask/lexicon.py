@@ -36,6 +36,9 @@ class Part(StrEnum):
     AND = "and"
     OR = "or"
     NOT = "not"
+    COST = "cost"
+    COSTLY = "costly"  # most expensive
+    MUCH = "much"  # how much
     UNKNOWN = "unknown"
 
 
@@ -120,6 +123,26 @@ FIXED: Phrases = {
             "with no",
         ),
     ),
+    **_all(
+        Part.COST,
+        *(
+            "cost",
+            "costs",
+            "spend",
+            "spending",
+            "spent",
+            "bill",
+            "bills",
+            "billing",
+            "expenses",
+            "expense",
+            "pay",
+            "paid",
+        ),
+    ),
+    **_all(Part.COSTLY, "expensive", "most expensive", "costliest", "priciest", value="most"),
+    **_all(Part.COSTLY, "cheapest", "least expensive", value="least"),
+    **_all(Part.MUCH, "how much", "did"),
     **_all(Part.IN_USE, "in use", "in use now"),
     **_all(Part.AND, "and", ",", "also", "that are", "which are", "but"),
     **_all(Part.OR, "or"),

@@ -4,6 +4,7 @@ It names fields, never columns or SQL, so its author (the grammar, a model or a 
 defined here.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -20,15 +21,31 @@ OPS: dict[Kind, tuple[str, ...]] = {
     Kind.NUMBER: ("eq", "ne", "lt", "le", "gt", "ge", *WITHOUT_VALUE),
     Kind.AGE: ("lt", "le", "gt", "ge", *WITHOUT_VALUE),
     Kind.FLAG: ("eq",),
+    Kind.AMOUNT: (),
+    Kind.MONTH: ("eq",),
 }
 LIMIT_MAX = 500
 AGE_DAYS_MAX = 100_000
+PERIODS = ("this_month", "last_month", "this_year")
+MONTH = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 CALENDAR = ("today", "this_week", "this_month", "this_year")
 _WANTED = {
     Kind.TEXT: "text",
     Kind.NUMBER: "a whole number",
     Kind.AGE: f"a whole number of days or one of {', '.join(CALENDAR)}",
     Kind.FLAG: "true or false",
+    Kind.AMOUNT: "an amount",
+    Kind.MONTH: f"a month such as 2026-01, or one of {', '.join(PERIODS)}",
+}
+
+
+MEASURED: dict[str, tuple[Kind, ...]] = {
+    "count": (),
+    "distinct": (Kind.TEXT,),
+    "sum": (Kind.NUMBER, Kind.AMOUNT),
+    "avg": (Kind.NUMBER,),
+    "min": (Kind.NUMBER,),
+    "max": (Kind.NUMBER,),
 }
 
 
@@ -44,9 +61,8 @@ class Measure(Input):
     def _of_a_number(self) -> Self:
         if (self.field is None) != (self.fn == "count"):
             raise ValueError("count takes no field; every other function needs one")
-        wanted = Kind.TEXT if self.fn == "distinct" else Kind.NUMBER
-        if self.field is not None and field_of(self.field).kind is not wanted:
-            raise ValueError(f"{self.field} is not a {wanted} field")
+        if self.field is not None and field_of(self.field).kind not in MEASURED[self.fn]:
+            raise ValueError(f"{self.fn} of {self.field} has no meaning")
         return self
 
 
@@ -79,6 +95,8 @@ def _fits(kind: Kind, value: str | int | bool) -> bool:
         return isinstance(value, bool)
     if kind is Kind.TEXT:
         return isinstance(value, str) and "\0" not in value
+    if kind is Kind.MONTH:
+        return isinstance(value, str) and (value in PERIODS or MONTH.fullmatch(value) is not None)
     if kind is Kind.AGE and isinstance(value, str):
         return value in CALENDAR
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= AGE_DAYS_MAX
@@ -106,7 +124,7 @@ class Question(Input):
         }
     )
 
-    entity: Literal["workspaces"] = "workspaces"
+    entity: Literal["workspaces", "costs"] = "workspaces"
     measures: Annotated[list[Measure], Field(max_length=3)] = Field(default_factory=list)
     group_by: Annotated[list[Name], Field(max_length=3)] = Field(default_factory=list)
     filters: Annotated[list[Filter], Field(max_length=8)] = Field(default_factory=list)
@@ -114,11 +132,24 @@ class Question(Input):
     order: Literal["most", "least"] | None = None
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = 100
 
+    @property
+    def named(self) -> list[str]:
+        """The fields that the query names anywhere."""
+        measured = [one.field for one in self.measures if one.field is not None]
+        return [*measured, *self.group_by, *(one.field for one in self.filters)]
+
     @model_validator(mode="after")
     def _that_fits(self) -> Self:
         for name in self.group_by:
-            if field_of(name).kind not in (Kind.TEXT, Kind.FLAG):
+            if field_of(name).kind not in (Kind.TEXT, Kind.FLAG, Kind.MONTH):
                 raise ValueError(f"{name} cannot be grouped by")
+        for name in self.named:
+            if field_of(name).entity not in ("", self.entity):
+                raise ValueError(f"{name} is a field of {field_of(name).entity} only")
+        if self.entity == "costs" and [one.field for one in self.measures] != ["cost"]:
+            raise ValueError("the only measure of costs is the sum of cost")
+        if self.entity == "costs" and self.having:
+            raise ValueError("having counts WorkSpaces, not costs")
         if (self.group_by or self.having or self.order) and not self.measures:
             raise ValueError("group_by, having and order need a measure")
         if self.having and not self.group_by:

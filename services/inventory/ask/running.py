@@ -14,11 +14,14 @@ from sqlmodel import Session
 
 from services.inventory.ask.fields import SHOWN, FieldOf, Kind, field_of
 from services.inventory.ask.query import WITHOUT_VALUE, Filter, Measure, Question
-from services.inventory.models import WORKSPACES
+from services.inventory.dated import first_day, month_of, next_month
+from services.inventory.models import COSTS, WORKSPACES
 from shared.clock import now
 from shared.data.database import TookTooLong
 
 SECONDS_MAX = 5
+COST, CENT = "sum_cost", Decimal("0.01")
+UNITS, PARTS = 10**10, 100
 STEPS_BETWEEN_LOOKS = 10_000
 
 
@@ -39,11 +42,17 @@ class Found:
 
 def run(session: Session, question: Question) -> Found:
     """Run the question; raises TookTooLong after five seconds."""
-    statement, columns = compiled(question, now())
+    at = now()
+    statement, columns = compiled(question, at)
+    bound = {name: month for name, month in months(at).items() if f"hours_{name}" in question.named}
+    statement = statement.params(bound)
     execute = session.connection().execute
     try:
         with _in_time(session):
-            rows = [[_plain(value) for value in row] for row in execute(statement.limit(question.limit))]
+            found = execute(statement.limit(question.limit))
+            rows = [
+                [_plain(value, name) for value, name in zip(row, found.keys(), strict=True)] for row in found
+            ]
             total = len(rows)
             if total == question.limit:
                 total = execute(select(func.count()).select_from(statement.subquery())).scalar_one()
@@ -56,6 +65,8 @@ def run(session: Session, question: Question) -> Found:
 
 def compiled(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
     """Return the statement and a description of its columns."""
+    if question.entity == "costs":
+        return compiled_costs(question, at)
     conditions = [_condition(one, at) for one in question.filters]
     if not question.measures:
         names = dict.fromkeys([*SHOWN, *(one.field for one in question.filters if one.field != "presence")])
@@ -84,6 +95,8 @@ def compiled(question: Question, at: datetime) -> tuple[Select[Any], list[Column
 def _condition(one: Filter, at: datetime) -> ColumnElement[bool]:
     field = field_of(one.field)
     column = field.column
+    if field.kind is Kind.MONTH:
+        return _in_month(str(one.value), at)
     if one.op in WITHOUT_VALUE:
         return column.is_(None) if one.op == "is_null" else column.is_not(None)
     if one.op == "in":
@@ -91,6 +104,38 @@ def _condition(one: Filter, at: datetime) -> ColumnElement[bool]:
     if field.kind is Kind.AGE:
         return _of_age(field, one.op, _moment(one.value, at))
     return _of_value(field, one)
+
+
+def compiled_costs(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
+    """Return a statement that sums costs, by currency as well, since amounts of several cannot be added."""
+    groups = {name: field_of(name).column.label(name) for name in question.group_by}
+    # AWS gives ten decimal places; as integers these are added without an error.
+    amount = func.sum(COSTS.c.amount_whole) * UNITS + func.sum(COSTS.c.amount_part) / PARTS
+    columns = [*groups.values(), COSTS.c.currency, amount.label(COST)]
+    joined = COSTS.outerjoin(WORKSPACES, WORKSPACES.c.workspace_id == COSTS.c.workspace_id)
+    conditions = [_condition(one, at) for one in question.filters]
+    statement = select(*columns).select_from(joined).where(*conditions)
+    numbers = [text(str(number)) for number in range(1, len(groups) + 2)]
+    statement = statement.group_by(*numbers)
+    if question.order is not None:
+        statement = statement.order_by(amount.asc() if question.order == "least" else amount.desc())
+    names = [*groups, "currency"]
+    return statement.order_by(*numbers), [*(Column(name, "") for name in names), Column(COST, "")]
+
+
+def _in_month(period: str, at: datetime) -> ColumnElement[bool]:
+    """Match the costs of a month, or of this year, in UTC as AWS bills."""
+    day = COSTS.c.day
+    if period == "this_year":
+        return (day >= f"{at.year}-01-01") & (day < f"{at.year + 1}-01-01")
+    month = months(at).get(period, period)
+    return (day >= f"{month}-01") & (day < f"{next_month(month)}-01")
+
+
+def months(at: datetime) -> dict[str, str]:
+    """Return this month and the last one, in UTC."""
+    this_month = month_of(at.date())
+    return {"this_month": this_month, "last_month": month_of(first_day(this_month) - timedelta(days=1))}
 
 
 def _of_value(field: FieldOf, one: Filter) -> ColumnElement[bool]:
@@ -142,8 +187,10 @@ def _measure(one: Measure) -> ColumnElement[Any]:
     return measure
 
 
-def _plain(value: Any) -> Any:
-    """Convert to a JSON value; averages get two decimal places on both databases."""
+def _plain(value: Any, name: str) -> Any:
+    """Convert to a JSON value; averages and amounts get two decimal places on both databases."""
+    if name == COST:
+        return float((Decimal(value) / UNITS).quantize(CENT))
     if isinstance(value, Decimal | float):
         return round(float(value), 2)
     return value

@@ -57,16 +57,18 @@ class AnswerOut(Output):
     rows: list[list[Any]]
     total: int
     truncated: bool
-    by: Literal["grammar", "query"]
+    by: Literal["grammar", "model", "query"]
     ms: int
 
 
 class AskHealthOut(Output):
+    """What parses questions; `model` is `down` if it did not respond to the last question."""
+
     model_config = example({"status": "healthy", "grammar": "ok", "model": "off"})
 
     status: Literal["healthy"]
     grammar: Literal["ok"]
-    model: Literal["off"]
+    model: Literal["off", "ok", "down"]
 
 
 class ExamplesOut(Output):

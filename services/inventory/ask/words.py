@@ -1,7 +1,7 @@
 """Repeats a question in English, generated from the query rather than from the user's words."""
 
 from services.inventory.ask.fields import Kind, field_of
-from services.inventory.ask.query import CALENDAR, Filter, Measure, Question
+from services.inventory.ask.query import CALENDAR, PERIODS, Filter, Measure, Question
 
 _OPS = {
     "eq": "is",
@@ -25,6 +25,8 @@ _FNS = {"sum": "sum", "avg": "average", "min": "smallest", "max": "largest"}
 
 def said(question: Question) -> str:
     """Return one sentence without a full stop."""
+    if question.entity == "costs":
+        return _said_of_costs(question)
     measures = " and ".join(_measure(one) for one in question.measures)
     of_whom = "WorkSpaces"
     present = [one for one in question.filters if one.field == "presence"]
@@ -44,6 +46,17 @@ def said(question: Question) -> str:
     return ", ".join(parts)
 
 
+def _said_of_costs(question: Question) -> str:
+    parts = ["Sum of costs"]
+    if question.filters:
+        parts.append(f"where {' and '.join(_condition(one) for one in question.filters)}")
+    if question.group_by:
+        parts.append(f"by {' and '.join(field_of(one).words for one in question.group_by)}")
+    if question.order is not None:
+        parts.append("most first" if question.order == "most" else "least first")
+    return ", ".join([*parts, f"at most {question.limit}"])
+
+
 def _measure(one: Measure) -> str:
     if one.field is None:
         return "Number"
@@ -58,6 +71,9 @@ def _condition(one: Filter) -> str:
         return f"there is {'no' if one.op == 'is_null' else 'a'} {field.words}"
     if field.kind is Kind.FLAG:
         return field.words if one.value else f"not {field.words}"
+    if field.kind is Kind.MONTH:
+        period = str(one.value).replace("_", " ")
+        return f"{field.words} is {period}" if one.value not in PERIODS else f"the time is {period}"
     if one.value in CALENDAR:
         since = "since" if one.op in ("le", "lt") else "before"
         begin = str(one.value).replace("_", " ")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from services.inventory.ask import asking
 from services.inventory.ask.asking import Answer
+from services.inventory.ask.model import Model
 from services.inventory.ask.schemas import (
     AnswerOut,
     AskHealthOut,
@@ -16,14 +17,15 @@ from shared.data.database import Database
 from shared.events import Trail
 
 
-async def ask_question(body: AskQuestion, database: Database, trail: Trail) -> AnswerOut:
+async def ask_question(body: AskQuestion, database: Database, model: Model, trail: Trail) -> AnswerOut:
     """Ask about WorkSpaces in English. The answer repeats what was understood; nothing is guessed.
 
-    A question with an unknown word is refused, with suggestions of similar questions that are understood.
+    A question with an unknown word goes to the language model, if there is one, which may only fill in the
+    same query (`by`: `model`). Otherwise it is refused, with suggestions of similar questions.
     """
-    answer = await database.read(asking.ask, body.prompt)
-    trail.add(understood=answer.understood)
-    return _out(answer, "grammar")
+    answer, by = await asking.ask_anyone(database, model, body.prompt)
+    trail.add(understood=answer.understood, by=by)
+    return _out(answer, by)
 
 
 async def run_question(body: RunQuestion, database: Database, trail: Trail) -> AnswerOut:
@@ -33,7 +35,7 @@ async def run_question(body: RunQuestion, database: Database, trail: Trail) -> A
     return _out(answer, "query")
 
 
-def _out(answer: Answer, by: Literal["grammar", "query"]) -> AnswerOut:
+def _out(answer: Answer, by: Literal["grammar", "model", "query"]) -> AnswerOut:
     found = answer.found
     return AnswerOut(
         answer=answer.text,
@@ -48,9 +50,9 @@ def _out(answer: Answer, by: Literal["grammar", "query"]) -> AnswerOut:
     )
 
 
-def show_ask_health() -> AskHealthOut:
-    """Show what parses questions: a grammar; no model is connected."""
-    return AskHealthOut(status="healthy", grammar="ok", model="off")
+def show_ask_health(model: Model) -> AskHealthOut:
+    """Show what parses questions: a grammar, and a language model if there is one."""
+    return AskHealthOut(status="healthy", grammar="ok", model=model.state)
 
 
 def show_examples() -> ExamplesOut:
