@@ -1,6 +1,10 @@
 """Every endpoint of the inventory service."""
 
+from collections.abc import Callable
+from typing import Any
+
 from services.inventory.errors import (
+    AccountRefused,
     AdviceState,
     AwsAway,
     NameTaken,
@@ -15,6 +19,8 @@ from services.inventory.handlers import (
     advice,
     ask,
     billing,
+    classic,
+    classic_accounts,
     sync,
     trail,
     usage,
@@ -26,6 +32,9 @@ from shared.http.operations import Operation
 from shared.identity.tokens import admin
 
 READ, WRITE, ADMINISTER = "inventory:read", "inventory:write", "admin:inventory"
+CLASSIC = "/classic"
+_CLASSIC_ACCOUNTS = f"{CLASSIC}/admin/aws-accounts"
+_CLASSIC_ACCOUNT = f"{_CLASSIC_ACCOUNTS}/{{account_id}}"
 _ACCOUNTS = "/admin/aws-accounts"
 _ACCOUNT = "/admin/aws-accounts/{account_id}"
 
@@ -117,5 +126,89 @@ OPERATIONS = [
         access=admin,
         scope=ADMINISTER,
         errors=(NotFound, AwsAway),
+    ),
+]
+
+
+def _classic(path: str, handler: Callable[..., Any], *, is_file: bool = False) -> Operation:
+    types = ANSWER_TYPES if is_file else ()
+    return Operation("GET", f"{CLASSIC}{path}", handler, scope=READ, answer_types=types)
+
+
+OPERATIONS += [
+    _classic("/dashboard", classic.classic_dashboard),
+    _classic("/workspaces", classic.classic_workspaces),
+    _classic("/workspaces/export", classic.classic_export_workspaces, is_file=True),
+    _classic("/workspaces/filters/options", classic.classic_options),
+    _classic("/workspaces/{workspace_id}", classic.classic_workspace),
+    _classic("/workspaces/{workspace_id}/metrics", classic.classic_metrics),
+    _classic("/usage", classic.classic_usage),
+    _classic("/usage/summary", classic.classic_usage_summary),
+    _classic("/usage/export", classic.classic_export_usage, is_file=True),
+    _classic("/billing", classic.classic_costs),
+    _classic("/billing/export", classic.classic_export_costs, is_file=True),
+    _classic("/cloudtrail", classic.classic_events),
+    _classic("/cloudtrail/export", classic.classic_export_events, is_file=True),
+    _classic("/cloudtrail/{event}", classic.classic_event),
+    _classic("/sync/history", classic.classic_syncs),
+    _classic("/ai/health", classic.classic_ask_health),
+    Operation(
+        "POST",
+        f"{CLASSIC}/sync/trigger",
+        classic.classic_trigger_sync,
+        scope=WRITE,
+        status=202,
+        errors=(SyncNeedsAdmin, SyncRunning, NothingToSync, TooManyRequests),
+    ),
+    Operation(
+        "POST",
+        f"{CLASSIC}/ai/query",
+        classic.classic_ask,
+        scope=READ,
+        errors=(QuestionNotUnderstood, TookTooLong),
+    ),
+    Operation("GET", _CLASSIC_ACCOUNTS, classic_accounts.classic_accounts, access=admin, scope=ADMINISTER),
+    Operation(
+        "POST",
+        _CLASSIC_ACCOUNTS,
+        classic_accounts.classic_add_account,
+        access=admin,
+        scope=ADMINISTER,
+        status=201,
+        errors=(NameTaken,),
+    ),
+    Operation("GET", _CLASSIC_ACCOUNT, classic_accounts.classic_account, access=admin, scope=ADMINISTER),
+    Operation(
+        "PUT",
+        _CLASSIC_ACCOUNT,
+        classic_accounts.classic_change_account,
+        access=admin,
+        scope=ADMINISTER,
+        errors=(NotFound, NameTaken),
+    ),
+    Operation(
+        "DELETE",
+        _CLASSIC_ACCOUNT,
+        classic_accounts.classic_delete_account,
+        access=admin,
+        scope=ADMINISTER,
+        errors=(NotFound,),
+    ),
+    Operation(
+        "GET",
+        f"{_CLASSIC_ACCOUNT}/test",
+        classic_accounts.classic_test_account,
+        access=admin,
+        scope=ADMINISTER,
+        errors=(NotFound, AccountRefused, AwsAway),
+    ),
+    Operation(
+        "POST",
+        f"{_CLASSIC_ACCOUNT}/sync",
+        classic_accounts.classic_sync_account,
+        access=admin,
+        scope=ADMINISTER,
+        status=202,
+        errors=(NotFound, SyncRunning, NothingToSync, TooManyRequests),
     ),
 ]

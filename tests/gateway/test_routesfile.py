@@ -73,6 +73,15 @@ def test_file_of_the_project_routes_services_and_aliases(monkeypatch: pytest.Mon
         assert match.route is not None
         assert match.alias is not None
         assert match.alias.envelope is target.startswith("/api/v1")
+    for target, place in {
+        "/api/v1/workspaces/ws-1/metrics": "/classic/workspaces/ws-1/metrics",
+        "/api/v1/dashboard": "/classic/dashboard",
+        "/api/v1/admin/aws-accounts/7/test": "/classic/admin/aws-accounts/7/test",
+    }.items():
+        match = table.match(target.encode())
+        assert match.target.decode() == place
+        assert match.alias is not None
+        assert not match.alias.envelope
     login = table.match(b"/auth/login").route
     assert login is not None
     assert [(limit.key, limit.burst) for limit in login.policy.rate_limits] == [("ip", 100)]
