@@ -31,7 +31,7 @@ EXPOSED = (
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """The `cors:` block; without origins, no other origin is allowed."""
+    """The `cors:` block; without `origins`, only pages of the same origin may call."""
 
     origins: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()  # empty: those of the route
@@ -46,7 +46,7 @@ class Cors:
             object.__setattr__(self, "_vary", b"vary: Origin\r\n")
 
     def answer_headers(self, origin: bytes | None) -> bytes:
-        """Return the header lines of every response."""
+        """Return the CORS header lines to add to a response."""
         if origin is None or not self.origins or len(origin) > ORIGIN_BYTES_MAX:
             return self._vary
         return _answer_headers(self, origin)

@@ -216,7 +216,7 @@ class Workers:
                     await stack.enter_async_context(admin_listener.listening(self, self._settings))
                     log.info("workers_ready", workers=len(self._workers))
                 await asyncio.wait({asked, *running}, return_when=asyncio.FIRST_COMPLETED)
-                # Only a worker that was never ready ends for good; it has printed the reason to stderr.
+                # Workers are restarted unless they never became ready; such a worker has printed the reason.
                 return next((task.result() for task in running if task.done()), 0)
         finally:
             ready.cancel()

@@ -1,4 +1,4 @@
-"""The log itself: one writer at a time gives every record its position, and the tree its leaf."""
+"""The log itself: one writer at a time gives each record a position and adds its leaf to the tree."""
 
 import json
 import os

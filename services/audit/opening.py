@@ -23,7 +23,7 @@ def open_log(session: Session, keys: LogKeys) -> None:
 
 
 def state_hold(session: Session, keys: LogKeys, account: str) -> None:
-    """Record from which position on the log must keep everything, so that lifting cannot be forged."""
+    """Record the position from which all must be kept, so that nobody can forge the end of a hold."""
     own = select(RECORDS.c.seq).where(RECORDS.c.user_id == account).order_by(RECORDS.c.seq).limit(1)
     first = session.connection().execute(own).scalar_one_or_none()
     append_own(session, keys, HOLD_PLACED, account, {"first": first})

@@ -28,7 +28,7 @@ Email = Annotated[
     Field(json_schema_extra={"format": "email"}),
 ]
 _USERNAME = pattern(
-    r"^[A-Za-z0-9_.-]{3,32}$", "must have 3 to 32 letters, digits or any of _ . -, for example jane_doe"
+    r"^[A-Za-z0-9_.-]{3,32}$", "must be 3 to 32 letters, digits, _ . or -, for example jane_doe"
 )
 Username = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_USERNAME)]
 Name = Annotated[Text, Field(max_length=100)]

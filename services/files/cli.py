@@ -63,7 +63,7 @@ def _obstacle(database_url: str) -> str | None:
 
     url = make_url(database_url)
     remedy = "start the service, or run `gatehouse migrate files`"
-    nothing = f"there are no files in {mask(database_url)} yet: {remedy}"
+    nothing = f"{mask(database_url)} has no tables yet: {remedy}"
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return nothing
     database = Database(database_url, pool_size=1)

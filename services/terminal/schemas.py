@@ -146,7 +146,7 @@ class TicketOut(Output):
     )
 
     ticket: str
-    mode: Mode = Field(description="`ro` if the share is only for watching.")
+    mode: Mode = Field(description="`ro` if the share is view-only.")
     expires: datetime
 
 

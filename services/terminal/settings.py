@@ -105,8 +105,8 @@ class Settings(ServiceSettings):
         secret = self.github_webhook_secret.get_secret_value()
         if secret and len(secret) < SECRET_CHARACTERS_MIN:
             raise ValueError(
-                f"GITHUB_WEBHOOK_SECRET must have {SECRET_CHARACTERS_MIN} characters, such as the output of "
-                "openssl rand -hex 32"
+                f"GITHUB_WEBHOOK_SECRET must have at least {SECRET_CHARACTERS_MIN} characters; use the "
+                "output of openssl rand -hex 32"
             )
         if secret and not self.deploy_command:
             raise ValueError("DEPLOY_COMMAND must be set with GITHUB_WEBHOOK_SECRET")

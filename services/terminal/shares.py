@@ -1,4 +1,4 @@
-"""Shares: another account may watch a terminal or write in it, until the share expires or is revoked.
+"""Shares: another account may watch a terminal or type in it, until the share expires or is revoked.
 
 A share has a secret token, which is shown once. A guest exchanges it for a ticket and opens the socket with
 that. Revoking a share closes the sockets that were opened through it.

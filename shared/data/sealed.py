@@ -125,7 +125,7 @@ class SealedColumn:
         return self._sealer.open(sealed, *self._place(row_id))
 
     def renew(self, database: Database, is_stopping: Callable[[], bool]) -> None:
-        """Reseal the values of older keys, so that these can be dropped. Meant to run as a duty."""
+        """Reseal values of an older key, so that the key can be removed. Meant to run as a duty."""
         after: str | None = ""
         renewed = 0
         while after is not None and not is_stopping():
@@ -148,7 +148,7 @@ class SealedColumn:
             except (SealBroken, KeyMissing) as error:
                 log.error("sealed_value_unreadable", **self._named(row_id), error=repr(error))  # noqa: TRY400
                 continue
-            # A value changed meanwhile has already been sealed with the newest key.
+            # A value that was changed in the meantime is already sealed with the newest key.
             unchanged = update(self._table).where(self._id == row_id, column == sealed)
             number += execute(unchanged.values({column.name: again})).rowcount
         return (rows[-1][0] if rows else None), number

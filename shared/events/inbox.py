@@ -130,7 +130,9 @@ class Inbox:
         kind, consumer = self._consumers[topic]
         newest = max(one.version for one in envelopes)
         if newest > kind.version:
-            raise ValueError(f"version {newest} of {topic} is newer than this service; update it")
+            raise ValueError(
+                f"this service does not know version {newest} of {topic} yet; update the service"
+            )
         consumer(session, [one.opened(kind) for one in envelopes])
 
     def _first_seen(self, session: Session, envelopes: Sequence[Envelope]) -> list[Envelope]:

@@ -114,11 +114,11 @@ class Broker:
                 await self.acknowledge(database, outbox)
 
     async def acknowledge(self, database: Database, outbox: Outbox) -> None:
-        """Delete from the outbox what our groups have acknowledged, and trim what all groups have."""
+        """Delete what our groups have acknowledged from the outbox, and trim the stream."""
         async with _unavailable_if_broken():
             life, floors = await self._floors()
             missing = [group for group in self._groups if group not in floors]
-            if missing:  # no group exists yet; the next sender creates them
+            if missing:  # the next sender creates them
                 self._life, floors = "", {}
             ours = [floors[group] for group in floors if group in self._groups]
             reached("redis: acknowledged")
@@ -141,8 +141,8 @@ class Broker:
         floors: dict[str, str] = {}
         for group in [] if isinstance(groups, ResponseError) else groups:
             name, read = group["name"].decode(), group["last-delivered-id"]
-            # Queried after `read`: entries read meanwhile are above it, and entries acknowledged meanwhile
-            # are no longer pending. So the result is at worst too low.
+            # Query this after `read`: entries delivered in between have higher ids, and those acknowledged
+            # in between are no longer pending. So the result can be too low, but never too high.
             waiting = await self._redis.xpending(STREAM, name)
             floors[name] = (
                 min(_after(read), _sortable(waiting["min"])) if waiting["pending"] else _after(read)

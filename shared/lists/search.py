@@ -93,7 +93,7 @@ class SearchIndex:
         self._fts = Table(self._name, MetaData(), Column("rowid", BigInteger), Column("id", String))
 
     def walk(self, scope: Mapping[str, str], search: Search) -> Walk:
-        """Return the rows of a scope, along the index of that scope."""
+        """Return a walk over the rows of a scope, in the order of its index."""
         conditions = [self.table.c[name] == value for name, value in scope.items()]
         statement = select(self.table).where(*conditions, *search.always)
         return Walk(statement, self.key).between(search.until, search.since)

@@ -26,8 +26,8 @@ class NotResolved(Exception):
 class GuardedNetwork(AsyncNetworkBackend):
     """Resolves a host once, refuses addresses that are not public, and connects to a checked address.
 
-    So a name that resolves to another address a moment later has no effect. If any address of a host is
-    refused, the host is. Addresses in `networks` may be called although they are private; with
+    This prevents DNS rebinding: a later change of the name's address has no effect. If any address of a
+    host is refused, the host is. Addresses in `networks` may be called although they are private; with
     `private_only` no others may.
     """
 

@@ -274,7 +274,7 @@ ATTACKS: dict[str, Attack] = {
             for seq, to in ((11, 99), (12, 11), (99, 12))
         )
     ),
-    "a record is moved before the log": owner(
+    "a record is moved to before the start of the log": owner(
         "UPDATE records SET seq = -1 WHERE seq = 11", "UPDATE personal SET seq = -1 WHERE seq = 11"
     ),
     "a record is appended that was received in the past": appended_in_the_past,

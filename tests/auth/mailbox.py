@@ -75,5 +75,5 @@ def link_of(mail: EmailMessage) -> str:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_SECONDS_MAX):
-        while not condition():  # noqa: ASYNC110 - the thread it waits for sets no event
+        while not condition():  # noqa: ASYNC110 - the thread it waits for has no event
             await asyncio.sleep(0.01)

@@ -130,7 +130,7 @@ async def test_names_are_changed_and_announced(auth: httpx.AsyncClient, database
     assert f'value="{name}-2"' in page.text
     assert "Öz &lt;b&gt;" in page.text
     assert (taken.status_code, "This username is already taken" in taken.text) == (409, True)
-    assert (bad.status_code, "must have 3 to 32 letters" in bad.text) == (422, True)
+    assert (bad.status_code, "must be 3 to 32 letters" in bad.text) == (422, True)
     assert (await post(auth, ACCOUNT, **form | {"first_name": ""})).status_code == 303
     told = [one.data for one in events(database_url, EVENTS) if one.topic == "account.changed"]
     assert [(one["first_name"], one["username"], one["names_changed"]) for one in told] == [

@@ -1,4 +1,4 @@
-"""Particulars of S3: multipart uploads, checksums, lost responses, leftovers, and direct links."""
+"""S3 specifics: multipart uploads, checksums, lost responses, leftovers, and direct links."""
 
 import hashlib
 import os

@@ -133,7 +133,7 @@ class Wire:
         return await self.answer(method)
 
     async def is_closed(self) -> bool:
-        """Wait for the gateway to close or to send something; returns whether it has closed."""
+        """Wait until the gateway closes the connection or sends something; return whether it is closed."""
         return await self.reader.read(1) == b""
 
     async def close(self) -> None:

@@ -123,7 +123,7 @@ async def test_streams_finish_and_endless_requests_are_ended(
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(EXIT_SECONDS_MAX):
-            while not await _refuses(port):  # noqa: ASYNC110 - another process sets no event
+            while not await _refuses(port):  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.01)
             go_on.set()
             assert await stream.reader.readexactly(10) == b"1234567890"

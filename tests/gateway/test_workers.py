@@ -61,7 +61,7 @@ class Fleet:
 async def become(what: Callable[[], Awaitable[Any]], expected: Any) -> None:
     """Poll until `what` returns the expected value."""
     async with asyncio.timeout(START_SECONDS_MAX):
-        while await what() != expected:  # noqa: ASYNC110 - another process sets no event
+        while await what() != expected:  # noqa: ASYNC110 - another process changes it
             await asyncio.sleep(0.05)
 
 

@@ -50,7 +50,7 @@ def a_caller(**fields: Any) -> Caller:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_SECONDS_MAX):
-        while not condition():  # noqa: ASYNC110 - it waits for a task that sets no event
+        while not condition():  # noqa: ASYNC110 - the task it waits for has no event
             await asyncio.sleep(0.005)
 
 

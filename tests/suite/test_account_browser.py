@@ -29,7 +29,7 @@ async def test_user_enrols_factors_consents_ends_a_session_and_signs_out(tmp_pat
     script.write_text(SCRIPT.read_text())  # next to the packages that it loads
     port, app_port = support.free_port(), support.free_port()
     redirect_uri = f"http://127.0.0.1:{app_port}/callback"
-    url = f"http://localhost:{port}"  # browsers use passkeys only on a site with a name
+    url = f"http://localhost:{port}"  # browsers allow passkeys for a host name only, not for an address
     with running_suite(tmp_path / "data", {"GATEWAY_PORT": str(port), "OAUTH_ISSUER": url}):
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
             person, app = await register(client), await create_client(client, redirect_uris=[redirect_uri])

@@ -31,7 +31,7 @@ ADMIN = bearer(token(role="admin"))
 
 
 async def shown(users: httpx.AsyncClient, person: Person) -> dict[str, object]:
-    """Return the profile in the list, which calls no other service."""
+    """Return the profile as `GET /users` lists it, without a call to another service."""
     for status in ("active", "deleted"):
         for profile in (await users.get("/users", params={"status": status}, headers=ADMIN)).json():
             if profile["id"] == person.id:

@@ -33,7 +33,7 @@ def account(second: int, email: str, role: str, status: str) -> Account:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Account]:
-    """Return the states of one account over time: any active or disabled ones, then perhaps deleted."""
+    """Return the states of one account over time: some active or disabled, perhaps one deleted at the end."""
     emails, roles = st.sampled_from(["a@x.org", "b@x.org", "c@x.org"]), st.sampled_from(["user", "admin"])
     said = draw(st.lists(st.tuples(emails, roles, LIVING), min_size=1, max_size=6))
     lived = [account(second, *state) for second, state in enumerate(said)]

@@ -42,7 +42,7 @@ class Addresses:
     async def ask_to_change(self, person: Person, email: str, password: str, trail: Trail) -> None:
         """Send a link to the new address; until it is used, the account keeps its current address.
 
-        If another account has the address, it gets a mail that says so, and the response is the same.
+        If another account has that address, an e-mail to it says so, and the response is the same.
         """
 
         def offer(session: Session, account: Account) -> None:

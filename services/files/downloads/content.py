@@ -29,7 +29,7 @@ READ_BYTES = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The description of a file before its first byte is sent."""
+    """What must be known about a file before its first byte is sent."""
 
     blob_key: str
     name: str

@@ -1,8 +1,8 @@
 """The cost of events: POST /orders on the orders service, and on one that emits and records nothing.
 
-Both use the same core, one at a time; the load and the subscriber have the other. Latency is measured with
-one request at a time. Cost is measured at saturation, and its CPU time is that of the whole process,
-delivery included.
+Both run on one core, one after the other; the load and the subscriber run on a second core. Latency is
+measured with one request at a time. Cost is measured at saturation, and its CPU time is that of the whole
+process, delivery included.
 """
 
 import json

@@ -112,7 +112,7 @@ async def _soak(gateway: Program, seconds: float, tell: Callable[[Sample], None]
 
 async def _left_open(gateway: Program, allowed: int) -> int:
     deadline = time.monotonic() + QUIET_SECONDS
-    while (more := gateway.descriptors() - allowed) > 0 and time.monotonic() < deadline:  # noqa: ASYNC110 - another process sets no event
+    while (more := gateway.descriptors() - allowed) > 0 and time.monotonic() < deadline:  # noqa: ASYNC110 - another process changes it
         await asyncio.sleep(0.1)
     return max(0, more)
 

@@ -138,7 +138,10 @@ def test_poison_is_dead_at_once(database: Database, inbox: Inbox) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"version": 2}, "ValueError('version 2 of thing.counted is newer than this service; update it')"),
+        (
+            {"version": 2},
+            "ValueError('this service does not know version 2 of thing.counted yet; update the service')",
+        ),
         ({"data": {"thing": "a"}}, "its fields do not match its topic"),
     ],
 )
