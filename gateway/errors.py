@@ -64,7 +64,7 @@ INSUFFICIENT_SCOPE = Kind(
     "insufficient_scope",
     CLIENT,
     "auth",
-    "The token was given for other things. `scope` names what it lacks.",
+    "The token lacks the scope that is named in `scope`.",
 )
 ORIGIN_DENIED = Kind(
     403,

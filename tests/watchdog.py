@@ -23,7 +23,7 @@ _pipes: list[int] = []  # to our watchdog, if we have one
 
 
 def guard() -> None:
-    """Let everything that this process starts end with it."""
+    """Make everything that this process starts end with it."""
     if sys.platform != "linux":
         return
     reading, writing = os.pipe()

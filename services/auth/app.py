@@ -132,7 +132,7 @@ def _life_of_accounts(
 def _own_account(
     settings: Settings, own_password: OwnPassword, factors: Factors, life: dict[type, Any]
 ) -> dict[type, Any]:
-    """What people do with their own account, at pages and as programs."""
+    """Build what people need to manage their own account, on pages and over JSON."""
     database, passwords, sessions = own_password.database, own_password.passwords, own_password.sessions
     mails, passkeys = life[Mails], Passkeys(settings)
     own_passkeys = OwnPasskeys(database, sessions, passkeys, factors, mails)

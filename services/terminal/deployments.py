@@ -64,7 +64,7 @@ def check_signature(secret: str, body: bytes, header: str | None) -> None:
 
 
 def read_run(body: bytes, branch: str) -> Run | None:
-    """Return the run that asks for a deployment; None if the event is about something else."""
+    """Return the run to deploy; None if the event is about something else."""
     try:
         event = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Watches the space that shells use: programs in them write without asking.
+"""Watches the disk space that shells use, because their programs write without a reservation.
 
 Over the limit, viewers are told and uploads are refused. At 120 % the box is stopped, and starts again once
 files were deleted over the API.

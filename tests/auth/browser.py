@@ -1,4 +1,4 @@
-"""A browser at the pages of auth, as far as tests need one."""
+"""Helpers that act as a browser on the pages of auth."""
 
 import json
 import re
@@ -17,19 +17,19 @@ ACCOUNT = "/auth/account"
 
 
 async def post(auth: httpx.AsyncClient, path: str, **form: str) -> httpx.Response:
-    """Send a form of our own pages."""
+    """Submit a form from the same origin."""
     return await auth.post(path, data=form, headers=OURS)
 
 
 def field(page: httpx.Response, name: str) -> str:
-    """The value of the first field with this name."""
+    """Return the value of the first field with this name."""
     found = re.search(rf'name="{re.escape(name)}" value="([^"]*)"', page.text)
     assert found is not None, page.text
     return unescape(found[1])
 
 
 def options_of(page: httpx.Response) -> dict[str, Any]:
-    """What the page gives its script to make a passkey with."""
+    """Return the creation options that the page gives its script."""
     found = re.search(r'data-options="([^"]*)"', page.text)
     assert found is not None, page.text
     options: dict[str, Any] = json.loads(unescape(found[1]))
@@ -37,7 +37,7 @@ def options_of(page: httpx.Response) -> dict[str, Any]:
 
 
 def codes_of(page: httpx.Response) -> list[str]:
-    """The recovery codes that a page shows."""
+    """Return the recovery codes that a page shows."""
     return re.findall(r"<li><code>([a-z0-9-]+)</code></li>", page.text)
 
 
@@ -47,7 +47,7 @@ async def sign_in_options(auth: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def add_passkey(auth: httpx.AsyncClient, device: Authenticator, name: str = "Phone") -> httpx.Response:
-    """Add a passkey by the pages."""
+    """Add a passkey through the pages."""
     page = await post(auth, f"{ACCOUNT}/passkeys", name=name)
     assert page.status_code == 200, page.text
     made = json.dumps(device.make(options_of(page)))
@@ -55,12 +55,12 @@ async def add_passkey(auth: httpx.AsyncClient, device: Authenticator, name: str 
 
 
 async def shown(auth: httpx.AsyncClient, device: Authenticator) -> str:
-    """What the script of a page fills in when a passkey was used."""
+    """Return what the script of a page submits when a passkey was used."""
     return json.dumps(device.sign(await sign_in_options(auth)))
 
 
 async def exchanged(auth: httpx.AsyncClient, headers: dict[str, str]) -> dict[str, str]:
-    """The access token of the browser's session, as the gateway gets it."""
+    """Return the headers with the access token that the gateway gets for the browser's session."""
     body = {"credential": auth.cookies["session"]}
     response = await auth.post("/internal/exchange", json=body, headers=headers)
     assert response.status_code == 200, response.text

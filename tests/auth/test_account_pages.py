@@ -1,4 +1,4 @@
-"""The pages of the own account, as a browser without script uses them."""
+"""The account pages, as a browser without scripts uses them."""
 
 import re
 from datetime import timedelta
@@ -45,7 +45,7 @@ FORMS = (
 NEW = "a new password"
 
 
-async def test_every_page_leads_strangers_to_sign_in_and_back(auth: httpx.AsyncClient) -> None:
+async def test_anonymous_visitor_signs_in_and_returns_to_the_requested_page(auth: httpx.AsyncClient) -> None:
     user = (await register(auth))["user"]
     for path in PAGES:
         asked = await auth.get(f"{ACCOUNT}{path}")
@@ -73,7 +73,7 @@ async def test_every_page_leads_strangers_to_sign_in_and_back(auth: httpx.AsyncC
         "",
     ],
 )
-async def test_signing_in_leads_to_no_other_address_of_the_account(
+async def test_sign_in_redirects_to_no_other_path_below_the_account(
     auth: httpx.AsyncClient, after: str
 ) -> None:
     user = (await register(auth))["user"]
@@ -81,7 +81,7 @@ async def test_signing_in_leads_to_no_other_address_of_the_account(
     assert (await sign_in(auth, user["email"], after=after)).headers["location"] == "/auth/signin"
 
 
-async def test_forms_of_other_sites_and_strangers_change_nothing(
+async def test_forms_from_other_sites_or_anonymous_visitors_change_nothing(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     for path in FORMS:
@@ -93,7 +93,7 @@ async def test_forms_of_other_sites_and_strangers_change_nothing(
     assert {one["outcome"] for one in records(database_url, EVENTS)} == {"refused"}
 
 
-async def test_bad_input_gets_a_page_or_a_problem_and_never_a_fault(
+async def test_invalid_input_gets_a_page_or_a_problem_and_never_a_server_error(
     auth: httpx.AsyncClient, clock: StoppedClock
 ) -> None:
     await signed_in_browser(auth)
@@ -117,7 +117,9 @@ async def test_bad_input_gets_a_page_or_a_problem_and_never_a_fault(
             assert (await auth.get(f"{ACCOUNT}{path}{query}")).status_code in (200, 400, 422)
 
 
-async def test_names_are_changed_and_announced(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_changed_names_are_saved_and_emitted_as_an_event(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
     await signed_in_browser(auth, username=(name := a_name()))
     other = await register(auth, username=a_name())
     form = {"first_name": "Ann", "last_name": "Öz <b>", "username": f"{name}-2"}
@@ -139,7 +141,7 @@ async def test_names_are_changed_and_announced(auth: httpx.AsyncClient, database
     ]
 
 
-async def test_a_password_is_changed_and_ends_other_sessions(
+async def test_password_change_ends_the_other_sessions(
     mailbox: Mailbox, auth: httpx.AsyncClient, clock: StoppedClock, database_url: str
 ) -> None:
     user = await signed_in_browser(auth)
@@ -160,8 +162,10 @@ async def test_a_password_is_changed_and_ends_other_sessions(
     assert ("CHANGE_PASSWORD", 200, user["id"]) in told
 
 
-async def test_one_session_is_ended_and_then_the_own(auth: httpx.AsyncClient, database_url: str) -> None:
-    await signed_in_browser(auth)  # registered and signed in: two sessions
+async def test_another_session_and_then_the_current_one_can_be_ended(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    await signed_in_browser(auth)  # two sessions: one from registration, one from the sign-in page
     page = await auth.get(f"{ACCOUNT}/sessions")
     (current,) = [row for row in page.text.split('<div class="row">') if "This browser" in row]
     (other,) = [row for row in page.text.split('<div class="row">') if "End session of" in row]
@@ -177,7 +181,7 @@ async def test_one_session_is_ended_and_then_the_own(auth: httpx.AsyncClient, da
     assert (await auth.get(ACCOUNT)).status_code == 303
 
 
-async def test_sessions_of_others_are_not_ended(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_sessions_of_other_accounts_cannot_be_ended(auth: httpx.AsyncClient, database_url: str) -> None:
     await register(auth)
     (foreign,) = rows(database_url, LoginSession)
     await signed_in_browser(auth)
@@ -186,7 +190,7 @@ async def test_sessions_of_others_are_not_ended(auth: httpx.AsyncClient, databas
     assert living_sessions(database_url) == 3
 
 
-async def test_an_app_is_shown_and_disconnected(auth: httpx.AsyncClient) -> None:
+async def test_connected_app_is_listed_and_can_be_disconnected(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     empty = await auth.get(f"{ACCOUNT}/apps")
@@ -198,10 +202,10 @@ async def test_an_app_is_shown_and_disconnected(auth: httpx.AsyncClient) -> None
     assert ("Ledgerline" in page.text, "Know who you are here" in page.text) == (True, True)
     assert done.headers["location"] == f"{ACCOUNT}/apps?done=app"
     assert not await is_active(auth, client, tokens["access_token"])
-    assert (await authorize(auth, client)).status_code == 200  # asks again
+    assert (await authorize(auth, client)).status_code == 200  # asks for consent again
 
 
-async def test_a_token_is_made_shown_once_and_revoked(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_token_is_created_shown_once_and_revoked(auth: httpx.AsyncClient, database_url: str) -> None:
     await signed_in_browser(auth)
     path, internal = f"{ACCOUNT}/tokens", bearer(internal_token("auth"))
     form = {"name": "nightly", "scope account:read": "on", "days": "30"}
@@ -226,7 +230,7 @@ async def test_a_token_is_made_shown_once_and_revoked(auth: httpx.AsyncClient, d
     assert "No tokens" in (await auth.get(path)).text
 
 
-async def test_an_account_is_deleted_with_its_password(
+async def test_account_is_deleted_if_the_password_is_correct(
     auth: httpx.AsyncClient, clock: StoppedClock, database_url: str
 ) -> None:
     user = await signed_in_browser(auth)
@@ -247,7 +251,7 @@ async def test_an_account_is_deleted_with_its_password(
     assert (await register(auth, email=user["email"]))["user"]["id"] != user["id"]
 
 
-async def test_the_last_admin_cannot_delete_itself(auth: httpx.AsyncClient) -> None:
+async def test_last_admin_cannot_delete_their_account(auth: httpx.AsyncClient) -> None:
     assert (await sign_in(auth, "admin", "admin123")).status_code == 303
     refused = await post(auth, f"{ACCOUNT}/delete", current_password="admin123")
     headers = bearer((await login(auth, "admin", "admin123")).json()["token"])
@@ -258,7 +262,7 @@ async def test_the_last_admin_cannot_delete_itself(auth: httpx.AsyncClient) -> N
     assert "admin:users" in (await auth.get(f"{ACCOUNT}/tokens")).text
 
 
-async def test_a_session_that_has_ended_shows_no_page(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_ended_session_shows_no_page(auth: httpx.AsyncClient, database_url: str) -> None:
     await signed_in_browser(auth)
     let_time_pass(database_url, LoginSession, "expires", timedelta(days=91))
 

@@ -1,4 +1,4 @@
-"""ADMINS_NEED_SECOND_FACTOR: admins who have shown one factor are users until they show the second."""
+"""ADMINS_NEED_SECOND_FACTOR: an admin with one factor has the role user until they use a second one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def a_caller(role: str, **claims: Any) -> Caller:
     return Caller("id", role, None, None, "session", frozenset(), 0.0, claims=claims)
 
 
-def test_an_admin_without_a_second_factor_is_asked_for_one() -> None:
+def test_admin_without_a_second_factor_must_step_up() -> None:
     admin(a_caller("admin"))
     with pytest.raises(SignInAgain) as asked:
         admin(a_caller("user", withheld_role="admin"))
@@ -44,7 +44,7 @@ def test_an_admin_without_a_second_factor_is_asked_for_one() -> None:
         (False, Role.ADMIN, 1, ("admin", None)),
     ],
 )
-def test_the_role_is_withheld_only_from_admins_and_only_where_the_setting_says_so(
+def test_role_is_withheld_only_from_admins_and_only_if_the_setting_is_on(
     make_settings: Callable[..., Any],
     is_needed: bool,
     role: Role,
@@ -57,7 +57,7 @@ def test_the_role_is_withheld_only_from_admins_and_only_where_the_setting_says_s
     assert (claims["role"], claims.get("withheld_role")) == expected
 
 
-async def test_the_policy_holds_for_sessions_clients_and_personal_tokens(
+async def test_policy_applies_to_sessions_clients_and_personal_tokens(
     make_auth_settings: Callable[..., Settings],
 ) -> None:
     async with running(create_app, make_auth_settings()) as auth:
@@ -80,7 +80,7 @@ async def test_the_policy_holds_for_sessions_clients_and_personal_tokens(
 async def statuses(
     auth: httpx.AsyncClient, client: dict[str, Any], headers: dict[str, str], key: str
 ) -> list[int]:
-    """What a session, an app that was allowed after signing in with a password, and a key may do."""
+    """Return the statuses for a session, an app allowed after a sign-in by password, and a key."""
     exchange = {"credential": key}
     held = await auth.post("/internal/exchange", json=exchange, headers=bearer(internal_token("auth")))
     found = [headers, bearer(held.json()["token"])]

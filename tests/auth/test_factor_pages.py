@@ -1,4 +1,4 @@
-"""Second factors at the pages: an authenticator app, passkeys, and both after a password."""
+"""Second factors on the pages: an authenticator app, passkeys, and both after a password."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def secret_of(page: httpx.Response) -> str:
     return found[1]
 
 
-async def test_an_app_is_set_up_asked_for_and_removed(
+async def test_app_is_set_up_required_at_sign_in_and_removed(
     mailbox: Mailbox, auth: httpx.AsyncClient, codes: Clock, clock: StoppedClock
 ) -> None:
     user = await signed_in_browser(auth)
@@ -66,7 +66,7 @@ async def test_an_app_is_set_up_asked_for_and_removed(
     assert [len(mailbox.mails(user["email"], f"factor_{what}")) for what in ("added", "removed")] == [1, 1]
 
 
-async def test_a_passkey_is_added_signs_in_and_is_removed(
+async def test_passkey_is_added_signs_in_and_is_removed(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     user, device = await signed_in_browser(auth), Authenticator()
@@ -97,7 +97,7 @@ async def test_a_passkey_is_added_signs_in_and_is_removed(
     assert told.count(("SIGN_IN_WITH_PASSKEY", 200)) == 1
 
 
-async def test_a_passkey_follows_the_password(auth: httpx.AsyncClient, clock: StoppedClock) -> None:
+async def test_passkey_is_required_after_the_password(auth: httpx.AsyncClient, clock: StoppedClock) -> None:
     user, device, stranger = await signed_in_browser(auth), Authenticator(), Authenticator()
     await add_passkey(auth, stranger)
     await post(auth, "/auth/signout")
@@ -119,7 +119,7 @@ async def test_a_passkey_follows_the_password(auth: httpx.AsyncClient, clock: St
     assert (await post(auth, "/auth/signin/code", **recovery)).status_code == 303
 
 
-async def test_removing_the_app_keeps_the_codes_for_passkeys(
+async def test_removing_the_app_keeps_the_recovery_codes_for_passkeys(
     auth: httpx.AsyncClient, codes: Clock, database_url: str
 ) -> None:
     await signed_in_browser(auth)
@@ -131,7 +131,7 @@ async def test_removing_the_app_keeps_the_codes_for_passkeys(
     assert len(rows(database_url, RecoveryCode)) == 10
 
 
-async def test_an_old_sign_in_leads_to_the_step_up_page_first(
+async def test_old_sign_in_is_redirected_to_the_step_up_page(
     auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await signed_in_browser(auth)

@@ -222,7 +222,7 @@ async def test_challenges_are_limited_per_network(auth: httpx.AsyncClient, clock
     assert found == [200] * 30 + [429]
 
 
-async def test_a_failed_attempt_uses_its_challenge_up(
+async def test_failed_attempt_consumes_its_challenge(
     auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
 ) -> None:
     device, headers = Authenticator(), bearer(person["token"])
@@ -245,7 +245,7 @@ async def test_a_failed_attempt_uses_its_challenge_up(
     assert (await show(auth, device.sign(await options(auth)))).status_code == 200
 
 
-async def test_additions_at_once_stay_within_the_limit(
+async def test_concurrent_additions_stay_within_the_limit(
     auth: httpx.AsyncClient, person: dict[str, Any], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.auth.passkeys.passkeys.PER_ACCOUNT_MAX", 3)
@@ -260,7 +260,7 @@ async def test_additions_at_once_stay_within_the_limit(
     assert (await auth.post(f"{MINE}/options", headers=headers)).json()["code"] == "too_many_passkeys"
 
 
-async def test_M1_with_a_passkey_the_password_alone_opens_nothing(
+async def test_password_alone_does_not_sign_in_once_a_passkey_is_added(
     auth: httpx.AsyncClient, person: dict[str, Any], clock: StoppedClock
 ) -> None:
     device, stranger, email = Authenticator(), Authenticator(), person["user"]["email"]
@@ -286,7 +286,7 @@ async def test_M1_with_a_passkey_the_password_alone_opens_nothing(
     assert (await auth.post("/auth/mfa/verify", json=by_code)).status_code == 200
 
 
-async def test_a_passkey_from_before_does_not_follow_the_password(
+async def test_older_passkey_is_not_required_after_the_password(
     auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
 ) -> None:
     await add(auth, bearer(person["token"]), Authenticator())
@@ -298,7 +298,9 @@ async def test_a_passkey_from_before_does_not_follow_the_password(
     assert "token" in (await login(auth, person["user"]["email"])).json()
 
 
-async def test_a_passkey_shows_anew_who_it_is(auth: httpx.AsyncClient, person: dict[str, Any]) -> None:
+async def test_passkey_confirms_the_identity_for_a_step_up(
+    auth: httpx.AsyncClient, person: dict[str, Any]
+) -> None:
     device, stranger, headers = Authenticator(), Authenticator(), bearer(person["token"])
     await add(auth, headers, device)
     await add(auth, bearer((await register(auth))["token"]), stranger)

@@ -1,4 +1,4 @@
-"""The page on which somebody shows anew who they are. Ids are rows of the security checklist."""
+"""The step-up page, on which users confirm their identity again."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from tests.told import records
 PATH = "/auth/step-up"
 
 
-async def test_B1_the_password_renews_the_session_and_its_cookie(
+async def test_password_renews_the_session_and_its_cookie(
     auth: httpx.AsyncClient, clock: StoppedClock, database_url: str
 ) -> None:
     internal = bearer(internal_token("auth"))
@@ -53,14 +53,14 @@ async def test_B1_the_password_renews_the_session_and_its_cookie(
 
 
 @pytest.mark.parametrize("after", ["https://evil.example", "//evil.example", "/auth/signout", "/x", ""])
-async def test_it_leads_to_no_other_address(auth: httpx.AsyncClient, after: str) -> None:
+async def test_step_up_redirects_to_no_other_path(auth: httpx.AsyncClient, after: str) -> None:
     await signed_in_browser(auth)
     done = await post(auth, PATH, current_password=PASSWORD, next=after)
 
     assert done.headers["location"] == ACCOUNT
 
 
-async def test_a_factor_is_asked_for_where_there_is_one(
+async def test_second_factor_is_required_if_enrolled(
     auth: httpx.AsyncClient, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = Clock()
@@ -88,7 +88,7 @@ async def test_a_factor_is_asked_for_where_there_is_one(
     assert (await post(auth, PATH, credential=await shown(auth, device))).status_code == 401
 
 
-async def test_acr_values_ask_for_a_second_factor_once(
+async def test_acr_values_require_a_second_factor_once(
     auth: httpx.AsyncClient, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await create_client(auth, is_first_party=True)
@@ -111,7 +111,7 @@ async def test_acr_values_ask_for_a_second_factor_once(
     assert "code" in back(await authorize(auth, client, **wants))
 
 
-async def test_max_age_asks_whoever_is_signed_in_once(auth: httpx.AsyncClient) -> None:
+async def test_max_age_requires_a_signed_in_user_to_step_up_once(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth, is_first_party=True)
     await signed_in_browser(auth)
     asked = await authorize(auth, client, max_age="0")

@@ -17,7 +17,7 @@ from tests.terminal.support import Owner, Screen, Service
 pytestmark = pytest.mark.prove
 
 KEYS = 400
-KEY_SECONDS = 0.01  # between keys, like somebody who types fast
+KEY_SECONDS = 0.01  # between keys, as when someone types fast
 ECHO_MORE_MS_MAX = 1.0
 TERMINALS = 100
 TERMINAL_BYTES_MAX = 300 * 1024

@@ -58,7 +58,7 @@ class TestAccountEvents:
         profile = await shown(users, ada)
         assert (profile["email"], profile["role"], profile["first_name"]) == (email, "admin", "Augusta")
 
-    async def test_names_given_at_auth_are_taken_over(
+    async def test_names_changed_at_auth_are_copied(
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient
     ) -> None:
         ada = await register_known(users, auth, first_name="Ada")

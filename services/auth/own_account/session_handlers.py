@@ -34,5 +34,5 @@ def disconnect_app(client_id: Id, caller: Caller, sessions: Sessions, session: S
 
 
 def _person(session: Session, caller: Caller, sessions: Sessions) -> Person:
-    """The caller, if the account may sign in and the session has not ended."""
+    """Return the caller if the account may sign in and the session has not ended."""
     return Person(sessions.account_of(session, caller).id, caller.session_id)

@@ -1,4 +1,4 @@
-"""Index events that could not be applied by whether they are dead, and by age."""
+"""Index parked events by state and age."""
 
 from shared.events.migrations import index_parked_events_2
 

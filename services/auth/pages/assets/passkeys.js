@@ -6,7 +6,7 @@ const text = (buffer) =>
   btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const named = (list) => (list ?? []).map((one) => ({ ...one, id: bytes(one.id) }));
 
-/** The options of the server as the browser takes them. */
+/** Convert the server's options to the form that the browser expects. */
 function read(options) {
   const read = { ...options, challenge: bytes(options.challenge) };
   if (options.user) read.user = { ...options.user, id: bytes(options.user.id) };
@@ -15,7 +15,7 @@ function read(options) {
   return read;
 }
 
-/** The passkey as the server takes it. */
+/** Convert the passkey to the form that the server expects. */
 function written(credential) {
   const { id, type, response } = credential;
   const parts = { clientDataJSON: text(response.clientDataJSON) };
