@@ -1,4 +1,4 @@
-"""Advice as it is stored: found by syncs, decided on by admins."""
+"""Stored advice: found by syncs, decided on by admins."""
 
 import json
 from collections import defaultdict

@@ -71,7 +71,7 @@ class Settings(SealingSettings, OutboundSettings):
 
     @property
     def model_url(self) -> str:
-        """Where questions are sent that the grammar does not understand; empty for nowhere."""
+        """The URL for questions that the grammar does not understand; empty if they are not sent."""
         return self.ai_url or self.ai_service_url
 
     @property

@@ -60,7 +60,7 @@ async def listed(inventory: httpx.AsyncClient, query: str = "") -> list[dict[str
 
 
 def change(database_url: str, statement: Update | Insert, rows: Sequence[dict[str, Any]] = ()) -> None:
-    """Change or insert rows of the service's database behind its back."""
+    """Change or insert rows directly in the service's database."""
     database = Database(database_url, pool_size=1)
     try:
         with database.transaction() as session:

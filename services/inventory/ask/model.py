@@ -46,7 +46,7 @@ State = Literal["off", "ok", "down"]
 
 
 class Model(Protocol):
-    """Whatever turns a question into a query."""
+    """Anything that turns a question into a query."""
 
     @property
     def state(self) -> State:
