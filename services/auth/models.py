@@ -118,6 +118,7 @@ class LoginSession(Table, table=True):
     parent_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
     # When the person last authenticated; None if that is `created`.
     authenticated: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    device: str | None = Field(default=None, max_length=60)  # the browser or program that signed in
     amr: str | None = Field(default=None, max_length=50)  # how the person signed in (RFC 8176)
 
 

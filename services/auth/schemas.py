@@ -261,6 +261,7 @@ class SessionOut(Output):
             "created": "2026-01-31T12:00:00Z",
             "refreshed": "2026-01-31T12:15:00Z",
             "expires": "2026-02-14T12:15:00Z",
+            "device": "Firefox on Linux",
             "amr": ["pwd", "otp"],
             "is_current": True,
         }
@@ -270,6 +271,7 @@ class SessionOut(Output):
     created: datetime
     refreshed: datetime | None
     expires: datetime
+    device: str | None = Field(description="The browser or program, as it calls itself.")
     amr: list[str]
     is_current: bool
 

@@ -173,7 +173,8 @@ async def test_another_session_and_then_the_current_one_can_be_ended(
     again = await post(auth, f"{ACCOUNT}/sessions", session_id=_value(other))
 
     assert (ended.headers["location"], again.status_code) == (f"{ACCOUNT}/sessions?done=session", 303)
-    assert "By password" in page.text
+    assert "by password" in page.text
+    assert "python-httpx" in current
     assert living_sessions(database_url) == 1
     out = await post(auth, f"{ACCOUNT}/sessions", session_id=_value(current))
     assert out.headers["location"] == "/auth/signin"

@@ -21,9 +21,10 @@ from services.auth.mails.verification import PER_NETWORK, ask_to_verify, from_ne
 from services.auth.models import Account
 from services.auth.schemas import Register, SignedInOut
 from services.auth.sessions.answers import signed_in_out
-from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.sessions import Sessions, SignedIn
 from services.auth.sessions.sign_in import household_of
 from services.auth.sessions.tokens import AccessTokens
+from services.auth.sessions.user_agents import device_named
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.events import Trail
@@ -93,7 +94,12 @@ async def register(
 
     If REGISTRATION is `verified`, the response is always 202, and the link creates the account.
     """
-    opened = await registration.register(body, request, trail, sessions.open)
+    device = device_named(request.headers.get("user-agent"))
+
+    def open_session(session: Session, account: Account) -> SignedIn:
+        return sessions.open(session, account, device=device)
+
+    opened = await registration.register(body, request, trail, open_session)
     if opened is None:
         return JSONResponse({"status": "accepted"}, 202)
     signed_in, device_id = opened

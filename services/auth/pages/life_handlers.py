@@ -155,7 +155,7 @@ async def register_by_form(visit: Visit, registration: Registration) -> Response
     form = await visit.form()
 
     def open_session(session: Session, account: Account) -> str:
-        return visit.site.browsers.open(session, account, visit.cookie)[1]
+        return visit.site.browsers.open(session, account, visit.cookie, device=visit.device)[1]
 
     try:
         body = read_as(Register, form)

@@ -148,7 +148,7 @@ async def sign_in_by_passkey_form(visit: Visit, own: OwnPasskeys) -> Response:
 
 
 def _open(session: Session, visit: Visit, proved: Proved) -> Opened:
-    _, cookie = visit.site.browsers.open(session, proved.account, visit.cookie, proved.amr)
+    _, cookie = visit.site.browsers.open(session, proved.account, visit.cookie, proved.amr, visit.device)
     return cookie, proved.device_id
 
 

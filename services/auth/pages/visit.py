@@ -18,6 +18,7 @@ from services.auth.pages.render import Pages
 from services.auth.recent import RECENT
 from services.auth.sessions.browser import BrowserSessions, SignedInBrowser
 from services.auth.sessions.tokens import factors_of
+from services.auth.sessions.user_agents import device_named
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.errors import InvalidToken, Problem
@@ -78,6 +79,10 @@ class Visit:
     @property
     def device_id(self) -> str | None:
         return self.site.devices.device_of(self.request)
+
+    @property
+    def device(self) -> str | None:
+        return device_named(self.request.headers.get("user-agent"))
 
     @property
     def query(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from services.auth.sessions.own_password import Person
 from services.auth.sessions.sessions import Sessions, SignedIn
 from services.auth.sessions.sign_in import PASSKEY, SecondStep, begin_second_step, household_of
 from services.auth.sessions.tokens import AccessTokens
+from services.auth.sessions.user_agents import device_named
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.events import Trail
@@ -73,7 +74,8 @@ async def sign_in_with_passkey(
 
     def work(session: Session, account: Account) -> tuple[SignedIn, str]:
         device_id = remember(session, account.id, devices.device_of(request))
-        return sessions.open(session, account, amr=PASSKEY), device_id
+        device = device_named(request.headers.get("user-agent"))
+        return sessions.open(session, account, amr=PASSKEY, device=device), device_id
 
     signed_in, device_id = await own.show(body.credential, trail, work)
     return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
@@ -81,6 +83,7 @@ async def sign_in_with_passkey(
 
 async def verify_mfa_with_passkey(
     body: ShowFactor,
+    request: Request,
     database: Database,
     own: OwnPasskeys,
     second: SecondStep,
@@ -101,7 +104,8 @@ async def verify_mfa_with_passkey(
         if proved is None:
             raise UnknownPasskey
         trail.add(amr=proved.amr)
-        return sessions.open(session, proved.account, amr=proved.amr), proved.device_id
+        device = device_named(request.headers.get("user-agent"))
+        return sessions.open(session, proved.account, amr=proved.amr, device=device), proved.device_id
 
     signed_in, device_id = await own.show(body.credential, trail, work)
     return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))

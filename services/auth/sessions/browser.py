@@ -39,11 +39,18 @@ class BrowserSessions:
         self._attributes = f"; Path=/; HttpOnly; SameSite=Lax{secure}"
 
     def open(
-        self, session: Session, account: Account, before: str | None, amr: str = "pwd"
+        self,
+        session: Session,
+        account: Account,
+        before: str | None,
+        amr: str = "pwd",
+        device: str | None = None,
     ) -> tuple[str, str]:
         """Open a session, ending the browser's previous one; return its id and Set-Cookie value."""
         self.end(session, before)
-        opened = LoginSession(account_id=account.id, token_hash="", expires=now() + self._idle, amr=amr)
+        opened = LoginSession(
+            account_id=account.id, token_hash="", expires=now() + self._idle, amr=amr, device=device
+        )
         token = self._tokens.first(opened.id)
         opened.token_hash = token.hash
         self._sessions.add(session, opened)

@@ -28,6 +28,7 @@ from services.auth.sessions.sign_in import (
     begin_second_step,
 )
 from services.auth.sessions.tokens import AccessTokens
+from services.auth.sessions.user_agents import device_named
 from shared.data.database import Database
 from shared.errors import Unauthenticated
 from shared.events import Trail
@@ -50,7 +51,8 @@ async def login(
     An unknown name, a wrong password and a disabled account get the same response after the same time.
     """
     candidate = await check.candidate(body.name, body.password, request, trail)
-    outcome = await database.run(_finish_login, candidate, second, sessions, trail)
+    device = device_named(request.headers.get("user-agent"))
+    outcome = await database.run(_finish_login, candidate, device, second, sessions, trail)
     if isinstance(outcome, FactorNeeded):
         return MfaNeededOut(
             mfa_token=outcome.mfa_token, methods=outcome.methods, expires_in=CHALLENGE_SECONDS
@@ -60,22 +62,28 @@ async def login(
 
 
 def _finish_login(
-    session: Session, candidate: Candidate, second: SecondStep, sessions: Sessions, trail: Trail
+    session: Session,
+    candidate: Candidate,
+    device: str | None,
+    second: SecondStep,
+    sessions: Sessions,
+    trail: Trail,
 ) -> tuple[SignedIn, str] | FactorNeeded:
     proved = second.after_password(session, candidate)
     trail.add(second_factor="needed" if isinstance(proved, FactorNeeded) else "none")
     trail.write(session)
     if isinstance(proved, FactorNeeded):
         return proved
-    return _opened(session, proved, sessions), proved.device_id
+    return _opened(session, proved, device, sessions), proved.device_id
 
 
-def _opened(session: Session, proved: Proved, sessions: Sessions) -> SignedIn:
-    return sessions.open(session, proved.account, amr=proved.amr)
+def _opened(session: Session, proved: Proved, device: str | None, sessions: Sessions) -> SignedIn:
+    return sessions.open(session, proved.account, amr=proved.amr, device=device)
 
 
 async def verify_mfa(
     body: VerifyMfa,
+    request: Request,
     database: Database,
     second: SecondStep,
     sessions: Sessions,
@@ -89,7 +97,8 @@ async def verify_mfa(
     """
     challenge = await database.run(begin_second_step, body.mfa_token)
     trail.user_id = trail.resource = challenge.account_id
-    outcome = await database.run(_finish_mfa, challenge, body.code, second, sessions, trail)
+    device = device_named(request.headers.get("user-agent"))
+    outcome = await database.run(_finish_mfa, challenge, body.code, device, second, sessions, trail)
     if outcome is None:
         raise InvalidCode
     signed_in, device_id = outcome
@@ -97,14 +106,20 @@ async def verify_mfa(
 
 
 def _finish_mfa(
-    session: Session, challenge: Row[Any], code: str, second: SecondStep, sessions: Sessions, trail: Trail
+    session: Session,
+    challenge: Row[Any],
+    code: str,
+    device: str | None,
+    second: SecondStep,
+    sessions: Sessions,
+    trail: Trail,
 ) -> tuple[SignedIn, str] | None:
     proved = second.after_factor(session, challenge, code)
     if proved is None:
         return None
     trail.add(amr=proved.amr)
     trail.write(session)
-    return _opened(session, proved, sessions), proved.device_id
+    return _opened(session, proved, device, sessions), proved.device_id
 
 
 async def refresh(

@@ -57,11 +57,16 @@ class Sessions:
         self._grace = timedelta(seconds=settings.refresh_grace_seconds)
 
     def open(
-        self, session: Session, account: Account, grant: Grant | None = None, amr: str = "pwd"
+        self,
+        session: Session,
+        account: Account,
+        grant: Grant | None = None,
+        amr: str = "pwd",
+        device: str | None = None,
     ) -> SignedIn:
         """Open a session for the account itself, or for the client of a grant."""
         expires = self._expires(now(), now())
-        opened = LoginSession(account_id=account.id, token_hash="", expires=expires, amr=amr)
+        opened = LoginSession(account_id=account.id, token_hash="", expires=expires, amr=amr, device=device)
         if grant is not None:
             opened.id, opened.client_id, opened.parent_id = grant.session_id, grant.client_id, grant.parent_id
             opened.scope, opened.resource = grant.scope, grant.resource
