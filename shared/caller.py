@@ -39,7 +39,7 @@ class Caller:
     client_id: str | None = None
     client_version: int = 0
     key_id: str | None = None
-    # Whether the token is limited to its scopes. That of a person who signed in is not: its role decides.
+    # Whether the token is limited to its scopes; a person who signed in may do what the role allows.
     is_limited: bool = False
     is_narrowed: bool = False  # an admin's token without the scope for administration
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)  # all others

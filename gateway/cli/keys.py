@@ -48,7 +48,7 @@ def new(arguments: argparse.Namespace) -> int:
     try:
         parse(text, str(file))
     except RoutesFileError as error:
-        sys.stderr.write(f"{error}\nThe file is unchanged, and the key is not valid.\n")
+        sys.stderr.write(f"{error}\nThe file is unchanged; no key was created.\n")
         return INVALID
     try:
         _write(file, text)

@@ -95,7 +95,7 @@ def _mapping(keys: Collection[str], values: Mapping[str, Schema], required: Coll
 
 
 def _settings(made: type, **values: Schema) -> Schema:
-    """Return the schema of a mapping, built from the fields of the class that it becomes."""
+    """Return the schema of a mapping, built from the fields of the class it is parsed into."""
     return _mapping([field.name for field in fields(made)], values)
 
 

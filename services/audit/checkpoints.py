@@ -94,7 +94,7 @@ class Checkpoints:
         return self._agrees_with_anchor(session, tree)
 
     def _agrees_with_anchor(self, session: Session, tree: Tree) -> bool:
-        # The anchor first, because another replica may sign and append more meanwhile.
+        # Read the anchor before the log, because another replica may sign and append more in between.
         anchored = max(filter(None, (self.newest_anchored(), self.remembered)), default=None)
         if anchored is None:
             return True

@@ -59,7 +59,7 @@ def _waiting(database: Database, *conditions: ColumnElement[bool]) -> Sequence[R
 
 
 def _has_traces() -> ColumnElement[bool]:
-    """Whether an account has records left to erase; the others only wait for late records."""
+    """Whether an account has records left to erase; one that has none only waits for late records."""
     is_fresh = RECORDS.c.seq > ERASURES.c.done_to
     columns = RECORDS.c.user_id, RECORDS.c.resource  # separate queries, because each has an index
     return or_(
@@ -67,12 +67,12 @@ def _has_traces() -> ColumnElement[bool]:
     )
 
 
-# Statements about an account hold no personal data, and explain the cleared fields.
+# The log's own records about an account hold no personal data and explain why fields are empty.
 _IS_NOT_OWN = RECORDS.c.actor != LOG_ITSELF
 
 
 def erase(session: Session, keys: LogKeys, account_id: str, after: int) -> int | None:
-    """Clear the next records of a person; returns the last one, or None if none is left or a hold exists."""
+    """Clear the next records of a person; return the last one's number, or None if none is left or held."""
     take_turn(session)
     connection = session.connection()
     if connection.execute(select(HOLDS).where(HOLDS.c.user_id == account_id)).first() is not None:

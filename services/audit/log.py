@@ -175,7 +175,7 @@ def tree_of(session: Session) -> Tree:
 
 
 def kept_from(session: Session) -> int:
-    """Return the first record whose content is kept."""
+    """Return the number of the first record whose content is kept."""
     seq: int = session.connection().execute(select(HORIZON.c.kept_from)).scalar_one()
     return seq
 

@@ -1,6 +1,6 @@
 """Retention: after the configured time the content of records is deleted, and their hashes stay.
 
-Retention cuts whole months, by the time at which the log received a record. PostgreSQL has a partition for
+Retention deletes whole months, by the time at which the log received a record. PostgreSQL has a partition for
 each month, created in advance and dropped as a whole; in SQLite rows are deleted in batches.
 """
 

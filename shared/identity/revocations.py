@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Kind(StrEnum):
-    """What is revoked: a session, all tokens of a user or client so far, one token, or a signing key."""
+    """What is revoked: a session, all earlier tokens of a user or client, one token, or a signing key."""
 
     SESSION = "session"
     USER = "user"

@@ -92,7 +92,7 @@ def configure_logging(settings: ProcessSettings) -> None:
 
 
 def log_start(settings: ProcessSettings) -> None:
-    """Log the settings: all of them as JSON, on a terminal only those that differ from the defaults."""
+    """Log the settings: all of them in JSON, but on a terminal only those that differ from the defaults."""
     masked = settings.masked()
     if _on_console(settings):
         fields = type(settings).model_fields

@@ -47,7 +47,7 @@ async def test_forgotten_password_is_set_on_the_page_of_the_link(
     await mailbox.after_requests()
     link = mailbox.link(email, "reset_password")
     page = await auth.get(link)
-    again = await auth.get(link)  # as a mail scanner does
+    again = await auth.get(link)  # as an e-mail scanner does
 
     assert known.status_code == unknown.status_code == 200
     assert known.text.replace(email, "") == unknown.text.replace("stranger@example.com", "")

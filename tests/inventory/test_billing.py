@@ -1,4 +1,4 @@
-"""Costs: exact to the last decimal place, per resource if AWS gives it, within the request budget."""
+"""Costs: exact to the last decimal place, per resource where AWS reports one, within the request budget."""
 
 import random
 from collections import defaultdict
@@ -35,7 +35,7 @@ def day(ago: int) -> str:
 
 
 def add_costs(world: World, number: int = 300) -> list[dict[str, Any]]:
-    """Add costs of forty days, including credits, with as many decimal places as AWS gives."""
+    """Add forty days of costs, including credits, with as many decimal places as AWS gives."""
     chance, rows = random.Random(7), world.place(NUMBER, HOME).costs
     for _ in range(number):
         rows.append(
@@ -129,7 +129,7 @@ async def test_second_sync_rereads_three_days_and_applies_changes_and_removals(
     again = await sync(inventory, kind="billing")
     assert (again["changed"], again["gone"]) == (0, 0)
     rows[0]["amount"] = "2.25"
-    del rows[3], rows[-1]  # yesterday's B, and B of eight days ago
+    del rows[3], rows[-1]  # yesterday's B, and B from eight days ago
     done = await sync(inventory, kind="billing")
 
     assert (done["changed"], done["gone"]) == (1, 1)

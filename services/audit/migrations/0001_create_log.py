@@ -8,7 +8,7 @@ from shared.data.database import UtcDateTime
 revision = "0001"
 down_revision = None
 
-# The condition under which a change is allowed. It must never be NULL on SQLite: there NULL allows it.
+# The condition under which a change is allowed. On SQLite it must never be NULL, which would allow any.
 _EMPTIES_ONLY = " AND ".join(
     f"(NEW.{column} IS NULL OR NEW.{column} {{same}} OLD.{column})"
     for column in "ip user_agent origin_salt metadata details_salt".split()

@@ -1,4 +1,4 @@
-"""Create the outbox, inbox and parked tables of events."""
+"""Create the event tables: outbox, inbox and parked events."""
 
 from shared.events.migrations import create_event_tables_1
 

@@ -1,4 +1,4 @@
-"""Password resets through a link in a mail."""
+"""Password resets through a link in an e-mail."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -116,7 +116,7 @@ class InvitationOut(Output):
 
 
 class AcceptedOut(Output):
-    """Accepted. The response is the same for every address; if one is due, a mail is on its way."""
+    """Accepted. The response is the same for every address; if one is due, an e-mail is on its way."""
 
     model_config = example(
         {

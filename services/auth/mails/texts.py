@@ -15,8 +15,8 @@ class Template(StrEnum):
     EMAIL_CHANGED = "email_changed"
     FACTOR_ADDED = "factor_added"
     FACTOR_REMOVED = "factor_removed"
-    RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of a mail
-    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a mail
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of an e-mail
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an e-mail
 
 
 # The first line is the subject.

@@ -15,7 +15,7 @@ from shared.identity.tokens import TokenVerifier
 
 @dataclass(frozen=True, slots=True)
 class OAuthServer:
-    """The endpoints without HTTP, and their dependencies."""
+    """The logic behind the endpoints, without HTTP, and its dependencies."""
 
     issuer: Issuer
     authorization: AuthorizationEndpoint

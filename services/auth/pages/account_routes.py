@@ -1,4 +1,4 @@
-"""The routes of the account pages. Each form is recorded under the action of its JSON endpoint."""
+"""The routes of the account pages. Each form is audited under the same action as its JSON endpoint."""
 
 from services.auth.pages import (
     account_factor_handlers,

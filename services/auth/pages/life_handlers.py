@@ -164,7 +164,7 @@ async def register_by_form(visit: Visit, registration: Registration) -> Response
         typed = {"email": form.get("email", "")[:254], "username": form.get("username", "")[:32]}
         return await visit.again("register", error, **typed)
     if opened is None:
-        words = f"A mail to {body.email} says how to continue. Its link is valid for 24 hours."
+        words = f"An e-mail to {body.email} says how to continue. Its link is valid for 24 hours."
         return visit.site.pages.say(_CHECK_MAIL, words, SIGN_IN, "Back to sign in")
     cookie, device_id = opened
     return visit.to(SIGN_IN, cookie, visit.site.devices.cookie(device_id))

@@ -281,7 +281,7 @@ NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The current values of fields and keys of tags, by the phrases that name them."""
+    """The current field values and tag keys, by the phrases that name them."""
 
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # field: {phrase: value}
     tag_keys: Sequence[str] = ()

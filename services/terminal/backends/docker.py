@@ -218,7 +218,7 @@ class DockerBackend:
 
 
 def _instance_of(file: Path) -> str:
-    """Return this suite's id, by which suites on one engine tell their containers apart."""
+    """Return the id by which installations that share an engine tell their containers apart."""
     if not file.exists():
         draft = file.with_suffix(".draft")
         draft.write_text(new_id())

@@ -198,11 +198,11 @@ class Account:
                 if whole.count(line["request_id"]) != 1
             ),
             *(
-                f"refused part-way, but seen complete: {line}"
+                f"refused part-way, but received in full: {line}"
                 for line in self.logged
                 if line.get("phase", "").startswith("request") and line["request_id"] in whole
             ),
-            *(f"an error of the gateway: {line}" for line in self.logged if line["status"] >= 500),
+            *(f"gateway error: {line}" for line in self.logged if line["status"] >= 500),
         ]
 
 
@@ -215,7 +215,7 @@ def _fits(one: dict[str, Any], sent: dict[str, dict[str, Any]]) -> bool:
 
 
 def _path(target: str) -> str:
-    """Return the path without the authority, which is the gateway's, and the query, which is not logged."""
+    """Return the path without the authority (the gateway's own) or the query (not logged)."""
     path = re.sub(r"^https?://[^/?]*", "", target).partition("?")[0]
     return path or "/"
 

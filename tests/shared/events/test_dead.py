@@ -29,9 +29,7 @@ from tests.shared.events.things import envelope
 
 ROWS = 10_000  # the older half is dead
 FEW = 20
-STEPS_MAX = (
-    ROWS  # of SQLite's virtual machine; reading one half of the rows takes at least one and a half as many
-)
+STEPS_MAX = ROWS  # of SQLite's virtual machine; to read half of the rows takes at least 1.5 * ROWS
 ROWS_READ_MAX = 10 * FEW
 SECONDS = 30
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

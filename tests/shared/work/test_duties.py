@@ -102,7 +102,7 @@ async def test_duty_of_a_dead_replica_is_taken_over(database: Database) -> None:
 
 
 async def test_working_duty_renews_its_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that takes three times as long as its lease is started only once."""
+    """Work that outlasts its lease three times over is still started only once."""
     monkeypatch.setattr(duties, "LEASE_SECONDS_MAX", 0.5)
     begun: list[int] = []
     ended = threading.Event()

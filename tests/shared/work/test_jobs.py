@@ -45,7 +45,7 @@ async def until(
     database: Database, jobs: Jobs, job_id: str, is_so: Callable[[dict[str, Any]], bool]
 ) -> dict[str, Any]:
     async with asyncio.timeout(SECONDS):
-        while not is_so(row := await database.read(jobs.read, job_id)):  # noqa: ASYNC110 - see the row
+        while not is_so(row := await database.read(jobs.read, job_id)):  # noqa: ASYNC110 - a row has no event
             await asyncio.sleep(0.02)
     return row
 
@@ -91,7 +91,7 @@ async def test_cancelled_running_job_ends_and_frees_its_subject(database: Databa
 
 
 async def test_no_effect_happens_after_a_job_was_cancelled(database: Database) -> None:
-    """The step itself notices the cancellation, before the lease is renewed the next time."""
+    """The step itself notices the cancellation, before the next renewal of the lease."""
     arrived, cancelled = asyncio.Event(), asyncio.Event()
 
     async def waits(job: Running) -> None:
