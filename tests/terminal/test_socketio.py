@@ -112,6 +112,8 @@ async def test_poll_is_answered_by_the_upgrade_and_the_websocket_goes_on(owner: 
     async with websockets.connect(address_of(owner, sid=sid), additional_headers=owner.headers) as socket:
         await socket.send("2probe")
         assert await packet_from(socket) == "3probe"
+        while await poll(owner.client, sid=sid) != [Kind.NOOP]:  # no poll waits once the upgrade has begun
+            pass
         await socket.send("5")
         await socket.send(event("pty-input", input="over the ''socket\n"))
         while "over the ''socket" not in output_of(packet := await packet_from(socket)):

@@ -1,6 +1,7 @@
 """Handlers for Socket.IO: long polling, and the WebSocket that clients switch to."""
 
 import asyncio
+from contextlib import suppress
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -26,6 +27,8 @@ from shared.process.tasks import end
 BODY_BYTES_MAX = 1024 * 1024
 PROBE = "probe"
 PROBE_SECONDS = 10.0
+# The client switches once no poll of it is pending, and may send another one before it knows of the probe.
+UPGRADING_SECONDS = 0.1
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -66,7 +69,9 @@ async def poll_packets(
         raise UnknownConnection
     connection.is_polled = True
     try:
-        await connection.wake.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UPGRADING_SECONDS if connection.is_upgrading else None):
+                await connection.wake.wait()
     finally:
         connection.is_polled = False
     taken = connection.take()
@@ -125,6 +130,7 @@ async def _upgrade(websocket: WebSocket, connection: Connection) -> None:
     async with asyncio.timeout(PROBE_SECONDS):
         if packets.read(await _receive(websocket)) != (Kind.PING, PROBE):
             raise BadPacket("expected a probe")
+        connection.is_upgrading = True
         await websocket.send_text(f"{Kind.PONG}{PROBE}")
         if connection.is_polled:
             connection.send(Kind.NOOP)

@@ -39,7 +39,7 @@ class Connection:
         self.wake = asyncio.Event()  # a packet was queued, or the connection was closed
         self._room = asyncio.Event()
         self._room.set()
-        self.is_closed = self.is_ending = self.is_polled = self.is_upgraded = False
+        self.is_closed = self.is_ending = self.is_polled = self.is_upgrading = self.is_upgraded = False
         self._is_connected = self._has_left = False
         self._viewer: Viewer | None = None
         self._session: Session | None = None
