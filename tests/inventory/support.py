@@ -14,7 +14,7 @@ from tests.inventory.aws import REGION, Double
 
 ADMIN_ID = new_id()
 ADMIN, USER = bearer(token(ADMIN_ID, role="admin")), bearer(token())
-SECONDS = 60
+SECONDS = 180
 
 
 async def add_account(inventory: httpx.AsyncClient, double: Double, **changes: Any) -> dict[str, Any]:
