@@ -7,10 +7,13 @@ from pydantic import ValidationError
 
 from shared.events import Events
 from shared.events.event import EVENT_BYTES_MAX
+from shared.events.signing import Signatures
 from shared.events.spine import RECEIVED_MAX
 from shared.identity.tokens import internal
+from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.events.conftest import TABLES
 from tests.shared.events.things import Counted, apply, envelope
+from tests.shared.notes.app import Settings
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,15 @@ def test_events_are_received_by_one_internal_operation_that_leaves_no_record() -
 
 def test_service_that_consumes_nothing_receives_nothing() -> None:
     assert Events(TABLES, {}, {}).operations() == []
+
+
+def test_signatures_of_a_service_use_its_secrets_the_newest_first() -> None:
+    secrets = [TEST_INTERNAL_SECRET, "the secret before that one, which is long enough"]
+    values = {"internal_secret": secrets[0], "internal_secret_previous": secrets[1]}
+    signatures = Signatures.of(Settings.model_validate(values))
+
+    assert signatures.source == "notes"
+    assert signatures.sign(b"event") == Signatures("notes", secrets[0]).sign(b"event")
+    for secret in secrets:
+        assert signatures.holds(b"notes", b"event", Signatures("notes", secret).sign(b"event").encode())
+    assert not signatures.holds(b"notes", b"event", Signatures("notes", "another").sign(b"event").encode())

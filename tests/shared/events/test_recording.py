@@ -2,15 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from sqlalchemy import select
+from starlette.requests import HTTPConnection
 
 from shared.data.database import Database
 from shared.events.event import Envelope
+from shared.events.recording import Recorder
+from shared.http.operations import Operation
 from shared.ids import new_id
+from shared.process.proxies import Proxies
 from shared.testing import bearer, internal_token, running, token
 from tests.shared.notes.app import Settings, create_app
 from tests.shared.notes.models import EVENTS
@@ -159,3 +163,13 @@ async def test_address_with_a_zone_is_not_recorded(
     await notes.post("/notes", json={"text": "a"}, headers=headers)
 
     assert [one["ip"] for one in records()] == ["127.0.0.1"]
+
+
+def test_details_that_a_handler_adds_are_the_metadata_of_the_record() -> None:
+    recorder = Recorder("notes", cast("Database", None), Proxies(()))
+    scope = {"type": "http", "headers": [], "path_params": {}, "client": None}
+    trail = recorder.trail(Operation("GET", "/notes", lambda: None), HTTPConnection(scope))
+    trail.add(found=2, of="all")
+    trail.add(found=3)
+
+    assert trail._record("success", 200).metadata == {"found": 3, "of": "all"}

@@ -201,3 +201,16 @@ def test_unreachable_subscriber_is_logged_once_a_minute_but_not_at_first(
 
     line = [("events_not_delivered", "one")]
     assert logged == [[], line, [], line, []]
+
+
+async def test_subscriber_that_responds_is_not_probed(
+    subscriber: Subscriber, teller: tuple[Database, Outbox]
+) -> None:
+    await subscriber.start()
+    async with sending(subscriber, teller):
+        await until(lambda: number_waiting(teller) == 0)
+        with teller[0].transaction() as session:
+            emit(session, Counted(thing="b", number=1))
+        await until(lambda: number_waiting(teller) == 0)
+
+    assert subscriber.received == [(1, 3), (1, 1)]

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -519,3 +520,25 @@ def _is_leased(side: Side) -> bool:
     leased = TABLES.outbox.select().where(TABLES.outbox.c.leased_until.is_not(None))
     with side.database.transaction(write=False) as session:
         return session.connection().execute(leased).first() is not None
+
+
+async def test_entries_that_are_read_again_count_as_attempts_and_new_ones_do_not() -> None:
+    attempts: list[int] = []
+
+    async def pending(*_: object) -> list[dict[str, int]]:
+        return [{"times_delivered": 7}]
+
+    async def nothing(*_: object) -> None: ...
+
+    async def at_once(work: Callable[..., None], *arguments: object) -> None:
+        work(*arguments)
+
+    redis = SimpleNamespace(xpending_range=pending, xack=nothing)
+    inbox = SimpleNamespace(receive=lambda _events, attempt: attempts.append(attempt))
+    database = SimpleNamespace(in_background=at_once)
+    stubs: Any = (redis, Signatures("one", SECRET), inbox, database)
+    reader = Reader(*stubs)
+    await reader._receive([], "0")
+    await reader._receive([], ">")
+
+    assert attempts == [7, 1]
