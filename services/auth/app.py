@@ -1,5 +1,6 @@
 """Assembles the auth service."""
 
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,10 @@ from services.auth.pages.render import Pages
 from services.auth.pages.visit import Site
 from services.auth.passkeys.own_passkeys import OwnPasskeys
 from services.auth.passkeys.passkeys import Passkeys
+from services.auth.providers.arrivals import Arrivals
+from services.auth.providers.connected import Connected
+from services.auth.providers.linking import Linking
+from services.auth.providers.registry import Providers
 from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
@@ -67,6 +72,9 @@ def create_app(settings: Settings) -> Starlette:
     issuer, browsers = Issuer(settings, keys, tokens), BrowserSessions(settings, sessions)
     own_password = OwnPassword(database, passwords, sessions)
     life = _life_of_accounts(settings, own_password, devices, proxies)
+    second = SecondStep(factors)
+    linking = Linking(settings, sessions, factors, life[Links], life[Mails])
+    arrivals = Arrivals.of(settings, database, linking, second, browsers, devices, proxies)
     feed = RevocationFeed(database, revocations, verifier.revocations)
     return create_service(
         settings,
@@ -75,6 +83,7 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={
             AccessTokens: tokens,
+            Arrivals: arrivals,
             BrowserSessions: browsers,
             Devices: devices,
             Factors: factors,
@@ -88,10 +97,12 @@ def create_app(settings: Settings) -> Starlette:
             Proxies: proxies,
             RevocationFeed: feed,
             RevocationLog: revocations,
-            SecondStep: SecondStep(factors),
+            SecondStep: second,
             Sessions: sessions,
             SigningKeys: keys,
             TokenVerifier: verifier,
+            Connected: Connected(arrivals.providers, linking),
+            Providers: arrivals.providers,
             **life,
             **_own_account(settings, own_password, factors, life),
         },
@@ -103,7 +114,7 @@ def create_app(settings: Settings) -> Starlette:
         on_stop=[passwords.close],
         verifier=verifier,
         follower=feed,
-        beside=[Duties(database, _duties(database, life[MailRequests]))],
+        beside=[aclosing(arrivals.providers), Duties(database, _duties(database, life[MailRequests]))],
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
     )
 

@@ -1,6 +1,14 @@
 """The refusals of the auth service."""
 
-from shared.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests, Unauthenticated
+from shared.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Problem,
+    TooManyRequests,
+    Unauthenticated,
+)
 
 
 class InvalidCredentials(Unauthenticated):
@@ -125,3 +133,71 @@ class TooManyPasskeys(Conflict):
     """The account already has 20 passkeys, the maximum. Remove one first."""
 
     code = "too_many_passkeys"
+
+
+class StrangeSignIn(BadRequest):
+    """This sign-in was not begun in this browser, or it was used or is older than ten minutes. Begin anew."""
+
+    code = "invalid_state"
+
+
+class SignInDenied(BadRequest):
+    """The provider has not signed you in. Begin anew, and allow what it asks for."""
+
+    code = "provider_denied"
+
+
+class EmailNotVerified(Forbidden):
+    """The provider does not say that your e-mail address is verified. Verify it there, and sign in again."""
+
+    code = "email_not_verified"
+
+
+class WrongDomain(Forbidden):
+    """Accounts of your organisation at this provider may not sign in here. Use another one."""
+
+    code = "wrong_domain"
+
+
+class AccountInactive(Forbidden):
+    """This account may not sign in. Ask an admin."""
+
+    code = "account_inactive"
+
+
+class AccountExists(Conflict):
+    """There is an account with your e-mail address. Sign in to it and connect the provider there."""
+
+    code = "account_exists"
+
+
+class IdentityTaken(Conflict):
+    """This account of the provider is connected to another account here. Sign in with it, or use another."""
+
+    code = "identity_taken"
+
+
+class TooManyIdentities(Conflict):
+    """There are 20 connected accounts, and there may be no more. Remove one first."""
+
+    code = "too_many_identities"
+
+
+class LastWayIn(Conflict):
+    """There would be no way left to sign in. Set a password, or connect another account, first."""
+
+    code = "last_way_in"
+
+
+class UntrustedProvider(Problem):
+    """The provider's response cannot be trusted, so nobody was signed in. Sign in another way."""
+
+    status = 502
+    code = "provider_untrusted"
+
+
+class ProviderDown(Problem):
+    """The provider cannot be reached at the moment. Try again in a minute, or sign in another way."""
+
+    status = 503
+    code = "provider_unavailable"

@@ -10,6 +10,7 @@ from sqlalchemy import Table as SqlTable
 from sqlmodel import Field, Session
 
 from services.auth.passkey_models import Passkey, PasskeyChallenge
+from services.auth.provider_models import Identity, PendingSignIn
 from services.auth.tables import HASH_CHARACTERS, ID_CHARACTERS, Table
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
@@ -151,7 +152,7 @@ class RecoveryCode(Table, table=True):
 
 
 class Challenge(Table, table=True):
-    """A sign-in with the correct password that still needs a second factor."""
+    """A sign-in with a correct first factor that still needs a second one."""
 
     __tablename__ = "challenges"
 
@@ -160,6 +161,7 @@ class Challenge(Table, table=True):
         foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS, index=True
     )
     device_id: str = Field(max_length=ID_CHARACTERS)
+    amr: str | None = Field(default=None, max_length=50)  # the first factor; None is the password
     tries: int = 0
     expires: datetime = Field(sa_type=UtcDateTime, index=True)
 
@@ -363,6 +365,8 @@ ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
 PASSKEYS: SqlTable = Passkey.__table__  # type: ignore[attr-defined]
 PASSKEY_CHALLENGES: SqlTable = PasskeyChallenge.__table__  # type: ignore[attr-defined]
+IDENTITIES: SqlTable = Identity.__table__  # type: ignore[attr-defined]
+PENDING_SIGN_INS: SqlTable = PendingSignIn.__table__  # type: ignore[attr-defined]
 FACTORS: SqlTable = Factor.__table__  # type: ignore[attr-defined]
 RECOVERY_CODES: SqlTable = RecoveryCode.__table__  # type: ignore[attr-defined]
 CHALLENGES: SqlTable = Challenge.__table__  # type: ignore[attr-defined]

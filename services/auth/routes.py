@@ -9,6 +9,7 @@ from services.auth.oauth import routes as oauth
 from services.auth.own_account import routes as own_account
 from services.auth.pages import routes as pages
 from services.auth.passkeys import routes as passkeys
+from services.auth.providers import routes as providers
 from services.auth.revocations import routes as revocations
 from services.auth.sessions import routes as sessions
 
@@ -19,6 +20,7 @@ OPERATIONS = [
     *access_keys.OPERATIONS,
     *passkeys.OPERATIONS,
     *pages.OPERATIONS,
+    *providers.OPERATIONS,
     *oauth.OPERATIONS,
     *clients.OPERATIONS,
     *keys.OPERATIONS,

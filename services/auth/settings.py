@@ -1,13 +1,16 @@
 """The settings of the auth service."""
 
 import ipaddress
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from services.auth.fields import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
+from services.auth.provider_settings import Provider, faults_together, made, read_providers
+from shared.peers.outbound import OutboundSettings
 from shared.process.guessable import is_guessable
-from shared.process.settings import ServiceSettings, is_placeholder, strong_or_made
+from shared.process.settings import is_placeholder, strong_or_made
 
 MINUTE = 60
 DAY = 24 * 60 * MINUTE
@@ -15,7 +18,7 @@ DEFAULT_ADMIN_PASSWORD = "admin123"  # noqa: S105 - public, so accepted only on 
 ADMIN_PASSWORD_CHARACTERS_MIN = 12
 
 
-class Settings(ServiceSettings):
+class Settings(OutboundSettings):
     service: ClassVar[str] = "auth"
 
     port: int = Field(default=8083, ge=1, le=65535)
@@ -36,6 +39,36 @@ class Settings(ServiceSettings):
     admin_username: Username = "admin"
     admin_email: Email = "admin@example.com"
     admin_password: SecretStr | None = None
+    providers: Annotated[tuple[Provider, ...], NoDecode] = ()
+    google_client_id: str = Field(default="", max_length=300)
+    google_client_secret: SecretStr | None = None
+    github_client_id: str = Field(default="", max_length=300)
+    github_client_secret: SecretStr | None = None
+    frontend_url: str = Field(default="", max_length=500)
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _from_a_document(cls, value: object) -> object:
+        return read_providers(value) if isinstance(value, str) else value
+
+    @field_validator("frontend_url")
+    @classmethod
+    def _of_a_front_end(cls, url: str) -> str:
+        return cls._of_the_web(url)
+
+    @model_validator(mode="after")
+    def _providers_fit_together(self) -> Self:
+        for name in ("google", "github"):
+            client_id, secret = self._client_of(name)
+            if bool(client_id) != bool(secret and secret.get_secret_value()):
+                raise ValueError(f"{name.upper()}_CLIENT_ID and {name.upper()}_CLIENT_SECRET go together")
+        providers = self.identity_providers
+        fault = faults_together(providers, production=self.environment == "production")
+        if providers and not self.link_origin:
+            fault = "providers need OAUTH_ISSUER or PUBLIC_URL, which their callback URLs begin with"
+        if fault is not None:
+            raise ValueError(f"PROVIDERS: {fault}")
+        return self
 
     @field_validator("key_secret")
     @classmethod
@@ -58,6 +91,27 @@ class Settings(ServiceSettings):
         if not only_this_machine(info.data) and is_guessable(password):
             raise ValueError("is easy to guess; leave it out to have a random one printed once")
         return secret
+
+    @property
+    def identity_providers(self) -> tuple[Provider, ...]:
+        """The providers that users can sign in with; those of PROVIDERS first."""
+        found = {one.name: one for one in self.providers}
+        for name in ("google", "github"):
+            client_id, secret = self._client_of(name)
+            if client_id and secret is not None and name not in found:
+                fields = {"client_id": client_id, "client_secret": secret, "short_callback": name == "google"}
+                found[name] = made(name, fields)
+        return tuple(found.values())
+
+    @property
+    def home(self) -> str:
+        """Where browsers go after signing in without `next`."""
+        return self.frontend_url or "/auth/signin"
+
+    def _client_of(self, name: str) -> tuple[str, SecretStr | None]:
+        client_id: str = getattr(self, f"{name}_client_id")
+        secret: SecretStr | None = getattr(self, f"{name}_client_secret")
+        return client_id, secret
 
     @property
     def link_origin(self) -> str:

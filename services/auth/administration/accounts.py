@@ -14,6 +14,7 @@ from services.auth.mails.links import forget_links
 from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
 from services.auth.models import ACCOUNTS, Account, Role, Status
+from services.auth.providers.identities import delete_identities
 from services.auth.schemas import AccountOut, ChangeAccount
 from services.auth.sessions.sessions import Sessions
 from shared.errors import NotFound
@@ -111,6 +112,7 @@ def erase(
     forget_links(session, account.id)
     delete_keys(session, account.id)
     factors.remove_all(session, account.id)
+    delete_identities(session, account.id)
     close_challenges(session, account.id)
     account.touch()
     tell_deleted(session, account)

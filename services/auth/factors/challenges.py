@@ -1,4 +1,4 @@
-"""Challenges between password and second factor: a token with five attempts in five minutes."""
+"""Challenges between first and second factor: a token with five attempts in five minutes."""
 
 import hashlib
 import secrets
@@ -16,13 +16,15 @@ TRIES_MAX = 5
 TOKEN_BYTES = 32
 
 
-def open_challenge(session: Session, account_id: str, device_id: str) -> str:
-    """Create a challenge and return its token, which grants no access by itself."""
+def open_challenge(session: Session, account_id: str, device_id: str, amr: str = "pwd") -> str:
+    """Create a challenge after the first factor `amr`; its token grants no access by itself."""
     delete_expired(session, CHALLENGES.c.token_hash, CHALLENGES.c.expires <= now())
     token = secrets.token_urlsafe(TOKEN_BYTES)
     expires = now() + timedelta(seconds=CHALLENGE_SECONDS)
     session.add(
-        Challenge(token_hash=_hash(token), account_id=account_id, device_id=device_id, expires=expires)
+        Challenge(
+            token_hash=_hash(token), account_id=account_id, device_id=device_id, amr=amr, expires=expires
+        )
     )
     return token
 

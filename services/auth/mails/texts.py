@@ -15,6 +15,8 @@ class Template(StrEnum):
     EMAIL_CHANGED = "email_changed"
     FACTOR_ADDED = "factor_added"
     FACTOR_REMOVED = "factor_removed"
+    PROVIDER_CONNECTED = "provider_connected"
+    PROVIDER_DISCONNECTED = "provider_disconnected"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of an e-mail
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an e-mail
 
@@ -73,6 +75,17 @@ If this was not you, choose a new password at once: {origin}/auth/forgot
 The following was removed from the account {email}: {factor}.
 
 If this was not you, choose a new password at once: {origin}/auth/forgot
+""",
+    Template.PROVIDER_CONNECTED: """A new way to sign in was added
+The account of {email} can now be signed in to with {provider}.
+
+If this was not you, remove it at {origin}/auth/account/providers and choose a new password at
+{origin}/auth/forgot
+""",
+    Template.PROVIDER_DISCONNECTED: """A way to sign in was removed
+The account of {email} can no longer be signed in to with {provider}.
+
+If this was not you, choose a new password: {origin}/auth/forgot
 """,
     Template.RESET_PASSWORD: """Choose a new password
 Someone requested a new password for the account {email}. Choose it here:

@@ -3,7 +3,13 @@
 from services.auth.clients.scopes import SCOPES, STRONG
 from services.auth.models import Account
 
-_WAYS = {"pwd": "password", "otp": "authenticator app", "recovery": "recovery code", "hwk": "passkey"}
+_WAYS = {
+    "pwd": "password",
+    "otp": "authenticator app",
+    "recovery": "recovery code",
+    "hwk": "passkey",
+    "fed": "provider",
+}
 
 
 def person_of(account: Account) -> dict[str, str | None]:

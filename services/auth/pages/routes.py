@@ -5,6 +5,7 @@ from services.auth.oauth.device import PAGE
 from services.auth.pages import handlers, life_handlers, oauth_handlers, sign_in_handlers
 from services.auth.pages.account_routes import OPERATIONS as ACCOUNT_OPERATIONS
 from services.auth.pages.operations import FOREIGN, FORM, HTML, PAGE_TYPE, form, page_with_form
+from services.auth.pages.provider_routes import OPERATIONS as PROVIDER_OPERATIONS
 from services.auth.pages.visit import SIGN_IN
 from shared.errors import BadRequest, NotFound, TooLarge
 from shared.http.operations import Operation
@@ -64,6 +65,7 @@ OPERATIONS = [
         "/auth/registration", "REGISTER", life_handlers.show_registration, life_handlers.register_by_form
     ),
     *ACCOUNT_OPERATIONS,
+    *PROVIDER_OPERATIONS,
     Operation(
         "GET",
         PAGE,

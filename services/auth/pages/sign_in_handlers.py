@@ -154,7 +154,7 @@ def _open(session: Session, visit: Visit, proved: Proved) -> Opened:
 
 def _signed_in(visit: Visit, opened: Opened, after: str) -> Response:
     cookie, device_id = opened
-    return visit.to(after or SIGN_IN, cookie, visit.site.devices.cookie(device_id))
+    return visit.to(after or visit.site.settings.home, cookie, visit.site.devices.cookie(device_id))
 
 
 async def _sign_in_again(visit: Visit, fault: str, after: str, name: str = "") -> Response:
@@ -174,10 +174,5 @@ async def _wait(visit: Visit, error: LoginThrottled, after: str, name: str = "")
 async def sign_out(visit: Visit) -> Response:
     """End the browser's session and what it granted to apps."""
     form = await visit.form()
-    await visit.run(_end, visit)
+    await visit.end_session()
     return visit.to(next_of(form.get("next")) or SIGN_IN, visit.site.browsers.forget())
-
-
-def _end(session: Session, visit: Visit) -> None:
-    visit.trail.user_id = visit.trail.resource = visit.site.browsers.end(session, visit.cookie)
-    visit.trail.write(session)

@@ -41,6 +41,7 @@ DONE = {
     "totp": "The authenticator app is removed.",
     "passkey": "Your passkey is added.",
     "removed": "That passkey is removed.",
+    "provider": "That account is disconnected.",
     "token": "That token is revoked.",
 }
 _NEXT = re.compile(r"/oauth/(?:authorize\?[!-~]*|device(?:\?[!-~]*)?)|/auth/account(?:/[a-z]+)?")
@@ -118,6 +119,10 @@ class Visit:
             raise Elsewhere(f"{STEP_UP}?{urlencode({'next': here})}")
         return browser
 
+    async def end_session(self) -> None:
+        """End the browser's session and what it granted to apps."""
+        await self.run(_end, self)
+
     def show(self, page: str, status: int = 200, /, **values: Any) -> Response:
         return self.site.pages.show(page, status, **values)
 
@@ -173,6 +178,11 @@ def page(handler: Callable[..., Awaitable[Response]]) -> PageHandler:
     del hints["visit"]
     of_request.__annotations__ = {"request": Request, "site": Site, "trail": Trail, **hints}
     return of_request
+
+
+def _end(session: Session, visit: Visit) -> None:
+    visit.trail.user_id = visit.trail.resource = visit.site.browsers.end(session, visit.cookie)
+    visit.trail.write(session)
 
 
 def next_of(given: str | None) -> str | None:

@@ -99,17 +99,22 @@ class Proved:
 
 
 class SecondStep:
-    """The step after the correct password: a session at once, or a challenge for a second factor."""
+    """The step after the first factor: a session at once, or a challenge for a second factor."""
 
     def __init__(self, factors: Factors) -> None:
         self._factors = factors
 
     def after_password(self, session: Session, candidate: Candidate) -> Proved | FactorNeeded:
         """Return the user, for a session opened in this transaction, or the challenge for a second factor."""
-        account, device_id = accept(session, candidate)
+        return self.after_first(session, *accept(session, candidate), "pwd")
+
+    def after_first(
+        self, session: Session, account: Account, device_id: str, amr: str
+    ) -> Proved | FactorNeeded:
+        """Do the same after any first factor; `amr` is its method."""
         if not self._factors.are_needed(session, account.id):
-            return Proved(account, device_id, "pwd")
-        token = open_challenge(session, account.id, device_id)
+            return Proved(account, device_id, amr)
+        token = open_challenge(session, account.id, device_id, amr)
         return FactorNeeded(token, self._factors.methods_of(session, account.id))
 
     def methods_of(self, session: Session, challenge: Row[Any]) -> list[str]:
@@ -134,7 +139,7 @@ class SecondStep:
         if not close_challenge(session, challenge):
             return None
         factor_attempt(account.id).succeeded(session)
-        return Proved(account, challenge.device_id, f"pwd {method}")
+        return Proved(account, challenge.device_id, f"{challenge.amr or 'pwd'} {method}")
 
 
 def begin_second_step(session: Session, token: str) -> Row[Any]:
