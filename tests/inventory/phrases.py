@@ -119,7 +119,7 @@ COST_PHRASES: list[tuple[Check, str]] = [
         "costs this month by usage type | cost per usage type this month",
     ),
     (
-        cost_by("of", most=10),
+        cost_by("of", where=lambda row: row["of"] is not None, most=10),
         "Top 10 most expensive WorkSpaces | the 10 most expensive machines | top 10 workspaces by cost",
     ),
     (cost_by("user_name"), "which users cost the most | cost per user | most expensive users"),
@@ -331,7 +331,8 @@ PHRASES: list[tuple[Check, str]] = [
 ]
 
 UNANSWERABLE = """
-How much could we save? | average cost | cost yesterday | cost last week | cost by cost | spend on bananas
+average cost | savings last month | average savings
+| save money on bananas | cost yesterday | cost last week | cost by cost | spend on bananas
 | how much hours | cost of zoe | most expensive moment | hours yesterday | cost above 50
 | What is the weather? | Who is the boss?
 | drop table workspaces | select * from workspaces

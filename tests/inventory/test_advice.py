@@ -225,6 +225,33 @@ async def test_sync_finds_advice_with_its_saving_and_evidence(
     assert {row["kind"]: row for row in await advice(inventory)} == found
 
 
+async def test_questions_about_savings_sum_the_known_ones_of_open_advice(
+    inventory: httpx.AsyncClient, advised: dict[str, str]
+) -> None:
+    found = {row["kind"]: row for row in await advice(inventory)}
+    await inventory.put(f"/advice/{found['unused']['id']}", json={"state": "dismissed"}, headers=ADMIN)
+
+    async def ask(prompt: str) -> dict[str, Any]:
+        response = await inventory.post("/ai/query", json={"prompt": prompt}, headers=USER)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    # 17.75 and 24.25 for the running modes, and 9.75 for the one that was never used
+    for prompt in ("How much could we save?", "possible savings", "total savings"):
+        answer = await ask(prompt)
+        assert answer["rows"] == [["USD", 51.75, 51.75]], prompt
+        assert answer["answer"] == "51.75 to 51.75 USD per month."
+    assert answer["understood"] == "Known savings per month by open advice, at most 100"
+    by_kind = await ask("savings by kind of advice")
+    assert [row[0] for row in by_kind["rows"]] == ["never_used", "to_always_on", "to_auto_stop"]
+    by_user = await ask("which users could save the most")
+    assert [row[2] for row in by_user["rows"]] == [24.25, 17.75, 9.75]
+    await inventory.put(f"/advice/{found['never_used']['id']}", json={"state": "done"}, headers=ADMIN)
+    again = await inventory.post("/ai/run", json={"query": answer["query"]}, headers=USER)
+    assert again.json()["rows"] == [["USD", 42.0, 42.0]]
+
+
 async def test_decision_is_kept_by_later_syncs_until_the_reason_is_gone(
     inventory: httpx.AsyncClient, advised: dict[str, str], world: World
 ) -> None:

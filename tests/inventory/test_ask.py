@@ -233,6 +233,8 @@ async def test_limit_applies_to_the_rows_but_not_to_the_total(
         {"measures": [{"fn": "count"}], "having": {"op": "gt", "value": 1}},
         {"measures": [{"fn": "count"}], "group_by": ["state", "state"]},
         {"measures": [{"fn": "count"}], "group_by": ["days_unused"]},
+        {"entity": "advice"},
+        {"entity": "advice", "measures": [{"fn": "sum", "field": "saving_high"}]},
         {"entity": "costs"},
         {"entity": "costs", "measures": [{"fn": "count"}]},
         {"entity": "costs", "measures": [{"fn": "avg", "field": "cost"}]},

@@ -41,6 +41,7 @@ EXAMPLES = (
     "Cost per month this year",
     "Cost by team last month",
     "Top 10 most expensive WorkSpaces",
+    "How much could we save?",
     "Always on WorkSpaces with less than 80 hours last month",
     "Average hours last month per bundle",
     "Stopped WorkSpaces with a user volume over 50 GB",
@@ -96,6 +97,9 @@ def _text(question: Question, found: Found) -> str:
     if question.entity == "costs" and not question.group_by:
         sums = [f"{amount:.2f} {currency}" for currency, amount in found.rows]
         return f"{', '.join(sums) or 'No costs'}."
+    if question.entity == "advice" and not question.group_by:
+        savings = [f"{low:.2f} to {high:.2f} {currency} per month" for currency, low, high in found.rows]
+        return f"{', '.join(savings) or 'Nothing'}."
     if not question.measures:
         return f"{found.total} WorkSpace{'s' if found.total != 1 else ''}."
     if question.group_by:

@@ -1,4 +1,4 @@
-"""Parser of questions about costs; like the grammar, it refuses a question with a word left over."""
+"""Parser of questions about costs and savings; like the grammar, it refuses those with a word left over."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 from services.inventory.ask.fields import Kind, field_of
 from services.inventory.ask.lexicon import Part, Token
+from services.inventory.ask.query import SUMMED
 
 LIMIT = 100
 MONTH_DAYS, YEAR_DAYS = 30, 365
@@ -17,7 +18,7 @@ _PERIODS = {
     ("calendar", YEAR_DAYS): "this_year",
 }
 # What a question about costs may contain without another meaning.
-_SILENT = frozenset((Part.COST, Part.LIST, Part.MUCH, Part.AND, Part.TAGGED))
+_SILENT = frozenset((Part.COST, Part.LIST, Part.MUCH, Part.AND, Part.TAGGED, Part.SAVE))
 
 
 @dataclass(slots=True)
@@ -31,7 +32,8 @@ class _Asked:
 
 
 def is_about_costs(tokens: Sequence[Token]) -> bool:
-    return any(one.part in (Part.COST, Part.COSTLY) for one in tokens)
+    """Return whether the question is about costs, or about savings."""
+    return any(one.part in (Part.COST, Part.COSTLY, Part.SAVE) for one in tokens)
 
 
 def question_about_costs(tokens: Sequence[Token]) -> tuple[dict[str, Any], list[str]]:
@@ -44,9 +46,12 @@ def question_about_costs(tokens: Sequence[Token]) -> tuple[dict[str, Any], list[
         place += max(taken, 1)
     if asked.order is not None and not asked.groups:
         asked.groups.append("workspace_id")
+    if "workspace_id" in asked.groups:  # not what AWS assigns to no WorkSpace
+        asked.filters.append({"field": "workspace_id", "op": "not_null"})
+    entity = "advice" if any(one.part is Part.SAVE for one in tokens) else "costs"
     query: dict[str, Any] = {
-        "entity": "costs",
-        "measures": [{"fn": "sum", "field": "cost"}],
+        "entity": entity,
+        "measures": [{"fn": "sum", "field": name} for name in SUMMED[entity]],
         "group_by": [*dict.fromkeys(asked.groups)],
         "filters": asked.filters,
         "limit": asked.limit or LIMIT,

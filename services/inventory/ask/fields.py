@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, select
 
-from services.inventory.models import COSTS, TAGS, USAGE_MONTHS, WORKSPACES
+from services.inventory.models import ADVICE, COSTS, TAGS, USAGE_MONTHS, WORKSPACES
 
 TAG = "tag:"
 TAG_KEY_MAX = 128
@@ -109,6 +109,11 @@ FIELDS: Mapping[str, FieldOf] = {
     "cost_month": FieldOf(Kind.MONTH, func.substr(COSTS.c.day, 1, 7), "month", entity="costs"),
     "usage_type": FieldOf(
         Kind.TEXT, COSTS.c.usage_type, "usage type", ("usage type", "usage types"), entity="costs"
+    ),
+    "saving_low": FieldOf(Kind.AMOUNT, ADVICE.c.saving_low, "least saving", entity="advice"),
+    "saving_high": FieldOf(Kind.AMOUNT, ADVICE.c.saving_high, "greatest saving", entity="advice"),
+    "advice_kind": FieldOf(
+        Kind.TEXT, ADVICE.c.kind, "kind of advice", ("kind of advice", "advice", "advices"), entity="advice"
     ),
     "days_in_state": FieldOf(Kind.AGE, _C.state_changed, "time in its state", (), "days"),
 }

@@ -39,6 +39,7 @@ class Part(StrEnum):
     COST = "cost"
     COSTLY = "costly"  # most expensive
     MUCH = "much"  # how much
+    SAVE = "save"
     UNKNOWN = "unknown"
 
 
@@ -143,6 +144,7 @@ FIXED: Phrases = {
     **_all(Part.COSTLY, "expensive", "most expensive", "costliest", "priciest", value="most"),
     **_all(Part.COSTLY, "cheapest", "least expensive", value="least"),
     **_all(Part.MUCH, "how much", "did"),
+    **_all(Part.SAVE, "save", "saved", "saving", "savings", "possible savings"),
     **_all(Part.IN_USE, "in use", "in use now"),
     **_all(Part.AND, "and", ",", "also", "that are", "which are", "but"),
     **_all(Part.OR, "or"),

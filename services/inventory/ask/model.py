@@ -14,7 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.inventory.ask.fields import FIELDS, TAG
-from services.inventory.ask.query import CALENDAR, OPS, PERIODS, Filter, Question
+from services.inventory.ask.query import CALENDAR, OPS, PERIODS, SUMMED, Filter, Question
 from services.inventory.settings import Settings
 from shared.peers.outbound import Answer, BadAddress, CallFailed, Outbound
 
@@ -152,7 +152,7 @@ def _what_is_wrong(error: ValidationError) -> str:
 
 def _present_only(question: Question) -> Question:
     """Leave out what AWS no longer lists, unless the query says otherwise, as the grammar does."""
-    if question.entity == "costs" or any(one.field == "presence" for one in question.filters):
+    if question.entity in SUMMED or any(one.field == "presence" for one in question.filters):
         return question
     present = Filter(field="presence", op="eq", value="present")
     return question.model_copy(update={"filters": [*question.filters, present]})
@@ -169,6 +169,7 @@ def _instructions() -> str:
         [
             "Translate a question about Amazon WorkSpaces into one JSON query, and return only that.",
             "Without `measures` the query lists WorkSpaces. The only measure of costs is the sum of cost.",
+            "The entity advice only has the sums of saving_low and of saving_high, in this order.",
             "The fields, with their operators:",
             *fields,
             f"- {TAG}KEY: the value of a tag, text",

@@ -24,6 +24,8 @@ OPS: dict[Kind, tuple[str, ...]] = {
     Kind.AMOUNT: (),
     Kind.MONTH: ("eq",),
 }
+# The amounts that questions about these entities sum, and nothing else.
+SUMMED = {"costs": ("cost",), "advice": ("saving_low", "saving_high")}
 LIMIT_MAX = 500
 AGE_DAYS_MAX = 100_000
 PERIODS = ("this_month", "last_month", "this_year")
@@ -124,7 +126,7 @@ class Question(Input):
         }
     )
 
-    entity: Literal["workspaces", "costs"] = "workspaces"
+    entity: Literal["workspaces", "costs", "advice"] = "workspaces"
     measures: Annotated[list[Measure], Field(max_length=3)] = Field(default_factory=list)
     group_by: Annotated[list[Name], Field(max_length=3)] = Field(default_factory=list)
     filters: Annotated[list[Filter], Field(max_length=8)] = Field(default_factory=list)
@@ -146,10 +148,11 @@ class Question(Input):
         for name in self.named:
             if field_of(name).entity not in ("", self.entity):
                 raise ValueError(f"{name} is a field of {field_of(name).entity} only")
-        if self.entity == "costs" and [one.field for one in self.measures] != ["cost"]:
-            raise ValueError("the only measure of costs is the sum of cost")
-        if self.entity == "costs" and self.having:
-            raise ValueError("having counts WorkSpaces, not costs")
+        wanted = SUMMED.get(self.entity)
+        if wanted is not None and tuple(one.field for one in self.measures) != wanted:
+            raise ValueError(f"the only measure of {self.entity} is the sum of {' and of '.join(wanted)}")
+        if wanted is not None and self.having:
+            raise ValueError(f"having counts WorkSpaces, not {self.entity}")
         if (self.group_by or self.having or self.order) and not self.measures:
             raise ValueError("group_by, having and order need a measure")
         if self.having and not self.group_by:

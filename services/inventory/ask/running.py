@@ -8,20 +8,23 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy import ColumnElement, Label, Select, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from services.inventory.advices import OPEN
 from services.inventory.ask.fields import SHOWN, FieldOf, Kind, field_of
-from services.inventory.ask.query import WITHOUT_VALUE, Filter, Measure, Question
+from services.inventory.ask.query import SUMMED, WITHOUT_VALUE, Filter, Measure, Question
 from services.inventory.dated import first_day, month_of, next_month
-from services.inventory.models import COSTS, WORKSPACES
+from services.inventory.models import ADVICE, COSTS, WORKSPACES
 from shared.clock import now
 from shared.data.database import TookTooLong
 
 SECONDS_MAX = 5
-COST, CENT = "sum_cost", Decimal("0.01")
-UNITS, PARTS = 10**10, 100
+CENT = Decimal("0.01")
+# By column: the units in which the database sums an amount.
+UNITS = {"sum_cost": 10**10, "sum_saving_low": 10**6, "sum_saving_high": 10**6}
+PARTS = 100
 STEPS_BETWEEN_LOOKS = 10_000
 
 
@@ -65,8 +68,8 @@ def run(session: Session, question: Question) -> Found:
 
 def compiled(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
     """Return the statement and a description of its columns."""
-    if question.entity == "costs":
-        return compiled_costs(question, at)
+    if question.entity in SUMMED:
+        return compiled_sums(question, at)
     conditions = [_condition(one, at) for one in question.filters]
     if not question.measures:
         names = dict.fromkeys([*SHOWN, *(one.field for one in question.filters if one.field != "presence")])
@@ -106,21 +109,33 @@ def _condition(one: Filter, at: datetime) -> ColumnElement[bool]:
     return _of_value(field, one)
 
 
-def compiled_costs(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
-    """Return a statement that sums costs, by currency as well, since amounts of several cannot be added."""
+def compiled_sums(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
+    """Return a statement that sums amounts, by currency as well, since those of several cannot be added."""
     groups = {name: field_of(name).column.label(name) for name in question.group_by}
-    # AWS gives ten decimal places; as integers these are added without an error.
-    amount = func.sum(COSTS.c.amount_whole) * UNITS + func.sum(COSTS.c.amount_part) / PARTS
-    columns = [*groups.values(), COSTS.c.currency, amount.label(COST)]
-    joined = COSTS.outerjoin(WORKSPACES, WORKSPACES.c.workspace_id == COSTS.c.workspace_id)
+    table = COSTS if question.entity == "costs" else ADVICE
+    columns = [*groups.values(), table.c.currency, *_amounts(question)]
+    joined = table.outerjoin(WORKSPACES, WORKSPACES.c.workspace_id == table.c.workspace_id)
     conditions = [_condition(one, at) for one in question.filters]
+    if table is ADVICE:  # savings that are unknown have no currency either
+        conditions += [ADVICE.c.state == OPEN, ADVICE.c.currency.is_not(None)]
     statement = select(*columns).select_from(joined).where(*conditions)
     numbers = [text(str(number)) for number in range(1, len(groups) + 2)]
     statement = statement.group_by(*numbers)
     if question.order is not None:
-        statement = statement.order_by(amount.asc() if question.order == "least" else amount.desc())
+        first = _amounts(question)[0].element
+        statement = statement.order_by(first.asc() if question.order == "least" else first.desc())
     names = [*groups, "currency"]
-    return statement.order_by(*numbers), [*(Column(name, "") for name in names), Column(COST, "")]
+    amounts = [Column(_name(one), "") for one in question.measures]
+    return statement.order_by(*numbers), [*(Column(name, "") for name in names), *amounts]
+
+
+def _amounts(question: Question) -> list[Label[Any]]:
+    """Return the sums, in units that keep all decimal places as integers."""
+    if question.entity == "advice":
+        return [func.sum(field_of(str(one.field)).column).label(_name(one)) for one in question.measures]
+    # AWS gives ten decimal places; as integers these are added without an error.
+    cost = func.sum(COSTS.c.amount_whole) * UNITS["sum_cost"] + func.sum(COSTS.c.amount_part) / PARTS
+    return [cost.label("sum_cost")]
 
 
 def _in_month(period: str, at: datetime) -> ColumnElement[bool]:
@@ -189,8 +204,8 @@ def _measure(one: Measure) -> ColumnElement[Any]:
 
 def _plain(value: Any, name: str) -> Any:
     """Convert to a JSON value; averages and amounts get two decimal places on both databases."""
-    if name == COST:
-        return float((Decimal(value) / UNITS).quantize(CENT))
+    if name in UNITS:
+        return float((Decimal(value) / UNITS[name]).quantize(CENT))
     if isinstance(value, Decimal | float):
         return round(float(value), 2)
     return value

@@ -1,7 +1,7 @@
 """Repeats a question in English, generated from the query rather than from the user's words."""
 
 from services.inventory.ask.fields import Kind, field_of
-from services.inventory.ask.query import CALENDAR, PERIODS, Filter, Measure, Question
+from services.inventory.ask.query import CALENDAR, PERIODS, SUMMED, Filter, Measure, Question
 
 _OPS = {
     "eq": "is",
@@ -25,7 +25,7 @@ _FNS = {"sum": "sum", "avg": "average", "min": "smallest", "max": "largest"}
 
 def said(question: Question) -> str:
     """Return one sentence without a full stop."""
-    if question.entity == "costs":
+    if question.entity in SUMMED:
         return _said_of_costs(question)
     measures = " and ".join(_measure(one) for one in question.measures)
     of_whom = "WorkSpaces"
@@ -47,7 +47,7 @@ def said(question: Question) -> str:
 
 
 def _said_of_costs(question: Question) -> str:
-    parts = ["Sum of costs"]
+    parts = ["Sum of costs" if question.entity == "costs" else "Known savings per month by open advice"]
     if question.filters:
         parts.append(f"where {' and '.join(_condition(one) for one in question.filters)}")
     if question.group_by:
@@ -68,7 +68,8 @@ def _measure(one: Measure) -> str:
 def _condition(one: Filter) -> str:
     field = field_of(one.field)
     if one.op in ("is_null", "not_null"):
-        return f"there is {'no' if one.op == 'is_null' else 'a'} {field.words}"
+        article = "an" if field.words.startswith(tuple("aeiou")) else "a"
+        return f"there is {'no' if one.op == 'is_null' else article} {field.words}"
     if field.kind is Kind.FLAG:
         return field.words if one.value else f"not {field.words}"
     if field.kind is Kind.MONTH:
