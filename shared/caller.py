@@ -69,6 +69,13 @@ class Caller:
         return {"1": 1, "2": 2}.get(str(self.claims.get("acr")), 0)
 
     @property
+    def impersonator_id(self) -> str | None:
+        """Return the id of the admin who impersonates this account (`act`, RFC 8693), if any."""
+        actor = self.claims.get("act")
+        subject = actor.get("sub") if isinstance(actor, dict) else None
+        return subject if isinstance(subject, str) else None
+
+    @property
     def is_admin(self) -> bool:
         return self.role == "admin" and not self.is_narrowed
 

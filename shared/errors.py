@@ -102,6 +102,12 @@ class NotInteractive(Forbidden):
     code = "not_interactive"
 
 
+class Impersonated(Forbidden):
+    """You are impersonating this account; only its owner may do this."""
+
+    code = "impersonated"
+
+
 class NotFound(Problem):
     """This does not exist, or it belongs to someone else."""
 

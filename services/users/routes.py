@@ -5,7 +5,7 @@ from services.users.errors import EmailTaken, LastAdmin, ProfileDeleted, Usernam
 from services.users.schemas import PREFERENCES_BYTES_MAX
 from shared.errors import NotFound, Unavailable
 from shared.http.operations import Operation
-from shared.identity.tokens import admin
+from shared.identity.tokens import admin, in_person
 
 TAKEN = (EmailTaken, UsernameTaken)
 
@@ -42,6 +42,7 @@ OPERATIONS = [
         "/users/me",
         handlers.delete_me,
         scope="users:write",
+        access=in_person,
         action="DELETE_USER",
         status=204,
         errors=(NotFound, LastAdmin, Unavailable),
@@ -71,6 +72,7 @@ OPERATIONS = [
         "/users/{user_id}",
         handlers.delete_user,
         scope="users:write",
+        access=in_person,
         status=204,
         errors=(LastAdmin, Unavailable),
     ),

@@ -53,7 +53,9 @@ class RequestTrail:
 
     @property
     def is_of_admin(self) -> bool:
-        return isinstance(self.caller, Caller) and self.caller.is_admin
+        """Whether the caller is an admin or impersonated by one; then reads are recorded too."""
+        caller = self.caller
+        return isinstance(caller, Caller) and (caller.is_admin or caller.impersonator_id is not None)
 
     def answered(self, result: Any) -> None:
         """Use the result as the resource, unless the handler has set one."""
@@ -88,7 +90,7 @@ class RequestTrail:
                 "resource": str(resource)[:TEXT_MAX],
                 "ip": recorder.address_of(scope["client"], headers.get(b"x-forwarded-for")),
                 "user_agent": _printable(headers.get(b"user-agent")),
-                "metadata": self._details,
+                "metadata": self._metadata(),
                 "timestamp": now(),
                 "outcome": outcome,
                 "status": status,
@@ -97,6 +99,11 @@ class RequestTrail:
                 "trace_id": trace[_TRACE_ID].decode() if TRACEPARENT.fullmatch(trace) else None,
             },
         )
+
+    def _metadata(self) -> dict[str, Any]:
+        caller = self.caller
+        admin_id = caller.impersonator_id if isinstance(caller, Caller) else None
+        return self._details if admin_id is None else {**self._details, "impersonated_by": admin_id}
 
     def _who(self, outcome: str) -> tuple[str | None, str]:
         """Return account and actor of the record; a failed sign-in was not made by its account."""

@@ -12,6 +12,7 @@ from shared.errors import (
     BadRequest,
     DiskFull,
     Forbidden,
+    Impersonated,
     InsufficientScope,
     Invalid,
     MethodNotAllowed,
@@ -34,7 +35,7 @@ from shared.http.openapi_frame import REF, frame
 from shared.http.operations import TAKES_IN, Operation
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Page, Versioned
-from shared.identity.tokens import admin, internal, public
+from shared.identity.tokens import admin, in_person, internal, person, public
 from shared.words import words_for_pattern
 
 FORM = "application/x-www-form-urlencoded"
@@ -251,6 +252,8 @@ def _refusals_of_access(operation: Operation) -> Iterator[type[Problem]]:
         yield SignInAgain
     if operation.access is admin:
         yield Forbidden
+    if operation.access in (person, in_person):
+        yield Impersonated
     if operation.scope is not None:
         yield InsufficientScope
     elif operation.access is not public:

@@ -82,6 +82,7 @@ class Revocations:
         self._known = time.monotonic()
         self._loaded = self._told = False
         self.on_change: list[Callable[[], None]] = []
+        self.on_key: list[Callable[[], None]] = []  # a signing key was revoked, so another one signs
         LAG.set_function(lambda: self.lag_seconds)  # exact, but ignored in multiprocess mode
 
     def __len__(self) -> int:
@@ -127,7 +128,7 @@ class Revocations:
         return "current" if self.is_current else "stale"
 
     def add(self, revocations: Iterable[Revocation]) -> None:
-        added = False
+        added = has_key = False
         for one in revocations:
             kept = self._kept.get(one.kind)
             if kept is None:  # a newer auth knows more kinds
@@ -135,12 +136,11 @@ class Revocations:
             before = kept.pop(one.subject, Mark(-math.inf, 0.0))  # move to the end: the front expires first
             below = math.inf if one.below is None else one.below
             kept[one.subject] = Mark(max(before.below, below), max(before.expires, one.expires.timestamp()))
-            added = True
+            added, has_key = True, has_key or one.kind == Kind.KEY
         self._drop_expired()
         self._has_rare = any(self._rare)
-        if added:
-            for changed in self.on_change:
-                changed()
+        for changed in [*(self.on_key if has_key else ()), *(self.on_change if added else ())]:
+            changed()
 
     def forget(self) -> None:
         """Drop everything, because the feed started over."""

@@ -14,7 +14,15 @@ import structlog
 from jwt.types import Options
 
 from shared.caller import BROAD_SCOPES, HELD, Caller
-from shared.errors import Forbidden, InvalidToken, NotInteractive, SignInAgain, Unauthenticated, Unavailable
+from shared.errors import (
+    Forbidden,
+    Impersonated,
+    InvalidToken,
+    NotInteractive,
+    SignInAgain,
+    Unauthenticated,
+    Unavailable,
+)
 from shared.identity.revocations import Revocations
 from shared.peers.client import HttpClient
 from shared.process.settings import ProcessSettings
@@ -60,9 +68,16 @@ def admin(caller: Caller | None) -> None:
     raise Forbidden("This needs the role admin.")
 
 
-def person(caller: Caller | None) -> None:
-    """Allow people who signed in, but no program on their behalf, whatever its scopes."""
+def in_person(caller: Caller | None) -> None:
+    """Allow any account, but no admin who impersonates it."""
     signed_in(caller)
+    if caller is not None and caller.impersonator_id is not None:
+        raise Impersonated
+
+
+def person(caller: Caller | None) -> None:
+    """Allow people who signed in, but no program or admin on their behalf."""
+    in_person(caller)
     if caller is not None and caller.is_limited:
         raise NotInteractive
 
@@ -102,6 +117,7 @@ class TokenVerifier:
         self.revocations = (
             Revocations(strict=settings.revocation_mode == "strict") if revocations is None else revocations
         )
+        self.revocations.on_key.append(self._keys.expect_another)
 
     def remembered(self, token: str) -> Caller | None:
         """Return the caller of a cached token that is still valid. Never waits."""
@@ -167,6 +183,10 @@ class KeySet:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
         self._fetching = asyncio.Lock()
+
+    def expect_another(self) -> None:
+        """Fetch the key set at the next unknown key, however recent the last fetch is."""
+        self._tried = float("-inf")
 
     async def key(self, key_id: object) -> jwt.PyJWK:
         if not isinstance(key_id, str):

@@ -64,3 +64,26 @@ async def test_lists_read_by_admins_are_recorded(
 
     told = [(one["action"], one["outcome"], one["user_id"]) for one in records(database_url, EVENTS)]
     assert told == [(action, "success", ROOT), (action, "refused", None)]
+
+
+async def test_what_an_admin_does_as_somebody_else_names_the_admin(
+    orders: httpx.AsyncClient, database_url: str
+) -> None:
+    acting = bearer(token(ME, act={"sub": ROOT}))
+    order = (await orders.post("/orders", json=LAPTOP, headers=acting)).json()["id"]
+    await orders.get(f"/orders/{order}", headers=acting)
+    await orders.get(f"/orders/{new_id()}", headers=acting)
+
+    told = records(database_url, EVENTS)
+    assert [one["action"] for one in told] == ["PLACE_ORDER", "SHOW_ORDER", "SHOW_ORDER"]
+    assert [one["outcome"] for one in told] == ["success", "success", "refused"]
+    assert {one["user_id"] for one in told} == {ME}
+    assert {one["metadata"].get("impersonated_by") for one in told} == {ROOT}
+
+
+@pytest.mark.parametrize("act", ["x", 7, [], {}, {"sub": 7}, None])
+async def test_a_malformed_actor_is_nobody(orders: httpx.AsyncClient, database_url: str, act: object) -> None:
+    await orders.post("/orders", json=LAPTOP, headers=bearer(token(ME, act=act)))
+
+    (record,) = records(database_url, EVENTS)
+    assert "impersonated_by" not in record["metadata"]

@@ -9,6 +9,8 @@ from sqlalchemy import func, select
 
 from services.users.models import PREFERENCES as PREFERENCES_TABLE
 from shared.data.database import Database
+from shared.ids import new_id
+from shared.testing import bearer, token
 from tests.users.support import (
     NOWHERE,
     PASSWORD,
@@ -91,6 +93,17 @@ async def test_deletion_by_an_admin_is_idempotent(users: httpx.AsyncClient, auth
     assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
     assert (await users.delete(ada.address, headers=admin.headers)).status_code == 204
     await assert_erased(users, ada, admin)
+
+
+async def test_admin_who_acts_as_somebody_cannot_delete_the_account(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient
+) -> None:
+    ada = await register(auth)
+    acting = bearer(token(ada.id, act={"sub": new_id()}))
+    for address in ("/users/me", ada.address):
+        response = await users.delete(address, headers=acting)
+        assert (response.status_code, response.json()["code"]) == (403, "impersonated")
+    assert (await users.get("/users/me", headers=acting)).json()["status"] == "active"
 
 
 async def test_account_without_a_profile_is_deleted(
