@@ -1,6 +1,7 @@
 """All events of the suite, and their subscribers."""
 
 from datetime import datetime
+from typing import Any
 
 from shared.events import Event, Recorded, Subscriber
 
@@ -45,6 +46,57 @@ class AccountDeleted(Event):
 
     account_id: str
     deleted: datetime
+
+
+class ExportRequested(Event):
+    """Someone asked for all data about themselves; every service answers with its part (exports.py)."""
+
+    topic = "export.requested"
+    key = "export_id"
+    source = "auth"
+
+    export_id: str
+    account_id: str
+
+
+class _OfOneService(Event):
+    """An event that a service may send only about itself."""
+
+    key = "export_id"
+
+    service: str
+    export_id: str
+
+    @classmethod
+    def may_come_from(cls, source: str, data: dict[str, Any]) -> bool:
+        return data.get("service") == source
+
+
+class ExportContinued(_OfOneService):
+    """A service has sent a portion of its part; it continues here when it receives this from itself."""
+
+    topic = "export.continued"
+
+    account_id: str
+    section: int
+    after: str | int | None
+    number: int
+    sent: int
+
+
+class ExportPart(_OfOneService):
+    """A piece of a service's part of an export: text that continues the one before in its section.
+
+    The last one of each service has no content. `is_cut` says that a section was longer than allowed.
+    """
+
+    topic = "export.part"
+
+    number: int
+    section: str = ""
+    content: str = ""
+    is_last: bool = False
+    is_cut: bool = False
 
 
 class MailRequested(Event):
@@ -222,12 +274,15 @@ class WorkspaceGone(Event):
     user_name: str
 
 
+_EXPORTS = (ExportRequested, ExportContinued)
+
 # Services not listed receive nothing. The URLs are those of a suite on one machine; NAME_URL overrides them.
 SUBSCRIBERS = {
-    "users": Subscriber("http://127.0.0.1:8081", AccountCreated, AccountChanged, AccountDeleted),
-    "orders": Subscriber("http://127.0.0.1:8082", AccountDeleted),
-    "files": Subscriber("http://127.0.0.1:8084", AccountDeleted),
-    "terminal": Subscriber("http://127.0.0.1:8087", AccountChanged, AccountDeleted),
-    "audit": Subscriber("http://127.0.0.1:8085", Recorded, AccountDeleted),
-    "inventory": Subscriber("http://127.0.0.1:8086", AccountDeleted),
+    "auth": Subscriber("http://127.0.0.1:8083", ExportPart, *_EXPORTS),
+    "users": Subscriber("http://127.0.0.1:8081", AccountCreated, AccountChanged, AccountDeleted, *_EXPORTS),
+    "orders": Subscriber("http://127.0.0.1:8082", AccountDeleted, *_EXPORTS),
+    "files": Subscriber("http://127.0.0.1:8084", AccountDeleted, *_EXPORTS),
+    "terminal": Subscriber("http://127.0.0.1:8087", AccountChanged, AccountDeleted, *_EXPORTS),
+    "audit": Subscriber("http://127.0.0.1:8085", Recorded, AccountDeleted, *_EXPORTS),
+    "inventory": Subscriber("http://127.0.0.1:8086", AccountDeleted, *_EXPORTS),
 }

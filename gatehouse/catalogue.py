@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import events as contracts
-from shared.events import Event, Recorded
+from shared.events import Event
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 116
@@ -48,7 +48,7 @@ def _tellers() -> dict[str, list[str]]:
 
 def _row(kind: type[Event], tellers: dict[str, list[str]]) -> str:
     told = [name for name, one in contracts.SUBSCRIBERS.items() if kind.topic in one.topics]
-    by = "every service" if kind is Recorded else ", ".join(tellers.get(kind.__name__, ())) or "none yet"
+    by = "every service" if kind.source is None else ", ".join(tellers.get(kind.__name__, ())) or "none yet"
     return f"| `{kind.topic}` | {by} | {', '.join(told) or 'none yet'} |"
 
 

@@ -60,7 +60,7 @@ class ${Thing}Deleted(Event):
 
 
 ''')
-SUBSCRIBER = Template('    "$name": Subscriber("http://127.0.0.1:$port", AccountDeleted),\n')
+SUBSCRIBER = Template('    "$name": Subscriber("http://127.0.0.1:$port", AccountDeleted, *_EXPORTS),\n')
 SCOPES = Template("""\
     "$name:read": "See your $many",
     "$name:write": "Add, change and delete $many for you",

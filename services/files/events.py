@@ -6,6 +6,7 @@ from sqlalchemy import delete, update
 from sqlmodel import Session
 
 from contracts.events import AccountDeleted, FileChanged, FileDeleted, FileUploaded
+from contracts.exports import exporting, table_section
 from services.files.models import BLOBS, FILES, UPLOADS, USAGE, BlobState, File
 from shared.events import Consumers, emit
 
@@ -46,4 +47,9 @@ def delete_files_of(session: Session, events: Sequence[AccountDeleted]) -> None:
     run(delete(USAGE).where(USAGE.c.user_id.in_(people)))
 
 
-CONSUMES: Consumers = {AccountDeleted: delete_files_of}
+EXPORTED = [
+    table_section("files", FILES, "user_id", without=("user_id", "folded_name", "blob_key")),
+    table_section("uploads", UPLOADS, "user_id", without=("user_id", "blob_key")),
+    table_section("usage", USAGE, "user_id", key="user_id", without=("user_id",)),
+]
+CONSUMES: Consumers = {AccountDeleted: delete_files_of, **exporting("files", EXPORTED)}

@@ -8,6 +8,7 @@ from sqlalchemy import update
 from sqlmodel import Session
 
 from contracts.events import AccountDeleted, SyncFinished, WorkspaceChanged, WorkspaceFound, WorkspaceGone
+from contracts.exports import exporting
 from services.inventory.models import ADVICE, JOBS, SYNCS
 from shared.events import Consumers, emit
 from shared.work.jobs import Jobs
@@ -52,4 +53,5 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
         jobs.forget(session, account_id)
 
 
-CONSUMES: Consumers = {AccountDeleted: forget_people}
+# What this service stores is about workspaces; its accounts are those of AWS.
+CONSUMES: Consumers = {AccountDeleted: forget_people, **exporting("inventory", [])}

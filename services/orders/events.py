@@ -7,7 +7,8 @@ from sqlalchemy import select
 from sqlmodel import Session
 
 from contracts.events import AccountDeleted, OrderChanged, OrderDeleted, OrderPlaced
-from services.orders.models import ORDERS, Order, OrderStatus
+from contracts.exports import exporting, section, table_section
+from services.orders.models import ORDERS, STEPS, Order, OrderStatus
 from shared.events import Consumers, emit
 
 BY_US = "gatehouse"
@@ -35,4 +36,8 @@ def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) ->
         tell_changed(session, order.model_dump(), OrderStatus.PENDING)
 
 
-CONSUMES: Consumers = {AccountDeleted: cancel_pending_orders}
+EXPORTED = [
+    table_section("orders", ORDERS, "user_id", without=("user_id",)),
+    section("order_history", select(STEPS).join(ORDERS), ORDERS.c.user_id, STEPS.c.id),
+]
+CONSUMES: Consumers = {AccountDeleted: cancel_pending_orders, **exporting("orders", EXPORTED)}

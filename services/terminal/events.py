@@ -6,7 +6,8 @@ from sqlalchemy import update
 from sqlmodel import Session
 
 from contracts.events import AccountChanged, AccountDeleted
-from services.terminal.models import BOXES
+from contracts.exports import exporting, table_section
+from services.terminal.models import BOXES, TERMINALS
 from shared.events import Consumers
 
 DELETED, DISABLED = "deleted", "disabled"
@@ -29,4 +30,12 @@ def _mark(session: Session, owners: list[str], reason: str) -> None:
     session.connection().execute(marking.values(ends_for=reason))
 
 
-CONSUMES: Consumers = {AccountDeleted: end_boxes_of_deleted, AccountChanged: end_boxes_of_disabled}
+EXPORTED = [
+    table_section("boxes", BOXES, "owner", without=("owner",)),
+    table_section("terminals", TERMINALS, "owner", without=("owner",)),
+]
+CONSUMES: Consumers = {
+    AccountDeleted: end_boxes_of_deleted,
+    AccountChanged: end_boxes_of_disabled,
+    **exporting("terminal", EXPORTED),
+}

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from contracts.events import AccountChanged, AccountCreated, AccountDeleted, AccountState
+from contracts.exports import exporting, table_section
 from services.users import profiles
 from services.users.accounts import Account
+from services.users.models import PREFERENCES, PROFILES
 from shared.events import Consumers
 
 
@@ -27,8 +29,13 @@ def _account(event: AccountState, is_renamed: bool) -> Account:
     return Account(id=event.account_id, names_changed=is_renamed, **state)
 
 
+EXPORTED = [
+    table_section("profile", PROFILES, "id", without=("search",)),
+    table_section("preferences", PREFERENCES, "user_id", key="user_id", without=("user_id",)),
+]
 CONSUMES: Consumers = {
     AccountCreated: keep_accounts,
     AccountChanged: keep_accounts,
     AccountDeleted: forget_people,
+    **exporting("users", EXPORTED),
 }
