@@ -9,12 +9,13 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import NoReturn
 
 from gatehouse import events, programs
 from shared import __version__
-from shared.process.settings import ServiceSettings, SettingsError, exit_on_bad_settings
+from shared.process.settings import ProcessSettings, ServiceSettings, SettingsError, exit_on_bad_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,12 +53,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_programs() -> "Commands":
-    """Commands contributed by programs: the COMMANDS table in each program's `cli` module."""
+    """Commands contributed by programs: the tables in each program's `cli` module.
+
+    Those in COMMANDS need no settings; those in COMMANDS_WITH_SETTINGS get their program's.
+    """
     found: Commands = {}
-    for module in programs.find(ROOT).values():
+    for name, module in programs.find(ROOT).items():
         if _has_commands(module):
-            found |= importlib.import_module(f"{module}.cli").COMMANDS
+            commands = importlib.import_module(f"{module}.cli")
+            found |= getattr(commands, "COMMANDS", {})
+            for command, (run, describe) in getattr(commands, "COMMANDS_WITH_SETTINGS", {}).items():
+                found[command] = (_with_settings_of(name, run), describe)
     return found
+
+
+def _with_settings_of(name: str, run: Callable[[argparse.Namespace, ProcessSettings], int]) -> "Command":
+    @wraps(run)  # the docstring is the command's help
+    def command(arguments: argparse.Namespace) -> int:
+        program = next(one for one in programs.load(ROOT, os.environ) if one.name == name)
+        with programs.environment_of_process(program.environment):  # with the URLs of the other programs
+            return run(arguments, type(program.settings).load())
+
+    return command
 
 
 def _has_commands(module: str) -> bool:

@@ -47,7 +47,7 @@ def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
         own = own_environment(name, modules, environment)
         settings_class = importlib.import_module(f"{module}.settings").Settings
         try:
-            with _environment(own):
+            with environment_of_process(own):
                 programs.append(Program(name, module, own, settings_class.load()))
         except SettingsFaults as error:
             for fault in error.faults:
@@ -117,8 +117,8 @@ def _as_given(fault: str, program: str, environment: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Replace this process's environment with a program's while the program's settings are read."""
+def environment_of_process(values: Mapping[str, str]) -> Iterator[None]:
+    """Replace this process's environment with that of a program, as if this were its process."""
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(values)

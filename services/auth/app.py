@@ -11,9 +11,10 @@ from services.auth.accounts.first_admin import create_first_admin
 from services.auth.credentials.devices import Devices
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
-from services.auth.events import CONSUMES
+from services.auth.explanations.explanations import Explanations
+from services.auth.exports.exports import TIDY_SECONDS, Exports
 from services.auth.factors.factors import Factors
-from services.auth.keys.signing_keys import SigningKeys
+from services.auth.keys.signing_keys import REFRESH_SECONDS, SigningKeys
 from services.auth.lifecycle.addresses import Addresses
 from services.auth.lifecycle.invitations import Invitations
 from services.auth.lifecycle.registration import Registration
@@ -75,7 +76,7 @@ def create_app(settings: Settings) -> Starlette:
     second = SecondStep(factors)
     linking = Linking(settings, sessions, factors, life[Links], life[Mails])
     arrivals = Arrivals.of(settings, database, linking, second, browsers, devices, proxies)
-    feed = RevocationFeed(database, revocations, verifier.revocations)
+    feed = RevocationFeed(database, revocations, verifier.revocations, on_kill=keys.refresh)
     return create_service(
         settings,
         OPERATIONS,
@@ -114,8 +115,8 @@ def create_app(settings: Settings) -> Starlette:
         on_stop=[passwords.close],
         verifier=verifier,
         follower=feed,
-        beside=[aclosing(arrivals.providers), Duties(database, _duties(database, life[MailRequests]))],
-        events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
+        beside=[aclosing(arrivals.providers), Duties(database, _duties(database, life, keys))],
+        events=Events(EVENTS, life[Exports].consumes, SUBSCRIBERS),
     )
 
 
@@ -127,6 +128,8 @@ def _life_of_accounts(
     policy, links, mails = PasswordPolicy(settings), Links(settings), Mails(settings)
     asked = MailRequests(settings, database, links, mails)
     return {
+        Exports: Exports(settings, database, mails),
+        Explanations: Explanations(settings),
         Addresses: Addresses(own_password, sessions, links, mails),
         Invitations: Invitations(database, passwords, policy, links, mails),
         Links: links,
@@ -158,9 +161,11 @@ def _own_account(
     }
 
 
-def _duties(database: Database, asked: MailRequests) -> list[Duty]:
+def _duties(database: Database, life: dict[type, Any], keys: SigningKeys) -> list[Duty]:
     return [
-        Duty("mail_requests", WORK_SECONDS, asked.work),
+        Duty("signing_keys", REFRESH_SECONDS, keys.refresh),
+        Duty("exports", TIDY_SECONDS, life[Exports].tidy),
+        Duty("mail_requests", WORK_SECONDS, life[MailRequests].work),
         Duty("tidy_links", LINKS_TIDIED_SECONDS, partial(delete_expired_links, database)),
     ]
 

@@ -123,6 +123,30 @@ class AlreadyVerified(Conflict):
     code = "already_verified"
 
 
+class ImpersonationOff(Forbidden):
+    """Impersonation is turned off; IMPERSONATION_SECONDS turns it on."""
+
+    code = "impersonation_off"
+
+
+class CannotImpersonate(Conflict):
+    """Only active accounts without the role admin can be impersonated."""
+
+    code = "cannot_impersonate"
+
+
+class TooManyExports(TooManyRequests):
+    """Too many exports within 24 hours; try again after the time in Retry-After."""
+
+    code = "too_many_exports"
+
+
+class ExportNotReady(Conflict):
+    """The export is not complete yet; try again in a moment."""
+
+    code = "export_not_ready"
+
+
 class InvalidPasskey(BadRequest):
     """The passkey does not match its options, or they were already used or have expired. Start again."""
 

@@ -1,12 +1,10 @@
-"""The events that the auth service emits. It consumes none."""
+"""The events about accounts that the auth service emits. What it consumes is in exports/."""
 
 from sqlmodel import Session
 
 from contracts.events import AccountChanged, AccountCreated, AccountDeleted
 from services.auth.models import Account
-from shared.events import Consumers, emit
-
-CONSUMES: Consumers = {}
+from shared.events import emit
 
 
 def tell_created(session: Session, account: Account) -> None:

@@ -1,4 +1,4 @@
-"""The tables of the auth service, except those of passkeys."""
+"""Accounts, their sessions, OAuth clients and grants, and login attempts."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,6 +9,8 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Index, Row, delete, se
 from sqlalchemy import Table as SqlTable
 from sqlmodel import Field, Session
 
+from services.auth.export_models import Export, ExportPiece
+from services.auth.key_models import RevocationCounter, Revoked, SigningKey
 from services.auth.passkey_models import Passkey, PasskeyChallenge
 from services.auth.provider_models import Identity, PendingSignIn
 from services.auth.tables import HASH_CHARACTERS, ID_CHARACTERS, Table
@@ -103,6 +105,7 @@ class LoginSession(Table, table=True):
     __table_args__ = (
         Index("ix_sessions_account_id_id", "account_id", "id"),
         Index("ix_sessions_parent_id", "parent_id", **rows_where("parent_id IS NOT NULL")),
+        Index("ix_sessions_impersonator_id", "impersonator_id", **rows_where("impersonator_id IS NOT NULL")),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
@@ -121,6 +124,8 @@ class LoginSession(Table, table=True):
     authenticated: datetime | None = Field(default=None, sa_type=UtcDateTime)
     device: str | None = Field(default=None, max_length=60)  # the browser or program that signed in
     amr: str | None = Field(default=None, max_length=50)  # how the person signed in (RFC 8176)
+    # The admin who impersonates the account in this session; it ends with the admin's own session.
+    impersonator_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
 
 
 class Factor(Table, table=True):
@@ -327,40 +332,6 @@ class KnownDevice(Table, table=True):
     used: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
 
 
-class SigningKey(Table, table=True):
-    """A key pair; the one with the highest number signs. Only one replica can insert a given number."""
-
-    __tablename__ = "signing_keys"
-
-    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    id: str = Field(max_length=43, unique=True)
-    public_jwk: str
-    private_pem: str
-    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-
-
-class Revoked(Table, table=True):
-    """A revocation, kept until all access tokens it affects have expired."""
-
-    __tablename__ = "revocations"
-
-    number: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
-    kind: str = Field(max_length=10)
-    subject: str = Field(max_length=255)
-    below: int | None = None
-    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    expires: datetime = Field(sa_type=UtcDateTime, index=True)
-
-
-class RevocationCounter(Table, table=True):
-    """One row with the last revocation number. Its lock keeps numbers in commit order."""
-
-    __tablename__ = "revocation_counter"
-
-    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    last: int = Field(sa_type=BigInteger)
-
-
 ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
 SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
 PASSKEYS: SqlTable = Passkey.__table__  # type: ignore[attr-defined]
@@ -379,6 +350,8 @@ CONSENTS: SqlTable = Consent.__table__  # type: ignore[attr-defined]
 MAIL_TOKENS: SqlTable = MailToken.__table__  # type: ignore[attr-defined]
 ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]
 DEVICES: SqlTable = KnownDevice.__table__  # type: ignore[attr-defined]
+EXPORTS: SqlTable = Export.__table__  # type: ignore[attr-defined]
+PIECES: SqlTable = ExportPiece.__table__  # type: ignore[attr-defined]
 SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
 
 REVOCATIONS: SqlTable = Revoked.__table__  # type: ignore[attr-defined]

@@ -3,6 +3,9 @@
 from services.auth.access_keys import routes as access_keys
 from services.auth.administration import routes as administration
 from services.auth.clients import routes as clients
+from services.auth.explanations import routes as explanations
+from services.auth.exports import routes as exports
+from services.auth.impersonation import routes as impersonation
 from services.auth.keys import routes as keys
 from services.auth.lifecycle import routes as lifecycle
 from services.auth.oauth import routes as oauth
@@ -26,4 +29,7 @@ OPERATIONS = [
     *keys.OPERATIONS,
     *revocations.OPERATIONS,
     *administration.OPERATIONS,
+    *exports.OPERATIONS,
+    *impersonation.OPERATIONS,
+    *explanations.OPERATIONS,
 ]

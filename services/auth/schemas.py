@@ -203,6 +203,19 @@ class AccountOut(Output):
     updated: datetime
 
 
+class ImpersonatorOut(Output):
+    """The admin who impersonates the account."""
+
+    id: str
+    username: str | None
+
+
+class MeOut(AccountOut):
+    model_config = example({**_USER, "impersonated_by": None})
+
+    impersonated_by: ImpersonatorOut | None
+
+
 class MfaNeededOut(Output):
     """The password is correct; send a second factor within five minutes.
 
@@ -264,6 +277,7 @@ class SessionOut(Output):
             "device": "Firefox on Linux",
             "amr": ["pwd", "otp"],
             "is_current": True,
+            "impersonated_by": None,
         }
     )
 
@@ -274,11 +288,18 @@ class SessionOut(Output):
     device: str | None = Field(description="The browser or program, as it calls itself.")
     amr: list[str]
     is_current: bool
+    impersonated_by: str | None = Field(
+        description="The id of the admin who impersonates you in this session."
+    )
 
     @classmethod
     def of(cls, row: dict[str, Any], current_id: str | None) -> Self:
-        how = (row["amr"] or "pwd").split()
-        return cls.unchecked(row, refreshed=row["rotated"], amr=how, is_current=row["id"] == current_id)
+        admin_id = row["impersonator_id"]
+        how = [] if admin_id else (row["amr"] or "pwd").split()
+        is_current = row["id"] == current_id
+        return cls.unchecked(
+            row, refreshed=row["rotated"], amr=how, is_current=is_current, impersonated_by=admin_id
+        )
 
 
 class ConnectedAppOut(Output):

@@ -35,6 +35,10 @@ class Settings(OutboundSettings):
     common_passwords: bool | None = None  # whether to accept them; by default not in production
     registration: Literal["open", "verified", "closed"] = "open"
     admins_need_second_factor: bool = False
+    impersonation_seconds: int = Field(default=0, ge=0, le=60 * MINUTE)  # 0: off
+    impersonation_mails: bool = True  # whether the owner of the account is notified
+    exports_per_day: int = Field(default=2, ge=1, le=100)
+    export_hours: int = Field(default=72, ge=24, le=30 * 24)
     mail_files: bool | None = None  # by default on in development
     admin_username: Username = "admin"
     admin_email: Email = "admin@example.com"

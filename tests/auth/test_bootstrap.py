@@ -15,7 +15,8 @@ import services.auth.accounts.first_admin
 import services.auth.keys.signing_keys
 from services.auth.app import create_app
 from services.auth.credentials.passwords import hash_password
-from services.auth.models import Account, SigningKey
+from services.auth.key_models import SigningKey
+from services.auth.models import Account
 from services.auth.settings import Settings
 from shared.process.settings import SettingsError
 from shared.testing import TEST_INTERNAL_SECRET, bearer, running

@@ -22,7 +22,8 @@ import services.auth.revocations.log
 import services.auth.sessions.sessions
 import services.auth.sessions.tokens
 from services.auth.app import create_app
-from services.auth.models import COUNTER, REVOCATIONS, LoginSession, Revoked
+from services.auth.key_models import Revoked
+from services.auth.models import COUNTER, REVOCATIONS, LoginSession
 from services.auth.revocations.log import MARGIN_SECONDS, RevocationLog, read_page
 from services.auth.settings import Settings
 from shared.data.database import Database

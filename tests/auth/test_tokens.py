@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.auth.app import create_app
+from services.auth.key_models import SigningKey
 from services.auth.keys.signing_keys import SigningKeys, thumbprint
-from services.auth.models import SigningKey
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.process.settings import SettingsError
@@ -173,14 +173,21 @@ class TestKeySet:
         assert rows(database_url, SigningKey) == []
 
     async def test_added_key_is_published_and_signs(
-        self, make_auth_settings: Callable[..., Settings], database_url: str
+        self,
+        make_auth_settings: Callable[..., Settings],
+        database_url: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         settings = make_auth_settings()
         async with running(create_app, settings) as auth:
             database = Database(database_url, pool_size=1)
+            monkeypatch.setattr(
+                "services.auth.keys.signing_keys.generate_private_key", rsa.generate_private_key
+            )
             with database.transaction() as session:
-                second = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-                session.add(SigningKeys(settings, database)._encrypt(second, number=2))
+                second = SigningKeys(settings, database).new_key()
+                second.number = 2
+                session.add(second)
             database.close()
             published = (await auth.get("/.well-known/jwks.json")).json()["keys"]
 
@@ -197,8 +204,7 @@ def _private_key(settings: Settings) -> rsa.RSAPrivateKey:
     keys = SigningKeys(settings, database)
     keys.prepare()
     database.close()
-    assert keys._key is not None
-    return keys._key
+    return keys._ring[0].private
 
 
 async def _faults(auth: httpx.AsyncClient, token: str) -> list[str]:

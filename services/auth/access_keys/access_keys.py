@@ -57,10 +57,10 @@ def _add_key(session: Session, key: AccessKey) -> str:
 
 def key_shown(session: Session, shown: str) -> tuple[Row[tuple[object, ...]], Account] | None:
     """Return the valid key of this token and its owner, and record the use."""
-    found = _WRITTEN.fullmatch(shown)
-    if found is None:
+    key_id = key_id_of(shown)
+    if key_id is None:
         return None
-    wanted = select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == "-".join(found.groups()))
+    wanted = select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id)
     row = session.connection().execute(wanted).first()
     if row is None or not hmac.compare_digest(row.secret_hash, _hash(shown)):
         return None
@@ -70,6 +70,12 @@ def key_shown(session: Session, shown: str) -> tuple[Row[tuple[object, ...]], Ac
     if row.used is None or now() - row.used > USED_NOTED_AFTER:
         session.connection().execute(update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == row.id).values(used=now()))
     return row, account
+
+
+def key_id_of(shown: str) -> str | None:
+    """Return the id in a personal access token, if it has the form of one."""
+    found = _WRITTEN.fullmatch(shown)
+    return None if found is None else "-".join(found.groups())
 
 
 def revoke_key(session: Session, account_id: str, key_id: str, revocations: RevocationLog) -> bool:

@@ -8,6 +8,7 @@ from services.auth.accounts.accounts import flush_names, lock_admins, locked_acc
 from services.auth.administration.schemas import ListAccounts
 from services.auth.credentials.devices import forget_devices
 from services.auth.events import tell_changed, tell_deleted
+from services.auth.exports.exports import delete_exports
 from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
 from services.auth.mails.links import forget_links
@@ -111,6 +112,7 @@ def erase(
     forget_devices(session, account.id)
     forget_links(session, account.id)
     delete_keys(session, account.id)
+    delete_exports(session, account.id)
     factors.remove_all(session, account.id)
     delete_identities(session, account.id)
     close_challenges(session, account.id)

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     """Why an admin acts on an account, for the audit log."""
 
     REQUESTED = "requested"  # by the owner
+    SUPPORT = "support"
     COMPROMISED = "compromised"
     LEFT = "left"
     ABUSE = "abuse"

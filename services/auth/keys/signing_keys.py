@@ -1,8 +1,14 @@
-"""The keys that sign tokens: created at the first start, stored encrypted in the database."""
+"""The keys that sign tokens: created at the first start, stored encrypted in the database.
+
+Which key signs depends only on the database and the clock, so all replicas agree without communicating.
+"""
 
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -11,20 +17,30 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from jwt.algorithms import RSAAlgorithm
 from jwt.utils import base64url_encode
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from services.auth.models import SIGNING_KEYS, SigningKey
+from services.auth.key_models import SigningKey
+from services.auth.models import SIGNING_KEYS
 from services.auth.settings import Settings
+from shared.clock import now
 from shared.data.database import Database
 from shared.process.settings import SettingsError
 
 RSA_BITS = 2048
 PUBLISHED_MAX = 10
+REFRESH_SECONDS = 10.0
 ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 - a token type of RFC 9068
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    id: str
+    private: RSAPrivateKey
+    signs_from: datetime
 
 
 class SigningKeys:
@@ -34,16 +50,32 @@ class SigningKeys:
         self._database = database
         self._secret = settings.jwt_secret
         self._passphrase = derived_key(settings.key_secret.get_secret_value(), "signing keys").hex().encode()
-        self._key: RSAPrivateKey | None = None
-        self._key_id = ""
+        self._ring: tuple[_Key, ...] = ()  # newest first: those that wait to sign, and the one that signs
 
     def prepare(self) -> None:
-        """Load the newest key from the database, or create the first one."""
+        """Load the keys; create the first one if there is none."""
+        if self._secret is None and not self._load():
+            self._add_first()
+            self._load()
+
+    def require_readable(self) -> None:
+        """Raise SettingsError unless KEY_SECRET opens the keys in the database."""
+        self._load()
+
+    def refresh(self, _is_stopping: Callable[[], bool] = bool) -> None:
+        """Follow rotations by other processes. Meant to run as a duty, and when a key is killed."""
         if self._secret is not None:
             return
-        newest = self._newest() or self._make_first()
-        self._key_id = newest.id
-        self._key = self._decrypt(newest)
+        try:
+            self._load()
+        except SettingsError as error:
+            log.error("signing_keys_unreadable", error=str(error))  # noqa: TRY400 - no traceback needed
+            return
+        with self._database.transaction(write=False) as session:
+            is_left = session.connection().execute(select(SIGNING_KEYS.c.number).where(*_spent())).first()
+        if is_left is not None:
+            with self._database.transaction() as session:
+                session.connection().execute(update(SIGNING_KEYS).where(*_spent()).values(private_pem=""))
 
     @property
     def are_public(self) -> bool:
@@ -54,8 +86,9 @@ class SigningKeys:
         headers = {"typ": kind}
         if self._secret is not None:
             return jwt.encode(claims, self._secret.get_secret_value(), algorithm="HS256", headers=headers)
-        assert self._key is not None
-        return jwt.encode(claims, self._key, algorithm="RS256", headers={**headers, "kid": self._key_id})
+        moment = now()
+        key = next((key for key in self._ring if key.signs_from <= moment), self._ring[-1])
+        return jwt.encode(claims, key.private, algorithm="RS256", headers={**headers, "kid": key.id})
 
     async def document(self) -> dict[str, Any]:
         """Return the public key set (RFC 7517)."""
@@ -63,25 +96,15 @@ class SigningKeys:
             return {"keys": []}
         return {"keys": await self._database.read(_public_keys)}
 
-    def _newest(self) -> SigningKey | None:
-        with self._database.transaction(write=False) as session:
-            newest = select(SigningKey).order_by(SIGNING_KEYS.c.number.desc()).limit(1)
-            return session.execute(newest).scalar_one_or_none()
+    async def public_key(self, key_id: object) -> dict[str, str] | None:
+        """Return a key that was not killed, even if all its access tokens have expired."""
+        if self._secret is not None or not isinstance(key_id, str) or "\x00" in key_id:
+            return None
+        return await self._database.read(_public_key, key_id)
 
-    def _make_first(self) -> SigningKey:
-        made = self._encrypt(generate_private_key(public_exponent=65537, key_size=RSA_BITS), number=1)
-        try:
-            with self._database.transaction() as session:
-                session.add(made)
-        except IntegrityError:
-            # Another replica started at the same time and was first: all replicas use its key.
-            newest = self._newest()
-            assert newest is not None
-            return newest
-        log.info("signing_key_created", key_id=made.id)
-        return made
-
-    def _encrypt(self, key: RSAPrivateKey, *, number: int) -> SigningKey:
+    def new_key(self) -> SigningKey:
+        """Create a key pair that signs at once, its private key encrypted. The caller numbers and adds it."""
+        key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
         jwk = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
         key_id = thumbprint(jwk)
         public = {"kty": "RSA", "n": jwk["n"], "e": jwk["e"], "use": "sig", "alg": "RS256", "kid": key_id}
@@ -90,7 +113,34 @@ class SigningKeys:
             serialization.PrivateFormat.PKCS8,
             serialization.BestAvailableEncryption(self._passphrase),
         )
-        return SigningKey(number=number, id=key_id, public_jwk=json.dumps(public), private_pem=pem.decode())
+        return SigningKey(number=1, id=key_id, public_jwk=json.dumps(public), private_pem=pem.decode())
+
+    def _load(self) -> bool:
+        """Load the key that signs and those that will; return whether there are any."""
+        with self._database.transaction(write=False) as session:
+            usable = select(SigningKey).where(
+                SIGNING_KEYS.c.killed.is_(None), SIGNING_KEYS.c.private_pem != ""
+            )
+            newest_first = usable.order_by(SIGNING_KEYS.c.number.desc()).limit(PUBLISHED_MAX)
+            rows = session.execute(newest_first).scalars().all()
+        moment, known, ring = now(), {key.id: key for key in self._ring}, []
+        for row in rows:
+            before = known.get(row.id)
+            private = self._decrypt(row) if before is None else before.private
+            ring.append(_Key(row.id, private, row.signs_from))
+            if row.signs_from <= moment:
+                break
+        self._ring = tuple(ring) or self._ring
+        return bool(ring)
+
+    def _add_first(self) -> None:
+        made = self.new_key()
+        try:
+            with self._database.transaction() as session:
+                session.add(made)
+        except IntegrityError:
+            return  # Another replica started at the same moment and was first: its key is everybody's.
+        log.info("signing_key_created", key_id=made.id)
 
     def _decrypt(self, row: SigningKey) -> RSAPrivateKey:
         try:
@@ -106,10 +156,29 @@ class SigningKeys:
 
 
 def _public_keys(session: Session) -> list[dict[str, str]]:
-    newest_first = select(SIGNING_KEYS.c.public_jwk).order_by(SIGNING_KEYS.c.number.desc())
+    newest_first = (
+        select(SIGNING_KEYS.c.public_jwk).where(*is_published()).order_by(SIGNING_KEYS.c.number.desc())
+    )
     return [
         json.loads(row.public_jwk) for row in session.connection().execute(newest_first.limit(PUBLISHED_MAX))
     ]
+
+
+def _public_key(session: Session, key_id: str) -> dict[str, str] | None:
+    wanted = SIGNING_KEYS.c.id == key_id, SIGNING_KEYS.c.killed.is_(None)
+    row = session.connection().execute(select(SIGNING_KEYS.c.public_jwk).where(*wanted)).first()
+    return None if row is None else json.loads(row.public_jwk)
+
+
+def is_published() -> tuple[ColumnElement[bool], ...]:
+    """Select the keys to publish: from before they sign until their last token has expired."""
+    lives = or_(SIGNING_KEYS.c.retires.is_(None), SIGNING_KEYS.c.retires > now())
+    return SIGNING_KEYS.c.killed.is_(None), lives
+
+
+def _spent() -> tuple[ColumnElement[bool], ...]:
+    """Select retired keys whose private key is still stored."""
+    return SIGNING_KEYS.c.retires <= now(), SIGNING_KEYS.c.private_pem != ""
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:

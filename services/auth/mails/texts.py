@@ -15,6 +15,8 @@ class Template(StrEnum):
     EMAIL_CHANGED = "email_changed"
     FACTOR_ADDED = "factor_added"
     FACTOR_REMOVED = "factor_removed"
+    EXPORT_READY = "export_ready"
+    IMPERSONATED = "impersonated"
     PROVIDER_CONNECTED = "provider_connected"
     PROVIDER_DISCONNECTED = "provider_disconnected"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of an e-mail
@@ -86,6 +88,14 @@ If this was not you, remove it at {origin}/auth/account/providers and choose a n
 The account of {email} can no longer be signed in to with {provider}.
 
 If this was not you, choose a new password: {origin}/auth/forgot
+""",
+    Template.EXPORT_READY: """Your data export is ready
+The export of all data of the account {email} is ready. Sign in to download it; it will be deleted
+after a few days. If you did not request it, choose a new password now: {origin}/auth/forgot
+""",
+    Template.IMPERSONATED: """An admin is using your account
+The admin {admin} can act as your account {email} for at most {minutes} minutes. You can end this at any
+time in the list of your sessions. Everything the admin does is recorded in the audit log.
 """,
     Template.RESET_PASSWORD: """Choose a new password
 Someone requested a new password for the account {email}. Choose it here:

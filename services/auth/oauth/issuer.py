@@ -105,8 +105,7 @@ class Issuer:
         """Return the claims of an ID token issued here, even if expired; None for anything else."""
         try:
             header = jwt.get_unverified_header(token)
-            keys = {key["kid"]: key for key in (await self._keys.document())["keys"]}
-            key = keys.get(header.get("kid"))
+            key = await self._keys.public_key(header.get("kid"))
             if key is None or header.get("typ") != "JWT":
                 return None
             claims: dict[str, Any] = jwt.decode(

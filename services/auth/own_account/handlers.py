@@ -4,18 +4,22 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from services.auth.credentials.devices import Devices
+from services.auth.models import Account
 from services.auth.own_account.deletion import OwnDeletion
 from services.auth.own_account.password_change import PasswordChange
-from services.auth.schemas import AccountOut, ChangePassword, CurrentPassword
+from services.auth.schemas import AccountOut, ChangePassword, CurrentPassword, ImpersonatorOut, MeOut
 from services.auth.sessions.own_password import Person
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.events import Trail
 
 
-def show_me(caller: Caller, sessions: Sessions, session: Session) -> AccountOut:
-    """Show your account."""
-    return AccountOut.model_validate(sessions.account_of(session, caller))
+def show_me(caller: Caller, sessions: Sessions, session: Session) -> MeOut:
+    """Show your account, and the admin who impersonates you, if any."""
+    account = AccountOut.model_validate(sessions.account_of(session, caller))
+    admin = session.get(Account, caller.impersonator_id) if caller.impersonator_id else None
+    by = None if admin is None else ImpersonatorOut.model_validate(admin)
+    return MeOut(**account.model_dump(), impersonated_by=by)
 
 
 async def change_password(

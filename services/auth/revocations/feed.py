@@ -13,7 +13,7 @@ from services.auth.revocations.log import PAGE_ROWS, RevocationLog, read_page
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Overloaded, Problem, Unavailable
-from shared.identity.revocations import Revocation, RevocationPage, Revocations
+from shared.identity.revocations import Kind, Revocation, RevocationPage, Revocations
 from shared.process.tasks import end
 
 POLL_SECONDS = 0.25  # for commits of other replicas; a replica publishes its own at once
@@ -33,7 +33,13 @@ class RevocationFeed:
     cached rows causes a query of its own, one page at a time.
     """
 
-    def __init__(self, database: Database, revocation_log: RevocationLog, own: Revocations) -> None:
+    def __init__(
+        self,
+        database: Database,
+        revocation_log: RevocationLog,
+        own: Revocations,
+        on_kill: Callable[[], object] = lambda: None,
+    ) -> None:
         self._database = database
         self._log = revocation_log
         self._own = own
@@ -42,6 +48,8 @@ class RevocationFeed:
         self._failing = False
         self._waiting = 0
         self._reading = asyncio.Lock()
+        # Called in a thread before verifiers learn that a key was killed, so that it no longer signs by then.
+        self._on_kill = on_kill
         self._committed, self._news = asyncio.Event(), asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -125,8 +133,10 @@ class RevocationFeed:
                     self._own.forget()
                     self._newest = 0
                     continue
-                self._recent.extend(page.revocations)
                 self._own.add(page.revocations)
+                if any(one.kind == Kind.KEY for one in page.revocations):
+                    await self._database.in_thread(self._on_kill)
+                self._recent.extend(page.revocations)
                 self._newest, self._oldest = page.next, page.oldest
                 if page.next == page.newest:
                     break

@@ -14,6 +14,7 @@ from shared.identity.revocations import Kind, Revocation, RevocationPage
 from shared.identity.tokens import LEEWAY_SECONDS
 
 MARGIN_SECONDS = 300  # for clock differences, and for tokens being signed at that moment
+FOR_GOOD = timedelta(days=36_500)
 PAGE_ROWS = 1_000
 _PENDING = "revocations"
 
@@ -30,9 +31,21 @@ class RevocationLog:
         self.kept = timedelta(seconds=settings.access_token_seconds + LEEWAY_SECONDS + MARGIN_SECONDS)
         self.on_commit: Callable[[], None] = lambda: None
 
-    def add(self, session: Session, kind: Kind, subjects: Iterable[str], *, below: int | None = None) -> None:
-        """Revoke the subjects when the transaction commits; with `below`, only older token versions."""
-        rows = [{"kind": kind, "subject": subject, "below": below} for subject in subjects]
+    def add(
+        self,
+        session: Session,
+        kind: Kind,
+        subjects: Iterable[str],
+        *,
+        below: int | None = None,
+        for_good: bool = False,
+    ) -> None:
+        """Revoke the subjects when the transaction commits; with `below`, only tokens of older versions.
+
+        A revocation `for_good` does not end when all tokens that auth has signed so far have expired.
+        """
+        kept = FOR_GOOD if for_good else self.kept
+        rows = [{"kind": kind, "subject": subject, "below": below, "expires": kept} for subject in subjects]
         if not rows:
             return
         if _PENDING not in session.info:
@@ -51,8 +64,10 @@ class RevocationLog:
         counted = update(COUNTER).values(last=COUNTER.c.last + len(pending)).returning(COUNTER.c.last)
         last: int = connection.execute(counted).scalar_one()
         numbers = range(last - len(pending) + 1, last + 1)
-        times = {"created": moment, "expires": moment + self.kept}
-        rows = [{"number": number, **row, **times} for number, row in zip(numbers, pending, strict=True)]
+        rows = [
+            {**row, "number": number, "created": moment, "expires": moment + row["expires"]}
+            for number, row in zip(numbers, pending, strict=True)
+        ]
         connection.execute(insert(REVOCATIONS), rows)
 
     def _announce(self, _session: Session) -> None:

@@ -165,7 +165,7 @@ async def logout(
         caller = await verifier.verify(token)
     except RevokedToken:
         return  # already signed out
-    trail.user_id = caller.id
+    trail.caller, trail.user_id = caller, caller.id
     if caller.session_id is not None:
         await database.run(_end, caller.session_id, sessions, trail)
 

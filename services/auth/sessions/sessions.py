@@ -77,6 +77,16 @@ class Sessions:
         since = opened.authenticated or opened.created
         return SignedIn(account, opened.id, self._tokens.write(token), since, opened.amr, grant)
 
+    def open_for_admin(
+        self, session: Session, account: Account, admin_id: str, parent_id: str, seconds: int
+    ) -> LoginSession:
+        """Open a session in which an admin impersonates the account. It has no refresh token."""
+        expires = now() + timedelta(seconds=seconds)
+        opened = LoginSession(account_id=account.id, token_hash="", expires=expires, parent_id=parent_id)
+        opened.impersonator_id = admin_id
+        self.add(session, opened)
+        return opened
+
     def add(self, session: Session, opened: LoginSession) -> None:
         """Store a new session, and delete expired ones and those beyond the maximum."""
         session.add(opened)
@@ -161,17 +171,23 @@ class Sessions:
     def end_others(self, session: Session, account_id: str, but: str | None) -> None:
         """End all sessions of an account except one."""
         self._end(session, SESSIONS.c.account_id == account_id, SESSIONS.c.id != (but or ""))
+        self._end(session, SESSIONS.c.impersonator_id == account_id, SESSIONS.c.parent_id != (but or ""))
 
     def end_of_client(self, session: Session, account_id: str, client_id: str) -> bool:
         """End everything that an account has granted to a client; return whether there was anything."""
         mine = SESSIONS.c.account_id == account_id, SESSIONS.c.client_id == client_id
         return bool(self._end(session, *mine))
 
+    def end_of_admins(self, session: Session, account_id: str) -> None:
+        """End all sessions in which admins impersonate an account."""
+        self._end(session, SESSIONS.c.account_id == account_id, SESSIONS.c.impersonator_id.is_not(None))
+
     def end_all(self, session: Session, account: Account) -> None:
         """End all sessions of an account, and revoke all its access tokens with one revocation."""
         session.connection().execute(_ending(SESSIONS.c.account_id == account.id))
         account.token_version += 1
         self._revocations.add(session, Kind.USER, [account.id], below=account.token_version)
+        self._end(session, SESSIONS.c.impersonator_id == account.id)
 
     def _end(self, session: Session, *which: ColumnElement[bool]) -> Sequence[Row[Any]]:
         ending = _ending(*which).returning(SESSIONS.c.id, SESSIONS.c.account_id)

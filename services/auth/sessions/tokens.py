@@ -65,6 +65,11 @@ class AccessTokens:
             whose |= {"role": Role.USER, "withheld_role": Role.ADMIN}
         return whose
 
+    def issue_for_admin(self, account: Account, session_id: str, admin_id: str, seconds: int) -> str:
+        """Issue a token for an admin who impersonates the account (`act`, RFC 8693); it is not a sign-in."""
+        own = {"iss": self._issuer, "aud": self._audience, "sid": session_id, "act": {"sub": admin_id}}
+        return self.sign({**own, **claims_of(account)}, min(seconds, self.lifetime_seconds))
+
     def sign(self, claims: dict[str, Any], seconds: int | None = None) -> str:
         """Sign these claims together with new times and a new id; claims that are None are omitted."""
         now = int(time.time())

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.testing import bearer
 from tests import databases
 from tests.auth.mailbox import Mailbox
 from tests.auth.mailbox import eventually as eventually_async
@@ -23,7 +24,9 @@ from tests.auth.oauth.support import (
     signed_in_browser,
     tokens_for,
 )
-from tests.auth.support import login, register
+from tests.auth.support import PASSWORD, a_name, login, register
+from tests.auth.support import refresh as refresh_session
+from tests.auth.test_factors import Clock, enrolled, mfa_token, verify
 from tests.shared.processes import ROOT, SECONDS_MAX, service_environment, started
 from tests.support import eventually, free_port
 from tests.users.support import is_ready
@@ -111,3 +114,48 @@ async def test_one_of_fifty_uses_of_a_reset_link_succeeds(
         assert len(won) == 1
         assert (await login(two[1], email, won[0])).status_code == 200
         assert [one.status_code for one in responses].count(400) == AT_ONCE - 1
+
+
+async def test_one_of_fifty_registrations_of_an_address_succeeds(two: list[httpx.AsyncClient]) -> None:
+    for _ in range(ROUNDS):
+        places, name = cycle(two), a_name()
+        bodies = [
+            {"email": f"{name}@example.com", "password": PASSWORD, "username": f"{name}-{number}"}
+            for number in range(AT_ONCE)
+        ]
+        responses = await asyncio.gather(*(next(places).post("/auth/register", json=one) for one in bodies))
+        won = [one for one, done in zip(bodies, responses, strict=True) if done.status_code == 201]
+
+        assert len(won) == 1
+        assert [one.status_code for one in responses].count(409) == AT_ONCE - 1
+        assert (await login(two[1], won[0]["username"])).json()["user"]["email"] == won[0]["email"]
+
+
+async def test_fifty_refreshes_of_a_session_get_one_successor(two: list[httpx.AsyncClient]) -> None:
+    token = (await register(two[0]))["refresh_token"]
+    for _ in range(ROUNDS):
+        places, asked = cycle(two), token
+        responses = await asyncio.gather(*(refresh_session(next(places), asked) for _ in range(AT_ONCE)))
+        successors = {one.json().get("refresh_token") for one in responses}
+
+        assert {one.status_code for one in responses} == {200}
+        assert len(successors) == 1
+        (token,) = successors
+
+
+async def test_one_of_fifty_uses_of_a_code_signs_in(two: list[httpx.AsyncClient]) -> None:
+    """With five tries for each of ten sign-ins, so that no limit of tries decides."""
+    for kind in ("totp", "recovery") * 2:
+        person = await enrolled(two[0], Clock())
+        code = person.next_code() if kind == "totp" else person.recovery_codes[0]
+        tokens = [await mfa_token(two[0], person) for _ in range(10)]
+        places = cycle(two)
+        responses = await asyncio.gather(
+            *(verify(next(places), token, code) for token in tokens * (AT_ONCE // 10))
+        )
+        won = [one for one in responses if one.status_code == 200]
+
+        assert len(won) == 1, [one.text for one in responses]
+        assert {one.status_code for one in responses} <= {200, 401, 429}
+        me = await two[1].get("/auth/me", headers=bearer(won[0].json()["token"]))
+        assert me.json()["id"] == person.id

@@ -1,0 +1,239 @@
+"""All data about oneself: asked for, gathered from all services, downloaded by its owner alone."""
+
+import io
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from zipfile import ZipFile
+
+import httpx
+import pytest
+
+from contracts.events import ExportPart
+from services.auth.app import create_app
+from services.auth.export_models import Export, ExportPiece
+from services.auth.exports.exports import Exports, asked_services
+from services.auth.mails.mails import Mails
+from services.auth.models import EVENTS
+from services.auth.settings import Settings
+from shared.data.database import Database
+from shared.events.event import Sealed
+from shared.testing import bearer, internal_token, running
+from tests.auth.mailbox import Mailbox
+from tests.auth.oauth.support import admin_token
+from tests.auth.support import let_time_pass, login, register, rows
+from tests.told import records, told
+
+OTHERS = [name for name in asked_services() if name != "auth"]
+
+
+async def ask(auth: httpx.AsyncClient, token: str) -> dict[str, Any]:
+    response = await auth.post("/auth/me/export", headers=bearer(token))
+    assert response.status_code == 202, response.text
+    export: dict[str, Any] = response.json()
+    assert response.headers["location"] == f"/auth/me/exports/{export['id']}"
+    return export
+
+
+async def show(auth: httpx.AsyncClient, token: str, export: dict[str, Any], path: str = "") -> httpx.Response:
+    return await auth.get(f"/auth/me/exports/{export['id']}{path}", headers=bearer(token))
+
+
+async def deliver(auth: httpx.AsyncClient, *bodies: str, source: str) -> None:
+    headers = bearer(internal_token("auth", issuer=source)) | {"Content-Type": "application/json"}
+    content = f'{{"events":[{",".join(bodies)}]}}'
+    assert (await auth.post("/internal/events", content=content, headers=headers)).status_code == 204
+
+
+async def answer(auth: httpx.AsyncClient, export: dict[str, Any], service: str, *pieces: str) -> None:
+    """Send the part of another service, and its end."""
+    sent = [
+        ExportPart(service=service, export_id=export["id"], number=n, section="things", content=text)
+        for n, text in enumerate(pieces)
+    ]
+    last = ExportPart(service=service, export_id=export["id"], number=len(pieces), is_last=True)
+    await deliver(auth, *(Sealed(service, one).body for one in [*sent, last]), source=service)
+
+
+async def answer_itself(auth: httpx.AsyncClient, database_url: str) -> None:
+    """Deliver what auth tells itself, as its relay would."""
+    done: set[str] = set()
+    while new := [
+        one for one in told(database_url, EVENTS) if one.topic.startswith("export.") and one.id not in done
+    ]:
+        done |= {one.id for one in new}
+        await deliver(auth, *(one.model_dump_json() for one in new), source="auth")
+
+
+async def finished(auth: httpx.AsyncClient, token: str, database_url: str) -> dict[str, Any]:
+    export = await ask(auth, token)
+    for service in OTHERS:
+        await answer(auth, export, service)
+    await answer_itself(auth, database_url)
+    assert (await show(auth, token, export)).json()["state"] == "done"
+    return export
+
+
+def unpacked(response: httpx.Response) -> dict[str, str]:
+    with ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+async def test_all_services_answer_and_the_owner_downloads(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    ann = await register(auth, username="ann")
+    token = ann["token"]
+    body = {"name": "nightly", "scopes": ["orders:read"]}
+    key = (await auth.post("/auth/me/tokens", json=body, headers=bearer(token))).json()
+    export = await ask(auth, token)
+    assert (export["state"], export["progress"], export["total"]) == ("gathering", 0, len(OTHERS) + 1)
+    assert (await show(auth, token, export, "/archive")).json()["code"] == "export_not_ready"
+    for number, service in enumerate(OTHERS):
+        await answer(auth, export, service, '{"a": "', 'ä"}\n')
+        assert (await show(auth, token, export)).json()["progress"] == number + 1
+    await answer_itself(auth, database_url)
+    shown = (await show(auth, token, export)).json()
+    assert (shown["state"], shown["missing"]) == ("done", [])
+
+    response = await show(auth, token, export, "/archive")
+    files = unpacked(response)
+    assert response.headers["content-type"] == "application/zip"
+    assert "attachment" in response.headers["content-disposition"]
+    for service in OTHERS:
+        assert json.loads(files[f"{service}/things.jsonl"]) == {"a": "ä"}
+    (account,) = [json.loads(line) for line in files["auth/account.jsonl"].splitlines()]
+    assert (account["id"], account["username"]) == (ann["user"]["id"], "ann")
+    assert json.loads(files["auth/personal_access_tokens.jsonl"])["name"] == "nightly"
+    assert json.loads(files["manifest.json"])["missing"] == []
+    whole = "".join(files.values())
+    for secret in (key["token"], ann["refresh_token"], "$2b$", "password_hash", "token_hash", "secret_hash"):
+        assert secret not in whole
+    actions = [one["action"] for one in records(database_url, EVENTS)]
+    assert actions.count("REQUEST_EXPORT") == actions.count("DOWNLOAD_EXPORT") - 0 == 1
+
+
+async def test_nobody_else_sees_it(auth: httpx.AsyncClient, database_url: str) -> None:
+    ann, bob = await register(auth), await register(auth)
+    export = await finished(auth, ann["token"], database_url)
+    for token in (bob["token"], await admin_token(auth)):
+        for path in ("", "/archive"):
+            assert (await show(auth, token, export, path)).status_code == 404
+        deleted = await auth.delete(f"/auth/me/exports/{export['id']}", headers=bearer(token))
+        assert deleted.status_code == 404
+        assert (await auth.get("/auth/me/exports", headers=bearer(token))).json() == []
+    assert (await auth.get(f"/auth/me/exports/{export['id']}/archive")).status_code == 401
+    body = {"name": "all", "scopes": ["full_access"]}
+    key = (await auth.post("/auth/me/tokens", json=body, headers=bearer(ann["token"]))).json()["token"]
+    service = bearer(internal_token("auth"))
+    exchanged = await auth.post("/internal/exchange", json={"credential": key}, headers=service)
+    refused = await show(auth, exchanged.json()["token"], export, "/archive")
+    assert refused.json()["code"] == "not_interactive"
+    assert len((await auth.get("/auth/me/exports", headers=bearer(ann["token"]))).json()) == 1
+
+
+async def test_it_is_limited_per_day_and_deleting_does_not_help(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    token = (await register(auth))["token"]
+    first, second = await finished(auth, token, database_url), await ask(auth, token)
+    for export in (first, second):
+        assert (
+            await auth.delete(f"/auth/me/exports/{export['id']}", headers=bearer(token))
+        ).status_code == 204
+        assert (await show(auth, token, export)).status_code == 404
+    refused = await auth.post("/auth/me/export", headers=bearer(token))
+
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_exports")
+    assert 86_000 < int(refused.headers["retry-after"]) <= 86_401
+    assert rows(database_url, ExportPiece) == []
+    let_time_pass(database_url, Export, "created", timedelta(days=1))
+    await ask(auth, token)
+
+
+async def test_parts_of_strangers_and_repeated_parts_count_for_nothing(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    token = (await register(auth))["token"]
+    export = await ask(auth, token)
+    part = ExportPart(service="orders", export_id=export["id"], number=0, section="orders", content="mine\n")
+    await deliver(auth, Sealed("files", part).body, source="files")  # in the name of another service
+    assert rows(database_url, ExportPiece) == []
+    unknown = ExportPart(service="weather", export_id=export["id"], number=0, is_last=True)
+    await deliver(auth, Sealed("weather", unknown).body, source="weather")
+    nowhere = part.model_copy(update={"export_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234"})
+    await deliver(auth, Sealed("orders", nowhere).body, source="orders")
+    assert rows(database_url, ExportPiece) == []
+    for _ in range(2):
+        await deliver(auth, Sealed("orders", part).body, source="orders")
+    assert [one["content"] for one in rows(database_url, ExportPiece)] == ["mine\n"]
+
+
+async def test_a_service_that_does_not_answer_is_named_after_a_while(
+    make_auth_settings: Callable[..., Settings], database_url: str, mailbox: Mailbox
+) -> None:
+    settings = make_auth_settings()
+    async with running(create_app, settings) as auth:
+        ann = await register(auth)
+        export = await ask(auth, ann["token"])
+        for service in OTHERS[1:]:
+            await answer(auth, export, service)
+        await answer_itself(auth, database_url)
+        tidy(settings)
+        assert (await show(auth, ann["token"], export)).json()["missing"] == [OTHERS[0]]
+        let_time_pass(database_url, Export, "created", timedelta(minutes=61))
+        tidy(settings)
+        shown = (await show(auth, ann["token"], export)).json()
+        await answer(auth, export, OTHERS[0], "too late\n")
+        files = unpacked(await show(auth, ann["token"], export, "/archive"))
+
+    assert (shown["state"], shown["missing"]) == ("done", [OTHERS[0]])
+    assert json.loads(files["manifest.json"])["missing"] == [OTHERS[0]]
+    assert f"{OTHERS[0]}/things.jsonl" not in files
+    assert len(mailbox.mails(ann["user"]["email"], "export_ready")) == 1
+
+
+async def test_it_expires(make_auth_settings: Callable[..., Settings], database_url: str) -> None:
+    settings = make_auth_settings()
+    async with running(create_app, settings) as auth:
+        ann = await register(auth, username="ann")
+        export = await finished(auth, ann["token"], database_url)
+        for column in ("expires", "created"):
+            let_time_pass(database_url, Export, column, timedelta(hours=73))
+        token = (await login(auth, "ann")).json()["token"]
+        assert (await show(auth, token, export, "/archive")).status_code == 404
+        assert len(rows(database_url, ExportPiece)) > 0
+        tidy(settings)
+
+    assert rows(database_url, Export) == rows(database_url, ExportPiece) == []
+
+
+async def test_a_deleted_account_leaves_none(auth: httpx.AsyncClient, database_url: str) -> None:
+    ann = await register(auth)
+    await finished(auth, ann["token"], database_url)
+    service = bearer(internal_token("auth", issuer="users"))
+    await auth.delete(f"/internal/accounts/{ann['user']['id']}", headers=service)
+
+    assert rows(database_url, Export) == rows(database_url, ExportPiece) == []
+
+
+@pytest.mark.parametrize("export_id", ["x", "0198c0de-4b20-7c31-9000-a7d8e9f01234"])
+async def test_unknown_exports_are_not_found(auth: httpx.AsyncClient, export_id: str) -> None:
+    token = (await register(auth))["token"]
+    response = await show(auth, token, {"id": export_id}, "/archive")
+
+    assert response.status_code in (404, 422)
+
+
+def tidy(settings: Settings) -> None:
+    """What the duty does each minute."""
+    database = Database(settings.database_url, pool_size=1)
+    from contracts.events import SUBSCRIBERS
+    from shared.events import Events
+    from shared.peers.client import HttpClient
+
+    Events(EVENTS, {}, SUBSCRIBERS).attach(settings, database, HttpClient())
+    Exports(settings, database, Mails(settings)).tidy(bool)
+    database.close()
