@@ -1,15 +1,17 @@
-"""The commands of the gateway: `gatehouse routes …` and `gatehouse keys …`."""
+"""The commands of the gateway: `gatehouse routes …`, `gatehouse keys …` and `gatehouse token …`."""
 
 import argparse
 from collections.abc import Callable
 
-from gateway.cli import keys, routes
+from gateway.cli import keys, routes, token
 from gateway.cli.routes import Command
 
 COMMANDS: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] = {
     "routes": (routes.routes, routes.describe),
     "keys": (keys.keys, keys.describe),
 }
+# These get the settings of the gateway.
+COMMANDS_WITH_SETTINGS = {"token": (token.token, token.describe)}
 
 
 def main(arguments: list[str]) -> int:

@@ -39,7 +39,7 @@ def explain(
     table: RouteTable, method: str, url: str, headers: Sequence[str], address: str = PEER
 ) -> list[Line]:
     """One line per step; the last one says what happens to the request."""
-    request = _request(method, url, headers)
+    request = request_of(method, url, headers)
     lines = [Line("request", f"{method} {request.target.decode()} at host {host_of(request) or '(none)'}")]
     try:
         match = match_of(table, request)
@@ -64,7 +64,7 @@ def explain(
     ]
 
 
-def _request(method: str, url: str, headers: Sequence[str]) -> Request:
+def request_of(method: str, url: str, headers: Sequence[str]) -> Request:
     parts = urlsplit(url)
     target = url[url.index(parts.netloc) + len(parts.netloc) :] if parts.netloc else url
     fields: list[Header] = []

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from gateway import errors
@@ -14,7 +15,9 @@ from gateway.policies.browser_sessions import cookie_of, is_from_our_pages, pres
 from gateway.policies.credential_exchange import ACCESS_KEY, CREDENTIAL_BYTES_MAX
 from gateway.request import RequestState
 from gateway.routing.table import ANYBODY, Route
+from gateway.runtime.gateway import Gateway
 from gateway.telemetry.metrics import record
+from shared.caller import Caller
 from shared.errors import InvalidToken, Problem
 from shared.peers.client import PeerRefusal
 
@@ -155,12 +158,11 @@ def _exchange(transfer: Transfer, credential: bytes) -> Wait | None:
 
 
 async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
-    exchange, is_cookie = transfer.gateway.exchange, b"authorization" not in transfer.fields.seen
+    gateway, is_cookie = transfer.gateway, b"authorization" not in transfer.fields.seen
     try:
-        token = exchange.remembered(credential) or await exchange.exchange(credential)
-        transfer.caller = await transfer.gateway.verifier.verify(token)
+        token, transfer.caller = await _exchanged(gateway, credential)
     except (InvalidToken, PeerRefusal) as error:
-        exchange.forget(credential)
+        gateway.exchange.forget(credential)
         _count_failure(transfer)
         if not is_cookie:
             raise Refusal.of(InvalidToken(), errors.UNAUTHENTICATED) from error
@@ -170,6 +172,19 @@ async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
         raise Refusal.of(error, errors.UNAVAILABLE) from error
     else:
         present(transfer, token)
+
+
+async def _exchanged(gateway: Gateway, credential: bytes) -> tuple[str, Caller]:
+    """Return the token that a credential is exchanged for, and its caller.
+
+    A cached token that is refused is exchanged once more: when a signing key is killed, sessions go on.
+    """
+    cached = gateway.exchange.remembered(credential)
+    if cached is not None:
+        with suppress(InvalidToken):
+            return cached, await gateway.verifier.verify(cached)
+    token = await gateway.exchange.exchange(credential)
+    return token, await gateway.verifier.verify(token)
 
 
 def authorize(transfer: Transfer) -> None:
