@@ -24,5 +24,5 @@ SCOPES = {
     "admin:orders": "As an admin: see and change the orders of everybody",
     "admin:audit": "As an admin: see the whole audit log, verify it and keep it from being erased",
     "admin:inventory": "As an admin: manage AWS accounts and all syncs",
-    "admin:terminal": "As an admin: see and stop the boxes of everybody",
+    "admin:terminal": "As an admin: see and stop everyone's boxes",
 }

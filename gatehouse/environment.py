@@ -40,7 +40,7 @@ class InstallFailed(Exception):
 
 
 def main(lock: str) -> int:
-    """Create or complete the environment; returns the exit code."""
+    """Create or complete the environment; return the exit code."""
     started = time.monotonic()
     try:
         was_there = make_folder()
@@ -61,7 +61,7 @@ def main(lock: str) -> int:
 
 
 def make_folder() -> bool:
-    """Ensure an environment to install into; returns whether a working one existed, which is kept."""
+    """Ensure an environment to install into; return whether a working one existed, which is kept."""
     was_there = not UNFINISHED.exists() and succeeds([str(PYTHON), "-c", ""])
     if not was_there:
         shutil.rmtree(FOLDER, ignore_errors=True)

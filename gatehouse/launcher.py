@@ -89,7 +89,7 @@ class Launcher:
         return "json" if self._log_file else _log_format(program.settings)
 
     async def run(self) -> int:
-        """Start everything, wait, stop everything; returns the exit code."""
+        """Start everything, wait, stop everything; return the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)

@@ -195,7 +195,7 @@ class Copy:
         (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
 
     def run(self, seconds: float) -> str:
-        """Run the tests; returns `passed`, `failed` or `took too long`. Their output is in `output`."""
+        """Run the tests; return `passed`, `failed` or `took too long`. Their output is in `output`."""
         # Otherwise Python could reuse the previous mutant's .pyc: the source has the same size and the same
         # mtime in seconds.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}

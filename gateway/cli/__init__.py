@@ -15,7 +15,7 @@ COMMANDS_WITH_SETTINGS = {"token": (token.token, token.describe)}
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m gateway routes …`."""
+    """Run `python -m gateway routes …` or `… keys …`."""
     parser = argparse.ArgumentParser(prog="python -m gateway")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (command, options) in COMMANDS.items():

@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 
 class _Client:
-    """A client of this address that connects without HTTPS."""
+    """A client with this address that connects without HTTPS."""
 
     scheme = "http"
 

@@ -60,7 +60,7 @@ class Crowd:
         return self.refused > REFUSED_MAX
 
     def enter(self, transport: asyncio.Transport, holder: Holder, peer: str) -> Kind | None:
-        """Count a connection; returns the reason if it has to be refused."""
+        """Count a connection; return the reason if it has to be refused."""
         address = None if self._proxies.trusts(peer) else household(peer)
         seat = self.seats[transport] = Seat(transport, holder, address)
         kind = errors.CROWDED if len(self.seats) > self._max else None

@@ -89,7 +89,7 @@ def _expires(value: Value) -> float:
     try:
         moment = datetime.fromisoformat(value.text())
     except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - refused below, like every time without a zone
+        moment = datetime.min  # noqa: DTZ901 - refused below, like any timestamp without a time zone
     if moment.tzinfo is None:
         raise Fault("must be a time with a time zone, such as 2027-01-31T00:00:00Z")
     return moment.timestamp()

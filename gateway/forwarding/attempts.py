@@ -31,7 +31,7 @@ def gather(pieces: list[bytes], piece: bytes) -> None:
 
 
 def begin(transfer: Transfer) -> UpstreamConnection | None:
-    """Choose the target of the first attempt; returns an idle connection to it if there is one."""
+    """Choose the target of the first attempt; return an idle connection to it if there is one."""
     route, routing = transfer.route, transfer.routing
     assert route is not None
     group = routing.groups[route.name]

@@ -385,7 +385,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def become_relay(self, end: Holder) -> bytes:
-        """Give the transport to a relay; returns what the client has sent since the handshake."""
+        """Give the transport to a relay; return what the client has sent since the handshake."""
         self._unset_keepalive_if_required()
         self._current = None
         self.connections.discard(self)

@@ -32,7 +32,7 @@ class EnvelopedAnswer:
         self._body = bytearray()
 
     def add(self, piece: bytes) -> bool:
-        """Buffer a piece; returns whether the body still fits."""
+        """Buffer a piece; return whether the body still fits."""
         self._body += piece
         return len(self._body) <= BYTES_MAX
 

@@ -43,14 +43,14 @@ class Exchange(Transfer):
         self.is_collecting = False  # receiving a small body before taking a connection to a target
         self._held: list[bytes] = []
         self._sent: list[bytes] = []  # kept for a retry, while it is small
-        self._to_client: list[bytes] = []  # from one read; a refusal can replace it until that read ends
+        self._to_client: list[bytes] = []  # of the current read; a refusal can replace it until that ends
         self._envelope: EnvelopedAnswer | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
 
     # The request, called by the client's connection.
 
     def start(self) -> None:
-        """Admit or refuse the request: all earlier responses on this connection are complete."""
+        """Admit or refuse the request; called once all earlier responses on this connection are complete."""
         self._begun = True
         self.read_headers()
         self._unless_refused(self._admit)

@@ -100,7 +100,7 @@ class Relay:
         self._transfer.failure = errors.CLIENT_STALLED
 
     def ended(self, end: "_End") -> None:
-        """Close the other side once everything is sent: this one has closed."""
+        """This side has closed: close the other one once everything is sent."""
         self._transfer.gateway.crowd.leave(end.transport)
         if not self._open:
             return
@@ -156,7 +156,7 @@ class _End(asyncio.Protocol):
         """Account for bytes that were relayed before this side took over."""
 
     def leave(self, code: int) -> bool:  # noqa: ARG002 - used by the subclass
-        """Send the other side a close message; returns whether the protocol has one."""
+        """Send the other side a close message; return whether the protocol has one."""
         return False
 
 

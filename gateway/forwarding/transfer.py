@@ -38,7 +38,7 @@ class ClientSide(Client, Protocol):
         """Close at once, so that the client cannot mistake a partial response for a complete one."""
 
     def become_relay(self, end: Holder) -> bytes:
-        """Give up the transport; returns what the client has sent since the handshake."""
+        """Give up the transport; return what the client has sent since the handshake."""
 
 
 class Transfer(RequestState):

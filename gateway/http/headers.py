@@ -151,7 +151,7 @@ class AnswerFields:
         return value if name == b"content-length" else None
 
     def _sort(self, headers: Sequence[Header], named: Collection[bytes]) -> Collection[bytes]:
-        """Sort the headers; returns the names that the response declares hop-by-hop."""
+        """Sort the headers; return the names that the response declares hop-by-hop."""
         passed = self.passed
         found: Collection[bytes] = ()
         for name, value in headers:

@@ -22,7 +22,7 @@ MISSES_MAX = 3  # after this many timeouts, Redis is considered down
 BEAT_SECONDS = 1.0
 PROBE_SECONDS = 0.25  # while Redis is down
 CONNECT_SECONDS = 1.0
-MEMBER_SECONDS = 5  # how long a gateway still counts after its last heartbeat
+MEMBER_SECONDS = 5  # how long a gateway counts as running after its last heartbeat
 BATCH_MAX = 200
 MEMBERS = "gatehouse:limits:gateways"
 

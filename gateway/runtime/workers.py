@@ -119,7 +119,7 @@ class Worker:
             self._socket = None
 
     async def run(self) -> int:
-        """Keep it running until it is stopped; returns the exit code if it cannot start at all."""
+        """Keep it running until it is stopped; return the exit code if it cannot start at all."""
         failures = 0
         while True:
             started = time.monotonic()
@@ -200,7 +200,7 @@ class Workers:
         self._asked_to_stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Start all workers, wait, and stop all; returns the exit code."""
+        """Start all workers, wait, and stop all; return the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_stop)

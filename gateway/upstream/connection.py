@@ -96,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
     def hand_over(self) -> asyncio.Transport:
-        """Leave the pool; returns the transport, which a relay takes over."""
+        """Leave the pool; return the transport, which a relay takes over."""
         self.receiver = None
         self._pool.forget(self)
         return self.transport

@@ -333,8 +333,8 @@ class Verification:
 
     def summary(self) -> str:
         size = self.checkpoint.size if self.checkpoint else 0
-        emptied = f", {self.emptied} fields cleared by the erasure of people" if self.emptied else ""
-        return f"{self.records} records{emptied}, proven by the signed checkpoint of {size}"
+        emptied = f", {self.emptied} fields cleared when personal data was erased" if self.emptied else ""
+        return f"{self.records} records{emptied}, proven by the signed checkpoint over {size}"
 
     def report(self, kind: str, seq: int | None, detail: str) -> None:
         if len(self.faults) < FAULTS_MAX:

@@ -52,7 +52,7 @@ class Entry:
 
 
 def append(session: Session, entries: Sequence[Entry]) -> int:
-    """Append the entries to the log; returns the position of the first."""
+    """Append the entries to the log; return the position of the first."""
     take_turn(session)
     edge = _last_tile(session, 0)
     first = edge[0] * TILE_HASHES + len(edge[1]) // HASH_BYTES

@@ -168,7 +168,7 @@ class Ledger:
                 )
 
     def finish_cut(self, first: int, received: str | None) -> str:
-        """Check that a cut explains why the log begins with this record; returns the month it begins with."""
+        """Check that a cut explains why the log begins with this record; return the month it begins with."""
         cuts = [one for one in sorted(self.statements.values()) if one.action == RETENTION_CUT]
         if not first:
             return ""

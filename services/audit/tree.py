@@ -29,7 +29,7 @@ class Tree:
         self._written_out = lru_cache(maxsize=8)(lambda number: self._tile(0, number).hex())
 
     def leaf(self, seq: int) -> str:
-        """Return the hash of a record in hexadecimal; each tile is converted only once."""
+        """Return the hash of a record in hexadecimal; converted tiles are cached."""
         start = seq % TILE_HASHES * HASH_BYTES * 2
         found = self._written_out(seq >> TILE_BITS)[start : start + HASH_BYTES * 2]
         if not found:

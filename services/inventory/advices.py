@@ -205,7 +205,7 @@ def keep(
     advice: Advice | None,
     before: Mapping[str, Mapping[str, Any]],
 ) -> bool:
-    """Save what a sync found about a WorkSpace; returns whether anything changed."""
+    """Save what a sync found about a WorkSpace; return whether anything changed."""
     changed = False
     for kind, row in before.items():
         if row["state"] in ACTIVE and (advice is None or advice.kind != kind):

@@ -18,7 +18,7 @@ ROLE_ARN = pattern(
     r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$",
     "must be the ARN of a role, for example arn:aws:iam::123456789012:role/gatehouse",
 )
-EXTERNAL_ID = pattern(r"^[A-Za-z0-9_+=,.@:/-]+$", "may only have letters, digits or + = , . @ : / - _")
+EXTERNAL_ID = pattern(r"^[A-Za-z0-9_+=,.@:/-]+$", "may contain only letters, digits and + = , . @ : / - _")
 ENDPOINT = pattern(
     r"^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$",
     "must be a URL with no path, for example https://aws.example.com",
@@ -38,7 +38,7 @@ WorkspaceId = Annotated[str, StringConstraints(max_length=60, pattern=WORKSPACE_
 
 def _each_once(regions: list[str]) -> list[str]:
     if len(set(regions)) != len(regions):
-        raise ValueError("must name each region once")
+        raise ValueError("must not name a region twice")
     return regions
 
 

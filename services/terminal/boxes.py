@@ -70,7 +70,7 @@ class Boxes:
         return self._backend
 
     async def ensure(self, owner: str) -> Place:
-        """Start this account's box unless it is running; returns its place."""
+        """Start this account's box unless it is running; return its place."""
         async with self._locks[owner]:
             row = await self._database.read(_row_of, owner)
             place = self._places.of(row["id"], owner) if row else None

@@ -106,7 +106,7 @@ class Deployments:
         await end([self._worker])
 
     async def accept(self, delivery: str | None, run: Run | None) -> str | None:
-        """Record a delivery; returns the id of a deployment if there is something to deploy."""
+        """Record a delivery; return the id of a deployment if there is something to deploy."""
         if delivery is None or not _DELIVERY.fullmatch(delivery):
             raise BadWebhook("X-GitHub-Delivery must be the id of the delivery.")
         deployment = await self._database.run(_accept, delivery, run)

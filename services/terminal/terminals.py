@@ -214,7 +214,7 @@ class Terminals:
         while True:
             try:
                 await self._database.run(_set_ended, session.id, exit_)
-            except Problem as error:  # no database: the tab stays taken until it is back
+            except Problem as error:  # without the database the tab stays taken for now
                 log.warning("end_not_noted", terminal_id=session.id, error=repr(error))
                 await asyncio.sleep(NOTE_AGAIN_SECONDS)
             else:

@@ -111,7 +111,7 @@ class Profile(Table, table=True):
             self._set({name: getattr(account, name) for name in copied})
 
     def change(self, changes: dict[str, Any]) -> list[str]:
-        """Change it; returns the names of the fields that changed."""
+        """Change it; return the names of the fields that changed."""
         if self.is_deleted:
             raise ProfileDeleted
         return self._set(changes)

@@ -38,7 +38,9 @@ COUNTED_MAX = 100_000  # for metrics: counting more would only take longer
 REASON_CHARACTERS_MAX = 500
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 DEADLY = "it crashed the process or took too long"
-_LINE_LOCK = 0x6761746568 + 2  # of PostgreSQL: any number that nothing else in this database uses
+_LINE_LOCK = (
+    0x6761746568 + 2
+)  # the key of an advisory lock in PostgreSQL, used for nothing else in this database
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +53,7 @@ class Parked:
         self._blocking = blocking
 
     def behind(self, session: Session, envelopes: Iterable[Envelope]) -> set[str]:
-        """Return the keys that a parked event holds back; they stay so until the transaction ends."""
+        """Return the keys that a parked event holds back; they stay held back until the transaction ends."""
         keys = {one.key for one in envelopes}
         held = self._held(session, keys)
         if held and _is_postgresql(session):
@@ -76,7 +78,7 @@ class Parked:
         dead: bool = False,
         held: Iterable[str] = (),
     ) -> None:
-        """Park events; one waits if an earlier event of its key is parked or in this batch."""
+        """Park events; one waits if an earlier event with its key is parked or in this batch."""
         at, waiting = now(), {*held}
         rows = []
         for one in envelopes:

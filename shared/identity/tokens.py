@@ -38,7 +38,7 @@ REQUIRED_CLAIMS = ["sub", "exp", "iat", "iss", "aud"]
 ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068; no other token type is accepted
 _THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # no padding, so a token has one encoding
 
-# The claim `scope` of people's tokens from before scopes were enforced; such tokens live at most a day.
+# The `scope` of people's tokens before scopes were enforced; such tokens live at most a day.
 UNLIMITED_BEFORE = "read write"
 
 # Claims that are no longer needed once they have been checked.
@@ -63,7 +63,7 @@ def admin(caller: Caller | None) -> None:
     signed_in(caller)
     if caller is None or caller.is_admin:
         return
-    if caller.claim("withheld_role") == "admin":  # given to those who sign in with a second factor
+    if caller.claim("withheld_role") == "admin":  # withheld until they sign in with a second factor
         raise SignInAgain(acr="2")
     raise Forbidden("This needs the role admin.")
 

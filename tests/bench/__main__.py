@@ -130,7 +130,7 @@ def _rows(suite: Suite, peer: Server) -> list[Row]:
 
 
 def _registered(base: str, accounts: Sequence[Any]) -> list[str]:
-    """Register accounts; returns a token for each."""
+    """Register accounts; return a token for each."""
     return [_send(f"{base}/auth/register", account)["token"] for account in accounts]
 
 

@@ -48,7 +48,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(copy: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process; returns its exit code and output."""
+    """Runs the command in this process; return its exit code and output."""
 
     def run(*arguments: str) -> tuple[int, str]:
         try:
@@ -62,7 +62,7 @@ def run(copy: Path, capfd: pytest.CaptureFixture[str]) -> Run:
 
 
 def run_changed(copy: Path, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Run the command in its own process with the code of the copy; returns its exit code and output."""
+    """Run the command in its own process with the code of the copy; return its exit code and output."""
     own = {"PYTHONPATH": str(copy), "DATA_DIR": str(copy / "data"), "INTERNAL_SECRET": TEST_INTERNAL_SECRET}
     with started("-m", "gatehouse", *arguments, environment=own | environment, cwd=copy) as running:
         return running.code(), running.output

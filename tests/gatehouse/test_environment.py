@@ -101,7 +101,7 @@ class Checkout:
 
 
 def wheel(folder: Path) -> str:
-    """Write a wheel with one empty module; returns its SHA-256."""
+    """Write a wheel with one empty module; return its SHA-256."""
     file = folder / "small-1.0-py3-none-any.whl"
     info = "small-1.0.dist-info"
     contents = {

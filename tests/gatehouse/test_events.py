@@ -42,7 +42,7 @@ class Orders:
         self.applied += [event.envelope.id for event in events]
 
     def receive(self, number: int, account: str | None = None) -> list[str]:
-        """Receive events of one account; returns their ids."""
+        """Receive events of one account; return their ids."""
         account = account or new_id()
         bodies = [
             Sealed("auth", AccountDeleted(account_id=account, deleted=now())).body for _ in range(number)

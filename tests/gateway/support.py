@@ -227,7 +227,7 @@ class RunningGateway:
         return answer
 
     async def raw(self, data: bytes | str) -> bytes:
-        """Send these bytes; returns everything received until the gateway closes."""
+        """Send these bytes; return everything received until the gateway closes."""
         wire = await self.connect()
         await wire.send(data)
         return await wire.reader.read()

@@ -26,7 +26,9 @@ MADE_HERE = (
     "traceparent",
 )
 LIKE_FRAMING = re.compile("transfer[^a-z0-9]*encoding|content[^a-z0-9]*length")
-TOKEN = string.ascii_letters + string.digits + "!#$%&'*+-.^`|~"  # `_` is dropped on purpose
+TOKEN = (
+    string.ascii_letters + string.digits + "!#$%&'*+-.^`|~"
+)  # without `_`: the gateway drops names that contain it
 QUERY = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")
 PATH = QUERY.replace("?", "").replace("%", "").replace("/", "")
 # What some parsers read as another path: backslashes, parameters, and encoded dots and slashes.

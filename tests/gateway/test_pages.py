@@ -53,7 +53,7 @@ def pages(tmp_path: Path) -> Path:
 
 
 def run(pages: Path, script: str) -> Any:
-    """Run the script; returns its `result`."""
+    """Run the script; return its `result`."""
     (pages / "test.js").write_text(
         f"{BROWSER}{script}\nconsole.log(JSON.stringify(result));\nprocess.exit(0);\n"
     )

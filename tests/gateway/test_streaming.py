@@ -353,7 +353,7 @@ async def test_refused_small_body_keeps_the_connection(gateway: RunningGateway) 
 
 
 async def _send_until_held(wire: Wire, most: int) -> int:
-    """Send until the gateway stops reading; returns the number of bytes sent."""
+    """Send until the gateway stops reading; return the number of bytes sent."""
     sent = 0
     while sent < most:
         wire.writer.write(PIECE)

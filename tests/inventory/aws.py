@@ -412,7 +412,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(refused, is_query=target is None)
 
     def _who(self, body: bytes) -> tuple[str, str]:
-        """Verify the signature; returns the account of the key and the region of the request."""
+        """Verify the signature; return the account of the key and the region of the request."""
         said = self.headers.get("Authorization", "")
         try:
             scope = said.partition("Credential=")[2].partition(",")[0].split("/")

@@ -76,7 +76,7 @@ class Suite:
         self._ready.set()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Stop the suite like Ctrl-C does; returns the exit code."""
+        """Stop the suite like Ctrl-C does; return the exit code."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)  # like a terminal: to all processes, those of `make` included
         code = self.process.wait(STOP_SECONDS)

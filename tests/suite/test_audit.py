@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 20.0
 
 
 async def records(client: httpx.AsyncClient, headers: dict[str, str], wanted: str) -> list[dict[str, Any]]:
-    """Poll `/api/audit/logs` until an account has a record of this action; returns all its records."""
+    """Poll `/api/audit/logs` until an account has a record of this action; return all its records."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found: list[dict[str, Any]] = (await client.get("/api/audit/logs", headers=headers)).json()

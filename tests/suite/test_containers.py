@@ -57,7 +57,7 @@ class Composed:
         return done.stdout
 
     def succeeds(self, *arguments: str) -> bool:
-        """Run a command and check its exit code, because a quick command's output may get lost."""
+        """Run a command and return whether it succeeds: the output of a quick command may get lost."""
         return self._done(*arguments, seconds=120).returncode == 0
 
     def _done(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:

@@ -115,7 +115,7 @@ async def test_third_party_client_libraries_complete_their_flows(suite: Suite, t
 
 
 def install(folder: Path) -> str:
-    """Install the clients and the script in a directory; returns the path of node."""
+    """Install the clients and the script in a directory; return the path of node."""
     node, npm = support.need("node", "npm")
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
     if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0:

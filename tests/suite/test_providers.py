@@ -56,7 +56,7 @@ def provider(folder: Path, port: int, back: str) -> Iterator[str]:
 
 
 async def browse(browser: httpx.AsyncClient, url: str, back: str, person: str) -> str:
-    """Go through the pages of the provider until it sends the browser back; returns that URL."""
+    """Go through the pages of the provider until it sends the browser back; return that URL."""
     for _ in range(STEPS_MAX):
         if url.startswith(f"{back}?"):
             return url

@@ -20,7 +20,7 @@ PRINTED_PORT = "localhost:8000"
 
 
 def run(script: str, suite: Suite) -> str:
-    """Run curl commands with the suite's port in place of the documented one; returns the output."""
+    """Run curl commands with the suite's port in place of the documented one; return the output."""
     support.need("curl", "bash")
     script = script.replace(PRINTED_PORT, suite.url.removeprefix("http://"))
     script = re.sub(r"\bcurl ", "curl -sS --fail-with-body ", script)

@@ -43,7 +43,7 @@ async def read_to_the_end(owner: Owner, session: str, screen: Screen, end: bytes
 
 
 async def flood_over_kills(service: Service, lines: int, kills: int) -> int:
-    """Print numbered lines while the service is killed repeatedly; returns the number of bytes received."""
+    """Print numbered lines while the service is killed repeatedly; return the number of bytes received."""
     async with Owner(service.url) as owner:
         session = await owner.open()
         screen = Screen()

@@ -30,20 +30,20 @@ Someone, hopefully you, uses {email} for a Gatehouse account. Confirm that the a
 
 {link}
 
-The link works once, until {expires}. If this was not you, ignore this mail.
+The link works once, until {expires}. If this was not you, ignore this e-mail.
 """,
     Template.CONFIRM_REGISTRATION: """Confirm your registration
-Someone, hopefully you, is registering {email} at Gatehouse. Confirm to create the account:
+Someone, hopefully you, is registering {email} with Gatehouse. Confirm to create the account:
 
 {link}
 
-The link works once, until {expires}. If this was not you, ignore this mail: no account is created.
+The link works once, until {expires}. If this was not you, ignore this e-mail: no account is created.
 """,
     Template.REGISTERED_ALREADY: """You already have an account
-Someone, hopefully you, tried to register {email} at Gatehouse, but an account with this address
+Someone, hopefully you, tried to register {email} with Gatehouse, but an account with this address
 exists. Sign in at {origin}/auth/signin, or choose a new password at {origin}/auth/forgot
 
-If this was not you, ignore this mail: nothing has changed.
+If this was not you, ignore this e-mail: nothing has changed.
 """,
     Template.INVITATION: """You are invited to Gatehouse
 An admin has invited {email} to Gatehouse. Choose a password to start:
@@ -57,7 +57,7 @@ Someone, hopefully you, wants to use {email} for their Gatehouse account. Confir
 
 {link}
 
-The link works once, until {expires}. If this was not you, ignore this mail.
+The link works once, until {expires}. If this was not you, ignore this e-mail.
 """,
     Template.EMAIL_TAKEN: """This address is already in use
 Someone, hopefully you, wants to use {email} for another Gatehouse account. This address already has
@@ -102,7 +102,7 @@ Someone requested a new password for the account {email}. Choose it here:
 
 {link}
 
-The link works once, until {expires}. If this was not you, ignore this mail: your password does not change.
+The link works once, until {expires}. If this was not you, ignore this e-mail: your password does not change.
 """,
     Template.PASSWORD_CHANGED: """Your password was changed
 The password of the account {email} was changed, and its other sessions were ended.

@@ -62,7 +62,7 @@ def question_about_costs(tokens: Sequence[Token]) -> tuple[dict[str, Any], list[
 
 
 def _take(asked: _Asked, rest: Sequence[Token]) -> int:
-    """Consume the part that begins here; returns its number of tokens, 0 if it has no meaning."""
+    """Consume the part that begins here; return its number of tokens, 0 if it has no meaning."""
     if rest[0].part in _SILENT:
         return 1
     return _TAKES.get(rest[0].part, _period)(asked, rest)

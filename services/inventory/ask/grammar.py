@@ -68,7 +68,7 @@ def _about_costs(tokens: Sequence[Token]) -> Question:
 
 
 def _take(slots: _Slots, tokens: Sequence[Token], place: int) -> int:
-    """Consume the part that begins at this token; returns its number of tokens."""
+    """Consume the part that begins at this token; return its number of tokens."""
     token = tokens[place]
     rest = tokens[place:]
     if token.part in _SIMPLE:

@@ -32,7 +32,7 @@ def oldest_estimate(session: Session, account: str, since: date, before: date) -
 
 
 def settle(session: Session, place: Place, days: tuple[date, date], rows: Sequence[Values]) -> int:
-    """Compare the sums of these days with AWS's; returns how many usage types of a day became final."""
+    """Compare the sums of these days with AWS's; return how many usage types of a day became final."""
     told: dict[Key, list[Values]] = defaultdict(list)
     for row in rows:
         told[row["day"], row["usage_type"]].append(row)

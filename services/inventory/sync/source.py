@@ -61,10 +61,10 @@ class Source(Protocol):
         """Fetch the page at the cursor."""
 
     def keep(self, session: Session, place: Place, rows: Sequence[Values], /) -> int:
-        """Save rows that are new or changed; returns their number."""
+        """Save rows that are new or changed; return their number."""
 
     def forget(self, session: Session, place: Place, most: int, /) -> int:
-        """Delete or mark as gone up to `most` rows last seen before the scan; returns their number."""
+        """Delete or mark as gone up to `most` rows last seen before the scan; return their number."""
 
 
 def text(value: object, most: int) -> str | None:

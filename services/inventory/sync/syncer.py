@@ -159,7 +159,7 @@ class _Part:
 
 
 def _start(session: Session, part: Mapping[str, Any], number: str, started: datetime) -> datetime | None:
-    """Mark the part as running; returns when the last complete scan began."""
+    """Mark the part as running; return when the last complete scan began."""
     syncs.change_part(session, part, state=PartState.RUNNING, started=started)
     accounts.keep_number(session, part["account"], number)
     scan = [SCANS.c[name] == part[name] for name in ("account", "region", "source")]

@@ -134,7 +134,7 @@ def _workspaces(
 
 
 async def _samples(reading: Reading, ids: Sequence[str], begin: datetime) -> dict[str, list[datetime]]:
-    """Read when a user was connected to each WorkSpace."""
+    """Read the times at which each WorkSpace had a connected user."""
     found: dict[str, list[datetime]] = {one: [] for one in ids}
     asked: dict[str, Any] = {
         "MetricDataQueries": [_query(number, one) for number, one in enumerate(ids)],
@@ -156,7 +156,7 @@ async def _samples(reading: Reading, ids: Sequence[str], begin: datetime) -> dic
 
 
 def smallest_query() -> dict[str, Any]:
-    """Return a query for nothing, which is enough to check the permission."""
+    """Return a query that matches nothing, which is enough to check the permission."""
     end = datetime(2026, 1, 1, 1, tzinfo=UTC)
     return {"MetricDataQueries": [_query(0, NO_WORKSPACE)], "StartTime": end - PERIOD, "EndTime": end}
 

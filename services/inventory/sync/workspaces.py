@@ -99,7 +99,7 @@ class Workspaces:
         return await reading.aws.call(reading.target, reading.place.region, call, reading.tally)
 
     def keep(self, session: Session, place: Place, rows: Sequence[Values]) -> int:
-        """Save rows that are new or changed, and set `last_seen` on all; returns the number of the former."""
+        """Save rows that are new or changed, and set `last_seen` on all; return the number of the former."""
         execute, at = session.connection().execute, place.seen()
         ids = [row["workspace_id"] for row in rows]
         listed = WORKSPACES.c.workspace_id.in_(ids)

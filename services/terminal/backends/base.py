@@ -50,7 +50,7 @@ class Backend(Protocol):
         """Stop the box, whose shells were asked to end before. Its home stays."""
 
     async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:
-        """Run a program in a running box; returns its exit code and output."""
+        """Run a program in a running box; return its exit code and output."""
 
     async def describe(self) -> dict[str, str]:
         """Describe what runs the boxes, for operators."""

@@ -68,7 +68,7 @@ async def send_contents(
         finally:
             is_complete = await workspaces.release(writer.close)
         if not is_complete:
-            raise BadRequest("The body is shorter than these entries are together.")
+            raise BadRequest("The body is shorter than these entries combined.")
 
 
 async def finish_batch(
@@ -84,7 +84,7 @@ async def finish_batch(
 async def delete_batch(
     batch_id: Id, caller: Caller, request: Request, door: Door, workspaces: Workspaces
 ) -> None:
-    """Give up a batch and remove what was received."""
+    """Discard a batch and remove what was received."""
     door.require_local(request)
     await workspaces.run(caller.id, batches.discard, batch_id)
     workspaces.quota.forget(caller.id)

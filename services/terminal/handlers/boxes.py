@@ -1,4 +1,4 @@
-"""Handlers for the caller's box, and for admins all boxes."""
+"""Handlers for the caller's own box and, for admins, all boxes."""
 
 from sqlmodel import Session
 from starlette.requests import Request

@@ -82,7 +82,7 @@ async def write_workspace_file(
 ) -> EntryOut:
     """Write a file, all or nothing: the body is its content.
 
-    `If-None-Match: *` creates the file and missing folders, `If-Match` replaces the version with that ETag.
+    `If-None-Match: *` creates the file and missing folders, `If-Match` overwrites that version.
     """
     door.require_local(request)
     parts, tag = parts_of(query.path), request.headers.get("if-match")

@@ -61,7 +61,7 @@ class Shell:
         return b"".join(parts)
 
     def write(self, data: bytes) -> bool:
-        """Queue input; returns False if the queue is full."""
+        """Queue input; return False if the queue is full."""
         if len(self.pending) + len(data) > PENDING_INPUT_MAX:
             return False
         self.pending += data

@@ -150,7 +150,7 @@ class Writer:
         self._number += 1
 
     def close(self) -> bool:
-        """Release the folder; returns whether all entries of this request are complete."""
+        """Release the folder; return whether all entries of this request are complete."""
         is_complete = self._file < 0
         if not is_complete:
             os.close(self._file)
@@ -161,7 +161,7 @@ class Writer:
 
 
 def finish(tree: Tree, batch_id: str) -> int:
-    """Move everything to its path; returns how many files that were. It can be repeated after a crash."""
+    """Move everything to its path; return how many files that were. It can be repeated after a crash."""
     with opened(tree, batch_id) as (batch, inside):
         if not _exists(inside, FINISHING):
             if spans := _missing(batch, inside):

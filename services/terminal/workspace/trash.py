@@ -30,7 +30,7 @@ class TrashCan:
         self._database, self._workspaces, self._kept = database, workspaces, timedelta(days=days)
 
     async def put(self, owner: str, parts: Parts) -> dict[str, Any]:
-        """Move a file or folder to the trash; returns its row."""
+        """Move a file or folder to the trash; return its row."""
         entry: Entry = await self._workspaces.run(owner, Tree.entry, parts)
         row = await self._database.run(_insert, owner, entry, self._kept)
         try:

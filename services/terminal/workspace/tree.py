@@ -127,7 +127,7 @@ class Tree:
     # Changes.
 
     def make_folders(self, parts: Parts) -> Parts:
-        """Create a folder and the missing ones above it; returns their names as created."""
+        """Create a folder and the missing ones above it; return their names as created."""
         made: list[str] = []
         held = os.dup(self.fd)
         try:

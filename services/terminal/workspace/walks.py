@@ -143,7 +143,7 @@ class Budget:
 
 
 def copy(tree: Tree, source: Parts, staging: int, budget: Budget) -> str:
-    """Copy a file or folder into an open folder of the area; returns its name there."""
+    """Copy a file or folder into an open folder of the area; return its name there."""
     name = new_name()
     with tree.parent(source) as parent:
         try:

@@ -233,7 +233,7 @@ def _measure(tree: Tree, entries_max: int) -> Usage:
 
 
 def remove_for_good(tree: Tree, parts: tuple[str, ...]) -> str:
-    """Take a file or folder out of the workspace, then remove it; returns its kind."""
+    """Take a file or folder out of the workspace, then remove it; return its kind."""
     name = new_name()
     with tree.in_area(GONE) as gone:
         kind = tree.take_out(parts, gone, name).kind

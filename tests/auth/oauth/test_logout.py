@@ -71,7 +71,10 @@ async def test_id_token_is_accepted_in_a_form_posted_by_the_app(auth: httpx.Asyn
     await signed_in_browser(auth)
     tokens = await tokens_for(auth, client)
     form = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": BACK}
-    cookies, auth.cookies = auth.cookies, httpx.Cookies()  # browsers send no cookies with a cross-site form
+    cookies, auth.cookies = (
+        auth.cookies,
+        httpx.Cookies(),
+    )  # browsers send no SameSite=Lax cookies with a cross-site POST
     response = await auth.post(PATH, data=form, headers={"Sec-Fetch-Site": "cross-site"})
     auth.cookies = cookies
 

@@ -1,4 +1,4 @@
-"""Fifty concurrent requests to two processes that share a database: one statement decides."""
+"""Fifty concurrent requests to two processes: a single SQL statement decides which of them succeeds."""
 
 import asyncio
 from collections.abc import AsyncIterator

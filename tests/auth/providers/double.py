@@ -45,7 +45,7 @@ class Double:
         return f"{self.url}/{name}"
 
     def consent(self, url: str, **person: Any) -> dict[str, str]:
-        """Do what the person does at the provider; returns the query that the browser brings back."""
+        """Do what the person does at the provider; return the query that the browser brings back."""
         parts = urlsplit(url)
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         name = parts.path.split("/")[1]

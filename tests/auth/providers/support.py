@@ -23,7 +23,7 @@ def callback_of(name: str) -> str:
 
 
 async def begin(auth: httpx.AsyncClient, name: str = "acme", after: str = "") -> str:
-    """Press the button of a provider; returns the URL that the browser is sent to."""
+    """Press the button of a provider; return the URL that the browser is sent to."""
     query = f"?{urlencode({'next': after})}" if after else ""
     response = await auth.get(f"/auth/providers/{name}{query}")
     assert response.status_code == 303, response.text

@@ -35,7 +35,7 @@ class Passed:
 
 
 def measure(stage: Stage, rounds: int) -> dict[tuple[str, str], Passed]:
-    """Measure all transfers; returns results by direction and proxy."""
+    """Measure all transfers; return results by direction and proxy."""
     zeros = stage.folder / "zeros"
     with zeros.open("wb") as file:
         file.truncate(GIB)
@@ -80,7 +80,7 @@ def upload(port: int, zeros: Path) -> None:
 
 
 def _answer_head(connection: socket.socket) -> tuple[int, int, bytes]:
-    """Read a response head; returns status, body length, and the part of the body already received."""
+    """Read a response head; return status, body length, and the part of the body already received."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(READ_BYTES)
