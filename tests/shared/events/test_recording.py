@@ -167,7 +167,7 @@ async def test_address_with_a_zone_is_not_recorded(
 
 def test_details_that_a_handler_adds_are_the_metadata_of_the_record() -> None:
     recorder = Recorder("notes", cast("Database", None), Proxies(()))
-    scope = {"type": "http", "headers": [], "path_params": {}, "client": None}
+    scope: dict[str, Any] = {"type": "http", "headers": [], "path_params": {}, "client": None}
     trail = recorder.trail(Operation("GET", "/notes", lambda: None), HTTPConnection(scope))
     trail.add(found=2, of="all")
     trail.add(found=3)
