@@ -16,17 +16,21 @@ from services.terminal.boxes import Boxes
 from services.terminal.disk_watch import DiskWatch
 from services.terminal.errors import EngineUnavailable, HomeFull, NoCapacity, ShellNotStarted
 from services.terminal.events import end_boxes_of_deleted, end_boxes_of_disabled
-from services.terminal.models import BOXES, TERMINALS
+from services.terminal.models import BOXES, TERMINALS, TRASH
 from services.terminal.places import Places
 from services.terminal.settings import Settings
 from services.terminal.terminals import Terminals
 from services.terminal.viewers import Viewer
 from services.terminal.workspace.quota import Quota
+from services.terminal.workspace.trash import TrashCan
+from services.terminal.workspace.tree import Tree
 from services.terminal.workspace.walks import Usage
+from services.terminal.workspace.workspaces import Workspaces
 from shared.clock import now
 from shared.data.database import Database
 from shared.data.migrate import upgrade
 from shared.ids import new_id
+from shared.process.disk import Disk
 
 
 class Still:
@@ -159,6 +163,58 @@ async def test_box_of_a_deleted_account_is_removed_with_its_home(world: World) -
     assert not place.home.exists()
     assert (other.home / "kept").exists()
     assert [one.name for one in other.home.parent.iterdir()] == ["bob"]
+
+
+async def test_files_of_a_deleted_account_are_removed_although_its_box_never_ran(world: World) -> None:
+    workspaces = Workspaces(
+        world.database, world.places, world.settings, Disk("workspaces", world.settings.homes, 0)
+    )
+    async with workspaces:
+        trash = TrashCan(world.database, workspaces, days=7)
+        for name in ("kept", "thrown away"):
+            await workspaces.run("ann", Tree.make_folder, (name,))
+        await trash.put("ann", ("thrown away",))
+        home, area = world.places.home_of("ann"), world.places.area_of("ann")
+        assert [one.name for one in home.iterdir()] == ["kept"]
+        assert len([*(area / "trash").iterdir()]) == 1
+        await world.tell(end_boxes_of_deleted, AccountDeleted(account_id="ann", deleted=now()))
+        await world.sweep()
+    assert (home.exists(), area.exists()) == (False, False)
+    assert await rows_of(world, TRASH) == []
+
+
+async def test_expired_trash_and_what_a_crash_left_are_removed(world: World) -> None:
+    workspaces = Workspaces(
+        world.database, world.places, world.settings, Disk("workspaces", world.settings.homes, 0)
+    )
+    async with workspaces:
+        trash = TrashCan(world.database, workspaces, days=7)
+        for name in ("old", "new"):
+            await workspaces.run("ann", Tree.make_folder, (name, "below"))
+            await trash.put("ann", (name,))
+        await world.database.run(expire, "old")
+        await asyncio.to_thread(trash.sweep)
+        (left,) = await rows_of(world, TRASH)
+        area = world.places.area_of("ann")
+        assert (left["path"], [one.name for one in (area / "trash").iterdir()]) == ("new", [left["id"]])
+        for folder in ("staging", "gone", "batches"):
+            (area / folder / "unfinished").mkdir(parents=True)
+        await asyncio.to_thread(workspaces.remove_leftovers)
+        assert len([*area.glob("*/unfinished")]) == 3
+        await asyncio.to_thread(workspaces.remove_leftovers, -1.0)
+        assert [one.name for one in area.glob("*/*")] == [left["id"]]
+
+
+def expire(session: Any, path: str) -> None:
+    past = TRASH.update().where(TRASH.c.path == path).values(until=now() - timedelta(seconds=1))
+    session.connection().execute(past)
+
+
+async def rows_of(world: World, table: Any) -> list[dict[str, Any]]:
+    def read(session: Any) -> list[dict[str, Any]]:
+        return [row._asdict() for row in session.connection().execute(table.select())]
+
+    return await world.database.read(read)
 
 
 async def test_box_of_a_disabled_account_is_stopped_and_keeps_its_home(world: World) -> None:
