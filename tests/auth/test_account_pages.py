@@ -1,17 +1,21 @@
 """The account pages, as a browser without scripts uses them."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 
 import httpx
 import pytest
 
+from services.auth.app import create_app
 from services.auth.models import EVENTS, AccessKey, LoginSession
-from shared.testing import bearer, internal_token
+from services.auth.settings import Settings
+from shared.testing import bearer, internal_token, running
 from tests.auth.browser import ACCOUNT, exchanged, field, living_sessions, post
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import (
+    admin_token,
     authorize,
     create_client,
     is_active,
@@ -268,6 +272,20 @@ async def test_ended_session_shows_no_page(auth: httpx.AsyncClient, database_url
     let_time_pass(database_url, LoginSession, "expires", timedelta(days=91))
 
     assert (await auth.get(ACCOUNT)).status_code == 303
+
+
+async def test_session_of_an_admin_who_impersonates_the_user_is_shown_and_ended(
+    make_auth_settings: Callable[..., Settings],
+) -> None:
+    async with running(create_app, make_auth_settings(impersonation_seconds=600)) as auth:
+        user = await signed_in_browser(auth)
+        path, admin = f"/auth/accounts/{user['id']}/impersonation", bearer(await admin_token(auth))
+        token = (await auth.post(path, json={"reason": "support"}, headers=admin)).json()["token"]
+        page = await auth.get(f"{ACCOUNT}/sessions")
+        (row,) = [row for row in page.text.split('<div class="row">') if "An admin acting as you" in row]
+        await post(auth, f"{ACCOUNT}/sessions", session_id=_value(row))
+
+        assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 401
 
 
 def _value(row: str) -> str:
