@@ -299,6 +299,7 @@ class AdviceRow(Table, table=True):
         Index("ix_advice_workspace_id_id", "workspace_id", "id"),
         Index("ix_advice_state_id", "state", "id"),
         Index("ix_advice_by", "by"),
+        Index("ix_advice_savings", "state", "kind", "currency", "saving_low", "saving_high"),
     )
 
     id: str = Field(primary_key=True, max_length=ID)
