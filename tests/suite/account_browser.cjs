@@ -95,7 +95,7 @@ async function main() {
   await page.getByText("Your names are saved.").waitFor();
   await look(page, "profile");
   for (const [place, name] of [["apps", "apps-empty"], ["tokens", "tokens-empty"], ["email", "email"], ["password", "password"],
-    ["security", "security"], ["passkeys", "passkeys-empty"], ["totp", "totp"], ["delete", "delete"]]) {
+    ["security", "security"], ["passkeys", "passkeys-empty"], ["totp", "totp"], ["delete", "delete"], ["providers", "providers"]]) {
     await go(`/auth/account/${place}`);
     await look(page, name);
   }

@@ -30,7 +30,8 @@ async def test_user_enrols_factors_consents_ends_a_session_and_signs_out(tmp_pat
     port, app_port = support.free_port(), support.free_port()
     redirect_uri = f"http://127.0.0.1:{app_port}/callback"
     url = f"http://localhost:{port}"  # browsers allow passkeys for a host name only, not for an address
-    with running_suite(tmp_path / "data", {"GATEWAY_PORT": str(port), "OAUTH_ISSUER": url}):
+    google = {"GOOGLE_CLIENT_ID": "gatehouse", "GOOGLE_CLIENT_SECRET": "only shown as a button"}
+    with running_suite(tmp_path / "data", {"GATEWAY_PORT": str(port), "OAUTH_ISSUER": url, **google}):
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
             person, app = await register(client), await create_client(client, redirect_uris=[redirect_uri])
         scope = "openid profile email offline_access"
