@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from contracts.events import AccountChanged, AccountDeleted
 from contracts.exports import exporting, table_section
-from services.terminal.models import BOXES, TERMINALS
+from services.terminal.models import BOXES, SHARES, TABS, TERMINALS, TRASH
 from shared.events import Consumers
 
 DELETED, DISABLED = "deleted", "disabled"
@@ -33,6 +33,9 @@ def _mark(session: Session, owners: list[str], reason: str) -> None:
 EXPORTED = [
     table_section("boxes", BOXES, "owner", without=("owner",)),
     table_section("terminals", TERMINALS, "owner", without=("owner",)),
+    table_section("tabs", TABS, "owner", key="owner", without=("owner",)),
+    table_section("shares", SHARES, "owner", without=("owner", "token_hash")),
+    table_section("trash", TRASH, "owner", without=("owner",)),
 ]
 CONSUMES: Consumers = {
     AccountDeleted: end_boxes_of_deleted,
