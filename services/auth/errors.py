@@ -160,13 +160,13 @@ class TooManyPasskeys(Conflict):
 
 
 class StrangeSignIn(BadRequest):
-    """This sign-in was not begun in this browser, or it was used or is older than ten minutes. Begin anew."""
+    """This sign-in was started in another browser, was already used, or has expired. Start again."""
 
     code = "invalid_state"
 
 
 class SignInDenied(BadRequest):
-    """The provider has not signed you in. Begin anew, and allow what it asks for."""
+    """The provider did not sign you in. Start again, and allow what it asks for."""
 
     code = "provider_denied"
 
@@ -190,7 +190,7 @@ class AccountInactive(Forbidden):
 
 
 class AccountExists(Conflict):
-    """There is an account with your e-mail address. Sign in to it and connect the provider there."""
+    """An account with your e-mail address already exists. Sign in to it and connect the provider there."""
 
     code = "account_exists"
 
@@ -202,19 +202,19 @@ class IdentityTaken(Conflict):
 
 
 class TooManyIdentities(Conflict):
-    """There are 20 connected accounts, and there may be no more. Remove one first."""
+    """20 accounts are already connected, the maximum. Remove one first."""
 
     code = "too_many_identities"
 
 
 class LastWayIn(Conflict):
-    """There would be no way left to sign in. Set a password, or connect another account, first."""
+    """There would be no way left to sign in. First set a password or connect another account."""
 
     code = "last_way_in"
 
 
 class UntrustedProvider(Problem):
-    """The provider's response cannot be trusted, so nobody was signed in. Sign in another way."""
+    """The provider's response cannot be trusted, so you were not signed in. Sign in another way."""
 
     status = 502
     code = "provider_untrusted"

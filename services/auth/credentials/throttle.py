@@ -127,7 +127,7 @@ def _locked(session: Session, name: str) -> LoginAttempts:
 
 
 def _clean(session: Session) -> None:
-    """Delete old rows, and now and then the surplus: strangers may add any number of names."""
+    """Delete old rows, and occasionally the surplus: unauthenticated clients can add any number of names."""
     delete_expired(session, ATTEMPTS.c.name_hash, ATTEMPTS.c.updated < now() - FORGOTTEN_AFTER)
     if next(_attempts_made) % SURPLUS_EVERY:
         return

@@ -79,13 +79,13 @@ The following was removed from the account {email}: {factor}.
 If this was not you, choose a new password at once: {origin}/auth/forgot
 """,
     Template.PROVIDER_CONNECTED: """A new way to sign in was added
-The account of {email} can now be signed in to with {provider}.
+{provider} can now be used to sign in to the account {email}.
 
 If this was not you, remove it at {origin}/auth/account/providers and choose a new password at
 {origin}/auth/forgot
 """,
     Template.PROVIDER_DISCONNECTED: """A way to sign in was removed
-The account of {email} can no longer be signed in to with {provider}.
+{provider} can no longer be used to sign in to the account {email}.
 
 If this was not you, choose a new password: {origin}/auth/forgot
 """,

@@ -1,4 +1,4 @@
-"""The page of the accounts of providers that a user has connected."""
+"""The handlers of the page of connected provider accounts."""
 
 from sqlmodel import Session
 from starlette.responses import Response
@@ -25,7 +25,7 @@ async def show_connected_accounts(visit: Visit, connected: Connected) -> Respons
 
 @page
 async def change_connected_accounts(visit: Visit, connected: Connected, arrivals: Arrivals) -> Response:
-    """Connect or disconnect an account of a provider."""
+    """Connect or disconnect a provider account."""
     form = await visit.form()
     browser = await visit.signed_in_recently(CONNECTED)
     try:

@@ -28,7 +28,7 @@ from shared.events import Trail
 from shared.process.proxies import Proxies
 
 METHOD = "fed"  # in `amr`: a provider has signed the person in
-# Of one network, for anybody may begin.
+# Per network, because anyone can start a sign-in.
 PER_NETWORK = Pace(at_once=30, interval=timedelta(seconds=5))
 QUERY_BYTES_MAX = 16 * 1024
 FIELDS_MAX = 50
@@ -56,7 +56,7 @@ class Browser:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Begins sign-ins at providers, and finishes them when the browser returns."""
+    """Starts sign-ins at providers, and finishes them when the browser returns."""
 
     database: Database
     providers: Providers

@@ -1,4 +1,4 @@
-"""The accounts of providers that a user has connected."""
+"""The provider accounts that a user has connected."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ CONNECTED = "/auth/account/providers"  # the page that lists them
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Disconnects accounts of providers, in the transaction of the caller."""
+    """Disconnects provider accounts, in the transaction of the caller."""
 
     providers: Providers
     linking: Linking

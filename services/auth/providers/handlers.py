@@ -45,7 +45,7 @@ async def list_providers(providers: Providers) -> tuple[ProviderOut, ...]:
 def list_identities(
     query: PageQuery, caller: Caller, sessions: Sessions, session: Session
 ) -> Page[IdentityOut]:
-    """List the accounts of providers that sign in to your account."""
+    """List your connected provider accounts, which can sign in to your account."""
     owner = sessions.account_of(session, caller)
     return paginate_equal(session, IDENTITIES, {"account_id": owner.id}, query, IdentityOut.unchecked)
 
@@ -60,7 +60,7 @@ async def connect_identity(
     arrivals: Arrivals,
     trail: Trail,
 ) -> SentToProviderOut:
-    """Start connecting an account of a provider to yours. Send the browser to the URL in the response."""
+    """Start connecting a provider account to yours. Send the browser to the URL in the response."""
     provider = providers.named(body.provider)
     account = await database.read(sessions.account_of, caller)
     purpose = Purpose(CONNECTED, account_id=account.id, session_id=caller.session_id)
@@ -76,7 +76,7 @@ async def connect_identity(
 def disconnect_identity(
     identity_id: Id, caller: Caller, sessions: Sessions, session: Session, connected: Connected, trail: Trail
 ) -> None:
-    """Disconnect an account of a provider, unless it is the only way to sign in. Sends a mail."""
+    """Disconnect a provider account, unless it is the only way to sign in. Sends a mail."""
     connected.disconnect(session, sessions.account_of(session, caller).id, identity_id, trail)
 
 

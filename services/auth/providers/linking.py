@@ -132,7 +132,7 @@ class Linking:
     def _remove_credentials(self, session: Session, account: Account) -> None:
         """Remove all credentials of an account whose address was never confirmed.
 
-        Whoever created it has not shown that the address is theirs; its owner just has.
+        Its creator never proved that the address is theirs; the owner just did.
         """
         account.password_hash = None
         account.verified = now()

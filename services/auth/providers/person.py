@@ -20,7 +20,7 @@ class Person:
     subject: str
     email: str | None
     is_email_verified: bool
-    is_authoritative: bool  # whether nobody but the owner of the address could have it verified there
+    is_authoritative: bool  # whether only the owner of the address can get it verified there
     domain: str | None
     first_name: str | None = None
     last_name: str | None = None

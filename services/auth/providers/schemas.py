@@ -27,7 +27,7 @@ class ProviderOut(Output):
 
 
 class IdentityOut(Output):
-    """An account of a provider that is connected to yours."""
+    """A provider account that is connected to yours."""
 
     model_config = example(_IDENTITY)
 

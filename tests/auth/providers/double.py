@@ -1,4 +1,4 @@
-"""A provider that does what a test says: an HTTP server that plays OpenID providers and GitHub, and lies."""
+"""A fake provider for tests: an HTTP server that acts as OpenID providers and GitHub, honest or hostile."""
 
 import base64
 import hashlib
@@ -45,7 +45,7 @@ class Double:
         return f"{self.url}/{name}"
 
     def consent(self, url: str, **person: Any) -> dict[str, str]:
-        """Do what the person does at the provider; return the query that the browser brings back."""
+        """Act as the person at the provider; return the query that the browser brings back."""
         parts = urlsplit(url)
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         name = parts.path.split("/")[1]
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a browser does on its way through a provider."""
+"""Helpers that act as a browser that signs in with a provider."""
 
 import re
 from typing import Any
@@ -23,7 +23,7 @@ def callback_of(name: str) -> str:
 
 
 async def begin(auth: httpx.AsyncClient, name: str = "acme", after: str = "") -> str:
-    """Press the button of a provider; return the URL that the browser is sent to."""
+    """Press the button of a provider; return the URL that the browser is redirected to."""
     query = f"?{urlencode({'next': after})}" if after else ""
     response = await auth.get(f"/auth/providers/{name}{query}")
     assert response.status_code == 303, response.text
@@ -40,13 +40,13 @@ async def come_back(
 async def arrive(
     auth: httpx.AsyncClient, double: Double, name: str = "acme", after: str = "", **person: Any
 ) -> httpx.Response:
-    """The whole way of a browser, as ann unless said otherwise."""
+    """Run a whole sign-in with a provider, by default as ann."""
     query = double.consent(await begin(auth, name, after), **{**ANN, **person})
     return await come_back(auth, query, name)
 
 
 async def refused(work: Any) -> tuple[int, str, str]:
-    """The status, code and logged reason of a sign-in that is refused."""
+    """Return the status, code and logged reason of a refused sign-in."""
     with capture_logs() as logs:
         response = await work
     reasons = [line["reason"] for line in logs if line["event"] == "provider_sign_in_refused"]
@@ -56,14 +56,14 @@ async def refused(work: Any) -> tuple[int, str, str]:
 
 
 async def who(auth: httpx.AsyncClient) -> str | None:
-    """The e-mail address of whoever the cookie of the browser has signed in, as the page shows it."""
+    """Return the e-mail address of the signed-in user, as the page shows it."""
     page = await auth.get("/auth/signin")
     found = re.search(r"<small>([^<@]+@[^<]+)</small>", page.text)
     return found[1] if found else None
 
 
 def confirm_address(database_url: str, email: str) -> None:
-    """Do what the link in the mail does."""
+    """Use the link in the mail."""
     database = Database(database_url, pool_size=1)
     with database.transaction() as session:
         mine = update(ACCOUNTS).where(ACCOUNTS.c.email == email)

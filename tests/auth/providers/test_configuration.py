@@ -1,4 +1,4 @@
-"""How the operator says which providers there are."""
+"""The configuration of providers."""
 
 from collections.abc import Callable
 from typing import Any

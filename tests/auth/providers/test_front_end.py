@@ -24,7 +24,7 @@ async def auth(provider_settings: Callable[..., Settings]) -> AsyncIterator[http
         yield client
 
 
-async def test_front_end_signs_in_by_one_link_and_gets_the_browser_back(
+async def test_front_end_signs_in_with_one_link_and_gets_the_browser_back(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     sent = await auth.get("/auth/login")
@@ -37,7 +37,7 @@ async def test_front_end_signs_in_by_one_link_and_gets_the_browser_back(
     assert await who(auth) == "ann@gmail.com"
 
 
-async def test_front_end_gets_refusals_as_a_word(auth: httpx.AsyncClient, double: Double) -> None:
+async def test_front_end_gets_refusals_as_an_error_code(auth: httpx.AsyncClient, double: Double) -> None:
     sent = await auth.get("/auth/login")
     query = double.consent(sent.headers["location"], **{**ANN, "email_verified": False})
     back = await come_back(auth, query, "google", PAGE)
@@ -48,7 +48,7 @@ async def test_front_end_gets_refusals_as_a_word(auth: httpx.AsyncClient, double
     assert await who(auth) is None
 
 
-async def test_login_leads_to_the_sign_in_page_unless_one_provider_is_meant(
+async def test_login_redirects_to_the_sign_in_page_unless_there_is_one_provider(
     provider_settings: Callable[..., Settings], double: Double
 ) -> None:
     several = configured(double)
@@ -83,7 +83,7 @@ async def test_logout_ends_the_session_for_our_pages_and_the_front_end(
         {"Origin": "null"},
     ],
 )
-async def test_B7_link_on_another_site_signs_nobody_out(
+async def test_link_on_another_site_does_not_sign_out(
     auth: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     user = await signed_in_browser(auth)

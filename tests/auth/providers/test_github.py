@@ -1,4 +1,4 @@
-"""GitHub, which is plain OAuth 2.0: who it is comes from its API, not from a signed token."""
+"""GitHub, which uses plain OAuth 2.0: the user comes from its API, not from a signed token."""
 
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -44,7 +44,7 @@ async def test_github_signs_in_by_number_and_verified_primary_address(
     assert await who(auth) == "mona@example.com"
 
 
-async def test_A7_address_at_github_opens_no_account_here(
+async def test_address_at_github_gives_no_access_to_an_account(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     await register(auth, email="mona@example.com")
@@ -72,7 +72,7 @@ def without(name: str) -> Change:
     ],
     ids=["no id", "text", "true", "negative", "huge", "no token", "bad code", "bad secret", "no address"],
 )
-async def test_bad_response_of_github_signs_nobody_in(
+async def test_invalid_response_of_github_is_refused(
     auth: httpx.AsyncClient, double: Double, kind: str, change: Change, refusal: tuple[int, str]
 ) -> None:
     double.change[kind] = change
@@ -81,7 +81,7 @@ async def test_bad_response_of_github_signs_nobody_in(
     assert (status, reason) == refusal
 
 
-async def test_O11_github_response_that_names_another_issuer_is_refused(
+async def test_github_response_that_names_another_issuer_is_refused(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     query = double.consent(await begin(auth, "github"), **MONA)
@@ -92,7 +92,7 @@ async def test_O11_github_response_that_names_another_issuer_is_refused(
     assert double.requests == []
 
 
-async def test_addresses_that_github_does_not_list_sign_nobody_in(
+async def test_sign_in_is_refused_if_github_lists_no_addresses(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     double.raw["emails"] = (404, b'{"message": "Not Found"}', {})

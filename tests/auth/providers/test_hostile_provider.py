@@ -1,4 +1,4 @@
-"""A provider that lies, breaks or hangs signs nobody in, and each lie has its own reason in the log."""
+"""A hostile, broken or hanging provider signs no one in, and the log has a reason for each case."""
 
 import base64
 import hashlib
@@ -232,7 +232,7 @@ LIES: dict[str, tuple[Mode, str]] = {
 
 
 @pytest.mark.parametrize(("mode", "reason"), LIES.values(), ids=LIES)
-async def test_lie_of_a_provider_signs_nobody_in(
+async def test_hostile_response_is_refused_with_its_reason(
     double: Double, connect: Connect, mode: Mode, reason: str
 ) -> None:
     mode(double)
@@ -252,7 +252,7 @@ OUTAGES: dict[str, tuple[Mode, str]] = {
 
 
 @pytest.mark.parametrize(("mode", "reason"), OUTAGES.values(), ids=OUTAGES)
-async def test_outage_of_a_provider_says_to_try_again(
+async def test_outage_of_a_provider_asks_to_try_again(
     double: Double, connect: Connect, mode: Mode, reason: str
 ) -> None:
     mode(double)
@@ -265,7 +265,7 @@ async def test_outage_of_a_provider_says_to_try_again(
     assert int(raised.value.problem.headers["Retry-After"]) > 0
 
 
-async def test_provider_that_nobody_serves_is_an_outage(connect: Connect) -> None:
+async def test_unreachable_provider_is_an_outage(connect: Connect) -> None:
     provider = connect(issuer=f"http://127.0.0.1:{free_port()}")
 
     assert await refusal(provider.url(SECRETS, BACK)) == (503, "provider_unreachable")
@@ -280,7 +280,7 @@ async def test_private_address_of_a_provider_is_not_called_in_production(
     assert double.requests == []
 
 
-async def test_O11_response_of_another_issuer_is_refused(double: Double, connect: Connect) -> None:
+async def test_response_of_another_issuer_is_refused(double: Double, connect: Connect) -> None:
     provider = connect()
 
     await provider.require_sender(double.issuer())
@@ -290,7 +290,7 @@ async def test_O11_response_of_another_issuer_is_refused(double: Double, connect
     assert [one for one in double.requests if "token" in one] == []
 
 
-async def test_response_without_issuer_is_accepted_where_the_provider_never_sends_one(
+async def test_response_without_issuer_is_accepted_if_the_provider_never_sends_one(
     double: Double, connect: Connect
 ) -> None:
     document("metadata", authorization_response_iss_parameter_supported=None)(double)
@@ -312,7 +312,7 @@ async def test_code_that_the_provider_refuses_is_the_fault_of_the_browser(
 async def test_wrong_verifier_and_other_redirect_uri_are_refused_by_an_honest_provider(
     double: Double, connect: Connect
 ) -> None:
-    """So the double really checks what it gets."""
+    """So the fake provider really checks its requests."""
     provider = connect()
     for secrets, back in ((Secrets(SECRETS.state, SECRETS.nonce, "x" * 43), BACK), (SECRETS, f"{BACK}/x")):
         query = double.consent(await provider.url(SECRETS, BACK), **ANN)
@@ -335,7 +335,7 @@ TRUTHS: dict[str, Mode] = {
 
 
 @pytest.mark.parametrize("mode", TRUTHS.values(), ids=TRUTHS)
-async def test_honest_provider_says_who_it_is(double: Double, connect: Connect, mode: Mode) -> None:
+async def test_honest_provider_identifies_the_user(double: Double, connect: Connect, mode: Mode) -> None:
     mode(double)
     person = await arrive(connect(), double)
 
@@ -351,7 +351,7 @@ async def test_userinfo_of_another_person_is_refused(double: Double, connect: Co
 
 
 @pytest.mark.parametrize("value", [False, None, "true", 1, "yes"])
-async def test_A7_address_counts_as_verified_only_by_true(
+async def test_address_is_verified_only_if_the_claim_is_true(
     double: Double, connect: Connect, value: object
 ) -> None:
     person = await arrive(connect(), double, email_verified=value)
@@ -377,7 +377,7 @@ async def test_new_keys_are_fetched_when_a_token_names_one_and_no_more_than_once
     assert person.subject == "ann"
 
 
-async def test_metadata_and_keys_serve_for_a_day_while_the_provider_cannot_renew_them(
+async def test_metadata_and_keys_are_used_for_a_day_while_the_provider_is_down(
     double: Double, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = [1_000.0]
@@ -393,7 +393,7 @@ async def test_metadata_and_keys_serve_for_a_day_while_the_provider_cannot_renew
     assert await refusal(arrive(provider, double)) == (502, "status_404")
 
 
-async def test_failing_provider_is_asked_once_by_all_who_wait(double: Double, connect: Connect) -> None:
+async def test_all_waiting_requests_ask_a_failing_provider_once(double: Double, connect: Connect) -> None:
     raw("openid-configuration", 404)(double)
     provider = connect()
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Which account a person of a provider gets, and connecting providers by hand. Ids are checklist rows."""
+"""Which account a provider's user gets, and connecting providers by hand."""
 
 import re
 from typing import Any
@@ -39,7 +39,7 @@ EXISTS = (409, "account_exists", "account_exists")
 async def connect(
     auth: httpx.AsyncClient, double: Double, headers: dict[str, str], name: str = "acme", **person: Any
 ) -> httpx.Response:
-    """Connect an account of a provider by the API."""
+    """Connect a provider account through the API."""
     sent = await auth.post(MINE, json={"provider": name}, headers=headers)
     assert sent.status_code == 200, sent.text
     return await come_back(auth, double.consent(sent.json()["url"], **{**ANN, **person}), name)
@@ -49,7 +49,7 @@ async def press(auth: httpx.AsyncClient, **form: str) -> httpx.Response:
     return await auth.post(CONNECTED, data=form, headers=OURS)
 
 
-async def test_A7_verified_address_of_a_trusted_provider_links_to_a_verified_account(
+async def test_verified_address_of_a_trusted_provider_links_to_a_verified_account(
     mailbox: Mailbox, auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     user = (await register(auth, **GMAIL))["user"]
@@ -58,7 +58,7 @@ async def test_A7_verified_address_of_a_trusted_provider_links_to_a_verified_acc
 
     assert arrived.status_code == 303
     assert rows(database_url, Identity)[0]["account_id"] == user["id"]
-    assert (await login(auth, "ann@gmail.com")).status_code == 200  # its password is good still
+    assert (await login(auth, "ann@gmail.com")).status_code == 200  # the password still works
     assert len(mailbox.mails("ann@gmail.com", "provider_connected")) == 1
     (told,) = [one for one in records(database_url, EVENTS) if one["action"] == "SIGN_IN_WITH_PROVIDER"]
     assert told["metadata"]["account"] == "linked"
@@ -68,12 +68,12 @@ async def test_A7_verified_address_of_a_trusted_provider_links_to_a_verified_acc
     ("name", "person"),
     [
         ("acme", {}),  # which the operator does not trust with addresses
-        ("google", {}),  # which does not speak for other domains than its own
+        ("google", {}),  # which is trusted only for its own domains
         ("google", {"email_verified": False, "hd": "example.com"}),
     ],
     ids=["not trusted", "not authoritative", "not verified"],
 )
-async def test_A7_address_alone_opens_no_account_with_a_password(
+async def test_address_alone_gives_no_access_to_an_account_with_a_password(
     auth: httpx.AsyncClient, double: Double, database_url: str, name: str, person: dict[str, Any]
 ) -> None:
     await register(auth, email="ann@example.com")
@@ -86,7 +86,7 @@ async def test_A7_address_alone_opens_no_account_with_a_password(
     assert await who(auth) is None
 
 
-async def test_A7_squatter_loses_password_sessions_factors_keys_and_identities(
+async def test_squatter_loses_password_sessions_factors_keys_and_identities(
     auth: httpx.AsyncClient, double: Double, codes: Clock, database_url: str
 ) -> None:
     squatter = await enrolled(auth, codes)
@@ -109,7 +109,7 @@ async def test_A7_squatter_loses_password_sessions_factors_keys_and_identities(
     exchanged = await auth.post("/internal/exchange", json={"credential": tokens["token"]}, headers=INTERNAL)
     assert exchanged.status_code == 404
     assert (await login(auth, squatter.email)).status_code == 401
-    assert (await refresh(auth, session["refresh_token"])).status_code == 200  # somebody else's
+    assert (await refresh(auth, session["refresh_token"])).status_code == 200  # another account's
     auth.cookies.clear()
     again = await refused(arrive(auth, double, sub="squatter", email="x@example.com", email_verified=False))
     assert again[1] == "email_not_verified"
@@ -119,7 +119,7 @@ KEY = {"name": "key", "scopes": ["orders:read"]}
 INTERNAL = bearer(internal_token("auth", issuer="gateway"))
 
 
-async def test_A7_account_of_an_admin_is_only_connected_by_hand(
+async def test_account_of_an_admin_is_connected_only_by_hand(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     admin = {"email": "admin@example.com", "hd": "example.com"}
@@ -166,7 +166,7 @@ async def test_identity_of_another_account_is_not_taken_over(
     assert identity["account_id"] == ann["user"]["id"]
 
 
-async def test_connecting_counts_only_while_the_session_that_asked_lives(
+async def test_connecting_requires_the_requesting_session_to_be_alive(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     ann = await register(auth)
@@ -178,10 +178,10 @@ async def test_connecting_counts_only_while_the_session_that_asked_lives(
     assert rows(database_url, Identity) == []
 
 
-async def test_B4_connecting_counts_only_in_the_browser_that_asked(
+async def test_connecting_works_only_in_the_browser_that_requested_it(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
-    """So nobody is led to connect their identity to the account of somebody else."""
+    """So no one can be tricked into connecting their identity to another person's account."""
     attacker = await register(auth)
     sent = await auth.post(MINE, json={"provider": "acme"}, headers=bearer(attacker["token"]))
     query = double.consent(sent.json()["url"], **ANN)
@@ -191,7 +191,7 @@ async def test_B4_connecting_counts_only_in_the_browser_that_asked(
     assert rows(database_url, Identity) == []
 
 
-async def test_connecting_and_disconnecting_need_a_recent_sign_in_and_a_person(
+async def test_connecting_and_disconnecting_require_a_recent_sign_in_of_a_person(
     auth: httpx.AsyncClient, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann = await register(auth)
@@ -213,7 +213,7 @@ async def test_connecting_and_disconnecting_need_a_recent_sign_in_and_a_person(
     }
 
 
-async def test_disconnected_identity_signs_in_no_more(
+async def test_disconnected_identity_no_longer_signs_in(
     mailbox: Mailbox, auth: httpx.AsyncClient, double: Double
 ) -> None:
     ann, bob = await register(auth), await register(auth)
@@ -231,7 +231,7 @@ async def test_disconnected_identity_signs_in_no_more(
     assert len(mailbox.mails(ann["user"]["email"], "provider_disconnected")) == 1
 
 
-async def test_last_way_to_sign_in_is_kept(auth: httpx.AsyncClient, double: Double) -> None:
+async def test_last_way_to_sign_in_cannot_be_removed(auth: httpx.AsyncClient, double: Double) -> None:
     await arrive(auth, double)
     page = await auth.get(CONNECTED)
     found = re.search(r'name="disconnect" value="([^"]+)"', page.text)
@@ -274,7 +274,7 @@ async def test_page_connects_and_disconnects(
     assert rows(database_url, PendingSignIn) == []
 
 
-async def test_A10_deleted_account_keeps_no_identity(
+async def test_deleted_account_keeps_no_identity(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     await arrive(auth, double)

@@ -1,4 +1,4 @@
-"""Signing in with a provider, as a browser does it. Ids are rows of the security checklist."""
+"""Signing in with a provider, as a browser does it."""
 
 import asyncio
 from collections.abc import Callable
@@ -61,7 +61,7 @@ async def test_new_person_gets_an_account_and_a_session(
     assert told["metadata"] == {"provider": "acme", "account": "created", "second_factor": "none"}
 
 
-async def test_A7_same_subject_is_the_same_account_whatever_its_address(
+async def test_same_subject_is_the_same_account_with_any_address(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     await arrive(auth, double)
@@ -72,7 +72,7 @@ async def test_A7_same_subject_is_the_same_account_whatever_its_address(
     assert (identity["uses"], identity["email"]) == (2, "ann@elsewhere.example")
 
 
-async def test_A7_same_subject_of_another_provider_is_another_person(
+async def test_same_subject_of_another_provider_is_another_person(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     await arrive(auth, double)
@@ -82,7 +82,7 @@ async def test_A7_same_subject_of_another_provider_is_another_person(
     assert await who(auth) == "another@gmail.com"
 
 
-async def test_sign_in_leads_back_to_the_authorization_request_and_nowhere_else(
+async def test_sign_in_returns_only_to_an_authorization_request(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     after = "/oauth/authorize?client_id=x&state=y"
@@ -96,7 +96,7 @@ async def test_sign_in_leads_back_to_the_authorization_request_and_nowhere_else(
     assert long.status_code == 400
 
 
-async def test_B1_session_before_ends_and_the_new_one_has_another_cookie(
+async def test_previous_session_ends_and_the_new_one_has_another_cookie(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     await arrive(auth, double)
@@ -109,7 +109,7 @@ async def test_B1_session_before_ends_and_the_new_one_has_another_cookie(
         assert await who(other) is None
 
 
-async def test_B4_state_is_good_once_in_its_browser_for_ten_minutes_at_its_provider(
+async def test_state_is_valid_once_in_its_browser_for_ten_minutes_at_its_provider(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     query = double.consent(await begin(auth), **ANN)
@@ -135,14 +135,16 @@ async def test_B4_state_is_good_once_in_its_browser_for_ten_minutes_at_its_provi
     assert double.requests == []  # the code went nowhere
 
 
-async def test_of_ten_uses_of_one_state_at_once_one_signs_in(auth: httpx.AsyncClient, double: Double) -> None:
+async def test_one_of_ten_concurrent_uses_of_a_state_signs_in(
+    auth: httpx.AsyncClient, double: Double
+) -> None:
     query = double.consent(await begin(auth), **ANN)
     responses = await asyncio.gather(*(come_back(auth, query) for _ in range(10)))
 
     assert sorted(one.status_code for one in responses) == [303] + [400] * 9
 
 
-async def test_of_ten_first_sign_ins_of_one_person_at_once_all_reach_one_account(
+async def test_ten_concurrent_first_sign_ins_of_a_person_reach_one_account(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     queries = [double.consent(await begin(auth), **ANN) for _ in range(10)]
@@ -177,9 +179,7 @@ async def test_malformed_response_is_refused_with_400(
     assert await refused(work) == (400, "invalid_state", reason)
 
 
-async def test_O11_mix_up_is_refused_before_the_code_goes_anywhere(
-    auth: httpx.AsyncClient, double: Double
-) -> None:
+async def test_mix_up_is_refused_before_the_code_is_sent(auth: httpx.AsyncClient, double: Double) -> None:
     for iss in (double.issuer("google"), "https://evil.example"):
         query = double.consent(await begin(auth), **ANN)
         double.requests.clear()
@@ -193,7 +193,7 @@ async def test_O11_mix_up_is_refused_before_the_code_goes_anywhere(
     assert (await refused(come_back(auth, error)))[2] == "response_of_another_issuer"
 
 
-async def test_denied_consent_is_a_page_that_leads_back(auth: httpx.AsyncClient, double: Double) -> None:
+async def test_denied_consent_shows_a_page_with_a_link_back(auth: httpx.AsyncClient, double: Double) -> None:
     given = double.consent(await begin(auth))
     error = {"error": "access_denied", "error_description": "<script>", **given}
     del error["code"]
@@ -206,7 +206,7 @@ async def test_denied_consent_is_a_page_that_leads_back(auth: httpx.AsyncClient,
     assert 'href="/auth/signin"' in page.text
 
 
-async def test_lie_of_the_provider_is_a_page_without_details_and_a_record_with_the_reason(
+async def test_hostile_response_shows_no_details_and_records_the_reason(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     double.change["claims"] = lambda told: told.update(nonce="x")
@@ -249,7 +249,7 @@ async def test_providers_are_listed_without_secrets(auth: httpx.AsyncClient) -> 
     assert [one["label"] for one in listed] == ["Acme", "Google", "GitHub"]
 
 
-async def test_M1_second_factor_is_asked_for_after_a_provider(
+async def test_second_factor_is_required_after_a_provider(
     auth: httpx.AsyncClient, double: Double, codes: Clock, database_url: str
 ) -> None:
     person = await enrolled(auth, codes)
@@ -288,7 +288,7 @@ async def test_disabled_account_is_refused(
     assert await who(auth) is None
 
 
-async def test_A1_account_without_password_answers_like_an_unknown_one(
+async def test_account_without_password_responds_like_an_unknown_one(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     await arrive(auth, double)
@@ -304,7 +304,7 @@ async def test_new_person_needs_a_verified_address(auth: httpx.AsyncClient, doub
     assert await refused(arrive(auth, double, email="not an address")) == unverified
 
 
-async def test_network_may_begin_thirty_sign_ins_at_once(
+async def test_network_can_start_thirty_sign_ins_at_once(
     auth: httpx.AsyncClient, double: Double, clock: StoppedClock
 ) -> None:
     statuses = [(await auth.get("/auth/providers/acme")).status_code for _ in range(31)]
@@ -333,7 +333,7 @@ async def test_only_people_of_the_domain_sign_in(
         assert (await arrive(auth, double, email="b@example.org")).status_code == 303
 
 
-async def test_closed_registration_makes_no_accounts_and_signs_in_those_there_are(
+async def test_closed_registration_creates_no_accounts_and_signs_in_existing_ones(
     provider_settings: Make, double: Double, database_url: str
 ) -> None:
     async with running(create_app, provider_settings()) as auth:
