@@ -34,7 +34,7 @@ def forget(session: Session, events: Sequence[AccountDeleted]) -> None:
 def records_about(
     session: Session, account_id: str, after: str | int | None, limit: int
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return a person's actions, oldest first, as far as they are not erased."""
+    """Return a person's actions that are not erased, oldest first."""
     mine = EVERYTHING.where(RECORDS.c.user_id == account_id).order_by(RECORDS.c.id).limit(limit)
     found = session.connection().execute(mine if after is None else mine.where(RECORDS.c.id > after))
     return [(row["id"], {name: row[name] for name in _TOLD}) for row in found.mappings()]

@@ -115,7 +115,7 @@ async def test_all_services_answer_and_the_owner_downloads(
     assert actions.count("REQUEST_EXPORT") == actions.count("DOWNLOAD_EXPORT") - 0 == 1
 
 
-async def test_nobody_else_sees_it(auth: httpx.AsyncClient, database_url: str) -> None:
+async def test_export_is_404_for_other_accounts(auth: httpx.AsyncClient, database_url: str) -> None:
     ann, bob = await register(auth), await register(auth)
     export = await finished(auth, ann["token"], database_url)
     for token in (bob["token"], await admin_token(auth)):

@@ -1,4 +1,4 @@
-"""Admins act as somebody else: only where it is allowed, for a while, with a reason, and visibly."""
+"""Impersonation by admins: only if allowed, for a limited time, with a reason, and visibly."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -109,7 +109,9 @@ async def test_only_active_accounts_without_the_role_admin_can_be_acted_as(
     assert (await auth.post(path(ann), json=WHY, headers=acting)).status_code == 403
 
 
-async def test_programs_of_an_admin_act_as_nobody(auth: httpx.AsyncClient, admin: dict[str, str]) -> None:
+async def test_programs_of_an_admin_cannot_impersonate(
+    auth: httpx.AsyncClient, admin: dict[str, str]
+) -> None:
     ann = await register(auth)
     body = {"name": "all", "scopes": ["full_access"]}
     key = (await auth.post("/auth/me/tokens", json=body, headers=admin)).json()["token"]

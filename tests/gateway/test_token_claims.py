@@ -70,7 +70,7 @@ def test_a_key_that_is_not_published_is_named() -> None:
     }
 
 
-def test_kinds_are_told_apart() -> None:
+def test_kinds_are_distinguished() -> None:
     kinds = {
         "person who signed in": signed(),
         "of a program": signed(client_id="pat_x"),

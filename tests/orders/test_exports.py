@@ -65,7 +65,7 @@ async def test_orders_and_history_of_one_person_are_complete(
     assert {one["service"] for one in parts} == {"orders"}
 
 
-async def test_somebody_without_orders_gets_an_empty_part(
+async def test_account_without_orders_gets_an_empty_part(
     orders: httpx.AsyncClient, database_url: str
 ) -> None:
     (part,) = await export(orders, database_url, new_id())

@@ -67,7 +67,7 @@ async def test_a_personal_access_token_is_refused_by_the_operation_that_it_is_no
     assert (code, refused) == (1, "gateway: the gateway's own response, or 404 not_found")
 
 
-async def test_cookies_refresh_tokens_and_rubbish_are_told_apart(
+async def test_cookies_refresh_tokens_and_garbage_are_distinguished(
     suite: Suite, explain: Explain, tmp_path: Path
 ) -> None:
     async with suite.client() as client:

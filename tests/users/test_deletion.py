@@ -95,7 +95,7 @@ async def test_deletion_by_an_admin_is_idempotent(users: httpx.AsyncClient, auth
     await assert_erased(users, ada, admin)
 
 
-async def test_admin_who_acts_as_somebody_cannot_delete_the_account(
+async def test_impersonating_admin_cannot_delete_the_account(
     users: httpx.AsyncClient, auth: httpx.AsyncClient
 ) -> None:
     ada = await register(auth)
