@@ -31,7 +31,7 @@ ABOUT = {
     "breaker": "How many requests one target may have in progress, and how many may wait.",
     "ejection": "When a target that does not respond is ejected.",
     "health": "Check each target at intervals; off by default.",
-    "split": "Other targets for a share of the callers, or for those that send a header.",
+    "split": "Other targets for a share of the callers, or for those that send a certain header.",
     "weight": "A target's share of the requests (0 drains it); in a split, a share of the callers: 5%.",
     "name": "Label in metrics and logs; default: the path.",
     "hosts": "Only requests for these hosts; *.example matches all of its subdomains.",

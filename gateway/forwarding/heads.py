@@ -105,7 +105,7 @@ def client_head_end(transfer: Transfer) -> bytes:
 
 
 def frame_answer(transfer: Transfer, lines: list[bytes], length: bytes | None) -> bool:
-    """Frame the body by its length, in chunks, or by closing (HTTP/1.0); return whether it is chunked."""
+    """Frame the body by its length, in chunks, or by closing the connection; return whether it is chunked."""
     if length is not None:
         if transfer.status != 204:
             lines += (b"content-length: ", length, b"\r\n")

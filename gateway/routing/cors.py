@@ -42,7 +42,7 @@ class Cors:
 
     def __post_init__(self) -> None:
         if self.origins and "*" not in self.origins:
-            # Also on responses to requests without Origin: a cache must not serve them to another origin.
+            # Even without Origin in the request: a cache could serve that response to a page of some origin.
             object.__setattr__(self, "_vary", b"vary: Origin\r\n")
 
     def answer_headers(self, origin: bytes | None) -> bytes:
@@ -83,7 +83,7 @@ def _allows(cors: Cors, origin: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def _pattern(allowed: str) -> re.Pattern[bytes]:
-    """Compile an exact origin, `*` for any origin, or a port of `*` for any port of that host."""
+    """Compile an allowed origin: an exact one, `*` for any, or `scheme://host:*` for any port of a host."""
     if allowed == "*":
         return re.compile(rb".*")
     if allowed.endswith(":*"):

@@ -99,7 +99,7 @@ def _kept_keys() -> Path | None:
 def first_table(settings: Settings) -> RouteTable:
     """Read the routing table at startup.
 
-    A worker that restarts when the file is invalid uses the table that the others still use.
+    If the file is invalid by then, a restarted worker uses the table that the others still use.
     """
     development = settings.environment == "development"
     try:

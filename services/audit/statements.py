@@ -61,7 +61,7 @@ class Statement(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any], text: str, keys: Sequence[Key]) -> "Statement":
-        """`text` is the metadata of the record, which was compared with its commitment before."""
+        """`text` is the metadata of the record, already checked against its commitment."""
         said = json.loads(text)
         said = dict(said) if isinstance(said, dict) else {}
         signature = said.pop(SIGNATURE, None)
@@ -174,13 +174,13 @@ class Ledger:
             return ""
         last = cuts[-1] if cuts else None
         if last is None or last.said.get("kept_from") != first:
-            detail = f"records 0 to {first - 1} are missing, and no retention cut explains it"
+            detail = f"records 0 to {first - 1} are missing, and no retention cut explains why"
             self._report("removed", 0, detail)
             return (received or "")[MONTH]
         before = str(last.said.get("before"))
         is_month = re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-01T00:00:00\.000000Z", before) is not None
         if not is_month or first > last.seq or before > last.received:
-            self._report("removed", last.seq, "it claims a cut of more than was old enough")
+            self._report("removed", last.seq, "it claims to have cut records that were not old enough")
             return (received or "")[MONTH]
         if received is not None and received < before:
             self._report(

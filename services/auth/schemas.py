@@ -206,6 +206,8 @@ class AccountOut(Output):
 class ImpersonatorOut(Output):
     """The admin who impersonates the account."""
 
+    model_config = example({"id": "0198c0de-4b20-7c31-9000-a7d8e9f01234", "username": "admin"})
+
     id: str
     username: str | None
 

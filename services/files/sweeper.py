@@ -1,6 +1,6 @@
 """Reconciles rows and blobs after crashes and failures.
 
-Every step is idempotent and safe on several replicas at once: it checks the state that it changes.
+Every step is idempotent and safe to run on several replicas at once: it checks the state that it changes.
 """
 
 import time

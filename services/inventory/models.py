@@ -50,7 +50,7 @@ class Table(SQLModel, registry=registry()):
 
 
 class Account(Table, table=True):
-    """An AWS account, accessed with its own keys or the service's, or with a role that they assume."""
+    """An AWS account, accessed with its own keys or the service's, directly or through a role."""
 
     __tablename__ = "aws_accounts"
     __table_args__ = (

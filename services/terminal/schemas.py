@@ -254,6 +254,8 @@ class HostOut(Output):
 
 
 class CheckOut(Output):
+    model_config = example({"name": "not root", "holds": True, "seen": "1000"})
+
     name: str
     holds: bool
     seen: str

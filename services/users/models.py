@@ -42,7 +42,7 @@ class Table(SQLModel, registry=registry()):
 class Profile(Table, table=True):
     """One person. E-mail, username, role and status are copies; auth owns them.
 
-    The copies have no unique constraint: auth enforces that, and two accounts that swap their names would
+    Auth enforces uniqueness. The copies have no such constraint, because two accounts that swap names would
     conflict in between.
     """
 
@@ -81,7 +81,7 @@ class Profile(Table, table=True):
 
     @classmethod
     def blank(cls, account_id: str, deleted: datetime) -> "Profile":
-        """The remains of an account that was deleted before its profile was created."""
+        """What is left of an account that was deleted before its profile was created."""
         return cls(
             id=account_id,
             role=Role.USER,

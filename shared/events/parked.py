@@ -212,7 +212,7 @@ class Parked:
     def forget_dead(self, session: Session, received_before: datetime) -> bool:
         """Delete some old dead events; return whether none remain.
 
-        Deleting a month of them at once would block the writes of requests meanwhile.
+        Deleting a month of them at once would keep requests from writing in the meantime.
         """
         table, execute = self._table, session.connection().execute
         old = select(table.c.seq, table.c.key).where(table.c.dead, table.c.received < received_before)
@@ -235,14 +235,14 @@ class Parked:
         return session.connection().execute(select(func.count()).select_from(some.subquery())).scalar_one()
 
     def _are_claimed(self, rows: Sequence[Row[Any]]) -> ColumnElement[bool]:
-        """Match rows that are still under this claim: each claim has its own number of attempts."""
+        """Match rows that are still under this claim: every claim increases `attempts`."""
         table = self._table
         same = and_(table.c.attempts == rows[0].attempts, table.c.dead.is_(False))
         return and_(table.c.id.in_([row.id for row in rows]), same)
 
 
 def lock_line(session: Session) -> None:
-    """Keep events from being queued behind parked ones until commit. SQLite has one writer anyway."""
+    """Let no event be queued behind parked ones until commit. SQLite has one writer anyway."""
     if _is_postgresql(session):
         session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_LINE_LOCK})"))
 

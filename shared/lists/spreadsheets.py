@@ -10,7 +10,7 @@ FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 
 
 def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return the rows as CSV; values that look like formulas get a leading quote."""
+    """Return the rows as CSV; values that look like formulas get a leading apostrophe."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
     writer.writerows([_defused(value) for value in row] for row in rows)

@@ -238,7 +238,7 @@ ATTACKS: dict[str, Attack] = {
         "UPDATE personal SET details_erased_by = 14 WHERE seq = 16"
     ),
     "an old record names the later erasure": owner("UPDATE personal SET origin_erased_by = 17 WHERE seq = 5"),
-    "a record names an ordinary one": owner(blank(7, 11)),
+    "a record names an ordinary record as its erasure": owner(blank(7, 11)),
     "a record names the cut": owner(blank(7, CUT)),
     "a record names itself": owner(blank(11, 11)),
     "a record names one before the log": owner(blank(11, -1)),
@@ -340,7 +340,7 @@ IN_PARTS = {
     "a newer record names an older erasure": "tampered",
     "a record of another account names the erasure": "tampered",
     "the origin of an action on the person names the erasure": "tampered",
-    "a record names an ordinary one": "unproven",
+    "a record names an ordinary record as its erasure": "unproven",
     "a record names itself": "tampered",
     "a record names one that is cut off": "tampered",
     "a record names a future one": "tampered",

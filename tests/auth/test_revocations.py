@@ -24,6 +24,7 @@ import services.auth.sessions.tokens
 from services.auth.app import create_app
 from services.auth.key_models import Revoked
 from services.auth.models import COUNTER, REVOCATIONS, LoginSession
+from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import MARGIN_SECONDS, RevocationLog, read_page
 from services.auth.settings import Settings
 from shared.data.database import Database
@@ -252,17 +253,29 @@ class TestFeed:
         self, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queries = 0
+        polled = threading.Event()  # the pause of this poll began before it was changed
 
         def counted(session: Session, after: int) -> RevocationPage:
             nonlocal queries
             queries += 1
+            polled.set()
             return read_page(session, after)
 
         one = await register(auth)
         monkeypatch.setattr(services.auth.revocations.feed, "read_page", counted)
         monkeypatch.setattr(services.auth.revocations.feed, "POLL_SECONDS", 60.0)
+        held = asyncio.Semaphore(0)
+        news_within = RevocationFeed._news_within
+
+        async def counted_wait(self: RevocationFeed, seconds: float) -> None:
+            held.release()
+            await news_within(self, seconds)
+
+        monkeypatch.setattr(RevocationFeed, "_news_within", counted_wait)
         waiting = [asyncio.create_task(follow(auth)) for _ in range(50)]
-        await asyncio.wait(waiting, timeout=0.5)
+        for _ in waiting:
+            await held.acquire()
+        await asyncio.to_thread(polled.wait, 30)
         queries = 0
         await auth.post("/auth/logout", headers=bearer(one["token"]))
         pages = await asyncio.wait_for(asyncio.gather(*waiting), PROMISED_SECONDS)

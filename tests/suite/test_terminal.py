@@ -1,4 +1,4 @@
-"""A shell through the gateway, opened like the page does."""
+"""A shell through the gateway, opened the way the page opens one."""
 
 import asyncio
 import statistics

@@ -317,7 +317,7 @@ def test_folder_exchanged_with_a_link_all_the_time_leaks_nothing(tree: Tree, sec
             for one in tries:
                 try:
                     with refusals():
-                        assert one(), "something of the outside was seen"
+                        assert one(), "something outside was visible"
                     counts["good"] += 1
                 except (NotFound, WrongKind, Changing):
                     counts["refused"] += 1

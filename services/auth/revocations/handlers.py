@@ -9,6 +9,6 @@ from shared.process.server import is_draining
 
 
 async def follow_revocations(query: FollowRevocations, request: Request, feed: RevocationFeed) -> Response:
-    """Return the revocations after a number as soon as there are any."""
+    """Return the revocations with higher numbers than `after` as soon as there are any."""
     pieces = await feed.answer(query.after, lambda: is_draining(request.scope))
     return StreamingResponse(pieces, headers={"Cache-Control": "no-store"}, media_type="application/json")

@@ -13,7 +13,7 @@ from shared.clock import now
 from shared.identity.revocations import Kind, Revocation, RevocationPage
 from shared.identity.tokens import LEEWAY_SECONDS
 
-MARGIN_SECONDS = 300  # for clock differences, and for tokens being signed at that moment
+MARGIN_SECONDS = 300  # for clock differences, and for tokens that are being signed during the revocation
 FOR_GOOD = timedelta(days=36_500)
 PAGE_ROWS = 1_000
 _PENDING = "revocations"

@@ -84,7 +84,7 @@ def _fault_of(store: BlobStore, row: Row[tuple[object, ...]]) -> str | None:
 
 
 def _is_there_still(database: Database, row: Row[tuple[object, ...]]) -> bool:
-    """Whether the file was not permanently deleted since it was read, perhaps hours ago."""
+    """Whether the file still exists; its row may have been read hours ago."""
     with database.transaction(write=False) as session:
         found = session.connection().execute(select(FILES.c.id).where(FILES.c.id == row.id))
         return found.one_or_none() is not None
@@ -99,7 +99,7 @@ def _read(store: BlobStore, key: str, size: int) -> Landed:
 
 
 def _orphans(database: Database, store: BlobStore) -> Iterator[str]:
-    """Blobs without a row. A row is written before its blob, so the rows are read after the list."""
+    """Blobs without a row. Rows are written before their blobs, so blobs are listed before rows are read."""
     keys: list[str] = []
     for stored in store.list():
         keys.append(stored.key)

@@ -106,7 +106,7 @@ class Tree:
 
     @contextmanager
     def parent(self, parts: Parts) -> Iterator[int]:
-        """Open the folder that holds this path, for a change; no link is followed."""
+        """Open the parent folder of this path in order to change it, without following links."""
         above = joined(*parts[:-1]) or "."
         with _closing(open_beneath(self.fd, above, _PARENT, follow=False)) as opened:
             yield opened
@@ -127,7 +127,7 @@ class Tree:
     # Changes.
 
     def make_folders(self, parts: Parts) -> Parts:
-        """Create a folder and the missing ones above it; return their names as created."""
+        """Create a folder and the missing ones above it; return the path with its names as stored."""
         made: list[str] = []
         held = os.dup(self.fd)
         try:
@@ -149,7 +149,7 @@ class Tree:
         return name, os.open(name, _PARENT | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
     def _give(self, parent: int, name: str) -> None:
-        """Give a new folder to the owner of the workspace."""
+        """Make the owner of the workspace the owner of a new folder."""
         if os.getuid() == 0:
             with _closing(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)) as made:
                 os.fchown(made, *self.owner)
