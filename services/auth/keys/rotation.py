@@ -59,9 +59,8 @@ class KeyRotation:
         found = states(rows, moment)
         waiting = [one.key for one in found if one.state is State.WAITING]
         if waiting:
-            raise NotPossible(
-                f"the key {waiting[0].id} already waits to sign; it does from {waiting[0].signs_from}"
-            )
+            begins = f"{waiting[0].signs_from:%Y-%m-%dT%H:%M:%SZ}"
+            raise NotPossible(f"the key {waiting[0].id} already waits to sign; it will from {begins}")
         if sum(one.state in (State.SIGNING, State.OLD) for one in found) >= PUBLISHED_MAX:
             raise NotPossible(f"{PUBLISHED_MAX} keys are published; wait until the oldest is retired")
         signing = next((one.key for one in found if one.state is State.SIGNING), None)
@@ -78,7 +77,7 @@ class KeyRotation:
         rows, moment = self._locked(session), now()
         killed = _named(rows, key_id)
         if killed.killed is not None:
-            raise NotPossible(f"the key {killed.id} was killed at {killed.killed}")
+            raise NotPossible(f"the key {killed.id} was killed at {killed.killed:%Y-%m-%dT%H:%M:%SZ}")
         killed.killed, killed.private_pem = moment, ""
         # For good: who has the private key can sign tokens that expire when they like.
         self._revocations.add(session, Kind.KEY, [killed.id], for_good=True)
