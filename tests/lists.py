@@ -451,7 +451,10 @@ def lists_of(service: str) -> list[Operation]:
 
 
 def _is_list(operation: Operation) -> bool:
-    answer = _hints(operation.handler)["return"]
+    hints = _hints(operation.handler)
+    answer = hints.pop("return")
+    if Session not in hints.values():
+        return False  # it lists something else than rows, such as the files of a folder
     if get_origin(answer) is list:
         return True
     return isinstance(answer, type) and issubclass(answer, Page)

@@ -32,7 +32,15 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("contracts", "gatehouse", "gateway", "services", "shared", "deploy"):
         shutil.copytree(ROOT / folder, target / folder, ignore=left_out)
     (target / "tests").mkdir()
-    for file in ("__init__.py", "conftest.py", "databases.py", "support.py", "told.py"):
+    for file in (
+        "__init__.py",
+        "conftest.py",
+        "databases.py",
+        "halves.py",
+        "support.py",
+        "told.py",
+        "watchdog.py",
+    ):
         shutil.copy(ROOT / "tests" / file, target / "tests" / file)
     for file in ("routes.yaml", "pyproject.toml", "README.md", "docker-compose.yml"):
         shutil.copy(ROOT / file, target / file)

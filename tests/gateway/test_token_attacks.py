@@ -16,8 +16,8 @@ from tests.gateway.support import RunningGateway
 KEY_ID = "the-key"
 # Only auth knows whether a session or an account still exists; it publishes revocations.
 FOR_AUTH = {
-    *("no session", "session of nobody", "session with a quote", "session number", "session of zero bytes"),
-    "somebody else",
+    *("no session", "unknown session", "session with a quote", "session number", "session with a zero byte"),
+    "another account",
 }
 
 
