@@ -173,7 +173,7 @@ def _duties(database: Database, life: dict[type, Any], keys: SigningKeys) -> lis
 def _oauth_verifier(
     settings: Settings, client: HttpClient, verifier: TokenVerifier, keys: SigningKeys
 ) -> TokenVerifier:
-    """Build a verifier that also for introspection and userinfo: also accepts tokens for the OAuth server."""
+    """Build the verifier of introspection and userinfo, which also accepts tokens for the OAuth server."""
     audience = [one for one in (settings.jwt_audience, settings.oauth_issuer, *settings.resources) if one]
     return TokenVerifier(
         settings, client, fetch_keys=keys.document, audience=audience, revocations=verifier.revocations

@@ -81,7 +81,7 @@ class EventOut(Output):
 def find(session: Session, query: EventFilters, page: PageQuery) -> Page[EventOut]:
     """Return one page, newest first; `start` and `end` become bounds on the ids, which sort by time."""
     given = {name: value for name in COLUMNS if (value := getattr(query, name)) is not None}
-    since, until = _bound(query.start), _bound(query.end)
+    since, until = query.start and id_bound(query.start), query.end and id_bound(query.end)
     if query.workspace_id is not None:
         named = TRAIL_WORKSPACES.c
         of_it = select(named.id).where(named.workspace_id == query.workspace_id)
@@ -97,9 +97,7 @@ def find(session: Session, query: EventFilters, page: PageQuery) -> Page[EventOu
     return paginate(session, [walk.between(until, since)], walk.key, page, EventOut.of, checked=checked)
 
 
-def _bound(moment: datetime | None) -> str | None:
+def id_bound(moment: datetime) -> str:
     """Return the smallest id at or after this time, rounded up to a whole millisecond."""
-    if moment is None:
-        return None
     rest = moment.microsecond % 1000
     return first_id(moment + timedelta(microseconds=(1000 - rest) if rest else 0))

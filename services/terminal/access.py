@@ -39,8 +39,9 @@ class Door:
         if not self._is_local:
             return
         peer = connection.client.host if connection.client else ""
-        forwarded = connection.headers.get("x-forwarded-for")
-        address = self._proxies.client_address(peer, forwarded.encode("latin-1") if forwarded else None)
+        # A proxy may add a line of its own below a forged one.
+        forwarded = ",".join(connection.headers.getlist("x-forwarded-for"))
+        address = self._proxies.client_address(peer, forwarded.encode("latin-1") or None)
         authority = own_authority(connection, self._proxies.trusts)
         if not (_is_loopback(address) and _is_local_name(_host_of(authority))):
             raise NotLocal

@@ -29,12 +29,14 @@ from shared.clock import now
 from shared.data.database import Database, insert_into
 from shared.data.statements import insert_row
 from shared.errors import Problem
+from shared.ids import first_id
 from shared.process.tasks import end
 
 LOG_BYTES_MAX = 16 * 1024  # of a deployment's output, the last
 READ_BYTES = 64 * 1024
 RETRY_SECONDS = 5.0
 DELIVERIES_KEPT = timedelta(days=7)
+DEPLOYMENTS_KEPT = timedelta(days=90)
 _SIGNATURE = re.compile(r"sha256=([0-9a-f]{64})")
 _DELIVERY = re.compile(r"[0-9A-Za-z-]{1,64}")
 _REPOSITORY = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
@@ -115,10 +117,12 @@ class Deployments:
         return deployment
 
     def forget_old(self) -> None:
-        """Delete old deliveries; called by a duty in its own thread."""
+        """Delete old deliveries and deployments; called by a duty in its own thread."""
         with self._database.transaction() as session:
-            old = delete(DELIVERIES).where(DELIVERIES.c.received < now() - DELIVERIES_KEPT)
-            session.connection().execute(old)
+            execute, columns = session.connection().execute, DEPLOYMENTS.c
+            execute(delete(DELIVERIES).where(DELIVERIES.c.received < now() - DELIVERIES_KEPT))
+            ended = columns.state.not_in([DeploymentState.WAITING, DeploymentState.RUNNING])
+            execute(delete(DEPLOYMENTS).where(ended, columns.id < first_id(now() - DEPLOYMENTS_KEPT)))
 
     async def _work(self) -> None:
         while True:
@@ -131,8 +135,14 @@ class Deployments:
                     log.info("deployment_finished", deployment_id=row["id"], sha=row["sha"], outcome=state)
             except Problem as problem:  # the database is unreachable
                 log.warning("deployments_wait", error=problem.code)
-                await asyncio.sleep(RETRY_SECONDS)
-                self._wake.set()
+                await self._try_again()
+            except Exception:  # if this task ended, nothing would be deployed any more
+                log.exception("deployments_interrupted")
+                await self._try_again()
+
+    async def _try_again(self) -> None:
+        await asyncio.sleep(RETRY_SECONDS)
+        self._wake.set()
 
     async def _deploy(self, row: dict[str, Any]) -> tuple[DeploymentState, str]:
         """Run the command without a shell, with a time limit, in a process group of its own."""
@@ -207,8 +217,9 @@ def _lose_running(session: Session) -> None:
     """Mark what an earlier process was running when it died."""
     running = select(DEPLOYMENTS.c.id).where(DEPLOYMENTS.c.state == DeploymentState.RUNNING)
     ids = [row.id for row in session.connection().execute(running)]
-    _set_state(session, ids, DeploymentState.LOST)
+    _set_state(session, ids, DeploymentState.LOST, ended=now())
 
 
-def _set_state(session: Session, ids: Sequence[str], state: DeploymentState) -> None:
-    session.connection().execute(update(DEPLOYMENTS).where(DEPLOYMENTS.c.id.in_(ids)).values(state=state))
+def _set_state(session: Session, ids: Sequence[str], state: DeploymentState, **values: Any) -> None:
+    change = update(DEPLOYMENTS).where(DEPLOYMENTS.c.id.in_(ids))
+    session.connection().execute(change.values(state=state, **values))

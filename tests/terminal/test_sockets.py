@@ -177,6 +177,9 @@ async def test_foreign_host_name_and_forwarded_remote_address_are_refused(
         "/terminal/sessions", json={}, headers={"X-Forwarded-For": "203.0.113.9"}
     )
     assert (response.status_code, response.json()["code"]) == (403, "not_local")
+    lines = [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-For", "203.0.113.9")]
+    response = await owner.client.post("/terminal/sessions", json={}, headers=lines)
+    assert (response.status_code, response.json()["code"]) == (403, "not_local")
 
 
 async def test_read_only_viewer_cannot_type_or_send_signals(owner: Owner) -> None:

@@ -32,7 +32,7 @@ from services.inventory.models import (
 )
 from services.inventory.sync import syncs
 from services.inventory.sync.schemas import SyncOut
-from services.inventory.trail import EventOut
+from services.inventory.trail import EventOut, id_bound
 from services.inventory.usage import hours
 from shared.data.database import Database
 from shared.http.schemas import Output
@@ -180,7 +180,8 @@ def _events(query: EventFilter) -> Select[Any]:
             found = found.where(columns[name] == value)
     since = [query.start_time, query.from_date and midnight(query.from_date)]
     until = [query.end_time, query.to_date and midnight(query.to_date) + timedelta(days=1)]
-    return found.where(*(columns.at >= at for at in since if at), *(columns.at < at for at in until if at))
+    first = [columns.id >= id_bound(at) for at in since if at]
+    return found.where(*first, *(columns.id < id_bound(at) for at in until if at))
 
 
 def _shown_events(_: Session, rows: Rows) -> list[ClassicEvent]:

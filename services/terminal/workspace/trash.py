@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select
+import structlog
+from sqlalchemy import delete, select, update
 from sqlmodel import Session
 
 from services.terminal.models import TRASH
@@ -19,10 +20,13 @@ from services.terminal.workspace.workspaces import Workspaces
 from shared.clock import now
 from shared.data.database import Database, one_row
 from shared.data.statements import insert_row
-from shared.errors import NotFound
+from shared.errors import NotFound, Problem
 
 FOLDER = "trash"
 SWEEP_ROWS = 100
+RETRIED_AFTER = timedelta(days=1)
+
+log = structlog.get_logger(__name__)
 
 
 class TrashCan:
@@ -61,14 +65,25 @@ class TrashCan:
         self._workspaces.quota.forget(owner)
 
     def sweep(self) -> None:
-        """Remove what has expired; called by a duty in its own thread."""
+        """Remove what has expired; called by a duty in its own thread.
+
+        What cannot be removed is tried again a day later, so that the rest is removed.
+        """
         with self._database.transaction(write=False) as session:
             rows = _expired(session)
+        removed, failed = list[str](), list[str]()
         for row in rows:
-            self._workspaces.at_once(row["owner"], _remove_content, [row["id"]])
+            try:
+                self._workspaces.at_once(row["owner"], _remove_content, [row["id"]])
+                removed.append(row["id"])
+            except (Problem, OSError) as error:
+                log.warning("trash_not_removed", owner=row["owner"], trash_id=row["id"], error=repr(error))
+                failed.append(row["id"])
         if rows:
             with self._database.transaction() as session:
-                _forget(session, [row["id"] for row in rows])
+                _forget(session, removed)
+                later = update(TRASH).where(TRASH.c.id.in_(failed)).values(until=now() + RETRIED_AFTER)
+                session.connection().execute(later)
 
 
 def _insert(session: Session, owner: str, entry: Entry, kept: timedelta) -> dict[str, Any]:
