@@ -24,7 +24,7 @@ from services.terminal.session import Session
 from services.terminal.settings import Settings
 from services.terminal.shares import forget_expired
 from services.terminal.terminals import Terminals, forget_ended
-from services.terminal.workspace.quota import Quota
+from services.terminal.workspace.quota import STOP_SHARE, Quota
 from services.terminal.workspace.walks import remove
 from shared.clock import now
 from shared.data.database import Database, one_row
@@ -34,7 +34,6 @@ from shared.ids import new_id
 
 GRACE_SECONDS = 5.0
 DISK_FULL = "disk_full"
-STOP_SHARE = 1.2  # a box is stopped at this share of the space of its home
 SWEEP_ROWS = 100
 ACTIVITY_KEPT = timedelta(minutes=1)  # precision of `last_activity`
 

@@ -35,6 +35,7 @@ from shared.process.tasks import end
 LOG_BYTES_MAX = 16 * 1024  # of a deployment's output, the last
 READ_BYTES = 64 * 1024
 RETRY_SECONDS = 5.0
+DEPLOYED_EVENTS = ("push", "workflow_dispatch")
 DELIVERIES_KEPT = timedelta(days=7)
 DEPLOYMENTS_KEPT = timedelta(days=90)
 _SIGNATURE = re.compile(r"sha256=([0-9a-f]{64})")
@@ -79,6 +80,11 @@ def read_run(body: bytes, branch: str) -> Run | None:
     if run.get("conclusion") != "success" or run.get("head_branch") != branch:
         return None
     name = repository.get("full_name") if isinstance(repository, dict) else None
+    # A pull request of a fork runs workflows here as well, with a branch of any name and a stranger's commit.
+    head = run.get("head_repository")
+    is_ours = isinstance(head, dict) and head.get("full_name") == name
+    if run.get("event") not in DEPLOYED_EVENTS or not is_ours:
+        return None
     id_, sha = run.get("id"), run.get("head_sha")
     if (
         not (type(id_) is int and 0 < id_ < 2**63)

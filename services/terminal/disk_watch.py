@@ -11,10 +11,10 @@ import structlog
 from sqlalchemy import select
 from sqlmodel import Session
 
-from services.terminal.boxes import DISK_FULL, STOP_SHARE, Boxes
+from services.terminal.boxes import DISK_FULL, Boxes
 from services.terminal.models import BOXES, BoxState
 from services.terminal.terminals import Terminals
-from services.terminal.workspace.quota import Quota
+from services.terminal.workspace.quota import STOP_SHARE, Quota
 from shared.data.database import Database
 from shared.errors import Problem
 

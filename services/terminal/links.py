@@ -18,6 +18,7 @@ from services.terminal.session import Session
 SOCKET_NAME = "link.sock"
 HELLO_SECONDS = 5.0
 CONNECTIONS_MAX = 64  # per box
+UNREAD_BYTES_MAX = 4 << 20  # input that a holder has not read; programs in the box can stop it
 
 log = structlog.get_logger(__name__)
 
@@ -125,8 +126,13 @@ class HolderConnection(asyncio.Protocol):
         session.attach(self, hello)
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        if not self._transport.is_closing():
-            self._transport.write(frame(kind, payload))
+        if self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+            log.warning("holder_does_not_read", box_id=self._box_id)
+            self._transport.abort()
+            return
+        self._transport.write(frame(kind, payload))
 
     def close(self) -> None:
         self._transport.abort()

@@ -4,6 +4,7 @@ import re
 from collections import deque
 
 TAIL_BYTES_MAX = 256 * 1024
+SEARCHED_BYTES_MAX = 64 << 20
 SEQUENCE_BYTES_MAX = 4096  # real escape sequences are shorter
 
 _SCREENS = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")

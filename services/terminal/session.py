@@ -20,7 +20,7 @@ from services.terminal.holder.wire import (
     SIZE,
     FrameError,
 )
-from services.terminal.output import Tail, safe_start
+from services.terminal.output import SEARCHED_BYTES_MAX, Tail, safe_start
 from services.terminal.protocol import Close, Hello, ProtocolError
 from services.terminal.viewers import Chunk, Exit, Link, Viewer
 
@@ -233,8 +233,9 @@ class Session:
             found = safe_start(data, is_alternate=chunk.is_alternate)
             if found is not None:
                 return base + found, False
-            if not chunk.is_alternate and len(data) >= 2 * PIECE_BYTES:
-                break  # a single endless line has no good position
+            most = SEARCHED_BYTES_MAX if chunk.is_alternate else 2 * PIECE_BYTES
+            if len(data) >= most:
+                break  # a single endless line has no good position, and a holder may send anything
             chunk = await self.fetch(base + len(data))
         return self.head, chunk.is_alternate
 

@@ -14,6 +14,9 @@ class Link(Protocol):
     def send(self, kind: bytes, payload: bytes = b"") -> None: ...
 
 
+CONTROLS_MAX = 1_000  # waiting messages of a client that does not read
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a shell ended; `head` is the offset of the end of its output."""
@@ -54,6 +57,9 @@ class Viewer:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, kind: str, /, **fields: Any) -> None:
+        if len(self.controls) >= CONTROLS_MAX:
+            self.close(Close.TOO_LARGE, "the client does not read what it is sent")
+            return
         self.controls.append(write_control(kind, **fields))
         self.wake.set()
 

@@ -86,6 +86,8 @@ async def _receive(websocket: WebSocket) -> str | bytes:
 async def _read(websocket: WebSocket, session: Session, viewer: Viewer) -> None:
     while True:
         message = await _receive(websocket)
+        if viewer.closing is not None:  # a revoked guest may keep sending
+            await asyncio.Event().wait()  # until the other task has closed the socket
         if isinstance(message, str):
             _obey(protocol.read_control(message), session, viewer)
         elif len(message) > protocol.INPUT_BYTES_MAX:
@@ -117,7 +119,7 @@ async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None
     try:
         while True:
             viewer.wake.clear()
-            while viewer.controls:
+            while viewer.controls and viewer.closing is None:
                 await websocket.send_text(viewer.controls.popleft())
             if viewer.closing is not None:
                 await websocket.close(*viewer.closing)

@@ -9,6 +9,7 @@ from services.terminal.holder.ring import Ring
 from services.terminal.holder.wire import FRAME_BYTES_MAX, FrameError, Frames, frame
 from services.terminal.output import TAIL_BYTES_MAX, Tail, safe_start
 from services.terminal.protocol import Close, Hello, ProtocolError, Resume
+from services.terminal.viewers import CONTROLS_MAX, Viewer
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,16 @@ def test_ring_drops_the_oldest_bytes_and_tracks_the_alternate_screen_at_its_star
     assert ring.read(16, 5) == b"89"
     ring.append(b"\x1b[?1049l..........")
     assert ring.is_alternate_at_base is False
+
+
+def test_client_that_does_not_read_what_it_causes_is_closed() -> None:
+    viewer = Viewer(may_write=False)
+    for _ in range(CONTROLS_MAX + 1):
+        viewer.tell("pong", time=1)
+
+    assert len(viewer.controls) == CONTROLS_MAX
+    assert viewer.closing is not None
+    assert viewer.closing[0] == Close.TOO_LARGE
 
 
 def test_hello_is_parsed_with_its_resume_position() -> None:

@@ -40,7 +40,8 @@ async def client(make_settings: Callable[..., Any], database_url: str) -> AsyncI
 
 
 def event(**run: Any) -> bytes:
-    told = {"id": 1, "conclusion": "success", "head_branch": "main", "head_sha": SHA, **run}
+    ours = {"event": "push", "head_repository": {"full_name": "acme/app"}}
+    told = {"id": 1, "conclusion": "success", "head_branch": "main", "head_sha": SHA, **ours, **run}
     return json.dumps(
         {"action": "completed", "workflow_run": told, "repository": {"full_name": "acme/app"}}
     ).encode()
@@ -110,6 +111,20 @@ async def test_other_events_are_answered_with_204_and_malformed_ones_with_400(
     assert await deliver(client, event(), delivery="x" * 65) == (400, "bad_webhook")
     assert await deliver(client, bytes(10 << 20)) == (413, "body_too_large")
     assert await deployments(client) == []
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"event": "pull_request"},
+        {"event": "schedule"},
+        {"head_repository": {"full_name": "stranger/app"}},
+        {"head_repository": None},
+    ],
+)
+def test_run_of_a_pull_request_or_a_fork_is_not_deployed(run: dict[str, Any]) -> None:
+    assert read_run(event(), "main") is not None
+    assert read_run(event(**run), "main") is None
 
 
 async def test_without_a_secret_the_webhook_does_not_exist(make_settings: Callable[..., Any]) -> None:

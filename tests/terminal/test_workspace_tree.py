@@ -24,7 +24,7 @@ from services.terminal.errors import (
     NotPermitted,
     WrongKind,
 )
-from services.terminal.workspace import archive, beneath
+from services.terminal.workspace import archive, beneath, walks
 from services.terminal.workspace.archive import zip_pieces
 from services.terminal.workspace.paths import DEPTH_MAX, parts_of
 from services.terminal.workspace.tree import Tree, refusals
@@ -222,6 +222,31 @@ def test_copy_keeps_links_as_links_and_stops_at_the_budget(tree: Tree) -> None:
     assert (home_of(tree) / "copy/file").read_bytes() == b"content"
 
 
+def test_copy_of_holes_counts_the_zeros_that_it_writes(tree: Tree) -> None:
+    with (home_of(tree) / "sparse").open("wb") as file:
+        file.truncate(50 << 20)
+    with tree.in_area("staging") as staging, pytest.raises(HomeFull):
+        copy(tree, ("sparse",), staging, Budget(1 << 20, 10))
+    with tree.in_area("staging") as staging:
+        copied = copy(tree, ("sparse",), staging, budget := Budget(60 << 20, 10))
+        assert os.stat(copied, dir_fd=staging).st_size == 50 << 20
+    assert budget.bytes <= 10 << 20
+
+
+def test_list_and_archive_of_very_long_paths_are_cut_off(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        (home_of(tree) / f"folder/{number:0100d}").write_text("")
+    monkeypatch.setattr(walks, "PATH_CHARACTERS_MAX", 1_000)
+    monkeypatch.setattr(archive, "PATH_CHARACTERS_MAX", 1_000)
+
+    entries, is_cut = list_all(tree, ("folder",), 1_000, hidden=True)
+    assert (0 < len(entries) < 20, is_cut) == (True, True)
+    with zipfile.ZipFile(io.BytesIO(b"".join(zip_pieces(tree, ("folder",))))) as made:
+        names = made.namelist()
+        assert 1 < len(names) < 20
+        assert b"everything after this" in made.read(names[-1])
+
+
 def make_deep(home: Path, depth: int) -> None:
     held = os.open(home, os.O_RDONLY)
     for _ in range(depth):
@@ -275,7 +300,7 @@ def test_unreadable_file_is_refused_and_named_in_the_zip(tree: Tree, monkeypatch
         raise PermissionError(errno.EACCES, "denied")  # root can read everything
 
     monkeypatch.setattr(archive, "_add_file", deny)
-    with zipfile.ZipFile(io.BytesIO(b"".join(archive.zip_pieces(tree, ())))) as made:
+    with zipfile.ZipFile(io.BytesIO(b"".join(zip_pieces(tree, ())))) as made:
         assert "folder/file" in made.read("NOT-INCLUDED.txt").decode()
     with pytest.raises(NotPermitted), refusals():
         deny()

@@ -132,7 +132,8 @@ async def move_entry(
     trail.resource = body.source
     trail.add(destination=body.destination)
     await _clear(trash, workspaces, caller.id, source, target, overwrite=body.overwrite)
-    return _out(await workspaces.run(caller.id, Tree.move, source, target))
+    async with workspaces.quota.room(caller.id, 0, len(target)):  # folders that are created on the way
+        return _out(await workspaces.run(caller.id, Tree.move, source, target))
 
 
 async def copy_entry(

@@ -98,6 +98,8 @@ class Connection:
     def _connect(self, rest: str) -> None:
         if rest.startswith("/"):
             raise BadPacket("only the main namespace is supported")
+        if self._is_connected:
+            raise BadPacket("the client is connected already")
         self.send(packets.connected(self.sid))
         self._is_connected = True
         if self.owner is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from services.terminal.workspace.paths import Parts, shown
 from services.terminal.workspace.tree import Tree
-from services.terminal.workspace.walks import walk
+from services.terminal.workspace.walks import PATH_CHARACTERS_MAX, walk
 
 READ_BYTES = 256 * 1024
 LEVEL = 1  # speed over size
@@ -45,7 +45,12 @@ def zip_pieces(tree: Tree, parts: Parts) -> Iterator[bytes]:
         tree.folder(parts) as folder,
         zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive,
     ):
+        characters = 0
         for above, parent, name in walk(folder, (), hidden=True):
+            characters += sum(map(len, above)) + len(name)
+            if characters > PATH_CHARACTERS_MAX:
+                missing.append("… and everything after this: the paths are too long for one archive")
+                break
             path = "/".join(shown(one)[0].replace("\\", "_") for one in (*above, name))
             try:
                 found = os.stat(name, dir_fd=parent, follow_symlinks=False)

@@ -16,6 +16,7 @@ from services.terminal.workspace.walks import Usage
 
 FRESH_SECONDS = 60.0
 ACCOUNTS_MAX = 10_000  # figures kept
+STOP_SHARE = 1.2  # a box is stopped at this share of the space of its home
 
 
 @dataclass(slots=True)

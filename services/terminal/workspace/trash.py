@@ -47,7 +47,9 @@ class TrashCan:
     async def restore(self, owner: str, trash_id: str) -> Entry:
         """Move something back to where it was; raises Exists if that path is taken."""
         row = await self._database.read(_mine, owner, trash_id)
-        entry = await self._workspaces.run(owner, _move_out, trash_id, parts_of(row["path"]))
+        parts = parts_of(row["path"])
+        async with self._workspaces.quota.room(owner, 0, len(parts)):  # folders that are created on the way
+            entry = await self._workspaces.run(owner, _move_out, trash_id, parts)
         await self._database.run(_forget, [trash_id])
         return entry
 

@@ -13,6 +13,7 @@ from services.terminal.workspace.paths import DEPTH_MAX, Parts
 from services.terminal.workspace.tree import FOLDER_MODE, Entry, Tree, entry_of, new_name
 
 COPY_BYTES = 1 << 20
+PATH_CHARACTERS_MAX = 8 << 20  # of all paths in one list or archive, which are kept in memory
 DEFERRED_MAX = 64  # folders too deep for one pass; more of them count as a full workspace
 BLOCK_BYTES = 512  # the unit of st_blocks
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -40,9 +41,11 @@ def list_folder(
 def list_all(tree: Tree, parts: Parts, most: int, *, hidden: bool) -> tuple[list[Entry], bool]:
     """Return everything below a folder, and whether it was cut off."""
     entries: list[Entry] = []
+    characters = 0
     with tree.folder(parts) as folder:
         for above, parent, name in walk(folder, parts, hidden=hidden):
-            if len(entries) >= most:
+            characters += sum(map(len, above)) + len(name)
+            if len(entries) >= most or characters > PATH_CHARACTERS_MAX:
                 return entries, True
             with suppress(FileNotFoundError):
                 entries.append(entry_of(parent, name, above))
@@ -135,9 +138,9 @@ class Budget:
     bytes: int
     entries: int
 
-    def spend(self, size: int) -> None:
+    def spend(self, size: int, *, entries: int = 1) -> None:
         self.bytes -= size
-        self.entries -= 1
+        self.entries -= entries
         if self.bytes < 0 or self.entries < 0:
             raise HomeFull
 
@@ -188,11 +191,13 @@ def _copy_file(tree: Tree, parent: int, name: str, target: int, new: str, budget
         found = os.fstat(source)
         made = os.open(new, _CREATE, 0o600, dir_fd=target)
         try:
-            left = found.st_size + budget.bytes  # a program may append to it without end
+            # Its size says little: holes become real zeros, and a program may append to it without end.
+            paid = found.st_blocks * BLOCK_BYTES
             while stat.S_ISREG(found.st_mode) and (piece := os.read(source, COPY_BYTES)):
-                left -= len(piece)
-                if left < 0:
-                    raise HomeFull
+                paid -= len(piece)
+                if paid < 0:
+                    budget.spend(-paid, entries=0)
+                    paid = 0
                 os.write(made, piece)
             os.fchown(made, *tree.owner)
             os.fchmod(made, stat.S_IMODE(found.st_mode) & 0o777)
@@ -209,13 +214,22 @@ def remove(folder: int, name: str) -> None:
         _remove(folder, waiting.pop(), folder, waiting, 0)
 
 
+def _make_removable(name: str, parent: int) -> None:
+    """Change the mode of a folder itself: a shell may still stand in it and put a link in its place."""
+    folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{folder}", 0o700)
+    finally:
+        os.close(folder)
+
+
 def _remove(parent: int, name: str, top: int, waiting: list[str], depth: int) -> None:
     found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode):
         os.unlink(name, dir_fd=parent)
         return
     if stat.S_IMODE(found.st_mode) & 0o700 != 0o700:
-        os.chmod(name, 0o700, dir_fd=parent)
+        _make_removable(name, parent)
     if depth == DEPTH_MAX:
         deep = new_name()
         os.rename(name, deep, src_dir_fd=parent, dst_dir_fd=top)

@@ -16,7 +16,7 @@ from services.terminal.errors import FileTooLarge
 from services.terminal.models import BOXES, BoxState
 from services.terminal.places import Places
 from services.terminal.settings import Settings
-from services.terminal.workspace.quota import Quota, Room
+from services.terminal.workspace.quota import STOP_SHARE, Quota, Room
 from services.terminal.workspace.tree import FILE_MODE, Tree, new_name, refusals
 from services.terminal.workspace.walks import Meter, Usage, remove
 from shared.clock import now
@@ -94,7 +94,7 @@ class Workspaces:
         return await asyncio.shield(self._threads.call(work))
 
     async def _measured(self, owner: str) -> Usage:
-        return await self.run(owner, _measure, self.settings.home_entries)
+        return await self.run(owner, _measure, int(STOP_SHARE * self.settings.home_entries))
 
     @asynccontextmanager
     async def receiving(self, owner: str, request: Request) -> AsyncIterator["Upload"]:
