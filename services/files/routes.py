@@ -22,10 +22,10 @@ from services.files.errors import (
 from services.files.handlers import downloading, files, resumable, shares, trash, uploading
 from services.files.schemas import UploadForm
 from services.files.uploads import tus_headers
-from shared.errors import BadRequest, Invalid, UnsupportedMediaType
+from shared.errors import BadRequest, Impersonated, Invalid, UnsupportedMediaType
 from shared.http.operations import Operation
 from shared.http.ranges import RangeNotSatisfiable
-from shared.identity.tokens import public
+from shared.identity.tokens import in_person, public
 
 UPLOAD = (BadForm, BadName, FileTooLarge, QuotaExceeded, UnsupportedMediaType, UploadAbandoned)
 UPLOADS, ONE_UPLOAD = "/files/uploads", "/files/uploads/{upload_id}"
@@ -107,6 +107,7 @@ OPERATIONS = [
         "POST",
         "/files/{file_id}/shares",
         shares.make_share,
+        access=in_person,
         scope="files:write",
         status=201,
         errors=(TooManyShares,),
@@ -128,7 +129,7 @@ OPERATIONS = [
         errors=DOWNLOAD,
     ),
     Operation("GET", "/files/{file_id}/metadata", files.show_metadata, scope="files:read", access=public),
-    Operation("PATCH", "/files/{file_id}", files.change_file, scope="files:write"),
-    Operation("PUT", "/files/{file_id}", files.update_file, scope="files:write"),
+    Operation("PATCH", "/files/{file_id}", files.change_file, scope="files:write", errors=(Impersonated,)),
+    Operation("PUT", "/files/{file_id}", files.update_file, scope="files:write", errors=(Impersonated,)),
     Operation("DELETE", "/files/{file_id}", files.delete_file, scope="files:write", status=204),
 ]

@@ -11,6 +11,7 @@ from services.terminal.backends.base import Backend
 from services.terminal.errors import NotLocal
 from services.terminal.models import TERMINALS
 from services.terminal.settings import Settings
+from shared.caller import Caller
 from shared.data.database import one_row
 from shared.errors import NotFound
 from shared.http.sockets import own_authority
@@ -45,6 +46,14 @@ class Door:
         authority = own_authority(connection, self._proxies.trusts)
         if not (_is_loopback(address) and _is_local_name(_host_of(authority))):
             raise NotLocal
+
+
+def may_type(caller: Caller) -> bool:
+    """Return whether the caller may write in terminals.
+
+    An admin who impersonates an account only watches: a process or a key in the home would stay afterwards.
+    """
+    return caller.may(WRITE) and caller.impersonator_id is None
 
 
 def own_terminal(session: Session, terminal_id: str, owner: str) -> dict[str, Any]:

@@ -44,11 +44,11 @@ from services.terminal.handlers import (
     webhook,
 )
 from services.terminal.protocol import SUBPROTOCOL
-from shared.errors import BadRequest, NotFound, Stale, TooLarge, TooManyRequests
+from shared.errors import BadRequest, Impersonated, NotFound, Stale, TooLarge, TooManyRequests
 from shared.http.operations import Operation
 from shared.http.ranges import RangeNotSatisfiable
 from shared.http.sockets import Socket
-from shared.identity.tokens import admin, public
+from shared.identity.tokens import admin, in_person, public
 
 START = (NotLocal, NoCapacity, EngineUnavailable)
 ADMINISTER = "admin:terminal"
@@ -76,6 +76,7 @@ OPERATIONS = [
     Operation("GET", SESSIONS, terminals.list_terminals, scope=READ),
     Operation(
         *("POST", SESSIONS, terminals.open_terminal),
+        access=in_person,
         scope=WRITE,
         status=201,
         location="/terminal/sessions/{id}",
@@ -87,6 +88,7 @@ OPERATIONS = [
         "POST",
         f"{ONE_SESSION}/signal",
         terminals.signal_terminal,
+        access=in_person,
         scope=WRITE,
         status=204,
         errors=(TerminalEnded,),
@@ -95,12 +97,13 @@ OPERATIONS = [
         *("POST", "/terminal/tickets", terminals.make_ticket),
         scope=READ,  # a ticket to write needs WRITE as well
         status=201,
-        errors=(NotFound, NotLocal, TerminalEnded, TooManyRequests),
+        errors=(Impersonated, NotFound, NotLocal, TerminalEnded, TooManyRequests),
     ),
     Operation("GET", "/terminal/tabs", tabs.show_tabs, scope=READ),
     Operation("PUT", "/terminal/tabs", tabs.save_tabs, scope=WRITE),
     Operation(
         *("POST", f"{ONE_SESSION}/shares", shares.share_terminal),
+        access=in_person,
         scope=WRITE,
         status=201,
         errors=(TerminalEnded, TooManyShares),
@@ -146,7 +149,7 @@ OPERATIONS = [
         *("GET", "/terminal/admin/deployments", webhook.list_deployments), access=admin, scope=ADMINISTER
     ),
     Operation("GET", FILES, files.list_files, scope=READ_FILES, errors=READING),
-    Operation("DELETE", FILES, files.delete_entry, scope=WRITE, status=204, errors=WRITING),
+    Operation("DELETE", FILES, files.delete_entry, access=in_person, scope=WRITE, status=204, errors=WRITING),
     Operation("GET", f"{FILES}/usage", files.show_usage, scope=READ_FILES, errors=(NotLocal,)),
     Operation(
         *("GET", f"{FILES}/content", files.download_workspace_file),
@@ -156,6 +159,7 @@ OPERATIONS = [
     ),
     Operation(
         *("PUT", f"{FILES}/content", files.write_workspace_file),
+        access=in_person,
         scope=WRITE,
         status=201,
         body_type="application/octet-stream",
@@ -167,16 +171,33 @@ OPERATIONS = [
         answer_types=("application/zip",),
         errors=READING,
     ),
-    Operation("POST", f"{FILES}/folders", files.make_folder, scope=WRITE, status=201, errors=WRITING),
-    Operation("POST", f"{FILES}/move", files.move_entry, scope=WRITE, errors=(*WRITING, IntoItself)),
+    Operation(
+        "POST",
+        f"{FILES}/folders",
+        files.make_folder,
+        access=in_person,
+        scope=WRITE,
+        status=201,
+        errors=WRITING,
+    ),
+    Operation(
+        "POST",
+        f"{FILES}/move",
+        files.move_entry,
+        access=in_person,
+        scope=WRITE,
+        errors=(*WRITING, IntoItself),
+    ),
     Operation(
         *("POST", f"{FILES}/copy", files.copy_entry),
+        access=in_person,
         scope=WRITE,
         status=201,
         errors=(*WRITING, IntoItself, TooManyEntries),
     ),
     Operation(
         *("POST", f"{FILES}/batches", batches.make_batch),
+        access=in_person,
         scope=WRITE,
         status=201,
         body_bytes_max=MANIFEST_BYTES_MAX,
@@ -185,6 +206,7 @@ OPERATIONS = [
     Operation("GET", ONE_BATCH, batches.show_batch, scope=READ_FILES, errors=(NotLocal,)),
     Operation(
         *("PUT", f"{ONE_BATCH}/content", batches.send_contents),
+        access=in_person,
         scope=WRITE,
         status=204,
         body_type="application/octet-stream",
@@ -193,16 +215,24 @@ OPERATIONS = [
     ),
     Operation(
         *("POST", f"{ONE_BATCH}/finish", batches.finish_batch),
+        access=in_person,
         scope=WRITE,
         status=201,
         errors=(*WRITING, Incomplete),
     ),
     Operation("DELETE", ONE_BATCH, batches.delete_batch, scope=WRITE, status=204, errors=(NotLocal,)),
     Operation("GET", f"{FILES}/trash", trash.list_trash, scope=READ_FILES),
-    Operation("DELETE", f"{FILES}/trash", trash.empty_trash, scope=WRITE, status=204),
-    Operation("DELETE", f"{FILES}/trash/{{trash_id}}", trash.purge_entry, scope=WRITE, status=204),
+    Operation("DELETE", f"{FILES}/trash", trash.empty_trash, access=in_person, scope=WRITE, status=204),
     Operation(
-        "POST", f"{FILES}/trash/{{trash_id}}/restore", trash.restore_entry, scope=WRITE, errors=WRITING
+        "DELETE", f"{FILES}/trash/{{trash_id}}", trash.purge_entry, access=in_person, scope=WRITE, status=204
+    ),
+    Operation(
+        "POST",
+        f"{FILES}/trash/{{trash_id}}/restore",
+        trash.restore_entry,
+        access=in_person,
+        scope=WRITE,
+        errors=WRITING,
     ),
     Operation("GET", "/terminal/admin/boxes", boxes.list_boxes, access=admin, scope=ADMINISTER),
     Operation(

@@ -12,6 +12,7 @@ from services.files.handlers import shares
 from services.files.settings import Settings
 from shared.clock import now
 from shared.ids import new_id
+from shared.testing import bearer, token
 from tests.files.support import Person
 
 STORAGE = ("sqlite", "postgresql")
@@ -54,6 +55,27 @@ class TestLink:
         response = await files.get(wrong)
 
         assert response.status_code == (404 if change in ("token", "id") else 422)
+
+    async def test_impersonating_admin_shares_nothing_and_changes_no_visibility(
+        self, disk_files: httpx.AsyncClient
+    ) -> None:
+        owner_id = new_id()
+        person = Person(disk_files, owner_id)
+        file = await person.upload(visibility="private")
+        acting = Person(disk_files, owner_id)
+        acting.headers = bearer(token(owner_id, act={"sub": new_id()}))
+        path = f"/files/{file['id']}"
+        public = {"visibility": "public"}
+        refused = [
+            await disk_files.post(f"{path}/shares", json={}, headers=acting.headers),
+            await disk_files.patch(path, json=public, headers=acting.headers),
+            await disk_files.put(path, json=public, headers=acting.headers),
+        ]
+
+        assert [(one.status_code, one.json()["code"]) for one in refused] == [(403, "impersonated")] * 3
+        assert (await acting.get(f"{path}/metadata")).json()["visibility"] == "private"
+        assert (await acting.get(f"{path}/shares")).json() == []
+        assert (await acting.change(file["id"], name="b.bin", visibility="private")).status_code == 200
 
     async def test_only_a_hash_of_the_token_is_stored(
         self, disk_files: httpx.AsyncClient, disk_settings: Settings

@@ -17,6 +17,7 @@ from shared.clock import now
 from shared.data.database import one_row
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
+from shared.identity.tokens import in_person
 from shared.ids import first_id
 from shared.lists.search import Search, find_page
 
@@ -51,7 +52,8 @@ def change_file(
     if_match.check(file.version)
     if body.name is not None:
         file.name, file.folded_name = body.name, folded(body.name)
-    if body.visibility is not None:
+    if body.visibility is not None and body.visibility != file.visibility:
+        in_person(caller)  # what an impersonating admin makes public would stay public
         file.visibility = body.visibility
     if body.metadata is not None:
         file.details = dumped(body.metadata)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from starlette.websockets import WebSocket
 
 from services.terminal import shares, tickets
-from services.terminal.access import WRITE, Door
+from services.terminal.access import Door, may_type
 from services.terminal.errors import TooManyViewers
 from services.terminal.protocol import SUBPROTOCOL
 from services.terminal.settings import Settings
@@ -63,7 +63,7 @@ async def watch_terminal(
     if len(session.viewers) >= settings.viewers_per_terminal:
         raise TooManyViewers
     mode = ticket.mode if ticket else "rw"
-    viewer = Viewer(may_write=mode == "rw" and caller.may(WRITE))
+    viewer = Viewer(may_write=mode == "rw" and may_type(caller))
     trail.resource = terminal_id
     trail.add(mode="rw" if viewer.may_write else "ro", by="ticket" if ticket else "bearer")
     with ExitStack() as stack:

@@ -24,6 +24,7 @@ from shared.data.database import Database
 from shared.errors import InsufficientScope
 from shared.http.schemas import Id, Page
 from shared.http.trail import Trail
+from shared.identity.tokens import in_person
 from shared.lists.pagination import PageQuery, paginate_equal
 
 
@@ -94,8 +95,10 @@ def make_ticket(
     Guests send the token of their `share`.
     """
     door.require_local(request)
-    if body.mode == "rw" and not caller.may(WRITE):
-        raise InsufficientScope(WRITE)
+    if body.mode == "rw":
+        in_person(caller)
+        if not caller.may(WRITE):
+            raise InsufficientScope(WRITE)
     terminal_id, mode, share_id = body.session, body.mode, None
     if body.share is not None:
         share = shares.granted(session, terminal_id, body.share, caller.id)

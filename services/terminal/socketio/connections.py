@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from services.terminal import tabs
-from services.terminal.access import WRITE
+from services.terminal.access import may_type
 from services.terminal.boxes import Boxes
 from services.terminal.errors import TabTaken, TooManyViewers, UnknownConnection
 from services.terminal.session import Session
@@ -15,6 +15,7 @@ from services.terminal.terminals import Terminals
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import Overloaded, TooManyRequests
+from shared.identity.tokens import in_person
 
 CONNECTIONS_MAX = 1000
 PER_ACCOUNT_MAX = 64
@@ -50,14 +51,14 @@ class Connections:
             raise TooManyRequests(f"Your account has {PER_ACCOUNT_MAX} open connections; close one of them.")
 
         async def open_terminal(tab: str, rows: int, columns: int) -> Session:
-            assert owner is not None
-            return await self._opened(owner, tab, rows, columns)
+            assert caller is not None
+            return await self._opened(caller, tab, rows, columns)
 
         connection = Connection(
             owner,
             tab,
             open_terminal,
-            may_write=caller is not None and caller.may(WRITE),
+            may_write=caller is not None and may_type(caller),
             hold_seconds=self._settings.hold_seconds,
         )
         connection.on_close = lambda: self._forget(connection)
@@ -78,12 +79,13 @@ class Connections:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _opened(self, owner: str, tab: str, rows: int, columns: int) -> Session:
+    async def _opened(self, caller: Caller, tab: str, rows: int, columns: int) -> Session:
         """Return the live terminal of a tab, opening one if there is none."""
-        live = await self._database.read(tabs.live_by_tab, owner)
+        live = await self._database.read(tabs.live_by_tab, caller.id)
         terminal_id = live.get(tab)
         if terminal_id is None:
-            place = await self._boxes.ensure(owner)
+            in_person(caller)
+            place = await self._boxes.ensure(caller.id)
             try:
                 terminal_id = (await self._terminals.open(place, tab, rows, columns))["id"]
             except TabTaken as error:
