@@ -18,6 +18,7 @@ from shared.errors import TooManyRequests
 TOKEN_BYTES = 32
 TICKET_CHARACTERS_MAX = 100
 TICKETS_PER_ACCOUNT = 100
+KEPT_CLAIMS = ("act", "auth_time", "acr")  # for action records, and for checks of the sign-in
 
 
 class Redeemed(NamedTuple):
@@ -73,7 +74,8 @@ def redeem(session: Session, ticket: str, terminal_id: str) -> Redeemed | None:
 
 
 def _packed(caller: Caller) -> str:
-    kept: dict[str, Any] = {**asdict(caller), "scopes": sorted(caller.scopes), "claims": {}}
+    claims = {name: caller.claims[name] for name in KEPT_CLAIMS if name in caller.claims}
+    kept: dict[str, Any] = {**asdict(caller), "scopes": sorted(caller.scopes), "claims": claims}
     return json.dumps(kept)
 
 

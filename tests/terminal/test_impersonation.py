@@ -1,11 +1,19 @@
 """An admin who impersonates an account watches its terminals and reads its files, and changes nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
+from services.terminal import tickets
+from services.terminal.models import EVENTS
+from services.terminal.settings import Settings
 from services.terminal.socketio import packets
+from shared.caller import Caller
+from shared.data.database import Database
+from shared.data.migrate import upgrade
 from shared.ids import new_id
+from tests import told
 from tests.terminal.support import Owner, Service
 from tests.terminal.test_socketio import connect, event, poll, post
 
@@ -75,3 +83,36 @@ async def test_impersonating_admin_opens_no_terminal_through_socketio(acting: Ow
         received += await poll(acting.client, sid=sid)
     assert any("You are impersonating this account" in one for one in received)
     assert (await acting.client.get("/terminal/sessions")).json() == []
+
+
+async def test_socket_opened_by_ticket_is_recorded_with_the_impersonating_admin(
+    owner: Owner, acting: Owner, service: Service
+) -> None:
+    session = await owner.open()
+    async with acting.watching(session, ticket=await acting.ticket(session, "ro")) as screen:
+        await screen.until_control("hello")
+    records = await asyncio.to_thread(told.records, service.database_url, EVENTS)
+    watched = [one for one in records if (one["action"], one["resource"]) == ("WATCH_TERMINAL", session)]
+
+    assert [one["user_id"] for one in watched] == [owner.user_id]
+    assert watched[0]["metadata"]["impersonated_by"] == ADMIN_ID
+
+
+def test_ticket_keeps_the_claims_about_the_sign_in_and_no_others(database_url: str) -> None:
+    upgrade(database_url, Settings(database_url=database_url).migrations())
+    database, terminal_id = Database(database_url), new_id()
+    kept = {"act": {"sub": ADMIN_ID}, "auth_time": 1_700_000_000, "acr": "2"}
+    caller = Caller(
+        new_id(), "user", "ann", None, None, frozenset(), 0.0, claims={**kept, "other": "x" * 1000}
+    )
+    try:
+        with database.transaction() as session:
+            ticket, _ = tickets.issue(session, caller, terminal_id, "ro", 30)
+            session.flush()
+            redeemed = tickets.redeem(session, ticket, terminal_id)
+    finally:
+        database.close()
+
+    assert redeemed is not None
+    assert redeemed.caller.claims == kept
+    assert (redeemed.caller.impersonator_id, redeemed.caller.acr) == (ADMIN_ID, 2)
