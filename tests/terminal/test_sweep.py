@@ -205,6 +205,35 @@ async def test_expired_trash_and_what_a_crash_left_are_removed(world: World) -> 
         assert [one.name for one in area.glob("*/*")] == [left["id"]]
 
 
+async def test_home_that_fails_does_not_keep_the_trash_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspaces = Workspaces(
+        world.database, world.places, world.settings, Disk("workspaces", world.settings.homes, 0)
+    )
+    at_once = workspaces.at_once
+
+    def failing(owner: str, *args: Any) -> Any:
+        if owner == "ann":
+            raise PermissionError(13, "denied")
+        return at_once(owner, *args)
+
+    async with workspaces:
+        trash = TrashCan(world.database, workspaces, days=7)
+        for owner in ("ann", "bob"):
+            await workspaces.run(owner, Tree.make_folder, ("old",))
+            await trash.put(owner, ("old",))
+        await world.database.run(expire, "old")
+        with monkeypatch.context() as patch:
+            patch.setattr(workspaces, "at_once", failing)
+            await asyncio.to_thread(trash.sweep)
+    (left,) = await rows_of(world, TRASH)
+
+    assert [*(world.places.area_of("bob") / "trash").iterdir()] == []
+    assert left["owner"] == "ann"
+    assert now() < left["until"] <= now() + timedelta(days=1), "it is tried again later"
+
+
 def expire(session: Any, path: str) -> None:
     past = TRASH.update().where(TRASH.c.path == path).values(until=now() - timedelta(seconds=1))
     session.connection().execute(past)

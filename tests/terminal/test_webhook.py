@@ -7,17 +7,24 @@ import json
 import shlex
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import ValidationError
 
+from services.terminal import deployments as module
 from services.terminal.app import create_app
-from services.terminal.deployments import read_run
+from services.terminal.deployments import Deployments, read_run
 from services.terminal.errors import BadWebhook
+from services.terminal.models import DEPLOYMENTS, DeploymentState
 from services.terminal.settings import Settings
-from shared.ids import new_id
+from shared.clock import now
+from shared.data.database import Database
+from shared.data.migrate import upgrade
+from shared.data.statements import insert_row
+from shared.ids import first_id, new_id
 from shared.testing import bearer, running, token
 
 SECRET = "of-the-webhook-in-tests"
@@ -88,6 +95,50 @@ async def test_successful_run_is_deployed_once_with_its_commit_and_without_secre
     assert [one["state"] for one in rows] == ["done", "done"]
     assert rows[0]["output"] == f"sha {SHA} of acme/app; no secret\n"
     assert (await client.get("/terminal/admin/deployments", headers=bearer(token()))).status_code == 403
+
+
+async def test_unexpected_error_of_a_deployment_does_not_end_later_ones(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy, failures = Deployments._deploy, [ArithmeticError("unexpected")]
+
+    async def failing_once(self: Deployments, row: dict[str, Any]) -> tuple[DeploymentState, str]:
+        if failures:
+            raise failures.pop()
+        return await deploy(self, row)
+
+    monkeypatch.setattr(Deployments, "_deploy", failing_once)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    for number in (1, 2):
+        assert await deliver(client, event(id=number)) == (200, "")
+    rows = await ended(client, 1)
+
+    assert failures == []
+    assert "done" in [one["state"] for one in rows]
+
+
+async def test_finished_deployments_are_deleted_after_90_days_and_running_ones_are_kept(
+    make_settings: Callable[..., Any], database_url: str
+) -> None:
+    settings = make_settings(Settings, database_url=database_url, box_backend="process")
+    upgrade(database_url, settings.migrations())
+    database = Database(database_url)
+    old, recent = first_id(now() - timedelta(days=91)), first_id(now() - timedelta(days=89))
+    kept = [recent[:-1] + "1", *(old[:-1] + str(number) for number in (2, 3))]
+    states = dict(zip(kept, ("done", "running", "waiting"), strict=True))
+    states |= {old[:-1] + str(number): state for number, state in enumerate(("done", "failed", "lost"), 4)}
+    try:
+        with database.transaction() as session:
+            for number, (id_, state) in enumerate(states.items()):
+                what = {"run_id": number, "repository": "acme/app", "branch": "main", "sha": SHA}
+                insert_row(session, DEPLOYMENTS, id=id_, state=state, **what)
+        Deployments(database, settings).forget_old()
+        with database.transaction(write=False) as session:
+            left = {row.id for row in session.connection().execute(DEPLOYMENTS.select())}
+    finally:
+        database.close()
+
+    assert left == set(kept)
 
 
 async def test_signature_that_is_missing_malformed_or_wrong_starts_nothing(client: httpx.AsyncClient) -> None:
