@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> Starlette:
     factors = Factors(Sealer(settings.service, [settings.key_secret.get_secret_value()]))
     issuer, browsers = Issuer(settings, keys, tokens), BrowserSessions(settings, sessions)
     own_password = OwnPassword(database, passwords, sessions)
-    life = _life_of_accounts(settings, own_password, devices, proxies)
+    life = _life_of_accounts(settings, own_password, factors, devices, proxies)
     second = SecondStep(factors)
     linking = Linking(settings, sessions, factors, life[Links], life[Mails])
     arrivals = Arrivals.of(settings, database, linking, second, browsers, devices, proxies)
@@ -121,7 +121,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _life_of_accounts(
-    settings: Settings, own_password: OwnPassword, devices: Devices, proxies: Proxies
+    settings: Settings, own_password: OwnPassword, factors: Factors, devices: Devices, proxies: Proxies
 ) -> dict[type, Any]:
     """Build what registration, invitations, address changes and password resets need."""
     database, passwords, sessions = own_password.database, own_password.passwords, own_password.sessions
@@ -136,7 +136,7 @@ def _life_of_accounts(
         MailRequests: asked,
         Mails: mails,
         PasswordPolicy: policy,
-        PasswordResets: PasswordResets(database, passwords, policy, sessions, links, mails),
+        PasswordResets: PasswordResets(database, passwords, policy, sessions, factors, links, mails),
         Registration: Registration(
             settings, database, passwords, policy, devices, proxies, links, mails, asked
         ),

@@ -13,13 +13,15 @@ from sqlalchemy import Engine, event
 from services.auth.mails import verification
 from services.auth.mails.links import delete_expired_links
 from services.auth.mails.mails import warn_without_receiver
-from services.auth.models import EVENTS, MailToken
+from services.auth.models import EVENTS, Factor, MailToken
+from services.auth.provider_models import Identity
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.testing import bearer, internal_token
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox, link_of
 from tests.auth.support import PASSWORD, let_time_pass, login, refresh, register, rows, set_account
+from tests.auth.test_access_keys import create, exchange
 from tests.auth.test_factors import Clock, enrolled, mfa_token, verify
 from tests.told import records
 
@@ -38,6 +40,16 @@ async def token_for(auth: httpx.AsyncClient, mailbox: Mailbox, email: str) -> st
     assert (await forget(auth, email)).status_code == 202
     await mailbox.after_requests()
     return mailbox.token(email, "reset_password")
+
+
+def add_identity(database_url: str, account_id: str) -> None:
+    database = Database(database_url, pool_size=1)
+    with database.transaction() as session:
+        subject = account_id[-12:]
+        session.add(
+            Identity(account_id=account_id, issuer="https://id.example", subject=subject, provider="x")
+        )
+    database.close()
 
 
 @contextmanager
@@ -101,6 +113,26 @@ async def test_link_sets_a_password_and_ends_all_sessions(mailbox: Mailbox, auth
     assert [mail["Subject"] for mail in mailbox.mails(email, "password_changed")] == [
         "Your password was changed"
     ]
+
+
+async def test_reset_of_an_unconfirmed_account_removes_what_its_creator_attached(
+    mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger may have registered the address, and must not keep a way in."""
+    clock = Clock()
+    monkeypatch.setattr("services.auth.factors.totp.time", clock)
+    squatter, other = await enrolled(auth, clock), await register(auth)
+    key = await create(auth, squatter.headers)
+    kept = await create(auth, bearer(other["token"]))
+    add_identity(database_url, squatter.id)
+    add_identity(database_url, other["user"]["id"])
+    assert (await reset(auth, await token_for(auth, mailbox, squatter.email))).status_code == 204
+
+    assert "token" in (await login(auth, squatter.email, NEW)).json()
+    assert (await exchange(auth, key["token"])).status_code == 404
+    assert (await exchange(auth, kept["token"])).status_code == 200
+    assert [row for row in rows(database_url, Factor) if row["account_id"] == squatter.id] == []
+    assert [row["account_id"] for row in rows(database_url, Identity)] == [other["user"]["id"]]
 
 
 async def test_token_is_stored_as_a_hash_and_mailed_as_a_link(
@@ -184,11 +216,15 @@ async def test_reset_does_not_bypass_the_second_factor(
     clock = Clock()
     monkeypatch.setattr("services.auth.factors.totp.time", clock)
     person = await enrolled(auth, clock)
+    confirmed = {"token": mailbox.token(person.email, "verify_email")}
+    assert (await auth.post("/auth/email/confirm", json=confirmed)).status_code == 204
+    key = await create(auth, person.headers)
     began = await mfa_token(auth, person)
     assert (await reset(auth, await token_for(auth, mailbox, person.email))).status_code == 204
 
     assert (await verify(auth, began, person.next_code())).json()["code"] == "invalid_mfa_token"
     assert "mfa_token" in (await login(auth, person.email, NEW)).json()
+    assert (await exchange(auth, key["token"])).status_code == 200  # the owner of the address made it
 
 
 async def test_disabled_account_gets_no_mail_and_its_link_is_refused(

@@ -13,12 +13,13 @@ from services.auth.credentials.policy import PasswordPolicy
 from services.auth.errors import InvalidLink
 from services.auth.events import tell_changed
 from services.auth.factors.challenges import close_challenges
+from services.auth.factors.factors import Factors
+from services.auth.lifecycle.claims import claim
 from services.auth.mails.links import Links, Purpose, forget_links
 from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
 from services.auth.models import Account
 from services.auth.sessions.sessions import Sessions
-from shared.clock import now
 from shared.data.database import Database
 from shared.events import Trail
 
@@ -31,6 +32,7 @@ class PasswordResets:
     passwords: Passwords
     policy: PasswordPolicy
     sessions: Sessions
+    factors: Factors
     links: Links
     mails: Mails
 
@@ -54,8 +56,9 @@ class PasswordResets:
             raise InvalidLink
         self.links.use(session, row)
         forget_links(session, account.id)
+        if not account.email_verified:  # the link was sent to this address, so its owner has it
+            claim(session, account, self.sessions, self.factors)
         account.password_hash = after
-        account.verified = account.verified or now()  # the link was sent to this address
         self.sessions.end_all(session, account)
         forget_devices(session, account.id)
         close_challenges(session, account.id)

@@ -7,12 +7,9 @@ cases the user signs in as before and connects the provider there, or gets a new
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete
 from sqlmodel import Session
 
-from services.auth.access_keys.access_keys import delete_keys
 from services.auth.accounts.accounts import account_named, add_account, locked_account
-from services.auth.credentials.devices import forget_devices
 from services.auth.errors import (
     AccountExists,
     AccountInactive,
@@ -21,19 +18,17 @@ from services.auth.errors import (
     RegistrationClosed,
     WrongDomain,
 )
-from services.auth.events import tell_changed
-from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
-from services.auth.mails.links import Links, forget_links
+from services.auth.lifecycle.claims import claim
+from services.auth.mails.links import Links
 from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
 from services.auth.mails.verification import PER_NETWORK, ask_to_verify, from_network
-from services.auth.models import CONSENTS, DEVICE_CODES, Account, Role
+from services.auth.models import Account, Role
 from services.auth.provider_settings import Provider
 from services.auth.providers.identities import (
     ChangedMeanwhile,
     connect,
-    delete_identities,
     identity_of,
     note_use,
 )
@@ -80,7 +75,7 @@ class Linking:
         _active(account)
         is_claimed = not account.email_verified
         if is_claimed:
-            self._remove_credentials(session, account)
+            claim(session, account, self.sessions, self.factors)
         connect(session, account, provider.name, person)
         self.tell(session, account, Template.PROVIDER_CONNECTED, provider.label)
         return account, "claimed" if is_claimed else "linked"
@@ -128,25 +123,6 @@ class Linking:
         if not is_trusted and not PER_NETWORK.wait(session, from_network(household)):
             ask_to_verify(session, account, self.links, self.mails)
         return account
-
-    def _remove_credentials(self, session: Session, account: Account) -> None:
-        """Remove all credentials of an account whose address was never confirmed.
-
-        Its creator never proved that the address is theirs; the owner just did.
-        """
-        account.password_hash = None
-        account.verified = now()
-        self.sessions.end_all(session, account)
-        self.factors.remove_all(session, account.id)
-        close_challenges(session, account.id)
-        delete_identities(session, account.id)
-        delete_keys(session, account.id)
-        forget_devices(session, account.id)
-        forget_links(session, account.id)
-        for table in (CONSENTS, DEVICE_CODES):
-            session.connection().execute(delete(table).where(table.c.account_id == account.id))
-        account.touch()
-        tell_changed(session, account)
 
 
 def _active(account: Account | None) -> Account:
