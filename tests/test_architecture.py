@@ -34,7 +34,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("worker",),
     ),
     "services.auth": (
-        ("__init__", "errors", "fields", "provider_settings", "recent"),
+        ("__init__", "errors", "fields", "provider_settings"),
         ("settings", "tables"),
         ("export_models", "key_models", "passkey_models", "provider_models"),
         ("models",),

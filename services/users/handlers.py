@@ -25,6 +25,7 @@ from shared.errors import NotFound, Unavailable
 from shared.events import Trail
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Page
+from shared.identity.step_up import RECENT
 from shared.peers.client import Peer
 
 P = ParamSpec("P")
@@ -73,8 +74,8 @@ async def change_user(
 ) -> ProfileOut:
     """Change a profile: your own, or as an admin anybody's.
 
-    Only admins change e-mail, username, role and status. A new role or status ends the sessions of the
-    account.
+    Only admins change e-mail, username, role and status, after a recent sign-in. A new e-mail, role or
+    status ends the sessions of the account.
     """
     before = await _profile(user_id, caller, database, auth)
     of_profile, of_account = body.of_profile(), body.of_account(caller)
@@ -83,6 +84,7 @@ async def change_user(
     if not of_account:
         change = partial(profiles.change, if_match=if_match)
         return await database.run(_recorded, trail, change, user_id, of_profile)
+    RECENT.require(caller)
     await database.run(profiles.claim, user_id, if_match)
     account = await change_account(auth, user_id, of_account)
     for name in {"role", "status"} & of_account.keys():

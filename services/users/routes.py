@@ -3,8 +3,9 @@
 from services.users import handlers
 from services.users.errors import EmailTaken, LastAdmin, ProfileDeleted, UsernameTaken
 from services.users.schemas import PREFERENCES_BYTES_MAX
-from shared.errors import NotFound, Unavailable
+from shared.errors import NotFound, SignInAgain, Unavailable
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin, in_person
 
 TAKEN = (EmailTaken, UsernameTaken)
@@ -17,6 +18,7 @@ OPERATIONS = [
         handlers.create_user,
         scope="admin:users",
         access=admin,
+        step_up=RECENT,
         status=201,
         location="/users/{id}",
         errors=(*TAKEN, Unavailable),
@@ -35,7 +37,7 @@ OPERATIONS = [
         handlers.change_me,
         scope="users:write",
         action="CHANGE_USER",
-        errors=(NotFound, *TAKEN, LastAdmin, ProfileDeleted, Unavailable),
+        errors=(NotFound, SignInAgain, *TAKEN, LastAdmin, ProfileDeleted, Unavailable),
     ),
     Operation(
         "DELETE",
@@ -65,7 +67,7 @@ OPERATIONS = [
         "/users/{user_id}",
         handlers.change_user,
         scope="users:write",
-        errors=(*TAKEN, LastAdmin, ProfileDeleted, Unavailable),
+        errors=(SignInAgain, *TAKEN, LastAdmin, ProfileDeleted, Unavailable),
     ),
     Operation(
         "DELETE",
@@ -73,6 +75,7 @@ OPERATIONS = [
         handlers.delete_user,
         scope="users:write",
         access=in_person,
+        step_up=RECENT,
         status=204,
         errors=(LastAdmin, Unavailable),
     ),

@@ -28,3 +28,7 @@ class StepUp:
         """Return whether a sign-in at this time, with this many factors, is recent and strong enough."""
         is_recent = since is not None and time.time() - since <= self.max_age + CLOCKS_DIFFER_SECONDS
         return is_recent and factors >= self.factors
+
+
+# Changes that a stolen session must not be able to make.
+RECENT = StepUp(max_age=15 * 60)

@@ -9,6 +9,7 @@ import pytest
 from services.auth.models import Account, LoginSession
 from shared.ids import new_id
 from shared.testing import bearer, internal_token, token
+from tests.auth.mailbox import Mailbox
 from tests.auth.support import PASSWORD, login, refresh, register, rows
 
 ACCOUNTS = "/internal/accounts"
@@ -149,7 +150,7 @@ class TestCreate:
 
 
 class TestChange:
-    async def test_changed_names_sign_in_and_keep_the_sessions(self, auth: httpx.AsyncClient) -> None:
+    async def test_changed_names_sign_in(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="bob")
         response = await change(auth, registered["user"]["id"], email="New@example.com", username="Robert")
 
@@ -160,7 +161,25 @@ class TestChange:
         assert (await login(auth, "new@example.com")).status_code == 200
         assert (await login(auth, "ROBERT")).status_code == 200
         assert (await login(auth, "bob")).status_code == 401
-        assert (await refresh(auth, registered["refresh_token"])).status_code == 200  # still signed in
+
+    async def test_new_username_keeps_the_sessions(self, auth: httpx.AsyncClient) -> None:
+        registered = await register(auth, username="bob")
+        changes = {"username": "Robert", "email": registered["user"]["email"]}
+        assert (await change(auth, registered["user"]["id"], **changes)).status_code == 200
+
+        assert (await refresh(auth, registered["refresh_token"])).status_code == 200
+
+    async def test_new_email_notifies_the_old_address(
+        self, auth: httpx.AsyncClient, mailbox: Mailbox
+    ) -> None:
+        registered = await register(auth)
+        old, account_id = registered["user"]["email"], registered["user"]["id"]
+        await change(auth, account_id, email=old, role="user")
+        assert mailbox.mails(old, "email_changed") == []
+        await change(auth, account_id, email="new@example.com")
+
+        assert len(mailbox.mails(old, "email_changed")) == 1
+        assert mailbox.mails("new@example.com", "email_changed") == []
 
     async def test_case_of_a_username_can_be_changed(self, auth: httpx.AsyncClient) -> None:
         account = await create(auth, username="bob")
@@ -188,8 +207,10 @@ class TestChange:
 
         assert sorted(response.status_code for response in responses) == [200] + [409] * 9
 
-    @pytest.mark.parametrize("changes", [{"role": "admin"}, {"status": "disabled"}])
-    async def test_new_role_or_status_ends_the_sessions(
+    @pytest.mark.parametrize(
+        "changes", [{"role": "admin"}, {"status": "disabled"}, {"email": "new@example.com"}]
+    )
+    async def test_new_role_or_status_or_email_ends_the_sessions(
         self, auth: httpx.AsyncClient, changes: dict[str, str]
     ) -> None:
         registered = await register(auth)

@@ -35,6 +35,7 @@ CHECKS = (
 # Each of these may end its caller's session, after which everything is 401: each gets its own caller.
 LAST_ONES = (
     "administer_account",
+    "change_me",
     "delete_me",
     "delete_user",
     "end_session",

@@ -1,5 +1,6 @@
 """Accounts for the tests of the users service, and the real auth service that owns them."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
@@ -39,8 +40,17 @@ class Person:
 
     @property
     def headers(self) -> dict[str, str]:
-        """A token with a version that no change of the account revokes: the service itself must refuse."""
+        """The token of a recent sign-in."""
+        return self.signed_in(0)
+
+    def signed_in(self, seconds_ago: int | None) -> dict[str, str]:
+        """A token with a version that no change of the account revokes: the service itself must refuse.
+
+        None gives one without a sign-in, as programs have.
+        """
         claims = {"ver": 1_000_000} | {name: self.account[name] for name in ("email", "username", "role")}
+        if seconds_ago is not None:
+            claims |= {"auth_time": int(time.time()) - seconds_ago, "acr": "1"}
         return bearer(token(self.id, **claims))
 
 

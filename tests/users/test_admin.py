@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.testing import bearer, token
+from shared.testing import bearer
 from tests.users.support import (
     NOWHERE,
     PASSWORD,
@@ -128,13 +128,57 @@ class TestCreateUser:
 
         assert sorted(response.status_code for response in responses) == [201] + [409] * 9
 
-    async def test_creation_is_503_while_auth_is_down(self, start_users: StartUsers) -> None:
-        body = {"email": new_email(), "password": PASSWORD}
+    async def test_creation_is_503_while_auth_is_down(
+        self, auth: httpx.AsyncClient, start_users: StartUsers
+    ) -> None:
+        admin, body = await register_admin(auth), {"email": new_email(), "password": PASSWORD}
         async with start_users(NOWHERE) as alone:
-            response = await alone.post("/users", json=body, headers=bearer(token(role="admin")))
+            response = await alone.post("/users", json=body, headers=admin.headers)
 
         assert response.status_code == 503
         assert response.json()["code"] == "unavailable"
+
+
+@pytest.mark.parametrize("seconds_ago", [16 * 60, None])
+class TestRecentSignIn:
+    """A stolen session or personal access token of an admin must not take over accounts."""
+
+    async def test_creation_without_a_recent_sign_in_is_refused_with_401(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, seconds_ago: int | None
+    ) -> None:
+        admin = await register_admin(auth)
+        body = {"email": new_email(), "password": PASSWORD}
+        refused = await users.post("/users", json=body, headers=admin.signed_in(seconds_ago))
+
+        assert_sign_in_is_demanded(refused)
+        assert (await users.post("/users", json=body, headers=admin.headers)).status_code == 201
+
+    @pytest.mark.parametrize("name", ["role", "status", "email", "username"])
+    async def test_change_of_an_account_without_a_recent_sign_in_is_refused_with_401(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, seconds_ago: int | None, name: str
+    ) -> None:
+        admin, ada = await register_admin(auth), await register(auth)
+        new = {"role": "admin", "status": "disabled", "email": new_email(), "username": tag()}[name]
+        old = admin.signed_in(seconds_ago)
+        for address, person in ((ada.address, ada), ("/users/me", admin)):
+            refused = await users.put(address, json={name: new, "bio": "x"}, headers=old)
+
+            assert_sign_in_is_demanded(refused)
+            account = (await auth.get(f"/internal/accounts/{person.id}")).json()
+            assert account[name] == person.account[name]
+        assert (await users.put(ada.address, json={"bio": "x"}, headers=old)).status_code == 200
+
+    async def test_deletion_without_a_recent_sign_in_is_refused_with_401(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient, seconds_ago: int | None
+    ) -> None:
+        admin, ada = await register_admin(auth), await register(auth)
+        for person in (admin, ada):
+            assert_sign_in_is_demanded(await users.delete(ada.address, headers=person.signed_in(seconds_ago)))
+        assert (await auth.get(f"/internal/accounts/{ada.id}")).json()["status"] == "active"
+
+
+def assert_sign_in_is_demanded(response: httpx.Response) -> None:
+    assert (response.status_code, response.json()["code"]) == (401, "insufficient_user_authentication")
 
 
 class TestChangeAccount:

@@ -2,9 +2,9 @@
 
 from services.auth.access_keys import handlers
 from services.auth.errors import TooManyAccessKeys
-from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import internal, person
 
 _KEYS, _KEY = "/auth/me/tokens", "/auth/me/tokens/{key_id}"

@@ -47,25 +47,25 @@ def _shown(row: dict[str, object]) -> AccountOut:
 
 
 def change(
-    session: Session, account_id: str, body: ChangeAccount, sessions: Sessions, trail: Trail
+    session: Session, account_id: str, body: ChangeAccount, sessions: Sessions, mails: Mails, trail: Trail
 ) -> Account:
-    """Change names, role or status; a new role or status ends the sessions."""
+    """Change names, role or status; a new e-mail address, role or status ends the sessions."""
     # Only these two can remove an admin, so only they need to lock all admins.
     admins = lock_admins(session) if body.role or body.status else frozenset()
     account = locked_account(session, account_id)
     if account is None or account.status == Status.DELETED:
         raise NotFound
-    before = account.role, account.status
-    if body.email not in (None, account.email):
+    before, email = (account.role, account.status), account.email
+    if body.email not in (None, email):
+        mails.send(session, Template.EMAIL_CHANGED, email, account_id=account.id)
         account.address(body.email)
-        forget_links(session, account.id)
     if body.username is not None:
         account.name(body.username)
     account.role = body.role or account.role
     account.status = body.status or account.status
     if not account.is_active_admin:
         refuse_last_admin(account, admins)
-    if (account.role, account.status) != before:
+    if account.email != email or (account.role, account.status) != before:
         sessions.end_all(session, account)
         forget_links(session, account.id)
     trail.add(fields=sorted(body.model_fields_set))

@@ -32,12 +32,12 @@ def show_account_details(account_id: Id, session: Session, factors: Factors) -> 
 
 
 def administer_account(
-    account_id: Id, body: AdminChange, sessions: Sessions, session: Session, trail: Trail
+    account_id: Id, body: AdminChange, sessions: Sessions, session: Session, mails: Mails, trail: Trail
 ) -> AccountOut:
     """Change an account's role or status, which ends its sessions. The last admin cannot be removed."""
     trail.add(**body.told)
     change = ChangeAccount(**body.changes)
-    return AccountOut.model_validate(accounts.change(session, account_id, change, sessions, trail))
+    return AccountOut.model_validate(accounts.change(session, account_id, change, sessions, mails, trail))
 
 
 def sign_out_account(

@@ -42,10 +42,10 @@ def _add(session: Session, account: Account, trail: Trail) -> Account:
 
 
 def change_account(
-    account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session, trail: Trail
+    account_id: Id, body: ChangeAccount, sessions: Sessions, session: Session, mails: Mails, trail: Trail
 ) -> AccountOut:
-    """Change the names, role or status of an account."""
-    return AccountOut.model_validate(accounts.change(session, account_id, body, sessions, trail))
+    """Change the names, role or status of an account. The old e-mail address is notified of a new one."""
+    return AccountOut.model_validate(accounts.change(session, account_id, body, sessions, mails, trail))
 
 
 def reset_factors(

@@ -2,9 +2,9 @@
 
 from services.auth.administration import admin_handlers, handlers
 from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
-from services.auth.recent import RECENT
 from shared.errors import NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin, internal
 
 _TAKEN = (EmailTaken, UsernameTaken)

@@ -2,9 +2,9 @@
 
 from services.auth.clients import handlers
 from services.auth.errors import PublicClient
-from services.auth.recent import RECENT
 from shared.errors import NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin
 
 _CLIENTS, _CLIENT = "/clients", "/clients/{row_id}"

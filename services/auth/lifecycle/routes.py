@@ -10,9 +10,9 @@ from services.auth.errors import (
     WrongPassword,
 )
 from services.auth.lifecycle import handlers, registration
-from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin, person, public
 
 _INVITATIONS = "/auth/invitations"

@@ -10,9 +10,9 @@ from services.auth.errors import (
     WrongPassword,
 )
 from services.auth.own_account import factor_handlers, handlers, session_handlers, step_up_handlers
-from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import person
 
 _CHECKED = (InvalidToken, WrongPassword, LoginThrottled)

@@ -15,7 +15,6 @@ from services.auth.credentials.devices import Devices
 from services.auth.pages.forms import FormFault, fault_of, own_form, query_of, see_other
 from services.auth.pages.people import person_of
 from services.auth.pages.render import Pages
-from services.auth.recent import RECENT
 from services.auth.sessions.browser import BrowserSessions, SignedInBrowser
 from services.auth.sessions.tokens import factors_of
 from services.auth.sessions.user_agents import device_named
@@ -23,6 +22,7 @@ from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.errors import InvalidToken, Problem
 from shared.events import Trail
+from shared.identity.step_up import RECENT
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from services.auth.errors import (
     UnknownPasskey,
 )
 from services.auth.passkeys import handlers
-from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import person, public
 
 _MINE = "/auth/me/passkeys"

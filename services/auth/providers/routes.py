@@ -3,9 +3,9 @@
 from services.auth.errors import LastWayIn, LoginThrottled, ProviderDown, UntrustedProvider
 from services.auth.providers import handlers
 from services.auth.providers.registry import BEGIN
-from services.auth.recent import RECENT
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin, person, public
 
 _MINE = "/auth/me/identities"
