@@ -8,7 +8,7 @@ SCOPES = {
     "write": "Change everything that is yours here",
     "account:read": "See your account: e-mail address, names, role",
     "users:read": "See your profile and preferences",
-    "users:write": "Change your profile and preferences, and delete them with your account",
+    "users:write": "Change your profile and preferences; soon after you signed in, also delete your account",
     "orders:read": "See your orders",
     "orders:write": "Place, change and delete orders for you",
     "files:read": "See and download your files",

@@ -45,6 +45,7 @@ OPERATIONS = [
         handlers.delete_me,
         scope="users:write",
         access=in_person,
+        step_up=RECENT,
         action="DELETE_USER",
         status=204,
         errors=(NotFound, LastAdmin, Unavailable),

@@ -172,8 +172,9 @@ class TestRecentSignIn:
         self, users: httpx.AsyncClient, auth: httpx.AsyncClient, seconds_ago: int | None
     ) -> None:
         admin, ada = await register_admin(auth), await register(auth)
-        for person in (admin, ada):
-            assert_sign_in_is_demanded(await users.delete(ada.address, headers=person.signed_in(seconds_ago)))
+        old, own = admin.signed_in(seconds_ago), ada.signed_in(seconds_ago)
+        for address, headers in ((ada.address, old), (ada.address, own), ("/users/me", own)):
+            assert_sign_in_is_demanded(await users.delete(address, headers=headers))
         assert (await auth.get(f"/internal/accounts/{ada.id}")).json()["status"] == "active"
 
 
