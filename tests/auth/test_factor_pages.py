@@ -66,6 +66,25 @@ async def test_app_is_set_up_required_at_sign_in_and_removed(
     assert [len(mailbox.mails(user["email"], f"factor_{what}")) for what in ("added", "removed")] == [1, 1]
 
 
+async def test_app_is_changed_only_after_a_recent_sign_in(
+    auth: httpx.AsyncClient, codes: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong code shows the secret again, so a stolen cookie must not get that far."""
+    await signed_in_browser(auth)
+    secret = secret_of(await post(auth, APP, current_password=PASSWORD))
+    later(monkeypatch, 16 * 60)
+    forms = {
+        "": {"current_password": PASSWORD},
+        "/confirm": {"code": "000000"},
+        "/remove": {"current_password": PASSWORD},
+    }
+    for path, form in forms.items():
+        response = await post(auth, APP + path, **form)
+
+        assert response.headers["location"].startswith("/auth/step-up?")
+        assert secret not in response.text
+
+
 async def test_passkey_is_added_signs_in_and_is_removed(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:

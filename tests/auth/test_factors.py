@@ -257,3 +257,18 @@ async def test_every_change_of_factors_sends_a_mail(
 
     assert len(mailbox.mails(person.email, "factor_added")) == 1
     assert len(mailbox.mails(person.email, "factor_removed")) == 1
+
+
+async def test_secret_that_waited_for_15_minutes_is_not_confirmed(
+    auth: httpx.AsyncClient, codes: Clock, database_url: str
+) -> None:
+    person = Person(await register(auth), codes)
+    body = {"current_password": PASSWORD}
+    for minutes, status in ((16, 401), (14, 200)):
+        begun = await auth.post("/auth/me/totp", json=body, headers=person.headers)
+        person.secret = begun.json()["secret"]
+        let_time_pass(database_url, Factor, "created", timedelta(minutes=minutes))
+        code = {"code": person.code()}
+        response = await auth.post("/auth/me/totp/confirm", json=code, headers=person.headers)
+
+        assert response.status_code == status, response.text

@@ -153,3 +153,15 @@ async def test_step_up_throttles_guesses_and_refuses_programs(
     assert (await auth.post(PATH, json=wrong)).status_code == 401
     other = bearer((await login(auth, ann["user"]["email"])).json()["token"])
     assert (await auth.post(PATH, json={}, headers=other)).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["", "/confirm", "/remove"])
+async def test_authenticator_app_is_changed_only_after_a_recent_sign_in(
+    auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    headers = bearer((await register(auth))["token"])
+    body = {"code": "000000"} if path == "/confirm" else {"current_password": PASSWORD}
+    later(monkeypatch, 16 * 60)
+    response = await auth.post(f"/auth/me/totp{path}", json=body, headers=headers)
+
+    assert response.json()["code"] == "insufficient_user_authentication"

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, Table, delete, insert, select, update
@@ -14,6 +15,7 @@ from shared.clock import now
 from shared.data.sealed import SealedColumn, Sealer
 
 RECOVERY_CODES_NUMBER = 10
+WAITING_MAX = timedelta(minutes=15)
 _RECOVERY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no characters that look alike
 _RECOVERY_CHARACTERS = 16  # 79 bits
 
@@ -145,7 +147,9 @@ def _has(session: Session, table: Table, account_id: str, *conditions: ColumnEle
 
 
 def _waiting(account_id: str) -> Select[Any]:
-    return select(FACTORS).where(FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None))
+    """Select the waiting secret. It expires, so that a stolen session cannot read it later."""
+    unconfirmed = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None)
+    return select(FACTORS).where(*unconfirmed, FACTORS.c.created > now() - WAITING_MAX)
 
 
 def _recovery_code() -> str:

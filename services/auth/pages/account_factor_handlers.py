@@ -33,7 +33,7 @@ async def show_totp(visit: Visit, factors: Factors) -> Response:
 async def enrol_totp_by_form(visit: Visit, app: AuthenticatorApp) -> Response:
     """Set up an authenticator app: shows its secret as a QR code and as text."""
     form = await visit.form()
-    browser = await visit.signed_in(TOTP)
+    browser = await visit.signed_in_recently(TOTP)
     try:
         body = read_as(CurrentPassword, form)
         shown = await app.enrol(Person.of(browser), body.current_password, visit.trail)
@@ -46,14 +46,14 @@ async def enrol_totp_by_form(visit: Visit, app: AuthenticatorApp) -> Response:
 async def confirm_totp_by_form(visit: Visit, app: AuthenticatorApp) -> Response:
     """Confirm the authenticator app by its code. Shows the recovery codes, only this once."""
     form = await visit.form()
-    browser = await visit.signed_in(TOTP)
+    browser = await visit.signed_in_recently(TOTP)
     person = Person.of(browser)
     try:
         code = read_as(ConfirmFactor, {"code": form.get("code", "").replace(" ", "")}).code
         codes = await app.confirm(person, code, visit.trail)
     except REFUSALS as error:
         shown = await app.waiting(person)
-        if shown is None:  # it was confirmed in another window
+        if shown is None:  # it has expired, or was confirmed in another window
             return visit.to(TOTP)
         if isinstance(error, InvalidCode):
             error = InvalidCode(_WRONG_CODE)  # without the advice to use a recovery code
@@ -65,7 +65,7 @@ async def confirm_totp_by_form(visit: Visit, app: AuthenticatorApp) -> Response:
 async def remove_totp_by_form(visit: Visit, app: AuthenticatorApp) -> Response:
     """Remove the authenticator app."""
     form = await visit.form()
-    browser = await visit.signed_in(TOTP)
+    browser = await visit.signed_in_recently(TOTP)
     try:
         body = read_as(CurrentPassword, form)
         await app.remove(Person.of(browser), body.current_password, visit.trail)
