@@ -82,6 +82,7 @@ class ExportContinued(_OfOneService):
     after: str | int | None
     number: int
     sent: int
+    sent_bytes: int = 0
 
 
 class ExportPart(_OfOneService):

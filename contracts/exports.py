@@ -19,6 +19,9 @@ from shared.events import Consumers, emit
 
 PORTION_ROWS = 500
 SECTION_ROWS_MAX = 100_000
+# Rows differ in size. Both limits are exceeded by one row or one portion at most.
+PORTION_BYTES = 256 * 1024
+SECTION_BYTES_MAX = 32 * 1024 * 1024
 # In an event each character takes four bytes at most, or two when it is escaped.
 PIECE_CHARACTERS = 3_500
 
@@ -87,33 +90,52 @@ class _Part:
 
     def _send(self, session: Session, at: ExportContinued) -> None:
         tell = partial(ExportPart, service=self.service, export_id=at.export_id)
-        index, after, number, sent, left = at.section, at.after, at.number, at.sent, PORTION_ROWS
+        index, number, left, room = at.section, at.number, PORTION_ROWS, PORTION_BYTES
+        after, sent, sent_bytes = at.after, at.sent, at.sent_bytes
         for one in self.sections[index:]:
             found = one.rows(session, at.account_id, after, left)
-            for piece in _pieces(found):
+            lines, size = _first_lines(found, room)
+            for piece in _pieces(lines):
                 emit(session, tell(number=number, section=one.name, content=piece))
                 number += 1
-            sent, left = sent + len(found), left - len(found)
-            if left == 0 and sent < SECTION_ROWS_MAX:
-                emit(session, _continued(at, index, found[-1][0], number, sent))
+            sent, sent_bytes, left, room = (
+                sent + len(lines),
+                sent_bytes + size,
+                left - len(lines),
+                room - size,
+            )
+            is_stopped = left == 0 or room <= 0
+            if is_stopped and sent < SECTION_ROWS_MAX and sent_bytes < SECTION_BYTES_MAX:
+                emit(session, _continued(at, index, found[len(lines) - 1][0], number, sent, sent_bytes))
                 return
-            if left == 0:
+            if is_stopped:
                 emit(session, tell(number=number, section=one.name, is_cut=True))
-                emit(session, _continued(at, index + 1, None, number + 1, 0))
+                emit(session, _continued(at, index + 1, None, number + 1, 0, 0))
                 return
-            index, after, sent = index + 1, None, 0
+            index, after, sent, sent_bytes = index + 1, None, 0, 0
         emit(session, tell(number=number, is_last=True))
 
 
 def _continued(
-    at: ExportContinued, section: int, after: str | int | None, number: int, sent: int
+    at: ExportContinued, section: int, after: str | int | None, number: int, sent: int, sent_bytes: int
 ) -> ExportContinued:
-    where = {"section": section, "after": after, "number": number, "sent": sent}
+    where = {"section": section, "after": after, "number": number, "sent": sent, "sent_bytes": sent_bytes}
     return at.model_copy(update=where)
 
 
-def _pieces(rows: Sequence[Row]) -> Iterator[str]:
-    text = "".join(f"{json.dumps(row, ensure_ascii=False, default=_as_text)}\n" for _, row in rows)
+def _first_lines(rows: Sequence[Row], room: int) -> tuple[list[str], int]:
+    """Return rows as lines of JSON, up to the one that uses up the room, and their size in bytes."""
+    lines, size = list[str](), 0
+    for _, row in rows:
+        if size >= room:
+            break
+        lines.append(f"{json.dumps(row, ensure_ascii=False, default=_as_text)}\n")
+        size += len(lines[-1].encode())
+    return lines, size
+
+
+def _pieces(lines: Sequence[str]) -> Iterator[str]:
+    text = "".join(lines)
     for start in range(0, len(text), PIECE_CHARACTERS):
         yield text[start : start + PIECE_CHARACTERS]
 

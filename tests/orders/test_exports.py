@@ -8,7 +8,7 @@ import pytest
 
 import contracts.exports
 from contracts.events import ExportContinued, ExportPart, ExportRequested
-from contracts.exports import PIECE_CHARACTERS, _pieces
+from contracts.exports import PIECE_CHARACTERS, _first_lines, _pieces
 from services.orders.models import EVENTS
 from shared.events.event import EVENT_BYTES_MAX, Sealed
 from shared.ids import new_id
@@ -88,6 +88,34 @@ async def test_a_section_that_is_too_long_is_cut_and_says_so(
     assert parts[-1]["is_last"]
 
 
+async def test_portion_and_section_are_bounded_by_their_bytes(
+    orders: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contracts.exports, "PORTION_BYTES", 1000)
+    monkeypatch.setattr(contracts.exports, "SECTION_BYTES_MAX", 2500)
+    me, long = new_id(), {**LAPTOP, "product_name": "ä" * 200}  # more than 400 bytes of JSON
+    for _ in range(9):
+        assert (await orders.post("/orders", json=long, headers=bearer(token(me)))).status_code == 201
+    parts = await export(orders, database_url, me)
+    portions = [one.data for one in told(database_url, EVENTS) if one.topic == "export.continued"]
+    of_orders = [(one["sent"], one["sent_bytes"]) for one in portions if one["section"] == 0]
+    content = "".join(one["content"] for one in parts if one["section"] == "orders")
+    lengths = [len(line.encode()) for line in content.splitlines(keepends=True)]
+
+    assert 500 < min(lengths) <= max(lengths) < 1000, "two rows use up a portion"
+    assert of_orders == [(2, sum(lengths[:2]))]
+    assert len(lengths) == 4, "the second portion ends the section"
+    assert "orders" in [one["section"] for one in parts if one["is_cut"]]
+    assert parts[-1]["is_last"]
+
+
+def test_continuation_that_counts_no_bytes_is_read() -> None:
+    older = {"service": "orders", "export_id": new_id(), "account_id": new_id(), "section": 0}
+    event = ExportContinued.model_validate({**older, "after": None, "number": 3, "sent": 500})
+
+    assert event.sent_bytes == 0
+
+
 async def test_the_portions_of_other_services_are_not_ours(
     orders: httpx.AsyncClient, database_url: str
 ) -> None:
@@ -102,7 +130,7 @@ async def test_the_portions_of_other_services_are_not_ours(
 @pytest.mark.parametrize("text", ["\U0001f600", '"\\', "\x01", "a"])
 def test_a_piece_fits_an_event_whatever_it_says(text: str) -> None:
     rows = [("1", {"text": text * PIECE_CHARACTERS})]
-    pieces = list(_pieces(rows))
+    pieces = list(_pieces(_first_lines(rows, 1)[0]))
 
     assert json.loads("".join(pieces)) == rows[0][1]
     for piece in pieces:
