@@ -8,7 +8,7 @@ from sqlalchemy import update
 from sqlmodel import Session
 
 from contracts.events import AccountDeleted, SyncFinished, WorkspaceChanged, WorkspaceFound, WorkspaceGone
-from contracts.exports import exporting
+from contracts.exports import exporting, table_section
 from services.inventory.models import ADVICE, JOBS, SYNCS
 from shared.events import Consumers, emit
 from shared.work.jobs import Jobs
@@ -53,5 +53,11 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
         jobs.forget(session, account_id)
 
 
-# What this service stores is about workspaces; its accounts are those of AWS.
-CONSUMES: Consumers = {AccountDeleted: forget_people, **exporting("inventory", [])}
+# Most of what this service stores is about workspaces, and its accounts are those of AWS. A person started
+# syncs and decided on advice; the figures of advice say nothing about them.
+FIGURES = ("saving_low", "saving_high", "currency", "basis")
+EXPORTED = [
+    table_section("syncs", SYNCS, "by", without=("by",)),
+    table_section("advice", ADVICE, "by", without=("by", *FIGURES)),
+]
+CONSUMES: Consumers = {AccountDeleted: forget_people, **exporting("inventory", EXPORTED)}

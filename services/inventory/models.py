@@ -298,7 +298,7 @@ class AdviceRow(Table, table=True):
         Index("ix_advice_workspace_id_kind", "workspace_id", "kind", unique=True),
         Index("ix_advice_workspace_id_id", "workspace_id", "id"),
         Index("ix_advice_state_id", "state", "id"),
-        Index("ix_advice_by", "by"),
+        Index("ix_advice_by_id", "by", "id"),
         Index("ix_advice_savings", "state", "kind", "currency", "saving_low", "saving_high"),
     )
 
@@ -323,6 +323,7 @@ class Sync(Table, table=True):
     """One sync; it has the same id as its job."""
 
     __tablename__ = "syncs"
+    __table_args__ = (Index("ix_syncs_by_id", "by", "id"),)
 
     id: str = Field(primary_key=True, max_length=ID)
     kind: str = Field(max_length=20)
