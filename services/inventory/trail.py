@@ -81,7 +81,8 @@ class EventOut(Output):
 def find(session: Session, query: EventFilters, page: PageQuery) -> Page[EventOut]:
     """Return one page, newest first; `start` and `end` become bounds on the ids, which sort by time."""
     given = {name: value for name in COLUMNS if (value := getattr(query, name)) is not None}
-    since, until = query.start and id_bound(query.start), query.end and id_bound(query.end)
+    since = id_bound(query.start) if query.start else None
+    until = id_bound(query.end) if query.end else None
     if query.workspace_id is not None:
         named = TRAIL_WORKSPACES.c
         of_it = select(named.id).where(named.workspace_id == query.workspace_id)

@@ -178,8 +178,8 @@ def _events(query: EventFilter) -> Select[Any]:
     for name, value in (("name", query.event_name), ("username", query.username)):
         if value is not None:
             found = found.where(columns[name] == value)
-    since = [query.start_time, query.from_date and midnight(query.from_date)]
-    until = [query.end_time, query.to_date and midnight(query.to_date) + timedelta(days=1)]
+    since = [query.start_time, midnight(query.from_date) if query.from_date else None]
+    until = [query.end_time, midnight(query.to_date) + timedelta(days=1) if query.to_date else None]
     first = [columns.id >= id_bound(at) for at in since if at]
     return found.where(*first, *(columns.id < id_bound(at) for at in until if at))
 
