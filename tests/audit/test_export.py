@@ -86,7 +86,7 @@ class TestTheVerifierAlone:
         assert response.headers["content-type"] == "application/x-ndjson"
         assert response.headers["content-disposition"].endswith('.ndjson"')
         code, output = auditor.check(response.content, await key_of(audit), kept)
-        assert (code, output) == (0, "OK: 600 records, proven by the signed checkpoint of 600\n")
+        assert (code, output) == (0, "OK: 600 records, proven by the signed checkpoint over 600\n")
 
     async def test_partial_export_of_one_account_is_verified(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
@@ -224,7 +224,7 @@ class TestAccess:
 
         assert auditor.check(whole.content, key) == (
             0,
-            "OK: 2500 records, proven by the signed checkpoint of 2500\n",
+            "OK: 2500 records, proven by the signed checkpoint over 2500\n",
         )
         assert auditor.check(part.content, key)[0] == 0
         assert part.content.count(b'"type":"record"') == 2500
