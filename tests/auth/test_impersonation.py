@@ -13,7 +13,7 @@ from services.auth.settings import Settings
 from shared.testing import bearer, internal_token, running
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import admin_token
-from tests.auth.support import PASSWORD, login, refresh, register
+from tests.auth.support import PASSWORD, login, refresh, register, set_account
 from tests.told import records
 
 WHY = {"reason": "support", "note": "ticket 4711"}
@@ -209,3 +209,14 @@ async def test_there_is_nothing_to_refresh(auth: httpx.AsyncClient, admin: dict[
 
     assert "refresh_token" not in response.json()
     assert (await refresh(auth, response.json()["session_id"])).status_code == 401
+
+
+async def test_admin_who_was_demoted_meanwhile_cannot_impersonate(
+    auth: httpx.AsyncClient, admin: dict[str, str], database_url: str
+) -> None:
+    """The token still says admin until its revocation arrives."""
+    ann = await register(auth)
+    set_account(database_url, "admin", role="user")
+    refused = await auth.post(path(ann), json=WHY, headers=admin)
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")

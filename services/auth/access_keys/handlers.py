@@ -27,7 +27,8 @@ def create_access_key(
     body: CreateAccessKey, caller: Caller, sessions: Sessions, session: Session, trail: Trail
 ) -> NewAccessKeyOut:
     """Create a personal access token for a program that acts for you. It is shown only once."""
-    return make_key(session, sessions.account_of(session, caller).id, body, trail)
+    owner = sessions.locked_account_in(session, caller.id, caller.session_id)
+    return make_key(session, owner.id, body, trail)
 
 
 def list_access_keys(

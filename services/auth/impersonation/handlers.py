@@ -12,7 +12,7 @@ from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.tokens import AccessTokens
 from services.auth.settings import Settings
 from shared.caller import Caller
-from shared.errors import InvalidToken, NotFound, NotInteractive
+from shared.errors import Forbidden, InvalidToken, NotFound, NotInteractive
 from shared.events import Trail
 from shared.http.schemas import Id
 
@@ -34,13 +34,16 @@ def impersonate(
     seconds = settings.impersonation_seconds
     if not seconds:
         raise ImpersonationOff
-    admin, account = sessions.account_of(session, caller), locked_account(session, account_id)
+    if caller.session_id is None:  # without one, nothing would end with it
+        raise InvalidToken
+    admin = sessions.locked_account_in(session, caller.id, caller.session_id)
+    if not admin.is_active_admin:
+        raise Forbidden
+    account = locked_account(session, account_id)
     if account is None or account.status == Status.DELETED:
         raise NotFound
     if account.role != Role.USER or not account.may_sign_in:
         raise CannotImpersonate
-    if caller.session_id is None:  # without one, nothing would end with it
-        raise InvalidToken
     opened = sessions.open_for_admin(session, account, admin.id, caller.session_id, seconds)
     trail.resource = account.id
     trail.add(session_id=opened.id, seconds=seconds, **body.told)

@@ -6,7 +6,6 @@ from io import BytesIO
 import segno
 from sqlmodel import Session
 
-from services.auth.accounts.accounts import locked_account
 from services.auth.errors import InvalidCode, NoFactor
 from services.auth.factors.factors import Enrolled, Factors
 from services.auth.factors.totp import address_of
@@ -72,9 +71,9 @@ class AuthenticatorApp:
         factor_attempt(account.id).count(session)
 
     def _confirm(self, session: Session, person: Person, code: str, trail: Trail) -> list[str] | None:
-        account = locked_account(session, person.account_id)
-        codes = None if account is None else self.factors.confirm_totp(session, account, code)
-        if account is None or codes is None:
+        account = self.sessions.locked_account_in(session, person.account_id, person.session_id)
+        codes = self.factors.confirm_totp(session, account, code)
+        if codes is None:
             return None
         self._tell(session, account, Template.FACTOR_ADDED)
         factor_attempt(account.id).succeeded(session)

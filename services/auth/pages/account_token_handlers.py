@@ -51,7 +51,7 @@ async def create_token_by_form(visit: Visit, sessions: Sessions) -> Response:
 def _make(
     session: Session, visit: Visit, person: Person, body: CreateAccessKey, sessions: Sessions
 ) -> NewAccessKeyOut:
-    owner = sessions.account_in(session, person.account_id, person.session_id)
+    owner = sessions.locked_account_in(session, person.account_id, person.session_id)
     made = make_key(session, owner.id, body, visit.trail)
     visit.trail.write(session)
     session.flush()

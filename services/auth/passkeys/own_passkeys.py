@@ -47,7 +47,7 @@ class OwnPasskeys:
         challenge = await self.database.run(use, credential, person.account_id)
 
         def work(session: Session) -> tuple[Passkey, list[str]]:
-            account = self.sessions.account_in(session, person.account_id, person.session_id)
+            account = self.sessions.locked_account_in(session, person.account_id, person.session_id)
             made = self.passkeys.add(session, account.id, name, credential, challenge)
             self._tell(session, account, Template.FACTOR_ADDED)
             trail.resource = made.id
@@ -58,9 +58,8 @@ class OwnPasskeys:
 
     def remove(self, session: Session, person: Person, passkey_id: str) -> None:
         """Remove one of the user's passkeys, or raise NotFound."""
-        self.sessions.account_in(session, person.account_id, person.session_id)
-        account = locked_account(session, person.account_id)
-        if account is None or self.passkeys.remove(session, account.id, passkey_id) is None:
+        account = self.sessions.locked_account_in(session, person.account_id, person.session_id)
+        if self.passkeys.remove(session, account.id, passkey_id) is None:
             raise NotFound
         self.factors.drop_needless_codes(session, account.id)
         self._tell(session, account, Template.FACTOR_REMOVED)

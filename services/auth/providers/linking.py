@@ -83,8 +83,7 @@ class Linking:
     def connect(self, session: Session, provider: Provider, person: Person, purpose: Purpose) -> Account:
         """Connect the identity to the account that requested it, if the session of the request is alive."""
         _require_domain(provider, person)
-        signed_in = self.sessions.account_in(session, str(purpose.account_id), purpose.session_id)
-        account = _active(locked_account(session, signed_in.id))
+        account = self.sessions.locked_account_in(session, str(purpose.account_id), purpose.session_id)
         known = identity_of(session, person)
         if known is not None and known.account_id != account.id:
             raise Refused(IdentityTaken(), "identity_taken")

@@ -6,7 +6,6 @@ from typing import Self, TypeVar
 
 from sqlmodel import Session
 
-from services.auth.accounts.accounts import locked_account
 from services.auth.credentials.password_attempts import attempt_in
 from services.auth.credentials.passwords import Passwords
 from services.auth.errors import WrongPassword
@@ -74,9 +73,9 @@ class OwnPassword:
         return work(session, self.unchanged(session, person, before))
 
     def unchanged(self, session: Session, person: Person, before: str | None) -> Account:
-        """Return the locked account, unless its password was changed while it was being checked."""
-        account = locked_account(session, person.account_id)
-        if account is None or account.password_hash != before or not account.may_sign_in:
+        """Return the locked account, unless its password or session has changed during the check."""
+        account = self.sessions.locked_account_in(session, person.account_id, person.session_id)
+        if account.password_hash != before:
             raise WrongPassword
         attempt_in(person.session_id).succeeded(session)
         return account

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Table, Update, select, update
 from sqlmodel import Session
 
+from services.auth.accounts.accounts import locked_account
 from services.auth.errors import InvalidRefreshToken, RefreshTokenReused
 from services.auth.models import ACCESS_KEYS, SESSIONS, Account, LoginSession, delete_expired
 from services.auth.revocations.log import RevocationLog
@@ -80,7 +81,13 @@ class Sessions:
     def open_for_admin(
         self, session: Session, account: Account, admin_id: str, parent_id: str, seconds: int
     ) -> LoginSession:
-        """Open a session in which an admin impersonates the account. It has no refresh token."""
+        """Open a session in which an admin impersonates the account. It has no refresh token.
+
+        The admin's session is locked, so that what ends it also ends the new one.
+        """
+        parent = select(SESSIONS.c.id).where(SESSIONS.c.id == parent_id, *_alive()).with_for_update()
+        if session.connection().execute(parent).first() is None:
+            raise InvalidToken
         expires = now() + timedelta(seconds=seconds)
         opened = LoginSession(account_id=account.id, token_hash="", expires=expires, parent_id=parent_id)
         opened.impersonator_id = admin_id
@@ -140,11 +147,17 @@ class Sessions:
             raise InvalidToken
         return _account(session, account_id)
 
+    def locked_account_in(self, session: Session, account_id: str, session_id: str | None) -> Account:
+        """As account_in, with the locked account: a change that ends its sessions waits, or is seen here."""
+        locked_account(session, account_id)
+        return self.account_in(session, account_id, session_id)
+
     def confirm(self, session: Session, session_id: str, amr: str) -> datetime:
         """Record that the session's person has authenticated again, and how; return the time."""
         moment = now()
         shown = update(SESSIONS).where(SESSIONS.c.id == session_id, *_alive())
-        session.connection().execute(shown.values(authenticated=moment, amr=amr))
+        if session.connection().execute(shown.values(authenticated=moment, amr=amr)).rowcount != 1:
+            raise InvalidToken  # it has ended in the meantime
         return moment
 
     def end(self, session: Session, session_id: str) -> str | None:
