@@ -19,6 +19,7 @@ from tests.terminal.test_socketio import connect, event, poll, post
 
 ADMIN_ID = new_id()
 FILES = "/terminal/files"
+SOME_ID = "0192f0c1-2345-7abc-8def-0123456789ab"  # the same in all processes that collect the tests
 
 
 @pytest.fixture
@@ -39,11 +40,11 @@ async def acting(owner: Owner, service: Service) -> AsyncIterator[Owner]:
         ("POST", f"{FILES}/move"),
         ("POST", f"{FILES}/copy"),
         ("POST", f"{FILES}/batches"),
-        ("PUT", f"{FILES}/batches/{new_id()}/content"),
-        ("POST", f"{FILES}/batches/{new_id()}/finish"),
+        ("PUT", f"{FILES}/batches/{SOME_ID}/content"),
+        ("POST", f"{FILES}/batches/{SOME_ID}/finish"),
         ("DELETE", f"{FILES}/trash"),
-        ("DELETE", f"{FILES}/trash/{new_id()}"),
-        ("POST", f"{FILES}/trash/{new_id()}/restore"),
+        ("DELETE", f"{FILES}/trash/{SOME_ID}"),
+        ("POST", f"{FILES}/trash/{SOME_ID}/restore"),
     ],
 )
 async def test_impersonating_admin_may_not_open_share_or_write(
