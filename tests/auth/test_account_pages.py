@@ -251,7 +251,7 @@ async def test_account_is_deleted_if_the_password_is_correct(
     assert (await login(auth, user["email"])).status_code == 401
     assert (await auth.get("/auth/me", headers=headers)).status_code == 401
     assert [one.topic for one in events(database_url, EVENTS)].count("account.deleted") == 1
-    record = [one for one in records(database_url, EVENTS) if one["action"] == "DELETE_ME"][-1]
+    record = [one for one in records(database_url, EVENTS) if one["action"] == "DELETE_OWN_ACCOUNT"][-1]
     assert (record["user_id"], record["outcome"]) == (user["id"], "success")
     assert (await register(auth, email=user["email"]))["user"]["id"] != user["id"]
 

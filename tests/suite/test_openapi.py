@@ -37,6 +37,7 @@ LAST_ONES = (
     "administer_account",
     "change_me",
     "delete_me",
+    "delete_own_account",
     "delete_user",
     "end_session",
     "logout",

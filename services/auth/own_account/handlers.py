@@ -35,6 +35,8 @@ async def change_password(
     await change.change(Person.of(caller), body.current_password, body.new_password, this_device, trail)
 
 
-async def delete_me(body: CurrentPassword, caller: Caller, deletion: OwnDeletion, trail: Trail) -> None:
+async def delete_own_account(
+    body: CurrentPassword, caller: Caller, deletion: OwnDeletion, trail: Trail
+) -> None:
     """Delete your account permanently. The other services then delete what they store about you."""
     await deletion.delete(Person.of(caller), body.current_password, trail)

@@ -54,7 +54,7 @@ OPERATIONS = [
     Operation(
         "POST",
         "/auth/me/delete",
-        handlers.delete_me,
+        handlers.delete_own_account,
         access=person,
         step_up=RECENT,
         status=204,

@@ -77,7 +77,7 @@ OPERATIONS = [
     form(f"{TOKENS}/revoke", "REVOKE_ACCESS_KEY", account_token_handlers.revoke_token_by_form),
     *page_with_form(
         DELETION,
-        "DELETE_ME",
+        "DELETE_OWN_ACCOUNT",
         account_handlers.show_deletion,
         account_handlers.delete_account_by_form,
         _TO_SIGN_IN,
