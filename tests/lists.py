@@ -452,7 +452,7 @@ def lists_of(service: str) -> list[Operation]:
 
 def _is_list(operation: Operation) -> bool:
     hints = _hints(operation.handler)
-    answer = hints.pop("return")
+    answer = hints["return"]
     if Session not in hints.values():
         return False  # it lists something else than rows, such as the files of a folder
     if get_origin(answer) is list:
