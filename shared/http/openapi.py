@@ -162,7 +162,8 @@ def _body(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any] | None:
         return {"required": False, "content": {operation.body_type: {"schema": _BYTES}}}
     if signature.body is not None:
         content = {JSON: {"schema": schemas.of(endpoint, "body")}}
-        return {"required": signature.body_required, "content": content}
+        limit = operation.body_bytes_max
+        return {"required": signature.body_required, "content": content, "x-bytes-max": limit}
     return None
 
 

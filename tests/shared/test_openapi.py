@@ -114,6 +114,7 @@ def test_writing_operation_is_documented_with_body_and_refusals(document: Any) -
     assert add["summary"] == "Add a note."
     assert add["security"] == [{"bearer": []}]
     assert add["requestBody"]["required"] is True
+    assert add["requestBody"]["x-bytes-max"] == 10_000
     reference = {"$ref": "#/components/schemas/NoteIn"}
     assert add["requestBody"]["content"]["application/json"]["schema"] == reference
     assert set(add["responses"]) == {

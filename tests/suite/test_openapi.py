@@ -44,7 +44,7 @@ LAST_ONES = (
     "reset_account_factors",
     "sign_out_account",
 )
-BODY_BYTES_MAX = 64 * 1024
+BYTES = {"type": "string", "format": "binary"}
 ANY_NUMBER_OF_FAILURES = {"GATEWAY_AUTH_FAILURES_PER_SECOND": "0"}
 
 # The chunks of an upload have their own media type.
@@ -177,7 +177,7 @@ def try_out(
     return asked, broken
 
 
-def wrong_types(schema: Document, valid: Document) -> Iterator[Bad]:
+def wrong_types(schema: Document, valid: Document, _bytes_max: int) -> Iterator[Bad]:
     """Replace each field with a list of lists, which no field accepts."""
     for body in (b"[1]", b"NaN", b"null", b'"text"'):
         yield body, "application/json", 422, "body"
@@ -185,30 +185,30 @@ def wrong_types(schema: Document, valid: Document) -> Iterator[Bad]:
         yield encoded({**valid, name: [[True]]}), "application/json", 422, name
 
 
-def missing_fields(schema: Document, valid: Document) -> Iterator[Bad]:
+def missing_fields(schema: Document, valid: Document, _bytes_max: int) -> Iterator[Bad]:
     yield b"", "application/json", 400, "body"
     for name in schema.get("required", ()):
         rest = {key: value for key, value in valid.items() if key != name}
         yield encoded(rest), "application/json", 422, name
 
 
-def unknown_fields(schema: Document, valid: Document) -> Iterator[Bad]:
+def unknown_fields(schema: Document, valid: Document, _bytes_max: int) -> Iterator[Bad]:
     # The suite's only open object accepts any key without spaces.
     name = "surprise" if "properties" in schema else "sur prise"
     yield encoded({**valid, name: 1}), "application/json", 422, name
 
 
-def too_large(_schema: Document, valid: Document) -> Iterator[Bad]:
-    yield encoded({**valid, "padding": "x" * BODY_BYTES_MAX}), "application/json", 413, "body"
+def too_large(_schema: Document, valid: Document, bytes_max: int) -> Iterator[Bad]:
+    yield encoded({**valid, "padding": "x" * bytes_max}), "application/json", 413, "body"
 
 
-def no_json(_schema: Document, valid: Document) -> Iterator[Bad]:
+def no_json(_schema: Document, valid: Document, _bytes_max: int) -> Iterator[Bad]:
     for body in (b'{"a":', b"{'a': 1}", b"\xff\xfe", b'{"a": "\xff"}', b"[" * 10_000):
         yield body, "application/json", 400, "body"
     yield encoded(valid)[:-1], "application/json", 400, "body"
 
 
-def other_media_types(_schema: Document, valid: Document) -> Iterator[Bad]:
+def other_media_types(_schema: Document, valid: Document, _bytes_max: int) -> Iterator[Bad]:
     for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
         yield encoded(valid), media_type, 415, "Content-Type: application/json"
 
@@ -217,7 +217,7 @@ def other_media_types(_schema: Document, valid: Document) -> Iterator[Bad]:
     "kind", [wrong_types, missing_fields, unknown_fields, too_large, no_json, other_media_types]
 )
 async def test_invalid_body_is_refused_with_the_name_of_the_field(
-    suite: Suite, kind: Callable[[Document, Document], Iterator[Bad]]
+    suite: Suite, kind: Callable[[Document, Document, int], Iterator[Bad]]
 ) -> None:
     document = await document_of(suite)
     faults, tried = [], 0
@@ -225,7 +225,8 @@ async def test_invalid_body_is_refused_with_the_name_of_the_field(
         person = await sign_in_admin(client)
         for method, path, body in bodies(document):
             schema = resolved(document, body["content"]["application/json"]["schema"])
-            for sent, media_type, status, name in kind(schema, valid_body(document, schema)):
+            bad = kind(schema, valid_body(document, schema), body["x-bytes-max"])
+            for sent, media_type, status, name in bad:
                 if not sent and not body["required"]:
                     continue
                 headers = {**person.headers, "Content-Type": media_type}
@@ -247,12 +248,17 @@ def is_refused(response: httpx.Response, status: int, name: str) -> bool:
 
 
 def bodies(document: Document) -> Iterator[tuple[str, str, Document]]:
-    """Yield every operation with a JSON body, for ids that do not exist: bodies are validated first."""
+    """Yield every operation with a JSON body, for ids that do not exist: bodies are validated first.
+
+    Only GitHub's webhook is left out, as it takes bytes and checks their signature before it reads them.
+    """
     for template, item in document["paths"].items():
         path = "/".join(new_id() if part.startswith("{") else part for part in template.split("/"))
         for method, operation in operations(item):
-            if "application/json" in operation.get("requestBody", {}).get("content", ()):
-                yield method.upper(), path, operation["requestBody"]
+            body = operation.get("requestBody", {"content": {}})
+            schema = body["content"].get("application/json", {}).get("schema", BYTES)
+            if schema != BYTES:
+                yield method.upper(), path, body
 
 
 def valid_body(document: Document, schema: Document) -> Document:

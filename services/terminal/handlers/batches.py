@@ -91,4 +91,6 @@ async def delete_batch(
 
 
 def _out(batch: Batch, missing: list[tuple[int, int]]) -> BatchOut:
-    return BatchOut(id=batch.id, entries=len(batch.entries), bytes=batch.bytes, missing=missing)
+    return BatchOut(
+        id=batch.id, entries=len(batch.entries), bytes=batch.bytes, missing=[list(span) for span in missing]
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -123,7 +123,7 @@ class BatchOut(Output):
     id: Id
     entries: int
     bytes: int
-    missing: list[tuple[int, int]] = Field(
+    missing: list[Annotated[list[int], Field(min_length=2, max_length=2)]] = Field(
         description="Ranges of the numbers of entries, first and last, whose contents have not arrived."
     )
 
