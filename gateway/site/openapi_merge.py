@@ -140,7 +140,9 @@ def _add_policy(operation: Document, table: RouteTable, method: str, path: str, 
     kinds = [errors.MALFORMED, errors.BAD_PATH]
     if match is not None and match.route is not None:
         route = match.route
-        kinds += _refusals(route, method, path, has_body="requestBody" in operation)
+        has_query = any(each.get("in") == "query" for each in operation.get("parameters", ()))
+        has_body = "requestBody" in operation
+        kinds += _refusals(route, method, path, has_query=has_query, has_body=has_body)
         is_open = route.is_public(method.upper().encode(), _sample(path))
         if not is_open and route.policy.auth == "required" and not operation["security"]:
             operation["security"] = [{rename(BEARER).rpartition("/")[2]: []}]
@@ -150,7 +152,7 @@ def _add_policy(operation: Document, table: RouteTable, method: str, path: str, 
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[Kind]:
+def _refusals(route: Route, method: str, path: str, *, has_query: bool, has_body: bool) -> list[Kind]:
     """The ways in which a well-formed request for this operation may fail at the gateway."""
     kinds = [errors.RATE_LIMITED, errors.UNREACHABLE, errors.RESET, errors.INVALID_ANSWER]
     kinds += [errors.OVERLOADED, errors.CONNECT_TIMEOUT]
@@ -164,6 +166,8 @@ def _refusals(route: Route, method: str, path: str, *, has_body: bool) -> list[K
         kinds.append(errors.IP_DENIED)
     if path.startswith("/{"):
         kinds.append(errors.NOT_FOUND)  # the first segment may be /internal
+    if has_query:
+        kinds.append(errors.HEAD_TOO_LARGE)
     if has_body:
         kinds += [errors.REQUEST_TIMEOUT, errors.BODY_TOO_SLOW, errors.BODY_TOO_LARGE]
     return kinds

@@ -32,6 +32,11 @@ CHECKS = (
     "ignored_auth",
     "unsupported_method",
 )
+# Also no space left for the content (507), and a body or a query beyond the limit (413, 431).
+STATUSES = {
+    "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "507"]},
+    "negative_data_rejection": {"expected-statuses": ["4xx", "5xx"]},
+}
 # Each of these may end its caller's session, after which everything is 401: each gets its own caller.
 LAST_ONES = (
     "administer_account",
@@ -92,7 +97,7 @@ async def test_every_operation_conforms_to_the_document(suite_to_hurt: Suite, si
     before = await profile_of(suite_to_hurt, person)
     asked, broken = try_out(suite_to_hurt, person, exclude=LAST_ONES)
 
-    assert broken == []
+    assert not broken, "\n\n".join(each[:1_000] for each in broken)
     document = await document_of(suite_to_hurt)
     everything = {
         f"{method.upper()} {path}"
@@ -116,7 +121,7 @@ async def test_operation_that_may_end_the_session_conforms_to_the_document(
     person = await signed_in(suite, sign_in)
     asked, broken = try_out(suite, person, include=[operation_id])
 
-    assert broken == []
+    assert not broken, "\n\n".join(each[:1_000] for each in broken)
     assert len(asked) == 1
 
 
@@ -144,12 +149,16 @@ def try_out(
     config = SchemathesisConfig.from_dict(
         {
             "seed": 1,
+            "max-stream-events": 1,
             "generation": {
                 "max-examples": EXAMPLES_PER_OPERATION,
                 "deterministic": True,
                 "database": "none",
             },
-            "checks": {"enabled": False, **{name: {"enabled": True} for name in CHECKS}},
+            "checks": {
+                "enabled": False,
+                **{name: {"enabled": True, **STATUSES.get(name, {})} for name in CHECKS},
+            },
             "phases": {"stateful": {"enabled": False}},
             "cache": {"enabled": False},
             "auth": {"openapi": {"bearer": {"bearer": token}}},

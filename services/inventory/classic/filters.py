@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from services.inventory.exporting import Format
 from services.inventory.schemas import Name, WorkspaceId
@@ -17,8 +17,18 @@ SYNCS_SHOWN = 50
 Text = Annotated[str, Field(max_length=300)]
 
 
+def _allow_empty(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        kept = {name: field.pop(name) for name in ("default", "description", "title") if name in field}
+        kinds = field.pop("anyOf", None) or [dict(field)]
+        field.clear()
+        field.update(kept, anyOf=[*kinds, {"type": "string", "maxLength": 0}])
+
+
 class Filters(Query):
     """An empty parameter counts as not given, as the web interface sends empty fields."""
+
+    model_config = ConfigDict(json_schema_extra=_allow_empty)
 
     @model_validator(mode="before")
     @classmethod
