@@ -231,7 +231,7 @@ class Refusal(Exception):
 
     @classmethod
     def of(cls, problem: Problem, kind: Kind) -> "Refusal":
-        """A refusal by `shared`, with the phase in which it happened."""
+        """Convert a problem raised by `shared`; it takes its phase from `kind`."""
         named = Kind(problem.status, problem.code, kind.source, kind.phase, problem.detail)
         refusal = cls(named, headers=problem.headers)
         refusal.extensions = problem.extensions

@@ -33,7 +33,7 @@ class Caller:
     session_id: str | None
     scopes: frozenset[str]
     expires: float
-    # A revocation may also name these.
+    # A revocation may name one of these instead of the account.
     version: int = 0
     token_id: str | None = None
     client_id: str | None = None
@@ -51,7 +51,8 @@ class Caller:
     def may(self, scope: str) -> bool:
         """Return whether the token grants this scope.
 
-        `read` and `write` stand for those of all resources but `admin`, and `full_access` for all scopes.
+        The scopes `read` and `write` cover that action on every resource except `admin`; `full_access` covers
+        all.
         """
         resource, _, action = scope.partition(":")
         is_broad = resource != "admin" and action in BROAD_SCOPES and action in self.scopes

@@ -10,7 +10,7 @@ COMMANDS: dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]] =
     "routes": (routes.routes, routes.describe),
     "keys": (keys.keys, keys.describe),
 }
-# These get the settings of the gateway.
+# Commands that need the gateway's settings.
 COMMANDS_WITH_SETTINGS = {"token": (token.token, token.describe)}
 
 

@@ -194,7 +194,7 @@ def _is_public(route: Route, method: bytes, path: bytes) -> bool:
 
 
 def _end(state: RequestState) -> Line | None:
-    """The gateway's own response, from the admission steps that need no running gateway."""
+    """Return the gateway's own response, if the steps that need no running gateway already decide on one."""
     for step in STEPS:
         try:
             if step.foresee(state) is not None:

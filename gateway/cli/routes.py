@@ -1,4 +1,4 @@
-"""`gatehouse routes …`: everything about a routes file that needs no running gateway."""
+"""`gatehouse routes …`: check, explain and compare routes files without a running gateway."""
 
 import argparse
 import json
@@ -90,7 +90,7 @@ def diff(arguments: argparse.Namespace) -> int:
 
 
 def schema(_arguments: argparse.Namespace) -> int:
-    """Print the JSON Schema of routes files, for editors (kept in deploy/routes.schema.json)."""
+    """Print the JSON Schema of routes files, for editors (stored in deploy/routes.schema.json)."""
     from gateway.config.json_schema import text
 
     sys.stdout.write(text())

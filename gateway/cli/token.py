@@ -37,7 +37,7 @@ def token(arguments: argparse.Namespace, settings: "Settings") -> int:
     if refusals:
         verdict = f"refused by {refusals[0].refuses} ({refusals[0].name})"
     else:
-        verdict = "accepted" if is_certain else "uncertain: the suite could not be asked"
+        verdict = "accepted" if is_certain else "uncertain: auth could not be reached"
     _print([*findings, Finding("result", verdict)], as_json=arguments.json)
     if refusals:
         return REFUSED
@@ -51,7 +51,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
     described.add_argument(
         "token", nargs="?", help="the credential; leave it out to keep it out of the shell's history"
     )
-    described.add_argument("--file", type=Path, help="read it from a file (default: standard input)")
+    described.add_argument(
+        "--file", type=Path, help="read the credential from a file (default: standard input)"
+    )
     described.add_argument("--method", type=str.upper, choices=METHODS, default="GET", help="default: GET")
     described.add_argument("--path", help="also say what would happen to a request for this path")
     described.add_argument("--json", action="store_true", help="print JSON")
@@ -106,7 +108,7 @@ async def _explain(
 
 
 def _api_key(credential: str, settings: "Settings") -> Iterator[Finding]:
-    """Explain a key from the gateway's own file, which auth does not know."""
+    """Explain an API key. The gateway reads these from a file of its own; auth does not know them."""
     from gateway.config.api_keys_file import load
     from gateway.config.routes_file import RoutesFileError
     from gateway.policies.api_keys import KEY
@@ -132,7 +134,7 @@ def _api_key(credential: str, settings: "Settings") -> Iterator[Finding]:
 async def _ask_auth(
     credential: str, client: "HttpClient", settings: "Settings"
 ) -> tuple[list[Finding], "Caller | None", bool]:
-    """Ask auth whose it is, whether it was revoked, and which caller it would be exchanged for."""
+    """Ask auth who owns the credential, whether it was revoked, and for which caller it is exchanged."""
     from shared.errors import Problem
     from shared.peers.client import InternalTokens
 
@@ -142,7 +144,7 @@ async def _ask_auth(
         answer = await client.request("POST", url + EXPLAIN, body={"credential": credential}, headers=headers)
     except Problem as error:
         return (
-            [Finding("auth", f"{url} could not be asked about accounts and revocations: {error}")],
+            [Finding("auth", f"{url} could not be reached to check the account and revocations: {error}")],
             None,
             False,
         )
@@ -193,9 +195,7 @@ async def _own_checks(
     except InvalidToken:
         if not any(one.refuses for one in findings):
             findings.append(
-                Finding(
-                    "form", "it is not written as a token must be", "gateway and services: 401 invalid_token"
-                )
+                Finding("form", "it is not a well-formed token", "gateway and services: 401 invalid_token")
             )
         return findings, None, True
     except Problem as error:
@@ -215,7 +215,7 @@ def _expected(settings: "Settings", document: dict[str, Any]) -> Expected:
 
 def _scopes(caller: "Caller") -> str:
     if not caller.is_limited:
-        return f"all that the role {caller.role} allows, since a person signed in"
+        return f"everything that the role {caller.role} allows, because a person signed in"
     return " ".join(sorted(caller.scopes)) or "none: no service accepts it"
 
 

@@ -36,7 +36,7 @@ class Expected:
 
     issuers: Sequence[str]
     audience: str
-    secret: str | None = field(repr=False)  # of HS256; otherwise RS256 with one of the keys
+    secret: str | None = field(repr=False)  # for HS256; None means RS256 with one of the keys
     keys: Mapping[str, jwt.PyJWK] = field(default_factory=dict)
 
     @property
@@ -64,7 +64,7 @@ def kind_of(token: Unverified) -> str:
     if isinstance(audience, str) and audience.startswith("internal:"):
         return "token between services, which the gateway never accepts"
     if kind == "JWT":
-        return "ID token: it tells a client who signed in, and opens nothing"
+        return "ID token: it tells a client who signed in, and grants no access"
     return f"JWT of another kind (typ {_text(kind)})"
 
 
@@ -96,7 +96,7 @@ def check(text: str, token: Unverified, expected: Expected, moment: float) -> It
     if issuer not in expected.issuers:
         yield _refused("issuer", f"{_text(issuer)}; this suite accepts {' or '.join(expected.issuers)}")
     if expected.audience not in (audience if isinstance(audience, list) else [audience]):
-        yield _refused("audience", f"{_text(audience)}; services of this suite want {expected.audience}")
+        yield _refused("audience", f"{_text(audience)}; services of this suite require {expected.audience}")
     yield from _times(token.claims, moment)
 
 
@@ -111,13 +111,14 @@ def _signature(text: str, token: Unverified, expected: Expected) -> Finding:
         key = expected.keys.get(key_id) if isinstance(key_id, str) else None
     if key is None:
         return _refused(
-            "signature", f"no key {_text(key_id)} is published: retired, killed, or of another suite"
+            "signature",
+            f"no key {_text(key_id)} is published: it was retired or killed, or belongs to another suite",
         )
     try:
         jwt.decode(text, key, algorithms=[expected.algorithm], options=_SIGNATURE_ONLY)
     except jwt.InvalidSignatureError:
         words = (
-            "it does not fit the key" if expected.secret is None else "it was made with another JWT_SECRET"
+            "it does not match the key" if expected.secret is None else "it was made with another JWT_SECRET"
         )
         return _refused("signature", words)
     except (jwt.PyJWTError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What would happen to a request with a credential, according to its route and its operation."""
+"""Predicts what would happen to a request with a credential, from its route and its operation."""
 
 import re
 from collections.abc import Iterator
@@ -59,14 +59,16 @@ async def _operation_rules(match: Match, method: str, caller: Caller, client: Ht
     try:
         document = await client.get_json(f"{origin}/openapi.json")
     except Problem:
-        return [Finding("operation", f"the service at {origin} did not say which scope it needs")]
+        return [
+            Finding("operation", f"the service at {origin} did not publish which scope the operation needs")
+        ]
     return [*operation_findings(document, method, match.target.partition(b"?")[0].decode("latin-1"), caller)]
 
 
 def operation_findings(document: Any, method: str, path: str, caller: Caller) -> Iterator[Finding]:
     operation = _operation(document, method.lower(), path)
     if operation is None:
-        yield Finding("operation", f"the service has none for {method} {path}: 404 or 405")
+        yield Finding("operation", f"the service has no operation for {method} {path}: 404 or 405")
         return
     name, service = operation.get("operationId", ""), document["info"]["title"]
     demands = operation.get("security") or []

@@ -1,7 +1,7 @@
 """Slow clients: the minimum rates for sending a request body and for reading a response.
 
 A timer checks requests in progress, so fast ones cost nothing. Only time in which the client could have
-continued counts: a body that waits for the service is not slow.
+continued is counted: a body that waits for the service is not slow.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Arriving(Protocol):
 
     @property
     def may_send_body(self) -> bool:
-        """Whether nothing but the client itself delays the rest of the body."""
+        """Whether only the client delays the rest of the body."""
 
     def refuse(self, refusal: Refusal) -> None: ...
 

@@ -51,7 +51,7 @@ def _changes(value: Value, base: Changes, check: Check) -> Changes:
 
 
 def _lines(value: Value, check: Check) -> tuple[str, ...]:
-    """`name: value` lines, several for a list."""
+    """Return `name: value` lines; a list of values gives several lines with the same name."""
     lines = []
     for name, each in value.pairs():
         texts = (each.text(),) if each.is_text else each.texts()

@@ -301,7 +301,7 @@ def _origins(value: Value) -> tuple[str, ...]:
 
 
 def _well_known(routes: Sequence[Route]) -> list[Route]:
-    """Route discovery documents and keys to the service that signs tokens, unless a route overrides this."""
+    """Return a route to auth for its discovery documents and signing keys, unless the file has one."""
     auth = next((route for route in routes if route.path == b"/auth" and not route.hosts), None)
     if auth is None or any(route.path in (WELL_KNOWN, b"/") and not route.hosts for route in routes):
         return []

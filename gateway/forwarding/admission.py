@@ -146,7 +146,7 @@ def _identify_browser(transfer: Transfer, cookie: bytes) -> Wait | None:
 
 
 def _exchange(transfer: Transfer, credential: bytes) -> Wait | None:
-    """Exchange a credential for an access token, identify the caller by it, and forward it instead."""
+    """Exchange a credential for an access token, which identifies the caller and is forwarded instead."""
     gateway = transfer.gateway
     token = gateway.exchange.remembered(credential)
     transfer.caller = None if token is None else gateway.verifier.remembered(token)
@@ -263,13 +263,13 @@ def dismiss(transfer: Transfer) -> None:
 
 
 def _count_failure(transfer: Transfer) -> None:
-    """Count an invalid token or key. After too many, no others of that network are verified for a while."""
+    """Count an invalid token or key. After too many, none from that network are verified for a while."""
     transfer.gateway.failures.add(transfer.address, time.monotonic())
     _count_stranger(transfer)
 
 
 def _count_stranger(transfer: Transfer) -> None:
-    """Count a request that is refused without a caller against the limits of the route as well."""
+    """Count a request that is refused for lack of a caller against the limits of its route."""
     transfer.routing.limits[_route(transfer).name].take_refused(transfer, time.monotonic())
 
 

@@ -28,7 +28,7 @@ TARGET = "gatehouse.target"  # scope key of the target as the client sent it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 2.0
-BEGUN_BYTES = len("\r\n") + 1  # with fewer, it may still be an empty line
+BEGUN_BYTES = len("\r\n") + 1  # a head has begun; fewer bytes may be an empty line
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     server_state: State
 
-    # Without slots, these and uvicorn's attributes would exceed what Python stores without a dictionary.
+    # Slots, because Python would need a dictionary for this many attributes, uvicorn's included.
     __slots__ = """
         _begins_late _current _deaf _early _head_bytes _is_long _moved _pieces _watched deadline gateway peer
     """.split()
@@ -86,7 +86,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.gateway.open.discard(self)
         self.gateway.idle.pop(self, None)
         self.gateway.crowd.leave(self.transport)
-        # uvicorn notifies the request in `cycle`, so this has to be the one in progress.
+        # uvicorn notifies the request in `cycle`, so `cycle` has to be the request in progress.
         self.cycle = current if isinstance(current, RequestResponseCycle) else None  # type: ignore[assignment]
         super().connection_lost(exc)
 
@@ -202,7 +202,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
         self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
         if len(self.pipeline) >= PIPELINED_MAX:
-            # Too many: this one gets `Connection: close`, and the client has to resend the rest.
+            # The queue is full: this request gets `Connection: close`, and the client resends later ones.
             exchange.keep_alive = False
             exchange.request_complete = True
             self._deaf = True
@@ -258,7 +258,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.adjust_reading()  # the rest of its body may still have to arrive
 
     def adjust_reading(self) -> None:
-        """Read on unless the target is full, requests are queued, or the client reads no responses."""
+        """Read on unless the request's buffers are full, requests are queued, or responses are not read."""
         current = self._current
         if self.transport.is_closing():
             return
@@ -313,7 +313,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse_what_was_read(Refusal(errors.HEAD_TOO_LARGE))
 
     def _unset_keepalive_if_required(self) -> None:
-        """Replace uvicorn's, which sets a timer for each pause between two requests."""
+        """Replace uvicorn's method, which sets a timer for each pause between two requests."""
         self.gateway.idle.pop(self, None)
 
     # Called by the gateway's clock, for connections that expect a head.
@@ -324,7 +324,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.gateway.open.add(self)
 
     def expire(self) -> None:
-        """The headers did not arrive in time; close an idle connection without a response."""
+        """Refuse a head that did not arrive in time; close an idle connection without a response."""
         self.gateway.open.discard(self)
         if self._current is not None:
             return

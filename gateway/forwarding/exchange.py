@@ -43,7 +43,7 @@ class Exchange(Transfer):
         self.is_collecting = False  # receiving a small body before taking a connection to a target
         self._held: list[bytes] = []
         self._sent: list[bytes] = []  # kept for a retry, while it is small
-        self._to_client: list[bytes] = []  # of the current read; a refusal can replace it until that ends
+        self._to_client: list[bytes] = []  # of the current read, until whose end a refusal can replace it
         self._envelope: EnvelopedAnswer | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
 
@@ -147,7 +147,7 @@ class Exchange(Transfer):
 
     @property
     def may_send_body(self) -> bool:
-        """Whether nothing but the client itself delays the rest of the body."""
+        """Whether only the client delays the rest of the body."""
         return not (self.client.flow.read_paused or self.awaits_continue)
 
     @property
@@ -241,7 +241,7 @@ class Exchange(Transfer):
         self._to_client.append(b"%x\r\n%b\r\n" % (len(piece), piece) if self._answer_chunked else piece)
 
     def flush_answer(self) -> None:
-        """The target's connection has handed over everything from one read."""
+        """Write to the client what one read from the target has brought."""
         if not self._to_client or self.response_complete:
             return
         self._write_answer()

@@ -1,4 +1,4 @@
-"""After a 101: bytes in both directions, with back-pressure, until one side closes."""
+"""Relays bytes in both directions after a 101, with back-pressure, until one side closes."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from gateway.http.websocket import GOING_AWAY, POLICY_VIOLATION, Frames, close_f
 # Silence is normal for a terminal or a subscription; this only detects peers that vanished.
 IDLE_SECONDS = 3600.0
 LEAVE_SECONDS = 5.0  # for both sides of a WebSocket to send their close frames
-LEAVING_PER_SECOND = 1000  # since all of them reconnect elsewhere
+LEAVING_PER_SECOND = 1000  # clients to close per second at shutdown, because all of them reconnect
 
 
 def may_switch(transfer: Transfer, headers: list[Header]) -> bool:

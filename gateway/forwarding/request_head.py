@@ -35,7 +35,7 @@ def read_head(
         match, request.fault = NOWHERE, Refusal(errors.BAD_PATH)
     fault = fault_of_head(request, version, is_long=is_long)
     if fault is None and match.route is None:
-        # Forwarded requests are checked at admission; the application's own requests skip it.
+        # Forwarded requests are checked at admission, which the application's own requests skip.
         fault = fault_of(request, Fields(headers))
     if fault is not None:
         request.fault, keep_alive = fault, False

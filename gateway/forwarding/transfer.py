@@ -32,7 +32,7 @@ class ClientSide(Client, Protocol):
         """Resume or pause reading, depending on whether the request's buffers are full."""
 
     def exchange_over(self, exchange: "Transfer") -> None:
-        """The response is complete, and perhaps its request as well."""
+        """Handle the end of a response; its request may still be arriving."""
 
     def cut(self) -> None:
         """Close at once, so that the client cannot mistake a partial response for a complete one."""

@@ -19,7 +19,7 @@ class Outlet:
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._held = b""
-        self.is_closing = transport.is_closing  # called often, so without a detour
+        self.is_closing = transport.is_closing  # called often, so not wrapped
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -7,7 +7,7 @@ from gateway import errors
 from gateway.errors import Refusal
 from gateway.http.headers import Fields, Request
 
-HEAD_BYTES_MAX = 64 * 1024  # and the same again, plus one read, for trailers
+HEAD_BYTES_MAX = 64 * 1024  # trailers may take as much again, plus one read
 TARGET_BYTES_MAX = 32 * 1024  # services cannot parse URLs of more than 64 KiB
 AUTHORITY_BYTES_MAX = 255 + len(":65535")
 LENGTH_DIGITS_MAX = 20  # as in 2 ** 64
@@ -20,7 +20,7 @@ _AUTHORITY = re.compile(
 
 
 def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal | None:
-    """Return the reason to refuse the request whatever its route and close its connection, or None."""
+    """Return why to refuse the request on any route and close its connection; None if there is no reason."""
     if request.method == b"CONNECT":
         return Refusal(errors.METHOD_NOT_ALLOWED, headers={"Allow": "GET"})
     if version not in ("1.1", "1.0"):
@@ -31,7 +31,7 @@ def fault_of_head(request: Request, version: str, *, is_long: bool) -> Refusal |
 
 
 def fault_of(request: Request, fields: Fields) -> Refusal | None:
-    """Return the reason to refuse the request and close its connection, or None."""
+    """Return why to refuse the request and close its connection; None if there is no reason."""
     words = _framing_fault(request, fields) or _host_fault(request, fields)
     return None if words is None else Refusal(errors.MALFORMED, words)
 

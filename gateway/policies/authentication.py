@@ -35,10 +35,10 @@ def require(policy: Policy, caller: Caller | None) -> None:
 
 
 def _holds(caller: Caller, scope: str) -> bool:
-    """Whether the token names this scope, or one that covers it.
+    """Whether the token names this scope or one that covers it.
 
-    That of a person who signed in names none and holds all that services know: `read`, `write`, and those of
-    resources. A scope of another kind has to be named by every token.
+    The token of a person who signed in names no scopes. It has all scopes that services use: `admin`,
+    `read`, `write`, and `read` and `write` of a resource. Any other scope has to be named in the token.
     """
     resource, _, action = scope.partition(":")
     is_of_services = resource == ADMIN or scope in BROAD_SCOPES or action in BROAD_SCOPES

@@ -5,7 +5,7 @@ from gateway.policies.limit_subjects import counted
 from gateway.request import RequestState
 from gateway.routing.table import Concurrency
 
-RETRY_SECONDS = 1  # it is unknown when one of them will end
+RETRY_SECONDS = 1  # it is unknown when a slot becomes free
 
 
 class Slots:

@@ -57,7 +57,7 @@ redis.call('EXPIRE', KEYS[1], 3600)
 return redis.call('ZCARD', KEYS[1])
 """
 
-# With several workers, the lowest value of any of them.
+# With several workers, the lowest of their values is reported.
 UP = Gauge(
     "gateway_limit_store_up",
     "1 while rate limits are counted as configured, 0 while each gateway counts its own share",

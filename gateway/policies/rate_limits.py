@@ -124,7 +124,7 @@ class RouteLimits:
         # Anonymous callers are counted by network, unless the limit counts all callers together.
         self._by_household = [place for place, limit in enumerate(limits) if limit.key != "route"]
         self._store = store
-        self._parts = 0  # unknown: limiters of the previous routing may have been divided
+        self._parts = 0  # unknown, because limiters of the previous routing may have been divided already
         self._shared = [
             (place, _prefix(route, limit), *_microseconds(limit))
             for place, limit in enumerate(limits)

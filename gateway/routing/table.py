@@ -249,7 +249,7 @@ class RouteTable:
         """Return the entry of a path; every parser must find the same one.
 
         Services decode paths, and some drop empty segments and parameters. To them `/auth/%6cogin` is
-        login; here it is only something under /auth, with another limit and other roles.
+        /auth/login; here it would be just another path under /auth, with another limit and other roles.
         """
         places = [*self._of_host(host), any_host] if self._hosts else (any_host,)
         found = _find(places, path)
@@ -300,7 +300,7 @@ def is_internal(path: bytes) -> bool:
 
 
 def _path_of(target: bytes) -> tuple[bytes, bool]:
-    """Return the path of a target and whether it is plain; refused if parsers could disagree about it."""
+    """Return the path of a target and whether it is plain; raise BadPath if parsers could disagree."""
     plain = _PLAIN.fullmatch(target)
     if plain is not None:
         return plain[1], True

@@ -36,7 +36,7 @@ class Watched(Protocol):
     def expire(self) -> None: ...
 
     def recheck_access(self) -> None:
-        """End if the caller's token or key was revoked."""
+        """End this request if its caller's token or key was revoked."""
 
     def close(self) -> None: ...
 
@@ -67,7 +67,7 @@ class Gateway:
         self.open: set[Watched] = set()
         self.idle: dict[
             Watched, float
-        ] = {}  # when each client between two requests became idle, the oldest first
+        ] = {}  # when each connection without a request became idle, oldest first
         self.is_leaving = False
         self.hangups = Hangups()
         self._retired: list[Backend] = []
@@ -110,7 +110,7 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Close what is still open; it has had the drain time to finish."""
+        """Close everything that is still open after the drain time."""
         if self._watch is not None:
             self._watch.cancel()
         self.hangups.stop()

@@ -26,7 +26,7 @@ TURN_SECONDS = 0.0002
 FAULTS_LOGGED_MAX = 200
 KEPT_ROUTES = "GATEHOUSE_KEPT_ROUTES"  # where workers keep the last valid file for each other
 
-# With several workers, the lowest value of any of them.
+# With several workers, the lowest of their values is reported.
 SUCCESS = Gauge(
     "gateway_config_reload_success",
     "1 if the current routes file is active, 0 while an older one is",
@@ -99,7 +99,7 @@ def _kept_keys() -> Path | None:
 def first_table(settings: Settings) -> RouteTable:
     """Read the routing table at startup.
 
-    If the file is invalid by then, a restarted worker uses the table that the others still use.
+    If the file has become invalid, a restarted worker uses the table that the other workers still use.
     """
     development = settings.environment == "development"
     try:
@@ -122,7 +122,7 @@ def _kept_routes() -> Path | None:
 
 
 def keep(text: str, kept: Path | None) -> None:
-    """Keep a valid file for workers that start later."""
+    """Save a valid file for workers that start later."""
     if kept is not None:
         draft = Path(f"{kept}.{os.getpid()}")
         draft.write_text(text)

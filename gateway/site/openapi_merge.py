@@ -79,7 +79,7 @@ def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
 
 
 def _outside(route: Route, path: str) -> Place | None:
-    """The public path of a service's path under this route."""
+    """Return the public path at which this route exposes a service's path, if it does."""
     if route.rewrite is None:
         return Place(path, (), route.name)
     inner, outer = segments(route.rewrite), segments(route.path)

@@ -39,7 +39,7 @@ RETRIES = Counter(
 )
 EJECTIONS = Counter("gateway_ejections_total", "Ejections of targets after consecutive failures", ["target"])
 CONNECTIONS = Gauge("gateway_connections", "Client connections", multiprocess_mode="livesum")
-# With several workers, the lowest value of any of them.
+# With several workers, the lowest of their values is reported.
 HEALTHY = Gauge(
     "gateway_target_healthy",
     "1 while the target gets requests, 0 while it is ejected or down",
@@ -101,7 +101,7 @@ def _remember(request: RequestState, route: str) -> None:
 
 
 def note_stalled(peer: str) -> None:
-    """Record a client that was disconnected for not reading its response, which was logged already."""
+    """Record a client that was disconnected for not reading its response; the request is already logged."""
     REFUSALS.labels(UNMATCHED, CLIENT_STALLED.code, CLIENT_STALLED.phase).inc()
     structlog.get_logger(__name__).info("client_stalled", ip=peer)
 

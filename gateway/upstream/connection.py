@@ -12,7 +12,7 @@ from gateway.http.headers import AnswerFields, Header, Request
 
 BODILESS = frozenset((204, 304))
 SWITCHING = 101
-HEAD_BYTES_MAX = 256 * 1024  # and the same again for trailers
+HEAD_BYTES_MAX = 256 * 1024  # trailers may take as much again
 
 log = structlog.get_logger(__name__)
 
@@ -158,7 +158,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._pieces:
             self._pass_pieces()
         if self._complete:
-            # Not before the whole read is processed may the connection serve the next request.
+            # The connection may serve the next request only once the whole read has been processed.
             self._finish()
         elif self.receiver is not None:
             self.receiver.flush_answer()

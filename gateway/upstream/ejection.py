@@ -16,7 +16,7 @@ class Standing:
     """The health of one target, from its responses and from active checks.
 
     Only failures before a response begins count: refused, reset, timeout, invalid HTTP. The status of a
-    response and how it ends do not.
+    response and the way it ends do not count.
     """
 
     def __init__(self, target: Target, changed: Callable[[], None]) -> None:

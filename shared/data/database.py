@@ -96,7 +96,7 @@ class Database:
             else create_postgresql(self.url, pool_size)
         )
         self._readers = self._writers = Threads(pool_size, "database")
-        # SQLite allows one writing transaction at a time; the others poll with sleeps. A lock is handed over
+        # SQLite allows one writing transaction at a time; other writers sleep and poll. A lock is handed over
         # immediately, and only writers in other processes run into the busy timeout. All writers share one
         # connection, because a write through another one would invalidate its page cache. Requests queue for
         # the writing thread, not for the lock, which is for other threads.
@@ -296,7 +296,7 @@ def create_postgresql(url: URL, pool_size: int) -> Engine:
 def postgresql_options(url: URL) -> dict[str, str]:
     """Return libpq's parameters for every connection; those in the URL take precedence.
 
-    A host that vanishes silently is given up after 10 s; during a long statement, its kernel still responds.
+    A host that vanishes silently is given up after 10 s, but not one that only executes a long statement.
     random_page_cost is set for solid-state disks: with the default, for spinning disks, the planner would
     read list pages by scanning the primary key past the rows of other accounts.
     """

@@ -1,7 +1,7 @@
 """Money without floats: decimals in the API, whole minor units (cents) inside.
 
 Amounts that others bill in fractions of a cent are stored exactly, in a column of the type Precise. The two
-are never added together: our own prices are rounded to minor units first.
+kinds are never added together: our own prices are rounded to minor units first.
 """
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation

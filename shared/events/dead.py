@@ -65,12 +65,12 @@ class DeadLetters:
         return self._read(session, self._in_order().where(self._parked.c.id.in_(ids)))
 
     def replay(self, session: Session, letters: Sequence[DeadLetter]) -> None:
-        """Let the service retry them in order; later events of their keys wait meanwhile."""
+        """Let the service retry these events in order; later events of their keys wait meanwhile."""
         values = {"dead": False, "attempts": 0, "due": now()}
         session.connection().execute(update(self._parked).where(self._are(letters)).values(values))
 
     def drop(self, session: Session, letters: Sequence[DeadLetter]) -> None:
-        """Delete them; later events that they blocked continue."""
+        """Delete these events; later events that they blocked continue."""
         lock_line(session)
         session.connection().execute(delete(self._parked).where(self._are(letters)))
         self._line.advance(session, [letter.key for letter in letters])
@@ -83,5 +83,5 @@ class DeadLetters:
         return [DeadLetter.of(row) for row in session.connection().execute(found)]
 
     def _are(self, letters: Sequence[DeadLetter]) -> Any:
-        """Match those that are still dead: another operator may have replayed one meanwhile."""
+        """Match the letters that are still dead: another operator may have replayed one meanwhile."""
         return self._parked.c.id.in_([letter.id for letter in letters]) & self._parked.c.dead

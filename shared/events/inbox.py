@@ -70,7 +70,7 @@ class Inbox:
         return frozenset(self._consumers)
 
     def receive(self, envelopes: Sequence[Envelope], attempt: int = 1, sender: str | None = None) -> None:
-        """Apply or park all of them; they are durable when this returns. Blocks: call it in a thread.
+        """Apply or park all events; they are durable when this returns. Blocks: call it in a thread.
 
         Events that the sender may not send are refused: neither applied nor stored.
         """
@@ -136,7 +136,7 @@ class Inbox:
         consumer(session, [one.opened(kind) for one in envelopes])
 
     def _first_seen(self, session: Session, envelopes: Sequence[Envelope]) -> list[Envelope]:
-        """Mark all of them as seen; return those not seen before."""
+        """Mark all events as seen; return those not seen before."""
         by_id = {one.id: one for one in envelopes}
         connection = session.connection()
         received = _RECEIVED.process_bind_param(now(), connection.dialect)
@@ -187,13 +187,13 @@ class Inbox:
                 self._retry_each(rows)
 
     def _apply_parked(self, rows: Sequence[Row[Any]], *, more_follow: bool = False) -> bool:
-        """Apply them unless another process has claimed one of them; return whether they were applied."""
+        """Apply parked events unless another process has claimed one; return whether they were applied."""
         with self._database.transaction() as session:
             if not self.parked.take_out(session, rows):
                 session.rollback()
                 return False
             self._consume_all(session, [Envelope.model_validate_json(row.body) for row in rows])
-            if not more_follow:  # otherwise we hold the next event of the key ourselves
+            if not more_follow:  # otherwise this process has claimed the next event of the key
                 self.parked.advance(session, [row.key for row in rows])
             reached("retry: consumed")
             return True

@@ -51,8 +51,8 @@ class Batch:
     lease: str
     numbers: tuple[int, ...]
     bodies: tuple[str, ...]
-    attempt: int  # one more than the highest number of attempts of any of them
-    life: str = ""  # the incarnation of the broker that they are for
+    attempt: int  # the highest attempt number of these events, counting this attempt
+    life: str = ""  # the incarnation of the broker that the events are for
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Outbox:
         """Select the events that may be claimed: no event of a key with events in flight, to keep order."""
         table, at = self._table, now()
         mine = table.c.subscriber == subscriber
-        # A lease that ends later than any lease can was taken before the clock was set back.
+        # A lease that ends later than a new one would was taken before the clock was set back.
         is_leased = and_(table.c.leased_until > at, table.c.leased_until <= at + LEASE)
         return (
             select(table.c.seq)
@@ -138,11 +138,11 @@ class Outbox:
             session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_CLAIM_LOCK})"))
 
     def arrived(self, session: Session, batch: Batch) -> None:
-        """Delete what the subscriber has received, unless another relay has claimed it since."""
+        """Delete the events that the subscriber has received, unless another relay has claimed them since."""
         session.connection().execute(delete(self._table).where(*self._of(batch)))
 
     def sent(self, session: Session, batch: Batch, entries: Sequence[str]) -> None:
-        """Record their entry ids at the broker; they have arrived once every reader has acknowledged them."""
+        """Record the events' entry ids at the broker, until every reader has acknowledged the events."""
         self._one_at_a_time(session)  # or a claim for the next incarnation could come in between
         connection = session.connection()
         if len(entries) != len(batch.numbers):
@@ -175,8 +175,8 @@ class Outbox:
     def _send_again(self, session: Session, life: str) -> None:
         """Release events sent to an earlier incarnation of the broker, which may have lost them.
 
-        There are nearly always none, which both ends of an index show. Without statistics, the planner would
-        estimate a third of the table and read all of it.
+        Usually there are none, which the lowest and the highest value of an index show. Without statistics,
+        the planner would expect a third of the table and read all of it.
         """
         table, execute = self._table, session.connection().execute
         is_sent = table.c.sent_as.is_not(None)

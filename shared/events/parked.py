@@ -53,7 +53,7 @@ class Parked:
         self._blocking = blocking
 
     def behind(self, session: Session, envelopes: Iterable[Envelope]) -> set[str]:
-        """Return the keys that a parked event holds back; they stay held back until the transaction ends."""
+        """Return the keys whose events must wait for a parked one; they must until the transaction ends."""
         keys = {one.key for one in envelopes}
         held = self._held(session, keys)
         if held and _is_postgresql(session):
@@ -147,7 +147,7 @@ class Parked:
         return [row for row in rows if row.seq not in {*timeless, *unknown}]
 
     def _runs(self, session: Session, first: Sequence[Row[Any]]) -> list[Row[Any]]:
-        """Return these and the events waiting for them, up to one that must be tried alone."""
+        """Return these events and those waiting for them, up to one that must be tried alone."""
         table = self._table
         runs: list[Row[Any]] = []
         for row in first:
@@ -177,7 +177,7 @@ class Parked:
     def take_out(self, session: Session, rows: Sequence[Row[Any]]) -> bool:
         """Delete claimed events, and return whether all were still claimed by us. Call this first.
 
-        Until the transaction ends, no events can be queued behind them.
+        Until the transaction ends, no event can be queued after them.
         """
         lock_line(session)
         gone = delete(self._table).where(self._are_claimed(rows))
@@ -242,7 +242,7 @@ class Parked:
 
 
 def lock_line(session: Session) -> None:
-    """Let no event be queued behind parked ones until commit. SQLite has one writer anyway."""
+    """Keep events from being queued after parked ones until commit. SQLite has one writer anyway."""
     if _is_postgresql(session):
         session.connection().execute(text(f"SELECT pg_advisory_xact_lock({_LINE_LOCK})"))
 

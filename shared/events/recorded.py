@@ -30,5 +30,5 @@ class Recorded(Event):
 
     @classmethod
     def may_come_from(cls, source: str, data: dict[str, Any]) -> bool:
-        """Whether this service may record the action: only its own ones."""
+        """Whether this service may send the record; a service records only its own actions."""
         return data.get("service") == source

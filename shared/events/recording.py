@@ -1,7 +1,7 @@
 """Audit records: one event for every change, every refusal, and everything that an admin reads.
 
 The record of a change commits with the change. Requests that change nothing have no transaction to share;
-their records are written in batches, and each response waits for its own, so that none is lost.
+their records are written in batches. Each response waits until its record is written, so that none is lost.
 """
 
 import asyncio

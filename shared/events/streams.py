@@ -194,7 +194,7 @@ class Reader:
         return bool(await self._redis.get(self._leader_key) == self._token.encode())
 
     async def _step_down(self) -> None:
-        """Let another replica read at once; if Redis does not respond, it waits until our lead expires."""
+        """Let another replica read at once; if Redis does not respond, it waits for our lead to expire."""
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._redis.eval(_STEP_DOWN, 1, self._leader_key, self._token)

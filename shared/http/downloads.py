@@ -17,7 +17,7 @@ _ATTRIBUTE_CHARACTERS = "!#$&+^`|"
 
 
 def disposition(name: str, *, shown: bool) -> str:
-    """A Content-Disposition for any name (RFC 6266), with an ASCII fallback for old clients."""
+    """Return the Content-Disposition for any name (RFC 6266), with an ASCII fallback for old clients."""
     saved = f"_{name}" if _DEVICE.match(name) else name  # Windows would open the device
     # Windows drops trailing dots and spaces, and other systems hide names that begin with a dot.
     saved = saved.rstrip(". ") or "_"

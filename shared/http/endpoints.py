@@ -31,7 +31,7 @@ from shared.peers.client import InternalTokens
 from shared.process.disk import Disk
 from shared.process.observe import CALLER, ROUTE, SERVICE
 
-REFUSALS = frozenset((401, 403, 404))  # recorded; 404 may also mean that it belongs to someone else
+REFUSALS = frozenset((401, 403, 404))  # recorded; 404 may also mean that the resource belongs to someone else
 SAFE = ("GET", "HEAD")
 _MAYBE_CALLER = Caller | None
 

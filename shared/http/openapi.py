@@ -107,7 +107,7 @@ class _Schemas:
 
 
 def _explain_patterns(schemas: Any) -> None:
-    """Add to each pattern the plain words that describe it, for people who do not read expressions."""
+    """Add to each pattern a description in plain words, for people who do not read regular expressions."""
     if isinstance(schemas, dict):
         words = words_for_pattern(schemas["pattern"]) if isinstance(schemas.get("pattern"), str) else None
         if words is not None:
@@ -145,7 +145,7 @@ def _scopes(endpoint: Endpoint) -> list[str]:
 
 
 def _scope_of_guests(endpoint: Endpoint) -> list[str]:
-    """Return the scope to mention in the text: with an optional token no scheme can list it."""
+    """Return the scope to mention in the text: a security scheme cannot list it if the token is optional."""
     scope, is_open = endpoint.operation.scope, endpoint.operation.access is public
     return [f"A token that is limited to some scopes needs `{scope}`."] if scope and is_open else []
 

@@ -82,7 +82,9 @@ class Revocations:
         self._known = time.monotonic()
         self._loaded = self._told = False
         self.on_change: list[Callable[[], None]] = []
-        self.on_key: list[Callable[[], None]] = []  # a signing key was revoked, so another one signs
+        self.on_key: list[
+            Callable[[], None]
+        ] = []  # called when a signing key was revoked, because another one signs now
         LAG.set_function(lambda: self.lag_seconds)  # exact, but ignored in multiprocess mode
 
     def __len__(self) -> int:

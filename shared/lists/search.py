@@ -5,8 +5,8 @@ Both come with the database and need no privileged role. Texts are indexed by tr
 consecutive characters), so a search finds any part of a word.
 
 SQLite scans its index in id order, newest first, and stops when the page is full. PostgreSQL must fetch all
-matches before it can sort, so the newest rows are searched first: they hold enough matches if those are
-common.
+matches before it can sort, so the newest rows are searched first: if matches are common, these rows contain
+enough of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ from shared.lists.pagination import (
 Out = TypeVar("Out", bound=BaseModel)
 
 GRAM = 3
-SPREAD = 64  # how far from its place a row of SQLite's index may be, if other rows took that; see `place_of`
+SPREAD = 64  # how far from the rowid of `place_of` a row of SQLite's index may be if others have taken it
 GRAMS_MAX = 6  # per text: each adds an index scan, and the rows found are compared with the whole text anyway
 
 
@@ -226,7 +226,7 @@ def _grams(text: str) -> list[str]:
 def place_of(key: str) -> int:
     """Return the rowid in SQLite's index: 62 bits of the UUIDv7, without its version, in the same order.
 
-    They are unique for ids of one process. Ids that two processes make within 0.24 µs may have the same
-    place: the second row then gets one next to it, still in the order of ids.
+    Ids made by one process have different rowids. Ids that two processes make within 0.24 µs may have the
+    same one: the second row then gets a rowid next to it, still in the order of ids.
     """
     return (int(key[:8] + key[9:13] + key[15:18], 16) << 2) | (int(key[19], 16) & 3)

@@ -52,10 +52,10 @@ def _create_on_sqlite(table: str, columns: Mapping[str, Part], where: str) -> No
 
 
 def spread_search_index_2(table: str, columns: Mapping[str, Part], where: str = "1 = 1") -> None:
-    """Let the index of SQLite hold rows whose ids have the same place, which it refused before.
+    """Let SQLite's index contain rows whose ids lead to the same rowid; before, it refused them.
 
-    A row whose place is taken gets one next to it, between the rows with smaller and larger ids. If there is
-    none, which takes three ids within a microsecond, it gets the next free one.
+    A row whose rowid is taken gets one next to it, between the rows with smaller and larger ids. If there is
+    none, as after three ids within a microsecond, it gets the next free one.
     """
     if op.get_bind().dialect.name != "sqlite":
         return
@@ -86,7 +86,7 @@ def spread_search_index_2(table: str, columns: Mapping[str, Part], where: str = 
 
 
 def _free_place(index: str) -> str:
-    """Select the place for the new row, as `free`."""
+    """Return the SQL that selects a free rowid for the new row, as `free`."""
     number, far = f"{index}.rowid", SPREAD + 1
     neighbours = (
         f"SELECT place, coalesce(max(CASE WHEN id < NEW.id THEN {number} END), place - {far}) AS low, "  # noqa: S608 - names of ours
@@ -115,7 +115,7 @@ def _kept(row: str, name: str, part: Part) -> str:
 
 
 def _place(key: str) -> str:
-    """`place_of` in SQL."""
+    """Return `place_of` in SQL."""
     positions = [*range(1, 9), *range(10, 14), *range(16, 19)]
     digits = [
         f"((instr('{_DIGITS}', substr({key}, {position}, 1)) - 1) << {4 * power + 2})"

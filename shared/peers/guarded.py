@@ -26,9 +26,9 @@ class NotResolved(Exception):
 class GuardedNetwork(AsyncNetworkBackend):
     """Resolves a host once, refuses addresses that are not public, and connects to a checked address.
 
-    This prevents DNS rebinding: a later change of the name's address has no effect. If any address of a
-    host is refused, the host is. Addresses in `networks` may be called although they are private; with
-    `private_only` no others may.
+    This prevents DNS rebinding: a later change of the name's address has no effect. If any address of a host
+    is refused, the host is refused. Addresses in `networks` may be called although they are private; with
+    `private_only` no other addresses may.
     """
 
     def __init__(self, networks: tuple[Network, ...], *, private_only: bool = False) -> None:

@@ -50,7 +50,7 @@ class Output:
 
     def write_collected(self) -> None:
         with self._writing:
-            # The loop may go on collecting while another thread is here with its own line.
+            # The loop may go on collecting while another thread writes its own line here.
             count = len(self._lines)
             block = b"".join(self._lines[:count])
             del self._lines[:count]

@@ -15,7 +15,7 @@ from shared.process.settings import ServiceSettings
 
 MIB = 1 << 20
 RESERVE_MIN, RESERVE_MAX = 256 * MIB, 4096 * MIB
-RESERVE_SHARE = 50  # the reserve is one part in this number of the file system
+RESERVE_SHARE = 50  # the reserve is the size of the file system divided by this
 
 FREE = Gauge("disk_free_bytes", "Free bytes on the disk", ["holds"], multiprocess_mode="livemin")
 RESERVE = Gauge(

@@ -22,7 +22,7 @@ class Threads:
     """A fixed number of threads with one queue.
 
     The standard library's executor creates a second future with a lock per call and chains it to the event
-    loop's: a fifth of the cost of a small request.
+    loop's, which is a fifth of the cost of a small request.
     """
 
     def __init__(self, number: int, name: str) -> None:

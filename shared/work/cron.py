@@ -15,7 +15,8 @@ FIELDS = 5
 class Cron:
     """A schedule of five fields (minute, hour, day, month, weekday) in a time zone.
 
-    ValueError says what is wrong with it. Daylight-saving changes neither skip nor repeat a time of day.
+    A ValueError says what is wrong with an expression. Daylight-saving changes neither skip nor repeat a
+    time.
     """
 
     expression: str

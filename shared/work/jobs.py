@@ -135,7 +135,7 @@ class Jobs:
         return job_id
 
     def read(self, session: Session, job_id: str, owner: str | None = None) -> dict[str, Any]:
-        """Return the row of a job; with an owner, only if the job is theirs."""
+        """Return the row of a job; if an owner is given, only if the job belongs to them."""
         found = select(self.table).where(self.table.c.id == job_id)
         row = session.connection().execute(found).first()
         if row is None or owner not in (None, row.owner):

@@ -39,7 +39,7 @@ def test_a_good_token_is_refused_by_no_check() -> None:
     [
         (signed(exp=NOW - 3600), "expiry", "60 minutes ago: refresh it, or sign in again"),
         (signed(iss="https://other.example"), "issuer", "this suite accepts gatehouse"),
-        (signed(aud="other"), "audience", "other; services of this suite want gatehouse"),
+        (signed(aud="other"), "audience", "other; services of this suite require gatehouse"),
         (signed(aud=None), "claims", "it lacks aud"),
         (signed(exp=None), "claims", "it lacks exp"),
         (signed(iat=NOW + 600), "clock", "iat is 10 minutes in the future"),
@@ -66,7 +66,7 @@ def test_a_key_that_is_not_published_is_named() -> None:
     assert refusals(token, Expected(["gatehouse"], "gatehouse", None, {"gone": jwk})) == {}
     broken = token[:-8] + ("A" * 8 if token[-8:] != "A" * 8 else "B" * 8)
     assert refusals(broken, Expected(["gatehouse"], "gatehouse", None, {"gone": jwk})) == {
-        "signature": "it does not fit the key"
+        "signature": "it does not match the key"
     }
 
 

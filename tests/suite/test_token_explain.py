@@ -41,7 +41,7 @@ async def test_a_token_is_explained_from_sign_in_to_sign_out(suite: Suite, expla
 
         assert (code, said["result"]) == (0, "accepted")
         assert (said["kind"], said["signature"]) == ("access token of a person who signed in", "valid")
-        assert said["scopes"] == "all that the role user allows, since a person signed in"
+        assert said["scopes"] == "everything that the role user allows, because a person signed in"
         assert said["operation"] == "list_orders of orders: a person, or the scope orders:read"
         code, said, refused = await explain(person["token"], "--path", "/clients")
         assert (code, refused) == (1, "auth, list_clients: 403 forbidden")
