@@ -22,7 +22,7 @@ class AccountState(Event):
     created: datetime
     updated: datetime
     email_verified: bool = False
-    names_changed: bool = False  # at auth; otherwise the profile's first and last name are newer
+    names_changed: bool = False  # changed at auth; otherwise the profile's first and last name are newer
 
 
 class AccountCreated(AccountState):
@@ -73,7 +73,7 @@ class _OfOneService(Event):
 
 
 class ExportContinued(_OfOneService):
-    """A service has sent a portion of its part; it continues here when it receives this from itself."""
+    """A service has sent a portion of its part; when it receives this from itself, it sends the next."""
 
     topic = "export.continued"
 
@@ -86,9 +86,9 @@ class ExportContinued(_OfOneService):
 
 
 class ExportPart(_OfOneService):
-    """A piece of a service's part of an export: text that continues the one before in its section.
+    """A piece of a service's part of an export: text that continues the previous piece of its section.
 
-    The last one of each service has no content. `is_cut` says that a section was longer than allowed.
+    The last piece of each service has no content. `is_cut` says that a section was longer than allowed.
     """
 
     topic = "export.part"
@@ -101,7 +101,7 @@ class ExportPart(_OfOneService):
 
 
 class MailRequested(Event):
-    """A mail must be sent now, only to this address; `template` names its text, `values` fill it in.
+    """A mail must be sent now, to this address only; `template` names its text, `values` fill it in.
 
     The `link` is as sensitive as a password until it expires, so it is sealed: see contracts/links.py.
     """

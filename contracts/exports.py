@@ -25,7 +25,7 @@ SECTION_BYTES_MAX = 32 * 1024 * 1024
 # In an event each character takes four bytes at most, or two when it is escaped.
 PIECE_CHARACTERS = 3_500
 
-Row = tuple[str | int, dict[str, Any]]  # where to go on after it, and what it says
+Row = tuple[str | int, dict[str, Any]]  # the key to continue after, and the content
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Every scope that a token of the suite can be limited to, in the words of the page that asks for consent.
 
-Services demand these, and auth gives them to personal access tokens and OAuth clients. A test compares both.
+Services require these, and auth grants them to personal access tokens and OAuth clients. A test compares
+both.
 """
 
 SCOPES = {

@@ -36,7 +36,7 @@ def _kinds() -> Iterator[type[Event]]:
 
 
 def _tellers() -> dict[str, list[str]]:
-    """Return the services whose code creates events, by event class; receivers only read them."""
+    """Return, by event class, the services whose code creates its events. Receivers only read them."""
     tellers: dict[str, set[str]] = {}
     for file in (ROOT / "services").glob("*/**/*.py"):
         service = file.relative_to(ROOT / "services").parts[0]

@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _of_programs() -> "Commands":
-    """Commands contributed by programs: the tables in each program's `cli` module.
+    """Return the commands that programs contribute, from the tables in their `cli` modules.
 
-    Those in COMMANDS need no settings; those in COMMANDS_WITH_SETTINGS get their program's.
+    Commands in COMMANDS_WITH_SETTINGS get the settings of their program; those in COMMANDS need none.
     """
     found: Commands = {}
     for name, module in programs.find(ROOT).items():
@@ -130,7 +130,7 @@ def migration(arguments: argparse.Namespace) -> int:
 
 
 def _to_mend(migration: str) -> Iterator[str]:
-    """Hints about what the author has to complete by hand."""
+    """List what the author has to complete by hand."""
     if migration.endswith("    pass\n"):
         yield "it is empty, because models and migrations agree: fill it by hand, or remove it"
     for line in migration.splitlines():

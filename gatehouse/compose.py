@@ -86,7 +86,7 @@ def containers(root: Path) -> list[Container]:
 
 
 def draw(compose: str, services: list[Container]) -> str:
-    """docker-compose.yml with its marked parts regenerated."""
+    """Return docker-compose.yml with its marked parts regenerated."""
     parts: dict[str, Iterator[str]] = {
         "addresses": (f"  {one.name.upper()}_URL: http://{one.name}:{one.port}\n" for one in services),
         "dependencies": (f"      {one.name}: *healthy\n" for one in services),
@@ -104,7 +104,7 @@ def draw(compose: str, services: list[Container]) -> str:
 
 
 def with_passwords(template: str, services: list[Container]) -> str:
-    """deploy/env.template with a database password for each service; existing ones stay."""
+    """Return deploy/env.template with a database password for each service; existing ones stay."""
     missing = [f"{one.password}=<secret>\n" for one in services if f"{one.password}=" not in template]
     last = template.rindex("_DATABASE_PASSWORD=<secret>\n") + len("_DATABASE_PASSWORD=<secret>\n")
     return template[:last] + "".join(missing) + template[last:]

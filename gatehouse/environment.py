@@ -94,7 +94,7 @@ def install(lock: Path) -> None:
 
 
 def installers() -> Iterator[tuple[str, Sequence[str]]]:
-    """The installers of packages into .venv, the fastest first; each is looked up only when needed."""
+    """Yield the installers of packages into .venv, fastest first; each is looked up only when needed."""
     into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON)]
     on_path = shutil.which("uv")
     if on_path is not None:

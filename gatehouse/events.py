@@ -58,7 +58,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 def dead(arguments: argparse.Namespace) -> int:
-    """List the events that a service, or any service, could not apply."""
+    """List the events that one service, or any service, could not apply."""
     found: list[tuple[str, DeadLetter]] = []
     for program in _programs(arguments.service):
         with _letters_of(program) as opened:
@@ -122,7 +122,7 @@ def drop(arguments: argparse.Namespace) -> int:
 
 
 def catalogue(_arguments: argparse.Namespace) -> int:
-    """Print every event with its fields, sender and receivers (kept in contracts/README.md)."""
+    """Print every event with its fields, sender and receivers (stored in contracts/README.md)."""
     from gatehouse import catalogue
 
     sys.stdout.write(catalogue.text())
@@ -139,7 +139,7 @@ def _programs(service: str | None) -> list[Program]:
 
 @contextmanager
 def _letters_of(program: Program) -> "Iterator[tuple[Database, DeadLetters] | None]":
-    """The dead letters in a service's database; None if it has no event tables yet."""
+    """Open the dead letters in a service's database; None if it has no event tables yet."""
     # Imported late: `gatehouse up` never needs these.
     from sqlalchemy import inspect, make_url
     from sqlalchemy.exc import OperationalError
@@ -177,7 +177,7 @@ def _opened(service: str) -> "Iterator[tuple[Database, DeadLetters]]":
 
 
 def _all_there(found: "Sequence[DeadLetter]", ids: Sequence[str]) -> "list[DeadLetter]":
-    """Refuse if one of the ids is unknown."""
+    """Return the letters, or refuse if one of the ids is unknown."""
     missing = sorted(set(ids) - {letter.id for letter in found})
     if missing:
         raise NotPossible(f"no dead letter {', '.join(missing)}; `gatehouse events dead` lists them")

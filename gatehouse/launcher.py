@@ -209,7 +209,7 @@ def up(
     faults = _port_faults(programs)
     if faults:
         sys.stderr.write("".join(f"{program.name}: {fault}\n" for program, fault in faults))
-        # Where the address itself is wrong, another port would not help.
+        # If the address itself is wrong, another port would not help.
         ports = [_another_port(program) for program, fault in faults if not fault.startswith("cannot")]
         if ports:
             choice = f"Stop the programs that use them, or choose other ports: {' '.join(ports)} make up"
@@ -228,7 +228,7 @@ def _log_file(settings: Settings) -> LogFile | None:
 
 
 def _reason(watched: Watched) -> str:
-    """Why a program is not ready; its last output often says more than its exit code."""
+    """Return why a program is not ready; its last output often says more than its exit code."""
     if watched.ending:
         said = _said(watched.last_line)
         return f"{watched.name} ended ({watched.ending})" + (f": {said}" if said else "")

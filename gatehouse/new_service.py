@@ -128,7 +128,7 @@ def plural(thing: str) -> str:
 
 
 def _filled(source: Path, target: Path, values: dict[str, str]) -> Iterator[tuple[Path, str]]:
-    """The files of a template, with their texts."""
+    """Yield the files of a template, with their texts."""
     for template in sorted(source.rglob("*.txt")):
         named = str(template.relative_to(source).with_suffix("")).replace("things", values["things"])
         yield target / named, Template(template.read_text()).substitute(values)
@@ -145,7 +145,7 @@ def _with_route(file: Path, values: dict[str, str]) -> str:
 
 
 def _with_events(file: Path, values: dict[str, str]) -> str:
-    """contracts/events.py with the events of the thing, and with the service as a subscriber."""
+    """Return contracts/events.py with the events of the thing, and with the service as a subscriber."""
     text = file.read_text()
     if re.search(rf"^class {values['Thing']}(State|Added|Changed|Deleted)\b", text, re.MULTILINE):
         raise NotPossible(

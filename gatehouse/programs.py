@@ -32,14 +32,14 @@ class Program:
 
 
 def find(root: Path) -> dict[str, str]:
-    """The modules to run by program name: every folder of services/, and the gateway last."""
+    """Return the modules to run, by program name: every folder of services/, and the gateway last."""
     services = sorted(main.parent.name for main in (root / "services").glob("*/__main__.py"))
     gateway = {GATEWAY: GATEWAY} if (root / GATEWAY).is_dir() else {}  # a service's image does not contain it
     return {name: f"services.{name}" for name in services} | gateway
 
 
 def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
-    """All programs with their settings; SettingsFaults lists the faults of all of them."""
+    """Return all programs with their settings, or raise SettingsFaults with the faults of all of them."""
     modules = find(root)
     programs: list[Program] = []
     faults: dict[str, list[str]] = {}
@@ -70,7 +70,7 @@ def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
 
 
 def own_environment(name: str, programs: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of one program: ORDERS_X reaches only orders, as X.
+    """Return the environment of one program: ORDERS_X reaches only orders, as X.
 
     If there is only one program, as in its own image, it also gets X.
     """
@@ -87,7 +87,7 @@ def own_environment(name: str, programs: Mapping[str, str], environment: Mapping
 
 
 def without_effect(programs: Iterable[Program], environment: Mapping[str, str]) -> list[str]:
-    """Variables without effect, one sentence for each, since the operator expects an effect."""
+    """Return a sentence for each variable that has no effect although the operator expects one."""
     known = {program.name.upper(): program.settings for program in programs}
     sentences = []
     for variable in sorted(environment):
@@ -111,7 +111,7 @@ def without_effect(programs: Iterable[Program], environment: Mapping[str, str]) 
 
 
 def _as_given(fault: str, program: str, environment: Mapping[str, str]) -> str:
-    """The fault under the name that was set: PORT of orders may have been set as ORDERS_PORT."""
+    """Return the fault under the name that was set: PORT of orders may have been set as ORDERS_PORT."""
     prefixed = f"{program.upper()}_{fault.partition(':')[0]}"
     return f"{program.upper()}_{fault}" if prefixed in environment else fault
 

@@ -211,7 +211,7 @@ class _Server:
             process.watch_alone()
 
     def close(self) -> None:
-        """Stop it. The processes that it has created keep running."""
+        """Stop the server. The processes that it has created keep running."""
         self._channel.close()
         self._process.terminate()
         self._process.wait()

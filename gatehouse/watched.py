@@ -73,7 +73,7 @@ class Watched:
             self._restart.clear()
 
     async def restart(self) -> None:
-        """Restart it because its code has changed; requests in progress have little time to finish."""
+        """Restart the program because its code has changed; requests in progress get little time."""
         self.say("changed", "changed; restarting", "info")
         self._restart.set()
         process = self._process
@@ -133,7 +133,7 @@ class Watched:
         return refused == ""
 
     def look_for_progress(self) -> None:
-        """Check its CPU time, the only sign of progress while it imports code."""
+        """Check the program's CPU time, the only sign of progress while it imports code."""
         if self.phase == IMPORTING and self._process is not None:
             ticks = _cpu_ticks(self._process.pid)
             if ticks > self._cpu_ticks:
@@ -171,7 +171,7 @@ class Watched:
 
 
 def _refused_with(url: str) -> str | None:
-    """Empty if it is ready; what is missing if it is not; None if it does not respond."""
+    """Return what the program still lacks: empty if it is ready, None if it does not respond."""
     try:
         with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - an address of our own
             return ""

@@ -12,7 +12,7 @@ from shared.errors import NotFound
 
 
 def visible(session: Session, file_id: str, caller: Caller | None) -> dict[str, Any]:
-    """The file, if the caller owns it or it is public. Even admins cannot see private files of others."""
+    """Return the file if the caller owns it or it is public. Not even admins see private files of others."""
     row = one_row(session, select(FILES).where(FILES.c.id == file_id, FILES.c.trashed.is_(None)))
     if row is None or not (row["visibility"] == Visibility.PUBLIC or _is_owner(caller, row["user_id"])):
         raise NotFound

@@ -53,7 +53,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _obstacle(database_url: str) -> str | None:
-    """Why the database cannot be read; a missing database is not created."""
+    """Return why the database cannot be read, if so; a missing database is not created."""
     from sqlalchemy import inspect, make_url
     from sqlalchemy.exc import OperationalError
 

@@ -35,8 +35,8 @@ def tell_deleted(session: Session, file: File, *, permanent: bool) -> None:
 def delete_files_of(session: Session, events: Sequence[AccountDeleted]) -> None:
     """Delete all files of these people permanently, without the trash; the sweeper removes the bytes.
 
-    Uploads in progress find their reservation gone, and fail. Blobs come first: a transaction that adds a
-    file holds a lock on its blob, so this waits for it, and the next statements see the file.
+    Uploads in progress find their reservation gone, and fail. Blobs are changed first: a transaction that
+    adds a file holds a lock on its blob, so this one waits for it, and the next statements see the file.
     """
     people = [event.account_id for event in events]
     run = session.connection().execute

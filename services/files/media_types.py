@@ -7,7 +7,7 @@ SNIFFED_BYTES = 512
 UNKNOWN = "application/octet-stream"
 _WELL_FORMED = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 # Python's built-in table, because that of the system differs between servers. Entries of newer releases are
-# added, so that the type of a file does not depend on the release either.
+# added, so that the type of a file does not depend on the Python release either.
 _BY_NAME = mimetypes.MimeTypes()
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _OPEN = "application/vnd.oasis.opendocument."

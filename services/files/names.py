@@ -17,7 +17,7 @@ _TURNS_TEXT = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 
 
 def good_name(name: str) -> str:
-    """The name in composed form, or a refusal that says what is wrong with it."""
+    """Return the name in composed form, or raise a refusal that says what is wrong with it."""
     fault = fault_of(name)
     if fault:
         raise BadName(errors=[FieldFault(field="name", code="bad_name", message=fault)])
@@ -38,10 +38,10 @@ def fault_of(name: str) -> str | None:
 
 
 def last_part(path: str) -> str:
-    """The file name in a path: some clients send the whole path, of Windows or Unix."""
+    """Return the file name in a path: some clients send a whole Windows or Unix path."""
     return re.split(r"[/\\]", path)[-1]
 
 
 def folded(name: str) -> str:
-    """The form of a text that searches compare."""
+    """Return the form of a text that searches compare."""
     return unicodedata.normalize("NFC", name.casefold())

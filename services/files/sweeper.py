@@ -105,7 +105,7 @@ class Sweeper:
                 self._mark(session, prefix, lost)
 
     def _listed(self) -> Iterator[tuple[str, dict[str, Stored]]]:
-        """The blobs by key, in batches that fit into memory, including prefixes that have only rows."""
+        """Yield the blobs by key, in batches that fit into memory, including prefixes that have only rows."""
         groups = groupby(self._store.list(), key=lambda one: one.key[:2])
         following, of_rows = next(groups, None), self._next_prefix_of_rows()
         while following is not None or of_rows is not None:

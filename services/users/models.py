@@ -67,7 +67,7 @@ class Profile(Table, table=True):
 
     @classmethod
     def of(cls, account: Account) -> "Profile":
-        """The profile after registration."""
+        """Return the profile after registration."""
         profile = cls(
             **{name: getattr(account, name) for name in ("id", "created", *COPIED)},
             first_name=account.first_name,
@@ -81,7 +81,7 @@ class Profile(Table, table=True):
 
     @classmethod
     def blank(cls, account_id: str, deleted: datetime) -> "Profile":
-        """What is left of an account that was deleted before its profile was created."""
+        """Return the profile of an account that was deleted before its profile was created."""
         return cls(
             id=account_id,
             role=Role.USER,
@@ -111,13 +111,13 @@ class Profile(Table, table=True):
             self._set({name: getattr(account, name) for name in copied})
 
     def change(self, changes: dict[str, Any]) -> list[str]:
-        """Change it; return the names of the fields that changed."""
+        """Change the profile; return the names of the fields that changed."""
         if self.is_deleted:
             raise ProfileDeleted
         return self._set(changes)
 
     def anonymise(self) -> None:
-        """Anonymise; the id stays, because orders and the audit log refer to it."""
+        """Anonymise the profile; the id stays, because orders and the audit log refer to it."""
         self._blank()
         self.status = Status.DELETED
         self.touch()
@@ -140,7 +140,7 @@ class Profile(Table, table=True):
             setattr(self, name, None)
 
     def _search_text(self) -> str:
-        """The searchable text, with one line per field, so that no match spans two fields."""
+        """Return the searchable text, with one line per field, so that no match spans two fields."""
         names = " ".join(name for name in (self.first_name, self.last_name) if name)
         return "\n".join(searchable(part) for part in (self.email, self.username, names) if part)
 
@@ -165,5 +165,5 @@ EVENTS = EventTables(Table.metadata)
 
 
 def searchable(text: str) -> str:
-    """Normalised text for comparison: SQLite ignores case for ASCII only, Python for all scripts."""
+    """Normalise text for comparison: SQLite ignores case for ASCII only, Python for all scripts."""
     return unicodedata.normalize("NFKC", text).casefold()

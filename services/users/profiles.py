@@ -128,7 +128,7 @@ def show_preferences(session: Session, user_id: str) -> PreferencesOut:
 def put_preferences(
     session: Session, user_id: str, entries: dict[str, Any], if_match: IfMatch
 ) -> PreferencesOut:
-    """Replace all of them. The lock on the profile serialises first writes, which have no row to lock yet."""
+    """Replace all preferences. The profile's lock serialises first writes, which have no row to lock yet."""
     if _locked(session, user_id).is_deleted:
         raise ProfileDeleted
     kept = session.get(Preferences, user_id) or Preferences(user_id=user_id, entries={}, version=0)

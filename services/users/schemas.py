@@ -236,7 +236,7 @@ class PreferencesOut(Versioned):
 
 
 def _scalars(value: JsonValue) -> Iterator[str | int | float | bool | None]:
-    """Every key and value. The JSON parser has refused nesting that is too deep for this recursion."""
+    """Yield every key and value. The JSON parser has refused nesting too deep for this recursion."""
     if isinstance(value, dict):
         yield from value
         for part in value.values():

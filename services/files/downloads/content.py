@@ -52,7 +52,7 @@ class Content:
 
 
 def served(row: dict[str, Any]) -> Content:
-    """The content of a file whose state allows a download."""
+    """Return the content of a file whose state allows a download, or raise the refusal."""
     if row["state"] == FileState.SCANNING:
         raise BeingScanned
     if row["state"] == FileState.INFECTED:
@@ -65,7 +65,7 @@ def served(row: dict[str, Any]) -> Content:
 async def link(
     request: Request, blobs: Blobs, content: Content, *, shown: bool, seconds: int
 ) -> Response | None:
-    """A direct link to the storage, if it offers one; it then handles conditions and ranges."""
+    """Return a direct link to the storage, if it offers one; which then handles conditions and ranges."""
     if seconds == 0 or request.method == "HEAD":
         return None
     shown = shown and media_types.may_be_shown(content.mime_type)
@@ -79,7 +79,7 @@ async def link(
 async def answer(
     request: Request, blobs: Blobs, content: Content, *, shown: bool, cache: str, whole: bool = False
 ) -> Response:
-    """The response for the requested part of the content; with `whole` always for all of it."""
+    """Return the response for the requested part of the content; with `whole`, always for all of it."""
     headers = {**GUARDS, "etag": content.etag, "last-modified": content.modified, "cache-control": cache}
     if _is_known(request, content):
         return Response(status_code=304, headers=headers)

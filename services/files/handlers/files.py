@@ -91,7 +91,7 @@ def show_usage(caller: Caller, settings: Settings, session: Session) -> UsageOut
 
 
 def _page(session: Session, scopes: Sequence[Mapping[str, str]], query: ListFiles) -> Page[FileOut]:
-    """One page of the files in these scopes, each of which has one visibility."""
+    """Return one page of the files in these scopes, each of which has one visibility."""
     texts, checked = _wanted(query)
     since, until = query.created_from, query.created_before
     always: list[ColumnElement[bool]] = [FILES.c.trashed.is_(None)]

@@ -90,7 +90,7 @@ async def end_upload(
     uploads: Resumable,
     trail: Trail,
 ) -> Response:
-    """Terminate an upload and free its quota (tus 1.0); a file that it became stays."""
+    """Terminate an upload and free its quota (tus 1.0); if it became a file, the file stays."""
     return await _end(upload_id, caller, uploads, trail)
 
 

@@ -1,4 +1,4 @@
-"""Let the search index of SQLite hold files whose ids were made at the same moment."""
+"""Let SQLite's search index contain files whose ids were made at the same moment."""
 
 from shared.lists.search import Part
 from shared.lists.search_migrations import spread_search_index_2

@@ -80,7 +80,7 @@ class StagedFile:
         self._fingerprint.update(data)
 
     def finish(self) -> Landed:
-        """Make it durable."""
+        """Make the file durable."""
         os.fsync(self._descriptor)
         self._handle.close()
         return self._fingerprint.landed()
@@ -94,7 +94,7 @@ class PartialFile:
     """A file that is filled by several requests; only one of them has it open at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or raise BlockingIOError while another request in any process has it open."""
+        """Open the file; raise BlockingIOError while another request in any process has it open."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +151,7 @@ class Staging:
         self.path(key).unlink(missing_ok=True)
 
     def list(self) -> Iterator[tuple[str, float]]:
-        """The names in the directory, and when each was last written."""
+        """List the names in the directory, and when each was last written."""
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 try:

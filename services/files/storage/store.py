@@ -46,7 +46,7 @@ class BlobStore(Protocol):
         """Remove a blob if it exists."""
 
     def list(self) -> Iterator[Stored]:
-        """All blobs, ordered by the first two digits of their keys; other objects are skipped."""
+        """List all blobs, ordered by the first two digits of their keys; other objects are skipped."""
 
     def clear(self, older_than: float, /) -> None:
         """Remove leftovers of uploads that appear in no list and are older than this number of seconds."""

@@ -1,4 +1,4 @@
-"""Read all content again and report differences."""
+"""Reads all content again and reports differences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Progress:
 
 
 def _rows(database: Database) -> Iterator[Row[tuple[object, ...]]]:
-    """All files including the trash, in batches, because reading their content may take hours."""
+    """Yield all files including the trash, in batches, because reading their content may take hours."""
     last = ""
     while True:
         with database.transaction(write=False) as session:
@@ -99,7 +99,7 @@ def _read(store: BlobStore, key: str, size: int) -> Landed:
 
 
 def _orphans(database: Database, store: BlobStore) -> Iterator[str]:
-    """Blobs without a row. Rows are written before their blobs, so blobs are listed before rows are read."""
+    """Yield blobs without a row. Rows are written before blobs, so blobs are listed before rows are read."""
     keys: list[str] = []
     for stored in store.list():
         keys.append(stored.key)

@@ -74,7 +74,7 @@ def settle(session: Session, key: str, size: int) -> None:
 
 
 def release(session: Session, key: str) -> bool:
-    """Give up an upload, so that its bytes are removed. False if it was given up or completed before."""
+    """Give up an upload, so that its bytes are removed; return False if it was ended or completed before."""
     releasing = (
         update(BLOBS)
         .where(BLOBS.c.key == key, BLOBS.c.state == BlobState.ARRIVING)
@@ -101,7 +101,7 @@ def forget(session: Session, key: str, size: int) -> None:
 
 
 def _book(session: Session, user_id: str, *, used: int, reserved: int, files: int) -> bool:
-    """Add to the usage of an account; False if the account was deleted meanwhile."""
+    """Add to the usage of an account; return False if the account was deleted meanwhile."""
     booking = (
         update(USAGE)
         .where(USAGE.c.user_id == user_id)

@@ -285,7 +285,7 @@ def _find(session: Session, upload_id: str, user_id: str) -> Upload:
 
 
 def _made_of(session: Session, parts: list[Upload], concat: str) -> Upload:
-    """Return the upload that was made of the same parts before, in the same order."""
+    """Return the upload that was already made of the same parts in the same order."""
     made = select(Upload).where(UPLOADS.c.file_id == parts[0].file_id, UPLOADS.c.concat == concat)
     found: Upload | None = session.execute(made).scalars().one_or_none()
     if found is None:

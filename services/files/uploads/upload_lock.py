@@ -1,7 +1,7 @@
 """One request at a time writes to an upload; a later one takes over at once.
 
 A client whose connection broke often returns before the server notices. So a new request asks the current
-holder to let go: it saves what it has received, and ends.
+holder to let go. The holder saves what it has received, and ends.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Hold:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def pieces(self, request: Request) -> AsyncIterator[bytes]:
-        """The bytes of the request until it ends or disconnects; TakenOver if another request arrives."""
+        """Yield the request's bytes until it ends or disconnects; TakenOver if another request arrives."""
         idle = 0.0
         while True:
             self._check()
