@@ -125,7 +125,10 @@ def _bad_nodes(root: dict[str, Any]) -> Iterator[str]:
 
 
 @every_service
-@pytest.mark.parametrize("is_analysed", [True, False], ids=["analysed", "not analysed"])
+@pytest.mark.parametrize(
+    "is_analysed",
+    [pytest.param(True, id="analysed", marks=pytest.mark.prove), pytest.param(False, id="not analysed")],
+)
 def test_every_page_of_every_list_is_read_from_an_index_on_sqlite(
     service: str,
     sqlite_file: Callable[[str], Path],
@@ -144,6 +147,7 @@ def test_every_page_of_every_list_is_read_from_an_index_on_sqlite(
         assert faults == []
 
 
+@pytest.mark.prove
 @every_service
 def test_every_page_of_every_list_reads_few_rows_on_postgresql(
     service: str, postgresql_server: str, monkeypatch: pytest.MonkeyPatch

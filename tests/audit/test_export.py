@@ -271,6 +271,7 @@ def test_export_during_appends_is_verified(sqlite_log: Log) -> None:
     assert verification.records == 2000
 
 
+@pytest.mark.prove
 def test_memory_does_not_grow_with_the_log(sqlite_log: Log) -> None:
     def peak() -> int:
         sqlite_log.sign()

@@ -190,6 +190,7 @@ class TestParallelGuesses:
 
 
 class TestGuessesFromEverywhere:
+    @pytest.mark.prove
     async def test_guesses_from_a_thousand_addresses_do_not_lock_out_a_known_device(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:

@@ -249,6 +249,7 @@ BURST, PER_SECOND = 40, 20
 LOAD_SECONDS = 6.0
 
 
+@pytest.mark.prove
 async def test_processes_never_exceed_the_bound_while_redis_is_killed_and_restarted(
     backend: Backend, mortal: RedisServer, tmp_path: Path
 ) -> None:

@@ -202,6 +202,7 @@ def test_sync_killed_after_each_step_of_every_source_gives_the_same_tables_as_an
     assert all(disturbed[name] for name in disturbed if name != "changes")
 
 
+@pytest.mark.prove
 def test_sync_killed_at_every_page_gives_the_same_tables_as_an_undisturbed_one(
     database: Database, tmp_path: Path, double: Double
 ) -> None:

@@ -81,6 +81,7 @@ async def outcome(work: Callable[[], object]) -> tuple[str, float]:
     return "done", time.monotonic() - began
 
 
+@pytest.mark.prove
 async def test_database_host_that_vanishes_is_given_up_and_used_again_later(elsewhere: Elsewhere) -> None:
     database = Database(elsewhere.url, pool_size=3)
     assert (await outcome(lambda: database.read(sleep, LONG_SECONDS)))[0] == "done"

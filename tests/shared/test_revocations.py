@@ -104,6 +104,7 @@ class TestRevocations:
         assert not revocations.cover(a_caller())
         assert revocations.cover(a_caller(id="later"))
 
+    @pytest.mark.prove
     def test_memory_is_limited(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shared.identity.revocations, "KEPT_MAX", MANY)
         revocations, used = Revocations(), []

@@ -446,6 +446,7 @@ async def test_events_wait_but_requests_do_not_while_redis_is_down(
     assert one.seen() == [1, 2, 3]
 
 
+@pytest.mark.prove
 async def test_replica_takes_over_through_a_sentinel(tmp_path: Path, side: Callable[[str], Side]) -> None:
     teller, one = side("teller"), side("one")
     with (
