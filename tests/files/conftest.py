@@ -103,7 +103,7 @@ async def files(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def disk_settings(make_files_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
-    """For tests that inspect or damage files on the disk."""
+    """Settings for tests that inspect or damage files on the disk."""
     return make_files_settings(database_url=f"sqlite:///{tmp_path}/test.db")
 
 

@@ -68,7 +68,7 @@ class Person:
 
 
 async def duties_done(settings: Settings) -> None:
-    """Wait until the service has swept and compared for the first time; from then on the test does."""
+    """Wait until the service has swept and compared for the first time; then the test does so itself."""
     database, work = Database(settings.database_url), WORK.work
     done = select(func.count()).where(work.c.lease.is_(None), work.c.due > now())
     async with asyncio.timeout(20):

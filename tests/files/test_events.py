@@ -153,12 +153,12 @@ async def test_deletion_of_an_account_ends_its_uploads(
 
 
 class TestConcurrentDeletion:
-    """On PostgreSQL both run concurrently; the second must see the changes of the first."""
+    """On PostgreSQL a request and the deletion run concurrently; the later one must see the other one."""
 
     STORAGE = ("postgresql",)
 
     @pytest.mark.parametrize(("module", "step"), [(quota, "reserve"), (intake, "tell_uploaded")])
-    async def test_no_file_is_left(
+    async def test_no_file_of_the_account_is_left(
         self,
         files: httpx.AsyncClient,
         settings: Settings,

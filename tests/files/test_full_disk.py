@@ -111,7 +111,7 @@ async def test_uploads_stop_at_the_reserve_and_other_writes_at_half_of_it(
 async def test_full_disk_leaves_nothing_half_written_and_recovers(
     make_files_settings: Callable[..., Settings], small: Settings, small_disk: Path
 ) -> None:
-    """No reserve, as if other programs filled the disk faster than the service can check."""
+    """There is no reserve, as if other programs filled the disk faster than the service can check."""
     unguarded = small.model_copy(update={"disk_reserve": 0})
     async with running(create_app, unguarded) as files:
         own = Person(files)

@@ -97,7 +97,7 @@ def place(tmp_path: Path, database_url: str) -> Place:
 
 
 @pytest.mark.parametrize("step", UPLOADING)
-def test_killed_during_an_upload(place: Place, step: str) -> None:
+def test_kill_during_an_upload_leaves_a_complete_file_or_none(place: Place, step: str) -> None:
     with place.service("tests.files.dying", step) as client, pytest.raises(httpx.TransportError):
         place.upload(client)
 
@@ -114,7 +114,7 @@ def test_killed_during_an_upload(place: Place, step: str) -> None:
 
 
 @pytest.mark.parametrize("step", PURGING)
-def test_killed_during_a_permanent_deletion(place: Place, step: str) -> None:
+def test_kill_during_a_permanent_deletion_leaves_all_of_the_file_or_nothing(place: Place, step: str) -> None:
     with place.service("services.files") as client:
         file = place.upload(client).json()["id"]
         kept = place.upload(client).json()["id"]
@@ -134,7 +134,7 @@ def test_killed_during_a_permanent_deletion(place: Place, step: str) -> None:
 
 
 @pytest.mark.parametrize("step", PIECES)
-def test_killed_during_a_resumable_upload(place: Place, step: str) -> None:
+def test_kill_during_a_resumable_upload_loses_no_confirmed_byte(place: Place, step: str) -> None:
     """The upload continues at the confirmed offset, and ends with exactly the announced bytes."""
     with place.service("services.files") as client:
         created = client.post(

@@ -83,7 +83,7 @@ def person(files: httpx.AsyncClient) -> Uploader:
 
 
 class TestCore:
-    async def test_upload_in_three_chunks(self, person: Uploader) -> None:
+    async def test_upload_in_three_chunks_becomes_a_file(self, person: Uploader) -> None:
         address = await person.begun(Upload_Metadata=encoded(filename="日本 %.txt", visibility="public"))
         first = await person.add(address, 0, CONTENT[:1000])
         second = await person.add(address, 1000, CONTENT[1000:5000])
@@ -119,7 +119,7 @@ class TestCore:
             "concatenation",
         }
 
-    async def test_creation_with_the_first_chunk(self, person: Uploader) -> None:
+    async def test_creation_may_include_the_first_chunk(self, person: Uploader) -> None:
         created = await person.create(content=CONTENT[:100])
         assert (created.status_code, created.headers["upload-offset"]) == (201, "100")
 

@@ -120,7 +120,7 @@ def test_old_multipart_uploads_are_aborted(store: S3Store) -> None:
     assert "Uploads" not in store._client.list_multipart_uploads(Bucket=store._bucket)
 
 
-def test_foreign_objects_in_the_bucket_are_left_alone(store: S3Store, tmp_path: Path) -> None:
+def test_foreign_objects_in_the_bucket_are_not_touched(store: S3Store, tmp_path: Path) -> None:
     store.put(KEY, *staged(tmp_path, b"content"))
     for name in ("ba/ckup.tar", "README", "a" * 31, "blob", KEY + ".old"):
         store._client.put_object(**store._at(name), Body=b"theirs")

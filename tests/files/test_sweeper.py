@@ -68,7 +68,7 @@ def grow_old(file: Path, seconds: float) -> None:
     os.utime(file, (time.time() - seconds, time.time() - seconds))
 
 
-async def test_upload_in_progress_is_left_alone(
+async def test_upload_in_progress_is_not_touched(
     files: httpx.AsyncClient, sweeper: Sweeper, settings: Settings
 ) -> None:
     """The bytes arrive for much longer than the lease, while the sweeper runs all the time."""
@@ -140,7 +140,7 @@ async def test_only_prefixes_with_a_row_or_a_blob_are_compared(
 
 
 @pytest.mark.usefixtures("files")
-async def test_file_that_is_not_a_blob_is_left_alone(sweeper: Sweeper, settings: Settings) -> None:
+async def test_file_that_is_not_a_blob_is_not_touched(sweeper: Sweeper, settings: Settings) -> None:
     theirs = folder_of(settings) / "blobs" / "README"
     theirs.write_bytes(b"hello")
     grow_old(theirs, settings.orphan_seconds + 60)

@@ -1,4 +1,4 @@
-"""One order of admission, for the gateway and for `explain`, on one object per request."""
+"""The gateway and `explain` run the same admission steps in the same order, on one object per request."""
 
 import gc
 import weakref
@@ -57,7 +57,7 @@ def test_a_request_is_one_object_without_a_dictionary() -> None:
     assert Exchange.__dictoffset__ == 0
 
 
-def test_a_target_keeps_no_group_of_a_replaced_routes_file() -> None:
+def test_target_drops_the_groups_of_a_replaced_routes_file() -> None:
     address = Target(Origin("localhost", 9000))
     backend = Backend(address)
     upstream = Upstream((Share(address, 1),))

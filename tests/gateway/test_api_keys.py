@@ -1,4 +1,4 @@
-"""API keys of machine clients: who may use one, what the backend learns, and how they end."""
+"""API keys of machine clients: where they are accepted, what the backend learns, and how they are revoked."""
 
 import hashlib
 import json
@@ -128,7 +128,7 @@ async def test_invalid_key_is_refused_with_401(
     assert (await get(gateway, key)).status == 200
 
 
-async def test_keys_are_refused_where_not_accepted_or_ambiguous(
+async def test_keys_are_refused_where_they_are_not_accepted_or_ambiguous(
     start_gateway: Start, backend: Backend, keys: Keys
 ) -> None:
     key = keys.add()

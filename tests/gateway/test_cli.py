@@ -1,4 +1,4 @@
-"""`gatehouse routes`: its output and exit codes, and that the schema and the validator agree."""
+"""`gatehouse routes`: output, exit codes, and agreement of schema and validator."""
 
 import json
 import os
@@ -283,7 +283,7 @@ PLACES = [
     *(("alias", key) for key in (*routes_file.ALIAS_KEYS, "unknown")),
     *(("file", key) for key in (*routes_file.FILE_KEYS, "unknown")),
 ]
-# Conflicts between entries or keys are beyond a schema.
+# A schema cannot express conflicts between entries or keys.
 BEYOND = ("leads nowhere", "must replace a path", "contains one parameter", "the path has no",
           "health: has no `path:`", "has no effect", "cannot be reached", "names one",
           "must be an address or a network")  # fmt: skip

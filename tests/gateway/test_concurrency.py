@@ -1,4 +1,4 @@
-"""Limits on concurrent requests and sockets per caller, and that every ending frees the slot."""
+"""Limits on concurrent requests and sockets per caller; however a request ends, it frees its slot."""
 
 import asyncio
 import random
@@ -55,7 +55,7 @@ def routes(backend: Backend, more: str = "") -> str:
 
 
 async def asking(gateway: RunningGateway, who: dict[str, str], number: int) -> list[Wire]:
-    """Connections on which a request waits for its response."""
+    """Return connections on which a request waits for its response."""
     wires = [await gateway.connect() for _ in range(number)]
     for wire in wires:
         await wire.send(f"GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: {who['Authorization']}\r\n\r\n")

@@ -115,7 +115,7 @@ async def test_equal_names_stay_and_clashing_ones_get_a_prefix(
 
     assert {"Owner", "cats.Pet", "dogs.Pet", "cats.Size", "dogs.Size"} <= schemas.keys()
     assert not {"Pet", "Size", "Unused"} & schemas.keys()
-    # Two pets of equal text differ if their sizes do; a value that looks like a reference is data.
+    # Two `Pet`s of equal text differ if their `Size`s do; a value that looks like a reference is data.
     assert schemas["dogs.Pet"]["properties"]["size"]["$ref"] == "#/components/schemas/dogs.Size"
     assert schemas["dogs.Size"]["default"] is True
     assert schemas["Owner"]["default"] == {"$ref": "#/components/schemas/Size"}

@@ -65,7 +65,7 @@ async def test_sigterm_under_load_loses_no_request(start_backend: StartBackend, 
     warm = asyncio.Event()
 
     async def client(number: int, port: int) -> None:
-        """Keep-alive, one request after the other, until the gateway says `Connection: close`."""
+        """Send one request after the other on one connection, until a response says `Connection: close`."""
         wire = await connect(port)
         while True:
             try:

@@ -199,12 +199,12 @@ async def test_response_that_is_not_json_passes_unchanged(gateway: RunningGatewa
     assert (await wire.request("GET", "/things/page", sent)).body == PAGE
 
 
-async def test_response_too_large_to_wrap_is_a_502(gateway: RunningGateway) -> None:
+async def test_response_too_large_to_wrap_becomes_a_502(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/api/v1/things/large", bearer(token()))
     assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "answer_too_large")
 
 
-async def test_response_that_is_cut_off_is_a_502(gateway: RunningGateway) -> None:
+async def test_response_that_is_cut_off_becomes_a_502(gateway: RunningGateway) -> None:
     answer = await gateway.request("GET", "/api/v1/things/cut", bearer(token()))
     assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "upstream_cut")
 

@@ -124,7 +124,7 @@ async def test_message_that_has_begun_is_finished_before_the_close(
     await wire.send(late, answer)
     await wire.close()
     await asyncio.wait_for(stop, SECONDS_MAX)
-    assert bytes(heard) == late + answer, "what the client sent meanwhile arrives, and its close frame"
+    assert bytes(heard) == late + answer, "the client's late message and close frame arrive"
 
 
 async def test_close_does_not_wait_for_a_reply(start_gateway: Start, start_backend: StartBackend) -> None:

@@ -68,7 +68,7 @@ async def test_trailers_of_a_request_without_a_route_are_limited(gateway: Runnin
     assert (await wire.answer()).status == 404
     await wire.send(FIELD * 200)
     with pytest.raises(ConnectionError):
-        await wire.is_closed()  # cut, so not closed in order
+        await wire.is_closed()  # aborted, not closed in order
 
 
 async def test_trailers_of_normal_size_are_dropped(gateway: RunningGateway, backend: Backend) -> None:
@@ -124,7 +124,7 @@ async def test_client_that_closes_its_sending_side_is_considered_gone(
         assert await wire.is_closed()
 
 
-async def test_host_in_the_target_is_the_one_that_is_forwarded(
+async def test_host_in_the_target_is_forwarded_instead_of_the_header(
     gateway: RunningGateway, backend: Backend
 ) -> None:
     """A caller who may use one host must not appear as a caller of another one."""

@@ -67,7 +67,7 @@ def test_memory_is_bounded_and_old_keys_are_dropped(monkeypatch: object) -> None
     assert limiter.keys <= 2
 
 
-def test_dropping_old_keys_forgives_nothing() -> None:
+def test_dropping_old_keys_does_not_allow_more_requests() -> None:
     limiter = Limiter("x", RateLimit(1, 10.0, 3))
     times = [0.0, 0.0, 0.0]
     for now in times:
@@ -106,7 +106,7 @@ def test_limiter_agrees_with_a_naive_bucket(count: int, seconds: float, burst: i
     limiter, bucket = Limiter("x", limit), Bucket(limit)
     now = Fraction(0)
     for gap in gaps:
-        # Off every full step by an odd fraction of a millisecond, so that rounding does not decide.
+        # No time falls exactly on a step, so that rounding does not decide.
         now += Fraction(gap, 1000) + Fraction(1, 7919)
         seen = limiter.look("key", float(now))
         assert (limiter.take("key", float(now)).allowed, seen.allowed) == (bucket.take(now), seen.allowed)
@@ -128,7 +128,7 @@ ALL_KEYS = ["user", "ip", "client", "route", "user+ip", "ip+route", "client+user
 def test_request_counts_against_all_limits_or_none(
     wanted: list[RateLimit], requests: list[tuple[int, int]]
 ) -> None:
-    """Compared with one naive bucket per limit and caller."""
+    """Compare with one naive bucket per limit and caller."""
     route = RouteLimits("x", wanted)
     buckets: dict[tuple[int, str], Bucket] = {}
     now = Fraction(100)
@@ -212,7 +212,7 @@ def test_unchanged_limits_keep_their_counts() -> None:
 
 
 class TwoGateways:
-    """A store that was reachable before and is down."""
+    """A store that is down, and that knew two gateways before."""
 
     is_up = False
     gateways = 2

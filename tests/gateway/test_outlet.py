@@ -17,7 +17,7 @@ class Ends:
         self._peer = peer
 
     def arrived(self) -> bytes | None:
-        """What has arrived so far; None if nothing has."""
+        """Return what has arrived so far; None if nothing has."""
         try:
             return self._peer.recv(1 << 20)
         except BlockingIOError:
@@ -66,7 +66,7 @@ async def test_number_of_held_bytes_is_limited(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "write_eof"])
-async def test_held_bytes_are_sent_before_the_end(ends: Ends, end: str) -> None:
+async def test_held_bytes_are_sent_before_the_connection_ends(ends: Ends, end: str) -> None:
     ends.outlet.write(b"the last")
     getattr(ends.outlet, end)()
     assert ends.arrived() == b"the last"

@@ -73,7 +73,7 @@ class TestToken:
         gateway = await start_gateway(_routes(backend, "auth: none"))
         assert (await gateway.request("GET", "/x", bearer("nonsense"))).status == 200
 
-    async def test_unreachable_keys_are_a_503(self, start_gateway: Start, backend: Backend) -> None:
+    async def test_unreachable_keys_cause_a_503(self, start_gateway: Start, backend: Backend) -> None:
         gateway = await start_gateway(
             _routes(backend), jwt_secret=None, jwks_url="http://127.0.0.1:1/jwks.json"
         )
@@ -121,7 +121,7 @@ class TestRolesAndScopes:
             ("orders:refund", {"scope": "orders:refund"}, None),
         ],
     )
-    async def test_scope_of_a_route_is_held_by_tokens_that_name_or_cover_it(
+    async def test_scope_of_a_route_accepts_tokens_that_name_or_cover_it(
         self,
         start_gateway: Start,
         backend: Backend,
@@ -357,7 +357,7 @@ class TestCors:
         assert (answer.status, answer.value("connection")) == (204, "close")
         assert await wire.is_closed()
 
-    async def test_preflight_of_the_gateways_own_pages(self, gateway: RunningGateway) -> None:
+    async def test_preflight_of_the_gateways_own_pages_is_accepted(self, gateway: RunningGateway) -> None:
         answer = await gateway.request("OPTIONS", "/health", {"Origin": "http://localhost:5173", **PREFLIGHT})
         assert (answer.status, answer.value("access-control-allow-methods")) == (204, "GET, HEAD")
         assert answer.value("x-request-id")

@@ -54,7 +54,7 @@ def test_minimal_file_of_three_services_works() -> None:
     assert (well_known.upstream.origins[0].port, well_known.policy.auth) == (8083, "none")
 
 
-def test_file_of_the_project_routes_services_and_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_yaml_of_the_project_covers_services_and_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERS_URL", "http://orders:9000")
     table = load(PROJECT / "routes.yaml", development=True)
     orders = table.match(b"/api/v1/orders").route

@@ -30,7 +30,7 @@ def route(path: str, *, exact: bool = False, hosts: Sequence[str] = (), rewrite:
 
 
 def specificity(route: Route, path: str) -> tuple[int, ...] | None:
-    """How specific a matching pattern is, segment by segment; None if it does not match."""
+    """Return how specific a matching pattern is, segment by segment; None if it does not match."""
     wanted = route.path.decode().split("/")[1:] if route.path != b"/" else []
     parts = path.split("/")[1:] if path != "/" else []
     if len(parts) < len(wanted) or (route.exact and len(parts) != len(wanted)):
@@ -95,10 +95,10 @@ METHODS = (b"GET", b"POST", b"DELETE")
     st.sampled_from(["a.example", "x.a.example", "b.example", ""]),
     st.sampled_from(METHODS),
 )
-def test_methods_choose_as_a_naive_router_would(
+def test_methods_are_matched_as_by_a_naive_router(
     entries: list[tuple[str, bool, str, set[bytes]]], path: str, host: str, method: bytes
 ) -> None:
-    """The path is matched first; among its routes, the first that accepts the method, otherwise a 405."""
+    """The path is matched first, then the first of its routes that accepts the method; if none does, 405."""
     routes = [
         replace(
             route(pattern, exact=exact, hosts=(name,) if name else ()),
@@ -198,7 +198,7 @@ async def routing(start_gateway: Start, backend: Backend) -> RunningGateway:
     return await start_gateway(ROUTES % {"url": backend.url})
 
 
-async def test_methods_choose_among_routes_of_one_path(routing: RunningGateway) -> None:
+async def test_method_decides_among_routes_of_one_path(routing: RunningGateway) -> None:
     assert (await routing.request("GET", "/orders/7")).status == 200
     assert (await routing.request("HEAD", "/orders/7")).status == 200
     assert (await routing.request("POST", "/orders")).status == 401

@@ -55,7 +55,7 @@ async def stores(url: str, number: int) -> AsyncIterator[list[LimitStore]]:
 async def test_exactly_the_burst_passes_however_many_requests_are_concurrent(
     server: RedisServer, bursts: list[int], requests: int, gateways: int
 ) -> None:
-    """With several limits, the smallest burst; refused requests count against none of them."""
+    """With several limits, the smallest burst passes; refused requests count against none of them."""
     name = new_id()
     asks = [Ask(f"{{{name}}}:{place}", HOUR, burst * HOUR) for place, burst in enumerate(bursts)]
     async with stores(server.url, gateways) as found:
@@ -215,7 +215,7 @@ async def test_hanging_redis_delays_only_the_first_requests(
 
 
 async def test_redis_that_always_responds_too_late_is_considered_down(mortal: RedisServer) -> None:
-    """One request at a time: otherwise each of them would wait in vain."""
+    """The requests are sent one at a time: of several, each would wait in vain."""
     async with LimitStore(mortal.url) as store:
         await eventually(lambda: store.is_up)
         for _ in range(MISSES_MAX):

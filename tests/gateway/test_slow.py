@@ -48,7 +48,7 @@ async def others_are_served(gateway: RunningGateway) -> AsyncIterator[None]:
 
 
 async def trickle(wire: Wire, begin: str, drop: bytes) -> tuple[Answer, float]:
-    """Send a little at a time; return the gateway's response and the seconds until it came."""
+    """Send a little at a time; return the gateway's response and the seconds until it arrived."""
     started = time.monotonic()
     await wire.send(begin)
     answer = asyncio.create_task(wire.answer())

@@ -166,7 +166,7 @@ async def test_response_that_breaks_in_its_first_read_is_replaced(
     assert (answer.status, answer.code) == (502, "upstream_invalid")
 
 
-async def test_backend_that_dies_without_a_response_is_a_502(
+async def test_backend_that_dies_without_a_response_causes_a_502(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def dies(conversation: Conversation) -> None:
@@ -185,7 +185,7 @@ async def test_backend_that_dies_without_a_response_is_a_502(
         "HTTP/1.1 999 X\r\n\r\n",
     ],
 )
-async def test_invalid_response_is_a_502(
+async def test_invalid_response_becomes_a_502(
     start_gateway: Start, start_backend: StartBackend, answer: str
 ) -> None:
     async def nonsense(conversation: Conversation) -> None:
@@ -197,14 +197,14 @@ async def test_invalid_response_is_a_502(
     assert (refused.status, refused.code) == (502, "upstream_invalid")
 
 
-async def test_unreachable_backend_is_a_502(start_gateway: Start, start_backend: StartBackend) -> None:
+async def test_unreachable_backend_causes_a_502(start_gateway: Start, start_backend: StartBackend) -> None:
     backend = await start_backend()
     await backend.__aexit__()
     answer = await (await start_gateway(_route(backend))).request("GET", "/open")
     assert (answer.status, answer.code, answer.json()["phase"]) == (502, "upstream_unreachable", "connect")
 
 
-async def test_backend_that_does_not_respond_in_time_is_a_504(
+async def test_backend_that_does_not_respond_in_time_causes_a_504(
     start_gateway: Start, start_backend: StartBackend
 ) -> None:
     async def silent(conversation: Conversation) -> None:

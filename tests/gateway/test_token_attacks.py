@@ -1,4 +1,4 @@
-"""Forged tokens at the gateway: each gets a 401, none an error, and no URL in a token is ever fetched."""
+"""Forged tokens at the gateway: each gets a 401, none causes an error, and no URL in a token is fetched."""
 
 import json
 import time

@@ -28,7 +28,7 @@ def refusals(token: str, expected: Expected = HS256) -> dict[str, str]:
     return {one.name: one.words for one in check(token, read, expected, NOW) if one.refuses}
 
 
-def test_a_good_token_is_refused_by_no_check() -> None:
+def test_valid_token_passes_every_check() -> None:
     assert refusals(signed()) == {}
     assert refusals(signed(aud=["other", "gatehouse"])) == {}
     assert refusals(signed(exp=NOW - 29, iat=NOW + 29)) == {}  # within the leeway of the verifiers
@@ -70,7 +70,7 @@ def test_a_key_that_is_not_published_is_named() -> None:
     }
 
 
-def test_kinds_are_distinguished() -> None:
+def test_kinds_of_tokens_are_distinguished() -> None:
     kinds = {
         "person who signed in": signed(),
         "of a program": signed(client_id="pat_x"),
@@ -85,11 +85,11 @@ def test_kinds_are_distinguished() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b", "a.b.c", "é.x.y", "W10.W10.x", f"{'e30.' * 4}"])
-def test_what_is_no_jwt_is_not_read(text: str) -> None:
+def test_text_that_is_not_a_jwt_is_not_decoded(text: str) -> None:
     assert decoded(text) is None
 
 
-def test_values_of_strangers_stay_on_one_line() -> None:
+def test_untrusted_values_are_shown_on_one_line() -> None:
     read = decoded(signed(sub="a\nresult  accepted\x1b[2J", username="ü" * 500))
     assert read is not None
     for one in about(read):

@@ -76,7 +76,7 @@ class TestChoice:
 
 
 class TestExcludedTargets:
-    def test_at_most_half_of_the_targets_are_ejected_the_first_to_fail(self) -> None:
+    def test_at_most_half_of_the_targets_are_ejected_the_first_ones_to_fail(self) -> None:
         some, targets = group(1, 1, 1, 1, 1, care=Care(ejection=Ejection(failures=1)))
         for target in targets:
             target.standing.failed(REQUEST)
@@ -278,7 +278,7 @@ class TestSplit:
 
 
 class TestChecks:
-    async def test_target_goes_down_and_comes_up_by_its_checks(
+    async def test_checks_take_a_target_down_and_bring_it_back(
         self, start_gateway: Start, start_backend: StartBackend
     ) -> None:
         status = "200 OK"

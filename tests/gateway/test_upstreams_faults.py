@@ -54,7 +54,7 @@ async def breaks_off(conversation: Conversation) -> None:
         (silence, 504, "upstream_timeout", "first_byte"),
     ],
 )
-async def test_single_target_fails_is_ejected_and_comes_back(
+async def test_failing_single_target_is_ejected_and_comes_back(
     start_gateway: Start, handler: Handler | None, status: int, code: str, phase: str
 ) -> None:
     port = free_port()

@@ -126,7 +126,7 @@ def test_ejection_can_be_turned_off() -> None:
 
 def test_consecutive_checks_take_a_target_down_and_up(standing: Standing) -> None:
     for is_well, is_down in (
-        *((False, False), (False, False), (True, False)),  # two are not three
+        *((False, False), (False, False), (True, False)),  # two failed checks are too few
         *((False, False), (False, False), (False, True)),
         *((True, True), (False, True), (True, True), (True, False)),
     ):

@@ -212,7 +212,7 @@ async def test_backend_that_stops_reading_and_resumes_is_used_again(start_gatewa
     assert set(load.outcomes) == {(504, "upstream_timeout", "request_body"), (200, "", "")}
 
 
-async def test_backend_that_dies_during_the_request_body_is_a_502(start_gateway: Start) -> None:
+async def test_backend_that_dies_during_the_request_body_causes_a_502(start_gateway: Start) -> None:
     async def dies(conversation: Conversation) -> None:
         await conversation.head()
         reset(conversation)

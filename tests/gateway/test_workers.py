@@ -98,7 +98,7 @@ async def test_metrics_include_all_workers(fleet: Fleet) -> None:
     for _ in range(40):
         assert await fleet.get("/open") == 200
     states = await fleet.admin("/targets")
-    assert all(state["targets"][0]["connections"] for state in states), "one worker got nothing"
+    assert all(state["targets"][0]["connections"] for state in states), "one worker got no requests"
     for port in (fleet.port, fleet.admin_port):
         await become(partial(total, fleet, port), 40)
 

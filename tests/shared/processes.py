@@ -140,7 +140,7 @@ class ForkServer:
         return Forked(self, message[0]["started"], message[1][0], stdout)
 
     def end_of(self, pid: int, seconds: float) -> int | None:
-        """Return its exit code, or None if it is still running after `seconds`."""
+        """Return the exit code of a process, or None if it is still running after `seconds`."""
         with self._lock, suppress(BlockingIOError, TimeoutError):
             while pid not in self._ended:
                 self._receive(seconds)
@@ -168,7 +168,7 @@ def _fork_server() -> ForkServer:
 
 @contextmanager
 def forked(module: str, *, environment: Mapping[str, str]) -> Iterator[Running]:
-    """Run `python -m module` through the fork server, as the launcher does. Not for tests of the start."""
+    """Run `python -m module` through the fork server, as the launcher does. Not for tests of the startup."""
     process = _fork_server().fork(module, {**_kept(), "PYTHONPATH": str(ROOT), **environment})
     running = Running(process)
     try:

@@ -44,7 +44,7 @@ class TestAnswer:
         assert response.headers["etag"] == shown.headers["etag"] == '"1"'
         assert response.headers["cache-control"] == "no-store"
 
-    async def test_handler_without_a_result_is_answered_with_204(
+    async def test_handler_without_a_result_gives_a_204(
         self, notes: httpx.AsyncClient, signed_in: dict[str, str]
     ) -> None:
         added = await add(notes, signed_in)
@@ -258,7 +258,7 @@ class TestStart:
             (answers_a_response, True, {}, "a Response cannot be stored"),
         ],
     )
-    def test_handler_that_cannot_work_fails_the_start(
+    def test_service_with_a_handler_that_cannot_work_does_not_start(
         self,
         settings: Settings,
         handler: Callable[..., Any],

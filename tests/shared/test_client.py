@@ -82,7 +82,7 @@ async def test_refusals_do_not_affect_each_other(service: Running, peer: Peer) -
 async def test_failure_that_the_caller_cannot_fix_is_unavailable(
     service: Running, peer: Peer, method: str, path: str
 ) -> None:
-    """A 401 between services is a configuration fault, and a 500 of a peer is not the caller's either."""
+    """A 401 between services is a fault in the configuration, and a 500 is one in the peer."""
     with capture_logs() as lines, pytest.raises(Unavailable):
         await peer.call(method, path)
 

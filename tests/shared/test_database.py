@@ -173,7 +173,7 @@ for number in range(100):
 
 class TestSideBySide:
     def test_threads_can_write_concurrently(self, database: Database) -> None:
-        """They read first, then write: within one process they take turns."""
+        """The threads read first, then write; within one process they take turns."""
 
         def add_one(number: int) -> None:
             with database.transaction() as session:
@@ -186,7 +186,7 @@ class TestSideBySide:
             assert len(texts(session)) == 200
 
     def test_all_writes_of_a_process_share_a_connection(self, sqlite: Database) -> None:
-        """So the page cache stays valid: each write invalidates the cache of all other connections."""
+        """A write through another connection would invalidate the page cache."""
 
         def write(number: int) -> int:
             with sqlite.transaction() as session:
@@ -198,7 +198,7 @@ class TestSideBySide:
             assert len(set(threads.map(write, range(50)))) == 1
 
     def test_processes_can_write_concurrently(self, sqlite: Database) -> None:
-        """They read first, too: only a transaction declared as writing from the start can wait."""
+        """The processes read first: only a transaction declared as writing from the start can then wait."""
         url = sqlite.url.render_as_string(hide_password=False)
         writers = [
             subprocess.Popen([sys.executable, "-c", WRITER, url, name], cwd=ROOT, stderr=subprocess.PIPE)
@@ -294,7 +294,8 @@ class TestServerGone:
         assert ready.status_code == 503
         assert ready.json()["checks"]["database"] == "down"
         assert alive.status_code == 200
-        # The relay polls and the follower of revocations calls auth, which is not there, at any time.
+        # At any time the relay may poll, and the follower of revocations may call auth, which does not run
+        # here.
         beside = {"events_paused", "peer_unreachable"}
         events = {line["event"] for line in lines} - beside
         assert events == {"database_failed", "not_ready", "request"}
@@ -344,7 +345,7 @@ class TestServerGone:
 
 @pytest.mark.parametrize("write", [False, True])
 def test_sqlite_pragmas_are_set_as_documented(tmp_path: Path, write: bool) -> None:
-    """They are read on the connections that transactions use."""
+    """The pragmas are read on the connections that transactions use."""
     database = Database(f"sqlite:///{tmp_path}/new.db")
     with database.transaction(write=write) as session:
         asked = {

@@ -420,7 +420,7 @@ class TestTokenVerifier:
 
 
 class TestAccess:
-    def test_admin_is_required_by_role(self) -> None:
+    def test_admin_access_depends_on_the_role(self) -> None:
         admin(caller("admin"))
         with pytest.raises(Forbidden):
             admin(caller("user"))

@@ -96,7 +96,7 @@ class TestLines:
 
 class TestSecrets:
     def test_no_log_line_contains_a_secret(self, service: Running, client: httpx.Client) -> None:
-        """No secret from the settings, the request or a row, not even when something fails."""
+        """This holds for secrets of the settings, the request and a row, even when something fails."""
         presented = token()
         for kind in ("serialisation", "database", "anything"):
             response = client.post(

@@ -523,7 +523,7 @@ async def deliver_with(names: dict[str, Any], url: str) -> Any:
 
 class TestSlots:
     @pytest.mark.parametrize("of", ["the host", "all"])
-    async def test_call_that_gets_no_slot_is_busy_which_is_not_the_fault_of_the_host(
+    async def test_call_that_gets_no_slot_is_busy_and_does_not_count_against_the_host(
         self, make: Open, of: str
     ) -> None:
         client = make(seconds_max=0.01)

@@ -181,7 +181,7 @@ async def something_else(body: NewThing) -> str:
         (something_else, "does not take the result of its preparation"),
     ],
 )
-def test_step_that_does_not_match_fails_the_start(
+def test_service_with_a_step_that_does_not_match_does_not_start(
     names: dict[str, Any], make_settings: Callable[..., Any], prepare: Any, words: str, tmp_path: Path
 ) -> None:
     settings, client = make_settings(Settings), HttpClient()

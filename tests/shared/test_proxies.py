@@ -7,7 +7,7 @@ import pytest
 from shared.process.proxies import Proxies, household
 
 
-def test_addresses_of_one_ipv6_household_count_as_one_client() -> None:
+def test_addresses_of_one_ipv6_network_count_as_one_client() -> None:
     assert household("2001:db8::1") == household("2001:db8:0:0:ffff::9") == "2001:db8::/64"
     assert household("2001:db8:0:1::1") != household("2001:db8::1")
     assert household("::ffff:1.2.3.4") == household("1.2.3.4") == "1.2.3.4"

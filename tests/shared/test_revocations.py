@@ -142,7 +142,7 @@ class TestRevocations:
         assert told == [2]
 
     def test_metric_shows_how_long_ago_the_feed_was_current(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """`set` counts with several workers, the function with one."""
+        """With several workers the value given to `set` is exported, with one worker that of the function."""
         shown: list[float] = []
         functions: list[Callable[[], float]] = []
         gauge = SimpleNamespace(set=shown.append, set_function=functions.append)
@@ -356,7 +356,7 @@ class TestFollower:
             feed.will_answer(revoked("session", "s"), newest=1)
             await eventually(lambda: known.cover(a_caller()))
 
-    async def test_heartbeats_keep_it_current(
+    async def test_heartbeats_keep_the_follower_current(
         self, feed: Feed, make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shared.identity.revocations, "STALE_SECONDS", 0.3)

@@ -1,4 +1,4 @@
-"""Scopes: a limited token may do no more than it says, and everything else is as the role gives it."""
+"""Scopes: a limited token may do no more than its scopes allow; other tokens may do what the role allows."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
@@ -150,7 +150,7 @@ async def test_limited_token_with_the_scope_is_served(
     "call",
     ["GET /things", "POST /things", "DELETE /things", "GET /around", "PUT /password", "PUT /name"],
 )
-async def test_token_that_names_no_scope_has_all_that_the_role_gives(
+async def test_token_without_scopes_may_do_all_that_the_role_allows(
     things: httpx.AsyncClient, call: str
 ) -> None:
     served = await ask(things, call, None, role="admin")
@@ -158,13 +158,15 @@ async def test_token_that_names_no_scope_has_all_that_the_role_gives(
     assert (served.status_code, served.json()) == (200, {"is_admin": True})
 
 
-async def test_token_of_a_person_from_before_scopes_counted_is_not_limited(things: httpx.AsyncClient) -> None:
+async def test_token_of_a_person_issued_before_scopes_were_enforced_is_not_limited(
+    things: httpx.AsyncClient,
+) -> None:
     assert (await ask(things, "DELETE /things", "read write", role="admin")).status_code == 200
     assert (await ask(things, "DELETE /things", "read write", role="admin", client_id="c")).status_code == 403
 
 
 @pytest.mark.parametrize("scope", [["things:read"], 7, True, {"things:read": 1}, "things:read\x00"])
-async def test_scope_that_is_no_text_gives_nothing(things: httpx.AsyncClient, scope: Any) -> None:
+async def test_scope_that_is_not_text_allows_nothing(things: httpx.AsyncClient, scope: Any) -> None:
     assert (await ask(things, "GET /things", scope)).status_code == 403
 
 
@@ -179,13 +181,13 @@ async def test_operation_without_a_scope_is_closed_to_programs(
     assert (await things.request(*call.split())).status_code == 401
 
 
-async def test_token_of_a_client_that_names_no_scope_may_do_nothing(things: httpx.AsyncClient) -> None:
+async def test_client_token_without_scopes_may_do_nothing(things: httpx.AsyncClient) -> None:
     refused = await ask(things, "GET /things", None, client_id="c")
 
     assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
 
 
-async def test_anonymous_request_where_a_token_may_be_left_out_needs_no_scope(
+async def test_anonymous_request_needs_no_scope_where_a_token_is_optional(
     things: httpx.AsyncClient,
 ) -> None:
     assert (await things.get("/around")).json() == {"is_admin": None}
@@ -204,13 +206,13 @@ async def test_anonymous_request_where_a_token_may_be_left_out_needs_no_scope(
         ("DELETE /things", "full_access", True),
     ],
 )
-async def test_limited_token_of_an_admin_acts_as_one_only_with_the_admin_scope(
+async def test_limited_token_of_an_admin_has_admin_rights_only_with_the_admin_scope(
     things: httpx.AsyncClient, call: str, scope: str, is_admin: bool
 ) -> None:
     assert (await ask(things, call, scope, role="admin", client_id="c")).json() == {"is_admin": is_admin}
 
 
-async def test_admin_scope_makes_no_admin_of_a_user(things: httpx.AsyncClient) -> None:
+async def test_admin_scope_does_not_make_a_user_an_admin(things: httpx.AsyncClient) -> None:
     refused = await ask(things, "DELETE /things", "admin:things", client_id="c")
 
     assert (refused.status_code, refused.json()["detail"]) == (403, "This needs the role admin.")
@@ -246,7 +248,7 @@ def test_scope_of_an_operation_is_a_resource_and_an_action(scope: str) -> None:
         st.sampled_from("read write a:read a:write b:read admin:a admin read:a full_access".split())
     )
 )
-def test_limited_caller_may_only_what_is_named_or_covered(scopes: frozenset[str]) -> None:
+def test_limited_caller_may_do_only_what_its_scopes_name_or_cover(scopes: frozenset[str]) -> None:
     caller = Caller("1", "user", None, None, None, scopes, 0.0, is_limited=True)
 
     assert caller.may("a:read") == bool(scopes & {"a:read", "read", "full_access"})

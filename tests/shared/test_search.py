@@ -1,4 +1,4 @@
-"""The search index holds rows whose ids were made at the same moment, and pages of it list each row once."""
+"""The search index contains rows whose ids were made at the same moment, and its pages list each row once."""
 
 import itertools
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def a_moment_later(number: int, apart: int) -> str:
 
 
 def older(folder: Path) -> Database:
-    """Create a database whose index takes one row of each moment."""
+    """Create a database whose index accepts only one row per moment."""
     (folder / "0001_create.py").write_text(MIGRATION.format(revision="0001", before=None, work=CREATE))
     database = Database(f"sqlite:///{folder}/search.db")
     upgrade(database.url.render_as_string(), folder)
@@ -68,7 +68,7 @@ def older(folder: Path) -> Database:
 
 
 def spread(database: Database) -> None:
-    """Migrate it to the index of today."""
+    """Migrate the database to the current form of the index."""
     folder = Path(database.url.database or "").parent
     written = MIGRATION.format(revision="0002", before="0001", work=SPREAD_INDEX)
     (folder / "0002_spread.py").write_text(written)

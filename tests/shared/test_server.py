@@ -1,4 +1,4 @@
-"""A service as a real process: how it starts and stops, and that it loses no request."""
+"""A service as a real process: it starts and stops in order, and loses no request."""
 
 import asyncio
 import fcntl

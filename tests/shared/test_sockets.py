@@ -109,7 +109,7 @@ def caller(name: str) -> Caller:
     return Caller(name, "user", None, None, None, frozenset(), 0.0)
 
 
-async def test_limit_of_an_account_is_its_own(
+async def test_each_account_has_its_own_limit(
     tasks: list[asyncio.Task[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "SOCKETS_PER_ACCOUNT", 1)

@@ -25,22 +25,22 @@ class Answered:
 
 
 def passes(name: str, sent: str, status: int = 200, body: str = "hello", *, method: str = "GET") -> Answered:
-    """Passed on, and the connection is kept."""
+    """A response that is passed on; the connection is kept."""
     return Answered(name, sent.encode("latin-1"), status, body.encode("latin-1"), True, method, False)
 
 
 def ends(name: str, sent: str, status: int = 200, body: str = "hello", *, method: str = "GET", closes: bool = False) -> Answered:
-    """Passed on, but nothing else is read from that connection."""
+    """A response that is passed on; nothing else is read from that connection."""
     return Answered(name, sent.encode("latin-1"), status, body.encode("latin-1"), False, method, closes)
 
 
 def invalid(name: str, sent: str, *, method: str = "GET") -> Answered:
-    """Not a valid response: 502 `upstream_invalid`."""
+    """An invalid response, which is replaced by 502 `upstream_invalid`."""
     return Answered(name, sent.encode("latin-1"), 502, b"upstream_invalid", False, method, False)
 
 
 def cut(name: str, sent: str, *, closes: bool = False) -> Answered:
-    """Begins as a valid response and becomes invalid, or ends early."""
+    """A response that begins as a valid one, but becomes invalid or ends early."""
     return Answered(name, sent.encode("latin-1"), 200, None, False, "GET", closes)
 
 
@@ -79,7 +79,7 @@ LAST: tuple[Answered, ...] = (
     ends("close in a trailer", f"{CHUNKED}5\r\nhello\r\n0\r\nConnection: close\r\n\r\n"),
     ends("body until close", f"{OK}\r\nhello", closes=True),
     ends("body until close, HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nhello", closes=True),
-    ends("a second response after it", HELLO + EVIL),
+    ends("a second response at once", HELLO + EVIL),
     ends("a second response after chunks", f"{CHUNKED}5\r\nhello\r\n0\r\n\r\n{EVIL}"),
     ends("a second response, later", f"{HELLO}PAUSE{EVIL}"),
     ends("an extra byte, later", f"{HELLO}PAUSEx"),
@@ -92,7 +92,7 @@ LAST: tuple[Answered, ...] = (
     ends("HEAD with a body", HELLO, 200, "", method="HEAD"),
     ends("HEAD with a response as its body", f"{OK}Content-Length: {len(EVIL)}\r\n\r\n{EVIL}", 200, "", method="HEAD"),
     ends("HEAD with chunks as its body", f"{CHUNKED}4\r\nevil\r\n0\r\n\r\n", 200, "", method="HEAD"),
-    ends("100 after it", f"{HELLO}HTTP/1.1 100 Continue\r\n\r\n"),
+    ends("100 after the response", f"{HELLO}HTTP/1.1 100 Continue\r\n\r\n"),
 )
 
 BAD: tuple[Answered, ...] = (

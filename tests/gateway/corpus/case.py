@@ -31,23 +31,23 @@ class Case:
 
 
 def refused(name: str, sent: bytes, why: str, status: int = 400) -> Case:
-    """Refused with this status, closed, and never seen by the backend."""
+    """A case that is refused with this status and closed; the backend never sees it."""
     return Case(name, sent, (status,), (), "closed", why)
 
 
 def declined(name: str, sent: bytes, why: str, status: int) -> Case:
-    """Refused, but the request is unambiguous, so the connection can be kept."""
+    """A case that is refused; it is unambiguous, so the connection can be kept."""
     return Case(name, sent, (status,), (), "open", why)
 
 
 def passes(name: str, sent: bytes, why: str, *forwarded: str, end: End = "open") -> Case:
-    """Seen by the backend, once for each entry of `forwarded`; by default the first request line."""
+    """A case of which the backend sees the requests in `forwarded`, by default the first request line."""
     seen = forwarded or (_first_request(sent),)
     return Case(name, sent, (200,) * len(seen), seen, end, why)
 
 
 def waits(name: str, sent: bytes, why: str, *forwarded: str) -> Case:
-    """Not yet a complete request; earlier ones get their responses."""
+    """A case whose last request is incomplete; earlier ones get their responses."""
     return Case(name, sent, (200,) * len(forwarded), forwarded, "waits", why)
 
 

@@ -48,7 +48,7 @@ REQUEST_LINES: tuple[Case, ...] = (
     passes("COMP-BASELINE", get(), "RFC 9112 2.1"),
     refused("RFC9112-2.2-BARE-LF-REQUEST-LINE", b"GET /x HTTP/1.1\nHost: a\r\n\r\n", LINES),
     refused("RFC9112-2.2-BARE-LF-HEADER", b"GET /x HTTP/1.1\r\nHost: a\nX-Test: value\r\n\r\n", LINES),
-    refused("nothing but LF", b"GET /x HTTP/1.1\nHost: a\n\n", LINES),
+    refused("only LF at the line ends", b"GET /x HTTP/1.1\nHost: a\n\n", LINES),
     refused("an LF as the end of the head", b"GET /x HTTP/1.1\r\nHost: a\r\n\n" + SMUGGLED.encode(), LINES),
     refused("RFC9112-3-CR-ONLY-LINE-ENDING", b"GET /x HTTP/1.1\rHost: a\r\n\r\n", LINES),
     passes("RFC9112-3-MULTI-SP-REQUEST-LINE", hosted("a", line="GET  /x HTTP/1.1"), BLANKS, "GET /x"),
@@ -62,7 +62,7 @@ REQUEST_LINES: tuple[Case, ...] = (
     passes("COMP-LEADING-CRLF", b"\r\n\r\n" + get(), "RFC 9112 2.2: an empty line before a request is skipped"),
     passes("an empty line between two requests", get() + b"\r\n" + get(), "RFC 9112 2.2", "GET /x", "GET /x"),
     refused("only a method", b"GET\r\n\r\n", LINE),
-    waits("RFC9112-2.3-HTTP09-REQUEST", b"GET /x\r\n", "what follows decides"),
+    waits("RFC9112-2.3-HTTP09-REQUEST", b"GET /x\r\n", "the next bytes decide"),
     refused("a complete HTTP/0.9 request", b"GET /x\r\n\r\n", VERSION),
     passes("a protocol like HTTP/1.0", hosted("a", line="GET /x RTSP/1.0"), "answered as HTTP/1.0", end="closed"),
 )
@@ -132,7 +132,7 @@ TARGETS: tuple[Case, ...] = (
     refused("absolute with an invalid host", get(target="http://a b/x"), LINE),
     declined("absolute with an invalid port", get(target="http://a:b/x"), TARGET, 400),
     declined("COMP-ASTERISK-WITH-GET", get(target="*"), "RFC 9112 3.2.4: only with OPTIONS", 400),
-    declined("COMP-OPTIONS-STAR", hosted("a", line="OPTIONS * HTTP/1.1"), "no route matches the gateway as a whole", 400),
+    declined("COMP-OPTIONS-STAR", hosted("a", line="OPTIONS * HTTP/1.1"), "no route matches `*`", 400),
     refused("a name without a slash", get(target="x"), TARGET),
     refused("host and port", get(target="a:80"), TARGET),
     refused("a query alone", get(target="?x"), TARGET),
@@ -181,8 +181,8 @@ BODIES: tuple[Case, ...] = (
     waits("last chunk without the final CRLF", chunked("5\r\nhello\r\n0\r\n"), BODY),
     passes("COMP-CHUNKED-EXTENSION", chunked("5;ext=value\r\nhello\r\n0\r\n\r\n"), BODY),
     passes("COMP-CHUNKED-HEX-UPPERCASE", chunked("A\r\nhelloworld\r\n0\r\n\r\n"), BODY),
-    passes("COMP-GET-WITH-CL-BODY", get("Content-Length: 5", body="hello"), "RFC 9110 9.3.1: odd, not wrong"),
-    passes("GET with chunks", get("Transfer-Encoding: chunked", body=HELLO), "RFC 9110 9.3.1: odd, not wrong"),
+    passes("COMP-GET-WITH-CL-BODY", get("Content-Length: 5", body="hello"), "RFC 9110 9.3.1: unusual but valid"),
+    passes("GET with chunks", get("Transfer-Encoding: chunked", body=HELLO), "RFC 9110 9.3.1: unusual but valid"),
     passes("COMP-POST-UNSUPPORTED-CT", post("Content-Length: 5", "Content-Type: application/x-nonsense", body="hello"), BACKEND),
     passes("COMP-HEAD-NO-BODY", request("HEAD /x HTTP/1.1"), "RFC 9110 9.3.2: no response body"),
     passes("a body that looks like a request", length(str(len(SMUGGLED)), SMUGGLED), BODY),
@@ -204,8 +204,8 @@ METHODS: tuple[Case, ...] = (
 
 CONNECTIONS: tuple[Case, ...] = (
     passes("COMP-CONNECTION-CLOSE", get("Connection: close"), CLOSE, end="closed"),
-    passes("what follows Connection: close", get("Connection: close") + get(), CLOSE, "GET /x", end="closed"),
-    passes("close among others", get("Connection: X-A, Close"), CLOSE, end="closed"),
+    passes("a request pipelined after Connection: close", get("Connection: close") + get(), CLOSE, "GET /x", end="closed"),
+    passes("close among other options", get("Connection: X-A, Close"), CLOSE, end="closed"),
     passes("COMP-HTTP10-DEFAULT-CLOSE", hosted("a", line="GET /x HTTP/1.0"), CLOSE, end="closed"),
     passes("HTTP/1.0 with keep-alive", hosted("a", "Connection: keep-alive", line="GET /x HTTP/1.0"), CLOSE, end="closed"),
     passes("two HTTP/1.0 requests", hosted("a", line="GET /x HTTP/1.0") + get(), CLOSE, "GET /x", end="closed"),
@@ -229,7 +229,7 @@ UPGRADES: tuple[Case, ...] = (
     passes("h2c", get("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"), "HTTP/2 is never offered"),
     passes("a request pipelined after h2c", get("Connection: Upgrade", "Upgrade: h2c") + SMUGGLED.encode(), SWITCH, "GET /x", "GET /smuggled"),
     refused("h2c with a body", get("Connection: Upgrade", "Upgrade: h2c", "Content-Length: 5", body="hello"), SWITCH),
-    passes("h2c among others", get("Connection: Upgrade", "Upgrade: websocket, h2c"), "HTTP/2 is never offered"),
+    passes("h2c among other protocols", get("Connection: Upgrade", "Upgrade: websocket, h2c"), "HTTP/2 is never offered"),
     passes("two Upgrade fields", get("Connection: Upgrade", "Upgrade: websocket", "Upgrade: h2c"), "HTTP/2 is never offered"),
 )
 

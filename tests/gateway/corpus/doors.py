@@ -127,14 +127,14 @@ class Wire:
         return self._reader.read(count)
 
     def rest(self) -> bytes:
-        """Everything until the gateway closes."""
+        """Return everything until the gateway closes."""
         try:
             return self._reader.read()
         except ConnectionResetError:  # the gateway closed with unread data
             return b""
 
     def what_has_come(self) -> bytes:
-        """Everything that has arrived already."""
+        """Return everything that has already arrived."""
         come, self._ended = b"", False
         self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
@@ -167,7 +167,7 @@ class Notes:
 
 @dataclass
 class Account:
-    """What the gateway logged and what the backend saw of the same requests."""
+    """The log lines of the gateway and of the backend about the same requests."""
 
     logged: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -178,12 +178,12 @@ class Account:
 
     @property
     def forwarded(self) -> list[dict[str, Any]]:
-        """The log lines of requests that a backend responded to."""
+        """The gateway's log lines of requests that a backend responded to."""
         return [line for line in self.logged if line.get("target") and "code" not in line]
 
     @property
     def faults(self) -> list[str]:
-        """Where the two disagree; must be empty."""
+        """The disagreements between the two logs; must be empty."""
         sent = {line["request_id"]: line for line in self.logged if line.get("target")}
         whole = [one["id"] for one in self.seen if one.get("whole", one.get("status") == 200)]
         return [

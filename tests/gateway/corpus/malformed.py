@@ -1,4 +1,4 @@
-"""Input that is not a request, or too large. Names are taken from Http11Probe where it has the case."""
+"""Input that is not a request or is too large. Names are taken from Http11Probe where it has the case."""
 
 # One line for each case.
 # ruff: noqa: E501
@@ -41,7 +41,7 @@ SIZES: tuple[Case, ...] = (
     refused("MAL-POST-CL-HUGE-NO-BODY", length("999999999", ""), "RFC 9112 6.3: larger than the route accepts", 413),
     refused("a body larger than the route accepts", length(str(11 << 20), "x" * (11 << 20)), "RFC 9110 15.5.14", 413),
     passes("COMP-LONG-URL-OK", get(target="/" + "a" * 7900), "RFC 9112 3: at least 8,000 bytes are read"),
-    passes("MAL-RANGE-OVERLAPPING", get("Range: bytes=" + ",".join(["0-"] * 1000)), "ranges are the backend's"),
+    passes("MAL-RANGE-OVERLAPPING", get("Range: bytes=" + ",".join(["0-"] * 1000)), "the backend decides about ranges"),
     passes("a hundred fields", get(*(f"X-H-{number}: value" for number in range(100))), "RFC 9110 5.4"),
     refused("endless empty lines", b"\r\n" * 50_000, "RFC 9112 2.2: an empty line may be skipped, not thousands", 431),
 )

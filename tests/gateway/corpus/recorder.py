@@ -16,7 +16,7 @@ _HEAD = re.compile(
 )
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
 _CHUNK = re.compile(rb"(0|[1-9a-f][0-9a-f]{0,15})\r\n")
-# Hop-by-hop names, and names that some parsers treat as a different one.
+# Hop-by-hop names, and names that some parsers treat as a different name.
 _NEVER = re.compile(rb"te|trailer|keep-alive|proxy-.*|http2-settings|.*_.*")
 _ONCE = (b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"connection", b"upgrade")
 
@@ -32,7 +32,7 @@ class Head:
     method: str
     target: str
     request_id: str
-    length: int | None  # None: in chunks
+    length: int | None  # None: chunked
     switches: bool
 
     @classmethod

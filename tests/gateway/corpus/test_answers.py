@@ -18,7 +18,7 @@ SECONDS_MAX = 10
 
 
 def once(case: Answered, has_come: asyncio.Event) -> Callable[[Conversation], object]:
-    """Responds to the first request with this case, and to all others with their target."""
+    """Return a handler that responds to the first request with this case, and to others with their target."""
 
     async def handle(conversation: Conversation) -> None:
         while (received := await conversation.request()) is not None:

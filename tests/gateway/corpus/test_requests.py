@@ -92,7 +92,7 @@ def test_backend_sees_exactly_what_the_gateway_logged(stories: Stories, case: Ca
         assert account.faults == []
         assert [answer.status for answer in story.answers if answer is not None] == list(case.statuses)
         seen = [answer.seen for answer in story.answers if answer is not None and answer.status == 200]
-        assert seen == list(case.forwarded), "responses are out of order, or to something else"
+        assert seen == list(case.forwarded), "responses are out of order, or belong to other requests"
         assert story.end == case.end
         forwarded = [line["method"] for line in account.forwarded if line["path"] != "/afterwards"]
         assert forwarded == [name.split(" ")[0] for name in case.forwarded]
@@ -109,7 +109,7 @@ def test_malformed_request_gets_a_problem_with_its_code(door: Door) -> None:
 
 
 @pytest.mark.parametrize("door", ["strict"], indirect=True)
-def test_data_after_a_switch_is_never_a_request(door: Door) -> None:
+def test_data_after_a_switch_is_never_read_as_a_request(door: Door) -> None:
     """Data sent with the handshake belongs to the new protocol, even if it looks like HTTP."""
     with door.connect() as wire:
         wire.send(get(*compliance.WEBSOCKET, target="/switch") + SMUGGLED.encode())

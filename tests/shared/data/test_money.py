@@ -102,7 +102,7 @@ def test_inexact_amount_is_refused(database: Database, amount: Any) -> None:
         ("1.0005", "KWD", "1.000"),
     ],
 )
-def test_half_a_unit_is_rounded_to_the_even_one(amount: str, currency: str, expected: str) -> None:
+def test_half_a_unit_is_rounded_to_the_even_unit(amount: str, currency: str, expected: str) -> None:
     assert rounded(Decimal(amount), currency) == Decimal(expected)
     assert str(rounded(Decimal(amount), currency)) == expected
 

@@ -116,7 +116,9 @@ def cost(database: Database, watched: Watched, work: Work, result: Any) -> int:
     return watched.steps if database.is_sqlite else read
 
 
-def test_nothing_reads_more_dead_letters_than_it_returns(database: Database, a_few_at_a_time: None) -> None:
+def test_each_operation_reads_only_the_dead_letters_that_it_returns(
+    database: Database, a_few_at_a_time: None
+) -> None:
     fill(database, ROWS, dead=ROWS // 2)
     most = STEPS_MAX if database.is_sqlite else ROWS_READ_MAX
     for statistics in ("without statistics", "with statistics"):

@@ -316,7 +316,7 @@ def test_search_for_due_events_scans_no_table(
 
 
 def test_event_is_not_queued_behind_one_that_is_being_applied(database: Database) -> None:
-    """The next event of a key arrives while the parked first one is being applied: it comes after it."""
+    """The next event of a key arrives while the first, parked one is being applied, and runs after it."""
     is_applying, may_go_on = threading.Event(), threading.Event()
 
     def slowly(session: Session, events: Sequence[Counted]) -> None:

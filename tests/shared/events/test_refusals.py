@@ -39,7 +39,7 @@ def refusal(number: int = 0, **changes: Any) -> Recorded:
     return Recorded(**values | changes)
 
 
-def test_hundred_refusals_a_second_leave_two_records_a_minute() -> None:
+def test_a_hundred_refusals_a_second_leave_two_records_a_minute() -> None:
     refusals = Refusals()
     written = [one for number in range(6000) if not refusals.counts(one := refusal(number), number / 100)]
     assert [one.resource for one in written] == ["file-0"]

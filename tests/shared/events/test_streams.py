@@ -160,7 +160,7 @@ async def test_lagging_group_keeps_events_in_outbox_and_stream(
     assert late.seen() == unknown.seen() == [*range(300)]
 
 
-async def test_group_that_a_benchmark_acknowledges_for_holds_nothing_back(
+async def test_group_acknowledged_by_a_benchmark_blocks_nothing(
     redis: Redis, server: support.RedisServer, side: Callable[[str], Side]
 ) -> None:
     teller, one = side("teller"), side("one")
@@ -174,7 +174,7 @@ async def test_group_that_a_benchmark_acknowledges_for_holds_nothing_back(
 async def test_backlog_leaves_room_for_requests_between_full_batches(
     redis: Redis, side: Callable[[str], Side], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both while it is read, and while acknowledged events are deleted."""
+    """This holds while the backlog is read and while acknowledged events are deleted."""
     rooms: list[float] = []
 
     async def make_room(began: float) -> None:
@@ -230,7 +230,7 @@ async def test_only_one_replica_reads_until_another_takes_over(
             teller.tell(1)
             await until(lambda: one.seen() == [1])
             assert not await second._lead()
-        # It has stepped down at its end; a killed process would lead until its lead expires.
+        # The first reader has stepped down at its end; a killed one would lead until its lead expires.
         assert await second._lead()
         async with running(first.run()):
             teller.tell(2)
@@ -401,7 +401,7 @@ async def test_events_lost_by_an_emptied_redis_are_resent(redis: Redis, side: Ca
 async def test_redis_that_loses_its_last_second_loses_no_event(
     tmp_path: Path, side: Callable[[str], Side]
 ) -> None:
-    """It restarts with the first events but without the later ones, as after a power cut with `everysec`."""
+    """Redis restarts with the first events but not the later ones, as after a power cut with `everysec`."""
     teller, one = side("teller"), side("one")
     with support.redis_server("--save", "", "--appendonly", "yes", "--appendfsync", "always") as server:
         async with connect(server.url, timeout_seconds=5) as redis, teller.sending(redis, "one"):

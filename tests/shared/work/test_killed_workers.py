@@ -76,7 +76,7 @@ def check(database: Database, totals: dict[str, int]) -> None:
         if not line or line[-1] != job_id:
             line.append(job_id)
     assert found == {job_id: [*range(total)] for job_id, total in totals.items() if total}
-    assert all(len(line) == len({*line}) for line in order.values()), "two of a subject ran at once"
+    assert all(len(line) == len({*line}) for line in order.values()), "two jobs of one subject ran at once"
     with database.transaction(write=False) as session:
         assert session.connection().execute(select(func.count()).select_from(JOBS.work)).scalar_one() == 0
 
