@@ -244,7 +244,7 @@ class Refusal(Exception):
 
 
 def too_large(limit_bytes: int) -> Refusal:
-    """A 413 with the services' own message, which names the limit."""
+    """Return a 413 with the message that services use, which names the limit."""
     refusal = Refusal(BODY_TOO_LARGE, f"The body may have at most {limit_bytes} bytes.")
     refusal.faults = [{"field": "body", "code": "too_large", "message": f"at most {limit_bytes} bytes"}]
     return refusal

@@ -36,7 +36,7 @@ class Settings(ProcessSettings):
     drain_notice_seconds: float = Field(default=5.0, ge=0, le=300)
     trusted_proxies: Networks = ()
     redis_url: SecretStr | None = None  # where several gateways share rate limits
-    limit_store_seconds: Seconds = TAKE_SECONDS  # how long a request waits for it
+    limit_store_seconds: Seconds = TAKE_SECONDS  # how long a request waits for Redis
     # Limits on slow clients and connections; each worker counts separately.
     head_seconds: Seconds = 15.0
     body_idle_seconds: Seconds = 30.0

@@ -1,6 +1,6 @@
 """`python -m gateway.worker`: one of several workers, started by their parent.
 
-Its metrics are labelled with its number instead of its process id, so that its successor continues its
+Metrics are labelled with the worker's number instead of its process id, so that a successor continues the
 counts and there is one set of metric files per worker.
 """
 

@@ -51,8 +51,8 @@ class Caller:
     def may(self, scope: str) -> bool:
         """Return whether the token grants this scope.
 
-        The scopes `read` and `write` cover that action on every resource except `admin`; `full_access` covers
-        all.
+        `read` and `write` cover that action on every resource except `admin`; `full_access` covers all
+        scopes.
         """
         resource, _, action = scope.partition(":")
         is_broad = resource != "admin" and action in BROAD_SCOPES and action in self.scopes

@@ -12,7 +12,7 @@ _DRAWN_AT_ONCE = 128  # one system call per id would cost more than everything e
 _lock = threading.Lock()
 _last = 0
 _ends: list[str] = []
-os.register_at_fork(after_in_child=_ends.clear)  # or parent and child would make the same ids
+os.register_at_fork(after_in_child=_ends.clear)  # otherwise parent and child would make the same ids
 
 
 def new_id() -> str:

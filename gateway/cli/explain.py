@@ -1,4 +1,4 @@
-"""`gatehouse routes explain`: what would happen to a request, and why, by the real admission steps."""
+"""`gatehouse routes explain`: shows what the real admission steps would do with a request, and why."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -38,7 +38,7 @@ class _Client:
 def explain(
     table: RouteTable, method: str, url: str, headers: Sequence[str], address: str = PEER
 ) -> list[Line]:
-    """One line per step; the last one says what happens to the request."""
+    """Return one line per step; the last line says what happens to the request."""
     request = request_of(method, url, headers)
     lines = [Line("request", f"{method} {request.target.decode()} at host {host_of(request) or '(none)'}")]
     try:
@@ -78,11 +78,11 @@ def request_of(method: str, url: str, headers: Sequence[str]) -> Request:
 
 
 def _state(request: Request, match: Match, table: RouteTable, address: str) -> RequestState:
-    """The request as the gateway would see it: from this address, without a trusted proxy."""
+    """Return the request as the gateway would see it: from this address, without a trusted proxy."""
     assert match.route is not None
     state = RequestState(_Client(address), RequestRules(), table, request, match, keep_alive=True)
     state.read_headers()
-    state.fields.seen.setdefault(b"host", b"localhost")  # every client sends one
+    state.fields.seen.setdefault(b"host", b"localhost")  # every client sends a Host header
     state.id_line = b"x-request-id: <new>\r\n"
     state.backend = Routing(table).backends[match.route.upstream.shares[0].target]
     if _shows_key(state):
@@ -133,7 +133,7 @@ def _addresses(policy: Policy) -> Iterator[Line]:
 
 
 def _answers(policy: Policy) -> Iterator[Line]:
-    """What happens to the headers of a response."""
+    """List what happens to the headers of a response."""
     changes = policy.headers.response.shown()
     for verb in ("set", "add", "remove"):
         for line in changes[verb]:
@@ -194,7 +194,7 @@ def _is_public(route: Route, method: bytes, path: bytes) -> bool:
 
 
 def _end(state: RequestState) -> Line | None:
-    """Return the gateway's own response, if the steps that need no running gateway already decide on one."""
+    """Run the steps that need no running gateway; return their result, or None if the request passes."""
     for step in STEPS:
         try:
             if step.foresee(state) is not None:

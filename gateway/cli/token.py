@@ -79,7 +79,7 @@ def _credential(arguments: argparse.Namespace) -> str:
 async def _explain(
     credential: str, arguments: argparse.Namespace, settings: "Settings"
 ) -> tuple[list[Finding], bool]:
-    """Return what is known about the credential, and whether auth could be asked."""
+    """Return what is known about the credential, and whether auth could be reached."""
     from shared.peers.client import HttpClient
 
     client = HttpClient()
@@ -179,7 +179,7 @@ def _holder(answer: dict[str, Any]) -> "Caller | None":
 async def _own_checks(
     credential: str, client: "HttpClient", settings: "Settings"
 ) -> tuple[list[Finding], "Caller | None", bool]:
-    """Run the checks of every verifier on a JWT one by one, then the real verifier."""
+    """Run each check that verifiers make on a JWT, and then the real verifier."""
     from shared.errors import InvalidToken, Problem
     from shared.identity.tokens import TokenVerifier
 

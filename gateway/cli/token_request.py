@@ -53,7 +53,7 @@ def _route_rules(match: Match, method: str, caller: Caller) -> Iterator[Finding]
 
 
 async def _operation_rules(match: Match, method: str, caller: Caller, client: HttpClient) -> list[Finding]:
-    """Check the rules of the operation, which its service publishes."""
+    """Check the rules that the service publishes for the operation."""
     assert match.route is not None
     origin = match.route.upstream.shares[0].target.origin.url
     try:

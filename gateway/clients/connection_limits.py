@@ -24,7 +24,7 @@ class Holder(Protocol):
     """The protocol that reads from a client's connection."""
 
     def stalled(self) -> None:
-        """The client reads almost nothing of its response and is about to be disconnected."""
+        """Prepare to be cut off, because the client reads almost nothing of its response."""
 
 
 class Seat:
@@ -38,7 +38,7 @@ class Seat:
         self.household = household  # None for a trusted proxy, which carries many clients
         self.is_refused = False
         self.waits_since = 0.0  # when bytes for the client were first seen waiting, or 0
-        self.taken_bytes = 0  # acknowledged by the client up to then
+        self.taken_bytes = 0  # acknowledged by the client when `waits_since` was set
 
 
 class Crowd:
@@ -50,7 +50,7 @@ class Crowd:
         self._proxies = proxies
         self._households: Counter[str] = Counter()
         self.seats: dict[asyncio.Transport, Seat] = {}
-        self.refused = 0  # connections that are about to be closed
+        self.refused = 0  # refused connections that are not closed yet
         if self._max < settings.connections_max:
             log.info("connections_limited", connections_max=self._max, reason="open files (ulimit -n)")
 
@@ -87,14 +87,14 @@ class Crowd:
 
 
 def allow_descriptors() -> None:
-    """Raise the limit on open files as far as possible; the usual 1,024 is for programs with `select`."""
+    """Raise the limit on open files as far as possible; the usual 1,024 suits programs that use `select`."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems allow less than they report
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _connections_possible() -> float:
-    """Return the maximum number of clients: each may need a connection to a service as well."""
+    """Return the maximum number of clients; each client may need a connection to a service as well."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return float("inf")

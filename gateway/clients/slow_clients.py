@@ -1,4 +1,4 @@
-"""Slow clients: the minimum rates for sending a request body and for reading a response.
+"""Limits on slow clients: the minimum rates for sending a request body and for reading a response.
 
 A timer checks requests in progress, so fast ones cost nothing. Only time in which the client could have
 continued is counted: a body that waits for the service is not slow.
@@ -17,7 +17,7 @@ from gateway.errors import Kind, Refusal
 from gateway.routing.table import Policy
 from gateway.settings import Settings
 
-# At most this much time between two checks counts against clients: the gateway itself may have been delayed.
+# Of a longer time between two checks only this much counts: the gateway itself may have been delayed.
 STEP_SECONDS_MAX = 1.0
 LOOKS_PER_WAIT = 10
 LOOK_SECONDS_MAX = 1.0

@@ -1,4 +1,4 @@
-"""The API key file: digests, read like routes.yaml and reloaded with it."""
+"""The API key file, which contains digests of keys. It is read like routes.yaml and reloaded with it."""
 
 import hashlib
 import re

@@ -8,7 +8,7 @@ from gateway.routing.table import OWN, Alias, Policy, Route
 
 
 def check_policy(keys: Mapping[str, Value], policy: Policy) -> None:
-    """Contradictions within one route."""
+    """Report contradictions within one route."""
     for key in ("api_keys", "roles", "scopes", "claims"):
         if policy.auth == "none" and "auth" in keys and key in keys:
             keys[key].fault("has no effect with `auth: none`, which lets everyone in")
@@ -50,7 +50,7 @@ def _places_of(entry: Route | Alias) -> list[tuple[str, bytes, bool]]:
 
 
 def _shared_methods(one: Route | Alias, other: Route | Alias) -> frozenset[bytes] | None:
-    """Return the methods for which two entries of the same path conflict; empty means all."""
+    """Return the methods for which two entries of a path conflict: empty for all, None for no conflict."""
     if isinstance(one, Alias) or isinstance(other, Alias) or one.policy.methods == other.policy.methods:
         return frozenset()
     shared = one.policy.methods & other.policy.methods

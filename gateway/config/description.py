@@ -16,7 +16,7 @@ _IN_WORDS: Mapping[type, Callable[[Any], Any]] = {
 
 
 def shown(value: Any) -> Any:
-    """Part of the table as JSON. Every field appears, including those added later."""
+    """Convert part of the table to JSON values. Every field appears, including those added later."""
     in_words = _IN_WORDS.get(type(value))
     if in_words is not None:
         return in_words(value)
@@ -95,7 +95,7 @@ def _flat(entry: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     for key, value in entry.items():
         if key == "upstream":  # its other fields are in the policy as well
             found[f"{above}backends"] = _addresses(value)
-        elif key == "rate_limits":  # one is a mapping in the file, several are a list
+        elif key == "rate_limits":  # in the file, one limit is a mapping and several are a list
             for place, limit in enumerate(value):
                 label = "rate_limit" if len(value) == 1 else f"rate_limit[{place}]"
                 found |= _flat(limit, f"{above}{label}.")

@@ -190,7 +190,7 @@ _SPLIT = {
     "anyOf": [{"required": ["weight"]}, {"required": ["header"]}],
 }
 _HEADER_NAME, _HEADER_VALUE = (
-    # Numbers and `true` are text here.
+    # YAML parsers read some header names and values as numbers or booleans; the validator takes them as text.
     {"anyOf": [*_matching(pattern)["anyOf"], {"type": ["number", "boolean"]}]}
     for pattern in (policy_keys.HEADER_NAME, policy_keys.HEADER_VALUE)
 )

@@ -99,7 +99,7 @@ def parse(text: str, file: str, *, development: bool) -> RouteTable:
 
 
 def examine(text: str, file: str, *, development: bool) -> tuple[RouteTable | None, Faults]:
-    """Return the table, or None if the file has a fault; and all findings."""
+    """Return the table (None if the file has a fault) and all findings."""
     faults = Faults(file)
     root = compose(text, faults)
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -109,7 +109,7 @@ class Value:
         return found
 
     def pairs(self) -> Iterator[tuple[str, "Value"]]:
-        """The entries of a mapping with arbitrary keys."""
+        """Yield the entries of a mapping with arbitrary keys."""
         if not isinstance(self.node, yaml.MappingNode):
             raise Fault("must be a mapping")
         seen = set()
@@ -190,14 +190,14 @@ class Value:
         return float(match[1]) / 100
 
     def duration(self) -> float:
-        """Seconds."""
+        """Return a duration in seconds."""
         seconds = _seconds(self.text())
         if not seconds:
             raise Fault(f"must be a time such as 250ms, 2s or 1m, not {self.text()!r}")
         return seconds
 
     def durations(self) -> tuple[float, float]:
-        """Seconds, from the shortest to the longest."""
+        """Return the shortest and the longest duration of a range, in seconds."""
         shortest, dots, longest = (part.strip() for part in self.text().partition(".."))
         first, last = _seconds(shortest), _seconds(longest if dots else shortest)
         if not first or not last or first > last:
@@ -205,7 +205,7 @@ class Value:
         return first, last
 
     def size(self) -> int:
-        """Bytes."""
+        """Return a size in bytes."""
         match = SIZE.fullmatch(self.text())
         if match is None:
             raise Fault(f"must be a size such as 64KiB or 10MiB, not {self.text()!r}")

@@ -31,8 +31,9 @@ Wait = Coroutine[Any, Any, None]
 class Step(NamedTuple):
     """One step of admission. It raises Refusal, or returns None to go on with the next step.
 
-    A step that has to wait returns a coroutine; the next step follows once it has finished. Bytes, the
-    headers of a preflight response, end admission. `foresee` decides without a running gateway if it can.
+    A step that has to wait returns a coroutine; the next step follows once it has finished. Admission
+    ends if a step returns bytes, the headers of a preflight response. `foresee` decides without a running
+    gateway if it can.
     """
 
     decide: Callable[[Transfer], Wait | bytes | None]
@@ -177,7 +178,8 @@ async def _ask_for_exchange(transfer: Transfer, credential: bytes) -> None:
 async def _exchanged(gateway: Gateway, credential: bytes) -> tuple[str, Caller]:
     """Return the token that a credential is exchanged for, and its caller.
 
-    A cached token that is refused is exchanged once more: when a signing key is killed, sessions go on.
+    If a cached token is refused, the credential is exchanged once more, so sessions survive a killed signing
+    key.
     """
     cached = gateway.exchange.remembered(credential)
     if cached is not None:
@@ -188,7 +190,7 @@ async def _exchanged(gateway: Gateway, credential: bytes) -> tuple[str, Caller]:
 
 
 def authorize(transfer: Transfer) -> None:
-    """Check roles, scopes and claims, and that there is a caller where the route needs one."""
+    """Check roles, scopes and claims, and require a caller where the route needs one."""
     policy, caller = transfer.policy, transfer.caller
     if caller is not None or not (is_open_to_strangers(policy) or _is_public(transfer)):
         require(policy, caller)

@@ -1,4 +1,4 @@
-"""Choosing targets for the attempts of a request, and connecting to them.
+"""Chooses targets for the attempts of a request, and connects to them.
 
 If no connection was made, nothing was sent, so every method may be retried. If a connection closes before
 the first byte of a response, the service may have done the work: then only idempotent methods are retried,
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 def gather(pieces: list[bytes], piece: bytes) -> None:
-    """Buffer a piece of a body; pieces are joined now and then, as thousands of tiny ones waste memory."""
+    """Buffer a piece of a body; join pieces now and then, because thousands of tiny ones waste memory."""
     pieces.append(piece)
     if len(pieces) > PIECES_MAX:
         pieces[:] = [b"".join(pieces)]

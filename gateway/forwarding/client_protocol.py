@@ -1,4 +1,4 @@
-"""The client's connection: uvicorn's, except that requests for a route never reach the application."""
+"""The client's connection: uvicorn's protocol, except that requests for a route bypass the application."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ TARGET = "gatehouse.target"  # scope key of the target as the client sent it
 PIPELINED_MAX = 100
 EARLY_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 2.0
-BEGUN_BYTES = len("\r\n") + 1  # a head has begun; fewer bytes may be an empty line
+BEGUN_BYTES = len("\r\n") + 1  # with so many bytes a head has begun; fewer may be an empty line
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 class GatewayProtocol(HttpToolsProtocol):
     """Reads requests and starts an exchange for each one that matches a route.
 
-    Responses keep the order of the requests: uvicorn's queue (`pipeline`) holds requests of both kinds.
+    Responses keep the order of the requests: uvicorn's queue (`pipeline`) contains forwarded ones as well.
     """
 
     server_state: State
@@ -62,9 +62,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._begins_late = False  # whether the current head began part-way through a read, after other data
         self._pieces: list[bytes] = []  # body chunks received in this read
         self._is_long = False  # whether a head that ends in this read may exceed the limit
-        self._moved = False  # a head was completed or body bytes arrived since the last read
-        self._deaf = False  # discard all further input
-        self.deadline = 0.0  # for a head, while one is expected
+        self._moved = False  # whether a head was completed or body bytes arrived since the last read
+        self._deaf = False  # whether to discard all further input
+        self.deadline = 0.0  # by which an expected head must be complete
         self._watched: int | None = None  # the descriptor, while only the end of the connection is awaited
 
     # Called by the transport.
@@ -366,7 +366,7 @@ class GatewayProtocol(HttpToolsProtocol):
             if cycle is self._current:
                 cycle.refuse(refusal)
         else:
-            method = self.parser.get_method() if self.url else b"GET"  # known once the target is
+            method = self.parser.get_method() if self.url else b"GET"  # known once the target has been read
             request = Request(method, self.url or b"/", [])
             request.fault = refusal
             self._enqueue(Exchange(self, request, NOWHERE, keep_alive=False))

@@ -76,7 +76,7 @@ def _page_extras(header: str | None) -> dict[str, int | float]:
     members = header.split(",", EXTRAS_MAX)[:EXTRAS_MAX] if header else []
     found = (_EXTRA.fullmatch(member.strip(" \t")) for member in members)
     numbers = {one[1]: float(one[2]) if "." in one[2] else int(one[2]) for one in found if one is not None}
-    numbers.pop("pagination", None)  # other names in `meta` are always overwritten
+    numbers.pop("pagination", None)  # the other members of `meta` overwrite extras of the same name
     return numbers
 
 

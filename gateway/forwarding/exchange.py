@@ -1,4 +1,4 @@
-"""One request and its response, passed between a client's connection and a target's as they arrive."""
+"""One request and its response, passed on between the client and a target as they arrive."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 class Exchange(Transfer):
     """A request that is forwarded to a target, and the response that is passed back.
 
-    uvicorn keeps it as the cycle of a connection and reads its `response_complete` and `keep_alive`.
+    uvicorn stores it as the `cycle` of the connection, and reads its `response_complete` and `keep_alive`.
     """
 
     __slots__ = """
@@ -43,7 +43,7 @@ class Exchange(Transfer):
         self.is_collecting = False  # receiving a small body before taking a connection to a target
         self._held: list[bytes] = []
         self._sent: list[bytes] = []  # kept for a retry, while it is small
-        self._to_client: list[bytes] = []  # of the current read, until whose end a refusal can replace it
+        self._to_client: list[bytes] = []  # sent when the read ends; until then, a refusal can replace it
         self._envelope: EnvelopedAnswer | None = None
         self._begun = self._continue_sent = self._answer_chunked = False
 
@@ -318,7 +318,7 @@ class Exchange(Transfer):
         self.refuse(Refusal(kind))
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Fail the phase whose deadline has passed."""
         if self.response_complete:
             self.client.cut()  # the response is complete, but the rest of the request never arrived
             self.gateway.open.discard(self)
@@ -370,7 +370,7 @@ class Exchange(Transfer):
             self.answer(refusal.kind.status, heads.own_answer(self, refusal))
 
     def answer(self, status: int, rest: list[bytes]) -> None:
-        """Respond without a target: the lines after the status line, and the body."""
+        """Send the gateway's own response; `rest` is the lines after the status line, and the body."""
         self.status = status
         self.response_started = True
         self.client.transport.write(b"".join((STATUS_LINE[status], *rest)))

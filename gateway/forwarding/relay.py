@@ -27,7 +27,7 @@ def may_switch(transfer: Transfer, headers: list[Header]) -> bool:
 
 
 def _passed(transfer: Transfer, headers: list[Header]) -> Iterator[bytes]:
-    """The headers for the client, as in every other response, plus `Upgrade`."""
+    """Yield the headers for the client, as in every other response, plus `Upgrade`."""
     for name, value in transfer.policy.headers.response.of_answer(headers):
         if name == b"upgrade" or answer_rule(name) != DROP:
             yield b"%b: %b\r\n" % (name, value)
@@ -100,7 +100,7 @@ class Relay:
         self._transfer.failure = errors.CLIENT_STALLED
 
     def ended(self, end: "_End") -> None:
-        """This side has closed: close the other one once everything is sent."""
+        """Close the other side, once everything is sent, because this side has closed."""
         self._transfer.gateway.crowd.leave(end.transport)
         if not self._open:
             return

@@ -10,7 +10,7 @@ from gateway.http.headers import Fields, Request
 HEAD_BYTES_MAX = 64 * 1024  # trailers may take as much again, plus one read
 TARGET_BYTES_MAX = 32 * 1024  # services cannot parse URLs of more than 64 KiB
 AUTHORITY_BYTES_MAX = 255 + len(":65535")
-LENGTH_DIGITS_MAX = 20  # as in 2 ** 64
+LENGTH_DIGITS_MAX = 20  # as many as in 2 ** 64
 AUTHORITIES_REMEMBERED = 1024
 
 # RFC 3986, 3.2.2 and 3.2.3, except the comma, which would turn one host into two.
@@ -37,7 +37,7 @@ def fault_of(request: Request, fields: Fields) -> Refusal | None:
 
 
 def _framing_fault(request: Request, fields: Fields) -> str | None:
-    """Check that every other parser would find the same end of the body as this parser."""
+    """Check that any other parser would find the same end of the body."""
     seen = fields.seen
     coding = seen.get(b"transfer-encoding")
     if coding is not None:

@@ -89,7 +89,7 @@ class Fields:
             self._sort(headers, {token.strip() for token in connection.lower().split(b",")})
 
     def passed_without(self, name: bytes) -> list[bytes]:
-        """`passed` without one header; each takes four items: name, colon, value, line end."""
+        """Return `passed` without one header; a header is four items: name, colon, value, line end."""
         passed = self.passed
         starts = [start for start in range(0, len(passed), 4) if passed[start] != name]
         return [part for start in starts for part in passed[start : start + 4]]

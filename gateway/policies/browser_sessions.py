@@ -48,7 +48,7 @@ def present(request: RequestState, token: str) -> None:
 
 
 def _without_session(passed: list[bytes], name: bytes) -> list[bytes]:
-    """Return the same headers without this cookie; each takes four items: name, colon, value, line end."""
+    """Return the headers without this cookie; a header is four items: name, colon, value, line end."""
     kept: list[bytes] = []
     for start in range(0, len(passed), 4):
         field, value = passed[start], passed[start + 2]

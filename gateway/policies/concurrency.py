@@ -31,7 +31,7 @@ class Slots:
         self.taken[key] = under_way + 1
 
     def free(self, request: RequestState) -> None:
-        """Free the slot of a request that has ended; one that was refused earlier has none."""
+        """Free the slot of a request that has ended, if it got one."""
         key = self._holders.pop(request, None)
         if key is not None:
             self.taken[key] -= 1

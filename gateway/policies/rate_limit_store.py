@@ -20,7 +20,7 @@ from shared.process.tasks import end
 TAKE_SECONDS = 0.05  # no request waits longer for a decision
 MISSES_MAX = 3  # after this many timeouts, Redis is considered down
 BEAT_SECONDS = 1.0
-PROBE_SECONDS = 0.25  # while Redis is down
+PROBE_SECONDS = 0.25  # between two checks whether Redis is back
 CONNECT_SECONDS = 1.0
 MEMBER_SECONDS = 5  # how long a gateway counts as running after its last heartbeat
 BATCH_MAX = 200
@@ -116,7 +116,7 @@ class LimitStore:
 
     async def __aexit__(self, *_: object) -> None:
         await end([self._beating] if self._serving is None else [self._beating, self._serving])
-        with suppress(*self._failures):  # otherwise this entry expires
+        with suppress(*self._failures):  # if this fails, the entry expires
             async with asyncio.timeout(self._take_seconds):
                 await self._redis.zrem(MEMBERS, self._name)
         with suppress(*self._failures):

@@ -83,7 +83,7 @@ class Limiter:
         self._span = max(whole * self.limit.burst, self._interval)
 
     def headers(self, verdict: Verdict) -> bytes:
-        """Both headers, for a single limit."""
+        """Return both headers, for a single limit."""
         return f"{self._before}{verdict.remaining};t={verdict.reset}\r\n".encode()
 
     def told(self, verdict: Verdict) -> str:
@@ -138,7 +138,7 @@ class RouteLimits:
         return bool(self._shared) and self._store is not None and self._store.is_up
 
     async def take_shared(self, request: RequestState) -> None:
-        """Like `take`, but across all gateways; local if the store is unavailable."""
+        """Do the same as `take` across all gateways, or locally if the store is unavailable."""
         assert self._store is not None
         now = time.monotonic()
         keys = [key(request) for key in self._counted]
@@ -223,7 +223,7 @@ def _prefix(route: str, limit: RateLimit) -> str:
 
 
 def _microseconds(limit: RateLimit) -> tuple[int, int]:
-    """Interval and span, rounded so that the limit is never exceeded."""
+    """Return interval and span, rounded so that the limit is never exceeded."""
     interval = ceil(limit.seconds * 1e6 / limit.count)
     return interval, interval * limit.burst
 

@@ -20,7 +20,7 @@ PRESETS = {
         "cross-origin-resource-policy: same-origin",
         "strict-transport-security: max-age=31536000",
     ),
-    # Pages: the policy does not restrict what they load, which only they know.
+    # Pages: only they know what they load, so the policy does not restrict it.
     "site": (
         "x-content-type-options: nosniff",
         "content-security-policy: base-uri 'self'; frame-ancestors 'self'; object-src 'none'",
@@ -60,7 +60,7 @@ class Changes:
         return [*(each for each in headers if each[0] not in self._gone), *self._new]
 
     def shown(self) -> dict[str, Any]:
-        """For display: secret-looking values are masked."""
+        """Return the changes for display; secret-looking values are masked."""
         return {
             "set": [masked(line) for line in self.set],
             "add": [masked(line) for line in self.add],
@@ -90,7 +90,7 @@ class SecurityHeaders:
         object.__setattr__(self, "_fields", tuple(split(line) for line in self.lines))
 
     def missing(self, headers: Sequence[Header], *, is_https: bool) -> list[Header]:
-        """Return those that the response lacks. HSTS is omitted over plain HTTP, where browsers ignore it."""
+        """Return the security headers that the response lacks, except HSTS over plain HTTP."""
         there = {name for name, _ in headers}
         if not is_https:
             there.add(TRANSPORT_SECURITY)

@@ -1,4 +1,4 @@
-"""Extracts the path, host and method that the routing table is searched for."""
+"""Extracts the path, host and method for a lookup in the routing table."""
 
 import re
 from typing import TYPE_CHECKING

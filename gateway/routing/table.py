@@ -246,7 +246,7 @@ class RouteTable:
         return Match(route, target, path, alias, found, moved)
 
     def _entry(self, any_host: Places[Entry], path: bytes, host: str, *, is_plain: bool) -> Entry | None:
-        """Return the entry of a path; every parser must find the same one.
+        """Return the entry of a path; raise BadPath if another parser could find a different one.
 
         Services decode paths, and some drop empty segments and parameters. To them `/auth/%6cogin` is
         /auth/login; here it would be just another path under /auth, with another limit and other roles.

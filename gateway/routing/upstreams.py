@@ -77,7 +77,7 @@ class Care:
 class Target:
     """One origin and its settings.
 
-    It is the key of connections and health, so a new table with an unchanged target keeps them.
+    Connections and health belong to this key, so they survive a new table in which the target is unchanged.
     """
 
     origin: Origin

@@ -137,7 +137,7 @@ class Gateway:
             each.recheck_access()
 
     def _under_way(self) -> set[Watched | Arriving]:
-        """Everything that is open, and requests whose body is still arriving."""
+        """Return everything that is open, and requests whose body is still arriving."""
         return set[Watched | Arriving](self.open).union(self.pace.arriving)
 
     def _expire(self) -> None:

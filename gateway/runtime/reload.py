@@ -130,7 +130,7 @@ def keep(text: str, kept: Path | None) -> None:
 
 
 class Reload:
-    """Reloads the files on SIGHUP, and when one has changed and both were unchanged for one poll.
+    """Reloads the files on SIGHUP, and after a change, once both files stay the same for one poll.
 
     Routes and API keys are loaded together or not at all.
     """
@@ -166,7 +166,7 @@ class Reload:
             except RoutesFileError as error:
                 self.outcome = self._refused(error.faults)
             except Exception as error:
-                # Whatever a file causes, the active routes stay active.
+                # Whatever error a file causes, the active routes stay active.
                 log.exception("routes_not_read", file=str(self._file), exc_info=error)
                 self.outcome = self._refused((f"{self._file}: {error!r}",))
             else:

@@ -119,7 +119,7 @@ class Worker:
             self._socket = None
 
     async def run(self) -> int:
-        """Keep it running until it is stopped; return the exit code if it cannot start at all."""
+        """Keep the worker running until it is stopped; return the exit code if it cannot start at all."""
         failures = 0
         while True:
             started = time.monotonic()
@@ -165,7 +165,7 @@ class Worker:
         return code
 
     async def ready(self) -> None:
-        """Wait until it responds."""
+        """Wait until the worker responds."""
         while not self.was_ready:
             self.was_ready = await self.ask("GET", "/state", ASK_SECONDS) is not None
             if not self.was_ready:

@@ -98,7 +98,7 @@ class Metrics:
         self._is_open = token is None and settings.environment == "development"
 
     async def show(self, request: Request) -> Response:
-        """Show the metrics. A proxy that hides /metrics need not know aliases: none leads here."""
+        """Show the metrics. No alias leads here, so a proxy that hides /metrics hides all of it."""
         if request.scope.get(ALIAS) is not None or not (self._is_open or self._credentials):
             raise HTTPException(404)
         request.scope[ROUTE] = "/metrics"

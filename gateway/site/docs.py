@@ -45,9 +45,9 @@ class Docs:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._table = gateway.table  # the one that the merged document is for
+        self._table = gateway.table  # the table that the merged document describes
         self._asking = asyncio.Lock()
-        self._documents: dict[str, Document] = {}  # the last valid one of each service, up or not
+        self._documents: dict[str, Document] = {}  # the last valid one of each service, even if that is down
         self._merged = b""
         self._good_until = float("-inf")
         self._files = {file.name: file.read_bytes() for file in sorted(PAGES.iterdir())}

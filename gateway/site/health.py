@@ -28,7 +28,7 @@ class Health:
         self._answer: dict[str, Any] = {}
 
     async def aggregate(self, request: Request) -> Response:
-        """200 while the gateway itself runs; `status` and `services` describe the rest."""
+        """Respond with 200 while the gateway itself runs; `status` and `services` describe the rest."""
         request.scope[ROUTE] = "/health"
         async with self._asking:
             if time.monotonic() - self._asked > CACHE_SECONDS:
@@ -41,7 +41,7 @@ class Health:
         return JSONResponse({"status": "healthy", "timestamp": timestamp()})
 
     async def ready(self, request: Request) -> Response:
-        """Ready if the table is loaded, and revocations are known if that is required."""
+        """Report ready if the table is loaded, and if revocations are known where that is required."""
         request.scope[ROUTE] = "/health/ready"
         revocations = self._gateway.verifier.revocations
         checks = {"routes": len(self._gateway.table.routes), "revocations": revocations.state}

@@ -34,7 +34,7 @@ def is_usable(document: Any) -> TypeGuard[Document]:
 
 
 def operations(item: Document) -> Iterator[tuple[str, Document]]:
-    """The operations of one path, by method."""
+    """Yield the operations of one path, by method."""
     return ((method, item[method]) for method in METHODS if method in item)
 
 
@@ -108,7 +108,7 @@ class Names:
         self._clashing = _clashing(found)
 
     def rename(self, part_name: str) -> Rename:
-        """Return the new reference for each reference of this part."""
+        """Return a function that renames the references of this part."""
 
         def renamed(reference: str) -> str:
             head, rest = _split(reference)

@@ -1,4 +1,4 @@
-"""Merges one OpenAPI document of all forwarded operations, with what the gateway adds to each."""
+"""Merges all forwarded operations, with what the gateway adds to each, into one OpenAPI document."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,14 +59,14 @@ def merge(documents: Mapping[str, Document], table: RouteTable, unavailable: Seq
 
 
 def _own(table: RouteTable) -> Document:
-    """The gateway's own operations, unless a route overrides them, and the schema of its refusals."""
+    """Return the gateway's own operations, unless a route overrides them, and the schema of its refusals."""
     own = own_document()
     paths = {path: item for path, item in own["paths"].items() if _match(table, path) is None}
     return {"paths": paths, "components": own["components"]}
 
 
 def _forwarded(name: str, document: Document, table: RouteTable) -> Document:
-    """The operations of a service that are reachable through the gateway, at their public paths."""
+    """Return the operations of a service that are reachable through the gateway, at their public paths."""
     routes = [route for route in table.routes if route.upstream.origins == table.services[name]]
 
     def places_of(path: str, method: str) -> Iterator[Place]:
@@ -117,7 +117,7 @@ def _leads(table: RouteTable, route: Route, outside: str, path: str, method: str
 
 
 def _match(table: RouteTable, path: str, method: str = "get") -> Match | None:
-    """The route that requests for this templated path would take, if any."""
+    """Return the route that requests for this templated path would take, if any."""
     try:
         match = table.match(_sample(path), method.upper().encode())
     except BadPath:
@@ -153,7 +153,7 @@ def _add_policy(operation: Document, table: RouteTable, method: str, path: str, 
 
 
 def _refusals(route: Route, method: str, path: str, *, has_query: bool, has_body: bool) -> list[Kind]:
-    """The ways in which a well-formed request for this operation may fail at the gateway."""
+    """Return the ways in which a well-formed request for this operation may fail at the gateway."""
     kinds = [errors.RATE_LIMITED, errors.UNREACHABLE, errors.RESET, errors.INVALID_ANSWER]
     kinds += [errors.OVERLOADED, errors.CONNECT_TIMEOUT]
     if not route.is_public(method.upper().encode(), _sample(path)):

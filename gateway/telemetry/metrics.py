@@ -1,4 +1,4 @@
-"""One access line and the metrics of every request; labels come from the routing table alone."""
+"""The access line and the metrics of each request; labels come from the routing table alone."""
 
 import os
 import time

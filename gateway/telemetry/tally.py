@@ -12,7 +12,7 @@ from shared.process.observe import BOUNDS_SECONDS, Durations
 
 
 class Tally:
-    """Counts since the last transfer into the metrics. Only the event loop's thread counts."""
+    """Counts since the last transfer into the metrics. Only the event loop's thread updates them."""
 
     __slots__ = (
         "_buckets",

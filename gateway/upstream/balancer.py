@@ -84,7 +84,7 @@ class Group:
         return bool(self._usable) or any(backend.standing.may_try(now) for backend in self._ejected)
 
     def _better_of_two(self) -> Backend:
-        """Draw two, the first by weight; use the second only if it is less loaded."""
+        """Draw two targets, the first by weight; use the second only if it is less loaded."""
         backends, weights = self._usable, self._weights
         count = len(backends)
         first = bisect(self._cumulative, random.random() * self._cumulative[-1])  # noqa: S311 - spreads load

@@ -31,7 +31,7 @@ class AnswerReceiver(Protocol):
     def answer_body(self, piece: bytes) -> None: ...
 
     def flush_answer(self) -> None:
-        """Everything from one read has been passed on."""
+        """Send on everything that one read has brought."""
 
     def answer_end(self) -> None: ...
 
@@ -200,7 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._answering:  # later ones are trailers
+        if not self._answering:  # headers that arrive later are trailers
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:

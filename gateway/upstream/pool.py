@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Backend:
-    """All connections to one target. Idle ones are reused, the last one used first."""
+    """All connections to one target. Idle ones are reused, the most recently used first."""
 
     def __init__(self, target: Target) -> None:
         self.target = target

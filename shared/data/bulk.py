@@ -1,4 +1,4 @@
-"""Many rows or values in one statement, whose SQL text does not change with their number.
+"""Puts many rows or values into one statement, whose SQL text is the same for any number of them.
 
 SQLAlchemy compiles a new statement, with one placeholder per value, for every row count; psycopg sends one
 statement per row. On PostgreSQL it is cheaper to send a batch as one JSON document.

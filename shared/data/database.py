@@ -99,7 +99,7 @@ class Database:
         # SQLite allows one writing transaction at a time; other writers sleep and poll. A lock is handed over
         # immediately, and only writers in other processes run into the busy timeout. All writers share one
         # connection, because a write through another one would invalidate its page cache. Requests queue for
-        # the writing thread, not for the lock, which is for other threads.
+        # the writing thread; the lock is for writes in other threads.
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
             self._writing = create_sqlite(self.url, 1, begin="BEGIN IMMEDIATE")
@@ -118,7 +118,7 @@ class Database:
         return await self.in_thread(self._in_transaction, True, work, args, kwargs, write=True)
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the same for work that only reads; on SQLite it does not wait for writers."""
+        """Call work that only reads, like `run`; on SQLite it does not wait for writers."""
         return await self.in_thread(self._in_transaction, False, work, args, kwargs)
 
     async def in_thread(self, work: Callable[..., T], *args: Any, write: bool = False) -> T:
@@ -135,7 +135,7 @@ class Database:
             self._waiting -= 1
 
     async def in_background(self, work: Callable[..., T], *args: Any) -> T:
-        """Do the same for background work, which has a lower priority than requests."""
+        """Call background work like `in_thread`, with a lower priority than requests."""
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._background, context.run, work, *args)
 
@@ -257,7 +257,7 @@ def create_sqlite(url: URL, pool_size: int, begin: str = "BEGIN") -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin_in_driver(connection: Connection) -> None:
-        # The driver would begin only at the first write, and then fail if another writer came first.
+        # The driver would begin a transaction only at the first write, and fail if another writer came first.
         execute_in_driver(connection, begin, ())
 
     return engine

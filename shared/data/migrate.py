@@ -50,7 +50,7 @@ def upgrade(database_url: str, migrations: Path) -> None:
 
 
 def upgrade_apart(database_url: str, migrations: Path) -> None:
-    """Do the same in a separate process, so that the memory for migrating is freed afterwards.
+    """Migrate in a separate process, so that the memory for migrating is freed afterwards.
 
     The process is forked if Alembic is already loaded and there is no other thread.
     """
@@ -187,7 +187,7 @@ def _lock(connection: Connection, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
-    # A migration, and waiting for one, may take longer than requests may.
+    # A migration, and waiting for one, may take longer than requests are allowed to.
     connection.execute(text("SET statement_timeout = 0"))
     number = crc32(name.encode())
     connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})

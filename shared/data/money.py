@@ -1,4 +1,4 @@
-"""Money without floats: decimals in the API, whole minor units (cents) inside.
+"""Money without floats: decimals in the API, whole minor units (cents) in the database.
 
 Amounts that others bill in fractions of a cent are stored exactly, in a column of the type Precise. The two
 kinds are never added together: our own prices are rounded to minor units first.
@@ -50,8 +50,8 @@ Currency = Annotated[str, Field(min_length=3, max_length=3), AfterValidator(_kno
 class Precise(TypeDecorator[Decimal]):
     """An exact amount with up to 12 decimals, in any currency.
 
-    SQLite has no exact decimals, so there it is text, which the database can neither sort nor sum. Do that in
-    Python.
+    SQLite has no exact decimals, so there the amount is text, which the database can neither sort nor sum. Do
+    both in Python.
     """
 
     impl = String(PRECISE_DIGITS + 2)
@@ -83,7 +83,7 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
-    """Convert to minor units; ValueError if the amount has too many decimals or is too large."""
+    """Convert to minor units; raise ValueError if the amount has too many decimals or is too large."""
     minor = amount.scaleb(decimals(currency))
     if minor != minor.to_integral_value():
         raise ValueError(f"{currency} has {decimals(currency)} decimals")

@@ -125,7 +125,7 @@ class SealedColumn:
         return self._sealer.open(sealed, *self._place(row_id))
 
     def renew(self, database: Database, is_stopping: Callable[[], bool]) -> None:
-        """Reseal values of an older key, so that the key can be removed. Meant to run as a duty."""
+        """Reseal values sealed with an older key, so that the key can be removed. Meant to run as a duty."""
         after: str | None = ""
         renewed = 0
         while after is not None and not is_stopping():

@@ -54,7 +54,7 @@ class DeadLetters:
         self._line = Parked(tables.parked, {})
 
     def oldest(self, session: Session, after: DeadLetter | None = None) -> list[DeadLetter]:
-        """Return up to LISTED_MAX in order of arrival, those that follow `after` if it is given."""
+        """Return up to LISTED_MAX letters in order of arrival, beginning after `after` if it is given."""
         found = self._in_order()
         if after is not None:
             age = tuple_(self._parked.c.received, self._parked.c.seq)

@@ -63,7 +63,7 @@ class Inbox:
         self._database = database
         self._consumers = {kind.topic: (kind, consumer) for kind, consumer in consumes.items()}
         self.parked = Parked(tables.parked, {kind.topic: kind.blocks for kind in consumes})
-        self._interrupted: Sequence[Row[Any]] = ()  # claimed when the database became unreachable
+        self._interrupted: Sequence[Row[Any]] = ()  # events claimed when the database became unreachable
 
     @property
     def topics(self) -> frozenset[str]:
@@ -85,7 +85,7 @@ class Inbox:
             reached("inbox: committed")
         except Exception as error:
             if _is_away(error):
-                raise  # the sender keeps them
+                raise  # the sender keeps the events
             for one in wanted:  # to find the one at fault
                 self._receive_alone(one)
 
@@ -159,7 +159,7 @@ class Inbox:
         self.parked.put(session, fresh, reason, attempts=attempts, dead=dead, held=held)
 
     def retry_next(self) -> bool:
-        """Retry a batch of parked events that are due; False if there is none. Blocks."""
+        """Retry a batch of parked events that are due; return False if there is none. Blocks."""
         if self._interrupted:  # the database was unreachable, which does not count as an attempt
             self._in_transaction(self.parked.release, self._interrupted)
             self._interrupted = ()

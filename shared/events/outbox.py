@@ -32,7 +32,7 @@ BATCH_MAX = 100
 LEASE = timedelta(seconds=30)
 ERROR_CHARACTERS_MAX = 500
 _CREATED = UtcDateTime()
-_CLAIM_LOCK = 0x6761746568 + 1  # of PostgreSQL: any number that nothing else in this database uses
+_CLAIM_LOCK = 0x6761746568 + 1  # of an advisory lock: any number that nothing else in this database uses
 
 
 def emit(session: Session, *events: Event) -> None:
@@ -143,7 +143,7 @@ class Outbox:
 
     def sent(self, session: Session, batch: Batch, entries: Sequence[str]) -> None:
         """Record the events' entry ids at the broker, until every reader has acknowledged the events."""
-        self._one_at_a_time(session)  # or a claim for the next incarnation could come in between
+        self._one_at_a_time(session)  # otherwise a claim for the next incarnation could come in between
         connection = session.connection()
         if len(entries) != len(batch.numbers):
             raise ValueError(f"{len(entries)} entries for {len(batch.numbers)} events")
@@ -202,7 +202,7 @@ class Outbox:
         session.connection().execute(changed)
 
     def backlog(self, session: Session) -> dict[str, Backlog]:
-        """Count waiting and sent rows separately, because each has an index."""
+        """Count the events of each subscriber; waiting and sent rows separately, since each have an index."""
         table, execute = self._table, session.connection().execute
         found: dict[str, Backlog] = {}
         for state in (table.c.sent_as.is_not(None), table.c.sent_as.is_(None)):

@@ -53,7 +53,7 @@ class Parked:
         self._blocking = blocking
 
     def behind(self, session: Session, envelopes: Iterable[Envelope]) -> set[str]:
-        """Return the keys whose events must wait for a parked one; they must until the transaction ends."""
+        """Return the keys whose events must wait for a parked one, at least until this transaction ends."""
         keys = {one.key for one in envelopes}
         held = self._held(session, keys)
         if held and _is_postgresql(session):
@@ -78,7 +78,7 @@ class Parked:
         dead: bool = False,
         held: Iterable[str] = (),
     ) -> None:
-        """Park events; one waits if an earlier event with its key is parked or in this batch."""
+        """Park events; an event waits if an earlier event with its key is parked or in this batch."""
         at, waiting = now(), {*held}
         rows = []
         for one in envelopes:
@@ -126,7 +126,7 @@ class Parked:
         return rows
 
     def _first_in_line(self, session: Session) -> list[Row[Any]]:
-        """Return the due events; those found to wait for another lose their due time."""
+        """Return the due events; events found to be waiting for another one lose their due time."""
         table, execute = self._table, session.connection().execute
         before = table.alias()
         is_behind = (

@@ -106,7 +106,7 @@ class RequestTrail:
         return self._details if admin_id is None else {**self._details, "impersonated_by": admin_id}
 
     def _who(self, outcome: str) -> tuple[str | None, str]:
-        """Return account and actor of the record; a failed sign-in was not made by its account."""
+        """Return account and actor of the record; a failed sign-in is not attributed to the account."""
         caller = self.caller
         is_stranger = caller is None and outcome == "refused"
         if isinstance(caller, str):

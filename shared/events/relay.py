@@ -14,11 +14,11 @@ from shared.events.outbox import BATCH_MAX, EMITTED, Batch, Outbox
 from shared.events.pace import make_room
 from shared.peers.client import AnswerLate, AnswerLost, Peer
 
-# How long events gather, so that a burst is delivered together; it bounds the delay of an event when nothing
-# is wrong. A delivery costs as much as dozens of events, so under load they gather longer.
+# How long events are gathered, so that a burst is delivered together; it bounds the delay of an event when
+# nothing is wrong. A delivery costs as much as dozens of events, so under load they are gathered longer.
 GATHER_SECONDS = 0.05
 GATHER_UNDER_LOAD_SECONDS = 0.2
-LOAD_EVENTS = 20  # in one delivery
+LOAD_EVENTS = 20  # as many in one delivery count as load
 LOOK_SECONDS = 1.0  # how often to poll for events of other processes, and for expired leases
 PAUSE_SECONDS_MIN = 0.25
 PAUSE_SECONDS_MAX = 5.0  # probing an unreachable subscriber is cheap
@@ -79,7 +79,7 @@ class Direct:
 
 
 class Relay:
-    """Delivers events to one subscriber; woken by every commit that emits some."""
+    """Delivers events to one subscriber; woken by every commit that emits events."""
 
     def __init__(self, database: Database, outbox: Outbox, subscriber: str, transport: Transport) -> None:
         self._database = database

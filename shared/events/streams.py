@@ -81,7 +81,7 @@ class Broker:
         return self._life_of(born, server)
 
     async def deliver(self, batch: Batch) -> None:
-        """Send only to the incarnation that the batch was claimed for: others may need older events first.
+        """Send only to the incarnation that the batch was claimed for: another may need older events first.
 
         A watched connection is not silently replaced, so Redis cannot restart between check and send.
         """

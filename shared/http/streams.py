@@ -71,7 +71,7 @@ class Streams:
         self._open: Counter[str] = Counter()
 
     def answer(self, caller: Caller, events: AsyncIterator[ServerSentEvent]) -> "Stream":
-        """Return the response for a handler. Events are read one at a time, each after the last was sent."""
+        """Return the response for a handler. Each event is read only after the previous one was sent."""
         return Stream(self, caller, events)
 
     def enter(self, caller: Caller) -> None:

@@ -17,7 +17,7 @@ def require_scope_name(scope: str | None, where: str) -> None:
 
 
 def limited(caller: Caller, scope: str | None) -> Caller:
-    """Return the caller of a limited token for an operation that needs this scope, or refuse it.
+    """Return the caller of a limited token for an operation that needs this scope, or refuse the token.
 
     An admin's token has admin rights only with the `admin:…` scope of the resource. Otherwise a client that
     may read an admin's own orders could read everyone's.

@@ -20,7 +20,7 @@ class StepUp:
     factors: int = 1
 
     def require(self, caller: Caller | None) -> None:
-        """Refuse a caller whose sign-in is too old or too weak. Access rules refuse callers without one."""
+        """Refuse a caller whose sign-in is too old or too weak; the access rules refuse a missing caller."""
         if caller is not None and not self.is_met(caller.authenticated, caller.acr):
             raise SignInAgain(self.max_age, str(self.factors) if caller.acr < self.factors else None)
 

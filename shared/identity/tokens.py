@@ -38,7 +38,7 @@ REQUIRED_CLAIMS = ["sub", "exp", "iat", "iss", "aud"]
 ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")  # RFC 9068; no other token type is accepted
 _THREE_PARTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # no padding, so a token has one encoding
 
-# The `scope` of people's tokens before scopes were enforced; such tokens live at most a day.
+# The `scope` of people's tokens before scopes were enforced; such tokens expire within a day.
 UNLIMITED_BEFORE = "read write"
 
 # Claims that are no longer needed once they have been checked.

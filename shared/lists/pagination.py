@@ -23,7 +23,7 @@ Out = TypeVar("Out", bound=BaseModel)
 
 PAGE_ROWS = 50
 PAGE_ROWS_MAX = 200
-LISTINGS_MAX = 200  # sets of columns in use
+LISTINGS_MAX = 200  # compiled statements to cache, one per set of columns
 WINDOW_ROWS = 500
 _ID = TypeAdapter[str](Id)
 

@@ -1,4 +1,4 @@
-"""An inverted index over a table with time-ordered ids: substrings of texts, combined with exact values.
+"""An inverted index over a table with time-ordered ids. It finds substrings of texts and exact values.
 
 On SQLite it is an FTS5 table kept up to date by triggers, on PostgreSQL a GIN index over an array of tokens.
 Both come with the database and need no privileged role. Texts are indexed by trigrams (every three
@@ -53,7 +53,7 @@ from shared.lists.pagination import (
 Out = TypeVar("Out", bound=BaseModel)
 
 GRAM = 3
-SPREAD = 64  # how far from the rowid of `place_of` a row of SQLite's index may be if others have taken it
+SPREAD = 64  # how far from its rowid (see `place_of`) SQLite's index may store a row if others have taken it
 GRAMS_MAX = 6  # per text: each adds an index scan, and the rows found are compared with the whole text anyway
 
 

@@ -60,7 +60,7 @@ class HttpClient:
     ) -> Any:
         """Send and receive JSON. A refusal raises PeerRefusal; any other non-success raises Unavailable.
 
-        A `bytes` body is already JSON.
+        A `bytes` body must be JSON already.
         """
         return _outcome(url, await self._send(method, url, body, headers))
 
@@ -122,7 +122,7 @@ class HttpClient:
         # Loading the CA certificates takes 10 MiB, which plain HTTP does not need.
         uses_tls = url.startswith("https:")
         if uses_tls not in self._clients:
-            # Imported late: most processes call no other, and httpx would be a fifth of their memory.
+            # Imported late: most processes make no calls, and httpx would be a fifth of their memory.
             import httpx
 
             self._clients[uses_tls] = httpx.AsyncClient(
@@ -184,7 +184,7 @@ class InternalTokens:
 class Peer:
     """Another service, called through its internal API.
 
-    A service that calls several peers has a subclass for each, so that each is provided by its own type.
+    A service that calls several peers has a subclass for each, so that handlers can request each by its type.
     """
 
     def __init__(self, client: HttpClient, tokens: InternalTokens, *, name: str, url: str) -> None:

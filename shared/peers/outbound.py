@@ -255,7 +255,7 @@ class Outbound:
         return host
 
     def _door(self, scheme: str) -> "tuple[httpcore.AsyncConnectionPool, GuardedNetwork]":
-        """Return the connections of one scheme: without TLS only to networks that the operator allows."""
+        """Return the connection pool of one scheme; without TLS it reaches only networks that are allowed."""
         if scheme not in self._doors:
             # Imported late: most processes make no outbound calls.
             import httpcore

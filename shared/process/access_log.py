@@ -33,7 +33,7 @@ class Output:
         self._timer: asyncio.TimerHandle | None = None
         self._writing = threading.Lock()
         atexit.register(self.write_collected)
-        os.register_at_fork(before=self.write_collected)  # or parent and child would both write them
+        os.register_at_fork(before=self.write_collected)  # otherwise parent and child would both write them
 
     def collect(self, line: bytes) -> None:
         """Write the line soon. Call this from the event loop's thread only."""

@@ -43,7 +43,8 @@ class State(ServerState):
 class Server(uvicorn.Server):
     """Shuts down in two steps: connections close after their next response, then the server ends.
 
-    uvicorn alone closes idle keep-alive connections immediately and so loses requests already in transit.
+    uvicorn alone closes idle keep-alive connections immediately and thereby loses requests already in
+    transit.
     """
 
     server_state: State

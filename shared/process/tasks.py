@@ -11,7 +11,7 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until they have ended.
 
     redis-py writes under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that arrives as
-    the write completes: cancelled only once, a task that uses Redis survives in half of all cases.
+    the write completes. A task that uses Redis survives a single cancellation in half of all cases.
     """
     left: set[asyncio.Task[Any]] = {*tasks}
     while left:

@@ -1,7 +1,7 @@
 """Wakes the followers of a job when it has changed.
 
 PostgreSQL notifies every listening process of each commit that changed a job. On SQLite, followers are
-notified of commits in their own process, and poll for those of others.
+notified of commits in their own process, and poll for those of other processes.
 """
 
 import asyncio

@@ -15,8 +15,7 @@ FIELDS = 5
 class Cron:
     """A schedule of five fields (minute, hour, day, month, weekday) in a time zone.
 
-    A ValueError says what is wrong with an expression. Daylight-saving changes neither skip nor repeat a
-    time.
+    A ValueError says what is wrong with an expression. Daylight saving neither skips nor repeats a time.
     """
 
     expression: str

@@ -46,7 +46,7 @@ IsStopping = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Work to repeat a number of seconds after it last ended, or at the times of a Cron.
+    """Work that is repeated a number of seconds after it last ended, or at the times of a Cron.
 
     `work` blocks, in its own thread, and polls its argument to learn whether to stop early. With `alone`, one
     replica at a time does it; a Cron requires that. After failures the pause grows up to `retry_max`.
@@ -113,7 +113,7 @@ class Duties:
     ) -> None:
         self._stopping.set()
         for task in self._tasks:
-            task.cancel()  # only once, so as not to interrupt what follows a cancelled duty
+            task.cancel()  # only once: a second time would interrupt what follows a cancelled duty
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._threads.shutdown(wait=False)  # its threads are idle

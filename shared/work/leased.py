@@ -48,7 +48,7 @@ TIDY_ROWS = 1_000  # per transaction
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 SPENT = "it crashed the process or took too long"
 _IN_LINE = "key IS NOT NULL AND given_up IS NULL"
-_KEY_LOCKS = 0x676174  # of PostgreSQL: any number that nothing else in this database uses
+_KEY_LOCKS = 0x676174  # of advisory locks: any number that nothing else in this database uses
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class Leased:
 class Queue:
     """One named queue in the service's work table.
 
-    Every method takes the caller's session, so that a step commits together with the effect it stands for.
+    Every method takes the caller's session, so that a step commits together with the effect that it records.
     """
 
     def __init__(
