@@ -18,7 +18,7 @@ ENV_TEMPLATE = "deploy/env.template"
 KEYS = {"environment", "data", "container"}
 PORT = r"^    port: int = Field\(default=(\d+)"
 IMAGE = "${PYTHON_IMAGE:-python:3.11-slim-bookworm}"
-# The user of the Dockerfile; otherwise the folder would belong to root.
+# The folder belongs to the user of the Dockerfile; by default it would belong to root.
 TEMPORARY_DATA = '"/data:uid=10001,gid=10001"'
 
 

@@ -1,4 +1,4 @@
-"""Creates .venv from a lock file: what `make` runs first, with the standard library only.
+"""Creates .venv from a lock file. `make` runs this first, so it needs only the standard library.
 
     python3 gatehouse/environment.py requirements-dev.lock
 
@@ -61,7 +61,7 @@ def main(lock: str) -> int:
 
 
 def make_folder() -> bool:
-    """Ensure an environment to install into; return whether a working one existed, which is kept."""
+    """Ensure an environment to install into; return whether a working one existed (and is kept)."""
     was_there = not UNFINISHED.exists() and succeeds([str(PYTHON), "-c", ""])
     if not was_there:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -97,7 +97,7 @@ def replay(arguments: argparse.Namespace) -> int:
 def _replay_all(service: str) -> int:
     """Replay a batch per transaction, so that writes of a running service need not wait for all of them.
 
-    Each batch begins after the last one: the service may already have given up a replayed letter again.
+    Each batch begins after the previous one, because the service may have given up a replayed letter again.
     """
     number, last = 0, None
     with _opened(service) as (database, letters):

@@ -19,7 +19,7 @@ from gatehouse.fork_server import MESSAGE_BYTES_MAX
 LINE_BYTES_MAX = 1024 * 1024
 # Imported by the fork server: after a change, the next process is forked from a new server.
 IMPORTED_ONCE = ("shared", "contracts")
-# An argument that reserves room for the name of a process after the fork.
+# An argument that reserves room for the process name, which is written after the fork.
 _ROOM = "-" * 64
 
 
@@ -267,5 +267,5 @@ async def _reader(file: int) -> asyncio.StreamReader:
 
 
 def can_fork() -> bool:
-    """Whether forking is safe: on other systems, system libraries start threads unknown to Python."""
+    """Whether forking is safe: outside Linux, system libraries start threads that Python does not know of."""
     return sys.platform == "linux" and hasattr(os, "pidfd_open")

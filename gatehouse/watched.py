@@ -121,7 +121,7 @@ class Watched:
                 return True
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    # Polling is pointless before it listens, except for programs that report no phases.
+                    # Polling is pointless before the program listens, unless it reports no phases.
                     await (asyncio.sleep(pause) if self._is_listening.is_set() else self._is_listening.wait())
             pause = min(2 * pause, POLL_SECONDS_MAX)
         return False

@@ -6,7 +6,7 @@ import re
 SNIFFED_BYTES = 512
 UNKNOWN = "application/octet-stream"
 _WELL_FORMED = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
-# Python's built-in table, because that of the system differs between servers. Entries of newer releases are
+# Python's built-in table, because the system's table differs between servers. Entries of newer releases are
 # added, so that the type of a file does not depend on the Python release either.
 _BY_NAME = mimetypes.MimeTypes()
 _OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -82,7 +82,7 @@ def of(head: bytes, name: str, declared: str | None) -> str:
 
 
 def may_be_shown(mime_type: str) -> bool:
-    """Whether a browser may display it inline."""
+    """Whether a browser may display this type inline."""
     return _is_harmless(mime_type)
 
 

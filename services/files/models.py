@@ -33,7 +33,7 @@ class FileState(StrEnum):
 
 
 class BlobState(StrEnum):
-    ARRIVING = "arriving"  # bytes may be arriving; until `until` nothing else touches them
+    ARRIVING = "arriving"  # bytes may be arriving; nothing else touches them before the time `until`
     KEPT = "kept"  # belongs to a file
     DOOMED = "doomed"  # belongs to no file; its bytes will be removed
 
@@ -45,7 +45,7 @@ class Table(SQLModel, registry=registry()):
 class Blob(Table, table=True):
     """The row of a blob, written before its first byte.
 
-    So a process may die at any point: its leftovers are found by their rows.
+    A process may therefore die at any point: its leftovers are found by their rows.
     """
 
     __tablename__ = "blobs"

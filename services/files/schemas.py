@@ -173,7 +173,7 @@ class TrashedOut(FileOut):
 
 
 class UploadOut(Output):
-    """A resumable upload; `file_id` once it is complete."""
+    """A resumable upload; `file_id` is set once it is complete."""
 
     model_config = example(
         {

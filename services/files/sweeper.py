@@ -85,7 +85,7 @@ class Sweeper:
         return len(keys)
 
     def compare(self, is_stopping: IsStopping = _never) -> None:
-        """Compare the storage with the rows, both ways."""
+        """Compare the storage with the rows, in both directions."""
         self._clear_staging()
         self._store.clear(self._orphan_seconds)
         for prefix, listed in self._listed():

@@ -24,7 +24,7 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
 
 
 def _account(event: AccountState, is_renamed: bool) -> Account:
-    """Return the account of an event. Of several in one batch only the last is kept, with any renaming."""
+    """Return the account of an event; `is_renamed` says whether any event of the batch changed its names."""
     state = event.model_dump(exclude={"account_id", "names_changed"})
     return Account(id=event.account_id, names_changed=is_renamed, **state)
 

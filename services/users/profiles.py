@@ -40,7 +40,7 @@ def find(session: Session, user_id: str) -> ProfileOut | None:
 
 
 def search(session: Session, query: ListUsers) -> Page[ProfileOut]:
-    """Search profiles; deleted ones only by status. Each pair of status and role is one index scan."""
+    """Search profiles; deleted ones only by that status. Each pair of status and role is one index scan."""
     statuses = [query.status] if query.status else [one for one in Status if one is not Status.DELETED]
     roles = [query.role] if query.role else list(Role)
     scopes = [{"status": status, "role": role} for status in statuses for role in roles]
@@ -92,7 +92,7 @@ def change(
 
 
 def change_with_account(session: Session, account: Account, changes: dict[str, Any]) -> ProfileOut:
-    """After auth has changed or created the account, update the copy and the profile's own fields."""
+    """Update the copy and the profile's own fields, after auth has changed or created the account."""
     keep_accounts(session, [account])
     return change(session, account.id, changes)
 

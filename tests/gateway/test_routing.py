@@ -289,7 +289,7 @@ routes:
 
 
 def test_lookup_in_ten_thousand_routes_costs_as_much_as_in_ten() -> None:
-    """Compared as a generous ratio: a list would be a thousand times slower."""
+    """Compare by a generous ratio: a list would be a thousand times slower."""
 
     def seconds(count: int) -> float:
         table = RouteTable([route(f"/area{n % 100}/{{id}}/place{n}", exact=n % 2 == 0) for n in range(count)])

@@ -215,7 +215,7 @@ async def test_hanging_redis_delays_only_the_first_requests(
 
 
 async def test_redis_that_always_responds_too_late_is_considered_down(mortal: RedisServer) -> None:
-    """The requests are sent one at a time: of several, each would wait in vain."""
+    """The requests are sent one at a time; concurrent ones would all wait in vain."""
     async with LimitStore(mortal.url) as store:
         await eventually(lambda: store.is_up)
         for _ in range(MISSES_MAX):

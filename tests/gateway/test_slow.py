@@ -71,7 +71,7 @@ async def many(gateway: RunningGateway, begin: str, drop: bytes) -> list[tuple[A
 
 
 class TestSlowHeads:
-    """Slowloris."""
+    """The Slowloris attack."""
 
     async def test_slow_heads_are_closed_while_others_are_served(
         self, start_gateway: Start, backend: Backend
@@ -92,7 +92,7 @@ class TestSlowHeads:
 
 
 class TestSlowBodies:
-    """R-U-Dead-Yet."""
+    """The R-U-Dead-Yet attack."""
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
     async def test_slow_bodies_are_closed_while_others_are_served(
@@ -261,7 +261,7 @@ class TestSlowBodies:
 
 
 class TestSlowReaders:
-    """Slow read: a small window, and a few bytes at a time."""
+    """The slow-read attack: a small window, and a few bytes at a time."""
 
     @pytest.mark.parametrize("drop", [0, 64], ids=["nothing", "a few bytes"])
     async def test_slow_readers_are_cut_while_others_are_served(

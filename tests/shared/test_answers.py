@@ -206,7 +206,7 @@ class TestAccess:
 
 class TestLoad:
     async def test_requests_beyond_the_queue_are_rejected_with_503(self, settings: Settings) -> None:
-        """With all threads busy and a full queue, the next request is rejected immediately; others go on."""
+        """With busy threads and a full queue, the next request is rejected at once; the others continue."""
         release = threading.Event()
 
         def hold(session: Session) -> handlers.Greeting:

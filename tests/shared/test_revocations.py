@@ -160,7 +160,7 @@ class TestRevocations:
 
 
 class Paused(Exception):
-    """Ends a follower that would try for ever."""
+    """Ends a follower that would retry forever."""
 
 
 async def test_pauses_between_attempts_grow_up_to_half_a_second(
@@ -421,7 +421,7 @@ class TestFollower:
         with capture_logs() as lines:
             async with Backend(talk) as auth, following(make_settings(Settings, auth_url=auth.url)) as known:
                 mute.set()
-                feed.answers.append(None)  # its connection ends; new ones get no response
+                feed.answers.append(None)  # the current connection ends; new ones get no response
                 feed.more.set()
                 await eventually(lambda: known.state == "stale" and len(lines) == 1)
                 asked_before = auth.connections

@@ -55,7 +55,7 @@ def wait_until_ready(running: Running, address: str) -> None:
 
 
 def _is_refused(address: str) -> bool:
-    """Whether connections are refused; one made during closing is accepted by the kernel, then reset."""
+    """Whether connections are refused; the kernel accepts and then resets those made during closing."""
     try:
         httpx.get(f"{address}/health", trust_env=False)
     except httpx.ConnectError:

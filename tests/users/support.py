@@ -40,13 +40,13 @@ class Person:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The token of a recent sign-in."""
+        """The headers with the token of a recent sign-in."""
         return self.signed_in(0)
 
     def signed_in(self, seconds_ago: int | None) -> dict[str, str]:
-        """A token with a version that no change of the account revokes: the service itself must refuse.
+        """Return headers with a token that no change of the account revokes: the service itself must refuse.
 
-        None gives one without a sign-in, as programs have.
+        None gives a token without a sign-in, as programs have.
         """
         claims = {"ver": 1_000_000} | {name: self.account[name] for name in ("email", "username", "role")}
         if seconds_ago is not None:
@@ -105,7 +105,7 @@ def new_email() -> str:
 
 
 def tag() -> str:
-    """Letters and digits that occur in no other name of these tests."""
+    """Return letters and digits that occur in no other name of these tests."""
     return new_id().replace("-", "")[-16:]
 
 

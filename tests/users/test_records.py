@@ -1,4 +1,4 @@
-"""Records of the actions on users: they have the names of fields, never their values."""
+"""Records of the actions on users: they contain the names of fields, never their values."""
 
 from typing import Any
 

@@ -65,7 +65,7 @@ def served(row: dict[str, Any]) -> Content:
 async def link(
     request: Request, blobs: Blobs, content: Content, *, shown: bool, seconds: int
 ) -> Response | None:
-    """Return a direct link to the storage, if it offers one; which then handles conditions and ranges."""
+    """Return a direct link to the storage if it offers one; the storage handles conditions and ranges."""
     if seconds == 0 or request.method == "HEAD":
         return None
     shown = shown and media_types.may_be_shown(content.mime_type)

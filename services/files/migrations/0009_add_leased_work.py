@@ -1,4 +1,4 @@
-"""Create the table of leased work, which says which replica does a duty."""
+"""Create the table of leased work, which ensures that one replica at a time performs a duty."""
 
 from shared.work.migrations import create_work_tables_1
 

@@ -73,7 +73,7 @@ class Scanner:
         reader = self._store.open(key, 0, size)
         try:
             while piece := reader.read(PIECE_BYTES):
-                if is_stopping():  # a large file may take longer than the time to drain
+                if is_stopping():  # a large file may take longer than the drain time
                     raise Stopped
                 yield piece
         finally:

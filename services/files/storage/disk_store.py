@@ -62,13 +62,13 @@ class DiskStore:
                         yield Stored(entry.name, found.st_size, found.st_mtime)
 
     def clear(self, _older_than: float, /) -> None:
-        """Nothing to do: a rename has no leftovers."""
+        """Do nothing: a rename has no leftovers."""
 
     def link(self, _key: str, _disposition: str, _content_type: str, _seconds: int, /) -> str | None:
         return None
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: nothing is open."""
 
     def _file(self, key: str) -> Path:
         if not KEY.fullmatch(key):

@@ -101,7 +101,7 @@ class Intake:
         try:
             await self._database.run(quota.release, key)
         except Problem:
-            log.warning("room_not_given_back_yet", key=key)  # the sweeper will do it
+            log.warning("room_not_given_back_yet", key=key)  # the sweeper will give it back
 
 
 def first_state(settings: Settings) -> FileState:

@@ -45,8 +45,8 @@ COPY_BYTES = 1 << 20
 class Resumable:
     """Receives files over several requests.
 
-    While a chunk arrives, the durable offset is recorded every few seconds. A process that dies loses only
-    the bytes since then, which are truncated.
+    While a chunk arrives, the durable offset is recorded every few seconds. If the process
+    dies, only the bytes received since then are lost; they are truncated.
     """
 
     def __init__(self, database: Database, intake: Intake, settings: Settings) -> None:
@@ -268,7 +268,7 @@ class Resumable:
             )
 
     async def end(self, upload_id: str, user_id: str, trail: Trail) -> None:
-        """Delete an upload and free its quota; the file that it became stays."""
+        """Delete an upload and free its quota; if it became a file, the file stays."""
         upload = await self.find(upload_id, user_id, trail)
         if upload.file_id is not None:
             await self._database.run(_forget, upload)

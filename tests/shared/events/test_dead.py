@@ -73,7 +73,7 @@ def a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def works(database: Database) -> dict[str, tuple[Work, Any]]:
-    """Everything that is done with dead letters, and what it returns."""
+    """Return every operation on dead letters, with its expected result."""
     letters, line = DeadLetters(TABLES), Parked(TABLES.parked, {"thing.counted": False})
     with database.transaction(write=False) as session:
         first = letters.oldest(session)
@@ -166,7 +166,7 @@ class Tidied(Spine):
 
 @pytest.fixture
 def with_old_rows(database: Database) -> None:
-    """Three batches of dead letters and ids of received events, all of them old, and what must be kept."""
+    """Add three batches of old dead letters and of old ids of received events, and rows that must be kept."""
     fill(database, 3 * FEW + 1, dead=3 * FEW)
     fresh = row(100, is_dead=True) | {"received": now()}
     seen = [{"id": f"old {number}", "received": BEGIN} for number in range(3 * FEW)]

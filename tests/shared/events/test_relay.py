@@ -165,7 +165,7 @@ async def test_events_are_not_blamed_for_a_subscriber_that_never_responds(
 async def test_unanswered_deliveries_count_as_attempts(
     subscriber: Subscriber, teller: tuple[Database, Outbox], what: str
 ) -> None:
-    """The subscriber drops or ignores only requests with events, and is sent the number of the attempt."""
+    """The subscriber drops or ignores only requests with events; it is sent the number of the attempt."""
     subscriber.what = lambda number: what if number and subscriber.with_events()[-1] < 4 else "204"
     await subscriber.start()
     async with sending(subscriber, teller):

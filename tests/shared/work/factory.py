@@ -29,7 +29,7 @@ def note(job: Running, number: int) -> Any:
 
 
 async def count(job: Running) -> Mapping[str, Any]:
-    """Have one effect per number, resuming at the cursor."""
+    """Write one effect per number, resuming at the cursor."""
     total = job.input["total"]
     for number in range(job.cursor or 0, total):
         await job.do(note(job, number), cursor=number + 1, progress=number + 1, total=total)

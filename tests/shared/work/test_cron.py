@@ -22,9 +22,9 @@ def at(text: str) -> datetime:
         ("0 6 * * MON", "Europe/Berlin", "2026-11-27T08:30", ["2026-11-30T05:00", "2026-12-07T05:00"]),
         ("0 0 29 2 *", "UTC", "2026-11-27T08:30", ["2028-02-29T00:00"]),
         ("0 8 L * *", "UTC", "2026-02-01T00:00", ["2026-02-28T08:00", "2026-03-31T08:00"]),
-        # Clocks go forward at 02:00: 02:30 does not exist, and runs right after.
+        # Clocks go forward at 02:00: 02:30 does not exist, so the schedule runs right after.
         ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00", ["2026-03-29T01:00", "2026-03-30T00:30"]),
-        # Clocks go back at 03:00: 02:30 occurs twice, and runs once.
+        # Clocks go back at 03:00: 02:30 occurs twice, but the schedule runs once.
         ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", ["2026-10-25T00:30", "2026-10-26T01:30"]),
         # An hourly schedule runs every elapsed hour.
         ("0 * * * *", "Europe/Berlin", "2026-10-24T23:30", [f"2026-10-25T0{hour}:00" for hour in range(4)]),

@@ -86,7 +86,7 @@ async def test_stream_needs_a_token(client: httpx.AsyncClient) -> None:
 async def test_each_event_passes_the_gateway_without_delay(
     client: httpx.AsyncClient, ticks: Ticks, make_settings: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Each event is made only once the client has the previous one, with and without the alias."""
+    """Each event is created only after the client got the previous one, with and without the alias."""
     routes = f"""
 routes:
   - {{path: /ticks, backend: "{client.base_url}"}}
