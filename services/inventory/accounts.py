@@ -1,4 +1,4 @@
-"""AWS accounts: their credentials, and the status that AWS's responses led to."""
+"""AWS accounts: their credentials, and the status derived from AWS's responses."""
 
 import json
 from collections.abc import Mapping, Sequence

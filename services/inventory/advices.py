@@ -29,7 +29,7 @@ from shared.lists.times import Day
 State = Literal["open", "accepted", "dismissed", "done", "expired"]
 OPEN, ACCEPTED, DISMISSED, DONE, EXPIRED = "open", "accepted", "dismissed", "done", "expired"
 ACTIVE = (OPEN, ACCEPTED)
-# From each state, what an admin may set. Expired advice has lost its reason.
+# The states that an admin may set, by the current state. Expired advice no longer applies.
 MAY_BECOME: Mapping[str, tuple[str, ...]] = {
     OPEN: (ACCEPTED, DISMISSED, DONE),
     ACCEPTED: (OPEN, DISMISSED, DONE),
@@ -37,7 +37,7 @@ MAY_BECOME: Mapping[str, tuple[str, ...]] = {
     DONE: (OPEN,),
     EXPIRED: (),
 }
-DONE_FOR = timedelta(days=60)  # then advice that still applies is opened again
+DONE_FOR = timedelta(days=60)  # after this, advice that still applies is opened again
 
 
 class AdviceFilters(Query):
@@ -127,7 +127,7 @@ class AdviceSum(Output):
 
 
 class AdviceSums(Output):
-    """The savings of open advice; those that are unknown count as nothing."""
+    """The savings of open advice; unknown savings count as zero."""
 
     model_config = example({"sums": []})
 

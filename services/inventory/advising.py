@@ -79,7 +79,7 @@ def advise(facts: Facts, at: datetime, unused_days: int) -> Advice | None:
 
 
 def _idle(kind: AdviceKind, facts: Facts, basis: dict[str, Any]) -> Advice:
-    """Advise to delete it: that saves what it costs in a month without use."""
+    """Advise to delete an unused WorkSpace, which saves its cost in a month without use."""
     cost = None if facts.rates is None else facts.rates.of(facts.running_mode, Decimal(0))
     basis["running_mode"] = facts.running_mode
     if cost is None or facts.rates is None:

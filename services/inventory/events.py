@@ -53,8 +53,8 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
         jobs.forget(session, account_id)
 
 
-# Most of what this service stores is about workspaces, and its accounts are those of AWS. A person started
-# syncs and decided on advice; the figures of advice say nothing about them.
+# Most of what this service stores is about workspaces, and its accounts are those of AWS. A person may have
+# started syncs and decided on advice; the figures of advice say nothing about the person.
 FIGURES = ("saving_low", "saving_high", "currency", "basis")
 EXPORTED = [
     table_section("syncs", SYNCS, "by", without=("by",)),

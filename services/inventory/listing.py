@@ -101,7 +101,7 @@ def options(session: Session) -> OptionsOut:
 
 
 def values(session: Session, column: Column[str]) -> list[str]:
-    """List the distinct values of a column with one index lookup each, as they are few among many rows."""
+    """List the distinct values of a column with one index lookup each, because there are few."""
     execute, found = session.connection().execute, list[str]()
     while len(found) < OPTIONS_MAX:
         least = select(func.min(column))

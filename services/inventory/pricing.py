@@ -44,7 +44,7 @@ def _rows(product: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for term in product["terms"]["OnDemand"].values():
         for dimension in term["priceDimensions"].values():
             for currency, price in dimension["pricePerUnit"].items():
-                split(price)  # raises ValueError for what is no amount
+                split(price)  # raises ValueError if it is not an amount
                 unit = _unit(str(dimension["unit"]))
                 if Decimal(price) > 0:
                     yield {**key, "unit": unit, "currency": str(currency)[:10], "price": str(price)[:40]}

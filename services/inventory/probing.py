@@ -1,4 +1,4 @@
-"""Test of an AWS account: which of the permissions that a sync uses it has."""
+"""Tests which of the permissions that a sync uses are granted to an AWS account."""
 
 import asyncio
 from collections.abc import Collection
@@ -70,7 +70,7 @@ WITHOUT_COSTS = {
     billing.BY_RESOURCE: "costs are per usage type, not per WorkSpace",
     syncs.BY_USAGE: "no costs are read",
 }
-# Each of these would cost a cent, so only syncs find out.
+# Each of these calls would cost a cent, so only syncs test them.
 UNTESTED = [
     PermissionOut(action=action, allowed=None, message="Not tested, as AWS charges for it; a sync shows it.")
     for action in WITHOUT_COSTS

@@ -32,7 +32,7 @@ class Settings(SealingSettings, OutboundSettings):
     usage_days: int = Field(default=62, ge=1, le=62)
     unused_days: int = Field(default=30, ge=1, le=3650)
     ai_url: str = ""
-    ai_service_url: str = ""  # another name for it
+    ai_service_url: str = ""  # another name for `ai_url`
     ai_model: str = Field(default="", max_length=200)
     ai_key: SecretStr = SecretStr("")
     aws_attempts: int = Field(default=8, ge=1, le=20)

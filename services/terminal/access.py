@@ -17,7 +17,7 @@ from shared.errors import NotFound
 from shared.http.sockets import own_authority
 from shared.process.proxies import Proxies
 
-# Scopes. Who may only read sees what a terminal shows, and cannot type into it.
+# Scopes. A caller who may only read sees what a terminal shows, but cannot type into it.
 READ, WRITE = "terminal:read", "terminal:write"
 # Changing files needs WRITE: a changed `.bashrc` runs commands in the next shell.
 READ_FILES = "workspace:read"
@@ -51,7 +51,7 @@ class Door:
 def may_type(caller: Caller) -> bool:
     """Return whether the caller may write in terminals.
 
-    An admin who impersonates an account only watches: a process or a key in the home would stay afterwards.
+    An admin who impersonates an account only watches: a process or a key would outlast the impersonation.
     """
     return caller.may(WRITE) and caller.impersonator_id is None
 

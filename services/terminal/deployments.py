@@ -1,7 +1,7 @@
 """Deployments that GitHub starts: a webhook whose runs of DEPLOY_COMMAND are jobs, one at a time.
 
-The signature covers only the body. The id of a delivery can therefore be forged by whoever has a recorded
-body, and so a run of GitHub's workflow is deployed once, whatever the delivery's id.
+The signature covers only the body. The id of a delivery can therefore be forged by anyone who has a recorded
+body. So a run of GitHub's workflow is deployed only once, whatever the delivery's id.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from shared.errors import Problem
 from shared.ids import first_id
 from shared.process.tasks import end
 
-LOG_BYTES_MAX = 16 * 1024  # of a deployment's output, the last
+LOG_BYTES_MAX = 16 * 1024  # the end of a deployment's output
 READ_BYTES = 64 * 1024
 RETRY_SECONDS = 5.0
 DEPLOYED_EVENTS = ("push", "workflow_dispatch")
@@ -57,7 +57,7 @@ class Run:
 
 
 def check_signature(secret: str, body: bytes, header: str | None) -> None:
-    """Raise BadSignature if the header is malformed, and WrongSignature if it does not fit the body."""
+    """Raise BadSignature if the header is malformed, and WrongSignature if it does not match the body."""
     match = _SIGNATURE.fullmatch(header or "")
     if match is None:
         raise BadSignature

@@ -89,7 +89,7 @@ class BadSignature(BadRequest):
 
 
 class WrongSignature(Forbidden):
-    """The signature does not fit the body; check the secret at GitHub."""
+    """The signature does not match the body; check the secret at GitHub."""
 
     code = "wrong_signature"
 

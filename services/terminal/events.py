@@ -15,7 +15,7 @@ ACTIVE = "active"
 
 
 def end_boxes_of_deleted(session: Session, events: Sequence[AccountDeleted]) -> None:
-    """Mark the boxes; the duty `sweep` ends their shells and removes the homes."""
+    """Mark the boxes of deleted accounts; the duty `sweep` ends their shells and removes the homes."""
     _mark(session, [event.account_id for event in events], DELETED)
 
 

@@ -17,7 +17,7 @@ from shared.http.preconditions import IfMatch
 from shared.ids import new_id
 
 FIRST_TAB = "1"
-RACES_MAX = 3  # a tab that is opened and closed by other requests all the time
+RACES_MAX = 3  # retries while other requests keep opening and closing the tab
 
 
 def live_by_tab(session: Session, owner: str) -> dict[str, str]:

@@ -238,7 +238,7 @@ class _Named:
 
 
 def _lock(settings: Settings) -> int:
-    """Lock the data directory, as two processes would take over each other's holders."""
+    """Lock the data directory, because two processes would take over each other's holders."""
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(settings.root / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

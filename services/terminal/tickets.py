@@ -38,7 +38,7 @@ def issue(
     seconds: float,
     share_id: str | None = None,
 ) -> tuple[str, datetime]:
-    """Issue a ticket that opens one terminal once; a guest's names the share that grants access."""
+    """Issue a ticket that opens one terminal once; a guest's ticket names the share that grants access."""
     run = session.connection().execute
     run(delete(TICKETS).where(TICKETS.c.owner == caller.id, TICKETS.c.expires < now()))
     mine = run(select(func.count()).select_from(TICKETS).where(TICKETS.c.owner == caller.id)).scalar_one()

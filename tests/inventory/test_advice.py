@@ -87,7 +87,7 @@ class TestRules:
         assert (found.low, found.high, found.currency) == (None, None, None)
         assert advise(facts(last_connection=AT - timedelta(days=29)), AT, 30) is None
 
-    def test_never_used_needs_known_connections_and_some_age(self) -> None:
+    def test_workspace_is_never_used_only_with_known_connections_and_some_age(self) -> None:
         found = advise(facts(last_connection=None), AT, 30)
         assert found is not None
         assert found.kind is AdviceKind.NEVER_USED

@@ -148,7 +148,7 @@ async def test_declared_questions_about_costs_are_answered_to_the_cent(
     assert again.json()["rows"] == total["rows"]
 
 
-async def test_costs_of_an_empty_inventory_are_none(inventory: httpx.AsyncClient) -> None:
+async def test_empty_inventory_has_no_costs(inventory: httpx.AsyncClient) -> None:
     assert (await ask(inventory, "total cost last month")).json()["answer"] == "No costs."
 
 

@@ -43,7 +43,7 @@ class Fake(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def say(self, *contents: object) -> None:
-        """Reply with these contents, the last of them for ever."""
+        """Reply with these contents, repeating the last one forever."""
         self.asked.clear()
         self.replies = [(200, chat(one if isinstance(one, str) else json.dumps(one))) for one in contents]
 
@@ -126,7 +126,7 @@ HOSTILE: list[object] = [
 
 
 @pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
-async def test_whatever_is_not_a_query_is_no_answer(model: ChatModel, fake: Fake, content: object) -> None:
+async def test_reply_that_is_not_a_query_is_rejected(model: ChatModel, fake: Fake, content: object) -> None:
     fake.say(content)
 
     assert await model.question(NONSENSE) is None
@@ -146,7 +146,7 @@ async def test_whatever_is_not_a_query_is_no_answer(model: ChatModel, fake: Fake
         (302, ""),
     ],
 )
-async def test_broken_server_is_no_answer_and_shown_as_down(
+async def test_broken_server_gives_no_answer_and_is_shown_as_down(
     model: ChatModel, fake: Fake, reply: tuple[int, str]
 ) -> None:
     fake.replies = [reply]
@@ -155,7 +155,7 @@ async def test_broken_server_is_no_answer_and_shown_as_down(
     assert model.state == "down"
 
 
-async def test_silent_server_is_no_answer_after_the_time_limit(
+async def test_silent_server_gives_no_answer_after_the_time_limit(
     model_settings: Settings, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "SECONDS_MAX", 0.2)

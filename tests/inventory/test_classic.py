@@ -190,7 +190,7 @@ class TestAccounts:
         assert (await inventory.delete(one, headers=ADMIN)).status_code == 200
         assert (await inventory.get(one, headers=ADMIN)).status_code == 404
 
-    async def test_test_succeeds_with_right_keys_and_is_400_with_wrong_ones(
+    async def test_account_test_succeeds_with_right_keys_and_gives_400_with_wrong_ones(
         self, inventory: httpx.AsyncClient, double: Double
     ) -> None:
         account = await add_account(inventory, double)

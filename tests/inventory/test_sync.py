@@ -332,7 +332,7 @@ class TestRefusals:
         assert response.status_code == 422
         assert [error["field"] for error in response.json()["errors"]] == [field]
 
-    async def test_anonymous_is_rejected_with_401(self, inventory: httpx.AsyncClient) -> None:
+    async def test_anonymous_caller_is_rejected_with_401(self, inventory: httpx.AsyncClient) -> None:
         for method, path in (("POST", "/sync/trigger"), ("GET", "/sync/history"), ("GET", "/workspaces")):
             assert (await inventory.request(method, path)).status_code == 401
 

@@ -70,7 +70,7 @@ class TestDays:
         found = days_of([*at(9), *at(9.5)], timedelta(minutes=5), LATER)
         assert found[DAY.date()] == Used(connected_minutes=10, sessions=2, session_hours=2, clock_hours=1)
 
-    def test_no_samples_are_no_days(self) -> None:
+    def test_no_samples_give_no_days(self) -> None:
         assert days_of([], HOUR, LATER) == {}
 
 
@@ -82,7 +82,7 @@ class TestMonth:
     def test_without_metrics_and_bill_there_is_no_month(self) -> None:
         assert self.of() is None
 
-    def test_metrics_that_were_read_without_a_connection_are_zero_hours(self) -> None:
+    def test_metrics_that_were_read_without_a_connection_give_zero_hours(self) -> None:
         row = self.of(read=("2026-03-01", "2026-03-09"))
         assert row is not None
         assert (row["source"], row["hours"], row["days"]) == (Hours.METRICS, 0, 0)

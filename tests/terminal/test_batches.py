@@ -54,7 +54,7 @@ async def test_batch_appears_at_its_finish_and_not_before(owner: Owner) -> None:
     assert (await owner.client.get(f"{BATCHES}/{batch['id']}")).status_code == 404
 
 
-async def test_body_of_another_length_than_announced_is_refused_and_whole_entries_stay(owner: Owner) -> None:
+async def test_body_of_an_unannounced_length_is_refused_and_complete_entries_stay(owner: Owner) -> None:
     batch = (await begin(owner, {"a": 3, "b": 3})).json()["id"]
     query = {"first": 0, "count": 2}
     for body, missing in ((b"onetw", [[1, 1]]), (b"onetwothree", [])):
@@ -93,7 +93,7 @@ async def test_malformed_or_foreign_batch_is_refused(owner: Owner, service: Serv
     assert (await begin(owner, {"a": 1})).json()["code"] == "too_many_entries"
 
 
-def test_finish_that_was_interrupted_goes_on_where_it_stopped(
+def test_interrupted_finish_continues_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "home").mkdir()

@@ -36,7 +36,7 @@ def large_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]
 
 
 def echo_of_a_plain_terminal() -> list[float]:
-    """The seconds from key to echo on a pseudo-terminal of this process, with the same program in it."""
+    """Return the seconds from key to echo on a pseudo-terminal of this process, with the same program."""
     pid, master = pty.fork()
     if pid == 0:
         os.execvp("cat", ["cat"])
@@ -112,7 +112,7 @@ class Line:
 
 
 def echo_over(url: str, session: str, token: str) -> list[float]:
-    """The seconds from key to echo over a socket, with the same program in the shell."""
+    """Return the seconds from key to echo over a socket, with the same program in the shell."""
     line = Line(url, session, token)
     try:
         line.type(b"stty -icanon -echo; echo rea''dy; exec cat\n")
@@ -150,7 +150,7 @@ async def test_echo_through_the_service_takes_at_most_a_millisecond_more_than_on
     assert statistics.median(through) - statistics.median(plain) <= ECHO_MORE_MS_MAX / 1000
 
 
-async def test_hundred_open_terminals_use_little_memory_and_an_idle_core(large_service: Service) -> None:
+async def test_a_hundred_open_terminals_use_little_memory_and_an_idle_core(large_service: Service) -> None:
     async with AsyncExitStack() as stack:
         warm = await stack.enter_async_context(Owner(large_service.url))
         await stack.enter_async_context(warm.watching(await warm.open()))

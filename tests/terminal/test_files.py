@@ -112,7 +112,7 @@ async def test_workspace_of_another_account_is_out_of_reach(owner: Owner, servic
         assert await names(other) == []
 
 
-async def test_limited_token_reads_files_with_the_scope_to_read_and_changes_them_with_that_to_run(
+async def test_limited_token_needs_the_read_scope_to_read_files_and_the_write_scope_to_change_them(
     owner: Owner, service: Service
 ) -> None:
     await put(owner, "file", b"own")

@@ -77,7 +77,7 @@ def test_ring_drops_the_oldest_bytes_and_tracks_the_alternate_screen_at_its_star
     assert ring.is_alternate_at_base is False
 
 
-def test_client_that_does_not_read_what_it_causes_is_closed() -> None:
+def test_client_that_does_not_read_its_responses_is_closed() -> None:
     viewer = Viewer(may_write=False)
     for _ in range(CONTROLS_MAX + 1):
         viewer.tell("pong", time=1)

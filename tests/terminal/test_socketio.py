@@ -122,7 +122,7 @@ async def test_poll_is_answered_by_the_upgrade_and_the_websocket_goes_on(owner: 
         assert polled.status_code == 400
 
 
-async def test_shell_that_ends_tells_the_page_to_restart_it(owner: Owner) -> None:
+async def test_page_is_told_to_restart_a_shell_that_has_ended(owner: Owner) -> None:
     async with websockets.connect(address_of(owner), additional_headers=owner.headers) as socket:
         assert (await packet_from(socket))[0] == Kind.OPEN
         await socket.send("40")
@@ -161,7 +161,7 @@ async def test_connection_of_another_account_and_foreign_pages_are_refused(
 
 
 @pytest.mark.parametrize("sent", ["", "9", "4", "42", "42[", "40/admin,", "x" * 300_000, "\x1e" * 100])
-async def test_body_that_is_no_packet_closes_the_connection(owner: Owner, sent: str) -> None:
+async def test_body_that_is_not_a_packet_closes_the_connection(owner: Owner, sent: str) -> None:
     sid = await connect(owner.client)
     assert (await post(owner.client, sid, sent)).json()["code"] == "bad_request"
     assert (await post(owner.client, sid, "40")).json()["code"] == "unknown_connection"

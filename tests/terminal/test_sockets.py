@@ -113,7 +113,7 @@ async def test_socket_without_credentials_or_subprotocol_is_refused(owner: Owner
     assert await refused(owner, session, subprotocols=None) == (400, "no_subprotocol")
 
 
-async def test_limited_token_opens_the_socket_only_with_a_scope_and_types_only_with_that_to_write(
+async def test_limited_token_needs_a_scope_to_open_the_socket_and_the_write_scope_to_type(
     owner: Owner, service: Service
 ) -> None:
     session = await owner.open()

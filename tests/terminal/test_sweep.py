@@ -142,7 +142,7 @@ async def test_box_whose_home_is_far_too_large_is_stopped_and_starts_after_files
     assert (await state_of(world, "ann"))["state"] == "running"
 
 
-async def test_viewers_are_told_once_that_the_home_is_full(world: World) -> None:
+async def test_viewers_are_notified_once_that_the_home_is_full(world: World) -> None:
     await world.boxes.ensure("ann")
     viewer = Viewer(may_write=True)
     session = world.terminals._expect({"id": new_id(), "owner": "ann", "epoch": "e"})
@@ -205,7 +205,7 @@ async def test_expired_trash_and_what_a_crash_left_are_removed(world: World) -> 
         assert [one.name for one in area.glob("*/*")] == [left["id"]]
 
 
-async def test_home_that_fails_does_not_keep_the_trash_of_others(
+async def test_home_that_fails_does_not_stop_the_sweep_of_other_trash(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspaces = Workspaces(

@@ -221,7 +221,7 @@ def test_weak_secret_or_missing_command_stops_the_service_at_its_start(
         make_settings(Settings, box_backend="process", **values)
 
 
-def test_event_with_anything_in_it_is_a_run_nothing_or_refused() -> None:
+def test_any_event_is_read_as_a_run_ignored_or_refused() -> None:
     assert read_run(event(), "main") is not None
     anything: tuple[Any, ...] = (None, 1, "x", [], {}, True)
     for value in anything:

@@ -222,7 +222,7 @@ def test_copy_keeps_links_as_links_and_stops_at_the_budget(tree: Tree) -> None:
     assert (home_of(tree) / "copy/file").read_bytes() == b"content"
 
 
-def test_copy_of_holes_counts_the_zeros_that_it_writes(tree: Tree) -> None:
+def test_copy_of_a_sparse_file_counts_the_zeros_that_it_writes(tree: Tree) -> None:
     with (home_of(tree) / "sparse").open("wb") as file:
         file.truncate(50 << 20)
     with tree.in_area("staging") as staging, pytest.raises(HomeFull):
@@ -309,7 +309,7 @@ def test_unreadable_file_is_refused_and_named_in_the_zip(tree: Tree, monkeypatch
 @pytest.mark.parametrize(
     "seconds", [0.5, pytest.param(10.0, marks=pytest.mark.prove)], ids=["short", "ten seconds"]
 )
-def test_folder_exchanged_with_a_link_all_the_time_leaks_nothing(tree: Tree, seconds: float) -> None:
+def test_folder_constantly_exchanged_with_a_link_leaks_nothing(tree: Tree, seconds: float) -> None:
     """A shell exchanges a folder with a link to the outside while every operation is repeated."""
     home = home_of(tree)
     (home / "folder/secret").write_bytes(b"own")

@@ -79,7 +79,9 @@ async def test_deleting_oneself_erases_profile_and_preferences(
     assert account["email"] != ada.account["email"]
 
 
-async def test_deletion_at_users_me(users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+async def test_deletion_at_users_me_deletes_the_account(
+    users: httpx.AsyncClient, auth: httpx.AsyncClient
+) -> None:
     admin, ada = await register_admin(auth), await register_ada(users, auth)
 
     assert (await users.delete("/users/me", headers=ada.headers)).status_code == 204

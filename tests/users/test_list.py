@@ -122,7 +122,9 @@ class TestSearch:
         assert await ids(users, q=old) == []
         assert await ids(users, q=new) == [ada.id]
 
-    async def test_filter_by_role_and_status(self, users: httpx.AsyncClient, auth: httpx.AsyncClient) -> None:
+    async def test_list_is_filtered_by_role_and_status(
+        self, users: httpx.AsyncClient, auth: httpx.AsyncClient
+    ) -> None:
         name = tag()
         plain, boss, off = [
             await register_known(users, auth, last_name=name, role=r) for r in ("user", "admin", "user")

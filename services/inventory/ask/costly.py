@@ -1,4 +1,4 @@
-"""Parser of questions about costs and savings; like the grammar, it refuses those with a word left over."""
+"""Parser of questions about costs and savings; like the grammar, it refuses those with unused words."""
 
 import re
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def question_about_costs(tokens: Sequence[Token]) -> tuple[dict[str, Any], list[
         place += max(taken, 1)
     if asked.order is not None and not asked.groups:
         asked.groups.append("workspace_id")
-    if "workspace_id" in asked.groups:  # not what AWS assigns to no WorkSpace
+    if "workspace_id" in asked.groups:  # without costs that AWS assigns to no WorkSpace
         asked.filters.append({"field": "workspace_id", "op": "not_null"})
     entity = "advice" if any(one.part is Part.SAVE for one in tokens) else "costs"
     query: dict[str, Any] = {
@@ -131,7 +131,7 @@ def _condition(asked: _Asked, rest: Sequence[Token]) -> int:
 
 
 def _field(asked: _Asked, rest: Sequence[Token]) -> int:
-    """Consume the field that is ordered, as in "which users cost the most"; or the one of a condition."""
+    """Consume the field to order by, as in "which users cost the most", or the field of a condition."""
     name = str(rest[0].value)
     behind = rest[1].value[0] if len(rest) > 1 and rest[1].part is Part.CONDITION else ""
     before = asked.filters[-1]["field"] if asked.filters else ""

@@ -1,8 +1,8 @@
 """A language model for questions that the grammar does not understand.
 
 It may only fill a `Question`, like the grammar and users: what it returns is parsed and validated, and
-anything else is no answer. It is shown the names of the fields, never rows, and none of its words reach the
-caller.
+anything else does not count as an answer. It is shown the names of the fields, never rows, and none of its
+words reach the caller.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from shared.peers.outbound import Answer, BadAddress, CallFailed, Outbound
 SECONDS_MAX = 20.0
 ANSWER_BYTES_MAX = 64 * 1024
 CONTENT_CHARACTERS_MAX = 8 * 1024
-TRIES = 2  # the second one with what was wrong with the first
+TRIES = 2  # the second one says what was wrong with the first
 TOKENS_MAX = 512
 PATH = "/v1/chat/completions"
 _EXAMPLES = (
@@ -50,7 +50,7 @@ class Model(Protocol):
 
     @property
     def state(self) -> State:
-        """Whether there is one, and whether it responded to the last question."""
+        """Whether there is a model, and whether it responded to the last question."""
 
     async def question(self, prompt: str) -> Question | None:
         """Return the query that the question asks for; None if there is no valid one."""
@@ -151,7 +151,7 @@ def _what_is_wrong(error: ValidationError) -> str:
 
 
 def _present_only(question: Question) -> Question:
-    """Leave out what AWS no longer lists, unless the query says otherwise, as the grammar does."""
+    """Leave out what AWS no longer lists, unless the query says otherwise. The grammar does the same."""
     if question.entity in SUMMED or any(one.field == "presence" for one in question.filters):
         return question
     present = Filter(field="presence", op="eq", value="present")

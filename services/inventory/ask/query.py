@@ -24,7 +24,7 @@ OPS: dict[Kind, tuple[str, ...]] = {
     Kind.AMOUNT: (),
     Kind.MONTH: ("eq",),
 }
-# The amounts that questions about these entities sum, and nothing else.
+# The only amounts that questions about these entities may sum.
 SUMMED = {"costs": ("cost",), "advice": ("saving_low", "saving_high")}
 LIMIT_MAX = 500
 AGE_DAYS_MAX = 100_000

@@ -110,7 +110,7 @@ def _condition(one: Filter, at: datetime) -> ColumnElement[bool]:
 
 
 def compiled_sums(question: Question, at: datetime) -> tuple[Select[Any], list[Column]]:
-    """Return a statement that sums amounts, by currency as well, since those of several cannot be added."""
+    """Return a statement that sums amounts, grouped by currency as well, since these cannot be added."""
     groups = {name: field_of(name).column.label(name) for name in question.group_by}
     table = COSTS if question.entity == "costs" else ADVICE
     columns = [*groups.values(), table.c.currency, *_amounts(question)]

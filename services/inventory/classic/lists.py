@@ -47,7 +47,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list: its rows by its filters, and what they are shown as."""
+    """A list: its rows, its filters, and the form in which rows are shown."""
 
     name: str
     key: Column[str]

@@ -1,4 +1,4 @@
-"""Works out advice from what the other sources have read; it calls nothing at AWS."""
+"""Works out advice from what the other sources have read; it makes no calls to AWS."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta

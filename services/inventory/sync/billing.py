@@ -103,7 +103,7 @@ class Billing:
         return None if oldest is None else (oldest, before)
 
     async def _settled(self, reading: Reading) -> Fetched:
-        """Read all pages at once, as usage types that are on none of them are gone."""
+        """Read all pages at once, because usage types that are on none of them are gone."""
         days, rows, token = await self._unsettled(reading), list[Values](), ""
         while days is not None:
             self._spend(reading.place)

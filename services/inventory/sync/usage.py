@@ -99,7 +99,7 @@ class Usage:
             (row["workspace_id"], month)
             for row in rows
             for month in usage_months.months_of(read)
-            # It may not have existed before it was first seen, unless it was used.
+            # The WorkSpace may not have existed before it was first seen, unless it was used.
             if month >= row["since"] or any(day.startswith(month) for day in row["days"])
         ]
         usage_months.refresh(session, place.account, months, read)

@@ -35,7 +35,7 @@ class Backend(Protocol):
     isolation: Isolation
 
     async def adopt(self, places: Sequence[Place]) -> None:
-        """Find what the previous process left running; `places` are the boxes that should be."""
+        """Find what the previous process left running; `places` are the boxes that should run."""
 
     async def ensure(self, place: Place) -> None:
         """Create the box unless it is running; raises EngineUnavailable if nothing can run it."""

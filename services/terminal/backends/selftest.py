@@ -135,7 +135,7 @@ def command(settings: Settings) -> list[str]:
 
 
 def verdicts(code: int, output: str) -> list[Mapping[str, Any]]:
-    """Read the program's report; a program that died holds nothing."""
+    """Read the program's report; if the program died, the last check has failed."""
     try:
         checks = json.loads(output.strip().splitlines()[-1])
         found = [

@@ -29,14 +29,14 @@ async def make_batch(
     async with workspaces.quota.room(caller.id, size, len(entries)) as room:
         destination = parts_of(body.destination, "destination", root=True)
         batch = await workspaces.run(caller.id, batches.begin, destination, entries, overwrite=body.overwrite)
-        room.is_kept = False  # it counts when the contents arrive
+        room.is_kept = False  # the space counts as used when the contents arrive
     return _out(batch, [(0, len(entries) - 1)])
 
 
 async def show_batch(
     batch_id: Id, caller: Caller, request: Request, door: Door, workspaces: Workspaces
 ) -> BatchOut:
-    """Show which entries of a batch are missing; ask this to resume."""
+    """Show which entries of a batch are missing, which a client needs to resume it."""
     door.require_local(request)
     return _out(*await workspaces.run(caller.id, batches.missing, batch_id))
 
@@ -46,8 +46,8 @@ async def send_contents(
 ) -> None:
     """Send the contents of consecutive entries, one directly after the other in one body.
 
-    The manifest says where one ends and the next begins. Entries that arrived whole are kept, even if the
-    connection is lost before the others.
+    The manifest says where one ends and the next begins. Entries that arrived completely are kept, even if
+    the connection is lost before the others.
     """
     door.require_local(request)
     batch = await workspaces.run(caller.id, batches.load, batch_id)

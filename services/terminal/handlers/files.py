@@ -30,7 +30,7 @@ from shared.errors import FieldFault, Invalid, Stale
 from shared.http.schemas import Page
 from shared.http.trail import Trail
 
-ENTRIES_MAX = 20_000  # of one listing with all folders below
+ENTRIES_MAX = 20_000  # in one listing with all subfolders
 
 
 async def list_files(

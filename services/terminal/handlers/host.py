@@ -1,4 +1,4 @@
-"""Handlers for operators: what the host offers, and whether a box holds."""
+"""Handlers for operators: what the host offers, and whether boxes are isolated."""
 
 from services.terminal.boxes import Boxes
 from services.terminal.errors import NotIsolated

@@ -33,7 +33,7 @@ HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class PollQuery(Query):
-    """Clients may add parameters of their own, such as one against caches."""
+    """Clients may add parameters of their own, such as one that defeats caches."""
 
     model_config = ConfigDict(extra="ignore")
 

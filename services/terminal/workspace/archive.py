@@ -1,4 +1,4 @@
-"""Archives of folders: a zip that is written while it is sent, and never lies in memory or on the disk."""
+"""Archives of folders: a zip is written while it is sent, and is never complete in memory or on disk."""
 
 import io
 import os

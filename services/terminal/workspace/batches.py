@@ -161,7 +161,7 @@ class Writer:
 
 
 def finish(tree: Tree, batch_id: str) -> int:
-    """Move everything to its path; return how many files that were. It can be repeated after a crash."""
+    """Move everything to its path; return the number of files. It can be repeated after a crash."""
     with opened(tree, batch_id) as (batch, inside):
         if not _exists(inside, FINISHING):
             if spans := _missing(batch, inside):

@@ -13,7 +13,7 @@ _SYS_OPENAT2, _SYS_RENAMEAT2 = 437, 276 if os.uname().machine == "aarch64" else 
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _RENAME_NOREPLACE = 1
 _UNSUPPORTED = (errno.ENOSYS, errno.EPERM, errno.E2BIG)
-RACES_MAX = 8  # times to repeat when something was renamed meanwhile
+RACES_MAX = 8  # retries after something was renamed meanwhile
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 

@@ -104,7 +104,7 @@ class Quota:
         return Usage(self.bytes_max - used.bytes, self.entries_max - used.entries)
 
     def forget(self, owner: str) -> None:
-        """Measure again before the next change, as much was deleted."""
+        """Measure again before the next change, because much was deleted."""
         self._used.pop(owner, None)
 
     def _add(self, owner: str, room: Room) -> None:

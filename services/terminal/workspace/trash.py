@@ -1,7 +1,7 @@
 """The trash: deleted files and folders, kept in the account's area until they are restored or expire.
 
 A row is written before the content moves to the trash, and removed after the content is gone. A crash between
-the two leaves a row without content, which is not found and expires; content without a row does not happen.
+the two leaves a row without content, which is not found and expires; content without a row cannot exist.
 """
 
 from contextlib import suppress

@@ -215,7 +215,7 @@ def remove(folder: int, name: str) -> None:
 
 
 def _make_removable(name: str, parent: int) -> None:
-    """Change the mode of a folder itself: a shell may still stand in it and put a link in its place."""
+    """Change the mode of a folder itself: a shell may still be in it and put a link in its place."""
     folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         os.chmod(f"/proc/self/fd/{folder}", 0o700)

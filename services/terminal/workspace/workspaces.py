@@ -90,7 +90,7 @@ class Workspaces:
             self._waiting -= 1
 
     async def release(self, work: Callable[[], T]) -> T:
-        """Call cleaning up in a thread, which is never refused and not cancelled."""
+        """Clean up in a thread; unlike `run`, this is never refused or cancelled."""
         return await asyncio.shield(self._threads.call(work))
 
     async def _measured(self, owner: str) -> Usage:
