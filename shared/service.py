@@ -45,6 +45,8 @@ from shared.process.settings import ServiceSettings, SettingsError, exit_on_bad_
 
 S = TypeVar("S", bound=ServiceSettings)
 Check = Callable[[], None]
+# Wraps the router, and may serve requests before their path is looked up, such as those for other host names.
+InFront = Callable[[ASGIApp, Revocations], ASGIApp]
 
 log = structlog.get_logger(__name__)
 
@@ -52,13 +54,20 @@ log = structlog.get_logger(__name__)
 class Service(Starlette):
     """Starlette without its two error middlewares: Observe handles what endpoints raise."""
 
-    def __init__(self, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]) -> None:
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute],
+        lifespan: Lifespan[Starlette],
+        in_front: Callable[[ASGIApp], ASGIApp] | None = None,
+    ) -> None:
+        self._in_front = in_front
         refusals = {Problem: problem_response, HTTPException: _http_exception, Exception: _unexpected}
         super().__init__(routes=routes, exception_handlers=refusals, lifespan=lifespan)
         self.router.redirect_slashes = False  # a redirect would bypass the gateway
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Observe(FixedPaths(self.router))
+        app: ASGIApp = FixedPaths(self.router)
+        return Observe(self._in_front(app) if self._in_front else app)
 
 
 def create_service(
@@ -77,6 +86,7 @@ def create_service(
     disks: Sequence[Disk] = (),
     beside: Sequence[AbstractAsyncContextManager[object]] = (),
     sockets: Sequence[Socket] = (),
+    in_front: InFront | None = None,
 ) -> Starlette:
     """Connect a service's operations with everything they may request by type.
 
@@ -105,8 +115,7 @@ def create_service(
         disk=disk,
     )
     operations = [*operations, *(events.operations() if events else [])]
-    _refuse_twins(operations)
-    endpoints = [Endpoint(operation, chassis) for operation in operations]
+    endpoints = _endpoints(operations, chassis)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -120,7 +129,7 @@ def create_service(
 
     own = _operational_routes(settings, endpoints, database.ping, revocations, disks)
     routes = [*own, *socket_routes(sockets, chassis, settings), *resources(endpoints)]
-    return Service(routes, lifespan)
+    return Service(routes, lifespan, (lambda app: in_front(app, revocations)) if in_front else None)
 
 
 @asynccontextmanager
@@ -152,12 +161,13 @@ def run(
         exit_on_bad_settings(error)
 
 
-def _refuse_twins(operations: Sequence[Operation]) -> None:
+def _endpoints(operations: Sequence[Operation], chassis: Chassis) -> list[Endpoint]:
     """Refuse two operations with the same method and path, or with the same name (the operationId)."""
     found = Counter(name for one in operations for name in (f"{one.method} {one.path}", one.name))
     for name, number in found.items():
         if number > 1:
             raise TypeError(f"{name}: declared {number} times in the routing table")
+    return [Endpoint(operation, chassis) for operation in operations]
 
 
 def problem_response(request: Request, error: Exception) -> Response:

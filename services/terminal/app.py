@@ -1,5 +1,7 @@
 """Application factory of the terminal service."""
 
+from functools import partial
+
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
@@ -12,6 +14,8 @@ from services.terminal.disk_watch import DiskWatch
 from services.terminal.events import CONSUMES
 from services.terminal.models import EVENTS
 from services.terminal.places import Places
+from services.terminal.ports.gate import PortGate
+from services.terminal.ports.tunnels import Tunnels
 from services.terminal.routes import OPERATIONS, SOCKETS
 from services.terminal.settings import Settings
 from services.terminal.shares import Guests
@@ -36,7 +40,8 @@ def create_app(settings: Settings) -> Starlette:
     disk = Disk("workspaces", settings.homes, settings.disk_reserve)
     workspaces = Workspaces(database, places, settings, disk)
     trash = TrashCan(database, workspaces, settings.trash_days)
-    boxes = Boxes(database, backend, places, terminals, settings, workspaces.quota)
+    tunnels, door = Tunnels(backend), Door(backend, settings)
+    boxes = Boxes(database, backend, places, terminals, settings, workspaces.quota, tunnels)
     connections = Connections(database, boxes, terminals, settings)
     deployments = Deployments(database, settings)
     disk_watch = DiskWatch(database, boxes, terminals, workspaces.quota)
@@ -50,7 +55,8 @@ def create_app(settings: Settings) -> Starlette:
         provide={
             Boxes: boxes,
             Terminals: terminals,
-            Door: Door(backend, settings),
+            Door: door,
+            Tunnels: tunnels,
             Guests: Guests(),
             Workspaces: workspaces,
             TrashCan: trash,
@@ -58,7 +64,7 @@ def create_app(settings: Settings) -> Starlette:
             Deployments: deployments,
         },
         beside=[
-            *(terminals, boxes, workspaces, disk_watch, connections, deployments),
+            *(terminals, tunnels, boxes, workspaces, disk_watch, connections, deployments),
             Duties(
                 database,
                 [
@@ -71,6 +77,9 @@ def create_app(settings: Settings) -> Starlette:
             ),
         ],
         sockets=SOCKETS,
+        in_front=partial(
+            PortGate, database=database, tunnels=tunnels, places=places, door=door, settings=settings
+        ),
     )
 
 

@@ -20,6 +20,8 @@ from services.terminal.errors import NoCapacity
 from services.terminal.events import DELETED
 from services.terminal.models import BOXES, SHARES, TABS, TERMINALS, TICKETS, TRASH, BoxState
 from services.terminal.places import Places
+from services.terminal.ports import leases
+from services.terminal.ports.tunnels import Tunnels
 from services.terminal.session import Session
 from services.terminal.settings import Settings
 from services.terminal.shares import forget_expired
@@ -52,9 +54,11 @@ class Boxes:
         terminals: Terminals,
         settings: Settings,
         quota: Quota,
+        tunnels: Tunnels,
     ) -> None:
         self._database, self._backend, self._places = database, backend, places
         self._terminals, self._settings, self._quota = terminals, settings, quota
+        self._tunnels = tunnels
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Self:
@@ -106,6 +110,12 @@ class Boxes:
     async def show(self, owner: str) -> dict[str, Any] | None:
         return await self._database.read(_row_of, owner)
 
+    async def running(self, owner: str) -> Place | None:
+        """Return the place of this account's box if it is running."""
+        row = await self._database.read(_row_of, owner)
+        is_running = row is not None and row["state"] == BoxState.RUNNING
+        return self._places.of(row["id"], owner) if row is not None and is_running else None
+
     async def stop(self, owner: str, reason: str) -> None:
         """End an account's shells and its box. The home directory stays."""
         async with self._locks[owner]:
@@ -115,6 +125,7 @@ class Boxes:
             place = self._places.of(row["id"], owner)
             await self._terminals.hang_up(self._terminals.of(owner), GRACE_SECONDS)
             self._terminals.ignore(place)
+            await self._tunnels.ignore(place.box_id)
             await self._backend.stop(place)
             await self._database.run(_set_stopped, row["id"], reason)
             log.info("box_stopped", box_id=row["id"], user_id=owner, reason=reason)
@@ -155,6 +166,9 @@ class Boxes:
             run(delete(TICKETS).where(TICKETS.c.expires < now()))
             forget_ended(session)
             forget_expired(session)
+            ended = leases.forget_expired(session, SWEEP_ROWS)
+        for lease in ended:
+            self._loop.call_soon_threadsafe(self._tunnels.close_port, lease["owner"], lease["port"])
 
     def _unwanted(self) -> list[dict[str, Any]]:
         with self._database.transaction(write=False) as session:
@@ -172,6 +186,7 @@ class Boxes:
             run = session.connection().execute
             if row["ends_for"] == DELETED:
                 run(delete(BOXES).where(BOXES.c.id == row["id"]))
+                leases.forget_account(session, row["owner"])
                 for table in (TERMINALS, TICKETS, TABS, SHARES, TRASH):
                     run(delete(table).where(table.c.owner == row["owner"]))
             else:
@@ -181,7 +196,9 @@ class Boxes:
         clock = asyncio.get_running_loop().time()
         for row in await self._database.read(_running):
             sessions = self._terminals.of(row["owner"])
-            active = max((_last_activity(one, clock) for one in sessions), default=None)
+            moments = [_last_activity(one, clock) for one in sessions]
+            used = self._tunnels.last_used(row["id"])
+            active = max([*moments, *([] if used is None else [used])], default=None)
             seen = row["last_activity"] if active is None else now() - timedelta(seconds=clock - active)
             if (now() - seen).total_seconds() >= self._settings.idle_seconds:
                 await self.stop(row["owner"], "idle")

@@ -82,6 +82,57 @@ class NotIsolated(Conflict):
     code = "not_isolated"
 
 
+class PortsOff(Conflict):
+    """This server has no domain for ports; ask its operator to set PORTS_DOMAIN."""
+
+    code = "ports_off"
+
+
+class PortTaken(Conflict):
+    """You have a lease for this port already; its id is in `lease`."""
+
+    code = "port_taken"
+
+
+class TooManyPorts(Conflict):
+    """You have reached the limit of leased ports; release one first."""
+
+    code = "no_ports"
+
+
+class NothingListens(Problem):
+    """No program in the box accepts connections at this port."""
+
+    status = 502
+    code = "nothing_listens"
+
+
+class PortUnreachable(Problem):
+    """The box does not connect this port; try again later."""
+
+    status = 502
+    code = "port_unreachable"
+
+
+class BadPortResponse(Problem):
+    """The program at this port did not send a valid HTTP response."""
+
+    status = 502
+    code = "bad_response"
+
+
+class BoxStopped(Unavailable):
+    """The box with this port is not running."""
+
+    code = "box_stopped"
+
+
+class TooManyStreams(Unavailable):
+    """Too many connections to the ports of this box are open; try again later."""
+
+    code = "too_many_streams"
+
+
 class BadSignature(BadRequest):
     """X-Hub-Signature-256 must be `sha256=` and 64 hexadecimal digits."""
 

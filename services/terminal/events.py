@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from contracts.events import AccountChanged, AccountDeleted
 from contracts.exports import exporting, table_section
-from services.terminal.models import BOXES, SHARES, TABS, TERMINALS, TRASH
+from services.terminal.models import BOXES, PORTS, SHARES, TABS, TERMINALS, TRASH, VISITS
 from shared.events import Consumers
 
 DELETED, DISABLED = "deleted", "disabled"
@@ -35,6 +35,8 @@ EXPORTED = [
     table_section("terminals", TERMINALS, "owner", without=("owner",)),
     table_section("tabs", TABS, "owner", key="owner", without=("owner",)),
     table_section("shares", SHARES, "owner", without=("owner", "token_hash")),
+    table_section("ports", PORTS, "owner", without=("owner",)),
+    table_section("port_visits", VISITS, "visitor", key="hash", without=("hash", "visitor", "caller")),
     table_section("trash", TRASH, "owner", without=("owner",)),
 ]
 CONSUMES: Consumers = {

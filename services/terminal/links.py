@@ -40,7 +40,7 @@ class Links:
     async def listen(self, box_id: str, folder: Path) -> None:
         if box_id in self._servers:
             return
-        listening = _bound(folder)
+        listening = bound(folder, SOCKET_NAME, CONNECTIONS_MAX)
         self.connections[box_id] = set()
         loop = asyncio.get_running_loop()
         self._servers[box_id] = await loop.create_unix_server(
@@ -60,7 +60,7 @@ class Links:
             self.ignore(box_id)
 
 
-def _bound(folder: Path) -> socket.socket:
+def bound(folder: Path, name: str, waiting_max: int) -> socket.socket:
     """Bind a socket in a directory whose path may exceed the kernel's limit of 107 bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # the container's user is another one; other users cannot enter the parent directory
@@ -68,12 +68,12 @@ def _bound(folder: Path) -> socket.socket:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(FileNotFoundError):
-            os.unlink(SOCKET_NAME, dir_fd=descriptor)  # left by an earlier process
+            os.unlink(name, dir_fd=descriptor)  # left by an earlier process
         near = Path(f"/proc/self/fd/{descriptor}")
-        path = (near if near.exists() else folder) / SOCKET_NAME
+        path = (near if near.exists() else folder) / name
         listening.bind(str(path))
         path.chmod(0o666)
-        listening.listen(CONNECTIONS_MAX)
+        listening.listen(waiting_max)
     except OSError:
         listening.close()
         raise

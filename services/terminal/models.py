@@ -180,6 +180,56 @@ class Delivery(Table, table=True):
     received: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class Visibility(StrEnum):
+    """Who may open a leased port: its owner, any account, or everybody."""
+
+    PRIVATE = "private"
+    MEMBERS = "members"
+    PUBLIC = "public"
+
+
+class VisitKind(StrEnum):
+    TICKET = "ticket"
+    COOKIE = "cookie"
+
+
+class Port(Table, table=True):
+    """The lease of a port in a box; `host` is the first part of its host name."""
+
+    __tablename__ = "ports"
+    __table_args__ = (
+        Index("uq_ports_owner_port", "owner", "port", unique=True),
+        Index("ix_ports_expires", "expires"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    host: str = Field(max_length=63, unique=True)
+    owner: str = Field(max_length=ID_CHARACTERS)
+    port: int
+    name: str = Field(max_length=30)
+    visibility: str = Field(max_length=10)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires: datetime = Field(sa_type=UtcDateTime)
+
+
+class PortVisit(Table, table=True):
+    """A browser's ticket for a port that is not public, or the cookie that it got for it."""
+
+    __tablename__ = "port_visits"
+    __table_args__ = (
+        Index("ix_port_visits_lease_id", "lease_id"),
+        Index("ix_port_visits_visitor", "visitor"),
+        Index("ix_port_visits_expires", "expires"),
+    )
+
+    hash: str = Field(primary_key=True, max_length=64)
+    kind: str = Field(max_length=10)
+    lease_id: str = Field(max_length=ID_CHARACTERS)
+    visitor: str = Field(max_length=ID_CHARACTERS)
+    caller: str = Field(sa_type=Text)  # the caller as JSON, so that revocations apply
+    expires: datetime = Field(sa_type=UtcDateTime)
+
+
 BOXES: SqlTable = Box.__table__  # type: ignore[attr-defined]
 TERMINALS: SqlTable = Terminal.__table__  # type: ignore[attr-defined]
 TICKETS: SqlTable = Ticket.__table__  # type: ignore[attr-defined]
@@ -188,4 +238,6 @@ SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
 TRASH: SqlTable = Trash.__table__  # type: ignore[attr-defined]
 DEPLOYMENTS: SqlTable = Deployment.__table__  # type: ignore[attr-defined]
 DELIVERIES: SqlTable = Delivery.__table__  # type: ignore[attr-defined]
+PORTS: SqlTable = Port.__table__  # type: ignore[attr-defined]
+VISITS: SqlTable = PortVisit.__table__  # type: ignore[attr-defined]
 EVENTS = EventTables(Table.metadata)

@@ -17,12 +17,15 @@ from services.terminal.errors import (
     NotIsolated,
     NotLocal,
     NotPermitted,
+    PortsOff,
+    PortTaken,
     SeenBefore,
     ShellNotStarted,
     StorageFull,
     TabTaken,
     TerminalEnded,
     TooManyEntries,
+    TooManyPorts,
     TooManyShares,
     TooManyTerminals,
     UnknownConnection,
@@ -35,6 +38,7 @@ from services.terminal.handlers import (
     files,
     host,
     page,
+    ports,
     shares,
     socketio,
     sockets,
@@ -58,6 +62,7 @@ MANIFEST_BYTES_MAX = 4 << 20
 READING = (NotLocal, NotFound, WrongKind, NotPermitted, Changing)
 WRITING = (*READING, Exists, HomeFull, StorageFull)
 SOCKETIO = "/socket.io/"
+PORTS = "/terminal/ports"
 SESSIONS, ONE_SESSION = "/terminal/sessions", "/terminal/sessions/{terminal_id}"
 
 OPERATIONS = [
@@ -98,6 +103,21 @@ OPERATIONS = [
         scope=READ,  # a ticket to write needs WRITE as well
         status=201,
         errors=(Impersonated, NotFound, NotLocal, TerminalEnded, TooManyRequests),
+    ),
+    Operation(
+        *("POST", PORTS, ports.lease_port),
+        access=in_person,
+        scope=WRITE,
+        status=201,
+        errors=(NotLocal, PortsOff, PortTaken, TooManyPorts),
+    ),
+    Operation("GET", PORTS, ports.list_ports, scope=READ),
+    Operation("DELETE", f"{PORTS}/{{lease_id}}", ports.release_port, scope=WRITE, status=204),
+    Operation(
+        *("POST", f"{PORTS}/{{lease_id}}/visits", ports.open_port),
+        scope=WRITE,
+        status=201,
+        errors=(Impersonated, NotLocal, TooManyRequests),
     ),
     Operation("GET", "/terminal/tabs", tabs.show_tabs, scope=READ),
     Operation("PUT", "/terminal/tabs", tabs.save_tabs, scope=WRITE),

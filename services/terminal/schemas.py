@@ -136,6 +136,66 @@ class MadeShareOut(Output):
     url: str = Field(description="Opens the page; the token is in the fragment, which no server receives.")
 
 
+class LeasePort(Input):
+    model_config = example({"port": 5173, "name": "shop", "visibility": "private", "hours": 8})
+
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="Default: the lowest from 3000 that you have not leased."
+    )
+    name: (
+        Annotated[
+            str,
+            StringConstraints(
+                pattern=pattern(
+                    r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$",
+                    "must be 1 to 30 lower-case letters, digits or inner hyphens, for example shop",
+                )
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="The start of its host name; default: `port-` and the number.")
+    visibility: Literal["private", "members", "public"] = "private"
+    hours: int = Field(default=8, ge=1, le=168)
+
+
+class PortOut(Output):
+    model_config = example(
+        {
+            "id": "0192f0c1-4321-7abc-8def-0123456789ab",
+            "port": 5173,
+            "name": "shop",
+            "visibility": "private",
+            "url": "https://shop-6f1d2c3b4a59.ports.example/",
+            "listening": True,
+            "created": "2026-01-31T12:00:00Z",
+            "expires": "2026-01-31T20:00:00Z",
+        }
+    )
+
+    id: Id
+    port: int
+    name: str
+    visibility: Literal["private", "members", "public"]
+    url: str
+    listening: bool = Field(default=False, description="Whether a program in the box accepts connections.")
+    created: datetime
+    expires: datetime
+
+
+class VisitOut(Output):
+    model_config = example(
+        {
+            "url": "https://shop-6f1d2c3b4a59.ports.example/.gatehouse/enter?ticket=hV8s2nD0yq3mFz1Tt0cQJw",
+            "expires": "2026-01-31T12:00:30Z",
+        }
+    )
+
+    url: str = Field(
+        description="Opens the port once in the browser that follows it; public ports need no ticket."
+    )
+    expires: datetime
+
+
 class CloseQuery(Query):
     grace: float = Field(default=5.0, ge=0, le=60, description="Seconds between SIGHUP and SIGKILL.")
 

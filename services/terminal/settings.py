@@ -7,6 +7,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
@@ -16,6 +17,7 @@ from shared.process.settings import Seconds, ServiceSettings
 
 MIB = 1 << 20
 SECRET_CHARACTERS_MIN = 16
+LOCAL_PORTS_DOMAIN = "ports.localhost"  # browsers resolve all names below localhost to this machine
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
@@ -48,6 +50,8 @@ class Settings(ServiceSettings):
     box_tmp: int = Field(default=256 * MIB, ge=MIB)
     box_shell: Path = Path("/bin/bash")
     socket_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    ports_domain: str = Field(default="", pattern=r"^([a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+)?$", max_length=180)
+    ports_per_user: int = Field(default=10, ge=1, le=100)
     homes_path: Path | None = None
     home_bytes: int = Field(default=5 * 1024 * MIB, ge=MIB)
     home_entries: int = Field(default=200_000, ge=100, le=10_000_000)
@@ -76,6 +80,18 @@ class Settings(ServiceSettings):
         return "process"
 
     @property
+    def ports_host(self) -> str:
+        """The domain whose names lead to leased ports; empty if there is none."""
+        if self.ports_domain or self.environment == "production":
+            return self.ports_domain
+        return LOCAL_PORTS_DOMAIN
+
+    @property
+    def port_cookie(self) -> str:
+        """The name of the cookie that lets a browser into a port."""
+        return "__Host-gatehouse-port" if self.session_cookie.startswith("__Host-") else "gatehouse-port"
+
+    @property
     def holder(self) -> Path:
         return Path(__file__).resolve().with_name("holder")
 
@@ -98,6 +114,14 @@ class Settings(ServiceSettings):
             raise ValueError(
                 "HOST must be a loopback address such as 127.0.0.1, because shells are not isolated"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ports_have_names_of_their_own(self) -> Self:
+        """Refuse a domain of ports that contains the suite's own host name."""
+        host = urlsplit(self.public_url).hostname or ""
+        if self.ports_domain and f".{host}".endswith(f".{self.ports_domain}"):
+            raise ValueError("PORTS_DOMAIN must be a domain in which PUBLIC_URL is not")
         return self
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ def issue(
             owner=caller.id,
             terminal_id=terminal_id,
             mode=mode,
-            caller=_packed(caller),
+            caller=packed(caller),
             expires=expires,
             share_id=share_id,
         )
@@ -70,16 +70,16 @@ def redeem(session: Session, ticket: str, terminal_id: str) -> Redeemed | None:
     )
     if row is None or row.expires < now() or row.terminal_id != terminal_id:
         return None
-    return Redeemed(_unpacked(row.caller), row.terminal_id, row.mode, row.share_id)
+    return Redeemed(unpacked(row.caller), row.terminal_id, row.mode, row.share_id)
 
 
-def _packed(caller: Caller) -> str:
+def packed(caller: Caller) -> str:
     claims = {name: caller.claims[name] for name in KEPT_CLAIMS if name in caller.claims}
     kept: dict[str, Any] = {**asdict(caller), "scopes": sorted(caller.scopes), "claims": claims}
     return json.dumps(kept)
 
 
-def _unpacked(text: str) -> Caller:
+def unpacked(text: str) -> Caller:
     kept = json.loads(text)
     return Caller(**{**kept, "scopes": frozenset(kept["scopes"])})
 

@@ -3,9 +3,14 @@
 import asyncio
 import statistics
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import websockets
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request as WebSocketRequest
+from websockets.http11 import Response as WebSocketResponse
 from websockets.typing import Subprotocol
 
 from tests import support
@@ -58,6 +63,53 @@ async def test_echo_through_gateway_and_service_takes_at_most_a_millisecond_more
     print(f"plain: {words(plain)}; gateway and service: {words(through)}")
 
     assert statistics.median(through) - statistics.median(plain) <= ECHO_MORE_MS_MAX / 1000
+
+
+async def test_port_of_a_box_opens_at_its_own_host_name_through_the_gateway(suite: Suite) -> None:
+    async def echo(socket: ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    def show(connection: ServerConnection, request: WebSocketRequest) -> WebSocketResponse | None:
+        if "Upgrade" in request.headers:
+            return None
+        headers = "\n".join(f"{name}: {value}" for name, value in request.headers.raw_items())
+        return connection.respond(200, headers)
+
+    async with (
+        suite.client() as client,
+        websockets.serve(echo, "127.0.0.1", 0, process_request=show) as program,
+    ):
+        person = await register(client)
+        assert (await client.post("/terminal/start", headers=person.headers)).status_code == 200
+        body = {"port": next(iter(program.sockets)).getsockname()[1]}
+        made = await client.post("/terminal/ports", json=body, headers=person.headers)
+        assert made.status_code == 201, made.text
+        host = urlsplit(made.json()["url"]).netloc
+        assert host.endswith(f".ports.localhost:{suite.ports['gateway']}")
+        assert (await client.get("/", headers={"Host": host, **person.headers})).status_code == 401
+        visits = f"/terminal/ports/{made.json()['id']}/visits"
+        url = (await client.post(visits, headers=person.headers)).json()["url"]
+        entered = await client.get(url.partition(host)[2], headers={"Host": host})
+        assert entered.status_code == 303, entered.text
+        cookie = entered.headers["set-cookie"].partition(";")[0]
+        shown = await client.get(
+            "/", headers={"Host": host, "Cookie": cookie, "Authorization": "token theirs"}
+        )
+        assert shown.status_code == 200, shown.text
+        assert "Authorization: token theirs" in shown.text or "authorization: token theirs" in shown.text
+        assert cookie not in shown.text
+        assert "forwarded-for" not in shown.text.lower()
+        options: dict[str, Any] = {"origin": f"http://{host}", "additional_headers": {"Cookie": cookie}}
+        address: dict[str, Any] = {"host": "127.0.0.1", "port": suite.ports["gateway"], "proxy": None}
+        async with websockets.connect(f"ws://{host}/", **options, **address) as socket:
+            await socket.send("日本")
+            assert await socket.recv() == "日本"
+            await client.post("/auth/logout", headers=person.headers)
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(socket.recv(), 10)
+        assert (await client.get("/", headers={"Host": host, "Cookie": cookie})).status_code == 401
+    assert url.partition("ticket=")[2] not in "\n".join(suite.lines)
 
 
 async def test_file_of_a_workspace_is_written_and_downloaded_through_the_gateway(suite: Suite) -> None:

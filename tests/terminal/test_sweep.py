@@ -1,6 +1,7 @@
 """Sweeping of boxes that are idle or whose account was deleted or disabled."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
@@ -16,8 +17,10 @@ from services.terminal.boxes import Boxes
 from services.terminal.disk_watch import DiskWatch
 from services.terminal.errors import EngineUnavailable, HomeFull, NoCapacity, ShellNotStarted
 from services.terminal.events import end_boxes_of_deleted, end_boxes_of_disabled
-from services.terminal.models import BOXES, TERMINALS, TRASH
+from services.terminal.models import BOXES, PORTS, TERMINALS, TRASH
 from services.terminal.places import Places
+from services.terminal.ports import leases
+from services.terminal.ports.tunnels import BoxTunnels, Tunnels
 from services.terminal.settings import Settings
 from services.terminal.terminals import Terminals
 from services.terminal.viewers import Viewer
@@ -48,6 +51,8 @@ class Still:
     async def begin(self, place: Place, start: Start) -> None:
         raise ShellNotStarted
 
+    async def relay(self, place: Place) -> None: ...
+
     def is_alive(self, place: Place, terminal_id: str) -> bool:
         return False
 
@@ -69,7 +74,9 @@ class World:
         self.terminals = Terminals(self.database, backend, self.places, settings)
         self.used = Usage(0, 0)
         self.quota = Quota(1000, 10, self.measured)
-        self.boxes = Boxes(self.database, backend, self.places, self.terminals, settings, self.quota)
+        self.tunnels = Tunnels(backend)
+        parts = (self.database, backend, self.places, self.terminals, settings, self.quota, self.tunnels)
+        self.boxes = Boxes(*parts)
         self.disk_watch = DiskWatch(self.database, self.boxes, self.terminals, self.quota)
 
     async def measured(self, owner: str) -> Usage:
@@ -103,6 +110,32 @@ async def test_box_without_activity_is_stopped_and_can_start_again(world: World)
     place = await world.boxes.ensure("ann")
     assert place.box_id == stopped["id"]
     assert (await state_of(world, "ann"))["state"] == "running"
+
+
+async def test_box_with_an_open_connection_to_a_port_is_not_idle(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.boxes.ensure("ann")
+    await world.database.run(age, "ann")
+    monkeypatch.setattr(world.tunnels, "last_used", lambda _box_id: asyncio.get_running_loop().time())
+    await world.sweep()
+    assert (await state_of(world, "ann"))["state"] == "running"
+
+
+async def test_expired_lease_is_deleted_and_its_connections_end(world: World) -> None:
+    one, other = socket.socketpair()
+    place = await world.boxes.ensure("ann")
+    tunnels = world.tunnels._boxes[place.box_id] = BoxTunnels(place, Still())
+    tunnels.streams[one] = 3000
+    wanted = {"port": 3000, "name": None, "visibility": "private", "hours": -1}
+    await world.database.run(leases.lease, "ann", wanted, 1)
+    await world.sweep()
+    other.settimeout(10)
+    ended = await asyncio.to_thread(other.recv, 1)
+    one.close()
+    other.close()
+    assert ended == b""
+    assert await world.database.read(lambda session: session.connection().execute(PORTS.select()).all()) == []
 
 
 def age(session: Any, owner: str) -> None:
@@ -305,7 +338,8 @@ def test_unisolated_shells_are_refused_in_production_and_off_loopback(tmp_path: 
 async def test_box_without_an_engine_is_refused_and_marked_as_failed(world: World) -> None:
     settings = world.settings.model_copy(update={"docker_socket": str(world.settings.data_dir / "no.sock")})
     backend = DockerBackend(settings)
-    boxes = Boxes(world.database, backend, world.places, world.terminals, settings, world.quota)
+    tunnels = Tunnels(backend)
+    boxes = Boxes(world.database, backend, world.places, world.terminals, settings, world.quota, tunnels)
     await backend.adopt([])
     with pytest.raises(EngineUnavailable):
         await boxes.ensure("ann")

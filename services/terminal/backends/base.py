@@ -43,6 +43,9 @@ class Backend(Protocol):
     async def begin(self, place: Place, start: Start) -> None:
         """Start a holder in a running box."""
 
+    async def relay(self, place: Place) -> None:
+        """Start the relay in a running box, which connects the ports of the box with the service."""
+
     def is_alive(self, place: Place, terminal_id: str) -> bool:
         """Whether the holder of a terminal is still running."""
 

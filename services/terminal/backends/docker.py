@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from aiodocker.exceptions import DockerError
 from services.terminal.backends import spec
 from services.terminal.backends.base import Isolation, Place, Start
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
-from services.terminal.holder import PROGRAM
+from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY
 from services.terminal.links import SOCKET_NAME
 from services.terminal.places import prepare_home
 from services.terminal.settings import Settings
@@ -144,12 +144,17 @@ class DockerBackend:
         return name
 
     async def begin(self, place: Place, start: Start) -> None:
-        config = json.dumps(self._config(start))
+        await self._run_detached(place, PROGRAM, self._config(start))
+
+    async def relay(self, place: Place) -> None:
+        await self._run_detached(place, RELAY, {"run": spec.RUN, "socket": PORTS_SOCKET})
+
+    async def _run_detached(self, place: Place, program: str, config: Mapping[str, Any]) -> None:
+        """Run a program of the holder's package, which forks; its child keeps running."""
+        command = ["python3", "-I", "-S", "-B", "-c", program, json.dumps(config), spec.INSIDE]
         async with self._engine() as docker:
             container = docker.containers.container(self._running[place.box_id])
-            execution = await container.exec(
-                ["python3", "-I", "-S", "-B", "-c", PROGRAM, config, spec.INSIDE], stdout=False, stderr=False
-            )
+            execution = await container.exec(command, stdout=False, stderr=False)
             await execution.start(detach=True)
             shown = await execution.inspect()
         if shown.get("ExitCode"):

@@ -5,13 +5,13 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from services.terminal.backends.base import Isolation, Place, Start
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
-from services.terminal.holder import PROGRAM
+from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY
 from services.terminal.links import SOCKET_NAME
 from services.terminal.settings import Settings
 
@@ -42,22 +42,31 @@ class ProcessBackend:
         lock = os.open(_lock_file(place, start.terminal_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            config = json.dumps({**self._config(place, start), "keep": lock})
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *FLAGS, PROGRAM, config, str(self._settings.holder.parent)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={},
-                pass_fds=[lock],
-            )
-            async with asyncio.timeout(START_SECONDS):
-                if await process.wait() != 0:  # this process forks; its child is the holder
-                    raise ShellNotStarted
+            await self._run_detached(PROGRAM, {**self._config(place, start), "keep": lock}, [lock])
         except (OSError, TimeoutError) as error:
             raise ShellNotStarted from error
         finally:
             os.close(lock)
+
+    async def relay(self, place: Place) -> None:
+        try:
+            await self._run_detached(RELAY, {"run": str(place.run), "socket": PORTS_SOCKET}, [])
+        except (OSError, TimeoutError) as error:
+            raise ShellNotStarted from error
+
+    async def _run_detached(self, program: str, config: Mapping[str, Any], kept: Sequence[int]) -> None:
+        """Run a program of the holder's package, which forks; its child keeps running."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *FLAGS, program, json.dumps(config), str(self._settings.holder.parent)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={},
+            pass_fds=kept,
+        )
+        async with asyncio.timeout(START_SECONDS):
+            if await process.wait() != 0:
+                raise ShellNotStarted
 
     def _config(self, place: Place, start: Start) -> dict[str, Any]:
         shell = str(self._settings.shell)

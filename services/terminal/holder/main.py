@@ -298,10 +298,9 @@ class Holder:
             self._send(frame(b"P", json.dumps(state).encode()))
 
 
-def main(text: str) -> None:
-    """Detach from the service, then hold a shell as configured by this JSON text."""
-    config = json.loads(text)
-    if os.fork():  # the holder must not be a child of the service
+def detach(config: dict[str, Any]) -> None:
+    """Become a process that outlives the one that started it, and has none of its descriptors."""
+    if os.fork():  # must not be a child of the service
         os._exit(0)
     os.setsid()
     os.chdir(
@@ -316,4 +315,10 @@ def main(text: str) -> None:
     kept = int(config.get("keep", 2))  # a lock to hold as long as this process lives
     os.closerange(3, max(3, kept))
     os.closerange(max(3, kept + 1), 4096)
+
+
+def main(text: str) -> None:
+    """Detach from the service, then hold a shell as configured by this JSON text."""
+    config = json.loads(text)
+    detach(config)
     Holder(config).run()
