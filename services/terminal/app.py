@@ -9,6 +9,7 @@ from services.terminal.access import Door
 from services.terminal.backends.base import Backend
 from services.terminal.backends.process import ProcessBackend
 from services.terminal.boxes import Boxes
+from services.terminal.broker.client import BrokerBackend
 from services.terminal.deployments import Deployments
 from services.terminal.disk_watch import DiskWatch
 from services.terminal.events import CONSUMES
@@ -86,6 +87,4 @@ def create_app(settings: Settings) -> Starlette:
 def make_backend(settings: Settings) -> Backend:
     if settings.backend == "process":
         return ProcessBackend(settings)
-    from services.terminal.backends.docker import DockerBackend  # slow to import
-
-    return DockerBackend(settings)
+    return BrokerBackend(settings)

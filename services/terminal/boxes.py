@@ -15,7 +15,7 @@ from sqlmodel import Session as DatabaseSession
 
 from services.terminal import models
 from services.terminal.backends import selftest
-from services.terminal.backends.base import Backend, Place
+from services.terminal.backends.base import Backend, BoxEvent, EventKind, Place
 from services.terminal.errors import NoCapacity
 from services.terminal.events import DELETED
 from services.terminal.models import BOXES, SHARES, TABS, TERMINALS, TICKETS, TRASH, BoxState
@@ -35,7 +35,9 @@ from shared.errors import NotFound, Problem
 from shared.ids import new_id
 
 GRACE_SECONDS = 5.0
-DISK_FULL = "disk_full"
+DISK_FULL, KILLED = "disk_full", "killed"
+OUT_OF_MEMORY = "A program was killed: your box has reached its memory limit of {}."
+CPU_SECONDS, CPU_SHARE = 60.0, 0.01  # a box that uses more of one processor is not idle
 SWEEP_ROWS = 100
 ACTIVITY_KEPT = timedelta(minutes=1)  # precision of `last_activity`
 
@@ -59,6 +61,8 @@ class Boxes:
         self._database, self._backend, self._places = database, backend, places
         self._terminals, self._settings, self._quota = terminals, settings, quota
         self._tunnels = tunnels
+        backend.on_event = self._notice
+        self._cpu: dict[str, tuple[float, float]] = {}  # of boxes without activity: when, seconds used
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Self:
@@ -130,6 +134,35 @@ class Boxes:
             await self._database.run(_set_stopped, row["id"], reason)
             log.info("box_stopped", box_id=row["id"], user_id=owner, reason=reason)
 
+    def _notice(self, event: BoxEvent) -> None:
+        if event.kind == EventKind.DIED:
+            self._terminals.spawn(self._note_death(event.box_id))
+        else:
+            self._terminals.spawn(self._tell_out_of_memory(event.box_id))
+
+    async def _note_death(self, box_id: str) -> None:
+        """Give up a box that ended without a request, unless it was started again meanwhile."""
+        owner = await self._database.read(_owner_of, box_id)
+        if owner is None:
+            return
+        async with self._locks[owner]:
+            row = await self._database.read(_row_of, owner)
+            place = self._places.of(box_id, owner)
+            if row is None or row["state"] != BoxState.RUNNING or self._backend.is_alive(place, ""):
+                return
+            self._terminals.lose_all(owner, KILLED)
+            self._terminals.ignore(place)
+            await self._tunnels.ignore(box_id)
+            await self._database.run(_set_stopped, box_id, KILLED)
+            log.warning("box_ended_from_outside", box_id=box_id, user_id=owner)
+
+    async def _tell_out_of_memory(self, box_id: str) -> None:
+        owner = await self._database.read(_owner_of, box_id)
+        limit = f"{self._settings.box_memory >> 20} MiB"
+        for session in self._terminals.of(owner) if owner else ():
+            for viewer in session.viewers:
+                viewer.tell("notice", code="out_of_memory", message=OUT_OF_MEMORY.format(limit))
+
     async def stop_by_id(self, box_id: str, reason: str) -> None:
         owner = await self._database.read(_owner_of, box_id)
         if owner is None:
@@ -200,10 +233,31 @@ class Boxes:
             used = self._tunnels.last_used(row["id"])
             active = max([*moments, *([] if used is None else [used])], default=None)
             seen = row["last_activity"] if active is None else now() - timedelta(seconds=clock - active)
-            if (now() - seen).total_seconds() >= self._settings.idle_seconds:
+            if (now() - seen).total_seconds() < self._settings.idle_seconds:
+                self._cpu.pop(row["id"], None)
+            elif await self._computes_nothing(row):
                 await self.stop(row["owner"], "idle")
-            elif seen - row["last_activity"] > ACTIVITY_KEPT:
+                continue
+            if seen - row["last_activity"] > ACTIVITY_KEPT:
                 await self._database.run(_set_activity, row["id"], seen)
+
+    async def _computes_nothing(self, row: Mapping[str, Any]) -> bool:
+        """Whether a box without activity has used almost no processor for a minute."""
+        clock = clock_of()
+        try:
+            used = await self._backend.cpu_seconds(self._places.of(row["id"], row["owner"]))
+        except Problem:
+            used = None
+        since, before = self._cpu.setdefault(row["id"], (clock, used or 0.0))
+        if used is None:
+            return True
+        if clock - since < CPU_SECONDS:
+            return False
+        self._cpu[row["id"]] = (clock, used)
+        if used - before >= CPU_SHARE * (clock - since):
+            return False
+        del self._cpu[row["id"]]
+        return True
 
 
 def _remove_folder(folder: Path) -> None:
@@ -217,6 +271,10 @@ def _remove_folder(folder: Path) -> None:
             remove(parent, gone.name)
         finally:
             os.close(parent)
+
+
+def clock_of() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _last_activity(session: Session, clock: float) -> float:

@@ -60,10 +60,11 @@ class Links:
             self.ignore(box_id)
 
 
-def bound(folder: Path, name: str, waiting_max: int) -> socket.socket:
+def bound(folder: Path, name: str, waiting_max: int, *, for_boxes: bool = True) -> socket.socket:
     """Bind a socket in a directory whose path may exceed the kernel's limit of 107 bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)  # the container's user is another one; other users cannot enter the parent directory
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if for_boxes:  # a container's user is another one; other users cannot enter the parent directory
+        folder.chmod(0o755)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -72,7 +73,7 @@ def bound(folder: Path, name: str, waiting_max: int) -> socket.socket:
         near = Path(f"/proc/self/fd/{descriptor}")
         path = (near if near.exists() else folder) / name
         listening.bind(str(path))
-        path.chmod(0o666)
+        path.chmod(0o666 if for_boxes else 0o600)
         listening.listen(waiting_max)
     except OSError:
         listening.close()
@@ -81,6 +82,22 @@ def bound(folder: Path, name: str, waiting_max: int) -> socket.socket:
         os.close(descriptor)
     listening.setblocking(False)
     return listening
+
+
+def connected(folder: Path, name: str) -> socket.socket:
+    """Connect to a socket in such a directory."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        near = Path(f"/proc/self/fd/{descriptor}")
+        connection.connect(str((near if near.exists() else folder) / name))
+    except OSError:
+        connection.close()
+        raise
+    finally:
+        os.close(descriptor)
+    connection.setblocking(False)
+    return connection
 
 
 class HolderConnection(asyncio.Protocol):

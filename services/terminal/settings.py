@@ -40,6 +40,8 @@ class Settings(ServiceSettings):
 
     port: int = Field(default=8087, ge=1, le=65535)
     box_backend: Literal["auto", "docker", "process"] = "auto"
+    box_broker: Literal["child", "separate"] = "child"
+    broker_client: int | None = Field(default=None, ge=0)
     docker_socket: str = "/var/run/docker.sock"
     box_image: str = Field(default="gatehouse-workspace:1", min_length=1, max_length=200)
     box_network: Literal["none", "internal", "internet"] = "none"

@@ -194,10 +194,15 @@ class Terminals:
             if left <= 0 or place is None or not self._backend.is_alive(place, session.id):
                 self._lose(session)
 
-    def _lose(self, session: Session) -> None:
+    def lose_all(self, owner: str, reason: str) -> None:
+        """Give up the terminals of a box that has ended."""
+        for session in self.of(owner):
+            self._lose(session, reason)
+
+    def _lose(self, session: Session, reason: str = "") -> None:
         if session.exit is None:
-            log.warning("terminal_lost", terminal_id=session.id, user_id=session.owner)
-            session.end(Exit(None, None, session.head, is_lost=True))
+            log.warning("terminal_lost", terminal_id=session.id, user_id=session.owner, reason=reason or None)
+            session.end(Exit(None, None, session.head, is_lost=True, reason=reason))
 
     def _ended(self, session: Session) -> None:
         assert session.exit is not None

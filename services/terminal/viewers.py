@@ -25,6 +25,7 @@ class Exit:
     signal: int | None
     head: int
     is_lost: bool = False
+    reason: str = ""  # why it was lost, if that is known
 
     @classmethod
     def told(cls, told: dict[str, Any]) -> "Exit":

@@ -1,13 +1,17 @@
 """One service for all tests of a module; each test has its own account and box."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
+from services.terminal.settings import Settings
+from shared.data.migrate import upgrade
 from shared.ids import new_id
 from tests import support
 from tests.terminal.support import Owner, Service
+from tests.terminal.world import World
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -38,3 +42,13 @@ async def owner(service: Service) -> AsyncIterator[Owner]:
     async with Owner(service.url) as one:
         yield one
         await one.client.post("/terminal/stop")
+
+
+@pytest.fixture
+async def world(make_settings: Callable[..., Any], database_url: str) -> AsyncIterator[World]:
+    settings = make_settings(Settings, database_url=database_url, boxes_max=2, idle_seconds=1000)
+    upgrade(database_url, settings.migrations())
+    made = World(settings)
+    async with made.terminals, made.boxes, made.disk_watch:
+        yield made
+    made.database.close()

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,92 +10,23 @@ from typing import Any
 import pytest
 
 from contracts.events import AccountChanged, AccountDeleted
-from services.terminal.backends.base import Isolation, Place, Start
 from services.terminal.backends.docker import DockerBackend
 from services.terminal.boxes import Boxes
-from services.terminal.disk_watch import DiskWatch
 from services.terminal.errors import EngineUnavailable, HomeFull, NoCapacity, ShellNotStarted
 from services.terminal.events import end_boxes_of_deleted, end_boxes_of_disabled
-from services.terminal.models import BOXES, PORTS, TERMINALS, TRASH
-from services.terminal.places import Places
+from services.terminal.models import PORTS, TERMINALS, TRASH
 from services.terminal.ports import leases
 from services.terminal.ports.tunnels import BoxTunnels, Tunnels
 from services.terminal.settings import Settings
-from services.terminal.terminals import Terminals
 from services.terminal.viewers import Viewer
-from services.terminal.workspace.quota import Quota
 from services.terminal.workspace.trash import TrashCan
 from services.terminal.workspace.tree import Tree
 from services.terminal.workspace.walks import Usage
 from services.terminal.workspace.workspaces import Workspaces
 from shared.clock import now
-from shared.data.database import Database
-from shared.data.migrate import upgrade
 from shared.ids import new_id
 from shared.process.disk import Disk
-
-
-class Still:
-    """A backend whose shells never start."""
-
-    name = "still"
-    isolation: Isolation = "container"
-
-    async def adopt(self, places: Sequence[Place]) -> None: ...
-
-    async def ensure(self, place: Place) -> None:
-        await asyncio.to_thread(place.home.mkdir, parents=True, exist_ok=True)
-        (place.home / "kept").touch()
-
-    async def begin(self, place: Place, start: Start) -> None:
-        raise ShellNotStarted
-
-    async def relay(self, place: Place) -> None: ...
-
-    def is_alive(self, place: Place, terminal_id: str) -> bool:
-        return False
-
-    async def stop(self, place: Place) -> None: ...
-
-    async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:
-        raise EngineUnavailable
-
-    async def describe(self) -> dict[str, str]:
-        return {}
-
-    async def close(self) -> None: ...
-
-
-class World:
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.database = settings, Database(settings.database_url)
-        self.places, backend = Places(settings), Still()
-        self.terminals = Terminals(self.database, backend, self.places, settings)
-        self.used = Usage(0, 0)
-        self.quota = Quota(1000, 10, self.measured)
-        self.tunnels = Tunnels(backend)
-        parts = (self.database, backend, self.places, self.terminals, settings, self.quota, self.tunnels)
-        self.boxes = Boxes(*parts)
-        self.disk_watch = DiskWatch(self.database, self.boxes, self.terminals, self.quota)
-
-    async def measured(self, owner: str) -> Usage:
-        return self.used
-
-    async def sweep(self) -> None:
-        await asyncio.to_thread(self.boxes.sweep)
-
-    async def tell(self, work: Callable[..., None], event: object) -> None:
-        await self.database.run(work, [event])
-
-
-@pytest.fixture
-async def world(make_settings: Callable[..., Any], database_url: str) -> AsyncIterator[World]:
-    settings = make_settings(Settings, database_url=database_url, boxes_max=2, idle_seconds=1000)
-    upgrade(database_url, settings.migrations())
-    made = World(settings)
-    async with made.terminals, made.boxes, made.disk_watch:
-        yield made
-    made.database.close()
+from tests.terminal.world import Still, World, age, state_of
 
 
 async def test_box_without_activity_is_stopped_and_can_start_again(world: World) -> None:
@@ -136,17 +66,6 @@ async def test_expired_lease_is_deleted_and_its_connections_end(world: World) ->
     other.close()
     assert ended == b""
     assert await world.database.read(lambda session: session.connection().execute(PORTS.select()).all()) == []
-
-
-def age(session: Any, owner: str) -> None:
-    old = now() - timedelta(seconds=1001)
-    session.connection().execute(BOXES.update().where(BOXES.c.owner == owner).values(last_activity=old))
-
-
-async def state_of(world: World, owner: str) -> dict[str, Any]:
-    row = await world.boxes.show(owner)
-    assert row is not None
-    return row
 
 
 async def test_more_boxes_than_allowed_are_refused(world: World) -> None:

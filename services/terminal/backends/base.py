@@ -1,7 +1,8 @@
 """The interface of the backends, which run the shells of a box."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -28,11 +29,29 @@ class Start:
     columns: int
 
 
+class EventKind(StrEnum):
+    """What happened to a box: a program in it reached the memory limit, or it ended without a request."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    DIED = "died"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxEvent:
+    box_id: str
+    kind: EventKind
+
+
+def ignore_event(_event: BoxEvent) -> None:
+    """Do nothing: the first value of `on_event`."""
+
+
 class Backend(Protocol):
     """Creates boxes and starts holders in them. A holder connects to the box's socket on its own."""
 
     name: str
     isolation: Isolation
+    on_event: Callable[[BoxEvent], None]
 
     async def adopt(self, places: Sequence[Place]) -> None:
         """Find what the previous process left running; `places` are the boxes that should run."""
@@ -54,6 +73,9 @@ class Backend(Protocol):
 
     async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:
         """Run a program in a running box; return its exit code and output."""
+
+    async def cpu_seconds(self, place: Place) -> float | None:
+        """Return the processor time that a running box has used; None if unknown."""
 
     async def describe(self) -> dict[str, str]:
         """Describe what runs the boxes, for operators."""

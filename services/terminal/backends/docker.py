@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,27 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
 from services.terminal.backends import spec
-from services.terminal.backends.base import Isolation, Place, Start
+from services.terminal.backends.base import (
+    BoxEvent,
+    EventKind,
+    Isolation,
+    Place,
+    Start,
+    ignore_event,
+)
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY
 from services.terminal.links import SOCKET_NAME
 from services.terminal.places import prepare_home
 from services.terminal.settings import Settings
 from shared.ids import new_id
+from shared.process.tasks import end
 
 CALL_SECONDS = 20.0
 STOP_SECONDS = 5
 OUTPUT_BYTES_MAX = 64 * 1024
 LINGER_SECONDS = 600
+EVENTS_AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +48,9 @@ class DockerBackend:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._docker: Docker | None = None
-        self._running: dict[str, str] = {}  # box id: container id
+        self.on_event: Callable[[BoxEvent], None] = ignore_event
+        self.running: dict[str, str] = {}  # box id: container id
+        self._following: asyncio.Task[None] | None = None
         self._instance = ""
         self._network = ""
 
@@ -48,9 +59,11 @@ class DockerBackend:
         self._instance = await asyncio.to_thread(_instance_of, self._settings.root / "instance")
         known = {place.box_id for place in places}
         try:
-            self._running = await self._found_running(known)
+            self.running = await self._found_running(known)
         except EngineUnavailable:  # boxes may be running anyway, and their holders connect on their own
-            self._running = dict.fromkeys(known, "")
+            self.running = dict.fromkeys(known, "")
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow_events())
 
     async def _found_running(self, known: set[str]) -> dict[str, str]:
         running = {}
@@ -64,6 +77,61 @@ class DockerBackend:
                     running[box_id] = container.id
         return running
 
+    async def _follow_events(self) -> None:
+        """Report what happens to boxes; after a gap, compare what is running with what should be."""
+        filters = {**self._mine(), "type": ["container"], "event": ["die", "oom"]}
+        is_down = False
+        while True:
+            try:
+                async for event in self._events(json.dumps(filters)):
+                    is_down = False
+                    box_id = event["Actor"]["Attributes"].get(f"{spec.LABEL}box", "")
+                    self._note(event["Action"], box_id, event["Actor"]["ID"])
+            except (
+                DockerError,
+                aiohttp.ClientError,
+                OSError,
+                EngineUnavailable,
+                LookupError,
+                ValueError,
+            ) as error:
+                if not is_down:
+                    log.warning("engine_events_lost", error=repr(error)[:500])
+                is_down = True
+            await asyncio.sleep(EVENTS_AGAIN_SECONDS)
+
+    async def _events(self, filters: str) -> AsyncIterator[dict[str, Any]]:
+        session = self._client().session
+        forever = aiohttp.ClientTimeout(total=None, connect=CALL_SECONDS)
+        url, params = "http://engine/v1.41/events", {"filters": filters}
+        async with session.get(url, params=params, timeout=forever) as response:
+            response.raise_for_status()
+            await self._note_missing()  # what ended before the events begin
+            async for line in response.content:
+                if line.strip():
+                    yield json.loads(line)
+
+    async def _note_missing(self) -> None:
+        expected = dict(self.running)
+        async with self._engine() as docker:
+            listed = await docker.containers.list(filters=self._mine())
+        running = {container["Labels"].get(f"{spec.LABEL}box", "") for container in listed}
+        for box_id, container_id in expected.items():
+            if box_id not in running:
+                self._note("die", box_id, container_id)
+
+    def _note(self, action: str, box_id: str, container_id: str) -> None:
+        known = self.running.get(box_id)
+        if known is None or known not in ("", container_id):
+            return  # stopped by us, or an earlier container
+        if action == "die":
+            del self.running[box_id]
+            log.warning("box_died", box_id=box_id)
+            self.on_event(BoxEvent(box_id, EventKind.DIED))
+        elif action == "oom":
+            log.warning("box_out_of_memory", box_id=box_id)
+            self.on_event(BoxEvent(box_id, EventKind.OUT_OF_MEMORY))
+
     def _mine(self, **labels: str) -> dict[str, list[str]]:
         wanted = {"instance": self._instance, **labels}
         return {"label": [f"{spec.LABEL}{name}={value}" for name, value in wanted.items()]}
@@ -71,18 +139,22 @@ class DockerBackend:
     @asynccontextmanager
     async def _engine(self, seconds: float = CALL_SECONDS) -> AsyncIterator[Docker]:
         """Provide the engine's client; any failure of the engine becomes EngineUnavailable."""
+        docker = self._client()
+        try:
+            async with asyncio.timeout(seconds):
+                yield docker
+        except (DockerError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.warning("engine_failed", error=repr(error)[:500])
+            raise EngineUnavailable from error
+
+    def _client(self) -> Docker:
         if self._docker is None:
             connector = aiohttp.UnixConnector(path=self._settings.docker_socket, limit=0)
             session = aiohttp.ClientSession(connector=connector)
             self._docker = Docker(
                 url=f"unix://{self._settings.docker_socket}", session=session, api_version="v1.41"
             )
-        try:
-            async with asyncio.timeout(seconds):
-                yield self._docker
-        except (DockerError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.warning("engine_failed", error=repr(error)[:500])
-            raise EngineUnavailable from error
+        return self._docker
 
     async def ensure(self, place: Place) -> None:
         async with self._engine() as docker:
@@ -94,7 +166,7 @@ class DockerBackend:
                 network=await self._ready_network(docker),
             )
             container_id = await self._found(docker, place, wanted) or await self._made(docker, place, wanted)
-            self._running[place.box_id] = container_id
+            self.running[place.box_id] = container_id
 
     async def _found(self, docker: Docker, place: Place, wanted: dict[str, Any]) -> str | None:
         """Return the running container of a box; remove those that are stopped or differ from the spec."""
@@ -153,7 +225,7 @@ class DockerBackend:
         """Run a program of the holder's package, which forks; its child keeps running."""
         command = ["python3", "-I", "-S", "-B", "-c", program, json.dumps(config), spec.INSIDE]
         async with self._engine() as docker:
-            container = docker.containers.container(self._running[place.box_id])
+            container = docker.containers.container(self._running_id(place))
             execution = await container.exec(command, stdout=False, stderr=False)
             await execution.start(detach=True)
             shown = await execution.inspect()
@@ -178,11 +250,11 @@ class DockerBackend:
         }
 
     def is_alive(self, place: Place, terminal_id: str) -> bool:  # noqa: ARG002 - only the box's state is known
-        return place.box_id in self._running
+        return place.box_id in self.running
 
     async def stop(self, place: Place) -> None:
         """Remove the container; the home directory is outside it."""
-        self._running.pop(place.box_id, None)
+        self.running.pop(place.box_id, None)
         async with self._engine() as docker:
             for container in await docker.containers.list(all=True, filters=self._mine(box=place.box_id)):
                 with suppress(DockerError):  # it may have stopped already
@@ -191,7 +263,7 @@ class DockerBackend:
 
     async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:
         async with self._engine(seconds) as docker:
-            container = docker.containers.container(self._running[place.box_id])
+            container = docker.containers.container(self._running_id(place))
             execution = await container.exec([*command], stdin=False, tty=False)
             output = bytearray()
             async with execution.start(detach=False) as stream:
@@ -200,6 +272,20 @@ class DockerBackend:
                     del output[:-OUTPUT_BYTES_MAX]
             shown = await execution.inspect()
         return int(shown["ExitCode"] or 0), output.decode("utf-8", "replace")
+
+    async def cpu_seconds(self, place: Place) -> float | None:
+        async with self._engine() as docker:
+            container = docker.containers.container(self._running_id(place))
+            (shown,) = await container.stats(stream=False)
+        used: float = shown["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+        return used
+
+    def _running_id(self, place: Place) -> str:
+        """Return the id of a box's container; raises EngineUnavailable if it has ended."""
+        container_id = self.running.get(place.box_id)
+        if not container_id:
+            raise EngineUnavailable
+        return container_id
 
     async def describe(self) -> dict[str, str]:
         async with self._engine() as docker:
@@ -216,6 +302,8 @@ class DockerBackend:
         }
 
     async def close(self) -> None:
+        if self._following is not None:
+            await end([self._following])
         if self._docker is not None:
             session = self._docker.session
             await self._docker.close()

@@ -5,11 +5,12 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from services.terminal.backends.base import Isolation, Place, Start
+from services.terminal.backends.base import BoxEvent, Isolation, Place, Start, ignore_event
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY
 from services.terminal.links import SOCKET_NAME
@@ -31,6 +32,7 @@ class ProcessBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.on_event: Callable[[BoxEvent], None] = ignore_event
 
     async def adopt(self, places: Sequence[Place]) -> None:
         """Do nothing: holders connect on their own, and their locks show which are running."""
@@ -116,11 +118,25 @@ class ProcessBackend:
     async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:  # noqa: ARG002
         raise EngineUnavailable
 
+    async def cpu_seconds(self, place: Place) -> float | None:
+        return await asyncio.to_thread(_cpu_seconds_with, f"HOME={place.home}".encode())
+
     async def describe(self) -> dict[str, str]:
         return {}
 
     async def close(self) -> None:
         """Do nothing, as nothing is open."""
+
+
+def _cpu_seconds_with(variable: bytes) -> float:
+    """Add up the processor time of our processes with this variable, and of their children that ended."""
+    ticks = 0
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError, ValueError, IndexError):  # it has ended, or belongs to another user
+            if folder.name.isdigit() and variable in (folder / "environ").read_bytes().split(b"\0"):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _lock_file(place: Place, terminal_id: str) -> Path:
