@@ -1,8 +1,14 @@
 """Shells in real containers: confinement, adoption after restarts, and output without losses."""
 
+import asyncio
+import json
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests import support
@@ -40,7 +46,9 @@ def docker() -> str:
 def service(docker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {"BOX_BACKEND": "docker", "BOX_IMAGE": IMAGE, "BOX_MEMORY": str(128 << 20)}
     settings |= {"BOX_TMP": str(32 << 20)}
-    started = Service(tmp_path_factory.mktemp("docker"), HOLD_SECONDS="60", BOX_PIDS="64", **settings)
+    started = Service(
+        tmp_path_factory.mktemp("docker"), HOLD_SECONDS="60", BOX_PIDS="64", BOXES_MAX="60", **settings
+    )
     try:
         started.start()
         yield started
@@ -141,6 +149,60 @@ async def test_container_without_a_box_is_removed_but_not_those_of_other_instanc
         run(docker, "rm", "-f", stray, foreign, check=False)
 
 
+async def test_boxes_started_one_after_another_all_have_every_limit(service: Service, docker: str) -> None:
+    boxes = int(support.length(50))
+    before, began = {*containers(docker, service)}, time.monotonic()
+    async with AsyncExitStack() as stack:
+        owners = [await stack.enter_async_context(Owner(service.url)) for _ in range(boxes)]
+        for owner in owners:
+            await owner.open()
+        seconds = time.monotonic() - began
+        made = [one for one in containers(docker, service) if one not in before]
+        found = json.loads(run(docker, "inspect", *made))
+        stopped = await asyncio.gather(*(owner.client.post("/terminal/stop") for owner in owners))
+    print(f"{boxes} boxes in {seconds:.1f} s")
+    assert len(found) == boxes
+    assert {one.status_code for one in stopped} == {204}
+    for one in found:
+        host = one["HostConfig"]
+        limits = [host[name] for name in ("Memory", "MemorySwap", "PidsLimit", "NanoCpus", "OomScoreAdj")]
+        assert limits == [128 << 20, 128 << 20, 64, 1_000_000_000, 500]
+        assert (host["CapDrop"], host["CapAdd"], host["ReadonlyRootfs"]) == (["ALL"], None, True)
+        assert (host["SecurityOpt"], host["NetworkMode"]) == (["no-new-privileges:true"], "none")
+        assert (host["Privileged"], one["Config"]["User"], one["State"]["Running"]) == (
+            False,
+            "1000:1000",
+            True,
+        )
+    assert {*containers(docker, service)} == before
+
+
+async def test_viewer_is_told_that_a_program_was_killed_for_its_memory(
+    service: Service, owner: Owner
+) -> None:
+    async with owner.watching(await owner.open()) as screen:
+        await screen.until_control("replay_end")
+        await screen.type("python3 -c 'x = bytearray(300 << 20)'\n")
+        notice = await screen.until_control("notice")
+    assert (notice["code"], "128 MiB" in notice["message"]) == ("out_of_memory", True)
+
+
+async def test_port_of_a_container_without_a_network_is_reached(service: Service, owner: Owner) -> None:
+    async with owner.watching(await owner.open()) as screen:
+        await screen.type("echo from-the-box > page; python3 -u -m http.server --bind 127.0.0.1 4000\n")
+        await screen.until(b"Serving HTTP")
+        made = await owner.client.post("/terminal/ports", json={"port": 4000, "visibility": "public"})
+        host = urlsplit(made.json()["url"]).netloc
+        async with httpx.AsyncClient(base_url=service.url, headers={"Host": host}) as browser:
+            page = await browser.get("/page")
+            listed = (await owner.client.get("/terminal/ports")).json()
+            await owner.client.post("/terminal/stop")
+            stopped = await browser.get("/page")
+    assert (page.status_code, page.text) == (200, "from-the-box\n")
+    assert [one["listening"] for one in listed] == [True]
+    assert (stopped.status_code, stopped.json()["code"]) == (503, "box_stopped")
+
+
 async def test_terminal_is_lost_when_its_container_is_killed_from_outside(
     service: Service, docker: str, owner: Owner
 ) -> None:
@@ -150,7 +212,8 @@ async def test_terminal_is_lost_when_its_container_is_killed_from_outside(
         (container,) = containers(docker, service)
         run(docker, "kill", container)
         assert await screen.until_closed() == 1000
-    assert screen.controls[-1]["lost"] is True
+    assert (screen.controls[-1]["lost"], screen.controls[-1]["reason"]) == (True, "killed")
+    assert (await owner.client.get("/terminal")).json()["reason"] == "killed"
     async with owner.watching(await owner.open()) as screen:
         await screen.type("echo a''gain\n")
         await screen.until(b"again")

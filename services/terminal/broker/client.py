@@ -124,9 +124,9 @@ class BrokerBackend:
                 waiting.set_exception(EngineUnavailable())
         self._waiting.clear()
 
-    async def _call(self, method: str, seconds: float = CALL_SECONDS, **fields: Any) -> Any:
+    async def _call(self, method: str, patience: float = CALL_SECONDS, **fields: Any) -> Any:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(patience):
                 await self._connected.wait()
                 return await self._send(method, **fields)
         except TimeoutError as error:
