@@ -49,7 +49,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("oauth", "lifecycle"),
         ("providers",),
         ("exports",),
-        ("own_account", "administration"),
+        ("own_account", "administration", "duo"),
         ("explanations", "impersonation"),
         ("pages",),
         ("routes",),

@@ -11,6 +11,8 @@ from services.auth.accounts.first_admin import create_first_admin
 from services.auth.credentials.devices import Devices
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
+from services.auth.duo.duo import Duo
+from services.auth.duo.prompt import DuoPrompt
 from services.auth.explanations.explanations import Explanations
 from services.auth.exports.exports import TIDY_SECONDS, Exports
 from services.auth.factors.factors import Factors
@@ -69,13 +71,12 @@ def create_app(settings: Settings) -> Starlette:
     verifier = TokenVerifier(settings, client, fetch_keys=keys.document)
     revocations = RevocationLog(settings)
     sessions, tokens = Sessions(settings, revocations), AccessTokens(settings, keys)
-    factors = Factors(Sealer(settings.service, [settings.key_secret.get_secret_value()]))
+    sealer = Sealer(settings.service, [settings.key_secret.get_secret_value()])
+    factors = Factors(sealer, offers_duo=settings.has_duo)
     issuer, browsers = Issuer(settings, keys, tokens), BrowserSessions(settings, sessions)
     own_password = OwnPassword(database, passwords, sessions)
     life = _life_of_accounts(settings, own_password, factors, devices, proxies)
-    second = SecondStep(factors)
-    linking = Linking(settings, sessions, factors, life[Links], life[Mails])
-    arrivals = Arrivals.of(settings, database, linking, second, browsers, devices, proxies)
+    elsewhere = _sign_in_elsewhere(settings, own_password, factors, life, browsers, devices, proxies)
     feed = RevocationFeed(database, revocations, verifier.revocations, on_kill=keys.refresh)
     return create_service(
         settings,
@@ -84,7 +85,6 @@ def create_app(settings: Settings) -> Starlette:
         database=database,
         provide={
             AccessTokens: tokens,
-            Arrivals: arrivals,
             BrowserSessions: browsers,
             Devices: devices,
             Factors: factors,
@@ -98,13 +98,11 @@ def create_app(settings: Settings) -> Starlette:
             Proxies: proxies,
             RevocationFeed: feed,
             RevocationLog: revocations,
-            SecondStep: second,
             Sessions: sessions,
             SigningKeys: keys,
             TokenVerifier: verifier,
-            Connected: Connected(arrivals.providers, linking),
-            Providers: arrivals.providers,
             **life,
+            **elsewhere,
             **_own_account(settings, own_password, factors, life),
         },
         on_start=[
@@ -115,7 +113,11 @@ def create_app(settings: Settings) -> Starlette:
         on_stop=[passwords.close],
         verifier=verifier,
         follower=feed,
-        beside=[aclosing(arrivals.providers), Duties(database, _duties(database, life, keys))],
+        beside=[
+            aclosing(elsewhere[Providers]),
+            aclosing(elsewhere[Duo].prompt),
+            Duties(database, _duties(database, life, keys)),
+        ],
         events=Events(EVENTS, life[Exports].consumes, SUBSCRIBERS),
     )
 
@@ -140,6 +142,30 @@ def _life_of_accounts(
         Registration: Registration(
             settings, database, passwords, policy, devices, proxies, links, mails, asked
         ),
+    }
+
+
+def _sign_in_elsewhere(
+    settings: Settings,
+    own_password: OwnPassword,
+    factors: Factors,
+    life: dict[type, Any],
+    browsers: BrowserSessions,
+    devices: Devices,
+    proxies: Proxies,
+) -> dict[type, Any]:
+    """Build what sign-ins need that continue on another site: at a provider, or at Duo."""
+    database, sessions, mails = own_password.database, own_password.sessions, life[Mails]
+    second = SecondStep(factors)
+    linking = Linking(settings, sessions, factors, life[Links], mails)
+    arrivals = Arrivals.of(settings, database, linking, second, browsers, devices, proxies)
+    prompt, pending = DuoPrompt(settings), arrivals.pending
+    return {
+        Arrivals: arrivals,
+        Connected: Connected(arrivals.providers, linking),
+        Duo: Duo(settings, database, prompt, pending, factors, second, own_password, sessions, mails),
+        Providers: arrivals.providers,
+        SecondStep: second,
     }
 
 

@@ -225,3 +225,33 @@ class ProviderDown(Problem):
 
     status = 503
     code = "provider_unavailable"
+
+
+class NoDuo(Conflict):
+    """This account does not use Duo, or Duo is not configured here. Use another way."""
+
+    code = "no_duo"
+
+
+class DuoInUse(Conflict):
+    """This account uses Duo already. Remove it first."""
+
+    code = "duo_in_use"
+
+
+class DuoDenied(Unauthenticated):
+    """Duo did not confirm that it is you. Try again, or use another way."""
+
+    code = "duo_denied"
+
+
+class DuoUntrusted(UntrustedProvider):
+    """Duo's response cannot be trusted, so it was refused. Try again, or use another way."""
+
+    code = "duo_untrusted"
+
+
+class DuoDown(ProviderDown):
+    """Duo cannot be reached at the moment. Try again in a minute, or use another way."""
+
+    code = "duo_unavailable"

@@ -36,7 +36,7 @@ class Identity(Table, table=True):
 
 
 class PendingSignIn(Table, table=True):
-    """A browser that was redirected to a provider. With an account, the identity will be connected to it."""
+    """A browser that was redirected to a provider or to Duo. With an account, it is signed in already."""
 
     __tablename__ = "pending_sign_ins"
 
@@ -49,4 +49,6 @@ class PendingSignIn(Table, table=True):
         default=None, foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS
     )
     session_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
+    # The challenge of a sign-in whose second factor is shown at Duo.
+    challenge_hash: str | None = Field(default=None, max_length=HASH_CHARACTERS)
     expires: datetime = Field(sa_type=UtcDateTime, index=True)

@@ -3,6 +3,7 @@
 from services.auth.access_keys import routes as access_keys
 from services.auth.administration import routes as administration
 from services.auth.clients import routes as clients
+from services.auth.duo import routes as duo
 from services.auth.explanations import routes as explanations
 from services.auth.exports import routes as exports
 from services.auth.impersonation import routes as impersonation
@@ -22,6 +23,7 @@ OPERATIONS = [
     *own_account.OPERATIONS,
     *access_keys.OPERATIONS,
     *passkeys.OPERATIONS,
+    *duo.OPERATIONS,
     *pages.OPERATIONS,
     *providers.OPERATIONS,
     *oauth.OPERATIONS,

@@ -221,7 +221,7 @@ class MeOut(AccountOut):
 class MfaNeededOut(Output):
     """The password is correct; send a second factor within five minutes.
 
-    Send codes to /auth/mfa/verify and passkeys to /auth/mfa/passkey.
+    Send codes to /auth/mfa/verify and passkeys to /auth/mfa/passkey; /auth/mfa/duo leads to Duo.
     """
 
     model_config = example(
@@ -235,7 +235,7 @@ class MfaNeededOut(Output):
 
     requires_mfa: Literal[True] = True
     mfa_token: str
-    methods: list[str] = Field(description="Any of totp, passkey and recovery_code.")
+    methods: list[str] = Field(description="Any of totp, duo, passkey and recovery_code.")
     expires_in: int
 
 

@@ -3,7 +3,7 @@
 import ipaddress
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from services.auth.fields import PASSWORD_CHARACTERS_MAX, PASSWORD_CHARACTERS_MIN, Email, Username
@@ -11,11 +11,17 @@ from services.auth.provider_settings import Provider, faults_together, made, rea
 from shared.peers.outbound import OutboundSettings
 from shared.process.guessable import is_guessable
 from shared.process.settings import is_placeholder, strong_or_made
+from shared.words import pattern
 
 MINUTE = 60
 DAY = 24 * 60 * MINUTE
 DEFAULT_ADMIN_PASSWORD = "admin123"  # noqa: S105 - public, so accepted only on loopback
 ADMIN_PASSWORD_CHARACTERS_MIN = 12
+DUO_SKEY_CHARACTERS = 40
+_DUO_IKEY = pattern(r"^([A-Za-z0-9]{20})?$", "has 20 letters and digits at Duo")
+_DUO_HOST = pattern(
+    r"^([a-z0-9.-]+(:[0-9]{1,5})?)?$", "must be a host name like api-1234abcd.duosecurity.com"
+)
 
 
 class Settings(OutboundSettings):
@@ -49,6 +55,9 @@ class Settings(OutboundSettings):
     github_client_id: str = Field(default="", max_length=300)
     github_client_secret: SecretStr | None = None
     frontend_url: str = Field(default="", max_length=500)
+    duo_ikey: Annotated[str, StringConstraints(pattern=_DUO_IKEY)] = ""
+    duo_skey: SecretStr | None = None
+    duo_api_hostname: Annotated[str, StringConstraints(pattern=_DUO_HOST, max_length=253)] = ""
 
     @field_validator("providers", mode="before")
     @classmethod
@@ -95,6 +104,21 @@ class Settings(OutboundSettings):
         if not only_this_machine(info.data) and is_guessable(password):
             raise ValueError("is easy to guess; leave it out to have a random one printed once")
         return secret
+
+    @model_validator(mode="after")
+    def _duo_is_complete(self) -> Self:
+        secret = self.duo_skey.get_secret_value() if self.duo_skey else ""
+        if len({bool(self.duo_ikey), bool(secret), bool(self.duo_api_hostname)}) > 1:
+            raise ValueError("DUO_IKEY, DUO_SKEY and DUO_API_HOSTNAME go together")
+        if secret and (len(secret) != DUO_SKEY_CHARACTERS or not secret.isascii()):
+            raise ValueError(f"DUO_SKEY has {DUO_SKEY_CHARACTERS} characters at Duo")
+        if secret and not self.link_origin:
+            raise ValueError("DUO_IKEY needs OAUTH_ISSUER or PUBLIC_URL, where Duo sends browsers back to")
+        return self
+
+    @property
+    def has_duo(self) -> bool:
+        return bool(self.duo_ikey)
 
     @property
     def identity_providers(self) -> tuple[Provider, ...]:

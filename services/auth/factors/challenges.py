@@ -5,7 +5,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, update
+from sqlalchemy import Row, delete, select, update
 from sqlmodel import Session
 
 from services.auth.models import CHALLENGES, Challenge, delete_expired
@@ -23,7 +23,7 @@ def open_challenge(session: Session, account_id: str, device_id: str, amr: str =
     expires = now() + timedelta(seconds=CHALLENGE_SECONDS)
     session.add(
         Challenge(
-            token_hash=_hash(token), account_id=account_id, device_id=device_id, amr=amr, expires=expires
+            token_hash=hash_of(token), account_id=account_id, device_id=device_id, amr=amr, expires=expires
         )
     )
     return token
@@ -31,10 +31,16 @@ def open_challenge(session: Session, account_id: str, device_id: str, amr: str =
 
 def try_challenge(session: Session, token: str) -> Row[Any] | None:
     """Count an attempt and return the challenge; None if it is unknown, expired or has no attempts left."""
-    good = CHALLENGES.c.token_hash == _hash(token), CHALLENGES.c.expires > now()
+    good = CHALLENGES.c.token_hash == hash_of(token), CHALLENGES.c.expires > now()
     left = CHALLENGES.c.tries < TRIES_MAX
     counted = update(CHALLENGES).where(*good, left).values(tries=CHALLENGES.c.tries + 1).returning(CHALLENGES)
     return session.connection().execute(counted).first()
+
+
+def waiting_challenge(session: Session, token_hash: str) -> Row[Any] | None:
+    """Return a challenge whose attempt has been counted; None if it is used up or expired meanwhile."""
+    good = CHALLENGES.c.token_hash == token_hash, CHALLENGES.c.expires > now()
+    return session.connection().execute(select(CHALLENGES).where(*good)).first()
 
 
 def close_challenge(session: Session, challenge: Row[Any]) -> bool:
@@ -48,5 +54,5 @@ def close_challenges(session: Session, account_id: str) -> None:
     session.connection().execute(delete(CHALLENGES).where(CHALLENGES.c.account_id == account_id))
 
 
-def _hash(token: str) -> str:
+def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()

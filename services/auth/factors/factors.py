@@ -14,6 +14,7 @@ from services.auth.models import FACTORS, PASSKEYS, RECOVERY_CODES, Account, Fac
 from shared.clock import now
 from shared.data.sealed import SealedColumn, Sealer
 
+TOTP, DUO = "totp", "duo"
 RECOVERY_CODES_NUMBER = 10
 WAITING_MAX = timedelta(minutes=15)
 _RECOVERY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no characters that look alike
@@ -31,22 +32,30 @@ class Enrolled:
 class Factors:
     """The second factors of an account. Every method runs inside the caller's transaction."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, *, offers_duo: bool = False) -> None:
         self._secret = SealedColumn(sealer, FACTORS.c.secret)
+        self._offers_duo = offers_duo
 
     def are_needed(self, session: Session, account_id: str) -> bool:
         """Whether this account needs a second factor besides the password."""
-        return self.has_totp(session, account_id) or _has(
+        # Duo counts even while it is not configured: turning it off must not weaken an account.
+        return _has(session, FACTORS, account_id, FACTORS.c.confirmed.is_not(None)) or _has(
             session, PASSKEYS, account_id, PASSKEYS.c.is_second_factor
         )
 
     def has_totp(self, session: Session, account_id: str) -> bool:
-        return self._totp(session, account_id) is not None
+        return self._confirmed(session, account_id, TOTP) is not None
+
+    def duo_name(self, session: Session, account_id: str) -> str | None:
+        """Return the name that the account has at Duo, if it uses Duo and Duo is configured."""
+        row = self._confirmed(session, account_id, DUO) if self._offers_duo else None
+        return None if row is None else self._secret.open(row.id, row.secret)
 
     def methods_of(self, session: Session, account_id: str) -> list[str]:
         """Return the methods that are accepted after the password."""
         shown = {
             "totp": self.has_totp(session, account_id),
+            "duo": self.duo_name(session, account_id) is not None,
             "passkey": _has(session, PASSKEYS, account_id),
             "recovery_code": _has(session, RECOVERY_CODES, account_id),
         }
@@ -61,7 +70,7 @@ class Factors:
 
     def enrol_totp(self, session: Session, account_id: str) -> Enrolled:
         """Create a secret that takes effect once a code confirms it; replaces an unconfirmed one."""
-        mine = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None)
+        mine = *_of(account_id, TOTP), FACTORS.c.confirmed.is_(None)
         session.connection().execute(delete(FACTORS).where(*mine))
         factor, secret = Factor(account_id=account_id), new_secret()
         factor.secret = self._secret.seal(factor.id, secret)
@@ -78,10 +87,30 @@ class Factors:
         row = session.connection().execute(_waiting(account.id).with_for_update()).first()
         if row is None or not self._use(session, row, code):
             return None
-        others = FACTORS.c.account_id == account.id, FACTORS.c.id != row.id
+        others = *_of(account.id, TOTP), FACTORS.c.id != row.id
         session.connection().execute(delete(FACTORS).where(*others))
         session.connection().execute(update(FACTORS).where(FACTORS.c.id == row.id).values(confirmed=now()))
         return self.renew_recovery_codes(session, account.id)
+
+    def add_duo(self, session: Session, account_id: str, name: str) -> list[str]:
+        """Require Duo from now on; returns recovery codes if this is the first factor of a locked account.
+
+        The name is kept: a later username must not lead to the phone of another person.
+        """
+        factor = Factor(account_id=account_id, kind=DUO, confirmed=now())
+        factor.secret = self._secret.seal(factor.id, name)
+        session.add(factor)
+        session.flush()
+        return self.first_recovery_codes(session, account_id)
+
+    def has_duo(self, session: Session, account_id: str) -> bool:
+        return self._confirmed(session, account_id, DUO) is not None
+
+    def remove_duo(self, session: Session, account_id: str) -> bool:
+        """Remove Duo from a locked account; False if it was not in use."""
+        gone = session.connection().execute(delete(FACTORS).where(*_of(account_id, DUO))).rowcount > 0
+        self.drop_needless_codes(session, account_id)
+        return gone
 
     def renew_recovery_codes(self, session: Session, account_id: str) -> list[str]:
         """Replace the recovery codes by ten new ones, and return them."""
@@ -98,7 +127,7 @@ class Factors:
 
     def passes(self, session: Session, account_id: str, code: str) -> str | None:
         """Consume a code and return its method; None if it is neither a valid code nor a recovery code."""
-        row = self._totp(session, account_id)
+        row = self._confirmed(session, account_id, TOTP)
         if row is not None and self._use(session, row, code):
             return "otp"
         written = code.replace("-", "").replace(" ", "").lower()
@@ -109,10 +138,11 @@ class Factors:
     def remove_all(self, session: Session, account_id: str) -> None:
         """Remove the second factors and the passkeys."""
         session.connection().execute(delete(PASSKEYS).where(PASSKEYS.c.account_id == account_id))
-        self.remove_totp(session, account_id)
+        session.connection().execute(delete(FACTORS).where(FACTORS.c.account_id == account_id))
+        self.drop_needless_codes(session, account_id)
 
     def remove_totp(self, session: Session, account_id: str) -> None:
-        session.connection().execute(delete(FACTORS).where(FACTORS.c.account_id == account_id))
+        session.connection().execute(delete(FACTORS).where(*_of(account_id, TOTP)))
         self.drop_needless_codes(session, account_id)
 
     def drop_needless_codes(self, session: Session, account_id: str) -> None:
@@ -121,8 +151,8 @@ class Factors:
             mine = RECOVERY_CODES.c.account_id == account_id
             session.connection().execute(delete(RECOVERY_CODES).where(mine))
 
-    def _totp(self, session: Session, account_id: str) -> Row[Any] | None:
-        counts = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_not(None)
+    def _confirmed(self, session: Session, account_id: str, kind: str) -> Row[Any] | None:
+        counts = *_of(account_id, kind), FACTORS.c.confirmed.is_not(None)
         return session.connection().execute(select(FACTORS).where(*counts)).first()
 
     def _use(self, session: Session, row: Row[Any], code: str) -> bool:
@@ -146,9 +176,13 @@ def _has(session: Session, table: Table, account_id: str, *conditions: ColumnEle
     return session.connection().execute(mine.limit(1)).first() is not None
 
 
+def _of(account_id: str, kind: str) -> tuple[ColumnElement[bool], ...]:
+    return FACTORS.c.account_id == account_id, FACTORS.c.kind == kind
+
+
 def _waiting(account_id: str) -> Select[Any]:
     """Select the waiting secret. It expires, so that a stolen session cannot read it later."""
-    unconfirmed = FACTORS.c.account_id == account_id, FACTORS.c.confirmed.is_(None)
+    unconfirmed = *_of(account_id, TOTP), FACTORS.c.confirmed.is_(None)
     return select(FACTORS).where(*unconfirmed, FACTORS.c.created > now() - WAITING_MAX)
 
 

@@ -8,6 +8,7 @@ _WAYS = {
     "otp": "authenticator app",
     "recovery": "recovery code",
     "hwk": "passkey",
+    "mca": "Duo",
     "fed": "provider",
 }
 

@@ -18,7 +18,6 @@ from services.auth.schemas import MfaNeededOut
 from services.auth.sessions.sign_in import FactorNeeded
 from shared.errors import BadRequest, Problem
 from shared.http.endpoints import REFUSALS
-from shared.http.inputs import header
 from shared.identity.same_origin import origin_of
 
 CALLBACK = "/auth/callback"
@@ -93,7 +92,7 @@ async def _finish(provider: SignInAtProvider, visit: Visit, arrivals: Arrivals) 
 
 
 def _ask_for_factor(arrived: Arrived, needed: FactorNeeded, visit: Visit) -> Response:
-    if _wants_page(visit):
+    if visit.wants_page:
         return visit.show(
             "second_factor",
             next=arrived.after,
@@ -114,22 +113,17 @@ async def _refuse(
     tell("provider_sign_in_refused", provider=provider.settings.name, reason=error.reason)
     visit.trail.add(reason=error.reason)
     is_for_front_end = purpose is not None and purpose.is_for_front_end
-    if is_for_front_end or _wants_page(visit) or status not in REFUSALS:
+    if is_for_front_end or visit.wants_page or status not in REFUSALS:
         await visit.trail.keep(refused_with=status)  # other refusals are recorded by the endpoint
     if is_for_front_end:
         return visit.to(f"{visit.site.settings.frontend_url}/login?error={problem.code}")
-    if not _wants_page(visit):
+    if not visit.wants_page:
         raise problem
     is_connecting = purpose is not None and purpose.account_id is not None
     where, label = (CONNECTED, "Back to your account") if is_connecting else (SIGN_IN, "Back to sign in")
     response = visit.site.pages.say(_TITLE, problem.detail, where, label, "bad", status=status)
     response.headers.update(problem.headers)
     return response
-
-
-def _wants_page(visit: Visit) -> bool:
-    """Whether the client accepts HTML, as browsers do."""
-    return "text/html" in (header(visit.request, b"accept") or "")
 
 
 @page

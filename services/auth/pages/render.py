@@ -41,6 +41,7 @@ class Pages:
         self._templates.filters["moment"] = _moment
         self._templates.globals["with_passkeys"] = _takes_passkeys(settings)
         self._templates.globals["providers"] = settings.identity_providers
+        self._templates.globals["with_duo_here"] = settings.has_duo
         self._templates.globals["may_register"] = settings.registration != "closed"
 
     def show(self, page: str, status: int = 200, /, **values: Any) -> HTMLResponse:

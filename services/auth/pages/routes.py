@@ -4,6 +4,7 @@ from services.auth.errors import ForeignForm, NoIssuer
 from services.auth.oauth.device import PAGE
 from services.auth.pages import handlers, life_handlers, oauth_handlers, sign_in_handlers
 from services.auth.pages.account_routes import OPERATIONS as ACCOUNT_OPERATIONS
+from services.auth.pages.duo_routes import OPERATIONS as DUO_OPERATIONS
 from services.auth.pages.operations import FOREIGN, FORM, HTML, PAGE_TYPE, form, page_with_form
 from services.auth.pages.provider_routes import OPERATIONS as PROVIDER_OPERATIONS
 from services.auth.pages.visit import SIGN_IN
@@ -66,6 +67,7 @@ OPERATIONS = [
     ),
     *ACCOUNT_OPERATIONS,
     *PROVIDER_OPERATIONS,
+    *DUO_OPERATIONS,
     Operation(
         "GET",
         PAGE,

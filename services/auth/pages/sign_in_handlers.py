@@ -28,7 +28,7 @@ from services.auth.sessions.sign_in import (
 _NAME: TypeAdapter[str] = TypeAdapter(LoginName)
 _PASSWORD: TypeAdapter[str] = TypeAdapter(AnyPassword)
 _THROTTLED = "Too many attempts. Wait {seconds} seconds and try again."
-_TOO_LATE = "Too much time has passed, or too many codes were wrong. Sign in again."
+TOO_LATE = "Too much time has passed, or too many codes were wrong. Sign in again."
 _WRONG_CODE = "The code is wrong or was already used. Wait for the next one."
 _WRONG = "The name or the password is wrong. Check both and try again."
 _WRONG_PASSKEY = "The passkey is unknown here, or too much time has passed. Try again, or use your password."
@@ -58,9 +58,9 @@ async def sign_in(visit: Visit, check: PasswordCheck, second: SecondStep) -> Res
         candidate = await check.candidate(name.lower(), password, visit.request, visit.trail)
         outcome = await visit.run(_after_password, visit, candidate, second)
     except (InvalidCredentials, ValidationError):
-        return await _sign_in_again(visit, _WRONG, after, typed)
+        return await sign_in_again(visit, _WRONG, after, typed)
     except LoginThrottled as error:
-        return await _wait(visit, error, after, typed)
+        return await wait(visit, error, after, typed)
     if isinstance(outcome, FactorNeeded):
         return visit.show(
             "second_factor", next=after, mfa_token=outcome.mfa_token, methods=outcome.methods, fault=None
@@ -85,9 +85,9 @@ async def sign_in_with_code(visit: Visit, second: SecondStep, own: OwnPasskeys) 
     try:
         challenge = await visit.run(begin_second_step, token)
     except InvalidMfaToken:
-        return await _sign_in_again(visit, _TOO_LATE, after)
+        return await sign_in_again(visit, TOO_LATE, after)
     except LoginThrottled as error:
-        return await _wait(visit, error, after)
+        return await wait(visit, error, after)
     visit.trail.user_id = visit.trail.resource = challenge.account_id
     credential = credential_of(form)
     if credential is None:
@@ -143,7 +143,7 @@ async def sign_in_by_passkey_form(visit: Visit, own: OwnPasskeys) -> Response:
     try:
         opened = await own.show(credential_of(form) or {}, visit.trail, work)
     except UnknownPasskey:
-        return await _sign_in_again(visit, _WRONG_PASSKEY, after)
+        return await sign_in_again(visit, _WRONG_PASSKEY, after)
     return _signed_in(visit, opened, after)
 
 
@@ -157,12 +157,12 @@ def _signed_in(visit: Visit, opened: Opened, after: str) -> Response:
     return visit.to(after or visit.site.settings.home, cookie, visit.site.devices.cookie(device_id))
 
 
-async def _sign_in_again(visit: Visit, fault: str, after: str, name: str = "") -> Response:
+async def sign_in_again(visit: Visit, fault: str, after: str, name: str = "") -> Response:
     await visit.trail.keep(refused_with=401)
     return visit.show("sign_in", 401, next=after, name=name, fault=fault)
 
 
-async def _wait(visit: Visit, error: LoginThrottled, after: str, name: str = "") -> Response:
+async def wait(visit: Visit, error: LoginThrottled, after: str, name: str = "") -> Response:
     await visit.trail.keep(refused_with=error.status)
     wait = error.headers["Retry-After"]
     response = visit.show("sign_in", 429, next=after, name=name, fault=_THROTTLED.format(seconds=wait))

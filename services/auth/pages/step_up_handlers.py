@@ -5,9 +5,11 @@ from typing import Any
 from sqlmodel import Session
 from starlette.responses import Response
 
+from services.auth.duo.duo import Duo
 from services.auth.errors import UnknownPasskey
 from services.auth.models import Account
 from services.auth.own_account.identity_check import IdentityCheck
+from services.auth.pages.duo_handlers import step_up_by_duo
 from services.auth.pages.forms import REFUSALS, credential_of, read_as
 from services.auth.pages.people import person_of
 from services.auth.pages.visit import ACCOUNT, Visit, next_of, page
@@ -29,8 +31,8 @@ async def show_step_up(visit: Visit, identity: IdentityCheck) -> Response:
 
 
 @page
-async def step_up(visit: Visit, identity: IdentityCheck) -> Response:
-    """Confirm who you are by password and code, or by a passkey. Replaces the session cookie."""
+async def step_up(visit: Visit, identity: IdentityCheck, duo: Duo) -> Response:
+    """Confirm who you are by password and code or Duo, or by a passkey. Replaces the session cookie."""
     form = await visit.form()
     after = next_of(form.get("next")) or ACCOUNT
     browser = await visit.signed_in(after)
@@ -41,6 +43,8 @@ async def step_up(visit: Visit, identity: IdentityCheck) -> Response:
         return visit.site.browsers.renew(session, browser.session_id, amr)
 
     try:
+        if "duo" in form:
+            return await step_up_by_duo(visit, duo, person, form, after)
         if credential is not None:
             cookie = await identity.by_passkey(person, credential, visit.trail, renew)
         else:
@@ -63,6 +67,7 @@ async def _values_of(
         "factors": str(TWO) if needs_two else "",
         "person": person_of(browser.account),
         "with_password": ways.has_password and (ways.is_code_needed or not needs_two),
-        "with_code": ways.is_code_needed,
+        "with_code": bool({"totp", "recovery_code"}.intersection(ways.methods)) and ways.is_code_needed,
+        "with_duo": "duo" in ways.methods,
         "with_passkey": "passkey" in ways.methods,
     }

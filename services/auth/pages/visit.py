@@ -22,6 +22,7 @@ from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.errors import InvalidToken, Problem
 from shared.events import Trail
+from shared.http.inputs import header
 from shared.identity.step_up import RECENT
 
 P = ParamSpec("P")
@@ -41,6 +42,8 @@ DONE = {
     "totp": "The authenticator app is removed.",
     "passkey": "Your passkey is added.",
     "removed": "That passkey is removed.",
+    "duo": "Duo is on. Signing in requires it from now on.",
+    "no-duo": "Duo is removed.",
     "provider": "That account is disconnected.",
     "token": "That token is revoked.",
 }
@@ -84,6 +87,11 @@ class Visit:
     @property
     def device(self) -> str | None:
         return device_named(self.request.headers.get("user-agent"))
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether the client accepts HTML, as browsers do."""
+        return "text/html" in (header(self.request, b"accept") or "")
 
     @property
     def query(self) -> dict[str, str]:

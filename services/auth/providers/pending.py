@@ -35,6 +35,7 @@ class Purpose:
     is_for_front_end: bool = False
     account_id: str | None = None
     session_id: str | None = None
+    challenge_hash: str | None = None  # of a sign-in that waits for its second factor
 
 
 class PendingSignIns:
@@ -63,6 +64,7 @@ class PendingSignIns:
             is_for_front_end=purpose.is_for_front_end,
             account_id=purpose.account_id,
             session_id=purpose.session_id,
+            challenge_hash=purpose.challenge_hash,
             expires=now() + LIFETIME,
         )
         session.add(row)
@@ -95,7 +97,7 @@ class PendingSignIns:
 
 
 def _purpose(row: Row[Any]) -> Purpose:
-    return Purpose(row.after, row.is_for_front_end, row.account_id, row.session_id)
+    return Purpose(row.after, row.is_for_front_end, row.account_id, row.session_id, row.challenge_hash)
 
 
 def _why_not(session: Session, state: str, provider: str) -> str:

@@ -13,7 +13,13 @@ from services.auth.credentials.devices import Devices, is_known, remember
 from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.throttle import Attempt
 from services.auth.errors import InvalidCredentials, InvalidMfaToken
-from services.auth.factors.challenges import close_challenge, open_challenge, try_challenge
+from services.auth.factors.challenges import (
+    close_challenge,
+    hash_of,
+    open_challenge,
+    try_challenge,
+    waiting_challenge,
+)
 from services.auth.factors.factors import Factors
 from services.auth.models import Account
 from services.auth.settings import Settings
@@ -21,7 +27,7 @@ from shared.data.database import Database
 from shared.events import Trail
 from shared.process.proxies import Proxies, household
 
-PASSKEY = "hwk"  # a name from RFC 8176
+PASSKEY, PROMPT = "hwk", "mca"  # names from RFC 8176; a prompt on another device
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,11 @@ class SecondStep:
         """Return the methods that a challenge accepts."""
         return self._factors.methods_of(session, challenge.account_id)
 
+    def methods_waiting(self, session: Session, token: str) -> list[str]:
+        """Return the methods that the challenge of this token accepts; none if it has ended."""
+        challenge = waiting_challenge(session, hash_of(token))
+        return [] if challenge is None else self.methods_of(session, challenge)
+
     def after_factor(self, session: Session, challenge: Row[Any], code: str) -> Proved | None:
         """Return the user if the code is valid, and consume the code and the challenge."""
         account = locked_account(session, challenge.account_id)
@@ -134,6 +145,13 @@ class SecondStep:
         if account.id != challenge.account_id:
             return None
         return self._proved(session, challenge, account, PASSKEY)
+
+    def after_duo(self, session: Session, challenge: Row[Any]) -> Proved | None:
+        """Return the user whom Duo has allowed; consumes the challenge."""
+        account = locked_account(session, challenge.account_id)
+        if account is None or not account.may_sign_in:
+            return None
+        return self._proved(session, challenge, account, PROMPT)
 
     def _proved(self, session: Session, challenge: Row[Any], account: Account, method: str) -> Proved | None:
         if not close_challenge(session, challenge):

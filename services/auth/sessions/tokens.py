@@ -17,7 +17,7 @@ from shared.ids import new_id
 
 SECRET_BYTES = 32
 TWO = 2
-SECOND_FACTORS = frozenset(("otp", "recovery", "hwk"))  # values of `amr`
+SECOND_FACTORS = frozenset(("otp", "recovery", "hwk", "mca"))  # values of `amr`
 _SESSION_BYTES = 16
 _SEAL_BYTES = 16
 
