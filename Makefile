@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up dev test prove check fix bench bench-gateway env migrate migration service lock clean
+.PHONY: help up dev test prove prove-identity check fix bench bench-gateway env migrate migration service lock clean
 
 PYTHON ?= python3
 LENGTH ?= 1
@@ -33,6 +33,9 @@ test: .venv/ready-dev ## Run the quick tests on all cores, or some: make test TE
 
 prove: .venv/ready-dev ## Run the tests that take minutes (kills, soak, containers); longer: make prove LENGTH=10
 	PROVE_LENGTH=$(LENGTH) $(BIN)/python -m pytest -m "prove$(if $(TESTS),, or other_database)" -n $(PROVE_JOBS) --dist worksteal --durations 20 $(TESTS)
+
+prove-identity: .venv/ready-dev ## Run the tests of OAuth, OpenID Connect and tokens; prints the RFC sections that they prove
+	$(BIN)/python -m pytest -m conforms --conformance-table -n $(PROVE_JOBS) --dist worksteal -r fE tests
 
 check: .venv/ready-dev ## Check format, lint and types, without changing anything
 	$(BIN)/ruff format --check --quiet .

@@ -20,7 +20,7 @@ from shared.process.settings import ProcessSettings, ServiceSettings
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import databases, support, watchdog
 
-pytest_plugins = ["tests.halves"]
+pytest_plugins = ["tests.halves", "tests.conformance"]
 
 S = TypeVar("S", bound=ProcessSettings)
 

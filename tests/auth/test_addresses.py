@@ -17,7 +17,7 @@ async def confirm(auth: httpx.AsyncClient, token: str) -> httpx.Response:
     return await auth.post("/auth/email/confirm", json={"token": token})
 
 
-async def test_address_is_confirmed_by_the_link_sent_on_registration(
+async def test_address_is_confirmed_by_the_link_sent_on_registration_A5(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann = await register(auth)
@@ -37,7 +37,7 @@ async def test_address_is_confirmed_by_the_link_sent_on_registration(
     assert token not in str(last)
 
 
-async def test_one_of_twenty_concurrent_uses_of_a_link_succeeds(
+async def test_one_of_twenty_concurrent_uses_of_a_link_succeeds_A5(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -63,7 +63,7 @@ async def test_link_is_refused_after_a_change_of_address_or_a_deletion_or_its_ex
     assert (await auth.post("/auth/email/confirm", json={})).status_code == 422
 
 
-async def test_address_set_by_an_admin_is_not_confirmed(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_address_set_by_an_admin_is_not_confirmed_A5(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
     ann = await register(auth)
     await confirm(auth, mailbox.token(ann["user"]["email"], "verify_email"))
     path, internal = f"/internal/accounts/{ann['user']['id']}", bearer(internal_token("auth"))
@@ -105,7 +105,7 @@ async def change(auth: httpx.AsyncClient, token: str, email: str, password: str 
     return await auth.put("/auth/me/email", json=body, headers=bearer(token))
 
 
-async def test_change_confirms_the_new_address_and_notifies_the_old_one(
+async def test_change_confirms_the_new_address_and_notifies_the_old_one_A5(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     ann, new = await register(auth), f"{a_name()}@example.com"

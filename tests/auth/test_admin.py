@@ -70,7 +70,7 @@ async def test_accounts_are_listed_by_every_filter(auth: httpx.AsyncClient, admi
     assert (await auth.get(f"{PATH}?status=gone", headers=admin)).status_code == 422
 
 
-async def test_only_admins_can_list_and_change_accounts(
+async def test_only_admins_can_list_and_change_accounts_A11(
     auth: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:
     ann = await register(auth)
@@ -128,7 +128,7 @@ async def test_sign_in_to_a_suspended_account_is_refused_like_a_wrong_password(
     assert {**refused.json(), "request_id": ""} == {**wrong.json(), "request_id": ""}
 
 
-async def test_last_admin_remains_even_if_two_demote_each_other(
+async def test_last_admin_remains_even_if_two_demote_each_other_A11(
     auth: httpx.AsyncClient, admin: dict[str, str]
 ) -> None:
     (first,) = await listed(auth, admin, username="admin")
@@ -176,7 +176,7 @@ async def test_admin_signs_an_account_out_everywhere(
     assert (await login(auth, ann["user"]["email"])).status_code == 200
 
 
-async def test_reset_of_factors_by_an_admin_is_recorded_and_mailed_to_the_owner(
+async def test_reset_of_factors_by_an_admin_is_recorded_and_mailed_to_the_owner_M3(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()

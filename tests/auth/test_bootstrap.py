@@ -39,7 +39,7 @@ class TestFirstAdmin:
         assert settings.notice() == "admin login: admin / admin123 (development only)"
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "auth"])
-    async def test_password_is_random_if_other_machines_can_connect(
+    async def test_password_is_random_if_other_machines_can_connect_A9(
         self, make_auth_settings: Callable[..., Settings], host: str
     ) -> None:
         settings = make_auth_settings(host=host)
@@ -54,7 +54,7 @@ class TestFirstAdmin:
         assert [entry["event"] for entry in logs].count("admin_created") == 1
         assert settings.notice() is None
 
-    async def test_configured_password_is_used_and_never_logged(
+    async def test_configured_password_is_used_and_never_logged_A9(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         password = "correct horse battery"
@@ -206,14 +206,16 @@ class TestSettings:
     @pytest.mark.parametrize(
         "where", [{"ENVIRONMENT": "production", "KEY_SECRET": "ab12" * 16}, {"HOST": "0.0.0.0"}]
     )
-    def test_guessable_admin_password_is_refused(
+    def test_guessable_admin_password_is_refused_A9(
         self, load: Callable[..., Settings], where: dict[str, str], password: str
     ) -> None:
         with pytest.raises(SettingsError, match="ADMIN_PASSWORD: ") as refused:
             load(**where, ADMIN_PASSWORD=password)
         assert password not in str(refused.value)
 
-    def test_production_has_no_default_password_even_on_loopback(self, load: Callable[..., Settings]) -> None:
+    def test_production_has_no_default_password_even_on_loopback_A9(
+        self, load: Callable[..., Settings]
+    ) -> None:
         settings = load(
             ENVIRONMENT="production", KEY_SECRET="5f1d7a84e0c9423b8f60a7d219ec3b55", HOST="127.0.0.1"
         )

@@ -79,7 +79,7 @@ async def verify(auth: httpx.AsyncClient, token: str, code: str) -> httpx.Respon
     return await auth.post("/auth/mfa/verify", json={"mfa_token": token, "code": code})
 
 
-async def test_password_alone_grants_no_access(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_password_alone_grants_no_access_M1(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = await enrolled(auth, codes)
     asked = (await login(auth, person.email)).json()
 
@@ -117,7 +117,8 @@ async def test_page_asks_for_the_code_and_the_id_token_states_it(
     assert "Sign in again" in late.text
 
 
-async def test_code_is_accepted_once_and_up_to_one_step_early_or_late(
+@pytest.mark.conforms("RFC 6238 5.2")
+async def test_code_is_accepted_once_and_up_to_one_step_early_or_late_M2(
     auth: httpx.AsyncClient, codes: Clock
 ) -> None:
     person = await enrolled(auth, codes)
@@ -136,7 +137,7 @@ async def test_code_is_accepted_once_and_up_to_one_step_early_or_late(
     assert (await verify(auth, await mfa_token(auth, person), person.code(-1))).status_code == 200
 
 
-async def test_one_of_twenty_concurrent_codes_is_accepted(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_one_of_twenty_concurrent_codes_is_accepted_M2(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = await enrolled(auth, codes)
     tokens = [await mfa_token(auth, person) for _ in range(5)]
     code = person.next_code()
@@ -145,7 +146,7 @@ async def test_one_of_twenty_concurrent_codes_is_accepted(auth: httpx.AsyncClien
     assert [one.status_code for one in responses].count(200) == 1
 
 
-async def test_challenge_allows_five_attempts_and_five_minutes(
+async def test_challenge_allows_five_attempts_and_five_minutes_M1_M2(
     auth: httpx.AsyncClient, codes: Clock, clock: StoppedClock, database_url: str
 ) -> None:
     person = await enrolled(auth, codes)
@@ -160,7 +161,7 @@ async def test_challenge_allows_five_attempts_and_five_minutes(
     assert (await verify(auth, token, person.next_code())).json()["code"] == "invalid_mfa_token"
 
 
-async def test_wrong_codes_throttle_the_account(
+async def test_wrong_codes_throttle_the_account_M2(
     auth: httpx.AsyncClient, codes: Clock, clock: StoppedClock
 ) -> None:
     person = await enrolled(auth, codes)
@@ -173,7 +174,7 @@ async def test_wrong_codes_throttle_the_account(
     assert (await verify(auth, await mfa_token(auth, person), person.next_code())).status_code == 200
 
 
-async def test_secret_is_encrypted_and_recovery_codes_are_hashed(
+async def test_secret_is_encrypted_and_recovery_codes_are_hashed_M2_M3(
     auth: httpx.AsyncClient, codes: Clock, database_url: str
 ) -> None:
     person = await enrolled(auth, codes)
@@ -183,7 +184,7 @@ async def test_secret_is_encrypted_and_recovery_codes_are_hashed(
     assert person.recovery_codes[0] not in str(rows(database_url, RecoveryCode))
 
 
-async def test_recovery_code_is_accepted_once(auth: httpx.AsyncClient, codes: Clock) -> None:
+async def test_recovery_code_is_accepted_once_M3(auth: httpx.AsyncClient, codes: Clock) -> None:
     person = await enrolled(auth, codes)
     first = person.recovery_codes[0]
     spelled = "-".join((first[:4], first[4:8], first[8:])).upper()
@@ -248,7 +249,7 @@ async def test_reset_removes_the_factors_and_ends_the_sessions(auth: httpx.Async
     assert "token" in (await login(auth, person.email)).json()
 
 
-async def test_every_change_of_factors_sends_a_mail(
+async def test_every_change_of_factors_sends_a_mail_M3(
     mailbox: Mailbox, auth: httpx.AsyncClient, codes: Clock
 ) -> None:
     person = await enrolled(auth, codes)

@@ -68,7 +68,7 @@ async def guess_from_everywhere(auth: httpx.AsyncClient, name: str, guesses: int
 
 
 class TestOneNetwork:
-    async def test_network_is_blocked_after_five_failures_and_longer_each_time(
+    async def test_network_is_blocked_after_five_failures_and_longer_each_time_A8(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -138,13 +138,13 @@ class TestOneNetwork:
 
         assert (await attempt(auth, "bob")).status_code == 200
 
-    def test_block_has_a_maximum_duration(self) -> None:
+    def test_block_has_a_maximum_duration_A8(self) -> None:
         assert [block_seconds(n) for n in (1, 4, 5, 6)] == [0, 0, 2, 4]
         assert block_seconds(10_000_000) == BLOCK_SECONDS_MAX
 
 
 class TestParallelGuesses:
-    async def test_five_of_fifty_concurrent_guesses_are_checked(
+    async def test_five_of_fifty_concurrent_guesses_are_checked_A8(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann", email="ann@example.com")
@@ -164,7 +164,7 @@ class TestParallelGuesses:
 
         assert left.count(401) == STRANGERS_AT_ONCE - 50
 
-    async def test_replicas_share_the_counters(
+    async def test_replicas_share_the_counters_A8(
         self, make_auth_settings: Callable[..., Settings], clock: StoppedClock
     ) -> None:
         async with AsyncExitStack() as stack:
@@ -191,7 +191,7 @@ class TestParallelGuesses:
 
 class TestGuessesFromEverywhere:
     @pytest.mark.prove
-    async def test_guesses_from_a_thousand_addresses_do_not_lock_out_a_known_device(
+    async def test_guesses_from_a_thousand_addresses_do_not_lock_out_a_known_device_A8(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         await register(auth, username="ann")
@@ -258,7 +258,7 @@ class TestGuessesFromEverywhere:
 
 
 class TestUnknownNames:
-    async def test_unknown_names_are_blocked_like_known_ones(
+    async def test_unknown_names_are_blocked_like_known_ones_A8(
         self, auth: httpx.AsyncClient, clock: StoppedClock
     ) -> None:
         registered = await attempt_to_register(auth, "ann")

@@ -210,7 +210,7 @@ class TestChange:
     @pytest.mark.parametrize(
         "changes", [{"role": "admin"}, {"status": "disabled"}, {"email": "new@example.com"}]
     )
-    async def test_new_role_or_status_or_email_ends_the_sessions(
+    async def test_new_role_or_status_or_email_ends_the_sessions_A11(
         self, auth: httpx.AsyncClient, changes: dict[str, str]
     ) -> None:
         registered = await register(auth)
@@ -259,7 +259,7 @@ class TestChange:
 
 class TestLastAdmin:
     @pytest.mark.parametrize("changes", [{"role": "user"}, {"status": "disabled"}])
-    async def test_last_admin_cannot_be_demoted_disabled_or_deleted(
+    async def test_last_admin_cannot_be_demoted_disabled_or_deleted_A11(
         self, auth: httpx.AsyncClient, changes: dict[str, str]
     ) -> None:
         admin_id = await only_admin(auth)
@@ -311,7 +311,7 @@ class TestLastAdmin:
 
 
 class TestDelete:
-    async def test_deletion_erases_personal_data_and_keeps_the_id(
+    async def test_deletion_erases_personal_data_and_keeps_the_id_A10(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         registered = await register(auth, username="eve", first_name="Evelyn", last_name="Moreau")
@@ -332,7 +332,7 @@ class TestDelete:
             row["revoked"] for row in rows(database_url, LoginSession) if row["account_id"] == account_id
         )
 
-    async def test_names_of_a_deleted_account_are_free_again(self, auth: httpx.AsyncClient) -> None:
+    async def test_names_of_a_deleted_account_are_free_again_A10(self, auth: httpx.AsyncClient) -> None:
         for _ in range(2):
             account = await create(auth, **BOB)
             await auth.delete(f"{ACCOUNTS}/{account['id']}", headers=internal())

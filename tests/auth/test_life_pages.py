@@ -38,7 +38,7 @@ def token_in(page: httpx.Response) -> str:
     return found[1]
 
 
-async def test_forgotten_password_is_set_on_the_page_of_the_link(
+async def test_forgotten_password_is_set_on_the_page_of_the_link_A4(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -67,7 +67,7 @@ async def test_forgotten_password_is_set_on_the_page_of_the_link(
     assert (await login(auth, email, NEW)).status_code == 200
 
 
-async def test_address_is_confirmed_by_the_button_and_not_by_opening_the_link(
+async def test_address_is_confirmed_by_the_button_and_not_by_opening_the_link_A5(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     ann = await register(auth)

@@ -69,7 +69,7 @@ class TestLogin:
         assert response.status_code == 422
         assert [error["field"] for error in response.json()["errors"]] == [field]
 
-    async def test_every_failed_sign_in_gets_the_same_refusal(self, auth: httpx.AsyncClient) -> None:
+    async def test_every_failed_sign_in_gets_the_same_refusal_A1(self, auth: httpx.AsyncClient) -> None:
         await register(auth, username="ann")
         disabled = (await register(auth, username="bob"))["user"]
         await _change(auth, disabled["id"], {"status": "disabled"})
@@ -149,7 +149,7 @@ class TestEqualWork:
         monkeypatch.setattr("bcrypt.checkpw", counting)
         return checked
 
-    async def test_every_sign_in_runs_one_bcrypt_check(
+    async def test_every_sign_in_runs_one_bcrypt_check_A1(
         self, auth: httpx.AsyncClient, checks: list[bytes]
     ) -> None:
         await register(auth, username="ann")
@@ -170,7 +170,7 @@ class TestEqualWork:
             assert checks[0].startswith(b"$2b$04$")
 
     @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-    async def test_known_and_unknown_names_take_similar_time(
+    async def test_known_and_unknown_names_take_similar_time_A1(
         self, make_auth_settings: Callable[..., Settings]
     ) -> None:
         async with running(create_app, make_auth_settings(bcrypt_cost=8)) as auth:

@@ -85,7 +85,7 @@ class TestChangePassword:
         assert response.status_code == 401
         assert (await login(auth, "ann")).status_code == 200
 
-    async def test_wrong_current_password_is_refused_with_403(self, auth: httpx.AsyncClient) -> None:
+    async def test_wrong_current_password_is_refused_with_403_A6(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth, username="ann")
         change = CHANGE | {"current_password": "wrong password"}
         response = await auth.put("/auth/me/password", json=change, headers=bearer(registered["token"]))

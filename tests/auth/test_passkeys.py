@@ -48,6 +48,7 @@ async def person(auth: httpx.AsyncClient) -> dict[str, Any]:
     return await register(auth, username="ann")
 
 
+@pytest.mark.conforms("WebAuthn 7.2")
 async def test_passkey_signs_in_as_two_factors(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
@@ -84,6 +85,7 @@ async def test_one_of_twenty_concurrent_uses_of_a_signature_succeeds(
     assert sorted(one.status_code for one in responses) == [200] + [401] * 19
 
 
+@pytest.mark.conforms("WebAuthn 7.2")
 async def test_every_invalid_signature_gets_the_same_refusal(
     auth: httpx.AsyncClient, person: dict[str, Any], database_url: str
 ) -> None:

@@ -53,7 +53,7 @@ def test_list_of_common_passwords_is_complete_and_normalised() -> None:
     assert all(len(one) >= 8 and one == one.casefold() for one in listed if one.isascii())
 
 
-async def test_every_way_to_set_a_password_refuses_common_ones(
+async def test_every_way_to_set_a_password_refuses_common_ones_A6(
     mailbox: Mailbox, strict: httpx.AsyncClient
 ) -> None:
     ann, admin = await register(strict, password=GOOD), bearer(await admin_token(strict))
@@ -78,7 +78,7 @@ async def test_every_way_to_set_a_password_refuses_common_ones(
     assert (await strict.post("/auth/invitations/accept", json=accept)).status_code == 201
 
 
-async def test_minimum_length_can_be_raised(make_auth_settings: Callable[..., Settings]) -> None:
+async def test_minimum_length_can_be_raised_A6(make_auth_settings: Callable[..., Settings]) -> None:
     async with running(create_app, make_auth_settings(password_min=15)) as auth:
         body = {"email": "ann@example.com", "password": "fourteen chars"}
         short = await auth.post("/auth/register", json=body)

@@ -68,7 +68,7 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-async def test_response_is_the_same_for_addresses_without_an_account(
+async def test_response_is_the_same_for_addresses_without_an_account_A3(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -81,7 +81,7 @@ async def test_response_is_the_same_for_addresses_without_an_account(
     assert [mail["To"] for mail in mails] == [email]
 
 
-async def test_queries_are_the_same_for_addresses_without_an_account(
+async def test_queries_are_the_same_for_addresses_without_an_account_A3(
     auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So the response time is the same too. The worker, which does what differs, is disabled here."""
@@ -98,7 +98,9 @@ async def test_queries_are_the_same_for_addresses_without_an_account(
     assert not any("accounts" in one or "mail_tokens" in one for one in shown[0])
 
 
-async def test_link_sets_a_password_and_ends_all_sessions(mailbox: Mailbox, auth: httpx.AsyncClient) -> None:
+async def test_link_sets_a_password_and_ends_all_sessions_A4(
+    mailbox: Mailbox, auth: httpx.AsyncClient
+) -> None:
     ann = await register(auth)
     email = ann["user"]["email"]
     other = (await login(auth, email)).json()
@@ -135,7 +137,7 @@ async def test_reset_of_an_unconfirmed_account_removes_what_its_creator_attached
     assert [row["account_id"] for row in rows(database_url, Identity)] == [other["user"]["id"]]
 
 
-async def test_token_is_stored_as_a_hash_and_mailed_as_a_link(
+async def test_token_is_stored_as_a_hash_and_mailed_as_a_link_A4(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -151,7 +153,7 @@ async def test_token_is_stored_as_a_hash_and_mailed_as_a_link(
     assert token not in str(records(database_url, EVENTS))
 
 
-async def test_one_of_fifty_concurrent_uses_of_a_link_succeeds(
+async def test_one_of_fifty_concurrent_uses_of_a_link_succeeds_A4(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -166,7 +168,7 @@ async def test_one_of_fifty_concurrent_uses_of_a_link_succeeds(
     assert len(mailbox.mails(email, "password_changed")) == 1
 
 
-async def test_used_expired_or_older_link_is_refused(
+async def test_used_expired_or_older_link_is_refused_A4(
     mailbox: Mailbox, auth: httpx.AsyncClient, database_url: str
 ) -> None:
     email = (await register(auth))["user"]["email"]
@@ -195,7 +197,7 @@ async def test_refused_password_does_not_consume_the_link(mailbox: Mailbox, auth
     assert (await reset(auth, token)).status_code == 204
 
 
-async def test_link_is_refused_after_a_new_password_or_address(
+async def test_link_is_refused_after_a_new_password_or_address_A4(
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     ann, bob = await register(auth), await register(auth)
@@ -210,7 +212,7 @@ async def test_link_is_refused_after_a_new_password_or_address(
     assert (await reset(auth, second)).json()["code"] == "invalid_link"
 
 
-async def test_reset_does_not_bypass_the_second_factor(
+async def test_reset_does_not_bypass_the_second_factor_A4_M1(
     mailbox: Mailbox, auth: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()

@@ -51,7 +51,7 @@ class TestRegister:
         assert registered["user"]["email"] == "ann@example.com"
         assert (await login(auth, "ANN@example.com")).status_code == 200
 
-    async def test_registration_as_admin_is_refused(self, auth: httpx.AsyncClient) -> None:
+    async def test_registration_as_admin_is_refused_A11(self, auth: httpx.AsyncClient) -> None:
         response = await auth.post("/auth/register", json=ANN | {"role": "admin"})
 
         assert response.status_code == 422
@@ -116,7 +116,7 @@ class TestRegister:
         assert str(changes.get("password")) not in response.text
 
     @pytest.mark.parametrize("body", ["", "{", "[]", '{"email": "\\ud800@example.com"}', "null"])
-    async def test_body_that_is_not_a_json_object_is_refused(
+    async def test_body_that_is_not_a_json_object_is_refused_B3(
         self, auth: httpx.AsyncClient, body: str
     ) -> None:
         json = {"Content-Type": "application/json"}

@@ -33,7 +33,7 @@ async def made_by_admin(auth: httpx.AsyncClient, **fields: Any) -> None:
     assert made.status_code == 201, made.text
 
 
-async def test_response_is_the_same_for_addresses_that_have_an_account(
+async def test_response_is_the_same_for_addresses_that_have_an_account_A2(
     mailbox: Mailbox, verified: httpx.AsyncClient, database_url: str
 ) -> None:
     await made_by_admin(verified, email="bob@example.com")
@@ -65,7 +65,7 @@ async def test_account_is_created_by_the_link_and_not_before(
     assert "$2b$" not in row["details"]
 
 
-async def test_taken_username_is_refused_and_is_dropped_if_taken_meanwhile(
+async def test_taken_username_is_refused_and_is_dropped_if_taken_meanwhile_A2(
     mailbox: Mailbox, verified: httpx.AsyncClient
 ) -> None:
     await ask(verified, "ann@example.com", username="ann")

@@ -144,7 +144,8 @@ async def published(auth: httpx.AsyncClient) -> list[str]:
 
 @pytest.mark.usefixtures("hasty")
 class TestRotation:
-    async def test_a_new_key_is_published_before_it_signs(self, auth: httpx.AsyncClient, run: Run) -> None:
+    @pytest.mark.conforms("OIDC Core 10.1.1", "oidcc-server-rotate-keys")
+    async def test_a_new_key_is_published_before_it_signs_J4(self, auth: httpx.AsyncClient, run: Run) -> None:
         old = key_of((await register(auth, username="ann"))["token"])
         code, said = await asyncio.to_thread(run, "rotate")
         new = (await published(auth))[0]
@@ -212,7 +213,7 @@ class TestRotation:
 
 @pytest.mark.usefixtures("hasty")
 class TestKill:
-    async def test_its_tokens_are_refused_and_sessions_go_on(
+    async def test_its_tokens_are_refused_and_sessions_go_on_J5(
         self, auth: httpx.AsyncClient, run: Run, database_url: str
     ) -> None:
         before = await register(auth, username="ann")

@@ -53,6 +53,7 @@ def a_caller(**claims: Any) -> Caller:
         ({"auth_time": 0, "acr": "3"}, StepUp(), 'max_age="300", acr_values="1"'),
     ],
 )
+@pytest.mark.conforms("RFC 9470 3")
 def test_sign_in_that_is_too_old_or_too_weak_is_challenged(
     claims: dict[str, Any], wanted: StepUp, challenge: str | None
 ) -> None:

@@ -22,7 +22,7 @@ from tests.told import records
 PATH = "/auth/step-up"
 
 
-async def test_password_renews_the_session_and_its_cookie(
+async def test_password_renews_the_session_and_its_cookie_B1(
     auth: httpx.AsyncClient, clock: StoppedClock, database_url: str
 ) -> None:
     internal = bearer(internal_token("auth"))
@@ -88,6 +88,7 @@ async def test_second_factor_is_required_if_enrolled(
     assert (await post(auth, PATH, credential=await shown(auth, device))).status_code == 401
 
 
+@pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-ensure-request-with-acr-values-succeeds")
 async def test_acr_values_require_a_second_factor_once(
     auth: httpx.AsyncClient, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

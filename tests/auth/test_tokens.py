@@ -37,7 +37,8 @@ async def listener() -> AsyncIterator[tuple[str, list[str]]]:
 
 
 class TestAttacks:
-    async def test_forged_tokens_are_refused(self, make_auth_settings: Callable[..., Settings]) -> None:
+    @pytest.mark.conforms("RFC 8725 3.1")
+    async def test_forged_tokens_are_refused_J1(self, make_auth_settings: Callable[..., Settings]) -> None:
         settings = make_auth_settings()
         async with running(create_app, settings) as auth, listener() as (address, came):
             good = (await register(auth, username="ann"))["token"]
@@ -77,7 +78,8 @@ class TestAttacks:
             assert jwt.get_unverified_header(good)["alg"] == "HS256"
             assert (await auth.get("/auth/me", headers=bearer(good))).status_code == 200
 
-    async def test_other_kinds_of_tokens_are_refused(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 8725 3.11")
+    async def test_other_kinds_of_tokens_are_refused_J2(self, auth: httpx.AsyncClient) -> None:
         registered = await register(auth)
 
         assert await _faults(auth, registered["refresh_token"]) == []
@@ -95,7 +97,8 @@ class TestAttacks:
         assert response.status_code == 401
         assert response.headers["www-authenticate"].startswith("Bearer")
 
-    async def test_token_in_the_query_is_ignored(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 9700 4.3.2")
+    async def test_token_in_the_query_is_ignored_B6(self, auth: httpx.AsyncClient) -> None:
         token = (await register(auth))["token"]
         response = await auth.get(f"/auth/me?access_token={token}")
 
@@ -110,7 +113,8 @@ class TestAttacks:
 
 
 class TestKeySet:
-    async def test_key_set_contains_only_the_public_key(
+    @pytest.mark.conforms("RFC 7517 4")
+    async def test_key_set_contains_only_the_public_key_J4(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         response = await auth.get("/.well-known/jwks.json")
@@ -125,7 +129,8 @@ class TestKeySet:
         claims = jwt.decode(token, jwt.PyJWK(key), algorithms=["RS256"], audience="gatehouse")
         assert claims["iss"] == "gatehouse"
 
-    def test_key_id_is_the_thumbprint_of_rfc_7638(self) -> None:
+    @pytest.mark.conforms("RFC 7638 3")
+    def test_key_id_is_the_thumbprint_of_rfc_7638_J4(self) -> None:
         # The example in section 3.1 of the RFC.
         modulus = (
             "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZ"
@@ -146,7 +151,7 @@ class TestKeySet:
             assert (await auth.get("/auth/me", headers=bearer(token))).status_code == 200
         assert len(rows(database_url, SigningKey)) == 1
 
-    async def test_private_key_is_encrypted(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_private_key_is_encrypted_J5(self, auth: httpx.AsyncClient, database_url: str) -> None:
         [row] = rows(database_url, SigningKey)
 
         assert row["private_pem"].startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")

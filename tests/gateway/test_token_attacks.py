@@ -59,7 +59,8 @@ async def gateway(start_gateway: Start, backend: Backend, jwks: Backend) -> Runn
     )
 
 
-async def test_every_forged_token_is_refused_with_401(
+@pytest.mark.conforms("RFC 8725 3.1")
+async def test_every_forged_token_is_refused_with_401_J1(
     gateway: RunningGateway, backend: Backend, jwks: Backend, issuer: Issuer, start_backend: StartBackend
 ) -> None:
     elsewhere = await start_backend()
@@ -99,7 +100,8 @@ async def test_claim_with_a_lone_surrogate_causes_no_error(
     assert (await gateway.request("GET", "/x", bearer(issuer.forger("").good))).status < 500
 
 
-async def test_token_outside_the_authorization_header_is_ignored(
+@pytest.mark.conforms("RFC 9700 4.3.2")
+async def test_token_outside_the_authorization_header_is_ignored_B6(
     gateway: RunningGateway, backend: Backend, issuer: Issuer
 ) -> None:
     good = issuer.forger("").good

@@ -143,7 +143,7 @@ class TestKeySet:
             await keys.key("one")
         assert (await keys.key("two")).key_id == "two"
 
-    async def test_unknown_keys_do_not_cause_repeated_fetches(self, clock: Clock) -> None:
+    async def test_unknown_keys_do_not_cause_repeated_fetches_J4(self, clock: Clock) -> None:
         issuer = Issuer("one")
         keys = KeySet(issuer.document)
         for number in range(100):
@@ -305,19 +305,22 @@ class TestTokenVerifier:
             {"role": 7},
         ],
     )
-    async def test_invalid_claims_with_a_valid_signature_are_refused(
+    @pytest.mark.conforms("RFC 9068 4")
+    async def test_invalid_claims_with_a_valid_signature_are_refused_J3(
         self, make_verifier: Callable[..., TokenVerifier], claims: dict[str, Any]
     ) -> None:
         with pytest.raises(InvalidToken):
             await make_verifier(Issuer("one")).verify(signed_by("one", **_from_now(claims)))
 
     @pytest.mark.parametrize("claims", [{"exp": -5}, {"iat": 20}])
-    async def test_small_clock_differences_are_tolerated(
+    @pytest.mark.conforms("RFC 7519 4.1.4")
+    async def test_small_clock_differences_are_tolerated_J3(
         self, make_verifier: Callable[..., TokenVerifier], claims: dict[str, Any]
     ) -> None:
         await make_verifier(Issuer("one")).verify(signed_by("one", **_from_now(claims)))
 
-    async def test_public_key_is_not_accepted_as_a_shared_secret(
+    @pytest.mark.conforms("RFC 8725 3.1")
+    async def test_public_key_is_not_accepted_as_a_shared_secret_J1(
         self, make_verifier: Callable[..., TokenVerifier]
     ) -> None:
         issuer = Issuer("one")
@@ -334,7 +337,7 @@ class TestTokenVerifier:
             with pytest.raises(InvalidToken):
                 await verifier.verify(forged)
 
-    async def test_configuration_chooses_the_algorithm(
+    async def test_configuration_chooses_the_algorithm_J1(
         self, make_verifier: Callable[..., TokenVerifier]
     ) -> None:
         issuer = Issuer("one")

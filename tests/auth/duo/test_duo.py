@@ -69,7 +69,8 @@ async def refused(work: Any) -> tuple[int, str, str]:
     return response.status_code, response.json()["code"], reasons[0]
 
 
-async def test_approval_signs_in_and_the_password_alone_does_not(
+@pytest.mark.conforms("Duo Universal Prompt")
+async def test_approval_signs_in_and_the_password_alone_does_not_M4(
     mailbox: Mailbox, auth: httpx.AsyncClient, duo: FakeDuo, database_url: str
 ) -> None:
     person = await enrolled(auth, duo)
@@ -142,7 +143,7 @@ async def test_denial_refuses_and_leaves_the_sign_in_open_for_another_method(
     assert (await auth.post("/auth/mfa/verify", json=body)).status_code == 200
 
 
-async def test_outage_fails_closed_and_offers_the_other_methods(
+async def test_outage_fails_closed_and_offers_the_other_methods_M4(
     auth: httpx.AsyncClient, duo: FakeDuo, database_url: str
 ) -> None:
     person = await enrolled(auth, duo)
@@ -165,7 +166,7 @@ async def test_outage_fails_closed_and_offers_the_other_methods(
 
 
 @pytest.mark.parametrize("use", ["enrol", "step-up"])
-async def test_state_is_valid_for_its_purpose_its_browser_and_ten_minutes(
+async def test_state_is_valid_for_its_purpose_its_browser_and_ten_minutes_M4(
     use: str, auth: httpx.AsyncClient, duo: FakeDuo, database_url: str
 ) -> None:
     await enrolled(auth, duo)
@@ -182,7 +183,9 @@ async def test_state_is_valid_for_its_purpose_its_browser_and_ten_minutes(
     assert await refused(back(auth, "sign-in", query)) == (*strange, "state_expired")
 
 
-async def test_approval_of_another_person_or_prompt_is_refused(auth: httpx.AsyncClient, duo: FakeDuo) -> None:
+async def test_approval_of_another_person_or_prompt_is_refused_M4(
+    auth: httpx.AsyncClient, duo: FakeDuo
+) -> None:
     await enrolled(auth, duo)
     await enrolled(auth, duo, "mallory")
     mine, theirs = duo.approve(await prompted(auth)), duo.approve(await prompted(auth, "mallory"))

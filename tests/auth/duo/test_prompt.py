@@ -79,7 +79,7 @@ HOSTILE: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
 
 
 @pytest.mark.parametrize("how", HOSTILE)
-async def test_token_that_does_not_prove_the_person_is_refused(
+async def test_token_that_does_not_prove_the_person_is_refused_M4(
     how: str, prompt: DuoPrompt, duo: FakeDuo
 ) -> None:
     reason, duo.change = HOSTILE[how]

@@ -53,7 +53,8 @@ BAD_REDIRECTS = [
 ]
 
 
-async def test_unknown_client_or_redirect_uri_gets_a_page_and_no_redirect(auth: httpx.AsyncClient) -> None:
+@pytest.mark.conforms("RFC 6749 4.1.2.1", "oidcc-ensure-registered-redirect-uri")
+async def test_unknown_client_or_redirect_uri_gets_a_page_and_no_redirect_O1(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     for uri in BAD_REDIRECTS:
@@ -88,12 +89,14 @@ async def test_unknown_client_or_redirect_uri_gets_a_page_and_no_redirect(auth: 
         "https://app.example/" + "x" * 500,
     ],
 )
-async def test_unsafe_redirect_uri_cannot_be_registered(auth: httpx.AsyncClient, uri: str) -> None:
+@pytest.mark.conforms("RFC 9700 2.1")
+async def test_unsafe_redirect_uri_cannot_be_registered_O1(auth: httpx.AsyncClient, uri: str) -> None:
     with pytest.raises(AssertionError, match="422"):
         await create_client(auth, redirect_uris=[uri])
 
 
-async def test_native_apps_can_use_any_port_of_a_loopback_address(auth: httpx.AsyncClient) -> None:
+@pytest.mark.conforms("RFC 8252 7.3")
+async def test_native_apps_can_use_any_port_of_a_loopback_address_O1(auth: httpx.AsyncClient) -> None:
     uris = ["http://127.0.0.1/callback", "http://[::1]:1/callback", "com.example.app:/callback"]
     native = await create_client(auth, is_public=True, redirect_uris=uris)
     web = await create_client(auth, redirect_uris=uris[:2])
@@ -129,7 +132,8 @@ async def test_native_apps_can_use_any_port_of_a_loopback_address(auth: httpx.As
         ({"resource": "https://other.example"}, "invalid_target"),
     ],
 )
-async def test_other_faults_are_sent_to_the_client_with_state_and_issuer(
+@pytest.mark.conforms("RFC 6749 4.1.2.1", "oidcc-response-type-missing")
+async def test_other_faults_are_sent_to_the_client_with_state_and_issuer_O2(
     auth: httpx.AsyncClient, values: dict[str, str | None], error: str
 ) -> None:
     client = await create_client(auth)
@@ -139,7 +143,8 @@ async def test_other_faults_are_sent_to_the_client_with_state_and_issuer(
     assert "code" not in told
 
 
-async def test_repeated_parameter_is_refused_and_an_unknown_one_ignored(auth: httpx.AsyncClient) -> None:
+@pytest.mark.conforms("RFC 6749 3.1", "oidcc-ensure-request-with-unknown-parameter-succeeds")
+async def test_repeated_parameter_is_refused_and_an_unknown_one_ignored_O2(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     twice = back(await auth.get(f"/oauth/authorize?{query_of(client)}&scope=email"))
@@ -152,7 +157,9 @@ async def test_repeated_parameter_is_refused_and_an_unknown_one_ignored(auth: ht
     assert back(await answer(auth, unknown))["code"]
 
 
-async def test_request_by_post_gets_a_303(auth: httpx.AsyncClient) -> None:
+@pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-ensure-post-request-succeeds")
+@pytest.mark.conforms("RFC 9700 4.12")
+async def test_request_by_post_gets_a_303_O2(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth, is_first_party=True)
     await signed_in_browser(auth)
     form = {name: values[0] for name, values in parse_qs(query_of(client)).items()}
@@ -174,7 +181,8 @@ async def test_request_by_post_gets_a_303(auth: httpx.AsyncClient) -> None:
         {"code_challenge": challenge_of() + "="},
     ],
 )
-async def test_request_without_S256_is_refused_for_every_kind_of_client(
+@pytest.mark.conforms("RFC 7636 4.4.1")
+async def test_request_without_S256_is_refused_for_every_kind_of_client_O3(
     auth: httpx.AsyncClient, values: dict[str, str | None]
 ) -> None:
     for kind in ({"is_public": True}, {"is_public": False}):
@@ -182,7 +190,8 @@ async def test_request_without_S256_is_refused_for_every_kind_of_client(
         assert back(await authorize(auth, client, **values))["error"] == "invalid_request"
 
 
-async def test_every_response_names_the_issuer(auth: httpx.AsyncClient) -> None:
+@pytest.mark.conforms("RFC 9207 2")
+async def test_every_response_names_the_issuer_O11(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     page = await authorize(auth, client)
@@ -194,7 +203,8 @@ async def test_every_response_names_the_issuer(auth: httpx.AsyncClient) -> None:
 
 
 class TestConsent:
-    async def test_consent_is_asked_once_per_scope_and_lists_the_scopes(
+    @pytest.mark.conforms("OIDC Core 3.1.2.4")
+    async def test_consent_is_asked_once_per_scope_and_lists_the_scopes_O12(
         self, auth: httpx.AsyncClient
     ) -> None:
         client = await create_client(auth, name="<b>Ledger</b>line")
@@ -220,7 +230,8 @@ class TestConsent:
         await signed_in_browser(auth)
         assert (await authorize(auth, client)).status_code == 200
 
-    async def test_denied_consent_returns_access_denied_and_no_code(
+    @pytest.mark.conforms("RFC 6749 4.1.2.1")
+    async def test_denied_consent_returns_access_denied_and_no_code_O12(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth)
@@ -231,13 +242,15 @@ class TestConsent:
         assert rows(database_url, AuthorizationCode) == []
         assert (await authorize(auth, client)).status_code == 200
 
-    async def test_first_party_client_needs_no_consent(self, auth: httpx.AsyncClient) -> None:
+    async def test_first_party_client_needs_no_consent_O12(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, is_first_party=True)
         await signed_in_browser(auth)
 
         assert back(await authorize(auth, client))["code"]
 
-    async def test_prompt_none_never_shows_a_page(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-prompt-none-not-logged-in")
+    @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-prompt-none-logged-in")
+    async def test_prompt_none_never_shows_a_page_O12(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         nobody = back(await authorize(auth, client, prompt="none"))
         await signed_in_browser(auth)
@@ -248,7 +261,9 @@ class TestConsent:
         assert (nobody["error"], not_asked["error"]) == ("login_required", "consent_required")
         assert asked["code"]
 
-    async def test_form_of_another_site_is_refused(self, auth: httpx.AsyncClient, database_url: str) -> None:
+    async def test_form_of_another_site_is_refused_B3(
+        self, auth: httpx.AsyncClient, database_url: str
+    ) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         form = {"request": query_of(client), "answer": "allow"}
@@ -294,6 +309,8 @@ class TestSigningIn:
         assert (told["state"], told["iss"]) == ("some state", ISSUER)
 
     @pytest.mark.parametrize("demand", [{"prompt": "login"}, {"prompt": "select_account"}])
+    @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-prompt-login")
+    @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-max-age-1")
     async def test_sign_in_is_required_again_once_if_the_request_demands_it(
         self, auth: httpx.AsyncClient, demand: dict[str, str]
     ) -> None:
@@ -310,6 +327,7 @@ class TestSigningIn:
         signed_in = await sign_in(auth, user["email"], after=after)
         assert back(await auth.get(signed_in.headers["location"]))["code"]
 
+    @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-max-age-10000")
     async def test_recent_sign_in_satisfies_max_age(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, is_first_party=True)
         await signed_in_browser(auth)
@@ -326,13 +344,13 @@ class TestSigningIn:
             "/x",
         ],
     )
-    async def test_sign_in_redirects_to_no_other_path(self, auth: httpx.AsyncClient, after: str) -> None:
+    async def test_sign_in_redirects_to_no_other_path_B4(self, auth: httpx.AsyncClient, after: str) -> None:
         user = (await register(auth))["user"]
         response = await sign_in(auth, user["email"], after=after)
 
         assert response.headers["location"] == "/auth/signin"
 
-    async def test_sign_in_opens_a_new_session_and_ends_the_previous_one(
+    async def test_sign_in_opens_a_new_session_and_ends_the_previous_one_B1(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         user = await signed_in_browser(auth)
@@ -343,7 +361,7 @@ class TestSigningIn:
         assert first != second
         assert sum(row["revoked"] is not None for row in rows(database_url, LoginSession)) == 1
 
-    async def test_session_cookie_has_the_secure_attributes(self, auth: httpx.AsyncClient) -> None:
+    async def test_session_cookie_has_the_secure_attributes_B2(self, auth: httpx.AsyncClient) -> None:
         user = (await register(auth))["user"]
         cookies = (await sign_in(auth, user["email"])).headers.get_list("set-cookie")
         (cookie,) = [one for one in cookies if one.startswith("session=")]
@@ -365,7 +383,7 @@ class TestSigningIn:
         assert throttled.status_code == 429
         assert int(throttled.headers["retry-after"]) > 0
 
-    async def test_pages_cannot_be_framed_or_cached_or_run_scripts_of_others(
+    async def test_pages_cannot_be_framed_or_cached_or_run_scripts_of_others_B5(
         self, auth: httpx.AsyncClient
     ) -> None:
         client = await create_client(auth)
@@ -393,7 +411,7 @@ class TestSigningIn:
             assert (await auth.get(f"/auth/pages/{name}")).status_code == 404
 
 
-async def test_sign_out_ends_what_was_granted_in_the_session(auth: httpx.AsyncClient) -> None:
+async def test_sign_out_ends_what_was_granted_in_the_session_B7(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     await signed_in_browser(auth)
     tokens: dict[str, Any] = await tokens_for(auth, client)

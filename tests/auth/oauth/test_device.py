@@ -46,6 +46,7 @@ async def answer(auth: httpx.AsyncClient, user_code: str, said: str = "allow") -
     return await auth.post(PAGE, data={"user_code": user_code, "answer": said}, headers=OURS)
 
 
+@pytest.mark.conforms("RFC 8628 3.4")
 async def test_device_gets_tokens_once_its_owner_has_allowed_it(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
@@ -85,6 +86,7 @@ async def test_one_of_twenty_concurrent_redemptions_succeeds(auth: httpx.AsyncCl
     assert sorted(one.status_code for one in responses) == [200] + [400] * 19
 
 
+@pytest.mark.conforms("RFC 8628 3.5")
 async def test_each_refusal_has_the_code_of_the_rfc(auth: httpx.AsyncClient, database_url: str) -> None:
     client, other = await device_client(auth), await device_client(auth)
     await signed_in_browser(auth)

@@ -27,7 +27,8 @@ async def is_signed_in(auth: httpx.AsyncClient) -> bool:
     return "You are signed in" in (await auth.get("/auth/signin")).text
 
 
-async def test_id_token_of_the_session_ends_it_and_returns_to_the_app(
+@pytest.mark.conforms("OIDC RP-Initiated Logout 2", "oidcc-rp-initiated-logout")
+async def test_id_token_of_the_session_ends_it_and_returns_to_the_app_B7(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
     client, user = await client_of(auth), await signed_in_browser(auth)
@@ -47,7 +48,8 @@ async def test_id_token_of_the_session_ends_it_and_returns_to_the_app(
     assert again.headers["location"] == BACK
 
 
-async def test_person_is_asked_without_an_id_token(auth: httpx.AsyncClient) -> None:
+@pytest.mark.conforms("OIDC RP-Initiated Logout 2", "oidcc-rp-initiated-logout-no-id-token-hint")
+async def test_person_is_asked_without_an_id_token_B7(auth: httpx.AsyncClient) -> None:
     client = await client_of(auth)
     await signed_in_browser(auth)
     query = {"client_id": client["client_id"], "post_logout_redirect_uri": BACK, "state": "x"}
@@ -97,6 +99,8 @@ async def test_id_token_of_another_person_ends_only_their_session(auth: httpx.As
 
 
 @pytest.mark.parametrize("case", ["modified", "access token", "foreign", "none", "garbage", "other client"])
+@pytest.mark.conforms("OIDC RP-Initiated Logout 2", "oidcc-rp-initiated-logout-bad-id-token-hint")
+@pytest.mark.conforms("OIDC RP-Initiated Logout 2", "oidcc-rp-initiated-logout-modified-id-token-hint")
 async def test_invalid_id_token_ends_nothing_and_redirects_nowhere(
     auth: httpx.AsyncClient, case: str
 ) -> None:
@@ -125,6 +129,7 @@ async def test_invalid_id_token_ends_nothing_and_redirects_nowhere(
 @pytest.mark.parametrize(
     "uri", ["https://evil.example/", f"{BACK}/", f"{BACK}?x=1", "javascript:alert(1)", ""]
 )
+@pytest.mark.conforms("OIDC RP-Initiated Logout 3", "oidcc-rp-initiated-logout-bad-post-logout-redirect-uri")
 async def test_unregistered_redirect_uri_is_refused(auth: httpx.AsyncClient, uri: str) -> None:
     client = await client_of(auth)
     await signed_in_browser(auth)

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import httpx
+import pytest
 
 from services.auth.models import PushedRequest
 from tests.auth.oauth.support import (
@@ -32,6 +33,7 @@ async def authorize(auth: httpx.AsyncClient, client: dict[str, Any], uri: str, *
     return await auth.get(f"/oauth/authorize?{query}")
 
 
+@pytest.mark.conforms("RFC 9126 4")
 async def test_pushed_request_is_authorized_by_its_uri_alone(
     auth: httpx.AsyncClient, database_url: str
 ) -> None:
@@ -54,6 +56,7 @@ async def test_pushed_request_is_authorized_by_its_uri_alone(
     assert tokens.json()["scope"] == "email openid"
 
 
+@pytest.mark.conforms("RFC 9126 2.2")
 async def test_request_uri_is_accepted_once_and_expires(auth: httpx.AsyncClient, database_url: str) -> None:
     client = await create_client(auth, is_first_party=True)
     await signed_in_browser(auth)
@@ -82,6 +85,7 @@ async def test_request_uri_survives_sign_in(auth: httpx.AsyncClient) -> None:
     assert "code" in back(await auth.get(after))
 
 
+@pytest.mark.conforms("RFC 9126 2.2")
 async def test_request_uri_of_another_client_is_refused(auth: httpx.AsyncClient) -> None:
     client, other = await create_client(auth), await create_client(auth)
     await signed_in_browser(auth)
@@ -91,6 +95,7 @@ async def test_request_uri_of_another_client_is_refused(auth: httpx.AsyncClient)
     assert (await authorize(auth, client, uri)).status_code == 200
 
 
+@pytest.mark.conforms("RFC 9126 2.3")
 async def test_invalid_request_is_refused_when_pushed(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth)
     cases: list[tuple[dict[str, str | None], str]] = [

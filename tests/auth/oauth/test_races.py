@@ -56,7 +56,8 @@ async def two(tmp_path: Path, database_url: str) -> AsyncIterator[list[httpx.Asy
             ]
 
 
-async def test_one_of_fifty_redemptions_wins_and_reuse_revokes_its_tokens(
+@pytest.mark.conforms("RFC 6749 4.1.2", "oidcc-codereuse")
+async def test_one_of_fifty_redemptions_wins_and_reuse_revokes_its_tokens_O4(
     two: list[httpx.AsyncClient],
 ) -> None:
     first = two[0]
@@ -73,7 +74,8 @@ async def test_one_of_fifty_redemptions_wins_and_reuse_revokes_its_tokens(
         assert not await is_active(first, client, won[0]["refresh_token"])
 
 
-async def test_fifty_refreshes_get_the_same_successor(two: list[httpx.AsyncClient]) -> None:
+@pytest.mark.conforms("RFC 9700 4.14.2")
+async def test_fifty_refreshes_get_the_same_successor_O5(two: list[httpx.AsyncClient]) -> None:
     first = two[0]
     client = await create_client(first)
     await signed_in_browser(first)
@@ -93,7 +95,7 @@ def has_mails(mailbox: Mailbox, email: str, number: int) -> bool:
     return len(mailbox.mails(email, "reset_password")) == number
 
 
-async def test_one_of_fifty_uses_of_a_reset_link_succeeds(
+async def test_one_of_fifty_uses_of_a_reset_link_succeeds_A4(
     two: list[httpx.AsyncClient], tmp_path: Path, database_url: str
 ) -> None:
     email = (await register(two[0]))["user"]["email"]
@@ -116,7 +118,7 @@ async def test_one_of_fifty_uses_of_a_reset_link_succeeds(
         assert [one.status_code for one in responses].count(400) == AT_ONCE - 1
 
 
-async def test_one_of_fifty_registrations_of_an_address_succeeds(two: list[httpx.AsyncClient]) -> None:
+async def test_one_of_fifty_registrations_of_an_address_succeeds_A2(two: list[httpx.AsyncClient]) -> None:
     for _ in range(ROUNDS):
         places, name = cycle(two), a_name()
         bodies = [
@@ -143,7 +145,7 @@ async def test_fifty_refreshes_of_a_session_get_one_successor(two: list[httpx.As
         (token,) = successors
 
 
-async def test_one_of_fifty_uses_of_a_code_signs_in(two: list[httpx.AsyncClient]) -> None:
+async def test_one_of_fifty_uses_of_a_code_signs_in_M2(two: list[httpx.AsyncClient]) -> None:
     """With five tries for each of ten sign-ins, so that no limit of tries decides."""
     for kind in ("totp", "recovery") * 2:
         person = await enrolled(two[0], Clock())

@@ -41,7 +41,8 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 class TestCode:
-    async def test_wrong_verifier_is_refused_and_consumes_the_code(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 7636 4.6")
+    async def test_wrong_verifier_is_refused_and_consumes_the_code_O3(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         for wrong in ("w" * 43, "short", "v" * 129, "v" * 42 + "!", "é" * 43):
@@ -52,7 +53,9 @@ class TestCode:
         assert is_refused(await redeem(auth, client, code, code_verifier=""), "invalid_request")
         assert (await redeem(auth, client, code)).status_code == 200
 
-    async def test_second_use_is_refused_and_revokes_the_tokens_of_the_first(
+    @pytest.mark.conforms("RFC 6749 4.1.2", "oidcc-codereuse")
+    @pytest.mark.conforms("RFC 6749 4.1.2", "oidcc-codereuse-30seconds")
+    async def test_second_use_is_refused_and_revokes_the_tokens_of_the_first_O4(
         self, auth: httpx.AsyncClient
     ) -> None:
         client = await create_client(auth)
@@ -66,7 +69,8 @@ class TestCode:
         assert not await is_active(auth, client, tokens["refresh_token"])
         assert is_refused(await refresh(auth, client, tokens["refresh_token"]), "invalid_grant")
 
-    async def test_another_client_is_refused_and_does_not_consume_the_code(
+    @pytest.mark.conforms("RFC 6749 4.1.3")
+    async def test_another_client_is_refused_and_does_not_consume_the_code_O4(
         self, auth: httpx.AsyncClient
     ) -> None:
         client, other = await create_client(auth), await create_client(auth)
@@ -76,7 +80,8 @@ class TestCode:
         assert is_refused(await redeem(auth, other, code), "invalid_grant")
         assert (await redeem(auth, client, code)).status_code == 200
 
-    async def test_code_is_bound_to_its_redirect_uri_and_expires(
+    @pytest.mark.conforms("RFC 6749 4.1.3")
+    async def test_code_is_bound_to_its_redirect_uri_and_expires_O4(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth, redirect_uris=[REDIRECT, "https://app.example/other"])
@@ -89,7 +94,7 @@ class TestCode:
         assert is_refused(elsewhere, "invalid_grant")
         assert is_refused(await redeem(auth, client, late), "invalid_grant")
 
-    async def test_code_and_client_secret_are_stored_as_hashes(
+    async def test_code_and_client_secret_are_stored_as_hashes_O4_O6(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth)
@@ -116,7 +121,8 @@ class TestCode:
 
         assert is_refused(await redeem(auth, client, code), "invalid_grant")
 
-    async def test_one_of_fifty_concurrent_redemptions_wins(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 6749 4.1.2", "oidcc-codereuse")
+    async def test_one_of_fifty_concurrent_redemptions_wins_O4(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         code = await code_for(auth, client)
@@ -126,7 +132,8 @@ class TestCode:
 
 
 class TestRefresh:
-    async def test_refresh_rotates_the_token_and_can_only_narrow_the_scope(
+    @pytest.mark.conforms("RFC 6749 6", "oidcc-refresh-token")
+    async def test_refresh_rotates_the_token_and_can_only_narrow_the_scope_O5(
         self, auth: httpx.AsyncClient
     ) -> None:
         client = await create_client(auth)
@@ -141,7 +148,8 @@ class TestRefresh:
         assert len({one["refresh_token"] for one in (first, less, whole)}) == 3
         assert "nonce" not in claims_of(whole["id_token"])
 
-    async def test_reuse_after_the_grace_period_revokes_the_grant(
+    @pytest.mark.conforms("RFC 9700 4.14.2")
+    async def test_reuse_after_the_grace_period_revokes_the_grant_O5(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth)
@@ -156,7 +164,10 @@ class TestRefresh:
         assert is_refused(await refresh(auth, client, second["refresh_token"]), "invalid_grant")
         assert not await is_active(auth, client, second["access_token"])
 
-    async def test_refresh_token_is_bound_to_its_authenticated_client(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 6749 6", "oidcc-refresh-token")
+    async def test_refresh_token_is_bound_to_its_authenticated_client_O5(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         client, other = await create_client(auth), await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client)
@@ -171,7 +182,7 @@ class TestRefresh:
         assert (await refresh(auth, client, token)).status_code == 200
         assert (await auth.post("/auth/refresh", json={"refresh_token": own})).status_code == 200
 
-    async def test_password_change_ends_the_grant(self, auth: httpx.AsyncClient) -> None:
+    async def test_password_change_ends_the_grant_O5(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client, scope="openid offline_access")
@@ -183,7 +194,9 @@ class TestRefresh:
 
         assert is_refused(await refresh(auth, client, tokens["refresh_token"]), "invalid_grant")
 
-    async def test_fifty_concurrent_refreshes_get_the_same_successor(self, auth: httpx.AsyncClient) -> None:
+    async def test_fifty_concurrent_refreshes_get_the_same_successor_O5(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         client = await create_client(auth)
         await signed_in_browser(auth)
         token = (await tokens_for(auth, client))["refresh_token"]
@@ -194,7 +207,8 @@ class TestRefresh:
 
 
 class TestClientAuthentication:
-    async def test_wrong_secret_is_invalid_client(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 6749 5.2")
+    async def test_wrong_secret_is_invalid_client_O6(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         for wrong in (
             client | {"client_secret": "wrong"},
@@ -211,7 +225,8 @@ class TestClientAuthentication:
             response = await auth.post("/oauth/token", data=form, headers=headers)
             assert is_refused(response, "invalid_client", 401), authorization
 
-    async def test_client_authenticates_in_one_way_only(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 6749 2.3", "oidcc-server-client-secret-post")
+    async def test_client_authenticates_in_one_way_only_O6(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         form = {"grant_type": "client_credentials", "client_id": client["client_id"]}
         secret = {"client_secret": client["client_secret"]}
@@ -224,7 +239,8 @@ class TestClientAuthentication:
         assert is_refused(another, "invalid_request")
         assert (by_form.status_code, named_too.status_code) == (200, 200)
 
-    async def test_parts_of_basic_credentials_are_form_decoded(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 6749 2.3.1", "oidcc-server")
+    async def test_parts_of_basic_credentials_are_form_decoded_O6(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         encoded = ":".join(
             quote(client[name].replace("_", "%5F"), safe="%") for name in ("client_id", "client_secret")
@@ -234,7 +250,7 @@ class TestClientAuthentication:
 
         assert response.status_code == 200
 
-    async def test_both_secrets_are_valid_during_the_overlap(
+    async def test_both_secrets_are_valid_during_the_overlap_O6(
         self, auth: httpx.AsyncClient, database_url: str
     ) -> None:
         client = await create_client(auth, **MACHINE)
@@ -256,7 +272,8 @@ class TestClientAuthentication:
 
 
 class TestTokenEndpoint:
-    async def test_endpoint_accepts_only_forms_and_responds_as_the_rfc_requires(
+    @pytest.mark.conforms("RFC 6749 5.1")
+    async def test_endpoint_accepts_only_forms_and_responds_as_the_rfc_requires_O7(
         self, auth: httpx.AsyncClient
     ) -> None:
         client = await create_client(auth, **MACHINE)
@@ -276,7 +293,8 @@ class TestTokenEndpoint:
         assert is_refused(twice, "invalid_request")
         assert (await auth.get("/oauth/token")).status_code == 405
 
-    async def test_client_credentials_token_is_of_the_client_alone(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 6749 4.4")
+    async def test_client_credentials_token_is_of_the_client_alone_O8(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         public = await create_client(auth, is_public=True)
         tokens = (await ask_token(auth, client, grant_type="client_credentials")).json()
@@ -297,7 +315,8 @@ class TestTokenEndpoint:
     @pytest.mark.parametrize(
         "kind", ["password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer", "x" * 99]
     )
-    async def test_other_grants_are_not_supported(self, auth: httpx.AsyncClient, kind: str) -> None:
+    @pytest.mark.conforms("RFC 9700 2.4")
+    async def test_other_grants_are_not_supported_O14(self, auth: httpx.AsyncClient, kind: str) -> None:
         client = await create_client(auth)
         response = await ask_token(auth, client, grant_type=kind, username="admin", password="admin123")
 
@@ -314,7 +333,8 @@ class TestTokenEndpoint:
 
 
 class TestIntrospection:
-    async def test_unknown_tokens_and_those_of_others_are_inactive(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 7662 2.2")
+    async def test_unknown_tokens_and_those_of_others_are_inactive_O9(self, auth: httpx.AsyncClient) -> None:
         client, other = await create_client(auth), await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client)
@@ -335,7 +355,8 @@ class TestIntrospection:
             assert await is_active(auth, client, tokens[name])
             assert not await is_active(auth, other, tokens[name])
 
-    async def test_introspection_requires_a_client_with_a_secret(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 7662 2.1")
+    async def test_introspection_requires_a_client_with_a_secret_O9(self, auth: httpx.AsyncClient) -> None:
         public = await create_client(auth, is_public=True)
         form = {"token": "x", "client_id": public["client_id"]}
 
@@ -345,7 +366,8 @@ class TestIntrospection:
 
 class TestRevocation:
     @pytest.mark.parametrize("hint", [None, "access_token", "refresh_token", "nonsense"])
-    async def test_revoking_a_refresh_token_ends_its_grant_for_any_hint(
+    @pytest.mark.conforms("RFC 7009 2.1")
+    async def test_revoking_a_refresh_token_ends_its_grant_for_any_hint_O10(
         self, auth: httpx.AsyncClient, hint: str | None
     ) -> None:
         client = await create_client(auth)
@@ -358,7 +380,8 @@ class TestRevocation:
         assert not await is_active(auth, client, tokens["access_token"])
         assert not await is_active(auth, client, tokens["refresh_token"])
 
-    async def test_access_token_is_revoked_alone(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 7009 2.1")
+    async def test_access_token_is_revoked_alone_O10(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, **MACHINE)
         tokens = [(await ask_token(auth, client, grant_type="client_credentials")).json() for _ in range(2)]
         form = {"token": tokens[0]["access_token"], "token_type_hint": "refresh_token"}
@@ -367,7 +390,8 @@ class TestRevocation:
         assert not await is_active(auth, client, tokens[0]["access_token"])
         assert await is_active(auth, client, tokens[1]["access_token"])
 
-    async def test_unknown_tokens_are_accepted_and_those_of_others_stay_valid(
+    @pytest.mark.conforms("RFC 7009 2.2")
+    async def test_unknown_tokens_are_accepted_and_those_of_others_stay_valid_O10(
         self, auth: httpx.AsyncClient
     ) -> None:
         client, other = await create_client(auth), await create_client(auth)
@@ -419,7 +443,8 @@ async def _eventually_refused(auth: httpx.AsyncClient, token: str) -> httpx.Resp
 
 
 class TestTokens:
-    async def test_access_token_follows_rfc_9068(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 9068 2.2")
+    async def test_access_token_follows_rfc_9068_J2(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, scopes=["openid", "full_access"])
         user = await signed_in_browser(auth)
         narrow = (await tokens_for(auth, client))["access_token"]
@@ -435,7 +460,9 @@ class TestTokens:
         assert (await auth.get("/auth/me", headers=bearer(full))).status_code == 200
         assert (await auth.get("/auth/me", headers=bearer(narrow))).status_code == 401
 
-    async def test_client_credentials_token_gets_no_scopes_of_people(self, auth: httpx.AsyncClient) -> None:
+    async def test_client_credentials_token_gets_no_scopes_of_people_O8(
+        self, auth: httpx.AsyncClient
+    ) -> None:
         machine = await create_client(auth, **{**MACHINE, "scopes": ["orders:read", "files:write"]})
         narrow = await ask_token(auth, machine, grant_type="client_credentials", scope="orders:read")
         whole = await ask_token(auth, machine, grant_type="client_credentials")
@@ -465,7 +492,8 @@ class TestTokens:
         assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
         assert refused.json()["scope"] == "account:read"
 
-    async def test_id_token_is_for_the_client_and_grants_no_access(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("OIDC Core 2", "oidcc-idtoken-signature")
+    async def test_id_token_is_for_the_client_and_grants_no_access_J2(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth)
         user = await signed_in_browser(auth)
         tokens = await tokens_for(auth, client, nonce="once")
@@ -477,6 +505,10 @@ class TestTokens:
         for path in ("/oauth/userinfo", "/auth/me"):
             assert (await auth.get(path, headers=bearer(tokens["id_token"]))).status_code == 401
 
+    @pytest.mark.conforms("OIDC Core 5.3", "oidcc-userinfo-get")
+    @pytest.mark.conforms("OIDC Core 5.3", "oidcc-userinfo-post-header")
+    @pytest.mark.conforms("OIDC Core 5.4", "oidcc-scope-profile")
+    @pytest.mark.conforms("OIDC Core 5.4", "oidcc-scope-email")
     async def test_userinfo_shows_the_claims_that_the_scopes_allow(self, auth: httpx.AsyncClient) -> None:
         client = await create_client(auth, scopes=["openid", "email", "profile", "full_access"])
         user = await signed_in_browser(auth, username="mara", first_name="Mara", last_name="Lindqvist")
@@ -495,7 +527,8 @@ class TestTokens:
         assert (await auth.get("/oauth/userinfo")).status_code == 401
         assert (await auth.get(f"/oauth/userinfo?access_token={bare['access_token']}")).status_code == 401
 
-    async def test_metadata_lists_only_existing_endpoints(self, auth: httpx.AsyncClient) -> None:
+    @pytest.mark.conforms("RFC 8414 3", "oidcc-discovery-endpoint-verification")
+    async def test_metadata_lists_only_existing_endpoints_O13(self, auth: httpx.AsyncClient) -> None:
         for name in ("oauth-authorization-server", "openid-configuration"):
             document = (await auth.get(f"/.well-known/{name}", headers={"Host": "evil.example"})).json()
             assert document["issuer"] == ISSUER

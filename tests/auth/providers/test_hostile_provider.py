@@ -231,7 +231,32 @@ LIES: dict[str, tuple[Mode, str]] = {
 }
 
 
-@pytest.mark.parametrize(("mode", "reason"), LIES.values(), ids=LIES)
+# The modules of the OpenID Foundation's suite that tell a client the same lie.
+MODULES = {
+    "another issuer": "invalid-iss",
+    "another audience": "invalid-aud",
+    "no audience": "missing-aud",
+    "no time of issue": "missing-iat",
+    "no subject": "missing-sub",
+    "another nonce": "nonce-invalid",
+    "alg none": "idtoken-sig-none",
+    "signature of another token": "invalid-sig-rs256",
+    "no key id and two keys": "kid-absent-multiple-jwks",
+    "metadata of another issuer": "discovery-issuer-mismatch",
+}
+
+
+def hostile(name: str) -> Any:
+    module = MODULES.get(name)
+    known = f"oidcc-client-test-{module}" if module else ""
+    return pytest.param(*LIES[name], id=name, marks=pytest.mark.conforms("OIDC Core 3.1.3.7", known))
+
+
+def test_modules_name_lies_that_are_told() -> None:
+    assert MODULES.keys() <= LIES.keys()
+
+
+@pytest.mark.parametrize(("mode", "reason"), [hostile(name) for name in LIES])
 async def test_hostile_response_is_refused_with_its_reason(
     double: Double, connect: Connect, mode: Mode, reason: str
 ) -> None:
@@ -280,7 +305,8 @@ async def test_private_address_of_a_provider_is_not_called_in_production(
     assert double.requests == []
 
 
-async def test_response_of_another_issuer_is_refused(double: Double, connect: Connect) -> None:
+@pytest.mark.conforms("RFC 9207 2.4")
+async def test_response_of_another_issuer_is_refused_O11(double: Double, connect: Connect) -> None:
     provider = connect()
 
     await provider.require_sender(double.issuer())
@@ -309,6 +335,7 @@ async def test_code_that_the_provider_refuses_is_the_fault_of_the_browser(
     assert await refusal(provider.person(Response("stolen", None), SECRETS, BACK)) == (400, "code_refused")
 
 
+@pytest.mark.conforms("RFC 7636 4.5")
 async def test_wrong_verifier_and_other_redirect_uri_are_refused_by_an_honest_provider(
     double: Double, connect: Connect
 ) -> None:
@@ -335,6 +362,7 @@ TRUTHS: dict[str, Mode] = {
 
 
 @pytest.mark.parametrize("mode", TRUTHS.values(), ids=TRUTHS)
+@pytest.mark.conforms("OIDC Core 3.1.3.7", "oidcc-client-test")
 async def test_honest_provider_identifies_the_user(double: Double, connect: Connect, mode: Mode) -> None:
     mode(double)
     person = await arrive(connect(), double)
@@ -343,6 +371,7 @@ async def test_honest_provider_identifies_the_user(double: Double, connect: Conn
     assert (person.email, person.is_email_verified) == ("ann@example.com", True)
 
 
+@pytest.mark.conforms("OIDC Core 5.3.2", "oidcc-client-test-userinfo-invalid-sub")
 async def test_userinfo_of_another_person_is_refused(double: Double, connect: Connect) -> None:
     claims(email=None)(double)
     document("userinfo", sub="bob")(double)
@@ -359,6 +388,7 @@ async def test_address_is_verified_only_if_the_claim_is_true(
     assert person.verified_email is None
 
 
+@pytest.mark.conforms("OIDC Core 10.1.1", "oidcc-client-test-signing-key-rotation")
 async def test_new_keys_are_fetched_when_a_token_names_one_and_no_more_than_once_in_ten_seconds(
     double: Double, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ async def press(auth: httpx.AsyncClient, **form: str) -> httpx.Response:
     return await auth.post(CONNECTED, data=form, headers=OURS)
 
 
-async def test_verified_address_of_a_trusted_provider_links_to_a_verified_account(
+async def test_verified_address_of_a_trusted_provider_links_to_a_verified_account_A7(
     mailbox: Mailbox, auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     user = (await register(auth, **GMAIL))["user"]
@@ -73,7 +73,7 @@ async def test_verified_address_of_a_trusted_provider_links_to_a_verified_accoun
     ],
     ids=["not trusted", "not authoritative", "not verified"],
 )
-async def test_address_alone_gives_no_access_to_an_account_with_a_password(
+async def test_address_alone_gives_no_access_to_an_account_with_a_password_A7(
     auth: httpx.AsyncClient, double: Double, database_url: str, name: str, person: dict[str, Any]
 ) -> None:
     await register(auth, email="ann@example.com")
@@ -86,7 +86,7 @@ async def test_address_alone_gives_no_access_to_an_account_with_a_password(
     assert await who(auth) is None
 
 
-async def test_squatter_loses_password_sessions_factors_keys_and_identities(
+async def test_squatter_loses_password_sessions_factors_keys_and_identities_A7(
     auth: httpx.AsyncClient, double: Double, codes: Clock, database_url: str
 ) -> None:
     squatter = await enrolled(auth, codes)

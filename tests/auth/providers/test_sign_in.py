@@ -27,6 +27,7 @@ __all__ = ["codes"]  # a fixture
 Make = Callable[..., Settings]
 
 
+@pytest.mark.conforms("OIDC Core 3.1.2", "oidcc-client-test")
 async def test_new_person_gets_an_account_and_a_session(
     mailbox: Mailbox, auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
@@ -82,7 +83,7 @@ async def test_same_subject_of_another_provider_is_another_person(
     assert await who(auth) == "another@gmail.com"
 
 
-async def test_sign_in_returns_only_to_an_authorization_request(
+async def test_sign_in_returns_only_to_an_authorization_request_B4(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     after = "/oauth/authorize?client_id=x&state=y"
@@ -109,7 +110,8 @@ async def test_previous_session_ends_and_the_new_one_has_another_cookie(
         assert await who(other) is None
 
 
-async def test_state_is_valid_once_in_its_browser_for_ten_minutes_at_its_provider(
+@pytest.mark.conforms("RFC 6749 10.12")
+async def test_state_is_valid_once_in_its_browser_for_ten_minutes_at_its_provider_B4(
     auth: httpx.AsyncClient, double: Double, database_url: str
 ) -> None:
     query = double.consent(await begin(auth), **ANN)
@@ -135,7 +137,7 @@ async def test_state_is_valid_once_in_its_browser_for_ten_minutes_at_its_provide
     assert double.requests == []  # the code went nowhere
 
 
-async def test_one_of_ten_concurrent_uses_of_a_state_signs_in(
+async def test_one_of_ten_concurrent_uses_of_a_state_signs_in_B4(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     query = double.consent(await begin(auth), **ANN)
@@ -179,7 +181,8 @@ async def test_malformed_response_is_refused_with_400(
     assert await refused(work) == (400, "invalid_state", reason)
 
 
-async def test_mix_up_is_refused_before_the_code_is_sent(auth: httpx.AsyncClient, double: Double) -> None:
+@pytest.mark.conforms("RFC 9207 2.4")
+async def test_mix_up_is_refused_before_the_code_is_sent_O11(auth: httpx.AsyncClient, double: Double) -> None:
     for iss in (double.issuer("google"), "https://evil.example"):
         query = double.consent(await begin(auth), **ANN)
         double.requests.clear()
@@ -249,7 +252,7 @@ async def test_providers_are_listed_without_secrets(auth: httpx.AsyncClient) -> 
     assert [one["label"] for one in listed] == ["Acme", "Google", "GitHub"]
 
 
-async def test_second_factor_is_required_after_a_provider(
+async def test_second_factor_is_required_after_a_provider_M1(
     auth: httpx.AsyncClient, double: Double, codes: Clock, database_url: str
 ) -> None:
     person = await enrolled(auth, codes)
@@ -288,7 +291,7 @@ async def test_disabled_account_is_refused(
     assert await who(auth) is None
 
 
-async def test_account_without_password_responds_like_an_unknown_one(
+async def test_account_without_password_responds_like_an_unknown_one_A1(
     auth: httpx.AsyncClient, double: Double
 ) -> None:
     await arrive(auth, double)
