@@ -66,13 +66,17 @@ class TestLink:
         acting.headers = bearer(token(owner_id, act={"sub": new_id()}))
         path = f"/files/{file['id']}"
         public = {"visibility": "public"}
+        described = "filename YS50eHQ=,visibility cHVibGlj"  # a.txt, public
+        resumable = {"Tus-Resumable": "1.0.0", "Upload-Length": "1", "Upload-Metadata": described}
         refused = [
             await disk_files.post(f"{path}/shares", json={}, headers=acting.headers),
             await disk_files.patch(path, json=public, headers=acting.headers),
             await disk_files.put(path, json=public, headers=acting.headers),
+            await disk_files.post("/files", files={"file": b"x"}, data=public, headers=acting.headers),
+            await disk_files.post("/files/uploads", headers=acting.headers | resumable),
         ]
 
-        assert [(one.status_code, one.json()["code"]) for one in refused] == [(403, "impersonated")] * 3
+        assert [(one.status_code, one.json()["code"]) for one in refused] == [(403, "impersonated")] * 5
         assert (await acting.get(f"{path}/metadata")).json()["visibility"] == "private"
         assert (await acting.get(f"{path}/shares")).json() == []
         assert (await acting.change(file["id"], name="b.bin", visibility="private")).status_code == 200

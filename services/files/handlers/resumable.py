@@ -9,6 +9,7 @@ from services.files.models import UPLOADS, Upload
 from services.files.schemas import UploadOut
 from services.files.settings import Settings
 from services.files.uploads import tus_headers
+from services.files.uploads.description import permitted
 from services.files.uploads.resumable import Resumable, described_by
 from shared.caller import Caller
 from shared.clock import now
@@ -43,12 +44,13 @@ async def create_upload(request: Request, caller: Caller, uploads: Resumable, tr
         if "upload-length" in request.headers:
             raise tus_headers.wrong("Upload-Length", "must be omitted: the parts have their own lengths")
         parts = tus_headers.parts(concat)
-        upload = await uploads.concatenate(caller.id, parts, concat, metadata, described_by(metadata), trail)
+        whole = permitted(described_by(metadata), caller)
+        upload = await uploads.concatenate(caller.id, parts, concat, metadata, whole, trail)
         return _answer(201, upload, {"Location": _address(upload)})
     tus_headers.metadata(metadata)
     length = tus_headers.number(request, "upload-length")
     checksum = tus_headers.checksum(request.headers.get("upload-checksum"))
-    described = None if concat == "partial" else described_by(metadata)
+    described = None if concat == "partial" else permitted(described_by(metadata), caller)
     trail.is_written = True  # an incomplete upload is not worth a record
     upload = await uploads.create(caller.id, length, metadata, described, trail)
     if request.headers.get("content-type") == tus_headers.BYTES_TYPE and length:

@@ -8,7 +8,7 @@ from services.files.names import good_name, last_part
 from services.files.schemas import FileOut
 from services.files.settings import Settings
 from services.files.storage.staging import Landed
-from services.files.uploads.description import Described, describe
+from services.files.uploads.description import Described, describe, permitted
 from services.files.uploads.intake import Intake, add_file
 from services.files.uploads.multipart import FilePart, Form, too_large
 from shared.caller import Caller
@@ -35,7 +35,7 @@ async def upload_file(
             if place.inflow.size + len(piece) > limit:
                 raise too_large(limit)
             await place.inflow.add(piece)
-        described = describe(name, part.declared_type, form.fields)
+        described = permitted(describe(name, part.declared_type, form.fields), caller)
         landed = await place.finish(intake.blobs)
         await intake.keep(place.key, landed.sha256)
         return await database.run(

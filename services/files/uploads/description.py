@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from services.files.models import Visibility
 from services.files.names import good_name, last_part
 from services.files.schemas import METADATA, VISIBILITY, dumped
+from shared.caller import Caller
 from shared.http.inputs import valid_field
+from shared.identity.tokens import in_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,13 @@ class Described:
     declared_type: str | None
     visibility: Visibility
     details: str
+
+
+def permitted(described: Described, caller: Caller) -> Described:
+    """Return it, or raise Impersonated: what an impersonating admin makes public would stay public."""
+    if described.visibility == Visibility.PUBLIC:
+        in_person(caller)
+    return described
 
 
 def describe(name: str, declared_type: str | None, fields: Mapping[str, str]) -> Described:
