@@ -14,6 +14,7 @@ from services.auth.credentials.policy import PasswordPolicy
 from services.auth.duo.duo import Duo
 from services.auth.duo.prompt import DuoPrompt
 from services.auth.explanations.explanations import Explanations
+from services.auth.exports.downloads import Downloads
 from services.auth.exports.exports import TIDY_SECONDS, Exports
 from services.auth.factors.factors import Factors
 from services.auth.keys.signing_keys import REFRESH_SECONDS, SigningKeys
@@ -130,6 +131,7 @@ def _life_of_accounts(
     policy, links, mails = PasswordPolicy(settings), Links(settings), Mails(settings)
     asked = MailRequests(settings, database, links, mails)
     return {
+        Downloads: Downloads(),
         Exports: Exports(settings, database, mails),
         Explanations: Explanations(settings),
         Addresses: Addresses(own_password, sessions, links, mails),

@@ -141,6 +141,12 @@ class TooManyExports(TooManyRequests):
     code = "too_many_exports"
 
 
+class TooManyDownloads(TooManyRequests):
+    """Archives are downloaded one at a time, and a few an hour; try again after the time in Retry-After."""
+
+    code = "too_many_downloads"
+
+
 class ExportNotReady(Conflict):
     """The export is not complete yet; try again in a moment."""
 

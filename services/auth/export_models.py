@@ -39,6 +39,9 @@ class ExportPiece(Table, table=True):
     """A piece of a service's part, in the order of its number."""
 
     __tablename__ = "export_pieces"
+    __table_args__ = (
+        Index("ix_export_pieces_last", "export_id", "service", **rows_where("is_last", sqlite="is_last = 1")),
+    )
 
     export_id: str = Field(
         foreign_key="exports.id", ondelete="CASCADE", primary_key=True, max_length=ID_CHARACTERS

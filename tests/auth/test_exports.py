@@ -2,27 +2,33 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from zipfile import ZipFile
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from contracts.events import ExportPart
 from services.auth.app import create_app
+from services.auth.errors import TooManyDownloads
 from services.auth.export_models import Export, ExportPiece
-from services.auth.exports.exports import Exports, asked_services
+from services.auth.exports.downloads import AT_ONCE_MAX, Downloads
+from services.auth.exports.exports import Exports, asked_services, missing_services
 from services.auth.mails.mails import Mails
-from services.auth.models import EVENTS
+from services.auth.models import EVENTS, LoginSession
 from services.auth.settings import Settings
+from shared.clock import now
 from shared.data.database import Database
 from shared.events.event import Sealed
 from shared.testing import bearer, internal_token, running
+from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import admin_token
-from tests.auth.support import let_time_pass, login, register, rows
+from tests.auth.support import let_time_pass, login, refresh, register, rows
 from tests.told import records, told
 
 OTHERS = [name for name in asked_services() if name != "auth"]
@@ -236,4 +242,77 @@ def tidy(settings: Settings) -> None:
 
     Events(EVENTS, {}, SUBSCRIBERS).attach(settings, database, HttpClient())
     Exports(settings, database, Mails(settings)).tidy(bool)
+    database.close()
+
+
+async def test_requesting_and_downloading_require_a_recent_sign_in(
+    auth: httpx.AsyncClient, database_url: str
+) -> None:
+    ann = await register(auth)
+    export = await finished(auth, ann["token"], database_url)
+    let_time_pass(database_url, LoginSession, "created", timedelta(minutes=16))
+    old = (await refresh(auth, ann["refresh_token"])).json()["token"]
+    requested = await auth.post("/auth/me/export", headers=bearer(old))
+    refused = [requested, await show(auth, old, export, "/archive")]
+
+    assert [one.json()["code"] for one in refused] == ["insufficient_user_authentication"] * 2
+    assert (await show(auth, old, export)).status_code == 200
+
+
+async def test_downloads_are_limited_per_hour(
+    auth: httpx.AsyncClient, database_url: str, clock: StoppedClock
+) -> None:
+    token = (await register(auth))["token"]
+    export = await finished(auth, token, database_url)
+    responses = [await show(auth, token, export, "/archive") for _ in range(6)]
+
+    assert [one.status_code for one in responses] == [200] * 5 + [429]
+    assert responses[-1].json()["code"] == "too_many_downloads"
+    assert responses[-1].headers["retry-after"] == "3600"
+    clock.advance(3601)
+    assert (await show(auth, token, export, "/archive")).status_code == 200
+
+
+async def test_an_account_downloads_one_archive_at_a_time() -> None:
+    downloads = Downloads()
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"zip"
+
+    async def hang_up(_message: Any) -> None:
+        raise OSError("the client is gone")
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    begun = downloads.response("ann", content(), {})
+    with pytest.raises(TooManyDownloads):
+        downloads.response("ann", content(), {})
+    others = [downloads.response(name, content(), {}) for name in ("bob", "eve", "dan")]
+    assert len(others) == AT_ONCE_MAX - 1
+    with pytest.raises(TooManyDownloads) as raised:
+        downloads.response("fay", content(), {})
+    assert raised.value.headers["Retry-After"] == "30"
+    with suppress(Exception):  # whatever the server raises when the client hangs up
+        await begun({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, hang_up)
+    assert downloads.response("ann", content(), {}) is not None
+
+
+def test_missing_services_are_found_without_reading_all_pieces(
+    make_auth_settings: Callable[..., Settings],
+) -> None:
+    database = Database(make_auth_settings().database_url, pool_size=1)
+    statements: list[str] = []
+    export = Export(id="x", account_id="y", services="orders", expires=now())
+    event.listen(database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    with database.transaction(write=False) as session:
+        assert missing_services(session, export) == ["orders"]
+        asked = statements[-1]
+        if database.engine.dialect.name == "sqlite":
+            plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", ("x",)).all()
+            assert "ix_export_pieces_last" in str(plan)
+        else:
+            session.connection().exec_driver_sql("SET LOCAL enable_seqscan = off")
+            plan = session.connection().exec_driver_sql(f"EXPLAIN {asked}", {"export_id_1": "x"}).all()
+            assert "ix_export_pieces_last" in str(plan)
     database.close()

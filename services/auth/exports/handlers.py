@@ -2,11 +2,12 @@
 
 from sqlalchemy import select
 from sqlmodel import Session
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from services.auth.errors import ExportNotReady
 from services.auth.export_models import Export
 from services.auth.exports.archive import archive
+from services.auth.exports.downloads import Downloads
 from services.auth.exports.exports import Exports, forget, missing_services
 from services.auth.exports.schemas import ExportOut
 from services.auth.models import EXPORTS
@@ -43,16 +44,17 @@ def delete_export(export_id: Id, caller: Caller, sessions: Sessions, session: Se
 
 
 async def download_export(
-    export_id: Id, caller: Caller, sessions: Sessions, database: Database, trail: Trail
+    export_id: Id, caller: Caller, sessions: Sessions, database: Database, downloads: Downloads, trail: Trail
 ) -> Response:
-    """Download the archive, a ZIP file, once the export is done."""
+    """Download the archive, a ZIP file, once the export is done: one at a time, and a few an hour."""
     export = await database.read(_finished, export_id, caller, sessions)
+    await database.run(downloads.count, export.account_id)
     await trail.keep()
     headers = {
         "Content-Disposition": f'attachment; filename="gatehouse-export-{export.created:%Y-%m-%d}.zip"',
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(archive(database, export), media_type="application/zip", headers=headers)
+    return downloads.response(export.account_id, archive(database, export), headers)
 
 
 def _finished(session: Session, export_id: str, caller: Caller, sessions: Sessions) -> Export:

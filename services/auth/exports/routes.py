@@ -1,9 +1,10 @@
 """Exports of all data about the caller."""
 
-from services.auth.errors import ExportNotReady, TooManyExports
+from services.auth.errors import ExportNotReady, TooManyDownloads, TooManyExports
 from services.auth.exports import handlers
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import person
 
 _ALL, _ONE = "/auth/me/exports", "/auth/me/exports/{export_id}"
@@ -15,6 +16,7 @@ OPERATIONS = [
         "/auth/me/export",
         handlers.request_export,
         access=person,
+        step_up=RECENT,
         status=202,
         location="/auth/me/exports/{id}",
         errors=(*_CALLER, TooManyExports),
@@ -27,7 +29,8 @@ OPERATIONS = [
         f"{_ONE}/archive",
         handlers.download_export,
         access=person,
+        step_up=RECENT,
         answer_types=("application/zip",),
-        errors=(*_CALLER, NotFound, ExportNotReady),
+        errors=(*_CALLER, NotFound, ExportNotReady, TooManyDownloads),
     ),
 ]
