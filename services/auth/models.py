@@ -280,6 +280,7 @@ class AccessKey(Table, table=True):
     account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
     name: str = Field(max_length=100)
     scopes: str = Field(max_length=SCOPE_CHARACTERS_MAX)
+    factors: int = 1  # with how many its owner had signed in to create it
     secret_hash: str = Field(default="", max_length=HASH_CHARACTERS)
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     expires: datetime | None = Field(default=None, sa_type=UtcDateTime)

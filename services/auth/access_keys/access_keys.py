@@ -29,9 +29,17 @@ _WRITTEN = re.compile(
 )
 
 
-def make_key(session: Session, account_id: str, body: CreateAccessKey, trail: Trail) -> NewAccessKeyOut:
-    """Create a key; its secret is in the result and not stored."""
-    key = AccessKey(account_id=account_id, name=body.name, scopes=" ".join(body.scopes), expires=body.expires)
+def make_key(
+    session: Session, account_id: str, body: CreateAccessKey, factors: int, trail: Trail
+) -> NewAccessKeyOut:
+    """Create a key; its secret is in the result and not stored. `factors` are of the owner's sign-in."""
+    key = AccessKey(
+        account_id=account_id,
+        name=body.name,
+        scopes=" ".join(body.scopes),
+        expires=body.expires,
+        factors=factors,
+    )
     shown = _add_key(session, key)
     trail.resource = key.id
     trail.add(name=key.name, scopes=body.scopes, expires=body.expires and body.expires.isoformat())

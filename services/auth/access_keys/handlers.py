@@ -28,7 +28,7 @@ def create_access_key(
 ) -> NewAccessKeyOut:
     """Create a personal access token for a program that acts for you. It is shown only once."""
     owner = sessions.locked_account_in(session, caller.id, caller.session_id)
-    return make_key(session, owner.id, body, trail)
+    return make_key(session, owner.id, body, max(1, caller.acr), trail)
 
 
 def list_access_keys(
@@ -66,6 +66,7 @@ def exchange_credential(
     key, account = found
     rest = tokens.lifetime_seconds if key.expires is None else int((key.expires - now()).total_seconds())
     seconds = max(1, min(tokens.lifetime_seconds, rest))
-    is_protected = factors.are_needed(session, account.id)
-    token = tokens.issue_for_key(account, key.id, key.scopes, seconds, is_protected=is_protected)
+    # Neither may a key from before the second factor have its rights, nor one whose owner has removed it.
+    shown = key.factors if factors.are_needed(session, account.id) else 1
+    token = tokens.issue_for_key(account, key.id, key.scopes, seconds, factors=shown)
     return ExchangedOut(token=token, expires_in=seconds)

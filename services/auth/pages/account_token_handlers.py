@@ -13,8 +13,9 @@ from services.auth.models import Account, Role
 from services.auth.pages.forms import REFUSALS, id_of, read_as
 from services.auth.pages.visit import ACCOUNT, Visit, page
 from services.auth.revocations.log import RevocationLog
-from services.auth.sessions.own_password import Person
+from services.auth.sessions.browser import SignedInBrowser
 from services.auth.sessions.sessions import Sessions
+from services.auth.sessions.tokens import factors_of
 from shared.clock import now
 from shared.errors import NotFound
 from shared.lists.pagination import PageQuery
@@ -40,7 +41,7 @@ async def create_token_by_form(visit: Visit, sessions: Sessions) -> Response:
     account = browser.account
     try:
         body = read_as(CreateAccessKey, _wanted(form))
-        made = await visit.run(_make, visit, Person.of(browser), body, sessions)
+        made = await visit.run(_make, visit, browser, body, sessions)
     except REFUSALS as error:
         values = await _values_of(visit, account, form)
         return await visit.account_again("account_tokens", browser, error, made=None, **values)
@@ -49,10 +50,10 @@ async def create_token_by_form(visit: Visit, sessions: Sessions) -> Response:
 
 
 def _make(
-    session: Session, visit: Visit, person: Person, body: CreateAccessKey, sessions: Sessions
+    session: Session, visit: Visit, browser: SignedInBrowser, body: CreateAccessKey, sessions: Sessions
 ) -> NewAccessKeyOut:
-    owner = sessions.locked_account_in(session, person.account_id, person.session_id)
-    made = make_key(session, owner.id, body, visit.trail)
+    owner = sessions.locked_account_in(session, browser.account.id, browser.session_id)
+    made = make_key(session, owner.id, body, factors_of(browser.amr), visit.trail)
     visit.trail.write(session)
     session.flush()
     return made

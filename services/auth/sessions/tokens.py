@@ -44,14 +44,12 @@ class AccessTokens:
             }
         )
 
-    def issue_for_key(
-        self, account: Account, key_id: str, scope: str, seconds: int, *, is_protected: bool
-    ) -> str:
+    def issue_for_key(self, account: Account, key_id: str, scope: str, seconds: int, *, factors: int) -> str:
         """Issue a token for a program with a personal access token, limited to its scopes.
 
-        `is_protected` says whether the account has a second factor.
+        `factors` are those of the sign-in in which the key was created.
         """
-        whose = self.claims_of(account, 2 if is_protected else 1)
+        whose = self.claims_of(account, factors)
         own = {"iss": self._issuer, "aud": self._audience, "client_id": f"pat_{key_id}"}
         return self.sign({**own, "scope": scope, "sid": key_id, **whose}, seconds)
 
