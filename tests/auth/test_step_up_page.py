@@ -112,6 +112,7 @@ async def test_acr_values_require_a_second_factor_once(
     assert "code" in back(await authorize(auth, client, **wants))
 
 
+@pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-max-age-1")
 async def test_max_age_requires_a_signed_in_user_to_step_up_once(auth: httpx.AsyncClient) -> None:
     client = await create_client(auth, is_first_party=True)
     await signed_in_browser(auth)

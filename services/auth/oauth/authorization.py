@@ -212,14 +212,18 @@ class AuthorizationEndpoint:
         return too_old and not self._was_shown_since(browser, given)
 
     def _was_shown_since(self, browser: SignedInBrowser, given: Parameters) -> bool:
-        asked_at = self._issuer.read_moment(given.values.get("asked_at"))
+        asked_at = self._asked_at(given)
         return asked_at is not None and browser.authenticated.timestamp() >= asked_at
 
     def _to_come_back_with(self, given: Parameters) -> str:
         values = dict(given.values)
-        if self._issuer.read_moment(values.get("asked_at")) is None:
-            values["asked_at"] = self._issuer.write_moment()
+        if self._asked_at(given) is None:
+            values["asked_at"] = self._issuer.write_moment(given.values["client_id"])
         return urlencode(values)
+
+    def _asked_at(self, given: Parameters) -> float | None:
+        """Return when this request of this client first arrived, if it has been here before."""
+        return self._issuer.read_moment(given.values.get("asked_at"), given.values["client_id"])
 
     def _back_to(self, redirect_uri: str, values: dict[str, str | None]) -> str:
         given = {name: value for name, value in values.items() if value is not None}

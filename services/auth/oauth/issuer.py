@@ -119,18 +119,18 @@ class Issuer:
             return None
         return claims if isinstance(claims["aud"], str) and isinstance(claims["sub"], str) else None
 
-    def write_moment(self) -> str:
-        """Return the current time, signed by this server (HMAC)."""
+    def write_moment(self, client_id: str) -> str:
+        """Return the current time, signed by this server (HMAC) for one client."""
         moment = str(int(time.time() * 1000))
-        return f"{moment}.{self._seal(moment)}"
+        return f"{moment}.{self._seal(moment, client_id)}"
 
-    def read_moment(self, text: str | None) -> float | None:
-        """Read a timestamp from write_moment, as Unix seconds; None if it is forged or too old."""
+    def read_moment(self, text: str | None, client_id: str) -> float | None:
+        """Read a timestamp from write_moment, as Unix seconds; None if it is not the client's, or too old."""
         moment, _, seal = (text or "").partition(".")
-        if not seal.isascii() or not hmac.compare_digest(seal, self._seal(moment)):
+        if not seal.isascii() or not hmac.compare_digest(seal, self._seal(moment, client_id)):
             return None
         seconds = int(moment) / 1000
         return seconds if time.time() - seconds < ASKED_SECONDS_MAX else None
 
-    def _seal(self, moment: str) -> str:
-        return hmac.new(self._moment_key, moment.encode(), "sha256").hexdigest()
+    def _seal(self, moment: str, client_id: str) -> str:
+        return hmac.new(self._moment_key, f"{moment} {client_id}".encode(), "sha256").hexdigest()

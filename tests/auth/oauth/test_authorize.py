@@ -310,7 +310,6 @@ class TestSigningIn:
 
     @pytest.mark.parametrize("demand", [{"prompt": "login"}, {"prompt": "select_account"}])
     @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-prompt-login")
-    @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-max-age-1")
     async def test_sign_in_is_required_again_once_if_the_request_demands_it(
         self, auth: httpx.AsyncClient, demand: dict[str, str]
     ) -> None:
@@ -326,6 +325,20 @@ class TestSigningIn:
         assert (await auth.get(forged)).headers["location"].startswith("/auth/signin")
         signed_in = await sign_in(auth, user["email"], after=after)
         assert back(await auth.get(signed_in.headers["location"]))["code"]
+
+    async def test_sign_in_for_one_app_does_not_count_for_a_request_of_another(
+        self, auth: httpx.AsyncClient
+    ) -> None:
+        first, second = [await create_client(auth, is_first_party=True) for _ in range(2)]
+        user = await signed_in_browser(auth)
+        asked = await authorize(auth, first, prompt="login")
+        after = parse_qs(urlsplit(asked.headers["location"]).query)["next"][0]
+        await sign_in(auth, user["email"], after=after)
+        (moment,) = parse_qs(urlsplit(after).query)["asked_at"]
+
+        borrowed = await authorize(auth, second, prompt="login", asked_at=moment)
+        assert borrowed.headers["location"].startswith("/auth/signin")
+        assert back(await authorize(auth, first, prompt="login", asked_at=moment))["code"]
 
     @pytest.mark.conforms("OIDC Core 3.1.2.1", "oidcc-max-age-10000")
     async def test_recent_sign_in_satisfies_max_age(self, auth: httpx.AsyncClient) -> None:
