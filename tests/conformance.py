@@ -1,8 +1,8 @@
-"""The table of `make prove-identity`: what the tests that ran prove, by RFC section.
+"""The table of `make prove-identity`: the RFC sections that tests prove, with the results of this run.
 
-A test declares it with `@pytest.mark.conforms(SECTION, MODULE)`. MODULE is the name of the test module of the
-OpenID Foundation's conformance suite that checks the same, if there is one. A test that runs a program with
-steps of its own records each with `record_property("conforms", (SECTION, STEP))`.
+A test declares its section with `@pytest.mark.conforms(SECTION, MODULE)`. MODULE is the name of the test
+module of the OpenID Foundation's conformance suite that checks the same, if there is one. A test that runs a
+program with steps of its own records each with `record_property("conforms", (SECTION, STEP))`.
 """
 
 from collections import Counter, defaultdict

@@ -63,10 +63,10 @@ _kept: dict[str, psycopg.Connection[Any]] = {}  # by URL
 
 
 def share_compiled_statements() -> None:
-    """Compile a statement once for the engines of all tests, which is more work than to run it."""
+    """Compile a statement once for the engines of all tests: compiling takes longer than running it."""
     options: dict[str, Any] = {"compiled_cache": LRUCache(STATEMENTS_MAX)}
     vars(database)["create_engine"] = partial(create_engine, execution_options=options)
-    for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):  # the keys of the cache hold one
+    for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):  # instances are part of the keys
         setattr(dialect, "__eq__", lambda one, other: type(one) is type(other))  # noqa: B010
         setattr(dialect, "__hash__", lambda one: hash(type(one)))  # noqa: B010
 

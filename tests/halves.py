@@ -1,7 +1,7 @@
 """Which of its two databases a test uses in `make test`; `make prove` runs it on the other one.
 
-Most tests of services run on SQLite and on PostgreSQL. Running each on one of them, half on either, keeps
-`make test` short, and still most differences between the databases are found by it.
+Most tests of services can run on SQLite and on PostgreSQL. `make test` runs half of them on SQLite and the
+others on PostgreSQL. That takes half the time, and still finds most differences between the databases.
 """
 
 import zlib

@@ -55,7 +55,7 @@ class Lists:
 
     rows: Mapping[str, Any]
     values: Mapping[str, tuple[str, ...]]
-    injected: Mapping[str, Any] = field(default_factory=dict)  # into handlers; only their methods count
+    injected: Mapping[str, Any] = field(default_factory=dict)  # passed to handlers, by parameter name
 
 
 def _owner(number: int) -> str:
@@ -436,7 +436,7 @@ class Question:
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether the answer is empty without a query: private files for an anonymous caller."""
+        """Whether the handler needs no query to return []: private files for an anonymous caller."""
         return self.caller == "anonymous" and self.query.get("visibility") == "private"
 
     def on_page_after(self, cursor: str) -> "Question":
@@ -454,7 +454,7 @@ def _is_list(operation: Operation) -> bool:
     hints = _hints(operation.handler)
     answer = hints["return"]
     if Session not in hints.values():
-        return False  # it lists something else than rows, such as the files of a folder
+        return False  # the list does not come from the database, such as the files of a folder
     if get_origin(answer) is list:
         return True
     return isinstance(answer, type) and issubclass(answer, Page)
@@ -473,7 +473,7 @@ def questions(service: str, operation: Operation) -> Iterator[Question]:
     values = LISTS[service].values
     names = filters_of(operation)
     if "sessions" in _hints(operation.handler):
-        return  # of one person, whose session it checks first
+        return  # such a list is short, and the handler checks the caller's session first
     in_path = {name: values[name][-1] for name in re.findall(r"{(\w+)}", operation.path)}
     values = {name: values.get(f"{operation.path}?{name}", values.get(name, ())) for name in names}
     alone = [{}, *({name: value} for name in names for value in values[name])]

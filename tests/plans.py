@@ -45,7 +45,7 @@ def nodes_of(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def rows_read(root: dict[str, Any]) -> int:
-    """Return the number of rows that all scans of a plan have read, once it was analysed."""
+    """Return the number of rows that all scans of a plan of EXPLAIN ANALYZE have read."""
     return sum(_rows_read(node) for node in nodes_of(root) if "Scan" in node["Node Type"])
 
 

@@ -130,7 +130,7 @@ def postgresql_that_stops() -> Iterator[PostgreSQL]:
 
 @contextmanager
 def folder_for_postgresql() -> Iterator[Path]:
-    """Create a temporary directory for the server outside pytest's, which only root could enter."""
+    """Create a temporary directory for the server. Only root could enter one below pytest's directory."""
     folder = Path(tempfile.mkdtemp(prefix="gatehouse-postgresql-"))
     try:
         yield folder
@@ -217,7 +217,7 @@ def _debian(program: str) -> str | None:
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """Return a command prefix that runs PostgreSQL as nobody if we are root, which it refuses to run as."""
+    """Return a command prefix that runs PostgreSQL as `nobody` if we are root: it refuses to run as root."""
     if os.getuid() != 0:
         return []
     shutil.chown(folder, "nobody")

@@ -1,4 +1,4 @@
-"""The table of what the tests prove is made of what they really did."""
+"""The table of RFC sections contains the real results of the tests."""
 
 import pytest
 

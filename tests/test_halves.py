@@ -31,7 +31,9 @@ def selected(pytester: pytest.Pytester, marker: str) -> set[str]:
     return {line.partition("::")[2] for line in result.outlines if "::" in line}
 
 
-def test_each_test_runs_on_one_database_first_and_on_the_other_later(pytester: pytest.Pytester) -> None:
+def test_make_test_runs_each_test_on_one_database_and_make_prove_on_the_other(
+    pytester: pytest.Pytester,
+) -> None:
     pytester.makeconftest("from tests.halves import pytest_collection_modifyitems")
     pytester.makeini(
         "[pytest]\nasyncio_default_fixture_loop_scope = function\nmarkers =\n  prove\n  other_database"

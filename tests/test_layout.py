@@ -150,7 +150,7 @@ def test_docstrings_of_handlers_start_with_a_sentence_for_the_summary(service: s
 
 @every_service
 def test_every_operation_names_its_scope_or_says_why_it_needs_none(service: str) -> None:
-    """Without one are: those for other services, for people alone, and those that never know who calls."""
+    """Operations without a scope are internal, only for people, or do not know the caller."""
     table = module(service, "routes")
     named = [*table.OPERATIONS, *getattr(table, "SOCKETS", ())]
     wrong = [
@@ -164,7 +164,7 @@ def test_every_operation_names_its_scope_or_says_why_it_needs_none(service: str)
 
 
 @every_service
-def test_every_admin_operation_demands_a_scope_for_admins(service: str) -> None:
+def test_every_admin_operation_requires_an_admin_scope(service: str) -> None:
     wrong = [
         one.name
         for one in operations(service)
@@ -174,12 +174,12 @@ def test_every_admin_operation_demands_a_scope_for_admins(service: str) -> None:
     assert wrong == []
 
 
-def test_the_scopes_that_auth_gives_are_those_that_services_demand() -> None:
+def test_auth_grants_exactly_the_scopes_that_services_require() -> None:
     demanded: set[str] = set()
     for service in SERVICES:
         table = module(service, "routes")
         demanded |= {one.scope for one in [*table.OPERATIONS, *getattr(table, "SOCKETS", ())] if one.scope}
-    # `admin:orders` widens what `orders:read` shows to an admin, and no operation demands it alone.
+    # No operation requires `admin:orders`: with it, an admin's `orders:read` includes the orders of others.
     widening = {f"admin:{scope.partition(':')[0]}" for scope in demanded}
 
     assert demanded <= set(SCOPES)

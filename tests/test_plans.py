@@ -38,7 +38,7 @@ def fill(service: str, url: str) -> None:
 
 @pytest.fixture(scope="module")
 def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The full database of a service, made once for those who copy it."""
+    """The filled database of a service, created once and then copied."""
 
     @cache
     def made(service: str) -> Path:

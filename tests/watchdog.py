@@ -23,7 +23,7 @@ _pipes: list[int] = []  # to our watchdog, if we have one
 
 
 def guard() -> None:
-    """Make everything that this process starts end with it."""
+    """Ensure that all processes that this one starts end with it."""
     if sys.platform != "linux":
         return
     reading, writing = os.pipe()
@@ -50,14 +50,14 @@ def guard() -> None:
 
 
 def end_with_run(pid: int) -> None:
-    """Do this for a process that one of our processes has started on our behalf, as a fork server does."""
+    """Register a process that another of our processes has started for us, such as a fork server."""
     for pipe in _pipes:
         if (started := stat(pid, _START_TIME)) is not None:
             os.write(pipe, _STARTED.pack(pid, started))
 
 
 def watch() -> dict[int, int]:
-    """Return handles of the processes that the run has started and left, by pid, once it is gone."""
+    """Wait until the run has ended; return handles of the processes that it has left behind, by pid."""
     handles: dict[int, int] = {}
     while messages := os.read(0, _READ_BYTES):
         for pid, started in _STARTED.iter_unpack(messages):
@@ -82,7 +82,7 @@ def stat(pid: int, field: int) -> int | None:
 
 
 def end(handles: dict[int, int]) -> None:
-    """End these processes and all that came from them, also those that are stopped."""
+    """End these processes and all their descendants, including stopped ones."""
     every = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     above, ending = {pid: stat(pid, _PARENT) for pid in every}, {*handles}
     while more := {pid for pid, parent in above.items() if parent in ending} - ending:

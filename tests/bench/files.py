@@ -1,8 +1,8 @@
 """`python -m tests.bench.files`: uploads and downloads through the gateway, compared with nginx.
 
-The gateway and the files service share one core, nginx has it for itself, and the load has the other. The
-service also hashes uploads, waits for fsync and checks access; nginx only stores and serves files. Compare
-the ratios, not the absolute numbers.
+The servers under test run on one core: the gateway with the files service, or nginx alone. The load runs on
+the other core. The service also hashes uploads, waits for fsync and checks access; nginx only stores and
+serves files. Compare the ratios, not the absolute numbers.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The peer of `make bench`: the same endpoints, written the usual way with FastAPI and SQLModel.
 
-It follows their tutorials: a session per request as a dependency, a token check as a dependency, response
-models, plain `def` endpoints. SQLite is configured like ours, so only the framework differs. Orders can be
-placed in two ways: the order alone, or with everything else that our orders service writes.
+It follows the tutorials of both: a session per request as a dependency, a token check as a dependency,
+response models, plain `def` endpoints. SQLite is configured like ours, so only the framework differs. Orders
+can be placed in two ways: the order alone, or with everything else that our orders service writes.
 """
 
 import os

@@ -226,7 +226,7 @@ class TestService:
         assert (copy / "contracts/events.py").read_text() == before
         assert not (copy / "services/billing").exists()
 
-    def test_list_of_scopes_that_it_does_not_understand_is_named(self, run: Run, copy: Path) -> None:
+    def test_unreadable_list_of_scopes_is_refused_with_the_entry_to_add(self, run: Run, copy: Path) -> None:
         (copy / "contracts/scopes.py").write_text("SCOPES = dict()\n")
         code, output = run("service", "billing", "--thing", "invoice")
 
@@ -354,7 +354,7 @@ class TestCommand:
 
 
 def test_python_without_the_packages_names_the_virtual_environment() -> None:
-    """The system's Python, as run by someone who has not activated the virtual environment."""
+    """It is the system's Python, for a user who has not activated the virtual environment."""
     outside = [sys.executable, "-I", "-S", "-c", OUTSIDE]
     done = subprocess.run(outside, cwd=ROOT, capture_output=True, text=True, check=False)
 

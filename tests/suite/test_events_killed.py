@@ -1,4 +1,4 @@
-"""Tellers, ledgers and Redis killed at random under load: the totals still match exactly.
+"""Senders (tellers), receivers (ledgers) and Redis are killed at random under load: all totals still match.
 
 It takes a minute per database, half of it per transport; `make prove LENGTH=2` doubles it.
 """
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.prove
 
 SECONDS = support.length(30)
 PROGRESS_SECONDS = 30
-REST_SECONDS = 180  # events held up by one that kills its consumer are retried one by one
+REST_SECONDS = 180  # after an event that kills its consumer, the others in its batch are retried one by one
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

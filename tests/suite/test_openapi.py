@@ -32,12 +32,12 @@ CHECKS = (
     "ignored_auth",
     "unsupported_method",
 )
-# Also no space left for the content (507), and a body or a query beyond the limit (413, 431).
+# Besides the usual statuses, a disk may be full (507), and a body or a query too long (413, 431).
 STATUSES = {
     "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "507"]},
     "negative_data_rejection": {"expected-statuses": ["4xx", "5xx"]},
 }
-# Each of these may end its caller's session, after which everything is 401: each gets its own caller.
+# Each of these operations has a caller of its own, because it may end the caller's session.
 LAST_ONES = (
     "administer_account",
     "change_me",
@@ -69,7 +69,7 @@ def suite_to_hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 
 @pytest.fixture
 def suite_to_lose(tmp_path: Path) -> Iterator[Suite]:
-    """One whose first admin need not be able to sign in afterwards."""
+    """A private suite whose first admin may be unable to sign in afterwards."""
     with running_suite(tmp_path, ANY_NUMBER_OF_FAILURES) as running:
         yield running
 
@@ -259,7 +259,7 @@ def is_refused(response: httpx.Response, status: int, name: str) -> bool:
 def bodies(document: Document) -> Iterator[tuple[str, str, Document]]:
     """Yield every operation with a JSON body, for ids that do not exist: bodies are validated first.
 
-    Only GitHub's webhook is left out, as it takes bytes and checks their signature before it reads them.
+    GitHub's webhook is omitted, because it checks the signature of the body before it parses it.
     """
     for template, item in document["paths"].items():
         path = "/".join(new_id() if part.startswith("{") else part for part in template.split("/"))

@@ -74,7 +74,7 @@ async def test_token_to_write_orders_places_them(suite: Suite) -> None:
         assert await is_refused_for(client, "GET /orders", "orders:read", headers=headers)
 
 
-async def test_token_of_an_admin_reads_the_orders_of_others_only_with_the_scope_of_admins(
+async def test_token_of_an_admin_reads_the_orders_of_others_only_with_the_admin_scope(
     suite: Suite,
 ) -> None:
     async with suite.client() as client:
@@ -94,7 +94,7 @@ async def test_token_of_an_admin_reads_the_orders_of_others_only_with_the_scope_
         assert await is_refused_for(client, "GET /users", "admin:users", headers=wide)
 
 
-async def test_document_names_the_scope_of_every_operation_that_demands_one(suite: Suite) -> None:
+async def test_document_names_the_scope_of_every_operation_that_requires_one(suite: Suite) -> None:
     async with suite.client() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
 

@@ -51,7 +51,7 @@ async def test_a_token_is_explained_from_sign_in_to_sign_out(suite: Suite, expla
         assert "it was ended at" in said["session"]
 
 
-async def test_a_personal_access_token_is_refused_by_the_operation_that_it_is_not_for(
+async def test_a_personal_access_token_is_refused_by_an_operation_outside_its_scopes(
     suite: Suite, explain: Explain
 ) -> None:
     async with suite.client() as client:
@@ -83,7 +83,7 @@ async def test_cookies_refresh_tokens_and_garbage_are_distinguished(
     assert (code, said["kind"][:13]) == (1, "neither a JWT")
 
 
-async def test_without_auth_the_answer_is_uncertain(
+async def test_without_auth_the_result_is_uncertain(
     explain: Explain, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with suite.client() as client:
@@ -96,7 +96,7 @@ async def test_without_auth_the_answer_is_uncertain(
     assert said["kind"] == "access token of a person who signed in"
 
 
-def test_nothing_is_read_from_an_empty_or_unreadable_place(
+def test_missing_unreadable_or_malformed_credential_ends_with_2(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for name, value in suite.environment.items():
