@@ -5,8 +5,14 @@ Together with verifier.py this is what an auditor downloads.
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from services.audit.kept import (
+    Consistency,
+    KeptCheckpoints,
+    no_proof,
+)
 from services.audit.proofs import (
     FORMAT,
     Checkpoint,
@@ -18,6 +24,7 @@ from services.audit.proofs import (
     end_text,
     leaf_of,
     origin_text,
+    root_before,
     root_by_inclusion,
     signed_text,
 )
@@ -41,13 +48,16 @@ RECORD_FIELDS = frozenset(
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 PARTIAL_FIELDS = RECORD_FIELDS | {"number", "proof"}
 STATEMENT_FIELDS = RECORD_FIELDS | {"proof"}
+Root = Callable[[], bytes]
+CLOCKS_APART = timedelta(days=1)  # of the service and of who verifies
 
 
 class Verification:
     """Reads the parts of an export in order and collects faults.
 
-    `kept` are checkpoints from elsewhere. A range may start after the log's beginning or stop before its end;
-    for the months at its edges it cannot tell whether the cleared fields are exactly those that were erased.
+    `kept` are checkpoints from elsewhere, and `consistency` proves that one log continues another. A range
+    may start after the log's beginning or stop before its end; for the months at its edges it cannot tell
+    whether the cleared fields are exactly those that were erased.
     """
 
     def __init__(
@@ -55,6 +65,7 @@ class Verification:
         keys: Sequence[Key],
         kept: Iterable[Checkpoint] = (),
         *,
+        consistency: Consistency = no_proof,
         begins_inside: bool = False,
         ends_inside: bool = False,
         metadata_text: Callable[[Any], str] = canonical,
@@ -66,13 +77,14 @@ class Verification:
         self.checkpoint: Checkpoint | None = None
         self.keys, self._metadata_text = keys, metadata_text
         self._begins_inside, self._ends_inside = begins_inside, ends_inside
-        self._kept = sorted(kept)
+        self._kept = KeptCheckpoints(kept, consistency, self.report, self.doubt)
         self._tree = Frontier()
         self._follows = True  # whether every record so far was present, so that the tree can be compared
-        self._first = self._next = self._proven = self._proven_by_kept = self._last_seq = 0
+        self._first = self._next = self._proven = self._last_seq = 0
         self._gaps: list[range] = []
         self._partial = False
         self._received = [""] * 2  # of the first and of the last record
+        self._latest = (datetime.now(UTC) + CLOCKS_APART).isoformat()
         self.ledger = Ledger(self.report, self.doubt)
 
     def begin(self, header: Mapping[str, Any]) -> None:
@@ -89,24 +101,14 @@ class Verification:
         self._next = 1 if self._partial else self._first
         self.ledger.first = self._first
         self._last_seq = -1
-        self._proven = self._proven_by_kept = self._first
+        self._proven = self._first
         if self.checkpoint is None:
             self.report("foreign_key", None, "the checkpoint is not signed by the given key")
             return
         if self._partial:
             self.remarks.append(_asked_for(header.get("filter")))
-        else:
-            self._compare_kept()
-        for kept in self._kept:
-            if kept.size > self.checkpoint.size:
-                known = f"{self.checkpoint.size} records, but a kept checkpoint has {kept.size}"
-                self.report("rolled_back", self.checkpoint.size, f"it has {known}")
-            elif self._partial and kept.size == self.checkpoint.size and kept.root != self.checkpoint.root:
-                self.report("rewritten", None, "its checkpoint differs from the kept one of the same size")
-            elif self._partial and kept.size < self.checkpoint.size:
-                self.remarks.append(
-                    f"only a full export can be compared with the checkpoint of {kept.size} records"
-                )
+        self._kept.begin(self.checkpoint, self._first, is_partial=self._partial)
+        self._compare_kept()
 
     def add_record(self, record: Mapping[str, Any]) -> None:
         seq, place = record.get("seq"), record.get("number" if self._partial else "seq")
@@ -116,11 +118,11 @@ class Verification:
         if not self._in_place(place, seq):
             return
         try:
-            self._check_content(record, seq, PARTIAL_FIELDS if self._partial else RECORD_FIELDS)
             leaf = bytes.fromhex(record["leaf"])
             if self._partial:
-                self._check_proof(record, seq, leaf)
+                self._check_content(record, seq, PARTIAL_FIELDS, self._check_proof(record, seq, leaf))
             else:
+                self._check_content(record, seq, RECORD_FIELDS, self._tree.root if self._follows else None)
                 self._grow(leaf)
         except _UNREADABLE as error:
             self.report("malformed", seq, _why(error))
@@ -161,30 +163,36 @@ class Verification:
                 return
         self.report(*found)
 
-    def add_statement(self, record: Mapping[str, Any], *, is_proven: bool = False) -> None:
-        """Add a statement from elsewhere in the log, which explains records here."""
+    def add_statement(self, record: Mapping[str, Any], *, before: Root | None = None) -> None:
+        """Add a statement from elsewhere in the log, which explains records here.
+
+        `before` is the root over all records before it; without it, the statement has a proof.
+        """
         seq = record.get("seq")
         if type(seq) is not int or seq in self.ledger.statements:
             self.report("malformed", self.place, "a statement of the log is unreadable")
             return
         try:
-            leaf = bytes.fromhex(record["leaf"])
-            self._check_content(
-                record, seq, RECORD_FIELDS if is_proven else STATEMENT_FIELDS, is_elsewhere=True
-            )
-            if not is_proven:
-                self._check_proof(record, seq, leaf)
+            wanted = RECORD_FIELDS if before is not None else STATEMENT_FIELDS
+            if before is None:
+                before = self._check_proof(record, seq, bytes.fromhex(record["leaf"]))
+            self._check_content(record, seq, wanted, before, is_elsewhere=True)
         except _UNREADABLE as error:
             self.report("malformed", seq, _why(error))
 
     def _check_content(
-        self, record: Mapping[str, Any], seq: int, wanted: frozenset[str], *, is_elsewhere: bool = False
+        self,
+        record: Mapping[str, Any],
+        seq: int,
+        wanted: frozenset[str],
+        before: Root | None,
+        *,
+        is_elsewhere: bool = False,
     ) -> None:
         if record.keys() != wanted:
             odd = ", ".join(sorted(record.keys() ^ wanted))
             self.report("changed", seq, f"fields were added or removed: {odd[:200]}")
             return
-        statement = None
         if type(record["status"]) is not int or leaf_of(record).hexdigest() != record["leaf"]:
             self.report("changed", seq, "the record does not match its hash in the tree")
         elif not is_elsewhere:
@@ -199,9 +207,13 @@ class Verification:
             if commitment(record["details_salt"], text) != record["details"]:
                 self.report("changed", seq, "metadata is not what was recorded")
             elif record["actor"] == LOG_ITSELF and record["service"] == LOG_SERVICE:
-                statement = Statement.of(record, text, self.keys)
-        if statement is not None:
-            self.ledger.state(statement, is_elsewhere=is_elsewhere)
+                self._state(Statement.of(record, text, self.keys), before, is_elsewhere=is_elsewhere)
+
+    def _state(self, statement: Statement, before: Root | None, *, is_elsewhere: bool) -> None:
+        if statement.root is not None and before is not None and before().hex() != statement.root:
+            what = "the log's key signed it for another log: the records before it differ"
+            self.report("forged", statement.seq, what)
+        self.ledger.state(statement, is_elsewhere=is_elsewhere)
 
     def follows(self, received: str) -> None:
         """Set the time at which the record before the first one of a range was received."""
@@ -209,6 +221,9 @@ class Verification:
 
     def _check_time(self, seq: int, received: str) -> None:
         """The time of receipt never goes backwards; partial exports have another order."""
+        if received > self._latest:
+            self._latest = "~"  # later records have at least this time
+            self.doubt(seq, f"it claims to have been received on {received[:10]}, which is in the future")
         if self._partial:
             return
         if received < self._received[1]:
@@ -231,26 +246,24 @@ class Verification:
             self.emptied += 1
         return False
 
-    def _check_proof(self, record: Mapping[str, Any], seq: int, leaf: bytes) -> None:
+    def _check_proof(self, record: Mapping[str, Any], seq: int, leaf: bytes) -> Root | None:
+        """Return the root over the records before this one, to which its proof leads as well."""
         if self.checkpoint is None:
-            return
-        proof = [bytes.fromhex(one) for one in record["proof"]]
-        if root_by_inclusion(leaf, seq, self.checkpoint.size, proof) != self.checkpoint.root:
+            return None
+        size, proof = self.checkpoint.size, [bytes.fromhex(one) for one in record["proof"]]
+        if root_by_inclusion(leaf, seq, size, proof) != self.checkpoint.root:
             self.report("rewritten", seq, "its proof does not lead to the checkpoint")
+        return lambda: root_before(seq, size, proof)
 
     def _grow(self, leaf: bytes) -> None:
         self._tree.add(leaf)
-        if self._kept and self._kept[0].size <= self._tree.size:
+        if self._tree.size >= self._kept.due:
             self._compare_kept()
 
     def _compare_kept(self) -> None:
-        while self._kept and self._kept[0].size <= self._tree.size:
-            kept = self._kept.pop(0)
-            if kept.size < self._tree.size:
-                self.remarks.append(f"the checkpoint of {kept.size} records is older than the first one here")
-            elif self._follows and kept.root != self._tree.root():
-                self._diverged(self._proven_by_kept, kept.size, "the kept checkpoint")
-            self._proven_by_kept = kept.size
+        size = self._kept.differs(self._tree) if self._follows else None
+        if size is not None:
+            self._diverged(self._kept.proven, size, "the kept checkpoint")
 
     def add_checkpoint(self, note: str) -> Checkpoint | None:
         """Compare a checkpoint between the records, which narrows down the position of a change."""
@@ -285,10 +298,12 @@ class Verification:
         ledger.finish_statements()
         months = WHOLE if self._partial else self._whole_months()
         ledger.finish_erasures(size, months, is_partial=self._partial, old=old)
-        if not self._partial:
-            for one in ledger.erased_but_not_deleted():
-                what = f"account {one.resource} was erased, but no record says that it was deleted"
-                self.doubt(one.seq, what)
+        for one in ledger.erased_but_not_deleted(is_partial=self._partial):
+            what = f"account {one.resource} was erased, but no record says that it was deleted"
+            self.doubt(one.seq, what)
+        if ledger.unexplained:
+            erased = f"{ledger.unexplained} accounts were erased by an older version"
+            self.remarks.append(f"{erased}: only the whole log shows whether they had been deleted")
         if old:
             erasures = f"{sum(old)} fields were cleared by {len(old)} erasures"
             self.remarks.append(f"{erasures} of an older version, which did not name the account")

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from shared.data.database import Database, insert_into
 EVERY_RECORDS = TILE_HASHES
 AT_ONCE_MAX = 256
 TAIL_BYTES = 4096
+LAST_NOTES = 16
 NOTHING = -1  # the size before the first checkpoint, which may be that of an empty log
 
 _OTHER_KEY = "set KEY_SECRET_PREVIOUS to the previous secret"
+_SWALLOWED = "look for a trigger, rule or policy on the table checkpoints"
 _ROLLED_BACK = (
     "restore the newer database; or keep the anchor file, set ANCHOR_FILE to a new one and explain why"
 )
@@ -43,6 +46,7 @@ class Checkpoints:
         self._told: tuple[str, int] | None = None  # why signing has stopped, and at which size
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
         self.remembered: Checkpoint | None = None  # the newest one that this process signed or found
+        self.is_swallowed = False  # the database took the newest checkpoint, and does not have it
         self._turn = threading.Lock()
 
     def make(self, *, whole: bool) -> None:
@@ -77,7 +81,11 @@ class Checkpoints:
         rows = [{"size": one.size, "note": self.note(*one), "created": made} for one in signed]
         # Another replica may have been faster; it signed the same.
         session.connection().execute(insert_into(session, CHECKPOINTS).on_conflict_do_nothing(), rows)
-        self.remembered = signed[-1]
+        self.is_swallowed = latest_size(session) < sizes[-1]
+        if self.is_swallowed:
+            self._refuse(session, "audit_checkpoint_not_stored", _SWALLOWED)
+        else:
+            self.remembered = signed[-1]
 
     def _continues(self, session: Session, tree: Tree) -> bool:
         """Whether the tree begins with the last signed state. A state that contradicts it is never signed.
@@ -124,6 +132,10 @@ class Checkpoints:
         """Return the checkpoints of these sizes in the anchor."""
         return self._anchor.read(sizes) if self._anchor is not None else []
 
+    def newest_anchored_of(self, sizes: range) -> Checkpoint | None:
+        """Return the newest checkpoint of these sizes in the anchor; each one continues those before it."""
+        return self._anchor.newest_of(sizes) if self._anchor is not None and sizes else None
+
 
 def _leads_to(tree: Tree, checkpoint: Checkpoint) -> bool:
     try:
@@ -163,6 +175,11 @@ class Anchor:
         """Return its checkpoints of these sizes. The file grows for years, so it is read in pieces."""
         found = (Checkpoint.of(note, self._keys.known) for note in self._notes() if _size_in(note) in sizes)
         return [one for one in found if one is not None]
+
+    def newest_of(self, sizes: range) -> Checkpoint | None:
+        """Return its newest checkpoint of these sizes; only the last ones are verified, which takes long."""
+        last = deque((note for note in self._notes() if _size_in(note) in sizes), maxlen=LAST_NOTES)
+        return max(filter(None, (Checkpoint.of(note, self._keys.known) for note in last)), default=None)
 
     def _notes(self) -> Iterator[str]:
         if not self._file.exists():

@@ -14,11 +14,21 @@ import structlog
 from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, exists, or_, select, update
 from sqlmodel import Session
 
+from services.audit.holds import is_stated
 from services.audit.keys import LogKeys
-from services.audit.log import append_own, rfc3339, take_turn
+from services.audit.log import append_own, rfc3339, size_of, take_turn, tree_of
 from services.audit.models import ERASURES, HOLDS, PERSONAL, RECORDS
-from services.audit.proofs import Erasure
-from services.audit.statements import LOG_ITSELF, MONTH, PERSON_ERASED, month_of
+from services.audit.proofs import Erasure, leaf_of, root_by_inclusion
+from services.audit.queries import read_places
+from services.audit.statements import (
+    ACCOUNT_DELETED,
+    DELETED,
+    LOG_ITSELF,
+    MONTH,
+    PERSON_ERASED,
+    is_deletion,
+    month_of,
+)
 from shared.clock import now
 from shared.data.database import Database, insert_into
 
@@ -77,6 +87,11 @@ def erase(session: Session, keys: LogKeys, account_id: str, after: int) -> int |
     connection = session.connection()
     if connection.execute(select(HOLDS).where(HOLDS.c.user_id == account_id)).first() is not None:
         return None
+    if is_stated(session, keys, account_id):
+        log.error(
+            "audit_erasure_refused", next_step="run GET /audit/verify: the hold on an account is missing"
+        )
+        return None
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")  # overwrite, not only unlink
     is_own, is_theirs = RECORDS.c.user_id == account_id, RECORDS.c.resource == account_id
@@ -119,6 +134,9 @@ def _empty(session: Session, keys: LogKeys, account_id: str, found: Sequence[Row
     emptied = {name: month_of(month) for name, month in months.items() if month.places}
     # The totals are for old verifiers, which do not read the months.
     said = {"first": erasure.first, **month_of(erasure), "months": emptied}
+    deleted = _deletion(session, account_id)
+    if deleted is not None:
+        said[DELETED] = deleted
     by = append_own(session, keys, PERSON_ERASED, account_id, said)
     for part, values in _EMPTY.items():
         statement = update(PERSONAL).where(PERSONAL.c.seq == bindparam("place"))
@@ -126,6 +144,25 @@ def _empty(session: Session, keys: LogKeys, account_id: str, found: Sequence[Row
         if rows:
             session.connection().execute(statement.values({**values, f"{part}_erased_by": by}), rows)
     log.info("person_erased", places=erasure.places, seq=by)
+
+
+def _deletion(session: Session, account_id: str) -> int | None:
+    """Return the record of the deletion, if the tree proves it; it may be cut off before the erasure is."""
+    service, action, outcome = ACCOUNT_DELETED
+    of_account = select(RECORDS.c.seq).where(
+        RECORDS.c.resource == account_id,
+        RECORDS.c.service == service,
+        RECORDS.c.action == action,
+        RECORDS.c.outcome == outcome,
+    )
+    places = session.connection().execute(of_account.order_by(RECORDS.c.id).limit(1)).scalars().all()
+    tree, size = tree_of(session), size_of(session)
+    for line in read_places(session, places):
+        seq, leaf = line["seq"], leaf_of(line).digest()
+        is_in_tree = root_by_inclusion(leaf, seq, size, tree.inclusion(seq, size)) == tree.root(size)
+        if is_in_tree and line["resource"] == account_id and is_deletion(line):
+            return int(seq)
+    return None
 
 
 _EMPTY: dict[str, dict[str, None]] = {

@@ -9,14 +9,15 @@ from sqlalchemy import delete, select
 from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 
-from services.audit import checking, proofs, statements, verifier
+from services.audit import checking, kept, proofs, statements, verifier
 from services.audit.checkpoints import Checkpoints
 from services.audit.errors import NotYetSigned
 from services.audit.export import FullExport, PartialExport, ndjson, spreadsheet
+from services.audit.feed import pinned
+from services.audit.holds import state_hold
 from services.audit.keys import LogKeys
 from services.audit.log import append_own, take_turn, tree_of
 from services.audit.models import HOLDS, RECORDS
-from services.audit.opening import state_hold
 from services.audit.queries import by_index, metadata_of
 from services.audit.schemas import (
     ConsistencyOut,
@@ -35,7 +36,7 @@ from services.audit.schemas import (
     VerifyLog,
 )
 from services.audit.statements import HOLD_LIFTED
-from services.audit.verification import pinned, verify
+from services.audit.verification import verify
 from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import Database, insert_into
@@ -111,7 +112,7 @@ def download_verifier() -> Response:
 
 def verifier_as_one_file() -> str:
     """Return the verifier as one file: the modules that it imports replace its first import."""
-    beside = [Path(str(module.__file__)).read_text() for module in (proofs, statements, checking)]
+    beside = [Path(str(module.__file__)).read_text() for module in (proofs, statements, kept, checking)]
     parts = [_OWN_IMPORT.sub("", text.partition('"""\n\n')[2]) for text in beside]
     head, _, command = Path(str(verifier.__file__)).read_text().partition("\nfrom services.audit.")
     command = _OWN_IMPORT.sub("", f"from services.audit.{command}")
@@ -199,8 +200,8 @@ def list_holds(session: Session) -> list[HoldOut]:
 def place_hold(user_id: Id, body: PlaceHold, session: Session, keys: LogKeys) -> HoldOut:
     """Place a hold: keep the records of an account, even after its deletion or the end of retention."""
     take_turn(session)  # so that no erasure is in progress after the response
-    if not session.connection().execute(select(HOLDS).where(HOLDS.c.user_id == user_id)).first():
-        state_hold(session, keys, user_id)
+    # Each time: a row in the table does not prove that the hold was ever stated.
+    state_hold(session, keys, user_id)
     hold = {"user_id": user_id, "reason": body.reason, "created": now()}
     put = insert_into(session, HOLDS).values(hold)
     session.connection().execute(

@@ -19,7 +19,7 @@ from services.audit.proofs import (
     leaf_of,
     origin_text,
 )
-from services.audit.statements import LOG_ITSELF, LOG_SERVICE
+from services.audit.statements import LOG_ITSELF, LOG_SERVICE, ROOT
 from services.audit.tree import HASH_BYTES, TILE_BYTES, TILE_HASHES, Tree, grown
 from shared.clock import now
 from shared.data.bulk import insert_rows
@@ -29,6 +29,7 @@ from shared.ids import new_id
 WRITER_LOCK = 0x61756469  # the key of PostgreSQL's advisory lock; SQLite has one writer anyway
 DEPTH_MAX = 20
 SALT_BYTES = 16
+CHARACTERS_MAX = 256 * 1024  # of a text; 16 MiB of a line is what the verifier reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,14 @@ _PERSONAL_COLUMNS = tuple(str(column.name) for column in PERSONAL.c if not colum
 
 
 def append_own(session: Session, keys: LogKeys, action: str, resource: str, said: dict[str, Any]) -> int:
-    """Append a signed statement; anyone who can write to the database could insert an unsigned one."""
+    """Append a signed statement; anyone who can write to the database could insert an unsigned one.
+
+    It counts only after exactly the records of now: not in another log, or in a copy with other records.
+    """
     take_turn(session)
-    signed = keys.sign_statement(size_of(session), action, resource, said)
+    size = size_of(session)
+    rooted = {**said, ROOT: tree_of(session).root(size).hex()}
+    signed = keys.sign_statement(size, action, resource, rooted)
     return append(session, [Entry(action, LOG_SERVICE, LOG_ITSELF, resource, metadata=signed)])
 
 
@@ -99,7 +105,7 @@ def _row(entry: Entry, seq: int, salts: str) -> dict[str, Any]:
         "resource": _storable(entry.resource),
         "ip": entry.ip,
         "user_agent": entry.user_agent and _storable(entry.user_agent),
-        "metadata": canonical(_plain(entry.metadata)),
+        "metadata": _bounded(canonical(_plain(entry.metadata))),
         "timestamp": entry.timestamp.astimezone(UTC),
         "outcome": entry.outcome,
         "status": entry.status,
@@ -115,8 +121,14 @@ def _row(entry: Entry, seq: int, salts: str) -> dict[str, Any]:
 
 
 def _storable(value: str) -> str:
-    """PostgreSQL cannot store U+0000."""
+    """PostgreSQL cannot store U+0000, and a line of an export has a limit."""
+    value = value[:CHARACTERS_MAX]
     return value.replace("\x00", "\ufffd") if "\x00" in value else value
+
+
+def _bounded(metadata: str) -> str:
+    """Events are much smaller; but whoever owns the database can store larger ones in its inbox."""
+    return metadata if len(metadata) <= CHARACTERS_MAX else canonical({"omitted": len(metadata)})
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -1,29 +1,26 @@
-"""The first statement of a log: from here on, every statement is signed."""
+"""The first statement of a log: from here on, every statement is signed, together with the tree before it."""
 
 from sqlalchemy import select
 from sqlmodel import Session
 
+from services.audit.holds import state_hold
 from services.audit.keys import LogKeys
 from services.audit.log import append_own, take_turn
 from services.audit.models import HOLDS, RECORDS
 from services.audit.queries import EVERYTHING
-from services.audit.statements import HOLD_PLACED, LOG_ITSELF, LOG_OPENED, LOG_SERVICE, Statement
+from services.audit.statements import LOG_ITSELF, LOG_OPENED, LOG_SERVICE, Statement
 
 
 def open_log(session: Session, keys: LogKeys) -> None:
-    """Append LOG_OPENED and restate the existing holds, unless that was done before."""
+    """Append LOG_OPENED and restate the existing holds, unless that was done before.
+
+    It is done again after an upgrade from a version whose statements had another form.
+    """
     take_turn(session)  # several replicas may start at once
     opened = EVERYTHING.where(RECORDS.c.action == LOG_OPENED, RECORDS.c.actor == LOG_ITSELF)
     for row in session.connection().execute(opened.order_by(RECORDS.c.id.desc()).limit(1)).mappings():
-        if Statement.of({**row}, row["metadata"] or "null", keys.known).is_signed:
+        if Statement.of({**row}, row["metadata"] or "null", keys.known).root is not None:
             return
     append_own(session, keys, LOG_OPENED, LOG_SERVICE, {"statements": "signed"})
     for account in session.connection().execute(select(HOLDS.c.user_id)).scalars().all():
         state_hold(session, keys, account)
-
-
-def state_hold(session: Session, keys: LogKeys, account: str) -> None:
-    """Record the position from which all must be kept, so that nobody can forge the end of a hold."""
-    own = select(RECORDS.c.seq).where(RECORDS.c.user_id == account).order_by(RECORDS.c.seq).limit(1)
-    first = session.connection().execute(own).scalar_one_or_none()
-    append_own(session, keys, HOLD_PLACED, account, {"first": first})

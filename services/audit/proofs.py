@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 FORMAT = 1
 INTEGER_MAX = 2**53 - 1  # above it JSON parsers disagree on numbers (RFC 8785, I-JSON)
 ED25519 = b"\x01"
+EMPTY_ROOT = hashlib.sha256().digest()
 
 
 class NotAnExport(Exception):
@@ -142,7 +143,7 @@ class Frontier:
 
     def root(self) -> bytes:
         if not self._hashes:
-            return hashlib.sha256().digest()
+            return EMPTY_ROOT
         *rest, node = self._hashes
         for left in reversed(rest):
             node = node_hash(left, node)
@@ -151,22 +152,60 @@ class Frontier:
 
 def root_by_inclusion(leaf: bytes, seq: int, size: int, proof: Sequence[bytes]) -> bytes:
     """Return the root to which the proof leads (2.1.3.2); ValueError if its length is wrong."""
+    node = leaf
+    for sibling, is_left in _path(seq, size, proof):
+        node = node_hash(sibling, node) if is_left else node_hash(node, sibling)
+    return node
+
+
+def root_before(seq: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """Return the root over all records before this one: they are what its proof has on the left."""
+    left = [sibling for sibling, is_left in _path(seq, size, proof) if is_left]
+    return Frontier(seq, left[::-1]).root()
+
+
+def _path(seq: int, size: int, proof: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Walk from a leaf to the root: each sibling, and whether it lies on the left."""
     if not 0 <= seq < size:
         raise ValueError("there is no such leaf")
-    index, last, node = seq, size - 1, leaf
+    index, last = seq, size - 1
     for sibling in proof:
         if last == 0:
             raise ValueError("the proof is too long")
-        if index & 1 or index == last:
-            node = node_hash(sibling, node)
-            while not index & 1 and index:
-                index, last = index >> 1, last >> 1
-        else:
-            node = node_hash(node, sibling)
+        is_left = bool(index & 1) or index == last
+        while is_left and not index & 1 and index:
+            index, last = index >> 1, last >> 1
+        yield sibling, is_left
         index, last = index >> 1, last >> 1
     if last:
         raise ValueError("the proof is too short")
-    return node
+
+
+def is_continued(before: "Checkpoint", after: "Checkpoint", proof: Sequence[bytes]) -> bool:
+    """Whether the proof shows that the later tree begins with the earlier one (2.1.4.2)."""
+    if not before.size:
+        return before.root == EMPTY_ROOT
+    if before.size >= after.size:
+        return before == after
+    index, last = before.size - 1, after.size - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    # The earlier tree is a complete subtree: its own root comes first.
+    path = [before.root, *proof] if not index else list(proof)
+    if not path:
+        return False
+    old = new = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if index & 1 or index == last:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
+        else:
+            new = node_hash(new, sibling)
+        index, last = index >> 1, last >> 1
+    return last == 0 and (old, new) == (before.root, after.root)
 
 
 # Checkpoints: signed notes (c2sp.org/signed-note) that hold the size and the root (c2sp.org/tlog-checkpoint).

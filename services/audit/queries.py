@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Dialect, Select, TypeDecorator, and_, literal, select, type_coerce
+from sqlalchemy import ColumnElement, Dialect, Select, TypeDecorator, and_, literal, select, text, type_coerce
 from sqlmodel import Session
 
 from services.audit.log import rfc3339, tree_of
 from services.audit.models import PERSONAL, RECORDS, REFUSED
-from services.audit.schemas import FilterLogs
+from services.audit.schemas import SEQ_MAX, FilterLogs
 from services.audit.statements import LOG_ITSELF, PERSON_ERASED
 from shared.data.database import UtcDateTime
 from shared.ids import first_id
@@ -41,8 +41,8 @@ class TimeText(TypeDecorator[str]):
 
 def _as_written(value: object) -> str:
     """Return the text that was hashed; a format that the log never writes must stay visible."""
-    text = str(value)
-    return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
+    written = str(value)
+    return f"{written.removesuffix('+00:00')}Z" if written.endswith("+00:00") else written
 
 
 _TIMES = {"received", "timestamp"}
@@ -114,22 +114,46 @@ def erased_by(lines: Iterable[Mapping[str, Any]]) -> set[int]:
 
 def read_erasures(session: Session, places: Iterable[int]) -> list[dict[str, Any]]:
     """Return the statements at these positions that record the erasure of a person."""
-    said = EVERYTHING.where(RECORDS.c.action == PERSON_ERASED, RECORDS.c.actor == LOG_ITSELF)
+    found = read_places(session, places)
+    return [one for one in found if one["action"] == PERSON_ERASED and one["actor"] == LOG_ITSELF]
+
+
+def read_places(session: Session, places: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the records at these positions. What else is wanted of them is for the caller to check.
+
+    A condition in the query would be answered by an index, which whoever owns the database can falsify.
+    """
     wanted, found = sorted(places), list[dict[str, Any]]()
     for start in range(0, len(wanted), PLACES_AT_ONCE):
-        some = RECORDS.c.seq.in_(wanted[start : start + PLACES_AT_ONCE])
-        found += read_statements(session, said.where(some))
+        some = EVERYTHING.where(RECORDS.c.seq.in_(wanted[start : start + PLACES_AT_ONCE]))
+        found += read_lines(session, some.order_by(RECORDS.c.seq))
+    return [line | {"type": "statement"} for line in found]
+
+
+def scan(
+    session: Session, low: int, high: int, condition: str, *, limit: int = SEQ_MAX, **values: str
+) -> list[int]:
+    """Return the first positions in a range whose records match, without any index but that of positions."""
+    connection = session.connection()
+    is_sqlite = connection.dialect.name == "sqlite"
+    query = text(
+        f"SELECT seq FROM records {'NOT INDEXED' if is_sqlite else ''}"  # noqa: S608 - no input
+        f" WHERE seq >= :low AND seq < :high AND ({condition}) ORDER BY seq LIMIT :limit"
+    )
+    for name in () if is_sqlite else _INDEXES:
+        connection.execute(text(f"SET LOCAL {name} = off"))
+    found = list(connection.execute(query, {"low": low, "high": high, "limit": limit, **values}).scalars())
+    for name in () if is_sqlite else _INDEXES:
+        connection.execute(text(f"SET LOCAL {name} TO DEFAULT"))
     return found
 
 
-def read_statements(session: Session, statement: Select[Any]) -> list[dict[str, Any]]:
-    lines = read_lines(session, statement.order_by(RECORDS.c.seq))
-    return [line | {"type": "statement"} for line in lines]
+_INDEXES = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 
 
-def metadata_of(text: str | None) -> Any:
+def metadata_of(recorded: str | None) -> Any:
     """Return the value as recorded; a value that is not JSON is returned unchanged."""
     try:
-        return None if text is None else json.loads(text)
+        return None if recorded is None else json.loads(recorded)
     except ValueError:
-        return text
+        return recorded

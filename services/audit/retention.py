@@ -11,11 +11,13 @@ import structlog
 from sqlalchemy import Table, and_, delete, func, select, text
 from sqlmodel import Session
 
+from services.audit.before_cut import checked_before_cut
+from services.audit.checking import CLOCKS_APART
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import append_own, kept_from, move_horizon, rfc3339, size_of, take_turn
 from services.audit.models import HOLDS, PERSONAL, RECORDS
-from services.audit.statements import HOLD_PLACED, LOG_SERVICE, RETENTION_CUT
-from services.audit.verification import checked_before_cut
+from services.audit.queries import scan
+from services.audit.statements import HOLD_PLACED, LOG_SERVICE, RETENTION_CUT, ROOTED, SIGNED, SINCE
 from shared.data.database import Database
 
 CHUNK_RECORDS = 2_000
@@ -54,10 +56,24 @@ def cut(
 ) -> None:
     """Delete content older than this number of whole months; 0 keeps everything."""
     database = checkpoints.database
+    _warn_of_the_future(database, moment)
     if months:
         _move_horizon(checkpoints, _month(moment, -months), months)
     while not is_stopping() and _delete_some(database):
         pass
+
+
+def _warn_of_the_future(database: Database, moment: datetime) -> None:
+    """Every later record gets at least the time of the last one, so none of them would ever be cut off.
+
+    They are stored all the same: a clock that was wrong once must not stop the log forever.
+    """
+    with database.transaction(write=False) as session:
+        of_last = select(RECORDS.c.received).order_by(RECORDS.c.seq.desc()).limit(1)
+        last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
+    if last is not None and last > moment + CLOCKS_APART:
+        next_step = "check the clock; records from this time on are kept until RETENTION_MONTHS after it"
+        log.error("audit_log_dated_in_the_future", received=rfc3339(last), next_step=next_step)
 
 
 def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> None:
@@ -69,20 +85,19 @@ def _move_horizon(checkpoints: Checkpoints, before: datetime, months: int) -> No
         past, seq, before = _to_be_cut(session, before)
     if seq <= past:
         return
-    found = checked_before_cut(checkpoints, past, seq, rfc3339(before))
-    if found:
+    found, checked = checked_before_cut(checkpoints, past, seq, rfc3339(before))
+    if found.faults:
         next_step = "run GET /audit/verify; nothing is cut off until it reports intact"
-        log.error("audit_cut_refused", kind=found[0].kind, seq=found[0].seq, next_step=next_step)
+        fault = found.faults[0]
+        log.error("audit_cut_refused", kind=fault.kind, seq=fault.seq, next_step=next_step)
         return
+    forms = {form: since for form in (SIGNED, ROOTED) if (since := found.ledger.since(form)) is not None}
     with checkpoints.database.transaction() as session:
         take_turn(session)
-        if _to_be_cut(session, before) != (
-            past,
-            seq,
-            before,
-        ):  # there is a new hold, or another replica was faster
-            return
-        said = {"kept_from": seq, "before": rfc3339(before), "months": months}
+        held = scan(session, checked, size_of(session), f"action = '{HOLD_PLACED}'", limit=1)
+        if held or _to_be_cut(session, before) != (past, seq, before):
+            return  # there is a new hold, or another replica was faster
+        said = {"kept_from": seq, "before": rfc3339(before), "months": months, SINCE: forms}
         append_own(session, checkpoints.keys, RETENTION_CUT, LOG_SERVICE, said)
         move_horizon(session, seq)
     log.info("audit_log_cut", **said)

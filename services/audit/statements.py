@@ -1,8 +1,9 @@
 """Statements of the log about itself, and whether they explain what is cleared or missing.
 
 Whoever owns the database can append a well-formed record, and the service will sign a tree that includes it.
-So a record about the log itself counts only if the log's key signed it for exactly that position. A statement
-PERSON_ERASED names an account; it explains cleared fields of that account only, and only in older records.
+So a record about the log itself counts only if the log's key signed it for exactly that position, after
+exactly those records. A statement PERSON_ERASED names an account; it explains cleared fields of that account
+only, and only in older records.
 """
 
 import json
@@ -27,6 +28,11 @@ HOLD_PLACED, HOLD_LIFTED = "HOLD_PLACED", "HOLD_LIFTED"
 LASTING = (LOG_OPENED, RETENTION_CUT, HOLD_PLACED, HOLD_LIFTED)  # affect later records
 ACCOUNT_DELETED = ("auth", "DELETE_ACCOUNT", "success")  # service, action and outcome of such a record
 SIGNATURE = "signature"
+ROOT = "root"  # of the tree over all records before the statement: it counts in no other log
+DELETED = "deleted"  # the record of the deletion, which the service had found before it erased the account
+# Since which record statements are signed, and since which they have a root. A cut repeats it, because it may
+# remove the statements that show it.
+SINCE, SIGNED, ROOTED = "since", "signed", "rooted"
 MONTH = slice(0, 7)  # of an RFC 3339 timestamp
 # A deletion may be recorded in one month, and late records be erased in the next.
 ERASED_LATE = timedelta(days=4)
@@ -42,6 +48,7 @@ class Fault(NamedTuple):
 
 
 Report = Callable[[str, int | None, str], None]
+Doubt = Callable[[int | None, str], None]
 
 
 def statement_text(name: str, seq: int, action: str, resource: str, said: Mapping[str, Any]) -> str:
@@ -72,6 +79,19 @@ class Statement(NamedTuple):
             for wanted in [statement_text(key.name, seq, action, resource, said)]
         )
         return cls(seq, action, resource, record["received"], said, is_signed)
+
+    @property
+    def root(self) -> str | None:
+        """The root over the records before it; versions before it was introduced did not sign it."""
+        root = self.said.get(ROOT) if self.is_signed else None
+        return root if isinstance(root, str) else None
+
+    def since(self, form: str) -> int | None:
+        """Return the first record from which it shows that statements have this form."""
+        has_form = self.is_signed if form == SIGNED else self.root is not None
+        carried = self.said.get(SINCE)
+        seq = carried.get(form) if has_form and isinstance(carried, dict) else None
+        return min(seq, self.seq) if type(seq) is int else self.seq if has_form else None
 
 
 @dataclass
@@ -107,18 +127,26 @@ def owners_of(record: Mapping[str, Any], part: str) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
+def is_deletion(record: Mapping[str, Any]) -> bool:
+    """Whether it records that the account that is its resource was deleted."""
+    return (record["service"], record["action"], record["outcome"]) == ACCOUNT_DELETED
+
+
 class Ledger:
     """Collects the statements of a log and its cleared fields, and compares them at the end."""
 
-    def __init__(self, report: Report, doubt: Callable[[int | None, str], None]) -> None:
+    def __init__(self, report: Report, doubt: Doubt) -> None:
         self._report, self._doubt = report, doubt
         self.statements: dict[int, Statement] = {}
         self.here: list[Statement] = []  # those in the range that is checked
         self.deleted: set[str] = set()
         self._emptied: dict[int, Emptied] = {}
-        self._holds: dict[str, int] = {}  # by account, the first record that must stay
+        self.held_from: dict[str, int] = {}  # by account, the first record that must stay
         self.holds: dict[str, int] = {}  # by account, the record that placed the hold
         self.first = 0  # the first record of what is checked
+        self.unexplained = (
+            0  # erasures of older versions in a part of the log, which do not name the deletion
+        )
 
     def empty(self, record: Mapping[str, Any], part: str, by: int) -> None:
         """A part of this record is cleared, and it names record `by` as the reason."""
@@ -130,7 +158,7 @@ class Ledger:
 
     def pass_by(self, record: Mapping[str, Any]) -> None:
         """Note any record, in the order of the log."""
-        if (record["service"], record["action"], record["outcome"]) == ACCOUNT_DELETED:
+        if is_deletion(record):
             self.deleted.add(record["resource"])
 
     def state(self, statement: Statement, *, is_elsewhere: bool = False) -> None:
@@ -142,30 +170,36 @@ class Ledger:
             return
         account = statement.resource
         if statement.action == HOLD_PLACED:
-            self._holds.setdefault(account, _whole(statement.said, "first", statement.seq))
+            self.held_from.setdefault(account, _whole(statement.said, "first", statement.seq))
             self.holds.setdefault(account, statement.seq)
         elif statement.action == HOLD_LIFTED:
-            self._holds.pop(account, None)
+            self.held_from.pop(account, None)
             self.holds.pop(account, None)
         elif is_elsewhere:
             return
-        elif statement.action == PERSON_ERASED and account in self._holds:
+        elif statement.action == PERSON_ERASED and account in self.held_from:
             self._report("erased", statement.seq, "it erased an account whose records were under a hold")
         elif statement.action == RETENTION_CUT:
-            first_held = min(self._holds.values(), default=None)
+            first_held = min(self.held_from.values(), default=None)
             if first_held is not None and _whole(statement.said, "kept_from", 0) > first_held:
                 self._report("removed", statement.seq, f"records from {first_held} on were under a hold")
 
+    def since(self, form: str) -> int | None:
+        """Return the first record from which all statements have this form."""
+        return min(
+            (seq for one in self.statements.values() if (seq := one.since(form)) is not None), default=None
+        )
+
     def finish_statements(self) -> None:
-        """Report unsigned statements after the first signed one."""
-        signed_from = min((one.seq for one in self.statements.values() if one.is_signed), default=None)
+        """Report statements of an older form after the first one of a newer form."""
+        signed, rooted = self.since(SIGNED), self.since(ROOTED)
         for one in self.statements.values():
-            if not one.is_signed and signed_from is not None and one.seq > signed_from:
-                self._report(
-                    "forged",
-                    one.seq,
-                    "it claims to be a statement of the log, but the log's key did not sign it",
-                )
+            if not one.is_signed and signed is not None and one.seq > signed:
+                what = "it claims to be a statement of the log, but the log's key did not sign it"
+                self._report("forged", one.seq, what)
+            elif one.is_signed and one.root is None and rooted is not None and one.seq > rooted:
+                what = "an older version of the service signed it, perhaps for another log: it has no root"
+                self._doubt(one.seq, what)
 
     def finish_cut(self, first: int, received: str | None) -> str:
         """Check that a cut explains why the log begins with this record; return the month it begins with."""
@@ -271,20 +305,31 @@ class Ledger:
     def _is_incomplete(self, begin: int, months: tuple[str, str]) -> bool:
         return begin < self.first or months[1] != WHOLE[1]
 
-    def erased_but_not_deleted(self) -> Iterator[Statement]:
+    def erased_but_not_deleted(self, *, is_partial: bool = False) -> Iterator[Statement]:
         """Erasures of accounts that no record says were deleted; the first of each account.
 
-        That record may have been cut off while the erasure is still there.
+        That record may have been cut off; then the erasure says where it was, or it is of an older version.
         """
         cuts = [one for one in self.statements.values() if one.action == RETENTION_CUT and one.is_signed]
         cut_before = max((str(one.said.get("before")) for one in cuts), default="")
         known = set(self.deleted)
-        for one in sorted(self.here):
+        rooted = self.since(ROOTED)
+        for one in sorted(self.statements.values() if is_partial else self.here):
             if one.action != PERSON_ERASED or not one.is_signed or one.resource in known:
                 continue
+            if self._says_it_was_deleted(one, is_partial=is_partial):
+                continue
             known.add(one.resource)
-            if not cut_before or _day(one.received) >= _day(cut_before) + ERASED_LATE:
+            is_older = one.root is None and (rooted is None or one.seq < rooted)
+            if is_older and is_partial and rooted is not None:
+                self.unexplained += 1  # only the whole log shows the deletion
+            elif not is_older or not cut_before or _day(one.received) >= _day(cut_before) + ERASED_LATE:
                 yield one
+
+    def _says_it_was_deleted(self, one: Statement, *, is_partial: bool) -> bool:
+        """Only of a record that is not here; otherwise that record must say so itself."""
+        seq = one.said.get(DELETED) if one.root is not None else None
+        return type(seq) is int and seq < one.seq and (is_partial or seq < self.first)
 
 
 def month_of(erasure: Erasure) -> dict[str, Any]:

@@ -7,14 +7,13 @@ root of one full tile below it. Hashes inside a tile are computed on demand.
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from services.audit.proofs import node_hash
+from services.audit.proofs import EMPTY_ROOT, node_hash
 from shared.errors import Unavailable
 
 HASH_BYTES = 32
 TILE_BITS = 8
 TILE_HASHES = 1 << TILE_BITS
 TILE_BYTES = TILE_HASHES * HASH_BYTES
-EMPTY_ROOT = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 CACHED_NODES = 64 * 1024
 
 ReadTile = Callable[[int, int], bytes]

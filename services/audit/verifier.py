@@ -1,22 +1,29 @@
 """Checks an export of the audit log without trusting its origin.
 
-    python audit-verifier.py export.ndjson --key KEY [--checkpoint FILE]
+    python audit-verifier.py export.ndjson --key KEY [--checkpoint FILE] [--consistency FILE]
 
 KEY is the log's public key, or a file that holds it; get it from GET /audit/key while you trust the log.
 FILE holds checkpoints that you kept (GET /audit/checkpoint, or an anchor file); each one proves that nothing
-older than it has changed since. GET /audit/verifier serves this program as one file that needs Python 3.11
-and the package `cryptography`, so that an auditor can read it and run it anywhere. Exit codes: 0 intact,
-1 tampered with, 2 cannot be checked, 3 no fault found, but not everything is proven.
+older than it has changed since. If the records of one were cut off, or the export is a part of the log, add
+what GET /audit/proof/consistency answers: --consistency names a file of such answers. GET /audit/verifier
+serves this program as one file that needs Python 3.11 and the package `cryptography`, so that an auditor can
+read it and run it anywhere. Exit codes: 0 intact, 1 tampered with, 2 cannot be checked, 3 no fault found, but
+not everything is proven.
 """
 
 import argparse
 import hashlib
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from services.audit.checking import (
     Verification,
+)
+from services.audit.kept import (
+    Consistency,
 )
 from services.audit.proofs import (
     Checkpoint,
@@ -26,7 +33,8 @@ from services.audit.proofs import (
     parsed,
 )
 
-LINE_BYTES_MAX = 1024 * 1024
+LINE_BYTES_MAX = 16 * 1024 * 1024
+END_FIELDS = {"type", "note"}
 
 
 def check_export(lines: Iterable[bytes], verification: Verification) -> None:
@@ -48,7 +56,7 @@ def check_export(lines: Iterable[bytes], verification: Verification) -> None:
             verification.add_statement(document)
         elif kind == "end":
             is_ended = True
-            verification.check_end(str(document.get("note")), digest.digest())
+            _check_end(document, verification, digest.digest())
         else:
             verification.report(
                 "changed", verification.place, f"line {count + 1} has a type that no export has: {kind}"[:200]
@@ -60,6 +68,12 @@ def check_export(lines: Iterable[bytes], verification: Verification) -> None:
     if not is_ended:
         verification.report("truncated", verification.place, "the file ends before its last line")
     verification.finish()
+
+
+def _check_end(document: dict[str, Any], verification: Verification, digest: bytes) -> None:
+    if document.keys() != END_FIELDS:  # its signature does not cover its own line
+        verification.report("changed", verification.place, "the last line has fields that no export has")
+    verification.check_end(str(document.get("note")), digest)
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -75,11 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint", type=Path, action="append", default=[], help="a file of checkpoints that you kept"
     )
+    parser.add_argument(
+        "--consistency", type=Path, action="append", default=[], help="a file of consistency proofs"
+    )
     given = parser.parse_args(arguments)
     try:
         key_text = Path(given.key).read_text() if Path(given.key).is_file() else given.key
         keys = [Key.parse(line) for line in key_text.split()]
-        verification = Verification(keys, [one for file in given.checkpoint for one in _kept(file, keys)])
+        kept = [one for file in given.checkpoint for one in _kept(file, keys)]
+        verification = Verification(keys, kept, consistency=_proofs(given.consistency))
         check_export(_lines(given.export), verification)
     except (NotAnExport, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"cannot be checked: {_harmless(str(error))}\n")
@@ -110,6 +128,21 @@ def _kept(file: Path, keys: Sequence[Key]) -> list[Checkpoint]:
     if not kept or len(kept) < len(notes):
         raise NotAnExport(f"{file}: {len(kept)} of {len(notes)} checkpoints are signed by the given key")
     return kept
+
+
+def _proofs(files: Iterable[Path]) -> Consistency:
+    """Read what GET /audit/proof/consistency answered; the verification trusts nothing in it."""
+    found = dict[tuple[int, int], list[bytes]]()
+    for file in files:
+        text, decoder = file.read_text(encoding="utf-8").strip(), json.JSONDecoder()
+        while text:
+            try:
+                one, end = decoder.raw_decode(text)
+                found[one["size_before"], one["size"]] = [bytes.fromhex(each) for each in one["proof"]]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise NotAnExport(f"{file}: it is not a consistency proof: {error!r}"[:300]) from error
+            text = text[end:].lstrip()
+    return lambda size, to: found.get((size, to))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from sqlalchemy import text
 from services.audit.checking import Verification
 from services.audit.checkpoints import Checkpoints
 from services.audit.export import Export, FullExport, PartialExport, ndjson
+from services.audit.feed import pinned
 from services.audit.log import Entry, append
 from services.audit.proofs import Checkpoint, Key
 from services.audit.retention import prepare_months
 from services.audit.schemas import FilterLogs
 from services.audit.settings import Settings
 from services.audit.statements import Fault
-from services.audit.verification import Checked, pinned, verify
+from services.audit.verification import Checked, verify
 from services.audit.verifier import check_export
 from shared.clock import now
 from shared.data.database import Database

@@ -9,39 +9,38 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from services.audit import log as log_module
-from services.audit.checking import Verification
-from services.audit.erasure import ask_for_erasure, erase_due
-from services.audit.log import append
-from services.audit.models import HOLDS
-from services.audit.opening import open_log, state_hold
-from services.audit.proofs import Erasure
+from services.audit.erasure import erase_due
+from services.audit.opening import open_log
 from services.audit.retention import cut
-from services.audit.statements import HOLD_LIFTED, PERSON_ERASED, RETENTION_CUT
-from services.audit.tree import TileMissing
-from shared.clock import now
+from services.audit.statements import HOLD_LIFTED, HOLD_PLACED, PERSON_ERASED, RETENTION_CUT
+from tests.audit.attacks import (
+    FEBRUARY,
+    JANUARY,
+    MARCH,
+    Attack,
+    actions,
+    blank,
+    by_part,
+    by_service,
+    by_verifier,
+    deletion,
+    erase,
+    forged,
+    gone,
+    hold,
+    in_ranges,
+    legacy,
+    owner,
+)
 from tests.audit.support import ALICE, BOB, Log, entry
 from tests.audit.test_tampering import own_settings
 
-JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 10, tzinfo=UTC) for month in (1, 2, 3))
 FIRST, ALICE_ERASED, LATE_ERASED, CUT = 5, 14, 17, 19  # see build()
-
-Attack = Callable[[Log], None]
-
-
-def erase(log: Log, *accounts: str) -> None:
-    with log.database.transaction() as session:
-        ask_for_erasure(session, accounts)
-    erase_due(log.database, log.checkpoints.keys)
-
-
-def deletion(account: str) -> Any:
-    return entry(None, action="DELETE_ACCOUNT", service="auth", resource=account, actor="service:users")
 
 
 def build(log: Log, at: Callable[[datetime], None]) -> None:
@@ -88,54 +87,6 @@ def attacked(template: Path, tmp_path: Path) -> Iterator[Log]:
         yield log
 
 
-def verdict(*checked: Verification) -> str:
-    if any(one.faults for one in checked):
-        return "tampered"
-    return "unproven" if any(one.unproven for one in checked) else "ok"
-
-
-def by_verifier(log: Log) -> str:
-    try:
-        return verdict(log.check(log.lines()))
-    except TileMissing:  # the export is a 503 that refers to GET /audit/verify
-        return "tampered"
-
-
-def by_part(log: Log, account: str = BOB) -> str:
-    return verdict(log.check(log.lines(log.partial(account))))
-
-
-def by_service(log: Log) -> str:
-    return verdict(log.verify().verification)
-
-
-def in_ranges(log: Log) -> str:
-    found, first = [], 0
-    while True:
-        checked = log.verify(first, limit=2)
-        found.append(checked.verification)
-        if checked.end >= checked.size or checked.end <= first:
-            return verdict(*found)
-        first = checked.end
-
-
-def blank(seq: int, by: int, part: str = "details") -> str:
-    columns = ("metadata",) if part == "details" else ("ip", "user_agent")
-    emptied = ", ".join(f"{column} = NULL" for column in (*columns, f"{part}_salt"))
-    return f"UPDATE personal SET {emptied}, {part}_erased_by = {by} WHERE seq = {seq}"
-
-
-def owner(*statements: str) -> Attack:
-    return lambda log: log.tamper(*statements)
-
-
-def forged(log: Log, action: str, resource: str, said: dict[str, Any]) -> int:
-    """Append a well-formed record that claims to be a statement of the log."""
-    with log.database.transaction() as session:
-        one = entry(None, action=action, service="audit", actor="log", resource=resource, metadata=said)
-        return append(session, [one])
-
-
 def forged_erasure(log: Log) -> None:
     by = forged(log, PERSON_ERASED, BOB, {"first": 7, "places": 1, "months": {}})
     log.tamper(blank(7, by))
@@ -155,24 +106,9 @@ def old_erasure(log: Log) -> None:
     log.tamper(blank(7, by))
 
 
-def legacy(seq: int, *parts: str) -> dict[str, Any]:
-    erasure = Erasure(seq)
-    for part in parts:
-        erasure.add(seq, part)
-    return {"first": seq, "places": erasure.places, "digest": erasure.digest.hexdigest()}
-
-
 def forged_cut(log: Log) -> None:
     forged(log, RETENTION_CUT, "audit", {"kept_from": 10, "before": "2026-03-01T00:00:00.000000Z"})
     gone(10)(log)
-
-
-def gone(first: int) -> Attack:
-    tables = ("records", "personal")
-    return owner(
-        *(f"DELETE FROM {table} WHERE seq < {first}" for table in tables),
-        f"UPDATE horizon SET kept_from = {first}",
-    )
 
 
 def relabelled(log: Log) -> None:
@@ -182,31 +118,39 @@ def relabelled(log: Log) -> None:
     log.tamper(f"UPDATE records SET user_id = '{BOB}' WHERE seq = 18")
 
 
-def held_then_erased(log: Log) -> None:
+def held_then_erased(log: Log, lift: Attack | None = None) -> None:
+    """The service refuses this, unless a damaged index hides the statement of the hold."""
     hold(log, BOB)
+    if lift is not None:
+        lift(log)
     log.tamper("DELETE FROM holds")
     log.add(deletion(BOB))
     erase(log, BOB)
+    assert actions(log)[-1] == "DELETE_ACCOUNT"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("services.audit.erasure.is_stated", lambda *_: False)
+        erase(log, BOB)
+    assert actions(log)[-1] == PERSON_ERASED
 
 
 def hold_lifted_by_a_forged_record(log: Log) -> None:
-    hold(log, BOB)
-    forged(log, HOLD_LIFTED, BOB, {})
-    log.tamper("DELETE FROM holds")
-    log.add(deletion(BOB))
-    erase(log, BOB)
+    def lift(log: Log) -> None:
+        forged(log, HOLD_LIFTED, BOB, {})
+
+    held_then_erased(log, lift)
 
 
 def held_then_cut(log: Log) -> None:
+    """The service refuses this, so the check before the cut is left out."""
     hold(log, BOB)
     log.tamper("DELETE FROM holds")
-    cut(log.checkpoints, datetime(2026, 4, 2, tzinfo=UTC), months=1)
-
-
-def hold(log: Log, account: str) -> None:
-    with log.database.transaction() as session:
-        session.connection().execute(HOLDS.insert().values(user_id=account, reason="a case", created=now()))
-        state_hold(session, log.checkpoints.keys, account)
+    april = datetime(2026, 4, 2, tzinfo=UTC)
+    cut(log.checkpoints, april, months=1)
+    assert actions(log)[-1] == HOLD_PLACED
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("services.audit.before_cut.check", lambda *_: None)
+        cut(log.checkpoints, april, months=1)
+    assert actions(log)[-1] == RETENTION_CUT
 
 
 def appended_in_the_past(log: Log) -> None:

@@ -5,10 +5,12 @@ They are made on both databases, and the service verifies the whole log.
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from services.audit.log import append_own, grow, kept_from
 from services.audit.opening import open_log
@@ -18,8 +20,8 @@ from services.audit.retention import cut
 from services.audit.schemas import SEQ_MAX
 from services.audit.statements import HOLD_LIFTED
 from services.audit.verifier import main
-from tests.audit.support import ALICE, BOB, Log, changed, entry
-from tests.audit.test_attacks import (
+from shared.clock import now
+from tests.audit.attacks import (
     FEBRUARY,
     JANUARY,
     MARCH,
@@ -32,7 +34,9 @@ from tests.audit.test_attacks import (
     hold,
     in_ranges,
     owner,
+    verdict,
 )
+from tests.audit.support import ALICE, BOB, Log, changed, entry
 
 COPIED = (
     "received, id, action, outcome, status, service, user_id, actor, resource, timestamp, origin, details"
@@ -113,6 +117,7 @@ ATTACKS: dict[str, Attack] = {
     "the statement of a hold is cleared": the_statement_of_a_hold_is_cleared,
     "everything is signed again": everything_is_signed_again,
     "the log starts again": the_log_starts_again,
+    "the horizon is before the first record": owner("UPDATE horizon SET kept_from = -1"),
     "the horizon is deleted": owner("DELETE FROM horizon"),
     "there are two horizons": owner("INSERT INTO horizon VALUES (2, 3)"),
     "the horizon is past the end of the log": owner("UPDATE horizon SET kept_from = 1000"),
@@ -276,6 +281,13 @@ class TestTheVerifier:
 
         assert run([changed(lines[0], first=-5, frontier=["00" * 32] * 2), *lines[1:]]) == 2
 
+    def test_last_line_with_further_fields_is_found(self, sqlite_log: Log, run: Callable[..., int]) -> None:
+        """No signature covers it."""
+        sqlite_log.fill(2)
+        lines = sqlite_log.lines()
+
+        assert run([*lines[:-1], changed(lines[-1], comment="approved")]) == 1
+
     def test_duplicated_record_in_a_partial_export_is_found(self, sqlite_log: Log) -> None:
         """A tampered database returns it twice, and the service numbers and signs both."""
         sqlite_log.add(entry(BOB), entry(BOB))
@@ -289,6 +301,64 @@ class TestTheVerifier:
         found = sqlite_log.check(sqlite_log.lines(sqlite_log.partial(BOB)))
 
         assert [one[:2] for one in found.faults] == [("duplicated", 1)]
+
+
+def swallow_checkpoints(log: Log) -> None:
+    if log.database.is_sqlite:
+        log.tamper("CREATE TRIGGER swallow BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(IGNORE); END")
+        return
+    log.tamper(
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE TRIGGER swallow BEFORE INSERT ON checkpoints FOR EACH ROW EXECUTE FUNCTION swallow()",
+        "ALTER TABLE checkpoints ENABLE ALWAYS TRIGGER swallow",
+    )
+
+
+def test_checkpoint_that_the_database_does_not_store_is_found(signed: Log) -> None:
+    swallow_checkpoints(signed)
+    signed.add(entry(BOB))
+    with capture_logs() as logs:
+        signed.checkpoints.make(whole=True)
+        signed.checkpoints.make(whole=True)
+    assert [one["event"] for one in logs] == ["audit_checkpoint_not_stored"]
+    assert by_service(signed) == "tampered"
+
+    signed.tamper(*([] if signed.database.is_sqlite else ["DROP TRIGGER swallow ON checkpoints"]))
+    assert by_service(signed) == "ok"
+
+
+def test_record_received_in_the_future_is_unproven(sqlite_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All later records get its time, so none would ever be old enough to be cut off."""
+    sqlite_log.add(entry(BOB))
+    with monkeypatch.context() as patched:
+        patched.setattr("services.audit.log.now", lambda: now() + timedelta(days=2))
+        sqlite_log.add(entry(BOB))
+    sqlite_log.add(entry(BOB))
+    found = sqlite_log.check(sqlite_log.lines())
+
+    assert [one.seq for one in found.unproven] == [1]
+    assert [one.seq for one in sqlite_log.verify().verification.unproven] == [1]
+    assert verdict(sqlite_log.check(sqlite_log.lines(sqlite_log.partial(BOB)))) == "unproven"
+    with capture_logs() as logs:
+        cut(sqlite_log.checkpoints, now(), months=1)
+    assert [one["event"] for one in logs] == ["audit_log_dated_in_the_future"]
+
+
+def test_record_that_exceeds_a_line_of_an_export_is_shortened(sqlite_log: Log, tmp_path: Path) -> None:
+    """Whoever owns the database can put events of any size into the inbox."""
+    text_of_two_megabytes = "\x01" * 2 * 1024 * 1024
+    sqlite_log.add(
+        entry(
+            action=text_of_two_megabytes,
+            resource=text_of_two_megabytes,
+            user_agent=text_of_two_megabytes,
+            metadata={"name": text_of_two_megabytes},
+        )
+    )
+    (tmp_path / "export").write_bytes(b"".join(sqlite_log.lines()))
+
+    assert main([str(tmp_path / "export"), "--key", sqlite_log.keys[0].text]) == 0
+    assert by_service(sqlite_log) == "ok"
 
 
 @pytest.mark.parametrize(("is_signed", "expected"), [(True, "ok"), (False, "tampered")])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.audit.statements import PERSON_ERASED
+from tests.audit.attacks import deletion, erase
 from tests.audit.support import ALICE, BOB, Log, changed, entry
-from tests.audit.test_attacks import deletion, erase
 
 NAME = unicodedata.normalize("NFC", "Amélie.pdf")
 DETAILS = {"filename": NAME, "size": 2**53 - 1, "share": 0.25}

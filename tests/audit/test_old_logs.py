@@ -11,8 +11,8 @@ from services.audit.keys import LogKeys
 from services.audit.log import append
 from services.audit.opening import open_log
 from services.audit.retention import cut
+from tests.audit.attacks import blank, forged, in_ranges, legacy, verdict
 from tests.audit.support import ALICE, BOB, Log, entry
-from tests.audit.test_attacks import blank, forged, in_ranges, legacy, verdict
 
 JANUARY, MARCH = (datetime(2026, month, 10, tzinfo=UTC) for month in (1, 3))
 

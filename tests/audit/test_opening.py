@@ -45,7 +45,7 @@ async def test_placing_and_lifting_a_hold_are_recorded(audit: httpx.AsyncClient)
         await audit.put(f"/audit/holds/{ALICE}", json={"reason": "a case"}, headers=ADMIN)
     await audit.delete(f"/audit/holds/{ALICE}", headers=ADMIN)
 
-    assert await actions(audit) == ["HOLD_LIFTED", "HOLD_PLACED", "LOG_OPENED"]
+    assert await actions(audit) == ["HOLD_LIFTED", "HOLD_PLACED", "HOLD_PLACED", "LOG_OPENED"]
     found = (await audit.get(f"/audit/logs?resource={ALICE}", headers=ADMIN)).json()
     assert {one["actor"] for one in found} == {"log"}
 
@@ -57,10 +57,11 @@ def test_existing_holds_are_restated_with_their_first_record(log: Log) -> None:
         open_log(session, log.checkpoints.keys)
     stated = log.check(log.lines()).ledger.statements
 
-    assert [(one.action, one.resource, one.said, one.is_signed) for one in stated.values()] == [
-        ("LOG_OPENED", "audit", {"statements": "signed"}, True),
-        ("HOLD_PLACED", ALICE, {"first": 1}, True),
+    assert [(one.action, one.resource, {**one.said, "root": ""}) for one in stated.values()] == [
+        ("LOG_OPENED", "audit", {"statements": "signed", "root": ""}),
+        ("HOLD_PLACED", ALICE, {"first": 1, "root": ""}),
     ]
+    assert all(one.root is not None for one in stated.values())
 
 
 def test_log_opened_with_another_key_is_opened_again(log: Log) -> None:

@@ -54,7 +54,13 @@ class TestCut:
         assert (said.action, said.actor) == ("RETENTION_CUT", "log")
         details = json.loads(said.metadata)
         assert details.pop("signature").startswith("— gatehouse/audit ")
-        assert details == {"before": "2026-02-01T00:00:00.000000Z", "kept_from": 300, "months": 1}
+        assert len(details.pop("root")) == 64
+        assert details == {
+            "before": "2026-02-01T00:00:00.000000Z",
+            "kept_from": 300,
+            "months": 1,
+            "since": {},
+        }
         verification = aged.check(aged.lines(), kept)
         assert verification.faults == []
         assert verification.records == 401
@@ -102,7 +108,8 @@ class TestCut:
         verification = aged.check(aged.lines(), *notes)
 
         assert verification.faults == []
-        assert verification.remarks == ["the checkpoint of 256 records is older than the first one here"]
+        assert [one.seq for one in verification.unproven] == [None]
+        assert "1 kept checkpoints, the last of 256 records" in verification.unproven[0].detail
 
     def test_exports_of_deleted_records_stay_valid(self, aged: Log) -> None:
         before = aged.lines(aged.partial(ALICE))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.audit.proofs import Frontier, leaf_hash, node_hash, root_by_inclusion
-from services.audit.tree import EMPTY_ROOT, HASH_BYTES, TILE_BYTES, TileMissing, Tree, grown
+from services.audit.proofs import EMPTY_ROOT, Frontier, leaf_hash, node_hash, root_by_inclusion
+from services.audit.tree import HASH_BYTES, TILE_BYTES, TileMissing, Tree, grown
 
 # Inputs and roots from the tests of Certificate Transparency.
 KNOWN_INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657"]
