@@ -96,6 +96,8 @@ class Verification:
             hashes = [bytes.fromhex(one) for one in header["frontier"]]
             self._tree = Frontier(0 if self._partial else self._first, hashes)
             self.checkpoint = Checkpoint.of(header["checkpoint"], self.keys)
+            carried = header.get("consistency", {}).items()
+            proofs = {size: [bytes.fromhex(one) for one in proof] for size, proof in carried}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NotAnExport(f"the header cannot be read: {error!r}") from error
         self._next = 1 if self._partial else self._first
@@ -107,7 +109,7 @@ class Verification:
             return
         if self._partial:
             self.remarks.append(_asked_for(header.get("filter")))
-        self._kept.begin(self.checkpoint, self._first, is_partial=self._partial)
+        self._kept.begin(self.checkpoint, self._first, proofs, is_partial=self._partial)
         self._compare_kept()
 
     def add_record(self, record: Mapping[str, Any]) -> None:

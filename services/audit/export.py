@@ -43,6 +43,8 @@ class Pinned:
 class Export(Protocol):
     """A source of lines that are read in chunks."""
 
+    kept: int | None  # the size of a checkpoint that the log continues, to be proven
+
     def header(self, session: Session) -> dict[str, Any]: ...
 
     def chunk(self, session: Session) -> list[dict[str, Any]]: ...
@@ -53,6 +55,7 @@ class FullExport:
 
     def __init__(self, pinned: Pinned, first: int | None = None) -> None:
         self._pinned, self._first, self._next = pinned, first, 0
+        self.kept: int | None = None
 
     @property
     def first(self) -> int:
@@ -65,7 +68,8 @@ class FullExport:
     def header(self, session: Session) -> dict[str, Any]:
         first = self._next = kept_from(session) if self._first is None else self._first
         frontier = tree_of(session).frontier(first)
-        return _header(self._pinned, is_partial=False, first=first, frontier=frontier)
+        header = _header(self._pinned, is_partial=False, first=first, frontier=frontier)
+        return {**header, **_continued(session, self.kept, self._pinned.size)}
 
     def chunk(self, session: Session) -> list[dict[str, Any]]:
         low, high = self._next, min(self._next + CHUNK_RECORDS, self._pinned.size)
@@ -92,14 +96,16 @@ class PartialExport:
 
     def __init__(self, pinned: Pinned, query: FilterLogs, user_id: str | None) -> None:
         self._pinned, self._filter = pinned, query.in_words(user_id)
+        self.kept: int | None = None
         signed = matching(query, user_id).where(RECORDS.c.seq < pinned.size)
         self._statement = signed.order_by(RECORDS.c.id).limit(CHUNK_RECORDS)
         self._after, self._number = "", 0
         self._stated: set[int] = set()
 
-    def header(self, _session: Session) -> dict[str, Any]:
+    def header(self, session: Session) -> dict[str, Any]:
         header = _header(self._pinned, is_partial=True, first=0, frontier=[])
-        return {**header, "filter": self._filter}
+        continued = _continued(session, self.kept, self._pinned.size)
+        return {**header, **continued, "filter": self._filter}
 
     def chunk(self, session: Session) -> list[dict[str, Any]]:
         tree = tree_of(session)
@@ -130,6 +136,13 @@ def _header(pinned: Pinned, *, is_partial: bool, first: int, frontier: list[byte
         "frontier": [one.hex() for one in frontier],
         "checkpoint": pinned.note,
     }
+
+
+def _continued(session: Session, kept: int | None, size: int) -> dict[str, Any]:
+    """Return the proof that the log continues a checkpoint of this size, if it can be one."""
+    if kept is None or not 0 < kept < size:
+        return {}
+    return {"consistency": {str(kept): [one.hex() for one in tree_of(session).consistency(kept, size)]}}
 
 
 async def ndjson(database: Database, export: Export, keys: LogKeys) -> AsyncIterator[bytes]:

@@ -79,6 +79,7 @@ async def export_logs(
     end = await database.read(pinned)
     is_whole = user_id is None and query.is_everything
     export = FullExport(end) if is_whole else PartialExport(end, query, user_id)
+    export.kept = query.kept
     if query.format == "csv":
         stream, media_type = spreadsheet(database, export), "text/csv; charset=utf-8"
     else:

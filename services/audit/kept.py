@@ -3,7 +3,7 @@
 Together with verifier.py this is what an auditor downloads.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from services.audit.proofs import (
     Checkpoint,
@@ -34,11 +34,17 @@ class KeptCheckpoints:
         self._kept = sorted(kept)
         self._consistency, self._report, self._doubt = consistency, report, doubt
         self.proven = 0
+        self._proofs: Mapping[str, Sequence[bytes]] = {}
         self.due = NEVER  # the size at which the next one is compared
 
-    def begin(self, newest: Checkpoint, first: int, *, is_partial: bool) -> None:
-        """Compare those that are not among the records: newer than all of them, or older than the first."""
-        self.proven = first
+    def begin(
+        self, newest: Checkpoint, first: int, proofs: Mapping[str, Sequence[bytes]], *, is_partial: bool
+    ) -> None:
+        """Compare those that are not among the records: newer than all of them, or older than the first.
+
+        `proofs` are those of the export, by the size of the earlier log.
+        """
+        self.proven, self._proofs = first, proofs
         here, unknown = list[Checkpoint](), list[int]()
         for kept in self._kept:
             if kept.size > newest.size:
@@ -55,7 +61,9 @@ class KeptCheckpoints:
 
     def _is_decided(self, kept: Checkpoint, newest: Checkpoint) -> bool:
         """Whether this could be decided; a difference is reported."""
-        proof = self._consistency(kept.size, newest.size) if 0 < kept.size < newest.size else ()
+        proof: Sequence[bytes] | None = ()
+        if 0 < kept.size < newest.size:
+            proof = self._proofs.get(str(kept.size)) or self._consistency(kept.size, newest.size)
         if proof is not None and not is_continued(kept, newest, proof):
             self._report(
                 "rewritten", None, f"it does not continue the kept checkpoint of {kept.size} records"
@@ -81,4 +89,5 @@ class KeptCheckpoints:
 def _advice(sizes: Sequence[int], newest: int, *, is_partial: bool) -> str:
     why = "a part of the log cannot be compared with them" if is_partial else "the first record here is newer"
     many = f"{len(sizes)} kept checkpoints, the last of {sizes[-1]} records, are not compared, because {why}"
-    return f"{many}: add GET /audit/proof/consistency?from={sizes[-1]}&to={newest} with --consistency"
+    ask = f"/audit/proof/consistency?from={sizes[-1]}&to={newest}"
+    return f"{many}: export again with kept={sizes[-1]}, or add GET {ask} with --consistency"

@@ -57,6 +57,10 @@ class ExportLogs(FilterLogs):
     format: Literal["ndjson", "csv"] = Field(
         default="ndjson", description="`ndjson` can be checked by the verifier, `csv` is for spreadsheets."
     )
+    kept: Seq | None = Field(
+        default=None,
+        description="The size of a checkpoint that you kept: the export proves that the log continues it.",
+    )
 
 
 class LogOut(Output):

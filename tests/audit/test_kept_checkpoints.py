@@ -131,6 +131,17 @@ def test_part_of_the_log_is_compared_with_a_kept_checkpoint_only_by_a_proof(tmp_
 
         assert verdict(log.check(part)) == "ok"
         assert verdict(log.check(part, kept)) == "unproven"
+        export = log.partial(BOB)
+        export.kept = 5
+        part = log.lines(export)
+        assert verdict(log.check(part, kept)) == "ok"
+        log.tamper(
+            "UPDATE tiles SET hashes = CAST(x'00' || substr(hashes, 2) AS BLOB)", "DELETE FROM checkpoints"
+        )
+        log.checkpoints = Checkpoints(log.settings, log.database)
+        export = log.partial(BOB)
+        export.kept = 5
+        assert ("rewritten", None) in [one[:2] for one in log.check(log.lines(export), kept).faults]
 
 
 def leaves(count: int) -> list[bytes]:
