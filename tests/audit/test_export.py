@@ -99,6 +99,19 @@ class TestTheVerifierAlone:
         assert [one["seq"] for one in records if one["type"] == "record"] == [0, 2]
         assert auditor.check(mine.content, await key_of(audit))[0] == 0
 
+    async def test_part_of_the_log_proves_that_it_continues_a_kept_checkpoint(
+        self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
+    ) -> None:
+        with Log(settings) as log:
+            log.fill(3)
+            kept = log.sign()
+            log.fill(2)
+        key = await key_of(audit)
+        for query, expected in (("?kept=3", 0), ("", 3), ("?kept=4", 3), ("?kept=100", 3)):
+            mine = await export(audit, AS_ALICE, query)
+            assert auditor.check(mine.content, key, kept)[0] == expected, query
+        assert (await audit.get("/audit/export?kept=-1", headers=AS_ALICE)).status_code == 422
+
     async def test_changed_record_is_tampering(
         self, audit: httpx.AsyncClient, settings: Settings, auditor: Auditor
     ) -> None:
