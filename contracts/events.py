@@ -286,4 +286,14 @@ SUBSCRIBERS = {
     "terminal": Subscriber("http://127.0.0.1:8087", AccountChanged, AccountDeleted, *_EXPORTS),
     "audit": Subscriber("http://127.0.0.1:8085", Recorded, AccountDeleted, *_EXPORTS),
     "inventory": Subscriber("http://127.0.0.1:8086", AccountDeleted, *_EXPORTS),
+    "notifications": Subscriber(
+        "http://127.0.0.1:8088",
+        AccountCreated,
+        AccountChanged,
+        AccountDeleted,
+        OrderPlaced,
+        OrderChanged,
+        SyncFinished,
+        *_EXPORTS,
+    ),
 }

@@ -17,6 +17,8 @@ SCOPES = {
     "audit:read": "See what is recorded about you",
     "inventory:read": "See the WorkSpaces, their costs and events",
     "inventory:write": "Start and stop syncs of the WorkSpaces",
+    "notifications:read": "See your notifications, and which of them reach you",
+    "notifications:write": "Mark your notifications as read, delete them, and choose which reach you",
     "terminal:read": "See your terminals, and what is shown in them",
     "terminal:write": "Run commands in your terminals, and change the files of your workspace",
     "workspace:read": "See and download the files of your workspace",
@@ -25,5 +27,6 @@ SCOPES = {
     "admin:orders": "As an admin: see and change the orders of everybody",
     "admin:audit": "As an admin: see the whole audit log, verify it and keep it from being erased",
     "admin:inventory": "As an admin: manage AWS accounts and all syncs",
+    "admin:notifications": "As an admin: send notifications to everybody",
     "admin:terminal": "As an admin: see and stop everyone's boxes",
 }

@@ -300,6 +300,21 @@ def _aws_account(number: int) -> dict[str, Any]:
     }
 
 
+def _notification(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW or number == FEW * 100 + 1
+    return {
+        "id": row_id(number),
+        "user_id": _owner(number),
+        "type": "message" if is_rare else "order.placed",
+        "title": "Your order was placed",
+        "content": "You ordered Laptop, quantity 1.",
+        "severity": "info",
+        "data": "{}",
+        "is_read": not is_rare,
+        "created": moment(number),
+    }
+
+
 _TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
 LISTS = {
     "auth": Lists(
@@ -335,6 +350,10 @@ LISTS = {
             "created_before": _TIMES,
             "file_id": (row_id(FEW + 1),),
         },
+    ),
+    "notifications": Lists(
+        {"NOTIFICATIONS": _notification},
+        {"unread": ("true", "false"), "type": ("message", "order.placed")},
     ),
     "audit": Lists(
         {"RECORDS": _record, "PERSONAL": _personal},

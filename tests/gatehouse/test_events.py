@@ -251,7 +251,10 @@ class TestCatalogue:
     def test_catalogue_names_senders_and_receivers(self) -> None:
         text = catalogue.text()
 
-        assert "| `account.deleted` | auth | users, orders, files, terminal, audit, inventory |" in text
+        assert (
+            "| `account.deleted` | auth | users, orders, files, terminal, audit, inventory, notifications |"
+            in text
+        )
         assert "| `action.recorded` | every service | audit |" in text
         assert "| `sha256` | text |" in text
         assert "| `status_before` | text |" in text

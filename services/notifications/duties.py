@@ -1,0 +1,63 @@
+"""The background work of the notifications service."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Column, Select, delete, select
+
+from services.notifications.models import NOTIFICATIONS, RECIPIENTS, WORK
+from services.notifications.settings import Settings
+from shared.clock import now
+from shared.data.database import Database
+from shared.ids import first_id
+from shared.work.duties import Duties, Duty, IsStopping
+
+TIDY_SECONDS = 3600
+BATCH_ROWS = 500
+# How long after the deletion of an account events about it may still arrive.
+DELETED_KEPT = timedelta(days=90)
+
+
+def duties(database: Database, settings: Settings) -> Duties:
+    def tidy(is_stopping: IsStopping) -> None:
+        kept = timedelta(days=settings.notification_days)
+        for delete_some in (
+            partial(delete_old_notifications, database, kept),
+            partial(delete_late_notifications, database),
+            partial(forget_deleted_accounts, database),
+        ):
+            while not is_stopping() and delete_some() == BATCH_ROWS:
+                pass
+
+    return Duties(database, [Duty("tidy", TIDY_SECONDS, tidy, alone=True)], WORK)
+
+
+def delete_old_notifications(database: Database, kept: timedelta) -> int:
+    """Delete a batch of the oldest notifications, read or not, and return how many there were."""
+    old = select(NOTIFICATIONS.c.id).where(NOTIFICATIONS.c.id < first_id(now(), -kept))
+    some = old.order_by(NOTIFICATIONS.c.id).limit(BATCH_ROWS)
+    return _delete(database, NOTIFICATIONS.c.id, some)
+
+
+def delete_late_notifications(database: Database) -> int:
+    """Delete a batch of notifications that were stored while their account was being deleted."""
+    gone = RECIPIENTS.c.deleted > now() - timedelta(seconds=2 * TIDY_SECONDS)
+    joined = NOTIFICATIONS.join(RECIPIENTS, NOTIFICATIONS.c.user_id == RECIPIENTS.c.user_id)
+    return _delete(
+        database,
+        NOTIFICATIONS.c.id,
+        select(NOTIFICATIONS.c.id).select_from(joined).where(gone).limit(BATCH_ROWS),
+    )
+
+
+def forget_deleted_accounts(database: Database) -> int:
+    """Delete a batch of accounts that were deleted long ago."""
+    old = select(RECIPIENTS.c.user_id).where(RECIPIENTS.c.deleted < now() - DELETED_KEPT)
+    return _delete(database, RECIPIENTS.c.user_id, old.order_by(RECIPIENTS.c.deleted).limit(BATCH_ROWS))
+
+
+def _delete(database: Database, key: Column[Any], some: Select[Any]) -> int:
+    with database.transaction() as session:
+        number: int = session.connection().execute(delete(key.table).where(key.in_(some))).rowcount
+    return number

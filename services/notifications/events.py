@@ -1,0 +1,140 @@
+"""How the notifications service turns events of other services into notifications."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import delete
+from sqlmodel import Session
+
+from contracts.events import (
+    AccountChanged,
+    AccountCreated,
+    AccountDeleted,
+    AccountState,
+    OrderChanged,
+    OrderPlaced,
+    SyncFinished,
+)
+from contracts.exports import exporting, table_section
+from services.notifications import notices
+from services.notifications.kinds import NoticeType, Severity
+from services.notifications.models import NOTIFICATIONS, PREFERENCES, RECIPIENTS
+from services.notifications.notices import Notice
+from shared.clock import now
+from shared.data.database import insert_into
+from shared.events import Consumers
+from shared.work.changes import Changes
+
+Told = Callable[[Session, Any], Iterable[Notice]]
+
+_STEPS = {
+    "confirmed": ("Your order is confirmed", Severity.SUCCESS),
+    "shipped": ("Your order is on its way", Severity.INFO),
+    "delivered": ("Your order was delivered", Severity.SUCCESS),
+    "cancelled": ("Your order was cancelled", Severity.WARNING),
+    "returned": ("Your order was returned", Severity.INFO),
+}
+
+
+def of_placed_order(_: Session, event: OrderPlaced) -> Iterator[Notice]:
+    content = f"You ordered {event.product_name}, quantity {event.quantity}."
+    yield Notice(
+        event.user_id,
+        NoticeType.ORDER_PLACED,
+        "Your order was placed",
+        content,
+        Severity.SUCCESS,
+        {"order_id": event.order_id},
+    )
+
+
+def of_changed_order(_: Session, event: OrderChanged) -> Iterator[Notice]:
+    """Tell the owner of the order's next step; changes of its content are theirs."""
+    if event.status == event.status_before:
+        return
+    title, severity = _STEPS.get(event.status, (f"Your order is {event.status}", Severity.INFO))
+    content = f"{event.product_name}, quantity {event.quantity}: {event.status_before} → {event.status}."
+    data = {"order_id": event.order_id, "status": event.status}
+    yield Notice(event.user_id, NoticeType.ORDER_CHANGED, title, content, severity, data)
+
+
+def of_finished_sync(session: Session, event: SyncFinished) -> Iterator[Notice]:
+    """Tell the admins of a sync that failed."""
+    if event.state != "failed":
+        return
+    content = f"The sync of {event.kind} failed. Its details name the accounts and the reasons."
+    for admin in notices.admins(session):
+        yield Notice(
+            admin,
+            NoticeType.SYNC_FAILED,
+            "A sync of the AWS accounts failed",
+            content,
+            Severity.ERROR,
+            {"sync_id": event.sync_id},
+        )
+
+
+def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
+    """Keep the newest state of each account, but never revive a deleted one."""
+    newest = {event.account_id: event for event in events}
+    rows = [
+        {
+            "user_id": event.account_id,
+            "email": event.email,
+            "email_verified": event.email_verified,
+            "role": event.role,
+            "status": event.status,
+            "updated": event.updated,
+        }
+        for event in newest.values()
+    ]
+    adding = insert_into(session, RECIPIENTS).values(rows)
+    changed = {
+        name: adding.excluded[name] for name in ("email", "email_verified", "role", "status", "updated")
+    }
+    alive = RECIPIENTS.c.deleted.is_(None)
+    session.connection().execute(
+        adding.on_conflict_do_update(index_elements=["user_id"], set_=changed, where=alive)
+    )
+
+
+def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
+    """Delete everything about deleted accounts, and remember that they are gone."""
+    execute, gone = session.connection().execute, {event.account_id: event for event in events}
+    blank = {"email": None, "email_verified": False, "role": "", "status": "deleted", "updated": now()}
+    rows = [{"user_id": user_id, "deleted": event.deleted, **blank} for user_id, event in gone.items()]
+    adding = insert_into(session, RECIPIENTS).values(rows)
+    blanked = {name: adding.excluded[name] for name in (*blank, "deleted")}
+    execute(adding.on_conflict_do_update(index_elements=["user_id"], set_=blanked))
+    for table in (NOTIFICATIONS, PREFERENCES):
+        execute(delete(table).where(table.c.user_id.in_(gone)))
+
+
+NOTICES: dict[type[Any], Told] = {
+    OrderPlaced: of_placed_order,
+    OrderChanged: of_changed_order,
+    SyncFinished: of_finished_sync,
+}
+EXPORTED = [
+    table_section("notifications", NOTIFICATIONS, "user_id", without=("user_id",)),
+    table_section("notification_preferences", PREFERENCES, "user_id", key="user_id", without=("user_id",)),
+    table_section("notification_recipient", RECIPIENTS, "user_id", key="user_id", without=("user_id",)),
+]
+
+
+def consumes(changes: Changes) -> Consumers:
+    """Return what the service does with each event."""
+
+    def deliver(told: Told, session: Session, events: Sequence[Any]) -> None:
+        notices.deliver(session, [one for event in events for one in told(session, event)], changes)
+
+    def delivering(told: Told) -> Callable[[Session, Sequence[Any]], None]:
+        return lambda session, events: deliver(told, session, events)
+
+    return {
+        **{kind: delivering(told) for kind, told in NOTICES.items()},
+        AccountCreated: keep_accounts,
+        AccountChanged: keep_accounts,
+        AccountDeleted: forget_people,
+        **exporting("notifications", EXPORTED),
+    }

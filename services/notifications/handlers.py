@@ -1,0 +1,119 @@
+"""The handlers of the notifications service's endpoints."""
+
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.notifications import accounts, feed, notices, preferences
+from services.notifications.accounts import Addressee
+from services.notifications.kinds import NoticeType
+from services.notifications.models import NOTIFICATIONS
+from services.notifications.notices import Notice
+from services.notifications.schemas import (
+    ChangePreferences,
+    ListNotifications,
+    MarkedOut,
+    NotificationOut,
+    PreferencesOut,
+    SendNotification,
+    UnreadOut,
+)
+from shared.caller import Caller
+from shared.data.database import Database
+from shared.errors import FieldFault, Invalid
+from shared.events import Trail
+from shared.http.schemas import Id, Page
+from shared.http.streams import Streams, last_event_id
+from shared.lists.pagination import paginate_equal
+from shared.peers.client import Peer
+from shared.work.changes import Changes
+
+
+def list_notifications(query: ListNotifications, caller: Caller, session: Session) -> Page[NotificationOut]:
+    """List your notifications, newest first."""
+    wanted: dict[str, object] = {"user_id": caller.id}
+    if query.type is not None:
+        wanted["type"] = query.type
+    if query.unread is not None:
+        wanted["is_read"] = not query.unread
+    return paginate_equal(session, NOTIFICATIONS, wanted, query, NotificationOut.of)
+
+
+def count_unread(caller: Caller, session: Session) -> UnreadOut:
+    """Count your unread notifications, up to 1,000."""
+    return UnreadOut.of(notices.unread(session, caller.id))
+
+
+async def follow_notifications(
+    caller: Caller, database: Database, streams: Streams, changes: Changes, request: Request
+) -> Response:
+    """Follow your notifications as server-sent events: `notification` for each new one, and `unread`.
+
+    The data of `notification` is the notification as JSON, and its id is that of the event. `unread` is sent
+    at the start and whenever the number changes. A client that reconnects with `Last-Event-ID` gets what was
+    stored since.
+    """
+    events = feed.follow(database, changes, caller.id, last_event_id(request))
+    return streams.answer(caller, events)
+
+
+def show_notification(notification_id: Id, caller: Caller, session: Session) -> NotificationOut:
+    """Show one of your notifications."""
+    return NotificationOut.of(notices.find(session, caller.id, notification_id))
+
+
+def mark_notification_read(
+    notification_id: Id, caller: Caller, session: Session, changes: Changes
+) -> NotificationOut:
+    """Mark one of your notifications as read."""
+    return NotificationOut.of(notices.mark_read(session, caller.id, notification_id, changes))
+
+
+def mark_all_notifications_read(caller: Caller, session: Session, changes: Changes) -> MarkedOut:
+    """Mark all your notifications as read.
+
+    One request marks the 5,000 oldest unread ones; `count` says how many are left.
+    """
+    marked = notices.mark_all_read(session, caller.id, changes)
+    left = UnreadOut.of(notices.unread(session, caller.id))
+    return MarkedOut(marked=marked, count=left.count, is_more=left.is_more)
+
+
+def delete_notification(notification_id: Id, caller: Caller, session: Session, changes: Changes) -> None:
+    """Delete one of your notifications."""
+    notices.remove(session, caller.id, notification_id, changes)
+
+
+async def find_addressee(body: SendNotification, auth: Peer) -> Addressee:
+    return await accounts.fetch(auth, body.user_id)
+
+
+def send_notification(
+    body: SendNotification, addressee: Addressee, session: Session, changes: Changes, trail: Trail
+) -> NotificationOut:
+    """Send a message to an account."""
+    if addressee.user_id is None:
+        fault = FieldFault(field="user_id", code="unknown_account", message="is not the id of an account")
+        raise Invalid(errors=[fault])
+    notice = Notice(addressee.user_id, NoticeType.MESSAGE, body.title, body.content, body.severity)
+    trail.add(recipient=addressee.user_id)
+    rows = notices.deliver(session, [notice], changes)
+    if not rows:  # deleted between auth's response and now
+        fault = FieldFault(field="user_id", code="unknown_account", message="is the id of a deleted account")
+        raise Invalid(errors=[fault])
+    return NotificationOut.of(rows[0])
+
+
+def show_notification_preferences(caller: Caller, session: Session) -> PreferencesOut:
+    """Show which notifications reach you, by type and channel."""
+    choices = preferences.choices_of(session, [caller.id]).get(caller.id, preferences.NO_CHOICES)
+    return PreferencesOut.of(choices)
+
+
+def change_notification_preferences(
+    body: ChangePreferences, caller: Caller, session: Session, trail: Trail
+) -> PreferencesOut:
+    """Switch notifications on and off, by type and channel. What is not named stays as it is."""
+    trail.add(choices=[f"{one.type} {one.channel} {'on' if one.on else 'off'}" for one in body.choices])
+    wanted = ((one.type, one.channel, one.on) for one in body.choices)
+    return PreferencesOut.of(preferences.choose(session, caller.id, wanted))

@@ -1,0 +1,85 @@
+"""The tables of the notifications service."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, Text
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from shared.clock import now
+from shared.data.database import UtcDateTime, rows_where
+from shared.events import EventTables
+from shared.http.idempotency import IdempotencyStore
+from shared.ids import new_id
+from shared.work.leased import WorkTable
+
+ID_CHARACTERS = 36
+TITLE_CHARACTERS_MAX = 200
+CONTENT_CHARACTERS_MAX = 2_000
+
+
+class Table(SQLModel, registry=registry()):
+    """The base of this service's tables, with their own metadata."""
+
+
+class Notification(Table, table=True):
+    """What one person is shown. `data` is a JSON object of the ids that it is about."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        Index("ix_notifications_user_id_id", "user_id", "id"),
+        Index("ix_notifications_user_id_type_id", "user_id", "type", "id"),
+        Index("ix_notifications_user_id_is_read_id", "user_id", "is_read", "id"),
+        Index("ix_notifications_user_id_type_is_read_id", "user_id", "type", "is_read", "id"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str = Field(max_length=ID_CHARACTERS)
+    type: str = Field(max_length=50)
+    title: str = Field(max_length=TITLE_CHARACTERS_MAX)
+    content: str = Field(sa_type=Text)
+    severity: str = Field(max_length=10)
+    data: str = Field(sa_type=Text)
+    is_read: bool = False
+    read_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Preferences(Table, table=True):
+    """The choices of one person that differ from the defaults: a JSON object of type, channel and choice."""
+
+    __tablename__ = "preferences"
+
+    user_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    choices: str = Field(sa_type=Text)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Recipient(Table, table=True):
+    """What this service knows of an account. The row of a deleted account has no address, and outlives it.
+
+    Events of other services may arrive after the account's deletion, and must not cause notifications.
+    """
+
+    __tablename__ = "recipients"
+    __table_args__ = (
+        Index("ix_recipients_role_user_id", "role", "user_id"),
+        Index("ix_recipients_deleted", "deleted", **rows_where("deleted IS NOT NULL")),
+    )
+
+    user_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    email: str | None = Field(default=None, max_length=320)
+    email_verified: bool = False
+    role: str = Field(max_length=20)
+    status: str = Field(max_length=20)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    deleted: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+NOTIFICATIONS: SqlTable = Notification.__table__  # type: ignore[attr-defined]
+PREFERENCES: SqlTable = Preferences.__table__  # type: ignore[attr-defined]
+RECIPIENTS: SqlTable = Recipient.__table__  # type: ignore[attr-defined]
+IDEMPOTENCY = IdempotencyStore(Table.metadata)
+EVENTS = EventTables(Table.metadata)
+WORK = WorkTable(Table.metadata)

@@ -1,0 +1,130 @@
+"""Stores what people are to be shown, and changes what they have been shown."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlmodel import Session
+
+from services.notifications.kinds import Channel, NoticeType, Severity
+from services.notifications.models import (
+    CONTENT_CHARACTERS_MAX,
+    NOTIFICATIONS,
+    RECIPIENTS,
+    TITLE_CHARACTERS_MAX,
+)
+from services.notifications.preferences import NO_CHOICES, choices_of
+from shared.clock import now
+from shared.errors import NotFound
+from shared.ids import new_id
+from shared.work.changes import Changes
+
+MARKED_AT_ONCE = 5_000
+UNREAD_COUNTED_MAX = 1_000
+ADMINS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What one person is to be told."""
+
+    user_id: str
+    type: NoticeType
+    title: str
+    content: str
+    severity: Severity = Severity.INFO
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+def deliver(session: Session, notices: Iterable[Notice], changes: Changes) -> list[dict[str, Any]]:
+    """Store the notices in this transaction, except those that people have switched off; return the rows.
+
+    Deleted accounts receive nothing.
+    """
+    notices = list(notices)
+    people = {one.user_id for one in notices}
+    choices, gone = choices_of(session, people), _deleted(session, people)
+    rows = [
+        _row(one)
+        for one in notices
+        if one.user_id not in gone and choices.get(one.user_id, NO_CHOICES).wants(one.type, Channel.IN_APP)
+    ]
+    if rows:
+        session.connection().execute(insert(NOTIFICATIONS), rows)
+    for user_id in {row["user_id"] for row in rows}:
+        changes.note(session, user_id)
+    return rows
+
+
+def admins(session: Session) -> Sequence[str]:
+    """Return the account ids of active admins, as far as this service has heard of them."""
+    wanted = RECIPIENTS.c.role == "admin", RECIPIENTS.c.deleted.is_(None), RECIPIENTS.c.status == "active"
+    found = select(RECIPIENTS.c.user_id).where(*wanted).order_by(RECIPIENTS.c.user_id).limit(ADMINS_MAX)
+    return session.connection().execute(found).scalars().all()
+
+
+def unread(session: Session, user_id: str) -> int:
+    """Count the unread notifications of a person, but only one more than UNREAD_COUNTED_MAX."""
+    some = _unread(user_id).limit(UNREAD_COUNTED_MAX + 1).subquery()
+    return session.connection().execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def mark_read(session: Session, user_id: str, notification_id: str, changes: Changes) -> dict[str, Any]:
+    """Mark a notification of this person as read, and return it. Its first reading counts."""
+    mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id
+    marking = update(NOTIFICATIONS).where(*mine, NOTIFICATIONS.c.is_read.is_(False))
+    if session.connection().execute(marking.values(is_read=True, read_at=now())).rowcount:
+        changes.note(session, user_id)
+    return find(session, user_id, notification_id)
+
+
+def mark_all_read(session: Session, user_id: str, changes: Changes) -> int:
+    """Mark the oldest unread notifications as read, at most MARKED_AT_ONCE; return how many."""
+    oldest = _unread(user_id).order_by(NOTIFICATIONS.c.id).limit(MARKED_AT_ONCE)
+    marking = update(NOTIFICATIONS).where(NOTIFICATIONS.c.id.in_(oldest))
+    number: int = session.connection().execute(marking.values(is_read=True, read_at=now())).rowcount
+    if number:
+        changes.note(session, user_id)
+    return number
+
+
+def find(session: Session, user_id: str, notification_id: str) -> dict[str, Any]:
+    mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id
+    row = session.connection().execute(select(NOTIFICATIONS).where(*mine)).one_or_none()
+    if row is None:
+        raise NotFound
+    return row._asdict()
+
+
+def remove(session: Session, user_id: str, notification_id: str, changes: Changes) -> None:
+    mine = NOTIFICATIONS.c.id == notification_id, NOTIFICATIONS.c.user_id == user_id
+    if not session.connection().execute(delete(NOTIFICATIONS).where(*mine)).rowcount:
+        raise NotFound
+    changes.note(session, user_id)
+
+
+def _unread(user_id: str) -> Any:
+    mine = NOTIFICATIONS.c.user_id == user_id, NOTIFICATIONS.c.is_read.is_(False)
+    return select(NOTIFICATIONS.c.id).where(*mine)
+
+
+def _deleted(session: Session, people: Collection[str]) -> set[str]:
+    those = RECIPIENTS.c.user_id.in_(people), RECIPIENTS.c.deleted.is_not(None)
+    return set(session.connection().execute(select(RECIPIENTS.c.user_id).where(*those)).scalars())
+
+
+def _row(notice: Notice) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "user_id": notice.user_id,
+        "type": notice.type,
+        "title": notice.title[:TITLE_CHARACTERS_MAX],
+        "content": notice.content[:CONTENT_CHARACTERS_MAX],
+        "severity": notice.severity,
+        "data": json.dumps(notice.data),
+        "is_read": False,
+        "read_at": None,
+        "created": now(),
+    }

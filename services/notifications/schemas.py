@@ -1,0 +1,169 @@
+"""The request and response bodies of the notifications service."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
+from services.notifications.models import CONTENT_CHARACTERS_MAX, TITLE_CHARACTERS_MAX
+from services.notifications.notices import UNREAD_COUNTED_MAX
+from services.notifications.preferences import Choices
+from shared.http.schemas import Id, Input, Output, Text, example
+from shared.lists.pagination import PageQuery
+
+CHOICES_MAX = 100
+
+Title = Annotated[Text, Field(max_length=TITLE_CHARACTERS_MAX)]
+Content = Annotated[Text, Field(max_length=CONTENT_CHARACTERS_MAX)]
+
+
+class ListNotifications(PageQuery):
+    unread: bool | None = Field(default=None, description="Only unread ones, or with `false` only read ones.")
+    type: NoticeType | None = Field(default=None, description="Only those of this type.")
+
+
+class SendNotification(Input):
+    model_config = example(
+        {
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "title": "Your question",
+            "content": "We have raised your quota to 10 GB.",
+        }
+    )
+
+    user_id: Id
+    title: Title
+    content: Content
+    severity: Annotated[Severity, Field(strict=False)] = Severity.INFO
+
+
+class NotificationOut(Output):
+    """A notification. `event_type` and `read` repeat `type` and `is_read` for older clients."""
+
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "type": "order.changed",
+            "event_type": "order.changed",
+            "title": "Your order is on its way",
+            "content": "Laptop, quantity 1: confirmed → shipped.",
+            "severity": "info",
+            "data": {"order_id": "0198c0de-5f00-7a10-8000-3f2b8c1de04b", "status": "shipped"},
+            "is_read": False,
+            "read": False,
+            "read_at": None,
+            "created": "2026-01-31T12:00:00Z",
+        }
+    )
+
+    id: str
+    user_id: str
+    type: str
+    event_type: str
+    title: str
+    content: str
+    severity: str
+    data: dict[str, str]
+    is_read: bool
+    read: bool
+    read_at: datetime | None
+    created: datetime
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Build from the columns of a row."""
+        return cls.unchecked(row, event_type=row["type"], read=row["is_read"], data=json.loads(row["data"]))
+
+
+class UnreadOut(Output):
+    """The number of unread notifications, counted up to 1,000; `is_more` says that there are more."""
+
+    model_config = example({"count": 3, "is_more": False})
+
+    count: int
+    is_more: bool
+
+    @classmethod
+    def of(cls, count: int) -> Self:
+        return cls(count=min(count, UNREAD_COUNTED_MAX), is_more=count > UNREAD_COUNTED_MAX)
+
+
+class MarkedOut(UnreadOut):
+    """How many notifications were marked, and how many are unread now."""
+
+    model_config = example({"marked": 12, "count": 0, "is_more": False})
+
+    marked: int
+
+
+class Choice(Input):
+    model_config = example({"type": "order.placed", "channel": "in_app", "on": False})
+
+    type: Annotated[NoticeType, Field(strict=False)]
+    channel: Annotated[Channel, Field(strict=False)]
+    on: bool
+
+
+class ChangePreferences(Input):
+    """Choices to make; all others stay as they are."""
+
+    model_config = example({"choices": [{"type": "order.placed", "channel": "in_app", "on": False}]})
+
+    choices: Annotated[list[Choice], Field(min_length=1, max_length=CHOICES_MAX)]
+
+
+class PreferenceOut(Output):
+    """Whether notifications of a type reach you on a channel; what is `fixed` cannot be switched off."""
+
+    model_config = example(
+        {
+            "type": "order.placed",
+            "description": "You placed an order.",
+            "channel": "in_app",
+            "on": True,
+            "fixed": False,
+        }
+    )
+
+    type: str
+    description: str
+    channel: str
+    on: bool
+    fixed: bool
+
+
+class PreferencesOut(Output):
+    model_config = example(
+        {
+            "choices": [
+                {
+                    "type": "order.placed",
+                    "description": "You placed an order.",
+                    "channel": "in_app",
+                    "on": True,
+                    "fixed": False,
+                }
+            ]
+        }
+    )
+
+    choices: list[PreferenceOut]
+
+    @classmethod
+    def of(cls, choices: Choices) -> Self:
+        shown = [
+            PreferenceOut(
+                type=name,
+                description=kind.description,
+                channel=channel,
+                on=choices.wants(name, channel),
+                fixed=channel in kind.fixed,
+            )
+            for name, kind in KINDS.items()
+            for channel in Channel
+        ]
+        return cls(choices=shown)

@@ -1,0 +1,148 @@
+"""How events of other services become notifications, and what happens to deleted accounts."""
+
+import itertools
+import json
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from contracts.events import AccountChanged, AccountDeleted, ExportRequested, SyncFinished
+from services.notifications import duties
+from services.notifications.models import EVENTS, NOTIFICATIONS, RECIPIENTS
+from services.notifications.settings import Settings
+from shared.clock import now
+from shared.data.database import Database
+from shared.events.event import Sealed
+from shared.ids import first_id, new_id
+from tests.notifications.support import account, person, placed, stepped, tell, tell_bodies
+from tests.told import events
+
+
+async def shown(client: httpx.AsyncClient, headers: dict[str, str]) -> list[tuple[str, str]]:
+    """Return title and severity of someone's notifications, oldest first."""
+    rows = (await client.get("/notifications", headers=headers)).json()
+    return [(one["title"], one["severity"]) for one in reversed(rows)]
+
+
+async def test_same_event_twice_is_one_notification(client: httpx.AsyncClient) -> None:
+    me, mine = person()
+    body = Sealed("orders", placed(me)).body
+    await tell_bodies(client, "orders", f"{body},{body}")
+    await tell_bodies(client, "orders", body)
+
+    assert await shown(client, mine) == [("Your order was placed", "success")]
+
+
+async def test_each_step_of_an_order_is_told_but_not_a_change_of_its_content(
+    client: httpx.AsyncClient,
+) -> None:
+    me, mine = person()
+    steps = ["pending", "confirmed", "shipped", "delivered", "returned"]
+    told = [stepped(me, before, after) for before, after in itertools.pairwise(steps)]
+    await tell(client, stepped(me, "pending", "pending"), *told, stepped(me, "pending", "cancelled"))
+
+    assert await shown(client, mine) == [
+        ("Your order is confirmed", "success"),
+        ("Your order is on its way", "info"),
+        ("Your order was delivered", "success"),
+        ("Your order was returned", "info"),
+        ("Your order was cancelled", "warning"),
+    ]
+
+
+async def test_longest_product_name_fits(client: httpx.AsyncClient) -> None:
+    me, mine = person()
+    await tell(client, placed(me, product_name="<b>" + "x" * 197))
+
+    assert await shown(client, mine) == [("Your order was placed", "success")]
+
+
+async def test_failed_sync_is_told_to_active_admins_alone(client: httpx.AsyncClient) -> None:
+    (boss, theirs), (former, old), (user, mine) = person(), person(), person()
+    await tell(client, account(boss, role="admin"), account(former, role="admin"), account(user))
+    await tell(client, account(former, AccountChanged, role="user"))
+    names = {"kind": "all", "seen": 0, "changed": 0, "gone": 0, "accounts": ()}
+    for state in ("completed", "partial", "failed"):
+        await tell(client, SyncFinished.model_validate({"sync_id": new_id(), "state": state, **names}))
+
+    assert await shown(client, theirs) == [("A sync of the AWS accounts failed", "error")]
+    assert await shown(client, old) == await shown(client, mine) == []
+
+
+async def test_deleted_account_loses_everything_and_later_events_about_it_are_ignored(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    (me, mine), (other, theirs) = person(), person()
+    off = {"choices": [{"type": "order.changed", "channel": "in_app", "on": False}]}
+    for user_id, headers in ((me, mine), (other, theirs)):
+        await tell(client, account(user_id))
+        await tell(client, placed(user_id))
+        await client.put("/notifications/preferences", json=off, headers=headers)
+    await tell(client, AccountDeleted(account_id=me, deleted=now()))
+    await tell(client, placed(me), placed(other))
+    await tell(client, account(me, AccountChanged))  # one that was delayed
+
+    assert await shown(client, mine) == []
+    assert len(await shown(client, theirs)) == 2
+    preferences = (await client.get("/notifications/preferences", headers=mine)).json()
+    assert all(one["on"] for one in preferences["choices"])
+    database = Database(database_url, pool_size=1)
+    with database.transaction(write=False) as session:
+        row = session.connection().execute(RECIPIENTS.select().where(RECIPIENTS.c.user_id == me)).one()
+    database.close()
+    assert (row.email, row.role, row.status) == (None, "", "deleted")
+
+
+async def test_export_has_what_is_stored_about_its_person(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    (me, mine), (other, _) = person(), person()
+    off = {"choices": [{"type": "order.changed", "channel": "in_app", "on": False}]}
+    await tell(client, account(me), account(other))
+    await tell(client, placed(me), placed(other))
+    await client.put("/notifications/preferences", json=off, headers=mine)
+    await tell(client, ExportRequested(export_id=new_id(), account_id=me))
+    parts = [one.data for one in events(database_url, EVENTS) if one.topic == "export.part"]
+    rows = {one["section"]: one["content"].splitlines() for one in parts if one["content"]}
+
+    assert [one["is_last"] for one in parts] == [False, False, False, True]
+    assert {name: len(lines) for name, lines in rows.items()} == dict.fromkeys(rows, 1)
+    assert json.loads(rows["notifications"][0])["title"] == "Your order was placed"
+    assert json.loads(rows["notification_preferences"][0])["choices"] == (
+        '{"order.changed": {"in_app": false}}'
+    )
+    assert json.loads(rows["notification_recipient"][0])["email"] == f"{me[-6:]}@example.com"
+
+
+async def test_old_notifications_and_traces_of_deleted_accounts_are_deleted(
+    client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties, "BATCH_ROWS", 2)
+    (me, mine), gone, long_gone = person(), new_id(), new_id()
+    await tell(client, account(me))
+    await tell(client, *(placed(me) for _ in range(4)))
+    await tell(client, AccountDeleted(account_id=gone, deleted=now()))
+    await tell(client, AccountDeleted(account_id=long_gone, deleted=now() - timedelta(days=91)))
+    database = Database(settings.database_url, pool_size=1)
+    old = [first_id(now(), -timedelta(days=91, seconds=number)) for number in range(3)]
+    with database.transaction() as session:
+        execute = session.connection().execute
+        (row, *_) = execute(NOTIFICATIONS.select()).mappings()
+        execute(NOTIFICATIONS.insert(), [{**row, "id": one} for one in old])
+        execute(NOTIFICATIONS.insert(), {**row, "id": new_id(), "user_id": gone})  # it was late
+    try:
+        kept = timedelta(days=settings.notification_days)
+        deleted = [duties.delete_old_notifications(database, kept) for _ in range(3)]
+        late = [duties.delete_late_notifications(database) for _ in range(2)]
+        forgotten = [duties.forget_deleted_accounts(database) for _ in range(2)]
+        with database.transaction(write=False) as session:
+            left = {one.user_id for one in session.connection().execute(RECIPIENTS.select())}
+            owners = {one.user_id for one in session.connection().execute(NOTIFICATIONS.select())}
+    finally:
+        database.close()
+
+    assert (deleted, late, forgotten) == ([2, 1, 0], [1, 0], [1, 0])
+    assert left == {me, gone}
+    assert owners == {me}
+    assert len(await shown(client, mine)) == 4
