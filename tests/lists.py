@@ -55,7 +55,7 @@ class Lists:
 
     rows: Mapping[str, Any]
     values: Mapping[str, tuple[str, ...]]
-    injected: Mapping[str, Any] = field(default_factory=dict)  # passed to handlers, by parameter name
+    injected: Mapping[str, Any] = field(default_factory=dict)  # into handlers; only their methods count
 
 
 def _owner(number: int) -> str:
