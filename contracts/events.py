@@ -277,7 +277,8 @@ class WorkspaceGone(Event):
 
 _EXPORTS = (ExportRequested, ExportContinued)
 
-# Services not listed receive nothing. The URLs are those of a suite on one machine; NAME_URL overrides them.
+# Services that are not listed receive nothing. The URLs are those of a suite on one machine; NAME_URL
+# overrides them.
 SUBSCRIBERS = {
     "auth": Subscriber("http://127.0.0.1:8083", ExportPart, *_EXPORTS),
     "users": Subscriber("http://127.0.0.1:8081", AccountCreated, AccountChanged, AccountDeleted, *_EXPORTS),

@@ -28,7 +28,7 @@ def wrap(
 ) -> bytes:
     if status >= 400:
         return wrap_problem(body, request_id, caller, status)
-    # The body is JSON already and inserted as received, so that numbers keep their digits.
+    # The body is already JSON. It is inserted as received, so that numbers keep their digits.
     return b'{"success":true,"message":%b,"data":%b,"meta":%b,"errors":[]}' % (
         _dump(_phrase(status)),
         body.strip() or b"null",

@@ -22,7 +22,7 @@ class Standing:
     def __init__(self, target: Target, changed: Callable[[], None]) -> None:
         self.is_ejected = False
         self.is_down = False  # by active checks
-        self.is_troubled = False  # whether the next response changes anything
+        self.is_troubled = False  # whether the next response can change the state
         self.since = self.until = 0.0  # when it was ejected, and until when it gets no requests
         self.trial: object | None = None  # the one request that probes whether it is back
         self._name = target.origin.authority

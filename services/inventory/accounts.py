@@ -43,7 +43,7 @@ def target_of(row: Mapping[str, Any]) -> Target:
 
 
 def keep_number(session: Session, account_id: str, number: str) -> None:
-    """Save the number of the account at AWS."""
+    """Save the account number that AWS has reported."""
     same = update(ACCOUNTS).where(ACCOUNTS.c.id == account_id)
     session.connection().execute(same.values(account_number=number))
 

@@ -78,7 +78,7 @@ class _Pipe:
         return len(data)
 
     def flush(self) -> None:
-        """Keep everything until it is taken."""
+        """Do nothing: the pieces stay until they are taken."""
 
     def taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []

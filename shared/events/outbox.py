@@ -175,8 +175,8 @@ class Outbox:
     def _send_again(self, session: Session, life: str) -> None:
         """Release events sent to an earlier incarnation of the broker, which may have lost them.
 
-        Usually there are none, which the lowest and the highest value of an index show. Without statistics,
-        the planner would expect a third of the table and read all of it.
+        Usually there are none. To find that out, read only the lowest and the highest value of an index: for
+        a search without statistics, the planner would expect a third of the table and read all of it.
         """
         table, execute = self._table, session.connection().execute
         is_sent = table.c.sent_as.is_not(None)

@@ -62,7 +62,7 @@ class Direct:
         await self._call(f'{{"attempt":{batch.attempt},"events":[{",".join(batch.bodies)}]}}'.encode())
 
     async def was_tried(self, error: BaseException, /) -> bool:
-        """Blame the events for a timeout if the subscriber responds to an empty batch."""
+        """Return whether to count an attempt: after a timeout, only if an empty batch gets a response."""
         if isinstance(error, AnswerLate):
             with suppress(Problem):
                 await self.life()

@@ -163,7 +163,7 @@ class Queue:
     def claim(self, session: Session, number: int) -> list[Leased]:
         """Lease the work that has been due longest. The attempt is counted before it is made.
 
-        Work that used up its attempts without a result has killed its workers, and is given up instead.
+        Work that has no attempts left is given up instead: it has killed its worker in the last attempt.
         """
         table, at = self.table, clock(session)
         due = (

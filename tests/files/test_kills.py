@@ -126,7 +126,7 @@ def test_kill_during_a_permanent_deletion_leaves_all_of_the_file_or_nothing(plac
         assert eventually(lambda: not answers(client), seconds=SECONDS)
 
     with place.service("services.files") as client:
-        if step == "purging":  # it was not done yet, as if it had not been requested
+        if step == "purging":  # the process died first, as if nothing had been requested
             assert client.delete(f"/files/trash/{file}").status_code == 204
         assert client.delete(f"/files/trash/{file}").status_code == 404
         assert eventually(lambda: place.is_in_order(1), seconds=SECONDS), place.rows("blobs")

@@ -172,7 +172,7 @@ def use(world: World, workspace_id: str, number_of: int) -> None:
 async def advised(
     inventory: httpx.AsyncClient, double: Double, world: World, database_url: str
 ) -> dict[str, str]:
-    """WorkSpaces that each deserve other advice, by the kind; "none" deserves none."""
+    """One WorkSpace for each kind of advice, by kind; `none` is one that needs no advice."""
     aws.add_workspaces(world, 5, 1)
     place = world.place()
     keys = dict(

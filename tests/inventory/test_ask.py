@@ -104,7 +104,7 @@ def costs_of(workspaces: list[str], seed: int) -> list[dict[str, Any]]:
 
 
 async def listed_costs(inventory: httpx.AsyncClient, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the list of costs, with what each WorkSpace is now; None for costs of no WorkSpace."""
+    """Return the list of costs, each with its WorkSpace as it is now; None for costs without one."""
     found, path = [], "/billing?limit=200"
     while path:
         page = await inventory.get(path, headers=USER)

@@ -1,4 +1,4 @@
-"""Figures of a quiet machine: keystroke to echo beside a plain pseudo-terminal, and memory per terminal."""
+"""Measured on a quiet machine: time from key to echo, compared with a plain terminal; memory per terminal."""
 
 import asyncio
 import os

@@ -176,7 +176,7 @@ class Resumable:
         """Turn a complete upload into a file."""
         path = self._blobs.staging.path(upload.blob_key)
         landed = hold.file.landed()
-        if landed is None:  # it arrived in several requests
+        if landed is None:  # the content arrived in several requests
             landed = await self._blobs.run(_measured_at, path)
         await self._intake.keep(upload.blob_key, landed.sha256)
         upload.file_id = await self._database.run(_finish, upload, landed, self._intake.first_state, trail)

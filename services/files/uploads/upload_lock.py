@@ -26,7 +26,7 @@ class NothingToHold(Exception):
 
 
 class Hold:
-    """An open upload; `ask()` tells its holder to let go."""
+    """An open upload; `ask()` makes its holder stop."""
 
     def __init__(self, file: PartialFile, wanted: Path) -> None:
         self.file = file

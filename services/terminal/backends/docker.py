@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class DockerBackend:
-    """Manages containers through the Docker Engine API. It carries no terminal data: holders connect out."""
+    """Manages containers through the Docker Engine API. Terminal data does not pass through it."""
 
     name = "docker"
     isolation: Isolation = "container"
@@ -106,7 +106,7 @@ class DockerBackend:
         url, params = "http://engine/v1.41/events", {"filters": filters}
         async with session.get(url, params=params, timeout=forever) as response:
             response.raise_for_status()
-            await self._note_missing()  # what ended before the events begin
+            await self._note_missing()  # boxes that ended before these events begin
             async for line in response.content:
                 if line.strip():
                     yield json.loads(line)

@@ -84,4 +84,4 @@ class Exchange:
         if hasattr(self, "_sending"):
             await end([self._sending])
             if not self._sending.cancelled():
-                self._sending.exception()  # what matters of it was seen by the other task
+                self._sending.exception()  # retrieved, or asyncio would log it; the other task has handled it
