@@ -36,7 +36,7 @@ class AnswerReceiver(Protocol):
     def answer_end(self) -> None: ...
 
     def switched(self, headers: list[Header], rest: bytes) -> None:
-        """101: `rest` is the first bytes of the new protocol."""
+        """Handle a 101; `rest` is the first bytes of the new protocol."""
 
     def upstream_full(self) -> None:
         """Stop sending for now."""

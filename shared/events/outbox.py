@@ -120,7 +120,7 @@ class Outbox:
         return Batch(lease, numbers, bodies, max(attempts) + 1, life)
 
     def _free(self, subscriber: str) -> Select[tuple[int]]:
-        """Select the events that may be claimed: no event of a key with events in flight, to keep order."""
+        """Select the events that may be claimed. To keep order, keys with events in flight are excluded."""
         table, at = self._table, now()
         mine = table.c.subscriber == subscriber
         # A lease that ends later than a new one would was taken before the clock was set back.

@@ -114,7 +114,7 @@ class Broker:
                 await self.acknowledge(database, outbox)
 
     async def acknowledge(self, database: Database, outbox: Outbox) -> None:
-        """Delete what our groups have acknowledged from the outbox, and trim the stream."""
+        """Delete from the outbox what our groups have acknowledged, and trim the stream."""
         async with _unavailable_if_broken():
             life, floors = await self._floors()
             missing = [group for group in self._groups if group not in floors]

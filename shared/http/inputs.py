@@ -25,7 +25,7 @@ def valid(validate: Callable[[Any], Any], value: Any) -> Any:
 
 
 def valid_field(name: str, validate: Callable[[Any], Any], value: Any) -> Any:
-    """Do the same for a single named value."""
+    """Return the validated value of one field, or raise a refusal that names the field."""
     try:
         return validate(value)
     except ValidationError as error:

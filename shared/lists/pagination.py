@@ -1,4 +1,4 @@
-"""Keyset pagination: the cost of a page does not depend on its depth, and new rows shift nothing.
+"""Keyset pagination: the cost of a page does not depend on its depth, and new rows do not shift pages.
 
 Pages are read along an index. Conditions without an index are checked row by row, in a window of at most
 `WINDOW_ROWS` rows. Such a page may have fewer rows than requested, even none, and still have a next page.

@@ -15,7 +15,7 @@ FIELDS = 5
 class Cron:
     """A schedule of five fields (minute, hour, day, month, weekday) in a time zone.
 
-    A ValueError says what is wrong with an expression. Daylight saving neither skips nor repeats a time.
+    A ValueError says what is wrong with an expression. Daylight saving neither skips nor repeats a run.
     """
 
     expression: str

@@ -117,7 +117,7 @@ class Queue:
     ) -> str:
         """Add work if and only if this transaction commits; it is due after `after`.
 
-        With a key it waits for earlier work of that key to end. If it had to wait, it is then due at once.
+        With a key it waits for earlier work of that key to end; after such a wait it is due at once.
         """
         if len(body) > BODY_CHARACTERS_MAX:
             raise ValueError(f"the body of work has more than {BODY_CHARACTERS_MAX} characters")
@@ -257,7 +257,7 @@ class Queue:
             raise LeaseLost
 
     def _first_of(self, session: Session, key: str) -> tuple[str, datetime] | None:
-        """Return id and due time of a key's runnable work, or else of the one that has waited longest."""
+        """Return id and due time of a key's runnable work, or else of the work that has waited longest."""
         table = self.table
         line = select(table.c.id, table.c.due).where(table.c.queue == self.name, table.c.key == key)
         line = line.where(table.c.given_up.is_(None)).order_by(table.c.due, table.c.id).limit(1)
@@ -265,7 +265,7 @@ class Queue:
         return None if first is None else (first.id, first.due)
 
     def _advance(self, session: Session, key: str | None) -> None:
-        """Make the next work of a key due, unless one of that key is runnable already."""
+        """Make the next work of a key due, unless other work of that key is runnable."""
         if key is None:
             return
         self._lock_key(session, key)
