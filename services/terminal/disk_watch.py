@@ -1,7 +1,7 @@
 """Watches the disk space that shells use, because their programs write without a reservation.
 
-Over the limit, viewers are notified and uploads are refused. At 120 % the box is stopped, and starts again
-once files were deleted over the API.
+Over the limit, viewers are notified and uploads are refused. At 120 % the box is stopped, and does not
+start until files are deleted through the API.
 """
 
 import asyncio

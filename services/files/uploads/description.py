@@ -20,7 +20,7 @@ class Described:
 
 
 def permitted(described: Described, caller: Caller) -> Described:
-    """Return it, or raise Impersonated: what an impersonating admin makes public would stay public."""
+    """Return the description, or raise Impersonated if it is public: the file would stay public."""
     if described.visibility == Visibility.PUBLIC:
         in_person(caller)
     return described

@@ -69,7 +69,7 @@ class Backend(Protocol):
         """Whether the holder of a terminal is still running."""
 
     async def stop(self, place: Place) -> None:
-        """Stop the box, whose shells were asked to end before. Its home stays."""
+        """Stop the box, after its shells were asked to end; its home stays."""
 
     async def run(self, place: Place, command: Sequence[str], seconds: float) -> tuple[int, str]:
         """Run a program in a running box; return its exit code and output."""

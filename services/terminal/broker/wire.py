@@ -12,7 +12,7 @@ Message = dict[str, Any]
 
 
 async def read(reader: asyncio.StreamReader) -> Message | None:
-    """Return the next message; None at the end. Raises ValueError if it is none."""
+    """Return the next message; None at the end. Raises ValueError for anything else."""
     line = await reader.readline()
     if not line.endswith(b"\n"):
         return None

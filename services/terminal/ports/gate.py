@@ -195,7 +195,7 @@ class PortGate:
 
     @contextmanager
     def _known(self, connection: Any, visitor: Caller | None) -> Iterator[None]:
-        """Know who uses a connection, so that a revocation ends it."""
+        """Register who uses a connection, so that a revocation ends it."""
         if visitor is not None:
             self._visitors[connection] = visitor
         try:

@@ -142,7 +142,7 @@ class Connection:
     # The terminal.
 
     async def _show(self, viewer: Viewer) -> None:
-        """Open the tab's terminal at the first size, and send its output until one of both ends."""
+        """Open the tab's terminal at the first size, and send its output until either ends."""
         try:
             session = await self._open_terminal(self.tab, viewer.rows, viewer.columns)
         except Problem as problem:

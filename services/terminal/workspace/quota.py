@@ -62,7 +62,7 @@ class Quota:
 
     @asynccontextmanager
     async def room(self, owner: str, size: int, entries: int = 1) -> AsyncIterator[Room]:
-        """Reserve space until the block ends; raises HomeFull. What it wrote is then counted as used."""
+        """Reserve space until the block ends; raises HomeFull. What the block wrote then counts as used."""
         await self.usage(owner)
         self.require(owner, size, entries)
         room = Room(self, owner, size, entries)

@@ -201,7 +201,7 @@ class Upload:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def _finish(self) -> None:
-        """Make it durable, and give it to the owner of the workspace."""
+        """Make the file durable, and give it to the owner of the workspace."""
         with refusals():
             os.fsync(self._descriptor)
             os.fchmod(self._descriptor, FILE_MODE)
