@@ -92,7 +92,7 @@ async def test_without_auth_the_result_is_uncertain(
     code, said, _ = await explain(token)
 
     assert code == 2
-    assert "could not be asked" in said["auth"]
+    assert "could not be reached" in said["auth"]
     assert said["kind"] == "access token of a person who signed in"
 
 
