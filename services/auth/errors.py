@@ -111,6 +111,12 @@ class InvalidLink(BadRequest):
     code = "invalid_link"
 
 
+class SignInToConfirm(Forbidden):
+    """Sign in to the account first, or set a new password, which removes what others attached to it."""
+
+    code = "sign_in_to_confirm"
+
+
 class RegistrationClosed(Forbidden):
     """Registration is closed. Ask an admin for an invitation."""
 

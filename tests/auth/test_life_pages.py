@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -71,12 +71,19 @@ async def test_address_is_confirmed_by_the_button_and_not_by_opening_the_link_A5
     mailbox: Mailbox, auth: httpx.AsyncClient
 ) -> None:
     ann = await register(auth)
-    link = mailbox.link(ann["user"]["email"], "verify_email")
-    token = token_in(await auth.get(link))
+    email = ann["user"]["email"]
+    link = mailbox.link(email, "verify_email")
+    stranger = await auth.get(link)
+    sent = await post(auth, "/auth/confirm", token=link.partition("=")[2])
+    after = parse_qs(urlsplit(re.findall(r'href="(/auth/signin[^"]+)"', stranger.text)[0]).query)["next"][0]
+    arrived = await sign_in(auth, email, after=after)
+    token = token_in(await auth.get(arrived.headers["location"]))
     before = (await auth.get("/auth/me", headers=bearer(ann["token"]))).json()
     done = await post(auth, "/auth/confirm", token=token)
     after = (await auth.get("/auth/me", headers=bearer(ann["token"]))).json()
 
+    assert "removes what anyone else has attached" in stranger.text
+    assert (sent.status_code, sent.headers["location"], arrived.headers["location"]) == (303, link, link)
     assert (before["email_verified"], done.status_code, after["email_verified"]) == (False, 200, True)
     for response in (await auth.get(link), await post(auth, "/auth/confirm", token=token)):
         assert (response.status_code, "This link does not work" in response.text) == (400, True)

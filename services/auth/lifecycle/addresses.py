@@ -7,7 +7,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 
 from services.auth.accounts.accounts import account_named, add_account, flush_names, locked_account
-from services.auth.errors import AlreadyVerified, InvalidLink
+from services.auth.errors import AlreadyVerified, InvalidLink, SignInToConfirm
 from services.auth.events import tell_changed
 from services.auth.mails.links import Links, Purpose, forget_links
 from services.auth.mails.mails import Mails
@@ -57,21 +57,36 @@ class Addresses:
 
         await self.own_password.change(person, password, offer)
 
-    def confirm(self, session: Session, token: str, trail: Trail) -> str:
-        """Confirm the address that the link was sent to, and return it."""
+    def confirm(self, session: Session, token: str, person: Person | None, trail: Trail) -> str:
+        """Confirm the address that the link was sent to, and return it.
+
+        The address of an existing account is confirmed only for who is signed in to it. A stranger may have
+        registered it, and would share the confirmed account with its owner.
+        """
         row = self.links.look_at(session, CONFIRMED_BY, token)
-        account = self._make(session, row) if row.kind == Purpose.REGISTER else self._confirm(session, row)
+        if row.kind == Purpose.REGISTER:
+            account = self._make(session, row)
+        else:
+            account = self._confirm(session, row, person)
         trail.add(purpose=row.kind)
         trail.user_id = trail.resource = account.id
         trail.write(session)
         address: str = row.email
         return address
 
-    def _confirm(self, session: Session, row: Row[Any]) -> Account:
+    def may_confirm(self, session: Session, token: str, person: Person | None) -> bool:
+        """Whether this person may use the link; raise InvalidLink if it is not valid."""
+        row = self.links.look_at(session, CONFIRMED_BY, token)
+        return row.kind == Purpose.REGISTER or (person is not None and person.account_id == row.subject)
+
+    def _confirm(self, session: Session, row: Row[Any], person: Person | None) -> Account:
         account = locked_account(session, row.subject)
         is_change = row.kind == Purpose.CHANGE
         if account is None or not account.may_sign_in or (account.email != row.email and not is_change):
             raise InvalidLink
+        if person is None or person.account_id != account.id:
+            raise SignInToConfirm
+        self.sessions.account_in(session, account.id, person.session_id)
         self.links.use(session, row)
         if is_change:
             forget_links(session, account.id)

@@ -23,6 +23,7 @@ from services.auth.sessions.sign_in import household_of
 from shared.caller import Caller
 from shared.events import Trail
 from shared.http.schemas import Id, Page
+from shared.identity.tokens import person
 from shared.lists.pagination import PageQuery
 from shared.process.proxies import Proxies
 
@@ -43,9 +44,16 @@ async def reset_password(body: ResetPassword, resets: PasswordResets, trail: Tra
     await resets.reset(body.token, body.new_password, trail)
 
 
-def confirm_email(body: ConfirmEmail, session: Session, addresses: Addresses, trail: Trail) -> None:
-    """Confirm an e-mail address with the token from a link."""
-    addresses.confirm(session, body.token, trail)
+def confirm_email(
+    body: ConfirmEmail, caller: Caller | None, session: Session, addresses: Addresses, trail: Trail
+) -> None:
+    """Confirm an e-mail address with the token from a link.
+
+    Unless the link creates the account, you must be signed in to it.
+    """
+    if caller is not None:
+        person(caller)
+    addresses.confirm(session, body.token, None if caller is None else Person.of(caller), trail)
 
 
 def verify_my_email(caller: Caller, session: Session, addresses: Addresses) -> AcceptedOut:

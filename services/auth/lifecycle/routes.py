@@ -6,11 +6,12 @@ from services.auth.errors import (
     InvalidLink,
     LoginThrottled,
     RegistrationClosed,
+    SignInToConfirm,
     UsernameTaken,
     WrongPassword,
 )
 from services.auth.lifecycle import handlers, registration
-from shared.errors import InvalidToken, NotFound
+from shared.errors import Impersonated, InvalidToken, NotFound, NotInteractive
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin, person, public
@@ -50,7 +51,7 @@ OPERATIONS = [
         handlers.confirm_email,
         access=public,
         status=204,
-        errors=(InvalidLink, EmailTaken),
+        errors=(InvalidLink, EmailTaken, SignInToConfirm, NotInteractive, Impersonated, InvalidToken),
     ),
     Operation(
         "POST",

@@ -1,8 +1,11 @@
 """The pages for registration, address confirmation, forgotten passwords and invitations."""
 
+from urllib.parse import urlencode
+
 from sqlmodel import Session
 from starlette.responses import Response
 
+from services.auth.errors import SignInToConfirm
 from services.auth.lifecycle.addresses import CONFIRMED_BY, Addresses
 from services.auth.lifecycle.invitations import Invitations
 from services.auth.lifecycle.registration import Registration
@@ -20,7 +23,7 @@ from shared.errors import Problem
 from shared.events import Trail
 from shared.process.proxies import Proxies
 
-EMAIL = "/auth/account/email"
+EMAIL, CONFIRM = "/auth/account/email", "/auth/confirm"
 _CHECK_MAIL = "Check your mail"
 _DEAD = "It is invalid, expired or already used, or a newer one was sent to you. Nothing was changed."
 
@@ -86,14 +89,15 @@ async def set_password(visit: Visit, links: Links, resets: PasswordResets) -> Re
 
 
 @page
-async def show_confirmation(visit: Visit, links: Links) -> Response:
+async def show_confirmation(visit: Visit, links: Links, addresses: Addresses) -> Response:
     """Show the button that confirms an e-mail address. Opening the link does not use it up."""
-    token = token_of(visit.query)
+    token, signed_in = token_of(visit.query), await _person_in(visit)
     try:
         email = await visit.site.database.read(_email_of, links, CONFIRMED_BY, token)
+        is_allowed = await visit.site.database.read(addresses.may_confirm, token, signed_in)
     except Problem:
         return _dead(visit, SIGN_IN, "Sign in to request a new one")
-    return visit.show("confirm", token=token, email=email)
+    return visit.show("confirm", token=token, email=email, is_allowed=is_allowed)
 
 
 @page
@@ -101,7 +105,10 @@ async def confirm_address(visit: Visit, addresses: Addresses) -> Response:
     """Confirm the e-mail address that the link was sent to."""
     form = await visit.form()
     try:
-        email = await visit.run(addresses.confirm, token_of(form), visit.trail)
+        email = await visit.run(addresses.confirm, token_of(form), await _person_in(visit), visit.trail)
+    except SignInToConfirm as error:  # the session has ended since the page was opened
+        await visit.trail.keep(refused_with=error.status)
+        return visit.to(f"{CONFIRM}?{urlencode({'token': token_of(form)})}")
     except Problem as error:
         await visit.trail.keep(refused_with=error.status)
         return visit.site.pages.refuse("This link does not work", error.detail, error.status)
@@ -190,6 +197,11 @@ async def change_email_by_form(visit: Visit, addresses: Addresses) -> Response:
         return await visit.account_again("change_email", browser, error, **typed)
     words = f"Your address changes once you confirm {body.email} with the link in the mail sent there."
     return visit.site.pages.say(_CHECK_MAIL, words, ACCOUNT, "Back to your account")
+
+
+async def _person_in(visit: Visit) -> Person | None:
+    browser = await visit.browser()
+    return None if browser is None else Person.of(browser)
 
 
 def _email_of(session: Session, links: Links, purposes: tuple[Purpose, ...], token: str) -> str:

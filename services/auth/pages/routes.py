@@ -57,7 +57,7 @@ OPERATIONS = [
     ),
     *page_with_form("/auth/reset", "RESET_PASSWORD", life_handlers.show_reset, life_handlers.set_password),
     *page_with_form(
-        "/auth/confirm", "CONFIRM_EMAIL", life_handlers.show_confirmation, life_handlers.confirm_address
+        life_handlers.CONFIRM, "CONFIRM_EMAIL", life_handlers.show_confirmation, life_handlers.confirm_address
     ),
     *page_with_form(
         "/auth/invitation", "ACCEPT_INVITATION", life_handlers.show_invitation, life_handlers.take_invitation

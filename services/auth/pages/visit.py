@@ -47,7 +47,10 @@ DONE = {
     "provider": "That account is disconnected.",
     "token": "That token is revoked.",
 }
-_NEXT = re.compile(r"/oauth/(?:authorize\?[!-~]*|device(?:\?[!-~]*)?)|/auth/account(?:/[a-z]+)?")
+_NEXT = re.compile(
+    r"/oauth/(?:authorize\?[!-~]*|device(?:\?[!-~]*)?)|/auth/account(?:/[a-z]+)?|/auth/confirm\?token=[\w-]{1,100}",
+    re.ASCII,
+)
 
 
 class Elsewhere(Exception):
@@ -194,6 +197,6 @@ def _end(session: Session, visit: Visit) -> None:
 
 
 def next_of(given: str | None) -> str | None:
-    """Return the path if it leads to an authorization request, the device page or the account; else None."""
+    """Return the path if sign-in may lead there: to an app, a device, the account or a link; else None."""
     is_good = given is not None and len(given) <= NEXT_CHARACTERS_MAX and _NEXT.fullmatch(given)
     return given if is_good else None
