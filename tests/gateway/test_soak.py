@@ -18,6 +18,6 @@ def test_nothing_grows_under_full_load(tmp_path: Path) -> None:
     report = soak.run(tmp_path, SECONDS)
 
     assert report.faults == []
-    assert len(report.samples) >= soak.SAMPLES_MIN - 1
+    assert len(report.samples) >= soak.SAMPLES_MIN
     assert all(report.answered[kind.name] for kind in mix.KINDS)
     assert all(report.answered[way.__name__] for way in mix.WAYS)
