@@ -8,7 +8,7 @@ from contextlib import suppress
 import structlog
 
 from services.audit.checkpoints import Checkpoints
-from services.audit.erasure import erase_due
+from services.audit.erasure import PATIENCE, erase_due
 from services.audit.opening import open_log
 from services.audit.retention import cut, prepare_months
 from services.audit.settings import Settings
@@ -89,7 +89,7 @@ class Caretaker:
                 duty.do_when_due()
 
     def _erase(self) -> None:
-        erase_due(self._database, self._checkpoints.keys, self._stopping.is_set)
+        erase_due(self._database, self._checkpoints.keys, self._stopping.is_set, PATIENCE)
 
     def _cut(self) -> None:
         moment = now()

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, exists, or_, select, update
 from sqlmodel import Session
 
 from services.audit.holds import is_stated
@@ -35,6 +35,8 @@ from shared.data.database import Database, insert_into
 CHUNK_RECORDS = 5_000
 # How long records of a deleted account may still arrive.
 LATE = timedelta(days=2)
+# Another event brings the record of the deletion; usually both arrive together.
+PATIENCE = timedelta(minutes=1)
 DUE_MAX = 1_000
 NOTHING = -1  # `done_to` before the first record is erased
 
@@ -48,9 +50,18 @@ def ask_for_erasure(session: Session, account_ids: Iterable[str]) -> None:
     session.connection().execute(insert_into(session, ERASURES).on_conflict_do_nothing(), rows)
 
 
-def erase_due(database: Database, keys: LogKeys, is_stopping: Callable[[], bool] = lambda: False) -> None:
-    """Erase all scheduled accounts that are not under a hold."""
-    for row in _waiting(database, _has_traces()):
+def erase_due(
+    database: Database,
+    keys: LogKeys,
+    is_stopping: Callable[[], bool] = lambda: False,
+    patience: timedelta = timedelta(),
+) -> None:
+    """Erase all scheduled accounts that are not under a hold.
+
+    `patience` is how long to wait for the record of the deletion, which the statement names.
+    """
+    is_due = or_(ERASURES.c.since <= now() - patience, exists(_deletions(ERASURES.c.account_id)))
+    for row in _waiting(database, _has_traces(), is_due):
         done_to: int | None = row.done_to
         while done_to is not None and not is_stopping():
             with database.transaction() as session:
@@ -148,14 +159,8 @@ def _empty(session: Session, keys: LogKeys, account_id: str, found: Sequence[Row
 
 def _deletion(session: Session, account_id: str) -> int | None:
     """Return the record of the deletion, if the tree proves it; it may be cut off before the erasure is."""
-    service, action, outcome = ACCOUNT_DELETED
-    of_account = select(RECORDS.c.seq).where(
-        RECORDS.c.resource == account_id,
-        RECORDS.c.service == service,
-        RECORDS.c.action == action,
-        RECORDS.c.outcome == outcome,
-    )
-    places = session.connection().execute(of_account.order_by(RECORDS.c.id).limit(1)).scalars().all()
+    of_account = _deletions(account_id).order_by(RECORDS.c.id).limit(1)
+    places = session.connection().execute(of_account).scalars().all()
     tree, size = tree_of(session), size_of(session)
     for line in read_places(session, places):
         seq, leaf = line["seq"], leaf_of(line).digest()
@@ -163,6 +168,16 @@ def _deletion(session: Session, account_id: str) -> int | None:
         if is_in_tree and line["resource"] == account_id and is_deletion(line):
             return int(seq)
     return None
+
+
+def _deletions(account_id: str | ColumnElement[str]) -> Select[Any]:
+    service, action, outcome = ACCOUNT_DELETED
+    return select(RECORDS.c.seq).where(
+        RECORDS.c.resource == account_id,
+        RECORDS.c.service == service,
+        RECORDS.c.action == action,
+        RECORDS.c.outcome == outcome,
+    )
 
 
 _EMPTY: dict[str, dict[str, None]] = {

@@ -1,7 +1,6 @@
 """Holds, as the signed statements of the log show them: the owner of the database can empty their table."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from sqlalchemy import select
 from sqlmodel import Session
@@ -40,26 +39,23 @@ def stated_accounts(session: Session, keys: LogKeys, low: int) -> set[str]:
 
 
 def _in_force(stated: Iterable[Statement]) -> set[str]:
-    placed = set[str]()
+    placed = dict[str, Statement]()
     for one in stated:
         if one.action == HOLD_PLACED:
-            placed.add(one.resource)
-        elif one.action == HOLD_LIFTED:
-            placed.discard(one.resource)
-    return placed
+            placed[one.resource] = one
+        elif one.resource in placed and one.may_lift(placed[one.resource]):
+            del placed[one.resource]
+    return set(placed)
 
 
 def _signed(session: Session, keys: LogKeys, places: Iterable[int]) -> Iterator[Statement]:
-    """Return the statements at these positions that the log's key signed for this log."""
+    """Return the statements at these positions that the key signed; a lift also for exactly this log."""
     tree, lines = tree_of(session), read_places(session, places)
     for line in lines:
-        one = Statement.of(line, _text(line), keys.known)
-        if one.is_signed and one.root in (None, tree.root(one.seq).hex()):
+        one = Statement.of(line, line["metadata"] or "null", keys.known)
+        is_of_hold = one.is_signed and one.action in (HOLD_PLACED, HOLD_LIFTED)
+        if is_of_hold and (one.action == HOLD_PLACED or one.root in (None, tree.root(one.seq).hex())):
             yield one
-
-
-def _text(line: dict[str, Any]) -> str:
-    return line["metadata"] or "null"
 
 
 def check_holds(session: Session, keys: LogKeys, verification: Verification, size: int) -> None:

@@ -86,6 +86,10 @@ class Statement(NamedTuple):
         root = self.said.get(ROOT) if self.is_signed else None
         return root if isinstance(root, str) else None
 
+    def may_lift(self, placed: "Statement") -> bool:
+        """Whether it lifts this hold; one without a root may be of another log, and the other is newer."""
+        return self.root is not None or placed.root is None
+
     def since(self, form: str) -> int | None:
         """Return the first record from which it shows that statements have this form."""
         has_form = self.is_signed if form == SIGNED else self.root is not None
@@ -143,6 +147,7 @@ class Ledger:
         self._emptied: dict[int, Emptied] = {}
         self.held_from: dict[str, int] = {}  # by account, the first record that must stay
         self.holds: dict[str, int] = {}  # by account, the record that placed the hold
+        self._placed: dict[str, Statement] = {}  # by account, the newest statement of its hold
         self.first = 0  # the first record of what is checked
         self.unexplained = (
             0  # erasures of older versions in a part of the log, which do not name the deletion
@@ -172,9 +177,10 @@ class Ledger:
         if statement.action == HOLD_PLACED:
             self.held_from.setdefault(account, _whole(statement.said, "first", statement.seq))
             self.holds.setdefault(account, statement.seq)
+            self._placed[account] = statement
         elif statement.action == HOLD_LIFTED:
-            self.held_from.pop(account, None)
-            self.holds.pop(account, None)
+            if account in self._placed and statement.may_lift(self._placed[account]):
+                del self.held_from[account], self.holds[account], self._placed[account]
         elif is_elsewhere:
             return
         elif statement.action == PERSON_ERASED and account in self.held_from:

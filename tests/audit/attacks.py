@@ -5,13 +5,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import text
+from sqlmodel import Session
 
 from services.audit.checking import Verification
 from services.audit.erasure import ask_for_erasure, erase_due
+from services.audit.handlers import place_hold
 from services.audit.holds import state_hold
-from services.audit.log import append
+from services.audit.log import append, grow
 from services.audit.models import HOLDS
-from services.audit.proofs import Erasure
+from services.audit.opening import open_log
+from services.audit.proofs import Erasure, leaf_of
+from services.audit.queries import read_places
+from services.audit.schemas import PlaceHold
 from services.audit.tree import TileMissing
 from shared.clock import now
 from tests.audit.support import BOB, Log, entry
@@ -103,3 +108,36 @@ def gone(first: int) -> Attack:
 def actions(log: Log) -> list[str]:
     with log.database.engine.connect() as connection:
         return list(connection.execute(text("SELECT action FROM records ORDER BY seq")).scalars())
+
+
+LOOKS = [by_verifier, by_service, in_ranges]
+
+
+def opened(log: Log) -> Log:
+    with log.database.transaction() as session:
+        open_log(session, log.checkpoints.keys)
+    return log
+
+
+def put_hold(log: Log, account: str) -> None:
+    with log.database.transaction() as session:
+        place_hold(account, PlaceHold(reason="a case"), session, log.checkpoints.keys)
+    log.sign()
+
+
+def row(session: Session, table: str, seq: int) -> dict[str, Any]:
+    found = text(f"SELECT * FROM {table} WHERE seq = {seq}")
+    return dict(session.connection().execute(found).mappings().one())
+
+
+def transplant(seq: int, source: Log, target: Log) -> None:
+    """Copy a statement to the end of another log."""
+    with source.database.transaction(write=False) as session:
+        (line,) = read_places(session, [seq])
+        rows = {table: row(session, table, seq) for table in ("records", "personal")}
+    with target.database.transaction() as session:
+        for table, values in rows.items():
+            names, places = ", ".join(values), ", ".join(f":{name}" for name in values)
+            session.connection().execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)
+        grow(session, [leaf_of(line).digest()])
+    target.sign()

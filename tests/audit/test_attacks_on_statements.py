@@ -10,80 +10,47 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import Session
 from structlog.testing import capture_logs
 
 from services.audit import log as log_module
 from services.audit.before_cut import checked_before_cut
 from services.audit.export import PartialExport
 from services.audit.feed import pinned
-from services.audit.handlers import lift_hold, place_hold
+from services.audit.handlers import lift_hold
 from services.audit.holds import state_hold
-from services.audit.log import Entry, append, append_own, grow
+from services.audit.log import Entry, append, append_own
 from services.audit.models import HOLDS
-from services.audit.opening import open_log
-from services.audit.proofs import leaf_of
-from services.audit.queries import read_places
 from services.audit.retention import cut
-from services.audit.schemas import FilterLogs, PlaceHold
+from services.audit.schemas import FilterLogs
 from services.audit.statements import LOG_ITSELF, LOG_SERVICE, PERSON_ERASED, RETENTION_CUT
 from shared.clock import now
 from shared.data.bulk import insert_rows
 from tests.audit.attacks import (
     FEBRUARY,
     JANUARY,
+    LOOKS,
     MARCH,
     actions,
     blank,
     by_part,
     by_service,
-    by_verifier,
     deletion,
     erase,
     forged,
     in_ranges,
     legacy,
+    opened,
+    put_hold,
+    transplant,
     verdict,
 )
 from tests.audit.support import ALICE, BOB, Log, entry
 from tests.audit.test_tampering import own_settings
 
-LOOKS = [by_verifier, by_service, in_ranges]
-
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
     return lambda moment: monkeypatch.setattr(log_module, "now", lambda: moment)
-
-
-def opened(log: Log) -> Log:
-    with log.database.transaction() as session:
-        open_log(session, log.checkpoints.keys)
-    return log
-
-
-def put_hold(log: Log, account: str) -> None:
-    with log.database.transaction() as session:
-        place_hold(account, PlaceHold(reason="a case"), session, log.checkpoints.keys)
-    log.sign()
-
-
-def row(session: Session, table: str, seq: int) -> dict[str, Any]:
-    found = text(f"SELECT * FROM {table} WHERE seq = {seq}")
-    return dict(session.connection().execute(found).mappings().one())
-
-
-def transplant(seq: int, source: Log, target: Log) -> None:
-    """Copy a statement to the end of another log."""
-    with source.database.transaction(write=False) as session:
-        (line,) = read_places(session, [seq])
-        rows = {table: row(session, table, seq) for table in ("records", "personal")}
-    with target.database.transaction() as session:
-        for table, values in rows.items():
-            names, places = ", ".join(values), ", ".join(f":{name}" for name in values)
-            session.connection().execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)
-        grow(session, [leaf_of(line).digest()])
-    target.sign()
 
 
 class TestStatementsOfAnotherLog:
@@ -159,9 +126,12 @@ class TestOlderForms:
         assert actions(sqlite_log).count("LOG_OPENED") == 2
         assert [look(sqlite_log) for look in LOOKS] == ["ok"] * 3
 
+        put_hold(sqlite_log, BOB)
         append_without_root(sqlite_log, "HOLD_LIFTED", BOB, {})
         sqlite_log.sign()
         assert [look(sqlite_log) for look in LOOKS] == ["unproven"] * 3
+        sqlite_log.tamper("DELETE FROM holds")
+        assert by_service(sqlite_log) == "tampered", "the hold is still in force"
 
     @pytest.mark.parametrize("is_signed", [True, False])
     def test_older_form_is_found_after_the_start_of_the_log_was_cut_off(

@@ -1,5 +1,6 @@
 """Erasing a person: their personal data is removed, and every proof stays valid."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from shared.clock import now
 from shared.data.database import insert_into
 from shared.ids import new_id
 from shared.testing import bearer, token
+from tests.audit.attacks import deletion
 from tests.audit.support import ALICE, BOB, Log, entry
 
 ADMIN = bearer(token(role="admin"))
@@ -89,6 +91,26 @@ class TestErase:
         assert [row.seq for row in rows(log) if row.metadata is not None] == [20, 21, 22]
         assert [row.action for row in rows(log)[20:]] == ["PERSON_ERASED"] * 3
         assert log.faults() == []
+
+    def test_erasure_waits_for_the_record_of_the_deletion(self, log: Log) -> None:
+        log.add(entry(ALICE))
+        with log.database.transaction() as session:
+            ask_for_erasure(session, [ALICE])
+        erase_due(log.database, log.checkpoints.keys, patience=timedelta(minutes=1))
+        assert len(rows(log)) == 1
+
+        log.add(deletion(ALICE))
+        erase_due(log.database, log.checkpoints.keys, patience=timedelta(minutes=1))
+        assert json.loads(rows(log)[2].metadata)["deleted"] == 1
+
+    def test_erasure_does_not_wait_forever(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        log.add(entry(ALICE))
+        with log.database.transaction() as session:
+            ask_for_erasure(session, [ALICE])
+        monkeypatch.setattr("services.audit.erasure.now", lambda: now() + timedelta(minutes=2))
+        erase_due(log.database, log.checkpoints.keys, patience=timedelta(minutes=1))
+
+        assert [row.metadata is None for row in rows(log)] == [True, False]
 
     def test_account_without_records_leaves_no_statement(self, log: Log) -> None:
         log.fill(1, user_id=BOB)
