@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from gatehouse import events, programs
 from shared import __version__
-from shared.process.settings import ProcessSettings, ServiceSettings, SettingsError, exit_on_bad_settings
+
+if TYPE_CHECKING:  # imported late below: `up` must stay small, since it runs as long as the suite
+    from shared.process.settings import ProcessSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,19 +39,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="gatehouse", description="Run and maintain a Gatehouse suite.")
     parser.add_argument("--version", action="version", version=f"gatehouse {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    known = COMMANDS | _of_programs()
+    given = sys.argv[1:] if arguments is None else arguments
+    known = COMMANDS if given and given[0] in COMMANDS else COMMANDS | _of_programs()
     for name, (command, describe) in known.items():
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         describe(described)
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(given)
+    command = known[chosen.command][0]
     try:
-        return known[chosen.command][0](chosen)
-    except SettingsError as error:
-        exit_on_bad_settings(error)
-        return 2
+        return up(chosen) if command is up else _reporting_faults(command, chosen)
     except KeyboardInterrupt:  # from a long-running command; `up` handles SIGINT itself
         sys.stderr.write("\ninterrupted\n")
         return 128 + signal.SIGINT
+
+
+def _reporting_faults(command: "Command", arguments: argparse.Namespace) -> int:
+    """Run a command that may read settings, and print their faults instead of a traceback."""
+    from shared.process.settings import SettingsError, exit_on_bad_settings
+
+    try:
+        return command(arguments)
+    except SettingsError as error:
+        exit_on_bad_settings(error)
+        return 2
 
 
 def _of_programs() -> "Commands":
@@ -67,7 +79,7 @@ def _of_programs() -> "Commands":
     return found
 
 
-def _with_settings_of(name: str, run: Callable[[argparse.Namespace, ProcessSettings], int]) -> "Command":
+def _with_settings_of(name: str, run: Callable[[argparse.Namespace, "ProcessSettings"], int]) -> "Command":
     @wraps(run)  # the docstring is the command's help
     def command(arguments: argparse.Namespace) -> int:
         program = next(one for one in programs.load(ROOT, os.environ) if one.name == name)
@@ -84,15 +96,16 @@ def _has_commands(module: str) -> bool:
 
 def up(arguments: argparse.Namespace) -> int:
     """Start every service and the gateway, each as a separate process."""
+    from gatehouse import launcher, plan
     from gatehouse.starting import ByExecution, ByFork, can_fork
 
-    starter = ByFork(ROOT) if can_fork() else ByExecution()
+    # With --reload, services are imported after the fork, so that a changed one needs no new fork server.
+    imported = [] if arguments.reload else list(programs.find(ROOT).values())
+    starter = ByFork(ROOT, imported) if can_fork() else ByExecution()
     try:
-        from gatehouse import launcher
-
-        found = programs.load(ROOT, os.environ)
-        root = ROOT if arguments.reload else None
-        return launcher.up(found, programs.without_effect(found, os.environ), starter, reload_from=root)
+        return launcher.up(plan.read(ROOT), starter, reload_from=ROOT if arguments.reload else None)
+    except plan.NoPlan as error:
+        return error.code
     finally:
         starter.close()
 
@@ -100,6 +113,7 @@ def up(arguments: argparse.Namespace) -> int:
 def migrate(arguments: argparse.Namespace) -> int:
     """Migrate the databases to the newest version (services do so themselves at startup)."""
     from shared.data.migrate import DatabaseTooNew, newest, upgrade
+    from shared.process.settings import ServiceSettings
 
     for program in programs.load(ROOT, os.environ):
         if isinstance(program.settings, ServiceSettings) and arguments.service in (None, program.name):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from gatehouse import programs
 from gatehouse.programs import Program
 from shared.clock import now
-from shared.process.settings import ServiceSettings, mask
 
 if TYPE_CHECKING:
     from shared.data.database import Database
@@ -147,6 +146,7 @@ def _letters_of(program: Program) -> "Iterator[tuple[Database, DeadLetters] | No
     from shared.data.database import Database
     from shared.events import EventTables
     from shared.events.dead import DeadLetters
+    from shared.process.settings import ServiceSettings, mask
 
     assert isinstance(program.settings, ServiceSettings)
     url = make_url(program.settings.database_url)

@@ -11,33 +11,20 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
-
-from pydantic import Field
 
 from gatehouse.logfile import LogFile
-from gatehouse.programs import GATEWAY, Program
+from gatehouse.plan import Logging, NoPlan, Plan, Planned
+from gatehouse.programs import GATEWAY
 from gatehouse.reloading import Reloader
-from gatehouse.screen import OURS, Screen
-from gatehouse.starting import ByExecution, Starter
+from gatehouse.screen import Screen
+from gatehouse.starting import Starter
 from gatehouse.watched import Watched
-from shared.process.settings import ProcessSettings, SettingsFaults
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOOK_SECONDS = 0.5
 SLOW_SECONDS = 5.0  # after this, report what is still starting
 SLOW_AGAIN_SECONDS = (5.0, 10.0, 30.0, 60.0)  # pauses between such reports where lines cannot be redrawn
 STALLED_SECONDS = 120.0
-
-
-class Settings(ProcessSettings):
-    """The settings of the launcher."""
-
-    service: ClassVar[str] = OURS
-
-    log_file: Path | None = None
-    log_file_bytes_max: int = Field(default=50 * 1024 * 1024, ge=64 * 1024)
-    log_files_kept: int = Field(default=5, ge=0, le=100)
 
 
 class Slow:
@@ -60,33 +47,23 @@ class Slow:
 class Launcher:
     """The whole suite: services start first and the gateway last, and stop in reverse order."""
 
-    def __init__(
-        self,
-        programs: Sequence[Program],
-        notices: Sequence[str] = (),
-        settings: Settings | None = None,
-        starter: Starter | None = None,
-        *,
-        reload_from: Path | None = None,
-    ) -> None:
-        settings = settings or Settings.load()
-        starter = starter or ByExecution()
-        self._notices = notices
-        self._log_file = _log_file(settings)
+    def __init__(self, plan: Plan, starter: Starter, *, reload_from: Path | None = None) -> None:
+        self._notices = plan.notices
+        self._log_file = _log_file(plan.logging)
         self._screen = Screen(
-            as_json=_log_format(settings) == "json",
+            as_json=_log_format(plan.logging.format) == "json",
             log_file=self._log_file,
-            width=max(len(program.name) for program in programs),
+            width=max(len(program.name) for program in plan.programs),
         )
         self._watched = [
-            Watched(program, self._screen, self._log_format_of(program), starter) for program in programs
+            Watched(program, self._screen, self._log_format_of(program), starter) for program in plan.programs
         ]
         self._asked_to_stop = asyncio.Event()
         # Created now, to notice changes during startup as well.
         self._reloader = Reloader(reload_from, self._watched) if reload_from else None
 
-    def _log_format_of(self, program: Program) -> str:
-        return "json" if self._log_file else _log_format(program.settings)
+    def _log_format_of(self, program: Planned) -> str:
+        return "json" if self._log_file else _log_format(program.log_format)
 
     async def run(self) -> int:
         """Start everything, wait, stop everything; return the exit code."""
@@ -180,7 +157,7 @@ class Launcher:
         )
 
     def _what_next(self) -> list[str]:
-        notices = [watched.program.settings.notice() for watched in self._watched]
+        notices = [watched.program.notice for watched in self._watched]
         file = [f"the log is in {self._log_file.path}"] if self._log_file else []
         return [*(notice for notice in notices if notice is not None), *file, "stop with Ctrl-C"]
 
@@ -201,12 +178,9 @@ class Launcher:
         self._screen.say("stopping", "\nstopping … (press Ctrl-C again to stop at once)")
 
 
-def up(
-    programs: Sequence[Program], notices: Sequence[str], starter: Starter, *, reload_from: Path | None = None
-) -> int:
+def up(plan: Plan, starter: Starter, *, reload_from: Path | None = None) -> int:
     """Run the suite in this terminal until Ctrl-C; restart programs that change below `reload_from`."""
-    settings = Settings.load()
-    faults = _port_faults(programs)
+    faults = _port_faults(plan.programs)
     if faults:
         sys.stderr.write("".join(f"{program.name}: {fault}\n" for program, fault in faults))
         # If the address itself is wrong, another port would not help.
@@ -215,16 +189,18 @@ def up(
             choice = f"Stop the programs that use them, or choose other ports: {' '.join(ports)} make up"
             sys.stderr.write(f"{choice}\n")
         return 4
-    return asyncio.run(Launcher(programs, notices, settings, starter, reload_from=reload_from).run())
+    return asyncio.run(Launcher(plan, starter, reload_from=reload_from).run())
 
 
-def _log_file(settings: Settings) -> LogFile | None:
-    if settings.log_file is None:
+def _log_file(logging: Logging) -> LogFile | None:
+    if logging.file is None:
         return None
     try:
-        return LogFile(settings.log_file, settings.log_file_bytes_max, settings.log_files_kept)
+        return LogFile(Path(logging.file), logging.file_bytes_max, logging.files_kept)
     except OSError as error:
-        raise SettingsFaults([f"LOG_FILE: {error.filename} cannot be written ({error.strerror})"]) from error
+        fault = f"LOG_FILE: {error.filename} cannot be written ({error.strerror})"
+        sys.stderr.write(f"The settings are invalid:\n  {fault}\n")
+        raise NoPlan(2) from error
 
 
 def _reason(watched: Watched) -> str:
@@ -246,7 +222,7 @@ def _said(line: str) -> str:
     return _COLOUR.sub("", line)
 
 
-def _port_faults(programs: Sequence[Program]) -> list[tuple[Program, str]]:
+def _port_faults(programs: Sequence[Planned]) -> list[tuple[Planned, str]]:
     wanted_by: dict[str, list[str]] = {}
     for program in programs:
         wanted_by.setdefault(program.url, []).append(program.name)
@@ -254,14 +230,14 @@ def _port_faults(programs: Sequence[Program]) -> list[tuple[Program, str]]:
     for program in programs:
         names = wanted_by[program.url]
         if len(names) > 1:
-            faults.append((program, f"port {program.settings.port} is set for {' and '.join(names)}"))
+            faults.append((program, f"port {program.port} is set for {' and '.join(names)}"))
         elif fault := _port_fault(program):
             faults.append((program, fault))
     return faults
 
 
-def _port_fault(program: Program) -> str | None:
-    host, port = program.settings.host, program.settings.port
+def _port_fault(program: Planned) -> str | None:
+    host, port = program.host, program.port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -275,8 +251,8 @@ def _port_fault(program: Program) -> str | None:
     return None
 
 
-def _another_port(program: Program) -> str:
-    port = program.settings.port
+def _another_port(program: Planned) -> str:
+    port = program.port
     return f"{program.name.upper()}_PORT={port + 10_000 if port < 50_000 else port - 10_000}"
 
 
@@ -289,7 +265,7 @@ def _table(all_watched: Sequence[Watched]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
-def _log_format(settings: ProcessSettings) -> str:
-    if settings.log_format != "auto":
-        return settings.log_format
+def _log_format(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
     return "console" if sys.stdout.isatty() else "json"

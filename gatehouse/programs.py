@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shared.process.settings import DEVELOPMENT_ISSUER, ProcessSettings, SettingsFaults
+if TYPE_CHECKING:  # imported late below: the launcher, which uses this module too, needs no settings classes
+    from shared.process.settings import ProcessSettings
 
 GATEWAY = "gateway"
 # If these reached all processes, each would get the same port or the same database. ORDERS_PORT reaches
@@ -24,7 +26,7 @@ class Program:
     name: str
     module: str
     environment: Mapping[str, str]
-    settings: ProcessSettings
+    settings: "ProcessSettings"
 
     @property
     def url(self) -> str:
@@ -40,6 +42,8 @@ def find(root: Path) -> dict[str, str]:
 
 def load(root: Path, environment: Mapping[str, str]) -> list[Program]:
     """Return all programs with their settings, or raise SettingsFaults with the faults of all of them."""
+    from shared.process.settings import DEVELOPMENT_ISSUER, SettingsFaults
+
     modules = find(root)
     programs: list[Program] = []
     faults: dict[str, list[str]] = {}

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from gatehouse.fork_server import MESSAGE_BYTES_MAX
-
 LINE_BYTES_MAX = 1024 * 1024
+MESSAGE_BYTES_MAX = 1 << 20  # between the fork server and the launcher
+PROGRAMS = "GATEHOUSE_PROGRAMS"  # the modules that the fork server imports
 # Imported by the fork server: after a change, the next process is forked from a new server.
 IMPORTED_ONCE = ("shared", "contracts")
 # An argument that reserves room for the process name, which is written after the fork.
@@ -131,15 +131,21 @@ class Forked:
 
 
 class _Server:
-    """One fork server and the processes it has created."""
+    """One fork server and the processes it has created; it imports these programs before it forks any."""
 
-    def __init__(self) -> None:
+    def __init__(self, programs: Sequence[str]) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._programs = programs
         self.born = time.time()
         with theirs:
             command = [sys.executable, "-m", "gatehouse.fork_server", str(theirs.fileno()), _ROOM]
             self._process = subprocess.Popen(  # noqa: S603 - our own
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                # Not as arguments: a search for the processes of a program must not find this one.
+                env={**os.environ, PROGRAMS: " ".join(programs)},
+                start_new_session=True,
             )
         self._channel.setblocking(False)
         self._is_read = False
@@ -216,23 +222,26 @@ class _Server:
         self._process.terminate()
         self._process.wait()
 
-    def is_stale(self, root: Path) -> bool:
-        return newest_change(root, IMPORTED_ONCE) > self.born
+    def is_stale(self, root: Path, module: str) -> bool:
+        """Whether code that a process of this module would inherit has changed."""
+        own = [module.replace(".", "/")] if module in self._programs else []
+        return newest_change(root, [*IMPORTED_ONCE, *own]) > self.born
 
 
 class ByFork:
     """Forks processes from a warm server, which is replaced when its code has changed or it has died."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._server = _Server()  # starts importing at once, while the launcher reads settings
+    def __init__(self, root: Path, programs: Sequence[str] = ()) -> None:
+        """Start importing at once, while the settings are read; a process shares what was imported."""
+        self._root, self._programs = root, programs
+        self._server = _Server(programs)
         self._retired: list[_Server] = []  # they report the exit codes of their processes
         self._alone = ByExecution()
 
     async def start(self, module: str, environment: Mapping[str, str]) -> Process:
-        if self._server.is_gone or self._server.is_stale(self._root):
+        if self._server.is_gone or self._server.is_stale(self._root, module):
             self._retired.append(self._server)
-            self._server = _Server()
+            self._server = _Server(self._programs)
         try:
             return await self._server.fork(module, environment)
         except OSError:

@@ -16,13 +16,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from gatehouse import launcher, watched
-from gatehouse.programs import Program
+from gatehouse.plan import Logging, Plan, Planned
 from gatehouse.screen import Screen
 from gatehouse.starting import ByExecution
-from shared.process.settings import ProcessSettings
 from shared.process.supervision import PHASE_MARK
 from shared.testing import TEST_INTERNAL_SECRET
 from tests.shared.processes import ROOT, SECONDS_MAX, Running, started
@@ -182,6 +180,8 @@ class TestUp:
             ]
             assert re.search(r"^ready in \d+\.\d s\nwelcome\nstop with Ctrl-C$", running.output, re.MULTILINE)
             assert len(alive(running)) == 3
+            # The launcher runs as long as the suite, so it leaves the settings classes to another process.
+            assert "pydantic" not in Path(f"/proc/{running.process.pid}/maps").read_text()
             running.send(signal.SIGINT)
             assert running.code() == 0
             assert alive(running) == []
@@ -464,25 +464,23 @@ server.serve_forever()
 SLOW_SECONDS = 6.0
 
 
-def program(folder: Path, name: str, code: str) -> Program:
-    class Settings(ProcessSettings):
-        service = name
-
+def program(folder: Path, name: str, code: str) -> Planned:
     (folder / f"{name}.py").write_text(code)
-    settings = Settings(port=free_port(), internal_secret=SecretStr(TEST_INTERNAL_SECRET))
-    environment = {"PYTHONPATH": f"{folder}:{ROOT}", "PORT": str(settings.port)}
-    return Program(name, name, environment, settings)
+    port = free_port()
+    environment = {"PYTHONPATH": f"{folder}:{ROOT}", "PORT": str(port)}
+    return Planned(name, name, environment, "127.0.0.1", port)
 
 
-def plain() -> launcher.Settings:
-    return launcher.Settings(log_format="console", internal_secret=SecretStr(TEST_INTERNAL_SECRET))
+def launching(planned: Planned) -> launcher.Launcher:
+    logging = Logging("console", file=None, file_bytes_max=0, files_kept=0)
+    return launcher.Launcher(Plan([planned], [], logging), ByExecution())
 
 
 class TestOneProgram:
     """Run in this process, where timeouts can be shortened."""
 
     @pytest.fixture
-    def stubborn(self, tmp_path: Path) -> Program:
+    def stubborn(self, tmp_path: Path) -> Planned:
         return program(tmp_path, "stubborn", STUBBORN)
 
     async def test_program_with_its_own_python_is_restarted_more_than_once(
@@ -502,7 +500,7 @@ class TestOneProgram:
         assert "restarting in" not in said
 
     async def test_program_that_does_not_stop_is_killed(
-        self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, stubborn: Planned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
         said = ""
@@ -517,14 +515,14 @@ class TestOneProgram:
         assert "stubborn | did not stop within 0.2 s and was killed" in capsys.readouterr().out
 
     async def test_program_without_progress_is_named_with_its_phase(
-        self, stubborn: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, stubborn: Planned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(watched, "STOP_SECONDS", 0.2)
         monkeypatch.setattr(launcher, "LOOK_SECONDS", 0.05)
         monkeypatch.setattr(launcher, "SLOW_SECONDS", 0.1)
         monkeypatch.setattr(launcher, "STALLED_SECONDS", 0.5)
 
-        assert await launcher.Launcher([stubborn], settings=plain()).run() == 1
+        assert await launching(stubborn).run() == 1
         said = capsys.readouterr().out
         assert re.search(r"^stubborn \| is slow to start: importing \(\d+ s\)$", said, re.MULTILINE)
         assert re.search(r"^stubborn  http://127.0.0.1:\d+ +NOT READY", said, re.MULTILINE)
@@ -541,7 +539,7 @@ class TestOneProgram:
         monkeypatch.setattr(launcher, "SLOW_SECONDS", 0.1)
         monkeypatch.setattr(launcher, "STALLED_SECONDS", SLOW_SECONDS / 2)
         slow = program(tmp_path, "slow", SLOW.format(seconds=SLOW_SECONDS))
-        up = launcher.Launcher([slow], settings=plain())
+        up = launching(slow)
         running = asyncio.create_task(up.run())
         said = ""
         while "stop with Ctrl-C" not in said and not running.done():

@@ -27,6 +27,17 @@ sys.exit(int(said or 0))
 """
 
 
+# A program that prints the metrics of its process that belong to a toy.
+COUNTING = """
+import sys
+from prometheus_client import REGISTRY
+from {name}.counting import SEEN
+names = sorted(metric.name for metric in REGISTRY.collect())
+print(*[name for name in names if name.startswith(("toy_", "http_requests"))], flush=True)
+sys.stdin.readline()
+"""
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a module to start, and one that represents the modules of the fork server."""
@@ -139,3 +150,68 @@ async def test_process_gets_its_own_python_if_the_fork_server_cannot_start(
     assert seen["parent"] == os.getpid()
     assert await end(process) == 0
     starter.close()
+
+
+class TestPrograms:
+    """Programs that the fork server imports before it forks."""
+
+    @pytest.fixture
+    def counting(self, root: Path) -> Path:
+        for name in ("toy_cat", "toy_dog"):
+            (root / name).mkdir()
+            (root / name / "__init__.py").touch()
+            (root / name / "__main__.py").write_text(COUNTING.format(name=name))
+            (root / name / "counting.py").write_text(
+                "from prometheus_client import Counter\n"
+                "from shared.process.observe import REQUESTS\n"
+                f"SEEN = Counter('{name}', '')\n"
+            )
+            for file in (root / name).iterdir():
+                os.utime(file, (0, 0))
+        return root
+
+    @pytest.fixture
+    async def starter(self, counting: Path) -> AsyncIterator[ByFork]:
+        starter = ByFork(counting, ["toy_cat", "toy_dog"])
+        yield starter
+        starter.close()
+
+    async def test_each_process_reports_only_its_own_metrics(self, starter: ByFork) -> None:
+        for name in ("toy_cat", "toy_dog"):
+            process = await starter.start(name, {"PYTHONPATH": os.environ["PYTHONPATH"]})
+            assert process.stdout is not None
+            assert (await process.stdout.readline()).decode().split() == ["http_requests", name]
+            assert await end(process) == 0
+
+    async def test_processes_share_the_imported_modules_until_their_program_changes(
+        self, starter: ByFork, counting: Path
+    ) -> None:
+        parents = []
+        for _ in range(2):
+            process = await starter.start("toy_cat", {"PYTHONPATH": os.environ["PYTHONPATH"]})
+            parents.append(_parent(process.pid))
+            await end(process)
+        (counting / "toy_cat" / "counting.py").write_text("SEEN = None\n")
+        after = await starter.start("toy_cat", {"PYTHONPATH": os.environ["PYTHONPATH"]})
+
+        assert parents[0] == parents[1] != _parent(after.pid)
+        assert after.stdout is not None
+        assert await after.stdout.readline() == b"http_requests\n"
+        await end(after)
+
+    async def test_program_that_cannot_be_imported_reports_why_and_the_others_start(
+        self, counting: Path
+    ) -> None:
+        (counting / "toy_cat" / "counting.py").write_text("import no_such_module\n")
+        starter = ByFork(counting, ["toy_cat", "toy_dog"])
+        broken, good = [await starter.start(name, {}) for name in ("toy_cat", "toy_dog")]
+
+        assert broken.stdout is not None
+        assert b"No module named 'no_such_module'" in await broken.stdout.read()
+        assert await broken.wait() == 1
+        assert await end(good) == 0
+        starter.close()
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

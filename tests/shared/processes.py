@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gatehouse.fork_server import MESSAGE_BYTES_MAX
+from gatehouse.starting import MESSAGE_BYTES_MAX
 from shared.testing import TEST_INTERNAL_SECRET, TEST_JWT_SECRET
 from tests import watchdog
 

@@ -1,0 +1,56 @@
+"""`python -m gatehouse.planning ROOT`: reads the settings of all programs, and prints the plan as JSON."""
+
+import os
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from gatehouse import programs
+from gatehouse.plan import Logging, Plan, Planned
+from gatehouse.programs import Program
+from gatehouse.screen import OURS
+from shared.process.settings import ProcessSettings, SettingsError, exit_on_bad_settings
+
+
+class Settings(ProcessSettings):
+    """The settings of the launcher."""
+
+    service: ClassVar[str] = OURS
+
+    log_file: Path | None = None
+    log_file_bytes_max: int = Field(default=50 * 1024 * 1024, ge=64 * 1024)
+    log_files_kept: int = Field(default=5, ge=0, le=100)
+
+
+def plan(root: Path) -> Plan:
+    """Read the environment; SettingsFaults lists what is wrong with it."""
+    found = programs.load(root, os.environ)
+    own = Settings.load()
+    file = str(own.log_file) if own.log_file else None
+    return Plan(
+        [_planned(program) for program in found],
+        programs.without_effect(found, os.environ),
+        Logging(own.log_format, file, own.log_file_bytes_max, own.log_files_kept),
+    )
+
+
+def _planned(program: Program) -> Planned:
+    settings = program.settings
+    return Planned(
+        program.name,
+        program.module,
+        dict(program.environment),
+        settings.host,
+        settings.port,
+        settings.log_format,
+        settings.notice(),
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(plan(Path(sys.argv[1])).as_json())
+    except SettingsError as error:
+        exit_on_bad_settings(error)
