@@ -5,7 +5,6 @@ that. Revoking a share closes the sockets that were opened through it.
 """
 
 import asyncio
-import hashlib
 import secrets
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from shared.clock import now
 from shared.data.database import one_row
 from shared.data.statements import insert_row
 from shared.errors import NotFound
+from shared.hashing import sha256_hex
 
 SHARES_MAX = 20  # per terminal
 TOKEN_BYTES = 32
@@ -74,7 +74,7 @@ def make(
     if session.connection().execute(live).scalar_one() >= SHARES_MAX:
         raise TooManyShares
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    values = {"mode": mode, "guest": guest, "token_hash": _hash(token)}
+    values = {"mode": mode, "guest": guest, "token_hash": sha256_hex(token)}
     expires = now() + timedelta(hours=hours)
     row = insert_row(session, SHARES, terminal_id=terminal_id, owner=owner, **values, expires=expires)
     return row, token
@@ -97,7 +97,9 @@ def granted(session: Session, terminal_id: str, token: str, account: str) -> dic
     """Return the share that this token gives this account on a terminal; raises NotFound."""
     if not 0 < len(token) <= TOKEN_CHARACTERS_MAX:
         raise NotFound
-    found = select(SHARES).where(SHARES.c.terminal_id == terminal_id, SHARES.c.token_hash == _hash(token))
+    found = select(SHARES).where(
+        SHARES.c.terminal_id == terminal_id, SHARES.c.token_hash == sha256_hex(token)
+    )
     return _usable(one_row(session, found.where(_is_live())), account)
 
 
@@ -122,8 +124,3 @@ def _usable(row: dict[str, Any] | None, account: str) -> dict[str, Any]:
 
 def _is_live() -> Any:
     return SHARES.c.expires > now()
-
-
-def _hash(token: str) -> str:
-    # 256 random bits cannot be guessed, so a fast hash is enough; looking it up has no timing side channel.
-    return hashlib.sha256(token.encode()).hexdigest()

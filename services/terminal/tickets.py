@@ -1,6 +1,5 @@
 """Single-use tickets, which browsers request because they cannot send a bearer token with a WebSocket."""
 
-import hashlib
 import json
 import secrets
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from services.terminal.models import TICKETS, Ticket
 from shared.caller import Caller
 from shared.clock import now
 from shared.errors import TooManyRequests
+from shared.hashing import sha256_hex
 
 TOKEN_BYTES = 32
 TICKET_CHARACTERS_MAX = 100
@@ -47,7 +47,7 @@ def issue(
     ticket, expires = secrets.token_urlsafe(TOKEN_BYTES), now() + timedelta(seconds=seconds)
     session.add(
         Ticket(
-            hash=_hash(ticket),
+            hash=sha256_hex(ticket),
             owner=caller.id,
             terminal_id=terminal_id,
             mode=mode,
@@ -65,7 +65,7 @@ def redeem(session: Session, ticket: str, terminal_id: str) -> Redeemed | None:
         return None
     row = (
         session.connection()
-        .execute(delete(TICKETS).where(TICKETS.c.hash == _hash(ticket)).returning(*TICKETS.c))
+        .execute(delete(TICKETS).where(TICKETS.c.hash == sha256_hex(ticket)).returning(*TICKETS.c))
         .one_or_none()
     )
     if row is None or row.expires < now() or row.terminal_id != terminal_id:
@@ -82,9 +82,3 @@ def packed(caller: Caller) -> str:
 def unpacked(text: str) -> Caller:
     kept = json.loads(text)
     return Caller(**{**kept, "scopes": frozenset(kept["scopes"])})
-
-
-def _hash(ticket: str) -> str:
-    # 256 random bits cannot be guessed, so a fast hash is enough. Looking tickets up by hash also avoids a
-    # timing side channel.
-    return hashlib.sha256(ticket.encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Personal access tokens in the database: creating, verifying and revoking them."""
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -16,6 +15,7 @@ from services.auth.models import ACCESS_KEYS, AccessKey, Account
 from services.auth.revocations.log import RevocationLog
 from shared.clock import now
 from shared.events import Trail
+from shared.hashing import sha256_hex
 from shared.http.schemas import Page
 from shared.identity.revocations import Kind
 from shared.lists.pagination import PageQuery, paginate_equal
@@ -58,7 +58,7 @@ def _add_key(session: Session, key: AccessKey) -> str:
     if session.connection().execute(mine).scalar_one() >= KEYS_PER_ACCOUNT_MAX:
         raise TooManyAccessKeys
     shown = f"{PREFIX}{key.id.replace('-', '')}_{secrets.token_urlsafe(SECRET_BYTES)}"
-    key.secret_hash = _hash(shown)
+    key.secret_hash = sha256_hex(shown)
     session.add(key)
     return shown
 
@@ -70,7 +70,7 @@ def key_shown(session: Session, shown: str) -> tuple[Row[tuple[object, ...]], Ac
         return None
     wanted = select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id)
     row = session.connection().execute(wanted).first()
-    if row is None or not hmac.compare_digest(row.secret_hash, _hash(shown)):
+    if row is None or not hmac.compare_digest(row.secret_hash, sha256_hex(shown)):
         return None
     account = session.get(Account, row.account_id)
     if account is None or not account.may_sign_in or (row.expires is not None and row.expires <= now()):
@@ -97,7 +97,3 @@ def revoke_key(session: Session, account_id: str, key_id: str, revocations: Revo
 
 def delete_keys(session: Session, account_id: str) -> None:
     session.connection().execute(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.account_id == account_id))
-
-
-def _hash(shown: str) -> str:
-    return hashlib.sha256(shown.encode()).hexdigest()

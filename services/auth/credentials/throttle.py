@@ -8,7 +8,6 @@ from many networks do not block the owner's devices.
 Names without an account are counted like accounts, so throttling does not reveal which names exist.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from services.auth.errors import LoginThrottled
 from services.auth.models import ATTEMPTS, LoginAttempts, delete_expired
 from shared.clock import now
 from shared.data.database import insert_into
+from shared.hashing import sha256_hex
 
 FREE_FAILURES = 5
 BLOCK_SECONDS_MAX = 15 * 60
@@ -74,7 +74,7 @@ class Attempt:
             strangers = _locked(session, self.strangers)
             strangers.blocked_until -= STRANGERS_INTERVAL
             session.flush()
-        session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash == _hash(self.own)))
+        session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash == sha256_hex(self.own)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _count(row: LoginAttempts, at_once: int, interval: timedelta) -> None:
 
 def _locked(session: Session, name: str) -> LoginAttempts:
     never = now() - FORGOTTEN_AFTER
-    row = LoginAttempts(name_hash=_hash(name), blocked_until=never, updated=now()).model_dump()
+    row = LoginAttempts(name_hash=sha256_hex(name), blocked_until=never, updated=now()).model_dump()
     # Updating an existing row locks it. ON CONFLICT DO NOTHING would not, and a concurrent sign-in could
     # delete the row before it is read.
     touch = {"updated": row["updated"]}
@@ -134,7 +134,3 @@ def _clean(session: Session) -> None:
     newest_first = select(ATTEMPTS.c.name_hash).order_by(ATTEMPTS.c.updated.desc()).offset(ROWS_MAX)
     surplus = newest_first.limit(SURPLUS_DELETED_MAX).with_for_update(skip_locked=True)
     session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash.in_(surplus)))
-
-
-def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()

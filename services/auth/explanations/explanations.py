@@ -4,7 +4,6 @@ Nothing is verified here but what only auth can: the gateway's command checks th
 itself. Nothing is changed either: looking at a credential does not count as using it.
 """
 
-import hashlib
 import hmac
 import json
 from base64 import urlsafe_b64decode
@@ -23,6 +22,7 @@ from services.auth.models import ACCESS_KEYS, CLIENTS, REVOCATIONS, SESSIONS, Ac
 from services.auth.sessions.tokens import RefreshToken, RefreshTokens
 from services.auth.settings import Settings
 from shared.clock import now
+from shared.hashing import sha256_hex
 from shared.identity.revocations import Kind
 
 
@@ -130,7 +130,7 @@ def _of_access_key(session: Session, shown: str) -> Explanation:
     if key_id is None or row is None:
         words = "it was revoked or never existed" if key_id else "it does not look like one: cut short?"
         return Explanation(kind, [Fact("key", words, is_refused=True)])
-    if not hmac.compare_digest(row.secret_hash, hashlib.sha256(shown.encode()).hexdigest()):
+    if not hmac.compare_digest(row.secret_hash, sha256_hex(shown)):
         return Explanation(kind, [Fact("key", "its secret is wrong", is_refused=True)])
     is_over = row.expires is not None and row.expires <= now()
     until = "it does not expire" if row.expires is None else f"expires {_text(row.expires)}"

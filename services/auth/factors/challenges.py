@@ -1,6 +1,5 @@
 """Challenges between first and second factor: a token with five attempts in five minutes."""
 
-import hashlib
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -10,6 +9,7 @@ from sqlmodel import Session
 
 from services.auth.models import CHALLENGES, Challenge, delete_expired
 from shared.clock import now
+from shared.hashing import sha256_hex
 
 CHALLENGE_SECONDS = 5 * 60
 TRIES_MAX = 5
@@ -23,7 +23,7 @@ def open_challenge(session: Session, account_id: str, device_id: str, amr: str =
     expires = now() + timedelta(seconds=CHALLENGE_SECONDS)
     session.add(
         Challenge(
-            token_hash=hash_of(token), account_id=account_id, device_id=device_id, amr=amr, expires=expires
+            token_hash=sha256_hex(token), account_id=account_id, device_id=device_id, amr=amr, expires=expires
         )
     )
     return token
@@ -31,7 +31,7 @@ def open_challenge(session: Session, account_id: str, device_id: str, amr: str =
 
 def try_challenge(session: Session, token: str) -> Row[Any] | None:
     """Count an attempt and return the challenge; None if it is unknown, expired or has no attempts left."""
-    good = CHALLENGES.c.token_hash == hash_of(token), CHALLENGES.c.expires > now()
+    good = CHALLENGES.c.token_hash == sha256_hex(token), CHALLENGES.c.expires > now()
     left = CHALLENGES.c.tries < TRIES_MAX
     counted = update(CHALLENGES).where(*good, left).values(tries=CHALLENGES.c.tries + 1).returning(CHALLENGES)
     return session.connection().execute(counted).first()
@@ -52,7 +52,3 @@ def close_challenge(session: Session, challenge: Row[Any]) -> bool:
 def close_challenges(session: Session, account_id: str) -> None:
     """Invalidate the account's pending challenges: sign-ins waiting for a second factor must start over."""
     session.connection().execute(delete(CHALLENGES).where(CHALLENGES.c.account_id == account_id))
-
-
-def hash_of(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Second factors in the database: enrolling, confirming, using and removing them."""
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +12,7 @@ from services.auth.factors.totp import new_secret, step_of
 from services.auth.models import FACTORS, PASSKEYS, RECOVERY_CODES, Account, Factor
 from shared.clock import now
 from shared.data.sealed import SealedColumn, Sealer
+from shared.hashing import sha256_hex
 
 TOTP, DUO = "totp", "duo"
 RECOVERY_CODES_NUMBER = 10
@@ -116,7 +116,7 @@ class Factors:
         """Replace the recovery codes by ten new ones, and return them."""
         codes = [_recovery_code() for _ in range(RECOVERY_CODES_NUMBER)]
         session.connection().execute(delete(RECOVERY_CODES).where(RECOVERY_CODES.c.account_id == account_id))
-        rows = [{"account_id": account_id, "code_hash": _hash(code)} for code in codes]
+        rows = [{"account_id": account_id, "code_hash": sha256_hex(code)} for code in codes]
         session.connection().execute(insert(RECOVERY_CODES), rows)
         return codes
 
@@ -131,7 +131,7 @@ class Factors:
         if row is not None and self._use(session, row, code):
             return "otp"
         written = code.replace("-", "").replace(" ", "").lower()
-        mine = RECOVERY_CODES.c.account_id == account_id, RECOVERY_CODES.c.code_hash == _hash(written)
+        mine = RECOVERY_CODES.c.account_id == account_id, RECOVERY_CODES.c.code_hash == sha256_hex(written)
         used = session.connection().execute(delete(RECOVERY_CODES).where(*mine)).rowcount == 1
         return "recovery" if used else None
 
@@ -188,7 +188,3 @@ def _waiting(account_id: str) -> Select[Any]:
 
 def _recovery_code() -> str:
     return "".join(secrets.choice(_RECOVERY_ALPHABET) for _ in range(_RECOVERY_CHARACTERS))
-
-
-def _hash(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Links in mails: a token of 256 bits, valid once, for a limited time and one purpose."""
 
-import hashlib
 import json
 import secrets
 from collections.abc import Collection, Mapping
@@ -18,6 +17,7 @@ from services.auth.settings import Settings
 from shared.clock import now
 from shared.data.database import Database, insert_into
 from shared.data.sealed import SealedColumn, Sealer
+from shared.hashing import sha256_hex
 from shared.work.duties import IsStopping
 
 TOKEN_BYTES = 32
@@ -84,7 +84,7 @@ class Links:
             kind=purpose,
             subject=subject,
             email=email,
-            token_hash=_hash(token),
+            token_hash=sha256_hex(token),
             created_by=by,
             created=created,
             expires=expires,
@@ -101,7 +101,7 @@ class Links:
 
     def look_at(self, session: Session, purposes: Collection[Purpose], token: str) -> Row[Any]:
         """Return the row of a valid token without using it; otherwise raise InvalidLink."""
-        good = MAIL_TOKENS.c.token_hash == _hash(token), MAIL_TOKENS.c.expires > now()
+        good = MAIL_TOKENS.c.token_hash == sha256_hex(token), MAIL_TOKENS.c.expires > now()
         found = select(MAIL_TOKENS).where(*good, MAIL_TOKENS.c.kind.in_(purposes))
         row = session.connection().execute(found).first()
         if row is None:
@@ -133,7 +133,3 @@ def delete_expired_links(database: Database, is_stopping: IsStopping) -> None:
     while number == EXPIRED_PER_CHANGE_MAX and not is_stopping():
         with database.transaction() as session:
             number = len(delete_expired(session, MAIL_TOKENS.c.id, MAIL_TOKENS.c.expires <= now()))
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

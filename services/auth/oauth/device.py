@@ -1,6 +1,5 @@
 """Device authorization (RFC 8628): the owner allows a device without a browser from another device."""
 
-import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from services.auth.oauth.parameters import Parameters
 from services.auth.sessions.browser import SignedInBrowser
 from services.auth.sessions.sessions import Grant
 from shared.clock import now
+from shared.hashing import sha256_hex
 from shared.ids import new_id
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -60,8 +60,8 @@ class DeviceAuthorization:
         device_code = secrets.token_urlsafe(DEVICE_CODE_BYTES)
         user_code = "".join(secrets.choice(_ALPHABET) for _ in range(USER_CODE_CHARACTERS))
         row = DeviceCode(
-            device_hash=_hash(device_code),
-            user_hash=_hash(user_code),
+            device_hash=sha256_hex(device_code),
+            user_hash=sha256_hex(user_code),
             client_id=client.id,
             scope=text(scopes),
             resource=resource,
@@ -81,7 +81,7 @@ class DeviceAuthorization:
 
     def waiting(self, user_code: str) -> Waiting | None:
         """Find the device that shows this code and has no answer yet; case and dashes are ignored."""
-        mine = DEVICE_CODES.c.user_hash == _hash(_IGNORED.sub("", user_code.upper()))
+        mine = DEVICE_CODES.c.user_hash == sha256_hex(_IGNORED.sub("", user_code.upper()))
         found = select(DEVICE_CODES).where(mine, *_unanswered())
         row = self._session.connection().execute(found).first()
         client = None if row is None else self._session.get(Client, row.client_id)
@@ -101,7 +101,7 @@ class DeviceAuthorization:
 
     def redeem(self, device_code: str, client: Client) -> tuple[str, Grant]:
         """Consume an allowed device code and return its account and grant; otherwise raise OAuthError."""
-        mine = DEVICE_CODES.c.device_hash == _hash(device_code), DEVICE_CODES.c.client_id == client.id
+        mine = DEVICE_CODES.c.device_hash == sha256_hex(device_code), DEVICE_CODES.c.client_id == client.id
         row = self._session.connection().execute(select(DEVICE_CODES).where(*mine)).first()
         if row is None:
             raise invalid_grant("The device code is unknown or used.")
@@ -134,7 +134,3 @@ def _unanswered() -> tuple[Any, ...]:
         DEVICE_CODES.c.is_denied.is_(False),
         DEVICE_CODES.c.expires > now(),
     )
-
-
-def _hash(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Pushed authorization requests (RFC 9126): sent by the client itself, so a browser cannot change them."""
 
-import hashlib
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from sqlmodel import Session
 from services.auth.models import PUSHED, Client, PushedRequest, delete_expired
 from services.auth.oauth.parameters import Parameters
 from shared.clock import now
+from shared.hashing import sha256_hex
 
 URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
 LIFETIME = timedelta(minutes=10)  # leaves the person time to sign in
@@ -32,7 +32,7 @@ class PushedRequests:
         values = {name: value for name, value in given.values.items() if name not in _NOT_KEPT}
         self._session.add(
             PushedRequest(
-                uri_hash=_hash(request_uri),
+                uri_hash=sha256_hex(request_uri),
                 client_id=client.id,
                 query=urlencode(values | {"client_id": client.client_id}),
                 expires=now() + LIFETIME,
@@ -53,8 +53,4 @@ class PushedRequests:
 
 
 def _mine(request_uri: str, client_id: str) -> tuple[Any, ...]:
-    return PUSHED.c.uri_hash == _hash(request_uri), PUSHED.c.client_id == client_id
-
-
-def _hash(request_uri: str) -> str:
-    return hashlib.sha256(request_uri.encode()).hexdigest()
+    return PUSHED.c.uri_hash == sha256_hex(request_uri), PUSHED.c.client_id == client_id

@@ -1,6 +1,5 @@
 """The OAuth server's storage. Where requests may race, one SQL statement decides which one wins."""
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.sessions import Grant, Refusal, Sessions, SignedIn
 from shared.clock import now
 from shared.data.database import insert_into
+from shared.hashing import sha256_hex
 from shared.identity.revocations import Kind
 from shared.ids import new_id
 
@@ -77,12 +77,12 @@ class Storage:
         delete_expired(self._session, CODES.c.code_hash, CODES.c.expires < now() - USED_CODES_KEPT)
         code = secrets.token_urlsafe(CODE_BYTES)
         expires = now() + timedelta(seconds=CODE_SECONDS)
-        self._session.add(AuthorizationCode(code_hash=_hash(code), expires=expires, **fields))
+        self._session.add(AuthorizationCode(code_hash=sha256_hex(code), expires=expires, **fields))
         return code
 
     def consume_code(self, code: str, client: Client) -> Consumed | None:
         """Consume a code of this client. This succeeds once; a second use revokes its grant."""
-        mine = CODES.c.code_hash == _hash(code), CODES.c.client_id == client.id
+        mine = CODES.c.code_hash == sha256_hex(code), CODES.c.client_id == client.id
         unused = CODES.c.used.is_(None), CODES.c.expires > now()
         use = update(CODES).where(*mine, *unused).values(used=now(), grant_id=new_id()).returning(CODES)
         row = self._session.connection().execute(use).mappings().one_or_none()
@@ -147,7 +147,3 @@ def drop_consent(session: Session, account_id: str, client_id: str) -> bool:
     """Withdraw a person's consent for a client; return whether there was any."""
     mine = CONSENTS.c.account_id == account_id, CONSENTS.c.client_id == client_id
     return session.connection().execute(delete(CONSENTS).where(*mine)).rowcount == 1
-
-
-def _hash(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()

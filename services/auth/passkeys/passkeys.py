@@ -4,7 +4,6 @@ User verification on the device (fingerprint, face or PIN) is required. So a pas
 the device, and the verification.
 """
 
-import hashlib
 import json
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -24,6 +23,7 @@ from services.auth.models import PASSKEY_CHALLENGES, PASSKEYS, Account, delete_e
 from services.auth.passkey_models import Passkey, PasskeyChallenge
 from services.auth.settings import Settings
 from shared.clock import now
+from shared.hashing import sha256_hex
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class Passkeys:
         """
         challenge, table = _signed_challenge(credential), PASSKEY_CHALLENGES
         of_account = table.c.account_id.is_not_distinct_from(account_id)
-        mine = table.c.challenge_hash == _hash(challenge), of_account, table.c.expires > now()
+        mine = table.c.challenge_hash == sha256_hex(challenge), of_account, table.c.expires > now()
         if session.connection().execute(delete(table).where(*mine)).rowcount != 1:
             raise UnknownPasskey if account_id is None else InvalidPasskey
         return challenge
@@ -166,7 +166,9 @@ class Passkeys:
         delete_expired(session, PASSKEY_CHALLENGES.c.challenge_hash, expired)
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         expires = now() + LIFETIME
-        session.add(PasskeyChallenge(challenge_hash=_hash(challenge), account_id=account_id, expires=expires))
+        session.add(
+            PasskeyChallenge(challenge_hash=sha256_hex(challenge), account_id=account_id, expires=expires)
+        )
         return challenge
 
 
@@ -209,7 +211,3 @@ def _bytes(text: str) -> bytes:
 
 def _text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _hash(challenge: bytes) -> str:
-    return hashlib.sha256(challenge).hexdigest()

@@ -1,7 +1,6 @@
 """Pending sign-ins: each is valid once, for ten minutes, in the browser where it began."""
 
 import base64
-import hashlib
 import hmac
 import re
 import secrets
@@ -21,6 +20,7 @@ from services.auth.providers.person import Secrets
 from services.auth.providers.refusals import Refused
 from services.auth.settings import Settings
 from shared.clock import now
+from shared.hashing import sha256_hex
 
 LIFETIME = timedelta(minutes=10)
 SECRET_BYTES = 32
@@ -57,8 +57,8 @@ class PendingSignIns:
         # Concurrent sign-ins in several tabs share the cookie.
         browser = cookie if cookie is not None and _SECRET.fullmatch(cookie) else _new_secret()
         row = PendingSignIn(
-            state_hash=_hash(state),
-            browser_hash=_hash(browser),
+            state_hash=sha256_hex(state),
+            browser_hash=sha256_hex(browser),
             provider=provider,
             after=purpose.after,
             is_for_front_end=purpose.is_for_front_end,
@@ -79,7 +79,7 @@ class PendingSignIns:
         state, table = given.get("state", ""), PENDING_SIGN_INS
         if not _SECRET.fullmatch(state):
             raise Refused(StrangeSignIn(), "state_missing")
-        mine = table.c.state_hash == _hash(state), table.c.browser_hash == _hash(cookie or "")
+        mine = table.c.state_hash == sha256_hex(state), table.c.browser_hash == sha256_hex(cookie or "")
         good = table.c.provider == provider, table.c.expires > now()
         used = delete(table).where(*mine, *good).returning(table)
         row = session.connection().execute(used).first()
@@ -102,7 +102,7 @@ def _purpose(row: Row[Any]) -> Purpose:
 
 def _why_not(session: Session, state: str, provider: str) -> str:
     """Return the reason for the log. The response is the same in all cases."""
-    found = select(PENDING_SIGN_INS).where(PENDING_SIGN_INS.c.state_hash == _hash(state))
+    found = select(PENDING_SIGN_INS).where(PENDING_SIGN_INS.c.state_hash == sha256_hex(state))
     row = session.connection().execute(found).first()
     if row is None:
         return "state_unknown"
@@ -113,7 +113,3 @@ def _why_not(session: Session, state: str, provider: str) -> str:
 
 def _new_secret() -> str:
     return secrets.token_urlsafe(SECRET_BYTES)
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

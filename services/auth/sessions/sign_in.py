@@ -15,7 +15,6 @@ from services.auth.credentials.throttle import Attempt
 from services.auth.errors import InvalidCredentials, InvalidMfaToken
 from services.auth.factors.challenges import (
     close_challenge,
-    hash_of,
     open_challenge,
     try_challenge,
     waiting_challenge,
@@ -25,6 +24,7 @@ from services.auth.models import Account
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.events import Trail
+from shared.hashing import sha256_hex
 from shared.process.proxies import Proxies, household
 
 PASSKEY, PROMPT = "hwk", "mca"  # names from RFC 8176; a prompt on another device
@@ -129,7 +129,7 @@ class SecondStep:
 
     def methods_waiting(self, session: Session, token: str) -> list[str]:
         """Return the methods that the challenge of this token accepts; none if it has ended."""
-        challenge = waiting_challenge(session, hash_of(token))
+        challenge = waiting_challenge(session, sha256_hex(token))
         return [] if challenge is None else self.methods_of(session, challenge)
 
     def after_factor(self, session: Session, challenge: Row[Any], code: str) -> Proved | None:

@@ -1,6 +1,5 @@
 """Links to a file that expire: anybody with the link can download the content, without an account."""
 
-import hashlib
 import hmac
 import secrets
 from datetime import timedelta
@@ -22,6 +21,7 @@ from shared.caller import Caller
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import NotFound
+from shared.hashing import sha256_hex
 from shared.http.schemas import Id
 from shared.process.public_address import absolute
 
@@ -44,7 +44,7 @@ def make_share(
     token = secrets.token_urlsafe(TOKEN_BYTES)
     share = Share(
         file_id=file.id,
-        token_hash=_hash(token),
+        token_hash=sha256_hex(token),
         downloads_max=body.downloads_max,
         expires=now() + timedelta(hours=body.hours),
     )
@@ -90,7 +90,7 @@ def _shared(session: Session, share_id: str, token: str) -> tuple[bool, Content]
     )
     row = session.connection().execute(found).one_or_none()
     # A wrong link, a used-up one and one that never existed get the same response.
-    if row is None or not hmac.compare_digest(row.token_hash, _hash(token)):
+    if row is None or not hmac.compare_digest(row.token_hash, sha256_hex(token)):
         raise NotFound
     return row.downloads_max is not None, served(row._asdict())
 
@@ -104,8 +104,3 @@ def _count(session: Session, share_id: str) -> None:
 def _is_good() -> ColumnElement[bool]:
     left = or_(SHARES.c.downloads_max.is_(None), SHARES.c.downloads < SHARES.c.downloads_max)
     return (SHARES.c.expires > now()) & left
-
-
-def _hash(token: str) -> str:
-    # A token of 256 random bits cannot be guessed, so it needs no slow hash.
-    return hashlib.sha256(token.encode()).hexdigest()
