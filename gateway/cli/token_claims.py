@@ -1,7 +1,6 @@
 """The checks that a verifier makes on an access token, one by one, as pure functions."""
 
 import json
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple, TypeGuard
 import jwt
 
 from shared.identity.tokens import ACCESS_TOKEN_TYPES, LEEWAY_SECONDS, REQUIRED_CLAIMS, TOKEN_BYTES_MAX
+from shared.identity.unverified import Unverified
 
 SHOWN = ("sub", "username", "role", "client_id", "scope", "sid", "acr", "auth_time", "iss", "aud", "jti")
 
@@ -20,14 +20,6 @@ class Finding(NamedTuple):
     name: str
     words: str
     refuses: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Unverified:
-    """A decoded JWT that was not verified."""
-
-    header: dict[str, Any]
-    claims: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +34,6 @@ class Expected:
     @property
     def algorithm(self) -> str:
         return "RS256" if self.secret is None else "HS256"
-
-
-def decoded(token: str) -> Unverified | None:
-    """Decode a JWT without verifying it; return None if it is not one."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        header, claims = (json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
-    except (ValueError, RecursionError):
-        return None
-    return Unverified(header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None
 
 
 def kind_of(token: Unverified) -> str:

@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.errors import Kind
 from gateway.settings import Settings
 from gateway.telemetry.metrics import CONNECTIONS
-from shared.process.proxies import Proxies, household
+from shared.process.proxies import Proxies, limited_network
 
 REFUSED_MAX = 100
 SPARE_DESCRIPTORS = 100  # for everything except client and upstream connections
@@ -30,12 +30,12 @@ class Holder(Protocol):
 class Seat:
     """The slot of one connection."""
 
-    __slots__ = ("holder", "household", "is_refused", "taken_bytes", "waiting_bytes", "waits_since")
+    __slots__ = ("holder", "is_refused", "network", "taken_bytes", "waiting_bytes", "waits_since")
 
-    def __init__(self, transport: asyncio.Transport, holder: Holder, household: str | None) -> None:
+    def __init__(self, transport: asyncio.Transport, holder: Holder, network: str | None) -> None:
         self.waiting_bytes = transport.get_write_buffer_size  # called often, for every connection
         self.holder = holder
-        self.household = household  # None for a trusted proxy, which carries many clients
+        self.network = network  # None for a trusted proxy, which carries many clients
         self.is_refused = False
         self.waits_since = 0.0  # when bytes for the client were first seen waiting, or 0
         self.taken_bytes = 0  # acknowledged by the client when `waits_since` was set
@@ -48,7 +48,7 @@ class Crowd:
         self._max = min(settings.connections_max, _connections_possible())
         self._per_address_max = settings.connections_per_address_max
         self._proxies = proxies
-        self._households: Counter[str] = Counter()
+        self._networks: Counter[str] = Counter()
         self.seats: dict[asyncio.Transport, Seat] = {}
         self.refused = 0  # refused connections that are not closed yet
         if self._max < settings.connections_max:
@@ -61,12 +61,12 @@ class Crowd:
 
     def enter(self, transport: asyncio.Transport, holder: Holder, peer: str) -> Kind | None:
         """Count a connection; return the reason if it has to be refused."""
-        address = None if self._proxies.trusts(peer) else household(peer)
+        address = None if self._proxies.trusts(peer) else limited_network(peer)
         seat = self.seats[transport] = Seat(transport, holder, address)
         kind = errors.CROWDED if len(self.seats) > self._max else None
         if address is not None:
-            self._households[address] += 1
-            if self._households[address] > self._per_address_max:
+            self._networks[address] += 1
+            if self._networks[address] > self._per_address_max:
                 kind = errors.TOO_MANY_CONNECTIONS
         CONNECTIONS.set(len(self.seats))
         seat.is_refused = kind is not None
@@ -79,11 +79,11 @@ class Crowd:
             return
         CONNECTIONS.set(len(self.seats))
         self.refused -= seat.is_refused
-        if seat.household is None:
+        if seat.network is None:
             return
-        self._households[seat.household] -= 1
-        if self._households[seat.household] <= 0:
-            del self._households[seat.household]
+        self._networks[seat.network] -= 1
+        if self._networks[seat.network] <= 0:
+            del self._networks[seat.network]
 
 
 def allow_descriptors() -> None:

@@ -7,7 +7,7 @@ Tokens that were verified before still pass, since looking them up costs almost 
 from gateway.errors import TOO_MANY_FAILURES, Refusal
 from gateway.policies.rate_limits import Limiter
 from gateway.routing.table import RateLimit
-from shared.process.proxies import household
+from shared.process.proxies import limited_network
 
 BURST_SECONDS = 10
 
@@ -24,14 +24,14 @@ class Failures:
     def require_few(self, address: str, now: float) -> None:
         """Refuse a network that has failed too often, before verifying anything from it."""
         if self._limiter is not None:
-            verdict = self._limiter.look(household(address), now)
+            verdict = self._limiter.look(limited_network(address), now)
             if not verdict.allowed:
                 raise _refused(verdict.retry_after)
 
     def add(self, address: str, now: float) -> None:
         """Count a failure, and refuse the request if that is one too many."""
         if self._limiter is not None:
-            verdict = self._limiter.take(household(address), now)
+            verdict = self._limiter.take(limited_network(address), now)
             if not verdict.allowed:
                 raise _refused(verdict.retry_after)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gateway.request import RequestState
-from shared.process.proxies import household
+from shared.process.proxies import limited_network
 
 Counted = Callable[[RequestState], str]
 _BETWEEN = "\x00"  # occurs in no id or address, so no two callers share a key
@@ -24,7 +24,7 @@ def by_user(request: RequestState) -> str:
 
 
 def by_address(request: RequestState) -> str:
-    return household(request.address)
+    return limited_network(request.address)
 
 
 def by_client(request: RequestState) -> str:

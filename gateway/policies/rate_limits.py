@@ -122,7 +122,7 @@ class RouteLimits:
         self._only = self.limiters[0] if len(limits) == 1 else None
         self._counted = tuple(counted(limit.key) for limit in limits)
         # Anonymous callers are counted by network, unless the limit counts all callers together.
-        self._by_household = [place for place, limit in enumerate(limits) if limit.key != "route"]
+        self._by_client = [place for place, limit in enumerate(limits) if limit.key != "route"]
         self._store = store
         self._parts = 0  # unknown, because limiters of the previous routing may have been divided already
         self._shared = [
@@ -195,7 +195,7 @@ class RouteLimits:
         It counts only against the limits of its network, so that strangers cannot use up a limit that a whole
         route shares, and only in this process, so that it costs no round trip.
         """
-        for place in self._by_household:
+        for place in self._by_client:
             verdict = self.limiters[place].take(self._counted[place](request), now)
             if not verdict.allowed:
                 raise _refused(verdict.retry_after)

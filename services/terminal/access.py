@@ -39,21 +39,15 @@ class Door:
         """
         if not self._is_local:
             return
-        address = self._client_of(connection)
+        address = self._proxies.address_of(connection)
         authority = own_authority(connection, self._proxies.trusts)
         if not (_is_loopback(address) and _is_local_name(_host_of(authority))):
             raise NotLocal
 
     def require_here(self, connection: HTTPConnection) -> None:
         """Refuse clients on other machines, at a host name of ports: no other site can choose such a name."""
-        if self._is_local and not _is_loopback(self._client_of(connection)):
+        if self._is_local and not _is_loopback(self._proxies.address_of(connection)):
             raise NotLocal
-
-    def _client_of(self, connection: HTTPConnection) -> str:
-        peer = connection.client.host if connection.client else ""
-        # A proxy may add a line of its own below a forged one.
-        forwarded = ",".join(connection.headers.getlist("x-forwarded-for"))
-        return self._proxies.client_address(peer, forwarded.encode("latin-1") or None)
 
 
 def may_type(caller: Caller) -> bool:

@@ -88,7 +88,7 @@ class RequestTrail:
                 "actor": actor,
                 "action": self._action,
                 "resource": str(resource)[:TEXT_MAX],
-                "ip": recorder.address_of(scope["client"], headers.get(b"x-forwarded-for")),
+                "ip": recorder.address_of(self._request),
                 "user_agent": _printable(headers.get(b"user-agent")),
                 "metadata": self._metadata(),
                 "timestamp": now(),
@@ -167,11 +167,8 @@ class Recorder:
                     if not written.done():
                         written.set_result(None)
 
-    def address_of(self, client: tuple[str, int] | None, forwarded: bytes | None) -> str | None:
-        if client is None:
-            return None
-        host, _ = client
-        return _written(host if forwarded is None else self._proxies.client_address(host, forwarded))
+    def address_of(self, connection: HTTPConnection) -> str | None:
+        return _written(self._proxies.address_of(connection))
 
 
 def _emit_all(session: Session, records: list[Recorded]) -> None:

@@ -1,10 +1,8 @@
 """Token verification; tokens are never signed here."""
 
 import asyncio
-import json
 import re
 import time
-from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -24,6 +22,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.identity.revocations import Revocations
+from shared.identity.unverified import read_unverified
 from shared.peers.client import HttpClient
 from shared.process.settings import ProcessSettings
 
@@ -153,7 +152,7 @@ class TokenVerifier:
 
     async def _read(self, token: str) -> Caller:
         try:
-            header = _read_once(token)
+            header = _header(token)
             if self._secret is not None:
                 return _caller(self._decode(token, self._secret, "HS256"))
             key = await self._keys.key(header.get("kid"))
@@ -212,28 +211,13 @@ class KeySet:
                     raise
 
 
-def _read_once(token: str) -> dict[str, Any]:
-    """Return the header; refuse duplicate members and tokens not declared as access tokens.
-
-    Of duplicate members, some parsers take the first and others the last.
-    """
-    header, claims = (
-        json.loads(urlsafe_b64decode(part + "=="), object_pairs_hook=_each_once)
-        for part in token.split(".")[:2]
-    )
-    if not isinstance(header, dict) or not isinstance(claims, dict):
+def _header(token: str) -> dict[str, Any]:
+    """Return the header; refuse tokens that are not declared as access tokens."""
+    found = read_unverified(token)
+    kind = found.header.get("typ") if found else None
+    if found is None or not isinstance(kind, str) or kind.lower() not in ACCESS_TOKEN_TYPES:
         raise InvalidToken
-    kind = header.get("typ")
-    if not isinstance(kind, str) or kind.lower() not in ACCESS_TOKEN_TYPES:
-        raise InvalidToken
-    return header
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise InvalidToken
-    return found
+    return found.header
 
 
 def bearer_token(authorization: str | None) -> str | None:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
+from starlette.requests import HTTPConnection
 
 Network = IPv4Network | IPv6Network
-IPV6_HOUSEHOLD_BITS = 64
+IPV6_NETWORK_BITS = 64
 
 
 def _comma_separated(value: object) -> object:
@@ -26,6 +27,16 @@ class Proxies:
     def __init__(self, networks: tuple[Network, ...]) -> None:
         self._networks = networks
         self.trusts = lru_cache(maxsize=4096)(self._trusts) if networks else _nobody
+
+    def address_of(self, connection: HTTPConnection) -> str:
+        """Return the address of the client; empty if it has none, as on a Unix socket."""
+        client = connection.client
+        return self.client_address(client.host, forwarded_for(connection)) if client else ""
+
+    def network_of(self, connection: HTTPConnection) -> str:
+        """Return the network against which attempts of this client are counted; empty without an address."""
+        address = self.address_of(connection)
+        return address and limited_network(address)
 
     def client_address(self, peer: str, forwarded_for: bytes | None) -> str:
         """Return the right-most address that is not a trusted proxy; anything to its left may be forged."""
@@ -48,14 +59,20 @@ class Proxies:
         return any(ip in network for network in self._networks)
 
 
+def forwarded_for(connection: HTTPConnection) -> bytes | None:
+    """Return X-Forwarded-For; several lines count as one list, since a proxy may add a line of its own."""
+    lines = [value for name, value in connection.scope["headers"] if name == b"x-forwarded-for"]
+    return b",".join(lines) if lines else None
+
+
 @lru_cache(maxsize=10_000)
-def household(address: str) -> str:
+def limited_network(address: str) -> str:
     """Return the network that limits apply to: an IPv6 /64 or a single IPv4 address."""
     if ":" not in address:
         return address
     ip = ip_address(address)
     mapped = getattr(ip, "ipv4_mapped", None)
-    return str(mapped) if mapped else str(ip_network((int(ip) >> 64 << 64, IPV6_HOUSEHOLD_BITS)))
+    return str(mapped) if mapped else str(ip_network((int(ip) >> 64 << 64, IPV6_NETWORK_BITS)))
 
 
 def _is_address(text: str) -> bool:

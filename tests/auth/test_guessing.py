@@ -26,6 +26,7 @@ from services.auth.models import KnownDevice, LoginAttempts
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.data.migrate import upgrade
+from shared.hashing import sha256_hex
 from shared.testing import bearer, internal_token, running
 from tests.auth.conftest import StoppedClock
 from tests.auth.support import PASSWORD, let_time_pass, login, register, rows
@@ -223,7 +224,7 @@ class TestGuessesFromEverywhere:
         looked_at = 0
         for n in range(24 * 12):
             for m in range(STRANGERS_AT_ONCE + 1):
-                attempt = Attempt.at_login("account 7", household=f"{n}.{m}", known_device=None)
+                attempt = Attempt.at_login("account 7", network=f"{n}.{m}", known_device=None)
                 try:
                     with database.transaction() as session:
                         attempt.count(session)
@@ -433,5 +434,5 @@ class TestRows:
         kept = {row["name_hash"] for row in rows(database_url, LoginAttempts)}
 
         assert len(kept) == 20
-        assert throttle._hash("login name nobody49") in kept  # the oldest rows are deleted
-        assert throttle._hash("login name nobody0") not in kept
+        assert sha256_hex("login name nobody49") in kept  # the oldest rows are deleted
+        assert sha256_hex("login name nobody0") not in kept

@@ -160,7 +160,7 @@ class TestLimitsOfTheRoute:
 def test_memory_for_networks_is_bounded() -> None:
     failures = Failures(1)
     for n in range(KEYS_MAX * 3):
-        failures.add(f"household {n}", 0.0)
+        failures.add(f"network {n}", 0.0)
 
     assert failures._limiter is not None
     assert failures._limiter.keys <= 2 * KEYS_MAX

@@ -7,9 +7,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.cli.token_claims import Expected, about, check, decoded, kind_of
+from gateway.cli.token_claims import Expected, about, check, kind_of
 from gateway.cli.token_request import operation_findings
 from shared.caller import Caller
+from shared.identity.unverified import read_unverified
 from shared.testing import TEST_JWT_SECRET, internal_token
 
 NOW = int(time.time())
@@ -23,7 +24,7 @@ def signed(header: dict[str, Any] | None = None, secret: str = TEST_JWT_SECRET, 
 
 
 def refusals(token: str, expected: Expected = HS256) -> dict[str, str]:
-    read = decoded(token)
+    read = read_unverified(token)
     assert read is not None
     return {one.name: one.words for one in check(token, read, expected, NOW) if one.refuses}
 
@@ -79,18 +80,18 @@ def test_kinds_of_tokens_are_distinguished() -> None:
         "another kind (typ dpop+jwt)": signed({"typ": "dpop+jwt"}),
     }
     for words, token in kinds.items():
-        read = decoded(token)
+        read = read_unverified(token)
         assert read is not None
         assert words in kind_of(read)
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b", "a.b.c", "é.x.y", "W10.W10.x", f"{'e30.' * 4}"])
 def test_text_that_is_not_a_jwt_is_not_decoded(text: str) -> None:
-    assert decoded(text) is None
+    assert read_unverified(text) is None
 
 
 def test_untrusted_values_are_shown_on_one_line() -> None:
-    read = decoded(signed(sub="a\nresult  accepted\x1b[2J", username="ü" * 500))
+    read = read_unverified(signed(sub="a\nresult  accepted\x1b[2J", username="ü" * 500))
     assert read is not None
     for one in about(read):
         assert one.words.isprintable()

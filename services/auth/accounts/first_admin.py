@@ -11,6 +11,7 @@ from services.auth.errors import EmailTaken, UsernameTaken
 from services.auth.models import Account, Role
 from services.auth.settings import DEFAULT_ADMIN_PASSWORD, Settings, is_loopback, only_this_machine
 from shared.data.database import Database
+from shared.process.proxies import forwarded_for
 from shared.process.settings import SettingsError
 
 RANDOM_PASSWORD_BYTES = 18
@@ -56,8 +57,8 @@ def is_known_to_everybody(password: str, request: Request, settings: Settings) -
     """
     if password != DEFAULT_ADMIN_PASSWORD:
         return False
-    told = ",".join(request.headers.getlist("x-forwarded-for"))
-    askers = [request.client.host if request.client else "", *filter(None, told.replace(" ", "").split(","))]
+    through = (forwarded_for(request) or b"").decode("latin-1").replace(" ", "").split(",")
+    askers = [request.client.host if request.client else "", *filter(None, through)]
     if only_this_machine(dict(settings)) and all(map(is_loopback, askers)):
         return False
     log.warning("default_admin_password_refused", askers=askers)

@@ -43,10 +43,10 @@ class Attempt:
     strangers: str | None = None  # shared by all unknown devices
 
     @classmethod
-    def at_login(cls, account: str, *, household: str, known_device: str | None) -> "Attempt":
+    def at_login(cls, account: str, *, network: str, known_device: str | None) -> "Attempt":
         if known_device is not None:
             return cls(f"login {account} on {known_device}")
-        return cls(f"login {account} from {household}", f"login {account}")
+        return cls(f"login {account} from {network}", f"login {account}")
 
     def count(self, session: Session) -> None:
         """Count the attempt, or raise LoginThrottled.

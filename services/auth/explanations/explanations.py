@@ -5,8 +5,6 @@ itself. Nothing is changed either: looking at a credential does not count as usi
 """
 
 import hmac
-import json
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +22,7 @@ from services.auth.settings import Settings
 from shared.clock import now
 from shared.hashing import sha256_hex
 from shared.identity.revocations import Kind
+from shared.identity.unverified import read_unverified
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,9 @@ class Explanations:
     def of(self, session: Session, credential: str) -> Explanation:
         if credential.startswith(PREFIX):
             return _of_access_key(session, credential)
-        claims = _claims_of(credential)
-        if claims is not None:
-            return self._of_token(session, *claims)
+        jwt = read_unverified(credential, allows_duplicates=True)
+        if jwt is not None:
+            return self._of_token(session, jwt.header, jwt.claims)
         token = self._refresh_tokens.read(credential)
         if token is not None:
             return self._of_refresh_token(session, token)
@@ -230,18 +229,6 @@ def _row(session: Session, table: Table, row_id: str) -> Row[Any] | None:
 
 def _is_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= 36 and value.isascii() and value.isprintable()
-
-
-def _claims_of(credential: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return the unverified header and claims of a JWT; None for anything else."""
-    parts = credential.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        header, claims = (json.loads(urlsafe_b64decode(part + "==")) for part in parts[:2])
-    except (ValueError, RecursionError):
-        return None
-    return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None
 
 
 def _text(moment: datetime) -> str:

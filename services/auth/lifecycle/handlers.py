@@ -19,7 +19,6 @@ from services.auth.lifecycle.schemas import (
 )
 from services.auth.schemas import AccountOut
 from services.auth.sessions.own_password import Person
-from services.auth.sessions.sign_in import household_of
 from shared.caller import Caller
 from shared.events import Trail
 from shared.http.schemas import Id, Page
@@ -35,7 +34,7 @@ def forgot_password(
 
     The response and the time it takes are the same whether or not such an account exists.
     """
-    asked.ask(session, household_of(request, proxies), body.email)
+    asked.ask(session, proxies.network_of(request), body.email)
     return AcceptedOut()
 
 

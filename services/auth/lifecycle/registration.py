@@ -22,7 +22,6 @@ from services.auth.models import Account
 from services.auth.schemas import Register, SignedInOut
 from services.auth.sessions.answers import signed_in_out
 from services.auth.sessions.sessions import Sessions, SignedIn
-from services.auth.sessions.sign_in import household_of
 from services.auth.sessions.tokens import AccessTokens
 from services.auth.sessions.user_agents import device_named
 from services.auth.settings import Settings
@@ -55,7 +54,7 @@ class Registration:
             raise RegistrationClosed
         self.policy.require(body.password, "password", body.email, body.username)
         account = new_account(body, await self.passwords.hash(body.password))
-        asker = household_of(request, self.proxies)
+        asker = self.proxies.network_of(request)
         if self.settings.registration == "verified":
             await self.database.run(self._ask, account, asker, trail)
             return None

@@ -42,10 +42,10 @@ class MailRequests:
         self.queue = Queue(WORK, _QUEUE, attempts_max=ATTEMPTS_MAX)
 
     def ask(
-        self, session: Session, household: str, email: str, account: Mapping[str, Any] | None = None
+        self, session: Session, network: str, email: str, account: Mapping[str, Any] | None = None
     ) -> None:
         """Queue a password reset, or the creation of `account`; refuse a network that asks too often."""
-        PER_NETWORK.take(session, from_network(household))
+        PER_NETWORK.take(session, from_network(network))
         work_id = new_id()
         body = self._sealer.seal(json.dumps({"email": email, "account": account}), _QUEUE, work_id)
         self.queue.add(session, body, work_id=work_id)

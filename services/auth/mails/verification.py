@@ -32,5 +32,5 @@ def to_address(email: str) -> str:
     return f"mails to {email}"
 
 
-def from_network(household: str) -> str:
-    return f"mails caused by {household}"
+def from_network(network: str) -> str:
+    return f"mails caused by {network}"

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import jwt
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,7 +19,6 @@ from services.auth.oauth.parameters import ClientCredentials, Parameters
 from services.auth.oauth.server import OAuthServer
 from services.auth.oauth.tokens_endpoint import authenticated, introspect, revoke, userinfo
 from services.auth.revocations.feed import RevocationFeed
-from services.auth.sessions.sign_in import household_of
 from services.auth.tables import ID_CHARACTERS
 from shared.caller import Caller
 from shared.data.database import Database
@@ -28,6 +26,7 @@ from shared.errors import InvalidToken, Unauthenticated
 from shared.events import Trail
 from shared.http.inputs import read_body
 from shared.identity.tokens import bearer_token
+from shared.identity.unverified import read_unverified
 from shared.process.proxies import Proxies
 
 Begun = dict[str, Any] | OAuthError
@@ -114,8 +113,8 @@ async def introspect_token(request: Request, database: Database, server: OAuthSe
         credentials, token = _credentials(request, given), given.token()
         _require_secret(credentials)
         is_valid = await _caller_of(token, server) is not None
-        claims = jwt.decode(token, options={"verify_signature": False}) if is_valid else None
-        told = await database.read(_introspect, server, credentials, token, claims)
+        found = read_unverified(token) if is_valid else None
+        told = await database.read(_introspect, server, credentials, token, found and found.claims)
     except OAuthError as error:
         return _error(error)
     return JSONResponse(told, headers=NOT_STORED)
@@ -149,7 +148,7 @@ def _authorize_device(
     client: Client,
     given: Parameters,
 ) -> Begun:
-    wait = PER_NETWORK.wait(session, f"device codes for {household_of(request, proxies)}")
+    wait = PER_NETWORK.wait(session, f"device codes for {proxies.network_of(request)}")
     if wait:
         return OAuthError("slow_down", f"Too many requests; wait {wait} seconds.", 429)
     return server.storage(session).devices.begin(server.issuer, client, given)

@@ -18,7 +18,6 @@ from services.auth.pages.forms import REFUSALS, read_as, token_of
 from services.auth.pages.visit import ACCOUNT, SIGN_IN, Visit, page
 from services.auth.schemas import Register
 from services.auth.sessions.own_password import Person
-from services.auth.sessions.sign_in import household_of
 from shared.errors import Problem
 from shared.events import Trail
 from shared.process.proxies import Proxies
@@ -40,7 +39,7 @@ async def send_forgotten(visit: Visit, asked: MailRequests, proxies: Proxies) ->
     form = await visit.form()
     try:
         email = read_as(ForgotPassword, form).email
-        await visit.run(_ask_for_link, asked, household_of(visit.request, proxies), email, visit.trail)
+        await visit.run(_ask_for_link, asked, proxies.network_of(visit.request), email, visit.trail)
     except REFUSALS as error:
         return await visit.again("forgotten", error, email=form.get("email", "")[:254])
     return visit.site.pages.say(
@@ -52,8 +51,8 @@ async def send_forgotten(visit: Visit, asked: MailRequests, proxies: Proxies) ->
     )
 
 
-def _ask_for_link(session: Session, asked: MailRequests, household: str, email: str, trail: Trail) -> None:
-    asked.ask(session, household, email)
+def _ask_for_link(session: Session, asked: MailRequests, network: str, email: str, trail: Trail) -> None:
+    asked.ask(session, network, email)
     trail.write(session)
 
 

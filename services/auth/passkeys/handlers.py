@@ -14,7 +14,7 @@ from services.auth.schemas import SignedInOut
 from services.auth.sessions.answers import signed_in_out
 from services.auth.sessions.own_password import Person
 from services.auth.sessions.sessions import Sessions, SignedIn
-from services.auth.sessions.sign_in import PASSKEY, SecondStep, begin_second_step, household_of
+from services.auth.sessions.sign_in import PASSKEY, SecondStep, begin_second_step
 from services.auth.sessions.tokens import AccessTokens
 from services.auth.sessions.user_agents import device_named
 from shared.caller import Caller
@@ -57,7 +57,7 @@ def begin_passkey_sign_in(
     request: Request, session: Session, passkeys: Passkeys, proxies: Proxies
 ) -> Response:
     """Get the options to sign in with a passkey (for `navigator.credentials.get`)."""
-    PER_NETWORK.take(session, f"passkey challenges for {household_of(request, proxies)}")
+    PER_NETWORK.take(session, f"passkey challenges for {proxies.network_of(request)}")
     return Response(passkeys.options_to_sign_in(session), headers=NOT_STORED, media_type=JSON)
 
 

@@ -19,7 +19,7 @@ from services.auth.providers.person import Person, Response, SignInAtProvider
 from services.auth.providers.refusals import Refused
 from services.auth.providers.registry import Providers
 from services.auth.sessions.browser import BrowserSessions
-from services.auth.sessions.sign_in import FactorNeeded, SecondStep, household_of
+from services.auth.sessions.sign_in import FactorNeeded, SecondStep
 from services.auth.sessions.user_agents import device_named
 from services.auth.settings import Settings
 from shared.data.database import Database
@@ -50,7 +50,7 @@ class Browser:
 
     session_cookie: str | None
     device_id: str | None
-    household: str
+    network: str
     device: str | None
 
 
@@ -76,7 +76,7 @@ class Arrivals:
         state = self.pending.new_state()
         # First, so that nothing is stored while the provider is down.
         url = await provider.url(self.pending.secrets_of(state), self.providers.redirect_uri(provider))
-        cookie, network = request.cookies.get(self.pending.cookie_name), household_of(request, self.proxies)
+        cookie, network = request.cookies.get(self.pending.cookie_name), self.proxies.network_of(request)
 
         def keep(session: Session) -> str:
             PER_NETWORK.take(session, f"sign-ins at providers from {network}")
@@ -109,7 +109,7 @@ class Arrivals:
         browser = Browser(
             session_cookie=request.cookies.get(self.browsers.cookie_name),
             device_id=self.devices.device_of(request),
-            household=household_of(request, self.proxies),
+            network=self.proxies.network_of(request),
             device=device_named(request.headers.get("user-agent")),
         )
         return await self._signed_in(provider, person, purpose, browser, trail)
@@ -138,7 +138,7 @@ class Arrivals:
         browser: Browser,
         trail: Trail,
     ) -> Arrived:
-        account, how = self.linking.account_of(session, provider.settings, person, browser.household)
+        account, how = self.linking.account_of(session, provider.settings, person, browser.network)
         device_id = remember(session, account.id, browser.device_id)
         proved = self.second.after_first(session, account, device_id, METHOD)
         trail.user_id = trail.resource = account.id

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from services.auth.providers.refusals import Refused, down, untrusted
+from shared.identity.unverified import each_once
 from shared.peers.outbound import Answer, BadAddress, CallFailed, Outbound
 
 T = TypeVar("T")
@@ -110,14 +111,6 @@ class Kept(Generic[T]):
 
     def _age(self) -> float:
         return monotonic() - self._fetched
-
-
-def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse objects with duplicate members; an `object_pairs_hook`."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member is given twice")
-    return found
 
 
 def _no_constant(name: str) -> Any:

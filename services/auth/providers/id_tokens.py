@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 import jwt
 from jwt.types import Options
 
-from services.auth.providers.documents import each_once
 from services.auth.providers.refusals import Refused, untrusted
+from shared.identity.unverified import read_unverified
 
 TOKEN_CHARACTERS_MAX = 16 * 1024
 LEEWAY_SECONDS = 30
@@ -95,15 +94,10 @@ def verified(token: str, keys: Keys, expected: Expected) -> dict[str, Any]:
 def _header(token: str) -> dict[str, Any]:
     if len(token) > TOKEN_CHARACTERS_MAX or not _THREE_PARTS.fullmatch(token):
         raise untrusted("token_malformed")
-    try:
-        header, claims = (
-            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=each_once)
-            for part in token.split(".")[:2]
-        )
-    except (ValueError, RecursionError) as error:
-        raise untrusted("token_malformed") from error
-    if not isinstance(header, dict) or not isinstance(claims, dict) or not isinstance(header.get("alg"), str):
+    found = read_unverified(token)
+    if found is None or not isinstance(found.header.get("alg"), str):
         raise untrusted("token_malformed")
+    header = found.header
     kind = header.get("typ", "JWT")
     if "crit" in header or not isinstance(kind, str) or kind.upper() != "JWT":
         raise untrusted("token_of_another_kind")

@@ -51,7 +51,7 @@ class Linking:
     mails: Mails
 
     def account_of(
-        self, session: Session, provider: Provider, person: Person, household: str
+        self, session: Session, provider: Provider, person: Person, network: str
     ) -> tuple[Account, str]:
         """Return the account, locked, and how it was found: known, linked, claimed or created."""
         _require_domain(provider, person)
@@ -66,7 +66,7 @@ class Linking:
         is_trusted = provider.trust_email and person.is_authoritative
         holder = account_named(session, email)
         if holder is None:
-            return self._new(session, provider, person, email, household, is_trusted=is_trusted), "created"
+            return self._new(session, provider, person, email, network, is_trusted=is_trusted), "created"
         account = locked_account(session, holder.id)
         if account is None or account.email != email:
             raise ChangedMeanwhile
@@ -102,7 +102,7 @@ class Linking:
         provider: Provider,
         person: Person,
         email: str,
-        household: str,
+        network: str,
         *,
         is_trusted: bool,
     ) -> Account:
@@ -119,7 +119,7 @@ class Linking:
         )
         add_account(session, account)
         connect(session, account, provider.name, person)
-        if not is_trusted and not PER_NETWORK.wait(session, from_network(household)):
+        if not is_trusted and not PER_NETWORK.wait(session, from_network(network)):
             ask_to_verify(session, account, self.links, self.mails)
         return account
 

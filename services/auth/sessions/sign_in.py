@@ -25,7 +25,7 @@ from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.events import Trail
 from shared.hashing import sha256_hex
-from shared.process.proxies import Proxies, household
+from shared.process.proxies import Proxies
 
 PASSKEY, PROMPT = "hwk", "mca"  # names from RFC 8176; a prompt on another device
 
@@ -60,7 +60,7 @@ class PasswordCheck:
 
         An unknown name, a wrong password and a disabled account get the same refusal after the same time.
         """
-        shown, asker = self._devices.device_of(request), household_of(request, self._proxies)
+        shown, asker = self._devices.device_of(request), self._proxies.network_of(request)
         found = await self._database.run(_begin, name, shown, asker)
         trail.user_id = trail.resource = found.account_id if found else None
         password_hash = found.password_hash if found else None
@@ -173,21 +173,13 @@ def factor_attempt(account_id: str) -> Attempt:
     return Attempt(f"factor of {account_id}")
 
 
-def household_of(request: Request, proxies: Proxies) -> str:
-    """Return the network (IPv4 address or IPv6 /64) against which attempts are counted."""
-    if request.client is None:
-        return ""
-    told = [value for name, value in request.headers.raw if name == b"x-forwarded-for"]
-    return household(proxies.client_address(request.client.host, b",".join(told) or None))
-
-
 def _begin(session: Session, name: str, device_id: str | None, asker: str) -> Candidate | None:
     account = account_named(session, name)
     # An unknown name takes the same path, with the same queries and counters.
     counted_as = f"name {name}" if account is None else f"account {account.id}"
     is_device_known = device_id is not None and is_known(session, account.id if account else "", device_id)
     known_device = device_id if is_device_known else None
-    attempt = Attempt.at_login(counted_as, household=asker, known_device=known_device)
+    attempt = Attempt.at_login(counted_as, network=asker, known_device=known_device)
     attempt.count(session)
     if account is None:
         return None

@@ -137,6 +137,15 @@ async def test_forwarded_address_from_an_untrusted_peer_is_not_recorded(
     assert [one["ip"] for one in records()] == ["127.0.0.1"]
 
 
+async def test_address_is_recorded_although_each_proxy_added_a_line_of_its_own(
+    notes: httpx.AsyncClient, records: Records, signed_in: dict[str, str]
+) -> None:
+    forwarded = [("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-For", "127.0.0.2")]
+    await notes.post("/notes", json={"text": "a"}, headers=[*signed_in.items(), *forwarded])
+
+    assert [one["ip"] for one in records()] == ["203.0.113.7"]
+
+
 @pytest.mark.parametrize(
     "told",
     [
