@@ -1,11 +1,17 @@
-"""Hashes under which random secrets are stored, so that a copy of the database opens nothing."""
+"""Hashes of secrets, and keys derived from secrets."""
 
 import hashlib
+import hmac
 
 
 def sha256_hex(secret: str | bytes) -> str:
-    """Return the SHA-256 as hexadecimal text. Looking a secret up by its hash has no timing side channel.
+    """Return the hash under which a random secret is stored, so that a copy of the database opens nothing.
 
-    Only for what cannot be guessed, such as random tokens: passwords need a slow hash.
+    Looking a secret up by its hash has no timing side channel. Passwords can be guessed and need a slow hash.
     """
     return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).hexdigest()
+
+
+def derived_key(secret: str, purpose: str) -> bytes:
+    """Derive a key for one purpose; it reveals neither the secret nor the keys of other purposes."""
+    return hmac.digest(secret.encode(), f"gatehouse {purpose}".encode(), "sha256")

@@ -57,7 +57,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "shared": (
-        ("__init__", "errors", "caller", "clock", "ids", "words"),
+        ("__init__", "errors", "caller", "clock", "hashing", "ids", "words"),
         ("process",),
         ("data",),
         ("peers",),

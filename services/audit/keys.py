@@ -1,7 +1,6 @@
 """The keys that sign checkpoints, the ends of exports, and statements."""
 
 import base64
-import hmac
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import SecretStr
 from services.audit.proofs import Key
 from services.audit.settings import Settings
 from services.audit.statements import SIGNATURE, statement_text
+from shared.hashing import derived_key
 
 
 class LogKeys:
@@ -41,5 +41,5 @@ class LogKeys:
 
 
 def _signing_key(secret: SecretStr) -> Ed25519PrivateKey:
-    seed = hmac.digest(secret.get_secret_value().encode(), b"gatehouse audit log", "sha256")
+    seed = derived_key(secret.get_secret_value(), "audit log")
     return Ed25519PrivateKey.from_private_bytes(seed)

@@ -1,12 +1,11 @@
 """Secrets stored encrypted in the database: AES-256-GCM, with a key per service, bound to their row.
 
 A sealed value is text: version, key id, and nonce plus ciphertext. Its place (table, column and row) is
-authenticated as associated data, so that nobody with write access to the database can move a value to a row
-that would send it elsewhere.
+authenticated as associated data: write access to the database is not enough to move a value to a row that would
+send it elsewhere.
 """
 
 import hashlib
-import hmac
 import json
 import os
 import re
@@ -22,12 +21,12 @@ from sqlalchemy import Column, Table, select, update
 from sqlmodel import Session
 
 from shared.data.database import Database
+from shared.hashing import derived_key
 from shared.process.settings import ServiceSettings, strong, strong_or_made
 
 VERSION = "s1"
 VALUE_BYTES_MAX = 64 * 1024
 NONCE_BYTES = 12
-TAG_BYTES = 16
 RESEALED_AT_ONCE = 200
 _SEALED = re.compile(rf"{VERSION}\.([0-9a-f]{{16}})\.([A-Za-z0-9_-]+)", re.ASCII)
 
@@ -66,7 +65,7 @@ class SealingSettings(ServiceSettings):
 
 class _Key:
     def __init__(self, service: str, secret: str) -> None:
-        key = hmac.digest(secret.encode(), f"gatehouse sealed values of {service}".encode(), "sha256")
+        key = derived_key(secret, f"sealed values of {service}")
         self.id = hashlib.sha256(b"id of " + key).hexdigest()[:16]
         self.cipher = AESGCM(key)
 

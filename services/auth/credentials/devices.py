@@ -9,11 +9,11 @@ from sqlalchemy import delete, select
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.keys.signing_keys import derived_key
 from services.auth.models import DEVICES, EXPIRED_PER_CHANGE_MAX, KnownDevice
 from services.auth.settings import Settings
 from shared.clock import now
 from shared.data.database import insert_into
+from shared.hashing import derived_key
 from shared.ids import new_id
 
 COOKIE = "__Host-device"  # browsers accept this prefix only over HTTPS or from localhost

@@ -4,7 +4,6 @@ Which key signs depends only on the database and the clock, so all replicas agre
 """
 
 import hashlib
-import hmac
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from services.auth.models import SIGNING_KEYS
 from services.auth.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
+from shared.hashing import derived_key
 from shared.process.settings import SettingsError
 
 RSA_BITS = 2048
@@ -185,8 +185,3 @@ def thumbprint(jwk: dict[str, Any]) -> str:
     """Return the id of an RSA key, computed from the key (RFC 7638)."""
     canonical = json.dumps({name: jwk[name] for name in ("e", "kty", "n")}, separators=(",", ":"))
     return base64url_encode(hashlib.sha256(canonical.encode()).digest()).decode()
-
-
-def derived_key(secret: str, purpose: str) -> bytes:
-    """Derive a key for one purpose; it reveals neither the secret nor the keys of other purposes."""
-    return hmac.digest(secret.encode(), f"gatehouse {purpose}".encode(), "sha256")

@@ -10,11 +10,12 @@ from typing import Any
 import jwt
 
 from services.auth.clients.scopes import OF_IDENTITY, OFFLINE, OPENID, text, words
-from services.auth.keys.signing_keys import SigningKeys, derived_key
+from services.auth.keys.signing_keys import SigningKeys
 from services.auth.models import Account, Client
 from services.auth.oauth.errors import OAuthError
 from services.auth.sessions.tokens import AccessTokens, factors_of, sign_in_claims
 from services.auth.settings import Settings
+from shared.hashing import derived_key
 
 ASKED_SECONDS_MAX = 10 * 60
 ROLE_OF_CLIENTS = "client"

@@ -13,14 +13,13 @@ from sqlalchemy import Row, delete, select
 from sqlmodel import Session
 
 from services.auth.errors import StrangeSignIn
-from services.auth.keys.signing_keys import derived_key
 from services.auth.models import PENDING_SIGN_INS, delete_expired
 from services.auth.provider_models import PendingSignIn
 from services.auth.providers.person import Secrets
 from services.auth.providers.refusals import Refused
 from services.auth.settings import Settings
 from shared.clock import now
-from shared.hashing import sha256_hex
+from shared.hashing import derived_key, sha256_hex
 
 LIFETIME = timedelta(minutes=10)
 SECRET_BYTES = 32

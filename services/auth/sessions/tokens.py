@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.auth.keys.signing_keys import SigningKeys, derived_key
+from services.auth.keys.signing_keys import SigningKeys
 from services.auth.models import Account, Role
 from services.auth.settings import Settings
+from shared.hashing import derived_key
 from shared.ids import new_id
 
 SECRET_BYTES = 32
