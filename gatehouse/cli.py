@@ -112,7 +112,7 @@ def up(arguments: argparse.Namespace) -> int:
 
 def migrate(arguments: argparse.Namespace) -> int:
     """Migrate the databases to the newest version (services do so themselves at startup)."""
-    from shared.data.migrate import DatabaseTooNew, newest, upgrade
+    from shared.data.migrate import DatabaseTooNew, MigrationFailed, newest, upgrade
     from shared.process.settings import ServiceSettings
 
     for program in programs.load(ROOT, os.environ):
@@ -122,6 +122,9 @@ def migrate(arguments: argparse.Namespace) -> int:
                 upgrade(program.settings.database_url, migrations)
             except DatabaseTooNew as error:
                 sys.stderr.write(f"{program.name}: {error}; run the newer program, or restore a backup.\n")
+                return 5
+            except MigrationFailed as error:
+                sys.stderr.write(f"{program.name}: {error}\n")
                 return 5
             sys.stdout.write(f"{program.name}: at {newest(migrations)}\n")
     return 0

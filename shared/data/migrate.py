@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +18,29 @@ from zlib import crc32
 
 import structlog
 from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from shared.data.database import Database
 from shared.process.supervision import report_phase
 
 VERSION_TABLE = "schema_migrations"
 STILL_AT_WORK_SECONDS = 5.0
+# On PostgreSQL. While a migration waits for a lock, later statements on that table wait behind it. So it waits
+# only briefly, lets them pass, and tries again.
+LOCK_TIMEOUT_MS = 3_000
+LOCK_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)
+_LOCK_NOT_AVAILABLE = "55P03"
+_HOLDERS = """
+    SELECT pid, state, extract(epoch FROM clock_timestamp() - xact_start)::int FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+    ORDER BY xact_start LIMIT 3
+"""
 
 log = structlog.get_logger(__name__)
 
 
 class MigrationFailed(Exception):
-    """The migrating process has failed; the message is its output."""
+    """The migration has failed; the message says why, or is the output of the migrating process."""
 
 
 class DatabaseTooNew(Exception):
@@ -44,9 +56,38 @@ def upgrade(database_url: str, migrations: Path) -> None:
     """Migrate the database to the newest version."""
     with _connection(database_url) as connection, _lock(connection, migrations.parent.name):
         if _is_behind(current(connection), newest(migrations)):
-            from alembic import command
+            _upgrade_when_unlocked(connection, migrations)
 
+
+def _upgrade_when_unlocked(connection: Connection, migrations: Path) -> None:
+    from alembic import command
+
+    for seconds in (*LOCK_RETRY_SECONDS, None):
+        try:
             command.upgrade(_config(connection, migrations), "head")
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            connection.rollback()
+            if seconds is None:
+                raise MigrationFailed(_blocked(connection)) from error
+            report_phase("migrating: waiting for a lock that another transaction holds")
+            time.sleep(seconds)
+        else:
+            return
+
+
+def _blocked(connection: Connection) -> str:
+    attempts = len(LOCK_RETRY_SECONDS) + 1
+    holders = [
+        f"process {pid} ({state}) for {seconds} s"
+        for pid, state, seconds in connection.execute(text(_HOLDERS)).all()
+    ]
+    return (
+        f"a migration waited {LOCK_TIMEOUT_MS / 1000:g} s for a lock, {attempts} times. "
+        f"Open transactions: {', '.join(holders) or 'none any more'}. "
+        "End the transaction that holds the lock (pg_terminate_backend), then start again."
+    )
 
 
 def upgrade_apart(database_url: str, migrations: Path) -> None:
@@ -89,7 +130,7 @@ def _report_failure(writing: int, database_url: str, migrations: Path) -> int:
         upgrade(database_url, migrations)
     except BaseException as error:  # noqa: BLE001 - this process must not return to the parent's code
         with os.fdopen(writing, "w") as pipe:
-            pipe.write("".join(format_exception(error)))
+            pipe.write(str(error) if isinstance(error, MigrationFailed) else "".join(format_exception(error)))
         return 1
     finally:
         sys.stdout.flush()
@@ -191,6 +232,7 @@ def _lock(connection: Connection, name: str) -> Iterator[None]:
     connection.execute(text("SET statement_timeout = 0"))
     number = crc32(name.encode())
     connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
+    connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
     connection.commit()
     try:
         yield
@@ -212,4 +254,7 @@ def _config(connection: Connection, migrations: Path) -> Any:
 
 
 if __name__ == "__main__":
-    upgrade(os.environ["DATABASE_URL"], Path(sys.argv[1]))
+    try:
+        upgrade(os.environ["DATABASE_URL"], Path(sys.argv[1]))
+    except MigrationFailed as failure:
+        sys.exit(str(failure))

@@ -1,8 +1,8 @@
 """Secrets stored encrypted in the database: AES-256-GCM, with a key per service, bound to their row.
 
 A sealed value is text: version, key id, and nonce plus ciphertext. Its place (table, column and row) is
-authenticated as associated data: write access to the database is not enough to move a value to a row that would
-send it elsewhere.
+authenticated as associated data: write access to the database is not enough to move a value to another row,
+which would send it elsewhere.
 """
 
 import hashlib

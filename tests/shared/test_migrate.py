@@ -6,11 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, inspect, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, text
 from sqlmodel import AutoString
 
+from shared.data import migrate
 from shared.data.database import Database, UtcDateTime
-from shared.data.migrate import VERSION_TABLE, current, differences, newest, upgrade, write
+from shared.data.migrate import (
+    VERSION_TABLE,
+    MigrationFailed,
+    current,
+    differences,
+    newest,
+    upgrade,
+    write,
+)
 from shared.ids import new_id
 from tests.shared.notes import models
 from tests.shared.notes.app import MIGRATIONS
@@ -152,15 +161,15 @@ def test_process_with_alembic_loaded_migrates_in_a_fork(
     assert version(database) == ("0001" if said else "0002")
 
 
-def test_migrations_before_a_failed_one_are_kept_or_rolled_back_completely(
+def test_migrations_before_a_failed_one_are_kept(
     database_url: str, database: Database, migrations: Path
 ) -> None:
     add_migration(migrations, 2, "op.execute('INSERT INTO nowhere VALUES (1)')")
     with pytest.raises(Exception, match="nowhere"):
         upgrade(database_url, migrations)
 
-    assert version(database) in (None, "0001")
-    assert ("notes" in tables(database)) == (version(database) == "0001")
+    assert version(database) == "0001"
+    assert "notes" in tables(database)
 
 
 def test_changed_table_keeps_the_rows_that_refer_to_it(
@@ -205,6 +214,56 @@ def test_migration_has_no_statement_timeout(postgresql_server: str, migrations: 
             assert session.connection().execute(text("SELECT t FROM found")).scalar_one() == "0"
             assert session.connection().execute(text("SHOW statement_timeout")).scalar_one() == "30s"
         database.close()
+
+
+class TestLocks:
+    """Another transaction holds a lock that a migration needs, on PostgreSQL."""
+
+    @pytest.fixture
+    def url(self, postgresql_server: str, migrations: Path) -> Iterator[str]:
+        with new_database(postgresql_server, f"test_{new_id()}") as url:
+            upgrade(url, migrations)
+            add_migration(migrations, 2, "op.create_table('more', sa.Column('id', sa.Integer))")
+            add_migration(migrations, 3, "op.add_column('notes', sa.Column('extra', sa.String(9)))")
+            yield url
+
+    @pytest.fixture
+    def holder(self, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+        monkeypatch.setattr(migrate, "LOCK_TIMEOUT_MS", 20)
+        monkeypatch.setattr(migrate, "LOCK_RETRY_SECONDS", (0.0, 0.0))
+        database = Database(url)
+        with database.engine.connect() as connection:
+            connection.execute(text("LOCK TABLE notes IN ACCESS SHARE MODE"))
+            yield connection
+        database.close()
+
+    def test_migration_is_retried_until_the_lock_is_free(
+        self, url: str, migrations: Path, holder: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        phases: list[str] = []
+
+        def release(phase: str) -> None:
+            phases.append(phase)
+            holder.rollback()
+
+        monkeypatch.setattr(migrate, "report_phase", release)
+        upgrade(url, migrations)
+
+        assert phases == ["migrating: waiting for a lock that another transaction holds"]
+        assert current(holder) == "0003"
+
+    def test_lock_that_stays_is_reported_with_the_open_transactions(
+        self, url: str, migrations: Path, holder: Connection
+    ) -> None:
+        with pytest.raises(MigrationFailed) as raised:
+            upgrade(url, migrations)
+
+        said = str(raised.value)
+        pid = holder.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        assert said.startswith("a migration waited 0.02 s for a lock, 3 times. Open transactions: process ")
+        assert f"process {pid} (idle in transaction) for " in said
+        holder.rollback()
+        assert current(holder) == "0002"  # the migration before the blocked one is kept
 
 
 def test_models_and_migrations_of_the_made_up_service_match(database_url: str) -> None:

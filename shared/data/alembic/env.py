@@ -32,6 +32,8 @@ context.configure(
     compare_type=True,
     render_item=render_item,
     on_version_apply=report,
+    # Short transactions hold locks briefly, and a retry continues after the last migration that succeeded.
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()
