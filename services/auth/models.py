@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Index, Row, delete, select
-from sqlalchemy import Table as SqlTable
 from sqlmodel import Field, Session
 
 from services.auth.export_models import Export, ExportPiece
@@ -16,6 +15,7 @@ from services.auth.provider_models import Identity, PendingSignIn
 from services.auth.tables import HASH_CHARACTERS, ID_CHARACTERS, Table
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
+from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.ids import new_id
 from shared.work.leased import WorkTable
@@ -333,30 +333,30 @@ class KnownDevice(Table, table=True):
     used: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
 
 
-ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
-SESSIONS: SqlTable = LoginSession.__table__  # type: ignore[attr-defined]
-PASSKEYS: SqlTable = Passkey.__table__  # type: ignore[attr-defined]
-PASSKEY_CHALLENGES: SqlTable = PasskeyChallenge.__table__  # type: ignore[attr-defined]
-IDENTITIES: SqlTable = Identity.__table__  # type: ignore[attr-defined]
-PENDING_SIGN_INS: SqlTable = PendingSignIn.__table__  # type: ignore[attr-defined]
-FACTORS: SqlTable = Factor.__table__  # type: ignore[attr-defined]
-RECOVERY_CODES: SqlTable = RecoveryCode.__table__  # type: ignore[attr-defined]
-CHALLENGES: SqlTable = Challenge.__table__  # type: ignore[attr-defined]
-ACCESS_KEYS: SqlTable = AccessKey.__table__  # type: ignore[attr-defined]
-CLIENTS: SqlTable = Client.__table__  # type: ignore[attr-defined]
-CODES: SqlTable = AuthorizationCode.__table__  # type: ignore[attr-defined]
-DEVICE_CODES: SqlTable = DeviceCode.__table__  # type: ignore[attr-defined]
-PUSHED: SqlTable = PushedRequest.__table__  # type: ignore[attr-defined]
-CONSENTS: SqlTable = Consent.__table__  # type: ignore[attr-defined]
-MAIL_TOKENS: SqlTable = MailToken.__table__  # type: ignore[attr-defined]
-ATTEMPTS: SqlTable = LoginAttempts.__table__  # type: ignore[attr-defined]
-DEVICES: SqlTable = KnownDevice.__table__  # type: ignore[attr-defined]
-EXPORTS: SqlTable = Export.__table__  # type: ignore[attr-defined]
-PIECES: SqlTable = ExportPiece.__table__  # type: ignore[attr-defined]
-SIGNING_KEYS: SqlTable = SigningKey.__table__  # type: ignore[attr-defined]
+ACCOUNTS = table_of(Account)
+SESSIONS = table_of(LoginSession)
+PASSKEYS = table_of(Passkey)
+PASSKEY_CHALLENGES = table_of(PasskeyChallenge)
+IDENTITIES = table_of(Identity)
+PENDING_SIGN_INS = table_of(PendingSignIn)
+FACTORS = table_of(Factor)
+RECOVERY_CODES = table_of(RecoveryCode)
+CHALLENGES = table_of(Challenge)
+ACCESS_KEYS = table_of(AccessKey)
+CLIENTS = table_of(Client)
+CODES = table_of(AuthorizationCode)
+DEVICE_CODES = table_of(DeviceCode)
+PUSHED = table_of(PushedRequest)
+CONSENTS = table_of(Consent)
+MAIL_TOKENS = table_of(MailToken)
+ATTEMPTS = table_of(LoginAttempts)
+DEVICES = table_of(KnownDevice)
+EXPORTS = table_of(Export)
+PIECES = table_of(ExportPiece)
+SIGNING_KEYS = table_of(SigningKey)
 
-REVOCATIONS: SqlTable = Revoked.__table__  # type: ignore[attr-defined]
-COUNTER: SqlTable = RevocationCounter.__table__  # type: ignore[attr-defined]
+REVOCATIONS = table_of(Revoked)
+COUNTER = table_of(RevocationCounter)
 EVENTS = EventTables(Table.metadata)
 WORK = WorkTable(Table.metadata)
 

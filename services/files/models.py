@@ -4,12 +4,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Index
-from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel, Text
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
+from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.ids import new_id
 from shared.lists.search import Part, SearchIndex
@@ -154,12 +154,12 @@ class Share(Table, table=True):
 
 EVENTS = EventTables(Table.metadata)
 WORK = WorkTable(Table.metadata)
-FILES: SqlTable = File.__table__  # type: ignore[attr-defined]
+FILES = table_of(File)
 SEARCH = SearchIndex(
     FILES,
     {"user_id": Part.END, "visibility": Part.START, "mime_type": Part.ALL, "folded_name": Part.ALL},
 )
-BLOBS: SqlTable = Blob.__table__  # type: ignore[attr-defined]
-SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
-UPLOADS: SqlTable = Upload.__table__  # type: ignore[attr-defined]
-USAGE: SqlTable = Usage.__table__  # type: ignore[attr-defined]
+BLOBS = table_of(Blob)
+SHARES = table_of(Share)
+UPLOADS = table_of(Upload)
+USAGE = table_of(Usage)

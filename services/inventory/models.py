@@ -5,12 +5,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Index, Text
-from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
+from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
@@ -373,21 +373,21 @@ class Scan(Table, table=True):
     completed: datetime = Field(sa_type=UtcDateTime)
 
 
-ACCOUNTS: SqlTable = Account.__table__  # type: ignore[attr-defined]
-DIRECTORIES: SqlTable = Directory.__table__  # type: ignore[attr-defined]
-WORKSPACES: SqlTable = Workspace.__table__  # type: ignore[attr-defined]
-TAGS: SqlTable = WorkspaceTag.__table__  # type: ignore[attr-defined]
-CHANGES: SqlTable = WorkspaceChange.__table__  # type: ignore[attr-defined]
-TRAIL: SqlTable = TrailEvent.__table__  # type: ignore[attr-defined]
-TRAIL_WORKSPACES: SqlTable = TrailWorkspace.__table__  # type: ignore[attr-defined]
-USAGE_DAYS: SqlTable = UsageDay.__table__  # type: ignore[attr-defined]
-USAGE_MONTHS: SqlTable = UsageMonth.__table__  # type: ignore[attr-defined]
-PRICES: SqlTable = Price.__table__  # type: ignore[attr-defined]
-ADVICE: SqlTable = AdviceRow.__table__  # type: ignore[attr-defined]
-COSTS: SqlTable = Cost.__table__  # type: ignore[attr-defined]
-SYNCS: SqlTable = Sync.__table__  # type: ignore[attr-defined]
-PARTS: SqlTable = SyncPart.__table__  # type: ignore[attr-defined]
-SCANS: SqlTable = Scan.__table__  # type: ignore[attr-defined]
+ACCOUNTS = table_of(Account)
+DIRECTORIES = table_of(Directory)
+WORKSPACES = table_of(Workspace)
+TAGS = table_of(WorkspaceTag)
+CHANGES = table_of(WorkspaceChange)
+TRAIL = table_of(TrailEvent)
+TRAIL_WORKSPACES = table_of(TrailWorkspace)
+USAGE_DAYS = table_of(UsageDay)
+USAGE_MONTHS = table_of(UsageMonth)
+PRICES = table_of(Price)
+ADVICE = table_of(AdviceRow)
+COSTS = table_of(Cost)
+SYNCS = table_of(Sync)
+PARTS = table_of(SyncPart)
+SCANS = table_of(Scan)
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
 JOBS = JobTables(Table.metadata)

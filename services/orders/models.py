@@ -4,13 +4,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Index
-from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel
 
 from services.orders.errors import IllegalStep, OrderLocked
 from shared.clock import now
 from shared.data.database import UtcDateTime
+from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
@@ -105,7 +105,7 @@ class OrderStep(Table, table=True):
     timestamp: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
-ORDERS: SqlTable = Order.__table__  # type: ignore[attr-defined]
-STEPS: SqlTable = OrderStep.__table__  # type: ignore[attr-defined]
+ORDERS = table_of(Order)
+STEPS = table_of(OrderStep)
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)

@@ -4,12 +4,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Index, Text
-from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
+from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.ids import new_id
 
@@ -230,14 +230,14 @@ class PortVisit(Table, table=True):
     expires: datetime = Field(sa_type=UtcDateTime)
 
 
-BOXES: SqlTable = Box.__table__  # type: ignore[attr-defined]
-TERMINALS: SqlTable = Terminal.__table__  # type: ignore[attr-defined]
-TICKETS: SqlTable = Ticket.__table__  # type: ignore[attr-defined]
-TABS: SqlTable = TabList.__table__  # type: ignore[attr-defined]
-SHARES: SqlTable = Share.__table__  # type: ignore[attr-defined]
-TRASH: SqlTable = Trash.__table__  # type: ignore[attr-defined]
-DEPLOYMENTS: SqlTable = Deployment.__table__  # type: ignore[attr-defined]
-DELIVERIES: SqlTable = Delivery.__table__  # type: ignore[attr-defined]
-PORTS: SqlTable = Port.__table__  # type: ignore[attr-defined]
-VISITS: SqlTable = PortVisit.__table__  # type: ignore[attr-defined]
+BOXES = table_of(Box)
+TERMINALS = table_of(Terminal)
+TICKETS = table_of(Ticket)
+TABS = table_of(TabList)
+SHARES = table_of(Share)
+TRASH = table_of(Trash)
+DEPLOYMENTS = table_of(Deployment)
+DELIVERIES = table_of(Delivery)
+PORTS = table_of(Port)
+VISITS = table_of(PortVisit)
 EVENTS = EventTables(Table.metadata)

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import JSON, Index
-from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -14,6 +13,7 @@ from services.users.accounts import Account
 from services.users.errors import ProfileDeleted
 from shared.clock import now
 from shared.data.database import UtcDateTime
+from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.lists.search import Part, SearchIndex
 
@@ -158,8 +158,8 @@ class Preferences(Table, table=True):
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
-PROFILES: SqlTable = Profile.__table__  # type: ignore[attr-defined]
-PREFERENCES: SqlTable = Preferences.__table__  # type: ignore[attr-defined]
+PROFILES = table_of(Profile)
+PREFERENCES = table_of(Preferences)
 SEARCH = SearchIndex(PROFILES, {"status": Part.START, "role": Part.START, "search": Part.ALL})
 EVENTS = EventTables(Table.metadata)
 

@@ -25,8 +25,8 @@ from shared.process.supervision import report_phase
 
 VERSION_TABLE = "schema_migrations"
 STILL_AT_WORK_SECONDS = 5.0
-# On PostgreSQL. While a migration waits for a lock, later statements on that table wait behind it. So it waits
-# only briefly, lets them pass, and tries again.
+# On PostgreSQL. While a migration waits for a lock, later statements on that table wait behind it. Therefore
+# it waits only briefly, lets them pass, and tries again.
 LOCK_TIMEOUT_MS = 3_000
 LOCK_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)
 _LOCK_NOT_AVAILABLE = "55P03"

@@ -4,11 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import Table, select, update
+from sqlalchemy import select, update
 from sqlmodel import SQLModel
 
 from services.auth.models import ACCOUNTS
 from shared.data.database import Database
+from shared.data.tables import table_of
 from shared.ids import new_id
 
 PASSWORD = "password123"
@@ -38,7 +39,7 @@ async def refresh(auth: httpx.AsyncClient, refresh_token: str) -> httpx.Response
 
 def let_time_pass(database_url: str, model: type[SQLModel], column: str, passed: timedelta) -> None:
     """Move a timestamp of every row into the past, as waiting would."""
-    table: Table = model.__table__  # type: ignore[attr-defined]
+    table = table_of(model)
     database = Database(database_url, pool_size=1)
     with database.transaction() as session:
         for row in session.connection().execute(select(table)).mappings().all():
@@ -58,7 +59,7 @@ def set_account(database_url: str, username: str, **values: Any) -> None:
 
 
 def rows(database_url: str, model: type[SQLModel]) -> list[dict[str, Any]]:
-    table: Table = model.__table__  # type: ignore[attr-defined]
+    table = table_of(model)
     database = Database(database_url, pool_size=1)
     with database.transaction(write=False) as session:
         found = [dict(row) for row in session.connection().execute(select(table)).mappings()]

@@ -16,12 +16,13 @@ from services.auth.sessions.sessions import Sessions
 from services.auth.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
+from shared.data.tables import table_of
 from shared.errors import InvalidToken
 from shared.testing import bearer
 from tests.auth.support import PASSWORD, register, rows
 from tests.auth.test_factors import Clock, Person
 
-SESSIONS = LoginSession.__table__  # type: ignore[attr-defined]
+SESSIONS = table_of(LoginSession)
 
 
 def end_sessions(database_url: str) -> None:

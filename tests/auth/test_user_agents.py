@@ -4,6 +4,7 @@ import pytest
 
 from services.auth.models import LoginSession
 from services.auth.sessions.user_agents import device_named
+from shared.data.tables import table_of
 
 KIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)"
@@ -34,6 +35,6 @@ def test_device_is_named_by_browser_and_system(header: str | None, name: str | N
 
 @pytest.mark.parametrize("header", ["x" * 10_000, "x" * 31 + "/1", "Firefox/" * 1000, "Version/1 " * 1000])
 def test_name_of_any_device_fits_its_column(header: str) -> None:
-    limit = LoginSession.__table__.c.device.type.length  # type: ignore[attr-defined]
+    limit = table_of(LoginSession).c.device.type.length  # type: ignore[attr-defined]
 
     assert len(device_named(header) or "") <= limit

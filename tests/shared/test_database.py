@@ -17,7 +17,13 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Session
 from structlog.testing import capture_logs
 
-from shared.data.database import SQLITE_READERS, WAITING_MAX, Database, execute_in_driver
+from shared.data.database import (
+    SQLITE_READERS,
+    WAITING_MAX,
+    Database,
+    UtcDateTime,
+    execute_in_driver,
+)
 from shared.data.migrate import upgrade
 from shared.errors import Overloaded, Unavailable
 from shared.ids import new_id
@@ -151,6 +157,7 @@ class TestTimes:
         nothing = select(NOTES.c.created).where(NOTES.c.created == None)  # noqa: E711
         with database.transaction(write=False) as session:
             column = NOTES.c.created.type
+            assert isinstance(column, UtcDateTime)
             assert session.connection().execute(nothing).all() == []
             dialect = session.get_bind().dialect
             assert column.process_bind_param(None, dialect) is None

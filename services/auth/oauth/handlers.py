@@ -114,7 +114,8 @@ async def introspect_token(request: Request, database: Database, server: OAuthSe
         _require_secret(credentials)
         is_valid = await _caller_of(token, server) is not None
         found = read_unverified(token) if is_valid else None
-        told = await database.read(_introspect, server, credentials, token, found and found.claims)
+        claims = None if found is None else found.claims
+        state = await database.read(_introspect, server, credentials, token, claims)
     except OAuthError as error:
         return _error(error)
     return JSONResponse(told, headers=NOT_STORED)

@@ -9,13 +9,14 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from shared.caller import Caller
+from shared.data.tables import table_of
 from shared.errors import Conflict, NotFound
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Id, Input, Output, Page, Text, Versioned
 from shared.lists.pagination import PageQuery, paginate
 from tests.shared.notes.models import Note
 
-NOTES = Note.__table__  # type: ignore[attr-defined]
+NOTES = table_of(Note)
 SECRET = "the-launch-code-is-0000"
 
 
