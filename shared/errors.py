@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar, TypedDict
+from typing import Any, TypedDict
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -19,8 +19,8 @@ class FieldFault(TypedDict):
 class Problem(Exception):
     """A refusal shown to the caller. Each subclass is one reason; its docstring is the default detail."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
+    status: int = 500
+    code: str = "internal_error"
 
     def __init__(
         self,

@@ -167,7 +167,6 @@ class _WebSocketEnd(_End):
         super().__init__(relay, transport)
         self._frames = Frames()
         self._code = 0  # to send to the other side after the current frame
-        self.passed = self._frames.read  # type: ignore[method-assign]
 
     def data_received(self, data: bytes) -> None:
         if not self._code:
@@ -176,6 +175,9 @@ class _WebSocketEnd(_End):
         elif not (self._frames.has_closed and self._frames.is_between):
             super().data_received(self._frames.rest_of_frame(data))
             self._say()
+
+    def passed(self, data: bytes) -> None:
+        self._frames.read(data)
 
     def leave(self, code: int) -> bool:
         self._code = self._code or code

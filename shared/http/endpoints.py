@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import Any, get_args
 from urllib.parse import parse_qsl, urlencode
 
@@ -264,7 +264,7 @@ def _shape(answer: Any) -> Any:
         return reduce(or_, (kind for kind in get_args(answer) if kind is not Response))
     if inspect.isclass(answer) and issubclass(answer, Page):
         (item,) = answer.__pydantic_generic_metadata__["args"]
-        return list[item]  # type: ignore[valid-type]
+        return GenericAlias(list, (item,))
     return answer
 
 

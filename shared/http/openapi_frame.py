@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 REF = "#/components/schemas/{model}"
 _BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
@@ -40,6 +41,8 @@ def frame(title: str, version: str, paths: dict[str, Any], schemas: dict[str, An
 
 
 def _problem_schemas() -> dict[str, Any]:
-    inputs = [("problem", "serialization", TypeAdapter(ProblemDocument))]
-    definitions: dict[str, Any] = TypeAdapter.json_schemas(inputs, ref_template=REF)[1]["$defs"]  # type: ignore[arg-type]
+    inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
+        ("problem", "serialization", TypeAdapter(ProblemDocument))
+    ]
+    definitions: dict[str, Any] = TypeAdapter.json_schemas(inputs, ref_template=REF)[1]["$defs"]
     return {"Problem": definitions.pop("ProblemDocument"), **definitions}

@@ -29,9 +29,8 @@ class PeerRefusal(Problem):
 
     def __init__(self, status: int, document: dict[str, Any]) -> None:
         super().__init__(document.get("detail"), errors=document.get("errors", ()))
-        # Set per instance; in the other classes status and code are class attributes.
-        self.status = status  # type: ignore[misc]
-        self.code = str(document.get("code", "refused"))  # type: ignore[misc]
+        self.status = status
+        self.code = str(document.get("code", "refused"))
 
 
 class NotReached(Unavailable):

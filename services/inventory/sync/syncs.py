@@ -79,8 +79,8 @@ def start(
     trigger = "user" if by else SCHEDULE
     execute = session.connection().execute
     execute(insert(SYNCS).values(id=sync_id, kind=kind, trigger=trigger, by=by, created=now()))
-    empty = {"state": PartState.WAITING, "missing": "[]"}
-    empty |= dict.fromkeys(("seen", "changed", "gone", "calls", "throttled"), 0)  # type: ignore[arg-type]
+    counts = dict.fromkeys(("seen", "changed", "gone", "calls", "throttled"), 0)
+    empty = {"state": PartState.WAITING, "missing": "[]", **counts}
     execute(insert(PARTS), [{**part, **empty, "sync": sync_id, "number": n} for n, part in enumerate(parts)])
     return sync_id
 

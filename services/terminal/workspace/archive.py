@@ -5,7 +5,8 @@ import os
 import stat
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 from services.terminal.workspace.paths import Parts, shown
 from services.terminal.workspace.tree import Tree
@@ -28,7 +29,7 @@ class _Sink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: Any, /) -> int:
         self._pieces.append(bytes(data))
         self.size += len(data)
         return len(data)
@@ -38,7 +39,7 @@ class _Sink(io.RawIOBase):
         return b"".join(pieces)
 
 
-def zip_pieces(tree: Tree, parts: Parts) -> Iterator[bytes]:
+def zip_pieces(tree: Tree, parts: Parts) -> Generator[bytes, None, None]:
     """Yield a zip of a folder. Links are left out; what could not be read is listed in a last file."""
     sink, missing = _Sink(), []
     with (

@@ -124,7 +124,7 @@ class ZipBody(Response):
         return await self._workspaces.in_thread(_next, self._pieces)
 
     def _close(self) -> None:
-        self._pieces.close()  # type: ignore[attr-defined]
+        self._pieces.close()
         self._tree.__exit__(None, None, None)
 
 
