@@ -1,9 +1,20 @@
 """The account endpoints for admins."""
 
+from urllib.parse import urlencode
+
+from pydantic import TypeAdapter
 from sqlmodel import Session
+from starlette.responses import Response
 
 from services.auth.administration import accounts
-from services.auth.administration.schemas import AccountDetailsOut, AdminChange, ListAccounts, WithReason
+from services.auth.administration.schemas import (
+    AccountDetailsOut,
+    AdminChange,
+    ListAccounts,
+    SignInsOut,
+    WithReason,
+)
+from services.auth.administration.sign_ins import sign_ins_by_account
 from services.auth.factors.factors import Factors
 from services.auth.mails.mails import Mails
 from services.auth.models import Account
@@ -11,7 +22,11 @@ from services.auth.schemas import AccountOut, ChangeAccount
 from services.auth.sessions.sessions import Sessions
 from shared.errors import NotFound
 from shared.events import Trail
+from shared.http.inputs import JSON
 from shared.http.schemas import Id, Page
+from shared.lists.pagination import PageQuery
+
+_BY_ID: TypeAdapter[dict[str, SignInsOut]] = TypeAdapter(dict[str, SignInsOut])
 
 
 def list_accounts(query: ListAccounts, session: Session) -> Page[AccountOut]:
@@ -60,3 +75,12 @@ def reset_account_factors(
     """Remove the second factors of an account whose owner lost them, and end its sessions."""
     trail.add(**body.told)
     accounts.reset_factors(session, account_id, sessions, factors, mails)
+
+
+def list_sign_ins_of_users(query: PageQuery, session: Session) -> dict[str, SignInsOut] | Response:
+    """List the users by id, newest first, with their sign-ins. Their addresses are in the audit log."""
+    found, following = sign_ins_by_account(session, query)
+    headers = {"Cache-Control": "no-store"}
+    if following is not None:
+        headers["Link"] = f'<?{urlencode({"limit": query.limit, "cursor": following})}>; rel="next"'
+    return Response(_BY_ID.dump_json(found), headers=headers, media_type=JSON)

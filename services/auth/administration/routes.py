@@ -14,6 +14,7 @@ _ADMIN, _SCOPE = "/auth/accounts/{account_id}", "admin:users"
 
 OPERATIONS = [
     Operation("GET", "/auth/accounts", admin_handlers.list_accounts, access=admin, scope=_SCOPE),
+    Operation("GET", "/auth/users", admin_handlers.list_sign_ins_of_users, access=admin, scope=_SCOPE),
     Operation("GET", _ADMIN, admin_handlers.show_account_details, access=admin, scope=_SCOPE),
     Operation(
         "PATCH",

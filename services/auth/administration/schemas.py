@@ -1,5 +1,6 @@
 """The request and response bodies of the endpoints for admins."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -8,7 +9,7 @@ from pydantic import Field, model_validator
 from services.auth.fields import Email
 from services.auth.models import Role, Status
 from services.auth.schemas import AccountOut
-from shared.http.schemas import Input, Text, example
+from shared.http.schemas import Input, Output, Text, example
 from shared.lists.pagination import PageQuery
 
 
@@ -85,3 +86,12 @@ class AccountDetailsOut(AccountOut):
 
     has_password: bool
     second_factors: list[str]
+
+
+class SignInsOut(Output):
+    """A user's first and last sign-in, and the number of sign-ins with providers."""
+
+    email: str | None
+    first_login: datetime
+    last_login: datetime | None
+    login_count: int

@@ -1,4 +1,4 @@
-"""The routes for programs: providers, connected accounts, and sign-ins for admins."""
+"""The routes for programs: providers and connected accounts."""
 
 from services.auth.errors import LastWayIn, LoginThrottled, ProviderDown, UntrustedProvider
 from services.auth.providers import handlers
@@ -6,7 +6,7 @@ from services.auth.providers.registry import BEGIN
 from shared.errors import InvalidToken, NotFound
 from shared.http.operations import Operation
 from shared.identity.step_up import RECENT
-from shared.identity.tokens import admin, person, public
+from shared.identity.tokens import person, public
 
 _MINE = "/auth/me/identities"
 
@@ -30,5 +30,4 @@ OPERATIONS = [
         status=204,
         errors=(InvalidToken, NotFound, LastWayIn),
     ),
-    Operation("GET", "/auth/users", handlers.list_sign_ins_of_users, access=admin, scope="admin:users"),
 ]

@@ -50,12 +50,3 @@ class SentToProviderOut(WithHeaders):
     model_config = example({"url": "https://accounts.google.com/o/oauth2/v2/auth?client_id=…"})
 
     url: str
-
-
-class SignInsOut(Output):
-    """A user's first and last sign-in, and the number of sign-ins with providers."""
-
-    email: str | None
-    first_login: datetime
-    last_login: datetime | None
-    login_count: int
