@@ -47,9 +47,9 @@ def _tellers() -> dict[str, list[str]]:
 
 
 def _row(kind: type[Event], tellers: dict[str, list[str]]) -> str:
-    told = [name for name, one in contracts.SUBSCRIBERS.items() if kind.topic in one.topics]
+    receivers = [name for name, one in contracts.SUBSCRIBERS.items() if kind.topic in one.topics]
     by = "every service" if kind.source is None else ", ".join(tellers.get(kind.__name__, ())) or "none yet"
-    return f"| `{kind.topic}` | {by} | {', '.join(told) or 'none yet'} |"
+    return f"| `{kind.topic}` | {by} | {', '.join(receivers) or 'none yet'} |"
 
 
 def _section(kind: type[Event]) -> list[str]:

@@ -217,8 +217,8 @@ def _said(line: str) -> str:
     """Return the essential part of a log line in any format, without colours."""
     with suppress(ValueError, AttributeError):
         entry = json.loads(line)
-        told = [str(entry[name]) for name in ("event", "reason", "remedy") if entry.get(name)]
-        return ", ".join(told)
+        parts = [str(entry[name]) for name in ("event", "reason", "remedy") if entry.get(name)]
+        return ", ".join(parts)
     return _COLOUR.sub("", line)
 
 

@@ -51,7 +51,7 @@ def check(arguments: argparse.Namespace) -> int:
         _print_json({"file": str(file), "valid": table is not None, "findings": findings})
         return code
     for found in faults.findings:
-        sys.stderr.write(f"{found.told(str(file))}\n")
+        sys.stderr.write(f"{found.as_text(str(file))}\n")
     if table is not None:
         sys.stdout.write(f"{file}: valid, {len(table.routes)} routes, {len(table.aliases)} aliases\n")
     return code

@@ -129,10 +129,10 @@ def _acknowledged_bytes(transport: asyncio.Transport) -> int | None:
     if _TCP_INFO is None:
         return None
     try:
-        told = transport.get_extra_info("socket").getsockopt(
+        info = transport.get_extra_info("socket").getsockopt(
             socket.IPPROTO_TCP, _TCP_INFO, _ACKNOWLEDGED.size
         )
-        taken: int = _ACKNOWLEDGED.unpack(told)[0]
+        taken: int = _ACKNOWLEDGED.unpack(info)[0]
     except (OSError, struct.error):
         return None
     return taken

@@ -44,7 +44,7 @@ class Finding(NamedTuple):
     message: str
     severity: Severity
 
-    def told(self, file: str) -> str:
+    def as_text(self, file: str) -> str:
         place = f"{file}:{self.line}:{self.column}" if self.line else file
         warning = "warning: " if self.severity == "warning" else ""
         return f"{place} {self.where}: {warning}{self.message}" if self.where else f"{place} {self.message}"
@@ -68,7 +68,7 @@ class Faults:
 
     def in_order(self) -> list[str]:
         """Return one line per error, from the top of the file to its end."""
-        return [found.told(self.file) for found in self.findings if found.severity == "error"]
+        return [found.as_text(self.file) for found in self.findings if found.severity == "error"]
 
 
 @dataclass(frozen=True, slots=True)

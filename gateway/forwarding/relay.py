@@ -21,9 +21,13 @@ LEAVING_PER_SECOND = 1000  # clients to close per second at shutdown, because al
 
 def may_switch(transfer: Transfer, headers: list[Header]) -> bool:
     """Whether the client asked for the protocol that the target has chosen (RFC 9110, 7.8)."""
-    asked = transfer.fields.seen.get(b"upgrade", b"").lower().split(b",")
-    told = b",".join(value for name, value in headers if name == b"upgrade").lower().split(b",")
-    return transfer.request.upgrade and {each.strip() for each in told} <= {each.strip() for each in asked}
+    asked = transfer.fields.seen.get(b"upgrade", b"")
+    chosen = b",".join(value for name, value in headers if name == b"upgrade")
+    return transfer.request.upgrade and _protocols(chosen) <= _protocols(asked)
+
+
+def _protocols(upgrade: bytes) -> set[bytes]:
+    return {each.strip() for each in upgrade.lower().split(b",")}
 
 
 def _passed(transfer: Transfer, headers: list[Header]) -> Iterator[bytes]:

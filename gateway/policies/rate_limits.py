@@ -86,7 +86,7 @@ class Limiter:
         """Return both headers, for a single limit."""
         return f"{self._before}{verdict.remaining};t={verdict.reset}\r\n".encode()
 
-    def told(self, verdict: Verdict) -> str:
+    def header_of(self, verdict: Verdict) -> str:
         """Return this limit's item in the RateLimit header."""
         return f"{self._label};r={verdict.remaining};t={verdict.reset}"
 
@@ -201,8 +201,8 @@ class RouteLimits:
                 raise _refused(verdict.retry_after)
 
     def _tell(self, request: RequestState, verdicts: Mapping[int, Verdict]) -> None:
-        told = ", ".join(self.limiters[place].told(verdicts[place]) for place in sorted(verdicts))
-        request.limit_headers = f"ratelimit-policy: {self._policies}\r\nratelimit: {told}\r\n".encode()
+        shown = ", ".join(self.limiters[place].header_of(verdicts[place]) for place in sorted(verdicts))
+        request.limit_headers = f"ratelimit-policy: {self._policies}\r\nratelimit: {shown}\r\n".encode()
         retry_after = max(verdict.retry_after for verdict in verdicts.values())
         if retry_after:
             raise _refused(retry_after)

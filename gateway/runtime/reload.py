@@ -207,8 +207,10 @@ class Reload:
 
     def _refused(self, faults: tuple[str, ...]) -> Outcome:
         more = len(faults) - FAULTS_LOGGED_MAX
-        told = [*faults[:FAULTS_LOGGED_MAX], *([f"and {more} more"] if more > 0 else [])]
-        log.error("routes_refused", file=str(self._file), note="the previous routes stay active", faults=told)
+        shown = [*faults[:FAULTS_LOGGED_MAX], *([f"and {more} more"] if more > 0 else [])]
+        log.error(
+            "routes_refused", file=str(self._file), note="the previous routes stay active", faults=shown
+        )
         return Outcome(timestamp(), success=False, changed=False, faults=faults)
 
     def _note(self, outcome: Outcome) -> Outcome:

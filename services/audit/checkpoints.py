@@ -43,7 +43,7 @@ class Checkpoints:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = LogKeys(settings)
         self.database = database
-        self._told: tuple[str, int] | None = None  # why signing has stopped, and at which size
+        self._refused_for: tuple[str, int] | None = None  # why signing has stopped, and at which size
         self._anchor = Anchor(settings.anchor_file, self.keys) if settings.anchor_file else None
         self.remembered: Checkpoint | None = None  # the newest one that this process signed or found
         self.is_swallowed = False  # the database took the newest checkpoint, and does not have it
@@ -115,9 +115,9 @@ class Checkpoints:
 
     def _refuse(self, session: Session, event: str, next_step: str, **details: Any) -> bool:
         """Log once why signing has stopped."""
-        told = event, latest_size(session)
-        if self._told != told:
-            self._told = told
+        reason = event, latest_size(session)
+        if self._refused_for != reason:
+            self._refused_for = reason
             log.error(event, next_step=next_step, **details)
         return False
 

@@ -12,7 +12,7 @@ from shared.events import Consumers, emit
 
 
 def tell_uploaded(session: Session, file: File) -> None:
-    told = FileUploaded(
+    uploaded = FileUploaded(
         file_id=file.id,
         user_id=file.user_id,
         name=file.name,
@@ -20,12 +20,12 @@ def tell_uploaded(session: Session, file: File) -> None:
         mime_type=file.mime_type,
         sha256=file.sha256,
     )
-    emit(session, told)
+    emit(session, uploaded)
 
 
 def tell_changed(session: Session, file: File) -> None:
-    told = FileChanged(file_id=file.id, user_id=file.user_id, name=file.name, visibility=file.visibility)
-    emit(session, told)
+    changed = FileChanged(file_id=file.id, user_id=file.user_id, name=file.name, visibility=file.visibility)
+    emit(session, changed)
 
 
 def tell_deleted(session: Session, file: File, *, permanent: bool) -> None:

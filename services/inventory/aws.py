@@ -255,8 +255,8 @@ def regions() -> tuple[str, ...]:
 
 
 def _failure(call: Call, response: Mapping[str, Any]) -> AwsFailed:
-    told: Mapping[str, Any] = response.get("Error", {})
-    code, message = str(told.get("Code", "")), str(told.get("Message", ""))
+    fault: Mapping[str, Any] = response.get("Error", {})
+    code, message = str(fault.get("Code", "")), str(fault.get("Message", ""))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return AwsFailed(_kind(call, code, status), call.action, code, message)
 

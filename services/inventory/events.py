@@ -21,15 +21,18 @@ def tell_found(session: Session, row: Mapping[str, Any]) -> None:
     emit(session, WorkspaceFound(**{name: row[name] for name in names}))
 
 
-def tell_changed(session: Session, workspace_id: str, told: Mapping[str, tuple[Any, Any]]) -> None:
+def tell_changed(session: Session, workspace_id: str, changes: Mapping[str, tuple[Any, Any]]) -> None:
     short = {
         name: values
-        for name, values in told.items()
+        for name, values in changes.items()
         if name not in LONG and not any(isinstance(value, datetime) for value in values)
     }
     before = {name: values[0] for name, values in short.items()}
     after = {name: values[1] for name, values in short.items()}
-    emit(session, WorkspaceChanged(workspace_id=workspace_id, fields=tuple(told), before=before, after=after))
+    emit(
+        session,
+        WorkspaceChanged(workspace_id=workspace_id, fields=tuple(changes), before=before, after=after),
+    )
 
 
 def tell_gone(session: Session, row: Mapping[str, Any]) -> None:
@@ -39,8 +42,8 @@ def tell_gone(session: Session, row: Mapping[str, Any]) -> None:
 
 def tell_finished(session: Session, sync: Mapping[str, Any], accounts: Sequence[str]) -> None:
     names = ("kind", "state", "seen", "changed", "gone")
-    told = {name: sync[name] for name in names}
-    emit(session, SyncFinished(sync_id=sync["id"], accounts=tuple(accounts), **told))
+    values = {name: sync[name] for name in names}
+    emit(session, SyncFinished(sync_id=sync["id"], accounts=tuple(accounts), **values))
 
 
 def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:

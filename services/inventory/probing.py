@@ -112,12 +112,12 @@ def with_costs(found: AccountTest, denied: Collection[str]) -> AccountTest:
     if found.status not in (AccountStatus.CONNECTED, AccountStatus.LIMITED) or not denied:
         return found
     message = "Denied in the last sync of costs."
-    told = [
+    permissions = [
         one.model_copy(update={"allowed": False, "message": message}) if one.action in denied else one
         for one in found.permissions
     ]
     detail = [f"{action} is missing: {WITHOUT_COSTS[action]}." for action in sorted(denied)]
-    update = {"permissions": told, "status_detail": [*found.status_detail, *detail]}
+    update = {"permissions": permissions, "status_detail": [*found.status_detail, *detail]}
     return found.model_copy(update={**update, "status": AccountStatus.LIMITED})
 
 

@@ -131,7 +131,7 @@ class Session:
         self.directory, self.command = str(state["directory"]), str(state["command"])
 
     def _receive_exit(self, payload: bytes) -> None:
-        exit_ = Exit.told(json.loads(payload))
+        exit_ = Exit.reported(json.loads(payload))
         if exit_.head < self.head:
             raise FrameError("the holder's offsets went backwards")
         self.end(exit_)

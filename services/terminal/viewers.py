@@ -28,9 +28,9 @@ class Exit:
     reason: str = ""  # why it was lost, if that is known
 
     @classmethod
-    def told(cls, told: dict[str, Any]) -> "Exit":
+    def reported(cls, report: dict[str, Any]) -> "Exit":
         """Parse an exit message from a holder."""
-        return cls(_small(told["code"]), _small(told["signal"]), int(told["head"]))
+        return cls(_small(report["code"]), _small(report["signal"]), int(report["head"]))
 
 
 @dataclass(frozen=True, slots=True)

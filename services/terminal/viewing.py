@@ -148,8 +148,8 @@ async def _write(websocket: WebSocket, session: Session, viewer: Viewer) -> None
 
 async def _say_exit(websocket: WebSocket, session: Session) -> None:
     assert session.exit is not None
-    told: dict[str, Any] = {"code": session.exit.code, "signal": session.exit.signal}
+    outcome: dict[str, Any] = {"code": session.exit.code, "signal": session.exit.signal}
     if session.exit.reason:
-        told["reason"] = session.exit.reason
-    await websocket.send_text(protocol.write_control("exit", **told, lost=session.exit.is_lost))
+        outcome["reason"] = session.exit.reason
+    await websocket.send_text(protocol.write_control("exit", **outcome, lost=session.exit.is_lost))
     await websocket.close(Close.ENDED, "the shell has ended")

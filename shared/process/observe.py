@@ -124,10 +124,10 @@ def _for_people(_logger: object, _method: str, entry: structlog.types.EventDict)
     """Format a request as one line for a terminal: request, response, and the id to search for."""
     if entry["event"] != "request" or not {"method", "path", "status", "ms"} <= entry.keys():
         return entry
-    told = ("level", "code", "request_id")
+    shown = ("level", "code", "request_id")
     return {
         "event": f"{entry['method']} {_printable(entry['path'])} {entry['status']} in {entry['ms']:g} ms",
-        **{name: entry[name] for name in told if entry.get(name) is not None},
+        **{name: entry[name] for name in shown if entry.get(name) is not None},
     }
 
 

@@ -252,8 +252,8 @@ class Running:
 
         Raises LeaseLost if another replica has the job, and CancelAsked if its owner has cancelled it.
         """
-        told = {"progress": progress, "total": total, "note": note and note[:NOTE_CHARACTERS_MAX]}
-        values = {name: value for name, value in told.items() if value is not None}
+        given = {"progress": progress, "total": total, "note": note and note[:NOTE_CHARACTERS_MAX]}
+        values = {name: value for name, value in given.items() if value is not None}
         result = await self._database.run(self._step, work, {**values, "cursor": as_text(cursor)})
         reached("job: stepped")
         self.cursor = cursor

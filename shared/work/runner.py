@@ -175,15 +175,15 @@ class Runner:
         queue, leased = self._jobs.queues[running.kind], running.leased
         is_final = isinstance(error, CannotSucceed) or leased.attempts >= queue.attempts_max
         log.error("job_failed", job_id=running.id, kind=running.kind, is_final=is_final, exc_info=error)
-        told = str(error)[:NOTE_CHARACTERS_MAX] if isinstance(error, CannotSucceed) else FAILED
+        reason = str(error)[:NOTE_CHARACTERS_MAX] if isinstance(error, CannotSucceed) else FAILED
         if is_final:
             queue.finish(session, leased)
-            self._jobs.end(session, running.id, State.FAILED, error=told)
+            self._jobs.end(session, running.id, State.FAILED, error=reason)
         else:
             queue.retry(
                 session, leased, pause_after(leased.attempts, kind.pause_first, kind.pause_max), FAILED
             )
-            self._jobs.change(session, running.id, state=State.WAITING, error=told)
+            self._jobs.change(session, running.id, state=State.WAITING, error=reason)
 
 
 async def _handle(kind: Kind, running: Running) -> Mapping[str, Any] | None:

@@ -50,7 +50,7 @@ def administer_account(
     account_id: Id, body: AdminChange, sessions: Sessions, session: Session, mails: Mails, trail: Trail
 ) -> AccountOut:
     """Change an account's role or status, which ends its sessions. The last admin cannot be removed."""
-    trail.add(**body.told)
+    trail.add(**body.recorded)
     change = ChangeAccount(**body.changes)
     return AccountOut.model_validate(accounts.change(session, account_id, change, sessions, mails, trail))
 
@@ -59,7 +59,7 @@ def sign_out_account(
     account_id: Id, body: WithReason, sessions: Sessions, session: Session, trail: Trail
 ) -> None:
     """End all sessions of an account. Its tokens are refused within a second."""
-    trail.add(**body.told)
+    trail.add(**body.recorded)
     accounts.sign_out(session, account_id, sessions)
 
 
@@ -73,7 +73,7 @@ def reset_account_factors(
     trail: Trail,
 ) -> None:
     """Remove the second factors of an account whose owner lost them, and end its sessions."""
-    trail.add(**body.told)
+    trail.add(**body.recorded)
     accounts.reset_factors(session, account_id, sessions, factors, mails)
 
 

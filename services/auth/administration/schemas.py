@@ -52,7 +52,7 @@ class WithReason(Input):
     note: Note | None = None
 
     @property
-    def told(self) -> dict[str, str]:
+    def recorded(self) -> dict[str, str]:
         """The fields recorded in the audit log."""
         return {"reason": self.reason, **({"note": self.note} if self.note else {})}
 

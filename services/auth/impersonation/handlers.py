@@ -46,7 +46,7 @@ def impersonate(
         raise CannotImpersonate
     opened = sessions.open_for_admin(session, account, admin.id, caller.session_id, seconds)
     trail.resource = account.id
-    trail.add(session_id=opened.id, seconds=seconds, **body.told)
+    trail.add(session_id=opened.id, seconds=seconds, **body.recorded)
     if settings.impersonation_mails:
         mails.send(
             session,

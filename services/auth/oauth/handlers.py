@@ -118,7 +118,7 @@ async def introspect_token(request: Request, database: Database, server: OAuthSe
         state = await database.read(_introspect, server, credentials, token, claims)
     except OAuthError as error:
         return _error(error)
-    return JSONResponse(told, headers=NOT_STORED)
+    return JSONResponse(state, headers=NOT_STORED)
 
 
 def _introspect(
@@ -221,10 +221,10 @@ async def _userinfo(token: str | None, database: Database, server: OAuthServer) 
         detail = {"error": "insufficient_scope", "error_description": "The token lacks the scope openid."}
         challenge = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'}
         return JSONResponse(detail, 403, NOT_STORED | challenge)
-    told = await database.read(_claims, server, caller)
-    if told is None:
+    claims = await database.read(_claims, server, caller)
+    if claims is None:
         raise InvalidToken
-    return JSONResponse(told, headers=NOT_STORED)
+    return JSONResponse(claims, headers=NOT_STORED)
 
 
 def _claims(session: Session, server: OAuthServer, caller: Caller) -> dict[str, Any] | None:

@@ -90,7 +90,7 @@ class Issuer:
     ) -> str:
         moment = int(time.time())
         digest = hashlib.sha256(access_token.encode()).digest()[:16]
-        told = {
+        payload = {
             "iss": self.url,
             "sub": account.id,
             "aud": client.client_id,
@@ -100,7 +100,7 @@ class Issuer:
             "nonce": nonce,
             **claims,
         }
-        return self._keys.sign({name: value for name, value in told.items() if value is not None}, "JWT")
+        return self._keys.sign({name: value for name, value in payload.items() if value is not None}, "JWT")
 
     async def read_id_token(self, token: str) -> dict[str, Any] | None:
         """Return the claims of an ID token issued here, even if expired; None for anything else."""

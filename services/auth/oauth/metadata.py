@@ -16,7 +16,7 @@ def metadata(issuer: Issuer) -> dict[str, Any]:
     """Build the metadata document, listing only what is available."""
     url = issuer.url
     scopes = [name for name in SCOPES if issuer.has_identity or name != OPENID]
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "issuer": url,
         "authorization_endpoint": f"{url}/oauth/authorize",
         "token_endpoint": f"{url}/oauth/token",
@@ -36,7 +36,7 @@ def metadata(issuer: Issuer) -> dict[str, Any]:
         "authorization_response_iss_parameter_supported": True,
     }
     if issuer.has_identity:
-        told |= {
+        document |= {
             "userinfo_endpoint": f"{url}/oauth/userinfo",
             "end_session_endpoint": f"{url}/oauth/logout",
             "subject_types_supported": ["public"],
@@ -48,4 +48,4 @@ def metadata(issuer: Issuer) -> dict[str, Any]:
             "request_parameter_supported": False,
             "request_uri_parameter_supported": False,
         }
-    return told
+    return document

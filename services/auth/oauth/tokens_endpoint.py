@@ -191,8 +191,8 @@ def introspect(
     row = storage.refresh_token(token, client)
     if row is None:
         return {"active": False}
-    told = {"iss": issuer.url, "scope": row.scope, "client_id": client.client_id, "sub": row.account_id}
-    return {"active": True, **told, "exp": seconds_of(row.expires), "iat": seconds_of(row.created)}
+    claims = {"iss": issuer.url, "scope": row.scope, "client_id": client.client_id, "sub": row.account_id}
+    return {"active": True, **claims, "exp": seconds_of(row.expires), "iat": seconds_of(row.created)}
 
 
 def _shown(claims: Mapping[str, Any]) -> Body:
@@ -202,10 +202,10 @@ def _shown(claims: Mapping[str, Any]) -> Body:
 
 def userinfo(account: Account, scopes: frozenset[str]) -> Body:
     """Return the claims of OpenID Connect Core section 5.1 that the scopes allow."""
-    told: Body = {"sub": account.id}
+    claims: Body = {"sub": account.id}
     if "profile" in scopes:
         names = [name for name in (account.first_name, account.last_name) if name]
-        told |= {
+        claims |= {
             "name": " ".join(names) or account.username,
             "given_name": account.first_name,
             "family_name": account.last_name,
@@ -213,8 +213,8 @@ def userinfo(account: Account, scopes: frozenset[str]) -> Body:
             "updated_at": seconds_of(account.updated),
         }
     if "email" in scopes:
-        told |= {"email": account.email, "email_verified": account.email_verified}
-    return {name: value for name, value in told.items() if value is not None}
+        claims |= {"email": account.email, "email_verified": account.email_verified}
+    return {name: value for name, value in claims.items() if value is not None}
 
 
 def _fits(verifier: str, challenge: str) -> bool:

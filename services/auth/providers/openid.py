@@ -102,10 +102,10 @@ class OpenIdProvider:
     async def _with_userinfo(self, url: str, access_token: str, claims: dict[str, Any]) -> dict[str, Any]:
         """Add the claims of the UserInfo endpoint, which must be about the same user."""
         headers = {"Accept": "application/json", "Authorization": f"Bearer {access_token}"}
-        told = await fetch_object(self._outbound, url, headers)
-        if told.get("sub") != claims["sub"]:
+        userinfo = await fetch_object(self._outbound, url, headers)
+        if userinfo.get("sub") != claims["sub"]:
             raise untrusted("userinfo_of_another_person")
-        return {**told, **claims}
+        return {**userinfo, **claims}
 
     def _person(self, claims: dict[str, Any]) -> Person:
         email = email_of(claims.get("email"))

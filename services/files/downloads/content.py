@@ -69,8 +69,8 @@ async def link(
     if seconds == 0 or request.method == "HEAD":
         return None
     shown = shown and media_types.may_be_shown(content.mime_type)
-    told = disposition(content.name, shown=shown), media_types.sent_as(content.mime_type)
-    address = await blobs.run(blobs.store.link, content.blob_key, *told, seconds)
+    as_sent = disposition(content.name, shown=shown), media_types.sent_as(content.mime_type)
+    address = await blobs.run(blobs.store.link, content.blob_key, *as_sent, seconds)
     if address is None:
         return None
     return Response(status_code=307, headers={**GUARDS, "location": address, "cache-control": "no-store"})

@@ -51,7 +51,7 @@ class ClassicWorkspace(Output):
         """Build it from a row and the CloudTrail events that created and terminated it."""
         native = WorkspaceOut.of(row)
         begun, ended = (events.get(name, {"at": None, "username": None}) for name in BEGINS)
-        told = {
+        fields = {
             "user_display_name": None,
             "state": row["state"] if row["gone"] is None else TERMINATED,
             "root_volume_size_gib": row["root_gib"],
@@ -64,7 +64,7 @@ class ClassicWorkspace(Output):
             "tags": native.tags,
             "updated_at": row["updated"],
         }
-        return cls.unchecked(row, **told)
+        return cls.unchecked(row, **fields)
 
 
 class ClassicUsage(Output):

@@ -190,12 +190,12 @@ def _groups(answer: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], list[st
     """Yield each group of each day, with its two keys."""
     for day in answer.get("ResultsByTime", ()):
         for group in day.get("Groups", ()):
-            told = {
+            values = {
                 "day": day["TimePeriod"]["Start"][:10],
                 "estimated": bool(day.get("Estimated")),
                 **group["Metrics"],
             }
-            yield told, [*group["Keys"], "", ""][:2]
+            yield values, [*group["Keys"], "", ""][:2]
 
 
 def _row(place: Place, one: Mapping[str, Any], **keys: str) -> dict[str, Any]:

@@ -36,15 +36,15 @@ class Prices:
 
     def keep(self, session: Session, place: Place, rows: Sequence[Values]) -> int:
         execute, changed = session.connection().execute, 0
-        told = {_id(place.region, row): {**row, "region": place.region} for row in rows}
-        listed = PRICES.c.id.in_([*told])
+        reported = {_id(place.region, row): {**row, "region": place.region} for row in rows}
+        listed = PRICES.c.id.in_([*reported])
         known = {row.id: row.price for row in execute(select(PRICES.c.id, PRICES.c.price).where(listed))}
-        new = [{"id": one, **row, "seen": place.seen()} for one, row in told.items() if one not in known]
+        new = [{"id": one, **row, "seen": place.seen()} for one, row in reported.items() if one not in known]
         if new:
             execute(insert(PRICES), new)
         for one, price in known.items():
-            if price != told[one]["price"]:
-                execute(update(PRICES).where(PRICES.c.id == one).values(price=told[one]["price"]))
+            if price != reported[one]["price"]:
+                execute(update(PRICES).where(PRICES.c.id == one).values(price=reported[one]["price"]))
                 changed += 1
         execute(update(PRICES).where(listed).values(seen=place.seen()))
         return changed + len(new)

@@ -33,17 +33,17 @@ def oldest_estimate(session: Session, account: str, since: date, before: date) -
 
 def settle(session: Session, place: Place, days: tuple[date, date], rows: Sequence[Values]) -> int:
     """Compare the sums of these days with AWS's; return how many usage types of a day became final."""
-    told: dict[Key, list[Values]] = defaultdict(list)
+    reported: dict[Key, list[Values]] = defaultdict(list)
     for row in rows:
-        told[row["day"], row["usage_type"]].append(row)
+        reported[row["day"], row["usage_type"]].append(row)
     open_days = {row["day"] for row in rows if row["estimated"]}
     known, settled = _known(session, place.account, days), 0
-    for key in sorted(told.keys() | known.keys()):
+    for key in sorted(reported.keys() | known.keys()):
         amounts, is_estimated = known.get(key, ((Decimal(0), Decimal(0)), True))
         if key[0] in open_days or not is_estimated:
             continue
         settled += 1
-        _settle(session, place, key, amounts, told.get(key, []))
+        _settle(session, place, key, amounts, reported.get(key, []))
     if settled:
         _refresh_months(session, place.account, days)
     return settled
@@ -66,16 +66,16 @@ def _within(account: str, days: tuple[date, date]) -> tuple[ColumnElement[bool],
     return COSTS.c.account == account, day >= days[0].isoformat(), day < days[1].isoformat()
 
 
-def _settle(session: Session, place: Place, key: Key, known: Sums, told: Sequence[Values]) -> None:
+def _settle(session: Session, place: Place, key: Key, known: Sums, reported: Sequence[Values]) -> None:
     execute, columns = session.connection().execute, COSTS.c
     these = columns.account == place.account, columns.day == key[0], columns.usage_type == key[1]
-    if not told:  # AWS no longer reports this usage type
+    if not reported:  # AWS no longer reports this usage type
         execute(delete(COSTS).where(*these))
         return
     execute(update(COSTS).where(*these, columns.estimated).values(estimated=False))
-    amount = sum((joined(row["amount_whole"], row["amount_part"]) for row in told), Decimal(0)) - known[0]
+    amount = sum((joined(row["amount_whole"], row["amount_part"]) for row in reported), Decimal(0)) - known[0]
     quantity = (
-        sum((joined(row["quantity_whole"], row["quantity_part"]) for row in told), Decimal(0)) - known[1]
+        sum((joined(row["quantity_whole"], row["quantity_part"]) for row in reported), Decimal(0)) - known[1]
     )
     if not (amount or quantity):
         return
@@ -88,7 +88,7 @@ def _settle(session: Session, place: Place, key: Key, known: Sums, told: Sequenc
     if before is not None:
         execute(update(COSTS).where(columns.id == row_id).values(values))
     else:
-        row = {**told[0], **values, "id": row_id, "workspace_id": "", "pulled": place.seen()}
+        row = {**reported[0], **values, "id": row_id, "workspace_id": "", "pulled": place.seen()}
         execute(insert(COSTS).values(row))
 
 

@@ -206,13 +206,13 @@ def _forget(session: Session, part: Mapping[str, Any], source: Source, place: Pl
 
 
 def _fail(session: Session, part: Mapping[str, Any], error: AwsFailed, tally: Tally) -> None:
-    told = f"{error.action} failed: {error.message}" if error.action else error.message
+    reason = f"{error.action} failed: {error.message}" if error.action else error.message
     syncs.change_part(
         session,
         part,
         state=PartState.FAILED,
         error_code=error.kind,
-        error=told[:500],
+        error=reason[:500],
         finished=now(),
         **_taken(tally),
     )

@@ -183,13 +183,13 @@ def denied_costs(session: Session, account_id: str) -> set[str]:
 
 def _with_job() -> Select[Any]:
     job = JOBS.jobs
-    told = [job.c[name].label(f"job_{name}") for name in ("state", "progress", "total", "note", "error")]
-    return select(SYNCS, *told).outerjoin(job, job.c.id == SYNCS.c.id)
+    columns = [job.c[name].label(f"job_{name}") for name in ("state", "progress", "total", "note", "error")]
+    return select(SYNCS, *columns).outerjoin(job, job.c.id == SYNCS.c.id)
 
 
 def history(session: Session, query: PageQuery) -> Page[SyncOut]:
     return paginate(
-        session, _with_job(), SYNCS.c.id, query, lambda row: SyncOut.unchecked(_told(session, row))
+        session, _with_job(), SYNCS.c.id, query, lambda row: SyncOut.unchecked(_described(session, row))
     )
 
 
@@ -197,13 +197,13 @@ def show(session: Session, sync_id: str) -> SyncDetail:
     row = _read(session, sync_id)
     found = select(PARTS).where(PARTS.c.sync == sync_id).order_by(PARTS.c.number)
     parts = [PartOut.of(dict(part)) for part in session.connection().execute(found).mappings()]
-    return SyncDetail.unchecked(_told(session, row), parts=parts)
+    return SyncDetail.unchecked(_described(session, row), parts=parts)
 
 
 def show_started(session: Session, sync_id: str) -> SyncStarted:
-    told = _told(session, _read(session, sync_id))
-    more = {"sync_id": sync_id, "sync_type": told["kind"], "message": "The sync was started."}
-    return SyncStarted.unchecked(told, **more)
+    described = _described(session, _read(session, sync_id))
+    more = {"sync_id": sync_id, "sync_type": described["kind"], "message": "The sync was started."}
+    return SyncStarted.unchecked(described, **more)
 
 
 def _read(session: Session, sync_id: str) -> dict[str, Any]:
@@ -228,22 +228,22 @@ def _totals(session: Session, sync_id: str) -> dict[str, int]:
     return dict(zip(TOTALS, map(int, numbers), strict=True))
 
 
-def _told(session: Session, row: Mapping[str, Any]) -> dict[str, Any]:
+def _described(session: Session, row: Mapping[str, Any]) -> dict[str, Any]:
     """Combine a sync with its job, which knows the state of a sync that has not ended."""
-    told = {**row, **{name: row[f"job_{name}"] for name in ("total", "note")}, "error": None}
-    told["progress"] = row["job_progress"] or 0
+    described = {**row, **{name: row[f"job_{name}"] for name in ("total", "note")}, "error": None}
+    described["progress"] = row["job_progress"] or 0
     if row["state"] is None:
-        told["error"] = row["job_error"]
-        told |= _totals(session, row["id"])
-        told["state"] = row["job_state"]
+        described["error"] = row["job_error"]
+        described |= _totals(session, row["id"])
+        described["state"] = row["job_state"]
         if row["job_state"] in (None, "done"):  # finished jobs are deleted before syncs are
-            told |= {"state": "failed", "error": row["job_error"] or LOST}
+            described |= {"state": "failed", "error": row["job_error"] or LOST}
     elif row["job_state"] in (
         "waiting",
         "running",
     ):  # the job is about to end, and the next sync can start only then
-        told["state"] = row["job_state"]
-    return told
+        described["state"] = row["job_state"]
+    return described
 
 
 def unfinished_parts(session: Session, sync_id: str) -> list[dict[str, Any]]:
@@ -278,8 +278,8 @@ def finish(session: Session, sync_id: str) -> dict[str, Any]:
         synced = any(part["state"] == PartState.DONE for part in its_parts)
         accounts.keep_status(session, account, status, detail, synced=synced)
     kind = execute(select(SYNCS.c.kind).where(SYNCS.c.id == sync_id)).scalar_one()
-    told = {"id": sync_id, "kind": kind, "state": state, **totals}
-    tell_finished(session, told, sorted(by_account))
+    finished = {"id": sync_id, "kind": kind, "state": state, **totals}
+    tell_finished(session, finished, sorted(by_account))
     return {"state": state, **totals}
 
 

@@ -83,15 +83,17 @@ class Usage:
             (row["workspace_id"], row["day"]): dict(row)
             for row in execute(select(USAGE_DAYS).where(*listed)).mappings()
         }
-        told = {(row["workspace_id"], day): used for row in rows for day, used in row["days"].items()}
-        new = [{"workspace_id": key[0], "day": key[1], **told[key]} for key in told if key not in known]
+        reported = {(row["workspace_id"], day): used for row in rows for day, used in row["days"].items()}
+        new = [
+            {"workspace_id": key[0], "day": key[1], **reported[key]} for key in reported if key not in known
+        ]
         if new:
             execute(insert(USAGE_DAYS), new)
-        other = {key for key in known.keys() & told.keys() if _differs(known[key], told[key])}
+        other = {key for key in known.keys() & reported.keys() if _differs(known[key], reported[key])}
         for workspace_id, day in other:
             one = columns.workspace_id == workspace_id, columns.day == day
-            execute(update(USAGE_DAYS).where(*one).values(told[workspace_id, day]))
-        lost = known.keys() - told.keys()
+            execute(update(USAGE_DAYS).where(*one).values(reported[workspace_id, day]))
+        lost = known.keys() - reported.keys()
         for workspace_id, day in lost:
             execute(delete(USAGE_DAYS).where(columns.workspace_id == workspace_id, columns.day == day))
         read = (first, _today(place))
@@ -110,8 +112,8 @@ class Usage:
         return 0
 
 
-def _differs(known: Values, told: Values) -> bool:
-    return any(known[name] != value for name, value in told.items())
+def _differs(known: Values, reported: Values) -> bool:
+    return any(known[name] != value for name, value in reported.items())
 
 
 def _today(place: Place) -> date:

@@ -131,7 +131,7 @@ class Workspaces:
         values = {name: value for name, value in row.items() if before[name] != value}
         if not values:
             return False
-        told = {name: (before[name], values[name]) for name in sorted(HISTORY & values.keys())}
+        changes = {name: (before[name], values[name]) for name in sorted(HISTORY & values.keys())}
         if "state" in values:
             values |= {"previous_state": before["state"], "state_changed": at}
         values["search"] = _search_text({**before, **row})
@@ -139,9 +139,9 @@ class Workspaces:
         session.connection().execute(update(WORKSPACES).where(WORKSPACES.c.id == before["id"]).values(values))
         if "tags" in values:
             _keep_tags(session, before["id"], values["tags"])
-        write_changes(session, row["workspace_id"], told, at)
-        if told:
-            tell_changed(session, row["workspace_id"], told)
+        write_changes(session, row["workspace_id"], changes, at)
+        if changes:
+            tell_changed(session, row["workspace_id"], changes)
         return True
 
     def forget(self, session: Session, place: Place, most: int) -> int:
@@ -162,7 +162,7 @@ class Workspaces:
 
 
 def write_changes(
-    session: Session, workspace_id: str, told: Mapping[str, tuple[Any, Any]], at: datetime
+    session: Session, workspace_id: str, changes: Mapping[str, tuple[Any, Any]], at: datetime
 ) -> None:
     rows = [
         {
@@ -173,7 +173,7 @@ def write_changes(
             "before": _written(before),
             "after": _written(after),
         }
-        for name, (before, after) in told.items()
+        for name, (before, after) in changes.items()
     ]
     if rows:
         session.connection().execute(insert(CHANGES), rows)

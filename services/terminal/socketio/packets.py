@@ -81,14 +81,14 @@ def connected(sid: str) -> str:
 
 
 def opened(sid: str, upgrades: list[str], ping_seconds: float, timeout_seconds: float) -> str:
-    told = {
+    opening = {
         "sid": sid,
         "upgrades": upgrades,
         "pingInterval": int(ping_seconds * 1000),
         "pingTimeout": int(timeout_seconds * 1000),
         "maxPayload": PACKET_CHARACTERS_MAX,
     }
-    return f"{Kind.OPEN}{_json(told)}"
+    return f"{Kind.OPEN}{_json(opening)}"
 
 
 def disconnected() -> str:
