@@ -37,10 +37,10 @@ from services.auth.pages.render import Pages
 from services.auth.pages.visit import Site
 from services.auth.passkeys.own_passkeys import OwnPasskeys
 from services.auth.passkeys.passkeys import Passkeys
-from services.auth.providers.arrivals import Arrivals
 from services.auth.providers.connected import Connected
 from services.auth.providers.linking import Linking
 from services.auth.providers.registry import Providers
+from services.auth.providers.sign_ins import ProviderSignIns
 from services.auth.revocations.feed import RevocationFeed
 from services.auth.revocations.log import RevocationLog
 from services.auth.routes import OPERATIONS
@@ -160,13 +160,13 @@ def _sign_in_elsewhere(
     database, sessions, mails = own_password.database, own_password.sessions, life[Mails]
     second = SecondStep(factors)
     linking = Linking(settings, sessions, factors, life[Links], mails)
-    arrivals = Arrivals.of(settings, database, linking, second, browsers, devices, proxies)
-    prompt, pending = DuoPrompt(settings), arrivals.pending
+    sign_ins = ProviderSignIns.of(settings, database, linking, second, browsers, devices, proxies)
+    prompt, pending = DuoPrompt(settings), sign_ins.pending
     return {
-        Arrivals: arrivals,
-        Connected: Connected(arrivals.providers, linking),
+        ProviderSignIns: sign_ins,
+        Connected: Connected(sign_ins.providers, linking),
         Duo: Duo(settings, database, prompt, pending, factors, second, own_password, sessions, mails),
-        Providers: arrivals.providers,
+        Providers: sign_ins.providers,
         SecondStep: second,
     }
 

@@ -15,11 +15,11 @@ from services.auth.factors.factors import Factors
 from services.auth.mails.mails import Mails
 from services.auth.mails.texts import Template
 from services.auth.models import Account
-from services.auth.providers.arrivals import CODE_CHARACTERS_MAX, parameters_of
 from services.auth.providers.openid import plain_word
 from services.auth.providers.pending import PendingSignIns, Purpose
 from services.auth.providers.person import Secrets
 from services.auth.providers.refusals import Refused
+from services.auth.providers.sign_ins import CODE_CHARACTERS_MAX, parameters_of
 from services.auth.sessions.own_password import OwnPassword, Person
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.sign_in import PROMPT, Proved, SecondStep, begin_second_step, factor_attempt

@@ -5,11 +5,11 @@ from starlette.responses import Response
 
 from services.auth.pages.forms import id_of
 from services.auth.pages.visit import Visit, page
-from services.auth.providers.arrivals import Arrivals
 from services.auth.providers.connected import CONNECTED, Connected
 from services.auth.providers.identities import identities_of
 from services.auth.providers.pending import Purpose
 from services.auth.providers.refusals import Refused
+from services.auth.providers.sign_ins import ProviderSignIns
 from services.auth.sessions.browser import SignedInBrowser
 from shared.errors import Problem
 
@@ -24,13 +24,15 @@ async def show_connected_accounts(visit: Visit, connected: Connected) -> Respons
 
 
 @page
-async def change_connected_accounts(visit: Visit, connected: Connected, arrivals: Arrivals) -> Response:
+async def change_connected_accounts(
+    visit: Visit, connected: Connected, sign_ins: ProviderSignIns
+) -> Response:
     """Connect or disconnect a provider account."""
     form = await visit.form()
     browser = await visit.signed_in_recently(CONNECTED)
     try:
         if "connect" in form:
-            return await _send(form["connect"], visit, browser, arrivals)
+            return await _send(form["connect"], visit, browser, sign_ins)
         await visit.run(_disconnect, visit, browser, id_of(form, "disconnect"), connected)
     except Refused as error:
         visit.trail.add(reason=error.reason)
@@ -40,9 +42,9 @@ async def change_connected_accounts(visit: Visit, connected: Connected, arrivals
     return visit.to(f"{CONNECTED}?done=provider")
 
 
-async def _send(name: str, visit: Visit, browser: SignedInBrowser, arrivals: Arrivals) -> Response:
+async def _send(name: str, visit: Visit, browser: SignedInBrowser, sign_ins: ProviderSignIns) -> Response:
     purpose = Purpose(CONNECTED, account_id=browser.account.id, session_id=browser.session_id)
-    url, cookie = await arrivals.begin(arrivals.providers.named(name), visit.request, purpose)
+    url, cookie = await sign_ins.begin(sign_ins.providers.named(name), visit.request, purpose)
     return visit.to(url, cookie)
 
 

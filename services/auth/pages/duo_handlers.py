@@ -14,8 +14,8 @@ from services.auth.models import Account
 from services.auth.pages.forms import FormFault, read_as
 from services.auth.pages.sign_in_handlers import TOO_LATE, sign_in_again, wait
 from services.auth.pages.visit import ACCOUNT, SIGN_IN, Visit, next_of, page
-from services.auth.providers.arrivals import as_refusal
 from services.auth.providers.refusals import Refused
+from services.auth.providers.sign_ins import as_refusal
 from services.auth.schemas import CurrentPassword, RecoveryCodesOut, StepUpOut
 from services.auth.sessions.answers import signed_in_out
 from services.auth.sessions.own_password import Person

@@ -8,12 +8,12 @@ from services.auth.factors.challenges import CHALLENGE_SECONDS
 from services.auth.pages.same_origin import require_same_origin
 from services.auth.pages.visit import SIGN_IN, Visit, next_of, page
 from services.auth.provider_models import AFTER_CHARACTERS_MAX
-from services.auth.providers.arrivals import Arrivals, Arrived, as_refusal, parameters_of
 from services.auth.providers.connected import CONNECTED
 from services.auth.providers.pending import Purpose
 from services.auth.providers.person import SignInAtProvider
 from services.auth.providers.refusals import Refused
 from services.auth.providers.registry import Providers
+from services.auth.providers.sign_ins import ProviderSignIns, SignInOutcome, as_refusal, parameters_of
 from services.auth.schemas import MfaNeededOut
 from services.auth.sessions.sign_in import FactorNeeded
 from shared.errors import BadRequest, Problem
@@ -28,30 +28,30 @@ log = structlog.get_logger(__name__)
 
 @page
 async def begin_provider_sign_in(
-    visit: Visit, provider: str, providers: Providers, arrivals: Arrivals
+    visit: Visit, provider: str, providers: Providers, sign_ins: ProviderSignIns
 ) -> Response:
     """Redirect the browser to a provider to sign in there."""
     after = next_of(visit.query.get("next")) or ""
     if len(after) > AFTER_CHARACTERS_MAX:
         raise BadRequest(f"next is longer than {AFTER_CHARACTERS_MAX} characters.")
-    return await _send_to(providers.named(provider), visit, Purpose(after), arrivals)
+    return await _send_to(providers.named(provider), visit, Purpose(after), sign_ins)
 
 
 @page
-async def begin_front_end_sign_in(visit: Visit, providers: Providers, arrivals: Arrivals) -> Response:
+async def begin_front_end_sign_in(visit: Visit, providers: Providers, sign_ins: ProviderSignIns) -> Response:
     """Redirect the browser to the only provider or the sign-in page, and afterwards to FRONTEND_URL."""
     provider = providers.only()
     if provider is None:
         return visit.to(SIGN_IN)
     purpose = Purpose(is_for_front_end=bool(visit.site.settings.frontend_url))
-    return await _send_to(provider, visit, purpose, arrivals)
+    return await _send_to(provider, visit, purpose, sign_ins)
 
 
 async def _send_to(
-    provider: SignInAtProvider, visit: Visit, purpose: Purpose, arrivals: Arrivals
+    provider: SignInAtProvider, visit: Visit, purpose: Purpose, sign_ins: ProviderSignIns
 ) -> Response:
     try:
-        url, cookie = await arrivals.begin(provider, visit.request, purpose)
+        url, cookie = await sign_ins.begin(provider, visit.request, purpose)
     except (Refused, LoginThrottled) as error:
         refused = as_refusal(error) if isinstance(error, Problem) else error
         return await _refuse(refused, provider, None, visit)
@@ -60,42 +60,42 @@ async def _send_to(
 
 @page
 async def finish_provider_sign_in(
-    visit: Visit, provider: str, providers: Providers, arrivals: Arrivals
+    visit: Visit, provider: str, providers: Providers, sign_ins: ProviderSignIns
 ) -> Response:
     """Finish a sign-in when the browser returns from a provider."""
-    return await _finish(providers.with_callback(f"{CALLBACK}/{provider}"), visit, arrivals)
+    return await _finish(providers.with_callback(f"{CALLBACK}/{provider}"), visit, sign_ins)
 
 
 @page
-async def finish_short_callback(visit: Visit, providers: Providers, arrivals: Arrivals) -> Response:
+async def finish_short_callback(visit: Visit, providers: Providers, sign_ins: ProviderSignIns) -> Response:
     """Finish a sign-in with the provider that has the short callback URL."""
-    return await _finish(providers.with_callback(CALLBACK), visit, arrivals)
+    return await _finish(providers.with_callback(CALLBACK), visit, sign_ins)
 
 
-async def _finish(provider: SignInAtProvider, visit: Visit, arrivals: Arrivals) -> Response:
+async def _finish(provider: SignInAtProvider, visit: Visit, sign_ins: ProviderSignIns) -> Response:
     visit.trail.add(provider=provider.settings.name)
     purpose: Purpose | None = None
     try:
         given = parameters_of(visit.request)
-        purpose = await arrivals.use_state(provider, visit.request, given)
-        arrived = await arrivals.finish(provider, visit.request, given, purpose, visit.trail)
+        purpose = await sign_ins.use_state(provider, visit.request, given)
+        outcome = await sign_ins.finish(provider, visit.request, given, purpose, visit.trail)
     except Refused as error:
         return await _refuse(error, provider, purpose, visit)
     except Problem as error:
         if error.status >= 500:
             raise
         return await _refuse(as_refusal(error), provider, purpose, visit)
-    if arrived.needed is not None:
-        return _ask_for_factor(arrived, arrived.needed, visit)
-    cookies = (*arrived.cookies, arrivals.pending.forget())
-    return visit.to(arrived.after or visit.site.settings.home, *cookies)
+    if outcome.needed is not None:
+        return _ask_for_factor(outcome, outcome.needed, visit)
+    cookies = (*outcome.cookies, sign_ins.pending.forget())
+    return visit.to(outcome.after or visit.site.settings.home, *cookies)
 
 
-def _ask_for_factor(arrived: Arrived, needed: FactorNeeded, visit: Visit) -> Response:
+def _ask_for_factor(outcome: SignInOutcome, needed: FactorNeeded, visit: Visit) -> Response:
     if visit.wants_page:
         return visit.show(
             "second_factor",
-            next=arrived.after,
+            next=outcome.after,
             mfa_token=needed.mfa_token,
             methods=needed.methods,
             fault=None,

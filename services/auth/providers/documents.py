@@ -66,7 +66,7 @@ async def fetch_object(outbound: Outbound, url: str, headers: Mapping[str, str] 
     return object_in(answer)
 
 
-class Kept(Generic[T]):
+class CachedDocument(Generic[T]):
     """A cached document: fetched once for all waiting requests, and kept while the provider is down."""
 
     def __init__(self, fetch: Callable[[], Awaitable[T]]) -> None:

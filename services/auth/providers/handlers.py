@@ -4,7 +4,6 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from services.auth.models import IDENTITIES
-from services.auth.providers.arrivals import Arrivals
 from services.auth.providers.connected import CONNECTED, Connected
 from services.auth.providers.pending import Purpose
 from services.auth.providers.refusals import Refused
@@ -15,6 +14,7 @@ from services.auth.providers.schemas import (
     ProviderOut,
     SentToProviderOut,
 )
+from services.auth.providers.sign_ins import ProviderSignIns
 from services.auth.sessions.sessions import Sessions
 from shared.caller import Caller
 from shared.data.database import Database
@@ -44,7 +44,7 @@ async def connect_identity(
     database: Database,
     sessions: Sessions,
     providers: Providers,
-    arrivals: Arrivals,
+    sign_ins: ProviderSignIns,
     trail: Trail,
 ) -> SentToProviderOut:
     """Start connecting a provider account to yours. Send the browser to the URL in the response."""
@@ -53,7 +53,7 @@ async def connect_identity(
     purpose = Purpose(CONNECTED, account_id=account.id, session_id=caller.session_id)
     trail.add(provider=provider.settings.name)
     try:
-        url, cookie = await arrivals.begin(provider, request, purpose)
+        url, cookie = await sign_ins.begin(provider, request, purpose)
     except Refused as error:
         trail.add(reason=error.reason)
         raise error.problem from error

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus, urlencode
 
 from services.auth.errors import SignInDenied
 from services.auth.provider_settings import GOOGLE, Provider
-from services.auth.providers.documents import Kept, call, fetch_object, object_in
+from services.auth.providers.documents import CachedDocument, call, fetch_object, object_in
 from services.auth.providers.id_tokens import Expected, Keys, UnknownKey, read_keys, verified
 from services.auth.providers.metadata import Metadata, discover
 from services.auth.providers.person import Person, Response, Secrets, email_of, name_of
@@ -27,8 +27,8 @@ class OpenIdProvider:
     def __init__(self, settings: Provider, outbound: Outbound) -> None:
         self.settings = settings
         self._outbound = outbound
-        self._metadata = Kept(self._discover)
-        self._keys: Kept[Keys] = Kept(self._fetch_keys)
+        self._metadata = CachedDocument(self._discover)
+        self._keys: CachedDocument[Keys] = CachedDocument(self._fetch_keys)
 
     async def url(self, secrets: Secrets, redirect_uri: str) -> str:
         metadata = await self._metadata.get()

@@ -36,7 +36,7 @@ CODE_CHARACTERS_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class SignInOutcome:
     """The result of a callback: cookies to set, or a challenge token."""
 
     after: str
@@ -55,7 +55,7 @@ class Browser:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class ProviderSignIns:
     """Starts sign-ins at providers, and finishes them when the browser returns."""
 
     database: Database
@@ -96,7 +96,7 @@ class Arrivals:
         given: dict[str, str],
         purpose: Purpose,
         trail: Trail,
-    ) -> Arrived:
+    ) -> SignInOutcome:
         """Sign in the user that the provider names, or connect the identity to the requesting account."""
         await provider.require_sender(given.get("iss"))
         if "error" in given:
@@ -116,7 +116,7 @@ class Arrivals:
 
     async def _signed_in(
         self, provider: SignInAtProvider, person: Person, purpose: Purpose, browser: Browser, trail: Trail
-    ) -> Arrived:
+    ) -> SignInOutcome:
         work = self._arrive if purpose.account_id is None else self._connect
         for is_again in (False, True):
             try:
@@ -137,7 +137,7 @@ class Arrivals:
         purpose: Purpose,
         browser: Browser,
         trail: Trail,
-    ) -> Arrived:
+    ) -> SignInOutcome:
         account, how = self.linking.account_of(session, provider.settings, person, browser.network)
         device_id = remember(session, account.id, browser.device_id)
         proved = self.second.after_first(session, account, device_id, METHOD)
@@ -145,9 +145,9 @@ class Arrivals:
         trail.add(account=how, second_factor="needed" if isinstance(proved, FactorNeeded) else "none")
         trail.write(session)
         if isinstance(proved, FactorNeeded):
-            return Arrived(purpose.after, needed=proved)
+            return SignInOutcome(purpose.after, needed=proved)
         _, cookie = self.browsers.open(session, account, browser.session_cookie, proved.amr, browser.device)
-        return Arrived(purpose.after, (cookie, self.devices.cookie(device_id)))
+        return SignInOutcome(purpose.after, (cookie, self.devices.cookie(device_id)))
 
     def _connect(
         self,
@@ -157,12 +157,12 @@ class Arrivals:
         purpose: Purpose,
         _browser: Browser,
         trail: Trail,
-    ) -> Arrived:
+    ) -> SignInOutcome:
         account = self.linking.connect(session, provider.settings, person, purpose)
         trail.user_id = trail.resource = account.id
         trail.add(account="connected")
         trail.write(session)
-        return Arrived(purpose.after)
+        return SignInOutcome(purpose.after)
 
 
 def parameters_of(request: Request) -> dict[str, str]:
