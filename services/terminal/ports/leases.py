@@ -5,7 +5,6 @@ others. A browser enters a port that is not public with a single-use ticket, and
 host name.
 """
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from shared.clock import now
 from shared.data.database import one_row
 from shared.data.statements import insert_row
 from shared.errors import NotFound, TooManyRequests
+from shared.hashing import sha256_hex
 
 HOST_BYTES = 6
 TOKEN_BYTES = 32
@@ -100,7 +100,7 @@ def enter(session: Session, host: str, ticket: str) -> tuple[str, datetime] | No
     if not 0 < len(ticket) <= TOKEN_CHARACTERS_MAX:
         return None
     run = session.connection().execute
-    is_mine = (VISITS.c.hash == _hash(ticket), VISITS.c.kind == VisitKind.TICKET)
+    is_mine = (VISITS.c.hash == sha256_hex(ticket), VISITS.c.kind == VisitKind.TICKET)
     visit = run(delete(VISITS).where(*is_mine).returning(*VISITS.c)).one_or_none()
     row = one_row(session, select(PORTS).where(PORTS.c.host == host))
     if visit is None or visit.expires < now() or row is None or row["id"] != visit.lease_id:
@@ -116,7 +116,7 @@ def _insert(
 ) -> str:
     token = secrets.token_urlsafe(TOKEN_BYTES)
     values = {"lease_id": lease_id, "visitor": visitor, "caller": caller, "expires": expires}
-    session.connection().execute(VISITS.insert().values(hash=_hash(token), kind=kind, **values))
+    session.connection().execute(VISITS.insert().values(hash=sha256_hex(token), kind=kind, **values))
     return token
 
 
@@ -130,7 +130,7 @@ def resolve(session: Session, host: str, cookies: Sequence[str]) -> Leased:
     box_id = run(running).scalar_one_or_none()
     visitor = None
     if row["visibility"] != Visibility.PUBLIC and cookies:
-        hashes = [_hash(one) for one in cookies if len(one) <= TOKEN_CHARACTERS_MAX]
+        hashes = [sha256_hex(one) for one in cookies if len(one) <= TOKEN_CHARACTERS_MAX]
         mine = select(VISITS.c.caller).where(
             VISITS.c.hash.in_(hashes), VISITS.c.kind == VisitKind.COOKIE, VISITS.c.lease_id == row["id"]
         )
@@ -159,8 +159,3 @@ def _delete(session: Session, lease_ids: Sequence[str]) -> None:
     run = session.connection().execute
     run(delete(VISITS).where(VISITS.c.lease_id.in_(lease_ids)))
     run(delete(PORTS).where(PORTS.c.id.in_(lease_ids)))
-
-
-def _hash(token: str) -> str:
-    # 256 random bits cannot be guessed, so a fast hash is enough; looking it up has no timing side channel.
-    return hashlib.sha256(token.encode()).hexdigest()
