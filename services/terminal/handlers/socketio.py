@@ -1,34 +1,24 @@
 """Handlers for Socket.IO: long polling, and the WebSocket that clients switch to."""
 
-import asyncio
-from contextlib import suppress
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from services.terminal.access import Door
-from services.terminal.errors import UnknownConnection
-from services.terminal.protocol import Close
 from services.terminal.schemas import Tab
-from services.terminal.socketio import packets
-from services.terminal.socketio.connection import PING_SECONDS, TIMEOUT_SECONDS, Connection
+from services.terminal.socketio import transport
 from services.terminal.socketio.connections import Connections
-from services.terminal.socketio.packets import BadPacket, Kind
+from services.terminal.socketio.packets import BadPacket
 from shared.caller import Caller
 from shared.errors import BadRequest
 from shared.http.inputs import read_body, valid
 from shared.http.schemas import Query
 from shared.http.trail import Trail
-from shared.process.tasks import end
 
 BODY_BYTES_MAX = 1024 * 1024
-PROBE = "probe"
-PROBE_SECONDS = 10.0
-# The client switches once no poll of it is pending, and may send another one before it knows of the probe.
-UPGRADING_SECONDS = 0.1
 HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -63,23 +53,8 @@ async def poll_packets(
         if caller is not None:
             trail.resource = query.tabId
             await trail.keep()
-        return _text(_opened(connection, ["websocket"]))
-    connection = connections.find(query.sid, caller)
-    if connection.is_polled or connection.is_upgraded:
-        raise UnknownConnection
-    connection.is_polled = True
-    try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(UPGRADING_SECONDS if connection.is_upgrading else None):
-                await connection.wake.wait()
-    finally:
-        connection.is_polled = False
-    taken = connection.take()
-    if connection.is_closed or not taken:
-        taken = [*taken, Kind.CLOSE if connection.is_closed else Kind.NOOP]
-    elif connection.is_ending:
-        connection.close()
-    return _text(packets.SEPARATOR.join(taken))
+        return _text(transport.opened(connection, ["websocket"]))
+    return _text(await transport.poll(connections.find(query.sid, caller)))
 
 
 async def post_packets(
@@ -90,10 +65,8 @@ async def post_packets(
     connection = connections.find(query.sid or "", caller)
     body = await read_body(request, BODY_BYTES_MAX)
     try:
-        for kind, text in packets.split(body.decode()):
-            await connection.receive(kind, text)
-    except (BadPacket, UnicodeDecodeError) as error:
-        connection.close()
+        await transport.post(connection, body)
+    except BadPacket as error:
         raise BadRequest("The body does not consist of Engine.IO packets.") from error
     return _text("ok")
 
@@ -110,75 +83,9 @@ async def serve_packets(
         trail.resource = connection.tab
         if caller is not None:
             await trail.keep()
-        await websocket.accept()
-        if sid is None:
-            await websocket.send_text(_opened(connection, []))
-            connection.is_upgraded = True
-        else:
-            await _upgrade(websocket, connection)
-        await _both_ways(websocket, connection)
-    except (BadPacket, TimeoutError):
-        await websocket.close(Close.BAD_MESSAGE, "not Engine.IO")
-    except WebSocketDisconnect:
-        pass
+        await transport.serve(websocket, connection, is_new=sid is None)
     finally:
         connection.close()
-
-
-async def _upgrade(websocket: WebSocket, connection: Connection) -> None:
-    """Take over from polling: after a probe both ways, the pending poll ends and the client switches."""
-    async with asyncio.timeout(PROBE_SECONDS):
-        if packets.read(await _receive(websocket)) != (Kind.PING, PROBE):
-            raise BadPacket("expected a probe")
-        connection.is_upgrading = True
-        await websocket.send_text(f"{Kind.PONG}{PROBE}")
-        if connection.is_polled:
-            connection.send(Kind.NOOP)
-        if packets.read(await _receive(websocket))[0] != Kind.UPGRADE:
-            raise BadPacket("expected an upgrade")
-    connection.is_upgraded = True
-
-
-async def _both_ways(websocket: WebSocket, connection: Connection) -> None:
-    parts = [
-        asyncio.create_task(_read(websocket, connection), name="socketio: read"),
-        asyncio.create_task(_write(websocket, connection), name="socketio: write"),
-    ]
-    try:
-        done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await end(parts)
-    for part in done:
-        part.result()
-
-
-async def _read(websocket: WebSocket, connection: Connection) -> None:
-    while not connection.is_closed:
-        await connection.receive(*packets.read(await _receive(websocket)))
-
-
-async def _write(websocket: WebSocket, connection: Connection) -> None:
-    while True:
-        await connection.wake.wait()
-        for packet in connection.take():
-            await websocket.send_text(packet)
-        if connection.is_closed or (connection.is_ending and not connection.wake.is_set()):
-            await websocket.close()
-            return
-
-
-async def _receive(websocket: WebSocket) -> str:
-    message = await websocket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1005))
-    text = message.get("text")
-    if not isinstance(text, str):
-        raise BadPacket("packets are text")
-    return text
-
-
-def _opened(connection: Connection, upgrades: list[str]) -> str:
-    return packets.opened(connection.sid, upgrades, PING_SECONDS, TIMEOUT_SECONDS)
 
 
 def _text(content: str) -> Response:
