@@ -32,7 +32,6 @@ class Close(IntEnum):
     GONE = 4404
     NO_HELLO = 4408
     TOO_LARGE = 4413
-    TOO_MANY = 4429
 
 
 class ProtocolError(Exception):
