@@ -62,9 +62,6 @@ class Service:
         return self._process.pid
 
     def start(self) -> None:
-        self.start_within(START_SECONDS)
-
-    def start_within(self, seconds: float) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.terminal"],
@@ -73,7 +70,7 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
-        assert support.eventually(self._answers_or_ended, seconds=seconds), self.log.read_text()
+        assert support.eventually(self._answers_or_ended, seconds=START_SECONDS), self.log.read_text()
         assert self._process.poll() is None, self.log.read_text()
 
     def _answers_or_ended(self) -> bool:
