@@ -9,7 +9,7 @@ from services.audit.checking import Verification
 from services.audit.keys import LogKeys
 from services.audit.log import append_own, size_of, tree_of
 from services.audit.models import HOLDS, RECORDS
-from services.audit.queries import read_places, scan
+from services.audit.queries import PLACES_AT_ONCE, read_places, scan
 from services.audit.statements import HOLD_LIFTED, HOLD_PLACED, LOG_ITSELF, Statement
 
 _OF_HOLDS = f"actor = '{LOG_ITSELF}' AND action IN ('{HOLD_PLACED}', '{HOLD_LIFTED}')"
@@ -19,6 +19,19 @@ def state_hold(session: Session, keys: LogKeys, account: str) -> None:
     """Record the position from which all must be kept, so that nobody can forge the end of a hold."""
     own = scan(session, 0, size_of(session), "user_id = :account", limit=1, account=account)
     append_own(session, keys, HOLD_PLACED, account, {"first": own[0] if own else None})
+
+
+def restate_holds(session: Session, keys: LogKeys) -> None:
+    """State every hold again, with one scan for all of them: it may be long."""
+    places = scan(session, 0, size_of(session), "user_id IN (SELECT user_id FROM holds)")
+    first = dict[str, int]()
+    for start in range(0, len(places), PLACES_AT_ONCE):
+        some = RECORDS.c.seq.in_(places[start : start + PLACES_AT_ONCE])
+        owners = select(RECORDS.c.user_id, RECORDS.c.seq).where(some).order_by(RECORDS.c.seq)
+        for account, seq in session.connection().execute(owners):
+            first.setdefault(account, seq)
+    for account in sorted(held_accounts(session)):
+        append_own(session, keys, HOLD_PLACED, account, {"first": first.get(account)})
 
 
 def held_accounts(session: Session) -> set[str]:

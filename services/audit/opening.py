@@ -1,12 +1,11 @@
 """The first statement of a log: from here on, every statement is signed, together with the tree before it."""
 
-from sqlalchemy import select
 from sqlmodel import Session
 
-from services.audit.holds import state_hold
+from services.audit.holds import restate_holds
 from services.audit.keys import LogKeys
 from services.audit.log import append_own, take_turn
-from services.audit.models import HOLDS, RECORDS
+from services.audit.models import RECORDS
 from services.audit.queries import EVERYTHING
 from services.audit.statements import LOG_ITSELF, LOG_OPENED, LOG_SERVICE, Statement
 
@@ -22,5 +21,4 @@ def open_log(session: Session, keys: LogKeys) -> None:
         if Statement.of({**row}, row["metadata"] or "null", keys.known).root is not None:
             return
     append_own(session, keys, LOG_OPENED, LOG_SERVICE, {"statements": "signed"})
-    for account in session.connection().execute(select(HOLDS.c.user_id)).scalars().all():
-        state_hold(session, keys, account)
+    restate_holds(session, keys)

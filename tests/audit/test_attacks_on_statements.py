@@ -213,6 +213,26 @@ class TestHolds:
         assert actions(log)[0] == "LOG_OPENED"
         assert by_service(log) == "tampered"
 
+    def test_hold_that_is_placed_and_deleted_during_the_check_before_a_cut_prevents_it(
+        self, log: Log, at: Callable[[datetime], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for month in (JANUARY, FEBRUARY, MARCH):
+            log.prepare_month(month)
+            at(month)
+            log.add(entry(BOB))
+        log.sign()
+
+        def hold_meanwhile(*arguments: Any) -> Any:
+            checked = checked_before_cut(*arguments)
+            put_hold(log, BOB)
+            log.tamper("DELETE FROM holds")
+            return checked
+
+        monkeypatch.setattr("services.audit.retention.checked_before_cut", hold_meanwhile)
+        cut(log.checkpoints, MARCH, months=1)
+
+        assert actions(log) == ["FILE_UPLOAD"] * 3 + ["HOLD_PLACED"]
+
     def test_hold_that_hides_in_the_database_is_stated_when_it_is_placed(self, log: Log) -> None:
         """A row that is there already does not prove that a statement was signed."""
         opened(log).add(entry(BOB), deletion(BOB))

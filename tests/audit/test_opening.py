@@ -12,9 +12,12 @@ from services.audit.models import HOLDS
 from services.audit.opening import open_log
 from services.audit.settings import Settings
 from shared.clock import now
+from shared.ids import new_id
 from shared.testing import bearer, running, token
-from tests.audit.support import ALICE, Log, entry
+from tests.audit.support import ALICE, BOB, Log, entry
 
+NOBODY = new_id()
+FIRST = {ALICE: 1, BOB: 2, NOBODY: None}  # the first record of each account
 ADMIN = bearer(token(role="admin"))
 
 
@@ -51,15 +54,17 @@ async def test_placing_and_lifting_a_hold_are_recorded(audit: httpx.AsyncClient)
 
 
 def test_existing_holds_are_restated_with_their_first_record(log: Log) -> None:
-    log.add(entry(None), entry(ALICE))
+    log.add(entry(None), entry(ALICE), entry(BOB), entry(ALICE))
     with log.database.transaction() as session:
-        session.connection().execute(HOLDS.insert().values(user_id=ALICE, reason="a case", created=now()))
+        for account in (ALICE, BOB, NOBODY):
+            hold = {"user_id": account, "reason": "a case", "created": now()}
+            session.connection().execute(HOLDS.insert().values(hold))
         open_log(session, log.checkpoints.keys)
     stated = log.check(log.lines()).ledger.statements
 
     assert [(one.action, one.resource, {**one.said, "root": ""}) for one in stated.values()] == [
         ("LOG_OPENED", "audit", {"statements": "signed", "root": ""}),
-        ("HOLD_PLACED", ALICE, {"first": 1, "root": ""}),
+        *(("HOLD_PLACED", one, {"first": FIRST[one], "root": ""}) for one in sorted(FIRST)),
     ]
     assert all(one.root is not None for one in stated.values())
 
