@@ -3,12 +3,12 @@
 from datetime import datetime
 
 from sqlalchemy import Index, Text
-from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
+from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
@@ -77,9 +77,9 @@ class Recipient(Table, table=True):
     deleted: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-NOTIFICATIONS: SqlTable = Notification.__table__  # type: ignore[attr-defined]
-PREFERENCES: SqlTable = Preferences.__table__  # type: ignore[attr-defined]
-RECIPIENTS: SqlTable = Recipient.__table__  # type: ignore[attr-defined]
+NOTIFICATIONS = table_of(Notification)
+PREFERENCES = table_of(Preferences)
+RECIPIENTS = table_of(Recipient)
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
 WORK = WorkTable(Table.metadata)
