@@ -20,12 +20,15 @@ from services.audit.queries import (
     metadata_of,
     read_erasures,
     read_lines,
+    read_places,
     read_range,
 )
 from services.audit.schemas import FilterLogs
+from services.audit.statements import LOG_ITSELF, LOG_OPENED, RETENTION_CUT
 from shared.data.database import Database
 from shared.lists.spreadsheets import csv_lines
 
+OPENED_MAX = 8
 CSV_COLUMNS = (
     "seq timestamp user_id actor action resource outcome status service ip user_agent metadata request_id"
     " trace_id id received"
@@ -101,6 +104,7 @@ class PartialExport:
         self._statement = signed.order_by(RECORDS.c.id).limit(CHUNK_RECORDS)
         self._after, self._number = "", 0
         self._stated: set[int] = set()
+        self._is_begun = False
 
     def header(self, session: Session) -> dict[str, Any]:
         header = _header(self._pinned, is_partial=True, first=0, frontier=[])
@@ -120,11 +124,23 @@ class PartialExport:
         """Return statements on the erasures that cleared fields of these records, if not exported yet."""
         wanted = erased_by(lines) - self._stated
         self._stated |= wanted
-        found = [one for one in read_erasures(session, wanted) if one["seq"] < self._pinned.size]
+        found = read_erasures(session, wanted)
+        if not self._is_begun:  # before all records, because they may be among those
+            self._is_begun = True
+            found = [*read_places(session, _forms(session)), *found]
+        found = [one for one in found if one["seq"] < self._pinned.size]
         tree = tree_of(session)
         for one in found:
             one["proof"] = [each.hex() for each in tree.inclusion(one["seq"], self._pinned.size)]
         return found
+
+
+def _forms(session: Session) -> list[int]:
+    """Return the statements that show since when statements are signed, and since when with a root."""
+    mine = select(RECORDS.c.seq).where(RECORDS.c.actor == LOG_ITSELF)
+    opened = mine.where(RECORDS.c.action == LOG_OPENED).order_by(RECORDS.c.id).limit(OPENED_MAX)
+    last_cut = mine.where(RECORDS.c.action == RETENTION_CUT).order_by(RECORDS.c.id.desc()).limit(1)
+    return [seq for one in (opened, last_cut) for seq in session.connection().execute(one).scalars()]
 
 
 def _header(pinned: Pinned, *, is_partial: bool, first: int, frontier: list[bytes]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from services.audit.checking import Verification
 from services.audit.erasure import ask_for_erasure, erase_due
 from services.audit.handlers import place_hold
 from services.audit.holds import state_hold
-from services.audit.log import append, grow
+from services.audit.log import Entry, append, grow, size_of
 from services.audit.models import HOLDS
 from services.audit.opening import open_log
 from services.audit.proofs import Erasure, leaf_of
 from services.audit.queries import read_places
 from services.audit.schemas import PlaceHold
+from services.audit.statements import LOG_ITSELF, LOG_SERVICE
 from services.audit.tree import TileMissing
 from shared.clock import now
 from tests.audit.support import BOB, Log, entry
@@ -141,3 +142,12 @@ def transplant(seq: int, source: Log, target: Log) -> None:
             session.connection().execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)
         grow(session, [leaf_of(line).digest()])
     target.sign()
+
+
+def append_without_root(log: Log, action: str, resource: str, said: dict[str, Any]) -> int:
+    """As versions before the root did."""
+    keys = log.checkpoints.keys
+    with log.database.transaction() as session:
+        seq = size_of(session)
+        signed = keys.sign_statement(seq, action, resource, said)
+        return append(session, [Entry(action, LOG_SERVICE, LOG_ITSELF, resource, metadata=signed)])

@@ -18,11 +18,11 @@ from services.audit.export import PartialExport
 from services.audit.feed import pinned
 from services.audit.handlers import lift_hold
 from services.audit.holds import state_hold
-from services.audit.log import Entry, append, append_own
+from services.audit.log import append_own
 from services.audit.models import HOLDS
 from services.audit.retention import cut
 from services.audit.schemas import FilterLogs
-from services.audit.statements import LOG_ITSELF, LOG_SERVICE, PERSON_ERASED, RETENTION_CUT
+from services.audit.statements import PERSON_ERASED, RETENTION_CUT
 from shared.clock import now
 from shared.data.bulk import insert_rows
 from tests.audit.attacks import (
@@ -31,6 +31,7 @@ from tests.audit.attacks import (
     LOOKS,
     MARCH,
     actions,
+    append_without_root,
     blank,
     by_part,
     by_service,
@@ -104,15 +105,6 @@ class TestStatementsOfAnotherLog:
 
         assert PERSON_ERASED not in actions(real)
         assert [look(real) for look in LOOKS] == ["tampered"] * 3
-
-
-def append_without_root(log: Log, action: str, resource: str, said: dict[str, Any]) -> int:
-    """As versions before the root did."""
-    keys = log.checkpoints.keys
-    with log.database.transaction() as session:
-        seq = log_module.size_of(session)
-        signed = keys.sign_statement(seq, action, resource, said)
-        return append(session, [Entry(action, LOG_SERVICE, LOG_ITSELF, resource, metadata=signed)])
 
 
 class TestOlderForms:

@@ -11,7 +11,9 @@ from services.audit.keys import LogKeys
 from services.audit.log import append
 from services.audit.opening import open_log
 from services.audit.retention import cut
-from tests.audit.attacks import blank, forged, in_ranges, legacy, verdict
+from services.audit.statements import PERSON_ERASED
+from shared.clock import now
+from tests.audit.attacks import append_without_root, blank, forged, in_ranges, legacy, opened, verdict
 from tests.audit.support import ALICE, BOB, Log, entry
 
 JANUARY, MARCH = (datetime(2026, month, 10, tzinfo=UTC) for month in (1, 3))
@@ -106,3 +108,23 @@ def test_unsigned_statement_after_the_first_signed_one_is_forged(old: Log) -> No
     verification = old.check(old.lines())
 
     assert next(fault[:2] for fault in verification.faults) == ("forged", by)
+
+
+@pytest.mark.parametrize("is_upgraded", [True, False])
+def test_part_of_the_log_says_that_an_erasure_is_of_an_older_version(
+    sqlite_log: Log, *, is_upgraded: bool
+) -> None:
+    """After the upgrade, an erasure must name the deletion."""
+    append_without_root(sqlite_log, "LOG_OPENED", "audit", {"statements": "signed"})
+    if not is_upgraded:
+        opened(sqlite_log)
+    at = sqlite_log.add(entry(BOB))
+    said = legacy(at, "details")
+    month = {name: said[name] for name in ("places", "digest")}
+    by = append_without_root(sqlite_log, PERSON_ERASED, BOB, {**said, "months": {f"{now():%Y-%m}": month}})
+    sqlite_log.tamper(blank(at, by))
+    opened(sqlite_log).sign()
+    found = sqlite_log.check(sqlite_log.lines(sqlite_log.partial(BOB)))
+
+    assert verdict(found) == ("ok" if is_upgraded else "unproven")
+    assert any("by an older version" in one for one in found.remarks) == is_upgraded
