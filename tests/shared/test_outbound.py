@@ -429,6 +429,19 @@ class TestTls:
                 await failure(untrusting.call("GET", f"https://hooks.example.com:{port}/")) == "unreachable"
             )
 
+    async def test_connection_is_closed_if_the_deadline_ends_its_handshake(self, make: Open) -> None:
+        closed = asyncio.Event()
+
+        async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.read()  # until the client hangs up
+            closed.set()
+
+        async with serving(hang) as port:
+            reason = await failure(make(seconds_max=0.3).call("GET", f"https://127.0.0.1:{port}/"))
+            async with asyncio.timeout(SECONDS):
+                await closed.wait()
+        assert reason in ("late", "busy")
+
 
 def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     key = ec.generate_private_key(ec.SECP256R1())
