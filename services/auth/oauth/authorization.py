@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from services.auth.oauth.storage import Storage
 from services.auth.sessions.browser import SignedInBrowser
 from services.auth.sessions.tokens import factors_of
 
+QUERY, FORM_POST = RESPONSE_MODES = ("query", "form_post")
 PROMPTS = frozenset(("none", "login", "consent", "select_account"))
 ACR_VALUES = frozenset(("1", "2"))  # the number of factors; unknown values are ignored
 NONCE_CHARACTERS_MAX = 500
@@ -31,10 +33,11 @@ _NOT_SUPPORTED = {
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """A redirect to the client, with a code or an error."""
+    """The way back to the client, with a code or an error: in the URL, or in the fields of a form."""
 
     url: str
     error: str | None = None
+    fields: Mapping[str, str] | None = None  # with response_mode=form_post
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Checked:
 
     client: Client
     redirect_uri: str
+    mode: str
     state: str | None
     scopes: frozenset[str]
     resource: str | None
@@ -94,13 +98,14 @@ class AuthorizationEndpoint:
         pushed = outer.values.get("request_uri")
         parameters = outer if pushed is None else _pushed(storage, outer)
         client, redirect_uri = _where_to(storage, parameters)
-        state = None
+        state, mode = None, QUERY
         try:
             state = parameters.get("state", STATE_CHARACTERS_MAX)
+            mode = _mode_of(parameters)
             checked = self._check(parameters, client, redirect_uri, state)
             outcome = self._decide(storage, checked, outer, browser, answer)
         except OAuthError as error:
-            outcome = Redirect(self._back_to(redirect_uri, {**error.body, "state": state}), error.code)
+            outcome = self._back_to(redirect_uri, mode, {**error.body, "state": state})
         if pushed is not None and isinstance(outcome, Redirect) and not storage.pushed.use(pushed, client.id):
             raise PageError(_PUSHED_IS_GONE)
         return outcome
@@ -125,8 +130,6 @@ class AuthorizationEndpoint:
             raise OAuthError("unsupported_response_type", "response_type must be code.")
         if "authorization_code" not in words(client.grant_types):
             raise OAuthError("unauthorized_client", "The client may not use the authorization code grant.")
-        if given.get("response_mode") not in (None, "query"):
-            raise invalid_request("response_mode must be query.")
         challenge = given.get("code_challenge") or ""
         if not _CHALLENGE.fullmatch(challenge) or given.get("code_challenge_method") != "S256":
             raise invalid_request("code_challenge is required, with code_challenge_method=S256.")
@@ -139,6 +142,7 @@ class AuthorizationEndpoint:
         return Checked(
             client=client,
             redirect_uri=redirect_uri,
+            mode=_mode_of(given),
             state=state,
             scopes=self._issuer.granted(client, given.get("scope")),
             resource=self._issuer.resource(given.get("resource")),
@@ -191,7 +195,7 @@ class AuthorizationEndpoint:
                 "amr": browser.amr,
             }
         )
-        return Redirect(self._back_to(asked.redirect_uri, {"code": code, "state": asked.state}))
+        return self._back_to(asked.redirect_uri, asked.mode, {"code": code, "state": asked.state})
 
     def _needs_consent(self, storage: Storage, asked: Checked, browser: SignedInBrowser) -> bool:
         if "consent" in asked.prompts:
@@ -225,10 +229,20 @@ class AuthorizationEndpoint:
         """Return when this request of this client first arrived, if it has been here before."""
         return self._issuer.read_moment(given.values.get("asked_at"), given.values["client_id"])
 
-    def _back_to(self, redirect_uri: str, values: dict[str, str | None]) -> str:
+    def _back_to(self, redirect_uri: str, mode: str, values: dict[str, str | None]) -> Redirect:
         given = {name: value for name, value in values.items() if value is not None}
+        fields, error = {**given, "iss": self._issuer.url}, given.get("error")
+        if mode == FORM_POST:
+            return Redirect(redirect_uri, error, fields)
         joint = "&" if "?" in redirect_uri else "?"
-        return redirect_uri + joint + urlencode({**given, "iss": self._issuer.url})
+        return Redirect(redirect_uri + joint + urlencode(fields), error)
+
+
+def _mode_of(given: Parameters) -> str:
+    mode = given.get("response_mode") or QUERY
+    if mode not in RESPONSE_MODES:
+        raise invalid_request("response_mode must be query or form_post.")
+    return mode
 
 
 def _read(query: str) -> Parameters:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from services.auth.clients.scopes import OPENID, SCOPES
+from services.auth.oauth.authorization import RESPONSE_MODES
 from services.auth.oauth.device import GRANT
 from services.auth.oauth.issuer import Issuer
 
@@ -25,7 +26,7 @@ def metadata(issuer: Issuer) -> dict[str, Any]:
         "jwks_uri": f"{url}/.well-known/jwks.json",
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
+        "response_modes_supported": [*RESPONSE_MODES],
         "device_authorization_endpoint": f"{url}/oauth/device_authorization",
         "pushed_authorization_request_endpoint": f"{url}/oauth/par",
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", GRANT],

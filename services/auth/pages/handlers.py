@@ -25,6 +25,7 @@ ASSETS = {
     "pages.css": "text/css",
     "icon.svg": "image/svg+xml",
     "passkeys.js": "text/javascript",
+    "submit.js": "text/javascript",
 }
 
 
@@ -71,7 +72,7 @@ async def _authorize(visit: Visit, server: OAuthServer, query: str, answer: str 
     except PageError as error:
         return pages.refuse("This link does not work", str(error))
     if isinstance(outcome, Redirect):
-        return see_other(outcome.url)
+        return _back_to_the_app(visit, outcome)
     if isinstance(outcome, AskToSignIn):
         hint = {"hint": outcome.hint} if outcome.hint else {}
         return see_other(f"{SIGN_IN}?{urlencode({'next': f'{AUTHORIZE}?{outcome.query}', **hint})}")
@@ -80,6 +81,12 @@ async def _authorize(visit: Visit, server: OAuthServer, query: str, answer: str 
         return see_other(f"{STEP_UP}?{urlencode({'next': f'{AUTHORIZE}?{outcome.query}', **factors})}")
     assert browser is not None
     return _consent_page(visit, outcome, browser.account, query)
+
+
+def _back_to_the_app(visit: Visit, outcome: Redirect) -> Response:
+    if outcome.fields is None:
+        return see_other(outcome.url)
+    return visit.show("form_post", action=outcome.url, fields=outcome.fields)
 
 
 def _decide(

@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-WITH_SCRIPT = frozenset(("sign_in", "second_factor", "step_up", "account_passkey_make"))
+WITH_PASSKEYS = ("sign_in", "second_factor", "step_up", "account_passkey_make")
+SCRIPTS = {**dict.fromkeys(WITH_PASSKEYS, "passkeys.js"), "form_post": "submit.js"}
 SCRIPT_POLICY = f"{CONTENT_SECURITY_POLICY}; script-src 'self'; connect-src 'self'"
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -45,7 +46,7 @@ class Pages:
         self._templates.globals["may_register"] = settings.registration != "closed"
 
     def show(self, page: str, status: int = 200, /, **values: Any) -> HTMLResponse:
-        with_script = page in WITH_SCRIPT
+        with_script = SCRIPTS.get(page)
         text = self._templates.get_template(f"{page}.html").render(values, with_script=with_script)
         policy = {"Content-Security-Policy": SCRIPT_POLICY} if with_script else {}
         return HTMLResponse(text, status, headers=HEADERS | policy)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from services.auth.models import AuthorizationCode, LoginSession
+from tests.auth.browser import field
 from tests.auth.oauth.support import (
     ISSUER,
     OURS,
@@ -19,6 +20,7 @@ from tests.auth.oauth.support import (
     create_client,
     is_active,
     query_of,
+    redeem,
     sign_in,
     signed_in_browser,
     tokens_for,
@@ -325,6 +327,24 @@ class TestSigningIn:
         assert (await auth.get(forged)).headers["location"].startswith("/auth/signin")
         signed_in = await sign_in(auth, user["email"], after=after)
         assert back(await auth.get(signed_in.headers["location"]))["code"]
+
+    @pytest.mark.conforms("OAuth 2.0 Form Post Response Mode 2")
+    async def test_response_is_posted_by_a_form_if_the_app_asks_for_it(self, auth: httpx.AsyncClient) -> None:
+        client = await create_client(auth, is_first_party=True)
+        await signed_in_browser(auth)
+        state = '"><script>alert(1)</script>'
+        page = await authorize(auth, client, response_mode="form_post", state=state)
+        refused = await authorize(auth, client, response_mode="form_post", scope="unknown")
+
+        assert (page.status_code, page.headers["cache-control"]) == (200, "no-store")
+        assert f'<form class="card" method="post" action="{REDIRECT}">' in page.text
+        assert (field(page, "state"), field(page, "iss")) == (state, ISSUER)
+        tokens = await redeem(auth, client, field(page, "code"))
+        assert tokens.status_code == 200, tokens.text
+        assert (field(refused, "error"), field(refused, "state")) == ("invalid_scope", "some state")
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert '<script src="/auth/pages/submit.js" defer></script>' in page.text
+        assert "<script>alert" not in page.text
 
     async def test_sign_in_for_one_app_does_not_count_for_a_request_of_another(
         self, auth: httpx.AsyncClient
