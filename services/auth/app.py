@@ -16,6 +16,7 @@ from services.auth.duo.prompt import DuoPrompt
 from services.auth.explanations.explanations import Explanations
 from services.auth.exports.downloads import Downloads
 from services.auth.exports.exports import TIDY_SECONDS, Exports
+from services.auth.factors.challenges import ChallengeCookie
 from services.auth.factors.factors import Factors
 from services.auth.keys.signing_keys import REFRESH_SECONDS, SigningKeys
 from services.auth.lifecycle.addresses import Addresses
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> Starlette:
         provide={
             AccessTokens: tokens,
             BrowserSessions: browsers,
+            ChallengeCookie: ChallengeCookie(settings),
             Devices: devices,
             Factors: factors,
             Issuer: issuer,

@@ -120,6 +120,11 @@ class Logout(Input):
 
 
 class VerifyMfa(Input):
+    """The `mfa_token` and a `code`. In a browser the cookie of the sign-in may replace the token.
+
+    Clients of older systems send `username` and `passcode` instead.
+    """
+
     model_config = example(
         {
             "mfa_token": "VG8gYmUgc2hvd24gd2l0aCBhIGNvZGUgb2YgdGhlIGFwcA",
@@ -127,8 +132,20 @@ class VerifyMfa(Input):
         }
     )
 
-    mfa_token: MfaToken
-    code: FactorCode
+    mfa_token: MfaToken | None = None
+    username: LoginName | None = None
+    code: FactorCode | None = None
+    passcode: FactorCode | None = None
+
+    @model_validator(mode="after")
+    def _one_code(self) -> Self:
+        if (self.code is None) == (self.passcode is None):
+            raise ValueError("give code or passcode, and only one of them")
+        return self
+
+    @property
+    def typed(self) -> str:
+        return self.code or self.passcode or ""
 
 
 class CurrentPassword(Input):
@@ -218,7 +235,7 @@ class MeOut(AccountOut):
     impersonated_by: ImpersonatorOut | None
 
 
-class MfaNeededOut(Output):
+class MfaNeededOut(WithHeaders):
     """The password is correct; send a second factor within five minutes.
 
     Send codes to /auth/mfa/verify and passkeys to /auth/mfa/passkey; /auth/mfa/duo leads to Duo.

@@ -93,6 +93,29 @@ async def test_password_alone_grants_no_access_M1(auth: httpx.AsyncClient, codes
     assert (await auth.get("/auth/me", headers=bearer(done.json()["token"]))).status_code == 200
 
 
+async def test_name_and_passcode_finish_a_sign_in_of_this_browser_as_older_clients_send_them(
+    auth: httpx.AsyncClient, codes: Clock
+) -> None:
+    path = "/auth/mfa/verify"
+    person = await enrolled(auth, codes)
+    without_password = {"username": person.email, "passcode": person.next_code()}
+    assert (await auth.post(path, json=without_password)).json()["code"] == "invalid_mfa_token"
+    asked = await login(auth, person.email)
+    assert "HttpOnly; SameSite=Strict" in asked.headers["set-cookie"]
+    other = {"username": "admin", "passcode": person.code()}
+    assert (await auth.post(path, json=other)).json()["code"] == "invalid_mfa_token"
+    both = {"username": person.email, "passcode": "1", "code": "1"}
+    assert (await auth.post(path, json=both)).status_code == 422
+    wrong = await auth.post(path, json={"username": person.email, "passcode": "000000"})
+    assert wrong.json()["code"] == "invalid_code"
+    done = await auth.post(path, json={"username": person.email, "passcode": person.next_code()})
+
+    assert done.status_code == 200, done.text
+    assert done.json().keys() >= {"token", "user"}
+    assert done.json()["user"]["id"] == person.id
+    assert "mfa" not in auth.cookies
+
+
 async def test_page_asks_for_the_code_and_the_id_token_states_it(
     auth: httpx.AsyncClient, codes: Clock
 ) -> None:

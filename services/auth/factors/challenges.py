@@ -6,14 +6,37 @@ from typing import Any
 
 from sqlalchemy import Row, delete, select, update
 from sqlmodel import Session
+from starlette.requests import Request
 
 from services.auth.models import CHALLENGES, Challenge, delete_expired
+from services.auth.settings import Settings
 from shared.clock import now
 from shared.hashing import sha256_hex
 
 CHALLENGE_SECONDS = 5 * 60
 TRIES_MAX = 5
 TOKEN_BYTES = 32
+TOKEN_CHARACTERS_MAX = 100
+
+
+class ChallengeCookie:
+    """Keeps the token of a sign-in in the browser, for clients that send only a name and a code."""
+
+    def __init__(self, settings: Settings) -> None:
+        is_secure = settings.session_cookie.startswith("__Host-")
+        self.name = "__Host-mfa" if is_secure else "mfa"
+        self._attributes = f"; Path=/; HttpOnly; SameSite=Strict{'; Secure' if is_secure else ''}"
+
+    def of(self, request: Request) -> str:
+        return request.cookies.get(self.name, "")[:TOKEN_CHARACTERS_MAX]
+
+    def holding(self, token: str) -> str:
+        """Return the Set-Cookie value that keeps this token."""
+        return f"{self.name}={token}; Max-Age={CHALLENGE_SECONDS}{self._attributes}"
+
+    def gone(self) -> str:
+        """Return the Set-Cookie value that deletes the cookie."""
+        return f"{self.name}=; Max-Age=0{self._attributes}"
 
 
 def open_challenge(session: Session, account_id: str, device_id: str, amr: str = "pwd") -> str:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from services.auth.credentials.devices import Devices
 from services.auth.errors import InvalidCode
-from services.auth.factors.challenges import CHALLENGE_SECONDS
+from services.auth.factors.challenges import CHALLENGE_SECONDS, ChallengeCookie
 from services.auth.schemas import (
     Login,
     Logout,
@@ -44,6 +44,7 @@ async def login(
     sessions: Sessions,
     devices: Devices,
     tokens: AccessTokens,
+    cookie: ChallengeCookie,
     trail: Trail,
 ) -> SignedInOut | MfaNeededOut:
     """Sign in with the e-mail address or the username.
@@ -54,9 +55,10 @@ async def login(
     device = device_named(request.headers.get("user-agent"))
     outcome = await database.run(_finish_login, candidate, device, second, sessions, trail)
     if isinstance(outcome, FactorNeeded):
-        return MfaNeededOut(
+        needed = MfaNeededOut(
             mfa_token=outcome.mfa_token, methods=outcome.methods, expires_in=CHALLENGE_SECONDS
         )
+        return needed.with_header("set-cookie", cookie.holding(outcome.mfa_token))
     signed_in, device_id = outcome
     return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
 
@@ -89,20 +91,23 @@ async def verify_mfa(
     sessions: Sessions,
     devices: Devices,
     tokens: AccessTokens,
+    cookie: ChallengeCookie,
     trail: Trail,
 ) -> SignedInOut:
     """Finish signing in with a code from the authenticator app, or a recovery code.
 
     An mfa_token allows five attempts. Each code is accepted once.
     """
-    challenge = await database.run(begin_second_step, body.mfa_token)
+    token = body.mfa_token or cookie.of(request)
+    challenge = await database.run(begin_second_step, token, body.username)
     trail.user_id = trail.resource = challenge.account_id
     device = device_named(request.headers.get("user-agent"))
-    outcome = await database.run(_finish_mfa, challenge, body.code, device, second, sessions, trail)
+    outcome = await database.run(_finish_mfa, challenge, body.typed, device, second, sessions, trail)
     if outcome is None:
         raise InvalidCode
     signed_in, device_id = outcome
-    return signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
+    done = signed_in_out(signed_in, tokens).with_header("set-cookie", devices.cookie(device_id))
+    return done.with_header("set-cookie", cookie.gone())
 
 
 def _finish_mfa(

@@ -160,11 +160,18 @@ class SecondStep:
         return Proved(account, challenge.device_id, f"{challenge.amr or 'pwd'} {method}")
 
 
-def begin_second_step(session: Session, token: str) -> Row[Any]:
-    """Return the challenge for this token; count the attempt against it and the account."""
+def begin_second_step(session: Session, token: str, username: str | None = None) -> Row[Any]:
+    """Return the challenge for this token; count the attempt against it and the account.
+
+    With a `username`, the challenge must be that account's.
+    """
     challenge = try_challenge(session, token)
     if challenge is None:
         raise InvalidMfaToken
+    if username is not None:
+        named = account_named(session, username.lower())
+        if named is None or named.id != challenge.account_id:
+            raise InvalidMfaToken
     factor_attempt(challenge.account_id).count(session)
     return challenge
 
