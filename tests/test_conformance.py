@@ -26,7 +26,10 @@ def test_program(record_property):
 """
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "in workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param([], id="alone"), pytest.param(["-n", "1"], id="in workers", marks=pytest.mark.prove)],
+)
 def test_table_shows_the_result_of_every_test(pytester: pytest.Pytester, workers: list[str]) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nmarkers =\n  conforms")
     pytester.makepyfile(TESTS)
