@@ -161,6 +161,59 @@ class OrderDeleted(Event):
     user_id: str
 
 
+class ProductChanged(Event):
+    """A product was added, changed or archived."""
+
+    topic = "product.changed"
+    key = "product_id"
+    source = "orders"
+
+    product_id: str
+    sku: str
+    name: str
+    price_minor: int
+    currency: str
+    status: str
+    updated: datetime
+
+
+class ProductDeleted(Event):
+    """A product that was never ordered nor in stock was deleted."""
+
+    topic = "product.deleted"
+    key = "product_id"
+    source = "orders"
+
+    product_id: str
+    sku: str
+
+
+class StockChanged(Event):
+    """The stock of a product changed; the numbers are those over all its locations after the change."""
+
+    topic = "stock.changed"
+    key = "product_id"
+    source = "orders"
+
+    product_id: str
+    on_hand: int
+    reserved: int
+
+
+class StockLow(Event):
+    """The free pieces of a product fell to its limit or below; emitted once until they rise above it."""
+
+    topic = "stock.low"
+    key = "product_id"
+    source = "orders"
+
+    product_id: str
+    sku: str
+    name: str
+    available: int
+    low_at: int
+
+
 class ProfileChanged(Event):
     """Someone changed their profile or settings. `fields` lists the changed fields, without their values."""
 

@@ -56,6 +56,7 @@ class Lists:
     rows: Mapping[str, Any]
     values: Mapping[str, tuple[str, ...]]
     injected: Mapping[str, Any] = field(default_factory=dict)  # into handlers; only their methods count
+    for_admins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # filters by path
 
 
 def _owner(number: int) -> str:
@@ -76,6 +77,41 @@ def _order(number: int) -> dict[str, Any]:
         "created": moment(number),
         "updated": moment(number),
     }
+
+
+def _product(number: int) -> dict[str, Any]:
+    is_rare = number < 2 * FEW
+    name = f"{'Needle' if is_rare else 'Laptop'} {number % 1000}"
+    return {
+        "id": row_id(number),
+        "sku": f"SKU-{number:09}",
+        "name": name,
+        "description": "",
+        "price_minor": 99999,
+        "currency": "USD",
+        "tax_basis_points": 0,
+        "status": "draft" if is_rare else "archived" if number % 2 else "active",
+        "track_stock": True,
+        "backorder": False,
+        "low_at": 5,
+        "low": is_rare,
+        "attributes": "{}",
+        "search": f"sku-{number:09}\n{name.casefold()}",
+        "version": 1,
+        "created": moment(number),
+        "updated": moment(number),
+    }
+
+
+def _level(number: int) -> dict[str, Any]:
+    return {"product_id": row_id(number), "on_hand": 10, "reserved": 1, "low_at": 5, "backorder": False}
+
+
+def _move(number: int) -> dict[str, Any]:
+    which = FEW + 1 if number % 2 else number
+    kind = {"kind": "reserve", "quantity": 1, "location": "main", "order_id": row_id(number)}
+    ids = {"id": row_id(number), "product_id": row_id(which), "by": _owner(number)}
+    return {**ids, **kind, "timestamp": moment(number)}
 
 
 def _profile(number: int) -> dict[str, Any]:
@@ -328,8 +364,17 @@ LISTS = {
         {"invitations": object.__new__(Invitations)},
     ),
     "orders": Lists(
-        {"ORDERS": _order},
-        {"user_id": (SMALL, LARGE), "status": ("returned", "delivered"), "order_id": (row_id(FEW + 1),)},
+        {"ORDERS": _order, "PRODUCTS": _product, "LEVELS": _level, "MOVES": _move},
+        {
+            "user_id": (SMALL, LARGE),
+            "status": ("returned", "delivered"),
+            "order_id": (row_id(FEW + 1),),
+            "product_id": (row_id(FEW + 1),),
+            "/products?status": ("draft", "active", "archived"),  # of this list alone
+            "low": ("true", "false"),
+            "search": ("needle", "laptop", "no"),
+        },
+        for_admins={"/products": ("status",)},
     ),
     "users": Lists(
         {"PROFILES": _profile},
@@ -502,8 +547,11 @@ def questions(service: str, operation: Operation) -> Iterator[Question]:
         for first in values[one][:2]
         for second in values[two][:2]
     ]
+    refused = set(LISTS[service].for_admins.get(operation.path, ()))
     for caller in _callers(operation):
         for query in [*alone, *pairs]:
+            if caller != "admin" and refused & query.keys():
+                continue
             if caller == "admin" or query.get("user_id") in (None, getattr(CALLERS[caller], "id", None)):
                 yield Question(operation, in_path, query, caller, LISTS[service].injected)
 

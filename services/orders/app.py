@@ -1,24 +1,31 @@
 """Wiring of the orders service."""
 
+from functools import partial
+
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
 from services.orders.events import CONSUMES
-from services.orders.models import EVENTS, IDEMPOTENCY
+from services.orders.models import EVENTS, IDEMPOTENCY, WORK
 from services.orders.routes import OPERATIONS
 from services.orders.settings import Settings
+from services.orders.stock.expiry import EXPIRE_SECONDS, expire
 from shared.data.database import Database
 from shared.events import Events
 from shared.peers.client import HttpClient
 from shared.service import create_service
+from shared.work.duties import Duties, Duty
 
 
 def create_app(settings: Settings) -> Starlette:
+    database = Database(settings.database_url, settings.database_pool)
+    expiring = Duty("expire_reservations", EXPIRE_SECONDS, partial(expire, database), alone=True)
     return create_service(
         settings,
         OPERATIONS,
         client=HttpClient(),
-        database=Database(settings.database_url, settings.database_pool),
+        database=database,
         idempotency=IDEMPOTENCY,
         events=Events(EVENTS, CONSUMES, SUBSCRIBERS),
+        beside=[Duties(database, [expiring], WORK)],
     )

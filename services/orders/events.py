@@ -8,7 +8,8 @@ from sqlmodel import Session
 
 from contracts.events import AccountDeleted, OrderChanged, OrderDeleted, OrderPlaced
 from contracts.exports import exporting, section, table_section
-from services.orders.models import ORDERS, STEPS, Order, OrderStatus
+from services.orders.models import LINES, MOVES, ORDERS, STEPS, Order, OrderStatus
+from services.orders.stock import reservations
 from shared.events import Consumers, emit
 
 BY_US = "gatehouse"
@@ -30,14 +31,20 @@ def cancel_pending_orders(session: Session, events: Sequence[AccountDeleted]) ->
     """Cancel the pending orders of deleted accounts. Other orders stay: they contain only the person's id."""
     gone = [event.account_id for event in events]
     pending = select(Order).where(ORDERS.c.user_id.in_(gone), ORDERS.c.status == OrderStatus.PENDING)
+    with_lines = []
     for order in session.scalars(pending.with_for_update()):
+        if order.line_count:
+            with_lines.append(order.id)
         session.add(order.take_step(OrderStatus.CANCELLED, by=BY_US))
         order.touch()
         tell_changed(session, order.model_dump(), OrderStatus.PENDING)
+    reservations.follow(session, with_lines, OrderStatus.CANCELLED, BY_US)
 
 
 EXPORTED = [
     table_section("orders", ORDERS, "user_id", without=("user_id",)),
     section("order_history", select(STEPS).join(ORDERS), ORDERS.c.user_id, STEPS.c.id),
+    section("order_lines", select(LINES).join(ORDERS), ORDERS.c.user_id, LINES.c.id),
+    table_section("stock_moves", MOVES, "by", without=("by",)),
 ]
 CONSUMES: Consumers = {AccountDeleted: cancel_pending_orders, **exporting("orders", EXPORTED)}

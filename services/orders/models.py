@@ -1,19 +1,22 @@
-"""Orders and their steps, with the rules that concern one order."""
+"""Orders with their lines and steps, products and their stock, and the rules that concern one row."""
 
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Index
+from sqlalchemy import CheckConstraint, Index, Text
 from sqlalchemy.orm import registry
 from sqlmodel import BigInteger, Field, SQLModel
 
-from services.orders.errors import IllegalStep, OrderLocked
+from services.orders.errors import IllegalStep, OrderHasLines, OrderLocked
 from shared.clock import now
-from shared.data.database import UtcDateTime
+from shared.data.database import UtcDateTime, rows_where
 from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
+from shared.lists.search import Part, SearchIndex
+from shared.work.leased import WorkTable
 
 ID_CHARACTERS = 36
 
@@ -36,6 +39,33 @@ NEXT_STEPS: dict[OrderStatus, tuple[OrderStatus, ...]] = {
     OrderStatus.RETURNED: (),
 }
 DELETABLE = (OrderStatus.PENDING, OrderStatus.CANCELLED)
+MAIN = "main"
+
+
+class ProductStatus(StrEnum):
+    DRAFT = "draft"
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class MoveKind(StrEnum):
+    RECEIVE = "receive"
+    ADJUST = "adjust"
+    RESERVE = "reserve"
+    RELEASE = "release"
+    SHIP = "ship"
+    RETURN = "return"
+
+
+# How the quantity of a move changes the pieces on hand and the pieces reserved.
+EFFECTS: dict[MoveKind, tuple[int, int]] = {
+    MoveKind.RECEIVE: (1, 0),
+    MoveKind.ADJUST: (1, 0),
+    MoveKind.RESERVE: (0, 1),
+    MoveKind.RELEASE: (0, -1),
+    MoveKind.SHIP: (-1, -1),
+    MoveKind.RETURN: (1, 0),
+}
 
 
 class Table(SQLModel, registry=registry()):
@@ -48,6 +78,7 @@ class Order(Table, table=True):
         Index("ix_orders_user_id_id", "user_id", "id"),
         Index("ix_orders_status_id", "status", "id"),
         Index("ix_orders_user_id_status_id", "user_id", "status", "id"),
+        Index("ix_orders_reserved_until", "reserved_until", **rows_where("reserved_until IS NOT NULL")),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
@@ -60,6 +91,8 @@ class Order(Table, table=True):
     version: int = 1
     created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    line_count: int = 0
+    reserved_until: datetime | None = Field(default=None, sa_type=UtcDateTime)  # while pending
 
     def take_step(self, to: OrderStatus, *, by: str) -> "OrderStep":
         """Move along the life cycle, or refuse and name the allowed steps."""
@@ -69,6 +102,7 @@ class Order(Table, table=True):
             raise IllegalStep(detail, status_now=self.status, allowed=list(allowed))
         step = OrderStep(order_id=self.id, from_status=self.status, status=to, by=by)
         self.status = to
+        self.reserved_until = None
         return step
 
     def require_pending(self) -> None:
@@ -77,6 +111,10 @@ class Order(Table, table=True):
                 f"The order is {self.status}; its content and price can no longer change.",
                 status_now=self.status,
             )
+
+    def require_flat(self) -> None:
+        if self.line_count:
+            raise OrderHasLines
 
     def require_deletable(self) -> None:
         if self.status not in DELETABLE:
@@ -105,7 +143,127 @@ class OrderStep(Table, table=True):
     timestamp: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class OrderLine(Table, table=True):
+    """One product in an order, with the name and the price that it had when it was ordered."""
+
+    __tablename__ = "order_lines"
+    __table_args__ = (Index("ix_order_lines_order_id_line", "order_id", "line", unique=True),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    order_id: str = Field(foreign_key="orders.id", ondelete="CASCADE", max_length=ID_CHARACTERS)
+    line: int
+    product_id: str = Field(index=True, max_length=ID_CHARACTERS)
+    sku: str = Field(max_length=64)
+    name: str = Field(max_length=200)
+    quantity: int
+    unit_minor: int = Field(sa_type=BigInteger)
+    tax_basis_points: int
+    tax_minor: int = Field(sa_type=BigInteger)
+    total_minor: int = Field(sa_type=BigInteger)
+
+
+class Product(Table, table=True):
+    __tablename__ = "products"
+    __table_args__ = (
+        Index("ix_products_sku", "sku", unique=True),
+        Index("ix_products_status_id", "status", "id"),
+        Index("ix_products_low", "status", "id", **rows_where("low", sqlite="low = 1")),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    sku: str = Field(max_length=64)
+    name: str = Field(max_length=200)
+    description: str = Field(default="", sa_type=Text)
+    price_minor: int = Field(sa_type=BigInteger)
+    currency: str = Field(max_length=3)
+    tax_basis_points: int = 0  # hundredths of a percent
+    status: str = Field(default=ProductStatus.DRAFT, max_length=20)
+    track_stock: bool = True
+    backorder: bool = False
+    low_at: int | None = None
+    low: bool = False
+    attributes: str = Field(default="{}", sa_type=Text)  # a JSON object of texts
+    search: str = Field(default="", sa_type=Text)
+    version: int = 1
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+    def touch(self) -> None:
+        self.version += 1
+        self.updated = now()
+        self.search = searchable(f"{self.sku}\n{self.name}")
+
+
+class Level(Table, table=True):
+    """The stock of one product over all locations.
+
+    Every move changes this row first, by one conditional statement, and so locks the product's stock until it
+    commits. `low_at` and `backorder` are copies, so that the statement needs no other row.
+    """
+
+    __tablename__ = "stock_levels"
+    __table_args__ = (
+        CheckConstraint("on_hand >= 0 AND reserved >= 0", name="ck_stock_levels_positive"),
+        CheckConstraint("backorder OR reserved <= on_hand", name="ck_stock_levels_covered"),
+    )
+
+    product_id: str = Field(
+        primary_key=True, foreign_key="products.id", ondelete="CASCADE", max_length=ID_CHARACTERS
+    )
+    on_hand: int = Field(default=0, sa_type=BigInteger)
+    reserved: int = Field(default=0, sa_type=BigInteger)
+    low_at: int | None = None
+    backorder: bool = False
+
+
+class Stock(Table, table=True):
+    """The stock of one product at one location."""
+
+    __tablename__ = "stock"
+    __table_args__ = (CheckConstraint("on_hand >= 0 AND reserved >= 0", name="ck_stock_positive"),)
+
+    product_id: str = Field(
+        primary_key=True, foreign_key="products.id", ondelete="CASCADE", max_length=ID_CHARACTERS
+    )
+    location: str = Field(primary_key=True, max_length=40)
+    on_hand: int = Field(default=0, sa_type=BigInteger)
+    reserved: int = Field(default=0, sa_type=BigInteger)
+
+
+class Move(Table, table=True):
+    """One change of stock; rows are only ever added. The sum of the moves is the stock."""
+
+    __tablename__ = "stock_moves"
+    __table_args__ = (
+        Index("ix_stock_moves_product_id_id", "product_id", "id"),
+        Index("ix_stock_moves_by_id", "by", "id"),
+        Index("ix_stock_moves_order_id", "order_id", **rows_where("order_id IS NOT NULL")),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    product_id: str = Field(max_length=ID_CHARACTERS)
+    location: str = Field(max_length=40)
+    kind: str = Field(max_length=10)
+    quantity: int
+    order_id: str | None = Field(default=None, max_length=ID_CHARACTERS)  # of an order that may be deleted
+    reason: str | None = Field(default=None, max_length=200)
+    by: str = Field(max_length=ID_CHARACTERS)
+    timestamp: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+def searchable(text: str) -> str:
+    """Normalize and casefold in Python, because SQLite folds the case of ASCII only."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 ORDERS = table_of(Order)
 STEPS = table_of(OrderStep)
+LINES = table_of(OrderLine)
+PRODUCTS = table_of(Product)
+LEVELS = table_of(Level)
+STOCK = table_of(Stock)
+MOVES = table_of(Move)
+SEARCH = SearchIndex(PRODUCTS, {"status": Part.START, "search": Part.ALL})
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
+WORK = WorkTable(Table.metadata)

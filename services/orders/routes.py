@@ -1,43 +1,104 @@
 """The endpoints of the orders service."""
 
-from services.orders import handlers
-from services.orders.errors import IllegalStep, OrderLocked, StepNeedsAdmin
-from shared.errors import NotFound
+from services.orders.errors import (
+    IllegalStep,
+    NotEnoughStock,
+    NotOnHand,
+    OrderHasLines,
+    OrderLocked,
+    OutOfStock,
+    PiecesOwed,
+    SkuTaken,
+    StepNeedsAdmin,
+    TooManyLocations,
+    TooManyRows,
+)
+from services.orders.handlers import orders, products, stock
+from shared.errors import NotFound, TooLarge, UnsupportedMediaType
 from shared.http.operations import Operation
+from shared.identity.tokens import admin
+
+PRODUCT = "/products/{product_id}"
+READ, WRITE = "orders:read", "orders:write"
+READ_PRODUCTS, ADMINISTER = "products:read", "admin:products"
 
 OPERATIONS = [
-    Operation("GET", "/orders", handlers.list_orders, scope="orders:read", errors=(NotFound,)),
+    Operation("GET", "/orders", orders.list_orders, scope=READ, errors=(NotFound,)),
     Operation(
         "POST",
         "/orders",
-        handlers.place_order,
-        scope="orders:write",
+        orders.place_order,
+        scope=WRITE,
         status=201,
         location="/orders/{id}",
         idempotent=True,
+        errors=(OutOfStock, TooManyLocations),
     ),
-    Operation("GET", "/orders/user/{user_id}", handlers.list_orders_of_user, scope="orders:read"),
-    Operation("GET", "/orders/{order_id}", handlers.show_order, scope="orders:read"),
+    Operation("GET", "/orders/user/{user_id}", orders.list_orders_of_user, scope=READ),
+    Operation("GET", "/orders/{order_id}", orders.show_order, scope=READ),
     Operation(
         "PUT",
         "/orders/{order_id}",
-        handlers.change_order,
-        scope="orders:write",
-        errors=(StepNeedsAdmin, IllegalStep, OrderLocked),
+        orders.change_order,
+        scope=WRITE,
+        errors=(StepNeedsAdmin, IllegalStep, OrderLocked, OrderHasLines, NotOnHand),
     ),
     Operation(
         "DELETE",
         "/orders/{order_id}",
-        handlers.delete_order,
-        scope="orders:write",
+        orders.delete_order,
+        scope=WRITE,
         status=204,
         errors=(OrderLocked,),
     ),
     Operation(
         "GET",
         "/orders/{order_id}/history",
-        handlers.list_history,
-        scope="orders:read",
+        orders.list_history,
+        scope=READ,
         action="LIST_ORDER_HISTORY",
+    ),
+    Operation("GET", "/products", products.list_products, scope=READ_PRODUCTS, errors=(NotFound,)),
+    Operation(
+        "POST",
+        "/products",
+        products.create_product,
+        access=admin,
+        scope=ADMINISTER,
+        status=201,
+        location="/products/{id}",
+        idempotent=True,
+        errors=(SkuTaken,),
+    ),
+    Operation(
+        "POST",
+        "/products/import",
+        products.import_products,
+        access=admin,
+        scope=ADMINISTER,
+        body_type="text/csv",
+        errors=(SkuTaken, TooLarge, TooManyRows, UnsupportedMediaType),
+    ),
+    Operation("GET", PRODUCT, products.show_product, scope=READ_PRODUCTS),
+    Operation(
+        "PUT",
+        PRODUCT,
+        products.change_product,
+        access=admin,
+        scope=ADMINISTER,
+        errors=(SkuTaken, PiecesOwed),
+    ),
+    Operation("DELETE", PRODUCT, products.delete_product, access=admin, scope=ADMINISTER, status=204),
+    Operation("GET", f"{PRODUCT}/stock", stock.show_stock, access=admin, scope=ADMINISTER),
+    Operation("GET", f"{PRODUCT}/stock/moves", stock.list_moves, access=admin, scope=ADMINISTER),
+    Operation(
+        "POST",
+        f"{PRODUCT}/stock/moves",
+        stock.move_stock,
+        access=admin,
+        scope=ADMINISTER,
+        status=201,
+        idempotent=True,
+        errors=(NotEnoughStock, TooManyLocations),
     ),
 ]

@@ -1,22 +1,51 @@
 """Input and output models of the orders service."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PlainSerializer, ValidationInfo, field_validator, model_validator
 
 from services.orders.models import OrderStatus
 from shared.data.money import Amount, Currency, from_minor, to_minor
+from shared.errors import FieldFault, Invalid
 from shared.http.schemas import Id, Input, Output, Text, Versioned, example
 from shared.lists.pagination import PageQuery
+from shared.words import pattern
 
+STORABLE = pattern(r"^[^\x00]*$", "must not contain the character U+0000")
 ProductName = Annotated[Text, Field(max_length=200)]
 Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+TaxRate = Annotated[
+    Decimal,
+    Field(
+        ge=0,
+        le=100,
+        max_digits=5,
+        decimal_places=2,
+        description="Percent of the price; added to it.",
+        json_schema_extra={"type": "number"},
+    ),
+    PlainSerializer(float, return_type=float, when_used="json"),
+]
+CURRENCY = "USD"
+LINES_MAX = 50
+SIMPLE = ("product_name", "quantity", "total_price")
+
+
+class LineIn(Input):
+    """One product to order."""
+
+    model_config = example({"product_id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a", "quantity": 2})
+
+    product_id: Id
+    quantity: Quantity
 
 
 class PlaceOrder(Input):
+    """An order in the simple form, with a name and a price, or with `lines` of products."""
+
     model_config = example(
         {
             "product_name": "Laptop",
@@ -25,16 +54,35 @@ class PlaceOrder(Input):
         }
     )
 
-    product_name: ProductName
-    quantity: Quantity
-    currency: Currency = "USD"  # before total_price, whose validation needs it
-    total_price: Amount
+    product_name: ProductName | None = None
+    quantity: Quantity | None = None
+    currency: Currency | None = None  # before total_price, whose validation needs it
+    total_price: Amount | None = None
+    lines: list[LineIn] | None = Field(default=None, min_length=1, max_length=LINES_MAX)
 
     @field_validator("total_price")
     @classmethod
-    def _payable(cls, amount: Decimal, info: ValidationInfo) -> Decimal:
-        to_minor(amount, info.data.get("currency", "USD"))
+    def _payable(cls, amount: Decimal | None, info: ValidationInfo) -> Decimal | None:
+        if amount is not None:
+            to_minor(amount, info.data.get("currency") or CURRENCY)
         return amount
+
+    def simple(self) -> tuple[str, int, Decimal, str]:
+        """Return name, quantity, price and currency of an order in the simple form."""
+        name, quantity, price = self.product_name, self.quantity, self.total_price
+        nulls = {one for one in self.model_fields_set if getattr(self, one) is None}
+        if name is None or quantity is None or price is None or nulls:
+            lacking = nulls | {one for one in SIMPLE if getattr(self, one) is None}
+            raise _faults(lacking, "missing", "is required, unless there are `lines`, and must not be null")
+        return name, quantity, price, self.currency or CURRENCY
+
+    def require_lines_only(self) -> None:
+        """Refuse other fields beside `lines`: name and price are those of the products."""
+        others = self.model_fields_set - {"lines"}
+        if others:
+            raise _faults(
+                others, "extra", "must be left out beside `lines`, as products have names and prices"
+            )
 
 
 class ChangeOrder(Input):
@@ -79,6 +127,7 @@ class OrderOut(Versioned):
             "status": "pending",
             "created": "2026-01-31T12:00:00Z",
             "updated": "2026-01-31T12:00:00Z",
+            "line_count": 0,
             "version": 1,
         }
     )
@@ -92,11 +141,80 @@ class OrderOut(Versioned):
     status: str
     created: datetime
     updated: datetime
+    line_count: int
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Build from the columns of a row."""
         return cls.unchecked(row, total_price=from_minor(row["total_minor"], row["currency"]))
+
+
+class LineOut(Output):
+    """A product in an order, as it was when it was ordered. `total` includes the tax."""
+
+    model_config = example(
+        {
+            "product_id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "sku": "LAPTOP-14",
+            "name": "Laptop",
+            "quantity": 2,
+            "unit_price": 999.99,
+            "tax_rate": 24,
+            "tax": 480,
+            "total": 2479.98,
+        }
+    )
+
+    product_id: str
+    sku: str
+    name: str
+    quantity: int
+    unit_price: Amount
+    tax_rate: TaxRate
+    tax: Amount
+    total: Amount
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], currency: str) -> Self:
+        return cls.unchecked(
+            row,
+            unit_price=from_minor(row["unit_minor"], currency),
+            tax_rate=percent(row["tax_basis_points"]),
+            tax=from_minor(row["tax_minor"], currency),
+            total=from_minor(row["total_minor"], currency),
+        )
+
+
+class OrderWithLines(OrderOut):
+    """An order, and its lines if it was placed with some."""
+
+    model_config = example(
+        {
+            "id": "0198c0de-5f00-7a10-8000-3f2b8c1de04a",
+            "user_id": "0198c0de-4b20-7c31-9000-a7d8e9f01234",
+            "product_name": "Laptop",
+            "quantity": 1,
+            "total_price": 999.99,
+            "currency": "USD",
+            "status": "pending",
+            "created": "2026-01-31T12:00:00Z",
+            "updated": "2026-01-31T12:00:00Z",
+            "line_count": 0,
+            "lines": [],
+            "version": 1,
+        }
+    )
+
+    lines: list[LineOut]
+
+    @classmethod
+    def with_lines(cls, row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> Self:
+        currency = row["currency"]
+        return cls.unchecked(
+            row,
+            total_price=from_minor(row["total_minor"], currency),
+            lines=[LineOut.of(line, currency) for line in lines],
+        )
 
 
 class StepOut(Output):
@@ -113,3 +231,11 @@ class StepOut(Output):
     from_status: str | None
     by: str
     timestamp: datetime
+
+
+def percent(basis_points: int) -> Decimal:
+    return Decimal(basis_points).scaleb(-2)
+
+
+def _faults(fields: Iterable[str], code: str, message: str) -> Invalid:
+    return Invalid(errors=[FieldFault(field=one, code=code, message=message) for one in sorted(fields)])

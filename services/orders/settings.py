@@ -1,5 +1,6 @@
 """Settings of the orders service."""
 
+from datetime import timedelta
 from typing import ClassVar
 
 from pydantic import Field
@@ -11,3 +12,9 @@ class Settings(ServiceSettings):
     service: ClassVar[str] = "orders"
 
     port: int = Field(default=8082, ge=1, le=65535)
+    reservation_hours: float = Field(default=24.0, ge=0, le=8760)
+
+    @property
+    def reservation_time(self) -> timedelta | None:
+        """How long a pending order keeps its pieces; None for ever."""
+        return timedelta(hours=self.reservation_hours) or None

@@ -1,14 +1,25 @@
-"""Handlers of the orders service's endpoints."""
+"""Handlers of orders."""
 
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import bindparam, delete, select
 from sqlmodel import Session
 
+from services.orders import lines
 from services.orders.errors import StepNeedsAdmin
 from services.orders.events import tell_changed, tell_deleted, tell_placed
 from services.orders.models import ORDERS, STEPS, Order, OrderStatus
-from services.orders.schemas import ChangeOrder, ListOrders, OrderOut, PlaceOrder, StepOut
+from services.orders.schemas import (
+    ChangeOrder,
+    ListOrders,
+    OrderOut,
+    OrderWithLines,
+    PlaceOrder,
+    StepOut,
+)
+from services.orders.settings import Settings
+from services.orders.stock import reservations
 from shared.caller import Caller
 from shared.data.money import from_minor, to_minor
 from shared.data.statements import Rows, insert_row
@@ -46,37 +57,53 @@ def _page(
     return paginate_equal(session, ORDERS, wanted, query, OrderOut.of)
 
 
-def place_order(body: PlaceOrder, caller: Caller, session: Session) -> OrderOut:
-    """Place an order for yourself."""
-    order = insert_row(
-        session,
-        ORDERS,
-        user_id=caller.id,
-        product_name=body.product_name,
-        quantity=body.quantity,
-        total_minor=to_minor(body.total_price, body.currency),
-        currency=body.currency,
-    )
+def place_order(body: PlaceOrder, caller: Caller, session: Session, settings: Settings) -> OrderWithLines:
+    """Place an order for yourself, with a name and a price, or with `lines` of products.
+
+    Lines take name, price and tax from the products, and reserve the pieces: all of them, or none (409
+    `out_of_stock`). An order that stays pending is cancelled after a while, which releases the pieces.
+    """
+    placed: list[dict[str, Any]] = []
+    if body.lines is None:
+        name, quantity, price, currency = body.simple()
+        order = insert_row(
+            session,
+            ORDERS,
+            user_id=caller.id,
+            product_name=name,
+            quantity=quantity,
+            total_minor=to_minor(price, currency),
+            currency=currency,
+        )
+    else:
+        body.require_lines_only()
+        order, placed = lines.place(session, body.lines, caller.id, settings.reservation_time)
     insert_row(session, STEPS, order_id=order["id"], status=order["status"], by=caller.id)
     tell_placed(session, order)
-    return OrderOut.of(order)
+    return OrderWithLines.with_lines(order, placed)
 
 
-def show_order(order_id: Id, caller: Caller, session: Session) -> OrderOut:
-    """Show one order."""
+def show_order(order_id: Id, caller: Caller, session: Session) -> OrderWithLines:
+    """Show one order with its lines."""
+    row = _require(session, caller, order_id)
+    return OrderWithLines.with_lines(row, lines.of_order(session, row))
+
+
+def _require(session: Session, caller: Caller, order_id: str) -> dict[str, Any]:
     row = ORDER_BY_ID.one(session, id=order_id)
     if row is None or not caller.owns(row["user_id"]):
         raise NotFound
-    return OrderOut.of(row)
+    return row
 
 
 def change_order(
     order_id: Id, body: ChangeOrder, caller: Caller, if_match: IfMatch, session: Session, trail: Trail
-) -> OrderOut:
+) -> OrderWithLines:
     """Change a pending order, or take it one step further.
 
     The owner may change the content while the order is pending, and cancel it. All other steps need an admin:
-    pending → confirmed → shipped → delivered → returned.
+    pending → confirmed → shipped → delivered → returned. Cancelling an order of products releases its pieces,
+    shipping takes them out of stock, and a return puts them back.
     """
     order = _locked(session, caller, order_id)
     if_match.check(order.version)
@@ -85,16 +112,19 @@ def change_order(
     status = changes.pop("status", None)
     if changes:
         order.require_pending()
+        order.require_flat()
         _change_content(order, changes)
     if status is not None:
         if not caller.is_admin and status != OrderStatus.CANCELLED:
             raise StepNeedsAdmin
         session.add(order.take_step(status, by=caller.id))
         trail.add(status={"before": status_before, "after": status})
+        if order.line_count:
+            reservations.follow(session, [order.id], status, caller.id)
     order.touch()
     changed = order.model_dump()
     tell_changed(session, changed, status_before)
-    return OrderOut.of(changed)
+    return OrderWithLines.with_lines(changed, lines.of_order(session, changed))
 
 
 def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Session) -> None:
@@ -102,13 +132,15 @@ def delete_order(order_id: Id, caller: Caller, if_match: IfMatch, session: Sessi
     order = _locked(session, caller, order_id)
     if_match.check(order.version)
     order.require_deletable()
+    if order.line_count and order.status == OrderStatus.PENDING:
+        reservations.follow(session, [order.id], OrderStatus.CANCELLED, caller.id)
     session.connection().execute(delete(ORDERS).where(ORDERS.c.id == order.id))
     tell_deleted(session, order)
 
 
 def list_history(order_id: Id, caller: Caller, session: Session) -> list[StepOut]:
     """List the steps an order has taken, oldest first."""
-    show_order(order_id, caller, session)
+    _require(session, caller, order_id)
     steps = select(STEPS).where(STEPS.c.order_id == order_id).order_by(STEPS.c.id).limit(STEPS_MAX)
     return [StepOut.model_validate(row) for row in session.connection().execute(steps)]
 
