@@ -1,0 +1,212 @@
+"""Many buyers and few pieces: each piece is sold once, even when the service is killed at random."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from services.orders.models import ORDERS
+from services.orders.settings import Settings
+from shared.data.database import Database
+from shared.ids import new_id
+from shared.testing import bearer, token
+from tests import databases, support
+from tests.orders.support import ADMIN, add_product, buy, ledger_faults, move, step, stock_of
+from tests.shared.processes import forked, service_environment, started
+
+BUYERS, PIECES, CANCELLED = 200, 100, 40
+REPLICAS = 2
+SECONDS = 120.0
+STEPS = 150
+
+Request = tuple[str, str, Any, dict[str, str]]  # method, path, body, headers
+
+
+async def test_forty_buyers_buy_exactly_twenty_pieces(orders: httpx.AsyncClient, database_url: str) -> None:
+    product = await add_product(orders, pieces=12)
+    await move(orders, product["id"], "receive", 8, "annex")
+    placed = await asyncio.gather(*[buy(orders, bearer(token()), (product, 1)) for _ in range(40)])
+
+    assert sorted(one.status_code for one in placed) == [201] * 20 + [409] * 20
+    assert await stock_of(orders, product["id"]) == (20, 20)
+    assert ledger_faults(database_url) == []
+
+
+async def test_moves_sum_to_the_stock_after_any_sequence_of_moves_and_orders(
+    orders: httpx.AsyncClient, database_url: str
+) -> None:
+    chance = random.Random(7)
+    products = [await add_product(orders, pieces=20, backorder=number == 0) for number in range(3)]
+    placed: list[str] = []
+    statuses = set[int]()
+    for _ in range(STEPS):
+        action = chance.choice(["move", "move", "buy", "buy", "step", "step", "step", "delete"])
+        if action == "move":
+            quantity, location = chance.randint(-8, 8) or 1, chance.choice(["main", "annex"])
+            response = await move(orders, chance.choice(products)["id"], "adjust", quantity, location)
+        elif action == "buy" or not placed:
+            wanted = [(one, chance.randint(1, 9)) for one in chance.sample(products, chance.randint(1, 3))]
+            response = await buy(orders, ADMIN, *wanted)
+            placed += [response.json()["id"]] if response.status_code == 201 else []
+        elif action == "step":
+            status = chance.choice(["confirmed", "shipped", "cancelled", "delivered", "returned"])
+            response = await step(orders, chance.choice(placed), status)
+        else:
+            response = await orders.delete(f"/orders/{chance.choice(placed)}", headers=ADMIN)
+        statuses.add(response.status_code)
+
+    assert statuses == {200, 201, 204, 404, 409}  # 404: of deleted orders
+    assert ledger_faults(database_url) == []
+
+
+class Replica:
+    """A real process of the service, on a port that it keeps when it is started again."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.port = support.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = service_environment(folder, self.port, DATABASE_URL=database_url)
+        self._life = ExitStack()
+
+    def start(self, dies_at: str = "") -> None:
+        """Start it, and wait until it responds. It kills itself when it first reaches the step."""
+        if dies_at:  # it reads this while it imports, so it cannot be forked
+            environment = {**self._environment, "GATEHOUSE_FAILPOINT": dies_at}
+            process = started("-m", "services.orders", environment=environment)
+        else:
+            process = forked("services.orders", environment=self._environment)
+        self._life = ExitStack()
+        self._process = self._life.enter_context(process)
+        assert support.eventually(self._responds, seconds=SECONDS), self._process.output
+
+    def _responds(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health/ready").status_code == 200
+        return False
+
+    def kill(self) -> None:
+        self._process.send(signal.SIGKILL)
+        self.wait_until_killed()
+
+    def wait_until_killed(self) -> None:
+        assert self._process.code() == -signal.SIGKILL
+        self._life.close()
+
+    def close(self) -> None:
+        self._life.close()
+
+
+class Shop:
+    """Replicas of the service, and buyers that repeat a request until it has an outcome."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.replicas = [Replica(folder, database_url) for _ in range(REPLICAS)]
+        self.database_url = database_url
+        self._urls = cycle([one.url for one in self.replicas])
+        self.repeated = 0
+
+    async def all_of(self, requests: Sequence[Request]) -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=64)) as client:
+            return await asyncio.gather(*[self._ask(client, *one) for one in requests])
+
+    async def _ask(
+        self, client: httpx.AsyncClient, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> httpx.Response:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                with suppress(httpx.TransportError):
+                    response = await client.request(
+                        method, next(self._urls) + path, json=body, headers=headers
+                    )
+                    if response.status_code < 500:
+                        return response
+                self.repeated += 1
+                await asyncio.sleep(0.05)
+
+    def number_placed(self) -> int:
+        database = Database(self.database_url, pool_size=1)
+        try:
+            with database.transaction(write=False) as session:
+                counted = select(func.count()).select_from(ORDERS)
+                return int(session.connection().execute(counted).scalar_one())
+        finally:
+            database.close()
+
+    def kill_when_more_are_placed(self, victim: Replica, before: int) -> None:
+        assert support.eventually(lambda: self.number_placed() > before, seconds=SECONDS)
+        victim.kill()
+        victim.start()
+
+
+@pytest.fixture
+def shop(database_url: str, tmp_path: Path) -> Iterator[Shop]:
+    databases.migrate(database_url, Settings.migrations())
+    made = Shop(tmp_path, database_url)
+    try:
+        yield made
+    finally:
+        for replica in made.replicas:
+            replica.close()
+
+
+@pytest.mark.prove
+async def test_two_hundred_buyers_buy_exactly_a_hundred_pieces_while_replicas_are_killed(
+    shop: Shop, database_url: str
+) -> None:
+    steady, mortal = shop.replicas
+    steady.start()
+    async with httpx.AsyncClient(base_url=steady.url, timeout=30) as client:
+        rare, common = await add_product(client, PIECES), await add_product(client, 10 * PIECES)
+    lines = [{"product_id": one["id"], "quantity": 1} for one in (rare, common)]
+    placed: list[httpx.Response] = []
+    for dies_at in ("emit: before", "emit: after"):
+        # It dies within the first order it receives, when the pieces are reserved and nothing is committed.
+        await asyncio.to_thread(mortal.start, dies_at)
+        placed += await shop.all_of(buyers(lines, BUYERS // 5))
+        await asyncio.to_thread(mortal.wait_until_killed)
+    assert shop.repeated >= 2
+    await asyncio.to_thread(mortal.start)
+    kill = asyncio.to_thread(shop.kill_when_more_are_placed, steady, shop.number_placed())
+    answers, _ = await asyncio.gather(shop.all_of(buyers(lines, BUYERS - len(placed))), kill)
+    placed += answers
+    sold = [one.json()["id"] for one in placed if one.status_code == 201]
+
+    assert sorted(one.status_code for one in placed) == [201] * PIECES + [409] * (BUYERS - PIECES)
+    assert len(set(sold)) == shop.number_placed() == PIECES
+    assert ledger_faults(database_url) == []
+
+    # Some cancel, and others try to buy at the same moment; in the end all released pieces are sold again.
+    cancelling: list[Request] = [
+        ("PUT", f"/orders/{one}", {"status": "cancelled"}, ADMIN) for one in sold[:CANCELLED]
+    ]
+    await asyncio.gather(shop.all_of([*cancelling, *buyers(lines, BUYERS)]), asyncio.to_thread(mortal.kill))
+    await shop.all_of(buyers(lines, CANCELLED))
+
+    async with httpx.AsyncClient(base_url=steady.url, timeout=30) as client:
+        assert await stock_of(client, rare["id"]) == (PIECES, PIECES)
+    assert shop.number_placed() == PIECES + CANCELLED
+    assert ledger_faults(database_url) == []
+
+
+def buyers(lines: list[dict[str, Any]], number: int) -> list[Request]:
+    """Return orders of different buyers, half of them with the lines in the opposite order.
+
+    A repeated request of a buyer is recognised by its key.
+    """
+    return [
+        (
+            "POST",
+            "/orders",
+            {"lines": lines[:: 1 if one % 2 else -1]},
+            bearer(token()) | {"Idempotency-Key": new_id()},
+        )
+        for one in range(number)
+    ]
