@@ -37,6 +37,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "conftest.py",
         "databases.py",
         "halves.py",
+        "conformance.py",
         "support.py",
         "told.py",
         "watchdog.py",
