@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make up` and `make test`. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up dev test prove prove-identity check fix bench bench-gateway env migrate migration service lock clean
+.PHONY: help up demo dev test prove prove-identity check fix bench bench-gateway env migrate migration service lock clean
 
 PYTHON ?= python3
 LENGTH ?= 1
@@ -24,6 +24,9 @@ help: ## Show this list
 
 up: .venv/ready ## Start the whole suite on this machine (Ctrl-C stops it)
 	@exec $(BIN)/python -m gatehouse up
+
+demo: .venv/ready ## Like up, with an inventory of an invented company instead of AWS
+	@exec $(BIN)/python -m gatehouse demo
 
 dev: .venv/ready ## Like up, and restart changed services within a second
 	@exec $(BIN)/python -m gatehouse up --reload

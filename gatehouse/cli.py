@@ -110,6 +110,12 @@ def up(arguments: argparse.Namespace) -> int:
         starter.close()
 
 
+def demo(arguments: argparse.Namespace) -> int:
+    """Start everything, with an inventory of an invented company instead of AWS (INVENTORY_DEMO=on)."""
+    os.environ["INVENTORY_DEMO"] = "on"
+    return up(arguments)
+
+
 def migrate(arguments: argparse.Namespace) -> int:
     """Migrate the databases to the newest version (services do so themselves at startup)."""
     from shared.data.migrate import DatabaseTooNew, MigrationFailed, newest, upgrade
@@ -259,6 +265,7 @@ Command = Callable[[argparse.Namespace], int]
 Commands = dict[str, tuple[Command, Callable[[argparse.ArgumentParser], None]]]
 COMMANDS: Commands = {
     "up": (up, _reload),
+    "demo": (demo, _reload),
     "migrate": (migrate, _one_service),
     "migration": (migration, _service_and_message),
     "service": (service, _name),

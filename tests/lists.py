@@ -308,6 +308,21 @@ def _advice(number: int) -> dict[str, Any]:
     }
 
 
+def _aws_change(number: int) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "workspace_id": f"ws-{number:09}",
+        "account": LARGE,
+        "region": "eu-central-1",
+        "wanted": "{}",
+        "before": "{}",
+        "state": "failed" if number < 2 * FEW else "done",
+        "created": moment(number),
+        "updated": moment(number),
+        "version": 1,
+    }
+
+
 def _sync(number: int) -> dict[str, Any]:
     state = {"kind": "all", "trigger": "schedule", "state": "completed"}
     totals = dict.fromkeys(("seen", "changed", "gone", "api_calls"), 1)
@@ -421,6 +436,7 @@ LISTS = {
             "TRAIL_WORKSPACES": _event_workspace,
             "USAGE_MONTHS": _usage,
             "ADVICE": _advice,
+            "AWS_CHANGES": _aws_change,
             "COSTS": _cost,
             "SYNCS": _sync,
             "PARTS": _part,
@@ -443,6 +459,7 @@ LISTS = {
             "start": _TIMES,
             "end": _TIMES,
             "/advice?state": ("accepted", "open"),  # of this list alone
+            "/admin/changes?state": ("failed", "done"),
             "kind": ("unused", "to_auto_stop"),
             "usage_type": ("Monthly", "AutoStop"),
             "month_from": ("2099-12", "2024-01"),

@@ -1,14 +1,16 @@
-"""What to do about WorkSpaces: switch the running mode, or delete those that nobody uses.
+"""What to do about WorkSpaces: switch the running mode, take a smaller size, or delete unused ones.
 
 Rules are AWS's own, with real prices: AlwaysOn pays off above the hours at which AutoStop costs as much.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+
+from services.inventory.sizing import Load, fitting
 
 ALWAYS_ON, AUTO_STOP = "ALWAYS_ON", "AUTO_STOP"
 CENT = Decimal("0.01")
@@ -19,6 +21,8 @@ class AdviceKind(StrEnum):
     TO_AUTO_STOP = "to_auto_stop"
     UNUSED = "unused"
     NEVER_USED = "never_used"
+    OVERSIZED = "oversized"
+    ORPHAN = "orphan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +70,30 @@ class Facts:
     first_seen: datetime
     hours: Mapping[str, Decimal]
     rates: Rates | None
+    missing_user: Mapping[str, str] | None = None  # evidence that no directory has its user any more
+    size: str | None = None
+    load: Load | None = None
+    smaller: Mapping[str, Rates] = field(default_factory=dict)  # rates of smaller sizes
+
+    @classmethod
+    def of_mode(cls, running_mode: str, hours: Mapping[str, Decimal], rates: Rates) -> "Facts":
+        """Return what the advice on the running mode is based on."""
+        return cls(running_mode, None, False, datetime.min.replace(tzinfo=UTC), hours, rates)
 
 
 def advise(facts: Facts, at: datetime, unused_days: int) -> Advice | None:
     """Return what to do about a WorkSpace; at most one thing, and nothing without evidence."""
+    if facts.missing_user is not None:
+        return _idle(AdviceKind.ORPHAN, facts, dict(facts.missing_user))
     limit = at - timedelta(days=unused_days)
     if facts.last_connection is not None and facts.last_connection < limit:
         return _idle(AdviceKind.UNUSED, facts, {"last_connection": facts.last_connection.date().isoformat()})
     if facts.knows_connections and facts.last_connection is None and facts.first_seen < limit:
         return _idle(AdviceKind.NEVER_USED, facts, {"first_seen": facts.first_seen.date().isoformat()})
-    return None if facts.rates is None else _switch(facts, facts.rates)
+    if facts.rates is None:
+        return None
+    found = [one for one in (advise_mode(facts), _shrink(facts, facts.rates)) if one is not None]
+    return max(found, key=lambda one: one.low or Decimal(0), default=None)
 
 
 def _idle(kind: AdviceKind, facts: Facts, basis: dict[str, Any]) -> Advice:
@@ -87,8 +105,11 @@ def _idle(kind: AdviceKind, facts: Facts, basis: dict[str, Any]) -> Advice:
     return Advice(kind, cost, cost, facts.rates.currency, basis)
 
 
-def _switch(facts: Facts, rates: Rates) -> Advice | None:
+def advise_mode(facts: Facts) -> Advice | None:
     """Advise to switch the running mode if that would have saved money in most of the past months."""
+    rates = facts.rates
+    if rates is None:
+        return None
     differences = [rates.auto_stop(hours) - rates.always_on_month for hours in facts.hours.values()]
     if facts.running_mode == ALWAYS_ON:
         kind, savings = AdviceKind.TO_AUTO_STOP, [-one for one in differences]
@@ -108,6 +129,33 @@ def _switch(facts: Facts, rates: Rates) -> Advice | None:
         "auto_stop_month": str(rates.auto_stop_month),
         "auto_stop_hour": str(rates.auto_stop_hour),
     }
+    return Advice(kind, low.quantize(CENT), max(savings).quantize(CENT), rates.currency, basis)
+
+
+def _shrink(facts: Facts, rates: Rates) -> Advice | None:
+    """Advise the smallest size that would have carried the load, if it costs less."""
+    load, size = facts.load, facts.size
+    target = next((one for one in fitting(size, load) if one in facts.smaller), None)
+    if load is None or size is None or target is None:
+        return None
+    hours = [*facts.hours.values()] or ([Decimal(0)] if facts.running_mode == ALWAYS_ON else [])
+    costs = [
+        (rates.of(facts.running_mode, one), facts.smaller[target].of(facts.running_mode, one))
+        for one in hours
+    ]
+    savings = [before - after for before, after in costs if before is not None and after is not None]
+    low = quartile(savings) if savings else Decimal(0)
+    if low < CENT:
+        return None
+    basis = {
+        "size": size,
+        "smaller_size": target,
+        "hours_measured": load.hours,
+        "load": load.told(),
+        "load_on_smaller_size": load.on(size, target).told(),
+        "hours": {month: str(one) for month, one in facts.hours.items()},
+    }
+    kind = AdviceKind.OVERSIZED
     return Advice(kind, low.quantize(CENT), max(savings).quantize(CENT), rates.currency, basis)
 
 

@@ -112,6 +112,7 @@ class Aws:
 
     def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
         self.settings = self._settings = settings
+        self.endpoint: str | None = None  # instead of AWS, for accounts without one of their own
         self._sealed = SealedColumn(settings.sealer(), ACCOUNTS.c.secret)
         rates = {
             "workspaces": settings.workspaces_rate,
@@ -175,10 +176,13 @@ class Aws:
             known = self._clients.get((target.id, region, api))
             if known is None or known[0] is not session:
                 client = session.client(
-                    api, region_name=region, endpoint_url=target.endpoint_url, config=_config()
+                    api, region_name=region, endpoint_url=self._endpoint(target), config=_config()
                 )
                 known = self._clients[target.id, region, api] = (session, client)
             return known[1]
+
+    def _endpoint(self, target: Target) -> str | None:
+        return target.endpoint_url or self.endpoint
 
     def _session(self, target: Target) -> Any:
         version, until, session = self._sessions.get(target.id, (-1, 0.0, None))
@@ -195,7 +199,8 @@ class Aws:
         own = boto3.Session(aws_access_key_id=key_id or None, aws_secret_access_key=secret or None)
         if target.role_arn is None:
             return own, float("inf")
-        sts = own.client("sts", region_name=HOME_REGION, endpoint_url=target.endpoint_url, config=_config())
+        url = self._endpoint(target)
+        sts = own.client("sts", region_name=HOME_REGION, endpoint_url=url, config=_config())
         external = {"ExternalId": target.external_id} if target.external_id else {}
         try:
             given = sts.assume_role(

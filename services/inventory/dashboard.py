@@ -10,10 +10,10 @@ from sqlmodel import Session
 
 from services.inventory import accounts, advices, costs, usage
 from services.inventory.advices import AdviceSum
-from services.inventory.costs import SumCosts
+from services.inventory.costs import SumCosts, SumsOut
 from services.inventory.dated import first_day, month_of
 from services.inventory.exact import Exact
-from services.inventory.models import GONE, PRESENT, SCANS, WORKSPACES
+from services.inventory.models import GONE, PARTS, PRESENT, SCANS, SYNCS, WORKSPACES
 from services.inventory.sync import syncs
 from services.inventory.sync.schemas import SyncOut
 from services.inventory.usage import UsageSummary
@@ -23,17 +23,20 @@ from shared.lists.pagination import PageQuery
 
 KEPT_SECONDS = 15.0
 RECENT = 10
+SYNCS_CHECKED = 3  # only one runs at a time
 UNKNOWN = "UNKNOWN"
 
 
 class DashboardOut(Output):
     """Totals of the WorkSpaces that AWS lists, and the costs and hours of this month in UTC.
 
-    `last_read`: when each source's last complete scan began. Hours without `sources` were not read.
+    `is_demo`: they are those of an invented company. `last_read`: when each source's last complete scan
+    began. Hours without `sources` were not read.
     """
 
     model_config = example(
         {
+            "is_demo": False,
             "total_workspaces": 300,
             "gone_workspaces": 4,
             "by_state": {"AVAILABLE": 180, "STOPPED": 120},
@@ -58,6 +61,7 @@ class DashboardOut(Output):
         }
     )
 
+    is_demo: bool
     total_workspaces: int
     gone_workspaces: int
     by_state: dict[str, int]
@@ -76,9 +80,11 @@ class DashboardOut(Output):
 class Dashboard:
     """Caches the figures."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_demo: bool = False) -> None:
+        self._is_demo = is_demo
         self._lock = threading.Lock()
         self._kept: tuple[float, DashboardOut] | None = None
+        self._costs: tuple[object, SumsOut] | None = None
 
     def show(self, session: Session) -> DashboardOut:
         kept = self._kept
@@ -86,33 +92,52 @@ class Dashboard:
             return kept[1]
         with self._lock:  # concurrent requests wait for the one that computes the figures
             if self._kept is None or self._kept is kept:
-                self._kept = (time.monotonic(), work_out(session))
+                self._kept = (time.monotonic(), self.work_out(session))
             return self._kept[1]
 
+    def work_out(self, session: Session) -> DashboardOut:
+        execute, columns = session.connection().execute, WORKSPACES.c
+        states, modes = Counter[str](), Counter[str]()
+        groups = select(columns.state, columns.running_mode, func.count()).where(columns.presence == PRESENT)
+        for state, mode, number in execute(groups.group_by(columns.state, columns.running_mode)):
+            states[state] += number
+            modes[mode or UNKNOWN] += number
+        gone = select(func.count()).select_from(WORKSPACES).where(columns.presence == GONE)
+        scans = select(SCANS.c.source, func.max(SCANS.c.completed)).group_by(SCANS.c.source)
+        month = month_of(now().date())
+        billed = self._costs_of(session, month)
+        return DashboardOut(
+            is_demo=self._is_demo,
+            total_workspaces=states.total(),
+            gone_workspaces=execute(gone).scalar_one(),
+            by_state=dict(sorted(states.items())),
+            by_running_mode=dict(sorted(modes.items())),
+            accounts=dict(sorted(Counter(one["status"] for one in accounts.live(session)).items())),
+            month=month,
+            cost=billed.total,
+            cost_estimated=any(one.estimated for one in billed.sums),
+            usage=usage.summary(session, month),
+            advice=advices.sums(session),
+            last_read={row[0]: row[1] for row in execute(scans)},
+            recent_syncs=syncs.history(session, PageQuery(limit=RECENT)).items,
+            as_of=now(),
+        )
 
-def work_out(session: Session) -> DashboardOut:
-    execute, columns = session.connection().execute, WORKSPACES.c
-    states, modes = Counter[str](), Counter[str]()
-    groups = select(columns.state, columns.running_mode, func.count()).where(columns.presence == PRESENT)
-    for state, mode, number in execute(groups.group_by(columns.state, columns.running_mode)):
-        states[state] += number
-        modes[mode or UNKNOWN] += number
-    gone = select(func.count()).select_from(WORKSPACES).where(columns.presence == GONE)
-    scans = select(SCANS.c.source, func.max(SCANS.c.completed)).group_by(SCANS.c.source)
-    month = month_of(now().date())
-    billed = costs.sums(session, SumCosts(by="month", start_date=first_day(month)))
-    return DashboardOut(
-        total_workspaces=states.total(),
-        gone_workspaces=execute(gone).scalar_one(),
-        by_state=dict(sorted(states.items())),
-        by_running_mode=dict(sorted(modes.items())),
-        accounts=dict(sorted(Counter(one["status"] for one in accounts.live(session)).items())),
-        month=month,
-        cost=billed.total,
-        cost_estimated=any(one.estimated for one in billed.sums),
-        usage=usage.summary(session, month),
-        advice=advices.sums(session),
-        last_read={row[0]: row[1] for row in execute(scans)},
-        recent_syncs=syncs.history(session, PageQuery(limit=RECENT)).items,
-        as_of=now(),
-    )
+    def _costs_of(self, session: Session, month: str) -> SumsOut:
+        """Sum the costs of a month again only after a sync has read some, as there may be millions."""
+        version = month, _last_read_of_costs(session)
+        kept = self._costs
+        if kept is None or kept[0] != version:
+            query = SumCosts(by="month", start_date=first_day(month))
+            kept = self._costs = (version, costs.sums(session, query))
+        return kept[1]
+
+
+def _last_read_of_costs(session: Session) -> object:
+    """Return what changes whenever a sync changes costs."""
+    latest = select(SYNCS.c.id).order_by(SYNCS.c.id.desc()).limit(SYNCS_CHECKED)
+    billing = PARTS.c.sync.in_(latest), PARTS.c.source == syncs.BILLING
+    names = ("sync", "number", "seen", "changed", "gone", "state")
+    parts = session.connection().execute(select(*(PARTS.c[name] for name in names)).where(*billing))
+    scans = select(func.max(SCANS.c.completed)).where(SCANS.c.source == syncs.BILLING)
+    return session.connection().execute(scans).scalar(), sorted(map(tuple, parts))

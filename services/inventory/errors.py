@@ -39,6 +39,18 @@ class AccountRefused(BadRequest):
     code = "account_refused"
 
 
+class ServerRefused(BadRequest):
+    """The LDAP server could not be used; check its address and its credentials."""
+
+    code = "server_refused"
+
+
+class SetByOperator(Conflict):
+    """Settings are set by the operator, as environment variables."""
+
+    code = "set_by_operator"
+
+
 class AwsAway(Unavailable):
     """AWS did not respond in time; try again later."""
 
@@ -49,3 +61,27 @@ class QuestionNotUnderstood(Invalid):
     """Some words of the question were not understood; `suggestions` lists similar questions that are."""
 
     code = "not_understood"
+
+
+class ChangesOff(Forbidden):
+    """Changes at AWS are switched off; the operator can set `AWS_CHANGES=on`. Dry runs are possible."""
+
+    code = "changes_off"
+
+
+class DryRunFirst(Conflict):
+    """There was no dry run of exactly this change within the last day; do one first."""
+
+    code = "dry_run_first"
+
+
+class OwnChange(Forbidden):
+    """You asked for this change, so another admin has to approve it."""
+
+    code = "own_change"
+
+
+class ChangeState(Conflict):
+    """Only changes that were asked for can be approved or refused."""
+
+    code = "illegal_state"

@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from contracts.events import AccountDeleted, SyncFinished, WorkspaceChanged, WorkspaceFound, WorkspaceGone
 from contracts.exports import exporting, table_section
-from services.inventory.models import ADVICE, JOBS, SYNCS
+from services.inventory.models import ADVICE, AWS_CHANGES, JOBS, SYNCS
 from shared.events import Consumers, emit
 from shared.work.jobs import Jobs
 
@@ -51,6 +51,9 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
     gone = [event.account_id for event in events]
     for table in (SYNCS, ADVICE):
         session.connection().execute(update(table).where(table.c.by.in_(gone)).values(by=None))
+    for column in (AWS_CHANGES.c.asked_by, AWS_CHANGES.c.approved_by):
+        one = update(AWS_CHANGES).where(column.in_(gone))
+        session.connection().execute(one.values({column: None}))
     jobs = Jobs(JOBS, {})
     for account_id in gone:
         jobs.forget(session, account_id)
@@ -62,5 +65,7 @@ FIGURES = ("saving_low", "saving_high", "currency", "basis")
 EXPORTED = [
     table_section("syncs", SYNCS, "by", without=("by",)),
     table_section("advice", ADVICE, "by", without=("by", *FIGURES)),
+    table_section("changes_asked", AWS_CHANGES, "asked_by", without=("asked_by", "approved_by")),
+    table_section("changes_approved", AWS_CHANGES, "approved_by", without=("asked_by", "approved_by")),
 ]
 CONSUMES: Consumers = {AccountDeleted: forget_people, **exporting("inventory", EXPORTED)}

@@ -5,9 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Index, Text
-from sqlalchemy.orm import registry
-from sqlmodel import BigInteger, Field, SQLModel
+from sqlmodel import BigInteger, Field
 
+from services.inventory.advice_models import AdviceRow, AwsChange, Load, Price
+from services.inventory.ldap_models import LdapServer, Person
+from services.inventory.tables import ID, Table
 from shared.clock import now
 from shared.data.database import UtcDateTime, rows_where
 from shared.data.tables import table_of
@@ -17,7 +19,6 @@ from shared.ids import new_id
 from shared.lists.search import Part, SearchIndex
 from shared.work.jobs import JobTables
 
-ID = 36
 PRESENT, GONE = "present", "gone"
 LISTED_BY = "presence state running_mode user_name directory_id bundle_id account region".split()
 
@@ -43,10 +44,6 @@ class PartState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
-
-
-class Table(SQLModel, registry=registry()):
-    """Base of this service's tables, with its own metadata."""
 
 
 class Account(Table, table=True):
@@ -211,6 +208,7 @@ class Cost(Table, table=True):
         Index("ix_costs_account_day", "account", "day"),
         Index("ix_costs_workspace_id_id", "workspace_id", "id"),
         Index("ix_costs_usage_type_id", "usage_type", "id"),
+        Index("ix_costs_service_id", "service", "id"),
     )
 
     id: str = Field(primary_key=True, max_length=ID)
@@ -234,6 +232,7 @@ class UsageDay(Table, table=True):
     """How a WorkSpace was used on one day; days without a connection have no row."""
 
     __tablename__ = "usage_daily"
+    __table_args__ = (Index("ix_usage_daily_day", "day"),)
 
     workspace_id: str = Field(primary_key=True, max_length=60)
     day: str = Field(primary_key=True, max_length=10)  # in UTC
@@ -268,55 +267,6 @@ class UsageMonth(Table, table=True):
     first_day: str | None = Field(default=None, max_length=10)  # the days of which metrics were read
     last_day: str | None = Field(default=None, max_length=10)
     updated: datetime = Field(sa_type=UtcDateTime)
-
-
-class Price(Table, table=True):
-    """A price of AWS's list: per month, or per hour that a WorkSpace runs."""
-
-    __tablename__ = "prices"
-    __table_args__ = (Index("ix_prices_region", "region"),)
-
-    id: str = Field(primary_key=True, max_length=ID)
-    region: str = Field(max_length=30)
-    compute_type: str = Field(max_length=60)
-    system: str = Field(max_length=20)
-    licence: str = Field(max_length=60)
-    root_gib: int
-    user_gib: int
-    running_mode: str = Field(max_length=60)
-    unit: str = Field(max_length=10)
-    currency: str = Field(max_length=10)
-    price: str = Field(max_length=40)  # a decimal
-    seen: datetime = Field(sa_type=UtcDateTime)
-
-
-class AdviceRow(Table, table=True):
-    """Advice on a WorkSpace, one row of each kind; savings are per month, in millionths."""
-
-    __tablename__ = "advice"
-    __table_args__ = (
-        Index("ix_advice_workspace_id_kind", "workspace_id", "kind", unique=True),
-        Index("ix_advice_workspace_id_id", "workspace_id", "id"),
-        Index("ix_advice_state_id", "state", "id"),
-        Index("ix_advice_by_id", "by", "id"),
-        Index("ix_advice_savings", "state", "kind", "currency", "saving_low", "saving_high"),
-    )
-
-    id: str = Field(primary_key=True, max_length=ID)
-    workspace_id: str = Field(max_length=60)
-    account: str = Field(max_length=ID)
-    kind: str = Field(max_length=20)
-    state: str = Field(max_length=20)
-    saving_low: int | None = Field(default=None, sa_type=BigInteger)
-    saving_high: int | None = Field(default=None, sa_type=BigInteger)
-    currency: str | None = Field(default=None, max_length=10)
-    basis: str = Field(sa_type=Text)  # a JSON object
-    reason: str | None = Field(default=None, max_length=500)
-    until: str | None = Field(default=None, max_length=10)
-    by: str | None = Field(default=None, max_length=ID)
-    found: datetime = Field(sa_type=UtcDateTime)
-    updated: datetime = Field(sa_type=UtcDateTime)
-    version: int = 1
 
 
 class Sync(Table, table=True):
@@ -383,6 +333,10 @@ TRAIL_WORKSPACES = table_of(TrailWorkspace)
 USAGE_DAYS = table_of(UsageDay)
 USAGE_MONTHS = table_of(UsageMonth)
 PRICES = table_of(Price)
+LDAP_SERVERS = table_of(LdapServer)
+PEOPLE = table_of(Person)
+AWS_CHANGES = table_of(AwsChange)
+LOADS = table_of(Load)
 ADVICE = table_of(AdviceRow)
 COSTS = table_of(Cost)
 SYNCS = table_of(Sync)

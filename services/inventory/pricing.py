@@ -11,6 +11,7 @@ from sqlmodel import Session
 from services.inventory.advising import ALWAYS_ON, AUTO_STOP, Rates
 from services.inventory.exact import split
 from services.inventory.models import PRICES
+from services.inventory.sizing import smaller_sizes
 
 HOUR, MONTH = "hour", "month"
 MODES = {"alwayson": ALWAYS_ON, "autostop": AUTO_STOP}
@@ -96,3 +97,9 @@ class PriceList:
         system = _system(workspace["os"] or WINDOWS)
         volumes = workspace["root_gib"] or 0, workspace["user_gib"] or 0
         return self._rates.get((str(workspace["compute_type"]).replace("_", ""), system, *volumes))
+
+    def smaller(self, workspace: Mapping[str, Any]) -> dict[str, Rates]:
+        """Return the rates of the smaller sizes with the same system and volumes."""
+        sizes = smaller_sizes(workspace["compute_type"])
+        found = {size: self.rates({**workspace, "compute_type": size}) for size in sizes}
+        return {size: rates for size, rates in found.items() if rates is not None}

@@ -8,7 +8,7 @@ from services.inventory.aws import HOME_REGION, WHO, Aws, AwsFailed, Call, Kind,
 from services.inventory.errors import AwsAway
 from services.inventory.models import AccountStatus
 from services.inventory.schemas import AccountTest, PermissionOut
-from services.inventory.sync import billing, directories, prices, syncs, trail, usage, workspaces
+from services.inventory.sync import billing, cloudwatch, directories, prices, syncs, trail, usage, workspaces
 
 SECONDS_MAX = 9.0
 NO_WORKSPACE = "ws-000000000"
@@ -51,7 +51,7 @@ PROBES = (
     ),
     Probe(Call("cloudtrail", "lookup_events", trail.ACTION, {"MaxResults": 1}), "no events are read"),
     Probe(
-        Call("cloudwatch", "get_metric_data", usage.ACTION, usage.smallest_query()),
+        Call("cloudwatch", "get_metric_data", cloudwatch.ACTION, usage.smallest_query()),
         "usage hours stay unknown",
     ),
     Probe(

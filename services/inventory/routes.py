@@ -7,9 +7,15 @@ from services.inventory.errors import (
     AccountRefused,
     AdviceState,
     AwsAway,
+    ChangesOff,
+    ChangeState,
+    DryRunFirst,
     NameTaken,
     NothingToSync,
+    OwnChange,
     QuestionNotUnderstood,
+    ServerRefused,
+    SetByOperator,
     SyncNeedsAdmin,
     SyncRunning,
 )
@@ -19,22 +25,32 @@ from services.inventory.handlers import (
     advice,
     ask,
     billing,
+    changes,
     classic,
     classic_accounts,
+    classic_admin,
+    ldap,
     sync,
     trail,
     usage,
     workspaces,
 )
 from shared.data.database import TookTooLong
-from shared.errors import NotFound, Overloaded, TooManyRequests
+from shared.errors import Impersonated, NotFound, Overloaded, TooManyRequests
 from shared.http.operations import Operation
+from shared.identity.step_up import RECENT
 from shared.identity.tokens import admin
 
 READ, WRITE, ADMINISTER = "inventory:read", "inventory:write", "admin:inventory"
 CLASSIC = "/classic"
 _CLASSIC_ACCOUNTS = f"{CLASSIC}/admin/aws-accounts"
 _CLASSIC_ACCOUNT = f"{_CLASSIC_ACCOUNTS}/{{account_id}}"
+_CLASSIC_SERVERS = f"{CLASSIC}/admin/ldap-servers"
+_CLASSIC_SERVER = f"{_CLASSIC_SERVERS}/{{server_id}}"
+_SETTINGS = f"{CLASSIC}/admin/settings"
+_CHANGES = "/admin/changes"
+_SERVERS = "/admin/ldap-servers"
+_SERVER = "/admin/ldap-servers/{server_id}"
 _ACCOUNTS = "/admin/aws-accounts"
 _ACCOUNT = "/admin/aws-accounts/{account_id}"
 
@@ -56,6 +72,7 @@ OPERATIONS = [
     Operation("GET", "/billing/export", billing.export_costs, scope=READ, answer_types=ANSWER_TYPES),
     Operation("GET", "/advice", advice.list_advice, scope=READ),
     Operation("GET", "/advice/summary", advice.sum_advice, scope=READ),
+    Operation("GET", "/advice/backtest", advice.backtest_advice, scope=READ),
     Operation(
         "PUT",
         "/advice/{advice_id}",
@@ -126,6 +143,72 @@ OPERATIONS = [
         access=admin,
         scope=ADMINISTER,
         errors=(NotFound, AwsAway),
+    ),
+]
+
+OPERATIONS += [
+    Operation("GET", _CHANGES, changes.list_aws_changes, access=admin, scope=ADMINISTER),
+    Operation(
+        "POST",
+        _CHANGES,
+        changes.ask_aws_change,
+        access=admin,
+        scope=ADMINISTER,
+        status=201,
+        errors=(NotFound, ChangesOff, DryRunFirst, Impersonated),
+    ),
+    Operation(
+        "PUT",
+        f"{_CHANGES}/{{change_id}}",
+        changes.decide_aws_change,
+        access=admin,
+        scope=ADMINISTER,
+        step_up=RECENT,
+        errors=(NotFound, ChangesOff, OwnChange, ChangeState, Impersonated, TooManyRequests),
+    ),
+]
+
+OPERATIONS += [
+    Operation("GET", _SERVERS, ldap.list_ldap_servers, access=admin, scope=ADMINISTER),
+    Operation(
+        "POST",
+        _SERVERS,
+        ldap.add_ldap_server,
+        access=admin,
+        scope=ADMINISTER,
+        status=201,
+        location="/admin/ldap-servers/{id}",
+        errors=(NameTaken,),
+    ),
+    Operation("GET", _SERVER, ldap.show_ldap_server, access=admin, scope=ADMINISTER, errors=(NotFound,)),
+    Operation(
+        "PUT",
+        _SERVER,
+        ldap.change_ldap_server,
+        access=admin,
+        scope=ADMINISTER,
+        errors=(NotFound, NameTaken),
+    ),
+    Operation(
+        "DELETE",
+        _SERVER,
+        ldap.delete_ldap_server,
+        access=admin,
+        scope=ADMINISTER,
+        status=204,
+        errors=(NotFound,),
+    ),
+    Operation(
+        "POST", f"{_SERVER}/test", ldap.test_ldap_server, access=admin, scope=ADMINISTER, errors=(NotFound,)
+    ),
+    Operation(
+        "POST",
+        f"{_SERVER}/sync",
+        ldap.sync_ldap_server,
+        access=admin,
+        scope=ADMINISTER,
+        status=202,
+        errors=(NotFound, TooManyRequests),
     ),
 ]
 
@@ -210,5 +293,35 @@ OPERATIONS += [
         scope=ADMINISTER,
         status=202,
         errors=(NotFound, SyncRunning, NothingToSync, TooManyRequests),
+    ),
+]
+
+
+def _admin(method: str, path: str, handler: Callable[..., Any], **options: Any) -> Operation:
+    return Operation(method, path, handler, access=admin, scope=ADMINISTER, **options)
+
+
+OPERATIONS += [
+    _admin("GET", _CLASSIC_SERVERS, classic_admin.classic_servers),
+    _admin("POST", _CLASSIC_SERVERS, classic_admin.classic_add_server, status=201, errors=(NameTaken,)),
+    _admin("GET", _CLASSIC_SERVER, classic_admin.classic_server, errors=(NotFound,)),
+    _admin("PUT", _CLASSIC_SERVER, classic_admin.classic_change_server, errors=(NotFound, NameTaken)),
+    _admin("DELETE", _CLASSIC_SERVER, classic_admin.classic_delete_server, errors=(NotFound,)),
+    _admin(
+        "GET", f"{_CLASSIC_SERVER}/test", classic_admin.classic_test_server, errors=(NotFound, ServerRefused)
+    ),
+    _admin(
+        "POST",
+        f"{_CLASSIC_SERVER}/sync",
+        classic_admin.classic_sync_server,
+        status=202,
+        errors=(NotFound, TooManyRequests),
+    ),
+    _admin("GET", f"{CLASSIC}/admin/config", classic_admin.classic_config),
+    _admin("GET", _SETTINGS, classic_admin.classic_settings),
+    _admin("GET", f"{_SETTINGS}/{{key}}", classic_admin.classic_setting, errors=(NotFound,)),
+    _admin("PUT", _SETTINGS, classic_admin.classic_set_settings, errors=(SetByOperator,)),
+    _admin(
+        "PUT", f"{_SETTINGS}/{{key}}", classic_admin.classic_set_setting, errors=(NotFound, SetByOperator)
     ),
 ]

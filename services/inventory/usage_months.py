@@ -55,6 +55,13 @@ def months_of(read: Read) -> list[str]:
     return months
 
 
+def is_complete(row: Mapping[str, Any]) -> bool:
+    """Whether the hours of a month are billed, or were read from its first to its last day."""
+    last = first_day(next_month(row["month"])) - timedelta(days=1)
+    is_read = (row["first_day"], row["last_day"]) == (f"{row['month']}-01", last.isoformat())
+    return is_read or row["source"] == Hours.BILL
+
+
 def _refresh(session: Session, account: str, month: str, ids: Sequence[str], read: Read | None) -> None:
     execute = session.connection().execute
     some = USAGE_MONTHS.c.month == month, USAGE_MONTHS.c.workspace_id.in_(ids)

@@ -8,11 +8,13 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import update
+from sqlmodel import Session
 
 from services.inventory.advising import AdviceKind, Facts, Rates, advise, quartile
 from services.inventory.dated import first_day, month_of
 from services.inventory.models import WORKSPACES
-from services.inventory.pricing import rows_of
+from services.inventory.pricing import PriceList, rows_of
+from services.inventory.sync import advice as advice_source
 from shared.clock import now
 from shared.ids import new_id
 from tests.inventory import aws
@@ -103,7 +105,7 @@ class TestRules:
 class TestPriceList:
     def product(self, **changes: Any) -> str:
         row = {"region": "r", "bundle": "PowerPro", "root": 80, "user": 50, "mode": "AutoStop"}
-        return aws._product({**row, "unit": "Hour", "price": "0.3000000000", **changes})
+        return aws.product_text({**row, "unit": "Hour", "price": "0.3000000000", **changes})
 
     def test_price_is_read_from_a_product(self) -> None:
         assert [*rows_of([self.product()])] == [
@@ -325,6 +327,25 @@ async def test_without_prices_only_unused_workspaces_are_found_and_the_permissio
     shown = (await inventory.get(f"/admin/aws-accounts/{account['id']}", headers=ADMIN)).json()
     assert shown["status_detail"] == ["pricing:GetProducts is missing."]
     assert len(await listed(inventory)) == 3
+
+
+async def test_price_list_is_loaded_once_for_all_pages_of_a_sync(
+    inventory: httpx.AsyncClient, double: Double, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    class Counted(PriceList):
+        def __init__(self, session: Session, region: str) -> None:
+            loaded.append(region)
+            super().__init__(session, region)
+
+    monkeypatch.setattr(advice_source, "PriceList", Counted)
+    monkeypatch.setattr(advice_source, "PAGE_ROWS", 2)
+    aws.add_workspaces(world, 7, 1)
+    await add_account(inventory, double)
+    await sync(inventory)
+
+    assert loaded == ["eu-central-1"]
 
 
 async def test_prices_are_read_once_a_week_and_per_region(

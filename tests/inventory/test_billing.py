@@ -182,10 +182,11 @@ async def test_estimates_of_past_months_become_final_and_keep_their_workspaces(
         final = [row for row in rows if row["day"] < past]
         final[0]["amount"] = "3.0000000001"
         del rows[rows.index(final[-1])]
-        await sync(inventory, kind="billing")
+        done = await sync(inventory, kind="billing")
         found = (await inventory.get("/billing/summary?by=day", headers=USER)).json()["sums"]
         by_workspace = await sums(inventory, f"by=workspace&end_date={past}")
 
+    assert done["seen"] >= len(final) - 1, "costs that became final count as well"
     assert {one["estimated"] for one in found if one["key"] < past} == {False}
     assert {one["key"]: Decimal(one["amount"]) for one in found} == summed(rows, lambda row: row["day"])
     assert by_workspace[""] == Decimal("1.7500000001"), "only the difference has no WorkSpace"

@@ -29,6 +29,7 @@ async def test_figures_match_the_rows(inventory: httpx.AsyncClient, double: Doub
         "workspaces",
         "cloudtrail",
         "usage",
+        "load",
         "billing",
         "prices",
         "advice",

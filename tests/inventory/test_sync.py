@@ -55,6 +55,7 @@ async def test_sync_finds_all_workspaces_with_bundles_tags_and_connections(
         ("workspaces", "done"),
         ("cloudtrail", "done"),
         ("usage", "done"),
+        ("load", "done"),
         ("billing", "done"),
         ("prices", "done"),
         ("advice", "done"),

@@ -19,16 +19,19 @@ from services.inventory.classic.schemas import (
     SyncRecord,
     rounded,
 )
-from services.inventory.dated import midnight
+from services.inventory.dated import first_day, midnight, next_month
 from services.inventory.exact import joined
+from services.inventory.ldap import people
 from services.inventory.models import (
     COSTS,
     GONE,
     PRESENT,
+    SEARCH,
     TRAIL,
     TRAIL_WORKSPACES,
     USAGE_MONTHS,
     WORKSPACES,
+    searchable,
 )
 from services.inventory.sync import syncs
 from services.inventory.sync.schemas import SyncOut
@@ -38,9 +41,11 @@ from shared.data.database import Database
 from shared.http.schemas import Output
 from shared.ids import first_id
 from shared.lists.pagination import PAGE_ROWS_MAX, PageQuery, rows_of
+from shared.lists.search import Search, find_page
 
 COUNTED_MAX = 100_000  # a larger total is reported as this
-USERS_MAX = 500  # WorkSpaces of users whose name contains a text
+# A search for users reads the newest WorkSpaces that contain the text anywhere, in so many steps.
+SEARCHES_MAX, USERS_AT_ONCE = 5, 100
 UNKNOWN: Mapping[str, Any] = dict.fromkeys(("user_name", "bundle_id", "running_mode"))
 Rows = Sequence[Mapping[str, Any]]
 
@@ -51,13 +56,13 @@ class Listing:
 
     name: str
     key: Column[str]
-    found: Callable[[Any], Select[Any]]
+    found: Callable[[Session, Any], Select[Any]]
     shown: Callable[[Session, Rows], list[Any]]
     columns: Sequence[str]  # of the export
 
     def page(self, session: Session, query: Offset) -> dict[str, Any]:
         """Return the rows of one page, newest first, and the number of all rows."""
-        found = self.found(query)
+        found = self.found(session, query)
         counted = found.with_only_columns(self.key).limit(COUNTED_MAX).subquery()
         total = session.connection().execute(select(func.count()).select_from(counted)).scalar_one()
         page = found.order_by(self.key.desc()).limit(query.limit).offset(query.offset)
@@ -78,32 +83,47 @@ class Listing:
     def _after(
         self, session: Session, query: Any, before: str | None, size: int
     ) -> tuple[list[Output], str | None]:
-        found = self.found(query).order_by(self.key.desc()).limit(size)
+        found = self.found(session, query).order_by(self.key.desc()).limit(size)
         rows = rows_of(session, found if before is None else found.where(self.key < before))
         return self.shown(session, rows), rows[-1][self.key.key] if len(rows) == size else None
 
 
-def _workspaces(query: WorkspaceFilter) -> Select[Any]:
-    columns, found = WORKSPACES.c, select(WORKSPACES)
-    if query.terminated is not None:
-        found = found.where(columns.presence == (GONE if query.terminated else PRESENT))
+def _workspaces(_: Session, query: WorkspaceFilter) -> Select[Any]:
+    columns = WORKSPACES.c
+    is_terminated = query.terminated
+    conditions = [
+        columns[name] == getattr(query, name)
+        for name in ("user_name", "running_mode")
+        if getattr(query, name) is not None
+    ]
     if query.state == TERMINATED:
-        found = found.where(columns.presence == GONE)
+        conditions += [columns.gone.is_(None)] if is_terminated is False else []
+        is_terminated = True
     elif query.state is not None:
-        found = found.where(columns.state == query.state, columns.presence == PRESENT)
-    for name in ("user_name", "running_mode"):
-        if getattr(query, name) is not None:
-            found = found.where(columns[name] == getattr(query, name))
-    return found
+        conditions += [columns.state == query.state]
+        conditions += [columns.gone.is_not(None)] if is_terminated else []
+        is_terminated = False
+    if is_terminated is not None and conditions:
+        # Not by `presence`: its index would be walked instead of that of a rarer value.
+        conditions.append(columns.gone.is_not(None) if is_terminated else columns.gone.is_(None))
+    elif is_terminated is not None:
+        conditions.append(columns.presence == (GONE if is_terminated else PRESENT))
+    return select(WORKSPACES).where(*conditions)
 
 
 def shown_workspaces(session: Session, rows: Rows) -> list[ClassicWorkspace]:
     begins = _begins(session, [row["workspace_id"] for row in rows])
-    return [ClassicWorkspace.of(row, begins.get(row["workspace_id"], {})) for row in rows]
+    known = people.named(session, [row["user_name"] for row in rows])
+    return [
+        ClassicWorkspace.of(row, begins.get(row["workspace_id"], {}), known.get(row["user_name"].casefold()))
+        for row in rows
+    ]
 
 
 def _begins(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Mapping[str, Any]]]:
     """Return the calls that created or terminated these WorkSpaces, if CloudTrail still had them."""
+    if not ids:
+        return {}  # SQLite would read all calls
     named, columns = TRAIL_WORKSPACES.c, TRAIL.c
     wanted = select(named.workspace_id, columns.name, columns.at, columns.username)
     calls = wanted.join(TRAIL, columns.id == named.id).where(named.workspace_id.in_(ids))
@@ -114,15 +134,15 @@ def _begins(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Mapping
     return found
 
 
-def _usage(query: UsageFilter) -> Select[Any]:
+def _usage(session: Session, query: UsageFilter) -> Select[Any]:
     columns = USAGE_MONTHS.c
-    found = _of_user(select(USAGE_MONTHS), columns.workspace_id, query.user_name)
+    found = _of_user(session, select(USAGE_MONTHS), columns.workspace_id, query.user_name)
     if query.workspace_id is not None:
         found = found.where(columns.workspace_id == query.workspace_id)
     if query.month_from is not None:
-        found = found.where(columns.month >= query.month_from)
+        found = found.where(columns.id >= first_id(midnight(first_day(query.month_from))))
     if query.month_to is not None:
-        found = found.where(columns.month <= query.month_to)
+        found = found.where(columns.id < first_id(midnight(first_day(next_month(query.month_to)))))
     return found
 
 
@@ -140,9 +160,9 @@ def _shown_usage(session: Session, rows: Rows) -> list[ClassicUsage]:
     ]
 
 
-def _costs(query: CostFilter) -> Select[Any]:
+def _costs(session: Session, query: CostFilter) -> Select[Any]:
     columns = COSTS.c
-    found = _of_user(select(COSTS), columns.workspace_id, query.user_name)
+    found = _of_user(session, select(COSTS), columns.workspace_id, query.user_name)
     for name in ("workspace_id", "service"):
         if getattr(query, name) is not None:
             found = found.where(columns[name] == getattr(query, name))
@@ -169,7 +189,7 @@ def _shown_costs(session: Session, rows: Rows) -> list[ClassicCost]:
     ]
 
 
-def _events(query: EventFilter) -> Select[Any]:
+def _events(_: Session, query: EventFilter) -> Select[Any]:
     columns, named = TRAIL.c, TRAIL_WORKSPACES.c
     found = select(TRAIL)
     if query.workspace_id is not None:
@@ -223,13 +243,26 @@ def _sync_record(native: SyncOut) -> SyncRecord:
     )
 
 
-def _of_user(found: Select[Any], column: Column[str], text: str | None) -> Select[Any]:
-    """Narrow to the WorkSpaces of users whose name contains a text."""
+class _Found(Output):
+    workspace_id: str
+
+
+def _of_user(session: Session, found: Select[Any], column: Column[str], text: str | None) -> Select[Any]:
+    """Narrow to the newest WorkSpaces of users whose name contains a text."""
     if text is None:
         return found
-    name = func.lower(WORKSPACES.c.user_name)
-    mine = select(WORKSPACES.c.workspace_id).where(name.contains(text.lower(), autoescape=True))
-    return found.where(column.in_(mine.limit(USERS_MAX)))
+    wanted = searchable(text)
+    name = func.lower(WORKSPACES.c.user_name).contains(wanted, autoescape=True)
+    search = Search([{"presence": PRESENT}, {"presence": GONE}], {"search": wanted}, [name])
+    ids, cursor = list[str](), None
+    for _ in range(SEARCHES_MAX):
+        query = PageQuery(limit=USERS_AT_ONCE, cursor=cursor)
+        page = find_page(session, SEARCH, search, query, _Found.unchecked)
+        ids += [one.workspace_id for one in page.items]
+        cursor = page.next
+        if cursor is None:
+            break
+    return found.where(column.in_(ids))
 
 
 def _users(session: Session, rows: Rows) -> dict[str, Mapping[str, Any]]:

@@ -47,12 +47,17 @@ class ClassicWorkspace(Output):
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], events: Mapping[str, Mapping[str, Any]]) -> Self:
-        """Build it from a row and the CloudTrail events that created and terminated it."""
+    def of(
+        cls,
+        row: Mapping[str, Any],
+        events: Mapping[str, Mapping[str, Any]],
+        person: Mapping[str, Any] | None,
+    ) -> Self:
+        """Build it from a row, the CloudTrail events that created and terminated it, and its user."""
         native = WorkspaceOut.of(row)
         begun, ended = (events.get(name, {"at": None, "username": None}) for name in BEGINS)
         fields = {
-            "user_display_name": None,
+            "user_display_name": person and person["display_name"],
             "state": row["state"] if row["gone"] is None else TERMINATED,
             "root_volume_size_gib": row["root_gib"],
             "user_volume_size_gib": row["user_gib"],

@@ -4,6 +4,7 @@ from sqlmodel import Session
 
 from services.inventory import advices
 from services.inventory.advices import AdviceOut, AdviceSums, DecideAdvice, ListAdvice
+from services.inventory.backtest import BacktestOut, BacktestQuery, Backtests
 from shared.caller import Caller
 from shared.events import Trail
 from shared.http.preconditions import IfMatch
@@ -26,3 +27,11 @@ def decide_advice(
     """Accept or dismiss advice, say that it is done, or open it again."""
     trail.add(state=body.state)
     return advices.decide(session, advice_id, body, caller.id, if_match)
+
+
+def backtest_advice(query: BacktestQuery, backtests: Backtests, session: Session) -> BacktestOut:
+    """Compare past months with what they would have cost with the advice to switch modes.
+
+    The figures are at most a minute old.
+    """
+    return backtests.show(session, query)

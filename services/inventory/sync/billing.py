@@ -25,7 +25,6 @@ from services.inventory.sync.syncs import BY_USAGE
 
 SERVICE = "Amazon WorkSpaces"
 BY_RESOURCE = "ce:GetCostAndUsageWithResources"
-RESOURCE_DAYS = 14  # how far back AWS gives costs per resource
 AGAIN_DAYS = 3
 SETTLED_DAYS = 45  # after that, an estimate is kept as it is
 NOT_OPTED_IN = frozenset(("DataUnavailableException", "ValidationException"))
@@ -40,7 +39,7 @@ class Billing:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._days = settings.billing_days
+        self._days, self._resource_days = settings.billing_days, settings.resource_days
         self._asked = 0
 
     async def fetch(self, reading: Reading, cursor: str | None) -> Fetched:
@@ -73,7 +72,7 @@ class Billing:
 
     async def _by_resource(self, reading: Reading, token: str) -> Fetched:
         first, day_after = self._window(reading.place)
-        begin = max(first, day_after - timedelta(days=RESOURCE_DAYS))
+        begin = max(first, day_after - timedelta(days=self._resource_days))
         answer = await _ask(
             reading, "get_cost_and_usage_with_resources", BY_RESOURCE, (begin, day_after), token
         )
@@ -87,7 +86,7 @@ class Billing:
 
     async def _by_usage(self, reading: Reading, phase: str, token: str) -> Fetched:
         first, day_after = self._window(reading.place)
-        end = day_after if phase == "a" else day_after - timedelta(days=RESOURCE_DAYS)
+        end = day_after if phase == "a" else day_after - timedelta(days=self._resource_days)
         answer = await _ask(reading, "get_cost_and_usage", BY_USAGE, (first, end), token)
         rows = _rows_by_usage(reading.place, answer)
         more = answer.get("NextPageToken")
@@ -111,7 +110,7 @@ class Billing:
             rows += _rows_by_usage(reading.place, answer)
             token = answer.get("NextPageToken") or ""
             if not token:
-                return Fetched([{"settled": days, "rows": rows}], None)
+                return Fetched([{"settled": days, "rows": rows}], None, seen=len(rows))
         return Fetched([], None)
 
     def _window(self, place: Place) -> tuple[date, date]:

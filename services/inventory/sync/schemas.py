@@ -11,7 +11,9 @@ from services.inventory.models import PartState
 from services.inventory.schemas import Regions
 from shared.http.schemas import Id, Input, Output, Query, example
 
-SyncKind = Literal["all", "workspaces", "directories", "cloudtrail", "usage", "billing", "prices", "advice"]
+SyncKind = Literal[
+    "all", "workspaces", "directories", "cloudtrail", "usage", "load", "billing", "prices", "advice"
+]
 SyncStatus = Literal["waiting", "running", "completed", "partial", "failed", "cancelled"]
 
 

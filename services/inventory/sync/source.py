@@ -41,6 +41,11 @@ class Fetched:
     rows: Sequence[Values]
     next: str | None
     missing: frozenset[str] = frozenset()
+    seen: int | None = None  # how many rows AWS returned, if `rows` groups them
+
+    @property
+    def number(self) -> int:
+        return len(self.rows) if self.seen is None else self.seen
 
 
 @dataclass(frozen=True, slots=True)

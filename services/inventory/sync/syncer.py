@@ -19,6 +19,7 @@ from services.inventory.sync import syncs
 from services.inventory.sync.advice import AdviceSource
 from services.inventory.sync.billing import Billing
 from services.inventory.sync.directories import Directories
+from services.inventory.sync.load import Loads
 from services.inventory.sync.prices import Prices
 from services.inventory.sync.source import Fetched, Place, Reading, Source
 from services.inventory.sync.trail import Trail
@@ -34,6 +35,7 @@ SOURCES: Mapping[str, Callable[[Settings], Source]] = {
     "workspaces": lambda _: Workspaces(),
     "cloudtrail": lambda _: Trail(),
     "usage": Usage,
+    "load": lambda _: Loads(),
     "billing": Billing,
     "prices": lambda _: Prices(),
     "advice": AdviceSource,
@@ -137,7 +139,7 @@ class _Part:
                 cursor, may_restart, self._seen = None, False, 0
                 continue
             cursor = fetched.next
-            self._seen += len(fetched.rows)
+            self._seen += fetched.number
             work = partial(
                 _keep,
                 part=self._part,

@@ -33,18 +33,20 @@ from shared.lists.pagination import PageQuery, paginate
 from shared.work.jobs import Jobs
 
 JOB = "sync"
-BILLING, PRICES, ADVICE = "billing", "prices", "advice"
-LATER = (BILLING, PRICES, ADVICE)  # sources that need the data of others, or not all accounts and regions
-PRICES_LAST = timedelta(days=7)
+LOAD, BILLING, PRICES, ADVICE = "load", "billing", "prices", "advice"
+# Sources that need the data of others, or that not every sync of everything reads everywhere.
+LATER = (LOAD, BILLING, PRICES, ADVICE)
+PRICES_LAST = LOADS_LAST = timedelta(days=7)
 BY_USAGE = "ce:GetCostAndUsage"
 SUBJECT = "aws"  # of every sync job, so that only one runs at a time across all replicas
 SCHEDULE = "schedule"
 SOURCES = {
-    "all": ("directories", "workspaces", "cloudtrail", "usage", "billing", "prices", "advice"),
+    "all": ("directories", "workspaces", "cloudtrail", "usage", "load", "billing", "prices", "advice"),
     "workspaces": ("directories", "workspaces"),
     "directories": ("directories",),
     "cloudtrail": ("cloudtrail",),
     "usage": ("usage",),
+    "load": ("load",),
     "billing": ("billing",),
     "prices": ("prices",),
     "advice": ("advice",),
@@ -69,6 +71,7 @@ def start(
     sources = SOURCES[kind]
     parts = [
         *_parts(chosen, [one for one in sources if one not in LATER], regions),
+        *_loaded(session, chosen, kind, regions),
         *_billed(session, chosen, kind),
         *_priced(session, chosen, kind, regions),
         *_parts(chosen, [one for one in sources if one == ADVICE], regions),
@@ -121,6 +124,18 @@ def _parts(
             if regions is None or region in regions:
                 for source in sources:
                     yield {"account": account["id"], "region": region, "source": source}
+
+
+def _loaded(
+    session: Session, chosen: Sequence[Mapping[str, Any]], kind: str, regions: Sequence[str] | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the parts of loads; syncs of everything read those of a place once a week."""
+    recent = SCANS.c.source == LOAD, SCANS.c.completed >= now() - LOADS_LAST
+    done = select(SCANS.c.account, SCANS.c.region).where(*recent)
+    is_done = {*map(tuple, session.connection().execute(done))} if kind == "all" else set()
+    for part in _parts(chosen, [one for one in SOURCES[kind] if one == LOAD], regions):
+        if (part["account"], part["region"]) not in is_done:
+            yield part
 
 
 def _billed(session: Session, chosen: Sequence[Mapping[str, Any]], kind: str) -> Iterator[dict[str, Any]]:

@@ -1,9 +1,5 @@
-"""Source of usage: the CloudWatch metric UserConnected, in samples of five minutes.
+"""Source of usage: the CloudWatch metric UserConnected, in samples of five minutes."""
 
-CloudWatch charges per metric requested, however long its time range: one WorkSpace is one metric.
-"""
-
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,19 +8,16 @@ from sqlalchemy import delete, insert, or_, select, update
 from sqlmodel import Session
 
 from services.inventory import usage_months
-from services.inventory.aws import AwsFailed, Call, Kind
 from services.inventory.dated import midnight, month_of
 from services.inventory.models import USAGE_DAYS, WORKSPACES
 from services.inventory.sessions import days_of
 from services.inventory.settings import Settings
+from services.inventory.sync.cloudwatch import POINTS_MAX, Metric, query, read_metrics
 from services.inventory.sync.source import Fetched, Place, Reading, Values
 
-ACTION = "cloudwatch:GetMetricData"
-NAMESPACE, METRIC = "AWS/WorkSpaces", "UserConnected"
 PERIOD = timedelta(minutes=5)
-POINTS_MAX = 100_800  # per call
+CONNECTED = Metric("UserConnected", "Maximum", PERIOD)
 WORKSPACES_MAX = 100  # per page; AWS allows 500
-PAGES_MAX = 50
 AGAIN_DAYS = 1  # samples may arrive late
 # A session that began before the first day may still run on it: an AutoStop timeout has at most 36 hours.
 LEAD = timedelta(days=2)
@@ -137,34 +130,12 @@ def _workspaces(
 
 async def _samples(reading: Reading, ids: Sequence[str], begin: datetime) -> dict[str, list[datetime]]:
     """Read the times at which each WorkSpace had a connected user."""
-    found: dict[str, list[datetime]] = {one: [] for one in ids}
-    asked: dict[str, Any] = {
-        "MetricDataQueries": [_query(number, one) for number, one in enumerate(ids)],
-        "StartTime": begin,
-        "EndTime": reading.place.started,
-        "ScanBy": "TimestampAscending",
-        "MaxDatapoints": POINTS_MAX,
-    }
-    for _ in range(PAGES_MAX):
-        call = Call("cloudwatch", "get_metric_data", ACTION, asked)
-        answer = await reading.aws.call(reading.target, reading.place.region, call, reading.tally)
-        for one in answer.get("MetricDataResults", ()):
-            values = zip(one.get("Timestamps", ()), one.get("Values", ()), strict=False)
-            found[ids[int(one["Id"][1:])]] += [at.astimezone(UTC) for at, value in values if value > 0]
-        if not answer.get("NextToken"):
-            return found
-        asked["NextToken"] = answer["NextToken"]
-    raise AwsFailed(Kind.OTHER, ACTION, "TooManyPages", json.dumps({"workspaces": len(ids)}))
+    found = await read_metrics(reading, [(one, CONNECTED) for one in ids], begin)
+    return {one: [at for at, value in found[one, CONNECTED] if value > 0] for one in ids}
 
 
 def smallest_query() -> dict[str, Any]:
     """Return a query that matches nothing, which is enough to check the permission."""
     end = datetime(2026, 1, 1, 1, tzinfo=UTC)
-    return {"MetricDataQueries": [_query(0, NO_WORKSPACE)], "StartTime": end - PERIOD, "EndTime": end}
-
-
-def _query(number: int, workspace_id: str) -> dict[str, Any]:
-    dimensions = [{"Name": "WorkspaceId", "Value": workspace_id}]
-    metric = {"Namespace": NAMESPACE, "MetricName": METRIC, "Dimensions": dimensions}
-    stat = {"Metric": metric, "Period": int(PERIOD.total_seconds()), "Stat": "Maximum"}
-    return {"Id": f"w{number}", "MetricStat": stat, "ReturnData": True}
+    asked = [query(0, NO_WORKSPACE, CONNECTED)]
+    return {"MetricDataQueries": asked, "StartTime": end - PERIOD, "EndTime": end}

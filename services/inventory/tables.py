@@ -1,0 +1,10 @@
+"""The base of the inventory service's tables."""
+
+from sqlalchemy.orm import registry
+from sqlmodel import SQLModel
+
+ID = 36
+
+
+class Table(SQLModel, registry=registry()):
+    """Base of this service's tables, with its own metadata."""
