@@ -32,6 +32,7 @@ from tests.bench.processes import (
     settle,
     stopping,
 )
+from tests.bench.terminal import main as measure_terminal
 
 ROUNDS = 3
 SECONDS = 3
@@ -211,3 +212,4 @@ if __name__ == "__main__":
     measure_events()
     measure_gateway()
     measure_files()
+    measure_terminal()
