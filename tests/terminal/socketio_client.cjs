@@ -1,7 +1,11 @@
-// Uses a terminal by socket.io-client as the pages of 3Compute do. Arguments: URL, TOKEN, TRANSPORTS.
+// Uses a terminal by socket.io-client as the pages of 3Compute do. Arguments: URL, TOKEN, TRANSPORTS, SECONDS.
 const { io } = require("socket.io-client");
 
-const [url, token, transports] = process.argv.slice(2);
+const [url, token, transports, seconds] = process.argv.slice(2);
+setTimeout(() => {
+  console.error(`not done within ${seconds} s; so far: ${JSON.stringify(seen)}`);
+  process.exit(1);
+}, Number(seconds) * 1000);
 const options = (headers) => ({
   query: { tabId: "npm" }, withCredentials: true, transports: transports.split(","), extraHeaders: headers, forceNew: true,
 });

@@ -23,6 +23,7 @@ from tests.terminal.support import Owner, Service
 
 PATH = "/socket.io/"
 CLIENT = "socket.io-client@4.8.1"
+CLIENT_SECONDS, INSTALL_SECONDS = 60, 60
 SCRIPT = Path(__file__).with_name("socketio_client.cjs")
 
 
@@ -188,6 +189,7 @@ async def test_connecting_is_recorded_and_what_is_typed_is_not(owner: Owner, ser
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(CLIENT_SECONDS + INSTALL_SECONDS + 30)
 @pytest.mark.parametrize("transports", ["polling,websocket", "websocket", "polling"])
 async def test_client_from_npm_works_as_the_pages_use_it(
     owner: Owner, tmp_path: Path, transports: str
@@ -197,9 +199,9 @@ async def test_client_from_npm_works_as_the_pages_use_it(
     support.need_answer(install, f"npm cannot install {CLIENT}")
     script = tmp_path / SCRIPT.name
     script.write_text(SCRIPT.read_text())  # next to the package that it loads
-    command = [node, str(script), owner.url, owner.token, transports]
+    command = [node, str(script), owner.url, owner.token, transports, str(CLIENT_SECONDS - 10)]
     done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
+        subprocess.run, command, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)
