@@ -56,6 +56,7 @@ class Viewer:
     controls: deque[str] = field(default_factory=deque)
     closing: tuple[Close, str] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    is_guest: bool = False  # invited by a share
 
     def tell(self, kind: str, /, **fields: Any) -> None:
         if len(self.controls) >= CONTROLS_MAX:

@@ -1,17 +1,23 @@
 """The list of tabs, and terminals shared with other accounts."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import update
 
 from services.terminal import tabs
-from services.terminal.errors import TabTaken
+from services.terminal.errors import TabTaken, TooManyViewers
+from services.terminal.handlers.sockets import GUESTS_MAX, _require_place
 from services.terminal.models import EVENTS, SHARES, TERMINALS
 from services.terminal.protocol import Close
+from services.terminal.session import Session
+from services.terminal.settings import Settings
 from services.terminal.shares import Guests, closing_at_end
+from services.terminal.terminals import Terminals
 from services.terminal.viewers import Viewer
 from shared.clock import now
 from shared.data.database import Database
@@ -120,6 +126,31 @@ async def test_guest_of_a_share_watches_and_types_only_if_the_share_allows(
             ]
         shown = await guest.client.get(f"/terminal/sessions/{session}")
         assert shown.status_code == 404
+
+
+async def test_guests_leave_one_place_to_the_owner(owner: Owner, service: Service) -> None:
+    session = await owner.open()
+    made = await share(owner, session)
+    async with Owner(service.url) as guest, AsyncExitStack() as stack:
+        for _ in range(2):  # of the three places
+            ticket = await guest.ticket(session, share=made["token"])
+            screen = await stack.enter_async_context(guest.watching(session, ticket=ticket))
+            await screen.until_control("hello")
+        ticket = await guest.ticket(session, share=made["token"])
+        assert await refused(guest, session, ticket=ticket) == (429, "too_many_viewers")
+        async with owner.watching(session) as own:
+            assert (await own.until_control("hello"))["mode"] == "rw"
+
+
+async def test_guests_of_all_terminals_of_an_account_are_limited() -> None:
+    settings = Settings.model_construct(viewers_per_terminal=100)
+    owned, other = (Session(new_id(), owner, "1", 24, 80) for owner in ("ann", "bob"))
+    owned.viewers = {Viewer(may_write=False, is_guest=True) for _ in range(GUESTS_MAX)}
+    terminals = SimpleNamespace(of=lambda owner: [one for one in (owned, other) if one.owner == owner])
+    for session, is_guest in ((owned, False), (other, True)):
+        _require_place(session, cast("Terminals", terminals), settings, is_guest=is_guest)
+    with pytest.raises(TooManyViewers):
+        _require_place(owned, cast("Terminals", terminals), settings, is_guest=True)
 
 
 async def test_revoked_share_closes_its_sockets_and_opens_no_others(owner: Owner, service: Service) -> None:

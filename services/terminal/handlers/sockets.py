@@ -9,6 +9,7 @@ from services.terminal import shares, tickets
 from services.terminal.access import Door, may_type
 from services.terminal.errors import TooManyViewers
 from services.terminal.protocol import SUBPROTOCOL
+from services.terminal.session import Session
 from services.terminal.settings import Settings
 from services.terminal.shares import Guests, closing_at_end
 from services.terminal.terminals import Terminals
@@ -21,6 +22,7 @@ from shared.data.database import Database
 from shared.errors import NotFound
 from shared.http.trail import Trail
 
+GUESTS_MAX = 32  # sockets of guests on all terminals of one account
 REDEEMED = "gatehouse.terminal.ticket"  # scope key of the ticket that was redeemed
 _ID = re.compile(r"[0-9a-f-]{36}")
 
@@ -60,10 +62,9 @@ async def watch_terminal(
     share_id = ticket.share_id if ticket else None
     if session.owner != caller.id and share_id is None:
         raise NotFound
-    if len(session.viewers) >= settings.viewers_per_terminal:
-        raise TooManyViewers
+    _require_place(session, terminals, settings, is_guest=share_id is not None)
     mode = ticket.mode if ticket else "rw"
-    viewer = Viewer(may_write=mode == "rw" and may_type(caller))
+    viewer = Viewer(may_write=mode == "rw" and may_type(caller), is_guest=share_id is not None)
     trail.resource = terminal_id
     trail.add(mode="rw" if viewer.may_write else "ro", by="ticket" if ticket else "bearer")
     with ExitStack() as stack:
@@ -75,3 +76,15 @@ async def watch_terminal(
         await trail.keep()
         await websocket.accept(subprotocol=SUBPROTOCOL)
         await converse(websocket, session, viewer, hold_seconds=settings.hold_seconds)
+
+
+def _require_place(session: Session, terminals: Terminals, settings: Settings, *, is_guest: bool) -> None:
+    """Refuse viewers beyond the limit. Guests leave one place to the owner, and are few on all terminals."""
+    most = settings.viewers_per_terminal
+    if is_guest:
+        most -= 1
+        all_guests = sum(one.is_guest for each in terminals.of(session.owner) for one in each.viewers)
+        if all_guests >= GUESTS_MAX:
+            raise TooManyViewers
+    if len(session.viewers) >= most:
+        raise TooManyViewers
