@@ -1,7 +1,7 @@
 // The page at /terminal/: one shell for the signed-in user.
 
 import { connect } from "./term.js";
-import { ask, claims, signIn, signOut } from "./session.js";
+import { ask, claims, mayType, signIn, signOut } from "./session.js";
 import { FitAddon } from "./addon-fit.mjs";
 import { Terminal } from "./xterm.mjs";
 
@@ -47,7 +47,7 @@ const TEXTS = {
   connecting: () => "Connecting…",
   open: ({ mode }) => `${claims()?.username ?? "Connected"}${mode === "ro" ? " (watching)" : ""}`,
   waiting: ({ seconds }) => `Connection lost. Trying again in ${Math.max(1, Math.round(seconds))} s`,
-  ended: ({ exit }) => exit.lost ? "The shell was lost" : exit.signal ? `Ended by signal ${exit.signal}` : `Ended with code ${exit.code}`,
+  ended: ({ exit }) => exit.reason === "killed" ? "Your box has ended; files are kept" : exit.lost ? "The shell was lost" : exit.signal ? `Ended by signal ${exit.signal}` : `Ended with code ${exit.code}`,
   failed: ({ reason }) => reason || "Refused",
 };
 
@@ -70,7 +70,7 @@ async function openSocket(rows, cols) {
   try {
     const session = invitation.get("session") ?? await findSession(rows, cols);
     const share = invitation.get("share") ?? undefined;
-    const { ticket } = await ask("POST", "/terminal/tickets", { session, share });
+    const { ticket } = await ask("POST", "/terminal/tickets", { session, share, mode: mayType() ? "rw" : "ro" });
     const url = new URL(`/terminal/ws?session=${session}&ticket=${ticket}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     return new WebSocket(url, ["term.v1"]);

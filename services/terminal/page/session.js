@@ -26,6 +26,14 @@ export function claims() {
   }
 }
 
+/** Whether this token may type: not that of an impersonating admin, nor one without the scope. */
+export function mayType() {
+  const { act, scope, client_id: client } = claims() ?? {};
+  if (act) return false;
+  if (scope === undefined || (scope === "read write" && !client)) return true; // of a person who signed in
+  return ["terminal:write", "write", "full_access"].some((one) => scope.split(" ").includes(one));
+}
+
 /** Sends a request with a valid token; errors carry the response's `status` and `body`. */
 export async function ask(method, path, body) {
   const expires = claims()?.exp ?? 0;
