@@ -114,6 +114,14 @@ class Boxes:
     async def show(self, owner: str) -> dict[str, Any] | None:
         return await self._database.read(_row_of, owner)
 
+    async def unlinked_bytes(self, owner: str) -> int:
+        """Return the space of deleted files that programs of this account's box have open."""
+        place = await self.running(owner)
+        try:
+            return await self._backend.unlinked_bytes(place) if place is not None else 0
+        except Problem:  # the engine does not respond; the walk of the home still counts
+            return 0
+
     async def running(self, owner: str) -> Place | None:
         """Return the place of this account's box if it is running."""
         row = await self._database.read(_row_of, owner)

@@ -49,10 +49,12 @@ class DiskWatch:
                 log.warning("workspace_not_measured", user_id=owner, error=problem.code)
 
     async def _check(self, owner: str) -> None:
+        self._quota.note_unlinked(owner, await self._boxes.unlinked_bytes(owner))
         used = await self._quota.usage(owner, fresh=True)
         if self._quota.is_over(used, STOP_SHARE):
             log.warning("workspace_over_limit", user_id=owner, bytes=used.bytes, entries=used.entries)
             await self._boxes.stop(owner, DISK_FULL)
+            self._quota.note_unlinked(owner, 0)  # the kernel has freed them
         elif not self._quota.is_over(used):
             self._full.discard(owner)
         elif owner not in self._full:

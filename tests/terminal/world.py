@@ -26,6 +26,7 @@ class Still:
     name = "still"
     isolation: Isolation = "container"
     cpu: float | None = None
+    unlinked = 0
 
     def __init__(self) -> None:
         self.on_event: Callable[[BoxEvent], None] = ignore_event
@@ -41,6 +42,9 @@ class Still:
 
     async def cpu_seconds(self, place: Place) -> float | None:
         return self.cpu
+
+    async def unlinked_bytes(self, place: Place) -> int:
+        return self.unlinked
 
     async def relay(self, place: Place) -> None: ...
 

@@ -77,6 +77,9 @@ class Backend(Protocol):
     async def cpu_seconds(self, place: Place) -> float | None:
         """Return the processor time that a running box has used; None if unknown."""
 
+    async def unlinked_bytes(self, place: Place) -> int:
+        """Return the space of deleted files of the home that programs of a running box have open."""
+
     async def describe(self) -> dict[str, str]:
         """Describe what runs the boxes, for operators."""
 

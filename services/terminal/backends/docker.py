@@ -23,7 +23,7 @@ from services.terminal.backends.base import (
     ignore_event,
 )
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
-from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY
+from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY, UNLINKED
 from services.terminal.links import SOCKET_NAME
 from services.terminal.places import prepare_home
 from services.terminal.settings import Settings
@@ -279,6 +279,12 @@ class DockerBackend:
             (shown,) = await container.stats(stream=False)
         used: float = shown["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
         return used
+
+    async def unlinked_bytes(self, place: Place) -> int:
+        program = ["python3", "-I", "-S", "-B", "-c", UNLINKED, spec.HOME, spec.INSIDE]
+        code, output = await self.run(place, program, CALL_SECONDS)
+        text = output.strip()
+        return int(text) if code == 0 and text.isdecimal() else 0
 
     def _running_id(self, place: Place) -> str:
         """Return the id of a box's container; raises EngineUnavailable if it has ended."""

@@ -13,6 +13,7 @@ from typing import Any
 from services.terminal.backends.base import BoxEvent, Isolation, Place, Start, ignore_event
 from services.terminal.errors import EngineUnavailable, ShellNotStarted
 from services.terminal.holder import PORTS_SOCKET, PROGRAM, RELAY
+from services.terminal.holder.unlinked import unlinked_bytes
 from services.terminal.links import SOCKET_NAME
 from services.terminal.settings import Settings
 
@@ -120,6 +121,9 @@ class ProcessBackend:
 
     async def cpu_seconds(self, place: Place) -> float | None:
         return await asyncio.to_thread(_cpu_seconds_with, f"HOME={place.home}".encode())
+
+    async def unlinked_bytes(self, place: Place) -> int:
+        return await asyncio.to_thread(unlinked_bytes, str(place.home))
 
     async def describe(self) -> dict[str, str]:
         return {}

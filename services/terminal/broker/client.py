@@ -172,6 +172,9 @@ class BrokerBackend:
         used = await self._call("cpu_seconds", box=_box(place))
         return None if used is None else float(used)
 
+    async def unlinked_bytes(self, place: Place) -> int:
+        return int(await self._call("unlinked_bytes", box=_box(place)))
+
     async def describe(self) -> dict[str, str]:
         described: dict[str, str] = await self._call("describe")
         return described

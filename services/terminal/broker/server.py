@@ -112,6 +112,7 @@ class Broker:
             "relay": lambda: backend.relay(place),
             "stop": lambda: backend.stop(place),
             "cpu_seconds": lambda: backend.cpu_seconds(place),
+            "unlinked_bytes": lambda: backend.unlinked_bytes(place),
             "run": lambda: backend.run(place, _words(message["command"]), _seconds(message["seconds"])),
         }
         return await calls[method]()

@@ -26,8 +26,10 @@ async def make_batch(
     door.require_local(request)
     entries = [(one.path, one.size) for one in body.entries]
     size = sum(one.size for one in body.entries)
-    async with workspaces.quota.room(caller.id, size, len(entries)) as room:
-        destination = parts_of(body.destination, "destination", root=True)
+    destination = parts_of(body.destination, "destination", root=True)
+    paths = [(*destination, *parts_of(path, "entries")) for path, _ in entries]
+    folders = await workspaces.run(caller.id, batches.missing_folders, paths)
+    async with workspaces.quota.room(caller.id, size, len(entries) + folders) as room:
         batch = await workspaces.run(caller.id, batches.begin, destination, entries, overwrite=body.overwrite)
         room.is_kept = False  # the space counts as used when the contents arrive
     return _out(batch, [(0, len(entries) - 1)])
@@ -76,7 +78,9 @@ async def finish_batch(
 ) -> FinishedOut:
     """Move all files of a batch to their paths. Repeat this after an error."""
     door.require_local(request)
-    number = await workspaces.run(caller.id, batches.finish, batch_id)
+    folders = await workspaces.run(caller.id, batches.folders_of, batch_id)
+    async with workspaces.quota.room(caller.id, 0, folders):
+        number = await workspaces.run(caller.id, batches.finish, batch_id)
     trail.add(files=number)
     return FinishedOut(files=number)
 

@@ -10,4 +10,5 @@ shell and loses no output.
 # Appended to sys.path, so that nothing in the directory can shadow the standard library.
 PROGRAM = "import sys; sys.path.append(sys.argv[2]); from holder.main import main; main(sys.argv[1])"
 RELAY = "import sys; sys.path.append(sys.argv[2]); from holder.relay import main; main(sys.argv[1])"
+UNLINKED = "import sys; sys.path.append(sys.argv[2]); from holder.unlinked import main; main(sys.argv[1])"
 PORTS_SOCKET = "ports.sock"  # to which the relay connects, beside the socket of the holders

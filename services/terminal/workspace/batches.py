@@ -58,6 +58,34 @@ def begin(tree: Tree, destination: Parts, entries: Sequence[tuple[str, int]], *,
     return batch
 
 
+def missing_folders(tree: Tree, paths: Sequence[Parts]) -> int:
+    """Return how many folders have to be made for files at these paths."""
+    known: dict[Parts, bool] = {(): True}  # whether it exists
+
+    def is_there(folder: Parts) -> bool:
+        if folder not in known:
+            known[folder] = is_there(folder[:-1]) and _is_entry(tree, folder)
+        return known[folder]
+
+    for path in paths:
+        is_there(path[:-1])
+    return sum(not one for one in known.values())
+
+
+def folders_of(tree: Tree, batch_id: str) -> int:
+    """Return how many folders the finish of a batch has to make."""
+    batch = load(tree, batch_id)
+    return missing_folders(tree, [tuple(path.split("/")) for path, _ in batch.entries])
+
+
+def _is_entry(tree: Tree, parts: Parts) -> bool:
+    try:
+        tree.entry(parts)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _conflicts(tree: Tree, paths: Sequence[str]) -> list[str]:
     found: list[str] = []
     for path in paths:

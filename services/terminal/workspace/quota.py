@@ -46,6 +46,7 @@ class Quota:
         self._used: dict[str, tuple[float, Usage]] = {}
         self.reserved_bytes: Counter[str] = Counter()
         self._reserved_entries: Counter[str] = Counter()
+        self._unlinked: dict[str, int] = {}  # bytes of deleted files that programs have open
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def usage(self, owner: str, *, fresh: bool = False) -> Usage:
@@ -53,12 +54,25 @@ class Quota:
         async with self._locks[owner]:
             moment, used = self._used.get(owner, (-FRESH_SECONDS, Usage(0, 0)))
             if not fresh and time.monotonic() - moment < FRESH_SECONDS:
-                return used
+                return self._with_unlinked(owner, used)
             if len(self._used) >= ACCOUNTS_MAX:
                 self._used.clear()
             used = await self._measure(owner)
             self._used[owner] = time.monotonic(), used
-            return used
+            return self._with_unlinked(owner, used)
+
+    def note_unlinked(self, owner: str, size: int) -> None:
+        """Count deleted files that are still open, until the next measurement."""
+        if size:
+            self._unlinked[owner] = size
+        else:
+            self._unlinked.pop(owner, None)
+
+    def _with_unlinked(self, owner: str, used: Usage) -> Usage:
+        return Usage(used.bytes + self._unlinked.get(owner, 0), used.entries)
+
+    def _last(self, owner: str) -> Usage:
+        return self._with_unlinked(owner, self._used.get(owner, (0.0, Usage(0, 0)))[1])
 
     @asynccontextmanager
     async def room(self, owner: str, size: int, entries: int = 1) -> AsyncIterator[Room]:
@@ -79,7 +93,7 @@ class Quota:
                 del self.reserved_bytes[owner], self._reserved_entries[owner]
 
     def require(self, owner: str, size: int, entries: int) -> None:
-        _, used = self._used.get(owner, (0.0, Usage(0, 0)))
+        used = self._last(owner)
         bytes_left = self.bytes_max - used.bytes - self.reserved_bytes[owner]
         entries_left = self.entries_max - used.entries - self._reserved_entries[owner]
         if size > bytes_left or entries > entries_left:
@@ -100,7 +114,7 @@ class Quota:
 
     def left(self, owner: str) -> Usage:
         """Return what may still be written, without reservations."""
-        _, used = self._used.get(owner, (0.0, Usage(0, 0)))
+        used = self._last(owner)
         return Usage(self.bytes_max - used.bytes, self.entries_max - used.entries)
 
     def forget(self, owner: str) -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from services.terminal.workspace.tree import FOLDER_MODE, Entry, Tree, entry_of,
 COPY_BYTES = 1 << 20
 PATH_CHARACTERS_MAX = 8 << 20  # of all paths in one list or archive, which are kept in memory
 DEFERRED_MAX = 64  # folders too deep for one pass; more of them count as a full workspace
+READ_AND_SEARCH = 0o500
 BLOCK_BYTES = 512  # the unit of st_blocks
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -104,7 +105,7 @@ class Meter:
             for entry in found:
                 if self.entries > self._entries_max:
                     return
-                with suppress(FileNotFoundError, PermissionError):
+                with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                     self._count(entry.stat(follow_symlinks=False))
                     if entry.is_dir(follow_symlinks=False):
                         self._below(folder, entry.name, depth)
@@ -118,17 +119,41 @@ class Meter:
         self.bytes += found.st_blocks * BLOCK_BYTES
 
     def _below(self, folder: int, name: str, depth: int) -> None:
-        below = _opened(folder, name)
-        if below is None:
-            return
-        if depth == DEPTH_MAX:
-            if len(self._deferred) >= DEFERRED_MAX:
+        with _made_readable(folder, name):
+            below = _opened(folder, name)
+            if below is None:
+                return
+            if depth < DEPTH_MAX:
+                self._add(below, depth + 1)
+            elif len(self._deferred) >= DEFERRED_MAX:
                 self.entries = self._entries_max + 1
             else:
                 self._deferred.append(os.dup(below))
-        else:
-            self._add(below, depth + 1)
-        os.close(below)
+            os.close(below)
+
+
+@contextmanager
+def _made_readable(parent: int, name: str) -> Iterator[None]:
+    """Let us read a folder of our own user that its owner closed; otherwise `chmod 300` would hide files.
+
+    Shells run as the service's user unless that is root, whom no mode stops.
+    """
+    if os.getuid() == 0:
+        yield
+        return
+    folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        mode = stat.S_IMODE(os.fstat(folder).st_mode)
+        is_closed = mode & READ_AND_SEARCH != READ_AND_SEARCH
+        if is_closed:  # by descriptor, so that no link can be put in its place
+            os.chmod(f"/proc/self/fd/{folder}", mode | READ_AND_SEARCH)
+        try:
+            yield
+        finally:
+            if is_closed:
+                os.chmod(f"/proc/self/fd/{folder}", mode)
+    finally:
+        os.close(folder)
 
 
 @dataclass(slots=True)
