@@ -34,7 +34,7 @@ async def test_box_that_ends_without_a_request_loses_its_terminals_and_can_start
     row = await world.database.run(lambda session: tabs.reserve(session, "ann", "1", 3))
     session = world.terminals._expect(row)
     world.backend.on_event(BoxEvent(place.box_id, EventKind.DIED))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await session.ended.wait()
         while (await state_of(world, "ann"))["state"] != "stopped":  # noqa: ASYNC110 - a row of the database
             await asyncio.sleep(0.01)
@@ -51,7 +51,7 @@ async def test_viewers_are_told_that_a_program_was_killed_for_its_memory(world: 
     viewer = Viewer(may_write=True)
     session.viewers.add(viewer)
     world.backend.on_event(BoxEvent(place.box_id, EventKind.OUT_OF_MEMORY))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await viewer.wake.wait()
     assert '"code":"out_of_memory"' in viewer.controls[0]
     assert "1024 MiB" in viewer.controls[0]

@@ -18,7 +18,7 @@ from services.terminal.links import bound, connected
 from services.terminal.places import Places
 from services.terminal.settings import Settings
 
-SECONDS = 20
+SECONDS = 60
 START = Start("0192f0c1-2345-7abc-8def-0123456789ab", "5f0c", 24, 80)
 
 

@@ -60,7 +60,7 @@ async def test_expired_lease_is_deleted_and_its_connections_end(world: World) ->
     wanted = {"port": 3000, "name": None, "visibility": "private", "hours": -1}
     await world.database.run(leases.lease, "ann", wanted, 1)
     await world.sweep()
-    other.settimeout(10)
+    other.settimeout(30)
     ended = await asyncio.to_thread(other.recv, 1)
     one.close()
     other.close()

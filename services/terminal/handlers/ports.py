@@ -23,7 +23,7 @@ from shared.http.trail import Trail
 from shared.identity.tokens import in_person
 from shared.process.public_address import absolute
 
-PROBE_SECONDS = 1.0
+PROBE_SECONDS = 5.0  # a port without a program refuses at once
 
 
 def lease_port(

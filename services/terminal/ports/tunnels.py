@@ -17,7 +17,7 @@ from services.terminal.holder.relay import CONNECTED, CONTROL, ORDER, STREAM
 from services.terminal.links import bound
 from shared.process.tasks import end
 
-OPEN_SECONDS = 10.0
+OPEN_SECONDS = 20.0
 HELLO_SECONDS = 5.0
 STREAMS_MAX = 48  # per box; below the relay's own limit
 GREETINGS_MAX = 64
