@@ -1,12 +1,15 @@
 """The page at /terminal/ and its assets."""
 
 import hashlib
+import json
 import re
+import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support import need
 from tests.terminal.support import ROOT, Service
 
 VENDOR = ROOT / "services" / "terminal" / "page" / "vendor"
@@ -40,6 +43,26 @@ def test_vendored_files_match_their_pinned_hashes() -> None:
 
     assert len(pinned) == 5
     assert found == pinned
+
+
+@pytest.mark.prove
+def test_page_asks_for_tickets_to_type_only_with_a_token_that_may(tmp_path: Path) -> None:
+    (node,) = need("node")
+    (tmp_path / "session.mjs").write_text((VENDOR.parent / "session.js").read_text())
+    script = tmp_path / "run.mjs"
+    script.write_text(Path(__file__).with_name("page_session.mjs").read_text())
+    expected: list[tuple[dict[str, object], bool]] = [
+        ({}, True),
+        ({"scope": "read write"}, True),
+        ({"scope": "read write", "client_id": "app"}, True),
+        ({"scope": "terminal:read terminal:write", "client_id": "app"}, True),
+        ({"scope": "terminal:read", "client_id": "app"}, False),
+        ({"act": {"sub": "admin"}}, False),
+    ]
+    words = [node, str(script), json.dumps([claims for claims, _ in expected])]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+
+    assert json.loads(done.stdout) == [wanted for _, wanted in expected]
 
 
 def read(name: str) -> str:
