@@ -112,7 +112,7 @@ async def test_missing_permission_fails_only_this_part_and_is_named(
 
     assert (done["state"], [part["state"] for part in done["parts"]]) == (
         "partial",
-        ["done", "done", "failed", *["done"] * 4],
+        ["done", "done", "failed", *["done"] * 5],
     )
     shown = (await inventory.get(f"/admin/aws-accounts/{account['id']}", headers=ADMIN)).json()
     assert shown["status"] == "limited"
