@@ -9,12 +9,14 @@ import pytest
 
 from contracts.events import AccountChanged, AccountDeleted, ExportRequested, SyncFinished
 from services.notifications import duties
+from services.notifications.app import create_app
 from services.notifications.models import EVENTS, NOTIFICATIONS, RECIPIENTS
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
 from shared.events.event import Sealed
 from shared.ids import first_id, new_id
+from shared.testing import running
 from tests.notifications.support import account, person, placed, stepped, tell, tell_bodies
 from tests.told import events
 
@@ -116,14 +118,15 @@ async def test_export_has_what_is_stored_about_its_person(
 
 
 async def test_old_notifications_and_traces_of_deleted_accounts_are_deleted(
-    client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The rows are made once the service has stopped, because its own duty would delete some of them."""
     monkeypatch.setattr(duties, "BATCH_ROWS", 2)
-    (me, mine), gone, long_gone = person(), new_id(), new_id()
-    await tell(client, account(me))
-    await tell(client, *(placed(me) for _ in range(4)))
-    await tell(client, AccountDeleted(account_id=gone, deleted=now()))
-    await tell(client, AccountDeleted(account_id=long_gone, deleted=now() - timedelta(days=91)))
+    me, gone, long_gone = (new_id() for _ in range(3))
+    async with running(create_app, settings) as client:
+        await tell(client, account(me), account(long_gone))
+        await tell(client, *(placed(me) for _ in range(4)))
+        await tell(client, AccountDeleted(account_id=gone, deleted=now()))
     database = Database(settings.database_url, pool_size=1)
     old = [first_id(now(), -timedelta(days=91, seconds=number)) for number in range(3)]
     with database.transaction() as session:
@@ -131,6 +134,8 @@ async def test_old_notifications_and_traces_of_deleted_accounts_are_deleted(
         (row, *_) = execute(NOTIFICATIONS.select()).mappings()
         execute(NOTIFICATIONS.insert(), [{**row, "id": one} for one in old])
         execute(NOTIFICATIONS.insert(), {**row, "id": new_id(), "user_id": gone})  # it was late
+        long_ago = RECIPIENTS.update().where(RECIPIENTS.c.user_id == long_gone)
+        execute(long_ago.values(deleted=now() - timedelta(days=91)))
     try:
         kept = timedelta(days=settings.notification_days)
         deleted = [duties.delete_old_notifications(database, kept) for _ in range(3)]
@@ -138,11 +143,10 @@ async def test_old_notifications_and_traces_of_deleted_accounts_are_deleted(
         forgotten = [duties.forget_deleted_accounts(database) for _ in range(2)]
         with database.transaction(write=False) as session:
             left = {one.user_id for one in session.connection().execute(RECIPIENTS.select())}
-            owners = {one.user_id for one in session.connection().execute(NOTIFICATIONS.select())}
+            owners = [one.user_id for one in session.connection().execute(NOTIFICATIONS.select())]
     finally:
         database.close()
 
     assert (deleted, late, forgotten) == ([2, 1, 0], [1, 0], [1, 0])
     assert left == {me, gone}
-    assert owners == {me}
-    assert len(await shown(client, mine)) == 4
+    assert owners == [me] * 4
