@@ -163,12 +163,12 @@ def differences(database_url: str, migrations: Path, metadata: MetaData) -> list
     with _connection(database_url) as connection:
         context = MigrationContext.configure(
             connection,
-            opts={"version_table": VERSION_TABLE, "compare_type": True, "include_name": _is_of_the_models},
+            opts={"version_table": VERSION_TABLE, "compare_type": True, "include_name": is_of_the_models},
         )
         return list(compare_metadata(context, metadata))
 
 
-def _is_of_the_models(name: str | None, _kind: str, _parents: object) -> bool:
+def is_of_the_models(name: str | None, _kind: str, _parents: object) -> bool:
     """Exclude search indexes, which exist only in migrations, not in the models."""
     return name is None or re.search(r"_search(_|$)", name) is None
 

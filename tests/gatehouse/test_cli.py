@@ -125,7 +125,8 @@ class TestMigration:
         assert "note" in (copy / written[1]).read_text()
         assert "###" not in (copy / written[1]).read_text()
         assert len(output.splitlines()) == 1
-        assert run_changed(copy, "migrate", "orders")[0] == 0
+        code, output = run_changed(copy, "migrate", "orders")
+        assert code == 0, output
 
     def test_hints_name_what_the_author_has_to_complete(self, copy: Path) -> None:
         models = copy / "services" / "orders" / "models.py"

@@ -6,6 +6,7 @@ from alembic import context
 from sqlmodel import AutoString
 
 from shared.data.database import UtcDateTime
+from shared.data.migrate import is_of_the_models
 from shared.process.supervision import report_phase
 
 
@@ -30,6 +31,7 @@ context.configure(
     version_table="schema_migrations",
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
+    include_name=is_of_the_models,
     render_item=render_item,
     on_version_apply=report,
     # Short transactions hold locks briefly, and a retry continues after the last migration that succeeded.
