@@ -216,6 +216,6 @@ def test_sync_killed_at_every_page_gives_the_same_tables_as_an_undisturbed_one(
     finally:
         calm.close()
 
-    assert [row[1] for row in disturbed["parts"]] == ["done"] * 12
+    assert {row[1] for row in disturbed["parts"]} == {"done"}
     assert len(disturbed["workspaces"]) == 60
     assert disturbed == undisturbed

@@ -168,9 +168,10 @@ async def _addresses(settings: OutboundSettings, host: str, port: int) -> Sequen
 
 
 def _trust(settings: OutboundSettings) -> ssl.SSLContext:
-    trust = ssl.create_default_context()
-    if settings.outbound_ca_file is not None:
-        trust.load_verify_locations(settings.outbound_ca_file)
+    ca_file = settings.outbound_ca_file
+    trust = ssl.create_default_context(cafile=ca_file)
+    if ca_file is not None:
+        trust.load_default_certs()
     return trust
 
 

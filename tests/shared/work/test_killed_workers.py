@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.context import ForkServerProcess
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 from sqlmodel import Session
 
 from shared.data.database import Database
@@ -99,16 +99,33 @@ def test_replica_stopped_for_longer_than_its_lease_has_no_effect_when_it_continu
     job_id = start(database, "a", total, pause=0.02)
     with started(database) as stopped:
         assert eventually(lambda: len(effects(database)) >= 3, seconds=SECONDS)
-        os.kill(stopped.pid or 0, signal.SIGSTOP)
+        stop_between_transactions(database, stopped.pid or 0)
         with started(database):
-            patience = (
-                6 if database.is_sqlite else SECONDS
-            )  # it may have been stopped with SQLite's only write lock
+            patience = 6 if database.is_sqlite else SECONDS  # SQLite's only lock may last as long as the stop
             is_locked = not eventually(lambda: len(effects(database)) >= 15, seconds=patience)
             os.kill(stopped.pid or 0, signal.SIGCONT)  # while the other replica is working
             assert database.is_sqlite or not is_locked, "its lease did not end"
             assert eventually(all_done(database), seconds=SECONDS), states(database)
     check(database, {job_id: total})
+
+
+def stop_between_transactions(database: Database, pid: int) -> None:
+    """Stop a replica while it holds no lock on PostgreSQL: a lock would last as long as the stop."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        if database.is_sqlite or not has_open_transactions(database):
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+
+
+def has_open_transactions(database: Database) -> bool:
+    open_ones = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND state <> 'idle'"
+    )
+    with database.transaction(write=False) as session:
+        return bool(session.connection().execute(open_ones).scalar_one())
 
 
 def test_job_that_kills_its_replicas_fails_and_others_continue(database: Database) -> None:
