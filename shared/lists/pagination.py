@@ -68,7 +68,7 @@ class Walk:
         """Select the newest rows; with `checked`, only from a window of rows.
 
         The inner limit keeps planners from choosing an index for the checked conditions. The outer order is
-        for conditions with a subquery: PostgreSQL may join it by hash, which does not keep the inner order.
+        for conditions with a subquery: PostgreSQL may turn it into a join that starts at the other table.
         """
         ordered = self.bounded.order_by(self.key.desc())
         if not checked:
