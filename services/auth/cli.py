@@ -211,9 +211,10 @@ def _rotate(parser: argparse.ArgumentParser) -> None:
 
 
 def _kill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "key", type=_key_id, help="the id, or how it begins, as listed by `signing-keys list`"
+    described = (
+        "the id, or how it begins, as listed by `signing-keys list`; put -- before an id that begins with -"
     )
+    parser.add_argument("key", type=_key_id, help=described)
     parser.add_argument("--reason", type=_reason, default="", help="for the audit log")
 
 

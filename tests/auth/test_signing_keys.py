@@ -269,6 +269,7 @@ class TestRefusals:
         assert run("list") == (0, "no keys yet: auth creates the first one when it starts\n")
         assert run("rotate") == (1, "there is no key yet; auth creates the first one when it starts\n")
         assert run("kill", "x" * 43) == (1, f"no key has the id {'x' * 43!r}\n")
+        assert run("kill", "--", "-" * 43) == (1, f"no key has the id {'-' * 43!r}\n")
         for wrong in (
             ("kill", "short"),
             ("kill",),
@@ -277,6 +278,18 @@ class TestRefusals:
         ):
             assert run(*wrong)[0] == 2
         assert rows(database_url, SigningKey) == []
+
+    def test_no_new_id_can_be_read_as_an_option(
+        self, make_auth_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = make_auth_settings()
+        ids = iter(["-" * 43, "-k" * 21, "k" * 43])
+        monkeypatch.setattr("services.auth.keys.signing_keys.thumbprint", lambda _: next(ids))
+        database = Database(settings.database_url, pool_size=1)
+        made = SigningKeys(settings, database).new_key()
+        database.close()
+
+        assert made.id == "k" * 43
 
     def test_an_old_database_is_not_touched(self, run: Run) -> None:
         code, said = run("rotate")

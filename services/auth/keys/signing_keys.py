@@ -104,9 +104,9 @@ class SigningKeys:
 
     def new_key(self) -> SigningKey:
         """Create a key pair that signs at once, its private key encrypted. The caller numbers and adds it."""
-        key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-        jwk = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        key_id = thumbprint(jwk)
+        key, jwk = _key_pair()
+        while (key_id := thumbprint(jwk)).startswith("-"):  # commands would read the id as an option
+            key, jwk = _key_pair()
         public = {"kty": "RSA", "n": jwk["n"], "e": jwk["e"], "use": "sig", "alg": "RS256", "kid": key_id}
         pem = key.private_bytes(
             serialization.Encoding.PEM,
@@ -179,6 +179,11 @@ def is_published() -> tuple[ColumnElement[bool], ...]:
 def _spent() -> tuple[ColumnElement[bool], ...]:
     """Select retired keys whose private key is still stored."""
     return SIGNING_KEYS.c.retires <= now(), SIGNING_KEYS.c.private_pem != ""
+
+
+def _key_pair() -> tuple[RSAPrivateKey, dict[str, Any]]:
+    key = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    return key, RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:
