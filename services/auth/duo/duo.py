@@ -124,8 +124,8 @@ class Duo:
         factor_attempt(account.id).count(session)
         return _name_of(account)
 
-    async def finish_enrolling(self, request: Request, trail: Trail) -> list[str]:
-        """Require Duo from now on; returns recovery codes if this is the first factor."""
+    async def finish_enrolling(self, request: Request, trail: Trail) -> tuple[Account, list[str]]:
+        """Require Duo of this account from now on; returns recovery codes if this is the first factor."""
         back = await self._returned(Use.ENROL, request)
         person = Person(str(back.purpose.account_id), back.purpose.session_id)
         trail.user_id = trail.resource = person.account_id
@@ -133,7 +133,7 @@ class Duo:
         name = _name_of(account)
         await self.prompt.require_allowed(back.code, name, back.secrets, self._callback(Use.ENROL))
 
-        def finish(session: Session) -> list[str]:
+        def finish(session: Session) -> tuple[Account, list[str]]:
             account = self.sessions.locked_account_in(session, person.account_id, person.session_id)
             if self.factors.has_duo(session, account.id):
                 raise DuoInUse
@@ -141,7 +141,7 @@ class Duo:
             factor_attempt(account.id).succeeded(session)
             self._tell(session, account, Template.FACTOR_ADDED)
             trail.write(session)
-            return codes
+            return account, codes
 
         return await self.database.run(finish)
 

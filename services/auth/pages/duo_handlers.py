@@ -12,6 +12,7 @@ from services.auth.errors import InvalidMfaToken, LoginThrottled
 from services.auth.factors.factors import Factors
 from services.auth.models import Account
 from services.auth.pages.forms import FormFault, read_as
+from services.auth.pages.people import person_of
 from services.auth.pages.sign_in_handlers import TOO_LATE, sign_in_again, wait
 from services.auth.pages.visit import ACCOUNT, SIGN_IN, Visit, next_of, page
 from services.auth.providers.refusals import Refused
@@ -103,15 +104,18 @@ async def add_duo_by_form(visit: Visit, duo: Duo) -> Response:
 @page
 async def finish_adding_duo(visit: Visit, duo: Duo) -> Response:
     """Add Duo when the browser returns from it. Shows recovery codes with the first factor."""
-    codes = await _finished(visit, duo.finish_enrolling(visit.request, visit.trail), DUO_PAGE)
-    if isinstance(codes, Response):
-        return codes
+    done = await _finished(visit, duo.finish_enrolling(visit.request, visit.trail), DUO_PAGE)
+    if isinstance(done, Response):
+        return done
+    account, codes = done
     if not visit.wants_page:
         return _json(RecoveryCodesOut(recovery_codes=codes).model_dump(), duo.pending.forget())
     if not codes:
         return visit.to(f"{ACCOUNT}/security?done=duo", duo.pending.forget())
-    browser = await visit.signed_in(DUO_PAGE)
-    return visit.account_page("recovery_codes", browser, codes=codes)
+    # Shown once, also to a browser without a session: a front end may have begun with a token.
+    response = visit.show("recovery_codes", person=person_of(account), done=None, codes=codes)
+    response.headers.append("set-cookie", duo.pending.forget())
+    return response
 
 
 @page

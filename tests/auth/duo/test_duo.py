@@ -128,6 +128,17 @@ async def test_browser_sets_up_and_removes_duo(
     assert len(mailbox.mails(user["email"], "factor_removed")) == 1
 
 
+async def test_browser_without_a_session_is_shown_the_recovery_codes_of_an_enrolment_begun_by_token(
+    auth: httpx.AsyncClient, duo: FakeDuo
+) -> None:
+    headers = bearer((await register(auth, username="robin"))["token"])
+    url = (await auth.post("/auth/me/duo", headers=headers)).json()["url"]
+    added = await back(auth, "enrol", duo.approve(url), PAGE)
+
+    assert added.status_code == 200
+    assert len(codes_of(added)) == 10
+
+
 async def test_denial_refuses_and_leaves_the_sign_in_open_for_another_method(
     auth: httpx.AsyncClient, duo: FakeDuo, database_url: str
 ) -> None:
