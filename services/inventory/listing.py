@@ -8,13 +8,13 @@ from sqlalchemy import Column, ColumnElement, and_, func, or_, select
 from sqlmodel import Session
 
 from services.inventory import accounts
-from services.inventory.models import DIRECTORIES, GONE, PRESENT, SEARCH, TAGS, WORKSPACES, searchable
+from services.inventory.models import DIRECTORIES, GONE, PRESENT, SEARCH, TAGS, WORKSPACES
 from services.inventory.named import page_of_named
 from services.inventory.schemas import NamedOut, OptionsOut, WorkspaceFilters, WorkspaceOut
 from shared.clock import now
 from shared.http.schemas import Page
 from shared.lists.pagination import PageQuery, Walk, paginate
-from shared.lists.search import Search, find_page
+from shared.lists.search import Search, find_page, searchable
 
 # By filter name, most selective first.
 COLUMNS: Mapping[str, Column[Any]] = {

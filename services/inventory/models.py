@@ -1,6 +1,5 @@
 """The tables of the inventory service: AWS accounts, what was read from them, and the syncs that read it."""
 
-import unicodedata
 from datetime import datetime
 from enum import StrEnum
 
@@ -346,8 +345,3 @@ IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
 JOBS = JobTables(Table.metadata)
 SEARCH = SearchIndex(WORKSPACES, {"presence": Part.START, "search": Part.ALL})
-
-
-def searchable(text: str) -> str:
-    """Normalize and casefold text in Python, because SQLite folds the case of ASCII only."""
-    return unicodedata.normalize("NFKC", text).casefold()

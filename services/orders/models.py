@@ -1,6 +1,5 @@
 """Orders with their lines and steps, products and their stock, and the rules that concern one row."""
 
-import unicodedata
 from datetime import datetime
 from enum import StrEnum
 
@@ -15,7 +14,7 @@ from shared.data.tables import table_of
 from shared.events import EventTables
 from shared.http.idempotency import IdempotencyStore
 from shared.ids import new_id
-from shared.lists.search import Part, SearchIndex
+from shared.lists.search import Part, SearchIndex, searchable
 from shared.work.leased import WorkTable
 
 ID_CHARACTERS = 36
@@ -191,7 +190,7 @@ class Product(Table, table=True):
     def touch(self) -> None:
         self.version += 1
         self.updated = now()
-        self.search = searchable(f"{self.sku}\n{self.name}")
+        self.search = searched_text(self.sku, self.name)
 
 
 class Level(Table, table=True):
@@ -251,9 +250,9 @@ class Move(Table, table=True):
     timestamp: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
-def searchable(text: str) -> str:
-    """Normalize and casefold in Python, because SQLite folds the case of ASCII only."""
-    return unicodedata.normalize("NFKC", text).casefold()
+def searched_text(sku: str, name: str) -> str:
+    """Return the text in which a product is found; one line each, so that no match spans both."""
+    return searchable(f"{sku}\n{name}")
 
 
 ORDERS = table_of(Order)

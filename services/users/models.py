@@ -1,6 +1,5 @@
 """Profiles and preferences, with the rules that concern one profile."""
 
-import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,7 +14,7 @@ from shared.clock import now
 from shared.data.database import UtcDateTime
 from shared.data.tables import table_of
 from shared.events import EventTables
-from shared.lists.search import Part, SearchIndex
+from shared.lists.search import Part, SearchIndex, searchable
 
 ID_CHARACTERS = 36
 COPIED = ("email", "username", "role", "status")
@@ -162,8 +161,3 @@ PROFILES = table_of(Profile)
 PREFERENCES = table_of(Preferences)
 SEARCH = SearchIndex(PROFILES, {"status": Part.START, "role": Part.START, "search": Part.ALL})
 EVENTS = EventTables(Table.metadata)
-
-
-def searchable(text: str) -> str:
-    """Normalise text for comparison: SQLite ignores case for ASCII only, Python for all scripts."""
-    return unicodedata.normalize("NFKC", text).casefold()

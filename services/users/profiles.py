@@ -18,7 +18,6 @@ from services.users.models import (
     Profile,
     Role,
     Status,
-    searchable,
 )
 from services.users.schemas import ListUsers, PreferencesOut, ProfileOut
 from shared.clock import now
@@ -28,7 +27,7 @@ from shared.errors import NotFound
 from shared.events import emit
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Page
-from shared.lists.search import Search, find_page
+from shared.lists.search import Search, find_page, searchable
 
 ANY_VERSION = IfMatch(None)
 PROFILE_BY_ID = Rows(select(PROFILES).where(PROFILES.c.id == bindparam("id")))

@@ -9,6 +9,7 @@ matches before it can sort, so the newest rows are searched first: if matches ar
 enough of them.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,6 +56,11 @@ Out = TypeVar("Out", bound=BaseModel)
 GRAM = 3
 SPREAD = 64  # how far from its rowid (see `place_of`) SQLite's index may store a row if others have taken it
 GRAMS_MAX = 6  # per text: each adds an index scan, and the rows found are compared with the whole text anyway
+
+
+def searchable(text: str) -> str:
+    """Normalise text for comparison: SQLite ignores case for ASCII only, Python for all scripts."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 class Part(StrEnum):

@@ -31,7 +31,6 @@ from services.inventory.models import (
     TRAIL_WORKSPACES,
     USAGE_MONTHS,
     WORKSPACES,
-    searchable,
 )
 from services.inventory.sync import syncs
 from services.inventory.sync.schemas import SyncOut
@@ -41,7 +40,7 @@ from shared.data.database import Database
 from shared.http.schemas import Output
 from shared.ids import first_id
 from shared.lists.pagination import PAGE_ROWS_MAX, PageQuery, rows_of
-from shared.lists.search import Search, find_page
+from shared.lists.search import Search, find_page, searchable
 
 COUNTED_MAX = 100_000  # a larger total is reported as this
 # A search for users reads the newest WorkSpaces that contain the text anywhere, in so many steps.

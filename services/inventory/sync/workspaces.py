@@ -10,10 +10,11 @@ from sqlmodel import Session
 
 from services.inventory.aws import AwsFailed, Call, Kind
 from services.inventory.events import tell_changed, tell_found, tell_gone
-from services.inventory.models import CHANGES, GONE, PRESENT, TAGS, WORKSPACES, Workspace, searchable
+from services.inventory.models import CHANGES, GONE, PRESENT, TAGS, WORKSPACES, Workspace
 from services.inventory.sync.source import Fetched, Place, Reading, Values, text
 from shared.clock import now
 from shared.ids import new_id
+from shared.lists.search import searchable
 
 PAGE_ROWS = 25  # the most that AWS returns per page
 LIST = "workspaces:DescribeWorkspaces"

@@ -18,7 +18,7 @@ from services.orders.models import (
     SEARCH,
     Product,
     ProductStatus,
-    searchable,
+    searched_text,
 )
 from services.orders.products.schemas import ListProducts, ProductOut, product_columns
 from services.orders.stock import moves
@@ -31,7 +31,7 @@ from shared.events import emit
 from shared.http.preconditions import IfMatch
 from shared.http.schemas import Page, unchecked
 from shared.lists.pagination import Walk, paginate
-from shared.lists.search import Search, find_page
+from shared.lists.search import Search, find_page, searchable
 
 
 class Found(BaseModel):
@@ -100,7 +100,7 @@ def add(session: Session, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Add a product, and return its row. It may be low from the beginning, which emits no event."""
     columns = product_columns(fields, fields["currency"])
     low_at = columns["low_at"] if columns["track_stock"] else None
-    search = searchable(f"{columns['sku']}\n{columns['name']}")
+    search = searched_text(columns["sku"], columns["name"])
     try:
         row = insert_row(session, PRODUCTS, **columns, search=search, low=moves.is_low(0, low_at))
     except IntegrityError as error:
