@@ -1,4 +1,7 @@
-"""The job that makes an approved change at AWS. It may run twice, as setting a property again is harmless."""
+"""The job that makes an approved change at AWS.
+
+It may run twice: setting a property again is harmless, and AWS refuses one that it is still changing.
+"""
 
 import json
 from functools import partial
@@ -41,17 +44,19 @@ class Applier:
         if not self._settings.aws_changes:
             return FAILED, "AWS_CHANGES was switched off before the change was made."
         wanted = {PROPERTIES[name]: value for name, value in json.loads(row["wanted"]).items()}
-        asked = {"WorkspaceId": row["workspace_id"]}
+        asked, made = {"WorkspaceId": row["workspace_id"]}, list[str]()
         try:
             account = await self._database.read(accounts.read, row["account"])
             for name, value in wanted.items():  # AWS changes one property per request
                 given = {**asked, "WorkspaceProperties": {name: value}}
                 call = Call("workspaces", "modify_workspace_properties", ACTION, given)
                 await self._aws.call(accounts.target_of(account), row["region"], call, Tally())
+                made.append(name)
         except NotFound:
             return FAILED, "The account was deleted."
         except AwsFailed as error:
-            return FAILED, f"{error.action} failed with {error.code}: {error.message}"
+            before = f" Changed before: {', '.join(made)}." if made else ""
+            return FAILED, f"{error.action} failed with {error.code}: {error.message}{before}"
         return DONE, "AWS accepted the change; the next sync shows it."
 
 

@@ -4,7 +4,7 @@ from shared.errors import BadRequest, Conflict, Forbidden, Invalid, Unavailable
 
 
 class NameTaken(Conflict):
-    """An AWS account with this name already exists; choose another name."""
+    """This name is taken already; choose another one."""
 
     code = "name_taken"
 

@@ -19,6 +19,7 @@ from services.inventory.models import (
     CHANGES,
     COSTS,
     JOBS,
+    LOADS,
     PARTS,
     PRICES,
     TAGS,
@@ -109,7 +110,7 @@ def tables(database: Database) -> dict[str, list[Any]]:
         changes = [(row.workspace_id, row.field, row.before) for row in execute(select(CHANGES))]
         columns = ("number", "state", "seen", "changed", "gone", "error")
         parts = [tuple(row[name] for name in columns) for row in execute(select(PARTS)).mappings()]
-        read = (USAGE_DAYS, USAGE_MONTHS, COSTS, TRAIL, PRICES, ADVICE)
+        read = (USAGE_DAYS, USAGE_MONTHS, COSTS, TRAIL, PRICES, LOADS, ADVICE)
         others = {
             table.name: [plain(dict(row)) for row in execute(select(table)).mappings()] for table in read
         }
@@ -130,6 +131,7 @@ def full_world() -> World:
     for number, key in enumerate(sorted(place.workspaces)):
         day = today - timedelta(days=3 + number % 20)
         place.connected[key] = [day + timedelta(minutes=5 * one) for one in range(number)]
+        place.loads[key] = [(day + timedelta(hours=one), 10.0 + number, 20.0) for one in range(1, 5)]
         aws.add_event(place, number, today - timedelta(days=1, minutes=number), workspace_id=key)
         cost = {"day": day.date().isoformat(), "resource": key, "usage_type": "AutoStop", "region": "r"}
         cost |= {"amount": f"{number}.0000000001", "quantity": "1.5"}
@@ -207,7 +209,7 @@ def test_sync_killed_at_every_page_gives_the_same_tables_as_an_undisturbed_one(
     database: Database, tmp_path: Path, double: Double
 ) -> None:
     # Each process resumes the part, saves one page, and dies before it commits the next step.
-    disturbed = run_twice(database, tmp_path, double, [1, 2, 3, 3, 3])
+    disturbed = run_twice(database, tmp_path, double, [1, 2, *[3] * 7])
     calm_url = f"sqlite:///{tmp_path}/calm.db"
     databases.migrate(calm_url, Settings.migrations())
     calm = Database(calm_url)
@@ -218,4 +220,6 @@ def test_sync_killed_at_every_page_gives_the_same_tables_as_an_undisturbed_one(
 
     assert {row[1] for row in disturbed["parts"]} == {"done"}
     assert len(disturbed["workspaces"]) == 60
+    assert disturbed["changes"]
+    assert disturbed["workspace_loads"]
     assert disturbed == undisturbed

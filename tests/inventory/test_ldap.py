@@ -130,11 +130,40 @@ async def test_server_is_added_changed_and_deleted_without_showing_its_password(
     assert (await add(inventory))["status"] == "pending"
 
 
+async def test_stored_password_is_not_sent_to_a_new_server(inventory: httpx.AsyncClient) -> None:
+    server = await add(inventory)
+    one, elsewhere = f"{PATH}/{server['id']}", {"server_url": "ldaps://mine.example"}
+    refused = await inventory.put(one, json=elsewhere, headers=ADMIN)
+    kept = await inventory.get(one, headers=ADMIN)
+    moved = await inventory.put(one, json={**elsewhere, "bind_password": "another"}, headers=ADMIN)
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "bind_password")
+    assert kept.json() == server
+    assert moved.json()["server_url"] == "ldaps://mine.example"
+
+
+async def test_data_before_the_tls_handshake_is_refused(inventory: httpx.AsyncClient) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        done = sequence(integer(0, ber.ENUMERATED), octets(""), octets(""), tag=0x78)
+        bound = sequence(integer(0, ber.ENUMERATED), octets(""), octets(""), tag=0x61)
+        writer.write(sequence(integer(1), done) + sequence(integer(2), bound))
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        found = await probe(inventory, await add(inventory, server_url=f"ldap://127.0.0.1:{port}"))
+
+    assert found == {"status": "error", "detail": "The server's response is malformed."}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"server_url": "http://dc1"},
         {"server_url": "ldap://user:word@dc1"},
+        {"server_url": "ldap://dc1:70000"},
         {"search_filter": "(uid=x)"},
         {"search_filter": "uid={username}"},
         {"bind_password": ""},

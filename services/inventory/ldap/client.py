@@ -21,7 +21,8 @@ ENTRIES_MAX = 200_000
 MESSAGE_BYTES_MAX = 1024 * 1024
 VALUE_CHARACTERS_MAX = 300
 SECONDS_MAX = 20.0  # for one message
-BIND, BOUND, UNBIND, SEARCH, ENTRY, FOUND, EXTENDED, ANSWERED = 0x60, 0x61, 0x42, 0x63, 0x64, 0x65, 0x77, 0x78
+SESSION_SECONDS_MAX = 900.0
+BIND, BOUND, SEARCH, ENTRY, FOUND, EXTENDED, ANSWERED = 0x60, 0x61, 0x63, 0x64, 0x65, 0x77, 0x78
 START_TLS, PAGED = "1.3.6.1.4.1.1466.20037", "1.2.840.113556.1.4.319"
 CONTROLS, SIMPLE = 0xA0, 0x80
 SUBTREE, SUCCESS, NO_SUCH_OBJECT, WRONG_CREDENTIALS = 2, 0, 32, 49
@@ -54,6 +55,9 @@ class Directory:
     async def start_tls(self, trust: ssl.SSLContext, host: str) -> None:
         await self._send(sequence(octets(START_TLS, 0x80), tag=EXTENDED))
         _require_success(await self._receive(ANSWERED), "StartTLS")
+        # What came before the handshake must not be read as if it had come over TLS.
+        if self._reader._buffer:  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+            raise Malformed("data before the TLS handshake")
         await self._writer.start_tls(trust, server_hostname=host)
 
     async def bind(self, name: str, password: str) -> None:
@@ -63,7 +67,7 @@ class Directory:
         _require_success(await self._receive(BOUND), "bind")
 
     async def search(
-        self, base: str, search_filter: bytes, names: Sequence[str], entries_max: int = ENTRIES_MAX
+        self, base: str, search_filter: bytes, names: Sequence[str]
     ) -> AsyncIterator[Attributes]:
         """Yield the entries below the base, page by page."""
         wanted = sequence(*(octets(name) for name in names))
@@ -76,8 +80,8 @@ class Directory:
             await self._send(asked, sequence(control, tag=CONTROLS))
             while (message := await self._receive(ENTRY, FOUND)).tag == ENTRY:
                 number += 1
-                if number > entries_max:
-                    raise LdapFailed(f"The search found more than {entries_max} entries; narrow its filter.")
+                if number > ENTRIES_MAX:
+                    raise LdapFailed(f"The search found more than {ENTRIES_MAX} entries; narrow its filter.")
                 yield _attributes(message.content)
             _require_success(message, "search")
             cookie = _cookie(message.controls)
@@ -117,20 +121,23 @@ class Directory:
 
 
 @asynccontextmanager
-async def connected(settings: OutboundSettings, url: str) -> AsyncIterator[Directory]:
-    """Connect with TLS; raises LdapFailed for everything that goes wrong then and later."""
+async def connected(
+    settings: OutboundSettings, url: str, seconds: float = SESSION_SECONDS_MAX
+) -> AsyncIterator[Directory]:
+    """Connect with TLS for some seconds at most; raises LdapFailed for all that goes wrong then and later."""
     parts = urlsplit(url)
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
     trust, directory = _trust(settings), None
     try:
-        async with asyncio.timeout(SECONDS_MAX):
-            tls = trust if parts.scheme == "ldaps" else None
-            directory = await _open(await _addresses(settings, host, port), port, host, tls)
-            if tls is None:
-                await directory.start_tls(trust, host)
-        yield directory
+        async with asyncio.timeout(seconds):
+            async with asyncio.timeout(SECONDS_MAX):
+                tls = trust if parts.scheme == "ldaps" else None
+                directory = await _open(await _addresses(settings, host, port), port, host, tls)
+                if tls is None:
+                    await directory.start_tls(trust, host)
+            yield directory
     except TimeoutError as error:
-        raise LdapFailed(f"The server did not respond within {SECONDS_MAX:.0f} seconds.") from error
+        raise LdapFailed("The server did not respond in time.") from error
     except ssl.SSLError as error:
         raise LdapFailed(f"TLS failed: {error.reason or 'unknown reason'}.") from error
     except (OSError, asyncio.IncompleteReadError) as error:
@@ -148,7 +155,9 @@ async def _open(addresses: Sequence[str], port: int, host: str, tls: ssl.SSLCont
     for place, address in enumerate(addresses, start=1):
         try:
             return Directory(*await asyncio.open_connection(address, port, ssl=tls, server_hostname=name))
-        except ConnectionError:
+        except ssl.SSLError:
+            raise
+        except OSError:
             if place == len(addresses):
                 raise
     raise LdapFailed("The host name does not resolve.")

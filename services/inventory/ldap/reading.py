@@ -44,9 +44,9 @@ class DirectoryReader:
         except NotFound:
             raise CannotSucceed("The server was deleted.") from None
         except LdapFailed as error:
-            status = partial(
-                servers.keep_status, server_id=server_id, status=AccountStatus.ERROR, detail=str(error)
-            )
+            # An outage must not end the scheduled reading; with a refused password it would lock the account.
+            outcome = AccountStatus.ERROR if error.is_refused else AccountStatus.LIMITED
+            status = partial(servers.keep_status, server_id=server_id, status=outcome, detail=str(error))
             await job.do(status, cursor=None)
             raise CannotSucceed(str(error)) from error
         end = partial(_end, server_id=server_id, started=started, seen=seen)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
@@ -18,6 +19,14 @@ URL = pattern(
 DEFAULT_FILTER = "(&(objectClass=user)(sAMAccountName={username}))"
 
 
+def _with_a_port(url: str) -> str:
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise ValueError("must have a port of at most 65535") from error
+    return url
+
+
 def _a_filter(text: str) -> str:
     try:
         encoded_for_all(text)
@@ -27,7 +36,7 @@ def _a_filter(text: str) -> str:
 
 
 ServerName = Annotated[Text, Field(min_length=1, max_length=100)]
-ServerUrl = Annotated[str, StringConstraints(max_length=300, pattern=URL)]
+ServerUrl = Annotated[str, StringConstraints(max_length=300, pattern=URL), AfterValidator(_with_a_port)]
 Dn = Annotated[Text, Field(min_length=1, max_length=500)]
 Password = Annotated[SecretStr, Field(min_length=1, max_length=500)]
 SearchFilter = Annotated[Text, Field(max_length=1000), AfterValidator(_a_filter)]

@@ -18,11 +18,12 @@ from services.inventory.settings import Settings
 from shared.clock import now
 from shared.data.database import Database, one_row
 from shared.data.sealed import KeyMissing, SealBroken, SealedColumn
-from shared.errors import NotFound
+from shared.errors import FieldFault, Invalid, NotFound
 from shared.http.preconditions import IfMatch
 
 LIVE = LDAP_SERVERS.c.deleted.is_(None)
 DETAIL_CHARACTERS_MAX = 500
+TEST_SECONDS_MAX = 25.0  # less than the gateway waits for the first byte of a response
 
 
 class LdapSecrets(SealedColumn):
@@ -60,6 +61,9 @@ def change(
     row = _locked(session, server_id)
     if_match.check(row["version"])
     values = {name: value for name in body.model_fields_set if (value := getattr(body, name)) is not None}
+    if values.get("server_url", row["server_url"]) != row["server_url"] and "bind_password" not in values:
+        message = "must be given with a new server_url, so that the stored one is not sent to another server"
+        raise Invalid(errors=[FieldFault(field="bind_password", code="required", message=message)])
     is_active = values.pop("is_active", None)
     if "bind_password" in values:
         values["bind_password"] = secrets.seal(server_id, values["bind_password"].get_secret_value())
@@ -93,7 +97,7 @@ async def tested(server_id: str, database: Database, secrets: LdapSecrets, setti
 
 async def _test(row: Mapping[str, Any], secrets: LdapSecrets, settings: Settings) -> LdapTest:
     try:
-        async with connected(settings, row["server_url"]) as directory:
+        async with connected(settings, row["server_url"], TEST_SECONDS_MAX) as directory:
             await directory.bind(row["bind_username"], password_of(row, secrets))
             names = [attribute_of(row["search_filter"])]
             async for _ in directory.search(row["base_dn"], encoded_for_all(row["search_filter"]), names):
