@@ -139,6 +139,7 @@ class Boxes:
             self._terminals.ignore(place)
             await self._tunnels.ignore(place.box_id)
             await self._backend.stop(place)
+            self._quota.note_unlinked(owner, 0)  # the kernel has freed them
             await self._database.run(_set_stopped, row["id"], reason)
             log.info("box_stopped", box_id=row["id"], user_id=owner, reason=reason)
 
@@ -161,6 +162,7 @@ class Boxes:
             self._terminals.lose_all(owner, KILLED)
             self._terminals.ignore(place)
             await self._tunnels.ignore(box_id)
+            self._quota.note_unlinked(owner, 0)
             await self._database.run(_set_stopped, box_id, KILLED)
             log.warning("box_ended_from_outside", box_id=box_id, user_id=owner)
 

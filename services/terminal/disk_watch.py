@@ -54,7 +54,6 @@ class DiskWatch:
         if self._quota.is_over(used, STOP_SHARE):
             log.warning("workspace_over_limit", user_id=owner, bytes=used.bytes, entries=used.entries)
             await self._boxes.stop(owner, DISK_FULL)
-            self._quota.note_unlinked(owner, 0)  # the kernel has freed them
         elif not self._quota.is_over(used):
             self._full.discard(owner)
         elif owner not in self._full:

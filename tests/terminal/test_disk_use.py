@@ -1,13 +1,19 @@
 """What counts as used: folders that are closed to us, deleted files that are open, folders of an upload."""
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlmodel import Session
+
 from services.terminal.holder.unlinked import unlinked_bytes
+from services.terminal.models import Visibility
+from services.terminal.ports import leases
 from services.terminal.workspace import batches
 from services.terminal.workspace.tree import Tree
 from services.terminal.workspace.walks import Meter
+from shared.caller import Caller
 from tests.terminal.support import Owner
 from tests.terminal.test_batches import begin
 from tests.terminal.world import World, state_of
@@ -99,5 +105,48 @@ async def test_folders_of_an_upload_count_before_its_content_is_sent(owner: Owne
 def test_only_folders_that_do_not_exist_are_counted(tmp_path: Path) -> None:
     (tmp_path / "home" / "there" / "too").mkdir(parents=True)
     with Tree(tmp_path / "home", tmp_path / "area") as tree:
-        paths = [("there", "too", "new", "f"), ("there", "new", "f"), ("there", "new", "g"), ("f",)]
-        assert batches.missing_folders(tree, paths) == 2
+        paths = ["there/too/new/f", "there/new/f", "there/new/g", "f"]
+        assert batches.missing_folders(tree, paths, 10) == 2
+
+
+def test_counting_of_folders_stops_above_the_limit_and_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    with Tree(tmp_path / "home", tmp_path / "area") as tree:
+        entries = [(f"{number}/" + "a/" * 90 + "f", 0) for number in range(20_000)]
+        tracemalloc.start()
+        counted = batches.folders_for(tree, (), entries, 5_000)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert 5_000 < counted < 5_100
+    assert peak < 10 * MIB
+
+
+async def test_deleted_files_no_longer_count_after_their_box_has_stopped(world: World) -> None:
+    await world.boxes.ensure("ann")
+    world.backend.unlinked = 500
+    await world.disk_watch._check_all()
+    while_running = world.quota.left("ann").bytes
+    await world.boxes.stop("ann", "user")
+
+    assert (while_running, world.quota.left("ann").bytes) == (500, 1000)
+
+
+def person(name: str) -> Caller:
+    return Caller(name, "user", name, None, f"session of {name}", frozenset(), 0.0)
+
+
+async def test_visits_of_a_revoked_caller_are_deleted(world: World) -> None:
+    wanted = {"port": 3000, "name": None, "visibility": Visibility.MEMBERS, "hours": 1}
+
+    def visit(session: Session) -> tuple[str, list[str]]:
+        row = leases.lease(session, "ann", wanted, 5)
+        tickets = [leases.invite(session, row, person(name))[0] for name in ("ann", "bob")]
+        entered = [leases.enter(session, row["host"], ticket) for ticket in tickets]
+        return row["host"], [one[0] for one in entered if one is not None]
+
+    host, cookies = await world.database.run(visit)
+    await world.database.run(leases.forget_revoked, lambda caller: caller.id == "bob")
+    visitors = [(await world.database.read(leases.resolve, host, [one])).visitor for one in cookies]
+
+    assert [one and one.id for one in visitors] == ["ann", None]

@@ -57,7 +57,10 @@ def test_response_sets_cookies_only_for_its_own_host_name() -> None:
     assert received((b"set-cookie", COOKIE.encode() + b"=stolen; Path=/")) == []
 
 
-@pytest.mark.parametrize("name", ["strict-transport-security", "alt-svc", "transfer-encoding"])
+@pytest.mark.parametrize(
+    "name",
+    ["strict-transport-security", "clear-site-data", "alt-svc", "transfer-encoding", "x-accel-redirect"],
+)
 def test_headers_that_apply_to_more_than_one_port_do_not_reach_the_browser(name: str) -> None:
     assert received((name.encode(), b"x")) == []
 

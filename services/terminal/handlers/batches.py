@@ -27,8 +27,8 @@ async def make_batch(
     entries = [(one.path, one.size) for one in body.entries]
     size = sum(one.size for one in body.entries)
     destination = parts_of(body.destination, "destination", root=True)
-    paths = [(*destination, *parts_of(path, "entries")) for path, _ in entries]
-    folders = await workspaces.run(caller.id, batches.missing_folders, paths)
+    most = workspaces.quota.entries_max
+    folders = await workspaces.run(caller.id, batches.folders_for, destination, entries, most)
     async with workspaces.quota.room(caller.id, size, len(entries) + folders) as room:
         batch = await workspaces.run(caller.id, batches.begin, destination, entries, overwrite=body.overwrite)
         room.is_kept = False  # the space counts as used when the contents arrive
@@ -78,7 +78,8 @@ async def finish_batch(
 ) -> FinishedOut:
     """Move all files of a batch to their paths. Repeat this after an error."""
     door.require_local(request)
-    folders = await workspaces.run(caller.id, batches.folders_of, batch_id)
+    most = workspaces.quota.entries_max
+    folders = await workspaces.run(caller.id, batches.folders_of, batch_id, most)
     async with workspaces.quota.room(caller.id, 0, folders):
         number = await workspaces.run(caller.id, batches.finish, batch_id)
     trail.add(files=number)

@@ -63,6 +63,7 @@ class PortGate:
         self._trusts = Proxies(settings.trusted_proxies).trusts
         self._cookie = settings.port_cookie
         self._visitors: dict[Any, Caller] = {}  # by open connection
+        self._tasks: set[asyncio.Task[None]] = set()
         revocations.on_change.append(self._end_revoked)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,6 +208,9 @@ class PortGate:
         for connection, visitor in [*self._visitors.items()]:
             if self._revocations.cover(visitor):
                 shut(connection)
+        forgetting = asyncio.create_task(self._database.run(leases.forget_revoked, self._revocations.cover))
+        self._tasks.add(forgetting)
+        forgetting.add_done_callback(self._tasks.discard)
 
 
 def _target(scope: Scope) -> bytes:

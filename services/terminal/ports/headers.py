@@ -27,6 +27,7 @@ NOT_FOR_PROGRAMS = frozenset((b"host", b"origin", b"cookie", b"expect", b"tracep
 NOT_FOR_BROWSERS = frozenset(
     (
         b"strict-transport-security",
+        b"clear-site-data",
         b"alt-svc",
         b"set-cookie",
         b"location",
@@ -91,7 +92,10 @@ def for_browser(headers: Sequence[Header], *, cookie: str, local: str) -> list[H
     passed = [
         (name, value)
         for name, value in headers
-        if name not in HOP_BY_HOP and name not in NOT_FOR_BROWSERS and name not in named
+        if name not in HOP_BY_HOP
+        and name not in NOT_FOR_BROWSERS
+        and name not in named
+        and not name.startswith(b"x-accel-")  # orders to nginx
     ]
     for name, value in headers:
         if name == b"location":

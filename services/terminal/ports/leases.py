@@ -6,7 +6,7 @@ host name.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -88,9 +88,9 @@ def invite(session: Session, lease: Mapping[str, Any], caller: Caller) -> tuple[
     """Return a ticket with which a browser of this account enters a port once."""
     run = session.connection().execute
     run(delete(VISITS).where(VISITS.c.visitor == caller.id, VISITS.c.expires < now()))
-    mine = run(select(func.count()).select_from(VISITS).where(VISITS.c.visitor == caller.id)).scalar_one()
-    if mine >= VISITS_PER_ACCOUNT:
-        raise TooManyRequests(headers={"Retry-After": "60"})
+    mine = VISITS.c.visitor == caller.id, VISITS.c.kind == VisitKind.TICKET
+    if run(select(func.count()).select_from(VISITS).where(*mine)).scalar_one() >= VISITS_PER_ACCOUNT:
+        raise TooManyRequests(headers={"Retry-After": str(int(TICKET_SECONDS))})
     expires = now() + timedelta(seconds=TICKET_SECONDS)
     return _insert(session, VisitKind.TICKET, lease["id"], caller.id, packed(caller), expires), expires
 
@@ -108,6 +108,10 @@ def enter(session: Session, host: str, ticket: str) -> tuple[str, datetime] | No
     expires: datetime = min(row["expires"], now() + VISIT_HOURS_MAX)
     if expires <= now():
         return None
+    mine = VISITS.c.visitor == visit.visitor, VISITS.c.kind == VisitKind.COOKIE
+    newest = select(VISITS.c.hash).where(*mine).order_by(VISITS.c.expires.desc())
+    older = run(newest.offset(VISITS_PER_ACCOUNT - 1)).scalars().all()
+    run(delete(VISITS).where(VISITS.c.hash.in_(older)))
     return _insert(session, VisitKind.COOKIE, row["id"], visit.visitor, visit.caller, expires), expires
 
 
@@ -146,6 +150,15 @@ def forget_expired(session: Session, rows_max: int) -> list[dict[str, Any]]:
     _delete(session, [row["id"] for row in found])
     run(delete(VISITS).where(VISITS.c.expires < now()))
     return found
+
+
+def forget_revoked(session: Session, is_revoked: Callable[[Caller], bool]) -> None:
+    """Delete the visits of revoked callers, because a cookie lasts longer than revocations are remembered."""
+    run = session.connection().execute
+    rows = run(select(VISITS.c.hash, VISITS.c.caller)).all()
+    gone = [row.hash for row in rows if is_revoked(unpacked(row.caller))]
+    if gone:
+        run(delete(VISITS).where(VISITS.c.hash.in_(gone)))
 
 
 def forget_account(session: Session, account: str) -> None:

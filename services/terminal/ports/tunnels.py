@@ -15,6 +15,7 @@ from services.terminal.errors import NothingListens, PortUnreachable, TooManyStr
 from services.terminal.holder import PORTS_SOCKET
 from services.terminal.holder.relay import CONNECTED, CONTROL, ORDER, STREAM
 from services.terminal.links import bound
+from shared.errors import Problem
 from shared.process.tasks import end
 
 OPEN_SECONDS = 20.0
@@ -43,12 +44,17 @@ class Tunnels:
             await self.ignore(box_id)
 
     @asynccontextmanager
-    async def opened(self, place: Place, port: int) -> AsyncIterator[socket.socket]:
-        """Provide a connection to a port of a running box; closing the box or the port ends it."""
+    async def opened(
+        self, place: Place, port: int, *, is_probe: bool = False
+    ) -> AsyncIterator[socket.socket]:
+        """Provide a connection to a port of a running box; closing the box or the port ends it.
+
+        A probe does not count as a use of the box, which would keep it from being idle.
+        """
         box = self._boxes.get(place.box_id)
         if box is None:
             box = self._boxes[place.box_id] = BoxTunnels(place, self._backend)
-        if len(box.streams) >= STREAMS_MAX:
+        if box.streams_number >= STREAMS_MAX:
             raise TooManyStreams
         stream = await box.open(port)
         box.streams[stream] = port
@@ -56,13 +62,14 @@ class Tunnels:
             yield stream
         finally:
             box.streams.pop(stream, None)
-            box.last_used = asyncio.get_running_loop().time()
+            if not is_probe:
+                box.last_used = asyncio.get_running_loop().time()
             stream.close()
 
     async def is_listening(self, place: Place, port: int, seconds: float) -> bool:
         """Whether a program in a running box accepts connections at this port."""
-        with suppress(PortUnreachable, NothingListens, TooManyStreams, TimeoutError):
-            async with asyncio.timeout(seconds), self.opened(place, port):
+        with suppress(Problem, TimeoutError):
+            async with asyncio.timeout(seconds), self.opened(place, port, is_probe=True):
                 return True
         return False
 
@@ -100,6 +107,11 @@ class BoxTunnels:
         self._starting, self._ordering = asyncio.Lock(), asyncio.Lock()
         self._awaited: dict[bytes, asyncio.Future[socket.socket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def streams_number(self) -> int:
+        """How many connections are open or being made."""
+        return len(self.streams) + len(self._awaited)
 
     async def open(self, port: int) -> socket.socket:
         token = os.urandom(TOKEN_BYTES)
@@ -153,7 +165,7 @@ class BoxTunnels:
         connection.close()
 
     def _hand_over(self, connection: socket.socket, answer: bytes) -> None:
-        waiting = self._awaited.pop(answer[:TOKEN_BYTES], None)
+        waiting = self._awaited.get(answer[:TOKEN_BYTES])
         if waiting is None or waiting.done():
             connection.close()
         elif answer[TOKEN_BYTES:] == CONNECTED:

@@ -8,7 +8,7 @@ before the finish, which may be repeated after a crash as well.
 import ctypes
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -58,24 +58,34 @@ def begin(tree: Tree, destination: Parts, entries: Sequence[tuple[str, int]], *,
     return batch
 
 
-def missing_folders(tree: Tree, paths: Sequence[Parts]) -> int:
-    """Return how many folders have to be made for files at these paths."""
-    known: dict[Parts, bool] = {(): True}  # whether it exists
+def folders_for(tree: Tree, destination: Parts, entries: Sequence[tuple[str, int]], most: int) -> int:
+    """Return how many folders a batch of these entries has to make; see `missing_folders`."""
+    paths = (joined(*destination, *parts_of(path, "entries")) for path, _ in entries)
+    return missing_folders(tree, paths, most)
 
-    def is_there(folder: Parts) -> bool:
-        if folder not in known:
-            known[folder] = is_there(folder[:-1]) and _is_entry(tree, folder)
-        return known[folder]
 
+def missing_folders(tree: Tree, paths: Iterable[str], most: int) -> int:
+    """Return how many folders have to be made for files at these paths.
+
+    Counting stops above `most`, as remembering the folders of long paths takes much memory.
+    """
+    there, missing = {""}, set[str]()
     for path in paths:
-        is_there(path[:-1])
-    return sum(not one for one in known.values())
+        new, folder = list[str](), path.rpartition("/")[0]
+        while folder not in there and folder not in missing:
+            new.append(folder)
+            folder = folder.rpartition("/")[0]
+        for one in reversed(new):
+            exists = one.rpartition("/")[0] in there and _is_entry(tree, tuple(one.split("/")))
+            (there if exists else missing).add(one)
+        if len(missing) > most:
+            break
+    return len(missing)
 
 
-def folders_of(tree: Tree, batch_id: str) -> int:
-    """Return how many folders the finish of a batch has to make."""
-    batch = load(tree, batch_id)
-    return missing_folders(tree, [tuple(path.split("/")) for path, _ in batch.entries])
+def folders_of(tree: Tree, batch_id: str, most: int) -> int:
+    """Return how many folders the finish of a batch has to make; see `missing_folders`."""
+    return missing_folders(tree, (path for path, _ in load(tree, batch_id).entries), most)
 
 
 def _is_entry(tree: Tree, parts: Parts) -> bool:
