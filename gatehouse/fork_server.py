@@ -62,7 +62,8 @@ class Order(NamedTuple):
         sys.argv = [self.module]
         for program, collectors in metrics.items():
             for collector in collectors if program != self.module else ():
-                REGISTRY.unregister(collector)
+                with suppress(KeyError):  # one with labels filled in is not registered itself
+                    REGISTRY.unregister(collector)
         # Find modules that were created after this process started as well.
         importlib.invalidate_caches()
         runpy.run_module(self.module, run_name="__main__", alter_sys=True)

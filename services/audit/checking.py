@@ -49,7 +49,7 @@ _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 PARTIAL_FIELDS = RECORD_FIELDS | {"number", "proof"}
 STATEMENT_FIELDS = RECORD_FIELDS | {"proof"}
 Root = Callable[[], bytes]
-CLOCKS_APART = timedelta(days=1)  # of the service and of who verifies
+FUTURE_MAX = timedelta(days=1)  # how far the clocks of the service and of a verifier may be apart
 
 
 class Verification:
@@ -84,7 +84,7 @@ class Verification:
         self._gaps: list[range] = []
         self._partial = False
         self._received = [""] * 2  # of the first and of the last record
-        self._latest = (datetime.now(UTC) + CLOCKS_APART).isoformat()
+        self._latest = (datetime.now(UTC) + FUTURE_MAX).isoformat()
         self.ledger = Ledger(self.report, self.doubt)
 
     def begin(self, header: Mapping[str, Any]) -> None:

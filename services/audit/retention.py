@@ -12,7 +12,7 @@ from sqlalchemy import Table, and_, delete, func, select, text
 from sqlmodel import Session
 
 from services.audit.before_cut import checked_before_cut
-from services.audit.checking import CLOCKS_APART
+from services.audit.checking import FUTURE_MAX
 from services.audit.checkpoints import Checkpoints
 from services.audit.log import append_own, kept_from, move_horizon, rfc3339, size_of, take_turn
 from services.audit.models import HOLDS, PERSONAL, RECORDS
@@ -71,7 +71,7 @@ def _warn_of_the_future(database: Database, moment: datetime) -> None:
     with database.transaction(write=False) as session:
         of_last = select(RECORDS.c.received).order_by(RECORDS.c.seq.desc()).limit(1)
         last: datetime | None = session.connection().execute(of_last).scalar_one_or_none()
-    if last is not None and last > moment + CLOCKS_APART:
+    if last is not None and last > moment + FUTURE_MAX:
         next_step = "check the clock; records from this time on are kept until RETENTION_MONTHS after it"
         log.error("audit_log_dated_in_the_future", received=rfc3339(last), next_step=next_step)
 

@@ -149,9 +149,8 @@ class Ledger:
         self.holds: dict[str, int] = {}  # by account, the record that placed the hold
         self._placed: dict[str, Statement] = {}  # by account, the newest statement of its hold
         self.first = 0  # the first record of what is checked
-        self.unexplained = (
-            0  # erasures of older versions in a part of the log, which do not name the deletion
-        )
+        # Erasures of older versions in a part of the log, which do not name the deletion.
+        self.unexplained = 0
 
     def empty(self, record: Mapping[str, Any], part: str, by: int) -> None:
         """A part of this record is cleared, and it names record `by` as the reason."""

@@ -1,6 +1,7 @@
 """How the notifications service turns events of other services into notifications."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete
@@ -25,7 +26,7 @@ from shared.data.database import insert_into
 from shared.events import Consumers
 from shared.work.changes import Changes
 
-Told = Callable[[Session, Any], Iterable[Notice]]
+MakeNotices = Callable[[Session, Any], Iterable[Notice]]
 
 _STEPS = {
     "confirmed": ("Your order is confirmed", Severity.SUCCESS),
@@ -110,7 +111,7 @@ def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
         execute(delete(table).where(table.c.user_id.in_(gone)))
 
 
-NOTICES: dict[type[Any], Told] = {
+NOTICES: dict[type[Any], MakeNotices] = {
     OrderPlaced: of_placed_order,
     OrderChanged: of_changed_order,
     SyncFinished: of_finished_sync,
@@ -124,17 +125,14 @@ EXPORTED = [
 
 def consumes(changes: Changes) -> Consumers:
     """Return what the service does with each event."""
-
-    def deliver(told: Told, session: Session, events: Sequence[Any]) -> None:
-        notices.deliver(session, [one for event in events for one in told(session, event)], changes)
-
-    def delivering(told: Told) -> Callable[[Session, Sequence[Any]], None]:
-        return lambda session, events: deliver(told, session, events)
-
     return {
-        **{kind: delivering(told) for kind, told in NOTICES.items()},
+        **{kind: partial(_deliver, changes, make) for kind, make in NOTICES.items()},
         AccountCreated: keep_accounts,
         AccountChanged: keep_accounts,
         AccountDeleted: forget_people,
         **exporting("notifications", EXPORTED),
     }
+
+
+def _deliver(changes: Changes, make: MakeNotices, session: Session, events: Sequence[Any]) -> None:
+    notices.deliver(session, [notice for event in events for notice in make(session, event)], changes)

@@ -28,7 +28,7 @@ ADMINS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What one person is to be told."""
+    """A notification that is not stored yet."""
 
     user_id: str
     type: NoticeType

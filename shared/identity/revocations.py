@@ -82,9 +82,8 @@ class Revocations:
         self._known = time.monotonic()
         self._loaded = self._told = False
         self.on_change: list[Callable[[], None]] = []
-        self.on_key: list[
-            Callable[[], None]
-        ] = []  # called when a signing key was revoked, because another one signs now
+        # Called when a signing key was revoked, because another one signs now.
+        self.on_key: list[Callable[[], None]] = []
         LAG.set_function(lambda: self.lag_seconds)  # exact, but ignored in multiprocess mode
 
     def __len__(self) -> int:
