@@ -26,6 +26,7 @@ from sqlmodel import Session
 
 from shared.clock import now
 from shared.data.bulk import insert_rows, one_of
+from shared.data.database import execute_in_driver
 from shared.events.event import Envelope
 from shared.events.pace import FORGOTTEN_MAX
 
@@ -100,9 +101,12 @@ class Parked:
         insert_rows(session, self._table, rows)
 
     def is_anything_due(self, session: Session) -> bool:
-        table, execute = self._table, session.connection().execute
+        table, connection = self._table, session.connection()
+        any_at_all = f"SELECT 1 FROM {table.name} LIMIT 1"  # noqa: S608 - a name of ours
+        if execute_in_driver(connection, any_at_all, ()).fetchone() is None:
+            return False  # the usual case, at a fraction of the cost
         oldest = select(table.c.seq).order_by(table.c.due).limit(1)
-        return any(execute(oldest.where(due)).first() is not None for due in _due(table))
+        return any(connection.execute(oldest.where(due)).first() is not None for due in _due(table))
 
     def claim(self, session: Session) -> list[Row[Any]]:
         """Claim the events to try next. The attempt is counted in advance, so that a crash counts too.

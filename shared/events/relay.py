@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -12,6 +13,7 @@ from shared.errors import Problem
 from shared.events.failpoints import reached
 from shared.events.outbox import BATCH_MAX, EMITTED, Batch, Outbox
 from shared.events.pace import make_room
+from shared.events.poll import Poll
 from shared.peers.client import AnswerLate, AnswerLost, Peer
 
 # How long events are gathered, so that a burst is delivered together; it bounds the delay of an event when
@@ -19,7 +21,6 @@ from shared.peers.client import AnswerLate, AnswerLost, Peer
 GATHER_SECONDS = 0.05
 GATHER_UNDER_LOAD_SECONDS = 0.2
 LOAD_EVENTS = 20  # as many in one delivery count as load
-LOOK_SECONDS = 1.0  # how often to poll for events of other processes, and for expired leases
 PAUSE_SECONDS_MIN = 0.25
 PAUSE_SECONDS_MAX = 5.0  # probing an unreachable subscriber is cheap
 LOG_SECONDS = 60.0  # between two log lines about an unreachable subscriber
@@ -79,9 +80,15 @@ class Direct:
 
 
 class Relay:
-    """Delivers events to one subscriber; woken by every commit that emits events."""
+    """Delivers events to one subscriber.
 
-    def __init__(self, database: Database, outbox: Outbox, subscriber: str, transport: Transport) -> None:
+    Every commit that emits events wakes it, and a poll wakes it for events of other processes, for expired
+    leases, and after a failure.
+    """
+
+    def __init__(
+        self, database: Database, poll: Poll, outbox: Outbox, subscriber: str, transport: Transport
+    ) -> None:
         self._database = database
         self._outbox = outbox
         self._subscriber = subscriber
@@ -92,14 +99,16 @@ class Relay:
         self._logged = float("-inf")
         self._gather = GATHER_SECONDS
         database.on_commit.append(self._after_commit)
+        poll.add(partial(outbox.has_waiting, subscriber=subscriber), self._woken.set)
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         while True:
-            was_told = await self._something_to_do()
+            await self._woken.wait()
+            await asyncio.sleep(self._gather)
+            self._woken.clear()
             try:
-                if was_told or await self._database.read(self._outbox.has_waiting, self._subscriber):
-                    await self._deliver_all()
+                await self._deliver_all()
             except Problem as error:
                 self._log(error)
                 await asyncio.sleep(self._pause)
@@ -119,17 +128,6 @@ class Relay:
         if is_for_us and self._loop is not None and not self._woken.is_set():
             with suppress(RuntimeError):  # the loop has ended; the next process finds the events
                 self._loop.call_soon_threadsafe(self._woken.set)
-
-    async def _something_to_do(self) -> bool:
-        """Wait until woken or until it is time to poll; return whether it was woken."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
-                await self._woken.wait()
-        was_told = self._woken.is_set()
-        if was_told:
-            await asyncio.sleep(self._gather)
-        self._woken.clear()
-        return was_told
 
     async def _deliver_all(self) -> None:
         """Deliver until a batch is not full. Newer events wake the relay again, and gather meanwhile."""

@@ -22,6 +22,7 @@ from shared.events.event import EVENT_BYTES_MAX, Envelope, Event
 from shared.events.inbox import Consumers, Inbox
 from shared.events.outbox import OUTBOX, Outbox
 from shared.events.pace import FORGOTTEN_MAX, make_room
+from shared.events.poll import Poll
 from shared.events.recording import Recorder
 from shared.events.relay import RECEIVE, Direct, Relay
 from shared.events.signing import Signatures
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 Work = Callable[[], Awaitable[None]]
 
-RETRY_SECONDS = 0.5
 CENSUS_SECONDS = 5.0
 CENSUS_SHARE = 50
 TIDY_SECONDS = 600.0
@@ -129,6 +129,7 @@ class Spine:
         self._subscribers = subscribers
         self.inbox = Inbox(tables, database, consumes)
         self.outbox = Outbox(tables, settings.service, self._recipients())
+        self._poll, self._is_due = Poll(database), asyncio.Event()
         self.recorder = Recorder(settings.service, database, Proxies(settings.trusted_proxies))
         database.session_info[OUTBOX] = self.outbox
 
@@ -152,9 +153,11 @@ class Spine:
                 "count": self._keep_counting,
                 "tidy": self._keep_tidy,
                 "refusals": self.recorder.count_refusals,
+                "poll": self._poll.run,
             }
             if self.inbox.topics:
                 parts["retry"] = self._retry
+                self._poll.add(self.inbox.parked.is_anything_due, self._is_due.set)
             if self._settings.redis_url is None:
                 parts |= self._direct()
             else:
@@ -173,7 +176,7 @@ class Spine:
         for name, subscriber in self._subscribers.items():
             url = os.environ.get(f"{name.upper()}_URL", subscriber.url)
             transport = Direct(Peer.of(self._settings, self._client, name=name, url=url))
-            parts[f"to {name}"] = Relay(self._database, self.outbox, name, transport).run
+            parts[f"to {name}"] = Relay(self._database, self._poll, self.outbox, name, transport).run
         return parts
 
     def _through(self, redis: "Redis") -> dict[str, Work]:
@@ -182,7 +185,7 @@ class Spine:
         signatures = Signatures.of(self._settings)
         broker = Broker(redis, [*self._subscribers], signatures)
         parts: dict[str, Work] = {
-            "to Redis": Relay(self._database, self.outbox, BROKER, broker).run,
+            "to Redis": Relay(self._database, self._poll, self.outbox, BROKER, broker).run,
             "acknowledged": partial(broker.run, self._database, self.outbox),
         }
         if self.inbox.topics:
@@ -192,8 +195,9 @@ class Spine:
     async def _retry(self) -> None:
         """Retry parked events when they are due."""
         while True:
+            self._is_due.clear()
             if not await self._database.in_background(self.inbox.retry_next):
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._is_due.wait()
 
     async def _keep_counting(self) -> None:
         """Count waiting events for /metrics."""

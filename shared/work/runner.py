@@ -91,15 +91,18 @@ class Runner:
         await self._jobs.changes.listen(self._database)
 
     async def _look(self) -> None:
-        for name, queue in self._jobs.queues.items():
+        for name in await self._database.read(self._due):
             free = self._running_max - len(self._running)
-            if free <= 0 or not await self._database.read(queue.is_due):
-                continue
+            if free <= 0:
+                return
             # A claimed job must run, even if the service stops during the claim.
             claiming = asyncio.ensure_future(self._database.run(self._jobs.claim, name, free))
             claiming.add_done_callback(self._begin)
             await asyncio.wait([claiming])
             claiming.result()
+
+    def _due(self, session: Session) -> list[str]:
+        return [name for name, queue in self._jobs.queues.items() if queue.is_due(session)]
 
     def _begin(self, claiming: "asyncio.Future[list[tuple[Leased, dict[str, Any]]]]") -> None:
         if claiming.cancelled() or claiming.exception() is not None:

@@ -25,7 +25,7 @@ from services.auth.app import create_app
 from services.auth.key_models import Revoked
 from services.auth.models import COUNTER, REVOCATIONS, LoginSession
 from services.auth.revocations.feed import RevocationFeed
-from services.auth.revocations.log import MARGIN_SECONDS, RevocationLog, read_page
+from services.auth.revocations.log import MARGIN_SECONDS, RevocationLog, newest_number, read_page
 from services.auth.settings import Settings
 from shared.data.database import Database
 from shared.data.migrate import upgrade
@@ -258,11 +258,15 @@ class TestFeed:
         def counted(session: Session, after: int) -> RevocationPage:
             nonlocal queries
             queries += 1
-            polled.set()
             return read_page(session, after)
+
+        def noted(session: Session) -> int:
+            polled.set()
+            return newest_number(session)
 
         one = await register(auth)
         monkeypatch.setattr(services.auth.revocations.feed, "read_page", counted)
+        monkeypatch.setattr(services.auth.revocations.feed, "newest_number", noted)
         monkeypatch.setattr(services.auth.revocations.feed, "POLL_SECONDS", 60.0)
         held = asyncio.Semaphore(0)
         news_within = RevocationFeed._news_within
@@ -405,6 +409,7 @@ class TestTrouble:
         monkeypatch.setattr(services.auth.revocations.feed, "RETRY_SECONDS", 0.01)
         with capture_logs() as lines:
             with monkeypatch.context() as broken:
+                broken.setattr(services.auth.revocations.feed, "newest_number", fails)
                 broken.setattr(services.auth.revocations.feed, "read_page", fails)
                 # The waiting request ends when the next read of the table fails.
                 assert (await auth.get(FEED, headers=as_service())).content.strip() == b""

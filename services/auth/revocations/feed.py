@@ -9,7 +9,7 @@ from typing import Self
 
 import structlog
 
-from services.auth.revocations.log import PAGE_ROWS, RevocationLog, read_page
+from services.auth.revocations.log import PAGE_ROWS, RevocationLog, newest_number, read_page
 from shared.clock import now
 from shared.data.database import Database
 from shared.errors import Overloaded, Problem, Unavailable
@@ -111,9 +111,12 @@ class RevocationFeed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_SECONDS if self._failing else POLL_SECONDS):
                     await self._committed.wait()
-            self._committed.clear()
             try:
-                await self.catch_up()
+                if self._committed.is_set() or self._failing or await self._has_missed_some():
+                    self._committed.clear()
+                    await self.catch_up()
+                else:
+                    self._own.confirm()
             except Exception as error:
                 # Catch everything: if this task ended, no further revocation would be published.
                 if not isinstance(error, Problem):
@@ -121,6 +124,9 @@ class RevocationFeed:
                 self._failing = True
                 self._own.note_silence(error)
                 self._wake()
+
+    async def _has_missed_some(self) -> bool:
+        return await self._database.read(newest_number) != self._newest
 
     async def catch_up(self) -> None:
         """Read what has been committed, here or by another replica."""

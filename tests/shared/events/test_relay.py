@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from shared.data.database import Database
 from shared.errors import Unavailable
-from shared.events import emit, relay
+from shared.events import emit, poll, relay
 from shared.events.outbox import OUTBOX, Outbox
+from shared.events.poll import Poll
 from shared.events.relay import Direct, Relay
 from shared.peers import client
 from shared.peers.client import HttpClient, Peer
@@ -88,7 +89,7 @@ def teller(tmp_path: Path) -> Iterator[tuple[Database, Outbox]]:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(poll, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(relay, "PAUSE_SECONDS_MIN", 0.02)
     monkeypatch.setattr(relay, "PAUSE_SECONDS_MAX", 0.05)
     monkeypatch.setitem(client._TIMEOUTS, "read", 0.3)
@@ -109,11 +110,13 @@ async def sending(subscriber: Subscriber, teller: tuple[Database, Outbox]) -> As
     http = HttpClient()
     peer = Peer.of(settings, http, name="one", url=f"http://127.0.0.1:{subscriber.port}")
     transport = CountingCalls(peer)
-    running = asyncio.create_task(Relay(database, outbox, "one", transport).run())
+    polling = Poll(database)
+    running = Relay(database, polling, outbox, "one", transport).run(), polling.run()
+    tasks = [asyncio.create_task(each) for each in running]
     try:
         yield transport
     finally:
-        await end([running])
+        await end(tasks)
         await http.close()
 
 
@@ -180,7 +183,7 @@ async def test_commit_wakes_the_relay_without_waiting_for_the_next_poll(
     await subscriber.start()
     async with sending(subscriber, teller):
         await until(lambda: number_waiting(teller) == 0)
-        monkeypatch.setattr(relay, "LOOK_SECONDS", 1000 * SECONDS)
+        monkeypatch.setattr(poll, "LOOK_SECONDS", 1000 * SECONDS)
         for number in range(2):  # the first may be found by a poll that has begun already
             with teller[0].transaction() as session:
                 emit(session, Counted(thing="b", number=number))
@@ -191,7 +194,7 @@ def test_unreachable_subscriber_is_logged_once_a_minute_but_not_at_first(
     teller: tuple[Database, Outbox],
 ) -> None:
     clock = SimpleNamespace(at=0.0)
-    watched: Any = Relay(*teller, "one", CountingCalls(cast("Peer", None)))
+    watched: Any = Relay(teller[0], Poll(teller[0]), teller[1], "one", CountingCalls(cast("Peer", None)))
     watched._loop = SimpleNamespace(time=lambda: clock.at)
     logged = []
     for watched._pause, clock.at in ((0.02, 0.0), (0.05, 0.5), (0.05, 60.5), (0.05, 60.6), (0.05, 100.0)):

@@ -21,6 +21,7 @@ from shared.errors import Unavailable
 from shared.events import emit, outbox, streams
 from shared.events.inbox import REFUSED, SUSPICIOUS_ATTEMPT, Inbox
 from shared.events.outbox import OUTBOX, Outbox
+from shared.events.poll import Poll
 from shared.events.relay import Relay
 from shared.events.signing import Signatures
 from shared.events.streams import BORN, BROKER, READ_MAX, STREAM, Broker, Reader
@@ -74,8 +75,9 @@ class Side:
     @asynccontextmanager
     async def sending(self, redis: Redis, *groups: str) -> AsyncIterator[None]:
         broker = Broker(redis, groups, Signatures(self.name, SECRET))
-        relay = Relay(self.database, self.outbox, BROKER, broker)
-        async with running(relay.run(), _persistent(broker, self)):
+        poll = Poll(self.database)
+        relay = Relay(self.database, poll, self.outbox, BROKER, broker)
+        async with running(poll.run(), relay.run(), _persistent(broker, self)):
             yield
 
     def reader(self, redis: Redis, group: str = "one") -> Reader:

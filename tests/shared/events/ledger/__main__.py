@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from shared.events import inbox, outbox, parked, relay, spine, streams
+from shared.events import inbox, outbox, parked, poll, relay, spine, streams
 from shared.events.event import Envelope
 from shared.process.observe import configure_logging
 from shared.process.server import serve
@@ -17,7 +17,7 @@ def hurry() -> None:
     relay.PAUSE_SECONDS_MAX = 0.5
     parked.PAUSE_FIRST = timedelta(milliseconds=5)
     parked.ATTEMPT_SECONDS_MAX = timedelta(seconds=1.5)
-    spine.RETRY_SECONDS = 0.1
+    poll.LOOK_SECONDS = 0.1
     spine.AFTER_FAULT_SECONDS = 0.5
     streams.LEADER_SECONDS = 1.5
     streams.PAUSE_SECONDS_MAX = 0.5
