@@ -147,7 +147,8 @@ def serve(
 ) -> None:
     """Serve until stopped. If the port is taken, exit with a message that names it.
 
-    `prepare` may take long; it runs once the port is bound.
+    `prepare` may take long; it runs once the port is bound, and while there is no other thread, so that it
+    may fork.
     """
     closing = CloseWhenDraining(app)
     config = uvicorn.Config(
@@ -169,8 +170,8 @@ def serve(
     )
     server = closing.server = Server(config)
     listening = listen(settings)
-    follow_parent()
     prepare()
+    follow_parent()
     report_phase("starting")
     try:
         server.run(sockets=[listening])

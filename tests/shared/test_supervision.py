@@ -38,6 +38,22 @@ async def main():
 asyncio.run(main())
 """
 
+# Ends where it would migrate.
+PREPARING = """
+import threading
+from shared.process.server import serve
+from shared.process.settings import ServiceSettings
+
+class Settings(ServiceSettings):
+    service = "preparing"
+
+def prepare():
+    print("threads:", threading.active_count(), flush=True)
+    raise SystemExit
+
+serve(None, Settings.load(), prepare=prepare)
+"""
+
 
 def environment(supervised: str) -> dict[str, str]:
     own = {"INTERNAL_SECRET": TEST_INTERNAL_SECRET, "LOG_FORMAT": "json"}
@@ -64,3 +80,9 @@ def test_process_restarted_alone_logs_unreachable_peers_and_reports_no_phase() -
         lonely.line_with("peer_unreachable")
         lonely.line_with("revocations_stale")
         assert PHASE_MARK not in lonely.output
+
+
+def test_supervised_process_has_one_thread_while_it_migrates_so_that_it_can_fork() -> None:
+    own = environment(STARTING) | {"PORT": str(free_port())}
+    with started("-c", PREPARING, environment=own, stdin=subprocess.PIPE) as preparing:
+        preparing.line_with("threads: 1")
