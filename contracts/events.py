@@ -345,6 +345,7 @@ SUBSCRIBERS = {
         AccountCreated,
         AccountChanged,
         AccountDeleted,
+        MailRequested,
         OrderPlaced,
         OrderChanged,
         SyncFinished,

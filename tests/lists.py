@@ -366,6 +366,18 @@ def _notification(number: int) -> dict[str, Any]:
     }
 
 
+def _delivery(number: int) -> dict[str, Any]:
+    state = "failed" if number < 2 * FEW else "sent"
+    names = {"channel": "email", "template": "notice", "to_hash": f"{number:064}", "state": state}
+    return {
+        "id": row_id(number),
+        "user_id": _owner(number),
+        **names,
+        "attempts": 1,
+        "created": moment(number),
+    }
+
+
 _TIMES = (moment(FEW).isoformat(), "2999-01-01T00:00:00+00:00")
 LISTS = {
     "auth": Lists(
@@ -412,8 +424,13 @@ LISTS = {
         },
     ),
     "notifications": Lists(
-        {"NOTIFICATIONS": _notification},
-        {"unread": ("true", "false"), "type": ("message", "order.placed")},
+        {"NOTIFICATIONS": _notification, "DELIVERIES": _delivery},
+        {
+            "unread": ("true", "false"),
+            "type": ("message", "order.placed"),
+            "state": ("failed", "sent"),
+            "user_id": (SMALL, LARGE),
+        },
     ),
     "audit": Lists(
         {"RECORDS": _record, "PERSONAL": _personal},

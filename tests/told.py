@@ -28,6 +28,11 @@ def events(database_url: str, tables: EventTables) -> list[Envelope]:
     return [one for one in told(database_url, tables) if one.topic != RECORDED]
 
 
+def account_events(database_url: str, tables: EventTables) -> list[Envelope]:
+    """Return the events about accounts. A worker of auth asks for their mails at any time beside them."""
+    return [one for one in told(database_url, tables) if one.topic.startswith("account.")]
+
+
 def records(database_url: str, tables: EventTables) -> list[dict[str, Any]]:
     """Return the data of all action records."""
     return [one.data for one in told(database_url, tables) if one.topic == RECORDED]

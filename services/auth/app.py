@@ -25,7 +25,7 @@ from services.auth.lifecycle.registration import Registration
 from services.auth.lifecycle.requests import WORK_SECONDS, MailRequests
 from services.auth.lifecycle.resets import PasswordResets
 from services.auth.mails.links import Links, delete_expired_links
-from services.auth.mails.mails import Mails, warn_without_receiver
+from services.auth.mails.mails import Mails, warn_without_origin
 from services.auth.models import EVENTS
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.server import OAuthServer
@@ -111,7 +111,7 @@ def create_app(settings: Settings) -> Starlette:
         on_start=[
             keys.prepare,
             partial(create_first_admin, database, settings),
-            partial(warn_without_receiver, settings),
+            partial(warn_without_origin, settings),
         ],
         on_stop=[passwords.close],
         verifier=verifier,

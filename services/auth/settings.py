@@ -45,7 +45,6 @@ class Settings(OutboundSettings):
     impersonation_mails: bool = True  # whether the owner of the account is notified
     exports_per_day: int = Field(default=2, ge=1, le=100)
     export_hours: int = Field(default=72, ge=24, le=30 * 24)
-    mail_files: bool | None = None  # by default on in development
     admin_username: Username = "admin"
     admin_email: Email = "admin@example.com"
     admin_password: SecretStr | None = None
@@ -151,10 +150,6 @@ class Settings(OutboundSettings):
         return (
             self.environment == "production" if self.common_passwords is None else not self.common_passwords
         )
-
-    @property
-    def writes_mails(self) -> bool:
-        return self.environment == "development" if self.mail_files is None else self.mail_files
 
     @property
     def resources(self) -> frozenset[str]:

@@ -1,12 +1,19 @@
 """Assembles the notifications service."""
 
+from functools import partial
+
+import structlog
 from starlette.applications import Starlette
 
 from contracts.events import SUBSCRIBERS
 from services.notifications.duties import duties
 from services.notifications.events import consumes
 from services.notifications.feed import listening
+from services.notifications.mail.mailer import Mailer
+from services.notifications.mail.mails import Mails
+from services.notifications.mail.transports import transport_of
 from services.notifications.models import EVENTS, IDEMPOTENCY
+from services.notifications.notices import Desk
 from services.notifications.routes import OPERATIONS
 from services.notifications.settings import Settings
 from shared.data.database import Database
@@ -15,17 +22,39 @@ from shared.peers.client import HttpClient, Peer
 from shared.service import create_service
 from shared.work.changes import Changes
 
+log = structlog.get_logger(__name__)
+
 
 def create_app(settings: Settings) -> Starlette:
     database = Database(settings.database_url, settings.database_pool)
     client, changes = HttpClient(), Changes()
+    mails = Mails(settings, changes)
+    desk = Desk(changes, mails, settings.origin)
+    sends = settings.transport != "none"
+    mailer = [Mailer(settings, database, mails, changes, transport_of(settings))] if sends else []
     return create_service(
         settings,
         OPERATIONS,
         client=client,
         database=database,
         idempotency=IDEMPOTENCY,
-        provide={Changes: changes, Peer: Peer.of(settings, client, name="auth", url=settings.auth_url)},
-        events=Events(EVENTS, consumes(changes), SUBSCRIBERS),
-        beside=[listening(changes, database), duties(database, settings)],
+        provide={
+            Changes: changes,
+            Desk: desk,
+            Mails: mails,
+            Peer: Peer.of(settings, client, name="auth", url=settings.auth_url),
+        },
+        events=Events(EVENTS, consumes(desk), SUBSCRIBERS),
+        beside=[listening(changes, database), *mailer, duties(database, settings, mails)],
+        on_start=[partial(warn_without_mails, settings)],
     )
+
+
+def warn_without_mails(settings: Settings) -> None:
+    """Log a warning at startup in production if no mails are sent."""
+    if settings.environment == "production" and settings.transport == "none":
+        log.warning(
+            "mails_are_not_sent",
+            reason="SMTP_URL is not set",
+            effect="people cannot confirm an e-mail address or reset a forgotten password",
+        )

@@ -6,7 +6,15 @@ from typing import Any
 
 from sqlalchemy import Column, Select, delete, select
 
-from services.notifications.models import NOTIFICATIONS, RECIPIENTS, WORK
+from services.notifications.mail.mails import Mails
+from services.notifications.models import (
+    ATTEMPTS,
+    DELIVERIES,
+    NOTIFICATIONS,
+    RECIPIENTS,
+    SUPPRESSIONS,
+    WORK,
+)
 from services.notifications.settings import Settings
 from shared.clock import now
 from shared.data.database import Database
@@ -14,23 +22,30 @@ from shared.ids import first_id
 from shared.work.duties import Duties, Duty, IsStopping
 
 TIDY_SECONDS = 3600
+RENEW_SECONDS = 24 * 3600
 BATCH_ROWS = 500
 # How long after the deletion of an account events about it may still arrive.
 DELETED_KEPT = timedelta(days=90)
 
 
-def duties(database: Database, settings: Settings) -> Duties:
+def duties(database: Database, settings: Settings, mails: Mails) -> Duties:
     def tidy(is_stopping: IsStopping) -> None:
         kept = timedelta(days=settings.notification_days)
         for delete_some in (
             partial(delete_old_notifications, database, kept),
+            partial(delete_old_deliveries, database, kept),
+            partial(delete_old_suppressions, database),
             partial(delete_late_notifications, database),
             partial(forget_deleted_accounts, database),
         ):
             while not is_stopping() and delete_some() == BATCH_ROWS:
                 pass
 
-    return Duties(database, [Duty("tidy", TIDY_SECONDS, tidy, alone=True)], WORK)
+    every = [
+        Duty("tidy", TIDY_SECONDS, tidy, alone=True),
+        Duty("renew_mails", RENEW_SECONDS, partial(mails.sealed.renew, database), alone=True),
+    ]
+    return Duties(database, every, WORK, queues=[mails.queue])
 
 
 def delete_old_notifications(database: Database, kept: timedelta) -> int:
@@ -38,6 +53,23 @@ def delete_old_notifications(database: Database, kept: timedelta) -> int:
     old = select(NOTIFICATIONS.c.id).where(NOTIFICATIONS.c.id < first_id(now(), -kept))
     some = old.order_by(NOTIFICATIONS.c.id).limit(BATCH_ROWS)
     return _delete(database, NOTIFICATIONS.c.id, some)
+
+
+def delete_old_deliveries(database: Database, kept: timedelta) -> int:
+    """Delete a batch of the oldest deliveries that have ended, with their attempts."""
+    old = select(DELIVERIES.c.id).where(DELIVERIES.c.id < first_id(now(), -kept)).order_by(DELIVERIES.c.id)
+    with database.transaction() as session:
+        execute = session.connection().execute
+        ids = list(execute(old.limit(BATCH_ROWS)).scalars())
+        execute(delete(ATTEMPTS).where(ATTEMPTS.c.delivery_id.in_(ids)))
+        execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(ids)))
+    return len(ids)
+
+
+def delete_old_suppressions(database: Database) -> int:
+    """Delete a batch of suppressions that have ended."""
+    over = select(SUPPRESSIONS.c.to_hash).where(SUPPRESSIONS.c.until <= now())
+    return _delete(database, SUPPRESSIONS.c.to_hash, over.order_by(SUPPRESSIONS.c.until).limit(BATCH_ROWS))
 
 
 def delete_late_notifications(database: Database) -> int:

@@ -7,3 +7,21 @@ class AlwaysOn(Conflict):
     """Notifications of this type cannot be switched off on this channel."""
 
     code = "always_on"
+
+
+class NotFailed(Conflict):
+    """Only a delivery that failed can be repeated, and only while its content is kept."""
+
+    code = "not_failed"
+
+
+class NotQueued(Conflict):
+    """Only a delivery that waits can be cancelled; `state_now` is its state."""
+
+    code = "not_queued"
+
+
+class MailsAreOff(Conflict):
+    """This installation sends no mails: neither SMTP_URL nor MAIL_TRANSPORT is set."""
+
+    code = "mails_are_off"

@@ -1,5 +1,6 @@
 """How the notifications service turns events of other services into notifications."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from contracts.events import (
     AccountCreated,
     AccountDeleted,
     AccountState,
+    MailRequested,
     OrderChanged,
     OrderPlaced,
     SyncFinished,
@@ -19,12 +21,14 @@ from contracts.events import (
 from contracts.exports import exporting, table_section
 from services.notifications import notices
 from services.notifications.kinds import NoticeType, Severity
-from services.notifications.models import NOTIFICATIONS, PREFERENCES, RECIPIENTS
-from services.notifications.notices import Notice
+from services.notifications.mail.mails import Mail
+from services.notifications.mail.templates import TEMPLATES, built_in
+from services.notifications.models import DELIVERIES, NOTIFICATIONS, PREFERENCES, RECIPIENTS
+from services.notifications.notices import Desk, Notice
 from shared.clock import now
 from shared.data.database import insert_into
 from shared.events import Consumers
-from shared.work.changes import Changes
+from shared.events.inbox import Poison
 
 MakeNotices = Callable[[Session, Any], Iterable[Notice]]
 
@@ -34,6 +38,16 @@ _STEPS = {
     "delivered": ("Your order was delivered", Severity.SUCCESS),
     "cancelled": ("Your order was cancelled", Severity.WARNING),
     "returned": ("Your order was returned", Severity.INFO),
+}
+
+_ALERTS = {
+    "email_changed": "Sign in with the new address. If this was not you, contact your admins now.",
+    "factor_added": "New: {factor}. If this was not you, choose a new password now.",
+    "factor_removed": "Removed: {factor}. If this was not you, choose a new password now.",
+    "provider_connected": "{provider} can now be used to sign in. If this was not you, remove it now.",
+    "provider_disconnected": "{provider} can no longer be used to sign in.",
+    "impersonated": "The admin {admin} can act as you for {minutes} minutes. You can end this at any time.",
+    "password_changed": "Your other sessions were ended. If this was not you, choose a new password now.",
 }
 
 
@@ -75,6 +89,46 @@ def of_finished_sync(session: Session, event: SyncFinished) -> Iterator[Notice]:
         )
 
 
+def of_mail(event: MailRequested) -> Iterator[Notice]:
+    """Tell an account in the app, too, what a mail tells it. Links stay in the mail."""
+    if event.template == "export_ready":
+        content = "Download it from your account page; it will be deleted after a few days."
+        kind, severity = NoticeType.EXPORT_READY, Severity.INFO
+    elif event.template in _ALERTS:
+        content = _ALERTS[event.template].format_map(defaultdict(lambda: "?", event.values))
+        kind, severity = NoticeType.SECURITY_ALERT, Severity.WARNING
+    else:
+        return
+    assert event.account_id is not None
+    yield Notice(event.account_id, kind, built_in(event.template).subject, content, severity)
+
+
+def queue_mails(desk: Desk, session: Session, events: Sequence[MailRequested]) -> None:
+    """Queue the mails that auth asks for, and tell their accounts in the app as well."""
+    gone = notices.deleted(session, {event.account_id for event in events if event.account_id is not None})
+    for event in events:
+        if event.template not in TEMPLATES:
+            raise Poison(f"there is no template {event.template}; update the service, and replay this event")
+        if event.account_id in gone:
+            continue
+        state = desk.mails.add(
+            session,
+            Mail(
+                id=event.mail_id,
+                template=event.template,
+                to=event.email,
+                values=event.values,
+                link=event.link,
+                expires=event.expires,
+                user_id=event.account_id,
+            ),
+        )
+        if state is None and desk.mails.has(session, event.mail_id):
+            continue  # known already
+        if event.account_id is not None:
+            desk.deliver(session, of_mail(event))
+
+
 def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
     """Keep the newest state of each account, but never revive a deleted one."""
     newest = {event.account_id: event for event in events}
@@ -99,9 +153,10 @@ def keep_accounts(session: Session, events: Sequence[AccountState]) -> None:
     )
 
 
-def forget_people(session: Session, events: Sequence[AccountDeleted]) -> None:
+def forget_people(desk: Desk, session: Session, events: Sequence[AccountDeleted]) -> None:
     """Delete everything about deleted accounts, and remember that they are gone."""
     execute, gone = session.connection().execute, {event.account_id: event for event in events}
+    desk.mails.forget(session, list(gone))
     blank = {"email": None, "email_verified": False, "role": "", "status": "deleted", "updated": now()}
     rows = [{"user_id": user_id, "deleted": event.deleted, **blank} for user_id, event in gone.items()]
     adding = insert_into(session, RECIPIENTS).values(rows)
@@ -117,22 +172,24 @@ NOTICES: dict[type[Any], MakeNotices] = {
     SyncFinished: of_finished_sync,
 }
 EXPORTED = [
+    table_section("mails", DELIVERIES, "user_id", without=("user_id", "to_hash", "sealed")),
     table_section("notifications", NOTIFICATIONS, "user_id", without=("user_id",)),
     table_section("notification_preferences", PREFERENCES, "user_id", key="user_id", without=("user_id",)),
     table_section("notification_recipient", RECIPIENTS, "user_id", key="user_id", without=("user_id",)),
 ]
 
 
-def consumes(changes: Changes) -> Consumers:
+def consumes(desk: Desk) -> Consumers:
     """Return what the service does with each event."""
     return {
-        **{kind: partial(_deliver, changes, make) for kind, make in NOTICES.items()},
+        **{kind: partial(_deliver, desk, make) for kind, make in NOTICES.items()},
+        MailRequested: partial(queue_mails, desk),
         AccountCreated: keep_accounts,
         AccountChanged: keep_accounts,
-        AccountDeleted: forget_people,
+        AccountDeleted: partial(forget_people, desk),
         **exporting("notifications", EXPORTED),
     }
 
 
-def _deliver(changes: Changes, make: MakeNotices, session: Session, events: Sequence[Any]) -> None:
-    notices.deliver(session, [notice for event in events for notice in make(session, event)], changes)
+def _deliver(desk: Desk, make: MakeNotices, session: Session, events: Sequence[Any]) -> None:
+    desk.deliver(session, [notice for event in events for notice in make(session, event)])

@@ -9,6 +9,7 @@ class Channel(StrEnum):
     """A way by which a notification reaches a person."""
 
     IN_APP = "in_app"
+    EMAIL = "email"
 
 
 class NoticeType(StrEnum):
@@ -17,6 +18,8 @@ class NoticeType(StrEnum):
     ORDER_PLACED = "order.placed"
     ORDER_CHANGED = "order.changed"
     SYNC_FAILED = "sync.failed"
+    SECURITY_ALERT = "security.alert"
+    EXPORT_READY = "export.ready"
     MESSAGE = "message"
 
 
@@ -31,16 +34,28 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """When notifications of a type are made, the channels that are on by default, and those that stay on."""
+    """When notifications of a type are made, the channels that are on by default, and those that stay on.
+
+    `has_mail` says that another service asks for the mail itself, with a text of its own.
+    """
 
     description: str
     on: frozenset[Channel] = frozenset(Channel)
     fixed: frozenset[Channel] = frozenset()
+    has_mail: bool = False
 
 
 KINDS: Mapping[NoticeType, Kind] = {
     NoticeType.ORDER_PLACED: Kind("You placed an order."),
     NoticeType.ORDER_CHANGED: Kind("An order of yours took its next step."),
     NoticeType.SYNC_FAILED: Kind("A sync of the AWS accounts failed; only admins receive this."),
+    NoticeType.SECURITY_ALERT: Kind(
+        "Something about your account changed that you would want to know if it was not you.",
+        fixed=frozenset(Channel),
+        has_mail=True,
+    ),
+    NoticeType.EXPORT_READY: Kind(
+        "The export of your data is ready.", fixed=frozenset(Channel), has_mail=True
+    ),
     NoticeType.MESSAGE: Kind("An admin wrote to you.", fixed=frozenset((Channel.IN_APP,))),
 }

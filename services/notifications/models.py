@@ -17,6 +17,7 @@ from shared.work.leased import WorkTable
 ID_CHARACTERS = 36
 TITLE_CHARACTERS_MAX = 200
 CONTENT_CHARACTERS_MAX = 2_000
+ERROR_CHARACTERS_MAX = 500
 
 
 class Table(SQLModel, registry=registry()):
@@ -77,9 +78,78 @@ class Recipient(Table, table=True):
     deleted: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+class Delivery(Table, table=True):
+    """One mail to one address. What it says and to whom is sealed, and kept only until it has been sent."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_state_id", "state", "id"),
+        Index("ix_deliveries_user_id_id", "user_id", "id"),
+        Index("ix_deliveries_user_id_state_id", "user_id", "state", "id"),
+        Index("ix_deliveries_to_hash_id", "to_hash", "id"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_CHARACTERS)
+    user_id: str | None = Field(default=None, max_length=ID_CHARACTERS)
+    channel: str = Field(max_length=10)
+    template: str = Field(max_length=50)
+    to_hash: str = Field(max_length=64)
+    sealed: str | None = Field(default=None, sa_type=Text)
+    state: str = Field(max_length=10)
+    attempts: int = 0
+    code: str | None = Field(default=None, max_length=50)
+    error: str | None = Field(default=None, max_length=ERROR_CHARACTERS_MAX)
+    expires: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Attempt(Table, table=True):
+    """One attempt at a delivery, written before it is made. Without an end the process died meanwhile."""
+
+    __tablename__ = "attempts"
+
+    delivery_id: str = Field(primary_key=True, max_length=ID_CHARACTERS)
+    number: int = Field(primary_key=True)
+    started: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    finished: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    outcome: str | None = Field(default=None, max_length=10)
+    code: str | None = Field(default=None, max_length=50)
+    error: str | None = Field(default=None, max_length=ERROR_CHARACTERS_MAX)
+
+
+class Suppression(Table, table=True):
+    """An address to which nothing is sent for a while, because it does not exist."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (Index("ix_suppressions_until", "until"),)
+
+    to_hash: str = Field(primary_key=True, max_length=64)
+    reason: str = Field(max_length=20)
+    created: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    until: datetime = Field(sa_type=UtcDateTime)
+
+
+class MailText(Table, table=True):
+    """The text of a template that an admin has changed."""
+
+    __tablename__ = "mail_texts"
+
+    name: str = Field(primary_key=True, max_length=50)
+    subject: str = Field(sa_type=Text)
+    body: str = Field(sa_type=Text)
+    version: int = 1
+    by: str = Field(max_length=ID_CHARACTERS)
+    updated: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 NOTIFICATIONS = table_of(Notification)
 PREFERENCES = table_of(Preferences)
 RECIPIENTS = table_of(Recipient)
+DELIVERIES = table_of(Delivery)
+ATTEMPTS = table_of(Attempt)
+SUPPRESSIONS = table_of(Suppression)
+MAIL_TEXTS = table_of(MailText)
 IDEMPOTENCY = IdempotencyStore(Table.metadata)
 EVENTS = EventTables(Table.metadata)
 WORK = WorkTable(Table.metadata)

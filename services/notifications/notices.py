@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlmodel import Session
 
-from services.notifications.kinds import Channel, NoticeType, Severity
+from services.notifications.kinds import KINDS, Channel, NoticeType, Severity
+from services.notifications.mail.mails import Mail, Mails
+from services.notifications.mail.templates import NOTICE
 from services.notifications.models import (
     CONTENT_CHARACTERS_MAX,
     NOTIFICATIONS,
@@ -38,24 +40,42 @@ class Notice:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
-def deliver(session: Session, notices: Iterable[Notice], changes: Changes) -> list[dict[str, Any]]:
-    """Store the notices in this transaction, except those that people have switched off; return the rows.
+class Desk:
+    """Hands notices to the channels that their recipients have switched on."""
 
-    Deleted accounts receive nothing.
-    """
-    notices = list(notices)
-    people = {one.user_id for one in notices}
-    choices, gone = choices_of(session, people), _deleted(session, people)
-    rows = [
-        _row(one)
-        for one in notices
-        if one.user_id not in gone and choices.get(one.user_id, NO_CHOICES).wants(one.type, Channel.IN_APP)
-    ]
-    if rows:
-        session.connection().execute(insert(NOTIFICATIONS), rows)
-    for user_id in {row["user_id"] for row in rows}:
-        changes.note(session, user_id)
-    return rows
+    def __init__(self, changes: Changes, mails: Mails, origin: str) -> None:
+        self.changes, self.mails, self._origin = changes, mails, origin
+
+    def deliver(self, session: Session, notices: Iterable[Notice]) -> list[dict[str, Any]]:
+        """Store notices and queue their mails, in this transaction; return the rows that people will see.
+
+        Deleted accounts receive nothing, and only confirmed addresses receive mails: otherwise someone who
+        registers with a stranger's address could have them flooded.
+        """
+        notices = list(notices)
+        people = {one.user_id for one in notices}
+        choices, known = choices_of(session, people), _known(session, people)
+        rows = list[dict[str, Any]]()
+        for one in notices:
+            recipient, chosen = known.get(one.user_id), choices.get(one.user_id, NO_CHOICES)
+            if recipient is not None and recipient["deleted"] is not None:
+                continue
+            if chosen.wants(one.type, Channel.IN_APP):
+                rows.append(_row(one))
+            if recipient and chosen.wants(one.type, Channel.EMAIL) and not KINDS[one.type].has_mail:
+                self._mail(session, one, recipient)
+        if rows:
+            session.connection().execute(insert(NOTIFICATIONS), rows)
+        for user_id in {row["user_id"] for row in rows}:
+            self.changes.note(session, user_id)
+        return rows
+
+    def _mail(self, session: Session, notice: Notice, recipient: Mapping[str, Any]) -> None:
+        if recipient["email"] is None or not recipient["email_verified"] or recipient["status"] != "active":
+            return
+        values = {"title": notice.title, "content": notice.content, "origin": self._origin}
+        mail = Mail(NOTICE, recipient["email"], values, user_id=notice.user_id)
+        self.mails.add(session, mail)
 
 
 def admins(session: Session) -> Sequence[str]:
@@ -110,9 +130,14 @@ def _unread(user_id: str) -> Any:
     return select(NOTIFICATIONS.c.id).where(*mine)
 
 
-def _deleted(session: Session, people: Collection[str]) -> set[str]:
-    those = RECIPIENTS.c.user_id.in_(people), RECIPIENTS.c.deleted.is_not(None)
-    return set(session.connection().execute(select(RECIPIENTS.c.user_id).where(*those)).scalars())
+def _known(session: Session, people: Collection[str]) -> dict[str, dict[str, Any]]:
+    found = select(RECIPIENTS).where(RECIPIENTS.c.user_id.in_(people))
+    return {row["user_id"]: dict(row) for row in session.connection().execute(found).mappings()}
+
+
+def deleted(session: Session, people: Collection[str]) -> set[str]:
+    """Return those of the accounts that are known to be deleted."""
+    return {one for one, row in _known(session, people).items() if row["deleted"] is not None}
 
 
 def _row(notice: Notice) -> dict[str, Any]:

@@ -1,14 +1,107 @@
 """The settings of the notifications service."""
 
-from typing import ClassVar
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from shared.process.settings import ServiceSettings
+from services.notifications.mail.addresses import BadAddress, read_address
+from shared.data.sealed import SealingSettings
+
+Transport = Literal["file", "smtp", "none"]
+_SMTP_URL = re.compile(r"smtps?://([^\s/@]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?/?")
+_PORTS = {"smtp": 587, "smtps": 465}
+_LOOPBACK = ("localhost", "127.0.0.1")
 
 
-class Settings(ServiceSettings):
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where mails are handed in; `is_tls` says that the connection begins with TLS."""
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+    is_tls: bool
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether mails may leave only over TLS: everywhere except on this machine."""
+        return self.host not in _LOOPBACK
+
+
+class Settings(SealingSettings):
     service: ClassVar[str] = "notifications"
 
     port: int = Field(default=8088, ge=1, le=65535)
     notification_days: int = Field(default=90, ge=1, le=3650)
+    smtp_url: SecretStr = SecretStr("")
+    mail_transport: Literal["auto", "file", "smtp", "none"] = "auto"
+    mail_from: str = "no-reply@gatehouse.invalid"
+    mail_from_name: str = Field(default="Gatehouse", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
+    mail_reply_to: str = ""
+    mail_workers: int = Field(default=4, ge=1, le=50)
+    mail_timeout_seconds: float = Field(default=10.0, ge=0.1, le=60)
+    mail_per_address_daily: int = Field(default=50, ge=1, le=10_000)
+    mail_days: float = Field(default=3.0, gt=0, le=30)
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _an_smtp_url(cls, url: SecretStr) -> SecretStr:
+        value = url.get_secret_value()
+        if value and _SMTP_URL.fullmatch(value) is None:
+            raise ValueError("must be smtp://user:password@host:587 or smtps://user:password@host:465")
+        return url
+
+    @field_validator("mail_transport")
+    @classmethod
+    def _usable(cls, transport: str, info: ValidationInfo) -> str:
+        if transport == "file" and info.data.get("environment") == "production":
+            raise ValueError("must not be file in production, because mails contain links that give access")
+        if transport == "smtp" and not info.data.get("smtp_url"):
+            raise ValueError("needs SMTP_URL")
+        return transport
+
+    @field_validator("mail_from", "mail_reply_to")
+    @classmethod
+    def _an_address(cls, address: str) -> str:
+        if address:
+            try:
+                read_address(address)
+            except BadAddress as error:
+                raise ValueError(str(error)) from error
+        return address
+
+    @field_validator("mail_from")
+    @classmethod
+    def _of_the_sender(cls, address: str, info: ValidationInfo) -> str:
+        if not address or (info.data.get("smtp_url") and address.endswith(".invalid")):
+            raise ValueError("must be set together with SMTP_URL, to an address that may send there")
+        return address
+
+    @property
+    def transport(self) -> Transport:
+        """How mails leave: by SMTP if a server is set, else in development into files."""
+        if self.mail_transport != "auto":
+            return self.mail_transport
+        if self.smtp_url:
+            return "smtp"
+        return "file" if self.environment == "development" else "none"
+
+    @property
+    def smtp_server(self) -> SmtpServer:
+        parts = urlsplit(self.smtp_url.get_secret_value())
+        return SmtpServer(
+            host=str(parts.hostname),
+            port=parts.port or _PORTS[parts.scheme],
+            user=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            is_tls=parts.scheme == "smtps",
+        )
+
+    @property
+    def origin(self) -> str:
+        """The origin of links in mails, never taken from a request."""
+        return self.public_url or self.oauth_issuer

@@ -1,7 +1,6 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -74,9 +73,9 @@ def make_auth_settings(make_settings: Callable[..., Any], database_url: str) -> 
 
 
 @pytest.fixture
-def mailbox(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
+def mailbox(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
     """The mails of `auth`, whose worker polls without delay."""
-    made = Mailbox(tmp_path, database_url)
+    made = Mailbox(database_url)
     made.watch(monkeypatch)
     return made
 

@@ -1,28 +1,44 @@
-"""The mails that auth writes in development, as their recipients see them."""
+"""The mails that auth asks for, as the service that sends them receives them."""
 
 import asyncio
-import re
-from collections.abc import Callable
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import select
 
+from contracts.events import MailRequested
+from contracts.links import open_link
 from services.auth.lifecycle.requests import MailRequests
-from services.auth.models import WORK
+from services.auth.models import EVENTS, WORK
 from shared.data.database import Database
+from shared.testing import TEST_INTERNAL_SECRET
 from shared.work.leased import Leased
+from tests.told import events
 
 WAIT_SECONDS_MAX = 20
+ORIGIN = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail with its link in plain text, without its origin."""
+
+    template: str
+    to: str
+    values: Mapping[str, str]
+    link: str | None
+
+    @classmethod
+    def of(cls, event: MailRequested) -> "Mail":
+        link = event.link and open_link([TEST_INTERNAL_SECRET], event.mail_id, event.link)
+        return cls(event.template, event.email, event.values, link and link.removeprefix(ORIGIN))
 
 
 class Mailbox:
-    """All mails written so far, oldest first."""
+    """All mails so far, oldest first. They stay in the outbox, because nothing receives them."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
-        self._folder = folder / "mail"
+    def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._busy = 0  # requests being handled; their mails are written after the commit
 
@@ -38,12 +54,12 @@ class Mailbox:
         monkeypatch.setattr(MailRequests, "_handle", counted)
         monkeypatch.setattr("services.auth.app.WORK_SECONDS", 0.01)
 
-    def mails(self, email: str | None = None, template: str = "") -> list[EmailMessage]:
-        files = sorted(self._folder.glob(f"*-{template or '*'}.eml"))
-        read = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
-        return [mail for mail in read if email in (None, mail["To"])]
+    def mails(self, email: str | None = None, template: str = "") -> list[Mail]:
+        told = (one for one in events(self._database_url, EVENTS) if one.topic == MailRequested.topic)
+        found = [Mail.of(MailRequested.model_validate(one.data)) for one in told]
+        return [one for one in found if email in (None, one.to) and template in ("", one.template)]
 
-    async def after_requests(self, email: str | None = None, template: str = "") -> list[EmailMessage]:
+    async def after_requests(self, email: str | None = None, template: str = "") -> list[Mail]:
         """Wait until all queued requests are handled, and return the mails."""
         await eventually(self._is_idle)
         return self.mails(email, template)
@@ -65,12 +81,10 @@ class Mailbox:
             database.close()
 
 
-def link_of(mail: EmailMessage) -> str:
-    found = re.search(
-        r"^http://127\.0\.0\.1:8000(/auth/\S+\?token=\S+)$", str(mail.get_content()), re.MULTILINE
-    )
-    assert found is not None, mail
-    return found[1]
+def link_of(mail: Mail) -> str:
+    assert mail.link is not None, mail
+    assert mail.link.startswith("/auth/"), "the link has another origin"
+    return mail.link
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -11,7 +11,7 @@ from shared.testing import bearer, internal_token
 from tests.auth.conftest import StoppedClock
 from tests.auth.mailbox import Mailbox
 from tests.auth.support import PASSWORD, a_name, let_time_pass, login, register, rows
-from tests.told import events, records
+from tests.told import account_events, records
 
 KEY = {"name": "a script", "scopes": ["full_access"]}
 
@@ -35,7 +35,7 @@ async def test_address_is_confirmed_by_the_link_sent_on_registration_A5(
     assert token not in str(row)
     assert (await confirm(auth, token, ann)).status_code == 204
     assert (await auth.get("/auth/me", headers=headers)).json()["email_verified"] is True
-    told = events(database_url, EVENTS)[-1]
+    told = account_events(database_url, EVENTS)[-1]
     assert (told.topic, told.data["email_verified"]) == ("account.changed", True)
     last = records(database_url, EVENTS)[-1]
     assert (last["action"], last["user_id"]) == ("CONFIRM_EMAIL", ann["user"]["id"])
@@ -143,7 +143,7 @@ async def test_change_confirms_the_new_address_and_notifies_the_old_one_A5(
     assert (me["email"], me["email_verified"]) == (new, True)
     assert (await login(auth, old)).status_code == 401
     assert len(mailbox.mails(old, "email_changed")) == 1
-    assert events(database_url, EVENTS)[-1].data["email"] == new
+    assert account_events(database_url, EVENTS)[-1].data["email"] == new
     assert (await confirm(auth, mailbox.token(old, "verify_email"))).status_code == 400
     assert old not in str(records(database_url, EVENTS))
 

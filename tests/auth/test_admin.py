@@ -21,7 +21,7 @@ from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import admin_token
 from tests.auth.support import a_name, login, refresh, register
 from tests.auth.test_factors import Clock, enrolled
-from tests.told import events, records
+from tests.told import account_events, records
 
 PATH = "/auth/accounts"
 WHY = {"reason": "compromised", "note": "laptop stolen"}
@@ -104,7 +104,7 @@ async def test_new_role_or_status_ends_the_sessions_and_records_the_reason(
         if "token" in signed_in:
             assert (await auth.get("/auth/me", headers=bearer(signed_in["token"]))).status_code == 401
             assert (await refresh(auth, signed_in["refresh_token"])).status_code == 401
-        told = events(database_url, EVENTS)[-1]
+        told = account_events(database_url, EVENTS)[-1]
         assert {name: told.data[name] for name in fields} == fields
         record = records(database_url, EVENTS)[-1]
         while record["action"] != "ADMINISTER_ACCOUNT":

@@ -6,20 +6,20 @@ import pytest
 from services.auth.models import EVENTS
 from shared.testing import bearer, internal_token
 from tests.auth.support import register
-from tests.told import events
+from tests.told import account_events
 
 HEADERS = bearer(internal_token("auth"))
 
 
 class Told:
-    """The events emitted since the last call of new()."""
+    """The account events emitted since the last call of new()."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._seen: set[str] = set()
 
     def new(self) -> list[tuple[str, dict[str, object]]]:
-        fresh = [one for one in events(self._database_url, EVENTS) if one.id not in self._seen]
+        fresh = [one for one in account_events(self._database_url, EVENTS) if one.id not in self._seen]
         self._seen |= {one.id for one in fresh}
         return [(one.topic, one.data) for one in fresh]
 

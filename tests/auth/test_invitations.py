@@ -11,7 +11,7 @@ from shared.testing import bearer
 from tests.auth.mailbox import Mailbox
 from tests.auth.oauth.support import admin_token
 from tests.auth.support import PASSWORD, a_name, let_time_pass, login, register, rows, set_account
-from tests.told import events, records
+from tests.told import account_events, records
 
 PATH = "/auth/invitations"
 
@@ -46,7 +46,7 @@ async def test_invited_person_chooses_a_password_and_has_a_confirmed_address(
     assert row["expires"] - row["created"] == timedelta(days=7)
     assert token not in str(row)
     assert "Jane" not in str(row)
-    assert events(database_url, EVENTS)[-1].topic == "account.created"
+    assert account_events(database_url, EVENTS)[-1].topic == "account.created"
     assert "ACCEPT_INVITATION" in [one["action"] for one in records(database_url, EVENTS)]
     assert sent["email"] not in str(records(database_url, EVENTS))
 

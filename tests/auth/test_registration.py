@@ -43,8 +43,8 @@ async def test_response_is_the_same_for_addresses_that_have_an_account_A2(
     assert (new.status_code, new.json()) == (202, {"status": "accepted"})
     assert (known.status_code, known.content) == (new.status_code, new.content)
     assert known.headers.keys() == new.headers.keys()
-    assert [mail["To"] for mail in mailbox.mails(template="confirm_registration")] == ["ann@example.com"]
-    assert [mail["To"] for mail in mailbox.mails(template="registered_already")] == ["bob@example.com"]
+    assert [mail.to for mail in mailbox.mails(template="confirm_registration")] == ["ann@example.com"]
+    assert [mail.to for mail in mailbox.mails(template="registered_already")] == ["bob@example.com"]
     assert len(rows(database_url, Account)) == 2  # the admin and bob
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 
 from contracts.events import AccountChanged, AccountCreated, OrderChanged, OrderPlaced
+from services.notifications.models import DELIVERIES
+from shared.data.database import Database
 from shared.events import Event
 from shared.events.event import Sealed
 from shared.ids import new_id
@@ -75,3 +77,12 @@ def _order(user_id: str) -> dict[str, Any]:
         "currency": "USD",
         "updated": MOMENT,
     }
+
+
+def table_of_deliveries(database_url: str) -> list[dict[str, Any]]:
+    database = Database(database_url, pool_size=1)
+    try:
+        with database.transaction(write=False) as session:
+            return [dict(row) for row in session.connection().execute(DELIVERIES.select()).mappings()]
+    finally:
+        database.close()

@@ -12,8 +12,7 @@ from services.auth.exports.exports import delete_exports
 from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
 from services.auth.mails.links import forget_links
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import ACCOUNTS, Account, Role, Status
 from services.auth.providers.identities import delete_identities
 from services.auth.schemas import AccountOut, ChangeAccount

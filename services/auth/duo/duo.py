@@ -12,8 +12,7 @@ from services.auth.duo.prompt import Prompt
 from services.auth.errors import DuoDenied, DuoInUse, NoDuo, StrangeSignIn
 from services.auth.factors.challenges import waiting_challenge
 from services.auth.factors.factors import Factors
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
 from services.auth.providers.openid import plain_word
 from services.auth.providers.pending import PendingSignIns, Purpose

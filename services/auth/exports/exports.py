@@ -13,8 +13,7 @@ from services.auth.accounts.accounts import locked_account
 from services.auth.errors import TooManyExports
 from services.auth.export_models import Export
 from services.auth.exports.own_part import EXPORTED
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import EXPORTS, PIECES, Account, delete_expired
 from services.auth.settings import Settings
 from shared.clock import now

@@ -5,8 +5,7 @@ from sqlmodel import Session
 from services.auth.accounts.accounts import locked_account
 from services.auth.errors import CannotImpersonate, ImpersonationOff
 from services.auth.impersonation.schemas import Impersonate, ImpersonationOut
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Role, Status
 from services.auth.sessions.sessions import Sessions
 from services.auth.sessions.tokens import AccessTokens

@@ -10,8 +10,7 @@ from services.auth.accounts.accounts import account_named, add_account, flush_na
 from services.auth.errors import AlreadyVerified, InvalidLink, SignInToConfirm
 from services.auth.events import tell_changed
 from services.auth.mails.links import Links, Purpose, forget_links
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.mails.verification import PER_ADDRESS, ask_to_verify, to_address
 from services.auth.models import ACCOUNTS, Account
 from services.auth.sessions.own_password import OwnPassword, Person

@@ -12,8 +12,7 @@ from services.auth.credentials.policy import PasswordPolicy
 from services.auth.errors import EmailTaken, InvalidLink
 from services.auth.lifecycle.schemas import AcceptInvitation, InvitationOut, Invite
 from services.auth.mails.links import Links, Purpose
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import MAIL_TOKENS, Account
 from shared.caller import Caller
 from shared.clock import now

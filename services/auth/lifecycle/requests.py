@@ -13,8 +13,7 @@ from sqlmodel import Session
 
 from services.auth.accounts.accounts import account_named, locked_account
 from services.auth.mails.links import Links, Purpose
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.mails.verification import PER_ADDRESS, PER_NETWORK, from_network, to_address
 from services.auth.models import WORK
 from services.auth.settings import Settings

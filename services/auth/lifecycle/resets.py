@@ -16,8 +16,7 @@ from services.auth.factors.challenges import close_challenges
 from services.auth.factors.factors import Factors
 from services.auth.lifecycle.claims import claim
 from services.auth.mails.links import Links, Purpose, forget_links
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
 from services.auth.sessions.sessions import Sessions
 from shared.data.database import Database

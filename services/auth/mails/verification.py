@@ -6,8 +6,7 @@ from sqlmodel import Session
 
 from services.auth.credentials.throttle import Pace
 from services.auth.mails.links import Links, Purpose
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
 
 # Per address, whoever asks: more mails would be a nuisance, and the previous link is still valid.

@@ -9,8 +9,7 @@ from sqlmodel import Session
 from services.auth.errors import InvalidCode, NoFactor
 from services.auth.factors.factors import Enrolled, Factors
 from services.auth.factors.totp import address_of
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
 from services.auth.sessions.own_password import OwnPassword, Person
 from services.auth.sessions.sessions import Sessions

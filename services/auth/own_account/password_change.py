@@ -9,8 +9,7 @@ from services.auth.credentials.passwords import Passwords
 from services.auth.credentials.policy import PasswordPolicy
 from services.auth.factors.challenges import close_challenges
 from services.auth.mails.links import forget_links
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
 from services.auth.sessions.own_password import OwnPassword, Person
 from services.auth.sessions.sessions import Sessions

@@ -9,8 +9,7 @@ from sqlmodel import Session
 from services.auth.accounts.accounts import locked_account
 from services.auth.errors import UnknownPasskey
 from services.auth.factors.factors import Factors
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.models import Account
 from services.auth.passkey_models import Passkey
 from services.auth.passkeys.passkeys import Passkeys

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from services.auth.accounts.accounts import locked_account
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Template
 from services.auth.providers.identities import remove_identity
 from services.auth.providers.linking import Linking
 from services.auth.providers.registry import Providers

@@ -21,8 +21,7 @@ from services.auth.errors import (
 from services.auth.factors.factors import Factors
 from services.auth.lifecycle.claims import claim
 from services.auth.mails.links import Links
-from services.auth.mails.mails import Mails
-from services.auth.mails.texts import Template
+from services.auth.mails.mails import Mails, Template
 from services.auth.mails.verification import PER_NETWORK, ask_to_verify, from_network
 from services.auth.models import Account, Role
 from services.auth.provider_settings import Provider

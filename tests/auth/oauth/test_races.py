@@ -99,7 +99,7 @@ async def test_one_of_fifty_uses_of_a_reset_link_succeeds_A4(
     two: list[httpx.AsyncClient], tmp_path: Path, database_url: str
 ) -> None:
     email = (await register(two[0]))["user"]["email"]
-    mailbox = Mailbox(tmp_path, database_url)
+    mailbox = Mailbox(database_url)
     for number in range(ROUNDS):
         assert (await two[0].post("/auth/password/forgot", json={"email": email})).status_code == 202
         await eventually_async(partial(has_mails, mailbox, email, number + 1))

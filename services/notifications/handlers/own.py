@@ -1,4 +1,4 @@
-"""The handlers of the notifications service's endpoints."""
+"""Handlers of one's own notifications and preferences, and of messages that admins send."""
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -8,7 +8,7 @@ from services.notifications import accounts, feed, notices, preferences
 from services.notifications.accounts import Addressee
 from services.notifications.kinds import NoticeType
 from services.notifications.models import NOTIFICATIONS
-from services.notifications.notices import Notice
+from services.notifications.notices import Desk, Notice
 from services.notifications.schemas import (
     ChangePreferences,
     ListNotifications,
@@ -89,7 +89,7 @@ async def find_addressee(body: SendNotification, auth: Peer) -> Addressee:
 
 
 def send_notification(
-    body: SendNotification, addressee: Addressee, session: Session, changes: Changes, trail: Trail
+    body: SendNotification, addressee: Addressee, session: Session, desk: Desk, trail: Trail
 ) -> NotificationOut:
     """Send a message to an account."""
     if addressee.user_id is None:
@@ -97,7 +97,7 @@ def send_notification(
         raise Invalid(errors=[fault])
     notice = Notice(addressee.user_id, NoticeType.MESSAGE, body.title, body.content, body.severity)
     trail.add(recipient=addressee.user_id)
-    rows = notices.deliver(session, [notice], changes)
+    rows = desk.deliver(session, [notice])
     if not rows:  # deleted between auth's response and now
         fault = FieldFault(field="user_id", code="unknown_account", message="is the id of a deleted account")
         raise Invalid(errors=[fault])

@@ -1,0 +1,271 @@
+"""Sends queued mails: several at once, by any number of replicas, each mail by one of them.
+
+An attempt is written before it is made. A process that dies between the server's acceptance and the note of
+it leaves a mail that is sent again when its lease expires, with the same Message-ID: a second copy is the
+lesser evil than none.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import select, update
+from sqlmodel import Session
+
+from contracts.links import open_link
+from services.notifications.mail import texts
+from services.notifications.mail.addresses import BadAddress
+from services.notifications.mail.mails import ATTEMPTS_MAX, QUEUE, Mails, State
+from services.notifications.mail.messages import Sender, build
+from services.notifications.mail.rendering import TextFault, render
+from services.notifications.mail.templates import Text
+from services.notifications.mail.transports import Away, NotSent, Refused, Transport
+from services.notifications.models import ATTEMPTS, DELIVERIES, ERROR_CHARACTERS_MAX
+from services.notifications.settings import Settings
+from shared.clock import now
+from shared.data.database import Database
+from shared.data.sealed import KeyMissing, SealBroken
+from shared.errors import Problem
+from shared.events.failpoints import reached
+from shared.process.tasks import end
+from shared.work.changes import Changes
+from shared.work.leased import Leased, LeaseLost, pause_after
+
+RETRY_FIRST, RETRY_MAX = timedelta(seconds=30), timedelta(hours=6)
+AWAY_FIRST, AWAY_MAX = timedelta(seconds=30), timedelta(minutes=30)
+FAILURES_UNTIL_OPEN = 5
+OPEN_SECONDS_FIRST, OPEN_SECONDS_MAX = 15.0, 300.0
+AFTER_FAULT_SECONDS = 5.0
+
+SENT = Counter("mails_total", "Attempts to send a mail, by outcome", ["outcome"])
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed mail."""
+
+    leased: Leased
+    number: int  # of the attempt
+    row: dict[str, Any]
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt led to: accepted, refused for good, to be tried again, or the server is away."""
+
+    kind: Literal["sent", "refused", "deferred", "away", "stopped"]
+    code: str | None = None
+    error: str | None = None
+    bounced: str | None = None  # the address that does not exist
+
+
+class Breaker:
+    """Stops attempts for a while after several failures of the server in a row; then one probes it."""
+
+    def __init__(self) -> None:
+        self._failures, self._open_until = 0, 0.0
+
+    @property
+    def wait_seconds(self) -> float:
+        return max(self._open_until - time.monotonic(), 0.0)
+
+    @property
+    def is_probing(self) -> bool:
+        return self._failures >= FAILURES_UNTIL_OPEN
+
+    def note(self, outcome: Outcome) -> None:
+        if outcome.kind == "stopped":
+            return
+        self._failures = self._failures + 1 if outcome.kind == "away" else 0
+        times = self._failures - FAILURES_UNTIL_OPEN
+        if times >= 0:
+            pause = min(OPEN_SECONDS_FIRST * 2 ** min(times, 10), OPEN_SECONDS_MAX)
+            self._open_until = time.monotonic() + pause
+            log.error("mail_server_away", seconds=pause, error=outcome.error)
+
+
+class Mailer:
+    """Sends while it is open: `async with Mailer(…)`."""
+
+    def __init__(
+        self, settings: Settings, database: Database, mails: Mails, changes: Changes, transport: Transport
+    ) -> None:
+        self._settings, self._database = settings, database
+        self._mails, self._changes, self._transport = mails, changes, transport
+        self._sender = Sender(settings.mail_from, settings.mail_from_name, settings.mail_reply_to)
+        self._breaker = Breaker()
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._stopping.clear()
+        self._threads = ThreadPoolExecutor(self._settings.mail_workers, thread_name_prefix="mail")
+        self._task = asyncio.create_task(self._always(), name="mails")
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Finish the mails that are being handed in; put the others back."""
+        self._stopping.set()
+        self._changes.wake(QUEUE)
+        _, late = await asyncio.wait([self._task], timeout=self._settings.mail_timeout_seconds)
+        await end(late)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._transport.close()
+
+    async def _always(self) -> None:
+        with self._changes.following(QUEUE) as follower:
+            while not self._stopping.is_set():
+                try:
+                    if await self._turn():
+                        continue
+                except Problem as error:
+                    log.warning("mails_paused", error=repr(error))
+                    await self._rest(AFTER_FAULT_SECONDS)
+                except Exception:
+                    log.exception("mails_interrupted")
+                    await self._rest(AFTER_FAULT_SECONDS)
+                else:
+                    await follower.changed()
+
+    async def _turn(self) -> bool:
+        """Send a few mails; return whether there were any."""
+        if self._breaker.wait_seconds:
+            await self._rest(self._breaker.wait_seconds)
+        if self._stopping.is_set() or not await self._database.read(self._mails.queue.is_due):
+            return False
+        number = 1 if self._breaker.is_probing else 2 * self._settings.mail_workers
+        jobs = await self._database.run(self._claim, number)
+        await asyncio.gather(*(self._handle(job) for job in jobs))
+        return bool(jobs)
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _handle(self, job: Job) -> None:
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._threads, self._send, job)
+        reached("mail: sent")
+        self._breaker.note(outcome)
+        SENT.labels(outcome.kind).inc()
+        try:
+            await self._database.run(self._settle, job, outcome)
+        except LeaseLost:
+            log.warning("mail_lease_lost", mail_id=job.leased.body, outcome=outcome.kind)
+
+    def _claim(self, session: Session, number: int) -> list[Job]:
+        """Lease mails, and write their attempts. What need not be sent any more is ended instead."""
+        claimed = {one.body: one for one in self._mails.queue.claim(session, number)}
+        found = select(DELIVERIES).where(DELIVERIES.c.id.in_(claimed))
+        rows = {row["id"]: dict(row) for row in session.connection().execute(found).mappings()}
+        changed = texts.changed(session, {row["template"] for row in rows.values()})
+        jobs, at = [], now()
+        for mail_id, leased in claimed.items():
+            row = rows.get(mail_id)
+            if row is None:  # of an account that was deleted
+                self._mails.queue.finish(session, leased)
+                continue
+            reason = self._obsolete(row, at)
+            if reason is not None:
+                self._mails.queue.finish(session, leased)
+                self._mails.end(session, mail_id, *reason)
+                continue
+            text = changed.get(row["template"]) or texts.standard(row["template"])
+            jobs.append(Job(leased, row["attempts"] + 1, row, text))
+        self._write_attempts(session, jobs, at)
+        return jobs
+
+    def _obsolete(self, row: dict[str, Any], at: datetime) -> tuple[State, str] | None:
+        if row["expires"] is not None and row["expires"] <= at:
+            return State.EXPIRED, "expired"
+        if row["created"] <= at - timedelta(days=self._settings.mail_days):
+            return State.FAILED, "too_old"
+        return None
+
+    def _write_attempts(self, session: Session, jobs: Sequence[Job], at: datetime) -> None:
+        execute = session.connection().execute
+        if jobs:
+            begun = [{"delivery_id": job.row["id"], "number": job.number, "started": at} for job in jobs]
+            execute(ATTEMPTS.insert(), begun)
+            mine = update(DELIVERIES).where(DELIVERIES.c.id.in_([job.row["id"] for job in jobs]))
+            execute(mine.values(state=State.SENDING, attempts=DELIVERIES.c.attempts + 1))
+
+    def _send(self, job: Job) -> Outcome:
+        """Make an attempt, in a worker thread."""
+        if self._stopping.is_set():
+            return Outcome("stopped")
+        try:
+            message = self._message(job)
+        except (SealBroken, KeyMissing, TextFault, BadAddress) as error:
+            log.error("mail_not_made", mail_id=job.row["id"], error=repr(error))  # noqa: TRY400
+            return Outcome("refused", "not_made", str(error))
+        try:
+            self._transport.send(message)
+        except Refused as error:
+            return Outcome(
+                "refused", error.code, error.detail, message.recipient if error.is_bounce else None
+            )
+        except Away as error:
+            return Outcome("away", error.code, error.detail)
+        except NotSent as error:
+            return Outcome("deferred", error.code, error.detail)
+        return Outcome("sent")
+
+    def _message(self, job: Job) -> Any:
+        row = job.row
+        content = json.loads(self._mails.sealed.open(row["id"], row["sealed"] or ""))
+        values: dict[str, str] = content["values"]
+        if content["link"] is not None:
+            values["link"] = open_link(self._settings.internal_secrets, row["id"], content["link"])
+        if row["expires"] is not None:
+            values["expires"] = f"{row['expires']:%Y-%m-%d %H:%M} UTC"
+        rendered = render(job.text, values)
+        return build(row["id"], row["template"], content["to"], row["created"], rendered, self._sender)
+
+    def _settle(self, session: Session, job: Job, outcome: Outcome) -> None:
+        """Note the outcome; raise LeaseLost if another replica has the mail now."""
+        mails, leased, mail_id = self._mails, job.leased, job.row["id"]
+        error = outcome.error and outcome.error[:ERROR_CHARACTERS_MAX]
+        noted = {"finished": now(), "outcome": outcome.kind, "code": outcome.code, "error": error}
+        mine = ATTEMPTS.c.delivery_id == mail_id, ATTEMPTS.c.number == job.number
+        session.connection().execute(update(ATTEMPTS).where(*mine).values(noted))
+        if outcome.kind == "sent":
+            mails.queue.finish(session, leased)
+            mails.end(session, mail_id, State.SENT)
+        elif outcome.kind == "refused" or (outcome.kind == "deferred" and leased.attempts >= ATTEMPTS_MAX):
+            mails.queue.finish(session, leased)
+            mails.end(session, mail_id, State.FAILED, outcome.code, error)
+            log.error("mail_failed", mail_id=mail_id, template=job.row["template"], code=outcome.code)
+            if outcome.bounced is not None:
+                mails.suppress(session, outcome.bounced, "bounce")
+        else:
+            # Only attempts that the server answered count: an outage is no fault of the mail.
+            counted = leased.attempts if outcome.kind == "deferred" else leased.attempts - 1
+            mails.queue.put_off(session, leased, _pause(outcome, job), attempts=counted)
+            again = {"state": State.QUEUED, "code": outcome.code, "error": error}
+            session.connection().execute(update(DELIVERIES).where(DELIVERIES.c.id == mail_id).values(again))
+        reached("mail: settling")
+
+
+def _pause(outcome: Outcome, job: Job) -> timedelta:
+    if outcome.kind == "stopped":
+        return timedelta(0)
+    if outcome.kind == "away":
+        pause = pause_after(job.number, AWAY_FIRST, AWAY_MAX)
+    else:
+        pause = pause_after(job.leased.attempts, RETRY_FIRST, RETRY_MAX)
+    return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, is no secret

@@ -1,0 +1,172 @@
+"""Mails that are to be sent: queued in the transaction of what causes them, and sealed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlmodel import Session
+
+from services.notifications.kinds import Channel
+from services.notifications.mail.addresses import BadAddress, hash_of, read_address
+from services.notifications.models import ATTEMPTS, DELIVERIES, SUPPRESSIONS, WORK
+from services.notifications.settings import Settings
+from shared.clock import now
+from shared.data.database import insert_into
+from shared.data.sealed import SealedColumn
+from shared.ids import first_id, new_id
+from shared.work.changes import Changes
+from shared.work.leased import Queue
+
+QUEUE = "mail"
+# A lease covers a whole mail: connecting, a login, and each command may take MAIL_TIMEOUT_SECONDS.
+LEASE_TIMEOUTS = 12
+ATTEMPTS_MAX = 8
+SUPPRESSED_FOR = timedelta(days=30)
+FORGOTTEN_AT_ONCE = 1_000
+_NO_LIMIT = 2**31 - 2
+
+
+class State(StrEnum):
+    """What has become of a delivery."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail to queue. `link` is sealed by its sender (contracts/links.py) and opened only to be sent."""
+
+    template: str
+    to: str
+    values: Mapping[str, str]
+    id: str = field(default_factory=new_id)
+    user_id: str | None = None
+    link: str | None = None
+    expires: datetime | None = None
+
+
+class Mails:
+    """Queues, repeats and cancels mails, within the caller's transaction."""
+
+    def __init__(self, settings: Settings, changes: Changes) -> None:
+        self._is_off = settings.transport == "none"
+        self._daily_max = settings.mail_per_address_daily
+        self._changes = changes
+        self.sealed = SealedColumn(settings.sealer(), DELIVERIES.c.sealed)
+        self._hash_key = settings.key_secret.get_secret_value().encode()
+        lease = timedelta(seconds=LEASE_TIMEOUTS * settings.mail_timeout_seconds)
+        self.queue = Queue(WORK, QUEUE, lease=lease, attempts_max=_NO_LIMIT)
+
+    def add(self, session: Session, mail: Mail) -> State | None:
+        """Queue a mail once, whatever happens to the event that asks for it; return its state.
+
+        It is stored but not sent to an address that does not exist, or that gets too many mails. None means
+        that it was known already, or that mails are off.
+        """
+        if self._is_off:
+            return None
+        to_hash = hash_of(self._hash_key, mail.to)
+        state, code = self._admitted(session, mail.to, to_hash)
+        content = {"to": mail.to, "values": dict(mail.values), "link": mail.link}
+        is_queued = state is State.QUEUED
+        row = {
+            "id": mail.id,
+            "user_id": mail.user_id,
+            "channel": Channel.EMAIL,
+            "template": mail.template,
+            "to_hash": to_hash,
+            "sealed": self.sealed.seal(mail.id, json.dumps(content)) if is_queued else None,
+            "state": state,
+            "attempts": 0,
+            "code": code,
+            "expires": mail.expires,
+            "created": now(),
+            "finished": None if is_queued else now(),
+        }
+        adding = insert_into(session, DELIVERIES).values(row).on_conflict_do_nothing()
+        if session.connection().execute(adding.returning(DELIVERIES.c.id)).first() is None:
+            return None
+        if is_queued:
+            self.queue.add(session, mail.id, work_id=_work_id(mail.id))
+            self._changes.note(session, QUEUE)
+        return state
+
+    def has(self, session: Session, mail_id: str) -> bool:
+        found = select(DELIVERIES.c.id).where(DELIVERIES.c.id == mail_id)
+        return session.connection().execute(found).first() is not None
+
+    def _admitted(self, session: Session, to: str, to_hash: str) -> tuple[State, str | None]:
+        execute = session.connection().execute
+        try:
+            read_address(to)
+        except BadAddress:
+            return State.FAILED, "bad_address"
+        silent = SUPPRESSIONS.c.to_hash == to_hash, SUPPRESSIONS.c.until > now()
+        if (reason := execute(select(SUPPRESSIONS.c.reason).where(*silent)).scalar()) is not None:
+            return State.SUPPRESSED, reason
+        today = DELIVERIES.c.to_hash == to_hash, DELIVERIES.c.id >= first_id(now(), -timedelta(days=1))
+        some = select(DELIVERIES.c.id).where(*today).limit(self._daily_max).subquery()
+        if execute(select(func.count()).select_from(some)).scalar_one() >= self._daily_max:
+            return State.SUPPRESSED, "too_many"
+        return State.QUEUED, None
+
+    def repeat(self, session: Session, mail_id: str) -> bool:
+        """Queue a failed mail again; return False if it did not fail, or if nothing of it is left."""
+        failed = DELIVERIES.c.id == mail_id, DELIVERIES.c.state == State.FAILED
+        anew = update(DELIVERIES).where(*failed, DELIVERIES.c.sealed.is_not(None))
+        values = {"state": State.QUEUED, "code": None, "error": None, "finished": None}
+        if not session.connection().execute(anew.values(values)).rowcount:
+            return False
+        self.queue.add(session, mail_id, work_id=_work_id(mail_id))
+        self._changes.note(session, QUEUE)
+        return True
+
+    def cancel(self, session: Session, mail_id: str) -> bool:
+        """Cancel a mail that waits; return False if it is being sent or has ended."""
+        if not self.queue.withdraw(session, _work_id(mail_id)):
+            return False
+        self.end(session, mail_id, State.CANCELLED)
+        return True
+
+    def end(
+        self, session: Session, mail_id: str, state: State, code: str | None = None, error: str | None = None
+    ) -> None:
+        """Note what became of a mail. What it said is forgotten, unless it failed and may be repeated."""
+        values: dict[str, Any] = {"state": state, "code": code, "error": error, "finished": now()}
+        if state is not State.FAILED:
+            values["sealed"] = None
+        session.connection().execute(update(DELIVERIES).where(DELIVERIES.c.id == mail_id).values(values))
+
+    def suppress(self, session: Session, to: str, reason: str) -> None:
+        """Send nothing to this address for a while."""
+        row = {"to_hash": hash_of(self._hash_key, to), "reason": reason, "created": now()}
+        adding = insert_into(session, SUPPRESSIONS).values(**row, until=now() + SUPPRESSED_FOR)
+        again = {name: adding.excluded[name] for name in ("reason", "created", "until")}
+        session.connection().execute(adding.on_conflict_do_update(index_elements=["to_hash"], set_=again))
+
+    def allow(self, session: Session, to: str) -> bool:
+        """Send to this address again; return whether it was suppressed."""
+        gone = delete(SUPPRESSIONS).where(SUPPRESSIONS.c.to_hash == hash_of(self._hash_key, to))
+        return bool(session.connection().execute(gone).rowcount)
+
+    def forget(self, session: Session, people: Sequence[str]) -> None:
+        """Delete the mails of deleted accounts. One that is being sent right now arrives."""
+        execute, mine = session.connection().execute, DELIVERIES.c.user_id.in_(people)
+        while ids := list(execute(select(DELIVERIES.c.id).where(mine).limit(FORGOTTEN_AT_ONCE)).scalars()):
+            execute(delete(WORK.work).where(WORK.work.c.id.in_([_work_id(one) for one in ids])))
+            execute(delete(ATTEMPTS).where(ATTEMPTS.c.delivery_id.in_(ids)))
+            execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(ids)))
+
+
+def _work_id(mail_id: str) -> str:
+    return f"{QUEUE}:{mail_id}"

@@ -1,0 +1,64 @@
+"""Builds a mail: headers that no value can break, plain text, and HTML."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+
+from services.notifications.mail.addresses import read_address
+from services.notifications.mail.rendering import Rendered
+
+LINE_BYTES_MAX = 900  # SMTP allows 998
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who mails are from, and where answers go."""
+
+    address: str
+    name: str
+    reply_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A mail ready to be handed in: a name for files, the addresses of its envelope, and its bytes."""
+
+    name: str
+    sender: str
+    recipient: str
+    content: bytes
+
+    @property
+    def needs_utf8(self) -> bool:
+        """Whether the address can only be written with SMTPUTF8."""
+        return not self.recipient.isascii()
+
+
+def build(
+    mail_id: str, template: str, to: str, created: datetime, rendered: Rendered, sender: Sender
+) -> Message:
+    """Build the mail; raise BadAddress if it cannot be addressed.
+
+    Its Message-ID and its date depend on the delivery alone, so every attempt has the same.
+    """
+    recipient, own = Address("", *read_address(to)), Address(sender.name, *read_address(sender.address))
+    mail = EmailMessage(SMTP if recipient.username.isascii() else SMTPUTF8)
+    mail["From"], mail["To"] = own, recipient
+    if sender.reply_to:
+        mail["Reply-To"] = Address("", *read_address(sender.reply_to))
+    mail["Subject"] = rendered.subject
+    mail["Date"] = created
+    mail["Message-ID"] = f"<{mail_id}@{own.domain}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(rendered.text, cte=_encoding(rendered.text))
+    mail.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    mail.set_boundary(f"=_{mail_id}")
+    return Message(f"{mail_id}-{template}", own.addr_spec, recipient.addr_spec, mail.as_bytes())
+
+
+def _encoding(text: str) -> str:
+    """Keep text readable as it is where possible, so that a link in it is not broken into lines."""
+    is_plain = text.isascii() and all(len(line) <= LINE_BYTES_MAX for line in text.splitlines())
+    return "7bit" if is_plain else "quoted-printable"

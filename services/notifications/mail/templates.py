@@ -1,0 +1,84 @@
+"""The mails that this service sends: when, and with which fields. `standard_texts/` has their texts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+NOTICE = "notice"
+TEST = "test"
+
+_TEXTS = Path(__file__).parent / "standard_texts"
+_ACCOUNT = ("email", "origin")
+_LINK = (*_ACCOUNT, "link", "expires")
+_SAMPLES = {
+    "email": "ann@example.com",
+    "origin": "https://api.example.com",
+    "link": "https://api.example.com/auth/confirm?token=Zm9yIHRoZSBwcmV2aWV3IG9ubHk",
+    "expires": "2026-01-31 12:00 UTC",
+    "factor": "authenticator app",
+    "provider": "Google",
+    "admin": "admin",
+    "minutes": "15",
+    "title": "Your order is on its way",
+    "content": "Laptop, quantity 1: confirmed → shipped.",
+    "subject": "A test",
+    "body": "This mail shows that mails arrive.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A subject and a body. Blank lines separate paragraphs; rendering.py says what else is allowed."""
+
+    subject: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """When a mail is sent, and the fields that its text may use."""
+
+    description: str
+    fields: tuple[str, ...]
+
+    @property
+    def sample(self) -> dict[str, str]:
+        return {name: _SAMPLES[name] for name in self.fields}
+
+
+TEMPLATES: Mapping[str, Template] = MappingProxyType(
+    {
+        "verify_email": Template("Someone registered with this address, or asked to confirm it.", _LINK),
+        "confirm_registration": Template(
+            "Someone registers with this address; the account is created once it is confirmed.", _LINK
+        ),
+        "registered_already": Template("Someone tried to register with the address of an account.", _ACCOUNT),
+        "invitation": Template("An admin invited this address.", _LINK),
+        "change_email": Template("Someone wants to use this address for their account.", _LINK),
+        "email_taken": Template(
+            "Someone wants to use the address of an account for another account.", _ACCOUNT
+        ),
+        "email_changed": Template("The account has another address now; this goes to the old one.", _ACCOUNT),
+        "factor_added": Template("A second factor was added.", (*_ACCOUNT, "factor")),
+        "factor_removed": Template("A second factor was removed.", (*_ACCOUNT, "factor")),
+        "provider_connected": Template("An identity provider was connected.", (*_ACCOUNT, "provider")),
+        "provider_disconnected": Template("An identity provider was disconnected.", (*_ACCOUNT, "provider")),
+        "export_ready": Template("A data export is ready.", _ACCOUNT),
+        "impersonated": Template("An admin began to act as this account.", (*_ACCOUNT, "admin", "minutes")),
+        "reset_password": Template("Someone forgot their password.", _LINK),
+        "password_changed": Template("The password was changed.", _ACCOUNT),
+        NOTICE: Template(
+            "A notification also reaches its recipient by e-mail.", ("title", "content", "origin")
+        ),
+        TEST: Template("An admin checks whether mails arrive.", ("subject", "body")),
+    }
+)
+
+
+@cache
+def built_in(name: str) -> Text:
+    """Return the built-in text of a template: the first line of its file is the subject."""
+    subject, _, body = (_TEXTS / f"{name}.txt").read_text(encoding="utf-8").partition("\n")
+    return Text(subject, body.strip("\n"))

@@ -1,0 +1,211 @@
+"""Hands mails in: to an SMTP server, or in development to a folder. They block, and run in worker threads."""
+
+import os
+import smtplib
+import ssl
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Protocol
+
+from services.notifications.mail.messages import Message
+from services.notifications.settings import Settings, SmtpServer
+
+FILES_MAX = 1_000  # unauthenticated requests cause mails, and must not fill the disk
+IDLE_SECONDS = 20.0  # servers close idle connections after minutes
+
+
+class NotSent(Exception):
+    """The mail was not accepted. `code` is one word for admins; `detail` is what the other side said."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code, self.detail = code, detail
+        super().__init__(f"{code}: {detail}")
+
+
+class Refused(NotSent):
+    """This mail will never be accepted; with `is_bounce`, no mail to this address will."""
+
+    def __init__(self, code: str, detail: str, *, is_bounce: bool = False) -> None:
+        super().__init__(code, detail)
+        self.is_bounce = is_bounce
+
+
+class Deferred(NotSent):
+    """This mail was not accepted now."""
+
+
+class Away(NotSent):
+    """The server accepts no mail now, whatever the mail."""
+
+
+class Transport(Protocol):
+    """Where mails are handed in."""
+
+    def send(self, message: Message) -> None:
+        """Return once the mail is accepted; otherwise raise NotSent."""
+
+    def close(self) -> None: ...
+
+
+def transport_of(settings: Settings) -> Transport:
+    if settings.transport == "smtp":
+        return SmtpTransport(settings.smtp_server, settings.mail_timeout_seconds)
+    return FileTransport(settings.data_dir / "mail")
+
+
+class FileTransport:
+    """Writes mails to a folder, readable by its owner alone, and keeps the newest ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        try:
+            with self._lock:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _write(self._folder / f"{message.name}.eml", message.content)
+                for old in sorted(self._folder.glob("*.eml"))[:-FILES_MAX]:
+                    old.unlink(missing_ok=True)
+        except OSError as error:
+            raise Away("not_written", str(error)) from error
+
+    def close(self) -> None:
+        pass
+
+
+class SmtpTransport:
+    """One connection per thread, kept open between mails."""
+
+    def __init__(self, server: SmtpServer, seconds: float) -> None:
+        self._server, self._seconds = server, seconds
+        self._local = threading.local()
+        self._lock, self._open = threading.Lock(), set[smtplib.SMTP]()
+
+    def send(self, message: Message) -> None:
+        try:
+            self._send(message)
+        except NotSent:
+            raise
+        except (OSError, smtplib.SMTPException) as error:  # SMTPException is an OSError, but not its errors
+            self._drop()
+            raise Away("unreachable", _said(error)) from error
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
+
+    def _send(self, message: Message) -> None:
+        connection = self._begin(message)
+        code, said = connection.rcpt(message.recipient)
+        if code not in (250, 251):
+            connection.rset()
+            _refuse(code, said, at_recipient=True)
+        try:
+            code, said = connection.data(message.content)
+        except smtplib.SMTPDataError as error:
+            connection.rset()
+            code, said = error.smtp_code, error.smtp_error  # type: ignore[assignment]
+        if code != 250:
+            _refuse(code, said, at_recipient=False)
+        self._local.used = time.monotonic()
+
+    def _begin(self, message: Message) -> smtplib.SMTP:
+        """Name the sender, on a new connection if the server has closed the old one."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None and time.monotonic() - self._local.used < IDLE_SECONDS:
+            try:
+                return self._from(connection, message)
+            except (OSError, smtplib.SMTPException):
+                pass  # nothing was handed in yet, so a second attempt cannot make two mails
+        self._drop()
+        return self._from(self._connect(), message)
+
+    def _from(self, connection: smtplib.SMTP, message: Message) -> smtplib.SMTP:
+        options = [f"size={len(message.content)}"] if connection.has_extn("size") else []
+        if message.needs_utf8:
+            if not connection.has_extn("smtputf8"):
+                raise Refused("no_smtputf8", "the server cannot deliver to an address with these letters")
+            options += ["BODY=8BITMIME", "SMTPUTF8"]
+        code, said = connection.mail(message.sender, options)
+        if code != 250:
+            connection.rset()
+            raise Away("sender_refused", f"{code} {_text(said)}")
+        return connection
+
+    def _connect(self) -> smtplib.SMTP:
+        server = self._server
+        if server.is_tls:
+            made: smtplib.SMTP = smtplib.SMTP_SSL(
+                server.host, server.port, timeout=self._seconds, context=_context()
+            )
+        else:
+            made = smtplib.SMTP(server.host, server.port, timeout=self._seconds)
+        with self._lock:
+            self._open.add(made)
+        self._local.connection, self._local.used = made, time.monotonic()
+        made.ehlo_or_helo_if_needed()
+        if not server.is_tls and (server.needs_tls or made.has_extn("starttls")):
+            if not made.has_extn("starttls"):
+                raise Away("no_tls", "the server offers no STARTTLS")
+            made.starttls(context=_context() if server.needs_tls else _unchecked_context())
+            made.ehlo()
+        if server.user is not None:
+            made.login(server.user, server.password or "")
+        return made
+
+    def _drop(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            with self._lock:
+                self._open.discard(connection)
+            self._local.connection = None
+
+
+def _refuse(code: int, said: bytes, *, at_recipient: bool) -> None:
+    detail = f"{code} {_text(said)}"
+    if code == 421:
+        raise Away("busy", detail)
+    if code < 500:
+        raise Deferred("deferred", detail)
+    is_bounce = at_recipient and code in (550, 551, 553) and " 5.7" not in f" {_text(said)}"
+    raise Refused("no_such_address" if is_bounce else "refused", detail, is_bounce=is_bounce)
+
+
+def _text(said: bytes | str) -> str:
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    return " ".join(text.split())
+
+
+def _said(error: Exception) -> str:
+    """Return what went wrong, without what was sent: an error of a login may repeat the password."""
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"{error.smtp_code} {_text(error.smtp_error)}"
+    return f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@cache
+def _unchecked_context() -> ssl.SSLContext:
+    """Return a context for this machine, whose certificate is usually made by itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file atomically, readable by its owner alone."""
+    descriptor, draft = mkstemp(dir=file.parent)
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(content)
+    Path(draft).rename(file)
