@@ -216,6 +216,9 @@ class Ledger:
             detail = f"records 0 to {first - 1} are missing, and no retention cut explains why"
             self._report("removed", 0, detail)
             return (received or "")[MONTH]
+        if last.root is None:
+            what = "the only explanation is a retention cut that the log's key did not sign for this log"
+            self._doubt(0, f"records 0 to {first - 1} are missing: {what}")
         before = str(last.said.get("before"))
         is_month = re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-01T00:00:00\.000000Z", before) is not None
         if not is_month or first > last.seq or before > last.received:
