@@ -1,6 +1,6 @@
 """The check before a retention cut, which cannot be undone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.audit.checking import Verification
@@ -8,15 +8,17 @@ from services.audit.checkpoints import Checkpoints
 from services.audit.export import FullExport
 from services.audit.feed import check, pinned
 from services.audit.holds import held_accounts, stated_accounts
+from services.audit.proofs import Checkpoint, Key
 from services.audit.schemas import SEQ_MAX
 
 
 class _BeforeCut(Verification):
     """Takes the time and the account of each record from its verified content, not from a query."""
 
-    def __init__(self, checkpoints: Checkpoints, cut: range, before: str, held: set[str]) -> None:
-        kept = checkpoints.anchored(range(cut.start + 1, SEQ_MAX))
-        super().__init__(checkpoints.keys.known, kept, metadata_text=str)
+    def __init__(
+        self, keys: Sequence[Key], kept: Sequence[Checkpoint], cut: range, before: str, held: set[str]
+    ) -> None:
+        super().__init__(keys, kept, metadata_text=str)
         self._cut, self._before, self._held = cut, before, held
 
     def add_record(self, record: Mapping[str, Any]) -> None:
@@ -44,10 +46,12 @@ def checked_before_cut(
     """
     database = checkpoints.database
     checkpoints.make(whole=True)
+    # Before the log, which may be signed further meanwhile: that would look like a rollback.
+    kept = checkpoints.anchored(range(first + 1, SEQ_MAX), checkpoints.anchor_bytes())
     with database.transaction(write=False) as session:
         newest = pinned(session)
         held = held_accounts(session) | stated_accounts(session, checkpoints.keys, first)
-    found = _BeforeCut(checkpoints, range(first, end), before, held)
+    found = _BeforeCut(checkpoints.keys.known, kept, range(first, end), before, held)
     check(database, FullExport(newest, first), found, newest.size)
     if newest.size < end:
         found.report("changed", newest.size, "records that are to be cut off are not signed")

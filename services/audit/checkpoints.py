@@ -6,6 +6,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,25 @@ class Checkpoints:
         # A range, because a damaged tree may claim any size.
         due = range((max(done, 0) // EVERY_RECORDS + 1) * EVERY_RECORDS, size + 1, EVERY_RECORDS)
         for start in range(0, len(due), AT_ONCE_MAX):
-            with self.database.transaction() as session:
-                self._sign(session, due[start : start + AT_ONCE_MAX])
+            self._sign(due[start : start + AT_ONCE_MAX])
         if whole and size not in due and size != done:
-            with self.database.transaction() as session:
-                self._sign(session, [size])
+            self._sign([size])
         if self._anchor is not None:
             with self.database.transaction(write=False) as session:
                 if self._anchor.is_behind(session) and self._agrees_with_anchor(session, tree_of(session)):
                     self._anchor.catch_up(session)
 
-    def _sign(self, session: Session, sizes: Sequence[int]) -> None:
+    def _sign(self, sizes: Sequence[int]) -> None:
+        with self.database.transaction() as session:
+            signed = self._signed(session, sizes)
+        # After the commit, because a check compares it with what it can read.
+        self.remembered = signed or self.remembered
+
+    def _signed(self, session: Session, sizes: Sequence[int]) -> Checkpoint | None:
+        """Sign the log of these sizes; return the last checkpoint, if it was stored."""
         tree = tree_of(session)
         if not self._continues(session, tree):
-            return
+            return None
         made = now()
         signed = [Checkpoint(size, tree.root(size)) for size in sizes]
         rows = [{"size": one.size, "note": self.note(*one), "created": made} for one in signed]
@@ -84,8 +90,8 @@ class Checkpoints:
         self.is_swallowed = latest_size(session) < sizes[-1]
         if self.is_swallowed:
             self._refuse(session, "audit_checkpoint_not_stored", _SWALLOWED)
-        else:
-            self.remembered = signed[-1]
+            return None
+        return signed[-1]
 
     def _continues(self, session: Session, tree: Tree) -> bool:
         """Whether the tree begins with the last signed state. A state that contradicts it is never signed.
@@ -128,9 +134,13 @@ class Checkpoints:
         """Return the last checkpoint in the anchor."""
         return self._anchor.newest() if self._anchor is not None else None
 
-    def anchored(self, sizes: range) -> list[Checkpoint]:
-        """Return the checkpoints of these sizes in the anchor."""
-        return self._anchor.read(sizes) if self._anchor is not None else []
+    def anchor_bytes(self) -> int:
+        """Return the length of the anchor now."""
+        return self._anchor.length() if self._anchor is not None else 0
+
+    def anchored(self, sizes: range, length: int | None = None) -> list[Checkpoint]:
+        """Return the checkpoints of these sizes in the anchor, or in what it was when it had this length."""
+        return self._anchor.read(sizes, length) if self._anchor is not None else []
 
     def newest_anchored_of(self, sizes: range) -> Checkpoint | None:
         """Return the newest checkpoint of these sizes in the anchor; each one continues those before it."""
@@ -171,9 +181,13 @@ class Anchor:
         found = Checkpoint.of(note, self._keys.known)
         return found is not None and found.size == size
 
-    def read(self, sizes: range) -> list[Checkpoint]:
-        """Return its checkpoints of these sizes. The file grows for years, so it is read in pieces."""
-        found = (Checkpoint.of(note, self._keys.known) for note in self._notes() if _size_in(note) in sizes)
+    def length(self) -> int:
+        return self._file.stat().st_size if self._file.exists() else 0
+
+    def read(self, sizes: range, length: int | None) -> list[Checkpoint]:
+        """Return the checkpoints of these sizes in the file, or in its beginning of this length."""
+        notes = (note for note in self._notes(length) if _size_in(note) in sizes)
+        found = (Checkpoint.of(note, self._keys.known) for note in notes)
         return [one for one in found if one is not None]
 
     def newest_of(self, sizes: range) -> Checkpoint | None:
@@ -181,12 +195,12 @@ class Anchor:
         last = deque((note for note in self._notes() if _size_in(note) in sizes), maxlen=LAST_NOTES)
         return max(filter(None, (Checkpoint.of(note, self._keys.known) for note in last)), default=None)
 
-    def _notes(self) -> Iterator[str]:
-        if not self._file.exists():
-            return
+    def _notes(self, length: int | None = None) -> Iterator[str]:
+        """Return the notes in the file, which grows for years: it is read in pieces."""
+        length = self.length() if length is None else length
         lines: list[str] = []
-        with self._file.open(encoding="utf-8", errors="replace") as opened:
-            for line in opened:
+        with self._file.open("rb") if length else BytesIO() as opened:
+            while opened.tell() < length and (line := opened.readline().decode(errors="replace")):
                 if lines and lines[-1].startswith("— ") and not line.startswith("— "):
                     yield from notes_in("".join(lines))
                     lines = []

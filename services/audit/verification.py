@@ -91,7 +91,8 @@ def _despite_unreadable_text() -> Iterator[None]:
 
 
 def _verify(database: Database, checkpoints: Checkpoints, first: int | None, limit: int) -> Checked:
-    remembered = checkpoints.remembered
+    # Before the log, which may be signed further meanwhile: that would look like a rollback.
+    remembered, anchored_to = checkpoints.remembered, checkpoints.anchor_bytes()
     started = time.monotonic()
     with database.transaction(write=False) as session:
         # In this order, because the log may grow meanwhile.
@@ -108,7 +109,7 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
     sizes = range(first + 1, SEQ_MAX if end == newest else end.size + 1)
     verification = Verification(
         checkpoints.keys.known,
-        _kept(checkpoints, sizes, remembered, cut_off=first if first == oldest else 0),
+        _kept(checkpoints, sizes, remembered, anchored_to, cut_off=first if first == oldest else 0),
         consistency=lambda size, to: _consistency(database, size, to),
         begins_inside=first > oldest,
         ends_inside=end != newest,
@@ -131,10 +132,10 @@ def _verify(database: Database, checkpoints: Checkpoints, first: int | None, lim
 
 
 def _kept(
-    checkpoints: Checkpoints, sizes: range, remembered: Checkpoint | None, cut_off: int
+    checkpoints: Checkpoints, sizes: range, remembered: Checkpoint | None, anchored_to: int, cut_off: int
 ) -> list[Checkpoint]:
     """Return checkpoints from outside the database: of these sizes, and the newest of what was cut off."""
-    kept = checkpoints.anchored(sizes)
+    kept = checkpoints.anchored(sizes, anchored_to)
     older = checkpoints.newest_anchored_of(range(1, cut_off + 1))
     if older is not None:
         kept.append(older)

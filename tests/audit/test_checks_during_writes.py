@@ -1,0 +1,72 @@
+"""A check of the log while it is written must not report an attack."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from services.audit import before_cut, verification
+from services.audit.retention import cut
+from services.audit.statements import RETENTION_CUT
+from tests.audit.attacks import JANUARY, MARCH, actions, by_service
+from tests.audit.support import Log, checkpoint, entry
+from tests.audit.test_tampering import own_settings
+
+
+@pytest.fixture
+def anchored(tmp_path: Path) -> Iterator[Log]:
+    with Log(own_settings(tmp_path, anchor_file=tmp_path / "anchor")) as log:
+        log.fill(3)
+        log.sign()
+        yield log
+
+
+def sign_before(module: ModuleType, name: str, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before this function runs, the log grows and is signed, as by another thread or replica."""
+    function = getattr(module, name)
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        log.add(entry())
+        log.sign()
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(module, name, run)
+
+
+def test_checkpoint_that_is_anchored_during_a_check_is_not_a_rollback(
+    anchored: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_before(verification, "_kept", anchored, monkeypatch)
+
+    assert by_service(anchored) == "ok"
+
+
+def test_checkpoint_that_is_anchored_during_the_check_before_a_cut_does_not_prevent_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(moment: datetime) -> None:
+        monkeypatch.setattr("services.audit.log.now", lambda: moment)
+
+    with Log(own_settings(tmp_path, anchor_file=tmp_path / "anchor")) as log:
+        at(JANUARY)
+        log.fill(3)
+        at(MARCH)
+        log.fill(3)
+        sign_before(before_cut, "stated_accounts", log, monkeypatch)
+        cut(log.checkpoints, MARCH, months=1)
+
+        assert RETENTION_CUT in actions(log)
+
+
+def test_checkpoint_is_remembered_only_once_it_is_stored(sqlite_log: Log) -> None:
+    """Otherwise a check in between would see it as a rollback."""
+    after_commits = []
+    sqlite_log.fill(1)
+    sqlite_log.database.on_commit.append(lambda _: after_commits.append(sqlite_log.checkpoints.remembered))
+    note = sqlite_log.sign()
+
+    assert after_commits[:2] == [None, None], "of the transaction that reads, and of the one that signs"
+    assert sqlite_log.checkpoints.remembered == checkpoint(note, sqlite_log.keys)
