@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.audit.kept import (
+    NEVER,
     Consistency,
     KeptCheckpoints,
     no_proof,
@@ -114,7 +115,7 @@ class Verification:
 
     def add_record(self, record: Mapping[str, Any]) -> None:
         seq, place = record.get("seq"), record.get("number" if self._partial else "seq")
-        if type(place) is not int or type(seq) is not int:
+        if type(place) is not int or type(seq) is not int or max(place, seq) >= NEVER:
             self.report("malformed", self.place, "it has no position")
             return
         if not self._in_place(place, seq):
@@ -146,7 +147,8 @@ class Verification:
             self.report(
                 "removed", where, f"{what}{f' to {place - 1}' * (place - 1 > self._next)} is missing{after}"
             )
-            self._gaps.append(range(self._next, place))
+            if len(self._gaps) < FAULTS_MAX:  # each is searched for every record that comes late
+                self._gaps.append(range(self._next, place))
             self._next, self._last_seq = place + 1, seq
             return True
         gap = next((gap for gap in self._gaps if place in gap), None)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 FORMAT = 1
 INTEGER_MAX = 2**53 - 1  # above it JSON parsers disagree on numbers (RFC 8785, I-JSON)
 ED25519 = b"\x01"
+SIGNATURES_MAX = 16  # of a note; the service writes two at most, and verifying one takes long
 EMPTY_ROOT = hashlib.sha256().digest()
 
 
@@ -238,7 +239,7 @@ def signed_text(note: str, keys: Sequence[Key]) -> str | None:
     """Return the text of the note, if one of the keys signed it."""
     text, separator, signatures = note.rpartition("\n\n")
     text += "\n"
-    for line in signatures.splitlines() if separator else ():
+    for line in signatures.splitlines()[:SIGNATURES_MAX] if separator else ():
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
         for key in keys:

@@ -118,8 +118,10 @@ def _said(verification: Verification) -> Iterator[str]:
 
 
 def _harmless(line: str) -> str:
-    """Escape control characters: names in an export must not affect the terminal."""
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
+    """Escape control characters, which may affect the terminal, and what its encoding does not have."""
+    shown = "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
+    encoding = sys.stdout.encoding or "utf-8"
+    return shown.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def _kept(file: Path, keys: Sequence[Key]) -> list[Checkpoint]:

@@ -1,0 +1,86 @@
+"""Exports that are made to stop, to slow down or to crash the verifier."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.audit import proofs
+from services.audit.checking import FAULTS_MAX, Verification
+from services.audit.export import PartialExport
+from services.audit.feed import pinned
+from services.audit.proofs import SIGNATURES_MAX, Checkpoint, Key
+from services.audit.schemas import FilterLogs
+from services.audit.verifier import check_export, main
+from tests.audit.support import Log, entry
+
+
+@pytest.fixture
+def run(sqlite_log: Log, tmp_path: Path) -> Callable[[list[bytes]], int]:
+    def run(lines: list[bytes]) -> int:
+        export = tmp_path / "export.ndjson"
+        export.write_bytes(b"".join(lines))
+        return main([str(export), "--key", sqlite_log.keys[0].text])
+
+    return run
+
+
+def test_filter_that_the_terminal_cannot_show_does_not_stop_the_verifier(
+    sqlite_log: Log, run: Callable[[list[bytes]], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception would end it with exit code 1, which means tampering."""
+    sqlite_log.add(entry(action="上传"))
+    sqlite_log.sign()
+    with sqlite_log.database.transaction(write=False) as session:
+        export = PartialExport(pinned(session), FilterLogs(action="上传"), None)
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", shown)
+
+    assert run(sqlite_log.lines(export)) == 0
+    shown.seek(0)
+    assert "action \\u4e0a\\u4f20\nOK: 1 records" in shown.read()
+
+
+def test_position_with_thousands_of_digits_is_malformed(
+    sqlite_log: Log, run: Callable[[list[bytes]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python refuses to print a number of more than 4,300 digits."""
+    sqlite_log.fill(2)
+    lines = sqlite_log.lines()
+
+    assert run([lines[0], f'{{"type":"record","seq":{"9" * 4300}}}\n'.encode(), *lines[1:]]) == 1
+    assert "TAMPERED: malformed at record 0: it has no position" in capsys.readouterr().out
+
+
+def test_effort_for_records_in_disorder_is_bounded(sqlite_log: Log) -> None:
+    """Each missing range is searched for every record that comes late, so their number must not grow."""
+    sqlite_log.fill(1)
+    disorder = [*range(2, 1000, 2), *range(3, 1000, 2)]
+    verification = Verification(sqlite_log.keys)
+    check_export(
+        [sqlite_log.lines()[0], *(b'{"type":"record","seq":%d}\n' % seq for seq in disorder)], verification
+    )
+
+    assert len(verification.faults) == FAULTS_MAX
+    assert len(verification._gaps) <= FAULTS_MAX
+
+
+def test_few_signatures_of_a_note_are_verified(sqlite_log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 0.2 ms, and a line of an export has room for 130,000."""
+    sqlite_log.fill(1)
+    note = json.loads(sqlite_log.lines()[0])["checkpoint"]
+    text, _, signature = note.rpartition("\n\n")
+    verified = []
+    verify = proofs._has_signed
+
+    def counted(key: Key, encoded: str, text: str) -> bool:
+        verified.append(encoded)
+        return verify(key, encoded, text)
+
+    monkeypatch.setattr(proofs, "_has_signed", counted)
+    forged = signature[:-8] + "AAAAAA=\n"
+    assert Checkpoint.of(f"{text}\n\n{forged}{signature}", sqlite_log.keys) is not None
+    assert Checkpoint.of(f"{text}\n\n{forged * 1000}", sqlite_log.keys) is None
+    assert len(verified) <= 2 + SIGNATURES_MAX
