@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, NoReturn
 
-from sqlalchemy import Column, Insert, Select, Table, insert
+from sqlalchemy import Column, Delete, Insert, Select, Table, Update, bindparam, delete, insert, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlmodel import Session
 
@@ -18,6 +19,7 @@ from shared.data.database import execute_in_driver
 TABLES_MAX = 200
 
 Convert = Callable[[Any], Any]
+Executable = Select[Any] | Insert | Update | Delete
 
 
 class Compiled(NamedTuple):
@@ -31,11 +33,11 @@ class Compiled(NamedTuple):
     coming_out: tuple[tuple[str, Convert], ...]
 
     @classmethod
-    def of(cls, statement: Select[Any] | Insert, dialect: Dialect) -> "Compiled":
+    def of(cls, statement: Executable, dialect: Dialect) -> "Compiled":
         compiled: Any = statement.compile(dialect=dialect)
         if compiled.post_compile_params or compiled.literal_execute_params:
             raise TypeError(f"the SQL text depends on the values: {compiled}")
-        columns = [*statement.selected_columns] if isinstance(statement, Select) else []
+        columns: list[Any] = [*statement.exported_columns]  # of a SELECT, or of RETURNING
         into = ((name, _into(compiled.binds[name].type, dialect)) for name in compiled.params)
         out = ((column.key, _out_of(column.type, dialect)) for column in columns)
         return cls(
@@ -57,7 +59,7 @@ class Compiled(NamedTuple):
 class Statement:
     """One statement, compiled once per dialect."""
 
-    def __init__(self, statement: Select[Any] | Insert) -> None:
+    def __init__(self, statement: Executable) -> None:
         self._statement = statement
         self._compiled: dict[str, Compiled] = {}
 
@@ -71,7 +73,7 @@ class Statement:
 
 
 class Rows(Statement):
-    """A SELECT; each value that varies between executions is a `bindparam`."""
+    """A SELECT or a RETURNING; each value that varies between executions is a `bindparam`."""
 
     def rows(self, session: Session, **values: Any) -> list[dict[str, Any]]:
         """Return the rows, by column name."""
@@ -88,6 +90,26 @@ class Rows(Statement):
         rows = self.rows(session, **values)
         assert len(rows) <= 1, "more than one row"
         return rows[0] if rows else None
+
+
+def upsert_of(table: Table, *changed: str) -> postgresql.Insert:
+    """Return an INSERT of whole rows that overwrites these columns of a row with the same primary key.
+
+    Its parameters are named after the columns. SQLite compiles it too.
+    """
+    adding = postgresql.insert(table).values({name: bindparam(name) for name in table.c.keys()})  # noqa: SIM118 - a collection of columns, not a dict
+    changes = {name: adding.excluded[name] for name in changed}
+    return adding.on_conflict_do_update(index_elements=[*table.primary_key], set_=changes)
+
+
+def deletion_of(key: Column[Any], moment: Column[Any], rows_max: int) -> Delete:
+    """Return a DELETE of some rows whose `moment` is before the parameter `before`.
+
+    Locked rows are skipped, so that concurrent deletions never wait for each other.
+    """
+    old = select(key).where(moment < bindparam("before")).limit(rows_max).with_for_update(skip_locked=True)
+    # Both conditions, because the key may be a part of the primary key only.
+    return delete(key.table).where(key.in_(old), moment < bindparam("before"))
 
 
 def insert_row(session: Session, table: Table, **values: Any) -> dict[str, Any]:

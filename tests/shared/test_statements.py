@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from shared.data.database import Database
 from shared.data.migrate import upgrade
-from shared.data.statements import Rows, insert_row
+from shared.data.statements import Rows, Statement, deletion_of, insert_row, upsert_of
 from shared.ids import new_id
 from tests.shared.notes.app import MIGRATIONS
 from tests.shared.notes.handlers import NOTES
@@ -99,3 +100,39 @@ def test_statement_whose_text_depends_on_its_values_is_refused(database: Databas
         pytest.raises(TypeError, match="depends on the values"),
     ):
         some.rows(session, ids=[new_id()])
+
+
+def test_upsert_overwrites_only_the_named_columns_of_an_existing_row(database: Database) -> None:
+    upsert = Rows(upsert_of(NOTES, "text").returning(NOTES.c.owner, NOTES.c.text, NOTES.c.created))
+    with database.transaction() as session:
+        row = insert_row(session, NOTES, owner="o", text="before")
+        changed = upsert.one(session, **{**row, "owner": "somebody else", "text": "after"})
+        added = upsert.one(session, **{**row, "id": new_id(), "text": "new"})
+
+    assert changed == {"owner": "o", "text": "after", "created": row["created"]}
+    assert added == {"owner": "o", "text": "new", "created": row["created"]}
+
+
+def test_update_and_delete_report_the_rows_that_they_affected(database: Database) -> None:
+    named = NOTES.c.owner == bindparam("whose")
+    change = Rows(update(NOTES).where(named).values(text=bindparam("new")).returning(NOTES.c.text))
+    remove = Statement(delete(NOTES).where(named))
+    with database.transaction() as session:
+        insert_row(session, NOTES, owner="o", text="t")
+        assert change.rows(session, whose="o", new="changed") == [{"text": "changed"}]
+        assert change.rows(session, whose="somebody else", new="changed") == []
+        assert remove.execute(session, {"whose": "o"})[1].rowcount == 1
+
+
+def test_deletion_removes_old_rows_up_to_its_maximum_and_no_newer_ones(database: Database) -> None:
+    two_old = Statement(deletion_of(NOTES.c.id, NOTES.c.created, 2))
+    with database.transaction() as session:
+        now = insert_row(session, NOTES, owner="o", text="new")["created"]
+        for number in range(3):
+            insert_row(session, NOTES, owner="o", text=f"old {number}", created=now - timedelta(days=2))
+        left = []
+        for _ in range(3):
+            two_old.execute(session, {"before": now - timedelta(days=1)})
+            left.append(len(Rows(select(NOTES.c.id)).rows(session)))
+
+    assert left == [2, 1, 1]

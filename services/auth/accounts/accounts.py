@@ -1,6 +1,8 @@
 """Accounts in the database. Names are unique, and at least one admin always remains."""
 
-from sqlalchemy import ColumnElement, select
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -8,6 +10,30 @@ from services.auth.errors import EmailTaken, LastAdmin, UsernameTaken
 from services.auth.events import tell_created
 from services.auth.models import ACCOUNTS, Account, Role, Status
 from services.auth.schemas import Register
+from shared.data.statements import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAccount:
+    """An account as sign-ins find it: at a tenth of the cost of an object to change."""
+
+    id: str
+    password_hash: str | None
+    role: str
+    status: str
+
+    @property
+    def may_sign_in(self) -> bool:
+        return self.status == Status.ACTIVE
+
+    @property
+    def is_active_admin(self) -> bool:
+        return self.role == Role.ADMIN and self.may_sign_in
+
+
+_COLUMNS = select(ACCOUNTS.c.id, ACCOUNTS.c.password_hash, ACCOUNTS.c.role, ACCOUNTS.c.status)
+_BY_EMAIL = Rows(_COLUMNS.where(ACCOUNTS.c.email == bindparam("name")))
+_BY_USERNAME = Rows(_COLUMNS.where(ACCOUNTS.c.username_key == bindparam("name")))
 
 
 def new_account(body: Register, password_hash: str) -> Account:
@@ -42,6 +68,12 @@ def account_named(session: Session, name: str) -> Account | None:
     """Find the account by its lower-case e-mail address or username; only addresses contain an @."""
     column = ACCOUNTS.c.email if "@" in name else ACCOUNTS.c.username_key
     return session.execute(select(Account).where(column == name)).scalar_one_or_none()
+
+
+def known_account(session: Session, name: str) -> KnownAccount | None:
+    """Find the account like account_named, to read it only."""
+    row = (_BY_EMAIL if "@" in name else _BY_USERNAME).one(session, name=name)
+    return None if row is None else KnownAccount(**row)
 
 
 def locked_account(session: Session, account_id: str) -> Account | None:

@@ -1,23 +1,55 @@
 """OAuth clients in the database."""
 
-from datetime import timedelta
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 
+from sqlalchemy import bindparam, select
 from sqlmodel import Session
 
 from services.auth.clients.schemas import ChangeClient
 from services.auth.clients.scopes import text
-from services.auth.models import Client
+from services.auth.models import CLIENTS, Client
 from services.auth.revocations.log import RevocationLog
 from services.auth.tables import ID_CHARACTERS
 from shared.clock import now
+from shared.data.statements import Rows
 from shared.errors import NotFound
 from shared.identity.revocations import Kind
 
 
-def client_named(session: Session, client_id: str) -> Client | None:
+@dataclass(frozen=True, slots=True)
+class KnownClient:
+    """A client as requests to the OAuth server read it: at a tenth of the cost of an object to change."""
+
+    id: str
+    name: str
+    is_public: bool
+    is_first_party: bool
+    is_active: bool
+    redirect_uris: str
+    post_logout_redirect_uris: str
+    scopes: str
+    grant_types: str
+    secret_hash: str | None
+    previous_secret_hash: str | None
+    previous_secret_expires: datetime | None
+    version: int
+
+    @property
+    def client_id(self) -> str:
+        return self.id
+
+
+_KNOWN = Rows(
+    select(*(CLIENTS.c[one.name] for one in fields(KnownClient))).where(CLIENTS.c.id == bindparam("named"))
+)
+
+
+def client_named(session: Session, client_id: str) -> KnownClient | None:
     """Return the client with this OAuth client_id."""
     is_one = len(client_id) == ID_CHARACTERS and client_id.isascii() and client_id.isprintable()
-    return session.get(Client, client_id) if is_one else None
+    row = _KNOWN.one(session, named=client_id) if is_one else None
+    return None if row is None else KnownClient(**row)
 
 
 def locked_client(session: Session, row_id: str) -> Client:

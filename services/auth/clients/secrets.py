@@ -4,6 +4,7 @@ import hmac
 import secrets
 from datetime import timedelta
 
+from services.auth.clients.clients import KnownClient
 from services.auth.models import Client
 from shared.clock import now
 from shared.hashing import sha256_hex
@@ -21,7 +22,7 @@ def renew_secret(client: Client, overlap: timedelta) -> str:
     return secret
 
 
-def is_secret_of(client: Client, shown: str) -> bool:
+def is_secret_of(client: KnownClient, shown: str) -> bool:
     """Whether this is the client's current secret, or the previous one during the overlap."""
     digest = sha256_hex(shown)
     is_current = hmac.compare_digest(digest, client.secret_hash or "")

@@ -5,14 +5,14 @@ import hmac
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.models import DEVICES, EXPIRED_PER_CHANGE_MAX, KnownDevice
+from services.auth.models import DEVICES, EXPIRED_PER_CHANGE_MAX
 from services.auth.settings import Settings
 from shared.clock import now
-from shared.data.database import insert_into
+from shared.data.statements import Rows, Statement, deletion_of, upsert_of
 from shared.hashing import derived_key
 from shared.ids import new_id
 
@@ -21,6 +21,18 @@ DEVICES_PER_ACCOUNT_MAX = 20
 KEPT = timedelta(days=180)
 _ID_BYTES = 16
 _SEAL_BYTES = 16
+_is_mine = DEVICES.c.account_id == bindparam("account")
+_NEWEST = select(DEVICES.c.device_id).where(_is_mine).order_by(DEVICES.c.used.desc())
+_REMEMBER = Statement(upsert_of(DEVICES, "used"))
+_DELETE_OLDEST = Statement(
+    delete(DEVICES).where(_is_mine, DEVICES.c.device_id.not_in(_NEWEST.limit(bindparam("kept"))))
+)
+_DELETE_EXPIRED = Statement(deletion_of(DEVICES.c.device_id, DEVICES.c.used, EXPIRED_PER_CHANGE_MAX))
+_KNOWN = Rows(
+    select(DEVICES.c.used).where(
+        _is_mine, DEVICES.c.device_id == bindparam("device"), DEVICES.c.used > bindparam("since")
+    )
+)
 
 
 class Devices:
@@ -58,35 +70,17 @@ class Devices:
 
 def is_known(session: Session, account_id: str, device_id: str) -> bool:
     """Whether the device has signed in to the account and was not forgotten since."""
-    found = select(DEVICES.c.used).where(
-        DEVICES.c.account_id == account_id, DEVICES.c.device_id == device_id, DEVICES.c.used > now() - KEPT
-    )
-    return session.connection().execute(found).first() is not None
+    return _KNOWN.one(session, account=account_id, device=device_id, since=now() - KEPT) is not None
 
 
 def remember(session: Session, account_id: str, device_id: str | None) -> str:
     """Record the device, or a new one, for the account; return its id. The oldest devices are dropped."""
     device_id = device_id or new_id()
-    row = KnownDevice(account_id=account_id, device_id=device_id).model_dump()
-    adding = insert_into(session, DEVICES).values(row)
-    used_now = adding.on_conflict_do_update(
-        index_elements=["account_id", "device_id"], set_={"used": row["used"]}
-    )
-    session.connection().execute(used_now)
-    mine = DEVICES.c.account_id == account_id
-    kept = select(DEVICES.c.device_id).where(mine).order_by(DEVICES.c.used.desc())
-    too_many = DEVICES.c.device_id.not_in(kept.limit(DEVICES_PER_ACCOUNT_MAX))
-    session.connection().execute(delete(DEVICES).where(mine, too_many))
-    _delete_expired(session)
+    moment = now()
+    _REMEMBER.execute(session, {"account_id": account_id, "device_id": device_id, "used": moment})
+    _DELETE_OLDEST.execute(session, {"account": account_id, "kept": DEVICES_PER_ACCOUNT_MAX})
+    _DELETE_EXPIRED.execute(session, {"before": moment - KEPT})
     return device_id
-
-
-def _delete_expired(session: Session) -> None:
-    expired = DEVICES.c.used < now() - KEPT
-    ids = select(DEVICES.c.device_id).where(expired).limit(EXPIRED_PER_CHANGE_MAX)
-    # Both conditions, because a device known to several accounts may have expired for some of them only.
-    gone = delete(DEVICES).where(DEVICES.c.device_id.in_(ids.with_for_update(skip_locked=True)), expired)
-    session.connection().execute(gone)
 
 
 def forget_devices(session: Session, account_id: str, but: str | None = None) -> None:

@@ -10,16 +10,16 @@ Names without an account are counted like accounts, so throttling does not revea
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select, update
 from sqlmodel import Session
 
 from services.auth.errors import LoginThrottled
-from services.auth.models import ATTEMPTS, LoginAttempts, delete_expired
+from services.auth.models import ATTEMPTS, EXPIRED_PER_CHANGE_MAX
 from shared.clock import now
-from shared.data.database import insert_into
+from shared.data.statements import Rows, Statement, deletion_of, upsert_of
 from shared.hashing import sha256_hex
 
 FREE_FAILURES = 5
@@ -33,6 +33,15 @@ SURPLUS_EVERY = 1_000  # attempts; each adds at most two rows
 SURPLUS_DELETED_MAX = 10_000
 
 _attempts_made = count(1)
+_is_named = ATTEMPTS.c.name_hash == bindparam("name")
+# Updating an existing row locks it. ON CONFLICT DO NOTHING would not, and a concurrent sign-in could delete
+# the row before it is read.
+_LOCK = Rows(upsert_of(ATTEMPTS, "updated").returning(ATTEMPTS.c.failures, ATTEMPTS.c.blocked_until))
+_CHANGE = Statement(
+    update(ATTEMPTS).where(_is_named).values(failures=bindparam("failed"), blocked_until=bindparam("until"))
+)
+_RESET = Statement(delete(ATTEMPTS).where(_is_named))
+_DELETE_OLD = Statement(deletion_of(ATTEMPTS.c.name_hash, ATTEMPTS.c.updated, EXPIRED_PER_CHANGE_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +72,9 @@ class Attempt:
         own.failures += 1
         own.blocked_until = now() + timedelta(seconds=block_seconds(own.failures))
         if strangers is not None:
-            _count(strangers, STRANGERS_AT_ONCE, STRANGERS_INTERVAL)
-        session.flush()
+            strangers.count(STRANGERS_AT_ONCE, STRANGERS_INTERVAL)
+            strangers.write(session)
+        own.write(session)
         # Last, so that a transaction waiting for a row deleted here holds no lock that this one needs.
         _clean(session)
 
@@ -73,8 +83,8 @@ class Attempt:
         if self.strangers is not None:
             strangers = _locked(session, self.strangers)
             strangers.blocked_until -= STRANGERS_INTERVAL
-            session.flush()
-        session.connection().execute(delete(ATTEMPTS).where(ATTEMPTS.c.name_hash == sha256_hex(self.own)))
+            strangers.write(session)
+        _RESET.execute(session, {"name": sha256_hex(self.own)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +100,8 @@ class Pace:
         wait = (row.blocked_until - now()).total_seconds()
         if wait > 0:
             return math.ceil(wait)
-        _count(row, self.at_once, self.interval)
-        session.flush()
+        row.count(self.at_once, self.interval)
+        row.write(session)
         _clean(session)
         return 0
 
@@ -109,26 +119,34 @@ def block_seconds(failures: int) -> int:
     return int(min(2 ** min(failures - FREE_FAILURES + 1, 30), BLOCK_SECONDS_MAX))
 
 
-def _count(row: LoginAttempts, at_once: int, interval: timedelta) -> None:
-    row.blocked_until = max(row.blocked_until, now() - (at_once - 1) * interval) + interval
+@dataclass(slots=True)
+class _Counter:
+    """A row of attempts that this transaction has locked."""
+
+    name_hash: str
+    failures: int
+    blocked_until: datetime
+
+    def count(self, at_once: int, interval: timedelta) -> None:
+        self.blocked_until = max(self.blocked_until, now() - (at_once - 1) * interval) + interval
+
+    def write(self, session: Session) -> None:
+        values = {"name": self.name_hash, "failed": self.failures, "until": self.blocked_until}
+        _CHANGE.execute(session, values)
 
 
-def _locked(session: Session, name: str) -> LoginAttempts:
-    never = now() - FORGOTTEN_AFTER
-    row = LoginAttempts(name_hash=sha256_hex(name), blocked_until=never, updated=now()).model_dump()
-    # Updating an existing row locks it. ON CONFLICT DO NOTHING would not, and a concurrent sign-in could
-    # delete the row before it is read.
-    touch = {"updated": row["updated"]}
-    adding = insert_into(session, ATTEMPTS).values(row)
-    session.connection().execute(adding.on_conflict_do_update(index_elements=["name_hash"], set_=touch))
-    attempts = session.get(LoginAttempts, row["name_hash"], populate_existing=True)
-    assert attempts is not None
-    return attempts
+def _locked(session: Session, name: str) -> _Counter:
+    moment, name_hash = now(), sha256_hex(name)
+    row = _LOCK.one(
+        session, name_hash=name_hash, failures=0, blocked_until=moment - FORGOTTEN_AFTER, updated=moment
+    )
+    assert row is not None
+    return _Counter(name_hash, **row)
 
 
 def _clean(session: Session) -> None:
     """Delete old rows, and occasionally the surplus: unauthenticated clients can add any number of names."""
-    delete_expired(session, ATTEMPTS.c.name_hash, ATTEMPTS.c.updated < now() - FORGOTTEN_AFTER)
+    _DELETE_OLD.execute(session, {"before": now() - FORGOTTEN_AFTER})
     if next(_attempts_made) % SURPLUS_EVERY:
         return
     newest_first = select(ATTEMPTS.c.name_hash).order_by(ATTEMPTS.c.updated.desc()).offset(ROWS_MAX)

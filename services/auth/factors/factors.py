@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Table, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, bindparam, delete, insert, select, update
 from sqlmodel import Session
 
 from services.auth.factors.totp import new_secret, step_of
 from services.auth.models import FACTORS, PASSKEYS, RECOVERY_CODES, Account, Factor
 from shared.clock import now
 from shared.data.sealed import SealedColumn, Sealer
+from shared.data.statements import Rows
 from shared.hashing import sha256_hex
 
 TOTP, DUO = "totp", "duo"
@@ -19,6 +20,16 @@ RECOVERY_CODES_NUMBER = 10
 WAITING_MAX = timedelta(minutes=15)
 _RECOVERY_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no characters that look alike
 _RECOVERY_CHARACTERS = 16  # 79 bits
+_CONFIRMED = Rows(
+    select(FACTORS.c.id)
+    .where(FACTORS.c.account_id == bindparam("account"), FACTORS.c.confirmed.is_not(None))
+    .limit(1)
+)
+_SECOND_PASSKEYS = Rows(
+    select(PASSKEYS.c.id)
+    .where(PASSKEYS.c.account_id == bindparam("account"), PASSKEYS.c.is_second_factor)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +50,8 @@ class Factors:
     def are_needed(self, session: Session, account_id: str) -> bool:
         """Whether this account needs a second factor besides the password."""
         # Duo counts even while it is not configured: turning it off must not weaken an account.
-        return _has(session, FACTORS, account_id, FACTORS.c.confirmed.is_not(None)) or _has(
-            session, PASSKEYS, account_id, PASSKEYS.c.is_second_factor
+        return bool(
+            _CONFIRMED.rows(session, account=account_id) or _SECOND_PASSKEYS.rows(session, account=account_id)
         )
 
     def has_totp(self, session: Session, account_id: str) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from services.auth.clients.clients import KnownClient
 from services.auth.clients.redirect_uris import is_registered
 from services.auth.clients.scopes import words
-from services.auth.models import Client
 from services.auth.oauth.errors import OAuthError, PageError, invalid_request
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.parameters import Parameters
@@ -58,7 +58,7 @@ class AskToStepUp:
 
 @dataclass(frozen=True, slots=True)
 class AskForConsent:
-    client: Client
+    client: KnownClient
     scopes: frozenset[str]
     redirect_uri: str
 
@@ -70,7 +70,7 @@ Outcome = Redirect | AskToSignIn | AskToStepUp | AskForConsent
 class Checked:
     """A request whose parameters are all valid."""
 
-    client: Client
+    client: KnownClient
     redirect_uri: str
     mode: str
     state: str | None
@@ -110,7 +110,7 @@ class AuthorizationEndpoint:
             raise PageError(_PUSHED_IS_GONE)
         return outcome
 
-    def push(self, storage: Storage, client: Client, given: Parameters) -> dict[str, Any]:
+    def push(self, storage: Storage, client: KnownClient, given: Parameters) -> dict[str, Any]:
         """Store a request for later if all its parameters are valid (RFC 9126)."""
         if given.get("request_uri") is not None:
             raise invalid_request("request_uri cannot be pushed.")
@@ -122,7 +122,7 @@ class AuthorizationEndpoint:
         self._check(given, client, redirect_uri, given.get("state", STATE_CHARACTERS_MAX))
         return storage.pushed.keep(client, given)
 
-    def _check(self, given: Parameters, client: Client, redirect_uri: str, state: str | None) -> Checked:
+    def _check(self, given: Parameters, client: KnownClient, redirect_uri: str, state: str | None) -> Checked:
         for name, code in _NOT_SUPPORTED.items():
             if given.get(name) is not None:
                 raise OAuthError(code, f"{name} is not supported.")
@@ -264,7 +264,7 @@ def _pushed(storage: Storage, outer: Parameters) -> Parameters:
     return _read(query)
 
 
-def _where_to(storage: Storage, given: Parameters) -> tuple[Client, str]:
+def _where_to(storage: Storage, given: Parameters) -> tuple[KnownClient, str]:
     """Return the client and redirect URI. Nothing is redirected before both are validated."""
     try:
         client_id, redirect_uri = given.require("client_id"), given.require("redirect_uri")

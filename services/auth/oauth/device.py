@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Row, delete, select, update
 from sqlmodel import Session
 
+from services.auth.clients.clients import KnownClient, client_named
 from services.auth.clients.scopes import text, words
 from services.auth.credentials.throttle import Pace
-from services.auth.models import DEVICE_CODES, Client, DeviceCode, delete_expired
+from services.auth.models import DEVICE_CODES, DeviceCode, delete_expired
 from services.auth.oauth.errors import OAuthError, invalid_grant
 from services.auth.oauth.issuer import Issuer
 from services.auth.oauth.parameters import Parameters
@@ -41,7 +42,7 @@ class Waiting:
     """A device that waits for its owner, as the page shows it."""
 
     row: Row[Any]
-    client: Client
+    client: KnownClient
     scopes: frozenset[str]
 
 
@@ -51,7 +52,7 @@ class DeviceAuthorization:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def begin(self, issuer: Issuer, client: Client, given: Parameters) -> dict[str, Any]:
+    def begin(self, issuer: Issuer, client: KnownClient, given: Parameters) -> dict[str, Any]:
         """Create the codes for the device and its owner, and return the response body."""
         if GRANT not in words(client.grant_types):
             raise OAuthError("unauthorized_client", "The client may not use the device code grant.")
@@ -84,7 +85,7 @@ class DeviceAuthorization:
         mine = DEVICE_CODES.c.user_hash == sha256_hex(_IGNORED.sub("", user_code.upper()))
         found = select(DEVICE_CODES).where(mine, *_unanswered())
         row = self._session.connection().execute(found).first()
-        client = None if row is None else self._session.get(Client, row.client_id)
+        client = None if row is None else client_named(self._session, row.client_id)
         if row is None or client is None or not client.is_active:
             return None
         return Waiting(row, client, words(row.scope))
@@ -99,7 +100,7 @@ class DeviceAuthorization:
         answered = update(DEVICE_CODES).where(mine, *_unanswered()).values(**values)
         return self._session.connection().execute(answered).rowcount == 1
 
-    def redeem(self, device_code: str, client: Client) -> tuple[str, Grant]:
+    def redeem(self, device_code: str, client: KnownClient) -> tuple[str, Grant]:
         """Consume an allowed device code and return its account and grant; otherwise raise OAuthError."""
         mine = DEVICE_CODES.c.device_hash == sha256_hex(device_code), DEVICE_CODES.c.client_id == client.id
         row = self._session.connection().execute(select(DEVICE_CODES).where(*mine)).first()

@@ -8,9 +8,9 @@ from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from services.auth.clients.clients import KnownClient
 from services.auth.clients.scopes import OPENID
 from services.auth.errors import NoIssuer
-from services.auth.models import Client
 from services.auth.oauth.device import PER_NETWORK
 from services.auth.oauth.errors import OAuthError, invalid_request
 from services.auth.oauth.issuer import Issuer
@@ -19,7 +19,6 @@ from services.auth.oauth.parameters import ClientCredentials, Parameters
 from services.auth.oauth.server import OAuthServer
 from services.auth.oauth.tokens_endpoint import authenticated, introspect, revoke, userinfo
 from services.auth.revocations.feed import RevocationFeed
-from services.auth.tables import ID_CHARACTERS
 from shared.caller import Caller
 from shared.data.database import Database
 from shared.errors import InvalidToken, Unauthenticated
@@ -146,7 +145,7 @@ def _authorize_device(
     request: Request,
     session: Session,
     server: OAuthServer,
-    client: Client,
+    client: KnownClient,
     given: Parameters,
 ) -> Begun:
     wait = PER_NETWORK.wait(session, f"device codes for {proxies.network_of(request)}")
@@ -162,7 +161,7 @@ async def push_authorization_request(
     return await _begin(request, database, server, trail, _push, status=201)
 
 
-def _push(session: Session, server: OAuthServer, client: Client, given: Parameters) -> Begun:
+def _push(session: Session, server: OAuthServer, client: KnownClient, given: Parameters) -> Begun:
     return server.authorization.push(server.storage(session), client, given)
 
 
@@ -171,7 +170,7 @@ async def _begin(
     database: Database,
     server: OAuthServer,
     trail: Trail,
-    work: Callable[[Session, OAuthServer, Client, Parameters], Begun],
+    work: Callable[[Session, OAuthServer, KnownClient, Parameters], Begun],
     status: int = 200,
 ) -> Response:
     """Authenticate the client, then run `work` for it."""
@@ -257,12 +256,8 @@ async def _form(request: Request, issuer: Issuer) -> Parameters:
 
 def _credentials(request: Request, given: Parameters, trail: Trail | None = None) -> ClientCredentials:
     credentials = ClientCredentials.read(request.headers.get("authorization"), given)
-    if (
-        trail is not None
-        and len(credentials.client_id) == ID_CHARACTERS
-        and credentials.client_id.isprintable()
-    ):
-        trail.resource = credentials.client_id
+    if trail is not None:
+        trail.resource = credentials.recordable_id
     return credentials
 
 

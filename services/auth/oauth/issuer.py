@@ -9,9 +9,10 @@ from typing import Any
 
 import jwt
 
+from services.auth.clients.clients import KnownClient
 from services.auth.clients.scopes import OF_IDENTITY, OFFLINE, OPENID, text, words
 from services.auth.keys.signing_keys import SigningKeys
-from services.auth.models import Account, Client
+from services.auth.models import Account
 from services.auth.oauth.errors import OAuthError
 from services.auth.sessions.tokens import AccessTokens, factors_of, sign_in_claims
 from services.auth.settings import Settings
@@ -38,7 +39,7 @@ class Issuer:
         """Whether ID tokens are available: clients must verify them, so JWT_SECRET is not enough."""
         return self._keys.are_public
 
-    def granted(self, client: Client, wanted: str | None) -> frozenset[str]:
+    def granted(self, client: KnownClient, wanted: str | None) -> frozenset[str]:
         """Return the scopes of a request; by default all of the client's except `offline_access`."""
         allowed = words(client.scopes) if self.has_identity else words(client.scopes) - {OPENID}
         scopes = allowed - {OFFLINE} if wanted is None else words(wanted)
@@ -56,7 +57,7 @@ class Issuer:
 
     def access_token(
         self,
-        client: Client,
+        client: KnownClient,
         scopes: frozenset[str],
         resource: str | None,
         *,
@@ -86,7 +87,7 @@ class Issuer:
         )
 
     def id_token(
-        self, client: Client, account: Account, access_token: str, nonce: str | None, **claims: Any
+        self, client: KnownClient, account: Account, access_token: str, nonce: str | None, **claims: Any
     ) -> str:
         moment = int(time.time())
         digest = hashlib.sha256(access_token.encode()).digest()[:16]

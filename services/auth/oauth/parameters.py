@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote_plus
 
 from services.auth.oauth.errors import invalid_client, invalid_request
+from services.auth.tables import ID_CHARACTERS
 
 PARAMETERS_MAX = 100
 VALUE_CHARACTERS_MAX = 4000
@@ -59,6 +60,12 @@ class ClientCredentials:
     client_id: str
     secret: str | None
     is_basic: bool
+
+    @property
+    def recordable_id(self) -> str | None:
+        """The client's id for the audit log, if it looks like one."""
+        is_one = len(self.client_id) == ID_CHARACTERS and self.client_id.isprintable()
+        return self.client_id if is_one else None
 
     @classmethod
     def read(cls, authorization: str | None, parameters: Parameters) -> "ClientCredentials":

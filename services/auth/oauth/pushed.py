@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 from sqlalchemy import delete, select
 from sqlmodel import Session
 
-from services.auth.models import PUSHED, Client, PushedRequest, delete_expired
+from services.auth.clients.clients import KnownClient
+from services.auth.models import PUSHED, PushedRequest, delete_expired
 from services.auth.oauth.parameters import Parameters
 from shared.clock import now
 from shared.hashing import sha256_hex
@@ -25,7 +26,7 @@ class PushedRequests:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def keep(self, client: Client, given: Parameters) -> dict[str, Any]:
+    def keep(self, client: KnownClient, given: Parameters) -> dict[str, Any]:
         """Store a request with valid parameters, and return the response body."""
         delete_expired(self._session, PUSHED.c.uri_hash, PUSHED.c.expires <= now())
         request_uri = URI_PREFIX + secrets.token_urlsafe(URI_BYTES)

@@ -10,7 +10,7 @@ from sqlalchemy import Row, delete, select, update
 from sqlmodel import Session
 
 from services.auth.accounts.accounts import locked_account
-from services.auth.clients.clients import client_named
+from services.auth.clients.clients import KnownClient, client_named
 from services.auth.clients.scopes import text, words
 from services.auth.factors.factors import has_second_factor
 from services.auth.models import (
@@ -19,7 +19,6 @@ from services.auth.models import (
     SESSIONS,
     Account,
     AuthorizationCode,
-    Client,
     Consent,
     delete_expired,
 )
@@ -59,7 +58,7 @@ class Storage:
         self.devices = DeviceAuthorization(session)
         self.pushed = PushedRequests(session)
 
-    def client(self, client_id: str) -> Client | None:
+    def client(self, client_id: str) -> KnownClient | None:
         return client_named(self._session, client_id)
 
     def account(self, account_id: str, *, lock: bool = False) -> Account | None:
@@ -80,7 +79,7 @@ class Storage:
         self._session.add(AuthorizationCode(code_hash=sha256_hex(code), expires=expires, **fields))
         return code
 
-    def consume_code(self, code: str, client: Client) -> Consumed | None:
+    def consume_code(self, code: str, client: KnownClient) -> Consumed | None:
         """Consume a code of this client. This succeeds once; a second use revokes its grant."""
         mine = CODES.c.code_hash == sha256_hex(code), CODES.c.client_id == client.id
         unused = CODES.c.used.is_(None), CODES.c.expires > now()
@@ -106,14 +105,14 @@ class Storage:
     def open_family(self, account: Account, grant: Grant) -> SignedIn:
         return self._sessions.open(self._session, account, grant)
 
-    def rotate_refresh(self, token: str, client: Client) -> SignedIn | Refusal:
+    def rotate_refresh(self, token: str, client: KnownClient) -> SignedIn | Refusal:
         return self._sessions.refresh(self._session, token, client.id)
 
     def revoke_family(self, grant_id: str) -> None:
         """End the refresh tokens of a grant, and its access tokens."""
         self._sessions.end(self._session, grant_id)
 
-    def revoke_refresh(self, token: str, client: Client) -> str | None:
+    def revoke_refresh(self, token: str, client: KnownClient) -> str | None:
         """Revoke the grant of a refresh token of this client, even if used; return its id."""
         found = self._sessions.of_token(self._session, token, client.id)
         if found is None:
@@ -121,7 +120,7 @@ class Storage:
         self.revoke_family(found[0].id)
         return str(found[0].id)
 
-    def refresh_token(self, token: str, client: Client) -> Row[Any] | None:
+    def refresh_token(self, token: str, client: KnownClient) -> Row[Any] | None:
         """Return the grant of this client's refresh token if it can still be used."""
         found = self._sessions.of_token(self._session, token, client.id)
         return found[0] if found is not None and found[1] else None
@@ -129,11 +128,11 @@ class Storage:
     def revoke_access(self, token_id: str) -> None:
         self._revocations.add(self._session, Kind.TOKEN, [token_id])
 
-    def consent_of(self, account_id: str, client: Client) -> frozenset[str]:
+    def consent_of(self, account_id: str, client: KnownClient) -> frozenset[str]:
         consent = self._session.get(Consent, (account_id, client.id))
         return words(None if consent is None else consent.scope)
 
-    def keep_consent(self, account_id: str, client: Client, scopes: frozenset[str]) -> None:
+    def keep_consent(self, account_id: str, client: KnownClient, scopes: frozenset[str]) -> None:
         """Add scopes to what the person has allowed the client."""
         given = text(self.consent_of(account_id, client) | scopes)
         row = Consent(account_id=account_id, client_id=client.id, scope=given).model_dump()

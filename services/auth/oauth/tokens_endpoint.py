@@ -7,10 +7,11 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from services.auth.clients.clients import KnownClient
 from services.auth.clients.scopes import OF_PERSONS, OPENID, text, words
 from services.auth.clients.secrets import is_secret_of
 from services.auth.errors import RefreshTokenReused
-from services.auth.models import Account, Client
+from services.auth.models import Account
 from services.auth.oauth.device import GRANT as DEVICE_GRANT
 from services.auth.oauth.errors import OAuthError, invalid_client, invalid_grant
 from services.auth.oauth.issuer import Issuer
@@ -34,7 +35,7 @@ class TokenEndpoint:
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
-        self._grants: dict[str, Callable[[Storage, Client, Parameters], Body]] = {
+        self._grants: dict[str, Callable[[Storage, KnownClient, Parameters], Body]] = {
             "authorization_code": self._redeem,
             "refresh_token": self._refresh,
             DEVICE_GRANT: self._of_device,
@@ -58,7 +59,7 @@ class TokenEndpoint:
             raise OAuthError("unauthorized_client", f"The client may not use {kind}.")
         return grant(storage, client, given)
 
-    def _redeem(self, storage: Storage, client: Client, given: Parameters) -> Body:
+    def _redeem(self, storage: Storage, client: KnownClient, given: Parameters) -> Body:
         code, redirect_uri = given.require("code"), given.require("redirect_uri")
         verifier = given.require("code_verifier")
         resource = self._issuer.resource(given.get("resource"))
@@ -83,7 +84,7 @@ class TokenEndpoint:
         parent = consumed.grant.parent_id
         return parent is None or storage.is_session_alive(parent, lock=True)
 
-    def _refresh(self, storage: Storage, client: Client, given: Parameters) -> Body:
+    def _refresh(self, storage: Storage, client: KnownClient, given: Parameters) -> Body:
         token, wanted = given.require("refresh_token"), words(given.get("scope"))
         self._issuer.resource(given.get("resource"))
         before = storage.refresh_token(token, client) if wanted else None
@@ -106,14 +107,14 @@ class TokenEndpoint:
         scopes = (wanted & granted) or granted
         return self._answer(client, outcome, outcome.grant, scopes, None)
 
-    def _of_device(self, storage: Storage, client: Client, given: Parameters) -> Body:
+    def _of_device(self, storage: Storage, client: KnownClient, given: Parameters) -> Body:
         account_id, grant = storage.devices.redeem(given.require("device_code"), client)
         account = storage.account(account_id, lock=True)
         if account is None:
             raise invalid_grant("The person may no longer sign in.")
         return self._answer(client, storage.open_family(account, grant), grant, words(grant.scope), None)
 
-    def _of_client(self, client: Client, given: Parameters) -> Body:
+    def _of_client(self, client: KnownClient, given: Parameters) -> Body:
         if client.is_public:
             raise OAuthError("unauthorized_client", "A public client cannot use client_credentials.")
         wanted = given.get("scope")
@@ -125,7 +126,12 @@ class TokenEndpoint:
         return self._body(self._issuer.access_token(client, scopes, resource), scopes)
 
     def _answer(
-        self, client: Client, signed_in: SignedIn, grant: Grant, scopes: frozenset[str], nonce: str | None
+        self,
+        client: KnownClient,
+        signed_in: SignedIn,
+        grant: Grant,
+        scopes: frozenset[str],
+        nonce: str | None,
     ) -> Body:
         account = signed_in.account
         access_token = self._issuer.access_token(
@@ -154,7 +160,7 @@ class TokenEndpoint:
         }
 
 
-def authenticated(storage: Storage, credentials: ClientCredentials) -> Client:
+def authenticated(storage: Storage, credentials: ClientCredentials) -> KnownClient:
     """Return the client with these credentials, or raise invalid_client."""
     client = storage.client(credentials.client_id)
     if client is None or not client.is_active:
@@ -168,7 +174,7 @@ def authenticated(storage: Storage, credentials: ClientCredentials) -> Client:
     return client
 
 
-def revoke(storage: Storage, client: Client, token: str, caller: Caller | None) -> str | None:
+def revoke(storage: Storage, client: KnownClient, token: str, caller: Caller | None) -> str | None:
     """Revoke a token of this client (RFC 7009); return what was revoked, None if nothing was."""
     if caller is None:
         return storage.revoke_refresh(token, client)
@@ -179,7 +185,7 @@ def revoke(storage: Storage, client: Client, token: str, caller: Caller | None) 
 
 
 def introspect(
-    storage: Storage, issuer: Issuer, client: Client, token: str, claims: Mapping[str, Any] | None
+    storage: Storage, issuer: Issuer, client: KnownClient, token: str, claims: Mapping[str, Any] | None
 ) -> Body:
     """Return the state and claims of a token (RFC 7662); only its own client sees them.
 

@@ -6,22 +6,39 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, Update, select, update
+from sqlalchemy import ColumnElement, Row, Table, Update, bindparam, delete, select, update
 from sqlmodel import Session
 
 from services.auth.accounts.accounts import locked_account
 from services.auth.errors import InvalidRefreshToken, RefreshTokenReused
-from services.auth.models import ACCESS_KEYS, SESSIONS, Account, LoginSession, delete_expired
+from services.auth.models import ACCESS_KEYS, EXPIRED_PER_CHANGE_MAX, SESSIONS, Account, LoginSession
 from services.auth.revocations.log import RevocationLog
 from services.auth.sessions.tokens import RefreshToken, RefreshTokens
 from services.auth.settings import Settings
 from shared.caller import Caller
 from shared.clock import now
+from shared.data.statements import Rows, Statement, deletion_of, insert_row
 from shared.errors import InvalidToken
 from shared.identity.revocations import Kind
 
 SESSIONS_PER_ACCOUNT_MAX = 100
 Refusal = type[InvalidRefreshToken] | type[RefreshTokenReused]
+
+_of_account = SESSIONS.c.account_id == bindparam("account")
+_of_client = SESSIONS.c.client_id.is_not_distinct_from(bindparam("client"))
+_newest = select(SESSIONS.c.id).where(_of_account, _of_client).order_by(SESSIONS.c.id.desc())
+_oldest = (
+    select(SESSIONS.c.id)
+    .where(_of_account, _of_client, SESSIONS.c.id.not_in(_newest.limit(bindparam("kept"))))
+    .limit(EXPIRED_PER_CHANGE_MAX)
+    .with_for_update(skip_locked=True)
+)
+_DELETE_OLDEST = Rows(
+    delete(SESSIONS)
+    .where(SESSIONS.c.id.in_(_oldest))
+    .returning(SESSIONS.c.id, SESSIONS.c.rotated, SESSIONS.c.created)
+)
+_DELETE_EXPIRED = Statement(deletion_of(SESSIONS.c.id, SESSIONS.c.expires, EXPIRED_PER_CHANGE_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +113,10 @@ class Sessions:
 
     def add(self, session: Session, opened: LoginSession) -> None:
         """Store a new session, and delete expired ones and those beyond the maximum."""
-        session.add(opened)
-        session.flush()
+        session.flush()  # the account may be new
+        insert_row(session, SESSIONS, **opened.model_dump())
         # Not before the session's last access token has expired: until then it can still be revoked.
-        delete_expired(session, SESSIONS.c.id, SESSIONS.c.expires <= now() - self._revocations.kept)
+        _DELETE_EXPIRED.execute(session, {"before": now() - self._revocations.kept})
         self._delete_oldest(session, opened.account_id, opened.client_id)
 
     def refresh(self, session: Session, text: str, client_id: str | None = None) -> SignedIn | Refusal:
@@ -244,15 +261,13 @@ class Sessions:
 
         Each client's sessions are counted separately, so that they never displace the account's own.
         """
-        mine = (SESSIONS.c.account_id == account_id) & SESSIONS.c.client_id.is_not_distinct_from(client_id)
-        kept = select(SESSIONS.c.id).where(mine).order_by(SESSIONS.c.id.desc())
-        too_many = mine & SESSIONS.c.id.not_in(kept.limit(SESSIONS_PER_ACCOUNT_MAX))
-        gone = delete_expired(session, SESSIONS.c.id, too_many)
+        kept = SESSIONS_PER_ACCOUNT_MAX
+        gone = _DELETE_OLDEST.rows(session, account=account_id, client=client_id, kept=kept)
         recently = now() - self._revocations.kept
-        with_tokens = [row.id for row in gone if (row.rotated or row.created) > recently]
+        with_tokens = [row["id"] for row in gone if (row["rotated"] or row["created"]) > recently]
         self._revocations.add(session, Kind.SESSION, with_tokens)
         if gone:
-            self._end(session, SESSIONS.c.parent_id.in_([row.id for row in gone]))
+            self._end(session, SESSIONS.c.parent_id.in_([row["id"] for row in gone]))
 
 
 def _grant(row: Row[Any]) -> Grant | None:

@@ -7,7 +7,7 @@ from sqlalchemy import Row
 from sqlmodel import Session
 from starlette.requests import Request
 
-from services.auth.accounts.accounts import account_named, locked_account
+from services.auth.accounts.accounts import account_named, known_account, locked_account
 from services.auth.accounts.first_admin import is_known_to_everybody
 from services.auth.credentials.devices import Devices, is_known, remember
 from services.auth.credentials.passwords import Passwords
@@ -82,7 +82,8 @@ def accept(session: Session, candidate: Candidate) -> tuple[Account, str]:
     account = locked_account(session, candidate.account_id)
     if account is None or not account.may_sign_in or account.password_hash != candidate.password_hash:
         raise InvalidCredentials
-    account.password_hash = candidate.new_hash or account.password_hash
+    if candidate.new_hash is not None:
+        account.password_hash = candidate.new_hash
     candidate.attempt.succeeded(session)
     return account, remember(session, account.id, candidate.device_id)
 
@@ -181,7 +182,7 @@ def factor_attempt(account_id: str) -> Attempt:
 
 
 def _begin(session: Session, name: str, device_id: str | None, asker: str) -> Candidate | None:
-    account = account_named(session, name)
+    account = known_account(session, name)
     # An unknown name takes the same path, with the same queries and counters.
     counted_as = f"name {name}" if account is None else f"account {account.id}"
     is_device_known = device_id is not None and is_known(session, account.id if account else "", device_id)

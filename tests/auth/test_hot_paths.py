@@ -1,0 +1,51 @@
+"""What happens at every sign-in and token goes directly to the driver, without SQLAlchemy's overhead."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from sqlalchemy import Engine, event
+
+from tests.auth.oauth.support import ask_token, create_client
+from tests.auth.support import login, register
+
+# Read or written for each of these requests, and by nothing in the background.
+TABLES = re.compile(r"\b(?:login_attempts|known_devices|factors|passkeys|sessions|clients|accounts)\b")
+
+
+@contextmanager
+def compiled_by_sqlalchemy() -> Iterator[list[str]]:
+    """Collect the statements that SQLAlchemy executes, in contrast to those given to the driver."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if TABLES.search(statement):
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_sign_in_reads_one_object_and_executes_all_else_in_the_driver(auth: httpx.AsyncClient) -> None:
+    await register(auth, username="ann")
+    with compiled_by_sqlalchemy() as statements:
+        assert (await login(auth, "ann")).status_code == 200
+
+    (account,) = statements
+    assert account.startswith("SELECT")
+    assert "FROM accounts" in account
+
+
+async def test_client_credentials_execute_all_statements_in_the_driver(auth: httpx.AsyncClient) -> None:
+    machine = await create_client(
+        auth, grant_types=["client_credentials"], redirect_uris=[], scopes=["orders:read"]
+    )
+    with compiled_by_sqlalchemy() as statements:
+        assert (await ask_token(auth, machine, grant_type="client_credentials")).status_code == 200
+
+    assert statements == []
