@@ -1,24 +1,45 @@
 """Session cookies of browsers: when they are accepted, and what is forwarded in their place."""
 
+from functools import lru_cache
+
 from gateway.policies.credential_exchange import CREDENTIAL_BYTES_MAX
 from gateway.request import RequestState
 from shared.identity.same_origin import is_same_origin
 
+HEADERS_REMEMBERED = 2048
+HEADER_BYTES_REMEMBERED = 1024  # longer ones would take tens of megabytes
 _SAFE = (b"GET", b"HEAD", b"OPTIONS")
 
 
 def cookie_of(request: RequestState) -> bytes | None:
     """Return the session cookie of a request without an Authorization header."""
-    name, seen = request.rules.session_cookie, request.fields.seen
-    if b"cookie" not in seen or b"authorization" in seen:
+    name, fields = request.rules.session_cookie, request.fields
+    if b"cookie" not in fields.seen or b"authorization" in fields.seen:
         return None
-    for field, value in request.request.headers:
-        if field == b"cookie" and name in value:
-            for pair in value.split(b";"):
-                key, _, content = pair.strip().partition(b"=")
-                if key == name and 0 < len(content) <= CREDENTIAL_BYTES_MAX:
-                    return content
-    return None
+    if b"cookie" not in fields.doubled:  # as in nearly every request
+        return _parts_of(fields.seen[b"cookie"], name)[0]
+    contents = (_parts_of(value, name)[0] for field, value in request.request.headers if field == b"cookie")
+    return next(filter(None, contents), None)
+
+
+def split_cookies(header: bytes, name: bytes) -> tuple[bytes | None, bytes]:
+    """Return the content of this cookie, and the header without it."""
+    content, others = None, []
+    for pair in (each.strip() for each in header.split(b";")):
+        key, _, found = pair.partition(b"=")
+        if key != name:
+            others.append(pair)
+        elif content is None and 0 < len(found) <= CREDENTIAL_BYTES_MAX:
+            content = found
+    return content, b"; ".join(others)
+
+
+_remembered = lru_cache(maxsize=HEADERS_REMEMBERED)(split_cookies)
+
+
+def _parts_of(header: bytes, name: bytes) -> tuple[bytes | None, bytes]:
+    """Split a header; browsers send the same one with every request."""
+    return (_remembered if len(header) <= HEADER_BYTES_REMEMBERED else split_cookies)(header, name)
 
 
 def is_from_our_pages(request: RequestState) -> bool:
@@ -49,13 +70,15 @@ def present(request: RequestState, token: str) -> None:
 
 def _without_session(passed: list[bytes], name: bytes) -> list[bytes]:
     """Return the headers without this cookie; a header is four items: name, colon, value, line end."""
-    kept: list[bytes] = []
-    for start in range(0, len(passed), 4):
-        field, value = passed[start], passed[start + 2]
-        if field == b"cookie":
-            pairs = [pair.strip() for pair in value.split(b";")]
-            value = b"; ".join(pair for pair in pairs if pair.partition(b"=")[0] != name)
-            if not value:
-                continue
-        kept += (field, b": ", value, b"\r\n")
+    kept, start, names = passed.copy(), 0, passed[::4]
+    for field in names:
+        if field != b"cookie":
+            start += 4
+            continue
+        others = _parts_of(kept[start + 2], name)[1]
+        if others:
+            kept[start + 2] = others
+            start += 4
+        else:
+            del kept[start : start + 4]
     return kept
