@@ -3,23 +3,29 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from shared.testing import bearer
 from tests import support
-from tests.auth.oauth.support import ask_token, sign_in
+from tests.auth.oauth.support import ask_token, basic, sign_in
 from tests.shared.processes import forked
 from tests.suite.accounts import PASSWORD, Person, register, sign_in_admin
 from tests.suite.conftest import Suite, running_suite
 
 ROUNDS = int(os.environ.get("ROUNDS", "100"))
 PATH = "/orders"
+SOCKET = "/bench-socket"
+SOME = max(2, ROUNDS // 10)  # of what takes long
 SECONDS_MAX = 10.0
 MACHINE = {
     "name": "bench",
@@ -31,7 +37,7 @@ MACHINE = {
 
 @dataclass
 class Stage:
-    """A suite with a second gateway."""
+    """A suite with two more gateways, which also forward WebSockets."""
 
     client: httpx.AsyncClient
     admin: Person
@@ -87,14 +93,24 @@ async def browser_session(stage: Stage) -> Case:
     return Case(cookie, lambda: stage.client.delete(path, headers=person.headers))
 
 
-async def oauth_client(stage: Stage) -> Case:
+def oauth_client(method: str, path: str, **body: bool) -> Prepare:
+    async def prepare(stage: Stage) -> Case:
+        made = (await stage.client.post("/clients", json=MACHINE, headers=stage.admin.headers)).json()
+        tokens = (await ask_token(stage.client, made, grant_type="client_credentials")).json()
+        url, admin = path.format(**made), stage.admin.headers
+        return Case(
+            bearer(tokens["access_token"]),
+            lambda: stage.client.request(method, url, json=body or None, headers=admin),
+        )
+
+    return prepare
+
+
+async def token_of_client(stage: Stage) -> Case:
     made = (await stage.client.post("/clients", json=MACHINE, headers=stage.admin.headers)).json()
-    tokens = (await ask_token(stage.client, made, grant_type="client_credentials")).json()
-    path, off = f"/clients/{made['id']}/status", {"is_active": False}
-    return Case(
-        bearer(tokens["access_token"]),
-        lambda: stage.client.put(path, json=off, headers=stage.admin.headers),
-    )
+    token = (await ask_token(stage.client, made, grant_type="client_credentials")).json()["access_token"]
+    form, own = {"token": token}, basic(made)
+    return Case(bearer(token), lambda: stage.client.post("/oauth/revoke", data=form, headers=own))
 
 
 CAUSES: dict[str, Prepare] = {
@@ -104,7 +120,9 @@ CAUSES: dict[str, Prepare] = {
     "role changed": change(role="admin"),
     "personal access token": personal_access_token,
     "browser session ended": browser_session,
-    "client disabled": oauth_client,
+    "client disabled": oauth_client("PUT", "/clients/{id}/status", is_active=False),
+    "client deleted": oauth_client("DELETE", "/clients/{id}"),
+    "token revoked by its client": token_of_client,
 }
 
 
@@ -115,21 +133,42 @@ async def main(folder: Path) -> None:
         async with staged(suite) as stage:
             for name, prepare in CAUSES.items():
                 _show(name, [await _measured(stage, prepare) for _ in range(ROUNDS)])
-            after = []
-            for _ in range(max(1, ROUNDS // 10)):
-                after += [await _across_a_restart(suite, stage) for _ in range(2)]
-            _show("logout, auth killed after it", after)
+            _show("logout, open WebSockets", [await _of_sockets(stage) for _ in range(ROUNDS)])
+            _show(
+                "logout, auth killed after it", [await _across_a_restart(suite, stage) for _ in range(SOME)]
+            )
+            _show("signing key killed", [await _of_key(suite, stage) for _ in range(SOME)])
 
 
 @asynccontextmanager
 async def staged(suite: Suite) -> AsyncIterator[Stage]:
-    port = support.free_port()
-    environment = {**suite.environment_of("gateway"), "PORT": str(port)}
-    with forked("gateway", environment=environment):
-        async with suite.client() as client:
-            admin, second = await sign_in_admin(client), f"http://127.0.0.1:{port}"
-            await _until_ready(client, second)
-            yield Stage(client, admin, [suite.url, second])
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(_echo, "127.0.0.1", 0))
+        backend = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        own = suite.environment_of("gateway")
+        routes = _with_socket(Path(own["ROUTES_FILE"]), backend, suite.data_dir)
+        ports = [support.free_port() for _ in range(2)]
+        for port in ports:
+            environment = {**own, "PORT": str(port), "ROUTES_FILE": str(routes)}
+            stack.enter_context(forked("gateway", environment=environment))
+        client = await stack.enter_async_context(suite.client())
+        gateways = [f"http://127.0.0.1:{port}" for port in ports]
+        for gateway in gateways:
+            await _until_ready(client, gateway)
+        yield Stage(client, await sign_in_admin(client), gateways)
+
+
+def _with_socket(routes: Path, backend: str, folder: Path) -> Path:
+    """Write the routes, and one for WebSockets."""
+    line = f"routes:\n  - {{path: {SOCKET}, backend: '{backend}'}}\n"
+    file = folder / "bench-routes.yaml"
+    file.write_text(routes.read_text().replace("routes:\n", line, 1))
+    return file
+
+
+async def _echo(socket: ServerConnection) -> None:
+    async for message in socket:
+        await socket.send(message)
 
 
 async def _measured(stage: Stage, prepare: Prepare) -> float:
@@ -149,6 +188,48 @@ async def _across_a_restart(suite: Suite, stage: Stage) -> float:
     os.kill(killed, signal.SIGKILL)
     taken = await _until_refused(stage, case)
     await _until_ready(stage.client, f"http://127.0.0.1:{suite.ports['auth']}")
+    return taken
+
+
+async def _of_sockets(stage: Stage) -> float:
+    """End a session with a WebSocket at each gateway; return when both are closed."""
+    case = await logout(stage)
+    async with AsyncExitStack() as stack:
+        sockets: list[ClientConnection] = []
+        for gateway in stage.gateways:
+            url = gateway.replace("http", "ws", 1) + SOCKET
+            opening = connect(url, proxy=None, additional_headers=case.headers)
+            sockets.append(await stack.enter_async_context(opening))
+            await sockets[-1].send("open")
+            assert await sockets[-1].recv() == "open"
+        assert (await case.revoke()).is_success
+        began = time.monotonic()
+        async with asyncio.timeout(SECONDS_MAX):
+            await asyncio.gather(*map(_until_closed, sockets))
+        return time.monotonic() - began
+
+
+async def _until_closed(socket: ClientConnection) -> None:
+    try:
+        await socket.recv()
+    except ConnectionClosed:
+        return
+    raise AssertionError("the socket is still open")
+
+
+async def _of_key(suite: Suite, stage: Stage) -> float:
+    """Kill the key that signs, by the command; it reports this once the change is committed."""
+    case = await logout(stage)
+    await _accepted(stage, case)
+    (key,) = (await stage.client.get("/.well-known/jwks.json")).json()["keys"]
+    command = [sys.executable, "-m", "gatehouse", "signing-keys", "kill", key["kid"], "--reason", "bench"]
+    killing = await asyncio.create_subprocess_exec(
+        *command, env={**suite.environment, "PYTHONUNBUFFERED": "1"}, stdout=asyncio.subprocess.PIPE
+    )
+    assert killing.stdout is not None
+    assert await killing.stdout.readline()
+    taken = await _until_refused(stage, case)
+    assert await killing.wait() == 0
     return taken
 
 
