@@ -67,7 +67,8 @@ class Linking:
         if holder is None:
             return self._new(session, provider, person, email, network, is_trusted=is_trusted), "created"
         account = locked_account(session, holder.id)
-        if account is None or account.email != email:
+        # Another sign-in of this person may have created the account since the first look.
+        if account is None or account.email != email or identity_of(session, person) is not None:
             raise ChangedMeanwhile
         if not is_trusted or account.role == Role.ADMIN:
             raise Refused(AccountExists(), "account_exists")
